@@ -1,0 +1,168 @@
+"""The one shape that the three engines share."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+EngineName = Literal["process", "docker", "external"]
+Storage = Literal["inmem", "raft"]
+
+
+class Capability(enum.StrEnum):
+    """What an engine can do to a node beyond talking to it."""
+
+    START = "start"  # start, stop, restart
+    KILL = "kill"  # end without a goodbye
+    PAUSE = "pause"  # stop the clock of a server that keeps its sockets
+    RELOAD = "reload"  # SIGHUP
+    AUDIT_LOG = "audit log"  # its audit log can be read as a file here
+    AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
+    DURABLE = "durable"  # data survives a restart
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeSpec:
+    """What a node shall be, for any engine.
+
+    Attributes:
+        name: Unique within one stack; also the raft node id.
+        storage: ``inmem`` is quick and forgets at exit, ``raft`` survives restarts.
+        directory: Where this node keeps configuration, data, audit log and server log. Created 0700.
+        port: API port on loopback; 0 picks a free one.
+        audit: Whether a file audit device is set up from the start.
+        audit_raw: Log values in clear (``log_raw``): for scenarios on throw-away secrets only.
+        retry_join: API addresses of nodes to join (raft only).
+        extra: Further top-level configuration, in the server's JSON form.
+        detached: Let the server outlive this process (``invoke up``); otherwise it dies with it.
+    """
+
+    name: str
+    directory: Path
+    storage: Storage = "inmem"
+    port: int = 0
+    audit: bool = True
+    audit_raw: bool = False
+    retry_join: tuple[str, ...] = ()
+    extra: Mapping[str, object] = field(default_factory=dict)
+    detached: bool = False
+
+
+@runtime_checkable
+class Node(Protocol):
+    """One Vault server, running or not.
+
+    Waiting is part of each verb: `start` returns when the API answers (sealed and uninitialised are
+    answers), `stop` and `kill` when the process is gone. Each raises `DeadlineExceeded` or `ServerDied`
+    with the last log lines, and `CapabilityMissing` where the engine cannot do it.
+    """
+
+    @property
+    def name(self) -> str:
+        """Unique within one stack."""
+
+    @property
+    def address(self) -> str:
+        """Base URL for a client on this machine, e.g. ``http://127.0.0.1:40123``."""
+
+    @property
+    def upstream(self) -> str:
+        """``host:port`` for this engine's Toxiproxy, which may live in another network."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this engine can do to it."""
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Its audit log on this machine, or None where it cannot be read as a file."""
+
+    def start(self, *, timeout: float = 15.0) -> None:
+        """Start it and wait until its API answers. Does nothing if it runs."""
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """End it politely (SIGTERM), then without a choice. Does nothing if it does not run."""
+
+    def kill(self) -> None:
+        """End it without a goodbye (SIGKILL)."""
+
+    def pause(self) -> None:
+        """Freeze it: sockets stay open, nothing is answered (SIGSTOP)."""
+
+    def resume(self) -> None:
+        """Undo `pause` (SIGCONT). Does nothing if it is not paused."""
+
+    def restart(self, *, timeout: float = 15.0) -> None:
+        """`stop`, then `start` at the same address. Shamir-sealed afterwards."""
+
+    def reload(self) -> None:
+        """Make it read its configuration and reopen its audit log (SIGHUP)."""
+
+    def is_running(self) -> bool:
+        """Whether the server lives, paused or not."""
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """What the server printed, the last ``tail`` lines of it if given."""
+
+
+@runtime_checkable
+class ToxiproxyProcess(Protocol):
+    """A running Toxiproxy server, embedded or real, wherever it runs."""
+
+    @property
+    def api(self) -> str:
+        """Base URL of its HTTP API."""
+
+    @property
+    def flavour(self) -> Literal["embedded", "real"]:
+        """Which of the two servers it is."""
+
+    def listen(self) -> str:
+        """A free ``host:port`` that a new proxy may listen on (as the Toxiproxy server sees it)."""
+
+    def reachable(self, listen: str) -> str:
+        """How a client on this machine reaches a proxy that listens on ``listen``: ``host:port``."""
+
+    def is_running(self) -> bool:
+        """Whether it lives."""
+
+    def stop(self) -> None:
+        """End it. Does nothing if it does not run."""
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """What it printed."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A provider of servers. Close it (it is a context manager too) and none of them is left."""
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine it is."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What it can do to its nodes."""
+
+    def node(self, spec: NodeSpec) -> Node:
+        """A node by that specification, not started yet."""
+
+    def toxiproxy(self, *, seed: int | None = None, port: int = 0, detached: bool = False) -> ToxiproxyProcess:
+        """A started Toxiproxy server that answers."""
+
+    def reachable_from_toxiproxy(self, port: int) -> str:
+        """``host:port`` by which Toxiproxy reaches a listener of this process on ``port``."""
+
+    def bind_host(self) -> str:
+        """The address that such a listener must bind: loopback, or the gateway of a private network."""
+
+    def close(self) -> None:
+        """End and remove everything that this engine made."""
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...

@@ -1,0 +1,154 @@
+"""Every error that the harness raises on purpose.
+
+::
+
+    HarnessError
+    ├── SettingsError          a setting or an option does not make sense
+    ├── BlueprintError         a blueprint file is wrong: file, line, field
+    ├── EngineError            a server could not be run
+    │   ├── ProgramMissing     a binary is nowhere to be found
+    │   ├── EngineUnavailable  the wanted engine does not answer here
+    │   ├── ImageMissing       the engine answers, an image is not there
+    │   ├── PortTaken          somebody else listens there
+    │   ├── ServerDied         a server ended before it was ready
+    │   └── CapabilityMissing  this engine cannot do that (pause an external Vault)
+    ├── DeadlineExceeded       a condition did not come true in time
+    ├── StackError             the local stack is not in the state that a task needs
+    │   ├── NotUp              nothing runs
+    │   ├── Busy               another task holds the stack
+    │   └── KeyringMissing     an initialised Vault whose keys are not here
+    ├── OperatorError          Vault refused what its operator asked
+    │   ├── VaultIsSealed      it must be unsealed first
+    │   └── NotInitialised     it must be initialised first
+    ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
+    └── SubjectError           the client under test broke its contract with the harness
+        └── SubjectDied        its process ended by itself
+
+The reference client has a tree of its own, in ``harness.client``: an application installs it alone.
+
+Every message is a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
+"""
+
+from __future__ import annotations
+
+
+class HarnessError(Exception):
+    """Something went wrong that a person can mend.
+
+    Args:
+        cause: What is wrong, in one sentence without a full stop.
+        looked_at: What was examined to find that out: files, addresses, settings.
+        remedy: What to do next, as an instruction.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, *, looked_at: str = "", remedy: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.looked_at = looked_at
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [self.cause]
+        if self.looked_at:
+            lines.append(f"  looked at: {self.looked_at}")
+        if self.remedy:
+            lines.append(f"  what to do: {self.remedy}")
+        return "\n".join(lines)
+
+
+class SettingsError(HarnessError):
+    """A setting or an option does not make sense."""
+
+    exit_code = 2
+
+
+class BlueprintError(HarnessError):
+    """A blueprint file is wrong; the cause starts with ``file:line: field``."""
+
+    exit_code = 2
+
+
+class EngineError(HarnessError):
+    """A server could not be run."""
+
+    exit_code = 3
+
+
+class ProgramMissing(EngineError):
+    """A binary is nowhere to be found."""
+
+
+class EngineUnavailable(EngineError):
+    """The wanted engine does not answer here."""
+
+
+class ImageMissing(EngineError):
+    """The engine answers, but an image is not there and cannot be pulled."""
+
+
+class PortTaken(EngineError):
+    """Somebody else listens on a port that is needed."""
+
+
+class ServerDied(EngineError):
+    """A server ended before it was ready, or while it was needed."""
+
+
+class CapabilityMissing(EngineError):
+    """This engine cannot do what was asked, and says so instead of pretending."""
+
+
+class DeadlineExceeded(HarnessError):
+    """A condition did not come true in time; the cause says which and how long it was awaited."""
+
+    exit_code = 4
+
+
+class StackError(HarnessError):
+    """The local stack is not in the state that a task needs."""
+
+    exit_code = 5
+
+
+class NotUp(StackError):
+    """Nothing runs here."""
+
+
+class Busy(StackError):
+    """Another task holds the stack right now."""
+
+
+class KeyringMissing(StackError):
+    """An initialised Vault whose unseal keys are not here."""
+
+
+class OperatorError(HarnessError):
+    """Vault refused what its operator asked."""
+
+    exit_code = 6
+
+
+class VaultIsSealed(OperatorError):
+    """Vault must be unsealed before this."""
+
+
+class NotInitialised(OperatorError):
+    """Vault must be initialised before this."""
+
+
+class ToxiproxyError(HarnessError):
+    """The Toxiproxy server refused a request, or does not answer."""
+
+    exit_code = 7
+
+
+class SubjectError(HarnessError):
+    """The client under test broke its contract with the harness."""
+
+    exit_code = 8
+
+
+class SubjectDied(SubjectError):
+    """The process of the client under test ended by itself."""
