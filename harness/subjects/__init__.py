@@ -1,0 +1,27 @@
+"""Clients under test, in any language, behind one shape; see ``docs/subjects.md``."""
+
+from harness.subjects._open import open_subject
+from harness.subjects._shape import (
+    CAPABILITIES,
+    DECLARATIONS,
+    OUTCOMES,
+    OperationFailed,
+    Reading,
+    Subject,
+    SubjectHung,
+    SubjectSpec,
+)
+from harness.subjects._spec import parse_subject
+
+__all__ = [
+    "Subject",
+    "SubjectSpec",
+    "parse_subject",
+    "open_subject",
+    "Reading",
+    "OperationFailed",
+    "SubjectHung",
+    "CAPABILITIES",
+    "DECLARATIONS",
+    "OUTCOMES",
+]
