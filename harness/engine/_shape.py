@@ -6,7 +6,8 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from types import TracebackType
+from typing import Literal, Protocol, Self, runtime_checkable
 
 EngineName = Literal["process", "docker", "external"]
 Storage = Literal["inmem", "raft"]
@@ -31,7 +32,8 @@ class NodeSpec:
     Attributes:
         name: Unique within one stack; also the raft node id.
         storage: ``inmem`` is quick and forgets at exit, ``raft`` survives restarts.
-        directory: Where this node keeps configuration, data, audit log and server log. Created 0700.
+        directory: Where this node keeps configuration, data, audit log and server log. Created
+            0700.
         port: API port on loopback; 0 picks a free one.
         audit: Whether a file audit device is set up from the start.
         audit_raw: Log values in clear (``log_raw``): for scenarios on throw-away secrets only.
@@ -56,8 +58,8 @@ class Node(Protocol):
     """One Vault server, running or not.
 
     Waiting is part of each verb: `start` returns when the API answers (sealed and uninitialised are
-    answers), `stop` and `kill` when the process is gone. Each raises `DeadlineExceeded` or `ServerDied`
-    with the last log lines, and `CapabilityMissing` where the engine cannot do it.
+    answers), `stop` and `kill` when the process is gone. Each raises `DeadlineExceeded` or
+    `ServerDied` with the last log lines, and `CapabilityMissing` where the engine cannot do it.
     """
 
     @property
@@ -79,6 +81,10 @@ class Node(Protocol):
     @property
     def audit_path(self) -> Path | None:
         """Its audit log on this machine, or None where it cannot be read as a file."""
+
+    @property
+    def server_audit_path(self) -> str | None:
+        """The same log by the name that the server knows it by; None without an audit device."""
 
     def start(self, *, timeout: float = 15.0) -> None:
         """Start it and wait until its API answers. Does nothing if it runs."""
@@ -124,7 +130,7 @@ class ToxiproxyProcess(Protocol):
         """A free ``host:port`` that a new proxy may listen on (as the Toxiproxy server sees it)."""
 
     def reachable(self, listen: str) -> str:
-        """How a client on this machine reaches a proxy that listens on ``listen``: ``host:port``."""
+        """``host:port`` by which a client here reaches a proxy that listens on ``listen``."""
 
     def is_running(self) -> bool:
         """Whether it lives."""
@@ -138,7 +144,13 @@ class ToxiproxyProcess(Protocol):
 
 @runtime_checkable
 class Engine(Protocol):
-    """A provider of servers. Close it (it is a context manager too) and none of them is left."""
+    """A provider of servers. Close it (it is a context manager too) and none of them is left.
+
+    Attributes:
+        choice: One line for a person: why this engine and not another.
+    """
+
+    choice: str
 
     @property
     def name(self) -> EngineName:
@@ -151,18 +163,26 @@ class Engine(Protocol):
     def node(self, spec: NodeSpec) -> Node:
         """A node by that specification, not started yet."""
 
-    def toxiproxy(self, *, seed: int | None = None, port: int = 0, detached: bool = False) -> ToxiproxyProcess:
+    def toxiproxy(
+        self, *, seed: int | None = None, port: int = 0, detached: bool = False
+    ) -> ToxiproxyProcess:
         """A started Toxiproxy server that answers."""
 
     def reachable_from_toxiproxy(self, port: int) -> str:
         """``host:port`` by which Toxiproxy reaches a listener of this process on ``port``."""
 
     def bind_host(self) -> str:
-        """The address that such a listener must bind: loopback, or the gateway of a private network."""
+        """What such a listener must bind: loopback, or the gateway of a private network."""
 
     def close(self) -> None:
         """End and remove everything that this engine made."""
 
-    def __enter__(self) -> Engine: ...
+    def __enter__(self) -> Self: ...
 
-    def __exit__(self, *exc: object) -> None: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...

@@ -1,0 +1,100 @@
+"""Where HashiCorp Vault and OpenBao differ, as data. Nothing else asks which one it talks to.
+
+Sources: OpenBao 2.7 was run; HashiCorp Vault's column is from its documentation (configuration
+    reference,
+storage backends, release notes of 1.14 to 1.20) and was not run here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Product = Literal["openbao", "vault"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """One product's ways.
+
+    Attributes:
+        product: Which of the two.
+        title: Its name for people.
+        storages: Storage back ends that it still has.
+        audit_in_configuration: An audit device is declared in the configuration file, and the API
+            refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
+            cannot.
+        knows_disable_mlock: ``disable_mlock`` is a setting of it: raft needs it to be given.
+        dead_token_message: What a 403 says about a dead token beyond ``permission denied``, or
+            None.
+    """
+
+    product: Product
+    title: str
+    storages: frozenset[str]
+    audit_in_configuration: bool
+    knows_disable_mlock: bool
+    dead_token_message: str | None
+
+    def base_configuration(self) -> dict[str, object]:
+        """Top-level settings that this product needs to run unprivileged."""
+        return {"disable_mlock": True} if self.knows_disable_mlock else {}
+
+    def audit_configuration(
+        self, path: Path, *, raw: bool, name: str = "file"
+    ) -> dict[str, object]:
+        """What declares a file audit device in the configuration; empty where the API does."""
+        if not self.audit_in_configuration:
+            return {}
+        return {"audit": [{"type": "file", "path": name, "options": audit_options(path, raw=raw)}]}
+
+
+OPENBAO = Dialect(
+    product="openbao",
+    title="OpenBao",
+    storages=frozenset({"inmem", "raft", "postgresql"}),
+    audit_in_configuration=True,
+    knows_disable_mlock=False,
+    dead_token_message=None,
+)
+
+VAULT = Dialect(
+    product="vault",
+    title="HashiCorp Vault",
+    storages=frozenset({"inmem", "raft", "file", "consul", "postgresql"}),
+    audit_in_configuration=False,
+    knows_disable_mlock=True,
+    dead_token_message="invalid token",  # noqa: S106 -- a message, not a password
+)
+
+
+def audit_options(path: Path | str, *, raw: bool) -> dict[str, str]:
+    """Options of a file audit device, the same in a configuration file and over the API."""
+    options = {"file_path": str(path)}
+    if raw:
+        options["log_raw"] = "true"
+    return options
+
+
+def of_version_output(text: str) -> Dialect | None:
+    """Read what ``bao version`` or ``vault version`` printed; None if it is neither."""
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    if first.startswith("OpenBao "):
+        return OPENBAO
+    return VAULT if first.startswith("Vault ") else None
+
+
+def of_seal_status(status: Mapping[str, object]) -> Dialect:
+    """Tell the product from ``sys/seal-status``.
+
+    OpenBao's major version is 2, HashiCorp Vault's is 1 up to 1.21 and 2 afterwards; HashiCorp's
+    answer carries ``cluster_id`` and ``removed_from_cluster`` in versions that might be mistaken.
+    """
+    version = str(status.get("version", ""))
+    major = re.match(r"v?(\d+)\.", version)
+    if "removed_from_cluster" in status or (major and int(major[1]) < 2):
+        return VAULT
+    return OPENBAO

@@ -1,0 +1,70 @@
+"""Picks the engine by the settings, and says why."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import cast
+
+from harness.engine._external import ExternalEngine
+from harness.engine._process import ProcessEngine
+from harness.engine._shape import Engine, EngineName
+from harness.errors import EngineUnavailable
+from harness.settings import Settings
+
+
+def choose(settings: Settings) -> tuple[EngineName, str]:
+    """Which engine to use, and one line that says why.
+
+    Raises:
+        EngineUnavailable: ``docker`` was asked for and cannot be used; ``auto`` never raises.
+    """
+    if settings.engine == "process":
+        return "process", "asked for by HARNESS_ENGINE=process"
+    if settings.engine == "external":
+        return "external", "asked for by HARNESS_ENGINE=external"
+    reason = docker_state(settings)
+    if settings.engine == "docker":
+        if reason:
+            raise EngineUnavailable(
+                f"docker cannot be used: {reason}",
+                looked_at="HARNESS_ENGINE=docker",
+                remedy="mend that, or unset HARNESS_ENGINE to run servers as processes",
+            )
+        return "docker", "asked for by HARNESS_ENGINE=docker"
+    if reason:
+        return "process", f"docker cannot be used: {reason}"
+    return "docker", "a container engine answers and the images are there"
+
+
+def docker_state(settings: Settings) -> str | None:
+    """Why docker cannot be used here, in a few words; None if it can."""
+    # Lazily: the docker client is slow to import, and most machines run without.
+    module = importlib.import_module("harness.engine._docker")
+    return cast("str | None", module.docker_state(settings))
+
+
+def open_engine(settings: Settings, *, directory: Path) -> Engine:
+    """The engine that the settings ask for.
+
+    Args:
+        settings: ``settings.engine`` decides; ``auto`` takes docker if it can be used, else
+            process.
+        directory: Where it may keep files; created.
+
+    Raises:
+        EngineUnavailable: The engine that was asked for does not answer.
+        ProgramMissing: The process engine finds no server.
+        SettingsError: The external engine lacks address or token.
+    """
+    name, why = choose(settings)
+    engine: Engine
+    if name == "process":
+        engine = ProcessEngine(settings, directory=directory)
+    elif name == "external":
+        engine = ExternalEngine(settings, directory=directory)
+    else:
+        module = importlib.import_module("harness.engine._docker")
+        engine = cast("Engine", module.DockerEngine(settings, directory=directory))
+    engine.choice = f"{engine.choice} ({why})" if engine.choice else f"{name} ({why})"
+    return engine

@@ -1,0 +1,55 @@
+"""Files that must never be half-written, nor readable by anybody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+
+def private_directory(path: Path) -> Path:
+    """Make a directory that only its owner can enter (0700), parents included, and return it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if path.stat().st_mode & 0o077:
+        path.chmod(0o700)
+    return path
+
+
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write a file so that after a crash there is the old content or the new, never a mixture.
+
+    Temporary name in the same directory, mode 0600, fsync, rename, fsync of the directory.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            Path(temporary).unlink()
+        raise
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def tail(path: Path, lines: int | None = None) -> str:
+    """The last ``lines`` lines of a text file, all of it for None, nothing if it is not there."""
+    try:
+        text = path.read_text(errors="replace")
+    except FileNotFoundError:
+        return ""
+    if lines is None:
+        return text
+    return "\n".join(text.splitlines()[-lines:])
