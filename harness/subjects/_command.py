@@ -6,17 +6,15 @@ import contextlib
 import os
 import queue
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
 from harness import errors
 from harness.subjects import _wire
-from harness.subjects._launch import spawn, surroundings
+from harness.subjects._launch import Leashed, spawn, surroundings
 from harness.subjects._shape import (
     Kind,
     OperationFailed,
@@ -62,9 +60,8 @@ class CommandSubject:
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._exchange = _wire.Exchange(self._outbox.put)
-        self._life = _Life(
-            lambda: spawn(spec.command, surroundings(environ, withhold), log), self._exited
-        )
+        leashed = spawn(spec.command, surroundings(environ, withhold), log)
+        self._life = _Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
@@ -206,25 +203,21 @@ class CommandSubject:
 
 
 class _Life:
-    """A process and the thread that starts it, waits for its end and buries it with its children.
+    """A process, and a thread that waits for its end and buries it with its children.
 
     Args:
-        start: Starts it.
-        ended: Is told its exit code.
+        leashed: What was started.
+        told: Is told its exit code.
     """
 
-    def __init__(
-        self, start: Callable[[], subprocess.Popen[bytes]], ended: Callable[[int], None]
-    ) -> None:
+    def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
+        self.process = leashed.process
         self.ended = threading.Event()
         self.code: int | None = None
-        self._start, self._tell = start, ended
+        self._leash = leashed.leash
+        self._told = told
         self._lock = threading.Lock()
-        self._born: Future[subprocess.Popen[bytes]] = Future()
-        # The kernel ends the process when the thread that started it ends: so the same thread
-        # waits.
-        threading.Thread(target=self._run, name="subject process", daemon=True).start()
-        self.process = self._born.result()
+        threading.Thread(target=self._watch, name="subject process", daemon=True).start()
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and its children. Does nothing once it has ended."""
@@ -232,21 +225,16 @@ class _Life:
             if self.code is None:
                 os.killpg(self.process.pid, number)
 
-    def _run(self) -> None:
-        try:
-            process = self._start()
-        except BaseException as error:  # noqa: BLE001 - handed to the one who waits
-            self._born.set_exception(error)
-            return
-        self._born.set_result(process)
+    def _watch(self) -> None:
         if hasattr(os, "waitid"):
             # While it is not reaped its number cannot go to another, and neither can its group's.
-            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
             self.signal(signal.SIGKILL)
-        code = process.wait()
+        code = self.process.wait()
         with self._lock:
             self.code = code
-        self._tell(code)
+        os.close(self._leash)
+        self._told(code)
         self.ended.set()
 
 

@@ -1,59 +1,61 @@
-"""Starting a process that cannot outlive the harness, without a shell."""
+"""Starting a process that cannot outlive the harness."""
 
 from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-# Runs in a fresh interpreter that then becomes the program, since code between fork and exec is
-# not safe in a process with threads. 1 is PR_SET_PDEATHSIG, 9 SIGKILL; where there is no prctl the
-# end of standard input is the sign. Python ignores SIGPIPE and SIGXFSZ, and the program must not
-# inherit that.
-_BECOME = """
-import os, signal, sys
-parent, program = int(sys.argv[1]), sys.argv[2:]
-try:
-    import ctypes
-    ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
-except (ImportError, OSError, AttributeError):
-    pass
-if os.getppid() != parent:
-    os._exit(125)
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-try:
-    os.execv(program[0], program)
-except OSError as error:
-    sys.stderr.write(f"{program[0]} could not be executed: {error.strerror}\\n")
-    os._exit(126)
+# The shell forks a watchdog, then becomes the program; the command itself it never interprets. The
+# watchdog waits on a pipe whose only writing end is in the harness and never written to: when the
+# harness ends, however it ends, the pipe closes, and the watchdog kills the process group, whose
+# number is the program's ($$). The pipe comes in the place of standard error, since a program has
+# its requests on standard input; the log, which is there already, takes that place again.
+_LEASHED = """
+exec 3<&2 2>>"$1"
+shift
+(trap '' HUP INT TERM; read -r _ <&3; kill -9 "-$$") </dev/null >/dev/null 2>&1 &
+exec "$@" 3<&-
 """
 
 _NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
 
 
-def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with pipes for input and output, errors to ``log``.
+@dataclass(frozen=True)
+class Leashed:
+    """A process in a session and a group of its own, and what keeps it alive.
 
-    The kernel ends it when **the calling thread** ends, so call this from one that lives as long
-    as the program shall.
+    Attributes:
+        process: With unbuffered pipes to its input and output.
+        leash: The descriptor whose closing ends the group.
     """
-    become = [sys.executable, "-I", "-S", "-c", _BECOME, str(os.getpid()), *command]
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    process: subprocess.Popen[bytes]
+    leash: int
+
+
+def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Leashed:
+    """Start a program, its standard error appended to ``log``."""
+    os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    watched, leash = os.pipe()
     try:
-        return subprocess.Popen(
-            become,
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _LEASHED, "vault-harness-watchdog", str(log.absolute()), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=descriptor,
+            stderr=watched,
             bufsize=0,
             env=dict(environ),
             start_new_session=True,
         )
+    except BaseException:
+        os.close(leash)
+        raise
     finally:
-        os.close(descriptor)
+        os.close(watched)
+    return Leashed(process, leash)
 
 
 def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> dict[str, str]:

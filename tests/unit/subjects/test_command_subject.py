@@ -1,0 +1,356 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.errors import SubjectDied, SubjectError
+from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+
+Open = Callable[..., Subject]
+Program = Callable[[str], str]
+
+EVERYTHING = """
+    stored = {}
+    for request in requests():
+        number, op = request["id"], request["op"]
+        if greet(request, capabilities=["cached", "health", "write", "outcomes"],
+                 declares={"deadline": 2}):
+            continue
+        if op in ("read", "read_cached"):
+            key = stored.get(request["path"], os.environ).get(request["key"])
+            if key is None:
+                say(id=number, ok=False, error="missing", message="no such key")
+            else:
+                say(id=number, ok=True, value=key, stale=op == "read_cached")
+        elif op == "write":
+            stored[request["path"]] = request["data"]
+            say(id=number, ok=True)
+        elif op == "health":
+            say(id=number, ok=True, value=True)
+        elif op == "close":
+            print("goodbye", file=sys.stderr)
+            say(id=number, ok=True)
+            sys.exit(7)
+"""
+
+
+def await_end(process: psutil.Process) -> None:
+    """Wait until it runs no more; an orphan stays a zombie until the machine's init finds time."""
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(process.pid) and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, f"{process} still runs"
+        time.sleep(0.01)
+
+
+def test_a_whole_client(subject: Open, program: Program) -> None:
+    """Every operation reaches the process, and its answers come back."""
+    one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
+    assert isinstance(one, Subject)
+    assert one.kind == "command"
+    assert one.capabilities == {"read", "cached", "health", "write", "outcomes"}
+    assert one.declares == {"deadline": 2.0}
+    assert one.tells_outcomes
+    assert one.read("p", "SECRET", timeout=20) == Reading("s3cr3t")
+    assert one.read_cached("p", "SECRET", timeout=20) == Reading("s3cr3t", stale=True)
+    one.write("p", {"K": "ü\n\u2028x"}, timeout=20)
+    assert one.read("p", "K", timeout=20).value == "ü\n\u2028x"
+    assert one.health(timeout=20) is True
+    with pytest.raises(OperationFailed, match="no such key") as caught:
+        one.read("p", "NONE", timeout=20)
+    assert caught.value.outcome == "missing"
+    assert one.pid is not None
+    assert psutil.pid_exists(one.pid)
+    assert one.is_alive()
+    one.close(timeout=20)
+    one.close(timeout=20)
+    assert one.exit_code == 7
+    assert "goodbye" in one.logs()
+    assert not psutil.pid_exists(one.pid)
+
+
+def test_it_is_configured_by_its_environment_alone(
+    subject: Open, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A developer's own Vault, and secrets in the shell, are not handed down; PATH is."""
+    monkeypatch.setenv("VAULT_TOKEN", "the developer's")
+    monkeypatch.setenv("SECRET_KEY", "the shell's")
+    monkeypatch.setenv("USE_VAULT", "false")
+    one = subject(program(EVERYTHING), {"VAULT_ADDR": "http://vault"}, withhold={"SECRET_KEY"})
+    assert one.read("p", "VAULT_ADDR", timeout=20).value == "http://vault"
+    assert one.read("p", "PATH", timeout=20).value == os.environ["PATH"]
+    assert "127.0.0.1" in one.read("p", "NO_PROXY", timeout=20).value
+    for name in ("VAULT_TOKEN", "SECRET_KEY", "USE_VAULT"):
+        with pytest.raises(OperationFailed):
+            one.read("p", name, timeout=20)
+
+
+def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Program) -> None:
+    """The shortest client answers everything in one way."""
+    one = subject(
+        program("""
+            for request in requests():
+                if request["op"] == "read":
+                    say(id=request["id"], ok=True, value="v")
+                else:
+                    say(id=request["id"], ok=False, message="unknown")
+        """)
+    )
+    assert one.capabilities == {"read"}
+    assert one.read("p", "k", timeout=20).value == "v"
+    assert not one.tells_outcomes
+
+
+def test_answers_come_in_any_order(subject: Open, program: Program) -> None:
+    """Twenty requests are in flight before the first is answered, last one first."""
+    one = subject(
+        program("""
+            held = []
+            for request in requests():
+                if greet(request):
+                    continue
+                held.append(request)
+                if len(held) == 20:
+                    for one in reversed(held):
+                        say(id=one["id"], ok=True, value=one["key"] * 1000)
+        """)
+    )
+    with ThreadPoolExecutor(20) as pool:
+        readings = pool.map(lambda key: one.read("p", key, timeout=20).value, map(str, range(20)))
+        assert list(readings) == [str(key) * 1000 for key in range(20)]
+
+
+def test_values_may_be_huge_both_ways(subject: Open, program: Program) -> None:
+    """A megabyte goes there and back through pipes that hold 64 KiB."""
+    one = subject(program(EVERYTHING))
+    huge = "x" * 1_000_000
+    one.write("p", {"K": huge}, timeout=30)
+    assert one.read("p", "K", timeout=30).value == huge
+
+
+def test_a_client_that_does_not_read_cannot_hang_the_harness(
+    subject: Open, program: Program
+) -> None:
+    """Requests that fill the pipe are given up like any other."""
+    one = subject(
+        program("""
+            for request in requests():
+                greet(request)
+                break
+            threading.Event().wait()
+        """)
+    )
+    with pytest.raises(SubjectHung):
+        one.write("p", {"K": "x" * 1_000_000}, timeout=0.1)
+    with pytest.raises(SubjectHung):
+        one.read("p", "K", timeout=0.1)
+    one.kill()
+    assert one.exit_code == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    ("body", "cause"),
+    [
+        ("raw('Listening...\\n')", "not JSON"),
+        ("raw('\\n{\"id\": 1, \\n')", "not JSON"),
+        ("say(id=99, ok=True)", "never asked"),
+        ("os.write(1, bytes(range(128, 256)) + b'\\n')", "not JSON"),
+    ],
+)
+def test_a_breach_says_what_was_seen(
+    subject: Open, program: Program, body: str, cause: str
+) -> None:
+    """A wrong line on standard output is told with its beginning and a remedy."""
+    with pytest.raises(SubjectError, match=cause) as caught:
+        subject(program(f"{body}\nthreading.Event().wait()\n"))
+    assert caught.value.looked_at
+    assert caught.value.remedy
+
+
+def test_a_client_that_ends_at_once(subject: Open, program: Program) -> None:
+    """Its exit code and its last words are told."""
+    with pytest.raises(SubjectDied, match="exit code 3") as caught:
+        subject(program("sys.exit(sys.stderr.write('Vault is sealed\\n') and 3)"))
+    assert "Vault is sealed" in str(caught.value)
+
+
+def test_a_client_that_ends_in_the_middle(subject: Open, program: Program) -> None:
+    """An answer printed before the end still counts; what was not answered gets the death."""
+    one = subject(
+        program("""
+            for request in requests():
+                if not greet(request):
+                    say(id=request["id"], ok=True, value="last words")
+                    os._exit(4)
+        """)
+    )
+    assert one.read("p", "k", timeout=20).value == "last words"
+    with pytest.raises(SubjectDied, match="exit code 4"):
+        one.read("p", "k", timeout=20)
+    assert not one.is_alive()
+    assert one.exit_code == 4
+
+
+def test_a_program_that_cannot_be_executed(subject: Open, tmp_path: Path) -> None:
+    """A file that claims an interpreter which is not there says so."""
+    file = tmp_path / "client"
+    file.write_text("#!/no/such/interpreter\n")
+    file.chmod(0o700)
+    with pytest.raises(SubjectDied, match=r"exit code 12[67]") as caught:
+        subject(f"command:{shlex.quote(str(file))}")
+    assert str(file) in str(caught.value)
+
+
+def test_a_closed_standard_output_is_a_breach(subject: Open, program: Program) -> None:
+    """A process that can never answer again is not waited for."""
+    with pytest.raises(SubjectError, match="closed its standard output"):
+        subject(program("os.close(1)\nthreading.Event().wait()\n"))
+
+
+def test_a_client_that_never_says_hello(subject: Open, program: Program) -> None:
+    """It is given up and leaves no process."""
+    with pytest.raises(SubjectHung, match="hello"):
+        subject(program("threading.Event().wait()\n"), timeout=0.3)
+
+
+def test_the_end_of_input_is_enough(subject: Open, program: Program) -> None:
+    """A client may end when its requests do, without knowing ``close``."""
+    one = subject(program("for request in requests():\n    greet(request)\nsys.exit(5)\n"))
+    one.close(timeout=30)
+    assert one.exit_code == 5
+
+
+def test_sigterm_comes_when_the_end_of_input_was_not_enough(
+    subject: Open, program: Program
+) -> None:
+    """Half of the time for the one, half for the other."""
+    one = subject(
+        program("""
+            import signal
+            signal.signal(signal.SIGTERM, lambda *_: os._exit(6))
+            greet(next(requests()))
+            while True:
+                signal.pause()
+        """)
+    )
+    one.close(timeout=2)
+    assert one.exit_code == 6
+
+
+def test_a_client_that_never_ends_is_killed(subject: Open, program: Program) -> None:
+    """A client that ignores every sign is told apart from one that ends."""
+    one = subject(
+        program("""
+            import signal
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            greet(next(requests()))
+            while True:
+                signal.pause()
+        """)
+    )
+    with pytest.raises(SubjectHung, match="did not end"):
+        one.close(timeout=0.5)
+    assert one.exit_code == -signal.SIGKILL
+
+
+def test_a_frozen_client_hangs_and_comes_back(subject: Open, program: Program) -> None:
+    """With its pid a scenario can stop its clock; a late answer disturbs nothing."""
+    one = subject(program(EVERYTHING), {"K": "v"})
+    assert one.pid is not None
+    os.kill(one.pid, signal.SIGSTOP)
+    with pytest.raises(SubjectHung):
+        one.read("p", "K", timeout=0.1)
+    os.kill(one.pid, signal.SIGCONT)
+    assert one.read("p", "K", timeout=20).value == "v"
+
+
+def test_children_of_the_client_go_with_it(subject: Open, program: Program) -> None:
+    """A wrapper's child is ended too, when the wrapper is killed or ends by itself."""
+    one = subject(
+        program("""
+            import subprocess
+            child = subprocess.Popen(["sleep", "600"])
+            for request in requests():
+                if not greet(request):
+                    say(id=request["id"], ok=True, value=str(child.pid))
+        """)
+    )
+    child = psutil.Process(int(one.read("p", "k", timeout=20).value))
+    one.kill()
+    await_end(child)
+
+
+def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
+    """``kill -9`` of the harness leaves no client behind, even one that ignores its input."""
+    text = program("greet(next(requests()))\nthreading.Event().wait()\n")
+    script = f"""
+        import pathlib, sys, threading
+        from harness.subjects import open_subject, parse_subject
+        log = pathlib.Path({str(tmp_path)!r}) / "log"
+        one = open_subject(parse_subject({text!r}), {{}}, log=log)
+        print(one.pid, flush=True)
+        threading.Event().wait()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True
+    ) as harness:
+        assert harness.stdout is not None
+        client = psutil.Process(int(harness.stdout.readline()))
+        harness.kill()
+    await_end(client)
+
+
+def test_it_outlives_the_thread_that_opened_it(subject: Open, program: Program) -> None:
+    """The kernel's parent is a thread; a scenario may open a subject in one that ends."""
+    opened: list[Subject] = []
+    text = program(EVERYTHING)
+    thread = threading.Thread(target=lambda: opened.append(subject(text, {"K": "v"})))
+    thread.start()
+    thread.join(30)
+    assert opened[0].read("p", "K", timeout=20).value == "v"
+
+
+def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
+    """The module serves a Python client by the line protocol: same answers, but a pid."""
+    (tmp_path / "their_client.py").write_text(
+        textwrap.dedent("""
+            import logging
+            class Client:
+                capabilities = {"read", "health", "write"}
+                declares = {"refresh": 3}
+                def __init__(self, environ): self.environ = environ
+                def read(self, path, key):
+                    print("a stray print")
+                    return self.environ[key]
+                def write(self, path, data): self.environ.update(data)
+                def health(self): return True
+                def close(self): logging.getLogger(__name__).info("closed")
+        """)
+    )
+    command = f"{sys.executable} -m harness.subjects python:their_client:Client"
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    one = subject(f"command:{command}", {"K": "v", "PYTHONPATH": path})
+    assert one.declares == {"refresh": 3.0}
+    assert one.read("p", "K", timeout=20).value == "v"
+    one.write("p", {"K": "w"}, timeout=20)
+    assert one.read("p", "K", timeout=20).value == "w"
+    assert one.health(timeout=20)
+    with pytest.raises(OperationFailed, match="KeyError"):
+        one.read("p", "NONE", timeout=20)
+    assert one.pid is not None
+    os.kill(one.pid, signal.SIGTERM)
+    one.close(timeout=20)
+    assert one.exit_code == 0
+    assert "closed" in one.logs()
+    assert "a stray print" in one.logs()

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from harness.errors import SubjectDied, SubjectError
+from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+
+Open = Callable[..., Subject]
+
+
+class Server(ThreadingHTTPServer):
+    """A server that holds clients: an environment each, by their path."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.clients: dict[str, dict[str, str]] = {}
+        self.many = False
+        self.hold = threading.Event()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def answer(self, path: str, request: dict[str, Any]) -> tuple[int, Any]:
+        """Status and answer to one request."""
+        if path == "/configure":
+            where = f"/clients/{len(self.clients)}" if self.many else ""
+            self.clients[where or "/"] = request["environ"]
+            return 200, {"ok": True, "path": where}
+        client = self.clients[path]
+        match request["op"]:
+            case "hello":
+                return 200, {"ok": True, "capabilities": ["read", "health"]}
+            case "read" if request["path"] == "html":
+                return 502, "<html>Bad Gateway</html>"
+            case "read" if request["path"] == "hang":
+                self.hold.wait(30)
+                return 200, {"ok": True, "value": "late"}
+            case "read" if request["path"] == "id":
+                return 200, {"id": -1, "ok": True, "value": "v"}
+            case "read" if request["key"] in client:
+                return 200, {"id": request["id"], "ok": True, "value": client[request["key"]]}
+            case "read":
+                return 503, {"ok": False, "error": "unavailable", "message": "sealed"}
+            case "health":
+                return 200, {"ok": True, "value": False}
+            case _:
+                del self.clients[path]
+                return 200, {"ok": True}
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.reply(*self.server.answer(self.path, json.loads(self.rfile.read(length))))
+
+    def do_GET(self) -> None:
+        self.reply(200, f"log of {self.path}")
+
+    def reply(self, status: int, answer: Any) -> None:
+        body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A server with clients under test, running."""
+    with Server() as one:
+        thread = threading.Thread(target=lambda: one.serve_forever(poll_interval=0.01))
+        thread.start()
+        yield one
+        one.hold.set()
+        one.shutdown()
+        thread.join(20)
+
+
+def test_a_whole_client(subject: Open, server: Server) -> None:
+    """It is configured, asked, and closed; the server runs on."""
+    one = subject(server.url, {"K": "v"})
+    assert isinstance(one, Subject)
+    assert (one.kind, one.pid) == ("http", None)
+    assert one.capabilities == {"read", "health"}
+    assert one.read("p", "K", timeout=20) == Reading("v")
+    assert one.health(timeout=20) is False
+    with pytest.raises(OperationFailed, match="sealed") as caught:
+        one.read("p", "NONE", timeout=20)
+    assert caught.value.outcome == "unavailable"
+    assert one.tells_outcomes
+    one.close(timeout=20)
+    assert server.clients == {}
+    assert one.logs() == "log of /logs"
+    assert not one.is_alive()
+
+
+def test_scenarios_take_turns(subject: Open, server: Server) -> None:
+    """A server with one client serves one scenario after another, not two at once."""
+    first = subject(server.url, {"K": "first"})
+    opened: list[Subject] = []
+    thread = threading.Thread(target=lambda: opened.append(subject(server.url, {"K": "second"})))
+    thread.start()
+    assert first.read("p", "K", timeout=20).value == "first"
+    first.close(timeout=20)
+    thread.join(30)
+    assert opened[0].read("p", "K", timeout=20).value == "second"
+
+
+def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server) -> None:
+    """With a path for each client, two scenarios share the server."""
+    server.many = True
+    first, second = subject(server.url, {"K": "first"}), subject(server.url, {"K": "second"})
+    assert first.read("p", "K", timeout=20).value == "first"
+    assert second.read("p", "K", timeout=20).value == "second"
+
+
+def test_a_server_that_cannot_be_configured(
+    subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that runs has to be told its environment: without that nothing is tested."""
+    monkeypatch.setattr(server, "answer", lambda *_: (404, "no such page"))
+    with pytest.raises(SubjectError, match="HTTP 404") as caught:
+        subject(server.url)
+    assert "/configure" in str(caught.value)
+    monkeypatch.setattr(server, "answer", lambda *_: (200, {"ok": False, "message": "no"}))
+    with pytest.raises(SubjectError, match="cannot be configured: no"):
+        subject(server.url)
+
+
+@pytest.mark.parametrize(("path", "cause"), [("html", "HTTP 502"), ("id", "another id")])
+def test_a_wrong_answer_is_a_breach(subject: Open, server: Server, path: str, cause: str) -> None:
+    """What is no answer, or another request's, is told with what was seen."""
+    one = subject(server.url)
+    with pytest.raises(SubjectError, match=cause):
+        one.read(path, "K", timeout=20)
+
+
+def test_an_answer_that_does_not_come_is_given_up(subject: Open, server: Server) -> None:
+    """The harness goes on after its own deadline."""
+    one = subject(server.url)
+    with pytest.raises(SubjectHung):
+        one.read("hang", "K", timeout=0.2)
+    assert one.is_alive()
+    assert one.health(timeout=20) is False
+
+
+def test_a_server_that_is_not_there(subject: Open) -> None:
+    """Nobody listens: it has to be started before the suite."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        with pytest.raises(SubjectDied, match="does not answer") as caught:
+            subject(f"http://127.0.0.1:{taken.getsockname()[1]}")
+    assert "start the server" in str(caught.value)

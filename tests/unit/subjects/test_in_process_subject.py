@@ -1,0 +1,286 @@
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from harness.errors import SettingsError, SubjectDied, SubjectError
+from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+
+Open = Callable[..., Subject]
+Make = Callable[[object], str]
+
+
+class DeniedError(Exception):
+    outcome = "denied"
+
+
+class OldValue(str):
+    stale = True
+
+
+class Client:
+    """A well-behaved client with everything."""
+
+    capabilities = frozenset({"read", "cached", "health", "write"})
+    declares: Mapping[str, float] = {"max_stale": 30}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.written: dict[str, Mapping[str, str]] = {}
+        self.closed = False
+
+    def read(self, path: str, key: str) -> Any:
+        if path in self.written:
+            return self.written[path][key]
+        return self.environ.get(key, f"{path}:{key}")
+
+    def read_cached(self, path: str, key: str) -> Any:
+        return OldValue(self.read(path, key))
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        self.written[path] = data
+
+    def health(self) -> bool:
+        return not self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def reads(answer: Callable[[], Any]) -> Callable[[Mapping[str, str]], Any]:
+    """A factory of a client whose every read is this."""
+    client = SimpleNamespace(read=lambda *_: answer(), close=lambda: None)
+    return lambda _: client
+
+
+def test_a_whole_client(subject: Open, python_client: Make) -> None:
+    """Every operation reaches the client, and its answers come back."""
+    one = subject(python_client(Client), {"SECRET": "s3cr3t"})
+    assert isinstance(one, Subject)
+    assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
+    assert one.capabilities == {"read", "cached", "health", "write"}
+    assert one.declares == {"max_stale": 30.0}
+    assert one.read("a/b", "K", timeout=20) == Reading("a/b:K")
+    assert one.read("a/b", "SECRET", timeout=20) == Reading("s3cr3t")
+    assert one.read_cached("a/b", "K", timeout=20) == Reading("a/b:K", stale=True)
+    one.write("a/b", {"K": "new"}, timeout=20)
+    assert one.read("a/b", "K", timeout=20).value == "new"
+    assert one.health(timeout=20) is True
+    assert one.is_alive()
+    one.close(timeout=20)
+    one.close(timeout=20)
+    assert not one.is_alive()
+    with pytest.raises(SubjectDied):
+        one.read("a/b", "K", timeout=20)
+
+
+def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
+    """An object with ``read`` and ``close`` is enough."""
+    one = subject(python_client(reads(lambda: "v")))
+    assert one.capabilities == {"read"}
+    assert not one.tells_outcomes
+    assert one.read("p", "k", timeout=20) == Reading("v", stale=False)
+
+
+def test_an_exception_is_a_failed_operation(subject: Open, python_client: Make) -> None:
+    """Any exception says that it failed; an outcome is told only by its attribute."""
+
+    def fail() -> str:
+        raise TimeoutError("no answer")
+
+    one = subject(python_client(reads(fail)))
+    with pytest.raises(OperationFailed, match="TimeoutError: no answer") as caught:
+        one.read("p", "k", timeout=20)
+    assert caught.value.outcome is None
+    assert not one.tells_outcomes
+
+
+def test_an_outcome_is_learned(subject: Open, python_client: Make) -> None:
+    """A client that tells why once is known to tell."""
+
+    def fail() -> str:
+        raise DeniedError("policy")
+
+    one = subject(python_client(reads(fail)))
+    assert not one.tells_outcomes
+    with pytest.raises(OperationFailed) as caught:
+        one.read("p", "k", timeout=20)
+    assert caught.value.outcome == "denied"
+    assert one.tells_outcomes
+
+
+def test_an_exception_may_be_broken_itself(subject: Open, python_client: Make) -> None:
+    """An exception without a text, or one that leaves the interpreter, is a failure too."""
+
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("not even that")
+
+    for error in (BrokenError(), SystemExit(3)):
+
+        def fail(error: BaseException = error) -> str:
+            raise error
+
+        one = subject(python_client(reads(fail)))
+        with pytest.raises(OperationFailed):
+            one.read("p", "k", timeout=20)
+        assert one.is_alive()
+
+
+@pytest.mark.parametrize("value", [None, 1, b"bytes", {"K": "v"}])
+def test_a_value_that_is_no_string_is_a_breach(
+    subject: Open, python_client: Make, value: object
+) -> None:
+    """The one key is asked for, and its value is a string."""
+    one = subject(python_client(reads(lambda: value)))
+    with pytest.raises(SubjectError, match="not a string"):
+        one.read("p", "k", timeout=20)
+
+
+def test_a_reading_may_be_an_object(subject: Open, python_client: Make) -> None:
+    """Something with ``value`` and ``stale`` says the same as a string with ``stale``."""
+    one = subject(python_client(reads(lambda: SimpleNamespace(value="v", stale=True))))
+    assert one.read("p", "k", timeout=20) == Reading("v", stale=True)
+
+
+def test_a_call_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
+    """The harness goes on after its own deadline, and so do other calls."""
+    held = threading.Event()
+    answers: Iterator[Callable[[], Any]] = iter([held.wait, lambda: "v"])
+    one = subject(python_client(reads(lambda: next(answers)())))
+    with pytest.raises(SubjectHung, match=r"read within 0\.05 s"):
+        one.read("p", "k", timeout=0.05)
+    assert one.read("p", "k", timeout=20).value == "v"
+    held.set()
+
+
+def test_many_calls_at_once(subject: Open, python_client: Make) -> None:
+    """Fifty readers are all inside the client at the same time."""
+    barrier = threading.Barrier(50)
+
+    def meet() -> str:
+        barrier.wait(20)
+        return "v"
+
+    one = subject(python_client(reads(meet)))
+    with ThreadPoolExecutor(50) as pool:
+        readings = list(pool.map(lambda _: one.read("p", "k", timeout=20).value, range(50)))
+    assert readings == ["v"] * 50
+
+
+def test_calls_in_turn_share_a_thread(subject: Open, python_client: Make) -> None:
+    """A client's thread-local connection is found again by the next call."""
+    one = subject(python_client(reads(lambda: str(threading.get_ident()))))
+    assert len({one.read("p", "k", timeout=20).value for _ in range(20)}) == 1
+
+
+def test_a_factory_that_raises_is_a_death(subject: Open, python_client: Make) -> None:
+    """A client that cannot start says why, like a process that ends at once."""
+
+    def factory(environ: Mapping[str, str]) -> Client:
+        raise ConnectionError("sealed")
+
+    with pytest.raises(SubjectDied, match="ConnectionError: sealed"):
+        subject(python_client(factory))
+
+
+def test_a_factory_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
+    """A client that never starts does not keep the harness."""
+    held = threading.Event()
+    with pytest.raises(SubjectHung, match="start"):
+        subject(python_client(lambda _: held.wait()), timeout=0.05)
+    held.set()
+
+
+def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
+    """A client that does not end is let go."""
+    held = threading.Event()
+    client = SimpleNamespace(read=lambda *_: "v", close=held.wait)
+    one = subject(python_client(lambda _: client))
+    with pytest.raises(SubjectHung, match="close"):
+        one.close(timeout=0.05)
+    assert not one.is_alive()
+    held.set()
+
+
+@pytest.mark.parametrize("word", ["cached", "write", "health"])
+def test_a_claim_without_a_method_is_a_breach(
+    subject: Open, python_client: Make, word: str
+) -> None:
+    """What is claimed must be there before any scenario counts on it."""
+    client = SimpleNamespace(read=lambda *_: "v", close=lambda: None, capabilities={word})
+    with pytest.raises(SubjectError, match="no method"):
+        subject(python_client(lambda _: client))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["python:no_such_module_anywhere:factory", "python:json:no_such", "python:json:__name__"],
+)
+def test_a_factory_that_is_not_there_is_a_wrong_setting(subject: Open, text: str) -> None:
+    """The remedy is in the command line, not in the client."""
+    with pytest.raises(SettingsError) as caught:
+        subject(text)
+    assert caught.value.remedy
+
+
+def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> None:
+    """Records of every level are kept, those of the harness are not, and logging is put back."""
+    before = logging.getLogger().level
+
+    def log() -> str:
+        logging.getLogger("their.client").debug("reading now")
+        logging.getLogger("harness.engine").error("not theirs")
+        logging.getLogger("harness.client").info("the reference client's")
+        return "v"
+
+    one = subject(python_client(reads(log)))
+    one.read("p", "k", timeout=20)
+    assert "DEBUG their.client: reading now" in one.logs()
+    assert "the reference client's" in one.logs()
+    assert "not theirs" not in one.logs()
+    one.close(timeout=20)
+    assert logging.getLogger().level == before
+    logging.getLogger("their.client").error("after the end")
+    assert "after the end" not in one.logs()
+
+
+def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_client: Make) -> None:
+    """Whoever closes last puts the level and the hook back."""
+    before = logging.getLogger().level, threading.excepthook
+    first, second = subject(python_client(Client)), subject(python_client(Client))
+    first.close(timeout=20)
+    logging.getLogger("their.client").debug("still here")
+    assert "still here" in second.logs()
+    assert "still here" not in first.logs()
+    second.close(timeout=20)
+    assert logging.getLogger().level == before[0]
+
+
+def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_client: Make) -> None:
+    """A renewer that ends by an exception is the client's trouble, to be read in its log."""
+
+    def die() -> str:
+        def renew() -> None:
+            raise KeyError("lease")
+
+        thread = threading.Thread(target=renew, name="renewer")
+        thread.start()
+        thread.join(20)
+        return "v"
+
+    one = subject(python_client(reads(die)))
+    one.read("p", "k", timeout=20)
+    assert "thread renewer died" in one.logs()
+    assert "KeyError: 'lease'" in one.logs()
+
+
+def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
+    """A failed assertion prints readings."""
+    assert "hunter2" not in repr(Reading("hunter2"))

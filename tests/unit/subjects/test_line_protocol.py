@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.errors import SubjectError
+from harness.subjects import OperationFailed, Reading, SubjectHung
+from harness.subjects import _wire as wire
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+def cut(data: bytes, places: list[int]) -> list[bytes]:
+    """The same bytes in pieces."""
+    edges = sorted({place % (len(data) + 1) for place in places} | {0, len(data)})
+    return [data[start:end] for start, end in pairwise(edges)]
+
+
+@given(st.dictionaries(st.text(), JSON))
+def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
+    """Whatever is in a message, it is one ASCII line, and the same message comes out of it."""
+    line = wire.encode(message)
+    assert line.count(b"\n") == 1
+    assert line.isascii()
+    assert wire.decode(line) == message
+
+
+@given(st.lists(st.binary().filter(lambda part: b"\n" not in part)), st.lists(st.integers(0)))
+def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places: list[int]) -> None:
+    """Cut anywhere, a stream gives the same lines; blank ones go, an unfinished one waits."""
+    data = b"\n".join(parts)
+    lines = wire.Lines()
+    seen = [line for chunk in cut(data, places) for line in lines.feed(chunk)]
+    assert seen == [part for part in parts[:-1] if part.strip()]
+    assert lines.rest == (parts[-1] if parts else b"")
+
+
+@given(st.integers(1, 50), st.integers(0, 60), st.booleans())
+def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, ends: bool) -> None:
+    """A line above the limit is a breach, whether its end has arrived or not."""
+    lines = wire.Lines(limit)
+    data = b"x" * length + b"\n" * ends
+    if length > limit:
+        with pytest.raises(SubjectError):
+            list(lines.feed(data))
+    else:
+        assert list(lines.feed(data)) == [b"x" * length] * (ends and length > 0)
+
+
+@given(st.binary())
+def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
+    """Any bytes are an object or a `SubjectError`."""
+    with contextlib.suppress(SubjectError):
+        assert isinstance(wire.decode(line), dict)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"[" * 100_000, b"\xff\xfe{}", b"{} {}", b'{"id":1', b"1" * 5000, b'{"a":\x00}'],
+    ids=["deep", "utf-16", "two objects", "half", "huge number", "control character"],
+)
+def test_tricky_garbage_is_a_breach(line: bytes) -> None:
+    """What could upset a JSON parser in other ways is a breach too."""
+    with pytest.raises(SubjectError):
+        wire.decode(line)
+
+
+@given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
+def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
+    """No object that a client may send ends in another error."""
+    for understand in (wire.reading, wire.flag, wire.hello, wire.check):
+        with contextlib.suppress(SubjectError, OperationFailed):
+            understand(answer)
+            assert answer["ok"] is True or understand is wire.hello
+
+
+def test_a_stale_reading_says_so() -> None:
+    """``stale`` comes through; without it a reading is fresh."""
+    assert wire.reading({"ok": True, "value": "v", "stale": True}) == Reading("v", stale=True)
+    assert wire.reading({"ok": True, "value": "v"}) == Reading("v", stale=False)
+
+
+def test_an_unknown_outcome_is_not_told_but_kept_as_words() -> None:
+    """A word of the client's own does not count as an outcome, and is not lost."""
+    with pytest.raises(OperationFailed, match="ETIMEDOUT: no answer") as caught:
+        wire.check({"ok": False, "error": "ETIMEDOUT", "message": "no answer"})
+    assert caught.value.outcome is None
+
+
+@pytest.mark.parametrize("value", [None, 1, True, {"SECRET_KEY": "v"}, ["v"]])
+def test_a_value_that_is_no_string_is_a_breach(value: object) -> None:
+    """A whole secret, or none, is not an answer to the question for one key."""
+    with pytest.raises(SubjectError, match="not a string"):
+        wire.reading({"ok": True, "value": value})
+
+
+def test_a_breach_does_not_show_the_secret() -> None:
+    """What was seen is shown up to where a secret may begin."""
+    with pytest.raises(SubjectError) as caught:
+        wire.decode('{"id": 7, "ok": true, "value": "hunter2"')
+    assert '"id": 7' in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(SubjectError) as caught:
+        wire.reading({"id": 7, "ok": True, "value": ["hunter2"]})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_hello_says_what_a_client_can_do() -> None:
+    """Capabilities and times are taken over; everybody can read."""
+    said = wire.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
+    assert said == wire.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
+
+
+def test_a_client_that_does_not_know_hello_can_read() -> None:
+    """An error for an unknown operation is an answer as well."""
+    assert wire.hello({"ok": False, "message": "unknown op"}) == wire.READS_ONLY
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"capabilities": ["fly"]},
+        {"capabilities": "read"},
+        {"capabilities": [["read"]]},
+        {"declares": {"max_age": 1}},
+        {"declares": {"max_stale": "1"}},
+        {"declares": {"max_stale": -1}},
+        {"declares": {"max_stale": float("nan")}},
+        {"declares": {"max_stale": float("inf")}},
+        {"declares": {"max_stale": True}},
+        {"declares": [1]},
+    ],
+    ids=str,
+)
+def test_a_claim_that_nobody_knows_is_a_breach(answer: dict[str, Any]) -> None:
+    """A misspelt capability must not quietly skip the scenarios that need it."""
+    with pytest.raises(SubjectError):
+        wire.hello({"ok": True, **answer})
+
+
+class Peer:
+    """A client that answers when told to: what it was sent, and the exchange it speaks to."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.arrived = threading.Semaphore(0)
+        self.exchange = wire.Exchange(self._receive)
+
+    def _receive(self, line: bytes) -> None:
+        self.requests.append(json.loads(line))
+        self.arrived.release()
+
+    def await_requests(self, count: int) -> None:
+        """Wait until that many requests have arrived."""
+        for _ in range(count):
+            assert self.arrived.acquire(timeout=20)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_answers_find_their_request_in_any_order(data: st.DataObject) -> None:
+    """Interleaved answers, cut anywhere, with huge values among them, reach whoever asked."""
+    count = data.draw(st.integers(1, 12))
+    order = data.draw(st.permutations(range(count)))
+    sizes = data.draw(st.lists(st.sampled_from([0, 1, 70_000]), min_size=count, max_size=count))
+    places = data.draw(st.lists(st.integers(0), max_size=20))
+    peer = Peer()
+    with ThreadPoolExecutor(count) as pool:
+        asked = [
+            pool.submit(peer.exchange.ask, "read", {"path": str(number)}, timeout=20)
+            for number in range(count)
+        ]
+        peer.await_requests(count)
+        stream = b"".join(
+            wire.encode(
+                {"id": peer.requests[i]["id"], "ok": True, "value": "x" * sizes[i], "for": i}
+            )
+            for i in order
+        )
+        for chunk in cut(stream, places):
+            peer.exchange.feed(chunk)
+        for number, future in enumerate(asked):
+            mine = next(i for i, r in enumerate(peer.requests) if r["path"] == str(number))
+            answer = future.result(20)
+            assert (answer["for"], len(answer["value"])) == (mine, sizes[mine])
+
+
+@pytest.mark.parametrize(
+    ("line", "cause"),
+    [
+        ('{"id": 2, "ok": true}', "never asked"),
+        ('{"id": 0, "ok": true}', "never asked"),
+        ('{"id": "1", "ok": true}', "not a number"),
+        ('{"id": true, "ok": true}', "not a number"),
+        ('{"ok": true}', "no id"),
+        ("listening on port 9000", "not JSON"),
+        ("[]", "not an object"),
+    ],
+)
+def test_a_breach_ends_all_that_is_in_flight_and_all_later(line: str, cause: str) -> None:
+    """After a wrong line no answer can be trusted: every request gets the breach."""
+    peer = Peer()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
+        peer.await_requests(1)
+        peer.exchange.feed(line.encode() + b"\n")
+        with pytest.raises(SubjectError, match=cause):
+            asked.result(20)
+    with pytest.raises(SubjectError, match=cause):
+        peer.exchange.ask("read", {}, timeout=20)
+
+
+def test_a_second_answer_is_a_breach() -> None:
+    """Each request has one answer."""
+    peer = Peer()
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
+        peer.await_requests(1)
+        peer.exchange.feed(b'{"id": 1, "ok": true}\n{"id": 1, "ok": true}\n')
+        assert asked.result(20)["ok"] is True
+    with pytest.raises(SubjectError, match="answered already"):
+        peer.exchange.ask("read", {}, timeout=20)
+
+
+def test_a_late_answer_is_dropped() -> None:
+    """A request that was given up may still be answered; the next one is not disturbed."""
+    peer = Peer()
+    with pytest.raises(SubjectHung, match=r"within 0\.01 s"):
+        peer.exchange.ask("read", {}, timeout=0.01)
+    peer.exchange.feed(b'{"id": 1, "ok": true}\n')
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(peer.exchange.ask, "read", {}, timeout=20)
+        peer.await_requests(2)
+        peer.exchange.feed(b'{"id": 2, "ok": true}\n')
+        assert asked.result(20)["id"] == 2
+    assert peer.exchange.broken is None
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\n", b"{}\n", b'{"id":1}\n'])))
+def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
+    """Garbage in any portions breaks the exchange at most, and never raises where it is read."""
+    peer = Peer()
+    for chunk in chunks:
+        peer.exchange.feed(chunk)
+    if peer.exchange.broken is None:
+        assert b"\n" not in b"".join(chunks).strip()
+    else:
+        assert peer.exchange.broken.remedy

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import SettingsError
+from harness.subjects import SubjectSpec, parse_subject
+
+
+def test_the_reference_client_has_a_name_of_its_own() -> None:
+    """``reference`` is the client that comes with the harness."""
+    spec = parse_subject("reference")
+    assert (spec.kind, spec.module) == ("in-process", "harness.subjects.reference")
+
+
+def test_python_names_a_module_and_a_factory() -> None:
+    """``python:package.module:factory`` is taken apart, and nothing is imported yet."""
+    spec = parse_subject("python:no.such.package:Client.make")
+    assert (spec.module, spec.factory) == ("no.such.package", "Client.make")
+
+
+def test_a_command_is_split_as_a_shell_would() -> None:
+    """Words in quotation marks stay together, and the program's place is looked up."""
+    spec = parse_subject(f"command:{sys.executable} -c 'a b'")
+    assert spec.command == (str(Path(sys.executable).absolute()), "-c", "a b")
+
+
+def test_a_command_is_found_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``./my-client`` means the one that lies here, also after the working directory changes."""
+    program = tmp_path / "my-client"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    assert parse_subject("command:./my-client").command == (str(program),)
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+        ("https://client.test/vault/", "https://client.test/vault"),
+    ],
+)
+def test_a_url_is_a_base(text: str, url: str) -> None:
+    """An HTTP subject is a base URL, with or without a slash at its end."""
+    assert parse_subject(text) == SubjectSpec(text, "http", url=url)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "referense",
+        "python:",
+        "python:module",
+        "python:module:",
+        "python:a b:c",
+        "python:class:factory",
+        "command:",
+        "command:'unclosed",
+        "command:/no/such/program",
+        "command:no-such-program-anywhere",
+        "http://",
+        "http://user:hunter2@host",
+        "http://host:port",
+        "http://host/?q",
+        "ftp://host",
+    ],
+)
+def test_nonsense_says_what_to_write(text: str) -> None:
+    """A wrong ``--subject`` is refused with cause, what was looked at, and a remedy."""
+    with pytest.raises(SettingsError) as caught:
+        parse_subject(text)
+    assert caught.value.looked_at
+    assert caught.value.remedy
+    assert "hunter2" not in str(caught.value)
+
+
+@given(st.text())
+def test_any_text_is_a_subject_or_a_settings_error(text: str) -> None:
+    """No text whatever ends in another error."""
+    for prefix in ("", "python:", "command:", "http://"):
+        try:
+            spec = parse_subject(prefix + text)
+        except SettingsError:
+            continue
+        assert spec.kind in {"in-process", "command", "http"}
