@@ -1,0 +1,6 @@
+# A small application that reads one secret with the reference client: the four services of services.yml.
+FROM vault-harness/python:local
+COPY rootfs/ /
+EXPOSE 8000
+USER 65534:65534
+ENTRYPOINT ["/usr/local/bin/python3", "/app/service.py"]

@@ -1,0 +1,6 @@
+# The embedded Toxiproxy server of this project: the same API, flags and toxics as the real one.
+FROM vault-harness/python:local
+COPY rootfs/ /
+EXPOSE 8474
+ENTRYPOINT ["/usr/local/bin/python3", "-m", "harness.toxiproxy"]
+CMD ["-host=0.0.0.0"]

@@ -1,0 +1,7 @@
+# The real Toxiproxy, around a toxiproxy-server of the machine that builds it.
+FROM scratch
+COPY rootfs/ /
+ENV LD_LIBRARY_PATH=/usr/local/lib
+EXPOSE 8474
+ENTRYPOINT ["/toxiproxy"]
+CMD ["-host=0.0.0.0"]

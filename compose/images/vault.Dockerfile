@@ -1,0 +1,9 @@
+# A Vault server around one static binary. Both names are there, since every compose file and every
+# health check says `vault`, as in the images of HashiCorp and of OpenBao.
+FROM scratch
+COPY rootfs/ /
+ENV PATH=/bin \
+    VAULT_ADDR=http://127.0.0.1:8200
+EXPOSE 8200 8201
+ENTRYPOINT ["/bin/vault"]
+CMD ["server", "-config=/vault/config"]
