@@ -90,11 +90,12 @@ def of_version_output(text: str) -> Dialect | None:
 def of_seal_status(status: Mapping[str, object]) -> Dialect:
     """Tell the product from ``sys/seal-status``.
 
-    OpenBao's major version is 2, HashiCorp Vault's is 1 up to 1.21 and 2 afterwards; HashiCorp's
-    answer carries ``cluster_id`` and ``removed_from_cluster`` in versions that might be mistaken.
+    OpenBao starts at version 2.0 and gives a ``commit_date`` (2.3 and newer); HashiCorp Vault gives
+    ``removed_from_cluster`` (1.19 and newer), and its older versions are below 2.0.
     """
-    version = str(status.get("version", ""))
-    major = re.match(r"v?(\d+)\.", version)
-    if "removed_from_cluster" in status or (major and int(major[1]) < 2):
+    if "commit_date" in status:
+        return OPENBAO
+    major = re.match(r"v?(\d+)\.", str(status.get("version", "")))
+    if "removed_from_cluster" in status or (major is not None and int(major[1]) < 2):
         return VAULT
     return OPENBAO
