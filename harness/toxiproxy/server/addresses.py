@@ -1,0 +1,187 @@
+"""``host:port`` texts: reading, resolving and listening as upstream's Go does, with its error texts."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+
+BACKLOG = 4096
+"""Connections that may wait to be accepted; the kernel lowers it to its own limit."""
+RESOLVE_TIMEOUT = 5.0
+"""Seconds that looking up a host name may take."""
+KEEPALIVE_IDLE = 15
+"""Seconds of silence before the kernel probes a peer, as upstream."""
+
+
+class AddressError(Exception):
+    """An address that cannot be used; the text is Go's, for the answer of the API."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A resolved address.
+
+    Attributes:
+        host: An IP address, or empty for any.
+        port: 0 to 65535.
+    """
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join(self.host, self.port)
+
+
+def join(host: str, port: int) -> str:
+    """``host:port``, with brackets around an IPv6 host."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(text: str) -> tuple[str, str]:
+    """Split ``host:port`` into host and port; the empty text is any host, port 0.
+
+    Raises:
+        AddressError: There is not exactly one port.
+    """
+    if not text:
+        return "", "0"
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise AddressError(f"address {text}: missing port in address")
+    if host.startswith("["):
+        if not host.endswith("]"):
+            raise AddressError(f"address {text}: missing ']' in address")
+        host = host[1:-1]
+    elif ":" in host:
+        raise AddressError(f"address {text}: too many colons in address")
+    return host, port
+
+
+def port_number(text: str) -> int:
+    """A port by number or by service name; the empty text is 0.
+
+    Raises:
+        AddressError: No such port.
+    """
+    if not text:
+        return 0
+    if text.lstrip("+-").isdecimal() and text.isascii():
+        number = int(text) if len(text) < 10 else -1
+        if not 0 <= number <= 65535:
+            raise AddressError(f"address {text}: invalid port")
+        return number
+    try:
+        return socket.getservbyname(text, "tcp")
+    except (OSError, UnicodeError):
+        raise AddressError(f"lookup tcp/{text}: unknown port") from None
+
+
+def is_ip(host: str) -> bool:
+    """Whether the host is an IP address already."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def candidates(host: str) -> list[str]:
+    """Every IP address of a host, IPv4 first; an empty host stays empty.
+
+    Raises:
+        AddressError: No such host, or the lookup takes too long.
+    """
+    if not host or is_ip(host):
+        return [host]
+    if host == "localhost":
+        return ["127.0.0.1", "::1"]
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_TIMEOUT):
+            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except TimeoutError:
+        raise AddressError(f"lookup {host}: i/o timeout") from None
+    except (OSError, UnicodeError):
+        raise AddressError(f"lookup {host}: no such host") from None
+    hosts = [str(info[4][0]) for info in sorted(found, key=lambda info: info[0] != socket.AF_INET)]
+    return list(dict.fromkeys(hosts))
+
+
+async def resolve(text: str) -> Address:
+    """The address that a text stands for.
+
+    Raises:
+        AddressError: It stands for none.
+    """
+    host, port = split(text)
+    number = port_number(port)
+    return Address((await candidates(host))[0], number)
+
+
+def listen(address: Address) -> tuple[socket.socket, str]:
+    """Listen, and say where: the socket and its real address.
+
+    No host, ``0.0.0.0`` and ``::`` mean every address of both families, reported as ``[::]``, or
+    ``0.0.0.0`` where there is no IPv6. Accepted sockets inherit no-delay and keep-alive.
+
+    Raises:
+        AddressError: Somebody listens there, or it is not an address of this machine.
+    """
+    host = address.host
+    try:
+        if host in {"", "0.0.0.0", "::"}:  # noqa: S104 - only when the caller asked for any address
+            sock = _listen_any(address.port)
+        else:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            sock = _listen_one(family, host, address.port)
+    except OSError as error:
+        raise AddressError(f"listen tcp {address}: bind: {reason(error)}") from None
+    name = sock.getsockname()
+    return sock, join(name[0], name[1])
+
+
+def _listen_any(port: int) -> socket.socket:
+    try:
+        return _listen_one(socket.AF_INET6, "::", port)
+    except OSError as error:
+        if error.errno not in {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}:
+            raise
+    return _listen_one(socket.AF_INET, "0.0.0.0", port)  # noqa: S104 - as above
+
+
+def _listen_one(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, host != "::")
+        tune(sock)
+        sock.bind((host, port))
+        sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def tune(sock: socket.socket) -> None:
+    """Send small pieces at once, and notice a peer that has vanished."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+
+
+def reason(error: OSError) -> str:
+    """What the operating system said, in Go's words."""
+    if error.errno is None:
+        return str(error).lower()
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "cannot assign requested address"
+    return os.strerror(error.errno).lower()

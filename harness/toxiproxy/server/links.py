@@ -1,0 +1,324 @@
+"""One direction of a connection: a source socket, a chain of toxics, a destination socket.
+
+The link itself is both ends of its chain: the source, which reads and can be paused, and the sink, which
+writes and pauses its predecessor while the peer does not read. With no toxics it is its own neighbour.
+
+Where every toxic of the chain lets data pass untouched, chunks go from socket to socket through one
+shared buffer, without being copied or handed along the chain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from collections.abc import Callable
+from socket import socket as Socket
+from typing import TYPE_CHECKING
+
+from harness.toxiproxy.server.toxics._stage import Direction, Receiver, Sender, Stage, Toxic, now
+
+if TYPE_CHECKING:
+    from harness.toxiproxy.server.connections import Connection
+
+CHUNK = 32 * 1024
+"""Most bytes of one chunk, as upstream: what a toxic sees at once."""
+DIRECT_CHUNK = 256 * 1024
+"""Most bytes read at once where no toxic sees them."""
+
+_buffer = bytearray(DIRECT_CHUNK)  # used within one callback only, so one is enough for all links
+_view = memoryview(_buffer)
+
+
+class Link:
+    """One direction of one connection.
+
+    Attributes:
+        received: Bytes read from the source.
+        sent: Bytes written to the destination.
+        over: Whether the destination is closed.
+    """
+
+    __slots__ = (
+        "connection",
+        "cut",
+        "dest",
+        "direct",
+        "direction",
+        "ended",
+        "generators",
+        "loop",
+        "next",
+        "over",
+        "pending",
+        "prev",
+        "reading",
+        "received",
+        "sent",
+        "source",
+        "source_over",
+        "stages",
+        "writing",
+    )
+
+    def __init__(
+        self,
+        connection: Connection,
+        direction: Direction,
+        source: Socket,
+        dest: Socket,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.connection = connection
+        self.direction = direction
+        self.source = source
+        self.dest = dest
+        self.loop = loop
+        self.received = 0
+        self.sent = 0
+        self.next: Receiver = self
+        self.prev: Sender = self
+        self.stages: dict[Toxic, Stage] = {}
+        self.generators: dict[str, random.Random] = {}
+        self.pending: deque[bytes] = deque()
+        self.cut = False  # a toxic has ended the stream: what the source sends goes nowhere
+        self.direct = True
+        self.reading = False
+        self.writing = False
+        self.source_over = False
+        self.ended = False
+        self.over = False
+
+    # Life.
+
+    def start(self, toxics: list[Toxic]) -> None:
+        """Build the chain and start reading."""
+        if toxics:
+            for toxic in toxics:
+                self._append(toxic)
+            for stage in list(self.stages.values()):
+                stage.start()
+            self._settle()
+        self.resume()
+
+    def stop(self) -> None:
+        """Forget everything that is on its way, and leave the sockets alone."""
+        self.over = True
+        self.source_over = True
+        for stage in self.stages.values():
+            stage.discard()
+        self.pending.clear()
+        self.quiet_source()
+        self.quiet_dest()
+
+    def source_gone(self) -> None:
+        """The source was closed; its end comes behind the data that was read before."""
+        if not self.source_over:
+            self.source_over = True
+            self.quiet_source()
+            self.next.end()
+
+    # Toxics.
+
+    def add(self, toxic: Toxic) -> None:
+        """Put a toxic at the end of the chain; the one before it starts anew."""
+        if self.over:
+            return
+        previous = self.prev
+        stage = self._append(toxic)
+        if isinstance(previous, Stage):
+            previous.next = self
+            previous.interrupt()
+            previous.next = stage
+            stage.closed = previous.closed
+            previous.start()
+        else:
+            stage.closed = self.source_over
+        stage.start()
+        self._settle()
+
+    def update(self, toxic: Toxic) -> None:
+        """Start a changed toxic anew."""
+        stage = self.stages.get(toxic)
+        if stage is not None and not stage.closed:
+            stage.interrupt()
+            stage.start()
+            self._settle()
+
+    def remove(self, toxic: Toxic) -> None:
+        """Take a toxic off the chain, handing on what it holds; the one before it starts anew."""
+        stage = self.stages.pop(toxic, None)
+        if stage is None or self.over:
+            return
+        if stage.closed:
+            self._unlink(stage)
+        elif stage.closes_when_removed:
+            stage.interrupt()
+            stage.close(f"toxic {toxic.name} removed")
+        else:
+            stage.drain()
+            self._unlink(stage)
+            before = stage.prev
+            if isinstance(before, Stage) and not before.closed:
+                before.interrupt()
+                before.start()
+            if stage.blocked:
+                before.pause()
+            elif not stage.roomy:
+                before.resume()
+        self._settle()
+
+    def _append(self, toxic: Toxic) -> Stage:
+        stage = toxic.kind(toxic, self, self.prev, self)
+        self.prev.next = stage
+        self.prev = stage
+        self.stages[toxic] = stage
+        stage.blocked = bool(self.pending)
+        stage.roomy = not stage.blocked  # its predecessor has been paused by the sink already
+        return stage
+
+    def _unlink(self, stage: Stage) -> None:
+        stage.prev.next = stage.next
+        stage.next.prev = stage.prev
+
+    def _settle(self) -> None:
+        self.direct = not self.cut and all(stage.passes() for stage in self.stages.values())
+
+    # What stages need: see `Host`.
+
+    def after(self, seconds: float, callback: Callable[[], None]) -> asyncio.Handle:
+        """Call back later."""
+        return self.loop.call_later(seconds, callback)
+
+    def soon(self, callback: Callable[[], None]) -> asyncio.Handle:
+        """Call back after the loop has looked at its sockets once."""
+        return self.loop.call_soon(callback)
+
+    def generator(self, toxic: Toxic) -> random.Random:
+        """The random numbers of that toxic on this connection."""
+        found = self.generators.get(toxic.name)
+        if found is None:
+            found = self.generators[toxic.name] = self.connection.generator(toxic.name)
+        return found
+
+    def acted(self, toxic: Toxic) -> None:
+        """That toxic has touched this connection."""
+        self.connection.toxics[toxic.name] = None
+
+    def closing(self, reason: str) -> None:
+        """The connection is about to be closed for that reason."""
+        self.cut = True
+        self.direct = False
+        self.connection.note_end(reason)
+
+    # The source.
+
+    def pause(self) -> None:
+        """Stop reading."""
+        self.quiet_source()
+
+    def resume(self) -> None:
+        """Read on."""
+        if not self.reading and not self.source_over:
+            self.reading = True
+            self.loop.add_reader(self.source.fileno(), self._readable)
+
+    def quiet_source(self) -> None:
+        """Take the source off the loop; needed before it is closed."""
+        if self.reading:
+            self.reading = False
+            self.loop.remove_reader(self.source.fileno())
+
+    def _readable(self) -> None:
+        try:
+            if self.direct and not self.pending:
+                count = self.source.recv_into(_buffer)
+                if count:
+                    self.received += count
+                    self._write_through(_view[:count])
+                    return
+            else:
+                data = self.source.recv(CHUNK)
+                if data:
+                    self.received += len(data)
+                    self.next.push(data, now())
+                    return
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError:
+            pass  # a reset source ends as any other
+        self.connection.note_end(
+            f"{'client' if self.direction == 'upstream' else 'upstream'} closed"
+        )
+        self.source_gone()
+
+    # The sink.
+
+    def push(self, data: bytes, when: float) -> None:
+        """Write a chunk, or keep it until the peer reads."""
+        if self.over:
+            return
+        if self.pending:
+            self.pending.append(data)
+            return
+        self._write_through(memoryview(data))
+
+    def end(self) -> None:
+        """Close the destination when everything is written."""
+        self.ended = True
+        if not self.pending:
+            self._finish()
+
+    def quiet_dest(self) -> None:
+        """Take the destination off the loop; needed before it is closed."""
+        if self.writing:
+            self.writing = False
+            self.loop.remove_writer(self.dest.fileno())
+
+    def _write_through(self, data: memoryview) -> None:
+        try:
+            count = self.dest.send(data)
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError:
+            self._broken()
+            return
+        self.sent += count
+        if count < len(data):
+            self.pending.append(bytes(data[count:]))
+            self.writing = True
+            self.loop.add_writer(self.dest.fileno(), self._writable)
+            self.prev.pause()
+
+    def _writable(self) -> None:
+        pending = self.pending
+        while pending:
+            data = pending[0]
+            try:
+                count = self.dest.send(data)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError:
+                self._broken()
+                return
+            self.sent += count
+            if count < len(data):
+                pending[0] = data[count:]
+                return
+            pending.popleft()
+        self.quiet_dest()
+        if self.ended:
+            self._finish()
+        else:
+            self.prev.resume()
+
+    def _broken(self) -> None:
+        self.connection.note_end(
+            f"{'upstream' if self.direction == 'upstream' else 'client'} closed"
+        )
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self.over:
+            self.stop()
+            self.connection.link_over(self)
