@@ -1,7 +1,16 @@
 """How servers run: child processes, containers, or already there. One shape, three providers."""
 
-from harness.engine._choose import choose, docker_state, open_engine
+from harness.engine._choose import choose, docker_state, open_engine, open_provider
 from harness.engine._ports import PortLease
+from harness.engine._provider import (
+    PROXY_NAME,
+    Endpoints,
+    LogName,
+    ServiceName,
+    ServiceState,
+    StackProvider,
+)
+from harness.engine._record import Record
 from harness.engine._shape import (
     Capability,
     Engine,
@@ -24,6 +33,14 @@ __all__ = [
     "open_engine",
     "choose",
     "docker_state",
+    "open_provider",
+    "StackProvider",
+    "Endpoints",
+    "ServiceState",
+    "ServiceName",
+    "LogName",
+    "Record",
+    "PROXY_NAME",
     "PortLease",
     "die_with_parent",
 ]

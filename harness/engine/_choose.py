@@ -8,8 +8,10 @@ from typing import cast
 
 from harness.engine._external import ExternalEngine
 from harness.engine._process import ProcessEngine
+from harness.engine._process_stack import ProcessStack
+from harness.engine._provider import StackProvider
 from harness.engine._shape import Engine, EngineName
-from harness.errors import EngineUnavailable
+from harness.errors import EngineUnavailable, SettingsError
 from harness.settings import Settings
 
 
@@ -42,6 +44,30 @@ def docker_state(settings: Settings) -> str | None:
     # Lazily: the docker client is slow to import, and most machines run without.
     module = importlib.import_module("harness.engine._docker")
     return cast("str | None", module.docker_state(settings))
+
+
+def open_provider(settings: Settings, *, name: EngineName | None = None) -> StackProvider:
+    """Who runs the stack of ``invoke up``.
+
+    Args:
+        settings: As for `open_engine`.
+        name: The engine that runs it already, which then decides.
+
+    Raises:
+        EngineUnavailable: docker was asked for and cannot be used.
+        SettingsError: An external Vault cannot be brought up.
+    """
+    chosen = name or choose(settings)[0]
+    if chosen == "docker":
+        module = importlib.import_module("harness.engine._docker_stack")
+        return cast("StackProvider", module.DockerStack(settings))
+    if chosen == "external":
+        raise SettingsError(
+            "an external Vault is somebody else's: it cannot be brought up or down from here",
+            looked_at="HARNESS_ENGINE=external",
+            remedy="unset HARNESS_ENGINE for a Vault of your own; scenarios can use an external one",
+        )
+    return ProcessStack(settings)
 
 
 def open_engine(settings: Settings, *, directory: Path) -> Engine:

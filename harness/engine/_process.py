@@ -11,8 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-import psutil
-
 from harness import files
 from harness.dialect import Dialect
 from harness.engine._ports import LOOPBACK, PortLease
@@ -92,6 +90,11 @@ class ProcessNode:
         return self.program.dialect
 
     @property
+    def server(self) -> Server:
+        """The process behind it."""
+        return self._server
+
+    @property
     def configuration_path(self) -> Path:
         """The server's configuration file."""
         return self._directory / "vault.json"
@@ -111,11 +114,6 @@ class ProcessNode:
         """Process id of the running server, or None."""
         process = self._server.process
         return process.pid if process is not None and process.alive() else None
-
-    @property
-    def process_born(self) -> float:
-        """When the running server was started (unix seconds, by the kernel's account)."""
-        return psutil.Process(self.process_id).create_time() if self.process_id else 0.0
 
     def start(self, *, timeout: float | None = None) -> None:
         """Start it and wait until its API answers. Does nothing if it runs."""

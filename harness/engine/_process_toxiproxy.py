@@ -23,7 +23,6 @@ class ProcessToxiproxy:
         seed: Makes toxicity, jitter and slices repeatable.
         port: Port of its API, 0 for a free one.
         detached: Whether it outlives this process.
-        proxies: JSON text of the proxies to begin with.
     """
 
     def __init__(
@@ -34,7 +33,6 @@ class ProcessToxiproxy:
         seed: int | None = None,
         port: int = 0,
         detached: bool = False,
-        proxies: str = "[]",
     ) -> None:
         self._program = program
         self._directory = files.private_directory(directory)
@@ -42,7 +40,7 @@ class ProcessToxiproxy:
         self._lease = PortLease(port)
         self._leases: list[PortLease] = []
         self._lock = threading.Lock()
-        files.write_private(self.configuration_path, proxies)
+        self.write_proxies("[]")
         command = [
             *program.command,
             *("-host", LOOPBACK, "-port", str(self._lease.port)),
@@ -65,6 +63,10 @@ class ProcessToxiproxy:
     def configuration_path(self) -> Path:
         """The proxies to begin with; its name on the command line marks the process as ours."""
         return self._directory / "proxies.json"
+
+    def write_proxies(self, proxies: str) -> None:
+        """Before the start: the proxies to begin with, as JSON."""
+        files.write_private(self.configuration_path, proxies)
 
     @property
     def api(self) -> str:

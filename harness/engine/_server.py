@@ -44,7 +44,7 @@ class Server:
         self.title = title
         self.command = tuple(command)
         self.log = log
-        self._probe = probe
+        self.probe = probe
         self._detached = detached
         self._process = process
         self._lock = threading.RLock()
@@ -85,7 +85,7 @@ class Server:
         """Wait until it answers; see `start`."""
         deadline = time.monotonic() + timeout
         while True:
-            if _answers(self._probe):
+            if _answers(self.probe):
                 # The answer may be another server's, if ours ended because that one has the port.
                 self.check_alive()
                 return
@@ -93,7 +93,7 @@ class Server:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"{self.title} did not answer within {timeout:.1f} s",
-                    looked_at=f"GET {self._probe}, and its log {self.log}:\n{self.last_lines()}",
+                    looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
                     remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
                 )
             time.sleep(POLL_SECONDS)  # between two looks at the condition, bounded by the deadline

@@ -129,7 +129,7 @@ class Operator:
 
     @contextlib.contextmanager
     def asking(self, what: str) -> Iterator[Any]:
-        """Run requests of `client`, and turn whatever hvac or requests raise into an `OperatorError`.
+        """Run requests of `client`; what hvac or requests raise becomes an `OperatorError`.
 
         Args:
             what: What is asked, for the message: "read the policy backend".
