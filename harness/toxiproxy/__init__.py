@@ -9,8 +9,9 @@
     with proxy.disabled():
         ...                                     # connections are cut and refused
 
-``python -m harness.toxiproxy`` runs the embedded server; `harness.toxiproxy.server` has its parts. Names
-are imported when they are first used, so that the server starts without the client's libraries.
+``python -m harness.toxiproxy`` runs the embedded server; `harness.toxiproxy.server` has its parts.
+Names are imported when they are first used, so that the server starts without the client's
+libraries.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def __getattr__(name: str) -> object:
     """Import a public name when it is first asked for."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib  # noqa: PLC0415 - only when a name is asked for
+    import importlib
 
     value: object = getattr(
         importlib.import_module(f"{__name__}.{_HOMES.get(name, '_toxics')}"), name

@@ -20,7 +20,8 @@ POLL = 0.01
 class Toxiproxy:
     """A Toxiproxy server, embedded or real. Several can be used at once, from several threads.
 
-    Every method raises `ToxiproxyError`: `Refused` with the server's status and words, or `Unreachable`.
+    Every method raises `ToxiproxyError`: `Refused` with the server's status and words, or
+    `Unreachable`.
 
     Args:
         url: ``http://host:port`` of its API.
@@ -90,7 +91,8 @@ class Toxiproxy:
     def populate(self, proxies: Iterable[Mapping[str, object]]) -> list[Proxy]:
         """Make or keep several proxies; each is a mapping as `create` takes it.
 
-        A proxy that exists with the same addresses is kept as it is, toxics and connections included.
+        A proxy that exists with the same addresses is kept as it is, toxics and connections
+        included.
         """
         answer = self._consumer.request("post", "/populate", [dict(proxy) for proxy in proxies])
         return [Proxy(self._consumer, state) for state in answer["proxies"] or []]
@@ -140,7 +142,8 @@ class Proxy:
         self._take(state)
 
     def __repr__(self) -> str:
-        return f"Proxy({self.name!r}, listen={self.listen!r}, upstream={self.upstream!r}, enabled={self.enabled})"
+        addresses = f"listen={self.listen!r}, upstream={self.upstream!r}"
+        return f"Proxy({self.name!r}, {addresses}, enabled={self.enabled})"
 
     @property
     def address(self) -> tuple[str, int]:
@@ -185,7 +188,7 @@ class Proxy:
     def toxics(self) -> list[Toxic]:
         """Its toxics, upstream ones first, each direction in the order in which they act."""
         answer = self._consumer.request("get", f"{self._path}/toxics")
-        return [Toxic(self, state) for state in answer]
+        return [Toxic(self, self._consumer, state) for state in answer]
 
     def add(
         self,
@@ -216,7 +219,8 @@ class Proxy:
             "attributes": attributes.as_json(),
         }
         quoted(str(body["name"]))
-        return Toxic(self, self._consumer.request("post", f"{self._path}/toxics", body))
+        state = self._consumer.request("post", f"{self._path}/toxics", body)
+        return Toxic(self, self._consumer, state)
 
     @contextlib.contextmanager
     def toxic(
@@ -259,7 +263,8 @@ class Toxic:
         attributes: What it does.
     """
 
-    def __init__(self, proxy: Proxy, state: Mapping[str, Any]) -> None:
+    def __init__(self, proxy: Proxy, consumer: Consumer, state: Mapping[str, Any]) -> None:
+        self._consumer = consumer
         self.proxy = proxy
         self.name: str = state["name"]
         self.type: str = state["type"]
@@ -267,7 +272,8 @@ class Toxic:
         self._take(state)
 
     def __repr__(self) -> str:
-        return f"Toxic({self.name!r}, {self.attributes!r}, stream={self.stream!r}, toxicity={self.toxicity})"
+        where = f"stream={self.stream!r}, toxicity={self.toxicity}"
+        return f"Toxic({self.name!r}, {self.attributes!r}, {where})"
 
     def update(
         self,
@@ -303,15 +309,15 @@ class Toxic:
         body: dict[str, object] = {"attributes": changes}
         if toxicity is not None:
             body["toxicity"] = toxicity
-        self._take(self.proxy._consumer.request("post", self._path, body))  # noqa: SLF001 - same module
+        self._take(self._consumer.request("post", self._path, body))
 
     def remove(self) -> None:
-        """Take it away. What it holds is delivered at once; `Timeout` closes its connections instead."""
-        self.proxy._consumer.request("delete", self._path)  # noqa: SLF001 - same module
+        """Take it away: what it holds is delivered at once, but `Timeout` closes connections."""
+        self._consumer.request("delete", self._path)
 
     @property
     def _path(self) -> str:
-        return f"{self.proxy._path}/toxics/{quoted(self.name)}"  # noqa: SLF001 - same module
+        return f"/proxies/{quoted(self.proxy.name)}/toxics/{quoted(self.name)}"
 
     def _take(self, state: Mapping[str, Any]) -> None:
         self.toxicity: float = state["toxicity"]

@@ -1,12 +1,13 @@
 """Requests to one Toxiproxy server, over toxiproxy-python.
 
-toxiproxy-python keeps the server's address in a class attribute of `APIConsumer`, waits for ever, and lets
-a 500 pass as if it were an answer. Here each server has a subclass of its own, every request a timeout, and
-every answer that is not a success is an error.
+toxiproxy-python keeps the server's address in a class attribute of `APIConsumer`, waits for ever,
+and lets a 500 pass as if it were an answer. Here each server has a subclass of its own, every
+request a timeout, and every answer that is not a success is an error.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -29,7 +30,7 @@ _REMEDY = {
 }
 
 
-class Refused(ToxiproxyError):
+class Refused(ToxiproxyError):  # noqa: N818 - named as its siblings in harness.errors
     """The server answered with an error.
 
     Attributes:
@@ -47,7 +48,7 @@ class Refused(ToxiproxyError):
         self.text = text
 
 
-class Unreachable(ToxiproxyError):
+class Unreachable(ToxiproxyError):  # noqa: N818 - named as its siblings in harness.errors
     """The server does not answer, or what answers is no Toxiproxy server."""
 
 
@@ -147,7 +148,7 @@ def quoted(name: str) -> str:
 def _error_text(content: bytes) -> str:
     # Errors are JSON whatever their content type says.
     try:
-        decoded = requests.compat.json.loads(content)
+        decoded = json.loads(content)
     except ValueError:
         decoded = None
     if isinstance(decoded, dict) and "error" in decoded:

@@ -1,7 +1,7 @@
 """The attributes of each toxic, as values.
 
-Times are milliseconds, except `Slicer.delay`, which is microseconds: these are the names and units of
-Toxiproxy's own API. `harness.toxiproxy.server.toxics` says precisely what each one does.
+Times are milliseconds, except `Slicer.delay`, which is microseconds: these are the names and units
+of Toxiproxy's own API. `harness.toxiproxy.server.toxics` says precisely what each one does.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@
 `log`               JSON lines on standard output that never block the server
 ==================  ==========================================================================
 
-Only the standard library, h11 and (where it installs) uvloop are imported, so that it starts quickly.
+Only the standard library, h11 and (where it installs) uvloop are imported, so that it starts
+quickly.
 """
 
 from __future__ import annotations

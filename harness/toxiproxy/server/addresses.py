@@ -1,4 +1,4 @@
-"""``host:port`` texts: reading, resolving and listening as upstream's Go does, with its error texts."""
+"""``host:port`` texts: read, resolved and listened on as by upstream's Go, with its error texts."""
 
 from __future__ import annotations
 

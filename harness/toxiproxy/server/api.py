@@ -1,7 +1,7 @@
 """The HTTP API: routes, requests and answers.
 
-Handlers decode fully, resolve addresses, and then act in one go without waiting, so that no two requests
-can be halfway through at the same time, and none waits for a peer.
+Handlers decode fully, resolve addresses, and then act in one go without waiting, so that no two
+requests can be halfway through at the same time, and none waits for a peer.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Answer:
 
 
 @dataclass
-class Problem(Exception):
+class Problem(Exception):  # noqa: N818 - an answer more than an error
     """An error that the API answers with; `args` stays empty on purpose.
 
     Attributes:
@@ -169,7 +169,7 @@ class Api:
                 answer = await handler(request, names)
             except Problem as problem:
                 answer = _problem(problem)
-            except Exception as error:  # noqa: BLE001 - a defect here must not take the proxies down
+            except Exception as error:  # noqa: BLE001 - a defect must not take the proxies down
                 self.server.log.error("API handler failed", error=repr(error), path=request.target)
                 answer = _problem(Problem(500, f"internal error: {type(error).__name__}"))
         return Answer(
@@ -178,18 +178,18 @@ class Api:
 
     # Proxies.
 
-    async def _version(self, request: Request, names: list[str]) -> Answer:
+    async def _version(self, _request: Request, _names: list[str]) -> Answer:
         body = f'{{"version": "{VERSION}"}}\n'.encode()
         return Answer(200, body, "application/json;charset=utf-8")
 
-    async def _index(self, request: Request, names: list[str]) -> Answer:
+    async def _index(self, _request: Request, _names: list[str]) -> Answer:
         proxies = self.server.proxies
         return _json(200, {name: show_proxy(proxies[name]) for name in sorted(proxies)})
 
-    async def _show(self, request: Request, names: list[str]) -> Answer:
+    async def _show(self, _request: Request, names: list[str]) -> Answer:
         return _json(200, show_proxy(self._proxy(names[0])))
 
-    async def _create(self, request: Request, names: list[str]) -> Answer:
+    async def _create(self, request: Request, _names: list[str]) -> Answer:
         entry = _decode(request.body, PROXY_SHAPE)
         name, upstream = _text(entry, "name"), _text(entry, "upstream")
         for missing, value in (("name", name), ("upstream", upstream)):
@@ -224,12 +224,12 @@ class Api:
             raise Problem(500, str(error)) from None
         return _json(200, show_proxy(proxy))
 
-    async def _delete(self, request: Request, names: list[str]) -> Answer:
+    async def _delete(self, _request: Request, names: list[str]) -> Answer:
         self._proxy(names[0])
         self.server.remove(names[0])
         return Answer(204)
 
-    async def _populate(self, request: Request, names: list[str]) -> Answer:
+    async def _populate(self, request: Request, _names: list[str]) -> Answer:
         try:
             proxies = await self.populate(request.body)
         except Problem as problem:
@@ -274,7 +274,7 @@ class Api:
         self.server.proxies[name] = proxy
         return proxy
 
-    async def _reset(self, request: Request, names: list[str]) -> Answer:
+    async def _reset(self, _request: Request, _names: list[str]) -> Answer:
         resolved: dict[str, Address | AddressError] = {}
         while (
             missing := {proxy.listen for proxy in self.server.proxies.values() if not proxy.enabled}
@@ -291,10 +291,10 @@ class Api:
 
     # Toxics.
 
-    async def _toxics(self, request: Request, names: list[str]) -> Answer:
+    async def _toxics(self, _request: Request, names: list[str]) -> Answer:
         return _json(200, [show_toxic(toxic) for toxic in self._proxy(names[0]).all_toxics()])
 
-    async def _toxic_show(self, request: Request, names: list[str]) -> Answer:
+    async def _toxic_show(self, _request: Request, names: list[str]) -> Answer:
         return _json(200, show_toxic(self._toxic(self._proxy(names[0]), names[1])))
 
     async def _toxic_create(self, request: Request, names: list[str]) -> Answer:
@@ -344,20 +344,20 @@ class Api:
             raise bad_body(wrong or wrong_attribute)
         return _json(200, show_toxic(toxic))
 
-    async def _toxic_delete(self, request: Request, names: list[str]) -> Answer:
+    async def _toxic_delete(self, _request: Request, names: list[str]) -> Answer:
         proxy = self._proxy(names[0])
         proxy.remove_toxic(self._toxic(proxy, names[1]))
         return Answer(204)
 
     # Looking on.
 
-    async def _metrics(self, request: Request, names: list[str]) -> Answer:
+    async def _metrics(self, _request: Request, _names: list[str]) -> Answer:
         text = self.server.counters.text(
             self.server.connections(), proxy_metrics=self._proxy_metrics
         )
         return Answer(200, text.encode(), metrics.CONTENT_TYPE)
 
-    async def _connections(self, request: Request, names: list[str]) -> Answer:
+    async def _connections(self, request: Request, _names: list[str]) -> Answer:
         wanted = parse_qs(request.target.partition("?")[2]).get("proxy")
         records = [
             *self.server.recent,

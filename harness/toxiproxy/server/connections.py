@@ -96,7 +96,7 @@ class Connection:
         return (self.up, self.down) if self.up and self.down else ()
 
     def link_over(self, link: Link) -> None:
-        """A link has written its last byte: its destination is closed, and so ends the other link."""
+        """A link has written its last byte: close its destination, and so end the other link."""
         other = self.down if link is self.up else self.up
         if other is None:
             return

@@ -16,8 +16,8 @@ TIMEOUT = 30.0
 class Dial:
     """One attempt to connect: every address of the host in turn.
 
-    Either ``connected`` is called with a socket that does not block, or ``failed`` with the reason, or
-    neither after `cancel`. Both may be called before `start` returns.
+    Either ``connected`` is called with a socket that does not block, or ``failed`` with the reason,
+    or neither after `cancel`. Both may be called before `start` returns.
     """
 
     __slots__ = (

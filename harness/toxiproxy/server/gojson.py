@@ -17,7 +17,7 @@ INT64 = range(-(2**63), 2**63)
 FLOAT32_MAX = 3.4028234663852886e38
 
 
-class BadBody(Exception):
+class BadBody(Exception):  # noqa: N818 - says what it is
     """The body is not JSON, or not of the wanted shape."""
 
 
@@ -88,8 +88,8 @@ def fields(value: object, shape: Mapping[str, FieldType]) -> tuple[dict[str, obj
         shape: Wanted fields and their types; others are ignored.
 
     Returns:
-        The fields that were there, not null and of the right type, and what is wrong with the first of
-        the others.
+        The fields that were there, not null and of the right type, and what is wrong with the first
+        of the others.
     """
     found: dict[str, object] = {}
     if value is None:

@@ -1,7 +1,8 @@
 """One direction of a connection: a source socket, a chain of toxics, a destination socket.
 
-The link itself is both ends of its chain: the source, which reads and can be paused, and the sink, which
-writes and pauses its predecessor while the peer does not read. With no toxics it is its own neighbour.
+The link itself is both ends of its chain: the source, which reads and can be paused, and the sink,
+which writes and pauses its predecessor while the peer does not read. With no toxics it is its own
+neighbour.
 
 Where every toxic of the chain lets data pass untouched, chunks go from socket to socket through one
 shared buffer, without being copied or handed along the chain.
@@ -11,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
 from collections import deque
 from collections.abc import Callable
-from socket import socket as Socket
 from typing import TYPE_CHECKING
 
 from harness.toxiproxy.server.toxics._stage import Direction, Receiver, Sender, Stage, Toxic, now
@@ -65,8 +66,8 @@ class Link:
         self,
         connection: Connection,
         direction: Direction,
-        source: Socket,
-        dest: Socket,
+        source: socket.socket,
+        dest: socket.socket,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.connection = connection
@@ -254,7 +255,7 @@ class Link:
 
     # The sink.
 
-    def push(self, data: bytes, when: float) -> None:
+    def push(self, data: bytes, when: float) -> None:  # noqa: ARG002 - age is the toxics' affair
         """Write a chunk, or keep it until the peer reads."""
         if self.over:
             return

@@ -1,7 +1,7 @@
 """JSON lines on standard output, written by a thread of their own.
 
-A pipe that nobody empties would stop a server that wrote by itself. Here its log lines wait, and when
-too many do they are dropped and counted, while it goes on serving.
+A pipe that nobody empties would stop a server that wrote by itself. Here its log lines wait, and
+when too many do they are dropped and counted, while it goes on serving.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Log:
         """What happens."""
         self._write("info", message, fields)
 
-    def warn(self, message: str, **fields: object) -> None:
+    def warning(self, message: str, **fields: object) -> None:
         """Something that somebody may want to mend."""
         self._write("warn", message, fields)
 

@@ -21,19 +21,19 @@ from harness.toxiproxy.server.proxies import Server
 USAGE = """\
 Usage of python -m harness.toxiproxy:
   -config string
-    	JSON file containing proxies to create on startup
+        JSON file containing proxies to create on startup
   -host string
-    	Host for the API to listen on (default "localhost")
+        Host for the API to listen on (default "localhost")
   -port string
-    	Port for the API to listen on (default "8474")
+        Port for the API to listen on (default "8474")
   -proxy-metrics
-    	enable toxiproxy-specific prometheus metrics (default "false")
+        enable toxiproxy-specific prometheus metrics (default "false")
   -runtime-metrics
-    	accepted for compatibility; there are no Go runtime metrics here (default "false")
+        accepted for compatibility; there are no Go runtime metrics here (default "false")
   -seed int
-    	Seed of all random draws; the same seed and order of connections repeat a run
+        Seed of all random draws; the same seed and order of connections repeat a run
   -version
-    	print the version (default "false")
+        print the version (default "false")
 """
 
 TEXT_FLAGS = ("host", "port", "config", "seed")
@@ -122,11 +122,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """uvloop where it is installed, else asyncio's own; ``HARNESS_TOXIPROXY_LOOP=asyncio`` insists on that."""
+    """The loop: uvloop where it is installed, else asyncio's own.
+
+    ``HARNESS_TOXIPROXY_LOOP=asyncio`` insists on the latter.
+    """
     if os.environ.get("HARNESS_TOXIPROXY_LOOP") == "asyncio":
         return None
     try:
-        import uvloop  # noqa: PLC0415 - optional, and not needed for -version
+        import uvloop
     except ImportError:
         return None
     return cast("Callable[[], asyncio.AbstractEventLoop]", uvloop.new_event_loop)
@@ -166,7 +169,8 @@ async def _listen(options: Options) -> socket.socket:
 
 
 async def _populate(api: Api, config: str, log: Log) -> None:
-    # As upstream: whatever is wrong with the file, the server starts, with the proxies that could be made.
+    # As upstream: whatever is wrong with the file, the server starts, with the proxies that could
+    # be made.
     try:
         proxies = await api.populate(Path(config).read_bytes())
     except OSError as error:

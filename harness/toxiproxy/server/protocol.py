@@ -43,6 +43,8 @@ class Protocol:
                 connection.start_next_cycle()
         except (TimeoutError, OSError, h11.LocalProtocolError):
             pass  # the client is gone, or as good as
+        except asyncio.CancelledError:
+            pass  # the server ends
         finally:
             writer.close()
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Proxies and their life cycle.
 
-Everything here is immediate: nothing waits for a peer, so the API answers whatever peers do. Addresses
-are resolved by the caller beforehand.
+Everything here is immediate: nothing waits for a peer, so the API answers whatever peers do.
+Addresses are resolved by the caller beforehand.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Proxy:
         self.server.log.info("Terminated proxy", name=self.name, listen=self.listen, reason=reason)
 
     def differs(self, address: Address, upstream: str) -> bool:
-        """Whether these addresses are not the present ones; no host and ``0.0.0.0`` always differ."""
+        """Whether these are other addresses; no host and ``0.0.0.0`` always differ."""
         return self.listen != str(address) or self.upstream != upstream
 
     def update(
@@ -121,8 +121,8 @@ class Proxy:
         """Change addresses (which drops every connection), and start or stop.
 
         Raises:
-            AddressError: The address makes no sense (nothing has changed), or nothing can listen there
-                (the proxy is disabled at the new address).
+            AddressError: The address makes no sense (nothing has changed), or nothing can listen
+                there (the proxy is disabled at the new address).
         """
         if isinstance(address, AddressError):
             raise address
@@ -222,6 +222,6 @@ class Proxy:
         if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}:
             self._unwatch()
             self._retry = self.server.loop.call_later(OUT_OF_FILES_PAUSE, self._watch)
-        self.server.log.warn(
+        self.server.log.warning(
             "Error while accepting client", name=self.name, error=os.strerror(error.errno or 0)
         )

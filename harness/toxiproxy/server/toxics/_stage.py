@@ -1,12 +1,13 @@
-"""What all toxics share: the settings that the API shows, and the stage that acts on one connection.
+"""What all toxics share: their settings, and the stage that acts on one connection.
 
 A chain is a row of stages between a source and a sink, one row for each direction of a connection.
-A chunk is pushed from stage to stage by plain calls, so a chain in which nothing waits costs no more
-than those calls. A stage that waits sets a timer and is *busy*; a stage whose successor has no room
-is *blocked*. Whoever has no room pauses its predecessor, back to the source, which stops reading.
+A chunk is pushed from stage to stage by plain calls, so a chain in which nothing waits costs no
+more than those calls. A stage that waits sets a timer and is *busy*; a stage whose successor has no
+room is *blocked*. Whoever has no room pauses its predecessor, back to the source, which stops
+reading.
 
-Pausing is a request, not a wall: `push` always takes the chunk. That is what lets a toxic be updated
-or removed at once, handing on all that it holds, however slow the peer is.
+Pausing is a request, not a wall: `push` always takes the chunk. That is what lets a toxic be
+updated or removed at once, handing on all that it holds, however slow the peer is.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 Direction = Literal["upstream", "downstream"]
 
 
-class InvalidAttributes(ValueError):
+class InvalidAttributes(ValueError):  # noqa: N818 - says what it is
     """Attributes that would make the toxic misbehave; the text says why."""
 
 
@@ -113,8 +114,8 @@ class Stage:
 
     A subclass is a toxic. It names its ``type`` and ``fields`` and overrides `work`, and as needed
     `begin`, `ending`, `check` and `transparent`. What it may call: `emit` (hand a chunk on), `wait`
-    (be busy for some time), `done` (take the next chunk), `finish` (pass the end of the stream on) and
-    `close` (end the connection by itself).
+    (be busy for some time), `done` (take the next chunk), `finish` (pass the end of the stream on)
+    and `close` (end the connection by itself).
     """
 
     type: ClassVar[str]
@@ -168,8 +169,8 @@ class Stage:
         """Raise `InvalidAttributes` for values that no connection could be served with."""
 
     @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:
-        """Whether data passes at once and unchanged with these values, so that it may bypass the stage."""
+    def transparent(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - for subclasses
+        """Whether data passes at once and unchanged, so that it may bypass the stage."""
         return False
 
     def begin(self) -> None:
@@ -190,7 +191,7 @@ class Stage:
         self.next.push(data, when)
 
     def wait(self, seconds: float, callback: Callable[[], None]) -> None:
-        """Be busy until the callback, which must call `done`, `finish`, `close` or `wait` in the end."""
+        """Be busy until the callback, which calls `done`, `finish`, `close` or `wait`."""
         self.busy = True
         self.timer = self.host.after(seconds, callback)
 
@@ -208,7 +209,7 @@ class Stage:
             self.next.end()
 
     def close(self, reason: str) -> None:
-        """End the connection: what the later stages hold still goes out, what comes now does not."""
+        """End the connection, behind what the later stages hold."""
         if not self.closed:
             self.host.closing(reason)
             self._stop()
@@ -230,8 +231,7 @@ class Stage:
             self._signal()
         elif self.acting:
             self.work(data, when)
-            if self.busy:
-                self._signal()
+            self._signal()
         else:
             self.next.push(data, when)
 

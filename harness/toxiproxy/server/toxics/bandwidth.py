@@ -16,12 +16,12 @@ class Bandwidth(Stage):
     """Lets at most ``rate`` kilobytes a second through.
 
     Attributes:
-        rate: Kilobytes (1000 bytes) a second. 0 lets nothing through, keeps the connection open, and
-            delivers what it kept once the rate is raised or the toxic removed. Negative is refused:
-            upstream's process dies of it.
+        rate: Kilobytes (1000 bytes) a second. 0 lets nothing through, keeps the connection open,
+            and delivers what it kept once the rate is raised or the toxic removed. Negative is
+            refused: upstream's process dies of it.
 
-    A chunk longer than a tenth of a second's worth goes out in such parts, one every 100 ms. The error
-    of each timer is carried over, so the mean rate is exact.
+    A chunk longer than a tenth of a second's worth goes out in such parts, one every 100 ms. The
+    error of each timer is carried over, so the mean rate is exact.
     """
 
     type = "bandwidth"

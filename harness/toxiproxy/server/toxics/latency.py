@@ -11,11 +11,13 @@ class Latency(Stage):
     """Delays every chunk by ``latency`` plus or minus ``jitter``, without limiting throughput.
 
     Attributes (milliseconds):
-        latency: The delay, counted from the moment the chunk was read. Several latency toxics add up.
+        latency: The delay, counted from the moment the chunk was read. Several latency toxics add
+        up.
         jitter: If positive, a number from ``[-jitter, jitter)`` is drawn for each chunk and added.
 
     A delay of zero or less is none. Up to 1024 chunks of 32 KiB wait here for each connection, then
-    the source is paused. The end of the stream is not delayed by itself: it only stays behind the data.
+    the source is paused. The end of the stream is not delayed by itself: it only stays behind the
+    data.
     """
 
     type = "latency"

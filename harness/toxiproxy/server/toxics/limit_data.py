@@ -9,8 +9,8 @@ class LimitData(Stage):
     """Passes ``bytes`` bytes of its direction and closes both sides as soon as they have passed.
 
     Attributes:
-        bytes: Bytes for each connection, counted from when the toxic was put on that connection. Zero
-            or less: nothing happens while idle, and the first chunk closes without a byte.
+        bytes: Bytes for each connection, counted from when the toxic was put on that connection.
+            Zero or less: nothing happens while idle, and the first chunk closes without a byte.
 
     The count survives changes of the toxic. Removed before the limit, it has no effect.
     """

@@ -17,7 +17,7 @@ class Noop(Stage):
     __slots__ = ()
 
     @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:
+    def transparent(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - of any values
         """Always."""
         return True
 

@@ -11,9 +11,9 @@ class ResetPeer(Stage):
     Attributes:
         timeout: Milliseconds between the first chunk and the reset.
 
-    RST is sent only on connections that were *opened* while the toxic existed, and then on every close
-    of such a connection, whatever the toxicity and even after the toxic is gone. On older connections
-    the peers see a plain end of stream. An idle connection is never reset.
+    RST is sent only on connections that were *opened* while the toxic existed, and then on every
+    close of such a connection, whatever the toxicity and even after the toxic is gone. On older
+    connections the peers see a plain end of stream. An idle connection is never reset.
 
     Unlike upstream's, the wait can be interrupted: a change starts the new wait afresh, and removal
     lets the connection live, without the dropped chunk.
@@ -31,7 +31,7 @@ class ResetPeer(Stage):
         else:
             self.armed = False
 
-    def work(self, data: bytes, when: float) -> None:
+    def work(self, data: bytes, when: float) -> None:  # noqa: ARG002 - dropped
         """Drop the chunk and start the wait."""
         self._arm()
 

@@ -21,8 +21,8 @@ class Slicer(Stage):
         delay: *Microseconds* to wait after each piece, the last one too.
 
     Values outside these bounds are refused (the defaults too, so ``average_size`` must be given):
-    upstream's process dies of them, or never ends cutting. When the toxic is changed or removed in the
-    middle of a chunk, the rest goes out as one piece.
+    upstream's process dies of them, or never ends cutting. When the toxic is changed or removed in
+    the middle of a chunk, the rest goes out as one piece.
     """
 
     type = "slicer"
@@ -90,7 +90,7 @@ class Slicer(Stage):
 
 
 def cut(length: int, average: int, variation: int, generator: random.Random | None) -> list[int]:
-    """Where the pieces end, by halving until a piece is no longer than the average plus the variation."""
+    """Where the pieces end: halved until none is longer than average plus variation."""
     ends: list[int] = []
     todo = [(0, length)]
     while todo:

@@ -20,7 +20,7 @@ class SlowClose(Stage):
     __slots__ = ()
 
     @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:
+    def transparent(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - of any values
         """For data, always."""
         return True
 

@@ -6,14 +6,14 @@ from harness.toxiproxy.server.toxics._stage import Stage
 
 
 class Timeout(Stage):
-    """Drops every chunk of its direction, and closes the connection after ``timeout`` without a chunk.
+    """Drops every chunk of its direction, and closes the connection when none comes any more.
 
     Attributes:
-        timeout: Milliseconds *without a chunk*: each chunk that arrives starts the time anew. Zero or
-            less never closes: a black hole.
+        timeout: Milliseconds *without a chunk*: each chunk that arrives starts the time anew. Zero
+            or less never closes: a black hole.
 
-    The other direction keeps working. Removing the toxic closes every connection of its direction, even
-    those that it did not act on; setting its toxicity to 0 lifts it without closing.
+    The other direction keeps working. Removing the toxic closes every connection of its direction,
+    even those that it did not act on; setting its toxicity to 0 lifts it without closing.
     """
 
     type = "timeout"
@@ -28,7 +28,7 @@ class Timeout(Stage):
         if timeout > 0:
             self.timer = self.host.after(timeout / 1000, self._expire)
 
-    def work(self, data: bytes, when: float) -> None:
+    def work(self, data: bytes, when: float) -> None:  # noqa: ARG002 - dropped
         """Drop the chunk and start the clock anew."""
         self.touch()
         self.begin()
