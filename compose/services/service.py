@@ -1,0 +1,141 @@
+"""One service of the e-commerce platform, reduced to how it uses Vault.
+
+It logs in with its AppRole, reads one secret, and serves two answers: ``/health`` and
+``/fingerprint``, which shows that it has the secret without showing the secret. Everything is
+configured by environment:
+
+``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and what `harness.client` reads
+(``VAULT_ADDR``, ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``, ...).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import os
+import signal
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from harness.client import VaultClient
+
+DEFAULT_PORT = 8000
+
+
+class Service:
+    """Holds the client and answers for it.
+
+    Args:
+        name: For people who look at the answers.
+        path: The secret's path below the mount.
+        key: The key of the secret that is fingerprinted.
+        client: Who talks to Vault.
+    """
+
+    def __init__(self, name: str, path: str, key: str, client: VaultClient) -> None:
+        self.name = name
+        self.path = path
+        self.key = key
+        self.client = client
+
+    @classmethod
+    def from_environment(cls) -> Service:
+        """Read ``SERVICE``, ``SECRET_PATH`` and ``SECRET_KEY_NAME``."""
+        return cls(
+            os.environ["SERVICE"],
+            os.environ["SECRET_PATH"],
+            os.environ["SECRET_KEY_NAME"],
+            VaultClient(),
+        )
+
+    def health(self) -> tuple[int, dict[str, object]]:
+        """200 while it can do its work: with a secret from Vault, or with the last good one.
+
+        A sealed Vault is no reason to restart a service that still has what it needs.
+        """
+        status, fingerprint = self.fingerprint()
+        vault = self.client.health()
+        working = status == 200
+        fine = working and vault.authenticated and not vault.stale
+        body = {
+            "service": self.name,
+            "status": "ok" if fine else "degraded" if working else "unavailable",
+            "authenticated": vault.authenticated,
+            "stale": vault.stale,
+        }
+        return (200, body) if working else (503, {**body, "error": fingerprint["error"]})
+
+    def fingerprint(self) -> tuple[int, dict[str, object]]:
+        """A digest of the secret: the same for the same value, and of no use for guessing it."""
+        try:
+            value = self.client.get_secret_cached(self.path, self.key)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is 503 and its name
+            return 503, {"service": self.name, "error": type(error).__name__}
+        digest = hashlib.sha256(f"{self.path}\0{self.key}\0{value}".encode()).hexdigest()
+        return 200, {
+            "service": self.name,
+            "path": self.path,
+            "key": self.key,
+            "fingerprint": digest[:16],
+        }
+
+
+def serve(service: Service, port: int) -> None:
+    """Answer until SIGTERM or SIGINT, then revoke the token and end."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answers = {"/health": service.health, "/fingerprint": service.fingerprint}
+            answer = answers.get(self.path)
+            status, body = answer() if answer else (404, {"error": "not found"})
+            content = json.dumps(body).encode() + b"\n"
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, template: str, *values: object) -> None:
+            if "/health" not in str(values[:1]):  # every few seconds, for ever
+                super().log_message(template, *values)
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    server.daemon_threads = True
+
+    def end(*_: object) -> None:
+        threading.Thread(target=server.shutdown).start()
+
+    signal.signal(signal.SIGTERM, end)
+    signal.signal(signal.SIGINT, end)
+    with server:
+        server.serve_forever(poll_interval=0.1)
+    service.client.close()
+
+
+def check(port: int) -> int:
+    """What the container's health check runs: 0 if ``/health`` says 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=4)
+    try:
+        connection.request("GET", "/health")
+        answer = connection.getresponse()
+        body = answer.read().decode()
+    except OSError as error:
+        sys.stdout.write(f"{error}\n")
+        return 1
+    sys.stdout.write(body)  # `docker inspect` shows it
+    return 0 if answer.status == 200 else 1
+
+
+def main(arguments: list[str]) -> int:
+    """Serve, or check with ``--check``."""
+    port = int(os.environ.get("PORT", DEFAULT_PORT))
+    if arguments == ["--check"]:
+        return check(port)
+    serve(Service.from_environment(), port)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
