@@ -1,0 +1,31 @@
+"""Moving an application's secrets from a dotenv file into Vault, and back."""
+
+from harness.vault.migrate._dotenv import DotEnv, Note, Variable, assignment, parse, read
+from harness.vault.migrate._files import ClientSettings
+from harness.vault.migrate._mapping import Target, VariableMap, load_map
+from harness.vault.migrate._plan import Placement, Plan, make_plan
+from harness.vault.migrate._run import Outcome, migrate, mount_uuid, previous_versions
+from harness.vault.migrate._seeded import seeded_by
+from harness.vault.migrate._undo import undo
+
+__all__ = [
+    "read",
+    "parse",
+    "assignment",
+    "DotEnv",
+    "Variable",
+    "Note",
+    "VariableMap",
+    "Target",
+    "load_map",
+    "make_plan",
+    "Plan",
+    "Placement",
+    "migrate",
+    "undo",
+    "previous_versions",
+    "mount_uuid",
+    "seeded_by",
+    "ClientSettings",
+    "Outcome",
+]

@@ -1,0 +1,91 @@
+"""A real Vault for the operator's tasks, and a way to kill a task after any of its steps."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Engine, open_engine
+from harness.settings import Settings
+from harness.stack import Stack, launch
+from harness.vault.kv import Kv
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task that might be killed ended."""
+
+    killed: bool
+    steps: list[str]
+    error: str | None
+
+
+RunKillable = Callable[..., Ended]
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The process engine, whatever is chosen outside."""
+    settings = Settings.from_environment(engine="process")
+    with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A seeded Vault that several tests use: none of them may seal it or change its roles."""
+    with launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as stack:
+        yield stack
+
+
+@pytest.fixture
+def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
+    """A seeded Vault of the test's own."""
+    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as own:
+        yield own
+
+
+@pytest.fixture
+def kv(shared: Stack) -> Kv:
+    """An empty KV v2 mount of the test's own."""
+    mount = f"kv-{secrets.token_hex(4)}"
+    shared.operator.request("POST", f"sys/mounts/{mount}", type="kv", options={"version": "2"})
+    return Kv(shared.operator, mount)
+
+
+@pytest.fixture(scope="session")
+def killable() -> Iterator[RunKillable]:
+    """Run a task of ``killable_tasks`` in its own process: ``killable("migrate", 3, ...)``."""
+    process = subprocess.Popen(
+        [sys.executable, str(HERE / "killable_tasks.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    stdin, stdout = process.stdin, process.stdout
+
+    def run(task: str, kill_after: int | None = None, **arguments: Any) -> Ended:
+        job = {"task": task, "kill_after": kill_after, "arguments": arguments}
+        stdin.write(json.dumps(job) + "\n")
+        stdin.flush()
+        return Ended(**json.loads(stdout.readline()))
+
+    yield run
+    stdin.close()
+    process.wait(timeout=20)
+    stdout.close()

@@ -1,0 +1,96 @@
+"""Runs one operator's task a line, each in a process that can be killed after any step.
+
+Reads ``{"task": NAME, "kill_after": N or null, "arguments": {...}}`` from stdin, answers
+``{"killed": BOOL, "steps": [...], "error": TEXT or null}``. N counts the task's steps from 1.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from harness.vault import Operator
+from harness.vault.kv import Kv
+from harness.vault.migrate import ClientSettings, VariableMap, make_plan, previous_versions, read
+from harness.vault.migrate import migrate as run_migration
+from harness.vault.migrate import undo as undo_migration
+
+Checkpoint = Callable[[str], None]
+
+
+def migrate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Plan and carry out a migration."""
+    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    env_file, data_dir = Path(given["env_file"]), Path(given["data_dir"])
+    plan = make_plan(
+        kv, read(env_file), VariableMap.guide(), written=previous_versions(kv, data_dir)
+    )
+    settings = ClientSettings(
+        given["address"], "backend", data_dir / "role", data_dir / "secret", given["mount"]
+    )
+    run_migration(kv, plan, env_file, settings, data_dir=data_dir, checkpoint=checkpoint)
+
+
+def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Take the newest migration back."""
+    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    undo_migration(
+        kv, Path(given["env_file"]), data_dir=Path(given["data_dir"]), checkpoint=checkpoint
+    )
+
+
+TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
+    "migrate": migrate,
+    "undo": undo,
+}
+
+
+def in_child(job: dict[str, Any], report: int) -> None:
+    """Run the task, telling each step to the parent, and die without a goodbye when told to."""
+    count = 0
+
+    def checkpoint(step: str) -> None:
+        nonlocal count
+        count += 1
+        os.write(report, f"{step}\n".encode())
+        if count == job["kill_after"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    try:
+        TASKS[job["task"]](job["arguments"], checkpoint)
+    except BaseException:  # noqa: BLE001 -- whatever it is, the test shall see it
+        os.write(report, f"!{json.dumps(traceback.format_exc())}\n".encode())
+        os._exit(1)
+    os._exit(0)
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    for line in sys.stdin:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            in_child(json.loads(line), writing)
+        os.close(writing)
+        with os.fdopen(reading) as lines:
+            told = lines.read().splitlines()
+        _, status = os.waitpid(pid, 0)
+        errors = [json.loads(each[1:]) for each in told if each.startswith("!")]
+        answer = {
+            "killed": os.WIFSIGNALED(status),
+            "steps": [each for each in told if not each.startswith("!")],
+            "error": errors[0] if errors else None,
+        }
+        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,329 @@
+"""A dotenv file into a real KV v2 mount, and back."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from harness.blueprint import Blueprint
+from harness.errors import OperatorError, StackError
+from harness.stack import Stack
+from harness.vault.kv import Kv
+from harness.vault.migrate import (
+    ClientSettings,
+    Outcome,
+    Plan,
+    VariableMap,
+    make_plan,
+    migrate,
+    parse,
+    previous_versions,
+    read,
+    seeded_by,
+    undo,
+)
+
+NASTY = """\
+# an application's settings
+export SECRET_KEY='it'"'"'s # not a comment'
+DEBUG=False  # a comment
+DB_PASSWORD="first"
+DB_PASSWORD='p\\\\ss"w\u00f6rd'
+DATABASE_URL="postgres://u:p@h/db?options=-c%20x#frag"
+STRIPE_WEBHOOK_SECRET="-----BEGIN KEY-----\r
+line two\\tof it
+-----END KEY-----"
+OPENAI_API_KEY=\u00a0sk-\u2028${NOT_EXPANDED}
+EMAIL_HOST_PASSWORD=
+COMPANY_MOTTO=unknown
+"""
+VALUES = {
+    "backend/django": {"SECRET_KEY": "it's # not a comment", "DEBUG": "False"},
+    "backend/database": {
+        "DB_PASSWORD": 'p\\ss"w\u00f6rd',
+        "DATABASE_URL": "postgres://u:p@h/db?options=-c%20x#frag",
+    },
+    "shared/stripe": {
+        "STRIPE_WEBHOOK_SECRET": "-----BEGIN KEY-----\r\nline two\tof it\n-----END KEY-----"
+    },
+    "ai/openai": {"OPENAI_API_KEY": "\u00a0sk-\u2028${NOT_EXPANDED}"},
+    "shared/email": {"EMAIL_HOST_PASSWORD": ""},
+}
+
+
+class Project:
+    """An application's directory with a dotenv file, to be migrated into a mount."""
+
+    def __init__(self, directory: Path, kv: Kv) -> None:
+        self.kv = kv
+        self.data_dir = directory / "vault-data"
+        self.data_dir.mkdir()
+        self.env_file = directory / ".env"
+        self.env_vault = directory / ".env.vault"
+        self.settings = ClientSettings(
+            kv.op.address, "backend", self.data_dir / "role", self.data_dir / "secret", kv.mount
+        )
+        self.arguments = {
+            "address": kv.op.address,
+            "token": kv.op.client.token,
+            "mount": kv.mount,
+            "env_file": str(self.env_file),
+            "data_dir": str(self.data_dir),
+        }
+
+    def write(self, text: str) -> None:
+        """The dotenv file, byte for byte."""
+        self.env_file.write_bytes(text.encode())
+
+    def plan(self, *, overwrite: bool = False) -> Plan:
+        """What a migration would do now."""
+        return make_plan(
+            self.kv,
+            read(self.env_file),
+            VariableMap.guide(),
+            written=previous_versions(self.kv, self.data_dir),
+            overwrite=overwrite,
+        )
+
+    def migrate(self, plan: Plan | None = None, *, keep: bool = False) -> Outcome:
+        """Plan and carry out."""
+        plan = plan or self.plan()
+        return migrate(
+            self.kv, plan, self.env_file, self.settings, data_dir=self.data_dir, keep=keep
+        )
+
+    def undo(self) -> Outcome:
+        """Take the newest migration back."""
+        return undo(self.kv, self.env_file, data_dir=self.data_dir)
+
+    def in_vault(self) -> dict[str, dict[str, str]]:
+        """Everything that can be read in the mount."""
+        found = {path: self.kv.read(path) for path in self.kv.paths()}
+        return {path: dict(s.data) for path, s in found.items() if s.state == "present"}
+
+
+@pytest.fixture
+def project(tmp_path: Path, kv: Kv) -> Project:
+    """An empty project and an empty mount."""
+    return Project(tmp_path, kv)
+
+
+def test_a_nasty_file_arrives_byte_for_byte(project: Project) -> None:
+    """Quotes, line ends, Unicode spaces, comments and empty values arrive as they were."""
+    project.write(NASTY)
+    plan = project.plan()
+    project.migrate(plan)
+    assert project.in_vault() == VALUES
+    assert plan.unknown == ("COMPANY_MOTTO",)
+    assert any(note.name == "DB_PASSWORD" and "2 times" in note.text for note in plan.notes)
+
+
+def test_the_original_is_kept_and_its_copy_is_private(project: Project) -> None:
+    """The original is not touched, and its copy has the same bytes and mode 0600."""
+    project.write(NASTY)
+    backup = project.migrate().backup
+    assert project.env_file.read_bytes() == backup.read_bytes() == NASTY.encode()
+    assert stat.S_IMODE(backup.stat().st_mode) == 0o600
+
+
+def test_env_vault_tells_clients_where_to_look_and_no_secret(project: Project) -> None:
+    """`.env.vault` has the address and the paths of the two ids, and no value of the original."""
+    project.write(NASTY)
+    text = project.migrate().env_vault.read_text()
+    assert {name: v.value for name, v in parse(text).variables.items()} == {
+        "USE_VAULT": "true",
+        "VAULT_ADDR": project.kv.op.address,
+        "VAULT_MOUNT_POINT": project.kv.mount,
+        "VAULT_ROLE_ID_FILE": str(project.data_dir / "role"),
+        "VAULT_SECRET_ID_FILE": str(project.data_dir / "secret"),
+    }
+
+
+def test_a_second_run_changes_nothing(project: Project) -> None:
+    """The same file again writes no version, no copy and no record."""
+    project.write(NASTY)
+    project.migrate()
+    before = sorted(project.env_file.parent.rglob("*"))
+    assert project.migrate().changed == {}
+    assert sorted(project.env_file.parent.rglob("*")) == before
+    assert {project.kv.read(path).version for path in VALUES} == {1}
+
+
+def test_other_keys_of_a_secret_stay(project: Project) -> None:
+    """Keys that the file does not have are left in the secret."""
+    project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
+    project.write("SECRET_KEY=x\n")
+    project.migrate()
+    assert project.in_vault()["backend/django"] == {"OTHER": "mine", "SECRET_KEY": "x"}
+
+
+def test_a_newer_value_is_not_overwritten(project: Project) -> None:
+    """A value changed in Vault after a migration stops the next one before anything is written."""
+    project.write("SECRET_KEY=old\nDB_PASSWORD=old\n")
+    project.migrate()
+    project.kv.write("backend/database", {"DB_PASSWORD": "rotated"}, cas=1)
+    project.write("SECRET_KEY=new\nDB_PASSWORD=old\n")
+    with pytest.raises(OperatorError, match="neither of seeding nor of a migration") as refusal:
+        project.migrate()
+    assert "rotated" not in str(refusal.value)
+    assert project.in_vault() == {
+        "backend/django": {"SECRET_KEY": "old"},
+        "backend/database": {"DB_PASSWORD": "rotated"},
+    }
+
+
+def test_keep_and_overwrite_decide_a_conflict(project: Project) -> None:
+    """`keep` leaves Vault's value and places the others, `overwrite` takes the file's."""
+    project.kv.write("backend/database", {"DB_PASSWORD": "vault's"}, cas=0)
+    project.write("SECRET_KEY=x\nDB_PASSWORD=file's\n".replace("file's", "file"))
+    project.migrate(keep=True)
+    assert project.in_vault() == {
+        "backend/django": {"SECRET_KEY": "x"},
+        "backend/database": {"DB_PASSWORD": "vault's"},
+    }
+    project.migrate(project.plan(overwrite=True))
+    assert project.in_vault()["backend/database"] == {"DB_PASSWORD": "file"}
+
+
+def test_a_write_between_plan_and_migration_is_seen(project: Project) -> None:
+    """Somebody who wrote the same key after the plan was made is not overwritten."""
+    project.write("SECRET_KEY=x\n")
+    plan = project.plan()
+    project.kv.write("backend/django", {"SECRET_KEY": "somebody's"}, cas=0)
+    with pytest.raises(OperatorError, match="SECRET_KEY"):
+        project.migrate(plan)
+    assert project.in_vault() == {"backend/django": {"SECRET_KEY": "somebody's"}}
+
+
+def test_a_write_of_another_key_in_the_last_moment_survives(project: Project) -> None:
+    """Check-and-set fails, the secret is read again, and both writers' keys are there."""
+    project.write("SECRET_KEY=x\n")
+
+    def intrude(step: str) -> None:
+        if (
+            step == "about to write backend/django"
+            and project.kv.read("backend/django").version < 2
+        ):
+            now = project.kv.read("backend/django")
+            project.kv.write(
+                "backend/django", {**now.data, f"K{now.version}": "1"}, cas=now.version
+            )
+
+    migrate(
+        project.kv,
+        project.plan(),
+        project.env_file,
+        project.settings,
+        data_dir=project.data_dir,
+        checkpoint=intrude,
+    )
+    assert project.in_vault()["backend/django"] == {"K0": "1", "K1": "1", "SECRET_KEY": "x"}
+
+
+def test_what_seeding_made_may_be_replaced(shared: Stack, tmp_path: Path) -> None:
+    """Generated placeholders of the blueprint give way, a value that somebody put does not."""
+    mount = "seeded"
+    blueprint = Blueprint.default()
+    placeholder = blueprint.secrets["ecommerce"]["backend/django"]["SECRET_KEY"].new()
+    shared.operator.request("POST", f"sys/mounts/{mount}", type="kv", options={"version": "2"})
+    kv = Kv(shared.operator, mount)
+    kv.write("backend/django", {"SECRET_KEY": placeholder}, cas=0)
+    kv.write("backend/redis", {"REDIS_PASSWORD": "a person's"}, cas=0)
+    (tmp_path / ".env").write_text("SECRET_KEY=a\nREDIS_PASSWORD=b\n")
+    plan = make_plan(
+        kv,
+        read(tmp_path / ".env"),
+        VariableMap.guide(),
+        seeded=lambda path, key, value: seeded_by(blueprint, "ecommerce", path, key, value),
+    )
+    assert {p.name: p.action for p in plan.placements} == {
+        "SECRET_KEY": "change",
+        "REDIS_PASSWORD": "conflict",
+    }
+
+
+def test_undo_takes_everything_back(project: Project) -> None:
+    """New secrets are soft-deleted, changed ones have their old keys, the files are gone."""
+    project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
+    project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
+    project.migrate()
+    assert project.undo().kept == ()
+    assert project.in_vault() == {"backend/django": {"OTHER": "mine"}}
+    assert not project.env_vault.exists()
+    with pytest.raises(StackError, match="no migration"):
+        project.undo()
+
+
+def test_undo_leaves_what_somebody_wrote_since(project: Project) -> None:
+    """A secret that was written after the migration stays, and is named."""
+    project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
+    project.migrate()
+    project.kv.write("backend/database", {"DB_PASSWORD": "rotated"}, cas=1)
+    assert any("backend/database" in line for line in project.undo().kept)
+    assert project.in_vault() == {"backend/database": {"DB_PASSWORD": "rotated"}}
+
+
+def test_undo_gives_the_original_back_to_who_replaced_it(project: Project) -> None:
+    """After `cp .env.vault .env`, as the guide says, the original comes back from its copy."""
+    project.write("SECRET_KEY=x\n")
+    project.migrate()
+    project.env_file.write_bytes(project.env_vault.read_bytes())
+    project.undo()
+    assert project.env_file.read_text() == "SECRET_KEY=x\n"
+
+
+def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> None:
+    """A mount that is not KV v2 gets a message before anything is written."""
+    (tmp_path / ".env").write_text("SECRET_KEY=x\n")
+    with pytest.raises(OperatorError, match="no KV v2 mount"):
+        previous_versions(Kv(shared.operator, "sys"), tmp_path)
+
+
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(value=st.text(st.characters(exclude_categories=["Cs"]), max_size=200))
+def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
+    """Whatever text a value has, NUL and Unicode included, Vault gives the same back."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    project.write(f"SECRET_KEY='{escaped}'\n")
+    project.migrate(project.plan(overwrite=True))
+    assert project.in_vault()["backend/django"] == {"SECRET_KEY": value}
+
+
+def test_a_migration_killed_after_any_step_is_finished_by_the_next(
+    project: Project, killable: Callable[..., Any]
+) -> None:
+    """Killed after each step in turn, the next run ends in the same state, with nothing lost."""
+    project.kv.write("backend/django", {"OTHER": "mine"}, cas=0)
+    project.write("SECRET_KEY=x\nDB_PASSWORD=y\n")
+    wanted = {
+        "backend/django": {"OTHER": "mine", "SECRET_KEY": "x"},
+        "backend/database": {"DB_PASSWORD": "y"},
+    }
+    step, ended = 1, killable("migrate", 1, **project.arguments)
+    while ended.killed:
+        assert project.env_file.read_text() == "SECRET_KEY=x\nDB_PASSWORD=y\n"
+        assert project.in_vault()["backend/django"]["OTHER"] == "mine"
+        finished = killable("migrate", None, **project.arguments)
+        assert finished.error is None
+        assert project.in_vault() == wanted
+        assert project.env_vault.exists()
+        # Then taken back, killed after each of its own steps once, and begun again.
+        undone = killable("undo", step, **project.arguments)
+        while undone.killed:
+            undone = killable("undo", None, **project.arguments)
+        assert undone.error is None
+        assert project.in_vault() == {"backend/django": {"OTHER": "mine"}}
+        step += 1
+        ended = killable("migrate", step, **project.arguments)
+    assert ended.error is None
+    assert step > 8

@@ -1,0 +1,137 @@
+"""Nasty dotenv files: what is read, what is noted, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SettingsError
+from harness.vault.migrate import assignment, parse, read
+
+
+def values(text: str) -> dict[str, str]:
+    """Names and values of a text."""
+    return {name: variable.value for name, variable in parse(text).variables.items()}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("A=1\nB=2", {"A": "1", "B": "2"}),
+        ("\ufeffA=1\r\nB=2\r\n", {"A": "1", "B": "2"}),
+        ("export A=1\n  export\tB = 2", {"A": "1", "B": "2"}),
+        ("A=a#b # comment\n#C=1\nB=#x", {"A": "a#b", "B": "#x"}),
+        ("A= # nothing", {"A": ""}),
+        ('A="one\ntwo\r\nthree"', {"A": "one\ntwo\r\nthree"}),
+        ('A="a\\tb\\nc\\"d\\\\"', {"A": 'a\tb\nc"d\\'}),
+        ("A='a\\tb $X `y`'", {"A": "a\\tb $X `y`"}),
+        ("A=${B}\nB='${A}'", {"A": "${B}", "B": "${A}"}),
+        ("A=\u00a0x\u2028", {"A": "\u00a0x\u2028"}),
+        ("A='it'\"'\"'s'\nB=1", {"A": "it's", "B": "1"}),
+        ("A='x'\"y\"z\\ w", {"A": "xyz w"}),
+        ("A=1\nA=2\nA=3", {"A": "3"}),
+        ("A.b-c=1\n\u00dcBER=x", {"A.b-c": "1", "\u00dcBER": "x"}),
+        ("", {}),
+        ("# only a comment", {}),
+        ('A=\'{"a": "b c", "d": [1]}\'', {"A": '{"a": "b c", "d": [1]}'}),
+        ("A=p@ss=word==", {"A": "p@ss=word=="}),
+    ],
+)
+def test_what_is_read(text: str, expected: dict[str, str]) -> None:
+    """Each form of an assignment gives its value, exactly."""
+    assert values(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('A=1\nB="never closed\nC=3', "line 2: a quote is opened and never closed"),
+        ("A='x' y", "line 1: something follows the closing quote"),
+        ("A=1\n\n  B C", "line 3: neither NAME=value nor a comment"),
+        ("A=1\nexport A", "line 2: export without a value"),
+        ("1A=x", "line 1: what stands before the = is not a variable's name"),
+        ("=x", "line 1: neither NAME=value nor a comment"),
+        ("A='it's'\nB='that's'", "line 1: something follows the closing quote"),
+        (
+            "K=-----BEGIN RSA PRIVATE KEY-----\nMIIsecretsecret=\n-----END RSA PRIVATE KEY-----",
+            "line 1: a key of several lines that is not in quotes",
+        ),
+    ],
+)
+def test_what_is_refused(text: str, problem: str) -> None:
+    """A line that cannot be read stops everything, by number, and is never quoted."""
+    with pytest.raises(SettingsError) as refusal:
+        parse(text)
+    assert problem in refusal.value.cause
+    assert "secret" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("A=1\nA=1", "line 2: A: is there 2 times (lines 1, 2); the last one counts"),
+        ("A=$'x\\n'", "$'...' is taken as written"),
+        ("A=`x`", "backticks are part of the value"),
+        ("A=x\\", "ends in a backslash"),
+        ('A="\\$x"', "a backslash before $"),
+        ("A=a$HOME", "has a $ that a shell would expand"),
+        ('A="x\nB=2"', "span a line that looks like another assignment"),
+    ],
+)
+def test_what_is_noted(text: str, note: str) -> None:
+    """What dotenv readers disagree on, and duplicates, are told with line and name."""
+    assert any(note in str(each) for each in parse(text).notes)
+
+
+def test_a_quiet_file_has_no_notes() -> None:
+    """No notes about what every reader agrees on."""
+    assert parse("A=1\nB='$x'\nC=\"a b\"\n").notes == ()
+
+
+def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
+    """When asked for: lines above, then the environment; never in single quotes."""
+    (tmp_path / ".env").write_text("A=1\nB=${A}${HOME_OF}${C:-d}\nC=\"<${B}>\"\nD='${A}'\n")
+    found = read(tmp_path / ".env", interpolate=True, environ={"HOME_OF": "h", "A": "other"})
+    assert {n: v.value for n, v in found.variables.items()} == {
+        "A": "1",
+        "B": "1hd",
+        "C": "<1hd>",
+        "D": "${A}",
+    }
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> None:
+    """Files of Windows tools are read without being told how."""
+    (tmp_path / ".env").write_bytes("A=\u00fc\r\n".encode(encoding))
+    assert read(tmp_path / ".env").variables["A"].value == "\u00fc"
+
+
+def test_another_encoding_must_be_named(tmp_path: Path) -> None:
+    """Latin-1 is refused with the line, and read when it is named."""
+    (tmp_path / ".env").write_bytes("A=1\nB=s\u00fc\u00df\n".encode("latin-1"))
+    with pytest.raises(SettingsError, match="line 2: this is not utf-8 text") as refusal:
+        read(tmp_path / ".env")
+    assert refusal.value.__cause__ is None
+    assert read(tmp_path / ".env", encoding="latin-1").variables["B"].value == "s\u00fc\u00df"
+    with pytest.raises(SettingsError, match="no encoding called"):
+        read(tmp_path / ".env", encoding="klingon")
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    """The message has the path and what to do."""
+    with pytest.raises(SettingsError, match="nowhere") as refusal:
+        read(tmp_path / "nowhere")
+    assert "--env-file" in refusal.value.remedy
+
+
+def test_values_are_in_no_repr() -> None:
+    """Neither a variable nor the whole file shows a value."""
+    assert "hunter2" not in repr(parse("PASSWORD=hunter2"))
+
+
+def test_a_value_that_readers_take_differently_is_not_written() -> None:
+    """A path with both kinds of quote is refused instead of being written for some readers only."""
+    with pytest.raises(SettingsError):
+        assignment("A", '/it\'s "here"')
