@@ -19,9 +19,9 @@ _CLIENT = _HARNESS / "client"
 class Capture:
     """Takes log records of every level from its making until `close`.
 
-    Records of the harness itself are left out, but those of ``harness.client`` are a client's. So
-    is an exception that ends a thread which runs no code of the harness: the client's own renewer,
-    say.
+    What the harness logs is left out: records of its own packages, except ``harness.client``, and
+    all of the main thread, in which no client runs. An exception that ends a thread which runs no
+    code of the harness, the client's own renewer for instance, is taken too.
 
     Args:
         log: The file, appended to, readable by its owner alone.
@@ -85,8 +85,16 @@ def _captures(root: logging.Logger) -> list[_Handler]:
 
 
 def _is_a_clients(record: logging.LogRecord) -> bool:
+    if record.thread == threading.main_thread().ident:
+        return False
     top, _, rest = record.name.partition(".")
-    return top != "harness" or rest.partition(".")[0] in {"client", "subjects"}
+    if top == "harness":
+        return rest.partition(".")[0] in {"client", "subjects"}
+    # Libraries such as urllib3 serve the harness too, but never on the threads that run the client.
+    return record.threadName not in _OWN_THREADS
+
+
+_OWN_THREADS = frozenset({"MainThread", "recorder", "flapping"})
 
 
 def _is_the_harness(trace: TracebackType | None) -> bool:

@@ -1,0 +1,68 @@
+"""What a fault is: one thing broken on purpose, and the marks by which it is recognised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """The marks that a fault leaves on a client's traffic. One of them is enough.
+
+    Attributes:
+        statuses: Answers with one of these statuses while the fault lasts.
+        kinds: Restricts `statuses` and `unanswered` to these kinds of request; empty means all.
+        unanswered: A request that got no complete answer, or an operation that failed or was stale.
+        late: An answer that took at least that many seconds.
+        toxics: Names of toxics that acted on a connection.
+        token: A request that carried the token of this accessor, refused.
+        lingers: The mark may appear after the fault's end (a revoked token stays revoked).
+    """
+
+    statuses: frozenset[int] = frozenset()
+    kinds: frozenset[str] = frozenset()
+    unanswered: bool = False
+    late: float | None = None
+    toxics: frozenset[str] = frozenset()
+    token: str | None = None
+    lingers: bool = False
+
+
+@dataclass
+class Fault:
+    """One fault in a history. Times are seconds on the history's clock.
+
+    Attributes:
+        name: What was broken, as a person would say it: ``vault sealed``.
+        signature: The marks by which the vacuity guard recognises it.
+        detail: Parameters worth a line in a report; never a secret.
+        began: When it was in force.
+        ended: When it was undone; None while it lasts.
+        optional: The verdict does not depend on whether it touched the subject.
+    """
+
+    name: str
+    signature: Signature
+    detail: Mapping[str, object] = field(default_factory=dict)
+    began: float = 0.0
+    ended: float | None = None
+    optional: bool = False
+
+
+class Journal(Protocol):
+    """Where faults are noted. A scenario's history is one; so is a list in a test."""
+
+    def begin_fault(
+        self,
+        name: str,
+        signature: Signature,
+        detail: Mapping[str, object] | None = None,
+        *,
+        optional: bool = False,
+    ) -> Fault:
+        """Note that a fault is in force from now on."""
+
+    def end_fault(self, fault: Fault) -> None:
+        """Note that it is undone."""

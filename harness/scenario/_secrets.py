@@ -1,0 +1,56 @@
+"""What must not leak, by label: tokens, secret-ids, secret values."""
+
+from __future__ import annotations
+
+import threading
+from collections import defaultdict
+
+SHORTEST = 8
+"""Shorter values are not looked for: a four-letter password is in every English text."""
+
+
+class Secrets:
+    """Knows every secret of one scenario, and speaks of them by label only (``token-2``).
+
+    It lives in memory, for as long as the scenario runs. Safe to use from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._labels: dict[str, str] = {}
+        self._counts: defaultdict[str, int] = defaultdict(int)
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Secrets: {len(self._labels)} known>"
+
+    def add(self, kind: str, value: str, label: str | None = None) -> str:
+        """Learn a secret; returns its label. One that is known keeps its label."""
+        with self._lock:
+            if value not in self._labels:
+                self._counts[kind] += 1
+                self._labels[value] = label or f"{kind}-{self._counts[kind]}"
+            return self._labels[value]
+
+    def label(self, value: str) -> str | None:
+        """The label of a known secret, or None."""
+        return self._labels.get(value)
+
+    def value(self, label: str) -> str | None:
+        """The secret behind a label, or None. For asking Vault about a token, not for a report."""
+        with self._lock:
+            return next((value for value, name in self._labels.items() if name == label), None)
+
+    def redact(self, text: str) -> str:
+        """`text` with every known secret replaced by its label in angle brackets."""
+        with self._lock:
+            known = sorted(self._labels.items(), key=lambda item: -len(item[0]))
+        for value, label in known:
+            if len(value) >= SHORTEST and value in text:
+                text = text.replace(value, f"<{label}>")
+        return text
+
+    def found_in(self, text: str) -> list[str]:
+        """Labels of the secrets that stand in `text`."""
+        with self._lock:
+            known = list(self._labels.items())
+        return sorted(label for value, label in known if len(value) >= SHORTEST and value in text)

@@ -1,0 +1,53 @@
+"""The vacuity guard: did the fault touch this subject's traffic? If not, that is no pass."""
+
+from __future__ import annotations
+
+from harness.faults import Fault
+from harness.scenario.history import Exchange, History
+
+AFTERMATH = 1.0
+"""Seconds after a fault in which its marks may still appear: an answer that was on its way."""
+
+
+def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> str | None:
+    """How a fault is known to have touched the subject, or None if it is not.
+
+    Args:
+        history: What happened.
+        fault: Which fault.
+        accessors: Accessor of each token label.
+    """
+    mark = fault.signature
+    until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
+    for exchange in list(history.exchanges):
+        if (exchange.ended or until) < fault.began or exchange.began > until:
+            continue
+        if found := _mark_on(exchange, fault, accessors):
+            return f"{fault.name}: {found} at +{exchange.began:.2f} s"
+    for toxic in mark.toxics:
+        if count := history.touched_by_toxic.get(toxic):
+            return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
+    if mark.unanswered:
+        for operation in history.calls(until=until):
+            over = (operation.ended or until) >= fault.began
+            if over and (operation.outcome not in ("ok", None) or operation.value == "fallback"):
+                how = operation.outcome if operation.value != "fallback" else "with the fallback"
+                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s ended {how}"
+            if mark.late and over and (operation.ended or until) - operation.began >= mark.late:
+                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s came late"
+    return None
+
+
+def _mark_on(exchange: Exchange, fault: Fault, accessors: dict[str, str]) -> str | None:
+    mark = fault.signature
+    if mark.kinds and exchange.kind not in mark.kinds:
+        return None
+    if mark.token is not None and accessors.get(exchange.token or "") != mark.token:
+        return None
+    if exchange.by == "vault" and exchange.status in mark.statuses:
+        return f"{exchange.kind} answered {exchange.status}"
+    if mark.unanswered and (exchange.closed is not None or exchange.status is None):
+        return f"{exchange.kind} got no answer"
+    if mark.late and exchange.ended is not None and exchange.ended - exchange.began >= mark.late:
+        return f"{exchange.kind} took {exchange.ended - exchange.began:.1f} s"
+    return None

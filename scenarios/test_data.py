@@ -1,0 +1,107 @@
+"""Data and cache: rotated, outdated, deleted."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.scenario import Finding, Lab, NotClaimed
+from harness.scenario.driver import Verb
+from harness.scenario.history import Operation
+from harness.scenario.oracles import TOLERANCE, no_failed_read
+
+LONGEST = 30.0
+"""A declared max_stale beyond this would make KV-02 wait for too long."""
+
+
+@pytest.mark.scenario("KV-01")
+def test_rotated_secret_is_seen(lab: Lab) -> None:
+    """A new version is written while callers read, from the cache too where there is one."""
+    client = lab.start()
+    verbs: list[Verb] = (
+        ["read", "read_cached"] if "cached" in client.subject.capabilities else ["read"]
+    )
+    for verb in verbs:
+        client.read(verb=verb)
+    lab.put("v2")
+    changed = lab.history.now()
+    while lab.history.now() < changed + lab.refresh + 2 * TOLERANCE:
+        seen = [client.read(verb=verb).value for verb in verbs]
+        if all(value == "v2" for value in seen):
+            break
+        lab.watch(0.2)
+    for verb in verbs:
+        last = client.read(verb=verb)
+        if last.good and last.value != "v2":
+            promise = f"a rotated secret is seen within {lab.refresh:g} s"
+            lab.note(Finding(promise, f"{verb} still gives {last.value}", last.began))
+    lab.judge(no_failed_read(since=changed))
+
+
+@pytest.mark.scenario("KV-02")
+def test_stale_values_have_an_end(lab: Lab) -> None:
+    """Vault is away for longer than max_stale."""
+    client = lab.start()
+    limit = lab.declared("max_stale", 0.0)
+    if limit > LONGEST:
+        raise NotClaimed(
+            f"it declares max_stale of {limit:g} s; configure it with at most {LONGEST:g} s"
+        )
+    client.read(verb="read_cached")
+    with lab.network.down() as fault:
+        while lab.history.now() < fault.began + limit + 3 * TOLERANCE:
+            call = client.read(verb="read_cached")
+            _judge_age(lab, call, (call.ended or call.began) - fault.began, limit)
+            lab.watch(0.3)
+        if "health" in client.subject.capabilities and client.healthy():
+            lab.note(
+                Finding("health tells the truth", "it says well in an outage", lab.history.now())
+            )
+    lab.judge()
+
+
+def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
+    if call.failed and age < limit - lab.refresh - TOLERANCE:
+        text = f"a read failed {age:.1f} s into the outage as {call.outcome}"
+        lab.note(Finding(f"the last good value is served for {limit:g} s", text, call.began))
+    if not call.failed and age > limit + TOLERANCE:
+        lab.note(
+            Finding(
+                f"no value is served past {limit:g} s",
+                f"one was, {age:.1f} s into the outage",
+                call.began,
+            )
+        )
+
+
+@pytest.mark.scenario("KV-03")
+def test_deleted_is_not_missing(lab: Lab) -> None:
+    """A secret is soft-deleted, destroyed, and removed with its metadata."""
+    client = lab.start()
+    kv = lab.stack.operator.client.secrets.kv.v2
+    path, key = "backend/celery", "CELERY_BROKER_URL"
+    lab.put("v1", path=path, key=key)
+
+    def gone(wanted: str) -> None:
+        since = lab.history.now()
+        call = client.read(path, key)
+        while not call.failed and lab.history.now() < since + lab.refresh + TOLERANCE:
+            lab.watch(0.3)
+            call = client.read(path, key)
+        promise = f"a {wanted} secret is reported as {wanted}"
+        if not call.failed:
+            lab.note(Finding(promise, f"a read still gives {call.value}", call.began))
+        elif call.outcome not in ("error", wanted) or not (
+            call.outcome == "error" or lab.tells_outcomes
+        ):
+            lab.note(
+                Finding(promise, f"it was reported as {call.outcome}: {call.message}", call.began)
+            )
+
+    kv.delete_latest_version_of_secret(path, mount_point="ecommerce")
+    gone("deleted")
+    kv.destroy_secret_versions(path, [1, 2], mount_point="ecommerce")
+    gone("deleted")
+    kv.delete_metadata_and_all_versions(path, mount_point="ecommerce")
+    gone("missing")
+    lab.needs_outcomes()
+    lab.judge(no_failed_read(path="backend/django"))

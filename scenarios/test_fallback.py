@@ -1,0 +1,58 @@
+"""The fallback: the environment variable of the secret's name, in an outage and only then."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.scenario import Finding, Lab
+from harness.scenario.oracles import fails_as
+
+
+@pytest.mark.scenario("FBK-01")
+def test_fallback_while_vault_is_away(lab: Lab) -> None:
+    """Vault cannot be reached from the start; the variable is read; then Vault comes back."""
+    with lab.network.down():
+        client = lab.open()
+        if client is None:
+            lab.note(
+                Finding(
+                    "it starts without Vault", lab.history.operations[-1].message, lab.history.now()
+                )
+            )
+            client = lab.start()
+        else:
+            read = client.read()
+            if read.value != "fallback":
+                text = f"a read ended {read.outcome}: {read.message}"
+                lab.note(Finding("the environment variable is the fallback", text, read.began))
+    back = lab.history.now()
+    while (
+        read := client.read()
+    ).value == "fallback" and lab.history.now() < back + lab.recovery + 1.0:
+        lab.watch(0.3)
+    if read.value == "fallback":
+        lab.note(
+            Finding(
+                f"Vault's value within {lab.recovery:g} s",
+                "reads still give the fallback",
+                read.began,
+            )
+        )
+    lab.judge(fallback=True)
+
+
+@pytest.mark.scenario("FBK-02")
+def test_no_fallback_without_an_outage(lab: Lab) -> None:
+    """A denied path, a missing secret and a missing key, each with a variable of its name set."""
+    client = lab.start()
+    kv = lab.stack.operator.client.secrets.kv.v2
+    kv.delete_metadata_and_all_versions("backend/redis", mount_point="ecommerce")
+    with lab.condition("path denied", statuses=frozenset({403})):
+        client.read("ai/openai", "OPENAI_API_KEY")
+    client.read("backend/redis", "NO_SUCH_KEY")
+    client.read("backend/celery", "NO_SUCH_KEY")
+    lab.judge(
+        fails_as("denied", path="ai/openai"),
+        fails_as("missing", path="backend/redis"),
+        fails_as("missing", path="backend/celery"),
+    )

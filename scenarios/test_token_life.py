@@ -1,0 +1,152 @@
+"""Token life: renewal, max TTL, revocation, and the clean end."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.scenario import Lab, NotExercised
+from harness.scenario.oracles import (
+    at_most,
+    logins_at_most,
+    logs_in_again,
+    no_failed_read,
+    recovers_within,
+    renewals_at_most,
+    renews_again,
+    renews_within,
+    same_token,
+)
+
+
+@pytest.mark.scenario("TOK-01")
+def test_token_is_renewed_in_time(lab: Lab) -> None:
+    """Three lives of a token pass under reads; each one is renewed between 0.3 and 0.9 of it."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(3 * lab.ttl)
+        end = lab.history.now()
+    lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
+
+
+@pytest.mark.scenario("TOK-03")
+def test_max_ttl_is_met_by_a_login_in_time(lab: Lab) -> None:
+    """Two and a half max TTLs pass under reads; the subject logs in anew before each end."""
+    lab.start()
+    with lab.reading(every=0.2):
+        lab.watch(2.5 * lab.entry.max_ttl)
+        alive = lab.tokens_alive()
+    # One login at the start, one for each max TTL, and as many again for a careful client.
+    lab.judge(no_failed_read(), logins_at_most(6), at_most(2, alive, "tokens alive at once"))
+
+
+@pytest.mark.scenario("TOK-06")
+def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
+    """Each login gives a token with `renewable` false; renewing it answers 400."""
+    lab.issue_instead(renewable=False)
+    lab.start()
+    with lab.reading(every=0.2):
+        lab.watch(2.5 * lab.ttl)
+    lives = lab.history.logins()
+    lab.judge(
+        no_failed_read(),
+        renewals_at_most(len(lives), since=0.0),
+        logins_at_most(8),
+        logs_in_again(since=lives[0].began + 0.2 * lab.ttl, within=0.8 * lab.ttl),
+    )
+
+
+@pytest.mark.scenario("TOK-11")
+def test_revoked_token_costs_one_login(lab: Lab) -> None:
+    """Somebody revokes the token under reads."""
+    lab.start()
+    bound = min(0.1 * lab.ttl, 5.0)
+    with lab.reading(every=0.2):
+        lab.watch(0.5)
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            lab.until_good_read(since=fault.began + 0.05, within=bound + lab.deadline)
+            lab.watch(1.0)
+    lab.judge(
+        recovers_within(bound, since=fault.began + 0.05),
+        logins_at_most(1, since=fault.began),
+        logs_in_again(since=fault.began, within=bound),
+    )
+
+
+@pytest.mark.scenario("TOK-12")
+def test_fifty_readers_cause_one_login(lab: Lab) -> None:
+    """Fifty callers meet the same revoked token."""
+    lab.start()
+    with lab.reading(every=0.8, callers=50):
+        lab.watch(1.0)
+        before = lab.tokens_alive()
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            lab.until_good_read(since=fault.began + 0.05, within=lab.deadline + 2.0)
+            lab.watch(1.0)
+            after = lab.tokens_alive()
+    lab.judge(
+        logins_at_most(1, since=fault.began),
+        logs_in_again(since=fault.began, within=2.0),
+        at_most(before, after, "tokens alive, as before"),
+    )
+
+
+@pytest.mark.scenario("TOK-15")
+def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
+    """The token is revoked while nobody reads, so that a renewal is the first to meet it."""
+    lab.start()
+    with lab.vault.token_revoked(lab.accessor()) as fault:
+        lab.history.wait_for(lambda: bool(lab.history.find(since=fault.began)), lab.ttl)
+        first = lab.history.find(since=fault.began)
+        met = first[0].began if first else lab.history.now()
+        lab.history.wait_for(lambda: bool(lab.history.logins(since=met)), lab.recovery)
+        lab.until_good_read_by_asking(within=lab.recovery)
+        lab.watch(1.0)
+    lab.judge(
+        renewals_at_most(4, since=met, until=_first_login(lab, met)),
+        logs_in_again(since=met, within=lab.recovery),
+        logins_at_most(1, since=met),
+    )
+
+
+def _first_login(lab: Lab, since: float) -> float:
+    logins = lab.history.logins(since=since)
+    return logins[0].began if logins else lab.history.now()
+
+
+@pytest.mark.scenario("TOK-16")
+def test_failed_renewal_is_tried_again(lab: Lab) -> None:
+    """The audit log cannot be written until a renewal was answered 500; then all is well."""
+    lab.start()
+    born = lab.history.logins()[-1]
+    ends = (born.ended or born.began) + lab.ttl
+    lab.watch(0.2 * lab.ttl)
+    with lab.vault.audit_unwritable() as fault:
+        failed = lab.history.wait_for(
+            lambda: bool(
+                lab.history.find("renew", since=fault.began, where=lambda e: e.status == 500)
+            ),
+            0.7 * lab.ttl,
+        )
+    if not failed:
+        raise NotExercised(
+            "no renewal was tried while renewals failed, up to nine tenths of the token's life"
+        )
+    lab.history.wait_for(
+        lambda: bool(lab.history.find("renew", since=fault.ended or 0.0)), ends - lab.history.now()
+    )
+    lab.judge(
+        renews_again(since=fault.ended or 0.0, before=ends),
+        same_token(since=fault.began),
+    )
+
+
+@pytest.mark.scenario("TOK-19")
+def test_clean_end_revokes_the_token(lab: Lab) -> None:
+    """The subject is ended as a deployment would."""
+    before = lab.tokens_alive()
+    client = lab.start()
+    client.close(timeout=5.0)
+    lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
+    lab.judge(
+        at_most(before, lab.tokens_alive(), "tokens alive five seconds after the end"), steady=False
+    )
