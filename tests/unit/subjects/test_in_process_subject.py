@@ -59,6 +59,13 @@ def reads(answer: Callable[[], Any]) -> Callable[[Mapping[str, str]], Any]:
     return lambda _: client
 
 
+def in_a_thread(work: Callable[[], object], name: str | None = None) -> None:
+    """Run this where a client's own thread would run it."""
+    thread = threading.Thread(target=work, name=name)
+    thread.start()
+    thread.join(20)
+
+
 def test_a_whole_client(subject: Open, python_client: Make) -> None:
     """Every operation reaches the client, and its answers come back."""
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
@@ -241,13 +248,14 @@ def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> N
         return "v"
 
     one = subject(python_client(reads(log)))
+    logging.getLogger("urllib3").error("not theirs either")
     one.read("p", "k", timeout=20)
     assert "DEBUG their.client: reading now" in one.logs()
     assert "the reference client's" in one.logs()
     assert "not theirs" not in one.logs()
     one.close(timeout=20)
     assert logging.getLogger().level == before
-    logging.getLogger("their.client").error("after the end")
+    in_a_thread(lambda: logging.getLogger("their.client").error("after the end"))
     assert "after the end" not in one.logs()
 
 
@@ -256,7 +264,7 @@ def test_two_subjects_at_once_leave_logging_as_it_was(subject: Open, python_clie
     before = logging.getLogger().level, threading.excepthook
     first, second = subject(python_client(Client)), subject(python_client(Client))
     first.close(timeout=20)
-    logging.getLogger("their.client").debug("still here")
+    in_a_thread(lambda: logging.getLogger("their.client").debug("still here"))
     assert "still here" in second.logs()
     assert "still here" not in first.logs()
     second.close(timeout=20)
@@ -270,9 +278,7 @@ def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_cl
         def renew() -> None:
             raise KeyError("lease")
 
-        thread = threading.Thread(target=renew, name="renewer")
-        thread.start()
-        thread.join(20)
+        in_a_thread(renew, "renewer")
         return "v"
 
     one = subject(python_client(reads(die)))
