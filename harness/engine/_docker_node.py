@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import threading
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from pathlib import Path
 from harness import files
 from harness.dialect import Dialect
 from harness.engine._docker_container import Container
-from harness.engine._ports import LOOPBACK, PortLease
+from harness.engine._docker_probe import is_ok
+from harness.engine._ports import PortLease
 from harness.engine._shape import Capability, NodeSpec
 from harness.errors import CapabilityMissing, EngineError, PortTaken
 
@@ -200,14 +200,7 @@ class DockerNode:
         self._container = self._make(self.spec, self._lease.port)
 
     def _answers(self) -> bool:
-        connection = http.client.HTTPConnection(LOOPBACK, self._lease.port, timeout=1.0)
-        try:
-            connection.request("GET", "/v1/sys/seal-status")
-            return connection.getresponse().status < 500
-        except (OSError, http.client.HTTPException):
-            return False
-        finally:
-            connection.close()
+        return is_ok(f"{self.address}/v1/sys/seal-status")
 
     def _write_configuration(self) -> None:
         files.write_private(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import socket
 import threading
 from collections.abc import Callable
 from typing import Literal
-from urllib.parse import urlsplit
 
 from harness.engine._docker_container import LOOPBACK, Container
 from harness.engine._docker_network import PrivateNetwork
+from harness.engine._docker_probe import get, is_ok
 from harness.errors import EngineError
 
 API_PORT = 8474
@@ -140,23 +139,12 @@ class DockerToxiproxy:
         return address if _accepts(address, API_PORT) else None
 
     def _answers(self) -> bool:
-        return self._get("/version") is not None
+        return is_ok(f"{self.api}/version")
 
     def _used(self) -> set[int]:
-        proxies = json.loads(self._get("/proxies") or b"{}")
+        answer = get(f"{self.api}/proxies", timeout=5.0)
+        proxies = json.loads(answer[1]) if answer is not None else {}
         return {int(proxy["listen"].rpartition(":")[2]) for proxy in proxies.values()}
-
-    def _get(self, path: str) -> bytes | None:
-        parts = urlsplit(self.api)
-        connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=2.0)
-        try:
-            connection.request("GET", path)
-            answer = connection.getresponse()
-            return answer.read() if answer.status == 200 else None
-        except (OSError, http.client.HTTPException):
-            return None
-        finally:
-            connection.close()
 
 
 def _accepts(host: str, port: int) -> bool:
