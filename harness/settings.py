@@ -15,7 +15,7 @@ ToxiproxyChoice = Literal["embedded", "binary"]
 
 _PACKAGE = Path(__file__).resolve().parent
 
-DEFAULT_VAULT_IMAGE = "hashicorp/vault:1.20"
+DEFAULT_VAULT_IMAGE = "hashicorp/vault:1.20.4"
 DEFAULT_TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
 
 
