@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,11 +165,11 @@ class DockerStack:
                 )
                 yield from _whole_lines(lines)
 
-    def compose(self, record: Record | None = None) -> Compose:
-        """Compose with the variables of the last `start`."""
-        record = record or Record.load(self._data_dir)
+    def compose(self, record: Record, more: Mapping[str, str] | None = None) -> Compose:
+        """Compose with the variables of the last `start`, and ``more``."""
         service = record.services.get("vault") or {}
-        return Compose(self.project, service.get("environment") or self._defaults())
+        environment: dict[str, str] = service.get("environment") or self._defaults()
+        return Compose(self.project, {**environment, **(more or {})})
 
     def environment(self, client: docker.DockerClient, ports: dict[str, int]) -> dict[str, str]:
         """What the compose files ask for, images that are here included.

@@ -120,6 +120,11 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
     return vault, toxiproxy
 
 
+def has_image(client: docker.DockerClient, name: str) -> bool:
+    """Whether an image is on this engine."""
+    return _present(client, name) is not None
+
+
 def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool) -> DockerState:
     vault, toxiproxy = resolve(client, settings)
     version = client.version().get("Version", "of unknown version")
