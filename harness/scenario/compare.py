@@ -43,7 +43,7 @@ def load(path: Path) -> dict[str, Any]:
     """
     try:
         journal = json.loads(path.read_text(encoding="utf-8"))
-        journal["scenarios"], journal["engine"]  # noqa: B018 - a look whether they are there
+        journal["scenarios"], journal["engine"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SettingsError(
             f"This is no journal of a scenario run: {error!r}",
