@@ -1,1 +1,334 @@
-"""The invoke tasks."""
+"""The daily tasks: ``invoke --list`` shows them, ``invoke --help TASK`` explains one.
+
+Bodies are thin, and import what they need when they run, so that listing them is quick.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.collection import Collection
+from invoke.context import Context
+from invoke.tasks import task
+
+from harness.console import complain, guarded, say, table
+
+if TYPE_CHECKING:
+    from harness.engine import LogName
+    from harness.settings import Settings
+    from harness.stack import LocalStack, StackStatus
+
+ROOT = Path(__file__).resolve().parent
+
+
+def _settings(**overrides: object) -> Settings:
+    from harness.settings import Settings
+
+    return Settings.from_environment(**overrides)
+
+
+def _stack() -> LocalStack:
+    from harness.stack import LocalStack
+
+    return LocalStack(_settings())
+
+
+@task
+@guarded
+def up(context: Context) -> None:  # noqa: ARG001 -- invoke passes it to every task
+    """Bring Vault up: started, initialised, unsealed, Toxiproxy in front. Safe to repeat."""
+    stack = _stack()
+    stack.up()
+    status = stack.status()
+    say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
+    say(_addresses(status))
+    say(f"next: {status.next_step}")
+
+
+@task(
+    help={
+        "blueprint": "a blueprint file of your own instead of the e-commerce one",
+        "overwrite": "write everything as the blueprint has it, generated values anew",
+    }
+)
+@guarded
+def seed(context: Context, blueprint: str | None = None, overwrite: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Fill Vault by the blueprint and write AppRole ids to files; what is there stays."""
+    from harness.blueprint import Blueprint
+
+    stack = _stack()
+    file = Path(blueprint) if blueprint else stack.settings.blueprint
+    plan = Blueprint.load(file) if file else Blueprint.default()
+    changes = stack.seed(plan, overwrite=overwrite)
+    say(table((change.action, change.kind, change.name, change.detail) for change in changes))
+    counts = [
+        f"{sum(change.action == action for change in changes)} {action}"
+        for action in ("created", "changed", "unchanged")
+    ]
+    say(f"{plan.name}: {', '.join(counts)}")
+    services = ", ".join(plan.services)
+    say(f"next: invoke env SERVICE, for one of {services}" if services else "next: invoke status")
+
+
+@task(help={"json": "for programs"})
+@guarded
+def status(context: Context, json: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Show engine, addresses, sealed or not, seeded or not, proxies and their toxics."""
+    found = _stack().status()
+    if json:
+        say(_dumped(found.to_json()))
+        return
+    rows = [
+        ("state", found.state),
+        ("engine", f"{found.engine} ({found.choice})"),
+        ("version", _product(found) if found.version else "unknown while it does not answer"),
+        ("initialised", _yes(found.initialised)),
+        ("sealed", _yes(found.sealed)),
+        (
+            "seeded",
+            f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
+        ),
+        ("unseal keys", "here" if found.keyring else "not here"),
+        *((name, detail or "does not run") for name, detail in found.services.items()),
+    ]
+    say(table(rows))
+    say(_addresses(found))
+    for proxy in found.proxies:
+        state = "enabled" if proxy.enabled else "disabled"
+        say(f"  proxy {proxy.name}: {proxy.listen} -> {proxy.upstream}, {state}")
+        for toxic in proxy.toxics:
+            values = ", ".join(f"{name}={value}" for name, value in toxic.attributes.items())
+            say(
+                f"    toxic {toxic.name}: {toxic.type} {toxic.stream} x {toxic.toxicity:g} {values}"
+            )
+    say(f"next: {found.next_step}")
+
+
+@task(
+    help={
+        "service": "backend, celery_worker, celery_beat, api_gateway, ai_services, or an AppRole",
+        "reveal": "print the ids themselves instead of the paths of their files",
+        "direct": "Vault's own address instead of the one through Toxiproxy",
+    }
+)
+@guarded
+def env(context: Context, service: str, reveal: bool = False, direct: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Print the export lines for one service: eval "$(invoke env backend)"."""
+    from harness.stack import export_lines, service_environment
+
+    say(export_lines(service_environment(_stack(), service, reveal=reveal, direct=direct)))
+
+
+@task
+@guarded
+def seal(context: Context) -> None:  # noqa: ARG001 -- as above
+    """Seal Vault: it answers 503 to everything until it is unsealed."""
+    _stack().seal()
+    say("Vault is sealed\nnext: invoke unseal")
+
+
+@task
+@guarded
+def unseal(context: Context) -> None:  # noqa: ARG001 -- as above
+    """Unseal Vault with the keys in vault-data/init.json."""
+    _stack().unseal()
+    say("Vault is unsealed")
+
+
+@task
+@guarded
+def restart(context: Context) -> None:  # noqa: ARG001 -- as above
+    """Restart Vault, as after a crash or an upgrade: it comes back sealed."""
+    _stack().restart()
+    say("Vault was restarted and is sealed\nnext: invoke unseal")
+
+
+@task(
+    help={
+        "service": "vault, toxiproxy or audit",
+        "tail": "only the last lines, 50 by default, 0 for all",
+        "follow": "go on until Ctrl-C",
+    }
+)
+@guarded
+def logs(
+    context: Context,  # noqa: ARG001 -- as above
+    service: str = "vault",
+    tail: int = 50,
+    follow: bool = False,
+) -> None:
+    """Show what a server printed, or the audit log."""
+    for line in _stack().logs(_log_name(service), tail=tail or None, follow=follow):
+        say(line)
+
+
+@task
+@guarded
+def down(context: Context) -> None:  # noqa: ARG001 -- as above
+    """End the servers, and what a crashed `up` left; data and keys stay."""
+    ended = _stack().down()
+    say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+
+
+@task(help={"yes": "do not ask"})
+@guarded
+def destroy(context: Context, yes: bool = False) -> None:  # noqa: ARG001 -- as above
+    """End the servers and delete data, keys and ids. Asks first."""
+    stack = _stack()
+    if not yes and not _confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
+        complain("nothing was deleted")
+        raise SystemExit(1)
+    removed = stack.destroy()
+    say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+
+
+@task(
+    help={
+        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., http://...",
+        "only": "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated",
+        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
+        "seed": "seed of the network faults, as a failure printed it",
+        "workers": "how many scenarios run side by side",
+        "args": "further arguments for pytest",
+    },
+    iterable=["only", "declare"],
+)
+@guarded
+def scenarios(
+    context: Context,  # noqa: ARG001 -- as above
+    subject: str | None = None,
+    only: list[str] | None = None,
+    declare: list[str] | None = None,
+    seed: str | None = None,
+    workers: int | None = None,
+    args: str = "",
+) -> None:
+    """Break Vault in every way, and judge whether the client under test survives it."""
+    options = ["-n", str(_settings(workers=workers).workers)]
+    options += ["--subject", subject] if subject else []
+    options += ["--scenario-seed", seed] if seed else []
+    options += [word for name in only or [] for word in ("--only", name)]
+    options += [word for text in declare or [] for word in ("--declare", text)]
+    _pytest("scenarios", *options, *shlex.split(args))
+
+
+@task(
+    help={
+        "slow": "the slow ones too",
+        "args": "further arguments for pytest, e.g. --args '-k keyring'",
+    }
+)
+@guarded
+def test(context: Context, slow: bool = False, args: str = "") -> None:  # noqa: ARG001, PT028 -- a task
+    """Test the harness itself."""
+    markers = ["-m", ""] if slow else []
+    _pytest("tests", "-n", "2", "--dist", "loadgroup", *markers, *shlex.split(args))
+
+
+@task
+@guarded
+def lint(context: Context) -> None:  # noqa: ARG001 -- as above
+    """Check style, formatting and types: ruff, mypy."""
+    commands = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+    failed = [
+        " ".join(command)
+        for command in commands
+        if subprocess.run([sys.executable, "-m", *command], cwd=ROOT, check=False).returncode
+    ]
+    if failed:
+        complain(f"failed: {', '.join(failed)}")
+        raise SystemExit(1)
+    say("clean")
+
+
+@task(help={"name": "toxiproxy, client or engines", "args": "further arguments for it"})
+@guarded
+def bench(context: Context, name: str, args: str = "") -> None:  # noqa: ARG001 -- as above
+    """Measure, and print a table with the bars to reach."""
+    from harness.errors import SettingsError
+
+    folder = ROOT / "tests" / "bench"
+    script = folder / name / "run.py"
+    if not script.is_file():
+        known = sorted(path.parent.name for path in folder.glob("*/run.py"))
+        raise SettingsError(
+            f"there is no bench {name}",
+            looked_at=str(folder),
+            remedy=f"name one of {', '.join(known)}",
+        )
+    _become(sys.executable, str(script), *shlex.split(args))
+
+
+def _pytest(folder: str, *arguments: str) -> None:
+    # Not from the checkout: relative paths in the arguments are the caller's.
+    root = ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    _become(sys.executable, "-m", "pytest", *root, str(ROOT / folder), *arguments)
+
+
+def _become(program: str, *arguments: str) -> None:
+    """Replace this process, so that signals reach the program itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
+
+
+def _confirmed(question: str) -> bool:
+    from harness.errors import SettingsError
+
+    if not sys.stdin.isatty():
+        raise SettingsError(
+            "nobody is there to ask",
+            looked_at="standard input",
+            remedy="give --yes if you are sure",
+        )
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+def _log_name(service: str) -> LogName:
+    from harness.errors import SettingsError
+
+    match service:
+        case "vault" | "toxiproxy" | "audit":
+            return service
+    raise SettingsError(
+        f"there is no log of {service}",
+        looked_at="--service",
+        remedy="name one of vault, toxiproxy, audit",
+    )
+
+
+def _dumped(content: object) -> str:
+    return json.dumps(content, indent=2)
+
+
+def _product(found: StackStatus) -> str:
+    title = "OpenBao" if found.product == "openbao" else "HashiCorp Vault"
+    return f"{title} {found.version}"
+
+
+def _yes(answer: bool | None) -> str:
+    return "unknown" if answer is None else "yes" if answer else "no"
+
+
+def _addresses(found: StackStatus) -> str:
+    if found.address is None:
+        return "  it has no addresses yet"
+    return table(
+        [
+            ("Vault", found.address),
+            ("Vault through Toxiproxy", found.proxy or ""),
+            ("Toxiproxy's API", found.toxiproxy or ""),
+        ]
+    )
+
+
+namespace = Collection(
+    *(up, seed, status, env, seal, unseal, restart, logs, down, destroy),
+    *(scenarios, test, lint, bench),
+)
