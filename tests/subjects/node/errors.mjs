@@ -1,0 +1,31 @@
+// What a caller is told; `outcome` is the word that the harness knows.
+
+export class ClientError extends Error {
+  outcome = undefined;
+}
+
+export class Unavailable extends ClientError {
+  outcome = "unavailable";
+  constructor(message, retryAfter = 0) {
+    super(message);
+    this.retryAfter = retryAfter; // ms
+  }
+}
+
+/** Trying again within this call makes no sense. */
+export class GivenUp extends Unavailable {}
+
+export class Denied extends ClientError {
+  outcome = "denied";
+}
+
+/** Vault takes no login; nothing is wrong with the secret that was asked for. */
+export class LoginRefused extends Denied {}
+
+export class Missing extends ClientError {
+  outcome = "missing";
+}
+
+export class Deleted extends ClientError {
+  outcome = "deleted";
+}

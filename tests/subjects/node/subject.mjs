@@ -1,0 +1,43 @@
+// The client as a subject: one JSON object a line, requests on standard input, answers on standard output.
+//
+//     pytest scenarios/ --subject 'command:node tests/subjects/node/subject.mjs'
+
+import { createInterface } from "node:readline";
+
+import { Vault } from "./vault.mjs";
+
+const vault = new Vault(process.env, (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`));
+
+const operations = {
+  hello: () => ({
+    capabilities: ["read", "cached", "fallback", "health", "write", "outcomes"],
+    declares: vault.declares,
+  }),
+  read: ({ path, key }) => vault.read(path, key),
+  read_cached: ({ path, key }) => vault.readCached(path, key),
+  write: ({ path, data }) => vault.write(path, data),
+  health: async () => ({ value: await vault.healthy() }),
+  close: leave,
+};
+
+async function answer(request) {
+  try {
+    if (!Object.hasOwn(operations, request.op)) throw new Error(`there is no operation ${request.op}`);
+    return { id: request.id, ok: true, ...(await operations[request.op](request)) };
+  } catch (error) {
+    return { id: request.id, ok: false, error: error.outcome, message: error.message };
+  }
+}
+
+let leaving;
+function leave() {
+  leaving ??= vault.close().finally(() => setImmediate(() => process.exit(0)));
+  return leaving;
+}
+
+const lines = createInterface({ input: process.stdin, crlfDelay: Infinity });
+lines.on("line", async (line) => {
+  if (line.trim()) process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
+});
+lines.on("close", leave);
+process.on("SIGTERM", leave);

@@ -1,0 +1,94 @@
+// Requests to Vault: kept-alive connections, one deadline for each request, whole answers or none.
+
+import { readFileSync } from "node:fs";
+import http from "node:http";
+import https from "node:https";
+
+import { Unavailable } from "./errors.mjs";
+
+const LARGEST = 32 * 1024 * 1024; // bytes
+
+export class Wire {
+  constructor(env) {
+    this.base = new URL(env.VAULT_ADDR || "http://127.0.0.1:8200");
+    this.namespace = env.VAULT_NAMESPACE || "";
+    const secure = this.base.protocol === "https:";
+    this.http = secure ? https : http;
+    const file = (name) => (env[name] ? readFileSync(env[name]) : undefined);
+    const tls = secure
+      ? { ca: file("VAULT_CACERT"), cert: file("VAULT_CLIENT_CERT"), key: file("VAULT_CLIENT_KEY") }
+      : {};
+    this.tls = tls;
+    this.agent = new this.http.Agent({ keepAlive: true, maxSockets: 64, ...tls });
+  }
+
+  /** One request; resolves to `{status, body}`, rejects with `Unavailable` for all that is no answer. */
+  async send(method, path, { deadline, token, body }) {
+    try {
+      return await this.#once(method, path, { deadline, token, body }, this.agent);
+    } catch (error) {
+      // A connection that had been idle was closed by the peer before it saw the request.
+      if (method !== "GET" || !error.stale) throw error;
+      return await this.#once(method, path, { deadline, token, body }, false);
+    }
+  }
+
+  #once(method, path, { deadline, token, body }, agent) {
+    const data = body === undefined ? undefined : Buffer.from(JSON.stringify(body));
+    const headers = { "X-Vault-Request": "true" };
+    if (token) headers["X-Vault-Token"] = token;
+    if (this.namespace) headers["X-Vault-Namespace"] = this.namespace;
+    if (data) headers["Content-Length"] = data.length;
+    const url = new URL(`/v1/${path.split("/").map(encodeURIComponent).join("/")}`, this.base);
+    return new Promise((resolve, reject) => {
+      const fail = (why, stale = false) => {
+        clearTimeout(timer);
+        request.destroy();
+        reject(Object.assign(new Unavailable(`${why} at ${this.base.host}`), { stale }));
+      };
+      const request = this.http.request(url, { method, headers, agent, ...this.tls });
+      const timer = setTimeout(() => fail("no answer in time"), deadline - performance.now());
+      request.on("error", (error) => fail(error.code || error.name, request.reusedSocket));
+      request.on("response", (response) => {
+        const parts = [];
+        let length = 0;
+        response.on("error", (error) => fail(error.code || error.name));
+        response.on("data", (part) => {
+          length += part.length;
+          parts.push(part);
+          if (length > LARGEST) fail("an answer without end");
+        });
+        response.on("end", () => {
+          clearTimeout(timer);
+          try {
+            if (!response.complete) throw new Unavailable("the answer was cut short");
+            resolve(understand(response, Buffer.concat(parts)));
+          } catch (error) {
+            reject(error);
+          }
+        });
+      });
+      request.end(data);
+    });
+  }
+}
+
+function understand(response, content) {
+  const status = response.statusCode;
+  let body = {};
+  if (status !== 204) {
+    try {
+      body = JSON.parse(content.toString("utf8"));
+    } catch {
+      throw new Unavailable(`the answer (${status}) is none of Vault's`);
+    }
+    if (body === null || typeof body !== "object") throw new Unavailable("the answer is none of Vault's");
+  }
+  // A redirect is not followed: the token stays with the host that it was meant for.
+  if (status >= 500 || [307, 412, 429, 472, 473].includes(status)) {
+    const seconds = Number(response.headers["retry-after"]);
+    const why = (body.errors || []).join(" ").slice(0, 200);
+    throw new Unavailable(`Vault answered ${status}: ${why}`, seconds > 0 ? seconds * 1000 : 0);
+  }
+  return { status, body };
+}
