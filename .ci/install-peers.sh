@@ -1,0 +1,33 @@
+#!/bin/sh
+# Installs what the tests compare with into a folder: .ci/install-peers.sh FOLDER
+#
+# The real Toxiproxy and its command line from their Go modules, PostgreSQL and Redis from Debian.
+# What cannot be installed here is said; the tests that need it skip with a reason.
+set -eu
+folder=$1
+toxiproxy=v2.12.0
+mkdir -p "$folder"
+
+if command -v go >/dev/null 2>&1; then
+    # A folder of its own first: go install names the binaries `server` and `cli`.
+    for pair in server:toxiproxy-server cli:toxiproxy-cli; do
+        CGO_ENABLED=0 GOBIN="$folder/go" go install "github.com/Shopify/toxiproxy/v2/cmd/${pair%%:*}@$toxiproxy"
+        mv "$folder/go/${pair%%:*}" "$folder/${pair#*:}"
+    done
+else
+    echo "install-peers: no Go here, so no real Toxiproxy to compare with" >&2
+fi
+
+if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
+    missing=
+    [ -n "$(ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null)" ] || missing="$missing postgresql"
+    command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
+    command -v setpriv >/dev/null 2>&1 || missing="$missing util-linux"
+    if [ -n "$missing" ]; then
+        apt-get update -qq
+        # shellcheck disable=SC2086  # a list of names
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    fi
+else
+    echo "install-peers: no apt-get for root here, so no PostgreSQL and Redis" >&2
+fi
