@@ -94,7 +94,7 @@ class Config:
         hosts = _text(environ, "VAULT_REDIRECT_HOSTS")
         if hosts is not None:
             found["redirect_hosts"] = frozenset(host.strip() for host in hosts.split(","))
-        found.update(given)
+        found.update((name, value) for name, value in given.items() if value is not None)
         config = cls(**{name: value for name, value in found.items() if value is not None})
         return config.checked()
 
