@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 import socket
@@ -39,7 +38,6 @@ class Connection:
         "down",
         "end",
         "labels",
-        "loop",
         "opened",
         "ordinal",
         "proxy",
@@ -55,13 +53,11 @@ class Connection:
         ordinal: int,
         client: socket.socket,
         client_name: str,
-        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.proxy = proxy
         self.ordinal = ordinal
         self.client = client
         self.client_name = client_name
-        self.loop = loop
         self.labels = (proxy.name, proxy.listen, proxy.upstream)
         self.opened = time.time()
         self.toxics: dict[str, None] = {}
@@ -74,7 +70,7 @@ class Connection:
 
     def start(self) -> None:
         """Connect to the upstream, then let data flow."""
-        self.dial = Dial(self.proxy.upstream, self.loop, self._connected, self._unreachable)
+        self.dial = Dial(self.proxy.upstream, self.proxy.server, self._connected, self._unreachable)
         self.dial.start()
 
     def stop(self, reason: str) -> None:
@@ -100,9 +96,7 @@ class Connection:
         other = self.down if link is self.up else self.up
         if other is None:
             return
-        other.quiet_source()
-        link_dest = link.dest
-        self._close(link_dest)
+        self._close(link.dest)
         other.source_gone()
         if other.over:
             self.proxy.forget(self)
@@ -139,9 +133,11 @@ class Connection:
         self.server = server
         proxy = self.proxy
         self.reset = proxy.resets()
-        self.up = Link(self, "upstream", self.client, server, self.loop)
-        self.down = Link(self, "downstream", server, self.client, self.loop)
+        self.up = Link(self, "upstream", self.client, server, proxy.server)
+        self.down = Link(self, "downstream", server, self.client, proxy.server)
         self.up.start(proxy.toxics["upstream"])
+        # The client has often spoken already: looking at once saves a wake-up.
+        self.up.look()
         if not self.down.over:
             self.down.start(proxy.toxics["downstream"])
 
@@ -155,8 +151,11 @@ class Connection:
         if self.reset:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
-        with contextlib.suppress(OSError):
+        self.proxy.server.poller.forget(sock.fileno())
+        try:
             sock.close()
+        except OSError:  # noqa: SIM105 - a try is free, and this is done for every connection
+            pass  # the peer's reset, reported at the last moment; it is closed all the same
 
 
 def client_name(address: tuple[str, int] | tuple[str, int, int, int]) -> str:

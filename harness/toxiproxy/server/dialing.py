@@ -6,8 +6,13 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from harness.toxiproxy.server import addresses
+
+if TYPE_CHECKING:
+    from harness.toxiproxy.server.proxies import Server
 
 TIMEOUT = 30.0
 """Seconds until an upstream that does not answer is given up; upstream itself waits for ever."""
@@ -25,6 +30,7 @@ class Dial:
         "failed",
         "hosts",
         "loop",
+        "poller",
         "port",
         "sock",
         "task",
@@ -35,12 +41,13 @@ class Dial:
     def __init__(
         self,
         upstream: str,
-        loop: asyncio.AbstractEventLoop,
+        server: Server,
         connected: Callable[[socket.socket], None],
         failed: Callable[[str], None],
     ) -> None:
         self.upstream = upstream
-        self.loop = loop
+        self.loop = server.loop
+        self.poller = server.poller
         self.connected = connected
         self.failed = failed
         self.hosts: list[str] = []
@@ -52,16 +59,12 @@ class Dial:
     def start(self) -> None:
         """Begin."""
         try:
-            host, port = addresses.split(self.upstream)
-            self.port = addresses.port_number(port)
+            host, self.port, known = _parse(self.upstream)
         except addresses.AddressError as error:
             self.failed(str(error))
             return
-        if host in {"", "localhost"}:
-            self.hosts = ["127.0.0.1", "::1"]
-            self._next("no address")
-        elif addresses.is_ip(host):
-            self.hosts = [host]
+        if known:
+            self.hosts = list(known)
             self._next("no address")
         else:
             self.task = self.loop.create_task(self._resolve(host))
@@ -108,7 +111,7 @@ class Dial:
                 return
             if code in {errno.EINPROGRESS, errno.EALREADY}:
                 self.timer = self.loop.call_later(TIMEOUT, self._expired)
-                self.loop.add_writer(sock.fileno(), self._writable)
+                self.poller.write(sock.fileno(), self._writable)
                 return
             reason = addresses.reason(OSError(code, ""))
             self._drop()
@@ -144,5 +147,15 @@ class Dial:
             self.timer.cancel()
             self.timer = None
             if sock is not None:
-                self.loop.remove_writer(sock.fileno())
+                self.poller.ignore_write(sock.fileno())
         return sock
+
+
+@lru_cache(maxsize=256)
+def _parse(upstream: str) -> tuple[str, int, tuple[str, ...]]:
+    """Host, port, and the addresses that need no lookup."""
+    host, port = addresses.split(upstream)
+    number = addresses.port_number(port)
+    if host in {"", "localhost"}:
+        return host, number, ("127.0.0.1", "::1")
+    return host, number, (host,) if addresses.is_ip(host) else ()

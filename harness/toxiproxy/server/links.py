@@ -21,13 +21,18 @@ from harness.toxiproxy.server.toxics._stage import Direction, Receiver, Sender, 
 
 if TYPE_CHECKING:
     from harness.toxiproxy.server.connections import Connection
+    from harness.toxiproxy.server.proxies import Server
 
 CHUNK = 32 * 1024
 """Most bytes of one chunk, as upstream: what a toxic sees at once."""
-DIRECT_CHUNK = 256 * 1024
-"""Most bytes read at once where no toxic sees them."""
+DIRECT_CHUNKS = (64 * 1024, 1024 * 1024)
+"""Bytes read at once where no toxic sees them: at first, and at most once they find room to go."""
+SOURCE_CLOSED = {"upstream": "client closed", "downstream": "upstream closed"}
+DEST_CLOSED = {"upstream": "upstream closed", "downstream": "client closed"}
 
-_buffer = bytearray(DIRECT_CHUNK)  # used within one callback only, so one is enough for all links
+_buffer = bytearray(
+    DIRECT_CHUNKS[1]
+)  # used within one callback only, so one is enough for all links
 _view = memoryview(_buffer)
 
 
@@ -41,6 +46,7 @@ class Link:
     """
 
     __slots__ = (
+        "appetite",
         "connection",
         "cut",
         "dest",
@@ -52,6 +58,7 @@ class Link:
         "next",
         "over",
         "pending",
+        "poller",
         "prev",
         "reading",
         "received",
@@ -68,20 +75,22 @@ class Link:
         direction: Direction,
         source: socket.socket,
         dest: socket.socket,
-        loop: asyncio.AbstractEventLoop,
+        server: Server,
     ) -> None:
         self.connection = connection
         self.direction = direction
         self.source = source
         self.dest = dest
-        self.loop = loop
+        self.loop = server.loop
+        self.poller = server.poller
         self.received = 0
         self.sent = 0
+        self.appetite = DIRECT_CHUNKS[0]
         self.next: Receiver = self
         self.prev: Sender = self
         self.stages: dict[Toxic, Stage] = {}
-        self.generators: dict[str, random.Random] = {}
-        self.pending: deque[bytes] = deque()
+        self.generators: dict[str, random.Random] | None = None
+        self.pending: deque[bytes] | None = None  # what the destination does not take yet
         self.cut = False  # a toxic has ended the stream: what the source sends goes nowhere
         self.direct = True
         self.reading = False
@@ -103,21 +112,24 @@ class Link:
         self.resume()
 
     def stop(self) -> None:
-        """Forget everything that is on its way, and leave the sockets alone."""
+        """Forget everything that is on its way; the sockets are left to the connection."""
         self.over = True
         self.source_over = True
         for stage in self.stages.values():
             stage.discard()
-        self.pending.clear()
-        self.quiet_source()
-        self.quiet_dest()
+        self.pending = None
 
     def source_gone(self) -> None:
         """The source was closed; its end comes behind the data that was read before."""
         if not self.source_over:
             self.source_over = True
-            self.quiet_source()
+            self.reading = False
             self.next.end()
+
+    def look(self) -> None:
+        """Read what may be there already."""
+        if self.reading:
+            self._readable()
 
     # Toxics.
 
@@ -197,6 +209,8 @@ class Link:
 
     def generator(self, toxic: Toxic) -> random.Random:
         """The random numbers of that toxic on this connection."""
+        if self.generators is None:
+            self.generators = {}
         found = self.generators.get(toxic.name)
         if found is None:
             found = self.generators[toxic.name] = self.connection.generator(toxic.name)
@@ -222,21 +236,25 @@ class Link:
         """Read on."""
         if not self.reading and not self.source_over:
             self.reading = True
-            self.loop.add_reader(self.source.fileno(), self._readable)
+            self.poller.read(self.source.fileno(), self._readable)
 
     def quiet_source(self) -> None:
         """Take the source off the loop; needed before it is closed."""
         if self.reading:
             self.reading = False
-            self.loop.remove_reader(self.source.fileno())
+            self.poller.ignore_read(self.source.fileno())
 
     def _readable(self) -> None:
         try:
             if self.direct and not self.pending:
-                count = self.source.recv_into(_buffer)
+                count = self.source.recv_into(_buffer, self.appetite)
                 if count:
                     self.received += count
                     self._write_through(_view[:count])
+                    if count == self.appetite and self.pending is None:
+                        # Large reads are cheap, but what the peer does not take must be kept, so
+                        # only a peer that takes everything gets them.
+                        self.appetite = min(2 * count, DIRECT_CHUNKS[1])
                     return
             else:
                 data = self.source.recv(CHUNK)
@@ -274,7 +292,7 @@ class Link:
         """Take the destination off the loop; needed before it is closed."""
         if self.writing:
             self.writing = False
-            self.loop.remove_writer(self.dest.fileno())
+            self.poller.ignore_write(self.dest.fileno())
 
     def _write_through(self, data: memoryview) -> None:
         try:
@@ -286,9 +304,10 @@ class Link:
             return
         self.sent += count
         if count < len(data):
-            self.pending.append(bytes(data[count:]))
+            self.pending = deque((bytes(data[count:]),))
             self.writing = True
-            self.loop.add_writer(self.dest.fileno(), self._writable)
+            self.appetite = max(self.appetite // 2, DIRECT_CHUNKS[0])
+            self.poller.write(self.dest.fileno(), self._writable)
             self.prev.pause()
 
     def _writable(self) -> None:
@@ -307,6 +326,7 @@ class Link:
                 pending[0] = data[count:]
                 return
             pending.popleft()
+        self.pending = None
         self.quiet_dest()
         if self.ended:
             self._finish()
@@ -321,5 +341,6 @@ class Link:
 
     def _finish(self) -> None:
         if not self.over:
+            self.quiet_source()
             self.stop()
             self.connection.link_over(self)

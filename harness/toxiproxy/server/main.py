@@ -159,6 +159,7 @@ async def _run(options: Options, log: Log) -> int:
     http.close()
     for proxy in list(server.proxies.values()):
         proxy.stop("server stopped")
+    server.poller.close()
     return 0
 
 

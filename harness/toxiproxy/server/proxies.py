@@ -15,7 +15,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 
-from harness.toxiproxy.server import addresses
+from harness.toxiproxy.server import addresses, polling
 from harness.toxiproxy.server.addresses import Address, AddressError
 from harness.toxiproxy.server.connections import Connection, client_name
 from harness.toxiproxy.server.log import Log
@@ -40,6 +40,7 @@ class Server:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, log: Log, seed: int) -> None:
         self.loop = loop
+        self.poller = polling.make(loop)
         self.log = log
         self.seed = seed
         self.proxies: dict[str, Proxy] = {}
@@ -180,21 +181,25 @@ class Proxy:
             return
         self.server.counters.closed(connection)
         self.server.recent.append(connection.record(time.time()))
-        self.server.log.debug(
-            "Connection ended", name=self.name, client=connection.client_name, reason=connection.end
-        )
+        if self.server.log.debugging:
+            self.server.log.debug(
+                "Connection ended",
+                name=self.name,
+                client=connection.client_name,
+                reason=connection.end,
+            )
 
     def _watch(self) -> None:
         self._retry = None
         if self._listener is not None:
-            self.server.loop.add_reader(self._listener.fileno(), self._accept)
+            self.server.poller.read(self._listener.fileno(), self._accept)
 
     def _unwatch(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         if self._listener is not None:
-            self.server.loop.remove_reader(self._listener.fileno())
+            self.server.poller.ignore_read(self._listener.fileno())
 
     def _accept(self) -> None:
         for _ in range(ACCEPTS):
@@ -211,9 +216,7 @@ class Proxy:
             with contextlib.suppress(OSError):
                 client.setblocking(False)
             self.accepted += 1
-            connection = Connection(
-                self, self.accepted, client, client_name(address), self.server.loop
-            )
+            connection = Connection(self, self.accepted, client, client_name(address))
             self.connections[connection] = None
             connection.start()
 

@@ -44,7 +44,11 @@ class Bandwidth(Stage):
         self.touch()
         self.current = (data, when)
         rate = self.toxic.values["rate"]
-        self.since = now()
+        moment = now()
+        if self.debt > 0:
+            # The time since the last chunk counts, but an idle time earns nothing.
+            self.debt = max(0.0, self.debt - (moment - self.since))
+        self.since = moment
         if rate == 0:
             self.busy = True  # until an interrupt
             return

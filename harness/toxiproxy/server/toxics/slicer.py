@@ -10,6 +10,8 @@ from harness.toxiproxy.server.toxics._stage import InvalidAttributes, Stage, now
 
 RESOLUTION = 0.001
 """Seconds; no timer is finer."""
+MAX_CHUNK = 32 * 1024
+"""Bytes; no chunk is longer."""
 
 
 class Slicer(Stage):
@@ -37,6 +39,12 @@ class Slicer(Stage):
             raise InvalidAttributes("average_size must be at least 1: pieces of no bytes never end")
         if not 0 <= variation <= average:
             raise InvalidAttributes("size_variation must be between 0 and average_size")
+
+    @classmethod
+    def transparent(cls, values: Mapping[str, int]) -> bool:
+        """When no chunk is long enough to be cut, and none is delayed."""
+        longest = values["average_size"] + values["size_variation"]
+        return longest >= MAX_CHUNK and values["delay"] <= 0
 
     def work(self, data: bytes, when: float) -> None:
         """Cut, and send the first piece."""
