@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,13 +36,7 @@ def connect(*, timeout: float = 60.0) -> docker.DockerClient:
     Raises:
         EngineUnavailable: None answers.
     """
-    if not _plausible():
-        # Importing the libraries takes longer than everything else that a task does.
-        raise EngineUnavailable(
-            "no container engine here",
-            looked_at="DOCKER_HOST, docker contexts, " + ", ".join(map(str, _SOCKETS)),
-            remedy=_REMEDY,
-        )
+    _knock()
     import docker  # the import takes 0.3 s, and most tasks need no engine
     from docker.errors import DockerException
     from requests.exceptions import RequestException
@@ -72,10 +67,31 @@ def connected(*, timeout: float = 60.0) -> Iterator[docker.DockerClient]:
         client.close()
 
 
-def _plausible() -> bool:
-    if os.environ.get("DOCKER_HOST"):
-        return True
-    return any(path.expanduser().exists() for path in (*_SOCKETS, _CONFIG))
+def _knock() -> None:
+    """Fail at once where nobody can answer: the libraries take long to import."""
+    host = os.environ.get("DOCKER_HOST", "")
+    path = Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
+    if not host:
+        present = [one.expanduser() for one in (*_SOCKETS, _CONFIG) if one.expanduser().exists()]
+        if not present:
+            raise EngineUnavailable(
+                "no container engine here",
+                looked_at="DOCKER_HOST, docker contexts, " + ", ".join(map(str, _SOCKETS)),
+                remedy=_REMEDY,
+            )
+        path = present[0] if present == [_SOCKETS[0]] else None
+    if path is None:
+        return  # a context or another host: only the library knows
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5.0)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            raise EngineUnavailable(
+                f"the container engine does not answer: {error.strerror or error}",
+                looked_at=str(path),
+                remedy=_REMEDY,
+            ) from None
 
 
 def _where() -> str | None:

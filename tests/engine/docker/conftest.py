@@ -1,0 +1,108 @@
+"""An engine with images for the tests of this folder, or a skip that says what is missing."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.engine import NodeSpec
+from harness.engine._docker import DockerEngine, inspect_docker
+from harness.engine._docker_client import connected
+from harness.engine._docker_node import DockerNode
+from harness.engine._docker_toxiproxy import DockerToxiproxy
+from harness.settings import Settings
+
+# Label and value by which the tests of this folder find what is left.
+Objects = dict[str, set[str]]
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Settings of a machine that can run containers; skips on any other."""
+    settings = Settings(start_timeout=30)
+    state = inspect_docker(settings, ask_registry=False)
+    if state.vault is None or state.toxiproxy is None:
+        pytest.skip(f"no containers here: {state.line}")
+    return settings
+
+
+@pytest.fixture(scope="module")
+def engine(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DockerEngine]:
+    """One engine for the tests of a module."""
+    with DockerEngine(settings, directory=tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def toxiproxy(engine: DockerEngine) -> DockerToxiproxy:
+    """One Toxiproxy for the tests of a module."""
+    return engine.toxiproxy(seed=1)
+
+
+@pytest.fixture
+def make_node(engine: DockerEngine, tmp_path: Path) -> Iterator[Callable[..., DockerNode]]:
+    """Makes nodes in a directory of the test, and removes them after it."""
+    made: list[DockerNode] = []
+
+    def make(name: str = "vault", **more: object) -> DockerNode:
+        spec = NodeSpec(name=name, directory=tmp_path / name, **more)  # type: ignore[arg-type] # a test's own
+        made.append(engine.node(spec))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.close()
+
+
+@pytest.fixture
+def node(make_node: Callable[..., DockerNode]) -> DockerNode:
+    """A started in-memory node."""
+    node = make_node()
+    node.start()
+    return node
+
+
+@pytest.fixture
+def objects_of() -> Callable[[str], Objects]:
+    """What the engine has with a label: names of containers, networks and volumes."""
+
+    def look(label: str) -> Objects:
+        with connected() as client:
+            filters: dict[str, Any] = {"label": label}
+            return {
+                "containers": {
+                    str(item.name)
+                    for item in client.containers.list(
+                        all=True, filters=filters, ignore_removed=True
+                    )
+                },
+                "networks": {str(item.name) for item in client.networks.list(filters=filters)},
+                "volumes": {str(item.name) for item in client.volumes.list(filters=filters)},
+            }
+
+    return look
+
+
+def _compose_commands() -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = []
+    for command in (("docker", "compose"), ("docker-compose",)):
+        if shutil.which(command[0]) is None:
+            continue
+        answer = subprocess.run([*command, "version"], capture_output=True, timeout=30, check=False)
+        if answer.returncode == 0:
+            found.append(command)
+    return found
+
+
+@pytest.fixture(scope="session")
+def compose_commands() -> list[tuple[str, ...]]:
+    """Every kind of Compose that is here; skips where there is none."""
+    found = _compose_commands()
+    if not found:
+        pytest.skip("neither docker compose nor docker-compose is here")
+    return found

@@ -1,0 +1,162 @@
+"""A Vault in a container has the verbs of every other node."""
+
+import json
+import socket
+from collections.abc import Callable
+
+import pytest
+import requests
+
+from harness.engine import Capability, Engine, Node
+from harness.engine._docker import DockerEngine
+from harness.engine._docker_node import DockerNode
+from harness.errors import CapabilityMissing, HarnessError, ServerDied
+from harness.vault import Operator
+from harness.waiting import wait_until
+
+pytestmark = pytest.mark.docker
+
+
+def seal_status(node: DockerNode, *, timeout: float = 5) -> dict[str, object]:
+    """What the server says of itself."""
+    answer = requests.get(f"{node.address}/v1/sys/seal-status", timeout=timeout)
+    status: dict[str, object] = answer.json()
+    return status
+
+
+def test_it_has_the_shape(engine: DockerEngine, node: DockerNode) -> None:
+    """Engine and node are what the rest of the harness expects."""
+    assert isinstance(engine, Engine)
+    assert isinstance(node, Node)
+    assert Capability.DURABLE not in node.capabilities
+    assert {Capability.PAUSE, Capability.KILL, Capability.RELOAD} <= node.capabilities
+
+
+def test_start_returns_when_the_api_answers(node: DockerNode) -> None:
+    """No waiting is left to the caller, and a second start does nothing."""
+    assert seal_status(node)["initialized"] is False
+    node.start()
+    assert node.is_running()
+
+
+def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
+    """Nobody else on the network reaches it."""
+    from harness.engine._docker_client import connected
+
+    with connected() as client:
+        bindings = client.containers.get(node.container_name).attrs["NetworkSettings"]["Ports"]
+    published = [one for several in bindings.values() if several for one in several]
+    assert [one["HostIp"] for one in published] == ["127.0.0.1"]
+
+
+def test_paused_it_accepts_and_says_nothing(node: DockerNode) -> None:
+    """The fault that only a total deadline ends."""
+    node.pause()
+    host, port = node.address.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=5):
+        pass
+    with pytest.raises(requests.exceptions.ReadTimeout):
+        seal_status(node, timeout=0.3)
+    assert node.is_running()
+    node.resume()
+    assert seal_status(node)["sealed"] is True
+
+
+def test_killed_it_refuses_and_starts_at_the_same_address(node: DockerNode) -> None:
+    """A killed server's port is still its own."""
+    address = node.address
+    node.kill()
+    assert not node.is_running()
+    with pytest.raises(requests.exceptions.ConnectionError):
+        seal_status(node)
+    node.start()
+    assert address == node.address
+    assert seal_status(node)["sealed"] is True
+
+
+def test_a_paused_one_can_be_killed_and_stopped(node: DockerNode) -> None:
+    """Whatever a scenario left it in, it can be ended."""
+    node.pause()
+    node.kill()
+    node.start()
+    node.pause()
+    node.stop()
+    assert not node.is_running()
+
+
+def test_verbs_need_a_running_server(node: DockerNode) -> None:
+    """Pausing what does not run is a mistake that is said."""
+    node.stop()
+    with pytest.raises(CapabilityMissing, match="does not run"):
+        node.pause()
+    node.stop()
+    node.kill()
+    node.resume()
+
+
+def test_raft_survives_a_restart_sealed(make_node: Callable[..., DockerNode]) -> None:
+    """Durable storage keeps its data, and needs its keys again."""
+    node = make_node(storage="raft")
+    node.start()
+    operator = Operator(node.address)
+    keyring = operator.init()
+    operator.unseal(keyring)
+    root = operator.with_token(keyring.root_token)
+    root.request("POST", "sys/mounts/kv", type="kv")
+    node.restart()
+    assert {"initialized": True, "sealed": True}.items() <= seal_status(node).items()
+    operator.unseal(keyring)
+    assert "kv/" in root.request("GET", "sys/mounts")["data"]
+    for one in (operator, root):
+        one.close()
+    assert Capability.DURABLE in node.capabilities
+
+
+def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
+    """The server writes it in the container, this user reads it here, and SIGHUP reopens it."""
+    audit = node.audit_path
+    assert audit is not None
+    operator = Operator(node.address)
+    keyring = operator.init()
+    operator.unseal(keyring)
+    root = operator.with_token(keyring.root_token)
+    root.request("GET", "sys/mounts")
+    first = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert "sys/mounts" in {entry["request"]["path"] for entry in first}
+    audit.rename(audit.with_suffix(".1"))
+    node.reload()
+    wait_until(audit.exists, "a new audit log after SIGHUP", timeout=10)
+    for one in (operator, root):
+        one.close()
+
+
+def test_a_server_that_dies_says_why(make_node: Callable[..., DockerNode]) -> None:
+    """The error bears what the server said last."""
+    node = make_node(extra={"listener": {"tcp": {"address": "not an address"}}})
+    with pytest.raises(ServerDied) as caught:
+        node.start()
+    assert "not an address" in caught.value.looked_at
+
+
+def test_logs_have_the_servers_words(node: DockerNode) -> None:
+    """The engine keeps what it prints."""
+    assert "server started" in node.logs()
+    assert len(node.logs(tail=2).splitlines()) <= 2
+
+
+def test_a_node_that_outlives_us_is_refused(make_node: Callable[..., DockerNode]) -> None:
+    """Containers of a run end with it; `invoke up` is for the rest."""
+    with pytest.raises(HarnessError, match="end with it"):
+        make_node(detached=True)
+
+
+def test_closing_removes_the_container(
+    make_node: Callable[..., DockerNode], objects_of: Callable[[str], dict[str, set[str]]]
+) -> None:
+    """A scenario's end leaves nothing of it, whatever else runs."""
+    node = make_node()
+    node.start()
+    name = node.container_name
+    assert name in objects_of("vault-harness.kind=vault")["containers"]
+    node.close()
+    assert name not in objects_of("vault-harness.kind=vault")["containers"]

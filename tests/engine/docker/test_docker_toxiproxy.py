@@ -1,0 +1,113 @@
+"""Toxiproxy in a container: its pool of ports, and both ways through it."""
+
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+
+from harness.engine import ToxiproxyProcess
+from harness.engine._docker import DockerEngine
+from harness.engine._docker_node import DockerNode
+from harness.engine._docker_toxiproxy import POOL, DockerToxiproxy
+from harness.errors import EngineError
+from harness.toxiproxy import Latency, Toxiproxy
+
+pytestmark = pytest.mark.docker
+
+
+@pytest.fixture
+def front(toxiproxy: DockerToxiproxy) -> Iterator[Toxiproxy]:
+    """The server's API, without any proxy before and after a test."""
+    front = Toxiproxy(toxiproxy.api)
+    yield front
+    for proxy in front.proxies().values():
+        proxy.delete()
+
+
+@contextlib.contextmanager
+def recorder(engine: DockerEngine) -> Iterator[int]:
+    """An HTTP server of this process where containers can reach it; gives its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(299)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            """Say nothing."""
+
+    server = ThreadingHTTPServer((engine.bind_host(), 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_it_has_the_shape(toxiproxy: DockerToxiproxy) -> None:
+    """It is what the rest of the harness expects, and answers."""
+    assert isinstance(toxiproxy, ToxiproxyProcess)
+    assert toxiproxy.is_running()
+    assert Toxiproxy(toxiproxy.api).version()
+
+
+def test_through_it_vault_is_reached(
+    toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
+) -> None:
+    """Toxiproxy finds the node by its name on the network, a client here finds the proxy."""
+    proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
+    url = f"http://{toxiproxy.reachable(proxy.listen)}/v1/sys/seal-status"
+    assert requests.get(url, timeout=5).json()["initialized"] is False
+    with proxy.toxic(Latency(latency=300)):
+        assert requests.get(url, timeout=5).elapsed.total_seconds() > 0.3
+
+
+def test_a_disabled_proxy_refuses_the_client(
+    toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
+) -> None:
+    """A refusal stays a refusal: no relay accepts in Toxiproxy's place."""
+    proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
+    host, port = toxiproxy.reachable(proxy.listen).split(":")
+    with proxy.disabled(), socket.socket() as client:
+        client.settimeout(5)
+        assert client.connect_ex((host, int(port))) != 0
+
+
+def test_it_reaches_a_listener_of_this_process(
+    engine: DockerEngine, toxiproxy: DockerToxiproxy, front: Toxiproxy
+) -> None:
+    """The recorder of a scenario stands between Toxiproxy and Vault, here."""
+    with recorder(engine) as port:
+        upstream = engine.reachable_from_toxiproxy(port)
+        proxy = front.create("recorder", listen=toxiproxy.listen(), upstream=upstream)
+        url = f"http://{toxiproxy.reachable(proxy.listen)}/"
+        assert requests.get(url, timeout=5).status_code == 299
+
+
+def test_listeners_of_this_process_are_not_on_every_interface(engine: DockerEngine) -> None:
+    """What a recorder sees is full of secrets."""
+    assert engine.bind_host() not in {"", "0.0.0.0", "::"}  # noqa: S104 -- what must not be
+
+
+def test_ports_of_the_pool_are_handed_out_once(
+    toxiproxy: DockerToxiproxy, front: Toxiproxy
+) -> None:
+    """Each proxy gets a port of its own; a deleted proxy's port comes back."""
+    proxies = [
+        front.create(f"proxy-{number}", listen=toxiproxy.listen(), upstream="127.0.0.1:1")
+        for number in range(len(POOL))
+    ]
+    assert len(POOL) == len({toxiproxy.reachable(proxy.listen) for proxy in proxies})
+    with pytest.raises(EngineError, match="in use"):
+        toxiproxy.listen()
+    freed = proxies[5].listen.rpartition(":")[2]
+    proxies[5].delete()
+    assert freed == toxiproxy.listen().rpartition(":")[2]

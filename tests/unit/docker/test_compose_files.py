@@ -1,0 +1,79 @@
+"""What can be said of the compose files without an engine."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from harness.engine._docker_build import LOCAL_SERVICES
+from harness.engine._docker_compose import FILES, SERVICES_FILE, find_compose, project_name
+from harness.engine._docker_services import SERVICES
+from harness.engine._provider import PROXY_NAME
+from harness.errors import ProgramMissing
+from harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
+
+TEXTS = {name: (resources() / name).read_text() for name in (*FILES, SERVICES_FILE)}
+ALL = "\n".join(TEXTS.values())
+
+
+def default_of(variable: str) -> str:
+    """The default of a variable in the compose files; they must agree."""
+    found = set(re.findall(rf"\$\{{{variable}:-([^}}]*)\}}", ALL))
+    assert len(found) == 1, (variable, found)
+    return found.pop()
+
+
+def test_ports_are_published_on_loopback_only() -> None:
+    """A Vault without TLS is nobody else's to reach."""
+    published = re.findall(r"^\s+- \"?([^\s\"]*:\d+)\"?$", ALL, flags=re.MULTILINE)
+    ports = [line for line in published if re.search(r":\d+$", line) and "/" not in line]
+    assert len(ports) == 3 + len(SERVICES)
+    assert all(port.startswith("127.0.0.1:") for port in ports)
+
+
+def test_images_are_the_pinned_ones_of_the_settings() -> None:
+    """By hand and by `invoke up`, the same images."""
+    assert default_of("VAULT_IMAGE") == DEFAULT_VAULT_IMAGE
+    assert default_of("TOXIPROXY_IMAGE") == DEFAULT_TOXIPROXY_IMAGE
+    assert default_of("SERVICES_IMAGE") == LOCAL_SERVICES
+
+
+@pytest.mark.parametrize("image", [DEFAULT_VAULT_IMAGE, DEFAULT_TOXIPROXY_IMAGE])
+def test_images_are_pinned_to_a_patch_version(image: str) -> None:
+    """Two runs on two days are runs of the same server."""
+    assert re.search(r":\d+\.\d+\.\d+$", image)
+
+
+def test_published_service_ports_are_those_of_the_code() -> None:
+    """What `services.yml` publishes is what the harness asks."""
+    for port, variable in SERVICES.values():
+        assert default_of(variable) == str(port)
+
+
+def test_the_proxy_is_the_one_that_the_stack_looks_for() -> None:
+    """Its name, and its upstream by the service's name."""
+    proxies = json.loads((resources() / "config" / "toxiproxy.json").read_text())
+    assert [(proxy["name"], proxy["upstream"]) for proxy in proxies] == [(PROXY_NAME, "vault:8200")]
+
+
+def test_no_service_sees_the_data_directory_itself() -> None:
+    """It holds the unseal keys; a service sees the directory of its own ids."""
+    mounts = re.findall(r"\$\{HARNESS_DATA_DIR:-[^}]*\}([^:\s]*):", TEXTS[SERVICES_FILE])
+    assert sorted(mounts) == sorted(f"/services/{name}" for name in SERVICES)
+
+
+def test_two_data_directories_are_two_projects(tmp_path: Path) -> None:
+    """Two checkouts never share a volume; the same one is found again."""
+    assert project_name(tmp_path / "a") != project_name(tmp_path / "b")
+    assert project_name(tmp_path / "a") == project_name(tmp_path / "a")
+
+
+def test_without_compose_the_remedy_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Neither kind is here."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ProgramMissing) as caught:
+        find_compose()
+    assert "HARNESS_ENGINE=process" in caught.value.remedy

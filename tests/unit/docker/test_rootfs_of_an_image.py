@@ -1,0 +1,117 @@
+"""The slim root filesystem that local images are made of."""
+
+import io
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from harness.engine._docker_rootfs import PREFIX, Rootfs, shared_libraries, site_packages
+from harness.errors import EngineError
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Linux programs")
+
+
+def written(rootfs: Rootfs) -> tarfile.TarFile:
+    """It as an archive."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        rootfs.write(archive, "rootfs")
+    file.seek(0)
+    return tarfile.open(fileobj=file)
+
+
+@pytest.fixture(scope="module")
+def python() -> Rootfs:
+    """With this interpreter in it."""
+    rootfs = Rootfs.bare()
+    rootfs.add_python()
+    return rootfs
+
+
+def test_the_loader_is_where_programs_look_for_it(python: Rootfs) -> None:
+    """An ELF header names the loader's path, so that it must be at that very path."""
+    loaders = [Path(target) for target in python.files if Path(target).name.startswith("ld-")]
+    assert loaders
+    assert all(python.files[str(loader)] == loader.resolve() for loader in loaders)
+
+
+def test_python_has_what_a_server_imports(python: Rootfs) -> None:
+    """Interpreter, modules, and the libraries that their extensions need."""
+    names = {Path(target).name for target in python.files}
+    assert {"ssl.py", "selectors.py", "__init__.py"} <= names
+    assert any(name.startswith("libc.so") for name in names)
+    assert any(name.startswith("libssl.so") for name in names)
+
+
+def test_python_has_no_tests_and_nobody_elses_packages(python: Rootfs) -> None:
+    """A standard library's tests are most of its weight."""
+    inside = str(PREFIX)
+    parts = {
+        part for target in python.files if target.startswith(inside) for part in Path(target).parts
+    }
+    assert not parts & {"test", "idlelib", "site-packages", "ensurepip"}
+    assert sum(path.stat().st_size for path in python.files.values()) < 150e6
+
+
+def test_distributions_come_with_what_they_require() -> None:
+    """By their own metadata, to the end; without console scripts of this machine."""
+    rootfs = Rootfs()
+    rootfs.add_distributions(["hvac"])
+    site = str(site_packages())
+    packages = {target.removeprefix(f"{site}/").split("/")[0] for target in rootfs.files}
+    assert {"hvac", "requests", "urllib3", "certifi", "idna"} <= packages
+    assert not any("/bin/" in target for target in rootfs.files)
+
+
+def test_a_package_that_is_not_here_is_named() -> None:
+    """Instead of an image that fails at its first import."""
+    with pytest.raises(EngineError, match="no-such-distribution"):
+        Rootfs().add_distributions(["no-such-distribution"])
+
+
+def test_a_static_program_needs_no_library(tmp_path: Path) -> None:
+    """`ldd` fails on it, and that is no error."""
+    script = tmp_path / "script"
+    script.write_text("#!/bin/sh\n")
+    assert shared_libraries([script]) == []
+
+
+def test_a_dynamic_program_brings_its_libraries() -> None:
+    """A Toxiproxy that was built with cgo is one."""
+    shell = shutil.which("sh")
+    assert shell is not None
+    assert any(path.name.startswith("libc.so") for path in shared_libraries([Path(shell)]))
+
+
+def test_everything_belongs_to_root_and_nobody_else_may_write(python: Rootfs) -> None:
+    """Whoever gathered it, and with whatever umask."""
+    with written(python) as archive:
+        entries = archive.getmembers()
+    assert {(entry.uid, entry.uname) for entry in entries} == {(0, "root")}
+    loose = {entry.name for entry in entries if entry.mode & 0o022 and not entry.issym()}
+    assert loose == {"rootfs/tmp"}
+
+
+def test_every_directory_is_there_before_its_files(python: Rootfs) -> None:
+    """The engine would make missing ones with a mode of its own."""
+    seen = set()
+    with written(python) as archive:
+        for entry in archive:
+            parent = str(Path(entry.name).parent)
+            assert parent in seen or entry.name == "rootfs"
+            seen.add(entry.name)
+
+
+def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
+    """The same ingredients are not built twice, other ones are."""
+    file = tmp_path / "file"
+    file.write_text("one")
+    rootfs = Rootfs.bare()
+    rootfs.files["/file"] = file
+    first = rootfs.fingerprint()
+    assert rootfs.fingerprint() == first
+    file.write_text("another")
+    assert rootfs.fingerprint() != first
