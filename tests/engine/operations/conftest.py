@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import secrets
 import subprocess
@@ -89,3 +90,40 @@ def killable() -> Iterator[RunKillable]:
     stdin.close()
     process.wait(timeout=20)
     stdout.close()
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[Any]:
+    """A real PostgreSQL; see ``database_servers``."""
+    servers = _load("database_servers")
+    if servers.find_program("initdb") is None or servers.find_program("postgres") is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    with servers.postgresql() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_password() -> str:
+    """What the real Redis starts with."""
+    return "redis-password-of-the-start"
+
+
+@pytest.fixture
+def redis_server(redis_password: str) -> Iterator[Any]:
+    """A real Redis; see ``database_servers``."""
+    servers = _load("database_servers")
+    if servers.find_program("redis-server") is None:
+        pytest.skip("no Redis server here: apt-get install redis-server")
+    with servers.redis(redis_password) as server:
+        yield server
+
+
+def _load(name: str) -> Any:
+    """A module beside this file; the tests' folders are no packages."""
+    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -20,6 +20,13 @@ from harness.vault.kv import Kv
 from harness.vault.migrate import ClientSettings, VariableMap, make_plan, previous_versions, read
 from harness.vault.migrate import migrate as run_migration
 from harness.vault.migrate import undo as undo_migration
+from harness.vault.rotate import (
+    configured,
+    known_targets,
+    roll_back,
+    rotate_secret,
+    rotate_secret_id,
+)
 
 Checkpoint = Callable[[str], None]
 
@@ -45,9 +52,30 @@ def undo(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     )
 
 
+def secret_id(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Rotate a role's secret-id."""
+    op = Operator(given["address"], given["token"])
+    rotate_secret_id(op, given["role"], Path(given["directory"]), checkpoint=checkpoint)
+
+
+def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Rotate a secret, on its server too if there is one, or take that back."""
+    kv = Kv(Operator(given["address"], given["token"]), given["mount"])
+    turn = roll_back if given.get("back") else rotate_secret
+    turn(
+        kv,
+        known_targets()[given["target"]],
+        Path(given["directory"]),
+        servers=lambda kind: configured(kind, given.get("servers", {})),
+        checkpoint=checkpoint,
+    )
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
     "migrate": migrate,
     "undo": undo,
+    "secret_id": secret_id,
+    "secret": secret,
 }
 
 

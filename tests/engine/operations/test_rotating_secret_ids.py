@@ -1,0 +1,148 @@
+"""A new secret-id for a role, and no login that fails meanwhile."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import OperatorError
+from harness.stack import Stack
+from harness.vault import Operator, approle
+from harness.vault.rotate import plan_secret_id, rotate_secret_id
+
+ROLE = "backend"
+
+
+def log_in(op: Operator, directory: Path) -> str:
+    """A token for whatever is in the two files now."""
+    role_file, secret_file = approle.credential_files(ROLE, directory)
+    with op.asking("log in") as client:
+        answer = client.auth.approle.login(
+            role_file.read_text(), secret_file.read_text(), use_token=False
+        )
+    return str(answer["auth"]["client_token"])
+
+
+def good(op: Operator, secret_id: str) -> bool:
+    """Whether a secret-id is still worth something."""
+    return approle.lookup(op, ROLE, secret_id) is not None
+
+
+def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) -> None:
+    """The file has a new secret-id that logs in, the old one is gone, its tokens live on."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    _, file = approle.credential_files(ROLE, tmp_path)
+    old, token = file.read_text(), log_in(op, tmp_path)
+    plan = plan_secret_id(op, ROLE, tmp_path)
+    result = rotate_secret_id(op, ROLE, tmp_path)
+    assert result.destroyed == (plan.old,)
+    assert file.read_text() != old
+    assert not good(op, old)
+    assert log_in(op, tmp_path)
+    assert op.with_token(token).request("GET", "auth/token/lookup-self")["data"]
+    assert approle.accessors(op, ROLE) == [result.accessor]
+
+
+def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None:
+    """Only what was in the file is destroyed."""
+    approle.write_credentials(stack.operator, ROLE, tmp_path)
+    elsewhere = approle.new_secret_id(stack.operator, ROLE)
+    rotate_secret_id(stack.operator, ROLE, tmp_path)
+    assert good(stack.operator, elsewhere.secret_id)
+
+
+def test_without_files_they_are_written(stack: Stack, tmp_path: Path) -> None:
+    """A role that has no files yet gets both, and nothing is destroyed."""
+    assert rotate_secret_id(stack.operator, ROLE, tmp_path).destroyed == ()
+    assert log_in(stack.operator, tmp_path)
+
+
+def test_a_login_that_fails_changes_nothing(stack: Stack, tmp_path: Path) -> None:
+    """With the role locked no login works: the file and the old secret-id stay as they were."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    role_file, file = approle.credential_files(ROLE, tmp_path)
+    old = file.read_text()
+    for _ in range(6):
+        with pytest.raises(OperatorError), op.asking("log in") as client:
+            client.auth.approle.login(role_file.read_text(), "wrong", use_token=False)
+    with pytest.raises(OperatorError, match="log in as backend"):
+        rotate_secret_id(op, ROLE, tmp_path)
+    assert file.read_text() == old
+    assert good(op, old)
+    assert len(approle.accessors(op, ROLE)) == 1
+    approle.unlock(op, role_file.read_text())
+    assert rotate_secret_id(op, ROLE, tmp_path).destroyed
+
+
+def test_a_secret_id_of_one_use_is_not_used_up(stack: Stack, tmp_path: Path) -> None:
+    """The trial login leaves the only use to the service."""
+    stack.operator.request("POST", f"auth/approle/role/{ROLE}", secret_id_num_uses=1)
+    rotate_secret_id(stack.operator, ROLE, tmp_path)
+    assert log_in(stack.operator, tmp_path)
+
+
+def test_killed_after_any_step_the_next_run_finishes(
+    stack: Stack, tmp_path: Path, killable: Callable[..., Any]
+) -> None:
+    """After a kill at each step the file always logs in; the next run leaves one secret-id."""
+    op = stack.operator
+    arguments = {
+        "address": op.address,
+        "token": stack.keyring.root_token,
+        "role": ROLE,
+        "directory": str(tmp_path),
+    }
+    approle.write_credentials(op, ROLE, tmp_path)
+    step, ended = 1, killable("secret_id", 1, **arguments)
+    while ended.killed:
+        assert log_in(op, tmp_path)
+        finished = killable("secret_id", **arguments)
+        assert finished.error is None
+        assert log_in(op, tmp_path)
+        assert len(approle.accessors(op, ROLE)) == 1
+        step += 1
+        ended = killable("secret_id", step, **arguments)
+    assert ended.error is None
+    assert step > 4
+
+
+def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: Path) -> None:
+    """Four clients that read the files anew at each login never fail through five rotations.
+
+    As a client should, they take the file once more when the id that they had read was destroyed
+    meanwhile.
+    """
+    approle.write_credentials(stack.operator, ROLE, tmp_path)
+    done, failures, logins = threading.Event(), [], [0]
+
+    def client() -> None:
+        own = Operator(stack.node.address)
+        while not done.is_set():
+            try:
+                try:
+                    log_in(own, tmp_path)
+                except OperatorError:
+                    log_in(own, tmp_path)
+                logins[0] += 1
+            except OperatorError as error:
+                failures.append(error)
+        own.close()
+
+    threads = [threading.Thread(target=client) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            rotate_secret_id(stack.operator, ROLE, tmp_path)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert logins[0] > 5
