@@ -6,7 +6,7 @@ from harness.faults import Fault
 from harness.scenario.history import Exchange, History, Operation
 
 WAITED_OUT = 0.4
-"""Seconds that a call must spend within a fault to count as held up by it: many times a read's own."""
+"""Seconds within a fault after which a call counts as held up by it: many times a read's own."""
 
 AFTERMATH = 1.0
 """Seconds after a fault in which its marks may still appear: an answer that was on its way."""
@@ -40,12 +40,13 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
                 return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s came late"
             waited = _overlap(operation, fault, until)
             if waited >= WAITED_OUT:
-                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s waited {waited:.1f} s"
+                when = f"{operation.verb} at +{operation.began:.2f} s"
+                return f"{fault.name}: {when} waited {waited:.1f} s"
     return None
 
 
 def _overlap(operation: Operation, fault: Fault, until: float) -> float:
-    """Seconds of a fault that an operation, reads as a rule, spent waiting in it."""
+    """Seconds that a call spent within a fault."""
     if operation.verb in ("start", "close", "health"):
         return 0.0
     ended = min(operation.ended or until, fault.ended or until)
