@@ -39,10 +39,10 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a subject or a declaration that makes no sense before anything starts."""
     from harness.plugin import Table, parse_declared
-    from harness.subjects import parse_subject
+    from harness.subjects import check_subject, parse_subject
 
     try:
-        parse_subject(config.option.subject)
+        check_subject(parse_subject(config.option.subject))
         parse_declared(config.option.declare)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error

@@ -1,6 +1,6 @@
 """Clients under test, in any language, behind one shape; see ``docs/subjects.md``."""
 
-from harness.subjects._open import open_subject
+from harness.subjects._open import check_subject, open_subject
 from harness.subjects._shape import (
     CAPABILITIES,
     DECLARATIONS,
@@ -17,6 +17,7 @@ __all__ = [
     "Subject",
     "SubjectSpec",
     "parse_subject",
+    "check_subject",
     "open_subject",
     "Reading",
     "OperationFailed",

@@ -7,8 +7,18 @@ from pathlib import Path
 
 from harness.subjects._command import CommandSubject
 from harness.subjects._http import HttpSubject
-from harness.subjects._inprocess import InProcessSubject
+from harness.subjects._inprocess import InProcessSubject, find_factory
 from harness.subjects._shape import Subject, SubjectSpec
+
+
+def check_subject(spec: SubjectSpec) -> None:
+    """See whether a client can be opened at all, as far as that shows without starting it.
+
+    Raises:
+        SettingsError: Its factory cannot be imported.
+    """
+    if spec.kind == "in-process":
+        find_factory(spec)
 
 
 def open_subject(
