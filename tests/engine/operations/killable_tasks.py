@@ -15,11 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.vault import Operator
+from harness.vault import Keyring, Operator
 from harness.vault.kv import Kv
 from harness.vault.migrate import ClientSettings, VariableMap, make_plan, previous_versions, read
 from harness.vault.migrate import migrate as run_migration
 from harness.vault.migrate import undo as undo_migration
+from harness.vault.root import generate_root, operator_token, revoke_root
 from harness.vault.rotate import (
     configured,
     known_targets,
@@ -71,11 +72,27 @@ def secret(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     )
 
 
+def root_revoke(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Revoke the root token of a keyring."""
+    keyring = Path(given["keyring"])
+    root = Operator(given["address"], Keyring.load(keyring).root_token)
+    revoke_root(root, keyring, ["ecommerce"], keyring.parent, checkpoint=checkpoint)
+
+
+def root_generate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Make a root token from the keys of a keyring."""
+    keyring = Path(given["keyring"])
+    op = Operator(given["address"], operator_token(keyring.parent))
+    generate_root(op, keyring, keyring.parent, checkpoint=checkpoint)
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
     "migrate": migrate,
     "undo": undo,
     "secret_id": secret_id,
     "secret": secret,
+    "root_revoke": root_revoke,
+    "root_generate": root_generate,
 }
 
 

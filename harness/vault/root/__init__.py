@@ -1,0 +1,26 @@
+"""Doing without the root token: an operator's token, revoking root, making it anew."""
+
+from harness.vault.root._generate import generate_root
+from harness.vault.root._revoke import RootRevoked, revoke_root
+from harness.vault.root._standing import (
+    OPERATOR_POLICY,
+    OPERATOR_TOKEN_NAME,
+    alive,
+    install_operator,
+    operator_policy,
+    operator_token,
+    standing_operator,
+)
+
+__all__ = [
+    "standing_operator",
+    "operator_token",
+    "operator_policy",
+    "install_operator",
+    "alive",
+    "revoke_root",
+    "RootRevoked",
+    "generate_root",
+    "OPERATOR_POLICY",
+    "OPERATOR_TOKEN_NAME",
+]

@@ -1,0 +1,172 @@
+"""Root is revoked and made anew; in between the operator's token does the day's work."""
+
+from __future__ import annotations
+
+import base64
+import stat
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import KeyringMissing, OperatorError
+from harness.stack import Stack
+from harness.vault import Keyring, Operator, apply, approle
+from harness.vault.kv import Kv
+from harness.vault.root import (
+    OPERATOR_TOKEN_NAME,
+    alive,
+    generate_root,
+    install_operator,
+    operator_token,
+    revoke_root,
+    standing_operator,
+)
+from harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
+
+
+@pytest.fixture
+def keyring_path(stack: Stack, tmp_path: Path) -> Path:
+    """The Vault's keyring on disk, in a data directory of its own."""
+    directory = tmp_path / "vault-data"
+    directory.mkdir(mode=0o700)
+    stack.keyring.save(directory / "init.json")
+    return directory / "init.json"
+
+
+@pytest.fixture
+def op(stack: Stack, keyring_path: Path) -> Operator:
+    """The operator after the root token was revoked."""
+    revoke_root(stack.operator, keyring_path, stack.blueprint.mounts, keyring_path.parent)
+    return standing_operator(stack.node.address, Keyring.load(keyring_path), keyring_path.parent)
+
+
+def test_the_root_token_is_dead_and_out_of_the_keyring(stack: Stack, keyring_path: Path) -> None:
+    """The token opens nothing any more, the keyring has none, and still has its keys."""
+    revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent)
+    assert alive(stack.operator) is None
+    assert Keyring.load(keyring_path) == stack.keyring.without_root()
+    token_file = keyring_path.parent / OPERATOR_TOKEN_NAME
+    assert stat.S_IMODE(token_file.stat().st_mode) == 0o600
+
+
+def test_the_operator_does_the_days_work(stack: Stack, op: Operator, keyring_path: Path) -> None:
+    """Secrets, secret-ids, rotations, unlocking, seeding what is there: without root."""
+    directory = keyring_path.parent
+    kv = Kv(op)
+    assert len(list(kv.paths())) == 12
+    kv.write("backend/new", {"A": "1"}, cas=0)
+    kv.delete("backend/new", 1)
+    op.request("POST", "ecommerce/undelete/backend/new", versions=[1])
+    op.request("POST", "ecommerce/destroy/backend/new", versions=[1])
+    op.request("DELETE", "ecommerce/metadata/backend/new")
+    rotate_secret(kv, known_targets()["jwt"], directory)
+    for role in stack.blueprint.approles:
+        rotate_secret_id(op, role, directory)
+    assert approle.locked(op) == []
+    assert {change.action for change in apply(op, stack.blueprint, environ={})} == {"unchanged"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "sys/policies/acl/operator", {"policy": 'path "*" { capabilities = ["sudo"] }'}),
+        ("POST", "auth/approle/role/mine", {"token_policies": ["root"]}),
+        ("POST", "auth/token/create", {"policies": ["root"]}),
+        ("POST", "sys/mounts/mine", {"type": "kv"}),
+        ("DELETE", "sys/mounts/ecommerce", {}),
+        ("DELETE", "sys/audit/file", {}),
+        ("POST", "sys/storage/raft/snapshot-force", {}),
+        ("DELETE", "auth/approle/role/backend", {}),
+    ],
+)
+def test_the_operator_may_not_make_itself_more(
+    op: Operator, method: str, path: str, body: dict[str, Any]
+) -> None:
+    """Whatever would widen its own rights, or end the audit log, is denied."""
+    with pytest.raises(OperatorError, match="denied"):
+        op.request(method, path, **body)
+
+
+def test_root_comes_back_from_the_unseal_keys(op: Operator, keyring_path: Path) -> None:
+    """The keyring has a root token again, and it is one; a second call does nothing."""
+    assert generate_root(op, keyring_path, keyring_path.parent)
+    token = Keyring.load(keyring_path).root_token
+    found = alive(op.with_token(token))
+    assert found is not None
+    assert found["policies"] == ["root"]
+    assert not generate_root(op, keyring_path, keyring_path.parent)
+    assert Keyring.load(keyring_path).root_token == token
+
+
+def test_revoking_twice_is_no_error(stack: Stack, op: Operator, keyring_path: Path) -> None:
+    """With the token dead already, the keyring is put in order and that is said."""
+    stack.keyring.save(keyring_path)
+    assert revoke_root(stack.operator, keyring_path, ["ecommerce"], keyring_path.parent).before
+    assert Keyring.load(keyring_path).root_token == ""
+    assert alive(op) is not None
+
+
+def test_a_token_that_is_no_root_is_not_revoked(stack: Stack, keyring_path: Path) -> None:
+    """A keyring with another token in it stops the task before anything happens."""
+    other = install_operator(stack.operator, ["ecommerce"], keyring_path.parent)
+    with pytest.raises(OperatorError, match="no root token"):
+        revoke_root(other, keyring_path, ["ecommerce"], keyring_path.parent)
+    assert alive(other) is not None
+
+
+def test_wrong_unseal_keys_are_named_and_leave_no_attempt(op: Operator, keyring_path: Path) -> None:
+    """Keys of another Vault are refused, and the right ones work at once afterwards."""
+    right = Keyring.load(keyring_path)
+    wrong = tuple(base64.b64encode(bytes([n]) * 33).decode() for n in range(5))
+    replace(right, keys=wrong).save(keyring_path)
+    with pytest.raises(OperatorError, match="did not take the unseal keys"):
+        generate_root(op, keyring_path, keyring_path.parent)
+    right.save(keyring_path)
+    assert generate_root(op, keyring_path, keyring_path.parent)
+
+
+def test_somebody_elses_attempt_is_left_alone(op: Operator, keyring_path: Path) -> None:
+    """An attempt that is not ours is named; only --cancel ends it."""
+    op.request("PUT", "sys/generate-root-token/attempt")
+    with pytest.raises(OperatorError, match="somebody is making a root token"):
+        generate_root(op, keyring_path, keyring_path.parent)
+    assert generate_root(op, keyring_path, keyring_path.parent, cancel=True)
+
+
+def test_without_any_token_the_way_out_is_said(
+    stack: Stack, op: Operator, keyring_path: Path
+) -> None:
+    """No root, no operator's token: tasks name the command, and that one says what else."""
+    (keyring_path.parent / OPERATOR_TOKEN_NAME).unlink()
+    with pytest.raises(KeyringMissing, match="neither a root token nor an operator's") as refusal:
+        standing_operator(op.address, Keyring.load(keyring_path), keyring_path.parent)
+    assert "invoke root.generate" in refusal.value.remedy
+    with pytest.raises(OperatorError, match="only for an operator's token") as refused:
+        generate_root(Operator(op.address), keyring_path, keyring_path.parent)
+    assert "disable_unauthed_generate_root_endpoints" in refused.value.remedy
+
+
+def test_killed_after_any_step_nobody_is_locked_out(
+    stack: Stack, keyring_path: Path, killable: Callable[..., Any]
+) -> None:
+    """Revoking and generating, killed after each step: a good token is always at hand."""
+    arguments = {"address": stack.node.address, "keyring": str(keyring_path)}
+    for task in ("root_revoke", "root_generate") * 2:
+        step, killed = 1, True
+        while killed:
+            killed = killable(task, step, **arguments).killed
+            op = standing_operator(
+                stack.node.address, Keyring.load(keyring_path), keyring_path.parent
+            )
+            assert alive(op) is not None
+            ended = killable(task, **arguments)
+            assert ended.error is None
+            if killed:  # back to where this task begins
+                other = "root_generate" if task == "root_revoke" else "root_revoke"
+                assert killable(other, **arguments).error is None
+            step += 1
+        assert step > 3
+    assert operator_token(keyring_path.parent)
