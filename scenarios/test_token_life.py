@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Lab, NotExercised
+from harness.scenario import Finding, Lab, NotExercised
 from harness.scenario.oracles import (
     at_most,
     logins_at_most,
@@ -145,7 +145,10 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
     """The subject is ended as a deployment would."""
     before = lab.tokens_alive()
     client = lab.start()
-    client.close(timeout=5.0)
+    ended = client.close(timeout=5.0)
+    if ended.outcome != "ok":
+        text = f"it {ended.outcome}: {ended.message}"
+        lab.note(Finding("a clean end within five seconds", text, ended.began))
     lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
     lab.judge(
         at_most(before, lab.tokens_alive(), "tokens alive five seconds after the end"), steady=False

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import psutil
+
 from harness.blueprint import Blueprint
 from harness.engine import Engine
 from harness.errors import SubjectError
@@ -498,12 +500,28 @@ class Lab:
             for found in leaks
             if found
         ]
+        if found := self.secrets.found_in(self._command_lines()):
+            findings.append(Finding(promise, f"a command line has {', '.join(found)}", harm=True))
         findings += [
             Finding(promise, f"a failed {o.verb} said: {o.message[-120:]}", o.began, harm=True)
             for o in self.history.operations
             if "[contains " in o.message
         ]
         return findings[:3]
+
+    def _command_lines(self) -> str:
+        """Those of the subject's process and its children, which everybody here can read."""
+        pid = self._client.subject.pid if self._client else None
+        if pid is None:
+            return ""
+        try:
+            process = psutil.Process(pid)
+            lines = [
+                line for p in (process, *process.children(recursive=True)) for line in p.cmdline()
+            ]
+        except psutil.Error:
+            return ""  # it has ended
+        return "\n".join(lines)
 
     def subject_log(self, lines: int = 8) -> str:
         """The last lines that the subject logged, without secrets."""
