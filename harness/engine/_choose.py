@@ -11,29 +11,20 @@ from harness.engine._process import ProcessEngine
 from harness.engine._process_stack import ProcessStack
 from harness.engine._provider import StackProvider
 from harness.engine._shape import Engine, EngineName
-from harness.errors import EngineUnavailable, SettingsError
+from harness.errors import SettingsError
 from harness.settings import Settings
 
 
 def choose(settings: Settings) -> tuple[EngineName, str]:
-    """Which engine to use, and one line that says why.
-
-    Raises:
-        EngineUnavailable: ``docker`` was asked for and cannot be used; ``auto`` never raises.
-    """
+    """Which engine to use, and one line that says why. Never raises."""
     if settings.engine == "process":
         return "process", "asked for by HARNESS_ENGINE=process"
     if settings.engine == "external":
         return "external", "asked for by HARNESS_ENGINE=external"
-    reason = docker_state(settings)
     if settings.engine == "docker":
-        if reason:
-            raise EngineUnavailable(
-                f"docker cannot be used: {reason}",
-                looked_at="HARNESS_ENGINE=docker",
-                remedy="mend that, or unset HARNESS_ENGINE to run servers as processes",
-            )
+        # Whether it can be used is for the docker engine to find out, which has the better errors.
         return "docker", "asked for by HARNESS_ENGINE=docker"
+    reason = docker_state(settings)
     if reason:
         return "process", f"docker cannot be used: {reason}"
     return "docker", "a container engine answers and the images are there"
@@ -65,7 +56,7 @@ def open_provider(settings: Settings, *, name: EngineName | None = None) -> Stac
         raise SettingsError(
             "an external Vault is somebody else's: it cannot be brought up or down from here",
             looked_at="HARNESS_ENGINE=external",
-            remedy="unset HARNESS_ENGINE for a Vault of your own; scenarios can use an external one",
+            remedy="unset HARNESS_ENGINE for a Vault of your own; scenarios can use this one",
         )
     return ProcessStack(settings)
 

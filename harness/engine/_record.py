@@ -24,12 +24,14 @@ class Record:
         endpoints: Where it is, or was last.
         services: What the provider needs to find its servers again; empty when they were stopped.
         seeded: Name of the blueprint that was applied last, empty for none.
+        blueprint: Its file.
     """
 
     engine: EngineName | None = None
     endpoints: Endpoints | None = None
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeded: str = ""
+    blueprint: str = ""
 
     @classmethod
     def load(cls, data_dir: Path) -> Record:
@@ -47,6 +49,7 @@ class Record:
                 endpoints=Endpoints(**endpoints) if endpoints else None,
                 services=dict(content.get("services") or {}),
                 seeded=str(content.get("seeded") or ""),
+                blueprint=str(content.get("blueprint") or ""),
             )
         except FileNotFoundError:
             return cls()

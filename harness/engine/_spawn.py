@@ -20,7 +20,7 @@ import psutil
 # ($$). Unlike a parent-death signal this works from any thread, and not only on Linux.
 _LEASHED = 'exec 3<&0 </dev/null; (read -r _ <&3; kill -9 "-$$") & exec "$@" 3<&-'
 # The shell ends at once, so the server belongs to init and nobody has to wait for it.
-_DETACHED = '"$@" </dev/null & echo $!'
+_DETACHED = '"$@" </dev/null >&2 & echo $!'
 
 # What a server needs of our environment. Not the rest: /proc shows an environment for as long as
 # its process lives, and a developer's may hold tokens.

@@ -1,0 +1,62 @@
+"""How tasks talk to a person: text to stdout, errors to stderr, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+def say(text: str = "") -> None:
+    """A line for a person, or for a program that reads stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line about what went wrong."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
+    """Rows with aligned columns."""
+    lines = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        (
+            indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def guarded(body: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a task's body: a `HarnessError` becomes its text and exit code, Ctrl-C becomes 130."""
+
+    @functools.wraps(body)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        from harness.errors import HarnessError  # tasks are listed without importing anything
+
+        try:
+            return body(*args, **kwargs)
+        except HarnessError as error:
+            complain(str(error))
+            raise SystemExit(error.exit_code) from None
+        except KeyboardInterrupt:
+            complain("interrupted; nothing is half-written: invoke status says how far it came")
+            raise SystemExit(INTERRUPTED) from None
+        except BrokenPipeError:
+            # Whoever read our output (head, less) has seen enough.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+
+    return run

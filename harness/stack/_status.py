@@ -1,0 +1,90 @@
+"""What state the local stack is in, for people and for programs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+State = Literal["down", "partly up", "not answering", "not initialised", "sealed", "ready"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToxicStatus:
+    """One toxic of a proxy, as Toxiproxy reports it."""
+
+    name: str
+    type: str
+    stream: str
+    toxicity: float
+    attributes: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProxyStatus:
+    """One proxy of the stack's Toxiproxy."""
+
+    name: str
+    listen: str
+    upstream: str
+    enabled: bool
+    toxics: tuple[ToxicStatus, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackStatus:
+    """Everything that ``invoke status`` knows.
+
+    Attributes:
+        state: In a word.
+        engine: Who runs it, or would run it.
+        choice: Why that engine.
+        address: Vault's base URL; None if nothing was ever started.
+        proxy: Vault's base URL through Toxiproxy.
+        toxiproxy: Base URL of Toxiproxy's API.
+        initialised: None if Vault does not answer; likewise the next three.
+        sealed: Whether it needs unsealing.
+        version: Vault's version.
+        product: ``openbao`` or ``vault``.
+        keyring: Whether the unseal keys are here.
+        seeded: Whether it contains what the blueprint says; while it is sealed, what was last
+            known.
+        blueprint: Name of the blueprint that was applied last.
+        proxies: Toxiproxy's proxies with their toxics.
+        services: Process or container of each server, empty for one that does not run.
+    """
+
+    state: State
+    engine: str
+    choice: str
+    address: str | None
+    proxy: str | None
+    toxiproxy: str | None
+    initialised: bool | None
+    sealed: bool | None
+    version: str | None
+    product: str | None
+    keyring: bool
+    seeded: bool
+    blueprint: str | None
+    proxies: tuple[ProxyStatus, ...]
+    services: dict[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self)
+
+    @property
+    def next_step(self) -> str:
+        """What a person would do next."""
+        if self.state == "sealed" and not self.keyring:
+            return "put init.json back from a backup, or start anew: invoke destroy, invoke up"
+        steps: dict[State, str] = {
+            "down": "invoke up",
+            "partly up": "invoke up",
+            "not answering": "invoke logs, then invoke down and invoke up",
+            "not initialised": "invoke up",
+            "sealed": "invoke unseal",
+        }
+        if self.state in steps:
+            return steps[self.state]
+        return "invoke env backend" if self.seeded else "invoke seed"
