@@ -23,6 +23,9 @@ from harness.client import VaultClient
 
 DEFAULT_PORT = 8000
 
+# Seconds for one question to Vault: quicker than the health check loses its patience.
+PATIENCE = 2.0
+
 
 class Service:
     """Holds the client and answers for it.
@@ -56,12 +59,11 @@ class Service:
         A sealed Vault is no reason to restart a service that still has what it needs.
         """
         status, fingerprint = self.fingerprint()
-        vault = self.client.health()
+        vault = self.client.health(timeout=PATIENCE)
         working = status == 200
-        fine = working and vault.authenticated and not vault.stale
-        body = {
+        body: dict[str, object] = {
             "service": self.name,
-            "status": "ok" if fine else "degraded" if working else "unavailable",
+            "status": "ok" if working and vault.ok else "degraded" if working else "unavailable",
             "authenticated": vault.authenticated,
             "stale": vault.stale,
         }
@@ -70,7 +72,7 @@ class Service:
     def fingerprint(self) -> tuple[int, dict[str, object]]:
         """A digest of the secret: the same for the same value, and of no use for guessing it."""
         try:
-            value = self.client.get_secret_cached(self.path, self.key)
+            value = self.client.get_secret_cached(self.path, self.key, timeout=PATIENCE)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the answer is 503 and its name
             return 503, {"service": self.name, "error": type(error).__name__}
         digest = hashlib.sha256(f"{self.path}\0{self.key}\0{value}".encode()).hexdigest()

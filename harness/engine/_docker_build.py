@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
@@ -108,7 +109,7 @@ def build_images(
                 action: Literal["built", "unchanged"] = "unchanged"
             else:
                 progress(f"building {recipe.tag}: {recipe.contents}")
-                _build(client, recipe, source)
+                _replace(client, recipe, source)
                 action = "built"
             size = int(client.images.get(recipe.tag).attrs["Size"])
             built.append(
@@ -220,6 +221,21 @@ def _labelled(client: docker.DockerClient, tag: str) -> str | None:
     except ImageNotFound:
         return None
     return image.labels.get(LABEL_SOURCE)
+
+
+def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
+    """Build it, and do not leave the one that had its name before."""
+    from docker.errors import APIError, ImageNotFound
+
+    try:
+        before = client.images.get(recipe.tag).id
+    except ImageNotFound:
+        before = None
+    _build(client, recipe, source)
+    if before is not None and before != client.images.get(recipe.tag).id:
+        # Refused while a container or an image that is built later still uses it.
+        with contextlib.suppress(APIError):
+            client.images.remove(before)
 
 
 def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import files
+from harness.blueprint import Blueprint
 from harness.engine._docker_build import LOCAL_SERVICES
 from harness.engine._docker_client import connected
 from harness.engine._docker_compose import LABEL_PROJECT, LABEL_SERVICE, Compose
@@ -16,8 +17,9 @@ from harness.engine._docker_probe import get
 from harness.engine._docker_stack import DockerStack
 from harness.engine._docker_state import has_image
 from harness.engine._record import Record
-from harness.errors import DeadlineExceeded, HarnessError, ImageMissing
+from harness.errors import BlueprintError, DeadlineExceeded, HarnessError, ImageMissing
 from harness.settings import Settings
+from harness.vault import Operator, approle
 from harness.waiting import wait_until
 
 # Service to the port of its container that is published, and the variable that moves it.
@@ -71,6 +73,31 @@ class ExampleServices:
         """
         return self._settings.data_dir / "services" / service
 
+    def write_credentials(
+        self, operator: Operator, blueprint: Blueprint, *, renew: bool = False
+    ) -> None:
+        """Give each service the ids of its AppRole, a secret-id of its own.
+
+        Args:
+            operator: Who may make secret-ids.
+            blueprint: Its ``[services]`` say which AppRole a service logs in with.
+            renew: Make new secret-ids even where the present ones are good.
+
+        Raises:
+            BlueprintError: It knows no such service.
+        """
+        for service in SERVICES:
+            role = blueprint.services.get(service)
+            if role is None:
+                raise BlueprintError(
+                    f"[services] has no {service}, which services.yml runs",
+                    looked_at=blueprint.name,
+                    remedy=f'add {service} = "ROLE" to [services] of the blueprint',
+                )
+            approle.write_credentials(
+                operator, role, self.credentials_directory(service), renew=renew
+            )
+
     def start(
         self, *, through_toxiproxy: bool = True, timeout: float = 90.0
     ) -> list[ExampleService]:
@@ -115,15 +142,24 @@ class ExampleServices:
 
     def describe(self) -> list[ExampleService]:
         """All four, running or not."""
-        with connected() as client:
-            label = f"{LABEL_PROJECT}={self._stack.project}"
-            found: dict[str, Any] = {
-                str(item.labels.get(LABEL_SERVICE)): item.attrs
-                for item in client.containers.list(
-                    all=True, filters={"label": label}, ignore_removed=True
-                )
-            }
+        found = self._attributes()
         return [_describe(name, found.get(name)) for name in SERVICES]
+
+    def _attributes(self) -> dict[str, Any]:
+        label = f"{LABEL_PROJECT}={self._stack.project}"
+        with connected() as client:
+            present = client.containers.list(
+                all=True, filters={"label": label}, ignore_removed=True
+            )
+            return {str(item.labels.get(LABEL_SERVICE)): item.attrs for item in present}
+
+    def restarts(self) -> dict[str, int]:
+        """Service to how often the engine restarted it."""
+        return {
+            name: int(attributes["RestartCount"])
+            for name, attributes in self._attributes().items()
+            if name in SERVICES
+        }
 
     def fingerprints(self) -> dict[str, str]:
         """Service to the fingerprint of its secret; services that cannot tell are left out."""

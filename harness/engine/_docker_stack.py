@@ -158,12 +158,8 @@ class DockerStack:
             return
         with connected() as client:
             for container in self._containers(client):
-                if _service(container) != name:
-                    continue
-                lines = container.logs(
-                    stream=True, follow=follow, tail="all" if tail is None else tail
-                )
-                yield from _whole_lines(lines)
+                if _service(container) == name:
+                    yield from _log_lines(container, "all" if tail is None else tail, follow)
 
     def compose(self, record: Record, more: Mapping[str, str] | None = None) -> Compose:
         """Compose with the variables of the last `start`, and ``more``."""
@@ -281,10 +277,16 @@ def _last_port(record: Record, name: str) -> int:
     return int(str(getattr(record.endpoints, name)).rpartition(":")[2])
 
 
-def _whole_lines(parts: Iterator[bytes]) -> Iterator[str]:
-    rest = b""
-    for part in parts:
-        *whole, rest = (rest + part).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-    if rest:
-        yield rest.decode(errors="replace")
+def _log_lines(container: Any, tail: int | str, follow: bool) -> Iterator[str]:
+    if not follow:
+        text: bytes = container.logs(tail=tail)
+        yield from text.decode(errors="replace").splitlines()
+        return
+    stream = container.logs(stream=True, follow=True, tail=tail)
+    try:
+        rest = b""
+        for part in stream:
+            *whole, rest = (rest + part).split(b"\n")
+            yield from (line.decode(errors="replace") for line in whole)
+    finally:
+        stream.close()

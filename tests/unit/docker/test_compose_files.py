@@ -19,7 +19,7 @@ ALL = "\n".join(TEXTS.values())
 
 def default_of(variable: str) -> str:
     """The default of a variable in the compose files; they must agree."""
-    found = set(re.findall(rf"\$\{{{variable}:-([^}}]*)\}}", ALL))
+    found: set[str] = set(re.findall(rf"\$\{{{variable}:-([^}}]*)\}}", ALL))
     assert len(found) == 1, (variable, found)
     return found.pop()
 

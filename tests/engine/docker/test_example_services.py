@@ -1,0 +1,135 @@
+"""The four example services: healthy, through a seal and an unseal, and a rotated secret-id."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from harness.blueprint import Blueprint
+from harness.engine._docker_build import LOCAL_SERVICES
+from harness.engine._docker_client import connected
+from harness.engine._docker_services import SERVICES, ExampleServices
+from harness.engine._docker_state import has_image
+from harness.settings import Settings
+from harness.stack import LocalStack
+from harness.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def local(
+    settings: Settings,
+    compose_commands: list[tuple[str, ...]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[LocalStack]:
+    """A seeded stack."""
+    with connected() as client:
+        if not has_image(client, LOCAL_SERVICES):
+            pytest.skip(f"the image {LOCAL_SERVICES} is not here: invoke images")
+    stack = LocalStack(
+        Settings(
+            engine="docker",
+            data_dir=tmp_path_factory.mktemp("services") / "vault-data",
+            vault_port=0,
+            proxy_port=0,
+            toxiproxy_port=0,
+            start_timeout=60,
+        )
+    )
+    try:
+        stack.up()
+        stack.seed(Blueprint.default())
+        yield stack
+    finally:
+        stack.destroy()
+
+
+@pytest.fixture(scope="module")
+def services(local: LocalStack) -> ExampleServices:
+    """All four, healthy."""
+    services = ExampleServices(local.settings, ports=dict.fromkeys(SERVICES, 0))
+    services.write_credentials(local.operator(), Blueprint.default())
+    services.start(timeout=120)
+    return services
+
+
+def statuses(services: ExampleServices) -> set[str]:
+    """What the services say of themselves."""
+    return {service.status for service in services.describe()}
+
+
+def test_all_four_are_healthy(services: ExampleServices) -> None:
+    """By the engine's health check and by their own word."""
+    described = services.describe()
+    assert [service.name for service in described] == list(SERVICES)
+    assert {service.health for service in described} == {"healthy"}
+    assert statuses(services) == {"ok"}
+
+
+def test_they_show_a_fingerprint_and_never_the_secret(
+    local: LocalStack, services: ExampleServices
+) -> None:
+    """Four different secrets, none of them in an answer or in a log."""
+    operator = local.operator()
+    secret = operator.client.secrets.kv.v2.read_secret_version(
+        "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
+    )["data"]["data"]["SECRET_KEY"]
+    operator.close()
+    prints = services.fingerprints()
+    assert set(prints) == set(SERVICES)
+    assert len(set(prints.values())) == len(SERVICES)
+    said = [
+        requests.get(f"{service.url}{path}", timeout=10).text
+        for service in services.describe()
+        for path in ("/health", "/fingerprint", "/")
+    ]
+    said += [services.logs(name) for name in SERVICES]
+    assert not [text for text in said if secret in text or json.dumps(secret)[1:-1] in text]
+
+
+def test_they_see_neither_keys_nor_each_others_ids(services: ExampleServices) -> None:
+    """A service's directory holds its own two ids."""
+    for name in SERVICES:
+        present = {path.name for path in services.credentials_directory(name).iterdir()}
+        assert len(present) == 2
+        assert all(file.endswith(("-role-id", "-secret-id")) for file in present)
+
+
+def test_they_survive_a_seal_and_an_unseal(local: LocalStack, services: ExampleServices) -> None:
+    """Sealed: degraded, still serving, not restarted. Unsealed: well again, by themselves."""
+    before = services.fingerprints()
+    local.seal()
+    wait_until(lambda: statuses(services) == {"degraded"}, "services to notice", timeout=90)
+    assert services.fingerprints() == before
+    assert {service.health for service in services.describe()} == {"healthy"}
+    local.unseal()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to recover", timeout=90)
+    assert services.fingerprints() == before
+    assert services.restarts() == dict.fromkeys(SERVICES, 0)
+
+
+def test_a_rotated_secret_id_needs_no_restart(
+    local: LocalStack, services: ExampleServices, tmp_path: Path
+) -> None:
+    """Ids are read again at the next login, through the mounted directory."""
+    operator = local.operator()
+    blueprint = Blueprint.default()
+    services.write_credentials(operator, blueprint, renew=True)
+    accessors = operator.request("LIST", "auth/token/accessors")["data"]["keys"]
+    own = operator.request("GET", "auth/token/lookup-self")["data"]["accessor"]
+    for accessor in accessors:
+        if accessor != own:
+            operator.request("POST", "auth/token/revoke-accessor", accessor=accessor)
+    operator.close()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to log in anew", timeout=90)
+    assert services.restarts() == dict.fromkeys(SERVICES, 0)
+
+
+def test_they_can_be_ended_alone(local: LocalStack, services: ExampleServices) -> None:
+    """The stack stays up."""
+    assert services.stop() == list(SERVICES)
+    assert {service.health for service in services.describe()} == {"none"}
+    assert all(service.running for service in local.provider().describe())
