@@ -6,7 +6,7 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -77,8 +77,7 @@ class ProcessStack:
                     started.append(name)
                     self._launch(name, record)
         except BaseException:
-            for name in started:
-                self._end(name, record)
+            self._end(started, record)
             record.save(self._data_dir)
             raise
         record.engine = self.name
@@ -90,7 +89,7 @@ class ProcessStack:
         """Whether it runs already; then it answers too when this returns."""
         process = self._recorded(name, record)
         if process is None or not process.alive():
-            self._end(name, record)  # what a crashed start may have left
+            self._end([name], record)  # what a crashed start may have left
             return False
         process.signal(signal.SIGCONT)  # whoever paused it wants it up now
         Server(
@@ -180,7 +179,7 @@ class ProcessStack:
     def stop(self) -> list[str]:
         """End both servers, and whatever a crashed start left; keep the data."""
         record = self._record_if_readable()
-        ended = [what for name in reversed(SERVICES) for what in self._end(name, record)]
+        ended = self._end(SERVICES, record)
         if record.engine is not None:
             record.save(self._data_dir)
         return ended
@@ -191,18 +190,26 @@ class ProcessStack:
         except HarnessError:
             return Record()  # the servers are found by their command lines
 
-    def _end(self, name: ServiceName, record: Record) -> list[str]:
+    def _end(self, names: Iterable[ServiceName], record: Record) -> list[str]:
+        found = [(name, process) for name in names for process in self._running(name, record)]
+        for _, process in found:  # all at once: each takes a second or two
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a paused one sees SIGTERM only now
+        deadline = time.monotonic() + _STOP_SECONDS
+        for _, process in found:
+            if not process.wait(max(deadline - time.monotonic(), 0.0)):
+                process.kill()
+        for name in names:
+            record.services.pop(name, None)
+        return [f"{_TITLES[name]} (pid {process.pid})" for name, process in found]
+
+    def _running(self, name: ServiceName, record: Record) -> list[DetachedProcess]:
+        """Its process by the record, and those by their command line."""
         processes = {process.pid: process for process in self._leftovers(name)}
         recorded = self._recorded(name, record)
         if recorded is not None and recorded.alive():
             processes[recorded.pid] = recorded
-        for process in processes.values():
-            process.signal(signal.SIGTERM)
-            process.signal(signal.SIGCONT)  # a paused one sees SIGTERM only now
-            if not process.wait(_STOP_SECONDS):
-                process.kill()
-        record.services.pop(name, None)
-        return [f"{_TITLES[name]} (pid {pid})" for pid in processes]
+        return list(processes.values())
 
     def _recorded(self, name: ServiceName, record: Record) -> DetachedProcess | None:
         service: dict[str, Any] = record.services.get(name, {})
@@ -224,7 +231,7 @@ class ProcessStack:
     def restart_vault(self) -> None:
         """End Vault politely and start it again at the same address."""
         record = Record.load(self._data_dir)
-        self._end("vault", record)
+        self._end(["vault"], record)
         try:
             self._launch("vault", record)
         finally:
@@ -244,9 +251,7 @@ class ProcessStack:
         record = self._record_if_readable()
         states = []
         for name in SERVICES:
-            recorded = self._recorded(name, record)
-            found = [recorded] if recorded is not None and recorded.alive() else []
-            found = found or self._leftovers(name)
+            found = self._running(name, record)
             detail = ", ".join(f"pid {process.pid}" for process in found)
             states.append(ServiceState(name=name, running=bool(found), detail=detail))
         return states

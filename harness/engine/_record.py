@@ -21,6 +21,7 @@ class Record:
 
     Attributes:
         engine: Who runs the stack; None if nothing was ever started.
+        choice: Why that engine, in one line.
         endpoints: Where it is, or was last.
         services: What the provider needs to find its servers again; empty when they were stopped.
         seeded: Name of the blueprint that was applied last, empty for none.
@@ -28,6 +29,7 @@ class Record:
     """
 
     engine: EngineName | None = None
+    choice: str = ""
     endpoints: Endpoints | None = None
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     seeded: str = ""
@@ -46,6 +48,7 @@ class Record:
             endpoints = content.get("endpoints")
             return cls(
                 engine=cast("EngineName | None", content.get("engine")),
+                choice=str(content.get("choice") or ""),
                 endpoints=Endpoints(**endpoints) if endpoints else None,
                 services=dict(content.get("services") or {}),
                 seeded=str(content.get("seeded") or ""),

@@ -107,6 +107,7 @@ class LocalStack:
         """
         with self.held():
             provider = self.provider()
+            choice = self._choice(Record.load(self.data_dir), provider)
             ran_before = any(service.running for service in provider.describe())
             endpoints = provider.start()
             try:
@@ -116,6 +117,9 @@ class LocalStack:
                     provider.stop()
                 raise
             self._ensure_proxy(endpoints)
+            record = Record.load(self.data_dir)
+            record.choice = choice
+            record.save(self.data_dir)
             return endpoints
 
     def _open(self, provider: StackProvider, endpoints: Endpoints) -> Endpoints:
@@ -322,7 +326,7 @@ class LocalStack:
         return StackStatus(
             state=_state(len(running), seal),
             engine=provider.name,
-            choice=self._choice(record),
+            choice=self._choice(record, provider),
             address=endpoints.vault if endpoints else None,
             proxy=endpoints.proxy if endpoints else None,
             toxiproxy=endpoints.toxiproxy if endpoints else None,
@@ -337,9 +341,9 @@ class LocalStack:
             services={s.name: s.detail if s.running else "" for s in services},
         )
 
-    def _choice(self, record: Record) -> str:
-        if record.engine is not None and self.settings.engine in {"auto", record.engine}:
-            return "it runs, or ran last, on this engine"
+    def _choice(self, record: Record, provider: StackProvider) -> str:
+        if self.settings.engine == "auto" and record.engine == provider.name and record.choice:
+            return record.choice
         return choose(self.settings)[1]
 
     def _seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
