@@ -1,0 +1,125 @@
+"""A role, a secret and a client of a test's own, on a Vault that several tests share."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness.client import Event, VaultClient
+from harness.stack import Stack
+from harness.vault import approle
+from harness.waiting import wait_until
+from tests.engine.client.gateway import Gateway
+
+POLICY = 'path "ecommerce/data/backend/*" { capabilities = ["create", "update", "read"] }'
+
+
+@dataclass
+class Lab:
+    """What a test of the client works with.
+
+    Attributes:
+        stack: The Vault.
+        gateway: Stands between it and the client.
+        path: Where a secret of the test's own is.
+        value: The value of its key ``KEY``.
+        role: The AppRole of the test's own.
+    """
+
+    stack: Stack
+    gateway: Gateway
+    path: str = field(default_factory=lambda: f"backend/{secrets.token_hex(4)}")
+    value: str = field(default_factory=lambda: f"secret-value-{secrets.token_hex(8)}")
+    role: str = field(default_factory=lambda: f"role-{secrets.token_hex(4)}")
+    events: list[Event] = field(default_factory=list)
+    clients: list[VaultClient] = field(default_factory=list)
+    secret_id: approle.SecretId | None = None
+    made: bool = False
+
+    @property
+    def vault(self) -> Any:
+        """hvac's client with the root token, past the gateway."""
+        return self.stack.operator.client
+
+    def set_up(self) -> None:
+        """Make the policy and the secret."""
+        self.vault.sys.create_or_update_policy(name=self.role, policy=POLICY)
+        self.put(KEY=self.value)
+
+    def put(self, **data: Any) -> None:
+        """Write the secret."""
+        self.vault.secrets.kv.v2.create_or_update_secret(
+            path=self.path, secret=data, mount_point="ecommerce"
+        )
+
+    def make_role(self, **options: Any) -> None:
+        """Make or change the AppRole; tokens live 30 s unless told otherwise."""
+        options = {"token_ttl": "30s", "token_policies": f"default,{self.role}", **options}
+        self.stack.operator.request("POST", f"auth/approle/role/{self.role}", **options)
+        self.made = True
+
+    def environ(self, **more: str) -> dict[str, str]:
+        """What configures a client for the role, with a new secret-id."""
+        self.secret_id = approle.new_secret_id(self.stack.operator, self.role)
+        return {
+            "VAULT_ADDR": self.gateway.address,
+            "VAULT_ROLE_ID": approle.role_id(self.stack.operator, self.role),
+            "VAULT_SECRET_ID": self.secret_id.secret_id,
+            "VAULT_CLIENT_TIMEOUT": "3",
+            "VAULT_CACHE_TTL": "0.3",
+            **more,
+        }
+
+    def client(self, environ: dict[str, str] | None = None, **options: Any) -> VaultClient:
+        """A client that is closed after the test; a role is made if there is none."""
+        if environ is None:
+            if not self.made:
+                self.make_role()
+            environ = self.environ()
+        options.setdefault("on_event", self.events.append)
+        client = VaultClient(environ=environ, **options)
+        self.clients.append(client)
+        return client
+
+    def names(self) -> list[str]:
+        """Names of the events so far."""
+        return [event.name for event in list(self.events)]
+
+    def accessor(self, client: VaultClient) -> str:
+        """The accessor of the client's token."""
+        token = client._core().authenticator.current
+        assert token is not None
+        return str(token.api.lookup_self()["data"]["accessor"])
+
+    def tokens(self) -> int:
+        """How many tokens of the role live."""
+        keys = self.vault.auth.token.list_accessors()["data"]["keys"]
+        alive = 0
+        for key in keys:
+            try:
+                data = self.vault.auth.token.lookup_accessor(key)["data"]
+            except Exception:  # noqa: BLE001, S112 - a token may end between the two requests
+                continue
+            alive += (data.get("meta") or {}).get("role_name") == self.role
+        return alive
+
+
+def until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:
+    """Wait for a condition."""
+    wait_until(condition, what, timeout=timeout)
+
+
+def keep_reading(client: VaultClient, lab: Lab, seconds: float, every: float = 0.05) -> list[Any]:
+    """Read again and again; the secrets and errors, in order."""
+    end = time.monotonic() + seconds
+    seen: list[Any] = []
+    while time.monotonic() < end:
+        try:
+            seen.append(client.read(lab.path, "KEY"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it
+            seen.append(error)
+        time.sleep(every)  # the pace of an application
+    return seen

@@ -1,0 +1,98 @@
+"""403: a dead token, a policy, or something else that sounds the same."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from harness.client import PermissionDenied
+from tests.engine.client.lab import Lab, until
+
+
+def test_denied_path_costs_little(lab: Lab) -> None:
+    """A denied path is asked for once in a while, with one login at most, however often it is read."""
+    client = lab.client(backoff_cap=60.0)
+    client.get_secret(lab.path)
+    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    for _ in range(20):
+        with pytest.raises(PermissionDenied) as denied:
+            client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
+        assert "denied" == denied.value.outcome
+
+    assert lab.gateway.count("ai/openai") <= 2
+    assert lab.gateway.count("login") <= 2
+    assert lab.gateway.count("lookup-self") <= 1
+    assert 1 == lab.tokens()
+
+
+def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
+    """Ten denied paths are not ten reasons to log in."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+    for number in range(10):
+        with pytest.raises(PermissionDenied):
+            client.get_secret(f"ai/path-{number}")
+
+    assert lab.gateway.count("login") <= 2
+    assert lab.value == client.get_secret(lab.path, "KEY")
+
+
+def test_policy_that_comes_back(lab: Lab) -> None:
+    """A path that is denied for a while is read again soon after it is allowed."""
+    client = lab.client(backoff_cap=0.5)
+    client.get_secret(lab.path)
+    lab.vault.sys.create_or_update_policy(name=lab.role, policy='path "x" { capabilities = [] }')
+    with pytest.raises(PermissionDenied):
+        client.get_secret(lab.path)
+    lab.vault.sys.create_or_update_policy(
+        name=lab.role, policy='path "ecommerce/data/backend/*" { capabilities = ["read"] }'
+    )
+
+    def allowed() -> bool:
+        try:
+            return bool(client.get_secret(lab.path, "KEY") == lab.value)
+        except PermissionDenied:
+            return False
+
+    until(allowed, "the path to be allowed", 2.5)
+
+
+def test_role_that_gained_a_policy(lab: Lab) -> None:
+    """What a role may is fixed at login, so one login finds out about the new policy."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    lab.vault.sys.create_or_update_policy(
+        name=f"{lab.role}-more", policy='path "ecommerce/data/ai/*" { capabilities = ["read"] }'
+    )
+    lab.make_role(token_policies=f"default,{lab.role},{lab.role}-more")
+    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+
+    assert client.get_secret("ai/openai")
+    assert 2 == lab.gateway.count("login")
+    until(lambda: lab.tokens() == 1, "the old token to be given back")
+
+
+def test_token_bound_to_other_addresses(lab: Lab) -> None:
+    """Logins that give tokens nobody accepts do not become a storm."""
+    lab.make_role(token_bound_cidrs="10.9.9.9/32")
+    client = lab.client()
+    started = time.monotonic()
+    while time.monotonic() - started < 2.0:
+        with pytest.raises(PermissionDenied):
+            client.get_secret(lab.path)
+        time.sleep(0.02)  # the pace of an application
+
+    assert lab.gateway.count("login") <= 4
+
+
+def test_denial_is_not_an_outage(lab: Lab) -> None:
+    """A denied path leaves the client healthy."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    with pytest.raises(PermissionDenied):
+        client.get_secret("ai/openai")
+
+    assert client.health().ok
+    assert "outage_began" not in lab.names()

@@ -1,0 +1,277 @@
+"""From login to the end of a token: every kind, and every way to lose one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from harness.client import VaultClient
+from tests.engine.client.gateway import http
+from tests.engine.client.lab import Lab, keep_reading, until
+
+TTL = 2.0
+
+
+def failures(seen: list[object]) -> list[object]:
+    """What was no value from Vault."""
+    return [one for one in seen if getattr(one, "source", None) != "vault"]
+
+
+def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
+    """Each renewal comes between half and three quarters of the time, and no login after the first."""
+    lab.make_role(token_ttl="2s", token_max_ttl="60s")
+    client = lab.client()
+    seen = keep_reading(client, lab, 3.2 * TTL)
+
+    assert [] == failures(seen)
+    assert 1 == lab.gateway.count("login")
+    lives = [r.at for r in lab.gateway.requests if "login" in r.path or "renew" in r.path]
+    gaps = [after - before for before, after in zip(lives, lives[1:], strict=False)]
+    assert len(gaps) >= 3
+    assert all(0.5 * TTL - 0.1 <= gap <= 0.75 * TTL + 0.5 for gap in gaps)
+
+
+def test_clients_that_start_together_drift_apart(lab: Lab) -> None:
+    """Five clients of one second do not renew at one time."""
+    lab.make_role(token_ttl="3s")
+    environ = lab.environ()
+    for _ in range(5):
+        assert lab.client(environ).authenticate()
+    until(lambda: lab.gateway.count("renew-self") >= 5, "five renewals")
+
+    times = [r.at for r in lab.gateway.matching("renew-self")][:5]
+    assert max(times) - min(times) > 0.05 * 3
+
+
+def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
+    """The new token is there before the old one ends, no read fails, the old one is given back."""
+    lab.make_role(token_ttl="2s", token_max_ttl="5s")
+    client = lab.client()
+    seen = keep_reading(client, lab, 7.0)
+
+    assert [] == failures(seen)
+    assert 2 == lab.gateway.count("login")
+    assert 1 == lab.tokens()
+    assert "token_lost" not in lab.names()
+    assert 1 == lab.names().count("token_revoked")
+
+
+def test_explicit_max_ttl(lab: Lab) -> None:
+    """A token with an explicit maximum is replaced in the same way."""
+    lab.make_role(token_ttl="2s", token_explicit_max_ttl="3s")
+    seen = keep_reading(lab.client(), lab, 4.0)
+
+    assert [] == failures(seen)
+    assert "token_lost" not in lab.names()
+
+
+def test_not_renewable(lab: Lab) -> None:
+    """A token whose role does not let it renew is replaced after one try at most."""
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+    login = client._core().authenticator
+    assert client.authenticate()
+    token = login.current
+    assert token is not None
+    token.renewable = False  # as a login with renewable: false gives it, which AppRole never does
+    seen = keep_reading(client, lab, 2.5)
+
+    assert [] == failures(seen)
+    assert 2 <= lab.gateway.count("login") <= 3
+    assert "token_lost" not in lab.names()
+
+
+def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
+    """Vault answers 400 to both, so neither is asked for."""
+    lab.make_role(token_ttl="2s", token_type="batch", token_max_ttl="2s")
+    client = lab.client()
+    seen = keep_reading(client, lab, 3.0)
+    client.close()
+
+    assert [] == failures(seen)
+    assert lab.gateway.count("login") >= 2
+    assert 0 == lab.gateway.count("renew-self")
+    assert 0 == lab.gateway.count("revoke-self")
+
+
+def test_periodic_token_lives_on(lab: Lab) -> None:
+    """A periodic token is renewed for ever, with one login."""
+    lab.make_role(token_period="2s", token_ttl="0s")
+    seen = keep_reading(lab.client(), lab, 5.0)
+
+    assert [] == failures(seen)
+    assert 1 == lab.gateway.count("login")
+    assert lab.gateway.count("renew-self") >= 3
+
+
+def test_token_of_few_uses(lab: Lab) -> None:
+    """A token is counted down, replaced when it is used up, and never asked about itself."""
+    lab.make_role(token_num_uses=3)
+    client = lab.client()
+    for _ in range(7):
+        assert lab.value == client.get_secret(lab.path, "KEY")
+
+    assert 3 == lab.gateway.count("login")
+    assert 0 == lab.gateway.count("lookup-self")
+    assert 0 == lab.gateway.count("renew-self")
+
+
+def test_token_of_few_uses_over_threads(lab: Lab) -> None:
+    """Twenty threads share tokens of three uses, and none of them fails."""
+    lab.make_role(token_num_uses=3)
+    client = lab.client()
+    with ThreadPoolExecutor(20) as pool:
+        values = list(pool.map(lambda _: client.get_secret(lab.path, "KEY"), range(40)))
+
+    assert [lab.value] * 40 == values
+    assert lab.gateway.count("login") <= 20
+
+
+def test_revoked_token_costs_one_login(lab: Lab) -> None:
+    """The read that meets a dead token succeeds, after one login."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    lab.vault.auth.token.revoke_accessor(lab.accessor(client))
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert 2 == lab.gateway.count("login")
+    assert "token_lost" in lab.names()
+
+
+def test_fifty_readers_cause_one_login(lab: Lab) -> None:
+    """However many threads meet the dead token, one of them logs in."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    lab.vault.auth.token.revoke_accessor(lab.accessor(client))
+    barrier = threading.Barrier(50)
+
+    def read(_: int) -> object:
+        barrier.wait(10)
+        return client.get_secret(lab.path, "KEY")
+
+    with ThreadPoolExecutor(50) as pool:
+        assert [lab.value] * 50 == list(pool.map(read, range(50)))
+    assert 2 == lab.gateway.count("login")
+    assert 1 == lab.tokens()
+
+
+def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
+    """The first login is one for all threads too."""
+    client = lab.client()
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(lambda _: client.get_secret(lab.path), range(50)))
+
+    assert 1 == lab.gateway.count("login")
+
+
+def test_renewal_that_fails_once(lab: Lab) -> None:
+    """A 500 to one renewal costs no login: another one comes before the token ends."""
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    failing = [http(500, '{"errors":["internal error"]}')]
+    with lab.gateway.answering(
+        lambda method, path: failing.pop() if failing and "renew-self" in path else None
+    ):
+        until(lambda: "renewed" in lab.names(), "a renewal")
+
+    assert "renewal_failed" in lab.names()
+    assert 1 == lab.gateway.count("login")
+    assert lab.value == client.get_secret(lab.path, "KEY")
+
+
+def test_renewal_of_a_dead_token(lab: Lab) -> None:
+    """When a renewal finds the token dead a login follows, and not a loop of renewals."""
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    lab.vault.auth.token.revoke_accessor(lab.accessor(client))
+    until(lambda: lab.gateway.count("login") == 2, "the second login")
+
+    assert 1 == lab.gateway.count("renew-self")
+    assert [] == failures(keep_reading(client, lab, 0.3))
+
+
+def test_no_right_to_renew(lab: Lab) -> None:
+    """A role without the default policy cannot renew or look up itself, and works all the same."""
+    lab.make_role(token_ttl="2s", token_no_default_policy=True, token_policies=lab.role)
+    client = lab.client()
+    seen = keep_reading(client, lab, 4.0)
+
+    assert [] == failures(seen)
+    assert lab.gateway.count("renew-self") <= lab.gateway.count("login")
+    assert "token_lost" not in lab.names()
+
+
+def test_no_right_to_look_itself_up(lab: Lab) -> None:
+    """A dead token of such a role is told from a denied path as well."""
+    lab.make_role(token_no_default_policy=True, token_policies=lab.role)
+    client = lab.client()
+    client.get_secret(lab.path)
+    token = client._core().authenticator.current
+    assert token is not None
+    accessors = lab.vault.auth.token.list_accessors()["data"]["keys"]
+    for accessor in accessors:
+        meta = lab.vault.auth.token.lookup_accessor(accessor)["data"].get("meta") or {}
+        if meta.get("role_name") == lab.role:
+            lab.vault.auth.token.revoke_accessor(accessor)
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert 2 == lab.gateway.count("login")
+
+
+def test_role_deleted_while_running(lab: Lab) -> None:
+    """Renewals fail with 500 for good: no storm, an alarm, and reads go on while the token lives."""
+    lab.make_role(token_ttl="4s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    started = time.monotonic()
+    lab.vault.auth.approle.delete_role(lab.role)
+    until(lambda: client.health().renewal_failures >= 2, "a second failure")
+
+    assert not client.health().ok
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    until(lambda: "login_failed" in lab.names(), "a login that fails")
+    seconds = time.monotonic() - started
+    assert lab.gateway.count("renew-self") <= seconds + 3
+    assert lab.gateway.count("login", since=started) <= 2
+
+
+def test_expired_while_nobody_renewed(lab: Lab) -> None:
+    """Without a renewing thread an expired token is replaced without a refused request."""
+    lab.make_role(token_ttl="1s")
+    client = lab.client(renew=False)
+    client.get_secret(lab.path)
+    token = client._core().authenticator.current
+    assert token is not None
+    until(lambda: not token.usable, "its end", 3.0)
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert 2 == lab.gateway.count("login")
+    assert 0 == lab.gateway.count("lookup-self")
+
+
+def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that jumps an hour changes nothing."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600.0)
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+
+    assert [] == failures(keep_reading(client, lab, 2.2))
+    assert 1 == lab.gateway.count("login")
+
+
+def test_close_gives_the_token_back(lab: Lab) -> None:
+    """After close no token of the client lives, and the client is of no use."""
+    client: VaultClient = lab.client()
+    client.get_secret(lab.path)
+    assert 1 == lab.tokens()
+    client.close()
+
+    assert 0 == lab.tokens()
+    client.close()
+    assert not client.health().ok

@@ -1,0 +1,234 @@
+"""Secret-ids that rotate, run out or are refused, and roles that are locked."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.client import (
+    AuthenticationFailed,
+    AuthMountMissing,
+    CredentialsMissing,
+    CredentialsRejected,
+    RoleLocked,
+    VaultError,
+)
+from harness.vault import approle
+from tests.engine.client.gateway import http
+from tests.engine.client.lab import Lab, keep_reading, until
+
+
+def lose_token(lab: Lab, client: object) -> None:
+    """Revoke the client's token, so that the next read needs a login."""
+    lab.vault.auth.token.revoke_accessor(lab.accessor(client))  # type: ignore[arg-type]  # a VaultClient
+
+
+def files(lab: Lab, directory: Path) -> tuple[dict[str, str], Path]:
+    """An environment that names files instead of ids, and the secret-id's file."""
+    environ = lab.environ()
+    role, secret = directory / "role-id", directory / "secret-id"
+    role.write_text(environ.pop("VAULT_ROLE_ID") + "\n")
+    secret.write_text(environ.pop("VAULT_SECRET_ID") + "\n")
+    return {**environ, "VAULT_ROLE_ID_FILE": str(role), "VAULT_SECRET_ID_FILE": str(secret)}, secret
+
+
+def test_rotated_secret_id_file_is_read_at_the_next_login(lab: Lab, tmp_path: Path) -> None:
+    """The file is replaced, the old id destroyed: the next login uses the new one."""
+    lab.make_role()
+    environ, file = files(lab, tmp_path)
+    client = lab.client(environ)
+    client.get_secret(lab.path)
+    old = lab.secret_id
+    new = approle.new_secret_id(lab.stack.operator, lab.role)
+    fresh = tmp_path / "new"
+    fresh.write_text(new.secret_id)
+    fresh.replace(file)
+    assert old is not None
+    approle.destroy(lab.stack.operator, lab.role, old.accessor)
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    lose_token(lab, client)
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert 2 == lab.gateway.count("login")
+
+
+@pytest.mark.parametrize("content", ["", "\n", "0f3d6a1c-77aa-4b", "two words", "\xff\xfe"])
+def test_half_written_file_is_not_used(lab: Lab, tmp_path: Path, content: str) -> None:
+    """While the file makes no sense the last good id is used."""
+    lab.make_role()
+    environ, file = files(lab, tmp_path)
+    client = lab.client(environ)
+    client.get_secret(lab.path)
+    file.write_bytes(content.encode("latin-1"))
+    lose_token(lab, client)
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    file.unlink()
+    lose_token(lab, client)
+    assert lab.value == client.get_secret(lab.path, "KEY")
+
+
+def test_no_login_without_an_id(lab: Lab, tmp_path: Path) -> None:
+    """An empty file at the start is an error without a request; the client works once it is there."""
+    lab.make_role()
+    environ, file = files(lab, tmp_path)
+    good = file.read_text()
+    file.write_text("")
+    client = lab.client(environ, backoff_cap=0.3)
+    assert not client.authenticate()
+    with pytest.raises(CredentialsMissing, match="VAULT_SECRET_ID_FILE"):
+        client.get_secret(lab.path)
+    assert 0 == lab.gateway.count("login")
+
+    file.write_text(good)
+    until(client.authenticate, "the login", 3.0)
+
+
+def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
+    """However often a secret is asked for, a rejected secret-id is not tried again and again."""
+    lab.make_role()
+    environ = lab.environ(VAULT_SECRET_ID="5c1d2ad3-aaaa-bbbb-cccc-0123456789ab")
+    client = lab.client(environ)
+    end = time.monotonic() + 2.0
+    while time.monotonic() < end:
+        with pytest.raises(CredentialsRejected) as rejected:
+            client.get_secret(lab.path)
+        time.sleep(0.02)  # the pace of an application
+
+    assert 1 == lab.gateway.count("login")
+    assert "denied" == rejected.value.outcome
+    assert rejected.value.retry_in is not None
+    health = client.health()
+    assert not health.ok
+    assert health.credentials_rejected
+
+
+def test_new_secret_id_after_failures(lab: Lab, tmp_path: Path) -> None:
+    """A new id is tried at once, and the role was never locked."""
+    lab.make_role()
+    environ, file = files(lab, tmp_path)
+    good = file.read_text()
+    file.write_text("5c1d2ad3-aaaa-bbbb-cccc-0123456789ab")
+    client = lab.client(environ)
+    with pytest.raises(CredentialsRejected):
+        client.get_secret(lab.path)
+    file.write_text(good)
+
+    def reads() -> bool:
+        try:
+            return bool(client.get_secret(lab.path, "KEY") == lab.value)
+        except AuthenticationFailed:
+            return False
+
+    until(reads, "a read", 4.0)
+    assert [] == [r for r in approle.locked(lab.stack.operator) if r.role_id == good]
+
+
+def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
+    """While no login works, what was read last is served, and said to be stale."""
+    lab.make_role(token_ttl="1s", token_max_ttl="1s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    assert lab.secret_id is not None
+    approle.destroy(lab.stack.operator, lab.role, lab.secret_id.accessor)
+    until(lambda: client.read(lab.path, "KEY").stale, "a stale answer")
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert lab.gateway.count("login") <= 4
+    assert "login_failed" in lab.names()
+
+
+def test_locked_role_is_told_from_a_bad_secret_id(lab: Lab) -> None:
+    """A role that others have locked is said to be locked, and works soon after it is unlocked."""
+    lab.make_role()
+    environ = lab.environ()
+    for _ in range(6):
+        with pytest.raises(Exception, match="."):
+            lab.vault.auth.approle.login(environ["VAULT_ROLE_ID"], "bad", use_token=False)
+    client = lab.client(environ, backoff_cap=0.5)
+    with pytest.raises(RoleLocked, match="locked"):
+        client.get_secret(lab.path)
+    assert client.health().role_locked
+    assert "role_locked" in lab.names()
+    approle.unlock(lab.stack.operator, environ["VAULT_ROLE_ID"])
+
+    until(client.authenticate, "the login", 2.5)
+    assert not client.health().role_locked
+
+
+def test_missing_auth_mount_is_told_from_a_locked_role(lab: Lab) -> None:
+    """Both answer 403; only one of them is cured by time."""
+    client = lab.client(auth_mount="elsewhere")
+    with pytest.raises(AuthMountMissing, match="auth/elsewhere"):
+        client.get_secret(lab.path)
+    for _ in range(5):
+        with pytest.raises(AuthMountMissing):
+            client.get_secret(lab.path)
+
+    # One login and the question that tells why; the rest is known.
+    assert lab.gateway.count("login") <= 3
+
+
+def test_lost_answer_to_a_login(lab: Lab) -> None:
+    """The secret-id's use is spent although no answer came, so the login is not repeated blindly."""
+    lab.make_role(secret_id_num_uses=2)
+    client = lab.client(timeout=1.0)
+    with lab.gateway.black_hole(), pytest.raises(VaultError):
+        client.get_secret(lab.path)
+    assert 1 == lab.gateway.count("login")
+
+    until(client.authenticate, "the second login", 4.0)
+    assert 2 == lab.gateway.count("login")
+
+
+def test_refused_connection_is_no_login(lab: Lab) -> None:
+    """A login that never reached Vault is tried again within the call."""
+    client = lab.client()
+    with lab.gateway.refusing():
+        assert not client.authenticate()
+    until(client.authenticate, "the login", 4.0)
+
+    assert 1 == lab.gateway.count("login")
+
+
+def test_environment_is_read_at_each_login(lab: Lab) -> None:
+    """A rotated variable needs no restart either."""
+    lab.make_role()
+    environ = lab.environ()
+    client = lab.client(environ)
+    client.get_secret(lab.path)
+    old = lab.secret_id
+    assert old is not None
+    environ["VAULT_SECRET_ID"] = approle.new_secret_id(lab.stack.operator, lab.role).secret_id
+    approle.destroy(lab.stack.operator, lab.role, old.accessor)
+    lose_token(lab, client)
+
+    assert lab.value == client.get_secret(lab.path, "KEY")
+
+
+def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    """Vault can repeat a secret-id in an error; the client does not."""
+    lab.make_role()
+    environ = lab.environ()
+    canary = environ["VAULT_SECRET_ID"]
+    told = http(400, '{"errors":["invalid secret_id \\"' + canary + '\\""]}')
+    client = lab.client(environ)
+    with lab.gateway.answering(lambda method, path: told if "login" in path else None):
+        with pytest.raises(CredentialsRejected) as rejected:
+            client.get_secret(lab.path)
+
+    assert canary not in str(rejected.value)
+    assert canary not in caplog.text
+    assert canary not in " ".join(str(event) for event in lab.events)
+
+
+def test_one_use_secret_id(lab: Lab) -> None:
+    """A secret-id for one login gives one, and the token is kept as long as it can be."""
+    lab.make_role(secret_id_num_uses=1, token_ttl="1s")
+    client = lab.client()
+    seen = keep_reading(client, lab, 2.5)
+
+    assert {"vault"} == {getattr(one, "source", None) for one in seen}
+    assert 1 == lab.gateway.count("login")
