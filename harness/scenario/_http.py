@@ -7,10 +7,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from http.client import responses
 from time import time
 from urllib.parse import unquote, urlsplit
 
-import httptools
+import h11
 
 from harness.scenario.history import Kind
 
@@ -44,14 +45,18 @@ def kind_of(method: str, target: str) -> Kind:
     return "other"
 
 
+MAX_HEAD = 1 << 20
+"""Bytes of a request's or an answer's head, as much as Vault itself takes."""
+
+
 @dataclass
 class Message:
-    """One HTTP request or response, complete."""
+    """One HTTP request or response, as far as it has come."""
 
-    raw: bytearray = field(default_factory=bytearray)
     method: str = ""
     target: str = ""
     status: int = 0
+    version: str = "1.1"
     headers: dict[str, str] = field(default_factory=dict)
     body: bytearray = field(default_factory=bytearray)
     headers_done: bool = False
@@ -86,84 +91,119 @@ class Message:
         except ValueError:
             return None
 
+    @property
+    def path(self) -> str:
+        """A request's path below ``/v1/``, without its query."""
+        return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
 
-class _Parser:
-    """Callbacks of httptools that fill a `Message`."""
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends after it."""
+        said = self.headers.get("connection", "").lower()
+        return "close" in said or (self.version == "1.0" and "keep-alive" not in said)
 
-    def __init__(self) -> None:
+
+class _Reader:
+    """Collects one message from the bytes of a connection."""
+
+    def __init__(self, connection: h11.Connection) -> None:
         self.message = Message()
+        self._connection = connection
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.message.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
-    def on_headers_complete(self) -> None:
-        self.message.headers_done = True
-
-    def on_body(self, body: bytes) -> None:
-        self.message.body += body
-
-    def on_message_complete(self) -> None:
-        self.message.complete = True
-
-
-class RequestReader(_Parser):
-    """Collects one request from the bytes of a connection.
-
-    Feed it until `message.complete`; a client that waits for answers sends nothing beyond that.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parser = httptools.HttpRequestParser(self)
-
-    def on_url(self, url: bytes) -> None:
-        """Called by the parser."""
-        self.message.target += url.decode("latin-1")
-
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """Take more bytes.
+
+        Returns:
+            Those that belong to this message, and those that come after it.
 
         Raises:
             ValueError: They are not HTTP.
         """
-        self.message.raw += data
+        self._receive(data)
+        if not self.message.complete:
+            return data, b""
+        beyond = bytes(self._connection.trailing_data[0])
+        return data[: len(data) - len(beyond)], beyond
+
+    def _receive(self, data: bytes) -> None:
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self.message.complete = True
-        except httptools.HttpParserError as error:
+            self._connection.receive_data(data)
+            while not self.message.complete:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    return
+                self._note(event)
+        except (h11.RemoteProtocolError, RuntimeError) as error:
             raise ValueError(str(error)) from None
-        self.message.method = self._parser.get_method().decode("latin-1")
+
+    def _note(self, event: object) -> None:
+        message = self.message
+        if isinstance(event, h11.Data):
+            message.body += event.data
+        elif isinstance(event, h11.Request | h11.Response):
+            message.headers = {
+                name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers
+            }
+            message.version = event.http_version.decode("ascii")
+            message.headers_done = True
+            if isinstance(event, h11.Request):
+                message.method = event.method.decode("ascii")
+                message.target = event.target.decode("latin-1")
+            else:
+                message.status = event.status_code
+        elif not isinstance(event, h11.InformationalResponse):  # "100 Continue" is no answer yet
+            message.complete = True
 
 
-class ResponseReader(_Parser):
+class RequestReader(_Reader):
+    """Collects one request."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD))
+        self._begun = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """As any reader; empty lines before the request belong to it (RFC 9112, 2.2)."""
+        rest = data if self._begun else data.lstrip(b"\r\n")
+        self._begun = self._begun or bool(rest)
+        if not rest:
+            return data, b""
+        mine, beyond = super().feed(rest)
+        return data[: len(data) - len(rest)] + mine, beyond
+
+
+class ResponseReader(_Reader):
     """Collects one response to a request of the given method."""
 
     def __init__(self, method: str) -> None:
-        super().__init__()
-        self._parser = httptools.HttpResponseParser(self)
-        self._bodiless = method == "HEAD"
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        connection.send(h11.Request(method=method, target="/", headers=[("Host", "vault")]))
+        connection.send(h11.EndOfMessage())
+        super().__init__(connection)
 
-    def feed(self, data: bytes) -> None:
-        """Take more bytes.
-
-        Raises:
-            ValueError: They are not HTTP.
-        """
-        self.message.raw += data
+    def end(self) -> bool:
+        """The server closed the connection; returns whether that ends the answer as it should."""
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            raise ValueError(str(error)) from None
-        if self.message.headers_done:
-            self.message.status = self._parser.get_status_code()
-            if self._bodiless or self.message.status in (204, 304):
-                self.message.complete = True
+            self._receive(b"")
+        except ValueError:
+            return False
+        return self.message.complete
 
 
-def render(status: int, headers: Mapping[str, str], body: bytes, reason: str = "") -> bytes:
-    """An HTTP/1.1 response as bytes, with its length."""
-    lines = [f"HTTP/1.1 {status} {reason or 'Status'}"]
+def render(
+    status: int, headers: Mapping[str, str], body: bytes, *, bodiless: bool = False
+) -> bytes:
+    """An HTTP/1.1 response as bytes, with its length.
+
+    Args:
+        status: HTTP status.
+        headers: Beyond ``Content-Length``.
+        body: The whole body.
+        bodiless: Tell the length, but leave the body out: the answer to HEAD.
+    """
+    reason = responses.get(status, "Unknown")
+    lines = [f"HTTP/1.1 {status} {reason}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]
-    lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+    if status != 204:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (b"" if bodiless else body)

@@ -42,6 +42,8 @@ class Stub:
     times: int | None = None
 
 
+Side = Literal["client", "server"]
+
 Rewrite = Callable[[dict[str, object]], dict[str, object]]
 """Takes the JSON of an accepted login and returns what the client shall see instead."""
 
@@ -69,6 +71,8 @@ class Recorder:
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
         self._connections: set[asyncio.Task[None]] = set()
+        self._relays: set[_Connection] = set()
+        self.ends: set[_End] = set()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
         self.port = self._ready.result(timeout=10)
@@ -89,6 +93,13 @@ class Recorder:
     def accessor(self, token_label: str | None) -> str | None:
         """The accessor of a token by its label, if its login passed here."""
         return self._accessors.get(token_label or "")
+
+    def deafen(self) -> int:
+        """Never again pass on what comes over the connections that are open now; how many."""
+        relays = list(self._relays)
+        for relay in relays:
+            relay.deaf = True
+        return len(relays)
 
     def close(self) -> None:
         """Close all connections and end the thread."""
@@ -125,12 +136,18 @@ class Recorder:
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
+        for end in list(self.ends):
+            end.abort()  # a peer that does not read would keep a polite close waiting
+        while self.ends:
+            await asyncio.sleep(0)
 
     def _accept(self) -> asyncio.Protocol:
         connection = _Connection(self, self.history.note_connection())
         task = self._loop.create_task(connection.run())
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        self._relays.add(connection)
+        task.add_done_callback(lambda _: self._relays.discard(connection))
         return connection.client
 
     # For a connection
@@ -146,18 +163,20 @@ class Recorder:
         return None
 
     def note_request(self, connection: int, request: Message) -> Exchange:
-        """Note a request, and learn the secrets in it."""
-        path = request.target.split("?")[0].removeprefix("/v1/")
+        """Note a request whose head has come, and learn the token in it."""
         exchange = self.history.begin_exchange(
-            connection, request.method, path, kind_of(request.method, request.target)
+            connection, request.method, request.path, kind_of(request.method, request.target)
         )
         if token := request.token():
             exchange.token = self.secrets.add("token", token)
+        return exchange
+
+    def note_body(self, exchange: Exchange, request: Message) -> None:
+        """Learn the secret-id in a request that is complete."""
         if exchange.kind == "login" and isinstance(
             secret_id := request.json().get("secret_id"), str
         ):
             exchange.secret_id = self.secrets.add("secret-id", secret_id)
-        return exchange
 
     def note_response(self, exchange: Exchange, response: Message) -> None:
         """Fill in what an answer says."""
@@ -171,12 +190,13 @@ class Recorder:
             exchange.errors = tuple(self.secrets.redact(str(error)) for error in errors)
         auth = body.get("auth")
         if isinstance(auth, dict):
-            exchange.accessor = str(auth.get("accessor"))
+            exchange.accessor = str(auth["accessor"]) if auth.get("accessor") else None
             exchange.ttl = float(auth.get("lease_duration") or 0)
             exchange.renewable = bool(auth.get("renewable"))
             if token := auth.get("client_token"):
                 label = self.secrets.add("token", str(token))
-                self._accessors[label] = exchange.accessor
+                if exchange.accessor is not None:  # a batch token has none
+                    self._accessors[label] = exchange.accessor
                 if exchange.kind == "login":
                     exchange.token = label
 
@@ -184,46 +204,66 @@ class Recorder:
 class _End(asyncio.Protocol):
     """One side of a connection: puts what it hears into the queue that both sides share."""
 
-    def __init__(
-        self, name: Literal["client", "server"], heard: asyncio.Queue[tuple[str, bytes | None]]
-    ) -> None:
+    def __init__(self, name: Side, heard: asyncio.Queue[tuple[Side, bytes]], ends: set[_End]):
         self._name = name
         self._heard = heard
-        self.transport: asyncio.Transport | None = None
+        self._ends = ends
+        self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self._transport = transport
+        self._ends.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._heard.put_nowait((self._name, data))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        self._heard.put_nowait((self._name, None))
+        self._ends.discard(self)
+        self._heard.put_nowait((self._name, b""))
 
     def write(self, data: bytes) -> None:
         """Send, if there is still anybody to send to."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
 
     def close(self) -> None:
         """Send what is left and close."""
-        if self.transport is not None:
-            self.transport.close()
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class _Connection:
-    """One client connection and, opened with it, one to Vault."""
+    """One client connection and, opened with it, one to Vault.
+
+    Bytes are passed on as they come. Requests are answered one after the other; what a client
+    sends before it has its answer is kept until then.
+    """
 
     def __init__(self, recorder: Recorder, ordinal: int) -> None:
         self._recorder = recorder
         self._ordinal = ordinal
-        self._heard: asyncio.Queue[tuple[str, bytes | None]] = asyncio.Queue()
-        self.client = _End("client", self._heard)
-        self._server = _End("server", self._heard)
+        self._heard: asyncio.Queue[tuple[Side, bytes]] = asyncio.Queue()
+        self.client = _End("client", self._heard, recorder.ends)
+        self._server = _End("server", self._heard, recorder.ends)
+        self._unread = b""
+        self.deaf = False
+        self._next()
+
+    def _next(self) -> None:
+        """Be ready for the next request."""
         self._request = RequestReader()
-        self._response: ResponseReader | None = None
+        self._head = b""
+        self._stub: Stub | None = None
         self._exchange: Exchange | None = None
+        self._response: ResponseReader | None = None
+        self._answered = False
+        self._held = b""
 
     async def run(self) -> None:
         """Relay until one side ends the connection."""
@@ -233,69 +273,111 @@ class _Connection:
             await asyncio.get_running_loop().create_connection(
                 lambda: self._server, host, int(port)
             )
-            while True:
+            going_on = True
+            while going_on:
                 side, data = await self._heard.get()
-                if data is None:
-                    self._note_end("client" if side == "client" else "server")
+                if self.deaf and data:
+                    continue
+                if not data:
+                    self._lost(side)
                     return
-                if not await (
-                    self._from_client(data) if side == "client" else self._from_server(data)
-                ):
-                    return
+                if side == "client":
+                    self._unread += data
+                    going_on = self._read_requests()
+                else:
+                    going_on = await self._from_server(data)
         except (OSError, ValueError):
             pass  # a peer went away or does not speak HTTP; closing says so to the other one
         finally:
-            if self._exchange is not None:
+            if self._exchange is not None and self._exchange.ended is None:
                 self._recorder.history.end_exchange(self._exchange)
             self.client.close()
             self._server.close()
 
-    def _note_end(self, side: Literal["client", "server"]) -> None:
-        if self._exchange is not None:
-            self._exchange.closed = side
+    def _lost(self, side: Side) -> None:
+        """One side closed the connection."""
+        exchange = self._exchange
+        if exchange is None or exchange.ended is not None:
+            return
+        if side == "server" and self._response is not None and self._response.end():
+            self._recorder.note_response(exchange, self._response.message)
+        else:
+            exchange.closed = side
 
-    async def _from_client(self, data: bytes) -> bool:
-        self._request.feed(data)
-        request = self._request.message
-        if not request.complete:
-            return True
-        self._request = RequestReader()
-        self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
-        if stub := self._recorder.take_stub(exchange.kind):
-            exchange.by, exchange.status = "stub", stub.status
-            self.client.write(render(stub.status, stub.headers, stub.body))
-            self._finish()
-            return True
-        self._response = ResponseReader(request.method)
-        self._server.write(bytes(request.raw))
+    def _read_requests(self) -> bool:
+        """Take what the client has sent, up to the end of a request that awaits its answer."""
+        while self._unread and not self._request.message.complete:
+            mine, self._unread = self._request.feed(self._unread)
+            request = self._request.message
+            if self._exchange is None:
+                self._head += mine
+                if not request.headers_done:
+                    continue
+                self._begin(request)
+            elif self._stub is None:
+                self._server.write(mine)
+            if request.complete:
+                assert self._exchange is not None
+                self._recorder.note_body(self._exchange, request)
+                if self._stub is not None:
+                    self.client.write(
+                        render(
+                            self._stub.status,
+                            self._stub.headers,
+                            self._stub.body,
+                            bodiless=request.method == "HEAD",
+                        )
+                    )
+                    self._recorder.history.end_exchange(self._exchange)
+                    self._next()
+                    if request.closes:
+                        return False
+                elif self._answered:
+                    self._next()
         return True
+
+    def _begin(self, request: Message) -> None:
+        """The head of a request is there: note it, and let it on, or not."""
+        self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
+        self._stub = stub = self._recorder.take_stub(exchange.kind)
+        if stub is not None:
+            exchange.by, exchange.status = "stub", stub.status
+            return
+        self._response = ResponseReader(request.method)
+        self._server.write(self._head)
 
     async def _from_server(self, data: bytes) -> bool:
         exchange, reader = self._exchange, self._response
-        if exchange is None or reader is None:
+        if exchange is None or reader is None or self._answered:
             raise ValueError("an answer without a request")
         reader.feed(data)
         rewrite = self._recorder.rewrite_login if exchange.kind == "login" else None
-        if rewrite is None:
-            self.client.write(data)
         if not reader.message.complete:
+            self.client.write(b"" if rewrite else data)
+            self._held += data if rewrite else b""
             return True
-        response = reader.message
         if rewrite is not None:
-            await self._rewritten(response, rewrite)
-        self._recorder.note_response(exchange, response)
-        self._finish()
-        return response.headers.get("connection", "").lower() != "close"
+            data = await self._rewritten(reader.message, self._held + data, rewrite)
+        # Known before the client can act on it, ended after it was sent.
+        self._recorder.note_response(exchange, reader.message)
+        self.client.write(data)
+        self._recorder.history.end_exchange(exchange)
+        self._answered = True
+        if not self._request.message.complete:
+            return True  # Vault answered before it had the whole request
+        self._next()
+        return self._read_requests()
 
-    async def _rewritten(self, response: Message, rewrite: Rewrite) -> None:
+    async def _rewritten(self, response: Message, raw: bytes, rewrite: Rewrite) -> bytes:
+        """What the client shall see of a login's answer."""
         if response.status >= 300:
-            self.client.write(bytes(response.raw))
-            return
-        body = json.dumps(await asyncio.to_thread(rewrite, dict(response.json()))).encode()
+            return raw
+        try:
+            seen = await asyncio.to_thread(rewrite, dict(response.json()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the client
+            text = f"the harness could not exchange a login's answer: {type(error).__name__}"
+            self._recorder.history.mark(text)
+            raise ConnectionAbortedError(text) from None
+        body = json.dumps(seen).encode()
         response.body = bytearray(body)
-        self.client.write(render(response.status, {"Content-Type": "application/json"}, body))
-
-    def _finish(self) -> None:
-        assert self._exchange is not None
-        self._recorder.history.end_exchange(self._exchange)
-        self._exchange = self._response = None
+        return render(response.status, {"Content-Type": "application/json"}, body)

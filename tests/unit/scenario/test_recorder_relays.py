@@ -1,0 +1,331 @@
+"""What passes the recorder comes out on the other side as it went in, and is noted."""
+
+from __future__ import annotations
+
+import socket
+import threading
+
+from harness.scenario import Recorder
+from tests.unit.scenario.conftest import Bench, Talk, Wire
+
+GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
+
+
+def answer(body: bytes = b"{}", status: str = "200 OK", *headers: str) -> bytes:
+    """An answer as bytes."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"Content-Length: {len(body)}", "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def once(reply: bytes, heard: list[bytes] | None = None) -> Talk:
+    """A server that answers every request head with the same bytes."""
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if heard is not None:
+                heard.append(head)
+            wire.send(reply)
+
+    return talk
+
+
+def test_bytes_pass_unchanged_on_one_connection(bench: Bench) -> None:
+    """Odd spacing and case survive, and a second request uses the same connection."""
+    heard: list[bytes] = []
+    odd = b"HTTP/1.1 200   fine  \r\nx-ODD:   yes \r\ncontent-LENGTH:2\r\n\r\n{}"
+    bench.serve(once(odd, heard))
+    wire = bench.connect()
+    for _ in range(2):
+        wire.send(GET)
+        assert wire.exactly(len(odd)) == odd
+    first, second = bench.ended(2)
+    assert heard == [GET, GET]
+    assert (first.connection, second.connection) == (1, 1)
+    assert [(e.method, e.path, e.kind, e.status) for e in (first, second)] == [
+        ("GET", "ecommerce/data/backend/django", "read", 200)
+    ] * 2
+    assert len(bench.history.connections) == 1
+
+
+def test_each_connection_has_its_ordinal(bench: Bench) -> None:
+    """Two clients at once are told apart."""
+    bench.serve(once(answer()))
+    one, two = bench.connect(), bench.connect()
+    for wire in (one, two):
+        wire.send(GET)
+        assert wire.exactly(len(answer())) == answer()
+    assert {e.connection for e in bench.ended(2)} == {1, 2}
+
+
+def test_list_is_a_method_like_any_other(bench: Bench) -> None:
+    """Vault's own LIST, which HTTP parsers of the web do not know, passes."""
+    bench.serve(once(answer(b'{"data":{"keys":["a"]}}')))
+    wire = bench.connect()
+    wire.send(b"LIST /v1/ecommerce/metadata/backend HTTP/1.1\r\nHost: v\r\n\r\n")
+    assert wire.until(b"]}}").endswith(b'{"data":{"keys":["a"]}}')
+    assert bench.ended(1)[0].kind == "metadata"
+
+
+def test_chunked_answer(bench: Bench) -> None:
+    """An answer in chunks is complete at its last chunk, not before."""
+    parts = [
+        b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b'b\r\n{"errors":[\r\n',
+        b'15\r\n"permission denied"]}\r\n',
+        b"0\r\n\r\n",
+    ]
+    go_on = threading.Event()
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        for part in parts[:-1]:
+            wire.send(part)
+        go_on.wait(10)
+        wire.send(parts[-1])
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(GET)
+    before = b"".join(parts[:-1])
+    assert wire.exactly(len(before)) == before
+    assert bench.history.exchanges[0].status is None
+    go_on.set()
+    assert wire.exactly(len(parts[-1])) == parts[-1]
+    exchange = bench.ended(1)[0]
+    assert (exchange.status, exchange.errors) == (403, ("permission denied",))
+
+
+def test_chunked_request(bench: Bench) -> None:
+    """A login whose body comes in chunks is read as any other."""
+    heard: list[bytes] = []
+
+    def talk(wire: Wire) -> None:
+        heard.append(wire.until(b"0\r\n\r\n"))
+        wire.send(answer(b'{"errors":["invalid role or secret ID"]}', "400 Bad Request"))
+
+    bench.serve(talk)
+    head = b"POST /v1/auth/approle/login HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: chunked\r\n\r\n"
+    body = b'{"role_id":"r","secret_id":"12345678-aaaa"}'
+    sent = head + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    wire = bench.connect()
+    for index in range(0, len(sent), 7):
+        wire.send(sent[index : index + 7])
+    assert b"400" in wire.until(b"]}")
+    exchange = bench.ended(1)[0]
+    assert heard == [sent]
+    assert (exchange.kind, exchange.secret_id) == ("login", "secret-id-1")
+
+
+def test_head_has_no_body_to_wait_for(bench: Bench) -> None:
+    """The answer to HEAD tells a length and is complete without it."""
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 300\r\n\r\n"
+    bench.serve(once(reply))
+    wire = bench.connect()
+    for _ in range(2):
+        wire.send(b"HEAD /v1/sys/health HTTP/1.1\r\nHost: v\r\n\r\n")
+        assert wire.exactly(len(reply)) == reply
+    assert [e.status for e in bench.ended(2)] == [200, 200]
+
+
+def test_no_content(bench: Bench) -> None:
+    """A 204 is complete at its head."""
+    reply = b"HTTP/1.1 204 No Content\r\n\r\n"
+    bench.serve(once(reply))
+    wire = bench.connect()
+    for _ in range(2):
+        wire.send(
+            b"POST /v1/auth/token/revoke-self HTTP/1.1\r\nHost: v\r\nContent-Length: 0\r\n\r\n"
+        )
+        assert wire.exactly(len(reply)) == reply
+    assert [(e.kind, e.status) for e in bench.ended(2)] == [("revoke", 204)] * 2
+
+
+def test_big_bodies_both_ways(bench: Bench) -> None:
+    """Megabytes pass, whole and in order."""
+    size = 5_000_000
+    up, down = b"u" * size, bytes(range(256)) * (size // 256)
+    heard: list[bytes] = []
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        heard.append(wire.exactly(size))
+        wire.send(answer(down))
+
+    bench.serve(talk)
+    wire = bench.connect()
+    head = f"POST /v1/ecommerce/data/big HTTP/1.1\r\nHost: v\r\nContent-Length: {size}\r\n\r\n"
+    wire.send(head.encode() + up)
+    assert wire.exactly(len(answer(down))) == answer(down)
+    assert heard == [up]
+    assert bench.ended(1)[0].kind == "write"
+
+
+def test_client_that_waits_for_100_continue(bench: Bench) -> None:
+    """The head goes on before the body is there, and "100 Continue" is not taken for the answer."""
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert wire.exactly(2) == b"{}"
+        wire.send(answer())
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(
+        b"POST /v1/ecommerce/data/x HTTP/1.1\r\nHost: v\r\nExpect: 100-continue\r\n"
+        b"Content-Length: 2\r\n\r\n"
+    )
+    assert wire.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+    wire.send(b"{}")
+    assert wire.exactly(len(answer())) == answer()
+    assert bench.ended(1)[0].status == 200
+
+
+def test_server_that_answers_before_it_has_the_request(bench: Bench) -> None:
+    """A refusal of a body that is still on its way is that request's answer."""
+    early = answer(b'{"errors":["http: request body too large"]}', "413 Too Large")
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(early)
+        wire.exactly(10)
+        wire.until(b"\r\n\r\n")
+        wire.send(answer())
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(b"POST /v1/ecommerce/data/x HTTP/1.1\r\nHost: v\r\nContent-Length: 10\r\n\r\n")
+    assert wire.exactly(len(early)) == early
+    wire.send(b"0123456789" + GET)
+    assert wire.exactly(len(answer())) == answer()
+    assert [(e.kind, e.status) for e in bench.ended(2)] == [("write", 413), ("read", 200)]
+
+
+def test_requests_sent_without_waiting_are_answered_in_turn(bench: Bench) -> None:
+    """Three requests in one segment are three exchanges, not one."""
+    heard: list[bytes] = []
+    bench.serve(once(answer(), heard))
+    wire = bench.connect()
+    other = GET.replace(b"django", b"celery")
+    wire.send(GET + other + GET)
+    assert wire.exactly(3 * len(answer())) == 3 * answer()
+    assert heard == [GET, other, GET]
+    assert [e.path.rpartition("/")[2] for e in bench.ended(3)] == ["django", "celery", "django"]
+
+
+def test_answer_that_ends_with_the_connection(bench: Bench) -> None:
+    """A load balancer's page without a length is complete when the server closes."""
+    page = b"HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\n\r\n<html>nothing here</html>"
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(page)
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(GET)
+    assert wire.rest() == page
+    exchange = bench.ended(1)[0]
+    assert (exchange.status, exchange.closed) == (502, None)
+
+
+def test_client_that_leaves_early(bench: Bench) -> None:
+    """A client that closes before its answer is noted as the one who did; the server is told."""
+    server_saw_the_end = threading.Event()
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.rest()
+        server_saw_the_end.set()
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(GET)
+    assert bench.history.wait_for(lambda: bool(bench.history.exchanges), 10)
+    wire.close()
+    exchange = bench.ended(1)[0]
+    assert (exchange.status, exchange.closed) == (None, "client")
+    assert server_saw_the_end.wait(10)
+
+
+def test_server_that_dies_in_the_middle(bench: Bench) -> None:
+    """Half an answer reaches the client, then the end; no status is noted."""
+    half = answer(b"x" * 100)[:60]
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(half)
+
+    bench.serve(talk)
+    wire = bench.connect()
+    wire.send(GET)
+    assert wire.rest() == half
+    exchange = bench.ended(1)[0]
+    assert (exchange.status, exchange.closed) == (None, "server")
+
+
+def test_dead_upstream(bench: Bench) -> None:
+    """Without a Vault the connection is taken and closed, as by any relay; it is counted."""
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    bench.relay(f"127.0.0.1:{port}")
+    assert bench.connect().rest() == b""
+    assert len(bench.history.connections) == 1
+    assert bench.history.exchanges == []
+
+
+def test_client_that_does_not_speak_http(bench: Bench) -> None:
+    """A TLS client at the plain port is turned away; the recorder goes on."""
+    bench.serve(once(answer()))
+    stranger = bench.connect()
+    stranger.send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+    assert stranger.rest() == b""
+    wire = bench.connect()
+    wire.send(GET)
+    assert wire.exactly(len(answer())) == answer()
+
+
+def test_close_with_open_connections(bench: Bench) -> None:
+    """An idle client, one in mid-request, and one that does not read: all are let go at once."""
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(answer(b"x" * 50_000_000))
+
+    recorder = bench.serve(talk)
+    idle, asking, deaf = bench.connect(), bench.connect(), bench.connect()
+    asking.send(GET[:20])
+    deaf.send(GET)
+    assert bench.history.wait_for(lambda: len(bench.history.exchanges) == 1, 10)
+    began = bench.history.now()
+    recorder.close()
+    assert bench.history.now() - began < 5.0
+    assert idle.rest() == b""
+    assert _is_closed(asking)
+    assert bench.history.exchanges[0].ended is not None
+    recorder.close()
+
+
+def _is_closed(wire: Wire) -> bool:
+    try:
+        return wire.rest() == b""
+    except ConnectionResetError:
+        return True
+
+
+def test_listens_on_loopback_only(bench: Bench) -> None:
+    """Nobody else on the network reaches it."""
+    recorder: Recorder = bench.serve(once(answer()))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.2", 0))
+        probe.settimeout(5)
+        assert probe.connect_ex(("127.0.0.2", recorder.port)) != 0
+
+
+def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
+    """A proxy's HTML under a 403 costs nothing but its words."""
+    bench.serve(once(answer(b"<html>", "403 Forbidden")))
+    wire = bench.connect()
+    wire.send(GET)
+    wire.until(b"<html>")
+    assert bench.ended(1)[0].errors == ()
