@@ -117,11 +117,18 @@ class Exchange:
 
 @dataclass
 class Rotation:
-    """A secret that the harness changed: from `at` on, `value` is the right one for `path`."""
+    """A secret that the harness changes: from `at` on, `value` is a right one for `path`.
+
+    Attributes:
+        at: When the harness began to write it.
+        done: When Vault had it for sure, so that the one before was no longer right; None until
+            then.
+    """
 
     at: float
     path: str
     value: str
+    done: float | None = None
 
 
 @dataclass
@@ -164,6 +171,7 @@ class History:
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
+        self._changes = 0
         self._operation_numbers = itertools.count(1)
         self._exchange_numbers = itertools.count(1)
 
@@ -195,7 +203,7 @@ class History:
         with self._changed:
             operation.ended = self.now()
             operation.outcome, operation.value, operation.message = outcome, value, message
-            self._changed.notify_all()
+            self._notify()
 
     def begin_exchange(self, connection: int, method: str, path: str, kind: Kind) -> Exchange:
         """Note that a request reached the recorder."""
@@ -204,14 +212,14 @@ class History:
                 next(self._exchange_numbers), connection, self.now(), method, path, kind
             )
             self.exchanges.append(exchange)
-            self._changed.notify_all()
+            self._notify()
             return exchange
 
     def end_exchange(self, exchange: Exchange) -> None:
         """Note that its answer is complete, or will never be. The caller has filled it in."""
         with self._changed:
             exchange.ended = self.now()
-            self._changed.notify_all()
+            self._notify()
 
     def note_connection(self) -> int:
         """Note a new connection to the recorder; returns its ordinal."""
@@ -231,21 +239,26 @@ class History:
         with self._changed:
             fault = Fault(name, signature, dict(detail or {}), began=self.now(), optional=optional)
             self.faults.append(fault)
-            self._changed.notify_all()
+            self._notify()
             return fault
 
     def end_fault(self, fault: Fault) -> None:
         """Note that a fault is undone."""
         with self._changed:
             fault.ended = self.now()
-            self._changed.notify_all()
+            self._notify()
 
     def note_rotation(self, path: str, value: str) -> Rotation:
-        """Note that from now on the value labelled `value` is the right one for `path`."""
+        """Note that the value labelled `value` is about to be written at `path`."""
         with self._changed:
             rotation = Rotation(self.now(), path, value)
             self.rotations.append(rotation)
             return rotation
+
+    def end_rotation(self, rotation: Rotation) -> None:
+        """Note that it is written."""
+        with self._changed:
+            rotation.done = self.now()
 
     def mark(self, text: str) -> Mark:
         """Note a remark."""
@@ -263,13 +276,23 @@ class History:
             Whether it held before `timeout` seconds had passed.
         """
         deadline = time.monotonic() + timeout
-        with self._changed:
-            while not condition():
-                left = deadline - time.monotonic()
-                if left <= 0:
-                    return False
-                self._changed.wait(min(left, 0.05))
-            return True
+        while True:
+            with self._changed:
+                changes = self._changes
+            # Asked without the lock: a condition may take its time, or need the recorder to answer.
+            if condition():
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._changed:
+                if self._changes == changes:
+                    self._changed.wait(min(left, 0.05))
+
+    def _notify(self) -> None:
+        """Wake whoever waits; called with the lock held."""
+        self._changes += 1
+        self._changed.notify_all()
 
     def find(
         self,

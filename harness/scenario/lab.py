@@ -184,10 +184,11 @@ class Lab:
         """Write a new value; reads are judged by its label from now on."""
         value = f"canary-{label}-{random.token_hex(12)}"
         self.secrets.add("secret", value, label if path == PATH else f"{path}:{label}")
-        self.history.note_rotation(path, self.secrets.label(value) or label)
+        rotation = self.history.note_rotation(path, self.secrets.label(value) or label)
         self.stack.operator.client.secrets.kv.v2.create_or_update_secret(
             path, {key: value}, mount_point="ecommerce"
         )
+        self.history.end_rotation(rotation)
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
         """Make a secret-id and, unless told otherwise, put it where the subject finds it."""

@@ -47,8 +47,8 @@ def no_wrong_value(
         until = operation.ended if operation.ended is not None else history.now()
         labels: set[str] = set()
         for change, following in zip(changes, [*changes[1:], None], strict=False):
-            gone = following.at if following else float("inf")
-            if change.at <= until and gone >= since:
+            gone = float("inf") if following is None else following.done
+            if change.at <= until and (gone is None or gone >= since):
                 labels.add(change.value)
         return labels | ({"fallback"} if fallback else set())
 
