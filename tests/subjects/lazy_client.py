@@ -300,16 +300,17 @@ class LazyClient:
     """The client; see the module."""
 
     capabilities = frozenset({"read", "outcomes"})
+    wire_type, gate_type, credentials_type = Wire, Gate, Credentials
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._mount = environ.get("VAULT_MOUNT_POINT", "ecommerce")
         self._deadline = float(environ.get("VAULT_CLIENT_TIMEOUT", "10"))
         self._on = environ.get("USE_VAULT", "true").lower() not in {"false", "0", "no", "off"}
-        self._wire = Wire(environ)
+        self._wire = self.wire_type(environ)
         self._longest = min(LONGEST_PAUSE, self._deadline / 2)
-        self._gate = Gate(self._longest)
-        self._credentials = Credentials(environ)
+        self._gate = self.gate_type(self._longest)
+        self._credentials = self.credentials_type(environ)
         self._changing = threading.RLock()  # whoever changes the token
         self._timing = threading.Lock()  # whoever changes the timer
         self._token: Token | None = None
