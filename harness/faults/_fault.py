@@ -18,6 +18,7 @@ class Signature:
         late: An answer that took at least that many seconds.
         toxics: Names of toxics that acted on a connection.
         token: A request that carried the token of this accessor, refused.
+        stubbed: An answer that the harness gave in Vault's place.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
     """
 
@@ -27,6 +28,7 @@ class Signature:
     late: float | None = None
     toxics: frozenset[str] = frozenset()
     token: str | None = None
+    stubbed: bool = False
     lingers: bool = False
 
 

@@ -48,9 +48,17 @@ class NetworkFaults:
             self._journal.end_fault(fault)
 
     @contextmanager
-    def black_hole(self, *, stream: Stream = "downstream") -> Iterator[Fault]:
-        """Bytes of one direction vanish; connections stay open, and are closed afterwards."""
-        with self._toxic("black hole", Timeout(timeout=0), stream, late=None) as fault:
+    def black_hole(
+        self, *, closes_after: float = 0.0, stream: Stream = "downstream"
+    ) -> Iterator[Fault]:
+        """Bytes of one direction vanish; connections stay open, and are closed afterwards.
+
+        Args:
+            closes_after: Seconds after which each connection ends even before; 0 means never.
+            stream: Which direction.
+        """
+        toxic = Timeout(timeout=int(closes_after * 1000))
+        with self._toxic("black hole", toxic, stream, late=None) as fault:
             yield fault
 
     @contextmanager

@@ -59,6 +59,8 @@ def _mark_on(exchange: Exchange, fault: Fault, accessors: dict[str, str]) -> str
         return None
     if mark.token is not None and accessors.get(exchange.token or "") != mark.token:
         return None
+    if mark.stubbed and exchange.by == "stub":
+        return f"{exchange.kind} answered {exchange.status} in Vault's place"
     if exchange.by == "vault" and exchange.status in mark.statuses:
         return f"{exchange.kind} answered {exchange.status}"
     if mark.unanswered and (exchange.closed is not None or exchange.status is None):
