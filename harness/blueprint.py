@@ -331,6 +331,15 @@ class Blueprint(_Model):
         """The first mount, which for most blueprints is the only one."""
         return next(iter(self.mounts))
 
+    def where(self, *path: str) -> str:
+        """``file:line: field`` of a setting, for messages."""
+        try:
+            text = self.source.read_text() if self.source is not None else ""
+        except OSError:
+            text = ""
+        field = ".".join(_quoted(part) for part in path)
+        return f"{self.source}:{line_of(text, path)}: {field}" if text else field
+
     def paths(self) -> Iterator[tuple[str, str, Secret]]:
         """Every secret as (mount, path, values)."""
         for mount, mounted in self.secrets.items():

@@ -58,5 +58,9 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
             # Whoever read our output (head, less) has seen enough.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(0) from None
+        except OSError as error:
+            # A full disk, a folder of somebody else: for a person to mend, not to debug.
+            complain(f"{error.strerror or error}: {error.filename or 'no file named'}")
+            raise SystemExit(1) from None
 
     return run

@@ -14,6 +14,8 @@ EngineChoice = Literal["auto", "process", "docker", "external"]
 ToxiproxyChoice = Literal["embedded", "binary"]
 
 _PACKAGE = Path(__file__).resolve().parent
+PACKAGE_ROOT = _PACKAGE.parent
+"""The folder that holds this package."""
 
 DEFAULT_VAULT_IMAGE = "hashicorp/vault:1.20.4"
 DEFAULT_TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
@@ -21,7 +23,7 @@ DEFAULT_TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
 
 def checkout() -> Path | None:
     """The root of the checkout that this package runs from, or None for an installed wheel."""
-    root = _PACKAGE.parent
+    root = PACKAGE_ROOT
     return root if (root / "tasks.py").is_file() and (root / "compose").is_dir() else None
 
 

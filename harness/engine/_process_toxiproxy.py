@@ -53,6 +53,7 @@ class ProcessToxiproxy:
             command=command,
             log=self._directory / "toxiproxy.log",
             probe=f"{self.api}/version",
+            environment=program.environment,
             detached=detached,
         )
 

@@ -7,14 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from harness import dialect
 from harness.dialect import Dialect
 from harness.errors import ProgramMissing
-from harness.settings import Settings
+from harness.settings import PACKAGE_ROOT, Settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,10 +58,17 @@ def find_vault(settings: Settings) -> Program:
 
 @dataclass(frozen=True, kw_only=True)
 class ToxiproxyProgram:
-    """How a Toxiproxy server is started: ``command``, and which of the two it is."""
+    """How a Toxiproxy server is started.
+
+    Attributes:
+        command: Without options.
+        flavour: Which of the two it is.
+        environment: What it needs to find itself, wherever it is started.
+    """
 
     command: tuple[str, ...]
     flavour: Literal["embedded", "real"]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
@@ -71,14 +79,17 @@ def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
     """
     if settings.toxiproxy == "embedded":
         command = (sys.executable, "-m", "harness.toxiproxy")
-        return ToxiproxyProgram(command=command, flavour="embedded")
+        # Also where the package is only on this process's path, as in a checkout under pytest.
+        roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {"PYTHONPATH": os.pathsep.join(roots)}
+        return ToxiproxyProgram(command=command, flavour="embedded", environment=environment)
     if settings.toxiproxy_binary is not None:
         path = _executable(settings.toxiproxy_binary, setting="HARNESS_TOXIPROXY_BINARY")
         return ToxiproxyProgram(command=(str(path),), flavour="real")
     found = shutil.which("toxiproxy-server")
     if found is None:
         raise ProgramMissing.toxiproxy(["HARNESS_TOXIPROXY_BINARY", "toxiproxy-server on PATH"])
-    return ToxiproxyProgram(command=(found,), flavour="real")
+    return ToxiproxyProgram(command=(str(Path(found).absolute()),), flavour="real")
 
 
 def _executable(path: Path, *, setting: str) -> Path:

@@ -7,7 +7,7 @@ import http.client
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -27,6 +27,7 @@ class Server:
         command: What to run. Never holds a secret: everybody can read a command line.
         log: Its output is appended there.
         probe: URL that answers (with any status below 500) once the server is ready.
+        environment: What it needs beside the usual few variables. Nothing secret either.
         detached: Whether it outlives this process.
         process: A process that runs already, started by somebody else.
     """
@@ -38,6 +39,7 @@ class Server:
         command: Sequence[str],
         log: Path,
         probe: str,
+        environment: Mapping[str, str] | None = None,
         detached: bool = False,
         process: Process | None = None,
     ) -> None:
@@ -45,6 +47,7 @@ class Server:
         self.command = tuple(command)
         self.log = log
         self.probe = probe
+        self._environment = dict(environment or {})
         self._detached = detached
         self._process = process
         self._lock = threading.RLock()
@@ -67,7 +70,8 @@ class Server:
                     return self._process
                 self._process.release()
             kind = DetachedProcess.start if self._detached else LeashedProcess
-            self._process = kind(self.command, log=self.log, environment=child_environment())
+            environment = child_environment(self._environment)
+            self._process = kind(self.command, log=self.log, environment=environment)
             return self._process
 
     def start(self, *, timeout: float) -> None:

@@ -84,6 +84,7 @@ class LeashedProcess:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env=dict(environment),
+                    cwd=log.parent,
                     process_group=0,
                 )
         except BaseException:
@@ -166,6 +167,7 @@ class DetachedProcess:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 env=dict(environment),
+                cwd=log.parent,
                 start_new_session=True,
                 check=True,
             )

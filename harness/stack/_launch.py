@@ -122,6 +122,7 @@ def launch(
             blueprint,
             environ=environ or {},
             audit_path=node.server_audit_path,
+            audit_raw=audit_raw,
         )
         undo.pop_all()
     return Stack(

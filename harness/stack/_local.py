@@ -344,7 +344,7 @@ class LocalStack:
     def _choice(self, record: Record, provider: StackProvider) -> str:
         if self.settings.engine == "auto" and record.engine == provider.name and record.choice:
             return record.choice
-        return choose(self.settings)[1]
+        return choose(self.settings, lasting=True)[1]
 
     def _seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
         with contextlib.closing(Operator(endpoints.vault, timeout=timeout)) as operator:

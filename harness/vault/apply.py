@@ -1,7 +1,7 @@
 """Makes a Vault contain what a blueprint says, and nothing of it twice.
 
 First everything is read and decided, then written: a value that is missing stops it before the
-    first write.
+first write.
 """
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def apply(
     overwrite: bool = False,
     environ: Mapping[str, str] | None = None,
     audit_path: str | None = None,
+    audit_raw: bool = False,
 ) -> list[Change]:
     """Make a Vault contain what the blueprint says.
 
@@ -73,6 +74,7 @@ def apply(
         overwrite: Change what is there already.
         environ: Where ``env`` values come from; default is the environment.
         audit_path: Where the server shall write an audit log for which the blueprint names no file.
+        audit_raw: Let a new audit device log values in clear; for throw-away secrets only.
 
     Returns:
         One change for each thing in the blueprint.
@@ -82,12 +84,18 @@ def apply(
         OperatorError: Vault refused something.
     """
     environ = os.environ if environ is None else environ
-    plan = _Plan(op, blueprint, overwrite=overwrite, environ=environ, audit_path=audit_path)
-    steps = plan.steps()
+    audit = _AuditPlace(audit_path, raw=audit_raw)
+    steps = _Plan(op, blueprint, overwrite=overwrite, environ=environ, audit=audit).steps()
     for step in steps:
         if step.write is not None:
             step.write()
     return [step.change for step in steps]
+
+
+@dataclass(frozen=True)
+class _AuditPlace:
+    path: str | None
+    raw: bool
 
 
 class _Plan:
@@ -98,13 +106,13 @@ class _Plan:
         *,
         overwrite: bool,
         environ: Mapping[str, str],
-        audit_path: str | None,
+        audit: _AuditPlace,
     ) -> None:
         self._op = op
         self._blueprint = blueprint
         self._overwrite = overwrite
         self._environ = environ
-        self._audit_path = audit_path
+        self._audit_place = audit
         self._mounts = {
             str(name).rstrip("/"): body for name, body in self._data("sys/mounts").items()
         }
@@ -152,11 +160,11 @@ class _Plan:
         ]
 
     def _new_audit(self, name: str, device: AuditDevice) -> _Step:
-        path = device.file_path or self._audit_path
+        path = device.file_path or self._audit_place.path
         if path is None:
             # Somebody else's Vault, or one that was started without: not for a blueprint to decide.
             return _Step(Change("audit", name, "unchanged", "no place for the log is known"))
-        options = dialect.audit_options(path, raw=False)
+        options = dialect.audit_options(path, raw=self._audit_place.raw)
         return self._step(
             "audit", name, "created", f"sys/audit/{name}", type="file", options=options
         )
@@ -273,7 +281,7 @@ class _Plan:
         if value.default is not None:
             return value.default
         raise BlueprintError(
-            f"{self._blueprint.source}: {mount}/{path} {key}: "
+            f"{self._blueprint.where('secrets', mount, path, key)}: "
             f"the environment variable {value.env} is not set",
             looked_at="the environment",
             remedy=f"set {value.env}, or give the value a default or generate; nothing was written",

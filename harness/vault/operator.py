@@ -187,7 +187,7 @@ class Operator:
         return OperatorError(
             f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
             looked_at=f"{self.address}, which answered {type(error).__name__}",
-            remedy="check the token's policies and the names in the blueprint",
+            remedy=_REMEDIES.get(type(error), "look at the server's log: invoke logs"),
         )
 
     def _initialised(self) -> bool:
@@ -244,8 +244,15 @@ class Operator:
             if client.sys.read_seal_status()["sealed"]:
                 # Whoever began to unseal with other keys began in vain.
                 client.sys.submit_unseal_key(reset=True)
-                for key in keyring.keys[: keyring.threshold]:
-                    client.sys.submit_unseal_key(key=key)
+                try:
+                    for key in keyring.keys[: keyring.threshold]:
+                        client.sys.submit_unseal_key(key=key)
+                except hvac.exceptions.InvalidRequest:
+                    raise OperatorError(
+                        "these keys do not unseal this Vault",
+                        looked_at=self.address,
+                        remedy="take the keyring that belongs to this Vault; is it another's data?",
+                    ) from None
         self.wait_active(max(deadline - time.monotonic(), 0.0))
 
     def seal(self) -> None:
@@ -288,4 +295,9 @@ class Operator:
             return 0
 
 
+_REMEDIES = {
+    hvac.exceptions.Forbidden: "use a token that is alive and whose policies allow this",
+    hvac.exceptions.InvalidPath: "check the names: there is nothing at that path",
+    hvac.exceptions.InvalidRequest: "correct what Vault says is wrong",
+}
 _HEALTH = {429: "is a standby", 501: "is not initialised", 503: "is sealed"}
