@@ -5,6 +5,7 @@ Bodies are thin, and import what they need when they run, so that listing them i
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -21,6 +22,7 @@ from harness.console import complain, guarded, say, table
 
 if TYPE_CHECKING:
     from harness.engine import LogName
+    from harness.engine.containers import ExampleServices
     from harness.settings import Settings
     from harness.stack import LocalStack, StackStatus
 
@@ -172,7 +174,11 @@ def logs(
 @guarded
 def down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the servers, and what a crashed `up` left; data and keys stay."""
+    from harness.engine.containers import sweep_leftovers
+
     ended = _stack().down()
+    if leftovers := sweep_leftovers():
+        ended.append(str(leftovers))
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")
 
 
@@ -186,6 +192,62 @@ def destroy(context: Context, yes: bool = False) -> None:  # noqa: ARG001 -- as 
         raise SystemExit(1)
     removed = stack.destroy()
     say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+
+
+@task(help={"rebuild": "build also what did not change"})
+@guarded
+def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Build images from programs that are here: container mode without a registry."""
+    from harness.engine.containers import build_images, inspect_docker
+
+    settings = _settings()
+    built = build_images(settings, rebuild=rebuild, progress=say)
+    say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
+    say(inspect_docker(settings, ask_registry=False).line)
+
+
+@task(name="up", help={"direct": "let them reach Vault itself instead of through Toxiproxy"})
+@guarded
+def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Start the guide's four services beside the stack, and wait until they are healthy."""
+    from harness.blueprint import Blueprint
+    from harness.engine.containers import ExampleServices
+
+    stack = _stack()
+    services = ExampleServices(stack.settings)
+    file = stack.settings.blueprint
+    with contextlib.closing(stack.operator()) as operator:
+        services.write_credentials(operator, Blueprint.load(file) if file else Blueprint.default())
+    services.start(through_toxiproxy=not direct)
+    _say_services(services)
+
+
+@task(name="status")
+@guarded
+def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
+    """Show the four services: healthy or not, and the fingerprint of each one's secret."""
+    from harness.engine.containers import ExampleServices
+
+    _say_services(ExampleServices(_settings()))
+
+
+@task(name="down")
+@guarded
+def services_down(context: Context) -> None:  # noqa: ARG001 -- as above
+    """End the four services; the stack stays up."""
+    from harness.engine.containers import ExampleServices
+
+    ended = ExampleServices(_settings()).stop()
+    say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+
+
+def _say_services(services: ExampleServices) -> None:
+    prints = services.fingerprints()
+    rows = [
+        (one.name, one.health, one.status or "-", one.url or "-", prints.get(one.name, "-"))
+        for one in services.describe()
+    ]
+    say(table([("service", "health", "status", "address", "fingerprint"), *rows]))
 
 
 @task(
@@ -330,5 +392,6 @@ def _addresses(found: StackStatus) -> str:
 
 namespace = Collection(
     *(up, seed, status, env, seal, unseal, restart, logs, down, destroy),
-    *(scenarios, test, lint, bench),
+    *(images, scenarios, test, lint, bench),
 )
+namespace.add_collection(Collection("services", services_up, services_status, services_down))

@@ -15,8 +15,13 @@ from harness.errors import SettingsError
 from harness.settings import Settings
 
 
-def choose(settings: Settings) -> tuple[EngineName, str]:
-    """Which engine to use, and one line that says why. Never raises."""
+def choose(settings: Settings, *, lasting: bool = False) -> tuple[EngineName, str]:
+    """Which engine to use, and one line that says why. Never raises.
+
+    Args:
+        settings: As for `open_engine`.
+        lasting: For the stack of ``invoke up``, which docker runs through Compose.
+    """
     if settings.engine == "process":
         return "process", "asked for by HARNESS_ENGINE=process"
     if settings.engine == "external":
@@ -24,17 +29,17 @@ def choose(settings: Settings) -> tuple[EngineName, str]:
     if settings.engine == "docker":
         # Whether it can be used is for the docker engine to find out, which has the better errors.
         return "docker", "asked for by HARNESS_ENGINE=docker"
-    reason = docker_state(settings)
+    reason = docker_state(settings, lasting=lasting)
     if reason:
         return "process", f"docker cannot be used: {reason}"
     return "docker", "a container engine answers and the images are there"
 
 
-def docker_state(settings: Settings) -> str | None:
+def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
     """Why docker cannot be used here, in a few words; None if it can."""
     # Lazily: the docker client is slow to import, and most machines run without.
     module = importlib.import_module("harness.engine._docker")
-    return cast("str | None", module.docker_state(settings))
+    return cast("str | None", module.docker_state(settings, lasting=lasting))
 
 
 def open_provider(settings: Settings, *, name: EngineName | None = None) -> StackProvider:
@@ -48,7 +53,7 @@ def open_provider(settings: Settings, *, name: EngineName | None = None) -> Stac
         EngineUnavailable: docker was asked for and cannot be used.
         SettingsError: An external Vault cannot be brought up.
     """
-    chosen = name or choose(settings)[0]
+    chosen = name or choose(settings, lasting=True)[0]
     if chosen == "docker":
         module = importlib.import_module("harness.engine._docker_stack")
         return cast("StackProvider", module.DockerStack(settings))

@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 
 from harness import files
 from harness.engine._docker_client import connect
+from harness.engine._docker_compose import find_compose
 from harness.engine._docker_container import Container
 from harness.engine._docker_labels import Run, remove_run, sweep
 from harness.engine._docker_network import PrivateNetwork
@@ -22,15 +23,25 @@ from harness.engine._docker_reaper import Reaper
 from harness.engine._docker_state import DockerState, DockerStatus, inspect_docker, require
 from harness.engine._docker_toxiproxy import DockerToxiproxy
 from harness.engine._shape import Capability, EngineName, NodeSpec
-from harness.errors import CapabilityMissing
+from harness.errors import CapabilityMissing, ProgramMissing
 from harness.settings import Settings
 
 __all__ = ["DockerEngine", "DockerState", "DockerStatus", "docker_state", "inspect_docker"]
 
 
-def docker_state(settings: Settings) -> str | None:
-    """Why docker cannot be used here, in one line; None if it can, perhaps after a pull."""
+def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
+    """Why docker cannot be used here, in one line; None if it can, perhaps after a pull.
+
+    Args:
+        settings: The names of the images.
+        lasting: Whether Compose is needed too.
+    """
     state = inspect_docker(settings)
+    if state.usable and lasting:
+        try:
+            find_compose()
+        except ProgramMissing as error:
+            return error.cause
     return None if state.usable else state.line
 
 
