@@ -1,0 +1,108 @@
+"""A server is awaited by its answers, and errors carry its last words."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.engine import PortLease
+from harness.engine._server import Server
+from harness.errors import DeadlineExceeded, ServerDied
+
+SERVE = (
+    "import http.server, sys; print('listening', flush=True);"
+    "http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])),"
+    " http.server.SimpleHTTPRequestHandler).serve_forever()"
+)
+
+
+@pytest.fixture
+def lease() -> Iterator[PortLease]:
+    """A port for the server."""
+    lease = PortLease()
+    yield lease
+    lease.release()
+
+
+def make(tmp_path: Path, lease: PortLease, code: str) -> Server:
+    """A Python program as a server."""
+    return Server(
+        title="the test server",
+        command=(sys.executable, "-u", "-c", code, str(lease.port)),
+        log=tmp_path / "server.log",
+        probe=f"http://{lease.listen}/",
+    )
+
+
+def test_it_is_ready_when_it_answers(tmp_path: Path, lease: PortLease) -> None:
+    """Start returns with a server that answers, and stop with one that is gone."""
+    server = make(tmp_path, lease, SERVE)
+    server.start(timeout=30)
+    assert server.is_running()
+    first = server.process
+
+    server.start(timeout=30)
+    assert server.process is first, "a running server is not started twice"
+
+    server.stop(timeout=10)
+    assert not server.is_running()
+    server.start(timeout=30)
+    server.kill()
+    assert not server.is_running()
+
+
+def test_a_server_that_ends_gives_its_last_words(tmp_path: Path, lease: PortLease) -> None:
+    """The error shows exit code and log, so that nobody has to look for it."""
+    server = make(tmp_path, lease, "print('no such storage'); raise SystemExit(3)")
+
+    with pytest.raises(ServerDied) as caught:
+        server.start(timeout=30)
+
+    assert "exit code 3" in caught.value.cause
+    assert "no such storage" in caught.value.looked_at
+
+
+def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
+    """The deadline is an error too, and says what was awaited and for how long."""
+    server = make(tmp_path, lease, "print('thinking'); import time; time.sleep(300)")
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        server.start(timeout=1.5)
+    server.kill()
+
+    assert "did not answer within" in caught.value.cause
+    assert f"http://{lease.listen}/" in caught.value.looked_at
+    assert "thinking" in caught.value.looked_at
+
+
+def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLease) -> None:
+    """Politeness has a deadline."""
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + SERVE
+    server = make(tmp_path, lease, stubborn)
+    server.start(timeout=30)
+
+    server.stop(timeout=0.3)
+
+    assert not server.is_running()
+
+
+def test_somebody_elses_answer_does_not_count(tmp_path: Path, lease: PortLease) -> None:
+    """When our server is dead, an answer on its port is another's."""
+    other = make(tmp_path, lease, SERVE)
+    other.start(timeout=30)
+    ours = Server(
+        title="ours",
+        command=(sys.executable, "-c", "pass"),
+        log=tmp_path / "ours.log",
+        probe=f"http://{lease.listen}/",
+    )
+    try:
+        process = ours.spawn()
+        assert process.wait(30)
+        with pytest.raises(ServerDied):
+            ours.wait_ready(timeout=10)
+    finally:
+        other.kill()

@@ -1,0 +1,206 @@
+"""Leashed processes die with their parent, detached ones do not, and nobody else is ever hit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.engine._spawn import DetachedProcess, LeashedProcess, child_environment
+from harness.waiting import wait_until
+
+SLEEP = ("sleep", "300")
+
+PARENT = """
+import os, sys, threading, time
+from pathlib import Path
+from harness.engine._spawn import LeashedProcess
+
+started = []
+def start():
+    started.append(LeashedProcess(["sleep", "300"], log=Path(sys.argv[1]), environment=os.environ))
+if "thread" in sys.argv:
+    thread = threading.Thread(target=start)
+    thread.start()
+    thread.join()
+else:
+    start()
+if "fork" in sys.argv and os.fork() == 0:
+    print(os.getpid(), flush=True)
+    time.sleep(300)
+print(started[0].pid, flush=True)
+time.sleep(300)
+"""
+
+
+def gone(pid: int) -> bool:
+    """Whether no such process runs; a zombie does not."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def leashed(tmp_path: Path) -> LeashedProcess:
+    """A sleeping child."""
+    return LeashedProcess(SLEEP, log=tmp_path / "log", environment=child_environment())
+
+
+def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], list[int]]:
+    """A parent with a leashed child, and the pids that it printed."""
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path / "log"), *words],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert parent.stdout is not None
+    pids = [int(parent.stdout.readline()) for _ in range(2 if "fork" in words else 1)]
+    return parent, pids
+
+
+@pytest.mark.parametrize("words", [(), ("thread",)], ids=["main thread", "thread that ended"])
+def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """No goodbye is needed: the kernel closes the leash."""
+    parent, (child,) = start_parent(tmp_path, *words)
+    with parent:
+        assert not gone(child), "it lives although the thread that started it has ended"
+        parent.kill()
+
+    wait_until(lambda: gone(child), "the child to end", timeout=10)
+
+
+def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
+    """A forked child has the parent's file descriptors, but not the leash."""
+    parent, pids = start_parent(tmp_path, "fork")
+    by_name = {psutil.Process(pid).name(): pid for pid in pids}
+    child = by_name.pop("sleep")
+    (fork,) = by_name.values()
+    try:
+        with parent:
+            parent.kill()
+        wait_until(lambda: gone(child), "the child to end", timeout=10)
+        assert not gone(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
+
+
+def test_a_paused_child_ends_too(tmp_path: Path) -> None:
+    """SIGSTOP does not save it."""
+    parent, (child,) = start_parent(tmp_path)
+    os.kill(child, signal.SIGSTOP)
+    with parent:
+        parent.kill()
+
+    wait_until(lambda: gone(child), "the paused child to end", timeout=10)
+
+
+def test_the_watchdog_ends_with_the_child(tmp_path: Path) -> None:
+    """Killing a child leaves nothing of its process group."""
+    process = leashed(tmp_path)
+    group = process.pid
+    wait_until(lambda: psutil.Process(group).name() == "sleep", "the server to run", timeout=10)
+    process.kill()
+
+    def empty() -> bool:
+        return not any(
+            os.getpgid(pid) == group for pid in psutil.pids() if not gone(pid) and _exists(pid)
+        )
+
+    wait_until(empty, "its process group to be empty", timeout=10)
+    assert process.exit_code() == -signal.SIGKILL
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.getpgid(pid)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_child_that_ends_by_itself_tells_how(tmp_path: Path) -> None:
+    """The exit code is the program's, not the shell's that started it."""
+    process = LeashedProcess(
+        ["/bin/sh", "-c", "echo last words; exit 7"], log=tmp_path / "log", environment={}
+    )
+    assert process.wait(10)
+    process.release()
+
+    assert process.exit_code() == 7
+    assert (tmp_path / "log").read_text() == "last words\n"
+
+
+def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
+    """It belongs to init, and is found again by pid and birth."""
+    code = (
+        "import os, sys; from pathlib import Path; from harness.engine._spawn import *\n"
+        "log = Path(sys.argv[1])\n"
+        "p = DetachedProcess.start(['sleep', '300'], log=log, environment=os.environ)\n"
+        "print(p.pid, p.born)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "log")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    pid, born = answer.stdout.split()
+
+    process = DetachedProcess(int(pid), float(born))
+    assert process.alive()
+    process.kill()
+    assert not process.alive()
+
+
+def test_a_recycled_pid_is_never_hit(tmp_path: Path) -> None:
+    """The same number with another birth is another process: neither signalled nor awaited."""
+    stranger = subprocess.Popen(SLEEP)
+    try:
+        process = DetachedProcess(stranger.pid, psutil.Process(stranger.pid).create_time() - 100)
+
+        assert not process.alive()
+        process.signal(signal.SIGTERM)
+        process.kill()
+        assert process.wait(0.0)
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_servers_inherit_no_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer's tokens do not show up in a server's /proc entry."""
+    monkeypatch.setenv("VAULT_TOKEN", "hvs.developer")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "aws-developer")
+
+    environment = child_environment({"EXTRA": "yes"})
+
+    assert environment["EXTRA"] == "yes"
+    assert environment["PATH"] == os.environ["PATH"]
+    assert not {"VAULT_TOKEN", "AWS_SECRET_ACCESS_KEY"} & environment.keys()
+
+
+def test_threads_may_start_servers_at_once(tmp_path: Path) -> None:
+    """Each gets its own leash; releasing one leaves the others alone."""
+    started: list[LeashedProcess] = []
+    threads = [threading.Thread(target=lambda: started.append(leashed(tmp_path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, *others = started
+    first.kill()
+    time.sleep(0.1)  # would give a wrongly shared leash time to act
+    alive = [process.alive() for process in others]
+    for process in others:
+        process.kill()
+
+    assert alive == [True] * 7
