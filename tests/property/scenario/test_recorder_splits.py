@@ -36,8 +36,8 @@ TURNS = [
         b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n",
     ),
     (
-        b"POST /v1/auth/token/revoke-self HTTP/1.1\r\nHost: v\r\nTransfer-Encoding: chunked\r\n\r\n%b"
-        % b"2\r\n{}\r\n0\r\n\r\n",
+        b"POST /v1/auth/token/revoke-self HTTP/1.1\r\nHost: v\r\n%b"
+        % b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
         b"HTTP/1.1 204 No Content\r\n\r\n",
     ),
 ]
