@@ -1,0 +1,408 @@
+"""Two servers for the same tests: the embedded Toxiproxy, and the real one where it is installed.
+
+The real one is ``toxiproxy-server`` on PATH, or what ``TOXIPROXY_SERVER_BINARY`` names; its command
+line ``toxiproxy-cli``, or ``TOXIPROXY_CLI_BINARY``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, Literal
+from urllib.parse import urlsplit
+
+import pytest
+
+from harness.toxiproxy import Proxy, Toxiproxy
+
+Kind = Literal["embedded", "real"]
+
+DEADLINE = 15.0
+"""Seconds after which anything that should have happened is given up, on however busy a machine."""
+
+
+@dataclass
+class ServerProcess:
+    """A running server."""
+
+    kind: Kind
+    process: subprocess.Popen[str]
+    url: str
+
+    @property
+    def host_port(self) -> tuple[str, int]:
+        """Where its API listens."""
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None
+        assert parts.port is not None
+        return parts.hostname, parts.port
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        return self.process.pid
+
+
+@dataclass
+class Reply:
+    """An answer of the API."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The decoded body, whatever its content type."""
+        return json.loads(self.body)
+
+
+@dataclass
+class Upstream:
+    """A listener that the test itself plays the server on."""
+
+    listener: socket.socket
+
+    @property
+    def address(self) -> str:
+        """``host:port``."""
+        host, port = self.listener.getsockname()[:2]
+        return f"{host}:{port}"
+
+    def accept(self) -> socket.socket:
+        """The next connection from the proxy."""
+        sock, _ = self.listener.accept()
+        sock.settimeout(DEADLINE)
+        return sock
+
+
+@dataclass
+class Pair:
+    """Both ends of a connection through a proxy."""
+
+    proxy: Proxy
+    client: socket.socket
+    server: socket.socket
+    upstream: Upstream
+
+
+@dataclass
+class Lab:
+    """What a contract test works with; everything that it makes is undone after the test."""
+
+    server: ServerProcess
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def kind(self) -> Kind:
+        """Which of the two servers it is."""
+        return self.server.kind
+
+    @property
+    def toxiproxy(self) -> Toxiproxy:
+        """The server, typed."""
+        return Toxiproxy(self.server.url, timeout=DEADLINE)
+
+    def name(self) -> str:
+        """A proxy name that no other test uses."""
+        return f"proxy-{uuid.uuid4().hex[:12]}"
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        headers: dict[str, str] | None = None,
+    ) -> Reply:
+        """A request as it is; a body that is neither bytes nor None is sent as JSON."""
+        connection = http.client.HTTPConnection(*self.server.host_port, timeout=DEADLINE)
+        with contextlib.closing(connection):
+            data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            connection.request(method, path, data, {"User-Agent": "contract", **(headers or {})})
+            response = connection.getresponse()
+            return Reply(response.status, response.msg, response.read())
+
+    def upstream(self) -> Upstream:
+        """A new listener."""
+        listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        listener.settimeout(DEADLINE)
+        self.stack.callback(listener.close)
+        return Upstream(listener)
+
+    def proxy(self, upstream: str, **options: Any) -> Proxy:
+        """A new proxy."""
+        proxy = self.toxiproxy.create(
+            options.pop("name", self.name()), upstream=upstream, **options
+        )
+
+        def delete() -> None:
+            with contextlib.suppress(Exception):
+                proxy.delete()
+
+        self.stack.callback(delete)
+        return proxy
+
+    def connect(self, proxy: Proxy) -> socket.socket:
+        """A client of a proxy."""
+        sock = socket.create_connection(proxy.address, timeout=DEADLINE)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stack.callback(sock.close)
+        return sock
+
+    def join(self, proxy: Proxy, upstream: Upstream) -> Pair:
+        """A client of a proxy, and its other end."""
+        client = self.connect(proxy)
+        server = upstream.accept()
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.stack.callback(server.close)
+        return Pair(proxy, client, server, upstream)
+
+    def pair(self) -> Pair:
+        """A client and its other end through a new proxy."""
+        upstream = self.upstream()
+        return self.join(self.proxy(upstream.address), upstream)
+
+
+def _embedded(log: IO[str], *flags: str) -> ServerProcess:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "harness.toxiproxy", "-port", "0", *flags],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        env={**os.environ, "LOG_LEVEL": "info"},
+    )
+    assert process.stdout is not None
+    stdout = process.stdout
+    for line in stdout:
+        entry = json.loads(line)
+        if entry["message"] == "Starting Toxiproxy HTTP server":
+            threading.Thread(target=lambda: [None for _ in stdout], daemon=True).start()
+            return ServerProcess("embedded", process, f"http://{entry['address']}")
+    raise AssertionError(f"the embedded server ended with {process.wait()} before it was ready")
+
+
+def _real(log: IO[str], *flags: str) -> ServerProcess:
+    program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
+    if program is None:
+        pytest.skip("no toxiproxy-server on PATH, and TOXIPROXY_SERVER_BINARY is not set")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [program, "-port", str(port), *flags], stdout=subprocess.DEVNULL, stderr=log, text=True
+    )
+    server = ServerProcess("real", process, f"http://127.0.0.1:{port}")
+    Toxiproxy(server.url).wait_ready(DEADLINE)
+    return server
+
+
+Start = Callable[..., ServerProcess]
+
+
+@pytest.fixture(scope="session")
+def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Start a server of a kind with flags; ended at the end of the session."""
+    started: list[ServerProcess] = []
+    with (tmp_path_factory.mktemp("servers") / "stderr").open("w") as log:
+
+        def start(kind: Kind, *flags: str) -> ServerProcess:
+            server = (_embedded if kind == "embedded" else _real)(log, *flags)
+            started.append(server)
+            return server
+
+        yield start
+        for server in started:
+            server.process.terminate()
+        for server in started:
+            server.process.wait(DEADLINE)
+            if server.process.stdout is not None:
+                server.process.stdout.close()
+
+
+@pytest.fixture(
+    scope="session",
+    params=["embedded", pytest.param("real", marks=pytest.mark.real_toxiproxy)],
+)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """Each of the two servers in turn."""
+    value: Kind = request.param
+    return value
+
+
+@pytest.fixture(scope="session")
+def shared_server(kind: Kind, start_server: Start) -> ServerProcess:
+    """One server of each kind for all tests of a worker."""
+    return start_server(kind, "-proxy-metrics")
+
+
+@pytest.fixture
+def lab(shared_server: ServerProcess) -> Iterator[Lab]:
+    """A place to test either server in."""
+    lab = Lab(shared_server)
+    with lab.stack:
+        yield lab
+
+
+@pytest.fixture(scope="session")
+def embedded_server(start_server: Start) -> ServerProcess:
+    """The embedded server, for what only it does."""
+    return start_server("embedded", "-proxy-metrics", "-seed", "7")
+
+
+@pytest.fixture
+def embedded(embedded_server: ServerProcess) -> Iterator[Lab]:
+    """A place to test the embedded server in."""
+    lab = Lab(embedded_server)
+    with lab.stack:
+        yield lab
+
+
+@pytest.fixture
+def cli() -> Path:
+    """Upstream's command line."""
+    program = os.environ.get("TOXIPROXY_CLI_BINARY") or shutil.which("toxiproxy-cli")
+    if program is None:
+        pytest.skip("no toxiproxy-cli on PATH, and TOXIPROXY_CLI_BINARY is not set")
+    return Path(program)
+
+
+class Clock:
+    """Judges how long things take, by upstream's tolerances and on a busy machine.
+
+    A thing that takes too long by accident takes the right time at some other try; one that is too
+    early is wrong at once.
+    """
+
+    TRIES = 12
+
+    def takes(
+        self,
+        milliseconds: float,
+        action: Callable[[], object],
+        *,
+        tolerance: float = 10.0,
+        early: float = 2.0,
+    ) -> None:
+        """Check that the action takes that long (plus the tolerance) in one of several tries."""
+        seen = []
+        for _ in range(self.TRIES):
+            start = time.perf_counter()
+            action()
+            seen.append((time.perf_counter() - start) * 1000)
+            assert seen[-1] >= milliseconds - max(early, 0), f"too early: {seen[-1]:.1f} ms"
+            if seen[-1] <= milliseconds + tolerance:
+                return
+        shown = ", ".join(f"{value:.1f}" for value in seen)
+        raise AssertionError(f"wanted {milliseconds:g} (+{tolerance:g}) ms, took {shown} ms")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A judge of durations."""
+    return Clock()
+
+
+class Wire:
+    """Reading and writing sockets in tests."""
+
+    RESET = "reset"
+    EOF = "eof"
+
+    @staticmethod
+    def read(sock: socket.socket, count: int) -> bytes:
+        """Exactly that many bytes, or what came before the end."""
+        data = bytearray()
+        while len(data) < count:
+            piece = sock.recv(count - len(data))
+            if not piece:
+                break
+            data += piece
+        return bytes(data)
+
+    @staticmethod
+    def read_all(sock: socket.socket) -> bytes:
+        """Everything up to the end."""
+        data = bytearray()
+        while piece := sock.recv(65536):
+            data += piece
+        return bytes(data)
+
+    @classmethod
+    def end(cls, sock: socket.socket) -> str:
+        """How the connection ends: ``eof`` or ``reset``; bytes before it are skipped."""
+        try:
+            while sock.recv(65536):
+                pass
+        except ConnectionResetError:
+            return cls.RESET
+        return cls.EOF
+
+    @staticmethod
+    def silent(sock: socket.socket, seconds: float = 0.15) -> bool:
+        """Whether nothing arrives, and nothing ends, for some time."""
+        old = sock.gettimeout()
+        sock.settimeout(seconds)
+        try:
+            sock.recv(1)
+        except TimeoutError:
+            return True
+        finally:
+            sock.settimeout(old)
+        return False
+
+    @staticmethod
+    def echo(server: socket.socket) -> None:
+        """Send back what comes, from another thread, until the end."""
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                while data := server.recv(65536):
+                    server.sendall(data)
+                server.close()
+
+        server.settimeout(None)
+        threading.Thread(target=run, daemon=True).start()
+
+    @staticmethod
+    def refused(proxy: Proxy) -> bool:
+        """Whether a new connection is refused."""
+        try:
+            socket.create_connection(proxy.address, timeout=DEADLINE).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+
+@pytest.fixture
+def wire() -> type[Wire]:
+    """Reading and writing sockets."""
+    return Wire
+
+
+class Wait:
+    """Waiting for something that will be so."""
+
+    @staticmethod
+    def until(condition: Callable[[], object], what: str, seconds: float = DEADLINE) -> None:
+        """Look again and again; an error says what was awaited."""
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, f"waited {seconds:g} s for: {what}"
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def wait() -> type[Wait]:
+    """Waiting for conditions."""
+    return Wait

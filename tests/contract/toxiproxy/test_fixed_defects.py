@@ -1,0 +1,227 @@
+"""What the embedded server does instead of upstream's defects: contract section 13."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
+
+if TYPE_CHECKING:
+    from tests.contract.toxiproxy.conftest import Clock, Lab, Wait, Wire
+
+ANSWERS_WITHIN = 1.0
+"""Seconds, whatever the peers do."""
+
+
+@pytest.mark.parametrize(
+    ("kind_name", "attributes", "word"),
+    [
+        ("bandwidth", {"rate": -1}, "rate"),
+        ("slicer", {}, "average_size"),
+        ("slicer", {"average_size": 0, "size_variation": 5}, "average_size"),
+        ("slicer", {"average_size": -3}, "average_size"),
+        ("slicer", {"average_size": 10, "size_variation": 50}, "size_variation"),
+        ("slicer", {"average_size": 10, "size_variation": -1}, "size_variation"),
+    ],
+)
+def test_deadly_attributes_are_refused(
+    embedded: Lab, kind_name: str, attributes: dict[str, int], word: str
+) -> None:
+    """With a 400 that names the attribute, when adding and when updating."""
+    proxy = embedded.proxy("127.0.0.1:9")
+    path = f"/proxies/{proxy.name}/toxics"
+    reply = embedded.call("POST", path, {"type": kind_name, "attributes": attributes})
+    assert reply.status == 400
+    assert word in reply.json["error"]
+    assert reply.json["status"] == 400
+    toxic = proxy.add(Slicer(average_size=10) if kind_name == "slicer" else Bandwidth(rate=5))
+    before = embedded.call("GET", f"{path}/{toxic.name}").json
+    if attributes:
+        assert (
+            embedded.call("PATCH", f"{path}/{toxic.name}", {"attributes": attributes}).status == 400
+        )
+    assert embedded.call("GET", f"{path}/{toxic.name}").json == before
+
+
+def test_the_smallest_slices_that_are_allowed_work(embedded: Lab, wire: type[Wire]) -> None:
+    """At the bounds of what is accepted."""
+    pair = embedded.pair()
+    for average, variation in ((1, 0), (1, 1), (10, 10)):
+        with pair.proxy.toxic(Slicer(average_size=average, size_variation=variation)):
+            pair.server.sendall(bytes(range(250)) * 40)
+            assert wire.read(pair.client, 10_000) == bytes(range(250)) * 40
+
+
+def test_a_failed_update_acts_as_it_is_shown(embedded: Lab, clock: Clock, wire: type[Wire]) -> None:
+    """Upstream shows what it could read of a wrong update, but does not put it into effect."""
+    pair = embedded.pair()
+    toxic = pair.proxy.add(Latency(latency=60))
+    path = f"/proxies/{pair.proxy.name}/toxics/{toxic.name}"
+    body = {"attributes": {"jitter": "x", "latency": 120}}
+    assert embedded.call("PATCH", path, body).status == 400
+    assert embedded.call("GET", path).json["attributes"] == {"latency": 120, "jitter": 0}
+
+    def action() -> None:
+        pair.server.sendall(b"x")
+        assert wire.read(pair.client, 1) == b"x"
+
+    clock.takes(120, action)
+
+
+def _stuff(sock: socket.socket) -> int:
+    """Send until nothing more is taken, or for a second."""
+    sent = 0
+    sock.settimeout(0.3)
+    deadline = time.monotonic() + 1
+    with contextlib.suppress(TimeoutError):
+        while time.monotonic() < deadline:
+            sent += sock.send(bytes(65536))
+    return sent
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        Latency(latency=100),
+        Latency(latency=60_000),
+        Bandwidth(rate=1000),
+        Bandwidth(rate=0),
+        Slicer(average_size=1000, delay=1000),
+        Noop(),
+    ],
+    ids=lambda attributes: attributes.type,
+)
+def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: Latency) -> None:
+    """Upstream hangs for 25 s and answers 503."""
+    pair = embedded.pair()
+    toxic = pair.proxy.add(attributes)
+    assert _stuff(pair.server) > 0
+
+    def quick(*request: object) -> None:
+        start = time.monotonic()
+        assert embedded.call(*request).status < 300  # type: ignore[arg-type]  # method, path, body
+        assert time.monotonic() - start < ANSWERS_WITHIN
+
+    path = f"/proxies/{pair.proxy.name}"
+    quick("GET", path)
+    quick("PATCH", f"{path}/toxics/{toxic.name}", {"toxicity": 0.5})
+    quick("POST", f"{path}/toxics", {"type": "noop", "name": "behind"})
+    quick("DELETE", f"{path}/toxics/{toxic.name}")
+    quick("GET", "/proxies")
+    quick("POST", "/reset")
+    quick("PATCH", path, {"enabled": False})
+    quick("DELETE", path)
+
+
+def test_back_pressure_keeps_memory_where_it_is(embedded: Lab, wait: type[Wait]) -> None:
+    """A fast sender against ``rate: 0`` and against a peer that does not read."""
+    process = psutil.Process(embedded.server.pid)
+    pairs = []
+    for rate in (0, 0, None, None):
+        pair = embedded.pair()
+        if rate is not None:
+            pair.proxy.add(Bandwidth(rate=rate))
+        pairs.append(pair)
+    before = process.memory_info().rss
+    taken = [_stuff(pair.server) for pair in pairs]
+    assert all(taken)
+    # What is not in the kernel's buffers must be with the sender: some chunks are all that is held.
+    assert process.memory_info().rss - before < 8_000_000
+    received = [
+        connection.received_downstream for connection in embedded.toxiproxy.connections() or []
+    ]
+    assert received
+
+
+def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
+    """1024 chunks of 32 KiB, then the sender has to wait."""
+    pair = embedded.pair()
+    pair.proxy.add(Latency(latency=60_000))
+    _stuff(pair.server)
+    (seen,) = embedded.toxiproxy.connections(pair.proxy.name) or []
+    assert seen.received_downstream <= 1026 * 32 * 1024
+
+
+def test_the_sleep_of_reset_peer_can_be_interrupted(
+    embedded: Lab, clock: Clock, wire: type[Wire]
+) -> None:
+    """Removal answers at once and lets the connection live; a shorter timeout counts from now."""
+    upstream = embedded.upstream()
+    proxy = embedded.proxy(upstream.address)
+    toxic = proxy.add(ResetPeer(timeout=60_000))
+    pair, other = embedded.join(proxy, upstream), embedded.join(proxy, upstream)
+    pair.server.sendall(b"dropped")
+    other.server.sendall(b"dropped")
+    assert wire.silent(pair.client)
+    toxic.update(timeout=100)
+    clock.takes(100, lambda: wire.end(pair.client), tolerance=500, early=60)
+    toxic.update(timeout=60_000)
+    third = embedded.join(proxy, upstream)
+    third.server.sendall(b"dropped")
+    assert wire.silent(third.client)
+    start = time.monotonic()
+    toxic.remove()
+    assert time.monotonic() - start < ANSWERS_WITHIN
+    third.server.sendall(b"alive")
+    assert wire.read(third.client, 5) == b"alive"
+
+
+def test_a_dial_that_hangs_holds_nobody_up(embedded: Lab, wire: type[Wire]) -> None:
+    """Upstream serves no other client of that proxy meanwhile."""
+    upstream = embedded.upstream()
+    proxy = embedded.proxy("192.0.2.1:80")  # reserved for documentation: nothing answers
+    hanging = embedded.connect(proxy)
+    proxy_two = embedded.proxy(upstream.address)
+    pair = embedded.join(proxy_two, upstream)
+    pair.client.sendall(b"hello")
+    assert wire.read(pair.server, 5) == b"hello"
+    start = time.monotonic()
+    proxy.disable()
+    assert time.monotonic() - start < ANSWERS_WITHIN
+    assert wire.end(hanging) in {"eof", "reset"}
+
+
+def test_many_clients_dial_at_once(embedded: Lab, wire: type[Wire]) -> None:
+    """All of them get their own upstream connection, while toxics come and go."""
+    upstream = embedded.upstream()
+    proxy = embedded.proxy(upstream.address)
+    errors: list[BaseException] = []
+
+    def serve() -> None:
+        for _ in range(100):
+            wire.echo(upstream.accept())
+
+    def talk(number: int) -> None:
+        try:
+            with socket.create_connection(proxy.address, timeout=15) as client:
+                client.sendall(b"%03d" % number)
+                assert wire.read(client, 3) == b"%03d" % number
+        except BaseException as error:  # noqa: BLE001 - reported in the main thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=serve)]
+    threads += [threading.Thread(target=talk, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        with proxy.toxic(Latency(latency=1)), proxy.toxic(Noop(), stream="upstream"):
+            pass
+    for thread in threads:
+        thread.join(30)
+    assert errors == []
+
+
+def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: type[Wire]) -> None:
+    """A connection with a full queue behind it still ends when its toxic says so."""
+    pair = embedded.pair()
+    _stuff(pair.server)
+    toxic = pair.proxy.add(Timeout(timeout=0))
+    toxic.remove()
+    assert wire.end(pair.client) == "eof"

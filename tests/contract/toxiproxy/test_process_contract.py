@@ -1,0 +1,139 @@
+"""The server as a process: contract section 1."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.toxiproxy import Toxiproxy
+
+if TYPE_CHECKING:
+    from tests.contract.toxiproxy.conftest import Kind, Start
+
+
+def _run(*flags: str, timeout: float = 15) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.toxiproxy", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+
+
+def _command(kind: Kind) -> list[str]:
+    if kind == "embedded":
+        return [sys.executable, "-m", "harness.toxiproxy"]
+    program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
+    if program is None:
+        pytest.skip("no toxiproxy-server on PATH, and TOXIPROXY_SERVER_BINARY is not set")
+    return [program]
+
+
+@pytest.mark.parametrize("flag", ["-version", "--version", "-version=true"])
+def test_version_flag(kind: Kind, flag: str) -> None:
+    """One or two dashes."""
+    done = subprocess.run([*_command(kind), flag], capture_output=True, text=True, timeout=15)
+    assert done.returncode == 0
+    assert done.stdout.startswith("toxiproxy-server version ")
+
+
+@pytest.mark.parametrize("flags", [["-nonsense"], ["-port"], ["-seed", "x"], ["-version=maybe"]])
+def test_a_wrong_flag_is_explained(kind: Kind, flags: list[str]) -> None:
+    """On standard error, with every flag, and exit code 2."""
+    done = subprocess.run([*_command(kind), *flags], capture_output=True, text=True, timeout=15)
+    assert done.returncode == 2
+    assert "-proxy-metrics" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it(kind: Kind, start_server: Start, number: signal.Signals) -> None:
+    """With exit code 0."""
+    server = start_server(kind)
+    server.process.send_signal(number)
+    assert server.process.wait(15) == 0
+
+
+def test_a_signal_ends_the_embedded_server_whatever_holds_it(start_server: Start) -> None:
+    """Open API requests and connections do not delay it."""
+    server = start_server("embedded")
+    toxiproxy = Toxiproxy(server.url)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as upstream,
+        socket.create_connection(server.host_port, timeout=15) as api,
+    ):
+        port = upstream.getsockname()[1]
+        proxy = toxiproxy.create("held", upstream=f"127.0.0.1:{port}")
+        api.sendall(b"POST /proxies HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        with socket.create_connection(proxy.address, timeout=15):
+            start = time.monotonic()
+            server.process.terminate()
+            assert server.process.wait(15) == 0
+            assert time.monotonic() - start < 5
+
+
+def test_a_taken_api_port_ends_the_embedded_server(start_server: Start) -> None:
+    """Upstream goes on without an API; here the exit code and the log say why it ended."""
+    server = start_server("embedded")
+    done = _run("-port", str(server.host_port[1]))
+    assert done.returncode == 1
+    assert "address already in use" in done.stdout
+
+
+def test_it_listens_on_loopback_unless_told_otherwise(start_server: Start) -> None:
+    """The default host is localhost."""
+    server = start_server("embedded")
+    assert server.host_port[0] == "127.0.0.1"
+
+
+def test_log_lines_are_json_on_standard_output() -> None:
+    """With level, time and message; the level comes from LOG_LEVEL."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness.toxiproxy", "-port", "0", "-seed", "5"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LOG_LEVEL": "info"},
+    ) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        process.terminate()
+        rest = [json.loads(line) for line in process.stdout]
+    assert (first["level"], first["message"], first["seed"]) == ("info", "Starting Toxiproxy", 5)
+    assert rest[-1]["message"] == "Shutdown started"
+
+
+def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
+    """A full pipe drops lines instead."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness.toxiproxy", "-port", "0"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "LOG_LEVEL": "debug"},
+    ) as process:
+        assert process.stdout is not None
+        url = ""
+        while not url:
+            entry = json.loads(process.stdout.readline())
+            if entry["message"] == "Starting Toxiproxy HTTP server":
+                url = f"http://{entry['address']}"
+        toxiproxy = Toxiproxy(url)
+        for number in range(400):  # some 200 bytes each: more than a pipe takes
+            toxiproxy.create(f"proxy {number}", upstream="127.0.0.1:9", enabled=False)
+        assert len(toxiproxy.proxies()) == 400
+        process.kill()
+
+
+@pytest.mark.parametrize("content", ["", "nonsense", "{}", '[{"name":"x"}]', None])
+def test_a_wrong_configuration_does_not_stop_it(
+    kind: Kind, start_server: Start, content: str | None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """It is logged, and the server starts without proxies."""
+    path = tmp_path_factory.mktemp("config") / "proxies.json"
+    if content is not None:
+        path.write_text(content)
+    server = start_server(kind, "-config", str(path))
+    assert Toxiproxy(server.url).proxies() == {}

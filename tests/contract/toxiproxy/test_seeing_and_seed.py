@@ -1,0 +1,182 @@
+"""Who was touched by what, and the same again with the same seed: only the embedded server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.toxiproxy import (
+    Bandwidth,
+    Latency,
+    LimitData,
+    Noop,
+    ResetPeer,
+    Slicer,
+    SlowClose,
+    Timeout,
+    Toxiproxy,
+)
+
+if TYPE_CHECKING:
+    from harness.toxiproxy import Connection
+    from tests.contract.toxiproxy.conftest import Lab, Start, Wait, Wire
+
+
+def _only(lab: Lab, proxy: str) -> Connection:
+    (connection,) = lab.toxiproxy.connections(proxy) or []
+    return connection
+
+
+def _ended(lab: Lab, wait: type[Wait], proxy: str) -> Connection:
+    wait.until(lambda: _only(lab, proxy).closed is not None, "the connection's record to end")
+    return _only(lab, proxy)
+
+
+def test_a_real_server_cannot_tell(lab: Lab) -> None:
+    """None, which is not an empty list."""
+    answer = lab.toxiproxy.connections()
+    assert (answer is None) == (lab.kind == "real")
+
+
+def test_a_live_connection_is_shown(embedded: Lab, wire: type[Wire]) -> None:
+    """With its client, its bytes each way, and no end."""
+    before = time.time()
+    pair = embedded.pair()
+    pair.client.sendall(b"hello")
+    assert wire.read(pair.server, 5) == b"hello"
+    seen = _only(embedded, pair.proxy.name)
+    host, port = pair.client.getsockname()
+    assert (seen.proxy, seen.client) == (pair.proxy.name, f"{host}:{port}")
+    assert before - 1 <= seen.opened <= time.time() + 1
+    assert (seen.closed, seen.end, seen.toxics) == (None, None, ())
+    assert (seen.bytes_upstream, seen.bytes_downstream) == (5, 0)
+
+
+def test_an_ended_connection_is_remembered(
+    embedded: Lab, wire: type[Wire], wait: type[Wait]
+) -> None:
+    """Also when its proxy is gone."""
+    pair = embedded.pair()
+    pair.server.sendall(b"bye")
+    assert wire.read(pair.client, 3) == b"bye"
+    pair.client.close()
+    seen = _ended(embedded, wait, pair.proxy.name)
+    assert seen.end == "client closed"
+    assert seen.closed is not None
+    assert seen.opened <= seen.closed
+    pair.proxy.delete()
+    assert _only(embedded, pair.proxy.name) == seen
+
+
+def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) -> None:
+    """By either side, by the proxy, or without ever reaching the upstream."""
+    pair = embedded.pair()
+    pair.server.close()
+    assert _ended(embedded, wait, pair.proxy.name).end == "upstream closed"
+    pair = embedded.pair()
+    pair.proxy.disable()
+    assert _ended(embedded, wait, pair.proxy.name).end == "proxy disabled"
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    proxy = embedded.proxy(f"127.0.0.1:{port}")
+    wire.end(embedded.connect(proxy))
+    seen = _ended(embedded, wait, proxy.name)
+    assert seen.end == "upstream unreachable: connection refused"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "end"),
+    [
+        (Latency(latency=5), None),
+        (Bandwidth(rate=10_000), None),
+        (Slicer(average_size=1), None),
+        (SlowClose(delay=5), None),
+        (LimitData(bytes=2), "closed by toxic it"),
+        (Timeout(timeout=50), "closed by toxic it"),
+        (ResetPeer(timeout=0), "reset by toxic it"),
+    ],
+    ids=lambda value: getattr(value, "type", ""),
+)
+def test_a_toxic_that_acted_is_named(
+    embedded: Lab, wait: type[Wait], attributes: Latency, end: str | None
+) -> None:
+    """And so is the one that closed the connection."""
+    pair = embedded.pair()
+    pair.proxy.add(attributes, name="it")
+    pair.server.sendall(b"data")
+    if end is None:
+        pair.server.close()
+    seen = _ended(embedded, wait, pair.proxy.name)
+    assert seen.toxics == ("it",)
+    assert seen.end == (end or "upstream closed")
+
+
+def test_a_toxic_without_effect_is_not_named(embedded: Lab, wire: type[Wire]) -> None:
+    """One that lost its roll, one that nothing passed, one that does nothing."""
+    pair = embedded.pair()
+    pair.proxy.add(Timeout(timeout=0), toxicity=0.0, name="lost")
+    pair.proxy.add(Latency(latency=50), stream="upstream", name="other direction")
+    pair.proxy.add(Latency(latency=0), name="none")
+    pair.proxy.add(Noop(), name="noop")
+    pair.proxy.add(LimitData(bytes=1000), name="far")
+    pair.server.sendall(b"data")
+    assert wire.read(pair.client, 4) == b"data"
+    assert _only(embedded, pair.proxy.name).toxics == ()
+
+
+def test_dropped_bytes_are_received_but_not_delivered(embedded: Lab, wait: type[Wait]) -> None:
+    """What a black hole swallowed can be seen."""
+    pair = embedded.pair()
+    pair.proxy.add(Timeout(timeout=0), stream="upstream")
+    pair.client.sendall(b"swallowed")
+    wait.until(
+        lambda: _only(embedded, pair.proxy.name).received_upstream == 9, "the bytes to be read"
+    )
+    assert _only(embedded, pair.proxy.name).bytes_upstream == 0
+
+
+def _draws(toxiproxy: Toxiproxy, lab: Lab, wire: type[Wire]) -> list[tuple[bytes, list[int]]]:
+    """What toxicity, and the sizes of slices, were for twelve connections."""
+    upstream = lab.upstream()
+    proxy = toxiproxy.create("repeatable", upstream=upstream.address)
+    proxy.add(LimitData(bytes=3), stream="upstream", toxicity=0.5)
+    proxy.add(Slicer(average_size=8, size_variation=7, delay=8000))
+    seen = []
+    for _ in range(12):
+        with socket.create_connection(proxy.address, timeout=15) as client:
+            server = upstream.accept()
+            server.sendall(bytes(32))
+            sizes: list[int] = []
+            while sum(sizes) < 32:
+                sizes.append(len(client.recv(100)))
+            client.sendall(b"abcdef")
+            client.shutdown(socket.SHUT_WR)
+            seen.append((wire.read_all(server), sizes))
+            server.close()
+    proxy.delete()
+    return seen
+
+
+@pytest.mark.slow
+def test_the_same_seed_repeats_a_run(start_server: Start, embedded: Lab, wire: type[Wire]) -> None:
+    """Toxicity and slices, on another server, and on the same one after the proxy is made anew."""
+    first = Toxiproxy(start_server("embedded", "-seed", "42").url)
+    second = Toxiproxy(start_server("embedded", "-seed", "42").url)
+    other = Toxiproxy(start_server("embedded", "-seed", "43").url)
+    runs = [_draws(server, embedded, wire) for server in (first, second, first, other)]
+    assert [cut for cut, _ in runs[0]] == [cut for cut, _ in runs[1]] == [cut for cut, _ in runs[2]]
+    assert {cut for cut, _ in runs[0]} == {b"abc", b"abcdef"}
+    assert [cut for cut, _ in runs[3]] != [cut for cut, _ in runs[0]]
+    # A busy machine may deliver two pieces at once, so sizes are compared where none were.
+    alike = [a == b for (_, a), (_, b) in zip(runs[0], runs[1], strict=True)]
+    assert sum(alike) >= 6
+
+
+def test_the_endpoint_is_read_only(embedded: Lab) -> None:
+    """And filters by proxy."""
+    for method in ("POST", "DELETE", "PATCH"):
+        assert embedded.call(method, "/harness/connections").status == 405
+    assert embedded.call("GET", "/harness/connections?proxy=none").json == {"connections": []}

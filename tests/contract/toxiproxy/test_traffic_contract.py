@@ -1,0 +1,303 @@
+"""Proxies and links: contract sections 6.3, 7 and 8."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.toxiproxy import (
+    Bandwidth,
+    Latency,
+    LimitData,
+    Noop,
+    ResetPeer,
+    SlowClose,
+    Stream,
+    Timeout,
+)
+
+if TYPE_CHECKING:
+    from tests.contract.toxiproxy.conftest import Clock, Lab, Wait, Wire
+
+
+@pytest.mark.parametrize("size", [1, 64 * 1024, 3_000_000])
+def test_bytes_pass_unchanged_both_ways(lab: Lab, wire: type[Wire], size: int) -> None:
+    """Small ones, a big one, and more than any buffer holds; then the end."""
+    pair = lab.pair()
+    message = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+    for sender, receiver in ((pair.client, pair.server), (pair.server, pair.client)):
+        thread = threading.Thread(target=sender.sendall, args=(message,))
+        thread.start()
+        assert wire.read(receiver, size) == message
+        thread.join()
+    pair.client.close()
+    assert wire.read_all(pair.server) == b""
+
+
+def test_a_message_in_two_parts(lab: Lab, wire: type[Wire]) -> None:
+    """The end comes behind both."""
+    pair = lab.pair()
+    pair.client.sendall(b"hello ")
+    assert wire.read(pair.server, 6) == b"hello "
+    pair.client.sendall(b"world")
+    pair.client.close()
+    assert wire.read_all(pair.server) == b"world"
+
+
+def test_an_upstream_that_is_down_ends_the_connection(lab: Lab, wire: type[Wire]) -> None:
+    """Connecting works, then comes the end."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+        address = f"127.0.0.1:{port}"
+    client = lab.connect(lab.proxy(address))
+    assert wire.end(client) == "eof"
+
+
+@pytest.mark.parametrize("upstream", ["garbage", "127.0.0.1:99999", ""])
+def test_an_upstream_that_makes_no_sense_ends_the_connection(
+    lab: Lab, wire: type[Wire], upstream: str
+) -> None:
+    """It is not looked at before somebody connects; an update may even take it away."""
+    proxy = lab.proxy("garbage")
+    proxy.update(upstream=upstream)
+    assert wire.end(lab.connect(proxy)) == "eof"
+
+
+def test_an_upstream_is_found_by_name(lab: Lab, wire: type[Wire]) -> None:
+    """``localhost`` is 127.0.0.1 first."""
+    upstream = lab.upstream()
+    pair = lab.join(lab.proxy(upstream.address.replace("127.0.0.1", "localhost")), upstream)
+    pair.client.sendall(b"hello")
+    assert wire.read(pair.server, 5) == b"hello"
+
+
+@pytest.mark.parametrize("closer", ["client", "server"])
+def test_half_a_close_is_a_whole_one(lab: Lab, wire: type[Wire], closer: str) -> None:
+    """``shutdown`` by either side ends both directions."""
+    pair = lab.pair()
+    one, other = (pair.client, pair.server)[:: 1 if closer == "client" else -1]
+    one.sendall(b"last words")
+    one.shutdown(socket.SHUT_WR)
+    assert wire.read_all(other) == b"last words"
+    assert wire.read_all(one) == b""
+
+
+def test_a_reset_by_the_upstream_is_an_end_for_the_client(lab: Lab, wire: type[Wire]) -> None:
+    """A clean one."""
+    pair = lab.pair()
+    pair.server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    pair.server.close()
+    assert wire.end(pair.client) == "eof"
+
+
+def test_data_comes_before_the_end(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
+    """What was read is delivered first, however late."""
+
+    def action() -> None:
+        pair = lab.join(proxy, upstream)
+        pair.server.sendall(b"late")
+        pair.server.close()
+        assert wire.read_all(pair.client) == b"late"
+
+    upstream = lab.upstream()
+    proxy = lab.proxy(upstream.address)
+    with proxy.toxic(Latency(latency=150)):
+        clock.takes(150, action)
+
+
+def test_a_client_that_goes_is_seen_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
+    """Even while something for it is still delayed."""
+    pair = lab.pair()
+    pair.proxy.add(Latency(latency=5000))
+    pair.server.sendall(b"never read")
+    pair.client.close()
+    clock.takes(0, lambda: wire.end(pair.server), tolerance=500)
+
+
+def test_disabling_cuts_at_once(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
+    """Neither latency nor slow_close puts it off, and what was delayed is lost."""
+    pair = lab.pair()
+    pair.proxy.add(Latency(latency=5000))
+    pair.proxy.add(SlowClose(delay=5000))
+    pair.server.sendall(b"lost")
+    pair.client.sendall(b"seen")
+    assert wire.read(pair.server, 4) == b"seen"
+    pair.proxy.disable()
+
+    def both_ended() -> None:
+        assert wire.read_all(pair.client) == b""
+        assert wire.end(pair.server) in {"eof", "reset"}
+
+    clock.takes(0, both_ended, tolerance=500)
+    assert wire.refused(pair.proxy)
+
+
+def test_new_connections_get_the_toxics_too(lab: Lab, clock: Clock, wire: type[Wire]) -> None:
+    """And a re-enabled proxy still has them."""
+    upstream = lab.upstream()
+    proxy = lab.proxy(upstream.address)
+    proxy.add(Latency(latency=60), stream="upstream")
+    proxy.disable()
+    proxy.enable()
+
+    def action() -> None:
+        pair.client.sendall(b"x")
+        assert wire.read(pair.server, 1) == b"x"
+
+    pair = lab.join(proxy, upstream)
+    clock.takes(60, action)
+
+
+def test_connections_live_while_toxics_come_and_go(lab: Lab, wire: type[Wire]) -> None:
+    """A hundred echoes, each under another set of toxics."""
+    pair = lab.pair()
+    wire.echo(pair.server)
+    streams: tuple[Stream, Stream] = ("upstream", "downstream")
+    for number in range(50):
+        stream = streams[number % 2]
+        with pair.proxy.toxic(Latency(latency=1), stream), pair.proxy.toxic(Noop(), stream):
+            pair.client.sendall(b"in %d" % number)
+            assert wire.read(pair.client, len(b"in %d" % number)) == b"in %d" % number
+        pair.client.sendall(b"out %d" % number)
+        assert wire.read(pair.client, len(b"out %d" % number)) == b"out %d" % number
+
+
+@pytest.mark.parametrize("attributes", [Latency(latency=1), Bandwidth(rate=50_000)])
+def test_no_byte_is_lost_or_moved_while_a_toxic_flaps(
+    lab: Lab, wire: type[Wire], attributes: Latency | Bandwidth
+) -> None:
+    """Tens of thousands of small writes, with the toxic added, changed and removed all the time."""
+    pair = lab.pair()
+    expected = b"".join(number.to_bytes(2) for number in range(30_000))
+    done = threading.Event()
+
+    def send() -> None:
+        for start in range(0, len(expected), 2):
+            pair.client.sendall(expected[start : start + 2])
+        done.set()
+
+    received: list[bytes] = []
+    threads = [
+        threading.Thread(target=send),
+        threading.Thread(target=lambda: received.append(wire.read(pair.server, len(expected)))),
+    ]
+    for thread in threads:
+        thread.start()
+    while not done.is_set():
+        with pair.proxy.toxic(attributes, stream="upstream") as toxic:
+            toxic.update(toxicity=1.0)
+    for thread in threads:
+        thread.join(15)
+    assert received == [expected]
+
+
+def test_toxicity_zero_passes_and_an_update_rolls_again(
+    lab: Lab, clock: Clock, wire: type[Wire]
+) -> None:
+    """A timeout that does not act; then it does."""
+    pair = lab.pair()
+    toxic = pair.proxy.add(Timeout(timeout=100), stream="upstream", toxicity=0.0)
+    time.sleep(0.2)  # longer than the timeout, which must not act
+    pair.client.sendall(b"passes")
+    assert wire.read(pair.server, 6) == b"passes"
+    toxic.update(toxicity=1.0)
+    clock.takes(100, lambda: wire.end(pair.client), tolerance=400, early=60)
+
+
+def test_toxicity_one_half_acts_on_about_half_of_the_connections(
+    lab: Lab, wire: type[Wire]
+) -> None:
+    """Each connection is drawn once and stays as it was drawn."""
+    upstream = lab.upstream()
+    proxy = lab.proxy(upstream.address)
+    proxy.add(LimitData(bytes=3), stream="upstream", toxicity=0.5)
+    cut = 0
+    for _ in range(60):
+        pair = lab.join(proxy, upstream)
+        pair.client.sendall(b"abcdef")
+        pair.client.shutdown(socket.SHUT_WR)
+        received = wire.read_all(pair.server)
+        assert received in {b"abc", b"abcdef"}
+        cut += received == b"abc"
+        pair.client.close()
+        pair.server.close()
+    assert 8 <= cut <= 52  # one in 10 ** 9 runs is outside by chance
+
+
+@pytest.mark.parametrize("change", ["remove", "update", "add behind", "reset"])
+def test_an_interrupt_delivers_what_is_held(
+    lab: Lab, clock: Clock, wire: type[Wire], change: str
+) -> None:
+    """At once and unchanged."""
+    pair = lab.pair()
+    toxic = pair.proxy.add(Latency(latency=60_000))
+    pair.server.sendall(b"held")
+    assert wire.silent(pair.client)
+    if change == "remove":
+        toxic.remove()
+    elif change == "update":
+        toxic.update(latency=10)
+    elif change == "reset":
+        lab.toxiproxy.reset()
+    else:
+        pair.proxy.add(Timeout(timeout=0))
+    clock.takes(0, lambda: wire.read(pair.client, 4), tolerance=1000)
+
+
+def test_toxics_act_in_the_order_added(lab: Lab, wire: type[Wire]) -> None:
+    """Latency before a limit: the limit still lets its bytes out, late, and then the end."""
+    pair = lab.pair()
+    pair.proxy.add(Latency(latency=50))
+    pair.proxy.add(LimitData(bytes=2))
+    pair.server.sendall(b"abc")
+    assert wire.read_all(pair.client) == b"ab"
+
+
+def test_removing_a_toxic_of_broken_connections(
+    lab: Lab, wire: type[Wire], wait: type[Wait]
+) -> None:
+    """Peers that are gone are no obstacle."""
+    pairs = [lab.pair()]
+    pairs += [lab.join(pairs[0].proxy, pairs[0].upstream) for _ in range(4)]
+    toxic = pairs[0].proxy.add(Bandwidth(rate=1))
+    for pair in pairs:
+        pair.server.sendall(bytes(5000))
+        pair.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        pair.client.close()
+    toxic.remove()
+    for pair in pairs:
+        assert wire.end(pair.server) in {"eof", "reset"}
+    assert pairs[0].proxy.toxics() == []
+
+
+def test_a_thousand_connections_open_and_close_under_latency(lab: Lab, wire: type[Wire]) -> None:
+    """The race between the end and what is delayed is lost by neither."""
+    upstream = lab.upstream()
+    proxy = lab.proxy(upstream.address)
+    proxy.add(Latency(latency=1))
+
+    def serve() -> None:
+        for _ in range(1000):
+            server = upstream.accept()
+            server.sendall(b"bye")
+            server.close()
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    for _ in range(1000):
+        with socket.create_connection(proxy.address, timeout=15) as client:
+            assert wire.read_all(client) == b"bye"
+    thread.join(15)
+
+
+def test_a_reset_peer_in_the_chain_does_not_delay_opening(lab: Lab, clock: Clock) -> None:
+    """Connecting is never delayed by a toxic."""
+    upstream = lab.upstream()
+    proxy = lab.proxy(upstream.address)
+    proxy.add(Latency(latency=5000), stream="upstream")
+    proxy.add(ResetPeer(timeout=5000))
+    clock.takes(0, lambda: lab.join(proxy, upstream), tolerance=500)
