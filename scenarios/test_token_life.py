@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+
 import pytest
 
+from harness.errors import SubjectError
 from harness.scenario import Finding, Lab, NotExercised
+from harness.scenario.driver import Driver
+from harness.scenario.lab import KEY, PATH, ROLE
 from harness.scenario.oracles import (
     at_most,
+    bad_logins_at_most,
     logins_at_most,
     logs_in_again,
     no_failed_read,
@@ -14,8 +21,11 @@ from harness.scenario.oracles import (
     renewals_at_most,
     renews_again,
     renews_within,
+    requests_at_most,
     same_token,
+    says_of_its_health,
 )
+from harness.subjects import OperationFailed
 
 
 @pytest.mark.scenario("TOK-01")
@@ -140,6 +150,33 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
     )
 
 
+@pytest.mark.scenario("TOK-17")
+def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
+    """The role is deleted, then made again with a new secret-id; renewals answer 500 meanwhile."""
+    client = lab.start()
+    born = lab.history.logins()[-1]
+    ends = (born.ended or born.began) + lab.ttl
+    asks = "health" in client.subject.capabilities
+    with lab.reading(every=0.3):
+        with lab.vault.role_deleted(ROLE) as fault:
+            lab.watch(ends + 1.0 - lab.history.now())
+            if asks:
+                client.healthy()
+            told = lab.history.now()
+            lab.watch(0.5)
+        lab.new_secret_id()
+        back = lab.history.now()
+        lab.until_good_read(since=back, within=lab.recovery)
+    lab.judge(
+        # The last tenth of a life is left for a busy machine.
+        no_failed_read(until=ends - 0.1 * lab.ttl),
+        renewals_at_most(7, since=fault.began, until=ends),
+        bad_logins_at_most(4),
+        says_of_its_health(well=False, since=fault.began, until=told),
+        recovers_within(lab.recovery, since=back),
+    )
+
+
 @pytest.mark.scenario("TOK-19")
 def test_clean_end_revokes_the_token(lab: Lab) -> None:
     """The subject is ended as a deployment would."""
@@ -152,4 +189,67 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
     lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
     lab.judge(
         at_most(before, lab.tokens_alive(), "tokens alive five seconds after the end"), steady=False
+    )
+
+
+@pytest.mark.scenario("TOK-20")
+def test_restarts_leak_no_token(lab: Lab) -> None:
+    """Ended after reads, ended at once, and ended while it logs in over a slow network."""
+    before = lab.tokens_alive()
+    for _ in range(2):
+        lab.start().close(timeout=5.0)
+    if (idle := lab.open()) is not None:
+        idle.close(timeout=5.0)
+    with lab.network.slow(latency=0.4) as slow:
+        for _ in range(2):
+            _end_while_it_logs_in(lab)
+    if not lab.history.find("login", since=slow.began):
+        raise NotExercised("the subject did not log in, so it was not ended while it did")
+    lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
+    lab.judge(
+        at_most(before, lab.tokens_alive(), "tokens alive five seconds after the last end"),
+        steady=False,
+    )
+
+
+def _end_while_it_logs_in(lab: Lab) -> None:
+    began = lab.history.now()
+    client = lab.open()
+    if client is None:
+        return
+    reader = threading.Thread(target=_read_in_vain, args=(client,), daemon=True)
+    reader.start()
+    lab.history.wait_for(lambda: bool(lab.history.find("login", since=began)), 3.0)
+    client.close(timeout=5.0)
+    reader.join(timeout=10.0)
+
+
+def _read_in_vain(client: Driver) -> None:
+    """A read that nobody hears the end of, since the subject is ended first."""
+    with contextlib.suppress(OperationFailed, SubjectError):
+        client.subject.read(PATH, KEY, timeout=8.0)
+
+
+@pytest.mark.scenario("TOK-21")
+def test_no_login_for_each_read(lab: Lab) -> None:
+    """Four callers read four secrets, from the cache too where there is one, for many calls."""
+    client = lab.start()
+    others = {"backend/database": "DB_PASSWORD", "backend/redis": "REDIS_PASSWORD"}
+    for path, key in others.items():
+        lab.put("v1", path=path, key=key)
+    cached = "cached" in client.subject.capabilities
+    with (
+        lab.reading(every=0.3, callers=2),
+        lab.reading(every=0.3, verb="read_cached" if cached else "read"),
+        lab.reading(every=0.3, path="backend/database", key="DB_PASSWORD"),
+        lab.reading(every=0.3, path="backend/redis", key="REDIS_PASSWORD"),
+    ):
+        lab.watch(4.0)
+        alive = lab.tokens_alive()
+    calls = len(lab.history.calls("read", "read_cached"))
+    lab.judge(
+        logins_at_most(1),
+        at_most(1, alive, "tokens alive"),
+        requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0),
+        no_failed_read(),
     )

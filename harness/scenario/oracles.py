@@ -162,6 +162,73 @@ def fails_as(*outcomes: str, path: str, since: float = 0.0, until: float | None 
     return oracle
 
 
+def failures_are(
+    *outcomes: str,
+    since: float = 0.0,
+    until: float | None = None,
+    path: str | None = None,
+    unsorted: bool = True,
+) -> Oracle:
+    """Whatever fails in that time fails with one of these outcomes; nothing needs to fail.
+
+    Args:
+        outcomes: The right ones.
+        since: When it begins.
+        until: When it ends.
+        path: Of reads of this path only.
+        unsorted: Whether a failure that the subject does not classify is right too.
+    """
+    promise = f"a failure then is {' or '.join(outcomes)}"
+    allowed = {*outcomes, "error"} if unsorted else set(outcomes)
+
+    def oracle(history: History) -> list[Finding]:
+        wrong = history.calls(
+            "read",
+            "read_cached",
+            since=since,
+            until=until,
+            where=lambda o: o.failed and o.outcome not in allowed and path in (None, o.path),
+        )
+        if not wrong:
+            return []
+        first = wrong[0]
+        seen = f"{len(wrong)} were not, the first is {first.outcome}: {first.message}"
+        return [Finding(promise, seen, first.began)]
+
+    return oracle
+
+
+def failed_reads_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
+    """At most so many reads fail in that time."""
+    promise = f"at most {count} reads fail"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls("read", "read_cached", since=since, until=until)
+        bad = [call for call in calls if call.failed]
+        if len(bad) <= count:
+            return []
+        seen = f"{len(bad)} of {len(calls)} did ({_times(bad)}), the last: {bad[-1].message}"
+        return [Finding(promise, seen, bad[count].began)]
+
+    return oracle
+
+
+def says_of_its_health(*, well: bool, since: float, until: float | None = None) -> Oracle:
+    """The last answer of the subject's health in that time is this one, if it was asked at all."""
+    word = "well" if well else "not well"
+    promise = f"health says {word} within that time"
+
+    def oracle(history: History) -> list[Finding]:
+        asked = history.calls("health", since=since, until=until)
+        said = [o.outcome == "ok" and o.message == "well" for o in asked]
+        if not said or said[-1] == well:
+            return []
+        other = "not well" if well else "well"
+        return [Finding(promise, f"it still said {other}", asked[-1].began)]
+
+    return oracle
+
+
 def stays_alive() -> Oracle:
     """The subject's process, or its ability to be called, outlives every fault."""
     promise = "the client stays alive"
@@ -355,6 +422,41 @@ def requests_at_most(
             if len(seen) > count
             else []
         )
+
+    return oracle
+
+
+def requests_a_call_at_most(
+    count: int, *kinds: str, since: float, until: float | None = None
+) -> Oracle:
+    """During each read at most so many requests of these kinds are sent. For a single caller."""
+    promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
+
+    def oracle(history: History) -> list[Finding]:
+        for call in history.calls("read", "read_cached", since=since, until=until):
+            seen = history.find(
+                since=call.began, until=call.ended, where=lambda e: not kinds or e.kind in kinds
+            )
+            if len(seen) > count:
+                return [Finding(promise, f"{len(seen)} ({_times(seen)})", call.began)]
+        return []
+
+    return oracle
+
+
+def logins_with_one_secret_id_at_most(count: int) -> Oracle:
+    """No secret-id is presented more often than that, accepted or not."""
+    promise = f"at most {count} login{'s' * (count != 1)} with the same secret-id"
+
+    def oracle(history: History) -> list[Finding]:
+        findings = []
+        logins = history.find("login")
+        for label in sorted({e.secret_id or "no secret-id" for e in logins}):
+            same = [e for e in logins if (e.secret_id or "no secret-id") == label]
+            if len(same) > count:
+                seen = f"{len(same)} with {label} ({_times(same)})"
+                findings.append(Finding(promise, seen, same[count].began))
+        return findings
 
     return oracle
 

@@ -1,4 +1,4 @@
-"""What some scenarios need beyond the lab: stand-ins, a second host, dead connections, a footprint."""
+"""Beyond the lab: stand-ins for Vault, a second host, dead connections, a client's footprint."""
 
 from __future__ import annotations
 
