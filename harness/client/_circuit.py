@@ -218,9 +218,11 @@ class Caller:
             if failure is None:
                 return result[0]
             most = failure.most_attempts
-            if not repeat(failure) or (most is not None and attempts >= most):
+            tried_enough = most is not None and attempts >= most
+            # A timeout is the deadline's, so there is no time for another attempt.
+            if tried_enough or isinstance(failure, VaultTimeout) or not self._backoff.active:
                 raise failure
-            if not self._backoff.active:
+            if not repeat(failure):
                 raise failure
 
     def _attempt(

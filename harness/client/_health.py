@@ -68,6 +68,7 @@ def examine(core: Core, deadline: Deadline) -> Health:
     makes every read hang or fail.
     """
     renewer_alive = core.renewer.alive
+    renewer_died = core.renews and core.renewer.started_before and not renewer_alive
     problem = None if _recent(core) else _probe(core, deadline)
     if core.renews:
         core.renewer.ensure_running()
@@ -82,8 +83,7 @@ def examine(core: Core, deadline: Deadline) -> Health:
     failure = core.authenticator.failure
     if not authenticated and not reasons:
         reasons.append(str(failure or "there is no token"))
-    restarted = core.renews and not renewer_alive and core.renewer.started_before
-    if restarted:
+    if renewer_died:
         reasons.append("the thread that renews the token had died, and was started again")
     failures = core.renewer.failures
     if failures >= _RENEWAL_FAILURES:
@@ -99,7 +99,7 @@ def examine(core: Core, deadline: Deadline) -> Health:
         outage=None if outage is None else time.monotonic() - outage.since,
         role_locked=isinstance(failure, RoleLocked),
         credentials_rejected=isinstance(failure, CredentialsRejected),
-        renewer_alive=renewer_alive,
+        renewer_alive=core.renewer.alive and not renewer_died,
         renewal_failures=failures,
     )
 

@@ -53,6 +53,7 @@ EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
     (requests.exceptions.InvalidURL, ConfigurationError),
     (requests.exceptions.InvalidSchema, ConfigurationError),
     (requests.exceptions.MissingSchema, ConfigurationError),
+    (requests.exceptions.URLRequired, ConfigurationError),
     (requests.exceptions.InvalidHeader, ConfigurationError),
     (requests.exceptions.UnrewindableBodyError, ConnectionLost),
     (requests.exceptions.ChunkedEncodingError, AnswerTruncated),

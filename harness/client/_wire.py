@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as _json
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import requests
@@ -170,12 +170,26 @@ class HvacAdapter:
     def post(self, url: str, json: object = None, wrap_ttl: str | None = None) -> Answer:
         """Write; nothing that the client asks for is wanted wrapped."""
         del wrap_ttl
-        return self._wire.request("POST", url, headers=self._headers, json=json, hide=self._hide)
+        return self._wire.request(
+            "POST", url, headers=self._headers, json=json, hide=(*self._hide, *_texts(json))
+        )
 
     def login(self, url: str, use_token: bool = False, json: object = None) -> Answer:
         """Log in; the token is the caller's business, and the server's words are nobody's."""
         del use_token
         return self._wire.request("POST", url, headers=self._headers, json=json, login=True)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Every text in a body, which a careless server could repeat in its complaint."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
 
 
 class _Pools(requests.adapters.HTTPAdapter):
@@ -189,6 +203,14 @@ class _Pools(requests.adapters.HTTPAdapter):
         """As in requests, with our own pools."""
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = dict(self._classes)
+
+    def close(self) -> None:
+        """Close idle connections now; at exit the clean-up of urllib3 may be over already."""
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - not iterable
+            pool = self.poolmanager.pools.get(key)
+            if pool is not None:
+                pool.close()
+        super().close()
 
     def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
         """Nothing: the connection takes its context from the TLS files."""

@@ -55,9 +55,7 @@ def lab(shared: Stack, make_lab: Callable[[Stack], Lab]) -> Lab:
 
 
 @pytest.fixture
-def own_lab(
-    engine: Engine, tmp_path: Path, make_lab: Callable[[Stack], Lab]
-) -> Iterator[Lab]:
+def own_lab(engine: Engine, tmp_path: Path, make_lab: Callable[[Stack], Lab]) -> Iterator[Lab]:
     """A lab on a Vault of its own, which may be sealed and broken."""
     with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
         yield make_lab(stack)

@@ -41,7 +41,7 @@ class Lab:
 
     @property
     def vault(self) -> Any:
-        """hvac's client with the root token, past the gateway."""
+        """A client of hvac with the root token, past the gateway."""
         return self.stack.operator.client
 
     def set_up(self) -> None:

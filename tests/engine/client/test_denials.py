@@ -11,19 +11,19 @@ from tests.engine.client.lab import Lab, until
 
 
 def test_denied_path_costs_little(lab: Lab) -> None:
-    """A denied path is asked for once in a while, with one login at most, however often it is read."""
+    """A denied path is asked for now and then, with one login at most, however often it is read."""
     client = lab.client(backoff_cap=60.0)
     client.get_secret(lab.path)
     time.sleep(1.1)  # a token that is younger is not replaced for a policy
     for _ in range(20):
         with pytest.raises(PermissionDenied) as denied:
             client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
-        assert "denied" == denied.value.outcome
+        assert denied.value.outcome == "denied"
 
     assert lab.gateway.count("ai/openai") <= 2
     assert lab.gateway.count("login") <= 2
     assert lab.gateway.count("lookup-self") <= 1
-    assert 1 == lab.tokens()
+    assert lab.tokens() == 1
 
 
 def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
@@ -70,7 +70,7 @@ def test_role_that_gained_a_policy(lab: Lab) -> None:
     time.sleep(1.1)  # a token that is younger is not replaced for a policy
 
     assert client.get_secret("ai/openai")
-    assert 2 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 2
     until(lambda: lab.tokens() == 1, "the old token to be given back")
 
 

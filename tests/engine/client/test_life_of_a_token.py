@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 
@@ -21,15 +22,15 @@ def failures(seen: list[object]) -> list[object]:
 
 
 def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
-    """Each renewal comes between half and three quarters of the time, and no login after the first."""
+    """Each renewal comes between half and three quarters of a life, and there is one login."""
     lab.make_role(token_ttl="2s", token_max_ttl="60s")
     client = lab.client()
     seen = keep_reading(client, lab, 3.2 * TTL)
 
-    assert [] == failures(seen)
-    assert 1 == lab.gateway.count("login")
+    assert failures(seen) == []
+    assert lab.gateway.count("login") == 1
     lives = [r.at for r in lab.gateway.requests if "login" in r.path or "renew" in r.path]
-    gaps = [after - before for before, after in zip(lives, lives[1:], strict=False)]
+    gaps = [after - before for before, after in pairwise(lives)]
     assert len(gaps) >= 3
     assert all(0.5 * TTL - 0.1 <= gap <= 0.75 * TTL + 0.5 for gap in gaps)
 
@@ -52,11 +53,11 @@ def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
     client = lab.client()
     seen = keep_reading(client, lab, 7.0)
 
-    assert [] == failures(seen)
-    assert 2 == lab.gateway.count("login")
-    assert 1 == lab.tokens()
+    assert failures(seen) == []
+    assert lab.gateway.count("login") == 2
+    assert lab.tokens() == 1
     assert "token_lost" not in lab.names()
-    assert 1 == lab.names().count("token_revoked")
+    assert lab.names().count("token_revoked") == 1
 
 
 def test_explicit_max_ttl(lab: Lab) -> None:
@@ -64,7 +65,7 @@ def test_explicit_max_ttl(lab: Lab) -> None:
     lab.make_role(token_ttl="2s", token_explicit_max_ttl="3s")
     seen = keep_reading(lab.client(), lab, 4.0)
 
-    assert [] == failures(seen)
+    assert failures(seen) == []
     assert "token_lost" not in lab.names()
 
 
@@ -79,7 +80,7 @@ def test_not_renewable(lab: Lab) -> None:
     token.renewable = False  # as a login with renewable: false gives it, which AppRole never does
     seen = keep_reading(client, lab, 2.5)
 
-    assert [] == failures(seen)
+    assert failures(seen) == []
     assert 2 <= lab.gateway.count("login") <= 3
     assert "token_lost" not in lab.names()
 
@@ -91,10 +92,10 @@ def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
     seen = keep_reading(client, lab, 3.0)
     client.close()
 
-    assert [] == failures(seen)
+    assert failures(seen) == []
     assert lab.gateway.count("login") >= 2
-    assert 0 == lab.gateway.count("renew-self")
-    assert 0 == lab.gateway.count("revoke-self")
+    assert lab.gateway.count("renew-self") == 0
+    assert lab.gateway.count("revoke-self") == 0
 
 
 def test_periodic_token_lives_on(lab: Lab) -> None:
@@ -102,8 +103,8 @@ def test_periodic_token_lives_on(lab: Lab) -> None:
     lab.make_role(token_period="2s", token_ttl="0s")
     seen = keep_reading(lab.client(), lab, 5.0)
 
-    assert [] == failures(seen)
-    assert 1 == lab.gateway.count("login")
+    assert failures(seen) == []
+    assert lab.gateway.count("login") == 1
     assert lab.gateway.count("renew-self") >= 3
 
 
@@ -114,9 +115,9 @@ def test_token_of_few_uses(lab: Lab) -> None:
     for _ in range(7):
         assert lab.value == client.get_secret(lab.path, "KEY")
 
-    assert 3 == lab.gateway.count("login")
-    assert 0 == lab.gateway.count("lookup-self")
-    assert 0 == lab.gateway.count("renew-self")
+    assert lab.gateway.count("login") == 3
+    assert lab.gateway.count("lookup-self") == 0
+    assert lab.gateway.count("renew-self") == 0
 
 
 def test_token_of_few_uses_over_threads(lab: Lab) -> None:
@@ -137,7 +138,7 @@ def test_revoked_token_costs_one_login(lab: Lab) -> None:
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert 2 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 2
     assert "token_lost" in lab.names()
 
 
@@ -154,8 +155,8 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
 
     with ThreadPoolExecutor(50) as pool:
         assert [lab.value] * 50 == list(pool.map(read, range(50)))
-    assert 2 == lab.gateway.count("login")
-    assert 1 == lab.tokens()
+    assert lab.gateway.count("login") == 2
+    assert lab.tokens() == 1
 
 
 def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
@@ -164,7 +165,7 @@ def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(lambda _: client.get_secret(lab.path), range(50)))
 
-    assert 1 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 1
 
 
 def test_renewal_that_fails_once(lab: Lab) -> None:
@@ -174,12 +175,12 @@ def test_renewal_that_fails_once(lab: Lab) -> None:
     client.get_secret(lab.path)
     failing = [http(500, '{"errors":["internal error"]}')]
     with lab.gateway.answering(
-        lambda method, path: failing.pop() if failing and "renew-self" in path else None
+        lambda _method, path: failing.pop() if failing and "renew-self" in path else None
     ):
         until(lambda: "renewed" in lab.names(), "a renewal")
 
     assert "renewal_failed" in lab.names()
-    assert 1 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 1
     assert lab.value == client.get_secret(lab.path, "KEY")
 
 
@@ -191,8 +192,8 @@ def test_renewal_of_a_dead_token(lab: Lab) -> None:
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
     until(lambda: lab.gateway.count("login") == 2, "the second login")
 
-    assert 1 == lab.gateway.count("renew-self")
-    assert [] == failures(keep_reading(client, lab, 0.3))
+    assert lab.gateway.count("renew-self") == 1
+    assert failures(keep_reading(client, lab, 0.3)) == []
 
 
 def test_no_right_to_renew(lab: Lab) -> None:
@@ -201,7 +202,7 @@ def test_no_right_to_renew(lab: Lab) -> None:
     client = lab.client()
     seen = keep_reading(client, lab, 4.0)
 
-    assert [] == failures(seen)
+    assert failures(seen) == []
     assert lab.gateway.count("renew-self") <= lab.gateway.count("login")
     assert "token_lost" not in lab.names()
 
@@ -220,11 +221,11 @@ def test_no_right_to_look_itself_up(lab: Lab) -> None:
             lab.vault.auth.token.revoke_accessor(accessor)
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert 2 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 2
 
 
 def test_role_deleted_while_running(lab: Lab) -> None:
-    """Renewals fail with 500 for good: no storm, an alarm, and reads go on while the token lives."""
+    """Renewals fail with 500 for good: no storm, an alarm, and reads until the token ends."""
     lab.make_role(token_ttl="4s")
     client = lab.client()
     client.get_secret(lab.path)
@@ -250,8 +251,8 @@ def test_expired_while_nobody_renewed(lab: Lab) -> None:
     until(lambda: not token.usable, "its end", 3.0)
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert 2 == lab.gateway.count("login")
-    assert 0 == lab.gateway.count("lookup-self")
+    assert lab.gateway.count("login") == 2
+    assert lab.gateway.count("lookup-self") == 0
 
 
 def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,17 +262,17 @@ def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     lab.make_role(token_ttl="2s")
     client = lab.client()
 
-    assert [] == failures(keep_reading(client, lab, 2.2))
-    assert 1 == lab.gateway.count("login")
+    assert failures(keep_reading(client, lab, 2.2)) == []
+    assert lab.gateway.count("login") == 1
 
 
 def test_close_gives_the_token_back(lab: Lab) -> None:
     """After close no token of the client lives, and the client is of no use."""
     client: VaultClient = lab.client()
     client.get_secret(lab.path)
-    assert 1 == lab.tokens()
+    assert lab.tokens() == 1
     client.close()
 
-    assert 0 == lab.tokens()
+    assert lab.tokens() == 0
     client.close()
     assert not client.health().ok

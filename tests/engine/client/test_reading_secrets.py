@@ -47,7 +47,7 @@ def test_older_version(lab: Lab) -> None:
     client = lab.client()
 
     assert lab.value == client.read(lab.path, "KEY", version=1).value
-    assert "second" == client.get_secret_cached(lab.path, "KEY")
+    assert client.get_secret_cached(lab.path, "KEY") == "second"
 
 
 def test_returned_secret_is_a_copy(lab: Lab) -> None:
@@ -73,7 +73,7 @@ def test_missing_deleted_and_destroyed_differ(lab: Lab) -> None:
         client.get_secret(lab.path, "KEY")
 
     outcomes = [missing.value.outcome, deleted.value.outcome, destroyed.value.outcome]
-    assert ["missing", "deleted", "deleted"] == outcomes
+    assert outcomes == ["missing", "deleted", "deleted"]
     assert lab.path == deleted.value.path
 
 
@@ -81,9 +81,7 @@ def test_deleted_secret_has_no_last_good_value(lab: Lab) -> None:
     """What was deleted does not come back when Vault goes away."""
     client = lab.client()
     client.get_secret(lab.path)
-    lab.vault.secrets.kv.v2.delete_latest_version_of_secret(
-        path=lab.path, mount_point="ecommerce"
-    )
+    lab.vault.secrets.kv.v2.delete_latest_version_of_secret(path=lab.path, mount_point="ecommerce")
     with pytest.raises(SecretDeleted):
         client.get_secret(lab.path)
 
@@ -95,12 +93,10 @@ def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
     client = lab.client()
     client.get_secret(lab.path)
     answers = [b'HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n{"errors":[]}']
-    with lab.gateway.answering(lambda method, path: answers.pop() if answers else None):
+    with lab.gateway.answering(lambda _method, _path: answers.pop() if answers else None):
         assert lab.value == client.get_secret(lab.path, "KEY")
 
-    lab.vault.secrets.kv.v2.delete_metadata_and_all_versions(
-        path=lab.path, mount_point="ecommerce"
-    )
+    lab.vault.secrets.kv.v2.delete_metadata_and_all_versions(path=lab.path, mount_point="ecommerce")
     with pytest.raises(SecretNotFound):
         client.get_secret(lab.path)
 
@@ -122,18 +118,18 @@ def test_write_then_read(lab: Lab) -> None:
     client = lab.client(cache_ttl=60.0)
     client.get_secret_cached(lab.path, "KEY")
 
-    assert 2 == client.put_secret(lab.path, {"KEY": "new"})
-    assert "new" == client.get_secret_cached(lab.path, "KEY")
+    assert client.put_secret(lab.path, {"KEY": "new"}) == 2
+    assert client.get_secret_cached(lab.path, "KEY") == "new"
 
 
 def test_write_with_check_and_set(lab: Lab) -> None:
     """The loser of two writers hears of it, and nothing is overwritten."""
     client = lab.client()
 
-    assert 2 == client.put_secret(lab.path, {"KEY": "mine"}, cas=1)
+    assert client.put_secret(lab.path, {"KEY": "mine"}, cas=1) == 2
     with pytest.raises(WriteConflict):
         client.put_secret(lab.path, {"KEY": "late"}, cas=1)
-    assert "mine" == client.get_secret(lab.path, "KEY")
+    assert client.get_secret(lab.path, "KEY") == "mine"
 
 
 def test_write_elsewhere_is_denied(lab: Lab) -> None:
@@ -147,11 +143,11 @@ def test_unwrap_once(lab: Lab) -> None:
     client = lab.client()
     wrapped = lab.vault.sys.wrap(payload={"inside": "treasure"}, ttl=60)["wrap_info"]["token"]
 
-    assert {"inside": "treasure"} == client.unwrap(wrapped)
+    assert client.unwrap(wrapped) == {"inside": "treasure"}
     with pytest.raises(WrappingTokenSpent) as spent:
         client.unwrap(wrapped)
     assert wrapped not in str(spent.value)
-    assert 2 == lab.gateway.count("unwrap")
+    assert lab.gateway.count("unwrap") == 2
 
 
 @pytest.mark.parametrize("path", ["", "/", "a//b", "../ai/openai", "backend/./x", "a?b", "a\nb"])
@@ -160,7 +156,7 @@ def test_impossible_paths(lab: Lab, path: str) -> None:
     client = lab.client()
     with pytest.raises(InvalidPath):
         client.get_secret(path)
-    assert [] == lab.gateway.requests
+    assert lab.gateway.requests == []
 
 
 def test_wrong_mount_is_no_reason_to_log_in_again(lab: Lab) -> None:
@@ -190,9 +186,9 @@ def test_function_of_the_guide(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Non
     environ = lab.environ()
 
     assert lab.value == get_vault_secret("MY_KEY", lab.path, "KEY", environ=environ)
-    assert 0 == lab.tokens()
+    assert lab.tokens() == 0
     off = {"USE_VAULT": "false", "MY_KEY": "from-the-environment"}
-    assert "from-the-environment" == get_vault_secret("MY_KEY", lab.path, "KEY", environ=off)
+    assert get_vault_secret("MY_KEY", lab.path, "KEY", environ=off) == "from-the-environment"
 
 
 def test_function_with_a_client(lab: Lab) -> None:
@@ -201,7 +197,7 @@ def test_function_with_a_client(lab: Lab) -> None:
     for _ in range(3):
         assert lab.value == get_vault_secret("MY_KEY", lab.path, "KEY", client=client)
 
-    assert 1 == lab.gateway.count("login")
+    assert lab.gateway.count("login") == 1
 
 
 def test_without_vault_there_is_nothing_to_write_to(lab: Lab) -> None:

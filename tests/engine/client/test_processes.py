@@ -1,0 +1,295 @@
+"""Forks, threads that die, callbacks that raise, and exits."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.client import Event
+from tests.engine.client.lab import Lab, keep_reading, until
+
+ROOT = Path(__file__).parents[3]
+
+
+def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[int, str, float]:
+    """Run a program that uses the client; exit code, what it printed, seconds."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - started
+
+
+FORKING = """
+import json, os, sys, threading, time
+from harness.client import VaultClient
+path, expected = os.environ["TEST_PATH"], os.environ["TEST_VALUE"]
+events = []
+vault = VaultClient(on_event=lambda event: events.append(event.name))
+assert vault.get_secret(path, "KEY") == expected
+stop = threading.Event()
+def busy():
+    while not stop.is_set():
+        vault.get_secret(path, "KEY")
+for _ in range(3):
+    threading.Thread(target=busy, daemon=True).start()
+children = []
+for number in range(4):
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            events.clear()
+            end = time.monotonic() + 2.5
+            while time.monotonic() < end:
+                assert vault.get_secret(path, "KEY") == expected
+                time.sleep(0.01)
+            assert events.count("authenticated") == 1, events
+            assert "renewed" in events, events
+            assert "token_lost" not in events, events
+            vault.close()
+            code = 0
+        except BaseException as error:
+            print("child", number, repr(error), flush=True)
+        finally:
+            os._exit(code)
+    children.append(pid)
+codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
+stop.set()
+assert vault.get_secret(path, "KEY") == expected
+assert "token_lost" not in events, events
+vault.close()
+print(json.dumps(codes))
+"""
+
+
+def test_fork(lab: Lab) -> None:
+    """Each of four children, forked from a busy parent, has a token and a renewal of its own."""
+    lab.make_role(token_ttl="2s")
+    environ = lab.environ(TEST_PATH=lab.path, TEST_VALUE=lab.value)
+    code, said, _ = run(FORKING, environ)
+
+    assert code == 0, said
+    assert json.loads(said) == [0, 0, 0, 0]
+    assert lab.gateway.count("login") == 5
+    assert lab.tokens() == 0
+
+
+def test_child_starts_with_what_the_parent_read(lab: Lab) -> None:
+    """A child that is forked during an outage serves the last good value of its parent."""
+    script = """
+import os
+from harness.client import VaultClient
+vault = VaultClient(timeout=1.0)
+vault.get_secret(os.environ["TEST_PATH"])
+os.environ["VAULT_ADDR"] = "unused"
+import harness.client._wire as wire
+def refuse(*a, **k): raise ConnectionRefusedError(111, "refused")
+import requests; requests.Session.request = refuse
+pid = os.fork()
+if pid == 0:
+    secret = vault.read(os.environ["TEST_PATH"], "KEY")
+    os._exit(0 if secret.stale and secret.value == os.environ["TEST_VALUE"] else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+    lab.make_role()
+    code, said, _ = run(script, lab.environ(TEST_PATH=lab.path, TEST_VALUE=lab.value))
+    assert code == 0, said
+
+
+def test_exit_without_close_gives_the_token_back(lab: Lab) -> None:
+    """A program that forgets to close leaves no token, and ends at once."""
+    lab.make_role()
+    script = "import os; from harness.client import VaultClient as V; v = V(); v.authenticate()"
+    code, said, seconds = run(script, lab.environ())
+
+    assert (code, said) == (0, "")
+    assert lab.gateway.count("login") == 1
+    assert lab.tokens() == 0
+    assert seconds < 15
+
+
+def test_exit_while_vault_hangs(lab: Lab) -> None:
+    """A program ends soon and with its own exit code although a call hangs and Vault is silent."""
+    lab.make_role()
+    script = """
+import os, threading
+from harness.client import VaultClient
+vault = VaultClient(timeout=60.0)
+vault.get_secret(os.environ["TEST_PATH"])
+print("ready", flush=True)
+threading.Thread(target=lambda: vault.get_secret("backend/other"), daemon=True).start()
+import sys; sys.stdin.readline()
+raise SystemExit(7)
+"""
+    environ = {**lab.environ(TEST_PATH=lab.path), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        with lab.gateway.black_hole():
+            started = time.monotonic()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.wait(15) == 7
+            assert time.monotonic() - started < 6.0
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_renewer_that_died_is_started_again(lab: Lab) -> None:
+    """Health says so, the next call revives it, and the token is renewed."""
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    renewer = client._core().renewer
+    thread = renewer._thread
+    assert thread is not None
+    assert thread.ident is not None
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit)
+    )
+    renewer.wake()
+    until(lambda: not thread.is_alive(), "the thread's death")
+    health = client.health()
+    assert not health.ok
+    assert not health.renewer_alive
+    assert any("thread" in reason for reason in health.reasons)
+
+    assert client.health().ok
+    assert "renewer_restarted" in lab.names()
+    keep_reading(client, lab, 2.2)
+    assert lab.gateway.count("login") == 1
+
+
+def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error that nobody expected does not end the renewal."""
+    lab.make_role(token_ttl="2s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    token = client._core().authenticator.current
+    assert token is not None
+    broken = [ZeroDivisionError("a mistake")]
+    real = token.api.renew_self
+
+    def renew() -> object:
+        if broken:
+            raise broken.pop()
+        return real()
+
+    monkeypatch.setattr(token.api, "renew_self", renew)
+    keep_reading(client, lab, 2.5)
+
+    assert broken == []
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    assert client._core().renewer.alive
+
+
+def test_callback_that_raises_and_calls_back(lab: Lab) -> None:
+    """A callback may raise, and may use the client; neither hurts."""
+    seen: list[str] = []
+
+    def callback(event: Event) -> None:
+        seen.append(event.name)
+        client.get_secret_cached(lab.path, "KEY")
+        client.health()
+        raise RuntimeError("a mistake of the application")
+
+    lab.make_role(token_ttl="2s")
+    client = lab.client(lab.environ(), on_event=callback)
+    assert lab.value == client.get_secret(lab.path, "KEY")
+    until(lambda: "renewed" in seen, "a renewal")
+
+    assert lab.gateway.count("login") == 1
+
+
+def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
+    """A client that nobody holds any more gives its token back and ends its thread."""
+    client = lab.client(on_event=None)
+    client.get_secret(lab.path)
+    thread = client._core().renewer._thread
+    assert thread is not None
+    lab.clients.clear()
+    del client
+    gc.collect()
+
+    until(lambda: not thread.is_alive(), "the thread's end")
+    assert lab.tokens() == 0
+
+
+def test_many_clients_leave_nothing(lab: Lab) -> None:
+    """Twenty clients, opened and closed, leave no token, no thread and no open file."""
+    lab.make_role()
+    environ = lab.environ()
+    fds = Path("/proc/self/fd")
+    if not fds.exists():
+        pytest.skip("counts open files as Linux shows them")
+    before = 0
+    for number in range(21):
+        client = lab.client(environ)
+        client.get_secret(lab.path)
+        client.close()
+        lab.clients.clear()
+        if number == 0:
+            until(lambda: len(lab.gateway._sockets) == 0, "the gateway to let go")
+            before = len(list(fds.iterdir()))
+    until(lambda: len(lab.gateway._sockets) == 0, "the gateway to let go")
+    gc.collect()
+
+    until(lambda: len(list(fds.iterdir())) <= before + 2, "the files to be closed", 5.0)
+    assert lab.tokens() == 0
+    assert not [t for t in threading.enumerate() if t.name == "vault-renewer" and t.is_alive()]
+
+
+@pytest.mark.slow
+def test_frozen_for_longer_than_the_token(lab: Lab) -> None:
+    """A process that was stopped for two lives of its token reads again soon, without a burst."""
+    lab.make_role(token_ttl="2s")
+    script = """
+import os, sys, time
+from harness.client import VaultClient
+vault = VaultClient()
+while True:
+    print(vault.read(os.environ["TEST_PATH"], "KEY").source, flush=True)
+    time.sleep(0.2)
+"""
+    environ = {**lab.environ(TEST_PATH=lab.path), "PATH": os.environ["PATH"]}
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "vault\n"
+            process.send_signal(19)
+            time.sleep(4.0)  # two lives of the token
+            resumed = time.monotonic()
+            process.send_signal(18)
+            until(lambda: lab.gateway.count("login", since=resumed) == 1, "a login", 5.0)
+            until(lambda: lab.gateway.count(lab.path, since=resumed) >= 3, "reads", 5.0)
+            burst = [r for r in lab.gateway.matching("", since=resumed) if r.at < resumed + 0.5]
+            assert len(burst) <= 8
+            assert lab.gateway.count("login", since=resumed) == 1
+        finally:
+            process.kill()

@@ -1,0 +1,133 @@
+"""What the environment says, and what of it makes no sense."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.client import ClientClosed, Config, ConfigurationError, VaultClient, get_vault_secret
+
+ADDRESS = {"VAULT_ADDR": "http://127.0.0.1:1"}
+
+
+def test_defaults() -> None:
+    """An address is all that must be given."""
+    config = Config.from_environ(ADDRESS)
+
+    assert config.enabled
+    assert config.mount_point == "ecommerce"
+    assert config.auth_mount == "approle"
+    assert config.verify
+
+
+def test_everything_from_the_environment() -> None:
+    """Each variable has its setting; durations may have a unit."""
+    config = Config.from_environ(
+        {
+            "USE_VAULT": "TRUE",
+            "VAULT_ADDR": " https://vault:8200 ",
+            "VAULT_NAMESPACE": "team",
+            "VAULT_MOUNT_POINT": "kv",
+            "VAULT_ROLE_ID_FILE": "/run/role",
+            "VAULT_SECRET_ID_FILE": "/run/secret",
+            "VAULT_CACERT": "/ca.pem",
+            "VAULT_CLIENT_CERT": "/cert.pem",
+            "VAULT_CLIENT_KEY": "/key.pem",
+            "VAULT_CLIENT_TIMEOUT": "1500ms",
+            "VAULT_CACHE_TTL": "2m",
+            "VAULT_MAX_STALE": "1h",
+            "VAULT_BACKOFF_CAP": "5s",
+            "VAULT_SKIP_VERIFY": "1",
+            "VAULT_REDIRECT_HOSTS": "a:8200, b:8200",
+        }
+    )
+
+    assert config == Config(
+        address="https://vault:8200",
+        namespace="team",
+        mount_point="kv",
+        role_id_file=Path("/run/role"),
+        secret_id_file=Path("/run/secret"),
+        ca_cert=Path("/ca.pem"),
+        client_cert=Path("/cert.pem"),
+        client_key=Path("/key.pem"),
+        timeout=1.5,
+        cache_ttl=120.0,
+        max_stale=3600.0,
+        backoff_cap=5.0,
+        verify=False,
+        redirect_hosts=frozenset({"a:8200", "b:8200"}),
+    )
+
+
+def test_what_is_given_wins() -> None:
+    """An argument beats the environment, and None is no argument."""
+    config = Config.from_environ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "5"}, timeout=2.0)
+
+    assert config.timeout == 2.0
+    assert Config.from_environ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "5"}, timeout=None).timeout == 5
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        ({}, "VAULT_ADDR"),
+        ({"VAULT_ADDR": "vault:8200"}, "VAULT_ADDR"),
+        ({"VAULT_ADDR": "ftp://vault"}, "VAULT_ADDR"),
+        ({**ADDRESS, "USE_VAULT": "perhaps"}, "USE_VAULT"),
+        ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "soon"}, "VAULT_CLIENT_TIMEOUT"),
+        ({**ADDRESS, "VAULT_CLIENT_TIMEOUT": "0"}, "timeout"),
+        ({**ADDRESS, "VAULT_BACKOFF_CAP": "0"}, "backoff_cap"),
+        ({**ADDRESS, "VAULT_CLIENT_KEY": "/key"}, "VAULT_CLIENT_KEY"),
+    ],
+)
+def test_nonsense_is_refused_by_name(environ: dict[str, str], named: str) -> None:
+    """The message names the setting that makes no sense."""
+    with pytest.raises(ConfigurationError, match=named):
+        VaultClient(environ=environ)
+
+
+def test_vault_off_needs_nothing() -> None:
+    """With USE_VAULT=false the environment is all there is, and nothing is sent."""
+    with VaultClient(environ={"USE_VAULT": "no", "KEY": "value", "EMPTY": ""}) as client:
+        assert client.authenticate()
+        assert client.get_secret("a/b", "KEY") == "value"
+        assert client.get_secret_cached("a/b", "X", env_var_name="EMPTY") == ""
+        assert client.read("a/b", "KEY").source == "environment"
+        with pytest.raises(ConfigurationError, match="ask for a key"):
+            client.get_secret("a/b")
+        with pytest.raises(ConfigurationError, match="no Vault"):
+            client.unwrap("token")
+    assert get_vault_secret("KEY", "a/b", "K", environ={"USE_VAULT": "0", "KEY": "v"}) == "v"
+
+
+def test_making_a_client_sends_nothing() -> None:
+    """A client for a server that is not there can be made, shown and closed."""
+    client = VaultClient(environ=ADDRESS, role_id="the-role-id", secret_id="the-secret-id")
+
+    assert "the-" not in repr(client) + repr(client.config)
+    client.close()
+    with pytest.raises(ClientClosed):
+        client.get_secret("a/b")
+    with pytest.raises(ClientClosed):
+        client.get_secret_cached("a/b")
+    with pytest.raises(ClientClosed):
+        client.authenticate()
+
+
+def test_it_could_be_installed_alone() -> None:
+    """The package imports nothing of the rest of the harness, and does nothing at import."""
+    script = (
+        "import sys, threading; import harness.client;"
+        "ours = [m for m in sys.modules if m.startswith('harness.')"
+        " and not m.startswith('harness.client')];"
+        "assert ours == [], ours; assert threading.active_count() == 1"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 0, done.stderr

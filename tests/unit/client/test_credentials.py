@@ -1,0 +1,97 @@
+"""Ids from arguments, files and the environment, and files that are not finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.client import Config, CredentialsMissing
+from harness.client._credentials import Credentials, CredentialSource
+
+UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
+OTHER = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
+
+
+def source(file: Path, environ: dict[str, str] | None = None) -> CredentialSource:
+    """A source whose secret-id is in a file."""
+    return CredentialSource(Config(role_id="role", secret_id_file=file), environ or {})
+
+
+def test_arguments_before_files_before_variables(tmp_path: Path) -> None:
+    """What is nearer to the program wins."""
+    file = tmp_path / "id"
+    file.write_text("from-file")
+    environ = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "from-environ"}
+    given = CredentialSource(Config(secret_id="given", secret_id_file=file), environ)
+    by_file = CredentialSource(Config(secret_id_file=file), environ)
+    by_environ = CredentialSource(Config(), environ)
+
+    found = [one.load().secret_id for one in (given, by_file, by_environ)]
+    assert found == ["given", "from-file", "from-environ"]
+
+
+def test_whitespace_around_an_id(tmp_path: Path) -> None:
+    """A newline at the end is an editor's, not the id's."""
+    file = tmp_path / "id"
+    file.write_text(f"  {UUID}\r\n")
+
+    assert source(file).load().secret_id == UUID
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b" \n",
+        UUID[:9].encode(),
+        UUID[:35].encode(),
+        b"two words",
+        b"\xff\xfe\x00",
+        b"x" * 5000,
+    ],
+)
+def test_unfinished_file_keeps_the_last_good_id(tmp_path: Path, content: bytes) -> None:
+    """What cannot be an id is not used."""
+    file = tmp_path / "id"
+    file.write_text(UUID)
+    ids = source(file)
+    ids.load()
+    file.write_bytes(content)
+
+    assert ids.load().secret_id == UUID
+    file.write_text(OTHER)
+    assert ids.load().secret_id == OTHER
+    file.unlink()
+    assert ids.load().secret_id == OTHER
+
+
+def test_short_beginning_counts_only_after_a_whole_one(tmp_path: Path) -> None:
+    """A few letters may be somebody's own id, unless the last one was a whole UUID."""
+    file = tmp_path / "id"
+    file.write_text("abc")
+    ids = source(file)
+    assert ids.load().secret_id == "abc"
+    file.write_text(UUID)
+    assert ids.load().secret_id == UUID
+    file.write_text(UUID[:4])
+    assert ids.load().secret_id == UUID
+
+
+@pytest.mark.parametrize("content", [None, "", UUID[:20]])
+def test_nothing_to_begin_with(tmp_path: Path, content: str | None) -> None:
+    """Without a last good id there is an error that names the file."""
+    file = tmp_path / "id"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(CredentialsMissing, match=r"VAULT_SECRET_ID_FILE is .*id"):
+        source(file).load()
+
+
+def test_fingerprint_tells_pairs_apart() -> None:
+    """It differs for another id, and holds neither."""
+    one, two = Credentials("role", UUID), Credentials("role", OTHER)
+
+    assert one.fingerprint != two.fingerprint
+    assert one.fingerprint == Credentials("role", UUID).fingerprint
+    assert UUID not in repr(one) + one.fingerprint

@@ -1,0 +1,45 @@
+"""What a callback and the log hear."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from harness.client import VaultSealed
+from harness.client._events import Event, Recovered, RenewalFailed, Renewed, ServedStale, Teller
+
+
+def test_names() -> None:
+    """An event's name is its class's, in a metric's spelling."""
+    assert Renewed(ttl=1.0, capped=False).name == "renewed"
+    event = RenewalFailed(error=VaultSealed("sealed"), remaining=1.25, retry_in=0.5)
+    assert event.name == "renewal_failed"
+    assert "VaultSealed('sealed')" in str(event)
+
+
+def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
+    """It is logged by type, without its text, and forgotten."""
+
+    def callback(event: Event) -> None:
+        raise ValueError("a canary")
+
+    Teller(callback).tell(Renewed(ttl=1.0, capped=False))
+
+    assert "ValueError" in caplog.text
+    assert "canary" not in caplog.text
+
+
+def test_frequent_events_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage gives one warning a path, not one a read; the callback hears of each."""
+    caplog.set_level(logging.WARNING)
+    heard: list[Event] = []
+    teller = Teller(heard.append)
+    event = ServedStale(path="a/b", age=1.0, error=VaultSealed("sealed"))
+    for _ in range(5):
+        teller.tell(event)
+    assert caplog.text.count("served_stale") == 1
+    assert len(heard) == 5
+    teller.tell(Recovered(seconds=1.0))
+    teller.tell(event)
+    assert caplog.text.count("served_stale") == 2

@@ -1,0 +1,167 @@
+"""Whatever a lower library can raise becomes an error of the client's own."""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from types import ModuleType
+
+import hvac.exceptions
+import pytest
+import requests.exceptions
+import urllib3.exceptions
+
+from harness.client import VaultError, VaultUnavailable, _errors
+from harness.client._translate import EXCEPTIONS, from_answer, from_exception
+
+LOWER = (hvac.exceptions, requests.exceptions, urllib3.exceptions)
+
+# These say little by themselves; a subclass that is not listed would fall to them unnoticed.
+GENERAL = {
+    requests.exceptions.RequestException,
+    urllib3.exceptions.HTTPError,
+    urllib3.exceptions.HTTPWarning,
+    requests.exceptions.RequestsWarning,
+    hvac.exceptions.VaultError,
+    OSError,
+}
+
+
+def exceptions_of(module: ModuleType) -> list[type[BaseException]]:
+    """Every exception class that a module defines or offers."""
+    return [
+        kind
+        for _, kind in inspect.getmembers(module, inspect.isclass)
+        if issubclass(kind, Exception)
+        and kind.__module__.split(".")[0] == module.__name__.split(".")[0]
+    ]
+
+
+ALL = [kind for module in LOWER for kind in exceptions_of(module)]
+
+
+def test_there_is_something_to_walk() -> None:
+    """The walk finds the three libraries' exceptions."""
+    assert len(ALL) > 60
+
+
+@pytest.mark.parametrize("kind", ALL, ids=lambda kind: f"{kind.__module__}.{kind.__name__}")
+def test_mapped(kind: type[BaseException]) -> None:
+    """It is listed, or a subclass of one that is listed for what it means."""
+    line = next((listed for listed, _ in EXCEPTIONS if issubclass(kind, listed)), None)
+
+    assert line is not None
+    if line in GENERAL:
+        warning = issubclass(kind, Warning)
+        assert warning or kind in GENERAL, f"{kind} falls to {line}: give it a line of its own"
+
+
+def test_particular_before_general() -> None:
+    """No line is hidden by one above it."""
+    for number, (kind, _) in enumerate(EXCEPTIONS):
+        hiding = [above for above, _ in EXCEPTIONS[:number] if issubclass(kind, above)]
+        assert hiding == [], kind
+
+
+def test_what_is_not_about_vault_is_left_alone() -> None:
+    """A mistake in the program is not an outage."""
+    assert from_exception(KeyError("x"), "http://vault") is None
+
+
+def test_the_text_holds_nothing_of_the_request() -> None:
+    """An exception's arguments are not repeated."""
+    error = requests.exceptions.InvalidHeader("bad header value: 's.token'")
+
+    mapped = from_exception(error, "http://vault")
+    assert mapped is not None
+    assert "s.token" not in str(mapped)
+
+
+def test_every_status_with_every_body() -> None:
+    """Whatever comes, it is an error of the client's own that keeps the status."""
+    bodies = (b"", b"<html>", b'{"errors":["x"]}', b'{"errors":null}', b"[]", b"null", b"\xff")
+    for status, body in itertools.product(range(400, 600), bodies):
+        error = from_answer(status, body, {}, address="http://vault")
+        assert isinstance(error, VaultError)
+        assert error.status == status
+        assert isinstance(error, VaultUnavailable) or status < 500
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "expected"),
+    [
+        (503, "Vault is sealed", "VaultSealed"),
+        (503, "node is not active", "ServerFailed"),
+        (501, "not initialized", "NotInitialised"),
+        (429, "rate limit quota exceeded", "RateLimited"),
+        (472, "", "ServerFailed"),
+        (473, "", "ServerFailed"),
+        (412, "required index state not present", "NotReplicated"),
+        (413, "http: request body too large", "RequestTooLarge"),
+        (404, "", "SecretNotFound"),
+        (404, "no handler for route", "MountMissing"),
+        (404, "namespace not found", "MountMissing"),
+        (400, "check-and-set parameter did not match the current version", "WriteConflict"),
+        (400, "wrapping token is not valid or does not exist", "WrappingTokenSpent"),
+        (400, "no data provided", "RequestRefused"),
+        (405, "unsupported operation", "RequestRefused"),
+        (403, "permission denied", "PermissionDenied"),
+    ],
+)
+def test_what_vault_says(status: int, text: str, expected: str) -> None:
+    """Each known answer has its error."""
+    body = f'{{"errors":["{text}"]}}'.encode()
+
+    assert type(from_answer(status, body, {}, address="x")).__name__ == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "doubtful"),
+    [
+        ("permission denied", True),
+        ('permission denied","invalid token', True),
+        ("1 error occurred:\\n\\t* permission denied\\n\\n", False),
+    ],
+)
+def test_two_kinds_of_403(text: str, doubtful: bool) -> None:
+    """A list of errors comes from a policy; the bare words may mean a dead token."""
+    error = from_answer(403, f'{{"errors":["{text}"]}}'.encode(), {}, address="x")
+
+    assert isinstance(error, _errors.PermissionDenied)
+    assert error.doubtful is doubtful
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("0", 0.0), ("Wed, 21 Oct", None), ("-1", None), ("", None)]
+)
+def test_retry_after(value: str, seconds: float | None) -> None:
+    """Seconds are obeyed; a date is one of a wall clock, and is not."""
+    error = from_answer(429, b"", {"retry-after": value}, address="x")
+
+    assert error.retry_in == seconds
+
+
+def test_the_tree_is_drawn_as_it_is() -> None:
+    """The head of the module names every error, each below its parent."""
+    drawn: dict[str, int] = {}
+    for line in (_errors.__doc__ or "").splitlines():
+        name = line.strip("│├└─ ").split(" ")[0]
+        if name and hasattr(_errors, name):
+            drawn[name] = line.index(name)
+    classes = {
+        name: kind
+        for name, kind in vars(_errors).items()
+        if isinstance(kind, type) and issubclass(kind, VaultError)
+    }
+    assert set(drawn) == set(classes)
+    for name, kind in classes.items():
+        if kind is not VaultError:
+            assert drawn[name] == drawn[kind.__mro__[1].__name__] + 4
+
+
+def test_an_outcome_where_it_applies() -> None:
+    """Errors that say something about a secret have one of the known outcomes."""
+    known = {"unavailable", "denied", "missing", "deleted", None}
+    for kind in vars(_errors).values():
+        if isinstance(kind, type) and issubclass(kind, VaultError):
+            assert kind.outcome in known
