@@ -25,6 +25,8 @@ _CAPABILITIES = frozenset(Capability)
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
 
+AUDIT_LOG_NAME: Final = "audit.log"
+
 
 class ProcessNode:
     """One Vault server as a child process; see `harness.engine.Node`.
@@ -102,12 +104,16 @@ class ProcessNode:
     @property
     def audit_path(self) -> Path | None:
         """Its audit log."""
-        return self._directory / "audit.log" if self.spec.audit else None
+        return self._directory / AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def server_audit_path(self) -> str | None:
-        """The same: server and harness share a file system."""
-        return str(self.audit_path) if self.spec.audit else None
+        """Its name in the directory that the server runs in.
+
+        Not the whole path: OpenBao keeps it in its storage and refuses to go on with another one,
+        so a project that was moved, or a backup restored elsewhere, could never be opened again.
+        """
+        return AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def process_id(self) -> int | None:
@@ -217,8 +223,9 @@ class ProcessNode:
             "ui": False,
             **self.dialect.base_configuration(),
         }
-        if self.audit_path is not None:
-            configuration |= self.dialect.audit_configuration(self.audit_path, raw=spec.audit_raw)
+        if self.server_audit_path is not None:
+            path = Path(self.server_audit_path)
+            configuration |= self.dialect.audit_configuration(path, raw=spec.audit_raw)
         return configuration | dict(spec.extra)
 
     def _storage(self) -> dict[str, object]:

@@ -15,7 +15,7 @@ import psutil
 
 from harness import files
 from harness.engine._ports import LOOPBACK, listens, port_taken
-from harness.engine._process import ProcessNode
+from harness.engine._process import AUDIT_LOG_NAME, ProcessNode
 from harness.engine._process_toxiproxy import ProcessToxiproxy
 from harness.engine._programs import find_toxiproxy, find_vault
 from harness.engine._provider import (
@@ -60,12 +60,12 @@ class ProcessStack:
     @property
     def audit_path(self) -> Path | None:
         """Vault's audit log."""
-        return self._directories["vault"] / "audit.log"
+        return self._directories["vault"] / AUDIT_LOG_NAME
 
     @property
     def server_audit_path(self) -> str | None:
-        """The same."""
-        return str(self.audit_path)
+        """Its name in the directory that the server runs in; see `ProcessNode`."""
+        return AUDIT_LOG_NAME
 
     def start(self) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
