@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from harness.scenario import Finding, Lab
+from harness.scenario import Finding, Lab, NotExercised
 from harness.scenario.lab import ROLE
 from harness.scenario.oracles import (
     bad_logins_at_most,
+    logins_with_one_secret_id_at_most,
     logs_in_again,
     no_failed_read,
+    no_request_storm,
     none_of,
     recovers_within,
+    requests_at_most,
 )
 from harness.vault import approle
 
@@ -76,6 +81,95 @@ def test_late_secret_id_is_used(lab: Lab) -> None:
         recovers_within(lab.recovery, since=delivered),
         bad_logins_at_most(TRIES),
         none_of("the role is not locked for everybody", locked, harm=True),
+    )
+
+
+@pytest.mark.scenario("SID-04")
+def test_locked_role_is_waited_out(lab: Lab) -> None:
+    """Somebody else's bad secret-ids lock the role; the token is lost; an operator unlocks it."""
+    lab.start()
+    with lab.reading(every=0.4):
+        with (
+            lab.vault.role_locked(ROLE) as fault,
+            lab.vault.token_revoked(lab.accessor()),
+        ):
+            lab.watch(4.0)
+        unlocked = fault.ended or 0.0
+        lab.until_good_read(since=unlocked, within=lab.recovery)
+    lab.judge(
+        requests_at_most(8, "login", since=fault.began, until=unlocked),
+        no_request_storm(since=fault.began, until=unlocked),
+        recovers_within(lab.recovery, since=unlocked),
+    )
+
+
+@pytest.mark.scenario("SID-06")
+def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
+    """Each secret-id is good for one login; a new one is delivered before the token is lost."""
+    lab.start()
+    with lab.reading(every=0.25):
+        lab.watch(1.5 * lab.ttl)
+        lab.new_secret_id()
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            lab.until_good_read(since=fault.began + 0.05, within=lab.recovery)
+            lab.watch(0.5)
+    lab.judge(
+        logins_with_one_secret_id_at_most(1),
+        bad_logins_at_most(0),
+        recovers_within(lab.recovery, since=fault.began + 0.05),
+    )
+
+
+@pytest.mark.scenario("SID-07")
+def test_lost_answer_to_a_login(lab: Lab) -> None:
+    """The first login's answer vanishes, and its use is gone; the secret-id is good for three."""
+    opened = threading.Event()
+
+    def start() -> None:
+        if (client := lab.open(timeout=20.0)) is not None:
+            client.read()
+        opened.set()
+
+    with lab.network.black_hole(closes_after=0.1) as fault:
+        threading.Thread(target=start, name="start", daemon=True).start()
+        tried = lab.history.wait_for(lambda: bool(lab.history.logins()), 10.0)
+        lab.watch(0.4)
+    opened.wait(timeout=20.0)
+    if not tried:
+        raise NotExercised("the subject did not log in when it was started and asked to read")
+    if not lab.started:
+        lab.open()  # it refused to start: its supervisor tries again
+    lab.judge(
+        logins_with_one_secret_id_at_most(3),
+        bad_logins_at_most(0),
+        recovers_within(lab.recovery, since=fault.ended or 0.0),
+    )
+
+
+@pytest.mark.scenario("SID-08")
+def test_secret_id_file_in_the_making(lab: Lab) -> None:
+    """The file is empty, then half written, then replaced; the token is lost at each step."""
+    lab.start()
+    whole = lab.new_secret_id(deliver=False)
+    lab.secrets.add("secret-id", "", "an empty secret-id")
+    half = whole.secret_id[:13]
+    lab.secrets.add("secret-id", half, "half a secret-id")
+    with lab.reading(every=0.3):
+        for content, words in (("", "emptied"), (half, "half written")):
+            lab.secret_id_file.write_text(content)
+            lab.history.mark(f"the secret-id file is {words}")
+            with lab.vault.token_revoked(lab.accessor()):
+                lab.watch(1.2)
+        lab.deliver(whole)
+        delivered = lab.history.now()
+        lab.until_good_read(since=delivered, within=lab.recovery)
+    blind = lab.history.find(
+        "login", where=lambda e: e.secret_id in (None, "an empty secret-id") and e.by == "vault"
+    )
+    lab.judge(
+        none_of("no login without a secret-id", {f"one at +{e.began:.2f} s" for e in blind}),
+        bad_logins_at_most(TRIES),
+        recovers_within(lab.recovery, since=delivered),
     )
 
 

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from harness.scenario import Lab
-from harness.scenario.oracles import fails_as, logins_at_most, no_failed_read, requests_at_most
+from harness.scenario.lab import PATH, ROLE
+from harness.scenario.oracles import (
+    TOLERANCE,
+    fails_as,
+    failures_are,
+    logins_at_most,
+    no_failed_read,
+    no_request_storm,
+    recovers_within,
+    requests_at_most,
+)
 
-DENIED = "ai/openai"
+DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
+
+NARROW = """
+path "ecommerce/data/shared/*" { capabilities = ["read"] }
+"""
 
 
 @pytest.mark.scenario("POL-01")
@@ -16,7 +32,7 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
     client = lab.start()
     with lab.reading(every=0.5), lab.condition("path denied", statuses=frozenset({403})) as denied:
         for _ in range(3):
-            client.read(DENIED, "OPENAI_API_KEY")
+            client.read(DENIED, DENIED_KEY)
             lab.watch(0.5)
         lab.watch(2.0)
     lab.judge(
@@ -25,4 +41,77 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
         requests_at_most(3, "lookup", "capabilities", since=denied.began),
         requests_at_most(9, "read", since=denied.began, path=DENIED),
         no_failed_read(since=denied.began, path="backend/django"),
+    )
+
+
+@pytest.mark.scenario("POL-02")
+def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
+    """The policy's content is narrowed under reads, and restored; live tokens feel it at once."""
+    lab.start()
+    with lab.reading(every=0.4):
+        with lab.vault.policy(ROLE, NARROW) as fault:
+            lab.watch(3.0)
+        restored = fault.ended or 0.0
+        lab.until_good_read(since=restored, within=lab.recovery)
+    lab.judge(
+        failures_are("denied", since=fault.began, until=restored),
+        logins_at_most(1, since=fault.began),
+        requests_at_most(3, "lookup", "capabilities", since=fault.began),
+        no_request_storm(since=fault.began, until=restored),
+        recovers_within(lab.recovery, since=restored),
+    )
+
+
+@pytest.mark.scenario("POL-03")
+def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
+    """A denied path is asked for again and again; the role gains its policy, for the next login."""
+    client = lab.start()
+    lab.put("v1", path=DENIED, key=DENIED_KEY)
+    with lab.condition("path denied", statuses=frozenset({403}), kinds=frozenset({"read"})) as old:
+        client.read(DENIED, DENIED_KEY)
+        lab.watch(0.5)
+    bound = lab.entry.max_ttl + lab.recovery
+    with lab.vault.role(ROLE, token_policies=[ROLE, "ai-services"]) as gained:
+        good = False
+        while not good and lab.history.now() < gained.began + bound + TOLERANCE:
+            good = client.read(DENIED, DENIED_KEY).good
+            lab.watch(0.4)
+        end = lab.history.now()
+    lives = 1 + int((end - old.began) / lab.entry.max_ttl)
+    lab.judge(
+        recovers_within(bound, since=gained.began, path=DENIED),
+        fails_as("denied", path=DENIED, until=gained.began),
+        failures_are("denied", since=gained.began, path=DENIED),
+        # One for each life, as many again for a careful client, and one to try what is new.
+        logins_at_most(2 * lives + 1, since=old.began, until=end),
+    )
+
+
+@pytest.mark.scenario("POL-04")
+def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
+    """One caller insists on a denied path, five times a second; four others read what they may."""
+    lab.start()
+    allowed = {
+        PATH: "SECRET_KEY",
+        "backend/database": "DB_PASSWORD",
+        "backend/redis": "REDIS_PASSWORD",
+        "shared/stripe": "STRIPE_SECRET_KEY",
+    }
+    for path, key in allowed.items():
+        lab.put("v1", path=path, key=key)
+    with ExitStack() as callers:
+        denied = callers.enter_context(
+            lab.condition("path denied", statuses=frozenset({403}), kinds=frozenset({"read"}))
+        )
+        callers.enter_context(lab.reading(every=0.2, path=DENIED, key=DENIED_KEY))
+        for path, key in allowed.items():
+            callers.enter_context(lab.reading(every=0.5, path=path, key=key))
+        lab.watch(4.0)
+    asked = len(lab.history.calls("read", where=lambda o: o.path == DENIED))
+    lab.judge(
+        *(no_failed_read(path=path) for path in allowed),
+        fails_as("denied", path=DENIED),
+        logins_at_most(1, since=denied.began),
+        requests_at_most(asked, "lookup", "capabilities", since=denied.began),
+        requests_at_most(2 * asked, "read", since=denied.began, path=DENIED),
     )

@@ -8,12 +8,19 @@ import pytest
 
 from harness.scenario import Lab
 from harness.scenario.oracles import (
+    TOLERANCE,
+    at_most,
     logins_at_most,
     logs_in_again,
     no_request_storm,
+    none_of,
     recovers_within,
     same_token,
 )
+from harness.scenario.props import footprint
+
+SPARE = 6
+"""What a client may hold more of after a fault than before, without leaking."""
 
 
 @pytest.mark.scenario("SEA-01")
@@ -70,4 +77,66 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
     lab.judge(
         recovers_within(lab.recovery, since=fault.ended or 0.0),
         no_request_storm(since=fault.began, until=fault.ended or 0.0),
+    )
+
+
+@pytest.mark.scenario("SEA-04")
+def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
+    """Sealed and unsealed four times under reads; threads, files and connections stay few."""
+    lab.start()
+    with lab.reading(every=0.4, callers=2):
+        lab.watch(0.5)
+    before = footprint(lab)
+    began = lab.history.now()
+    for _ in range(4):
+        with lab.reading(every=0.4, callers=2):
+            with lab.vault.sealed() as fault:
+                lab.watch(0.4)
+            lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
+    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
+    after = footprint(lab)
+    lab.judge(
+        none_of("seals leave nothing behind", before.growth(after, spare=SPARE)),
+        at_most(1, lab.tokens_alive(), "tokens alive"),
+        same_token(since=began),
+        recovers_within(lab.recovery, since=fault.ended or 0.0),
+    )
+
+
+@pytest.mark.scenario("SEA-06")
+def test_killed_server_comes_back_sealed(lab: Lab) -> None:
+    """SIGKILL, connections refused, started again, sealed, and unsealed at last, under reads."""
+    lab.start()
+
+    def unseal_late() -> None:
+        lab.watch(1.5)
+        lab.stack.operator.unseal(lab.stack.keyring)
+
+    with lab.reading(every=0.4):
+        with lab.process.server_killed(lab.stack.node, revive=unseal_late) as fault:
+            lab.watch(1.5)
+        lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
+    lab.judge(
+        recovers_within(lab.recovery, since=fault.ended or 0.0),
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.ended or 0.0),
+    )
+
+
+@pytest.mark.scenario("SEA-08")
+def test_end_while_sealed(lab: Lab) -> None:
+    """Vault is sealed when the subject is ended: its token cannot be given back."""
+    client = lab.start()
+    with lab.vault.sealed():
+        client.read()
+        closed = client.close(timeout=10.0)
+        took = (closed.ended or lab.history.now()) - closed.began
+        code = client.subject.exit_code
+    lab.judge(
+        at_most(5.0 + TOLERANCE, took, "seconds until it has ended"),
+        none_of(
+            "it ends cleanly", {f"{closed.outcome}: {closed.message}"} if closed.failed else ()
+        ),
+        none_of("its exit code is 0", {f"it is {code}"} if code else ()),
+        steady=False,
     )
