@@ -119,13 +119,15 @@ class NetworkFaults:
         late: float | None,
         toxicity: float = 1.0,
     ) -> Iterator[Fault]:
-        with self._proxy.toxic(toxic, stream=stream, toxicity=toxicity) as live:
-            signature = Signature(unanswered=True, late=late, toxics=frozenset({live.name}))
-            fault = self._journal.begin_fault(
-                name, signature, {"toxic": live.name, "stream": stream}
-            )
-            try:
+        fault: Fault | None = None
+        try:
+            with self._proxy.toxic(toxic, stream=stream, toxicity=toxicity) as live:
+                signature = Signature(unanswered=True, late=late, toxics=frozenset({live.name}))
+                fault = self._journal.begin_fault(
+                    name, signature, {"toxic": live.name, "stream": stream}
+                )
                 yield fault
-            finally:
-                # Noted before the toxic goes: from here on it may be gone at any moment.
+        finally:
+            # Once it is gone: what is promised for the time after a fault can be asked from here.
+            if fault is not None:
                 self._journal.end_fault(fault)

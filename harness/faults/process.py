@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from harness.engine import Node
 from harness.faults._fault import Fault, Journal, Signature
@@ -59,5 +59,6 @@ class ProcessFaults:
         try:
             yield fault
         finally:
-            os.kill(pid, signal.SIGCONT)
+            with suppress(ProcessLookupError):  # it was killed meanwhile
+                os.kill(pid, signal.SIGCONT)
             self._journal.end_fault(fault)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import hvac
+import requests
 
 from harness.engine import Capability
 from harness.errors import CapabilityMissing
@@ -19,6 +20,9 @@ from harness.waiting import wait_until
 
 LOCKOUT_THRESHOLD = 5
 """Bad secret-ids that lock an AppRole for everybody, by Vault's default (user lockout)."""
+
+SILENCE = 0.5
+"""Seconds without an answer by which a Vault is known to hang: a hundred times what one takes."""
 
 
 class VaultFaults:
@@ -41,9 +45,10 @@ class VaultFaults:
     @contextmanager
     def sealed(self) -> Iterator[Fault]:
         """Everything but the seal status answers 503 until it is unsealed."""
-        self._operator.seal()
+        # Noted first: Vault refuses requests for a second before its answer to this one comes.
         fault = self._journal.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
         try:
+            self._operator.seal()
             yield fault
         finally:
             self._operator.unseal(self._stack.keyring)
@@ -96,7 +101,10 @@ class VaultFaults:
 
     @contextmanager
     def role_deleted(self, role: str) -> Iterator[Fault]:
-        """Logins are refused, renewals answer 500, live tokens go on; the role comes back."""
+        """Logins are refused, renewals answer 500, live tokens go on.
+
+        The role comes back with its role-id, but without its secret-ids: those are gone for good.
+        """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
         self._client().delete(path)
@@ -136,12 +144,9 @@ class VaultFaults:
     def role_locked(self, role: str) -> Iterator[Fault]:
         """Somebody else's bad secret-ids locked the role: logins answer 403 until it is undone."""
         role_id = approle.role_id(self._operator, role)
-        anonymous = hvac.Client(
-            url=self._operator.client.url, verify=self._operator.client.adapter.verify
-        )
         for _ in range(LOCKOUT_THRESHOLD + 1):
             with _refused():
-                anonymous.auth.approle.login(
+                self._client().auth.approle.login(
                     role_id, "wrong", mount_point=self._mount, use_token=False
                 )
         wait_until(
@@ -192,46 +197,62 @@ class VaultFaults:
     @contextmanager
     def audit_unwritable(self) -> Iterator[Fault]:
         """Its audit log cannot be opened: 500 for everything, while sys/health says 200."""
-        path = self._audit_path()
-        aside = path.with_name(path.name + ".before")
-        path.rename(aside)
-        path.mkdir()
-        self._stack.node.reload()
-        self._await_lookup(works=False)
-        fault = self._journal.begin_fault(
-            "audit log unwritable", Signature(statuses=frozenset({500}))
-        )
+        fault: Fault | None = None
         try:
-            yield fault
+            with self._audit_aside() as path:
+                path.mkdir()
+                try:
+                    self._stack.node.reload()
+                    self._await_lookup(works=False)
+                    fault = self._journal.begin_fault(
+                        "audit log unwritable", Signature(statuses=frozenset({500}))
+                    )
+                    yield fault
+                finally:
+                    path.rmdir()
         finally:
-            path.rmdir()
-            aside.rename(path)
-            self._stack.node.reload()
             self._await_lookup(works=True)
-            self._journal.end_fault(fault)
+            if fault is not None:
+                self._journal.end_fault(fault)
 
     @contextmanager
     def audit_blocked(self) -> Iterator[Fault]:
         """Its audit log is a full pipe: every request hangs, while sys/health says 200."""
+        fault: Fault | None = None
+        pipe: int | None = None
+        try:
+            with self._audit_aside() as path:
+                os.mkfifo(path, 0o600)
+                try:
+                    pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+                    _fill(pipe)
+                    self._stack.node.reload()
+                    self._await_silence()
+                    fault = self._journal.begin_fault(
+                        "audit log blocked", Signature(unanswered=True, late=1.0)
+                    )
+                    yield fault
+                finally:
+                    path.unlink()
+        finally:
+            # Drained last: a request that was let go writes to whichever file is open by then.
+            self._await_lookup(works=True, drain=pipe)
+            if pipe is not None:
+                os.close(pipe)
+            if fault is not None:
+                self._journal.end_fault(fault)
+
+    @contextmanager
+    def _audit_aside(self) -> Iterator[Path]:
+        """The place of the audit log, free while the block runs; the log is back afterwards."""
         path = self._audit_path()
         aside = path.with_name(path.name + ".before")
         path.rename(aside)
-        os.mkfifo(path, 0o600)
-        pipe = os.open(path, os.O_RDWR | os.O_NONBLOCK)
-        _fill(pipe)
-        self._stack.node.reload()
-        fault = self._journal.begin_fault("audit log blocked", Signature(unanswered=True, late=1.0))
         try:
-            yield fault
+            yield path
         finally:
-            path.unlink()
             aside.rename(path)
             self._stack.node.reload()
-            # Drained last: a request that was let go writes to whichever file is open by then.
-            _drain(pipe)
-            self._await_lookup(works=True, drain=pipe)
-            os.close(pipe)
-            self._journal.end_fault(fault)
 
     # Plumbing
 
@@ -259,20 +280,46 @@ class VaultFaults:
         return path
 
     def _await_lookup(self, *, works: bool, drain: int | None = None) -> None:
+        """Wait until a request is answered, and noted in the audit log, or refused with 500.
+
+        Args:
+            works: Which of the two.
+            drain: A pipe to be emptied meanwhile, so that requests which hang can go on.
+        """
+        log = self._audit_path() if works else None
+        before = log.stat().st_size if log is not None else 0
+
         def as_wanted() -> bool:
             if drain is not None:
                 _drain(drain)
             try:
-                self._client().auth.token.lookup_self()
+                self._client().adapter.get("/v1/auth/token/lookup-self", timeout=SILENCE)
             except hvac.exceptions.InternalServerError:
                 return not works
-            return works
+            except requests.Timeout:
+                return False  # the pipe is full again, or the machine is busy
+            # Answered, but as long as it writes to the old file it has not reloaded yet.
+            return log is not None and log.stat().st_size > before
 
         wait_until(
             as_wanted,
             "Vault to answer again" if works else "Vault to refuse everything with 500",
-            timeout=10,
+            timeout=20,
             evidence=lambda: self._stack.node.logs(tail=5),
+        )
+
+    def _await_silence(self) -> None:
+        """Wait until it answers no more, which begins a moment after it was told to reload."""
+
+        def hangs() -> bool:
+            try:
+                self._client().adapter.get("/v1/auth/token/lookup-self", timeout=SILENCE)
+            except requests.Timeout:
+                return True
+            return False
+
+        wait_until(
+            hangs, "Vault to hang", timeout=10, evidence=lambda: self._stack.node.logs(tail=5)
         )
 
 

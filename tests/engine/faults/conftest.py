@@ -1,0 +1,197 @@
+"""A real Vault, a real Toxiproxy before it, and a list of what was noted."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Engine, open_engine
+from harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
+from harness.settings import Settings
+from harness.stack import Stack, launch
+from harness.toxiproxy import Proxy, Toxiproxy
+from harness.vault import approle
+
+PATH = "ecommerce/data/backend/django"
+
+
+@dataclass
+class Notes:
+    """A journal that is a list."""
+
+    faults: list[Fault] = field(default_factory=list)
+
+    def begin_fault(
+        self,
+        name: str,
+        signature: Signature,
+        detail: Mapping[str, object] | None = None,
+        *,
+        optional: bool = False,
+    ) -> Fault:
+        """Note that a fault is in force from now on."""
+        fault = Fault(name, signature, dict(detail or {}), time.monotonic(), optional=optional)
+        self.faults.append(fault)
+        return fault
+
+    def end_fault(self, fault: Fault) -> None:
+        """Note that it is undone."""
+        fault.ended = time.monotonic()
+
+    def only(self, name: str) -> Fault:
+        """The one fault that was noted, which bears this name and is undone."""
+        (fault,) = self.faults
+        assert fault.name == name
+        assert fault.ended is not None
+        return fault
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back over HTTP."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+    seconds: float
+
+
+def ask(
+    address: str,
+    path: str,
+    token: str = "",
+    *,
+    method: str = "GET",
+    body: str | None = None,
+    timeout: float = 10.0,
+) -> Answer:
+    """One request on a connection of its own; what `http.client` raises is passed on."""
+    began = time.monotonic()
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=timeout)
+    with closing(connection):
+        connection.request(method, f"/v1/{path}", body, {"X-Vault-Token": token} if token else {})
+        response = connection.getresponse()
+        text = response.read().decode()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, text, headers, time.monotonic() - began)
+
+
+@dataclass
+class Broken:
+    """A Vault that is about to be broken, and a backend's credentials."""
+
+    stack: Stack
+    notes: Notes
+    vault: VaultFaults
+    processes: ProcessFaults
+    role_id: str
+    secret_id: approle.SecretId
+
+    def login(self, secret_id: str | None = None) -> Answer:
+        """As a client does it."""
+        given = {"role_id": self.role_id, "secret_id": secret_id or self.secret_id.secret_id}
+        return ask(
+            self.stack.node.address, "auth/approle/login", method="POST", body=json.dumps(given)
+        )
+
+    def token(self) -> tuple[str, str]:
+        """A backend's token and its accessor."""
+        auth = json.loads(self.login().text)["auth"]
+        return auth["client_token"], auth["accessor"]
+
+    def read(self, token: str, *, timeout: float = 10.0) -> Answer:
+        """A backend's secret."""
+        return ask(self.stack.node.address, PATH, token, timeout=timeout)
+
+    def health(self) -> int:
+        """What a load balancer sees."""
+        return ask(self.stack.node.address, "sys/health").status
+
+
+@pytest.fixture(scope="session")
+def process_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Servers as child processes."""
+    settings = Settings(engine="process")
+    with open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine:
+        yield engine
+
+
+def broken_vault(stack: Stack) -> Broken:
+    """Fault verbs for this Vault, and a backend's credentials."""
+    notes = Notes()
+    return Broken(
+        stack,
+        notes,
+        VaultFaults(stack, notes),
+        ProcessFaults(notes),
+        approle.role_id(stack.operator, "backend"),
+        approle.new_secret_id(stack.operator, "backend"),
+    )
+
+
+@pytest.fixture
+def broken(process_engine: Engine, tmp_path: Path) -> Iterator[Broken]:
+    """A Vault of one test's own."""
+    blueprint = Blueprint.default()
+    with launch(process_engine, blueprint, directory=tmp_path / "vault") as stack:
+        yield broken_vault(stack)
+
+
+@dataclass
+class Line:
+    """A proxy before a shared Vault."""
+
+    proxy: Proxy
+    notes: Notes
+    network: NetworkFaults
+    address: str
+    token: str
+    toxiproxy: Toxiproxy
+
+    def read(self, *, timeout: float = 10.0) -> Answer:
+        """A secret through the proxy, on a new connection."""
+        return ask(self.address, PATH, self.token, timeout=timeout)
+
+
+@pytest.fixture(scope="session")
+def shared_stack(
+    process_engine: Engine, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Stack]:
+    """A Vault that only the network before it is broken of."""
+    directory = tmp_path_factory.mktemp("shared") / "vault"
+    with launch(process_engine, Blueprint.default(), directory=directory) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def shared_toxiproxy(process_engine: Engine) -> Iterator[Toxiproxy]:
+    """A Toxiproxy server."""
+    server = process_engine.toxiproxy(seed=1)
+    yield Toxiproxy(server.api)
+    server.stop()
+
+
+@pytest.fixture
+def line(
+    shared_stack: Stack, shared_toxiproxy: Toxiproxy, request: pytest.FixtureRequest
+) -> Iterator[Line]:
+    """A proxy of one test's own."""
+    proxy = shared_toxiproxy.create(request.node.name, upstream=shared_stack.node.upstream)
+    notes = Notes()
+    yield Line(
+        proxy,
+        notes,
+        NetworkFaults(proxy, notes),
+        f"http://{proxy.listen}",
+        shared_stack.keyring.root_token,
+        shared_toxiproxy,
+    )
+    proxy.delete()

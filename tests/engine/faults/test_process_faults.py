@@ -1,0 +1,158 @@
+"""Faults of processes, and faults that come and go, on real ones."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Engine
+from harness.errors import ToxiproxyError
+from harness.faults import Fault, ProcessFaults, flapping
+from harness.stack import launch
+from harness.waiting import wait_until
+from tests.engine.faults.conftest import Answer, Broken, Line, Notes, ask, broken_vault
+
+
+def test_server_paused(broken: Broken) -> None:
+    """Connections are taken and nothing is answered; afterwards what was asked is answered."""
+    token, _ = broken.token()
+    answers: list[Answer] = []
+    thread = threading.Thread(target=lambda: answers.append(broken.read(token, timeout=30.0)))
+    with broken.processes.server_paused(broken.stack.node):
+        thread.start()
+        with pytest.raises(TimeoutError):
+            broken.read(token, timeout=0.7)
+        with pytest.raises(TimeoutError):
+            ask(broken.stack.node.address, "sys/health", timeout=0.7)
+        assert answers == []
+    thread.join(30)
+    assert [answer.status for answer in answers] == [200]
+    broken.notes.only("server paused")
+
+
+@pytest.mark.slow  # raft takes seconds to initialise
+def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
+    """Refused while it is dead; then it is there again at its address, unsealed, with its data."""
+    blueprint = Blueprint.default()
+    with launch(process_engine, blueprint, directory=tmp_path / "vault", storage="raft") as stack:
+        broken = broken_vault(stack)
+        token, _ = broken.token()
+        with broken.processes.server_killed(
+            stack.node, revive=lambda: stack.operator.unseal(stack.keyring)
+        ):
+            with pytest.raises(ConnectionRefusedError):
+                broken.read(token)
+            assert not stack.node.is_running()
+        assert broken.read(token).status == 200
+        broken.notes.only("server killed")
+
+
+def _sleeper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+
+
+def test_client_paused() -> None:
+    """A process stands still in the block, and goes on after it."""
+    notes = Notes()
+    with _sleeper() as child:
+        process = psutil.Process(child.pid)
+        with ProcessFaults(notes).client_paused(child.pid):
+            wait_until(
+                lambda: process.status() == psutil.STATUS_STOPPED, "the client to stop", timeout=10
+            )
+        wait_until(
+            lambda: process.status() != psutil.STATUS_STOPPED, "the client to go on", timeout=10
+        )
+        child.kill()
+    assert notes.only("client paused").optional
+
+
+def test_client_that_dies_while_paused() -> None:
+    """There is nothing to go on, and that is no error of the harness."""
+    notes = Notes()
+    with _sleeper() as child, ProcessFaults(notes).client_paused(child.pid):
+        child.kill()
+        child.wait(10)
+    assert notes.faults[0].ended is not None
+
+
+def test_no_such_client() -> None:
+    """A fault that could not be made is not noted."""
+    child = _sleeper()
+    child.kill()
+    child.wait(10)
+    notes = Notes()
+    with pytest.raises(ProcessLookupError), ProcessFaults(notes).client_paused(child.pid):
+        pytest.fail("there is nobody to pause")
+    assert notes.faults == []
+    assert os.getpid() != child.pid
+
+
+# Coming and going
+
+
+def reads(line: Line) -> bool:
+    """Whether the line carries a read now."""
+    try:
+        return line.read().status == 200
+    except OSError:
+        return False
+
+
+def test_flapping_begins_broken_and_ends_mended(line: Line) -> None:
+    """In turn broken and mended while the block runs, each turn noted."""
+    with flapping(line.network.down, on=0.3, off=0.3) as turns:
+        wait_until(lambda: not reads(line), "the first turn to break it", timeout=10)
+        wait_until(lambda: reads(line), "its end to mend it", timeout=10)
+        wait_until(lambda: len(turns) == 3, "the third turn", timeout=10)
+    assert reads(line)
+    faults = line.notes.faults
+    assert turns == faults
+    assert all(fault.ended is not None for fault in faults)
+    for one, following in pairwise(faults):
+        assert one.ended is not None
+        assert one.ended - one.began >= 0.29
+        assert following.began - one.ended >= 0.29
+
+
+def test_flapping_ends_at_once(line: Line) -> None:
+    """The end of the block does not wait for the turn's own end."""
+    began = time.monotonic()
+    with flapping(line.network.down, on=60, off=60) as turns:
+        wait_until(lambda: bool(turns), "the first turn", timeout=10)
+    assert time.monotonic() - began < 10
+    assert reads(line)
+
+
+def test_flapping_is_undone_when_the_block_raises(line: Line) -> None:
+    """As any fault."""
+
+    def broken_off() -> None:
+        with flapping(line.network.down, on=60, off=60) as turns:
+            wait_until(lambda: bool(turns), "the first turn", timeout=10)
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        broken_off()
+    assert reads(line)
+    assert [fault.ended is not None for fault in line.notes.faults] == [True]
+
+
+def test_flapping_passes_on_what_fails(line: Line) -> None:
+    """A fault that cannot be made is an error of the scenario, not silence."""
+
+    def gone() -> Fault:
+        raise ToxiproxyError("gone")
+
+    with pytest.raises(ToxiproxyError, match="gone"), flapping(gone, on=0.1, off=0.1):  # type: ignore[arg-type] # it never returns
+        pass
+    assert reads(line)
