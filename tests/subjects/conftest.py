@@ -1,0 +1,46 @@
+"""A real Vault for the clients of other people."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import open_engine
+from harness.settings import Settings
+from harness.stack import Stack, launch
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """An unsealed Vault with the e-commerce blueprint."""
+    settings = Settings(engine="process")
+    with (
+        open_engine(settings, directory=tmp_path_factory.mktemp("engine")) as engine,
+        launch(engine, Blueprint.default(), directory=tmp_path_factory.mktemp("vault")) as launched,
+    ):
+        yield launched
+
+
+@pytest.fixture(params=["python", "node", pytest.param("go", marks=pytest.mark.slow)])
+def client(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Each of the correct clients, as ``--subject`` takes it."""
+    if request.param == "python":
+        return "python:tests.subjects.lazy_client:LazyClient"
+    if request.param == "node":
+        if shutil.which("node") is None:
+            pytest.skip("Node.js is not here")
+        return f"command:node {shlex.quote(str(HERE / 'node' / 'subject.mjs'))}"
+    if shutil.which("go") is None:
+        pytest.skip("Go is not here")
+    program = tmp_path_factory.getbasetemp() / "go-subject"
+    if not program.exists():
+        subprocess.run(["go", "build", "-o", str(program), "."], cwd=HERE / "go", check=True)
+    return f"command:{shlex.quote(str(program))}"

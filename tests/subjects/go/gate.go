@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const firstPause = 400 * time.Millisecond
+
+// Gate lets everybody pass while Vault answers. After a failure it hands out one ticket at a time, each
+// after a longer pause.
+type Gate struct {
+	longest  time.Duration
+	mutex    sync.Mutex
+	failures int
+	opens    time.Time
+	ticket   chan struct{} // holds one element while nobody probes
+}
+
+func newGate(longest time.Duration) *Gate {
+	gate := &Gate{longest: longest, ticket: make(chan struct{}, 1)}
+	gate.ticket <- struct{}{}
+	return gate
+}
+
+func (g *Gate) isOpen() (bool, time.Time) {
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	return g.failures == 0, g.opens
+}
+
+func (g *Gate) pass(ctx context.Context, request func() (*Answer, error)) (*Answer, error) {
+	probe := false
+	if open, _ := g.isOpen(); !open {
+		select {
+		case <-g.ticket:
+			defer func() { g.ticket <- struct{}{} }()
+		case <-ctx.Done():
+			return nil, hopeless("Vault does not answer")
+		}
+		if open, at := g.isOpen(); !open { // else the one before found it well
+			probe = true
+			deadline, _ := ctx.Deadline()
+			if at.After(deadline) {
+				return nil, hopeless("Vault does not answer")
+			}
+			time.Sleep(time.Until(at))
+		}
+	}
+	answer, err := request()
+	g.mutex.Lock()
+	defer g.mutex.Unlock()
+	failure, _ := err.(*Failure)
+	switch {
+	case !isOutage(err):
+		g.failures = 0
+	case probe || g.failures == 0: // those who failed together count once
+		pause := min(firstPause<<min(g.failures, 10), g.longest)
+		pause += time.Duration((rand.Float64() - 0.5) / 10 * float64(pause))
+		g.failures++
+		g.opens = time.Now().Add(max(pause, failure.RetryAfter))
+	}
+	return answer, err
+}

@@ -1,0 +1,3 @@
+module example.com/vault-subject
+
+go 1.22

@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const largestAnswer = 32 << 20 // bytes
+
+// Answer is what Vault said, whole.
+type Answer struct {
+	Status int
+	Body   struct {
+		Errors []string
+		Data   struct {
+			Data     map[string]any
+			Metadata map[string]any
+		}
+		Auth struct {
+			ClientToken   string `json:"client_token"`
+			LeaseDuration int    `json:"lease_duration"`
+			Renewable     bool
+			TokenType     string `json:"token_type"`
+			NumUses       int    `json:"num_uses"`
+		}
+	}
+}
+
+func (a *Answer) says() string { return strings.Join(a.Body.Errors, " ") }
+
+// Wire sends single requests; the context bounds each from the first byte sent to the last received.
+type Wire struct {
+	base      *url.URL
+	namespace string
+	client    *http.Client
+}
+
+func newWire(getenv func(string) string) (*Wire, error) {
+	base, err := url.Parse(getenv("VAULT_ADDR"))
+	if err != nil || base.Host == "" {
+		return nil, fmt.Errorf("VAULT_ADDR is no URL")
+	}
+	transport := &http.Transport{
+		DialContext:         (&net.Dialer{}).DialContext,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     30 * time.Second,
+	}
+	if file := getenv("VAULT_CACERT"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		pool := x509.NewCertPool()
+		pool.AppendCertsFromPEM(pem)
+		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
+	client := &http.Client{
+		Transport: transport,
+		// The token stays with the host that it was meant for.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return &Wire{base, getenv("VAULT_NAMESPACE"), client}, nil
+}
+
+func (w *Wire) send(ctx context.Context, method, path, token string, body any) (*Answer, error) {
+	var payload io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		payload = bytes.NewReader(data)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, w.base.JoinPath("v1", path).String(), payload)
+	if err != nil {
+		return nil, &Failure{Message: "this path cannot be asked for"}
+	}
+	request.Header.Set("X-Vault-Request", "true")
+	if token != "" {
+		request.Header.Set("X-Vault-Token", token)
+	}
+	if w.namespace != "" {
+		request.Header.Set("X-Vault-Namespace", w.namespace)
+	}
+	response, err := w.client.Do(request)
+	if err != nil {
+		return nil, unavailable(reason(err))
+	}
+	defer response.Body.Close()
+	content, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
+	if err != nil {
+		return nil, unavailable("the answer was cut short: " + reason(err))
+	}
+	answer := &Answer{Status: response.StatusCode}
+	if response.StatusCode != http.StatusNoContent {
+		if json.Unmarshal(content, &answer.Body) != nil {
+			return nil, unavailable(fmt.Sprintf("the answer (%d) is none of Vault's", answer.Status))
+		}
+	}
+	switch {
+	case answer.Status >= 500, answer.Status == 307, answer.Status == 412, answer.Status == 429,
+		answer.Status == 472, answer.Status == 473:
+		failure := unavailable(fmt.Sprintf("Vault answered %d: %s", answer.Status, answer.says()))
+		if seconds, err := strconv.Atoi(response.Header.Get("Retry-After")); err == nil && seconds > 0 {
+			failure.RetryAfter = time.Duration(seconds) * time.Second
+		}
+		return nil, failure
+	}
+	return answer, nil
+}
+
+// reason leaves out the URL, which *url.Error would show.
+func reason(err error) string {
+	if wrapped, ok := err.(*url.Error); ok {
+		err = wrapped.Err
+	}
+	return err.Error()
+}

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.stack import Stack
+from harness.subjects import OperationFailed, Subject, open_subject, parse_subject
+from harness.vault import approle
+
+ROLE = "backend"
+
+
+@pytest.fixture
+def subject(client: str, stack: Stack, tmp_path: Path) -> Iterator[Subject]:
+    """A correct client against a Vault that is well."""
+    files = approle.write_credentials(stack.operator, ROLE, tmp_path)
+    environ = {
+        "USE_VAULT": "true",
+        "VAULT_ADDR": stack.node.address,
+        "VAULT_MOUNT_POINT": "ecommerce",
+        "VAULT_CLIENT_TIMEOUT": "20",
+        "VAULT_ROLE_ID_FILE": str(files.role_id_file),
+        "VAULT_SECRET_ID_FILE": str(files.secret_id_file),
+    }
+    one = open_subject(parse_subject(client), environ, log=tmp_path / "log", timeout=30.0)
+    yield one
+    one.kill()
+
+
+def tokens(stack: Stack) -> set[str]:
+    """Accessors of all tokens that live."""
+    return set(stack.operator.client.list("auth/token/accessors")["data"]["keys"])
+
+
+def test_it_reads_and_tells_why_not(subject: Subject, stack: Stack) -> None:
+    """A value, a denied path, a missing secret, a missing key, a deleted secret."""
+    kv = stack.operator.client.secrets.kv.v2
+    for path in ("backend/django", "backend/celery"):
+        kv.create_or_update_secret(path, {"K": "välue\n"}, mount_point="ecommerce")
+    assert subject.read("backend/django", "K", timeout=30).value == "välue\n"
+    kv.delete_latest_version_of_secret("backend/celery", mount_point="ecommerce")
+    for path, key, outcome in (
+        ("ai/openai", "OPENAI_API_KEY", "denied"),
+        ("backend/no-such", "K", "missing"),
+        ("backend/django", "NO_SUCH_KEY", "missing"),
+        ("backend/celery", "K", "deleted"),
+    ):
+        with pytest.raises(OperationFailed) as caught:
+            subject.read(path, key, timeout=30)
+        assert caught.value.outcome == outcome
+    assert subject.read("backend/django", "K", timeout=30).value == "välue\n"
+
+
+def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
+    """A clean end revokes what a login made."""
+    stack.operator.client.secrets.kv.v2.create_or_update_secret(
+        "backend/django", {"K": "v"}, mount_point="ecommerce"
+    )
+    before = tokens(stack)
+    subject.read("backend/django", "K", timeout=30)
+    assert len(tokens(stack) - before) == 1
+    subject.close(timeout=30)
+    assert tokens(stack) <= before
+    assert subject.exit_code in (None, 0)
+
+
+@pytest.mark.slow
+def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
+    """The suite has nothing against a correct client that it does not know."""
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "scenarios", "-p", "no:cacheprovider"),
+            *("--subject", client, "--report", str(tmp_path)),
+        ],
+        cwd=root,
+        env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert "not exercised" not in done.stdout.splitlines()[-1]
