@@ -7,7 +7,14 @@ import pytest
 from harness.scenario import Finding, Lab, NotClaimed
 from harness.scenario.driver import Verb
 from harness.scenario.history import Operation
-from harness.scenario.oracles import TOLERANCE, no_failed_read
+from harness.scenario.lab import PATH
+from harness.scenario.oracles import (
+    TOLERANCE,
+    fails_as,
+    logins_at_most,
+    no_failed_read,
+    requests_at_most,
+)
 
 LONGEST = 30.0
 """A declared max_stale beyond this would make KV-02 wait for too long."""
@@ -105,3 +112,27 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     gone("missing")
     lab.needs_outcomes()
     lab.judge(no_failed_read(path="backend/django"))
+
+
+@pytest.mark.scenario("KV-05")
+def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
+    """VAULT_MOUNT_POINT names no mount; the subject is asked three times, then once each second."""
+    client = lab.open()
+    if client is None:
+        lab.judge(logins_at_most(1), steady=False)  # it refused to start, which is an answer too
+        return
+    with lab.condition("no such mount", statuses=frozenset({403, 404})):
+        for _ in range(3):
+            client.read()
+            lab.watch(0.5)
+        with lab.reading(every=1.0):
+            lab.watch(2.5)
+    calls = len(lab.history.calls("read"))
+    lab.judge(
+        fails_as("denied", "missing", path=PATH),
+        # One to begin with, and one to see whether the role has got a policy meanwhile.
+        logins_at_most(2),
+        requests_at_most(2 * calls, "read", since=0.0),
+        requests_at_most(1 + calls, "lookup", "capabilities", since=0.0),
+        steady=False,
+    )

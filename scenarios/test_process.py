@@ -1,13 +1,27 @@
-"""Hygiene of the client's process: what it says, and what it must not say."""
+"""The client's process: what it says and must not say, frozen, and ended while it is busy."""
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import threading
 
 import pytest
 
-from harness.scenario import Lab
-from harness.scenario.oracles import bad_logins_at_most
+from harness.errors import SubjectError
+from harness.scenario import Finding, Lab
+from harness.scenario.lab import KEY, PATH
+from harness.scenario.oracles import (
+    TOLERANCE,
+    at_most,
+    bad_logins_at_most,
+    logins_at_most,
+    logs_in_again,
+    none_of,
+    recovers_within,
+    requests_at_most,
+)
+from harness.subjects import OperationFailed
 from harness.vault.approle import SecretId
 
 
@@ -39,3 +53,81 @@ def test_no_secret_is_said(lab: Lab) -> None:
             lab.watch(0.8)
         recover()
     lab.judge(bad_logins_at_most(4, secret_id="wrong secret-id"))
+
+
+@pytest.mark.scenario("PRC-03")
+def test_frozen_client_wakes_up(lab: Lab) -> None:
+    """The client's process stands still for two lives of its token; nobody calls it meanwhile."""
+    client = lab.start()
+    pid = client.subject.pid
+    assert pid is not None
+    with lab.process.client_paused(pid) as fault:
+        lab.watch(2 * lab.ttl)
+    woken = fault.ended or 0.0
+    with lab.reading(every=0.4):
+        lab.until_good_read(since=woken, within=5.0)
+        lab.watch(1.5)
+    calls = len(lab.history.calls("read", since=woken, until=woken + 1.0))
+    lab.judge(
+        recovers_within(5.0, since=woken),
+        logs_in_again(since=woken, within=5.0),
+        logins_at_most(1, since=woken),
+        requests_at_most(5 + calls, since=woken, until=woken + 1.0),
+    )
+
+
+@pytest.mark.scenario("PRC-05")
+def test_health_goes_red_and_green_again(lab: Lab) -> None:
+    """Well in the steady state, not well under a seal, and well again soon after it."""
+    client = lab.start()
+    promise = "health tells the truth"
+    if not client.healthy():
+        lab.note(Finding(promise, "it says not well in the steady state", lab.history.now()))
+    with lab.reading(every=0.5):
+        with lab.vault.sealed() as fault:
+            red = _turns(lab, well=False, within=0.5 * lab.ttl)
+        ended = fault.ended or 0.0
+        lab.until_good_read(since=ended, within=lab.recovery)
+        green = _turns(lab, well=True, within=lab.recovery)
+    if not red:
+        text = f"it said well for {0.5 * lab.ttl:g} s under a seal"
+        lab.note(Finding(promise, text, fault.began))
+    if not green:
+        text = f"it said not well {lab.recovery:g} s after Vault answered again"
+        lab.note(Finding(promise, text, ended))
+    lab.judge(recovers_within(lab.recovery, since=ended))
+
+
+def _turns(lab: Lab, *, well: bool, within: float) -> bool:
+    """Ask for its health until it says so, or for so long."""
+    began = lab.history.now()
+    while lab.client.healthy() != well:
+        if lab.history.now() > began + within + TOLERANCE:
+            return False
+        lab.watch(0.3)
+    return True
+
+
+@pytest.mark.scenario("PRC-07")
+def test_end_while_a_call_hangs(lab: Lab) -> None:
+    """Answers vanish, a read waits for its own, and the subject is ended."""
+    client = lab.start()
+
+    def read_in_vain() -> None:
+        # Not noted: of a process that ends, nobody hears how its last call ended.
+        with contextlib.suppress(OperationFailed, SubjectError):
+            client.subject.read(PATH, KEY, timeout=lab.deadline + 6.0)
+
+    with lab.network.black_hole() as fault:
+        hanging = threading.Thread(target=read_in_vain, name="hanging read", daemon=True)
+        hanging.start()
+        lab.history.wait_for(lambda: bool(lab.history.find(since=fault.began)), 3.0)
+        closed = client.close(timeout=lab.deadline + 10.0)
+        took = (closed.ended or lab.history.now()) - closed.began
+        hanging.join(timeout=lab.deadline)
+    lab.judge(
+        at_most(lab.deadline + 5.0, took, "seconds until it has ended"),
+        none_of("it ends cleanly", {closed.message} if closed.failed else ()),
+        none_of("no call outlasts the end", {"the read still hangs"} if hanging.is_alive() else ()),
+        steady=False,
+    )
