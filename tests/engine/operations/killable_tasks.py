@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.vault import Keyring, Operator
+from harness.vault.backup import Backup, Opener
+from harness.vault.backup import restore as restore_backup
 from harness.vault.kv import Kv
 from harness.vault.migrate import ClientSettings, VariableMap, make_plan, previous_versions, read
 from harness.vault.migrate import migrate as run_migration
@@ -86,6 +88,21 @@ def root_generate(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     generate_root(op, keyring, keyring.parent, checkpoint=checkpoint)
 
 
+def restore(given: dict[str, Any], checkpoint: Checkpoint) -> None:
+    """Put a backup into a Vault."""
+    backup = Backup.load(Path(given["backup"]))
+    opener = Opener(identities=(given["identity"],))
+    snapshot, contents = backup.open_snapshot(opener)
+    restore_backup(
+        Operator(given["address"]),
+        Path(given["keyring"]),
+        snapshot,
+        contents,
+        backup.open_keys(opener),
+        checkpoint=checkpoint,
+    )
+
+
 TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
     "migrate": migrate,
     "undo": undo,
@@ -93,6 +110,7 @@ TASKS: dict[str, Callable[[dict[str, Any], Checkpoint], None]] = {
     "secret": secret,
     "root_revoke": root_revoke,
     "root_generate": root_generate,
+    "restore": restore,
 }
 
 

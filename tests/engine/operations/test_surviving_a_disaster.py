@@ -1,0 +1,217 @@
+"""Backups of a real Vault, restored into an empty one and compared secret by secret."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Engine, Node, NodeSpec
+from harness.errors import HarnessError, OperatorError, StackError
+from harness.stack import Stack, launch
+from harness.vault import Keyring, Operator
+from harness.vault.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    compare,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+    restore_keys,
+    take_contents,
+)
+from harness.vault.kv import Kv
+from harness.vault.root import alive, install_operator, operator_token
+
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+@pytest.fixture(scope="module")
+def durable(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A seeded Vault on raft storage; its tests only read, and add secrets of their own."""
+    directory = tmp_path_factory.mktemp("durable")
+    with launch(engine, Blueprint.default(), directory=directory, storage="raft") as stack:
+        yield stack
+
+
+@pytest.fixture
+def empty(engine: Engine, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
+    """An initialised, unsealed, empty Vault and its keyring's path."""
+    node = engine.node(NodeSpec(name="empty", directory=tmp_path / "empty", storage="raft"))
+    node.start()
+    op = Operator(node.address)
+    keyring = op.init()
+    path = tmp_path / "vault-data" / "init.json"
+    path.parent.mkdir(mode=0o700)
+    keyring.save(path)
+    op.unseal(keyring)
+    op.close()
+    yield node, path
+    node.kill()
+
+
+def test_a_drill_shows_that_the_backup_would_do(
+    durable: Stack, engine: Engine, tmp_path: Path
+) -> None:
+    """Every secret is the same in the restored Vault, every role logs in, and times are told."""
+    report = drill(durable.operator, Keys(durable.keyring), engine, durable.blueprint, tmp_path)
+    assert report.problems == []
+    assert report.comparison is not None
+    assert report.comparison.same == len(list(Kv(durable.operator).paths())) >= 12
+    assert report.logins == list(durable.blueprint.approles)
+    assert 0 < report.seconds_to_recover < report.seconds
+
+
+def test_a_restore_brings_back_what_was_backed_up(
+    durable: Stack, empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """Versions, deletions, policies, roles, tokens; what came later is not there, and is named."""
+    node, path = empty
+    kv = Kv(durable.operator)
+    kv.write("backend/gone", {"A": "1"}, cas=0)
+    kv.delete("backend/gone", 1)
+    operator = install_operator(durable.operator, durable.blueprint.mounts, tmp_path / "operator")
+    keys = Keys(durable.keyring, operator_token(tmp_path / "operator"))
+    backup = make_backup(operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
+    snapshot, contents = backup.open_snapshot(OPENER)
+    kv.write("backend/later", {"A": "1"}, cas=0)
+    op = Operator(node.address)
+    restored = restore(op, path, snapshot, contents, backup.open_keys(OPENER))
+    assert restored.comparison.different == ()
+    assert restored.comparison.same == len(contents.secrets)
+    assert Keyring.load(path) == durable.keyring
+    assert alive(op.with_token(operator_token(path.parent))) is not None
+    assert Kv(op.with_token(durable.keyring.root_token)).read("backend/gone").state == "deleted"
+    assert compare(durable.operator, contents).different == (
+        "ecommerce/backend/later: not in the backup",
+    )
+
+
+def test_a_vault_that_is_not_empty_is_not_restored_into(
+    durable: Stack, stack: Stack, tmp_path: Path
+) -> None:
+    """Without --overwrite nothing of it is touched."""
+    backup = make_backup(
+        durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
+    )
+    stack.keyring.save(tmp_path / "init.json")
+    before = take_contents(stack.operator, ["ecommerce"])
+    with pytest.raises(StackError, match="not empty"):
+        restore(
+            Operator(stack.node.address),
+            tmp_path / "init.json",
+            *backup.open_snapshot(OPENER),
+            backup.open_keys(OPENER),
+        )
+    assert compare(stack.operator, before).different == ()
+
+
+def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
+    """An in-memory Vault cannot be backed up, and leaves no half a backup."""
+    with pytest.raises(OperatorError, match="not raft"):
+        make_backup(stack.operator, None, tmp_path / "b", LOCK, mounts=["ecommerce"])
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_comparison_names_every_difference(stack: Stack) -> None:
+    """Missing, deleted, rewritten, additional: each secret with what is the matter."""
+    contents = take_contents(stack.operator, ["ecommerce"])
+    kv = Kv(stack.operator)
+    kv.write("backend/new", {"A": "1"}, cas=0)
+    kv.write("backend/django", {"A": "other"}, cas=1)
+    kv.delete("backend/redis", 1)
+    stack.operator.request("DELETE", "ecommerce/metadata/ai/openai")
+    stack.operator.request("DELETE", "sys/policies/acl/backend")
+    found = compare(stack.operator, contents)
+    assert set(found.different) == {
+        "ecommerce/backend/new: not in the backup",
+        "ecommerce/backend/django: version 2, in the backup 1",
+        "ecommerce/backend/redis: deleted, in the backup present",
+        "ecommerce/ai/openai: missing",
+        "policy backend: missing",
+    }
+
+
+def test_what_changes_during_a_backup_is_not_held_against_it(
+    durable: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret written while the snapshot is taken is marked, whichever version it has."""
+    kv = Kv(durable.operator)
+    take = durable.operator.client.sys.take_raft_snapshot
+
+    def slow() -> Any:
+        answer = take()
+        kv.write("backend/moving", {"A": "1"}, cas=kv.read("backend/moving").version)
+        return answer
+
+    monkeypatch.setattr(durable.operator.client.sys, "take_raft_snapshot", slow)
+    backup = make_backup(durable.operator, None, tmp_path, LOCK, mounts=["ecommerce"])
+    _, contents = backup.open_snapshot(OPENER)
+    assert contents.moving == ("ecommerce/backend/moving",)
+    assert compare(durable.operator, contents).different == ()
+
+
+def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> None:
+    """A lost keyring is put back; one of another Vault is not overwritten unasked."""
+    path = tmp_path / "vault-data" / "init.json"
+    restore_keys(Keys(durable.keyring, "token"), path)
+    assert Keyring.load(path) == durable.keyring
+    assert operator_token(path.parent) == "token"
+    other = Keys(Keyring(("a", "b", "c"), 2, "t"))
+    with pytest.raises(StackError, match="another Vault"):
+        restore_keys(other, path)
+    restore_keys(other, path, overwrite=True)
+    assert Keyring.load(path) == other.keyring
+
+
+@pytest.mark.slow  # each of its five restores waits for an election
+def test_killed_after_any_step_the_next_restore_finishes(
+    durable: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
+) -> None:
+    """After each kill, running it again ends with the backup's Vault and its keyring in place."""
+    backup = make_backup(
+        durable.operator, Keys(durable.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
+    )
+    step, killed = 1, True
+    while killed:
+        directory = tmp_path / str(step)
+        node = engine.node(NodeSpec(name="e", directory=directory / "node", storage="raft"))
+        node.start()
+        op = Operator(node.address)
+        keyring = op.init()
+        path = directory / "init.json"
+        keyring.save(path)
+        op.unseal(keyring)
+        arguments = {
+            "address": node.address,
+            "keyring": str(path),
+            "backup": str(backup.directory),
+            "identity": PRIVATE,
+        }
+        killed = killable("restore", step, **arguments).killed
+        if killed:
+            ended = killable("restore", **arguments)
+            assert ended.error is None, ended.error
+        assert Keyring.load(path) == durable.keyring
+        restored = op.with_token(durable.keyring.root_token)
+        _, contents = Backup.load(backup.directory).open_snapshot(OPENER)
+        assert compare(restored, contents).different == ()
+        node.kill()
+        step += 1
+    assert step > 4
+
+
+def test_a_backup_with_the_wrong_key_restores_nothing(durable: Stack, tmp_path: Path) -> None:
+    """Opening fails before any Vault is spoken to."""
+    backup = make_backup(
+        durable.operator, Keys(durable.keyring), tmp_path, LOCK, mounts=["ecommerce"]
+    )
+    with pytest.raises(HarnessError, match="cannot be opened"):
+        backup.open_snapshot(Opener(identities=(new_identity()[0],)))

@@ -1,0 +1,215 @@
+"""Backups on disk: locked, checked, complete or not there at all."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import stat
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError, SettingsError, StackError
+from harness.vault import Keyring
+from harness.vault.backup import (
+    PASSPHRASE_VARIABLE,
+    Backup,
+    Contents,
+    Keys,
+    Lock,
+    Opener,
+    backup_keys,
+    check_snapshot,
+    list_backups,
+    lock_from,
+    new_identity,
+    opener_from,
+)
+from harness.vault.backup._files import write_backup
+
+PRIVATE, PUBLIC = new_identity()
+KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "operator-token")
+CONTENTS = Contents(("kv",), {"kv/a": "1:present:00"}, ("default",), ("backend",), (), "ab")
+
+
+def snapshot() -> bytes:
+    """A raft snapshot's form: an archive with the checksums of its parts."""
+    parts = {"meta.json": b"{}", "state.bin": b"state of the vault" * 99}
+    sums = "".join(f"{hashlib.sha256(v).hexdigest()}  {k}\n" for k, v in parts.items())
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        for name, data in {**parts, "SHA256SUMS": sums.encode()}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def write(directory: Path, lock: Lock, name: str = "one") -> Backup:
+    """A backup with both parts."""
+    return write_backup(
+        directory,
+        name,
+        lock,
+        product="openbao",
+        version="2",
+        snapshot=(snapshot(), CONTENTS),
+        keys=KEYS,
+    )
+
+
+def test_what_was_locked_for_a_key_opens_with_it(tmp_path: Path) -> None:
+    """Snapshot, digests, unseal keys and tokens come back as they were."""
+    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    opener = Opener(identities=(PRIVATE,))
+    assert backup.open_snapshot(opener) == (snapshot(), CONTENTS)
+    assert backup.open_keys(opener) == KEYS
+
+
+@pytest.mark.slow  # a passphrase costs a second or more each time, on purpose
+def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
+    """The right passphrase opens it; a wrong one is said to be wrong, without repeating it."""
+    backup = backup_keys(KEYS, tmp_path, Lock(passphrase="correct horse battery"))
+    assert backup.open_keys(Opener(passphrase="correct horse battery")) == KEYS
+    with pytest.raises(HarnessError, match="cannot be opened") as refusal:
+        backup.open_keys(Opener(passphrase="wrong horse battery"))
+    assert "horse" not in str(refusal.value)
+
+
+def test_another_key_does_not_open_it(tmp_path: Path) -> None:
+    """A private key that it was not locked for is refused."""
+    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    with pytest.raises(HarnessError, match=r"keyring\.age cannot be opened"):
+        backup.open_keys(Opener(identities=(new_identity()[0],)))
+
+
+def test_nothing_secret_is_readable_on_disk(tmp_path: Path) -> None:
+    """No part holds a key or a token in clear, files are 0600, folders 0700."""
+    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    for path in backup.directory.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        for secret in (b"key-one", b"root-token", b"operator-token", b"state of the vault"):
+            assert secret not in path.read_bytes()
+    assert stat.S_IMODE(backup.directory.stat().st_mode) == 0o700
+    assert "key-one" not in repr(KEYS)
+    assert "correct" not in repr(Lock(passphrase="correct horse battery"))
+
+
+@pytest.mark.parametrize("part", ["snapshot.age", "keyring.age"])
+def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> None:
+    """One flipped bit, or a missing file, is named by the checksum alone."""
+    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    path = backup.directory / part
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StackError, match=f"{part} of this backup is damaged"):
+        backup.check_files()
+    path.unlink()
+    with pytest.raises(StackError, match=f"{part} of this backup cannot be read"):
+        backup.check_files()
+
+
+def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Path) -> None:
+    """Who changes file and manifest alike is found out by the encryption itself."""
+    backup = write(tmp_path, Lock(recipients=(PUBLIC,)))
+    path = backup.directory / "snapshot.age"
+    data = bytearray(path.read_bytes())
+    data[-3] ^= 1
+    path.write_bytes(data)
+    manifest = json.loads((backup.directory / "manifest.json").read_text())
+    manifest["checksums"]["snapshot.age"] = hashlib.sha256(data).hexdigest()
+    (backup.directory / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(HarnessError, match="cannot be opened"):
+        Backup.load(backup.directory).open_snapshot(Opener(identities=(PRIVATE,)))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"no archive",
+        snapshot()[:-40],
+        gzip.compress(gzip.decompress(snapshot()).replace(b"state of", b"State of", 1)),
+    ],
+)
+def test_a_snapshot_that_is_not_whole_is_refused(raw: bytes) -> None:
+    """Cut short, altered, or something else: found before anybody relies on it."""
+    with pytest.raises(HarnessError, match="not whole"):
+        check_snapshot(raw, source="here")
+
+
+def test_a_backup_ended_half_way_is_no_backup(tmp_path: Path) -> None:
+    """After an end at any step nothing is listed, and the next backup clears the rest away."""
+    lock = Lock(recipients=(PUBLIC,))
+    for last in ("wrote keyring.age", "wrote the manifest"):
+
+        def end(step: str, last: str = last) -> None:
+            if step == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            backup_keys(KEYS, tmp_path, lock, checkpoint=end)
+        assert list_backups(tmp_path) == []
+    finished = backup_keys(KEYS, tmp_path, lock)
+    assert [path.name for path in tmp_path.iterdir()] == [finished.directory.name]
+
+
+def test_backups_are_listed_newest_first(tmp_path: Path) -> None:
+    """Other folders beside them are passed over."""
+    lock = Lock(recipients=(PUBLIC,))
+    names = [write(tmp_path, lock, name).directory.name for name in ("20260101", "20260102")]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "manifest.json").write_text("{}")
+    assert [backup.directory.name for backup in list_backups(tmp_path)] == names[::-1]
+
+
+def test_locks_from_options(tmp_path: Path) -> None:
+    """Public keys as text or file, a passphrase from a file, the environment, or asking."""
+    (tmp_path / "keys").write_text(f"# mine\n{PUBLIC}\n\n{new_identity()[1]}\n")
+    assert len(lock_from(recipients=[str(tmp_path / "keys")], environ={}).recipients) == 2
+    (tmp_path / "phrase").write_text("from a file, long\n")
+    assert lock_from(passphrase_file=tmp_path / "phrase", environ={}).passphrase == (
+        "from a file, long"
+    )
+    environ = {PASSPHRASE_VARIABLE: "from the environment"}
+    assert lock_from(environ=environ).passphrase == "from the environment"
+    assert lock_from(environ={}, ask=lambda: "asked for it, long").kind == "passphrase"
+    (tmp_path / "identity").write_text(f"# created\n{PRIVATE}\n")
+    assert opener_from(identity_files=[tmp_path / "identity"], environ={}).identities == (PRIVATE,)
+
+
+def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
+    """Nothing given, too short a passphrase, no key: each says what is wanted."""
+    with pytest.raises(SettingsError, match="a passphrase or with public keys"):
+        lock_from(environ={})
+    with pytest.raises(SettingsError, match="shorter than 12"):
+        Lock(passphrase="short")
+    with pytest.raises(SettingsError, match="no public key"):
+        Lock(recipients=("age1nonsense",))
+    with pytest.raises(SettingsError, match="nothing was given that opens"):
+        opener_from(environ={})
+    (tmp_path / "identity").write_text("nonsense")
+    with pytest.raises(SettingsError, match="no private key"):
+        Opener(identities=("nonsense",)).decrypt(b"", source="x")
+
+
+def test_ssh_keys_lock_and_open() -> None:
+    """An SSH key pair does as well as an age one."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    locked = Lock(recipients=(public.decode(),)).encrypt(b"x")
+    assert Opener(identities=(private.decode(),)).decrypt(locked, source="x") == b"x"
