@@ -112,10 +112,14 @@ class Driver:
             outcome, text = "died", error.cause
         else:
             outcome, text = "error", error.cause
-        leaked = self._secrets.found_in(text)
-        note = f" [contains {', '.join(leaked)}]" if leaked else ""
-        message = self._secrets.redact(text)[:300] + note
-        self._history.end_operation(operation, outcome, message=message)
+        self._history.end_operation(operation, outcome, message=said(self._secrets, text))
+
+
+def said(secrets: Secrets, text: str) -> str:
+    """What a subject said, without secrets, and with a note if there were some."""
+    leaked = secrets.found_in(text)
+    note = f" [contains {', '.join(leaked)}]" if leaked else ""
+    return secrets.redact(text)[:300] + note
 
 
 @contextmanager
@@ -139,14 +143,18 @@ def reading(
         callers: How many callers at once.
     """
     stop = threading.Event()
+    failures: list[BaseException] = []
 
     def call(caller: int) -> None:
         due = time.monotonic()
-        while not stop.is_set():
-            if driver.read(path, key, verb=verb, caller=caller).outcome == "died":
-                return
-            due = max(due + every, time.monotonic())
-            stop.wait(due - time.monotonic())
+        try:
+            while not stop.is_set():
+                if driver.read(path, key, verb=verb, caller=caller).outcome == "died":
+                    return
+                due = max(due + every, time.monotonic())
+                stop.wait(due - time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - passed on below: a silent caller proves nothing
+            failures.append(error)
 
     threads = [
         threading.Thread(target=call, args=(n,), name=f"caller-{n}", daemon=True)
@@ -160,3 +168,5 @@ def reading(
         stop.set()
         for thread in threads:
             thread.join(timeout=30)
+        if failures:
+            raise failures[0]

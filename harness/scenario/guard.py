@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.faults import Fault
-from harness.scenario.history import Exchange, History, Operation
+from harness.scenario.history import Exchange, History, Operation, Touch
 
 WAITED_OUT = 0.4
 """Seconds within a fault after which a call counts as held up by it: many times a read's own."""
@@ -28,7 +28,9 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
         if found := _mark_on(exchange, fault, accessors):
             return f"{fault.name}: {found} at +{exchange.began:.2f} s"
     for toxic in mark.toxics:
-        if count := history.touched_by_toxic.get(toxic):
+        if count := sum(
+            _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
+        ):
             return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
     if mark.unanswered:
         for operation in history.calls(until=until):
@@ -43,6 +45,11 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
                 when = f"{operation.verb} at +{operation.began:.2f} s"
                 return f"{fault.name}: {when} waited {waited:.1f} s"
     return None
+
+
+def _at_that_time(touch: Touch, fault: Fault, until: float) -> bool:
+    """Whether that connection lived during the fault: a later one may have a toxic of that name."""
+    return touch.opened <= until and (touch.closed is None or touch.closed >= fault.began)
 
 
 def _overlap(operation: Operation, fault: Fault, until: float) -> float:

@@ -139,6 +139,15 @@ class Mark:
     text: str
 
 
+@dataclass(frozen=True)
+class Touch:
+    """A connection on which a toxic acted, by what Toxiproxy says."""
+
+    toxic: str
+    opened: float
+    closed: float | None
+
+
 @dataclass
 class AuditRecord:
     """One answered request in the server's own audit log."""
@@ -167,7 +176,7 @@ class History:
     rotations: list[Rotation] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     audit: list[AuditRecord] = field(default_factory=list)
-    touched_by_toxic: dict[str, int] = field(default_factory=dict)
+    touches: list[Touch] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()

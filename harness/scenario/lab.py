@@ -19,9 +19,9 @@ from harness.scenario import oracles
 from harness.scenario._audit import read_audit
 from harness.scenario._secrets import Secrets
 from harness.scenario.catalogue import Entry
-from harness.scenario.driver import Driver, Verb, reading
+from harness.scenario.driver import Driver, Verb, reading, said
 from harness.scenario.guard import evidence_of
-from harness.scenario.history import History, Operation
+from harness.scenario.history import History, Operation, Touch
 from harness.scenario.oracles import Oracle
 from harness.scenario.recorder import Recorder
 from harness.scenario.verdict import Finding, NotExercised, Verdict, decide
@@ -32,6 +32,9 @@ from harness.vault import approle
 
 STEADY_READS = 3
 """Good reads in a row that make a steady state."""
+
+LONGEST = 60.0
+"""Seconds; a subject that declares a longer back-off or deadline is not waited for."""
 
 ROLE = "backend"
 PATH, KEY = "backend/django", "SECRET_KEY"
@@ -89,6 +92,7 @@ class Lab:
         self._closing = ExitStack()
         self._findings: list[Finding] = []
         self._asked: list[Oracle] = []
+        self._subject: Subject | None = None
         self._client: Driver | None = None
         self.verdict: Verdict | None = None
         try:
@@ -154,8 +158,8 @@ class Lab:
 
     @property
     def deadline(self) -> float:
-        """D: the total deadline of each call, seconds."""
-        return self.entry.deadline
+        """D: the total deadline of each call, seconds; the subject's own, where it has another."""
+        return self.declared("deadline", self.entry.deadline)
 
     def declared(self, name: str, default: float) -> float:
         """A time by which the subject asks to be judged, in seconds, or the suite's own."""
@@ -166,12 +170,12 @@ class Lab:
         """A time that the command line declares, or else the subject itself, in seconds."""
         if name in self.workplace.declared:
             return self.workplace.declared[name]
-        return self._client.subject.declares.get(name) if self._client else None
+        return self._subject.declares.get(name) if self._subject else None
 
     @property
     def recovery(self) -> float:
         """B + 2 s: how soon after a fault a good read must come."""
-        return self.declared("backoff_cap", min(self.ttl / 2, 60.0)) + 2.0
+        return min(self.declared("backoff_cap", self.ttl / 2), LONGEST) + 2.0
 
     @property
     def refresh(self) -> float:
@@ -316,10 +320,11 @@ class Lab:
                 timeout=timeout,
             )
         except (OperationFailed, SubjectError) as error:
-            text = self.secrets.redact(str(error))[:500]
+            text = said(self.secrets, str(error))
             self.history.end_operation(operation, "error", message=text)
             return None
         self.history.end_operation(operation, "ok")
+        self._subject = subject
         try:
             self._check_claims(subject)
         except NotClaimed:
@@ -356,16 +361,22 @@ class Lab:
         known = {*self.workplace.declared, *subject.declares}
         if missing := sorted(entry.declares - known):
             raise NotClaimed(f"the subject does not declare {', '.join(missing)} (see --declare)")
+        if self.deadline > LONGEST:
+            raise NotClaimed(
+                f"its calls may take {self.deadline:g} s; configure it with at most {LONGEST:g} s"
+            )
         if entry.process and subject.pid is None:
             raise NotClaimed("the subject has no process of its own on this machine")
 
     def needs_outcomes(self) -> None:
         """Leave the scenario if the subject, which has failed by now, does not tell why.
 
+        It stays if something was found already: that counts, whatever the subject tells.
+
         Raises:
             NotClaimed: It does not.
         """
-        if not self.tells_outcomes:
+        if not self.tells_outcomes and not self._findings:
             raise NotClaimed("the subject does not tell one failure from another (outcomes)")
 
     def _end_subject(self, client: Driver) -> None:
@@ -445,11 +456,7 @@ class Lab:
         )
         for oracle in (*self._asked, *asked, *standing):
             self._findings.extend(oracle(self.history))
-        accessors = {
-            label: accessor
-            for exchange in self.history.exchanges
-            if (label := exchange.token) and (accessor := self.recorder.accessor(label))
-        }
+        accessors = self._accessors()
         evidence, untouched = [], []
         for fault in self.history.faults:
             found = evidence_of(self.history, fault, accessors)
@@ -485,12 +492,31 @@ class Lab:
         return last
 
     def _collect(self) -> None:
-        for connection in self.workplace.toxiproxy.connections(self.proxy.name) or ():
-            for toxic in connection.toxics:
-                count = self.history.touched_by_toxic.get(toxic, 0)
-                self.history.touched_by_toxic[toxic] = count + 1
+        self._look_at_connections()
         if (path := self.stack.node.audit_path) and path.is_file():
             self.history.audit.extend(read_audit(path, self.history))
+
+    def _look_at_connections(self) -> None:
+        """Ask Toxiproxy which toxics acted, and when."""
+        wall = self.history.wall
+        self.history.touches = [
+            Touch(toxic, wall(c.opened), None if c.closed is None else wall(c.closed))
+            for c in self.workplace.toxiproxy.connections(self.proxy.name) or ()
+            for toxic in c.toxics
+        ]
+
+    def bit(self, fault: Fault) -> bool:
+        """Whether a fault has touched the subject's traffic by now."""
+        self._look_at_connections()
+        return evidence_of(self.history, fault, self._accessors()) is not None
+
+    def _accessors(self) -> dict[str, str]:
+        """The accessor of each token that was seen."""
+        return {
+            label: accessor
+            for exchange in list(self.history.exchanges)
+            if (label := exchange.token) and (accessor := self.recorder.accessor(label))
+        }
 
     def _no_secret_leaked(self, _: History) -> list[Finding]:
         promise = "no secret in a log or a message"

@@ -151,7 +151,7 @@ def fails_as(*outcomes: str, path: str, since: float = 0.0, until: float | None 
             "read", "read_cached", since=since, until=until, where=lambda o: o.path == path
         )
         for call in calls:
-            if call.outcome == "error" or call.outcome in outcomes:
+            if call.outcome is None or call.outcome == "error" or call.outcome in outcomes:
                 continue  # `error` is a failure that the subject does not classify
             what = (
                 f"gave the value {call.value}" if not call.failed else f"failed as {call.outcome}"
@@ -307,6 +307,9 @@ def bad_logins_at_most(count: int, *, secret_id: str | None = None, since: float
 def renews_within(low: float, high: float, *, since: float = 0.0, until: float) -> Oracle:
     """In each token's life a renewal or a login lands in ``[low, high]`` of the time it was given.
 
+    A renewal right after the login is taken for the beginning of that life: Vault's own
+    LifetimeWatcher begins so, to learn the TTL.
+
     Args:
         low: As a share of the TTL.
         high: The same.
@@ -328,7 +331,10 @@ def renews_within(low: float, high: float, *, since: float = 0.0, until: float) 
                 findings.append(
                     Finding(promise, f"the next came {gap}, the token's TTL was {ttl:g} s", start)
                 )
-            elif following.began < start + low * ttl - TOLERANCE / 4 and following.kind == "renew":
+            elif (
+                life.kind == following.kind == "renew"  # one right after the login does no harm
+                and following.began < start + low * ttl - TOLERANCE / 4
+            ):
                 early = following.began - start
                 findings.append(
                     Finding(
@@ -478,6 +484,21 @@ def obeys_retry_after(*, since: float, until: float) -> Oracle:
                     text = f"asked again after {waited:.2f} s, told to wait {told.retry_after:g} s"
                     return [Finding(promise, text, following.began)]
         return []
+
+    return oracle
+
+
+def no_refused_read(*, since: float = 0.0, until: float | None = None) -> Oracle:
+    """No read is answered 403 in that time, which the caller may not have noticed."""
+    promise = "no read is sent with a token that has ended"
+
+    def oracle(history: History) -> list[Finding]:
+        refused = history.find("read", since=since, until=until, where=lambda e: e.status == 403)
+        if not refused:
+            return []
+        first = refused[0]
+        seen = f"{len(refused)} reads were answered 403 ({_times(refused)})"
+        return [Finding(promise, f"{seen}, the first with {first.token}", first.began)]
 
     return oracle
 
