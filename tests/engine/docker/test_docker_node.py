@@ -112,6 +112,30 @@ def test_raft_survives_a_restart_sealed(make_node: Callable[..., DockerNode]) ->
     assert Capability.DURABLE in node.capabilities
 
 
+@pytest.mark.slow
+def test_a_second_node_joins_the_first(make_node: Callable[..., DockerNode]) -> None:
+    """It is told an address of this machine, and joins by the one on the network."""
+    first = make_node("first", storage="raft")
+    first.start()
+    operator = Operator(first.address)
+    keyring = operator.init()
+    operator.unseal(keyring)
+    root = operator.with_token(keyring.root_token)
+    second = make_node("second", storage="raft", retry_join=(first.address,))
+    second.start()
+    wait_until(lambda: seal_status(second)["initialized"] is True, "the join", timeout=30)
+    for key in keyring.keys[: keyring.threshold]:
+        requests.post(f"{second.address}/v1/sys/unseal", json={"key": key}, timeout=10)
+
+    def members() -> set[str]:
+        configuration = root.request("GET", "sys/storage/raft/configuration")["data"]["config"]
+        return {server["node_id"] for server in configuration["servers"]}
+
+    wait_until(lambda: members() == {"first", "second"}, "two members", timeout=60)
+    for one in (operator, root):
+        one.close()
+
+
 def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:
     """The server writes it in the container, this user reads it here, and SIGHUP reopens it."""
     audit = node.audit_path

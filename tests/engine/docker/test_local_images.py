@@ -1,0 +1,98 @@
+"""`invoke images`: container mode from what is on this machine."""
+
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from harness.engine._docker_build import LOCAL_PYTHON, LOCAL_SERVICES, LOCAL_TOXIPROXY, LOCAL_VAULT
+from harness.engine._docker_client import connected
+from harness.engine._docker_state import DockerStatus, inspect_docker
+from harness.engine.containers import build_images
+from harness.errors import ProgramMissing
+from harness.settings import Settings
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("images")]
+
+LOCAL = [LOCAL_PYTHON, LOCAL_VAULT, LOCAL_TOXIPROXY, LOCAL_SERVICES]
+
+
+@pytest.fixture(scope="module")
+def built(settings: Settings) -> Settings:
+    """All of them, as this checkout makes them."""
+    build_images(settings)
+    return settings
+
+
+def said_by(image: str, *command: str, entrypoint: str | None = None) -> str:
+    """What a container of it prints, without a network."""
+    with connected() as client:
+        output: bytes = client.containers.run(
+            image, list(command), entrypoint=entrypoint, network_mode="none", remove=True
+        )
+    return output.decode()
+
+
+def test_what_did_not_change_is_not_built_again(built: Settings) -> None:
+    """So that it can be called before every run."""
+    assert [one.tag for one in build_images(built)] == LOCAL
+    assert {one.action for one in build_images(built)} == {"unchanged"}
+
+
+def test_with_them_the_engine_is_ready(built: Settings) -> None:
+    """No registry was asked, and none has to be."""
+    state = inspect_docker(built, ask_registry=False)
+    assert state.status is DockerStatus.READY
+    assert state.vault is not None
+    assert state.vault.dialect.product == "openbao"
+
+
+def test_vault_answers_to_both_names(built: Settings) -> None:
+    """As in the images of HashiCorp and OpenBao."""
+    assert said_by(LOCAL_VAULT, "version").startswith(("OpenBao", "Vault"))
+    assert said_by(LOCAL_VAULT, "version", entrypoint="/bin/bao") == said_by(LOCAL_VAULT, "version")
+
+
+def test_toxiproxy_takes_the_flags_of_the_real_one(built: Settings) -> None:
+    """Whichever of the two is inside."""
+    assert "2.12.0" in said_by(LOCAL_TOXIPROXY, "-version")
+
+
+def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
+    """An application could install the client alone; here one did."""
+    program = (
+        "import harness, pathlib, sys; import harness.client;"
+        "print(sorted(p.name for p in pathlib.Path(harness.__file__).parent.iterdir()))"
+    )
+    said = said_by(LOCAL_SERVICES, "-c", program, entrypoint="/usr/local/bin/python3")
+    assert said.strip() == "['__init__.py', 'client']"
+
+
+def test_nothing_in_them_is_setuid_or_a_secret(built: Settings) -> None:
+    """They hold programs, and nothing of the checkout's state."""
+    with connected() as client:
+        for image in LOCAL:
+            container = client.containers.create(image, ["nothing"])
+            try:
+                listing = subprocess.run(
+                    ["tar", "-tv"],
+                    input=b"".join(cast("Iterable[bytes]", container.export())),
+                    capture_output=True,
+                    timeout=120,
+                    check=True,
+                ).stdout.decode()
+            finally:
+                container.remove()
+            modes = [line.split()[0] for line in listing.splitlines()]
+            assert not [mode for mode in modes if "s" in mode[1:]], image
+            assert "init.json" not in listing
+            assert "secret-id" not in listing
+
+
+def test_a_missing_binary_is_named(built: Settings, tmp_path: Path) -> None:
+    """Instead of an image without one."""
+    wanted = built.model_copy(update={"vault_binary": tmp_path / "nothing"})
+    with pytest.raises(ProgramMissing, match="nothing"):
+        build_images(wanted)
