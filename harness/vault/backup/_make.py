@@ -183,11 +183,11 @@ def restore(
     keys.keyring.save(keyring_path)
     if keys.operator_token:
         files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
-    way.unlink(missing_ok=True)
     checkpoint("keyring in place")
     acting = standing_operator(op.address, keys.keyring, keyring_path.parent)
     with contextlib.closing(acting):
         comparison = compare(acting, contents)
+    way.unlink(missing_ok=True)  # last: while it is there, a further run goes on instead of anew
     return Restored(comparison, resumed, time.monotonic() - begun)
 
 
