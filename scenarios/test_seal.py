@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness.scenario import Lab
+from harness.scenario import Finding, Lab
 from harness.scenario.oracles import (
     TOLERANCE,
     at_most,
@@ -63,20 +63,26 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
     opened = threading.Event()
 
     def start() -> None:
-        if (client := lab.open(timeout=20.0)) is not None:
-            client.read()
-        opened.set()
+        try:
+            if (client := lab.open(timeout=20.0)) is not None:
+                client.read()
+        finally:
+            opened.set()
 
     with lab.vault.sealed() as fault:
         threading.Thread(target=start, name="start", daemon=True).start()
         lab.watch(4.0)
     opened.wait(timeout=20.0)
-    if not lab.started:
-        lab.open()  # it refused to start: its supervisor tries again
-    lab.until_good_read_by_asking(within=lab.recovery)
+    # If it refused to start, its supervisor tries again.
+    if lab.started or lab.open() is not None:
+        lab.until_good_read_by_asking(within=lab.recovery)
+    else:
+        text = f"it does not start: {lab.history.operations[-1].message}"
+        lab.note(Finding("it starts once Vault is unsealed", text, lab.history.now()))
     lab.judge(
         recovers_within(lab.recovery, since=fault.ended or 0.0),
         no_request_storm(since=fault.began, until=fault.ended or 0.0),
+        steady=lab.started,
     )
 
 

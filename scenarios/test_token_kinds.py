@@ -10,6 +10,7 @@ from harness.scenario.oracles import (
     logins_at_most,
     logs_in_again,
     no_failed_read,
+    no_refused_read,
     renewals_at_most,
     renews_within,
     requests_at_most,
@@ -23,7 +24,12 @@ def test_explicit_max_ttl_is_met_by_a_login_in_time(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(2.5 * 2 * lab.ttl)
         alive = lab.tokens_alive()
-    lab.judge(no_failed_read(), logins_at_most(6), at_most(2, alive, "tokens alive at once"))
+    lab.judge(
+        no_failed_read(),
+        no_refused_read(),
+        logins_at_most(6),
+        at_most(2, alive, "tokens alive at once"),
+    )
 
 
 @pytest.mark.scenario("TOK-07")
@@ -36,6 +42,7 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
     client.close(timeout=5.0)
     lab.judge(
         no_failed_read(),
+        no_refused_read(),
         renewals_at_most(1, since=0.0),
         requests_at_most(0, "revoke", since=0.0),
         logs_in_again(since=first.began + 0.2 * lab.ttl, within=0.8 * lab.ttl),
