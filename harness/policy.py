@@ -30,11 +30,13 @@ class Rule:
         path: As written, with its ``*`` and ``+``.
         capabilities: What it grants; empty if it says so in another way (``policy = "read"``).
         line: Where the block starts, from 1.
+        settings: What else it says, by name: ``allowed_parameters``, ``min_wrapping_ttl``, ...
     """
 
     path: str
     capabilities: frozenset[str]
     line: int
+    settings: frozenset[str] = frozenset()
 
 
 class PolicyError(ValueError):
@@ -69,7 +71,12 @@ def _from_json(text: str) -> list[Rule]:
         content: Any = json.loads(text)
         paths = content.get("path", {})
         return [
-            Rule(str(path), frozenset(body.get("capabilities", ())), 1)
+            Rule(
+                str(path),
+                frozenset(body.get("capabilities", ())),
+                1,
+                frozenset(body) - {"capabilities"},
+            )
             for path, body in paths.items()
         ]
     except json.JSONDecodeError as error:
@@ -105,15 +112,19 @@ class _Parser:
         path = self._take("string").text[1:-1]
         self._take("mark", "{")
         capabilities: list[str] = []
+        settings: set[str] = set()
         while not self._peek_is("}"):
             key = self._next()
             if key.kind not in {"word", "string"}:
                 raise PolicyError(f"expected a setting, found {key.text}", key.line)
             values = self._attribute_value(key)
-            if key.text.strip('"') == "capabilities":
+            name = key.text.strip('"')
+            if name == "capabilities":
                 capabilities = values
+            else:
+                settings.add(name)
         self._take("mark", "}")
-        return Rule(path, frozenset(capabilities), line)
+        return Rule(path, frozenset(capabilities), line, frozenset(settings))
 
     def _attribute_value(self, key: _Token) -> list[str]:
         if not self._peek_is("{"):  # `control_group = {` and `control_group {` are the same

@@ -1,0 +1,317 @@
+"""Audit log lines, filters, following, and which policy rule decides."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.policy import parse
+from harness.vault.audit import (
+    Entry,
+    Filter,
+    entries,
+    follow,
+    last_lines,
+    narrow,
+    parse_line,
+    summarise,
+)
+from harness.vault.audit._rules import best_rule, covers
+
+
+def line(**changes: Any) -> str:
+    """A response line as OpenBao 2.7 writes it, with some fields changed."""
+    record: dict[str, Any] = {
+        "time": "2026-11-24T14:35:40.92410446Z",
+        "type": "response",
+        "auth": {
+            "display_name": "approle",
+            "policies": ["backend", "default"],
+            "metadata": {"role_name": "backend"},
+        },
+        "request": {
+            "id": "4711",
+            "operation": "read",
+            "mount_type": "kv",
+            "path": "ecommerce/data/backend/django",
+            "remote_address": "127.0.0.1",
+        },
+        "response": {"data": {"data": {"A": "hmac-sha256:00"}, "metadata": {}}},
+    }
+    for name, value in changes.items():
+        part, _, key = name.partition("__")
+        if key:
+            record[part][key] = value
+        else:
+            record[part] = value
+    return json.dumps(record) + "\n"
+
+
+def entry(**changes: Any) -> Entry:
+    """The entry of such a line."""
+    found = parse_line(line(**changes))
+    assert found is not None
+    return found
+
+
+def test_who_what_when_status() -> None:
+    """A read of a role has its name, path, time, policies, and went well."""
+    found = entry()
+    assert found.time == datetime(2026, 11, 24, 14, 35, 40, 924104, tzinfo=UTC)
+    assert (found.who, found.role, found.operation) == ("backend", "backend", "read")
+    assert (found.path, found.status) == ("ecommerce/data/backend/django", "ok")
+    assert found.policies == ("backend", "default")
+    assert "hmac" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "status"),
+    [
+        ({"error": "1 error occurred:\n\t* permission denied\n\n"}, "denied"),
+        ({"error": "permission denied"}, "denied"),
+        ({"error": "1 error occurred:\n\t* invalid request\n\n"}, "failed"),
+        ({"response": {}}, "missing"),
+        ({"response": {"data": {"data": None, "metadata": {}}}}, "missing"),
+        ({"response": {"data": {"error": "hmac-sha256:00"}}}, "failed"),
+        ({"request__operation": "update", "response": {}}, "ok"),
+    ],
+)
+def test_how_it_went(changes: dict[str, Any], status: str) -> None:
+    """Denied, failed, missing and fine are told apart."""
+    assert entry(**changes).status == status
+
+
+LOGIN = {"request__path": "auth/approle/login", "request__operation": "update"}
+
+
+def test_a_login_counts_for_who_logged_in() -> None:
+    """The role is that of the new token, not of a token sent along."""
+    new = {"display_name": "approle", "metadata": {"role_name": "ai-services"}}
+    assert entry(**LOGIN, response={"auth": new}).who == "ai-services"
+    assert entry(**LOGIN, response={"auth": new}).status == "ok"
+
+
+def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
+    """Without the hashes nobody is known, with them the role is."""
+    raw = line(**LOGIN, response={}, request__data={"role_id": "hmac-sha256:aa"})
+    alone, known = parse_line(raw), parse_line(raw, roles={"hmac-sha256:aa": "backend"})
+    assert alone is not None
+    assert known is not None
+    assert (alone.who, alone.status, known.who) == ("-", "failed", "backend")
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "\n", "{", "null", "[]", "1", '{"type": "request"}', '{"type": "response"}']
+)
+def test_lines_that_are_none_are_passed_over(raw: str) -> None:
+    """Half lines, request halves and other text are no entries, and no errors."""
+    assert parse_line(raw) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "passes"),
+    [
+        (Filter(), True),
+        (Filter(who="back*"), True),
+        (Filter(who="ai-*"), False),
+        (Filter(path="ecommerce/data/backend/*"), True),
+        (Filter(path="ecommerce/data/ai/*"), False),
+        (Filter(operation="read", status="ok"), True),
+        (Filter(status="denied"), False),
+        (Filter(status="bad"), False),
+        (Filter(since=datetime(2026, 11, 24, 14, 0, tzinfo=UTC)), True),
+        (Filter(since=datetime(2026, 11, 24, 15, 0, tzinfo=UTC)), False),
+    ],
+)
+def test_filters(wanted: Filter, passes: bool) -> None:
+    """Each part of a filter lets through what it names."""
+    assert list(entries([line()], wanted)) == ([entry()] if passes else [])
+
+
+def test_the_last_lines_of_a_large_log(tmp_path: Path) -> None:
+    """They are read from the end, whatever their length."""
+    log = tmp_path / "audit.log"
+    log.write_text("".join(f"{n} {'x' * 5000}\n" for n in range(100)))
+    assert [text.split()[0] for text in last_lines(log, 30)] == [str(n) for n in range(70, 100)]
+    assert last_lines(log, 0) == []
+    assert len(last_lines(log, 1000)) == 100
+
+
+def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
+    """Lines arrive once each and whole, also over a rename, a truncation and a gap."""
+    log = tmp_path / "audit.log"
+    log.write_text("old\n")
+    seen: list[str] = []
+    waiting, done = threading.Semaphore(0), threading.Event()
+
+    def idle() -> bool:
+        waiting.release()
+        return done.is_set()
+
+    def run() -> None:
+        seen.extend(follow(log, lines=1, stop=idle, interval=0.001))
+
+    def settle() -> None:
+        for _ in range(3):  # it has looked at least twice since what was written
+            assert waiting.acquire(timeout=10)
+        while waiting.acquire(blocking=False):
+            pass
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    settle()
+    with log.open("a") as file:
+        file.write("one\ntw")
+    settle()
+    with log.open("a") as file:
+        file.write("o\n")
+    settle()
+    log.rename(tmp_path / "audit.log.1")
+    settle()
+    log.write_text("three\n")
+    settle()
+    log.write_text("4\n")
+    settle()
+    done.set()
+    thread.join(timeout=10)
+    assert seen == ["old\n", "one\n", "two\n", "three\n", "4\n"]
+
+
+def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """The message has the path and what to do."""
+    with pytest.raises(HarnessError, match="cannot be read"):
+        last_lines(tmp_path / "nowhere", 1)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "fits"),
+    [
+        ("a/b", "a/b", True),
+        ("a/b", "a/bc", False),
+        ("a/b*", "a/bc/d", True),
+        ("a/*", "a", False),
+        ("a/+/c", "a/b/c", True),
+        ("a/+/c", "a/b/b/c", False),
+        ("a/+", "a/", False),
+        ("a+b/c", "a+b/c", True),
+        ("a.b/*", "axb/c", False),
+    ],
+)
+def test_what_a_rule_covers(pattern: str, path: str, fits: bool) -> None:
+    """Vault's two wildcards, and nothing else, are wild."""
+    (rule,) = parse(f'path "{pattern}" {{ capabilities = ["read"] }}')
+    assert covers(rule, path) is fits
+
+
+@pytest.mark.parametrize(
+    ("patterns", "best"),
+    [
+        (["a/*", "a/b/*", "a/b/c"], "a/b/c"),
+        (["a/*", "a/b/*"], "a/b/*"),
+        (["a/+/c", "a/*"], "a/+/c"),
+        (["+/b/c", "a/*"], "a/*"),
+        (["a/+/c", "a/b/*"], "a/b/*"),
+        (["+/+/c", "+/b/c"], "+/b/c"),
+    ],
+)
+def test_the_rule_that_decides(patterns: list[str], best: str) -> None:
+    """The most specific one, by Vault's documented order."""
+    text = "\n".join(f'path "{p}" {{ capabilities = ["read"] }}' for p in patterns)
+    found = best_rule(parse(text), "a/b/c")
+    assert found is not None
+    assert found.path == best
+
+
+POLICY = """\
+path "kv/data/app/*" {
+  capabilities = ["create", "read", "update", "delete"]
+}
+path "kv/metadata/app/*" {
+  capabilities = ["list"]
+}
+path "kv/data/shared" {
+  capabilities = ["read", "update"]
+}
+path "kv/data/app/secret" {
+  capabilities = ["deny"]
+}
+path "auth/token/renew-self" {
+  capabilities = ["update"]
+}
+"""
+
+
+def call(path: str, operation: str, **changes: Any) -> Entry:
+    """A successful call of the role ``app``."""
+    auth = {"policies": ["app"], "metadata": {"role_name": "app"}}
+    parts = {"request__path": path, "request__operation": operation, "auth": auth}
+    return entry(**{**parts, **changes})
+
+
+def test_a_policy_is_narrowed_to_what_was_used() -> None:
+    """Wildcards become the paths called, capabilities those used; refusals and renewal stay."""
+    used = [
+        call("kv/data/app/one", "read"),
+        call("kv/data/app/two", "update"),
+        call("kv/data/shared", "read"),
+    ]
+    found = summarise(used, roles={"app": ["app"]}, policies={"app": POLICY})
+    (proposal,) = found.proposals
+    rules = {rule.path: set(rule.capabilities) for rule in parse(proposal.text)}
+    assert rules == {
+        "kv/data/app/one": {"read"},
+        "kv/data/app/two": {"create", "update"},
+        "kv/data/shared": {"read"},
+        "kv/data/app/secret": {"deny"},
+        "auth/token/renew-self": {"update"},
+    }
+    assert "kv/metadata/app/*: never used" in proposal.reasons
+    assert "kv/data/app/*: delete never used" in proposal.reasons
+    assert '-path "kv/data/app/*" {' in proposal.diff
+    assert '+path "kv/data/app/one" {' in proposal.diff
+
+
+def test_a_policy_that_fits_is_left_alone() -> None:
+    """Nothing is proposed where everything allowed was used."""
+    text = 'path "kv/data/a" { capabilities = ["read"] }'
+    used = {"kv/data/a": {"kv/data/a": {"read"}}}
+    assert narrow("app", text, used) is None
+
+
+def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:
+    """Limits on parameters would be lost, so such a policy is named instead."""
+    text = 'path "kv/*" {\n capabilities = ["read"]\n allowed_parameters = { "a" = [] }\n}'
+    found = summarise(
+        [call("kv/data/a", "read")], roles={"app": ["app"]}, policies={"app": text, "odd": "path {"}
+    )
+    assert found.proposals == ()
+    assert "allowed_parameters" in found.unread_policies["app"]
+    assert "odd" in found.unread_policies
+
+
+def test_counts_per_role() -> None:
+    """Logins, failures, denied and missing paths; who never came is unused."""
+    used = [
+        entry(**LOGIN, response={"auth": {"metadata": {"role_name": "app"}}}),
+        call("kv/data/b", "read", error="permission denied"),
+        call("kv/data/b", "read", error="permission denied"),
+        call("kv/data/c", "read", response={}),
+        entry(**LOGIN, response={}),
+    ]
+    found = summarise(
+        used, roles={"app": ["app"], "idle": ["old"]}, policies={"old": "", "app": ""}
+    )
+    app = found.roles["app"]
+    assert (app.logins, app.requests, app.failed_logins) == (1, 3, 0)
+    assert app.denied == {"kv/data/b": 2}
+    assert app.missing == {"kv/data/c": 1}
+    assert found.unused_roles == ("idle",)
+    assert "old" in found.unused_policies
+    assert found.unknown_logins == 1
+    assert found.entries == 5
