@@ -196,6 +196,7 @@ class Container:
         from docker.errors import NotFound
 
         if not self._started:
+            self._wrapper.get_docker_client().client.close()
             return
         try:
             self._wrapper.stop(force=True, delete_volume=True)

@@ -33,7 +33,7 @@ from harness.engine._provider import (
 )
 from harness.engine._record import Record
 from harness.engine._shape import EngineName
-from harness.errors import EngineError, HarnessError
+from harness.errors import EngineUnavailable, HarnessError
 from harness.settings import Settings
 from harness.waiting import wait_until
 
@@ -133,8 +133,11 @@ class DockerStack:
     def describe(self) -> list[ServiceState]:
         """Both servers' state."""
         found: dict[str, Any] = {}
-        with contextlib.suppress(EngineError), connected(timeout=5) as client:
-            found = {_service(container): container for container in self._containers(client)}
+        try:
+            with connected(timeout=5) as client:
+                found = {_service(item): item for item in self._containers(client)}
+        except EngineUnavailable as error:
+            return [ServiceState(name=name, running=False, detail=error.cause) for name in SERVICES]
         return [
             ServiceState(
                 name=name,

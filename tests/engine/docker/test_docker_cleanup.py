@@ -93,10 +93,10 @@ def test_what_even_the_watcher_missed_is_swept(
     victim: Victim, objects_of: Callable[[str], Objects]
 ) -> None:
     """With the watcher killed too, the next start removes it by its labels."""
-    victim.reaper.kill()
-    victim.kill()
-    wait_until(lambda: not victim.reaper.is_running(), "the watcher to end", timeout=10)
     assert count(objects_of(victim.label)) == 2
+    victim.reaper.kill()
+    wait_until(lambda: not victim.reaper.is_running(), "the watcher to end", timeout=10)
+    victim.kill()
     with connected() as client:
         sweep(client)
     assert count(objects_of(victim.label)) == 0
