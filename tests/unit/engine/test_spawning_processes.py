@@ -33,9 +33,9 @@ if "thread" in sys.argv:
 else:
     start()
 if "fork" in sys.argv and os.fork() == 0:
-    print(os.getpid(), flush=True)
+    print("fork", os.getpid(), flush=True)
     time.sleep(300)
-print(started[0].pid, flush=True)
+print("child", started[0].pid, flush=True)
 time.sleep(300)
 """
 
@@ -53,22 +53,23 @@ def leashed(tmp_path: Path) -> LeashedProcess:
     return LeashedProcess(SLEEP, log=tmp_path / "log", environment=child_environment())
 
 
-def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], list[int]]:
-    """A parent with a leashed child, and the pids that it printed."""
+def start_parent(tmp_path: Path, *words: str) -> tuple[subprocess.Popen[str], dict[str, int]]:
+    """A parent with a leashed child, and the pids of child and fork."""
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT, str(tmp_path / "log"), *words],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert parent.stdout is not None
-    pids = [int(parent.stdout.readline()) for _ in range(2 if "fork" in words else 1)]
-    return parent, pids
+    lines = [parent.stdout.readline().split() for _ in range(2 if "fork" in words else 1)]
+    return parent, {who: int(pid) for who, pid in lines}
 
 
 @pytest.mark.parametrize("words", [(), ("thread",)], ids=["main thread", "thread that ended"])
 def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...]) -> None:
     """No goodbye is needed: the kernel closes the leash."""
-    parent, (child,) = start_parent(tmp_path, *words)
+    parent, pids = start_parent(tmp_path, *words)
+    child = pids["child"]
     with parent:
         assert not gone(child), "it lives although the thread that started it has ended"
         parent.kill()
@@ -79,9 +80,7 @@ def test_killing_the_parent_ends_the_child(tmp_path: Path, words: tuple[str, ...
 def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
     """A forked child has the parent's file descriptors, but not the leash."""
     parent, pids = start_parent(tmp_path, "fork")
-    by_name = {psutil.Process(pid).name(): pid for pid in pids}
-    child = by_name.pop("sleep")
-    (fork,) = by_name.values()
+    child, fork = pids["child"], pids["fork"]
     try:
         with parent:
             parent.kill()
@@ -93,7 +92,9 @@ def test_a_fork_of_the_parent_does_not_keep_the_child(tmp_path: Path) -> None:
 
 def test_a_paused_child_ends_too(tmp_path: Path) -> None:
     """SIGSTOP does not save it."""
-    parent, (child,) = start_parent(tmp_path)
+    parent, pids = start_parent(tmp_path)
+    child = pids["child"]
+    wait_until(lambda: psutil.Process(child).name() == "sleep", "the server to run", timeout=10)
     os.kill(child, signal.SIGSTOP)
     with parent:
         parent.kill()
