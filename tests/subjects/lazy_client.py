@@ -17,6 +17,7 @@ import io
 import json
 import logging
 import random
+import re
 import socket
 import ssl
 import threading
@@ -173,7 +174,7 @@ class Wire:
         return _parse(method, raw)
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
-        received: list[bytes] = []
+        received = bytearray()
         with contextlib.ExitStack() as stack:
             plain = socket.create_connection((self._host, self._port), timeout=_left(deadline))
             stack.callback(plain.close)
@@ -184,12 +185,14 @@ class Wire:
                 stack.callback(peer.close)
             peer.settimeout(_left(deadline))
             peer.sendall(request)
-            while True:  # a socket's timeout is for each piece; this makes it one for all
+            while not _is_whole(received):
+                # A socket's timeout is for each piece; this makes it one for all.
                 peer.settimeout(_left(deadline))
                 piece = peer.recv(65536)
                 if not piece:
-                    return b"".join(received)
-                received.append(piece)
+                    break
+                received += piece
+            return bytes(received)
 
 
 def _left(deadline: float) -> float:
@@ -197,6 +200,20 @@ def _left(deadline: float) -> float:
     if left <= 0:
         raise TimeoutError
     return left
+
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+def _is_whole(received: bytearray) -> bool:
+    """Whether the answer is all there: what follows on the connection, a reset too, is nobody's."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    length = _LENGTH.search(received, 0, end)
+    if length is not None:
+        return len(received) >= end + 4 + int(length[1])
+    return received.endswith(b"\r\n0\r\n\r\n") or received.startswith(b"HTTP/1.1 204")
 
 
 class _Received:
@@ -468,7 +485,7 @@ class LazyClient:
                 token = self._token
                 if token is None or self._closed or token.left <= 0:
                     return  # the next read logs in
-                if not self._renewed(token, min(deadline, time.monotonic() + token.left)):
+                if not self._renewed(token, deadline):
                     self._log_in(deadline)
         except ClientError as error:
             log.warning("the token was not renewed: %s", error)
