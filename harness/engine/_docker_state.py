@@ -204,6 +204,6 @@ def _pull(client: docker.DockerClient, name: str) -> Image:
             f"the image {name} is not on this engine, and it cannot be pulled",
             looked_at=str(error).splitlines()[0][:300],
             remedy="`invoke images` builds local images from what is on this machine; they are "
-            "used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images that are "
-            "here; or use HARNESS_ENGINE=process",
+            "used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images that "
+            "are here; or use HARNESS_ENGINE=process",
         ) from error
