@@ -44,9 +44,9 @@ from harness.client._errors import (
     WrappingTokenSpent,
     WriteConflict,
 )
-from harness.client._events import Event
 from harness.client._health import Health
 from harness.client._secret import Secret
+from harness.client.events import Event
 
 __all__ = [
     "VaultClient",

@@ -19,7 +19,7 @@ from typing import TypeVar
 from harness.client._backoff import Backoff
 from harness.client._deadline import Deadline
 from harness.client._errors import ClientClosed, VaultError, VaultTimeout, VaultUnavailable
-from harness.client._events import OutageBegan, Recovered, Teller
+from harness.client.events import OutageBegan, Recovered, Teller
 
 T = TypeVar("T")
 
@@ -80,6 +80,11 @@ class Circuit:
         """The outage of the whole server, if there is one."""
         return self._outages.get(EVERYWHERE)
 
+    @property
+    def closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._closed
+
     def admit(self, scope: str, deadline: Deadline, patience: float) -> Ticket:
         """Leave to make an attempt, at once or when it is due.
 
@@ -110,6 +115,14 @@ class Circuit:
                 if now >= give_up or due > give_up:
                     raise _told_again(busy[0], now)
                 self._changed.wait((give_up if busy[0].probing else due) - now)
+
+    def known_failure(self, patience: float) -> VaultUnavailable | None:
+        """What is known of an outage that is older than ``patience`` seconds, if there is one."""
+        outage = self.outage
+        now = time.monotonic()
+        if outage is None or now < outage.since + patience:
+            return None
+        return _told_again(outage, now)
 
     def succeeded(self, ticket: Ticket) -> None:
         """Vault answered, whatever it said."""
@@ -182,6 +195,7 @@ class Caller:
 
     def __init__(self, circuit: Circuit, backoff: Backoff, *, timeout: float) -> None:
         self._circuit = circuit
+        self.known_failure = circuit.known_failure
         self._backoff = backoff
         self._fair = timeout / 4
 
@@ -207,7 +221,7 @@ class Caller:
             VaultError: What the last attempt raised.
         """
         attempts = 0
-        failure: VaultUnavailable | None = None
+        failure: VaultError | None = None
         while True:
             if failure is not None and deadline.passed:
                 raise failure
@@ -217,6 +231,8 @@ class Caller:
             failure = self._attempt(ticket, result, operation, deadline)
             if failure is None:
                 return result[0]
+            if not isinstance(failure, VaultUnavailable):
+                raise failure
             most = failure.most_attempts
             tried_enough = most is not None and attempts >= most
             # A timeout is the deadline's, so there is no time for another attempt.
@@ -227,32 +243,30 @@ class Caller:
 
     def _attempt(
         self, ticket: Ticket, result: list[T], operation: Callable[[], T], deadline: Deadline
-    ) -> VaultUnavailable | None:
-        """Make one attempt; the error is returned, so that it is raised outside of any handler."""
-        # Who had hardly any time left has not found out that Vault is slow.
+    ) -> VaultError | None:
+        """Make one attempt; its error is returned, so that it is raised outside of any handler."""
         budget = deadline.remaining()
-        told = False
-        answer: VaultError | None = None
+        failure: VaultError | None = None
+        finished = False
         try:
             with deadline.bound():
                 result.append(operation())
-        except VaultUnavailable as error:
-            told = True
-            if isinstance(error, VaultTimeout) and budget < self._fair and not ticket.probes:
-                return error
-            self._circuit.failed(ticket, error)
-            return error
-        except ClientClosed:
-            raise
+            finished = True
         except VaultError as error:
-            answer = error
+            failure = error
+            finished = True
         finally:
-            if not told and answer is None and not result:
+            if not finished:
                 self._circuit.dropped(ticket)
-        self._circuit.succeeded(ticket)
-        if answer is not None:
-            raise answer
-        return None
+        if not isinstance(failure, VaultUnavailable):
+            self._circuit.succeeded(ticket)
+        elif self._circuit.closed:
+            return ClientClosed("the client was closed meanwhile")
+        elif isinstance(failure, VaultTimeout) and budget < self._fair and not ticket.probes:
+            pass  # who had hardly any time has not found out that Vault is slow
+        else:
+            self._circuit.failed(ticket, failure)
+        return failure
 
 
 def _told_again(outage: Outage, now: float) -> VaultUnavailable:

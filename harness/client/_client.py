@@ -24,9 +24,9 @@ from harness.client._errors import (
     VaultTimeout,
     VaultUnavailable,
 )
-from harness.client._events import EventHandler, FellBack, ServedStale, Teller
 from harness.client._health import Health, examine
 from harness.client._secret import Entry, Secret, clean_path
+from harness.client.events import EventHandler, FellBack, ServedStale, Teller
 
 # At interpreter exit nobody is there to wait any longer.
 _EXIT_TIMEOUT = 2.0

@@ -42,6 +42,9 @@ class Config:
             outage.
         backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts during an outage.
             The client uses half the token's life where that is shorter.
+        state_dir: ``VAULT_STATE_DIR``: where failed logins are counted, so that all processes of a
+            machine, and one that is started again and again, count together. Without it each
+            counts for itself.
         redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) which may
             see the token when Vault redirects there, for instance all nodes of a cluster.
     """
@@ -63,6 +66,7 @@ class Config:
     cache_ttl: float = 60.0
     max_stale: float = 3600.0
     backoff_cap: float = 10.0
+    state_dir: Path | None = None
     redirect_hosts: frozenset[str] = frozenset()
 
     @classmethod
@@ -83,6 +87,7 @@ class Config:
             "ca_cert": _path(environ, "VAULT_CACERT"),
             "client_cert": _path(environ, "VAULT_CLIENT_CERT"),
             "client_key": _path(environ, "VAULT_CLIENT_KEY"),
+            "state_dir": _path(environ, "VAULT_STATE_DIR"),
             "timeout": _seconds(environ, "VAULT_CLIENT_TIMEOUT"),
             "cache_ttl": _seconds(environ, "VAULT_CACHE_TTL"),
             "max_stale": _seconds(environ, "VAULT_MAX_STALE"),

@@ -29,12 +29,12 @@ from harness.client._errors import (
     VaultError,
     VaultUnavailable,
 )
-from harness.client._events import Denied, Teller
 from harness.client._login import Authenticator
 from harness.client._renewer import Renewer
 from harness.client._secret import Entry, Memory
 from harness.client._token import Token
 from harness.client._wire import Answer, Wire
+from harness.client.events import Denied, Teller
 
 T = TypeVar("T")
 

@@ -28,24 +28,27 @@ from harness.client._errors import (
     VaultTimeout,
     VaultUnavailable,
 )
-from harness.client._events import (
+from harness.client._ledger import Ledger
+from harness.client._token import Token
+from harness.client._wire import Answer, Wire
+from harness.client.events import (
     Authenticated,
     Event,
     LoginFailed,
     Teller,
     TokenLost,
 )
-from harness.client._events import (
+from harness.client.events import (
     RoleLocked as RoleLockedEvent,
 )
-from harness.client._ledger import Ledger
-from harness.client._token import Token
-from harness.client._wire import Answer, Wire
 
 # A denial may mean that the role has got a policy since the login. Finding out costs a login, so it
 # is done this often at most, whatever is denied; and not for a token that is as young as this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
+
+# How often a thread that waits for another one's login looks whether that makes sense.
+_LOOK_UP_EVERY = 0.05
 
 
 class Authenticator:
@@ -76,7 +79,7 @@ class Authenticator:
         self._caller = caller
         self._backoff = backoff
         self._teller = teller
-        self._ledger = Ledger()
+        self._ledger = Ledger(config.state_dir, server=config.address)
         self._api = AppRole(wire.adapter())
         self._lock = threading.Lock()
         self._events: list[Event] = []
@@ -106,7 +109,7 @@ class Authenticator:
         token = self._current
         if token is not None and token.usable:
             return token
-        with self._alone(deadline):
+        with self._alone(deadline, patience):
             token = self._current
             if token is not None and token.usable:
                 return token
@@ -119,7 +122,7 @@ class Authenticator:
             AuthenticationFailed: Vault does not let the client in. The old token stays.
             VaultUnavailable: Vault cannot be asked. The old token stays.
         """
-        with self._alone(deadline):
+        with self._alone(deadline, 0.0):
             current = self._current
             if current is not None and current is not token and current.usable:
                 return current
@@ -148,7 +151,7 @@ class Authenticator:
             policy_login: Whether a living token is replaced too if none was for a while: what a
                 role may is fixed at login, and may have grown since.
         """
-        with self._alone(deadline):
+        with self._alone(deadline, patience):
             current = self._current
             if current is not None and current is not token and current.usable:
                 return current
@@ -192,10 +195,17 @@ class Authenticator:
         return [token for token in tokens if token.usable and token.revocable]
 
     @contextlib.contextmanager
-    def _alone(self, deadline: Deadline) -> Iterator[None]:
-        """One thread at a time; what happened is told after the lock is free again."""
-        if not self._lock.acquire(timeout=deadline.remaining()):
-            raise VaultTimeout("another thread's login was not over in time", sent=False)
+    def _alone(self, deadline: Deadline, patience: float) -> Iterator[None]:
+        """One thread at a time; what happened is told after the lock is free again.
+
+        Who waits looks up now and then whether waiting has become hopeless.
+        """
+        while not self._lock.acquire(timeout=min(_LOOK_UP_EVERY, deadline.remaining())):
+            known = self._caller.known_failure(patience)
+            if known is not None:
+                raise known
+            if deadline.passed:
+                raise VaultTimeout("another thread's login was not over in time", sent=False)
         try:
             yield
         finally:
@@ -218,6 +228,8 @@ class Authenticator:
     def _is_dead(
         self, token: Token, denial: PermissionDenied, deadline: Deadline, patience: float
     ) -> bool:
+        if token.remaining == 0:
+            return True
         if token.uses_left is not None:
             # Asking would cost a use; a login costs less than a wrong answer.
             return token.uses_left == 0 or denial.doubtful

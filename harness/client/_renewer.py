@@ -13,21 +13,22 @@ from harness.client._backoff import Backoff
 from harness.client._circuit import Caller, Circuit
 from harness.client._deadline import Deadline
 from harness.client._errors import (
+    ClientClosed,
     PermissionDenied,
     RequestRefused,
     ServerFailed,
     VaultError,
     VaultUnavailable,
 )
-from harness.client._events import (
+from harness.client._login import Authenticator
+from harness.client._token import Token
+from harness.client.events import (
     RenewalFailed,
     Renewed,
     RenewerRestarted,
     Teller,
     TokenRevoked,
 )
-from harness.client._login import Authenticator
-from harness.client._token import Token
 
 _log = logging.getLogger("harness.client")
 
@@ -171,6 +172,8 @@ class Renewer:
             else:
                 reason = "max_ttl" if token.capped else "not_renewable"
                 self._authenticator.replace(token, deadline, reason=reason)
+        except ClientClosed:
+            return None
         except VaultError as error:
             return self._failed(token, error)
         current = self._authenticator.current
@@ -218,17 +221,17 @@ class Renewer:
 
     def _failed(self, token: Token, error: VaultError) -> float:
         """Choose when to try again: with growing pauses, to the end of the lease."""
+        last_resort = (token.ttl or 0.0) * _LAST_RESORT
         if not error.echo:
             self.failures += 1
             self._pause = self._backoff.next(self._pause)
             wait = max(self._pause, error.retry_in or 0.0)
             self._teller.tell(RenewalFailed(error=error, remaining=token.remaining, retry_in=wait))
+            if isinstance(error, ServerFailed) and token.remaining <= last_resort:
+                # Vault answers, and does not renew: a login may work where that does not.
+                token.renewable = False
         else:
             wait = max(error.retry_in or 0.0, 0.05)
-        last_resort = (token.ttl or 0.0) * _LAST_RESORT
-        if isinstance(error, ServerFailed) and token.remaining <= last_resort:
-            # Vault answers, and does not renew: a login may work where that does not.
-            token.renewable = False
         self._due = time.monotonic() + min(wait, max(token.remaining - last_resort, wait / 4))
         return max(0.0, self._due - time.monotonic())
 

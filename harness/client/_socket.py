@@ -163,6 +163,8 @@ def pool_classes(
             self.ssl_context = tls()
             self.cert_reqs = self.ssl_context.verify_mode
             super().connect()
+            # Without verification urllib3 would warn at each request; the client says it once.
+            self.is_verified = True
             sockets.add(self.sock)
 
     class PlainPool(urllib3.HTTPConnectionPool):

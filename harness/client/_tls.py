@@ -32,7 +32,10 @@ class TlsFiles:
         except ssl.SSLError:
             raise
         except OSError as error:
-            raise ssl.SSLError(f"cannot read {error.filename}: {error.strerror}") from None
+            # Nobody can be verified without it, and nothing is sent.
+            raise ssl.SSLCertVerificationError(
+                f"cannot read {error.filename}: {error.strerror}"
+            ) from None
 
     def _current(self) -> ssl.SSLContext:
         config = self._config

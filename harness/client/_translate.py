@@ -116,7 +116,7 @@ EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
 _NOT_SENT = (
     urllib3.exceptions.NewConnectionError,
     urllib3.exceptions.ConnectTimeoutError,
-    urllib3.exceptions.SSLError,
+    ssl.SSLCertVerificationError,
 )
 
 # What Vault says to a failed login without repeating any part of it.
@@ -124,6 +124,9 @@ _HARMLESS = re.compile(
     r"invalid role or secret ID|missing (role|secret)_id"
     r"|source address \S+ unauthorized through CIDR restrictions.*"
 )
+
+# A server that asks for more than this does not know what it says.
+_LONGEST_WAIT = 900.0
 
 # Text of an answer that goes into a message; longer is a stack trace or a web page.
 _TEXT_LIMIT = 200
@@ -134,6 +137,9 @@ def from_exception(error: BaseException, address: str) -> VaultError | None:
     reason = _reason(error)
     if isinstance(reason, urllib3.exceptions.NewConnectionError):
         return VaultUnreachable(f"no connection to {address}: {_system_text(reason)}", sent=False)
+    if isinstance(reason, TimeoutError):
+        # The deadline was over before the first byte: urllib3 takes that for a broken connection.
+        return VaultTimeout(_WORDS[VaultTimeout].format(address=address))
     for kind, ours in EXCEPTIONS:
         if isinstance(error, kind):
             sent = not isinstance(reason, _NOT_SENT)
@@ -176,7 +182,8 @@ def _system_text(error: BaseException) -> str:
     if isinstance(error, urllib3.exceptions.NewConnectionError):
         return str(error).rpartition(": ")[2]
     if isinstance(error, ssl.SSLError):
-        return getattr(error, "verify_message", "") or error.reason or str(error.args[0])
+        told = getattr(error, "verify_message", "") or getattr(error, "reason", "")
+        return told if isinstance(told, str) and told else str(error.args[-1])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return type(error).__name__
@@ -281,4 +288,4 @@ def _shown(text: str, hide: Iterable[str]) -> str:
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds of a ``Retry-After`` header; a date is not obeyed: it is of a wall clock."""
     value = next((v for k, v in headers.items() if k.lower() == "retry-after"), "").strip()
-    return float(value) if value.isdecimal() else None
+    return min(float(value), _LONGEST_WAIT) if value.isdecimal() else None

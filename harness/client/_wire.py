@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as _json
+import logging
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -20,6 +21,8 @@ from harness.client._translate import from_answer, from_exception
 
 Answer = dict[str, Any]
 
+_log = logging.getLogger("harness.client")
+
 # Threads of one application that ask at the same time and keep their connections.
 _POOL_SIZE = 64
 
@@ -36,6 +39,8 @@ class Wire:
         self._namespace = config.namespace
         self._trusted = config.redirect_hosts
         self._sockets = OpenSockets()
+        if not config.verify:
+            _log.warning("vault: VAULT_SKIP_VERIFY is set: anybody can pose as %s", self._base)
         self._session = requests.Session()
         # Proxies, netrc and CA bundles of the process are not the client's: its environment is
         # passed to it.

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 _REQUEST = re.compile(rb"^(GET|POST|PUT|DELETE|LIST|HEAD) (\S+) HTTP/1.1\r\n")
 
+_LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
+
 Stub = Callable[[str, str], bytes | None]
 
 
@@ -175,6 +177,7 @@ class Gateway:
         while data := client.recv(65536):
             match = _REQUEST.match(data)
             if match is not None:
+                data += self._rest(client, data)
                 method, path = match[1].decode(), match[2].decode()
                 self.requests.append(Request(time.monotonic(), method, path))
                 answer = self.stub(method, path) if self.stub is not None else None
@@ -184,6 +187,19 @@ class Gateway:
             if self.delay:
                 time.sleep(self.delay)  # the latency of the line is what is tested
             server.sendall(data)
+
+    def _rest(self, client: socket.socket, data: bytes) -> bytes:
+        """The body of a request, which comes after its head in a packet of its own."""
+        head, _, body = data.partition(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        missing = int(length[1]) - len(body) if length is not None else 0
+        rest = b""
+        while len(rest) < missing:
+            more = client.recv(65536)
+            if not more:
+                break
+            rest += more
+        return rest
 
     def _answers(self, server: socket.socket, client: socket.socket) -> None:
         passed = 0

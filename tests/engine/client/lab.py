@@ -113,10 +113,24 @@ def until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> No
 
 
 def keep_reading(client: VaultClient, lab: Lab, seconds: float, every: float = 0.05) -> list[Any]:
-    """Read again and again; the secrets and errors, in order."""
+    """Read again and again for a time; the secrets and errors, in order."""
     end = time.monotonic() + seconds
+    return read_until(client, lab, lambda: time.monotonic() >= end, "the time's end", every)
+
+
+def read_until(
+    client: VaultClient,
+    lab: Lab,
+    condition: Callable[[], bool],
+    what: str,
+    every: float = 0.05,
+    timeout: float = 30.0,
+) -> list[Any]:
+    """Read again and again until something has happened; the secrets and errors, in order."""
+    end = time.monotonic() + timeout
     seen: list[Any] = []
-    while time.monotonic() < end:
+    while not condition():
+        assert time.monotonic() < end, f"waited {timeout} s for {what}, in vain"
         try:
             seen.append(client.read(lab.path, "KEY"))
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it

@@ -17,7 +17,7 @@ from harness.client import (
 )
 from harness.vault import approle
 from tests.engine.client.gateway import http
-from tests.engine.client.lab import Lab, keep_reading, until
+from tests.engine.client.lab import Lab, read_until, until
 
 
 def lose_token(lab: Lab, client: object) -> None:
@@ -185,7 +185,7 @@ def test_lost_answer_to_a_login(lab: Lab) -> None:
 
 def test_refused_connection_is_no_login(lab: Lab) -> None:
     """A login that never reached Vault is tried again within the call."""
-    client = lab.client()
+    client = lab.client(timeout=1.0)
     with lab.gateway.refusing():
         assert not client.authenticate()
     until(client.authenticate, "the login", 4.0)
@@ -230,7 +230,7 @@ def test_one_use_secret_id(lab: Lab) -> None:
     """A secret-id for one login gives one, and the token is kept as long as it can be."""
     lab.make_role(secret_id_num_uses=1, token_ttl="1s")
     client = lab.client()
-    seen = keep_reading(client, lab, 2.5)
+    seen = read_until(client, lab, lambda: lab.gateway.count("renew") == 2, "two renewals")
 
     assert {"vault"} == {getattr(one, "source", None) for one in seen}
     assert lab.gateway.count("login") == 1

@@ -130,7 +130,7 @@ def test_twenty_threads_are_no_storm(lab: Lab) -> None:
     client = lab.client()
     client.get_secret(lab.path)
     error = http(503, '{"errors":["Vault is sealed"]}')
-    seconds = 4.0
+    seconds = 3.0
     with lab.gateway.answering(lambda _method, _path: error):
         started = time.monotonic()
         with ThreadPoolExecutor(20) as pool:
@@ -224,10 +224,10 @@ def test_last_good_value_goes_before_the_variable(lab: Lab) -> None:
     """What Vault said last is nearer to the truth than a variable, for as long as it lasts."""
     lab.make_role()
     environ = lab.environ(KEY="from-the-environment")
-    client = lab.client(environ, timeout=1.0, max_stale=2.5)
+    client = lab.client(environ, timeout=0.6, max_stale=1.5)
     client.get_secret(lab.path)
     with lab.gateway.refusing():
-        sources = [secret.source for secret in keep_reading(client, lab, 3.5)]
+        sources = [secret.source for secret in keep_reading(client, lab, 2.2)]
 
     assert list(dict.fromkeys(sources)) == ["stale", "environment"]
     assert "served_stale" in lab.names()
@@ -235,15 +235,15 @@ def test_last_good_value_goes_before_the_variable(lab: Lab) -> None:
 
 def test_stale_is_no_older_than_allowed(lab: Lab) -> None:
     """After max_stale there is an error, and before it a value whose age is told."""
-    client = lab.client(timeout=0.5, max_stale=1.5)
+    client = lab.client(timeout=0.5, max_stale=1.0)
     client.get_secret(lab.path)
     with lab.gateway.refusing():
-        seen = keep_reading(client, lab, 2.5)
+        seen = keep_reading(client, lab, 1.7)
     stale = [one for one in seen if getattr(one, "stale", False)]
     errors = [one for one in seen if isinstance(one, VaultUnavailable)]
     assert stale
     assert errors
-    assert all(one.age <= 1.5 + 0.1 for one in stale)
+    assert all(one.age <= 1.0 + 0.1 for one in stale)
     assert seen.index(errors[0]) > seen.index(stale[-1])
 
 
@@ -357,7 +357,7 @@ def test_connections_that_break_by_chance(lab: Lab) -> None:
     breaker = threading.Thread(target=break_now_and_then)
     breaker.start()
     try:
-        seen = keep_reading(client, lab, 3.0, every=0.01)
+        seen = keep_reading(client, lab, 2.0, every=0.01)
     finally:
         stop.set()
         breaker.join()

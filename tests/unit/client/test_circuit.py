@@ -13,7 +13,7 @@ from harness.client._backoff import Backoff
 from harness.client._circuit import Caller, Circuit
 from harness.client._deadline import Deadline
 from harness.client._errors import SecretNotFound, VaultUnavailable
-from harness.client._events import Event, Teller
+from harness.client.events import Event, Teller
 
 SEALED = VaultSealed("sealed", sent=False)
 

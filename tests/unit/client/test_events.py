@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from harness.client import VaultSealed
-from harness.client._events import Event, Recovered, RenewalFailed, Renewed, ServedStale, Teller
+from harness.client.events import Event, Recovered, RenewalFailed, Renewed, ServedStale, Teller
 
 
 def test_names() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import pytest
 
@@ -17,16 +18,12 @@ class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
 
-    def monotonic(self) -> float:
-        """What it shows."""
-        return self.now
-
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The ledger's clock."""
     clock = Clock()
-    monkeypatch.setattr(_ledger, "time", clock)
+    monkeypatch.setattr(_ledger, "_now", lambda: clock.now)
     return clock
 
 
@@ -84,3 +81,50 @@ def test_success_forgets(clock: Clock) -> None:
     ledger.accepted(ids)
 
     assert ledger.wait(ids) == 0
+
+
+def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
+    """A client that is started again and again does not begin from zero."""
+    ids = Credentials("role", "bad")
+    times = []
+    for _ in range(200):
+        ledger = Ledger(tmp_path / "state", server="http://vault")
+        if ledger.wait(ids) == 0:
+            times.append(clock.now)
+            ledger.rejected(ids)
+        clock.now += 1.0
+    assert len(times) == 3
+    elsewhere = Ledger(tmp_path / "state", server="http://another-vault")
+    assert elsewhere.wait(ids) == 0
+    content = "".join(file.read_text() for file in (tmp_path / "state").iterdir())
+    assert "bad" not in content
+    assert "role" not in content
+
+    Ledger(tmp_path / "state", server="http://vault").accepted(ids)
+    assert Ledger(tmp_path / "state", server="http://vault").wait(ids) == 0
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", '[["x","y"]]', '[[1e9, "x"]]'])
+def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content: str) -> None:
+    """A damaged file, or one from before the last boot, says nothing and is written anew."""
+    ids = Credentials("role", "bad")
+    Ledger(tmp_path, server="x").rejected(ids)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+
+    ledger = Ledger(tmp_path, server="x")
+    assert ledger.wait(ids) == 0
+    ledger.rejected(ids)
+    assert ledger.wait(ids) > 0
+
+
+def test_nowhere_to_count_together(
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where no file can be kept, the client counts for itself and says so."""
+    (tmp_path / "file").write_text("not a directory")
+    ledger, ids = Ledger(tmp_path / "file" / "state"), Credentials("role", "bad")
+    ledger.rejected(ids)
+
+    assert ledger.wait(ids) > 0
+    assert "not counted together" in caplog.text

@@ -1,0 +1,160 @@
+"""Secure connections: whom the client trusts, for how long it waits, and what it never does."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from harness.client import RedirectRefused, TlsFailed, VaultError, VaultTimeout, VaultUnavailable
+from tests.engine.client.gateway import http
+from tests.engine.client.lab import Lab, until
+from tests.engine.client.tls_front import TlsFront
+
+
+def server_context(ca: trustme.CA) -> ssl.SSLContext:
+    """A server's certificate for 127.0.0.1."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("127.0.0.1").configure_cert(context)
+    return context
+
+
+@pytest.fixture
+def ca() -> trustme.CA:
+    """An authority that nobody trusts by itself."""
+    return trustme.CA()
+
+
+@pytest.fixture
+def front(lab: Lab, ca: trustme.CA) -> Iterator[TlsFront]:
+    """TLS in front of the lab's gateway."""
+    front = TlsFront(lab.gateway.address, server_context(ca))
+    yield front
+    front.close()
+
+
+@pytest.fixture
+def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
+    """The authority's certificate."""
+    file = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(file)
+    return file
+
+
+def environ(lab: Lab, front: TlsFront, ca_file: Path) -> dict[str, str]:
+    """A client of the front that trusts the authority."""
+    lab.make_role()
+    return lab.environ(VAULT_ADDR=front.address, VAULT_CACERT=str(ca_file))
+
+
+def test_trusts_the_given_authority(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """With the CA file a read works, and so does a directory of authorities' absence."""
+    client = lab.client(environ(lab, front, ca_file))
+
+    assert client.get_secret(lab.path, "KEY") == lab.value
+    client.close()
+    assert lab.tokens() == 0
+
+
+@pytest.mark.parametrize("trusted", ["another", "none", "missing"])
+def test_trusts_nobody_else(
+    lab: Lab, front: TlsFront, ca_file: Path, tmp_path: Path, trusted: str
+) -> None:
+    """Without the right authority nothing is sent, and the error says why."""
+    given = environ(lab, front, ca_file)
+    if trusted == "another":
+        trustme.CA().cert_pem.write_to_path(ca_file)
+    elif trusted == "none":
+        del given["VAULT_CACERT"]
+    else:
+        given["VAULT_CACERT"] = str(tmp_path / "missing.pem")
+    client = lab.client(given, timeout=1.0)
+    with pytest.raises(TlsFailed, match=r"no secure connection|cannot read") as failed:
+        client.get_secret(lab.path)
+
+    assert not failed.value.sent
+    assert lab.gateway.requests == []
+
+
+def test_verification_can_be_switched_off(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """VAULT_SKIP_VERIFY does what it says."""
+    given = environ(lab, front, ca_file)
+    del given["VAULT_CACERT"]
+    given["VAULT_SKIP_VERIFY"] = "true"
+
+    assert lab.client(given).get_secret(lab.path, "KEY") == lab.value
+
+
+def test_authority_that_is_rotated(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """The server moves to a new authority, the file is replaced: no restart is needed."""
+    client = lab.client(environ(lab, front, ca_file), timeout=1.0)
+    client.get_secret(lab.path)
+    new = trustme.CA()
+    front.context = server_context(new)
+    front.break_connections()
+    assert client.read(lab.path, "KEY").stale
+    fresh = ca_file.with_suffix(".new")
+    new.cert_pem.write_to_path(fresh)
+    fresh.replace(ca_file)
+
+    until(lambda: client.read(lab.path, "KEY").source == "vault", "a fresh read", 6.0)
+    assert lab.gateway.count("login") == 1
+
+
+def test_client_certificate(lab: Lab, front: TlsFront, ca: trustme.CA, ca_file: Path) -> None:
+    """A server that asks for a certificate gets the client's; without one there is an error."""
+    ca.configure_trust(front.context)
+    front.context.verify_mode = ssl.CERT_REQUIRED
+    given = environ(lab, front, ca_file)
+    with pytest.raises(VaultError):
+        lab.client(given, timeout=1.0).get_secret(lab.path)
+    mine = ca.issue_cert("client.example.org")
+    certificate, key = ca_file.with_name("cert.pem"), ca_file.with_name("key.pem")
+    for number, blob in enumerate(mine.cert_chain_pems):
+        blob.write_to_path(certificate, append=number > 0)
+    mine.private_key_pem.write_to_path(key)
+    given |= {"VAULT_CLIENT_CERT": str(certificate), "VAULT_CLIENT_KEY": str(key)}
+
+    assert lab.client(given).get_secret(lab.path, "KEY") == lab.value
+
+
+def test_dripping_answer_ends_in_time(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """The deadline of a call holds over TLS as well."""
+    client = lab.client(environ(lab, front, ca_file), timeout=1.0)
+    client.authenticate()
+    started = time.monotonic()
+    with lab.gateway.dripping(0.2), pytest.raises(VaultTimeout):
+        client.get_secret(lab.path)
+
+    assert time.monotonic() - started < 2.0
+
+
+def test_handshake_that_hangs_ends_in_time(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """A server that accepts and never shakes hands costs the deadline and no more."""
+    given = environ(lab, front, ca_file)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        given["VAULT_ADDR"] = f"https://127.0.0.1:{silent.getsockname()[1]}"
+        client = lab.client(given, timeout=0.5)
+        started = time.monotonic()
+        with pytest.raises(VaultUnavailable):
+            client.get_secret(lab.path)
+        assert time.monotonic() - started < 1.5
+
+
+def test_no_redirect_without_encryption(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+    """A redirect from https to http is refused, even to a host that is trusted."""
+    plain = lab.gateway.address.removeprefix("http://")
+    given = environ(lab, front, ca_file) | {"VAULT_REDIRECT_HOSTS": plain}
+    client = lab.client(given, timeout=0.5)
+    client.authenticate()
+    location = f"http://{plain}/v1/ecommerce/data/{lab.path}"
+    with (
+        lab.gateway.answering(lambda *_: http(307, "", Location=location)),
+        pytest.raises(RedirectRefused, match="without encryption"),
+    ):
+        client.get_secret(lab.path)
