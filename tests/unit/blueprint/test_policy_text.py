@@ -1,0 +1,70 @@
+"""Policies are read as Vault reads them."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.policy import PolicyError, Rule, parse
+
+HCL = """
+# A comment, with { and "
+path "shop/data/*" {            // to the end of the line
+  capabilities = ["read", "list",]
+  allowed_parameters = {
+    "ttl" = ["1h", "2h"]
+    "*"   = []
+  }
+  min_wrapping_ttl = "1m"
+}
+/* a longer
+   comment */
+path "shop/metadata/{{identity.entity.name}}/+" { policy = "read" }
+path "shop/none" { capabilities = [] }
+"""
+
+
+def rules(text: str) -> list[tuple[str, set[str], int]]:
+    """Path, capabilities and line of each rule."""
+    return [(rule.path, set(rule.capabilities), rule.line) for rule in parse(text)]
+
+
+def test_hcl() -> None:
+    """Blocks, comments, lists with a comma at the end, nested objects and templates."""
+    assert rules(HCL) == [
+        ("shop/data/*", {"read", "list"}, 3),
+        ("shop/metadata/{{identity.entity.name}}/+", set(), 13),
+        ("shop/none", set(), 14),
+    ]
+
+
+def test_json() -> None:
+    """Vault takes JSON as well."""
+    assert rules('{"path": {"a/*": {"capabilities": ["read"]}}}') == [("a/*", {"read"}, 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ('path "a" {\n capabilities = ["read"]', 2),
+        ('\npath "a" { capabilities = ["raed"] }', 2),
+        ('path "a"\n[ ]', 2),
+        ("path a { }", 1),
+        ('path "a" { capabilities ["read"] }', 1),
+        ('path "a" { capabilities = ["read" "list"] }', 1),
+        ('path "a" { capabilities = }', 1),
+        ('path "a" {}\n\n@', 3),
+        ('{"path": [}', 1),
+        ("[]", 1),
+    ],
+)
+def test_mistakes_have_a_line(text: str, line: int) -> None:
+    """What Vault would refuse is refused here, with its line."""
+    with pytest.raises(PolicyError) as caught:
+        parse(text)
+
+    assert caught.value.line == line
+
+
+def test_a_rule_is_a_value() -> None:
+    """Rules can be compared and kept in sets."""
+    assert len({Rule("a", frozenset({"read"}), 1), Rule("a", frozenset({"read"}), 1)}) == 1
