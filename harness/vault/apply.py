@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import hvac.exceptions
-
 from harness import dialect
 from harness.blueprint import AuditDevice, Blueprint, Secret, Value
 from harness.errors import BlueprintError, OperatorError
 from harness.vault.approle import DEFAULT_MOUNT
+from harness.vault.kv import Kv
 from harness.vault.operator import Operator
 
 Action = Literal["created", "changed", "unchanged"]
@@ -240,14 +239,8 @@ class _Plan:
         """Version (0 if it never was) and values (none if deleted) of a secret."""
         if mount not in self._mounts:
             return 0, {}
-        with self._op.asking(f"read {mount}/{path}") as client:
-            try:
-                data = client.secrets.kv.v2.read_secret_version(
-                    path, mount_point=mount, raise_on_deleted_version=False
-                )["data"]
-            except hvac.exceptions.InvalidPath:
-                return 0, {}
-        return int(data["metadata"]["version"]), dict(data["data"] or {})
+        secret = Kv(self._op, mount).read(path)
+        return secret.version, dict(secret.data)
 
     def _resolve(
         self,

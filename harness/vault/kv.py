@@ -62,7 +62,10 @@ class Kv:
             except hvac.exceptions.InvalidPath as error:
                 if "route" in str(error):  # no such mount, which is not the same as no such secret
                     raise
-                return Secret(0, {}, "missing")
+                # hvac lets a deleted version pass, and not a destroyed one.
+                answer = error.json if isinstance(error.json, dict) else {}
+        if not answer.get("data"):
+            return Secret(0, {}, "missing")
         data, metadata = answer["data"]["data"], answer["data"]["metadata"]
         if data is not None:
             return Secret(int(metadata["version"]), data)

@@ -65,9 +65,4 @@ def hashes_of_roles(op: Operator) -> dict[str, str]:
 
 
 def _listed(op: Operator, path: str) -> list[str]:
-    try:
-        return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]
-    except OperatorError as error:
-        if "InvalidPath" in error.looked_at:
-            return []
-        raise
+    return [str(key) for key in op.request("LIST", path).get("data", {}).get("keys", [])]

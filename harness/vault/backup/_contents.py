@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from harness.errors import OperatorError
 from harness.vault.kv import Kv, Secret
 from harness.vault.operator import Operator
 
@@ -138,10 +137,5 @@ def _difference(before: str | None, now: str | None) -> str:
 
 
 def _names(op: Operator, path: str) -> tuple[str, ...]:
-    try:
-        data: dict[str, Any] = op.request("LIST", path).get("data", {})
-    except OperatorError as error:
-        if "InvalidPath" in error.looked_at or "no handler" in error.cause:
-            return ()
-        raise
+    data: dict[str, Any] = op.request("LIST", path).get("data", {})
     return tuple(sorted(data.get("keys", [])))

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from harness.errors import OperatorError
 from harness.vault.kv import CheckAndSetError, Kv
@@ -40,7 +41,12 @@ def mount_uuid(kv: Kv) -> str:
     Raises:
         OperatorError: There is no such mount, or it is not KV v2.
     """
-    data = kv.op.request("GET", f"sys/internal/ui/mounts/{kv.mount}").get("data", {})
+    data: dict[str, Any] = {}
+    try:
+        data = kv.op.request("GET", f"sys/internal/ui/mounts/{kv.mount}").get("data", {})
+    except OperatorError as error:
+        if "preflight" not in error.cause:  # Vault's word for a mount that is not there
+            raise
     options = data.get("options") or {}
     if data.get("type") != "kv" or options.get("version") != "2":
         raise OperatorError(

@@ -281,8 +281,9 @@ def test_undo_gives_the_original_back_to_who_replaced_it(project: Project) -> No
 def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> None:
     """A mount that is not KV v2 gets a message before anything is written."""
     (tmp_path / ".env").write_text("SECRET_KEY=x\n")
-    with pytest.raises(OperatorError, match="no KV v2 mount"):
-        previous_versions(Kv(shared.operator, "sys"), tmp_path)
+    for mount in ("sys", "nowhere"):
+        with pytest.raises(OperatorError, match="no KV v2 mount"):
+            previous_versions(Kv(shared.operator, mount), tmp_path)
 
 
 @settings(
