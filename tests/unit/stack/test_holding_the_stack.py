@@ -1,0 +1,105 @@
+"""Two tasks never work on one stack at once, and an interrupt never loses keys."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.errors import Busy, SettingsError
+from harness.settings import Settings
+from harness.stack import LocalStack
+from harness.stack._guard import exclusive, uninterrupted
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from harness.stack._guard import exclusive
+with exclusive(Path(sys.argv[1]), timeout=5):
+    print("held", flush=True)
+    time.sleep(300)
+"""
+
+
+def test_the_second_waits_its_turn(tmp_path: Path) -> None:
+    """What the first does inside is over before the second begins."""
+    order = []
+
+    def work(name: str) -> None:
+        with exclusive(tmp_path, timeout=30):
+            order.append(f"{name} begins")
+            order.append(f"{name} ends")
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(order) == 8
+    for begins, ends in zip(order[::2], order[1::2], strict=True):
+        assert begins.split()[0] == ends.split()[0]
+
+
+def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> None:
+    """Busy names the pid; after `kill -9` of the holder the stack is free."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(Busy, match=str(holder.pid)), exclusive(tmp_path, timeout=0.2):
+            pytest.fail("it was held twice")
+        holder.kill()
+
+    with exclusive(tmp_path, timeout=10):
+        pass
+
+
+def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
+    """Ctrl-C while keys are on their way to the disk takes effect after that."""
+    reached = []
+
+    def interrupted() -> None:
+        with uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("keys are on disk")
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+
+    assert reached == ["keys are on disk"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    """Signals arrive in the main thread only, so there is nothing to put off elsewhere."""
+    done = []
+
+    def work() -> None:
+        with uninterrupted():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+
+    assert done == [True]
+
+
+def test_other_peoples_folders_are_left_alone(tmp_path: Path) -> None:
+    """A data directory that holds something else is neither closed nor written to."""
+    (tmp_path / "thesis.tex").write_text("...")
+    tmp_path.chmod(0o755)
+    stack = LocalStack(Settings(engine="process", data_dir=tmp_path))
+
+    with pytest.raises(SettingsError, match="holds other files"):
+        stack.down()
+
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]

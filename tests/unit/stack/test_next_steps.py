@@ -1,0 +1,65 @@
+"""`status` tells a person what to do next."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from harness.stack import StackStatus
+from harness.stack._status import State
+
+READY = StackStatus(
+    state="ready",
+    engine="process",
+    choice="asked for",
+    address="http://127.0.0.1:8200",
+    proxy="http://127.0.0.1:8201",
+    toxiproxy="http://127.0.0.1:8474",
+    initialised=True,
+    sealed=False,
+    version="2.7.2",
+    product="openbao",
+    keyring=True,
+    seeded=True,
+    blueprint="ecommerce",
+    proxies=(),
+    services={},
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "step"),
+    [
+        ("down", "invoke up"),
+        ("partly up", "invoke up"),
+        ("not initialised", "invoke up"),
+        ("not answering", "invoke logs"),
+        ("sealed", "invoke unseal"),
+        ("ready", "invoke env backend"),
+    ],
+)
+def test_each_state_has_a_next_step(state: State, step: str) -> None:
+    """The task that leads on from there."""
+    assert replace(READY, state=state).next_step.startswith(step)
+
+
+def test_not_seeded() -> None:
+    """An empty Vault wants to be seeded."""
+    assert replace(READY, seeded=False).next_step == "invoke seed"
+
+
+def test_sealed_without_keys() -> None:
+    """Unsealing is no advice when the keys are gone."""
+    step = replace(READY, state="sealed", keyring=False).next_step
+
+    assert "init.json" in step
+    assert not step.startswith("invoke unseal")
+
+
+def test_json_has_plain_names() -> None:
+    """Programs read the same fields."""
+    content = READY.to_json()
+
+    for name in ("engine", "address", "initialised", "sealed", "version", "seeded", "proxies"):
+        assert name in content
