@@ -137,7 +137,7 @@ def parse_declared(given: list[str]) -> dict[str, float]:
             declared[name] = float(seconds)
         except ValueError:
             declared[name] = -1.0
-        if name not in DECLARATIONS or declared[name] < 0:
+        if name not in DECLARATIONS or not 0 <= declared[name] < float("inf"):
             raise SettingsError(
                 f"--declare {text} does not make sense",
                 looked_at="the command line",
@@ -151,7 +151,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     """Turn what a scenario found into its outcome."""
     if ENTRY not in pyfuncitem.stash:
         return (yield)
-    from harness.scenario import NotClaimed, NotExercised, Verdict
+    from harness.scenario import NotClaimed, NotExercised
 
     lab = pyfuncitem.stash.get(LAB, None)
     assert lab is not None, "a scenario asks for the fixture lab"
@@ -160,7 +160,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     except NotClaimed as error:
         pytest.skip(str(error))
     except NotExercised as error:
-        lab.verdict = Verdict("not exercised", untouched=[str(error)])
+        lab.abandon(str(error))
     else:
         assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
         if lab.verdict.word == "pass":
@@ -243,6 +243,12 @@ class Table:
         self._summary = reports.Summary(config.option.subject)
         self._texts: list[str] = []
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Forget what a run that was killed left half-done, before any worker begins."""
+        if not self._config.option.collectonly:
+            self._reports.clear_parts(Path(self._config.option.report))
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """Give every worker of pytest-xdist the same seed."""
@@ -253,6 +259,8 @@ class Table:
         """A scenario ended."""
         given = getattr(report, "scenario", None)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if given is None and report.failed:
+            self._summary.broken.append(report.nodeid)  # a worker that died, or a bad end
         if given is None or terminal is None:
             return
         line = self._reports.Line(**given)
@@ -272,7 +280,7 @@ class Table:
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """What pytest does not print, why scenarios were skipped, and the line to paste."""
-        if not self._summary.lines:
+        if not self._summary.lines and not self._summary.broken:
             return
         self._summary.seconds = time.monotonic() - self._began
         for text in self._texts:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from harness.errors import HarnessError, SettingsError
 from harness.plugin import ENTRY
-from harness.scenario.catalogue import load
+from harness.scenario.catalogue import Entry, load
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
@@ -26,7 +27,7 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.scenario_seed = random.SystemRandom().randrange(2**31)
     if getattr(option, "numprocesses", 0) is None and not option.collectonly and not option.usepdb:
         try:
-            option.numprocesses = Settings().workers
+            option.numprocesses = _workers(config, Settings().workers)
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
         option.maxschedchunk = 1
@@ -44,10 +45,38 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         check_subject(parse_subject(config.option.subject))
         parse_declared(config.option.declare)
+        _refuse_unknown(_wanted(config), load(CATALOGUE).values())
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(Table(config), "scenario-table")
+
+
+def _workers(config: pytest.Config, most: int) -> int:
+    """How many workers are of use; none where there is one scenario to run."""
+    wanted = _wanted(config)
+    entries = [e for e in load(CATALOGUE).values() if not wanted or wanted & _words(e)]
+    return min(most, len(entries)) if len(entries) > 1 else 0
+
+
+def _wanted(config: pytest.Config) -> set[str]:
+    """The words of ``--only``."""
+    given = {word.strip().upper() for text in config.option.only for word in text.split(",")}
+    return given - {""}
+
+
+def _words(entry: Entry) -> set[str]:
+    """The words by which ``--only`` names a scenario."""
+    return {entry.id, entry.id.split("-")[0], entry.severity.upper()}
+
+
+def _refuse_unknown(wanted: set[str], entries: Iterable[Entry]) -> None:
+    if unknown := wanted - {word for entry in entries for word in _words(entry)}:
+        raise SettingsError(
+            f"--only {', '.join(sorted(unknown))} names no scenario",
+            looked_at=str(CATALOGUE),
+            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical)",
+        )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -56,8 +85,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         catalogue = load(CATALOGUE)
     except SettingsError as error:
         raise pytest.UsageError(str(error)) from error
-    wanted = {word.upper() for given in config.option.only for word in given.split(",")}
-    chosen, left_out, matched = [], [], set[str]()
+    wanted = _wanted(config)
+    chosen, left_out = [], []
     for item in items:
         mark = item.get_closest_marker("scenario")
         if mark is None:
@@ -69,19 +98,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 f"{item.nodeid} is scenario {mark.args[0]}, which is not in {CATALOGUE.name}"
             )
         item.stash[ENTRY] = entry
-        words = {entry.id, entry.id.split("-")[0], entry.severity.upper()}
-        if wanted and not wanted & words:
+        if wanted and not wanted & _words(entry):
             left_out.append(item)
             continue
-        matched |= wanted & words
         # A subject's own carelessness (an open file, a thread that dies) is not a test's error.
         item.add_marker(pytest.mark.filterwarnings("ignore"))
         chosen.append(item)
-    if unknown := wanted - matched:
-        raise pytest.UsageError(
-            f"--only {', '.join(sorted(unknown))} names no scenario; "
-            "give an id (TOK-11), a group (TOK) or a severity"
-        )
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     items[:] = sorted(

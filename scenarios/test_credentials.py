@@ -111,7 +111,7 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(1.5 * lab.ttl)
         lab.new_secret_id()
-        with lab.vault.token_revoked(lab.accessor()) as fault:
+        with lab.vault.token_revoked(lab.accessor()):
             dead = lab.history.now()  # for sure: it was noted before Vault was asked
             lab.until_good_read(since=dead, within=lab.recovery)
             lab.watch(0.5)

@@ -451,8 +451,7 @@ class Lab:
                 fallback=fallback,
             ),
             oracles.every_call_ends_within(self.deadline),
-            oracles.stays_alive(),
-            self._no_secret_leaked,
+            *self._harmless,
         )
         for oracle in (*self._asked, *asked, *standing):
             self._findings.extend(oracle(self.history))
@@ -467,6 +466,23 @@ class Lab:
                     f"{fault.name} (from +{fault.began:.2f} s) never touched the subject's traffic"
                 )
         self.verdict = decide(self._findings, untouched, evidence)
+
+    def abandon(self, why: str) -> None:
+        """Come to a verdict on a scenario that cannot be carried out.
+
+        It is not exercised, unless the subject did harm up to then: that is never excused.
+
+        Args:
+            why: What is missing.
+        """
+        for oracle in self._harmless:
+            self._findings.extend(oracle(self.history))
+        self.verdict = decide(self._findings, [why], [])
+
+    @property
+    def _harmless(self) -> tuple[Oracle, ...]:
+        """What is promised whatever a scenario is about."""
+        return oracles.stays_alive(), self._no_secret_leaked
 
     def _ask_again(self) -> None:
         self.until_good_read_by_asking(within=self.recovery)

@@ -48,13 +48,23 @@ HEADER = f"{'id':<8} {'verdict':<13} {'time':>8}  promise"
 
 @dataclass
 class Summary:
-    """What a person pastes into a chat."""
+    """What a person pastes into a chat.
+
+    Attributes:
+        subject: The client that was tested.
+        lines: Of the scenarios that came to an end.
+        product: Of the Vault.
+        engine: Which engine ran it.
+        seconds: How long the whole took.
+        broken: Node ids of tests without a line, or with an error after it.
+    """
 
     subject: str
     lines: list[Line] = field(default_factory=list)
     product: str = ""
     engine: str = ""
     seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         counts = Counter(line.word for line in self.lines)
@@ -63,6 +73,8 @@ class Summary:
         for word in ("fail", "not exercised", "error"):
             if ids := [line.id for line in self.lines if line.word == word]:
                 text += f"; {word}: {', '.join(sorted(ids))}"
+        if self.broken:
+            text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
         if counts["skipped"]:
             text += f"; {counts['skipped']} skipped"
         where = ", ".join(
@@ -178,6 +190,13 @@ def write_part(directory: Path, lab: Lab, line: Line) -> None:
     parts.mkdir(parents=True, exist_ok=True)
     text = lab.secrets.redact(json.dumps(journal_of(lab, line), default=str))
     (parts / f"{line.id}.json").write_text(text, encoding="utf-8")
+
+
+def clear_parts(directory: Path) -> None:
+    """Remove what is there of scenarios whose run was killed."""
+    parts = directory / "parts"
+    for part in parts.glob("*.json") if parts.is_dir() else ():
+        part.unlink()
 
 
 def collect_parts(directory: Path, summary: Summary) -> Path:
