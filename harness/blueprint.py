@@ -57,6 +57,11 @@ def _seconds(value: object) -> object:
 def _path(value: str) -> str:
     if value.strip("/") != value or "//" in value or not value or value != value.strip():
         raise ValueError(f"{value!r} is no path: write it without slashes at its ends")
+    # They travel in URLs, where these mean something else.
+    if re.search(r"[\s?#%\\]", value) or {".", ".."} & set(value.split("/")):
+        raise ValueError(
+            f"{value!r} is no path: it may hold no blank, ? # % \\, and no . or .. part"
+        )
     return value
 
 

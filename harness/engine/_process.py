@@ -13,7 +13,7 @@ from typing import Final, Self
 
 from harness import files
 from harness.dialect import Dialect
-from harness.engine._ports import LOOPBACK, PortLease
+from harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
 from harness.engine._process_toxiproxy import ProcessToxiproxy
 from harness.engine._programs import Program, find_toxiproxy, find_vault
 from harness.engine._server import Server
@@ -47,6 +47,7 @@ class ProcessNode:
         self._start_timeout = start_timeout
         self._directory = files.private_directory(spec.directory)
         self._paused = False
+        self._has_run = False
         self._lock = threading.RLock()
         self._api = PortLease(spec.port)
         self._cluster = PortLease()
@@ -126,27 +127,40 @@ class ProcessNode:
         with self._lock:
             if self.is_running():
                 return
-            for left in reversed(range(_BIND_TRIES)):
-                self._write_configuration()
-                try:
-                    self._server.start(timeout=timeout or self._start_timeout)
-                except ServerDied:
-                    # Only possible where a lease does not hold a port, or for the unleased moment
-                    # of it.
-                    if not left or self.spec.port or not self._lost_a_port():
-                        raise
-                    self._new_ports()
-                except BaseException:
-                    self._server.kill()
-                    raise
-                else:
-                    self._paused = False
-                    return
+            for _ in range(_BIND_TRIES):
+                if not self._port_is_lost():
+                    self._start_once(timeout=timeout or self._start_timeout)
+                    if self._has_run:
+                        return
+                self._new_ports()
+            raise port_taken(self._api.port)
 
-    def _lost_a_port(self) -> bool:
-        return _BIND_CONFLICT in self._server.logs(tail=20)
+    def _start_once(self, *, timeout: float) -> None:
+        """One try; it succeeded if `_has_run` is set, and lost the race for a port if not."""
+        self._write_configuration()
+        try:
+            self._server.start(timeout=timeout)
+        except ServerDied:
+            if _BIND_CONFLICT not in self._server.logs(tail=20) or self._has_run:
+                raise
+        except BaseException:
+            self._server.kill()
+            raise
+        else:
+            self._paused = False
+            self._has_run = True
+
+    def _port_is_lost(self) -> bool:
+        """Whether somebody else listens there: only possible where a lease holds nothing."""
+        if not listens(self._api.port):
+            return False
+        if self._has_run or self.spec.port:
+            raise port_taken(self._api.port)  # clients know this address, it cannot be exchanged
+        return True
 
     def _new_ports(self) -> None:
+        if self.spec.port:
+            raise port_taken(self.spec.port)
         for lease in (self._api, self._cluster):
             lease.release()
         self._api, self._cluster = PortLease(), PortLease()

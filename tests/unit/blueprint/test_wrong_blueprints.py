@@ -49,6 +49,7 @@ WRONG = [
     ("[approles.web]", '[approles."Web"]', 10, "approles.Web", "lower-case"),
     ('web = "web"', 'web = "wbe"', 16, "services.web", "no AppRole wbe"),
     ('"web/app"', '"/web/app"', 18, 'secrets.shop."/web/app"', "without slashes"),
+    ('"web/app"', '"web/../ap"', 18, 'secrets.shop."web/../ap"', "no . or .. part"),
     ("generate = 20", "generate = 0", 19, 'secrets.shop."web/app".KEY.generate', "greater"),
     ("generate = 20", "generat = 20", 19, 'secrets.shop."web/app".KEY.generat', "no such setting"),
     ("{ generate = 20 }", "{}", 19, 'secrets.shop."web/app".KEY', "give text, or one of"),
