@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from harness.scenario import Finding, Lab
@@ -30,11 +32,12 @@ def test_stall_that_heals(lab: Lab) -> None:
     if writes and client.write(LEDGER, {"entry": "first"}).failed:
         lab.note(Finding("a write works", "the first one, before any fault, failed"))
     before = version_of(lab, LEDGER)
-    with lab.reading(every=0.5, callers=2):
+    with ExitStack() as callers:
         with lab.network.stalled() as fault:
             if writes:
                 client.write(LEDGER, {"entry": "second"})
-            lab.watch(1.5 * lab.deadline + fault.began - lab.history.now())
+            callers.enter_context(lab.reading(every=0.5, callers=2))
+            lab.watch(1.2 * lab.deadline)
         ended = fault.ended or 0.0
         lab.until_good_read(since=ended, within=lab.recovery)
         lab.watch(0.5)

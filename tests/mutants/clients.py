@@ -533,7 +533,7 @@ class Mutant:
     @property
     def subject(self) -> str:
         """What to give as ``--subject``."""
-        text = f"python:{__name__}:{self.factory.__name__}"
+        text = f"python:{self.factory.__module__}:{self.factory.__name__}"
         return f"command:{sys.executable} -m harness.subjects {text}" if self.process else text
 
 

@@ -6,6 +6,9 @@ import pytest
 
 from tests.mutants.clients import MUTANTS, Mutant
 from tests.mutants.conftest import Judge
+from tests.mutants.more_clients import FURTHER
+
+CATALOGUE = MUTANTS | FURTHER
 
 # A subject's own carelessness is no error of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -18,7 +21,7 @@ QUICK = {"never-renews", "logs-in-on-every-403", "no-total-deadline"}
     "mutant",
     [
         pytest.param(m, id=name, marks=[] if name in QUICK else pytest.mark.slow)
-        for name, m in MUTANTS.items()
+        for name, m in CATALOGUE.items()
     ],
 )
 def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
@@ -30,9 +33,9 @@ def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", sorted({m.scenario for m in MUTANTS.values()}))
+@pytest.mark.parametrize("scenario", sorted({m.scenario for m in CATALOGUE.values()}))
 def test_unbroken_client_passes(scenario: str, judge: Judge) -> None:
     """The client that the mutants deviate from passes each of those scenarios."""
-    base = next(m.base for m in MUTANTS.values() if m.scenario == scenario)
+    base = next(m.base for m in CATALOGUE.values() if m.scenario == scenario)
     verdict, text = judge(base, scenario)
     assert verdict.word == "pass", text
