@@ -79,8 +79,8 @@ class DockerEngine:
             self.network = PrivateNetwork(self._client, self.run)
             undo.pop_all()
         self.choice = (
-            f"docker: {self.vault_image.dialect.title} ({self.vault_image.name}), "
-            f"Toxiproxy ({self.toxiproxy_image.name})"
+            f"docker: {self.vault_image.dialect.title} ({self.vault_image}), "
+            f"Toxiproxy ({self.toxiproxy_image})"
         )
 
     @property

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from harness.engine._docker_client import connected
-from harness.engine._docker_labels import LABEL_FLAVOUR, LABEL_SOURCE
+from harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR, LABEL_SOURCE
 from harness.engine._docker_rootfs import Rootfs, site_packages
 from harness.engine._programs import find_toxiproxy, find_vault
 from harness.errors import EngineError
@@ -129,6 +129,14 @@ def recipes(settings: Settings) -> Iterable[Recipe]:
     yield _vault_recipe(settings)
     yield _toxiproxy_recipe(settings)
     yield _services_recipe()
+
+
+def toxiproxy_code() -> str:
+    """A digest of the embedded Toxiproxy's code here: an image with another one is outdated."""
+    digest = hashlib.sha256()
+    for path in sorted((_PACKAGE / "toxiproxy").rglob("*.py")):
+        digest.update(f"{path.relative_to(_PACKAGE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
 
 
 def _python_recipe() -> Recipe:
@@ -256,7 +264,11 @@ def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
             forcerm=True,
             pull=False,
             decode=True,
-            labels={LABEL_SOURCE: source, LABEL_FLAVOUR: recipe.flavour},
+            labels={
+                LABEL_SOURCE: source,
+                LABEL_FLAVOUR: recipe.flavour,
+                **({LABEL_CODE: toxiproxy_code()} if recipe.flavour == "embedded" else {}),
+            },
         ):
             said.append(str(event.get("stream") or event.get("error") or "").strip())
             if "error" in event:

@@ -23,6 +23,7 @@ LABEL_HOST = "vault-harness.host"
 LABEL_NODE = "vault-harness.node"
 LABEL_SOURCE = "vault-harness.source"
 LABEL_FLAVOUR = "vault-harness.flavour"
+LABEL_CODE = "vault-harness.code"
 
 
 @dataclass(frozen=True, kw_only=True)

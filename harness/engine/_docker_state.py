@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness import dialect
 from harness.dialect import Dialect
-from harness.engine._docker_build import LOCAL_TOXIPROXY, LOCAL_VAULT
+from harness.engine._docker_build import LOCAL_TOXIPROXY, LOCAL_VAULT, toxiproxy_code
 from harness.engine._docker_client import connect
-from harness.engine._docker_labels import LABEL_FLAVOUR
+from harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR
 from harness.errors import EngineUnavailable, ImageMissing
 from harness.settings import Settings
 
@@ -34,11 +34,16 @@ class Image:
         name: What it is called.
         local: Whether `invoke images` built it.
         flavour: ``openbao`` or ``vault``; ``embedded`` or ``real``.
+        outdated: Whether it holds other code of this project than the checkout.
     """
 
     name: str
     local: bool
     flavour: str
+    outdated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (outdated: invoke images)" if self.outdated else self.name
 
     @property
     def dialect(self) -> Dialect:
@@ -139,7 +144,7 @@ def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool
     if vault is not None and toxiproxy is not None:
         return DockerState(
             status=DockerStatus.READY,
-            line=f"engine {version} answers, with {vault.name} and {toxiproxy.name}",
+            line=f"engine {version} answers, with {vault} and {toxiproxy}",
             vault=vault,
             toxiproxy=toxiproxy,
         )
@@ -174,7 +179,8 @@ def _present(client: docker.DockerClient, name: str) -> Image | None:
 def _image(name: str, found: Any) -> Image:
     flavour = found.labels.get(LABEL_FLAVOUR)
     if flavour is not None:
-        return Image(name=name, local=True, flavour=flavour)
+        outdated = flavour == "embedded" and found.labels.get(LABEL_CODE) != toxiproxy_code()
+        return Image(name=name, local=True, flavour=flavour, outdated=outdated)
     # Both products' own images say in their environment whose they are.
     environment = (found.attrs.get("Config") or {}).get("Env") or []
     if "NAME=openbao" in environment or "openbao" in name:

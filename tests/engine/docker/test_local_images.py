@@ -49,6 +49,15 @@ def test_with_them_the_engine_is_ready(built: Settings) -> None:
     assert state.vault.dialect.product == "openbao"
 
 
+def test_other_code_than_the_checkouts_is_said(
+    built: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever edits the embedded Toxiproxy must not test the old one unawares."""
+    assert "outdated" not in inspect_docker(built).line
+    monkeypatch.setattr("harness.engine._docker_state.toxiproxy_code", lambda: "edited")
+    assert "outdated: invoke images" in inspect_docker(built).line
+
+
 def test_vault_answers_to_both_names(built: Settings) -> None:
     """As in the images of HashiCorp and OpenBao."""
     assert said_by(LOCAL_VAULT, "version").startswith(("OpenBao", "Vault"))
