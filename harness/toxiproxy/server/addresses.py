@@ -77,7 +77,7 @@ def port_number(text: str) -> int:
         return number
     try:
         return socket.getservbyname(text, "tcp")
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise AddressError(f"lookup tcp/{text}: unknown port") from None
 
 
@@ -106,7 +106,7 @@ async def candidates(host: str) -> list[str]:
             found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except TimeoutError:
         raise AddressError(f"lookup {host}: i/o timeout") from None
-    except (OSError, UnicodeError):
+    except (OSError, ValueError):
         raise AddressError(f"lookup {host}: no such host") from None
     hosts = [str(info[4][0]) for info in sorted(found, key=lambda info: info[0] != socket.AF_INET)]
     return list(dict.fromkeys(hosts))

@@ -152,10 +152,7 @@ class Connection:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
         self.proxy.server.poller.forget(sock.fileno())
-        try:
-            sock.close()
-        except OSError:  # noqa: SIM105 - a try is free, and this is done for every connection
-            pass  # the peer's reset, reported at the last moment; it is closed all the same
+        sock.close()
 
 
 def client_name(address: tuple[str, int] | tuple[str, int, int, int]) -> str:

@@ -104,7 +104,7 @@ class Dial:
                     code = sock.connect_ex((host, self.port))
             except OSError as error:
                 code = error.errno or errno.EINVAL
-            except (OverflowError, UnicodeError):
+            except (OverflowError, ValueError):
                 code = errno.EINVAL
             if code in {0, errno.EISCONN}:
                 self._done()

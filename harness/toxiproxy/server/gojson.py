@@ -14,7 +14,6 @@ from typing import Literal
 
 FieldType = Literal["string", "bool", "int64", "float32", "object", "any"]
 INT64 = range(-(2**63), 2**63)
-FLOAT32_MAX = 3.4028234663852886e38
 
 
 class BadBody(Exception):  # noqa: N818 - says what it is
@@ -160,8 +159,11 @@ def float32(number: float) -> float:
         raise ValueError
     for digits in range(1, 10):
         shorter = float(f"{nearest:.{digits}g}")
-        if abs(shorter) <= FLOAT32_MAX and struct.pack("<f", shorter) == packed:
-            return shorter
+        try:
+            if struct.pack("<f", shorter) == packed:
+                return shorter
+        except OverflowError:
+            continue  # rounded up beyond the largest float32
     return nearest
 
 

@@ -266,9 +266,8 @@ class Link:
             return
         except OSError:
             pass  # a reset source ends as any other
-        self.connection.note_end(
-            f"{'client' if self.direction == 'upstream' else 'upstream'} closed"
-        )
+        self.connection.note_end(SOURCE_CLOSED[self.direction])
+        self.quiet_source()
         self.source_gone()
 
     # The sink.
@@ -334,9 +333,7 @@ class Link:
             self.prev.resume()
 
     def _broken(self) -> None:
-        self.connection.note_end(
-            f"{'upstream' if self.direction == 'upstream' else 'client'} closed"
-        )
+        self.connection.note_end(DEST_CLOSED[self.direction])
         self._finish()
 
     def _finish(self) -> None:

@@ -104,7 +104,8 @@ def cut(length: int, average: int, variation: int, generator: random.Random | No
     while todo:
         start, end = todo.pop()
         if end - start - average <= variation:
-            ends.append(end)
+            if end > start:
+                ends.append(end)
             continue
         middle = start + (end - start) // 2
         if generator is not None:

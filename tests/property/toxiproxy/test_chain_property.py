@@ -1,0 +1,208 @@
+"""A chain under any interleaving of traffic, time, slow peers, and toxics that come and go."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from harness.toxiproxy.server.links import CHUNK, DIRECT_CHUNKS
+from harness.toxiproxy.server.toxics import Stage, Toxic
+from tests.unit.toxiproxy.conftest import Bench, own_clock
+
+KEEPING = {
+    "noop": st.just({}),
+    "latency": st.fixed_dictionaries(
+        {"latency": st.integers(-5, 300), "jitter": st.sampled_from([0, 0, 50])}
+    ),
+    "bandwidth": st.fixed_dictionaries({"rate": st.sampled_from([0, 1, 50, 1000, 10**6])}),
+    "slicer": st.fixed_dictionaries(
+        {
+            "average_size": st.sampled_from([7, 100, 40_000]),
+            "size_variation": st.sampled_from([0, 7]),
+            "delay": st.sampled_from([0, 300, 5000]),
+        }
+    ),
+    "slow_close": st.fixed_dictionaries({"delay": st.integers(0, 500)}),
+}
+DROPPING = {
+    "timeout": st.fixed_dictionaries({"timeout": st.integers(-1, 300)}),
+    "reset_peer": st.fixed_dictionaries({"timeout": st.integers(0, 300)}),
+    "limit_data": st.fixed_dictionaries({"bytes": st.integers(-1, 5000)}),
+}
+TOXICITY = st.sampled_from([0.0, 0.5, 1.0])
+
+
+class Chain(RuleBasedStateMachine):
+    """Toxics that keep every byte."""
+
+    kinds = KEEPING
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stack = contextlib.ExitStack()
+        self.bench = Bench(self.stack.enter_context(own_clock()))
+        self.bench.start()
+        self.sent = bytearray()
+        self.finished = False
+        self.chain: list[Toxic] = []
+
+    @precondition(lambda self: not self.finished)
+    @rule(sizes=st.lists(st.sampled_from([1, 3, 200, CHUNK, 70_000]), min_size=1, max_size=4))
+    def send(self, sizes: list[int]) -> None:
+        """The source sends pieces of bytes that tell their place."""
+        pieces = []
+        for size in sizes:
+            start = len(self.sent) // 4
+            piece = b"".join(number.to_bytes(4) for number in range(start, start + size // 4 + 1))
+            piece = piece[: size - size % 4 or 4]
+            self.sent += piece
+            pieces.append(piece)
+        self.bench.send(*pieces)
+
+    @precondition(lambda self: not self.finished)
+    @rule()
+    def finish(self) -> None:
+        """The source closes."""
+        self.finished = True
+        self.bench.finish()
+
+    @rule(milliseconds=st.sampled_from([1, 40, 100, 700]))
+    def pass_time(self, milliseconds: int) -> None:
+        """Time passes."""
+        self.bench.pass_time(milliseconds / 1000)
+
+    @rule(room=st.sampled_from([None, None, 0, 1, 5000]))
+    def destination_reads(self, room: int | None) -> None:
+        """The destination takes so much, or everything."""
+        self.bench.dest.room = room
+        self.bench.poll()
+
+    @rule(data=st.data(), toxicity=TOXICITY)
+    def add(self, data: st.DataObject, toxicity: float) -> None:
+        """A toxic is added."""
+        if len(self.chain) == 5:
+            return
+        kind = data.draw(st.sampled_from(sorted(self.kinds)))
+        toxic = self.bench.toxic(kind, toxicity, None, **data.draw(self.kinds[kind]))
+        self.chain.append(toxic)
+        self.bench.link.add(toxic)
+        self.bench.poll()
+
+    @precondition(lambda self: self.chain)
+    @rule(data=st.data(), toxicity=TOXICITY)
+    def update(self, data: st.DataObject, toxicity: float) -> None:
+        """A toxic is changed."""
+        toxic = data.draw(st.sampled_from(self.chain))
+        values = dict(data.draw(self.kinds[toxic.kind.type]))
+        toxic.change({**toxic.values, **values}, toxicity)
+        self.bench.link.update(toxic)
+        self.bench.poll()
+
+    @precondition(lambda self: self.chain)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        """A toxic is removed."""
+        toxic = data.draw(st.sampled_from(self.chain))
+        self.chain.remove(toxic)
+        self.bench.link.remove(toxic)
+        self.bench.poll()
+
+    @precondition(lambda self: not self.bench.dest.gone)
+    @rule()
+    def nothing(self) -> None:
+        """Nothing happens."""
+
+    @invariant()
+    def bytes_keep_their_order(self) -> None:
+        """What has arrived is the beginning of what was sent."""
+        received = self.bench.dest.received
+        assert bytes(self.sent[: len(received)]) == received
+
+    @invariant()
+    def what_is_held_is_bounded(self) -> None:
+        """By what each toxic may hold, and one chunk on its way."""
+        held = self.bench.link.received - len(self.bench.dest.received)
+        latencies = sum(toxic.kind.capacity > 0 for toxic in self.chain)
+        bound = (len(self.chain) + 3) * CHUNK + DIRECT_CHUNKS[1] + latencies * 1025 * CHUNK
+        assert held <= bound
+
+    @invariant()
+    def neighbours_know_each_other(self) -> None:
+        """The ring from the source to the sink is whole, in the order added."""
+        link = self.bench.link
+        if link.over:
+            return
+        seen = []
+        sender = link
+        while True:
+            receiver = sender.next
+            assert receiver.prev is sender
+            if receiver is link:
+                break
+            assert isinstance(receiver, Stage)
+            seen.append(receiver.toxic)
+            sender = receiver  # type: ignore[assignment]  # the ring mixes the link and its stages
+        assert [toxic for toxic in seen if toxic in link.stages] == self.chain
+
+    def teardown(self) -> None:
+        """Everything arrives once nothing is in its way, and nothing is left over."""
+        bench = self.bench
+        bench.dest.room = None
+        bench.poll()
+        for toxic in list(self.chain):
+            bench.link.remove(toxic)
+        bench.pass_time(10)
+        self.check_end()
+        if not self.finished:
+            bench.finish()
+        bench.pass_time(1)
+        assert bench.closed
+        assert bench.clock.waiting() == 0
+        assert bench.poller.readers == {}
+        assert bench.poller.writers == {}
+        self.stack.close()
+
+    def check_end(self) -> None:
+        """All bytes."""
+        assert self.bench.dest.received == bytes(self.sent)
+
+
+class DroppingChain(Chain):
+    """With the toxics that drop bytes or end the connection on purpose."""
+
+    kinds = KEEPING | DROPPING
+
+    @invariant()
+    def bytes_keep_their_order(self) -> None:
+        """What has arrived was sent in that order: numbers only grow, where whole ones are seen."""
+        assert len(self.bench.dest.received) <= len(self.sent)
+
+    @rule()
+    def destination_breaks(self) -> None:
+        """The peer is gone: writing fails from now on."""
+        self.bench.dest.gone = True
+
+    def teardown(self) -> None:
+        """Nothing is left over, whoever ended it."""
+        bench = self.bench
+        bench.dest.room = None
+        bench.poll()
+        for toxic in list(self.chain):
+            bench.link.remove(toxic)
+        if not self.finished:
+            bench.finish()
+        bench.pass_time(10)
+        assert bench.closed
+        assert bench.clock.waiting() == 0
+        assert bench.poller.readers == {}
+        assert bench.poller.writers == {}
+        self.stack.close()
+
+
+TestChain = Chain.TestCase
+TestChain.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestDroppingChain = DroppingChain.TestCase
+TestDroppingChain.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)

@@ -1,0 +1,247 @@
+"""One direction of a connection without sockets, and with a clock of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from harness.toxiproxy.server.links import Link
+from harness.toxiproxy.server.toxics import Toxic, registry
+
+
+class Handle:
+    """A call that is due some time."""
+
+    def __init__(self, callback: Callable[[], None]) -> None:
+        self.callback: Callable[[], None] | None = callback
+
+    def cancel(self) -> None:
+        """Never call."""
+        self.callback = None
+
+
+class Clock:
+    """Time that passes only when told to; it stands in for the event loop."""
+
+    def __init__(self) -> None:
+        self.time = 1000.0
+        self._due: list[tuple[float, int, Handle]] = []
+        self._count = itertools.count()
+
+    def now(self) -> float:
+        """Seconds."""
+        return self.time
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> Handle:
+        """As an event loop does."""
+        handle = Handle(callback)
+        heapq.heappush(self._due, (self.time + delay, next(self._count), handle))
+        return handle
+
+    def call_soon(self, callback: Callable[[], None]) -> Handle:
+        """As an event loop does; looking at sockets takes 50 microseconds here."""
+        return self.call_later(50e-6, callback)
+
+    def pass_time(self, seconds: float, between: Callable[[], None]) -> None:
+        """Let time pass, and call what becomes due; ``between`` is called after each of them."""
+        end = self.time + seconds
+        while self._due and self._due[0][0] <= end:
+            self.time, _, handle = heapq.heappop(self._due)
+            if handle.callback is not None:
+                handle.callback()
+                between()
+        self.time = end
+
+    def waiting(self) -> int:
+        """How many calls are still due."""
+        return sum(handle.callback is not None for _, _, handle in self._due)
+
+
+class FakeSocket:
+    """A peer: bytes to be read from it, and bytes written to it as far as it takes them."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.inbox: list[bytes] = []
+        self.ended = False
+        self.chunks: list[bytes] = []
+        self.room: int | None = None  # None takes everything
+        self.gone = False
+
+    def fileno(self) -> int:
+        """Its number."""
+        return self.fd
+
+    def recv(self, size: int) -> bytes:
+        """At most ``size`` bytes of the first piece that waits."""
+        if not self.inbox:
+            if self.ended:
+                return b""
+            raise BlockingIOError
+        piece = self.inbox.pop(0)
+        if len(piece) > size:
+            self.inbox.insert(0, piece[size:])
+        return piece[:size]
+
+    def recv_into(self, buffer: bytearray, size: int) -> int:
+        """As `recv`."""
+        data = self.recv(size)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def send(self, data: bytes | memoryview) -> int:
+        """As much as there is room for."""
+        if self.gone:
+            raise BrokenPipeError
+        count = len(data) if self.room is None else min(len(data), self.room)
+        if not count:
+            raise BlockingIOError
+        if self.room is not None:
+            self.room -= count
+        self.chunks.append(bytes(data[:count]))
+        return count
+
+    @property
+    def received(self) -> bytes:
+        """Everything that was written to it."""
+        return b"".join(self.chunks)
+
+
+class FakePoller:
+    """Remembers who wants to know what."""
+
+    def __init__(self) -> None:
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.writers: dict[int, Callable[[], None]] = {}
+
+    def read(self, fd: int, callback: Callable[[], None]) -> None:
+        """See `Poller`."""
+        self.readers[fd] = callback
+
+    def write(self, fd: int, callback: Callable[[], None]) -> None:
+        """See `Poller`."""
+        self.writers[fd] = callback
+
+    def ignore_read(self, fd: int) -> None:
+        """See `Poller`."""
+        self.readers.pop(fd, None)
+
+    def ignore_write(self, fd: int) -> None:
+        """See `Poller`."""
+        self.writers.pop(fd, None)
+
+
+class Bench:
+    """A link between two fake peers, under a clock of its own."""
+
+    def __init__(self, clock: Clock, seed: int = 1) -> None:
+        self.clock = clock
+        self.loop = clock
+        self.poller = FakePoller()
+        self.seed = seed
+        self.source = FakeSocket(3)
+        self.dest = FakeSocket(4)
+        self.toxics: dict[str, None] = {}
+        self.end: str | None = None
+        self.closed = False
+        self.names = itertools.count()
+        self.kinds = registry()
+        connection: Any = self
+        server: Any = self
+        self.link = Link(connection, "upstream", self.source, self.dest, server)  # type: ignore[arg-type]  # fakes
+
+    @property
+    def open(self) -> bool:
+        """Whether the destination is open still."""
+        return not self.closed
+
+    # What a link needs of its connection.
+
+    def note_end(self, reason: str) -> None:
+        """Remember the first reason."""
+        self.end = self.end or reason
+
+    def generator(self, toxic: str) -> random.Random:
+        """Repeatable."""
+        return random.Random(f"{self.seed} {toxic}")
+
+    def link_over(self, link: Link) -> None:
+        """The destination is closed."""
+        assert link is self.link
+        self.poller.ignore_write(self.dest.fd)
+        self.closed = True
+
+    # What a test does.
+
+    def toxic(
+        self, kind: str, toxicity: float = 1.0, name: str | None = None, **values: int
+    ) -> Toxic:
+        """A toxic that is not in the chain yet."""
+        cls = self.kinds[kind]
+        return Toxic(
+            cls,
+            name=name or f"{kind} {next(self.names)}",
+            stream="upstream",
+            direction="upstream",
+            toxicity=toxicity,
+            values={**dict.fromkeys(cls.fields, 0), **values},
+        )
+
+    def start(self, *toxics: Toxic) -> None:
+        """Open the connection."""
+        self.link.start(list(toxics))
+
+    def send(self, *pieces: bytes) -> None:
+        """The source sends; the link reads as long as it wants to."""
+        self.source.inbox.extend(pieces)
+        self.poll()
+
+    def finish(self) -> None:
+        """The source closes."""
+        self.source.ended = True
+        self.poll()
+
+    def poll(self) -> None:
+        """Do what an event loop does when sockets are ready."""
+        while True:
+            reader = self.poller.readers.get(self.source.fd)
+            writer = self.poller.writers.get(self.dest.fd)
+            if writer is not None and (self.dest.room != 0 or self.dest.gone):
+                writer()
+            elif reader is not None and (self.source.inbox or self.source.ended):
+                reader()
+            else:
+                return
+
+    def pass_time(self, seconds: float) -> None:
+        """Let time pass; sockets are looked at whenever something has happened."""
+        self.poll()
+        self.clock.pass_time(seconds, self.poll)
+
+
+CLOCKED = ("links", "toxics.latency", "toxics.bandwidth", "toxics.slicer")
+
+
+@contextlib.contextmanager
+def own_clock() -> Iterator[Clock]:
+    """A clock that the toxics go by."""
+    clock = Clock()
+    with contextlib.ExitStack() as stack:
+        for module in CLOCKED:
+            name = f"harness.toxiproxy.server.{module}.now"
+            stack.enter_context(mock.patch(name, clock.now))
+        yield clock
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    """A link between two fake peers."""
+    with own_clock() as clock:
+        yield Bench(clock)

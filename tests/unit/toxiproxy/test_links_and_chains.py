@@ -1,0 +1,191 @@
+"""How toxics attach to a live connection, and back-pressure: contract sections 7 and 8."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from harness.toxiproxy.server.links import CHUNK, DIRECT_CHUNKS
+
+if TYPE_CHECKING:
+    from tests.unit.toxiproxy.conftest import Bench
+
+
+def test_added_at_the_end_of_the_chain(bench: Bench) -> None:
+    """The one before it hands on what it holds."""
+    bench.start(bench.toxic("latency", latency=1000))
+    bench.send(b"held")
+    bench.link.add(bench.toxic("limit_data", bytes=100))
+    assert bench.dest.chunks == [b"held"]
+
+
+def test_what_queues_behind_stays_queued(bench: Bench) -> None:
+    """Only the chunk that is being worked on is handed on early; the rest keeps its time."""
+    bench.start(bench.toxic("latency", latency=1000))
+    bench.send(b"first", b"second")
+    bench.link.add(bench.toxic("noop"))
+    assert bench.dest.chunks == [b"first"]
+    bench.pass_time(1.001)
+    assert bench.dest.chunks == [b"first", b"second"]
+
+
+def test_removal_hands_on_everything(bench: Bench) -> None:
+    """In order, before what the toxic in front holds."""
+    first, second = bench.toxic("latency", latency=500), bench.toxic("latency", latency=500)
+    bench.start(first, second)
+    bench.send(b"a", b"b")
+    bench.pass_time(0.6)
+    bench.send(b"c", b"d")
+    bench.link.remove(second)
+    # a and b were in the second, c was being worked on in the first, which starts anew with d.
+    assert bench.dest.chunks == [b"a", b"b", b"c"]
+    bench.pass_time(0.501)
+    assert bench.dest.chunks == [b"a", b"b", b"c", b"d"]
+
+
+def test_an_update_acts_on_what_queues(bench: Bench) -> None:
+    """With the new values, from the arrival of each chunk."""
+    toxic = bench.toxic("latency", latency=1000)
+    bench.start(toxic)
+    bench.send(b"a", b"b")
+    bench.pass_time(0.2)
+    toxic.change({"latency": 300, "jitter": 0}, 1.0)
+    bench.link.update(toxic)
+    assert bench.dest.chunks == [b"a"]
+    bench.pass_time(0.101)
+    assert bench.dest.chunks == [b"a", b"b"]
+
+
+def test_a_losing_roll_lets_everything_pass(bench: Bench) -> None:
+    """Until an update rolls again."""
+    toxic = bench.toxic("timeout", toxicity=0.0)
+    bench.start(toxic)
+    bench.send(b"passes")
+    toxic.change({"timeout": 0}, 1.0)
+    bench.link.update(toxic)
+    bench.send(b"vanishes")
+    assert bench.dest.chunks == [b"passes"]
+    assert not bench.closed
+
+
+def test_removing_a_timeout_closes(bench: Bench) -> None:
+    """Also where it never acted, and what is in front sends nothing more."""
+    front, toxic = bench.toxic("latency", latency=1000), bench.toxic("timeout", toxicity=0.0)
+    bench.start(front, toxic)
+    bench.send(b"held in front")
+    bench.link.remove(toxic)
+    assert bench.closed
+    bench.send(b"late")
+    bench.pass_time(5)
+    assert bench.dest.chunks == []
+
+
+def test_a_limit_closes_behind_what_is_delayed(bench: Bench) -> None:
+    """The later toxic still delivers."""
+    bench.start(bench.toxic("limit_data", bytes=2), bench.toxic("latency", latency=100))
+    bench.send(b"abc")
+    assert not bench.closed
+    bench.pass_time(0.101)
+    assert bench.dest.chunks == [b"ab"]
+    assert bench.closed
+
+
+def test_a_toxic_added_after_the_end_changes_nothing(bench: Bench) -> None:
+    """The end has passed already; what is left is to be written."""
+    bench.start()
+    bench.dest.room = 2
+    bench.send(b"abcd")
+    bench.finish()
+    bench.link.add(bench.toxic("timeout"))
+    bench.dest.room = None
+    bench.poll()
+    assert bench.dest.received == b"abcd"
+    assert bench.closed
+
+
+def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
+    """After what was read already; and reading goes on when there is room."""
+    bench.start()
+    bench.dest.room = 10
+    bench.send(*[bytes(8)] * 10)
+    assert len(bench.source.inbox) == 8
+    assert bench.link.received == 16
+    bench.dest.room = None
+    bench.poll()
+    assert bench.source.inbox == []
+    assert bench.dest.received == bytes(80)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "held"),
+    [
+        ("bandwidth", {"rate": 0}, 1),
+        ("bandwidth", {"rate": 1}, 1),
+        ("latency", {"latency": 60_000}, 1025),
+        ("slicer", {"average_size": 1, "delay": 1_000_000}, 1),
+        ("reset_peer", {"timeout": 60_000}, 1),
+    ],
+)
+def test_a_busy_toxic_pauses_the_source(
+    bench: Bench, kind: str, values: dict[str, int], held: int
+) -> None:
+    """What is held is bounded, by the contract's 1024 chunks for latency."""
+    bench.start(bench.toxic(kind, 1.0, None, **values))
+    bench.send(*[bytes(CHUNK)] * 1100)
+    assert held <= bench.link.received // CHUNK <= held + 1
+
+
+def test_a_chunk_is_no_longer_than_upstream_s(bench: Bench) -> None:
+    """As soon as a toxic sees it."""
+    toxic = bench.toxic("latency", latency=1)
+    bench.start(toxic)
+    bench.send(bytes(100_000))
+    bench.pass_time(1)
+    assert max(map(len, bench.dest.chunks)) == CHUNK
+    bench.dest.chunks.clear()
+    bench.link.remove(toxic)
+    bench.send(bytes(100_000))
+    assert max(map(len, bench.dest.chunks)) == DIRECT_CHUNKS[0]
+
+
+def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
+    """Everything held goes to the writer at once; the order stays."""
+    toxics = [bench.toxic("latency", latency=10), bench.toxic("bandwidth", rate=1000)]
+    bench.start(*toxics)
+    bench.dest.room = 0
+    pieces = [bytes([number]) * 100 for number in range(50)]
+    bench.send(*pieces)
+    bench.pass_time(1)
+    for toxic in toxics:
+        bench.link.remove(toxic)
+    assert bench.link.stages == {}
+    bench.dest.room = None
+    bench.poll()
+    bench.pass_time(1)
+    assert bench.dest.received == b"".join(pieces)
+
+
+def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench) -> None:
+    """The source is read again once there is room."""
+    bench.start()
+    bench.dest.room = 1
+    bench.send(b"ab", b"cd")
+    bench.link.add(bench.toxic("latency", latency=100))
+    bench.dest.room = None
+    bench.poll()
+    assert bench.dest.received == b"ab"
+    bench.pass_time(0.101)
+    assert bench.dest.received == b"abcd"
+
+
+def test_a_broken_destination_ends_it(bench: Bench) -> None:
+    """With nothing left to do, whatever was held."""
+    bench.start(bench.toxic("latency", latency=100), bench.toxic("bandwidth", rate=1))
+    bench.send(bytes(5000), bytes(5000))
+    bench.dest.gone = True
+    bench.pass_time(1)
+    assert bench.closed
+    assert bench.end == "upstream closed"
+    assert bench.clock.waiting() == 0
+    assert bench.poller.readers == {}
