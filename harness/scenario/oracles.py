@@ -321,7 +321,7 @@ def renews_within(low: float, high: float, *, since: float = 0.0, until: float) 
     def oracle(history: History) -> list[Finding]:
         lives = history.find("login", "renew", since=since, where=lambda e: e.good and bool(e.ttl))
         findings = []
-        for life, following in zip(lives, [*lives[1:], None], strict=True):
+        for life, following in zip(lives, [*lives[1:], None], strict=False):
             ttl = life.ttl or 0.0
             start = life.ended if life.ended is not None else life.began
             if start + high * ttl > until:

@@ -1,16 +1,21 @@
-"""A recorder before a server made for one test, and a plain socket before the recorder."""
+"""Histories written by hand, and a recorder before a server made for one test."""
 
 from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from typing import Literal, TypedDict, Unpack
 
 import pytest
 
-from harness.scenario import Exchange, History, Recorder
+from harness.faults import Fault, Signature
+from harness.scenario import Exchange, History, Operation, Recorder
 from harness.scenario._secrets import Secrets
+from harness.scenario.history import Kind, Outcome
+from harness.scenario.oracles import Oracle
 
 TIMEOUT = 10.0
 
@@ -140,3 +145,86 @@ def bench() -> Iterator[Bench]:
     """A recorder to be put before a server of the test's own."""
     with closing(Bench()) as made:
         yield made
+
+
+class Story:
+    """A history written by hand: what happened when, and nothing else."""
+
+    def __init__(self) -> None:
+        # Began long ago, so that no time in a test lies in its future.
+        self.history = History(started=time.monotonic() - 1000.0)
+
+    def call(
+        self,
+        began: float,
+        ended: float | None = None,
+        outcome: Outcome | None = "ok",
+        *,
+        value: str | None = None,
+        verb: str = "read",
+        path: str = "backend/django",
+        message: str = "",
+    ) -> Operation:
+        """A call of the subject; a good one returns `v1` unless told otherwise."""
+        operation = self.history.begin_operation(verb, path)
+        operation.began = began
+        operation.ended = began + 0.01 if ended is None and outcome is not None else ended
+        operation.outcome, operation.message = outcome, message
+        operation.value = "v1" if value is None and outcome in ("ok", "stale") else value
+        return operation
+
+    def calls(self, *began: float, outcome: Outcome = "ok") -> None:
+        """Several alike."""
+        for at in began:
+            self.call(at, outcome=outcome)
+
+    def sent(
+        self, kind: Kind, began: float, status: int | None = 200, **said: Unpack[Said]
+    ) -> Exchange:
+        """A request that reached the recorder, and its answer."""
+        exchange = self.history.begin_exchange(1, "GET", said.pop("path", "p"), kind)
+        exchange.began, exchange.status = began, status
+        exchange.ended = said.pop("ended", began + 0.01)
+        for name, value in said.items():
+            setattr(exchange, name, value)
+        return exchange
+
+    def several(self, kind: Kind, *began: float, status: int | None = 200) -> None:
+        """Several alike."""
+        for at in began:
+            self.sent(kind, at, status)
+
+    def put(self, at: float, value: str, *, path: str = "backend/django") -> None:
+        """A new value, written in ten milliseconds."""
+        rotation = self.history.note_rotation(path, value)
+        rotation.at, rotation.done = at, at + 0.01
+
+    def fault(self, signature: Signature, began: float = 10.0, ended: float | None = 20.0) -> Fault:
+        """A fault from 10 s to 20 s."""
+        fault = self.history.begin_fault("the fault", signature)
+        fault.began, fault.ended = began, ended
+        return fault
+
+    def finds(self, oracle: Oracle) -> list[str]:
+        """What an oracle sees, in words."""
+        return [finding.seen for finding in oracle(self.history)]
+
+
+class Said(TypedDict, total=False):
+    """What an answer may say, beyond its status."""
+
+    path: str
+    ended: float | None
+    token: str
+    secret_id: str
+    accessor: str
+    ttl: float
+    retry_after: float
+    closed: Literal["client", "server"]
+    by: Literal["vault", "stub"]
+
+
+@pytest.fixture
+def story() -> Story:
+    """A history to be written by hand."""
+    return Story()

@@ -1,0 +1,316 @@
+"""Oracles on what the callers of a client see: histories that keep a promise, and that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.scenario.history import Outcome
+from harness.scenario.oracles import (
+    TOLERANCE,
+    every_call_ends_within,
+    failed_reads_at_most,
+    fails_as,
+    failures_are,
+    no_failed_read,
+    no_wrong_value,
+    recovers_within,
+    says_of_its_health,
+    stays_alive,
+)
+from tests.unit.scenario.conftest import Story
+
+# no_wrong_value
+
+
+@pytest.fixture
+def rotated(story: Story) -> Story:
+    """v1 from the start, v2 from 50 s on."""
+    story.put(0.0, "v1")
+    story.put(50.0, "v2")
+    return story
+
+
+def test_right_values(rotated: Story) -> None:
+    """The old one before the change, the new one after it."""
+    rotated.call(49.0, value="v1")
+    rotated.call(51.0, value="v2")
+    assert rotated.finds(no_wrong_value()) == []
+
+
+@pytest.mark.parametrize("value", ["v1", "v2"])
+def test_either_value_during_the_change(rotated: Story, value: str) -> None:
+    """A read that began before the change may end with either; so may one while it is written."""
+    rotated.call(49.9, 50.2, value=value)
+    rotated.call(50.005, 50.2, value=value)
+    assert rotated.finds(no_wrong_value()) == []
+
+
+def test_outdated_value(rotated: Story) -> None:
+    """The old value, by a read that began after the new one was written."""
+    rotated.call(50.02, value="v1")
+    seen = rotated.finds(no_wrong_value())
+    assert seen == ["read of backend/django gave the value v1, right was v2"]
+    assert not no_wrong_value()(rotated.history)[0].harm, "it was right a moment ago"
+
+
+def test_value_before_its_time(rotated: Story) -> None:
+    """Nobody can know a value that is not written yet."""
+    rotated.call(48.0, 49.0, value="v2")
+    assert rotated.finds(no_wrong_value()) == [
+        "read of backend/django gave the value v2, right was v1"
+    ]
+
+
+def test_refresh_grants_age(rotated: Story) -> None:
+    """Up to the refresh time and the tolerance, and no longer."""
+    rotated.call(50.0 + 5.0 + TOLERANCE, value="v1", verb="read_cached")
+    assert rotated.finds(no_wrong_value(refresh=5.0)) == []
+    rotated.call(50.1 + 5.0 + TOLERANCE, value="v1", verb="read_cached")
+    assert rotated.finds(no_wrong_value(refresh=5.0)) == [
+        "read_cached of backend/django gave the value v1, right was v2"
+    ]
+
+
+def test_stale_grants_age_to_what_is_marked(rotated: Story) -> None:
+    """A value that is marked stale may be of any age, or of a given one; others may not."""
+    rotated.call(90.0, outcome="stale", value="v1")
+    assert rotated.finds(no_wrong_value()) == []
+    assert rotated.finds(no_wrong_value(stale_for=60.0)) == []
+    assert rotated.finds(no_wrong_value(stale_for=30.0)) == [
+        "read of backend/django gave the value v1 (marked stale), right was v2"
+    ]
+    rotated.call(90.0, value="v1")
+    assert len(rotated.finds(no_wrong_value())) == 1
+
+
+def test_value_that_nobody_wrote(rotated: Story) -> None:
+    """Half a secret, or somebody else's: harm, even if it is marked stale."""
+    rotated.call(51.0, value="unknown")
+    rotated.call(51.0, outcome="stale", value="unknown")
+    findings = no_wrong_value(refresh=9.0)(rotated.history)
+    assert [finding.harm for finding in findings] == [True, True]
+
+
+def test_value_of_another_path(rotated: Story) -> None:
+    """Crossed answers: right elsewhere is wrong here."""
+    rotated.put(0.0, "backend/celery:v1", path="backend/celery")
+    rotated.call(10.0, value="backend/celery:v1", path="backend/celery")
+    assert rotated.finds(no_wrong_value()) == []
+    rotated.call(10.0, value="backend/celery:v1")
+    assert rotated.finds(no_wrong_value()) == [
+        "read of backend/django gave the value backend/celery:v1, right was v1"
+    ]
+
+
+def test_value_of_a_path_that_has_none(rotated: Story) -> None:
+    """Whatever it is, it is wrong."""
+    rotated.call(10.0, value="v1", path="ai/openai")
+    assert rotated.finds(no_wrong_value()) == [
+        "read of ai/openai gave the value v1, right was none"
+    ]
+
+
+def test_fallback_only_where_it_is_right(rotated: Story) -> None:
+    """The environment variable's value is harm, unless the scenario is about it."""
+    rotated.call(10.0, value="fallback")
+    assert no_wrong_value()(rotated.history)[0].harm
+    assert rotated.finds(no_wrong_value(fallback=True)) == []
+
+
+def test_failures_are_no_values(rotated: Story) -> None:
+    """A read that failed, and one that still runs, gave none."""
+    rotated.call(60.0, outcome="unavailable")
+    rotated.call(60.0, outcome=None)
+    assert rotated.finds(no_wrong_value()) == []
+
+
+def test_three_wrong_values_are_enough(rotated: Story) -> None:
+    """A report is for a person."""
+    for at in range(60, 70):
+        rotated.call(float(at), value="v1")
+    assert len(rotated.finds(no_wrong_value())) == 3
+
+
+# every_call_ends_within
+
+
+def test_calls_in_time(story: Story) -> None:
+    """Up to the deadline and the tolerance."""
+    story.call(1.0, 1.0 + 2.0 + TOLERANCE)
+    story.call(1.0, 3.0, "unavailable")
+    story.call(1.0, 99.0, verb="health")
+    story.call(1.0, 99.0, verb="start")
+    assert story.finds(every_call_ends_within(2.0)) == []
+
+
+@pytest.mark.parametrize("verb", ["read", "read_cached", "write"])
+def test_late_call(story: Story, verb: str) -> None:
+    """Late is late, whatever came in the end."""
+    story.call(1.0, 4.2, verb=verb)
+    assert story.finds(every_call_ends_within(2.0)) == [
+        f"{verb} of backend/django ended only after 3.2 s"
+    ]
+
+
+def test_call_that_was_given_up(story: Story) -> None:
+    """The harness stopped waiting for it; even if that was early."""
+    story.call(1.0, 2.0, "hung")
+    assert story.finds(every_call_ends_within(2.0)) == [
+        "read of backend/django had not ended after 1.0 s"
+    ]
+
+
+def test_call_that_still_runs(story: Story) -> None:
+    """It is judged by the time it has taken so far."""
+    story.call(story.history.now() - 1.0, outcome=None)
+    assert story.finds(every_call_ends_within(2.0)) == []
+    story.call(900.0, outcome=None)
+    assert "had not ended after 10" in story.finds(every_call_ends_within(2.0))[0]
+
+
+# no_failed_read, failed_reads_at_most
+
+
+def test_no_failure(story: Story) -> None:
+    """Fresh, stale and unfinished reads have not failed; writes are not asked."""
+    story.calls(1.0, 2.0)
+    story.call(3.0, outcome="stale")
+    story.call(4.0, outcome=None)
+    story.call(5.0, outcome="denied", verb="write")
+    assert story.finds(no_failed_read()) == []
+
+
+@pytest.mark.parametrize("outcome", ["unavailable", "denied", "missing", "error", "hung", "died"])
+def test_failure(story: Story, outcome: Outcome) -> None:
+    """Any end without a value is one."""
+    story.call(1.0, outcome=outcome, message="no luck")
+    story.call(2.0, outcome="error", verb="read_cached")
+    assert story.finds(no_failed_read()) == [f"2 failed, the first as {outcome}: no luck"]
+
+
+def test_failures_elsewhere(story: Story) -> None:
+    """Another time, another path."""
+    story.call(1.0, outcome="error")
+    story.call(9.0, outcome="error")
+    story.call(5.0, outcome="error", path="ai/openai")
+    assert story.finds(no_failed_read(since=2.0, until=8.0, path="backend/django")) == []
+    assert len(story.finds(no_failed_read(since=2.0, until=8.0))) == 1
+    assert len(story.finds(no_failed_read(since=1.0, until=1.0))) == 1, "the bounds belong to it"
+
+
+def test_some_failures_are_allowed(story: Story) -> None:
+    """As many as are granted, and not one more."""
+    story.calls(1.0, 2.0, 3.0)
+    story.calls(4.0, 5.0, outcome="unavailable")
+    assert story.finds(failed_reads_at_most(2)) == []
+    assert story.finds(failed_reads_at_most(1)) == ["2 of 5 did (+4.00, +5.00), the last: "]
+
+
+# recovers_within
+
+
+def test_recovery_in_time(story: Story) -> None:
+    """The first good read ends within the bound and the tolerance; failures before it are none."""
+    story.call(20.5, outcome="unavailable")
+    story.call(21.0, 20.0 + 4.0 + TOLERANCE)
+    assert story.finds(recovers_within(4.0, since=20.0)) == []
+
+
+def test_late_recovery(story: Story) -> None:
+    """It works again, but not soon."""
+    story.call(25.0, 25.2)
+    assert story.finds(recovers_within(4.0, since=20.0)) == ["the first came after 5.2 s"]
+
+
+def test_no_recovery(story: Story) -> None:
+    """Good reads before the end, stale ones and other paths do not count."""
+    story.call(19.0)
+    story.call(21.0, outcome="stale")
+    story.call(21.0, path="backend/celery")
+    assert story.finds(recovers_within(4.0, since=20.0, path="backend/django")) == ["none came"]
+
+
+def test_read_that_waited_the_fault_out(story: Story) -> None:
+    """One that began in the fault and was answered after it shows that it works again."""
+    story.call(19.0, 20.3)
+    assert story.finds(recovers_within(4.0, since=20.0)) == []
+
+
+# fails_as, failures_are
+
+
+@pytest.mark.parametrize("outcome", ["denied", "missing", "error", None])
+def test_failing_as_promised(story: Story, outcome: Outcome | None) -> None:
+    """One of the outcomes, or a failure that the subject does not classify, or no end yet."""
+    story.call(1.0, outcome=outcome, path="p")
+    story.call(1.0, path="elsewhere")
+    assert story.finds(fails_as("denied", "missing", path="p")) == []
+
+
+def test_failing_otherwise(story: Story) -> None:
+    """Wrong, but no harm."""
+    story.call(1.0, outcome="unavailable", path="p")
+    (finding,) = fails_as("denied", path="p")(story.history)
+    assert (finding.seen, finding.harm) == ("a read failed as unavailable", False)
+    assert finding.promise == "a read of p fails as denied"
+
+
+@pytest.mark.parametrize("outcome", ["ok", "stale"])
+def test_not_failing(story: Story, outcome: Outcome) -> None:
+    """A value where there must be none is harm."""
+    story.call(1.0, outcome=outcome, path="p", value="fallback")
+    (finding,) = fails_as("denied", path="p")(story.history)
+    assert (finding.seen, finding.harm) == ("a read gave the value fallback", True)
+
+
+def test_failures_of_the_right_kind(story: Story) -> None:
+    """Nothing needs to fail, and what does may be unclassified."""
+    story.call(1.0)
+    story.call(2.0, outcome="unavailable")
+    story.call(3.0, outcome="error")
+    assert story.finds(failures_are("unavailable")) == []
+    assert story.finds(failures_are("unavailable", unsorted=False)) == [
+        "1 were not, the first is error: "
+    ]
+
+
+def test_failures_of_the_wrong_kind(story: Story) -> None:
+    """An outage that is taken for a missing secret."""
+    story.call(1.0, outcome="missing", message="no such secret")
+    story.call(2.0, outcome="missing", path="elsewhere")
+    assert story.finds(failures_are("unavailable")) == [
+        "2 were not, the first is missing: no such secret"
+    ]
+    assert story.finds(failures_are("unavailable", since=1.5, path="backend/django")) == []
+
+
+# says_of_its_health, stays_alive
+
+
+def test_health_is_judged_by_its_last_word(story: Story) -> None:
+    """It may take its time, within the time that the scenario grants."""
+    story.call(1.0, verb="health", message="well")
+    story.call(2.0, verb="health", message="not well")
+    assert story.finds(says_of_its_health(well=False, since=0.0)) == []
+    assert story.finds(says_of_its_health(well=True, since=0.0)) == ["it still said not well"]
+    assert story.finds(says_of_its_health(well=True, since=0.0, until=1.5)) == []
+    assert story.finds(says_of_its_health(well=True, since=3.0)) == [], "nobody asked"
+
+
+def test_health_that_fails_is_not_well(story: Story) -> None:
+    """Neither is one that says well in an error's message."""
+    story.call(1.0, outcome="error", verb="health", message="well")
+    assert story.finds(says_of_its_health(well=False, since=0.0)) == []
+
+
+def test_alive(story: Story) -> None:
+    """Failing is not dying."""
+    story.calls(1.0, outcome="hung")
+    assert story.finds(stays_alive()) == []
+
+
+def test_dead(story: Story) -> None:
+    """Dying is harm, in whatever call."""
+    story.call(1.0, outcome="died", verb="health", message="exit code 1")
+    (finding,) = stays_alive()(story.history)
+    assert (finding.seen, finding.harm, finding.at) == ("it ended: exit code 1", True, 1.0)
