@@ -36,6 +36,7 @@ class Outage:
         pause: The pause before the next attempt.
         next_attempt: When that is due.
         probing: Whether somebody makes it right now.
+        alone: Whether Vault has answered something else since it failed last.
     """
 
     since: float
@@ -43,6 +44,7 @@ class Outage:
     pause: float
     next_attempt: float
     probing: bool = False
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ class Circuit:
             return
         with self._changed:
             ended = [self._outages.pop(s, None) for s in (EVERYWHERE, ticket.scope)]
+            for outage in self._outages.values():
+                outage.alone = True
             self._release(ticket)
         if ended[0] is not None:
             self._teller.tell(Recovered(seconds=time.monotonic() - ended[0].since))
@@ -142,6 +146,7 @@ class Circuit:
             now = time.monotonic()
             for outage in ticket.probes:
                 outage.error = error
+                outage.alone = False
                 outage.pause = self._backoff.next(outage.pause)
                 outage.next_attempt = now + outage.pause
             began = self._open(ticket, error, now)
@@ -168,7 +173,10 @@ class Circuit:
         """Note what is out; True if that is news about the whole server."""
         pause = self._backoff.next(None)
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
-        others = any(scope not in (EVERYWHERE, ticket.scope) for scope in self._outages)
+        others = any(
+            scope not in (EVERYWHERE, ticket.scope) and not outage.alone
+            for scope, outage in self._outages.items()
+        )
         if not error.everywhere:
             self._outages.setdefault(ticket.scope, new)
             if not others:

@@ -228,13 +228,13 @@ class Authenticator:
     def _is_dead(
         self, token: Token, denial: PermissionDenied, deadline: Deadline, patience: float
     ) -> bool:
-        if token.remaining == 0:
-            return True
         if token.uses_left is not None:
             # Asking would cost a use; a login costs less than a wrong answer.
             return token.uses_left == 0 or denial.doubtful
         if not denial.doubtful:
             return False
+        if token.remaining == 0:
+            return True
         try:
             self._caller.run(
                 token.api.lookup_self,

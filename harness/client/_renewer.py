@@ -35,6 +35,10 @@ _log = logging.getLogger("harness.client")
 # Where in the rest of its life a token is renewed, at random: early enough for several tries, and
 # clients that started together drift apart.
 _EARLIEST, _LATEST = 0.5, 0.75
+_LEAST_JITTER = 0.05
+
+# What a server says, with a 500, in the last second before the maximum.
+_AT_MAX_TTL = "past the max TTL"
 
 # What is left of a life when a login is tried although the renewal may yet work.
 _LAST_RESORT = 0.15
@@ -80,6 +84,7 @@ class Renewer:
         self._thread: threading.Thread | None = None
         self._planned: Token | None = None
         self._due = 0.0
+        self._grant = 0.0
         self._pause: float | None = None
         self.failures = 0
 
@@ -158,14 +163,23 @@ class Renewer:
         self._planned = token
         self._pause = None
         self.failures = 0
-        # A token with few uses is replaced when they are used up: keeping it alive would cost one.
-        limited = token.uses_left is not None
-        share = 1.0 if limited else self._backoff.between(_EARLIEST, _LATEST)
-        self._due = time.monotonic() + token.remaining * share
+        # A life is counted from its beginning, or from now if it has been planned before.
+        begin = token.granted_at if token.granted_at > self._grant else time.monotonic()
+        self._grant = token.granted_at
+        life = token.expires_at - begin
+        if token.uses_left is not None:
+            # A token with few uses is replaced when they are used up: renewing it would cost one.
+            self._due = token.expires_at
+            return
+        latest = _LATEST
+        if life > 0:
+            # On a slow line the answer must be here before the end.
+            latest = min(_LATEST, max(_EARLIEST + _LEAST_JITTER, 1.0 - 2 * token.took / life))
+        self._due = begin + life * self._backoff.between(_EARLIEST, latest)
 
     def _keep(self, token: Token) -> float | None:
         """Renew, or log in anew; the seconds until the next thing to do."""
-        deadline = Deadline(min(self._timeout, max(token.remaining, 0.1)))
+        deadline = Deadline(self._timeout)
         try:
             if token.renewable and not token.capped:
                 self._renew(token, deadline)
@@ -184,6 +198,7 @@ class Renewer:
 
     def _renew(self, token: Token, deadline: Deadline) -> None:
         token.begin()
+        token.renewing = True
         try:
             started, answer = self._caller.run(
                 lambda: (time.monotonic(), token.api.renew_self()),
@@ -196,6 +211,11 @@ class Renewer:
             denial: VaultError = error
         except RequestRefused as error:
             denial = error
+        except ServerFailed as error:
+            if _AT_MAX_TTL not in str(error):
+                raise
+            token.capped = True
+            return
         else:
             auth: dict[str, Any] = answer.get("auth") or {}
             token.proven = True
@@ -203,6 +223,7 @@ class Renewer:
             self._teller.tell(Renewed(ttl=token.remaining, capped=token.capped))
             return
         finally:
+            token.renewing = False
             token.end()
         self._refused(token, denial, deadline)
 

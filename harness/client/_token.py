@@ -26,7 +26,10 @@ class Token:
         kv: hvac's KV version 2 API with this token.
         api: hvac's token API with this token.
         ttl: Seconds of life it was given; None for ever.
+        granted_at: When the request was sent that gave it the life it has, on the monotonic clock.
+        took: How many seconds that request took: renewals must be early by at least as much.
         expires_at: When it ends, on the monotonic clock.
+        renewing: Whether a renewal is under way, which may already have given it a longer life.
         renewable: Whether renewing it makes sense; a batch token or one with few uses never is.
         revocable: Whether it can be given back; a batch token cannot.
         capped: Whether a renewal gave less than was asked for, because its maximum is near.
@@ -42,23 +45,20 @@ class Token:
         self.api = TokenApi(adapter)
         batch = auth.get("token_type") == "batch"
         uses = int(auth.get("num_uses") or 0)
-        self.issued_at = started
-        self.ttl: float | None = None
-        self.expires_at = float("inf")
-        self._live_until(started, float(auth.get("lease_duration") or 0))
+        lease = float(auth.get("lease_duration") or 0)
+        self.issued_at = self.granted_at = started
+        self.took = time.monotonic() - started
+        self.ttl = lease or None
+        self.expires_at = started + lease if lease else float("inf")
         self.uses_left: int | None = uses or None
         self.renewable = bool(auth.get("renewable")) and not batch and uses == 0 and bool(self.ttl)
         self.revocable = not batch
         self.capped = False
+        self.renewing = False
         self.lost: str | None = None
         self.proven = False
         self._lock = threading.Lock()
         self._in_use = 0
-
-    def _live_until(self, started: float, lease: float) -> None:
-        if lease > 0:
-            self.ttl = self.ttl or lease
-            self.expires_at = started + lease
 
     @property
     def remaining(self) -> float:
@@ -68,7 +68,8 @@ class Token:
     @property
     def usable(self) -> bool:
         """Whether a request with it can succeed, as far as is known here."""
-        return self.lost is None and self.uses_left != 0 and time.monotonic() < self.expires_at
+        alive = self.renewing or time.monotonic() < self.expires_at
+        return alive and self.lost is None and self.uses_left != 0
 
     def lose(self, reason: str) -> bool:
         """It is of no use any more; True if that is news."""
@@ -87,6 +88,8 @@ class Token:
         self.capped = lease < (self.ttl or 0)
         if lease > (self.ttl or 0):
             self.ttl = lease
+        self.granted_at = started
+        self.took = time.monotonic() - started
         self.expires_at = started + lease
 
     def begin(self) -> None:

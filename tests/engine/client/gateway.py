@@ -184,8 +184,6 @@ class Gateway:
                 if answer is not None:
                     client.sendall(answer)
                     continue
-            if self.delay:
-                time.sleep(self.delay)  # the latency of the line is what is tested
             server.sendall(data)
 
     def _rest(self, client: socket.socket, data: bytes) -> bytes:
@@ -211,6 +209,8 @@ class Gateway:
                     client.sendall(data[: max(0, self.cut - passed)])
                     break
                 passed += len(data)
+                if self.delay:
+                    time.sleep(self.delay)  # the latency of the line is what is tested
                 if self.drip is None:
                     client.sendall(data)
                     continue

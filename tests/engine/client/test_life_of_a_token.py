@@ -34,6 +34,7 @@ def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
     assert all(0.5 * TTL - 0.1 <= gap <= 0.75 * TTL + 0.5 for gap in gaps)
 
 
+@pytest.mark.slow
 def test_clients_that_start_together_drift_apart(lab: Lab) -> None:
     """Five clients of one second do not renew at one time."""
     lab.make_role(token_ttl="3s")
@@ -58,6 +59,7 @@ def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
     assert "token_lost" not in lab.names()
 
 
+@pytest.mark.slow
 def test_explicit_max_ttl(lab: Lab) -> None:
     """A token with an explicit maximum is replaced in the same way."""
     lab.make_role(token_ttl="2s", token_explicit_max_ttl="2s")
@@ -96,6 +98,7 @@ def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
     assert lab.gateway.count("revoke-self") == 0
 
 
+@pytest.mark.slow
 def test_periodic_token_lives_on(lab: Lab) -> None:
     """A periodic token is renewed for ever, with one login."""
     lab.make_role(token_period="2s", token_ttl="0s")
@@ -222,6 +225,7 @@ def test_no_right_to_look_itself_up(lab: Lab) -> None:
     assert lab.gateway.count("login") == 2
 
 
+@pytest.mark.slow
 def test_role_deleted_while_running(lab: Lab) -> None:
     """Renewals fail with 500 for good: no storm, an alarm, and reads until the token ends."""
     lab.make_role(token_ttl="3s")
@@ -275,3 +279,31 @@ def test_close_gives_the_token_back(lab: Lab) -> None:
     assert lab.tokens() == 0
     client.close()
     assert not client.health().ok
+
+
+@pytest.mark.slow
+def test_renewal_over_a_slow_line(lab: Lab) -> None:
+    """A renewal whose answer takes a quarter of a life is in time."""
+    lab.make_role(token_ttl="3s")
+    client = lab.client()
+    client.get_secret(lab.path)
+    lab.gateway.delay = 0.8
+    seen = read_until(client, lab, lambda: lab.names().count("renewed") == 2, "two renewals")
+
+    assert failures(seen) == []
+    assert lab.gateway.count("login") == 1
+    assert "token_lost" not in lab.names()
+
+
+def test_token_is_usable_while_its_renewal_is_under_way(lab: Lab) -> None:
+    """Vault may have renewed it already, so that its end here is not its end there."""
+    lab.make_role(token_ttl="1s")
+    client = lab.client(renew=False)
+    client.authenticate()
+    token = client._core().authenticator.current
+    assert token is not None
+    token.renewing = True
+    until(lambda: token.remaining == 0, "its end", 3.0)
+    assert token.usable
+    token.renewing = False
+    assert not token.usable

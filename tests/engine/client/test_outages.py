@@ -114,7 +114,7 @@ def test_name_service_that_hangs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_cut_answer_is_never_half_a_secret(lab: Lab) -> None:
     """An answer that ends early is an error, asked for a few times and no more."""
-    client = lab.client()
+    client = lab.client(timeout=1.0)
     client.authenticate()
     for size in (20, 100, 500):
         with lab.gateway.cutting(size):
@@ -262,6 +262,7 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     assert lab.gateway.count("login") == 1
 
 
+@pytest.mark.slow
 def test_quota_of_the_server(own_lab: Lab) -> None:
     """A real quota without the header: no storm, no login, and reads afterwards."""
     client = own_lab.client(timeout=1.0)

@@ -104,7 +104,7 @@ def _answer(status: int, echo: Callable[[str, str], str], method: str, path: str
 
 def test_unexpected_error_of_a_lower_library(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception with the request inside never comes out, not even as a context."""
-    client: VaultClient = lab.client()
+    client: VaultClient = lab.client(timeout=0.5)
     client.authenticate()
 
     def explode(*args: object, **kwargs: object) -> None:

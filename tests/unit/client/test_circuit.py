@@ -143,6 +143,8 @@ def test_own_error_of_one_path_is_its_own() -> None:
     with pytest.raises(ServerFailed):
         bench.run(failing(0), scope="a", patience=0.0)
     bench.fail(ServerFailed("500"), scope="c")
+    assert bench.circuit.outage is None, "something worked in between"
+    bench.fail(ServerFailed("500"), scope="d")
     assert bench.circuit.outage is not None
 
 
