@@ -18,6 +18,7 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
+from harness import operations
 from harness.console import complain, guarded, say, table
 
 if TYPE_CHECKING:
@@ -394,4 +395,5 @@ namespace = Collection(
     *(up, seed, status, env, seal, unseal, restart, logs, down, destroy),
     *(images, scenarios, test, lint, bench),
 )
+operations.add_to(namespace)
 namespace.add_collection(Collection("services", services_up, services_status, services_down))

@@ -27,6 +27,7 @@ from harness.stack._status import ProxyStatus, StackStatus, State, ToxicStatus
 from harness.toxiproxy import Toxiproxy
 from harness.vault import Change, Keyring, Operator, SealStatus, apply, approle
 from harness.vault.apply import Action
+from harness.vault.root import OPERATOR_TOKEN_NAME, needing_root, standing_operator
 
 KEYRING_NAME = "init.json"
 _INIT_MARKER = "init.started"
@@ -216,12 +217,12 @@ class LocalStack:
         return endpoints
 
     def operator(self) -> Operator:
-        """Who may do everything in the running, unsealed Vault.
+        """Who acts in the running, unsealed Vault: root, or once that is revoked the operator.
 
         Raises:
             NotUp: It does not run.
             VaultIsSealed: It must be unsealed first.
-            KeyringMissing: There is no keyring, or its root token was revoked.
+            KeyringMissing: There is no keyring, or neither token is good.
         """
         endpoints = self.endpoints()
         status = self._seal_status(endpoints)
@@ -231,14 +232,7 @@ class LocalStack:
             raise VaultIsSealed(
                 "this Vault is sealed", looked_at=endpoints.vault, remedy="invoke unseal"
             )
-        token = Keyring.load(self.keyring_path).root_token
-        if not token:
-            raise KeyringMissing(
-                "the root token was revoked",
-                looked_at=str(self.keyring_path),
-                remedy="invoke root.generate makes a new one from the unseal keys",
-            )
-        return Operator(endpoints.vault, token)
+        return standing_operator(endpoints.vault, Keyring.load(self.keyring_path), self.data_dir)
 
     def seal(self) -> None:
         """Seal it; does nothing if it is sealed."""
@@ -271,7 +265,11 @@ class LocalStack:
             HarnessError: As `operator` and `apply` say.
         """
         environ = os.environ if environ is None else environ
-        with self.held(), contextlib.closing(self.operator()) as operator:
+        with (
+            self.held(),
+            contextlib.closing(self.operator()) as operator,
+            needing_root(operator, "invoke seed"),
+        ):
             changes = apply(
                 operator,
                 blueprint,
@@ -369,7 +367,7 @@ def _port(address: str) -> str:
 def _is_state(path: Path) -> bool:
     """Whether `destroy` deletes it; backups and reports that other tasks wrote beside it stay."""
     return path.is_file() and (
-        path.name in {KEYRING_NAME, "stack.json", _INIT_MARKER}
+        path.name in {KEYRING_NAME, "stack.json", _INIT_MARKER, OPERATOR_TOKEN_NAME}
         or path.name.endswith(("-role-id", "-secret-id"))
     )
 

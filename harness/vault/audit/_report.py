@@ -12,13 +12,15 @@ from harness import policy
 from harness.policy import Rule
 from harness.vault.audit._log import Entry
 from harness.vault.audit._rules import best_rule, is_exact, render_rules
+from harness.vault.root import OPERATOR_POLICY
 
 # Above this many paths a list of exact ones is harder to keep right than the wildcard that it
 # replaces.
 MOST_EXACT_PATHS = 20
 
 _CAPABILITIES = frozenset({"read", "list", "create", "update", "patch", "delete"})
-_BUILT_IN = frozenset({"default", "root", "response-wrapping"})
+# Nobody wrote the first three; the operator's is for the rare days too.
+_SPARED = frozenset({"default", "root", "response-wrapping", OPERATOR_POLICY})
 
 
 @dataclass
@@ -89,6 +91,7 @@ class AuditReport:
     unknown_logins: int
     unused_roles: tuple[str, ...]
     unused_policies: tuple[str, ...]
+    idle_policies: tuple[str, ...]
     unread_policies: Mapping[str, str]
     proposals: tuple[Proposal, ...]
 
@@ -122,7 +125,7 @@ def summarise(
     }
     proposals = [
         proposal
-        for name in sorted(held & set(rules) - _BUILT_IN)
+        for name in sorted(held & set(rules) - _SPARED)
         if name not in unread
         and (proposal := narrow(name, policies[name], used.get(name, {}))) is not None
     ]
@@ -133,7 +136,8 @@ def summarise(
         roles=dict(sorted(use.items())),
         unknown_logins=unknown_logins,
         unused_roles=tuple(sorted(name for name in roles if use[name].logins == 0)),
-        unused_policies=tuple(sorted(set(policies) - {n for n in used if used[n]} - _BUILT_IN)),
+        unused_policies=tuple(sorted(set(policies) - held - _SPARED)),
+        idle_policies=tuple(sorted(held & set(policies) - {n for n in used if used[n]} - _SPARED)),
         unread_policies=unread,
         proposals=tuple(proposals),
     )

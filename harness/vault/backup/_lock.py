@@ -43,7 +43,8 @@ class Lock:
     def __post_init__(self) -> None:
         if (self.passphrase is None) == (not self.recipients):
             raise SettingsError(
-                "a backup is locked with a passphrase or with public keys, not both",
+                "a backup is locked with a passphrase or with public keys"
+                + (", and neither was given" if self.passphrase is None else ", not both"),
                 looked_at=f"--recipient, --passphrase-file, {PASSPHRASE_VARIABLE}",
                 remedy="Give one of them: --recipient age1..., say; `invoke backup.identity` "
                 "makes a key pair.",

@@ -5,8 +5,8 @@ from harness.vault.migrate._files import ClientSettings
 from harness.vault.migrate._mapping import Target, VariableMap, load_map
 from harness.vault.migrate._plan import Placement, Plan, make_plan
 from harness.vault.migrate._run import Outcome, migrate, mount_uuid, previous_versions
-from harness.vault.migrate._seeded import seeded_by
-from harness.vault.migrate._undo import undo
+from harness.vault.migrate._seeded import seeded_by, with_templates
+from harness.vault.migrate._undo import find_undo, undo
 
 __all__ = [
     "read",
@@ -23,9 +23,11 @@ __all__ = [
     "Placement",
     "migrate",
     "undo",
+    "find_undo",
     "previous_versions",
     "mount_uuid",
     "seeded_by",
+    "with_templates",
     "ClientSettings",
     "Outcome",
 ]

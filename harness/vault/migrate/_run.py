@@ -233,8 +233,9 @@ def found_written(kv: Kv, step: Written, values: Mapping[str, str]) -> int | Non
     if now.version <= step.before:
         return None
     next_one = kv.read(step.path, version=step.before + 1)
-    ours = {key: values.get(name) for name, key in step.variables.items()}
-    return step.before + 1 if ours.items() <= dict(next_one.data).items() else None
+    # What was made of other values is not in the file; a step of such keys alone tells nothing.
+    ours = {key: values[name] for name, key in step.variables.items() if name in values}
+    return step.before + 1 if ours and ours.items() <= dict(next_one.data).items() else None
 
 
 def _conflict(placements: tuple[Placement, ...] | list[Placement]) -> OperatorError:

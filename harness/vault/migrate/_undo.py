@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.errors import StackError
 from harness.vault.kv import Kv
 from harness.vault.migrate._files import Checkpoint, take_back_files
-from harness.vault.migrate._record import DIRECTORY, Written, records
+from harness.vault.migrate._record import DIRECTORY, Record, Written, records
 from harness.vault.migrate._run import Outcome, found_written, mount_uuid, original_values
 
 
@@ -25,14 +25,7 @@ def undo(
         StackError: There is no migration of that file.
         OperatorError: Vault refused.
     """
-    found = [r for r in records(data_dir, env_file, mount_uuid(kv)) if r.state != "undone"]
-    if not found:
-        raise StackError(
-            f"no migration of {env_file.name} is there to take back",
-            looked_at=f"{data_dir / DIRECTORY}",
-            remedy="Check --env-file.",
-        )
-    record = found[-1]
+    record = _newest(kv, env_file, data_dir)
     values = original_values(record)
     record.state = "undoing"
     record.save()
@@ -55,6 +48,26 @@ def undo(
     record.state = "undone"
     record.save()
     return Outcome(changed, Path(record.backup), env_vault, tuple(kept))
+
+
+def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
+    """Paths of the secrets that `undo` would take back, as far as nobody wrote since.
+
+    Raises:
+        StackError: There is no migration of that file.
+    """
+    return list(_newest(kv, env_file, data_dir).steps)
+
+
+def _newest(kv: Kv, env_file: Path, data_dir: Path) -> Record:
+    found = [r for r in records(data_dir, env_file, mount_uuid(kv)) if r.state != "undone"]
+    if found:
+        return found[-1]
+    raise StackError(
+        f"no migration of {env_file.name} is there to take back",
+        looked_at=f"{data_dir / DIRECTORY}",
+        remedy="Check --env-file.",
+    )
 
 
 def _take_back(kv: Kv, step: Written, kept: list[str]) -> int | None:

@@ -7,6 +7,7 @@ from harness.vault.root._standing import (
     OPERATOR_TOKEN_NAME,
     alive,
     install_operator,
+    needing_root,
     operator_policy,
     operator_token,
     standing_operator,
@@ -14,6 +15,7 @@ from harness.vault.root._standing import (
 
 __all__ = [
     "standing_operator",
+    "needing_root",
     "operator_token",
     "operator_policy",
     "install_operator",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hvac.exceptions
 
 from harness import files
-from harness.errors import KeyringMissing
+from harness.errors import KeyringMissing, OperatorError
 from harness.vault.keyring import Keyring
 from harness.vault.operator import Operator
 
@@ -17,6 +18,26 @@ OPERATOR_POLICY = "operator"
 OPERATOR_TOKEN_NAME = "operator-token"  # noqa: S105 -- the name of a file
 # A periodic token lives for as long as it is renewed once in each period; every task renews it.
 _PERIOD = "768h"
+
+
+@contextlib.contextmanager
+def needing_root(op: Operator, command: str) -> Iterator[None]:
+    """Say what to do when the operator's token is denied something that only root may.
+
+    Raises:
+        OperatorError: As the block raised it, with that remedy.
+    """
+    try:
+        yield
+    except OperatorError as error:
+        found = alive(op) if "permission denied" in error.cause else None
+        if found is None or "root" in found["policies"]:
+            raise
+        raise OperatorError(
+            f"{error.cause}: the operator's token may not do that, and root is revoked",
+            looked_at=error.looked_at,
+            remedy=f"invoke root.generate, then {command}, then invoke root.revoke",
+        ) from None
 
 
 def operator_policy(mounts: Iterable[str]) -> str:

@@ -27,6 +27,7 @@ from harness.vault.migrate import (
     read,
     seeded_by,
     undo,
+    with_templates,
 )
 
 NASTY = """\
@@ -246,6 +247,30 @@ def test_what_seeding_made_may_be_replaced(shared: Stack, tmp_path: Path) -> Non
         "SECRET_KEY": "change",
         "REDIS_PASSWORD": "conflict",
     }
+
+
+def test_what_seeding_made_of_a_value_follows_it(stack: Stack, tmp_path: Path) -> None:
+    """URLs that the blueprint makes of a password have the new one; undo takes both back."""
+    kv = Kv(stack.operator)
+    env_file = tmp_path / ".env"
+    env_file.write_text("REDIS_PASSWORD=migrated\nCELERY_BROKER_URL=redis://own/1\n")
+    before = {path: dict(kv.read(path).data) for path in ("backend/redis", "backend/celery")}
+    plan = make_plan(
+        kv,
+        read(env_file),
+        VariableMap.guide(),
+        seeded=lambda path, key, value: seeded_by(stack.blueprint, kv.mount, path, key, value),
+    )
+    settings = ClientSettings(kv.op.address, "backend", tmp_path / "r", tmp_path / "s", kv.mount)
+    plan = with_templates(plan, kv, stack.blueprint)
+    migrate(kv, plan, env_file, settings, data_dir=tmp_path)
+    assert kv.read("backend/redis").data["REDIS_URL"] == "redis://:migrated@redis:6379/0"
+    assert kv.read("backend/celery").data == {
+        "CELERY_BROKER_URL": "redis://own/1",
+        "CELERY_RESULT_BACKEND": "redis://:migrated@redis:6379/2",
+    }
+    undo(kv, env_file, data_dir=tmp_path)
+    assert before == {path: dict(kv.read(path).data) for path in before}
 
 
 def test_undo_takes_everything_back(project: Project) -> None:

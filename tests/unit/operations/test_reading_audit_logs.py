@@ -305,13 +305,14 @@ def test_counts_per_role() -> None:
         entry(**LOGIN, response={}),
     ]
     found = summarise(
-        used, roles={"app": ["app"], "idle": ["old"]}, policies={"old": "", "app": ""}
+        used, roles={"app": ["app"], "idle": ["old"]}, policies={"old": "", "app": "", "orphan": ""}
     )
     app = found.roles["app"]
     assert (app.logins, app.requests, app.failed_logins) == (1, 3, 0)
     assert app.denied == {"kv/data/b": 2}
     assert app.missing == {"kv/data/c": 1}
     assert found.unused_roles == ("idle",)
-    assert "old" in found.unused_policies
+    assert found.unused_policies == ("orphan",)
+    assert found.idle_policies == ("app", "old")
     assert found.unknown_logins == 1
     assert found.entries == 5
