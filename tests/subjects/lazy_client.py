@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 2.0  # seconds between probes while Vault fails, at most D/2
 TRIES_PER_SECRET_ID = 3  # the fifth failure locks the role for everybody, so stay well below
 LOCKOUT = 15 * 60.0  # seconds after which Vault forgets failed logins
+PAST_MAX_TTL = "past the max TTL"  # a renewal in the last second of a token is answered 500
 DENIAL_KEPT = 5.0  # seconds for which a path stays denied without another look at the token
 GOODBYE = 2.0  # seconds for revoking the token at the end
 
@@ -497,7 +498,12 @@ class LazyClient:
         if not token.renewable or token.batch:
             return False
         asked = time.monotonic()
-        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        try:
+            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        except UnavailableError as error:
+            if PAST_MAX_TTL not in str(error):
+                raise
+            reply = Reply(500, {})
         if reply.status != 200:
             log.warning("Vault refused to renew the token (%d)", reply.status)
             token.renewable = False

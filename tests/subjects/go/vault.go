@@ -20,6 +20,7 @@ const (
 	denialIsKept  = 5 * time.Second
 	goodbye       = 2 * time.Second
 	expiredMargin = 20 * time.Millisecond
+	pastMaxTTL    = "past the max TTL" // a renewal in the last second of a token is answered 500
 )
 
 // token is never changed, only replaced: by a renewal, and by each use of one whose uses are counted.
@@ -320,16 +321,16 @@ func (v *Vault) renew(ctx context.Context, held *token) error {
 	}
 	asked := time.Now()
 	answer, err := v.ask(ctx, "POST", "auth/token/renew-self", held, map[string]any{})
-	if err != nil {
+	if err != nil && !strings.Contains(err.Error(), pastMaxTTL) {
 		return err
 	}
 	next := *held
-	if answer.Status == 200 {
+	if err == nil && answer.Status == 200 {
 		next.since = asked
 		next.ttl = time.Duration(answer.Body.Auth.LeaseDuration) * time.Second
 		next.renewable = next.ttl >= held.firstTTL*9/10 // less: its max TTL is near
 	} else {
-		log.Printf("Vault refused to renew the token (%d)", answer.Status)
+		log.Print("Vault refused to renew the token")
 		next.renewable = false
 	}
 	v.shared.Store(&next)

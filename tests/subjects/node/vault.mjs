@@ -9,6 +9,7 @@ import { Wire } from "./wire.mjs";
 
 const LONGEST_PAUSE = 2000; // ms between tries while something fails
 const TRIES = 3; // with one secret-id; the fifth failure locks the role for everybody
+const PAST_MAX_TTL = "past the max TTL"; // a renewal in the last second of a token is answered 500
 const LOCKOUT = 15 * 60 * 1000; // ms until Vault forgets failed logins
 const DENIAL_KEPT = 5000; // ms for which a path stays denied without another look at the token
 const GOODBYE = 2000; // ms for revoking the token at the end
@@ -132,7 +133,9 @@ export class Vault {
 
   async #fetch(path, deadline) {
     const known = this.#cache.has(path);
-    const patience = known ? deadline - this.timeout * 0.5 : deadline; // an old value is better than a late one
+    // With an old value at hand: a late answer is better than that, and that is better than more tries.
+    const patience = known ? deadline - this.timeout * 0.15 : deadline;
+    const enough = known ? deadline - this.timeout * 0.55 : deadline;
     for (;;) {
       try {
         const answer = await this.#authorised("GET", `${this.mount}/data/${path}`, patience);
@@ -141,7 +144,7 @@ export class Vault {
         return data;
       } catch (error) {
         const again = error instanceof Unavailable && !(error instanceof GivenUp);
-        if (!again || performance.now() + 100 >= patience) throw error;
+        if (!again || performance.now() + 100 >= enough) throw error;
       }
     }
   }
@@ -313,7 +316,12 @@ export class Vault {
   async #renewed(token, deadline) {
     if (!token.renewable || token.batch) return false;
     const asked = performance.now();
-    const { status, body } = await this.#ask("POST", "auth/token/renew-self", deadline, token, {});
+    const { status, body } = await this.#ask("POST", "auth/token/renew-self", deadline, token, {}).catch(
+      (error) => {
+        if (!error.message.includes(PAST_MAX_TTL)) throw error; // else it is a refusal, in spite of its status
+        return { status: 500 };
+      },
+    );
     if (status !== 200) {
       token.renewable = false;
       return false;

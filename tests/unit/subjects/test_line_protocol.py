@@ -8,12 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SubjectError
 from harness.subjects import OperationFailed, Reading, SubjectHung
 from harness.subjects import _wire as wire
+
+# How long an example takes says nothing on a busy machine.
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -28,6 +31,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(edges)]
 
 
+@RELAXED
 @given(st.dictionaries(st.text(), JSON))
 def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
     """Whatever is in a message, it is one ASCII line, and the same message comes out of it."""
@@ -37,6 +41,7 @@ def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
     assert wire.decode(line) == message
 
 
+@RELAXED
 @given(st.lists(st.binary().filter(lambda part: b"\n" not in part)), st.lists(st.integers(0)))
 def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places: list[int]) -> None:
     """Cut anywhere, a stream gives the same lines; blank ones go, an unfinished one waits."""
@@ -47,6 +52,7 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places:
     assert lines.rest == (parts[-1] if parts else b"")
 
 
+@RELAXED
 @given(st.integers(1, 50), st.integers(0, 60), st.booleans())
 def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, ends: bool) -> None:
     """A line above the limit is a breach, whether its end has arrived or not."""
@@ -59,6 +65,7 @@ def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, end
         assert list(lines.feed(data)) == [b"x" * length] * (ends and length > 0)
 
 
+@RELAXED
 @given(st.binary())
 def test_garbage_is_a_breach_and_nothing_else(line: bytes) -> None:
     """Any bytes are an object or a `SubjectError`."""
@@ -77,6 +84,7 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
         wire.decode(line)
 
 
+@RELAXED
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
     """No object that a client may send ends in another error."""
@@ -168,7 +176,7 @@ class Peer:
             assert self.arrived.acquire(timeout=20)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(RELAXED, max_examples=30)
 @given(st.data())
 def test_answers_find_their_request_in_any_order(data: st.DataObject) -> None:
     """Interleaved answers, cut anywhere, with huge values among them, reach whoever asked."""
@@ -248,7 +256,7 @@ def test_a_late_answer_is_dropped() -> None:
     assert peer.exchange.broken is None
 
 
-@settings(max_examples=200, deadline=None)
+@settings(RELAXED, max_examples=200)
 @given(st.lists(st.binary(max_size=30) | st.sampled_from([b"\n", b"{}\n", b'{"id":1}\n'])))
 def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
     """Garbage in any portions breaks the exchange at most, and never raises where it is read."""

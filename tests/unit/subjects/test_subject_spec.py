@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import SettingsError
@@ -82,6 +82,8 @@ def test_nonsense_says_what_to_write(text: str) -> None:
     assert "hunter2" not in str(caught.value)
 
 
+# How long an example takes says nothing on a busy machine.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text())
 def test_any_text_is_a_subject_or_a_settings_error(text: str) -> None:
     """No text whatever ends in another error."""
