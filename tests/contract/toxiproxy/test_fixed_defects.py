@@ -14,7 +14,7 @@ import pytest
 from harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
 
 if TYPE_CHECKING:
-    from tests.contract.toxiproxy.conftest import Clock, Lab, Wait, Wire
+    from tests.contract.toxiproxy.conftest import Clock, Lab, Wire
 
 ANSWERS_WITHIN = 1.0
 """Seconds, whatever the peers do."""
@@ -120,7 +120,7 @@ def test_the_api_answers_while_a_peer_does_not_read(embedded: Lab, attributes: L
     quick("DELETE", path)
 
 
-def test_back_pressure_keeps_memory_where_it_is(embedded: Lab, wait: type[Wait]) -> None:
+def test_back_pressure_keeps_memory_where_it_is(embedded: Lab) -> None:
     """A fast sender against ``rate: 0`` and against a peer that does not read."""
     process = psutil.Process(embedded.server.pid)
     pairs = []
@@ -134,10 +134,6 @@ def test_back_pressure_keeps_memory_where_it_is(embedded: Lab, wait: type[Wait])
     assert all(taken)
     # What is not in the kernel's buffers must be with the sender: some chunks are all that is held.
     assert process.memory_info().rss - before < 8_000_000
-    received = [
-        connection.received_downstream for connection in embedded.toxiproxy.connections() or []
-    ]
-    assert received
 
 
 def test_latency_holds_no_more_than_its_queue(embedded: Lab) -> None:
