@@ -27,8 +27,10 @@ class Secrets:
         """Learn a secret; returns its label. One that is known keeps its label."""
         with self._lock:
             if value not in self._labels:
-                self._counts[kind] += 1
-                self._labels[value] = label or f"{kind}-{self._counts[kind]}"
+                if label is None:
+                    self._counts[kind] += 1
+                    label = f"{kind}-{self._counts[kind]}"
+                self._labels[value] = label
             return self._labels[value]
 
     def label(self, value: str) -> str | None:

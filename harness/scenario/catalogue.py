@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import TypeAdapter, ValidationError
+
+from harness.engine import Capability
 from harness.errors import SettingsError
+from harness.subjects import CAPABILITIES, DECLARATIONS
 
 Severity = Literal["critical", "high", "medium", "low"]
-_SEVERITIES = ("critical", "high", "medium", "low")
+
+_ID = re.compile(r"[A-Z]{2,5}-\d{2}")
+
+_WORDS = {
+    "needs": CAPABILITIES,
+    "declares": DECLARATIONS,
+    "engine_needs": frozenset(str(capability) for capability in Capability),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +72,7 @@ def load(path: Path) -> dict[str, Entry]:
 
     Raises:
         SettingsError: It is no valid catalogue; the cause names the scenario and the field.
+            Nothing of it is used then.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -78,6 +91,8 @@ def _entry(path: Path, name: str, table: object) -> Entry:
             remedy="Compare with another entry; harness.scenario.catalogue.Entry names the fields",
         )
 
+    if not _ID.fullmatch(name):
+        raise wrong("an id is a group and a number, such as TOK-11")
     if not isinstance(table, dict):
         raise wrong("is not a table")
     known = {f.name for f in fields(Entry)} - {"id"}
@@ -85,9 +100,17 @@ def _entry(path: Path, name: str, table: object) -> Entry:
         raise wrong(f"unknown field {unknown[0]}")
     if missing := sorted({"promise", "severity", "source"} - set(table)):
         raise wrong(f"field {missing[0]} is missing")
-    if table["severity"] not in _SEVERITIES:
-        raise wrong(f"severity must be one of {', '.join(_SEVERITIES)}")
-    values: dict[str, Any] = {
-        key: frozenset(value) if isinstance(value, list) else value for key, value in table.items()
-    }
-    return Entry(id=name, **values)
+    try:
+        entry = TypeAdapter(Entry).validate_python({"id": name, **table})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise wrong(f"field {first['loc'][0]}: {first['msg']}") from None
+    for field_name, words in _WORDS.items():
+        if foreign := sorted(getattr(entry, field_name) - words):
+            raise wrong(
+                f"field {field_name}: there is no {foreign[0]}, only {', '.join(sorted(words))}"
+            )
+    for field_name in ("ttl", "max_ttl", "deadline", "seconds"):
+        if not 0 < getattr(entry, field_name) < float("inf"):
+            raise wrong(f"field {field_name}: must be a number of seconds above 0")
+    return entry

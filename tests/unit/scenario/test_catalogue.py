@@ -1,0 +1,138 @@
+"""A catalogue is read as it is meant, or refused with file, scenario and field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SettingsError
+from harness.scenario.catalogue import Entry, load
+
+GOOD = """
+[TOK-11]
+promise = "A revoked token costs one login"
+severity = "critical"
+source = "hashicorp/vault#26172"
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a catalogue is put."""
+    return tmp_path / "catalogue.toml"
+
+
+def test_defaults(file: Path) -> None:
+    """What is left out is what most scenarios want."""
+    file.write_text(GOOD)
+    assert load(file) == {
+        "TOK-11": Entry(
+            id="TOK-11",
+            promise="A revoked token costs one login",
+            severity="critical",
+            source="hashicorp/vault#26172",
+        )
+    }
+
+
+def test_every_field(file: Path) -> None:
+    """Lists become sets, whole numbers are seconds too."""
+    file.write_text(
+        GOOD
+        + """
+needs = ["read", "cached"]
+declares = ["max_stale"]
+process = true
+seconds = 4
+ttl = 3
+max_ttl = 9.5
+role = { token_num_uses = 5 }
+deadline = 1
+ids = "files"
+storage = "raft"
+engine_needs = ["pause", "audit log"]
+environ = { SECRET_KEY = "canary-fallback" }
+"""
+    )
+    entry = load(file)["TOK-11"]
+    assert entry.needs == {"read", "cached"}
+    assert entry.declares == {"max_stale"}
+    assert (entry.ttl, entry.max_ttl, entry.deadline, entry.seconds) == (3.0, 9.5, 1.0, 4.0)
+    assert (entry.role, entry.environ) == (
+        {"token_num_uses": 5},
+        {"SECRET_KEY": "canary-fallback"},
+    )
+    assert (entry.process, entry.ids, entry.storage) == (True, "files", "raft")
+    assert entry.engine_needs == {"pause", "audit log"}
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ("ttk = 3.0", "unknown field ttk"),
+        ('id = "TOK-12"', "unknown field id"),
+        ('ttl = "soon"', "field ttl: "),
+        ("ttl = 0", "field ttl: must be a number of seconds above 0"),
+        ("ttl = inf", "field ttl: must be a number of seconds above 0"),
+        ("max_ttl = nan", "field max_ttl: must be a number of seconds above 0"),
+        ("deadline = -1.0", "field deadline: must be a number of seconds above 0"),
+        ('needs = "read"', "field needs: "),
+        ('needs = ["raed"]', "field needs: there is no raed, only cached, "),
+        ('declares = ["ttl"]', "field declares: there is no ttl, only backoff_cap, "),
+        ('engine_needs = ["wings"]', "field engine_needs: there is no wings, only "),
+        ('ids = "file"', "field ids: "),
+        ('storage = "file"', "field storage: "),
+        ('process = "maybe"', "field process: "),
+        ("environ = { SECRET_KEY = 1 }", "field environ: "),
+        ('role = "backend"', "field role: "),
+    ],
+)
+def test_wrong_field(file: Path, more: str, field: str) -> None:
+    """The cause names the scenario and the field, and where to look."""
+    file.write_text(GOOD + more)
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    assert caught.value.cause.startswith(f"TOK-11: {field}")
+    assert caught.value.looked_at == str(file)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("field", ["promise", "severity", "source"])
+def test_missing_field(file: Path, field: str) -> None:
+    """Every scenario has a promise, a severity and a source."""
+    lines = [line for line in GOOD.splitlines() if not line.startswith(field)]
+    file.write_text("\n".join(lines))
+    with pytest.raises(SettingsError, match=f"TOK-11: field {field} is missing"):
+        load(file)
+
+
+def test_wrong_severity(file: Path) -> None:
+    """The right ones are named."""
+    file.write_text(GOOD.replace("critical", "urgent"))
+    with pytest.raises(SettingsError, match=r"TOK-11: field severity: .*'critical', 'high'"):
+        load(file)
+
+
+@pytest.mark.parametrize(
+    "text", ["[tok-11]", "[TOK11]", "[TOK-1]", 'title = "scenarios"', "TOK-11 = 3"]
+)
+def test_what_is_no_scenario(file: Path, text: str) -> None:
+    """A table with an id that can be asked for, nothing else."""
+    file.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load(file)
+    assert caught.value.looked_at == str(file)
+
+
+def test_not_toml(file: Path) -> None:
+    """The line is named."""
+    file.write_text("[TOK-11\n")
+    with pytest.raises(SettingsError, match=r"cannot be read.*line 1"):
+        load(file)
+
+
+def test_no_file(file: Path) -> None:
+    """It is named."""
+    with pytest.raises(SettingsError, match=r"catalogue\.toml"):
+        load(file)

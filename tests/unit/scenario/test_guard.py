@@ -1,0 +1,212 @@
+"""The vacuity guard: each mark by which a fault is known to have touched a subject."""
+
+from __future__ import annotations
+
+import pytest
+
+from harness.faults import Signature
+from harness.scenario.guard import AFTERMATH, WAITED_OUT, evidence_of
+from harness.scenario.history import Outcome, Touch
+from tests.unit.scenario.conftest import Story
+
+SEALED = Signature(statuses=frozenset({503}))
+DOWN = Signature(unanswered=True)
+
+
+def evidence(story: Story, signature: Signature, ended: float | None = 20.0) -> str | None:
+    """For a fault from 10 s to 20 s."""
+    fault = story.fault(signature, ended=ended)
+    return evidence_of(story.history, fault, {"token-1": "accessor-1", "token-2": "accessor-2"})
+
+
+def test_untouched(story: Story) -> None:
+    """Good answers all through, and nothing at all."""
+    assert evidence(story, SEALED) is None
+    story.several("read", 5.0, 12.0, 25.0)
+    story.calls(5.0, 12.0, 25.0)
+    everything = Signature(
+        statuses=frozenset({503}), unanswered=True, late=1.0, toxics=frozenset({"t"}), stubbed=True
+    )
+    assert evidence(story, everything) is None
+
+
+# Statuses
+
+
+def test_status(story: Story) -> None:
+    """An answer with the fault's status, within it."""
+    story.several("renew", 12.0, status=503)
+    assert evidence(story, SEALED) == "the fault: renew answered 503 at +12.00 s"
+
+
+@pytest.mark.parametrize("at", [9.5, 20.1 + AFTERMATH])
+def test_status_at_another_time(story: Story, at: float) -> None:
+    """Before and after it, somebody else did that."""
+    story.several("read", at, status=503)
+    assert evidence(story, SEALED) is None
+
+
+@pytest.mark.parametrize(("began", "ended"), [(9.0, 10.5), (19.9, 22.0), (20.5, 20.6), (9.0, 99.0)])
+def test_status_across_a_bound(story: Story, began: float, ended: float) -> None:
+    """A request that was under way when it began, or whose answer was when it ended."""
+    story.sent("read", began, 503, ended=ended)
+    assert evidence(story, SEALED) is not None
+
+
+def test_status_of_another_fault(story: Story) -> None:
+    """A refusal does not show that it was sealed."""
+    story.several("read", 12.0, status=403)
+    story.several("read", 13.0, status=None)
+    assert evidence(story, SEALED) is None
+
+
+def test_status_from_a_stub(story: Story) -> None:
+    """What the harness said in Vault's place shows nothing of Vault, and the other way round."""
+    story.sent("read", 12.0, 503, by="stub")
+    assert evidence(story, SEALED) is None
+    assert evidence(story, Signature(stubbed=True)) == (
+        "the fault: read answered 503 in Vault's place at +12.00 s"
+    )
+
+
+def test_vault_is_no_stub(story: Story) -> None:
+    """An answer of Vault's own is not the one that was to be given."""
+    story.several("read", 12.0, status=502)
+    assert evidence(story, Signature(stubbed=True)) is None
+
+
+def test_status_of_some_kinds(story: Story) -> None:
+    """A destroyed secret-id shows at a login only."""
+    signature = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}))
+    story.several("renew", 12.0, status=400)
+    assert evidence(story, signature) is None
+    story.several("login", 13.0, status=400)
+    assert evidence(story, signature) is not None
+
+
+def test_status_of_one_token(story: Story) -> None:
+    """A revoked token shows by itself only."""
+    signature = Signature(statuses=frozenset({403}), token="accessor-1")
+    story.sent("read", 12.0, 403, token="token-2")
+    story.sent("read", 12.0, 403)
+    assert evidence(story, signature) is None
+    story.sent("read", 13.0, 403, token="token-1")
+    assert evidence(story, signature) == "the fault: read answered 403 at +13.00 s"
+
+
+def test_lingering(story: Story) -> None:
+    """A revoked token stays revoked; other faults do not go on."""
+    story.sent("read", 300.0, 403, token="token-1")
+    lingering = Signature(statuses=frozenset({403}), token="accessor-1", lingers=True)
+    assert evidence(story, lingering) is not None
+    assert evidence(story, Signature(statuses=frozenset({403}), token="accessor-1")) is None
+
+
+def test_fault_that_is_not_undone(story: Story) -> None:
+    """It lasts until now."""
+    story.several("read", 300.0, status=503)
+    assert evidence(story, SEALED, ended=None) is not None
+
+
+# No answer, and late ones
+
+
+@pytest.mark.parametrize("closed", ["client", "server"])
+def test_no_answer(story: Story, closed: str) -> None:
+    """Whoever gave up first."""
+    exchange = story.sent("read", 12.0, None)
+    exchange.closed = "client" if closed == "client" else "server"
+    assert evidence(story, DOWN) == "the fault: read got no answer at +12.00 s"
+
+
+def test_no_answer_is_no_status(story: Story) -> None:
+    """A connection that ended does not show that it was sealed."""
+    story.sent("read", 12.0, None)
+    assert evidence(story, SEALED) is None
+
+
+def test_late_answer(story: Story) -> None:
+    """From that many seconds on."""
+    signature = Signature(late=1.0)
+    story.sent("read", 12.0, ended=12.9)
+    assert evidence(story, signature) is None
+    story.sent("read", 13.0, ended=14.1)
+    assert evidence(story, signature) == "the fault: read took 1.1 s at +13.00 s"
+
+
+# What the callers met
+
+
+@pytest.mark.parametrize("outcome", ["unavailable", "stale", "error", "hung", "died"])
+def test_call_that_failed(story: Story, outcome: Outcome) -> None:
+    """Requests that are stopped before the recorder are seen by their caller alone."""
+    story.call(12.0, outcome=outcome)
+    assert evidence(story, DOWN) == f"the fault: read at +12.00 s ended {outcome}"
+
+
+def test_call_that_got_the_fallback(story: Story) -> None:
+    """As good as a failure."""
+    story.call(12.0, value="fallback")
+    assert evidence(story, DOWN) == "the fault: read at +12.00 s ended with the fallback"
+
+
+@pytest.mark.parametrize("began", [5.0, 20.1 + AFTERMATH])
+def test_call_that_failed_at_another_time(story: Story, began: float) -> None:
+    """Is no evidence."""
+    story.call(began, outcome="unavailable")
+    assert evidence(story, DOWN) is None
+
+
+def test_call_that_failed_under_another_fault(story: Story) -> None:
+    """A seal leaves a 503: a failed call alone does not show it."""
+    story.call(12.0, outcome="unavailable")
+    assert evidence(story, SEALED) is None
+
+
+def test_call_that_waited_the_fault_out(story: Story) -> None:
+    """It got its answer in the end, but spent time in the fault."""
+    story.call(19.9 - WAITED_OUT, 20.5)
+    assert evidence(story, DOWN) == "the fault: read at +19.50 s waited 0.5 s"
+
+
+def test_call_that_hardly_waited(story: Story) -> None:
+    """Most of its time was outside."""
+    story.call(20.1 - WAITED_OUT, 30.0)
+    assert evidence(story, DOWN) is None
+
+
+def test_start_that_took_its_time(story: Story) -> None:
+    """Not every slow start is the network's fault."""
+    story.call(12.0, 18.0, verb="start")
+    assert evidence(story, DOWN) is None
+
+
+def test_late_call(story: Story) -> None:
+    """By the fault's own measure."""
+    story.call(9.5, 11.0)
+    assert evidence(story, Signature(unanswered=True, late=1.5)) == (
+        "the fault: read at +9.50 s came late"
+    )
+
+
+# Toxics
+
+
+def test_toxic(story: Story) -> None:
+    """Toxiproxy says on how many connections it acted."""
+    story.history.touches = [Touch("drip", 9.0, 15.0), Touch("drip", 12.0, None)]
+    signature = Signature(toxics=frozenset({"drip"}))
+    assert evidence(story, signature) == "the fault: toxic drip acted on 2 connections"
+
+
+@pytest.mark.parametrize(("opened", "closed"), [(1.0, 9.0), (30.0, 31.0), (30.0, None)])
+def test_toxic_of_another_fault(story: Story, opened: float, closed: float | None) -> None:
+    """A toxic of the same name at another time is another fault's."""
+    story.history.touches = [Touch("drip", opened, closed)]
+    assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
+
+
+def test_another_toxic(story: Story) -> None:
+    """By its name."""
+    story.history.touches = [Touch("slow", 9.0, None)]
+    assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
