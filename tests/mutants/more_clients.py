@@ -15,15 +15,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from harness.client import VaultUnavailable
-from tests.mutants.clients import (
-    LAZY,
-    REFERENCE,
-    AlwaysSaysWell,
+from tests.mutants.clients import LAZY, REFERENCE, Mutant
+from tests.mutants.lazy_mutants import (
     HangsAtTheEnd,
     IgnoresMaxTtl,
     LogsInForEveryRead,
     LogsInOnEvery403,
-    Mutant,
     NeverComesBack,
     NeverRenews,
     ReadsItsSecretIdOnce,
@@ -31,19 +28,17 @@ from tests.mutants.clients import (
     RenewsTheUnrenewable,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
-    Tweaked,
 )
-from tests.subjects.lazy_client import (
+from tests.mutants.reference_mutants import AlwaysSaysWell, Tweaked
+from tests.subjects.lazy_client import Credentials, LazyClient, Token
+from tests.subjects.lazy_wire import (
     ClientError,
-    Credentials,
     DeniedError,
     Gate,
-    LazyClient,
     Reply,
-    Token,
     UnavailableError,
     Wire,
-    _is_whole,
+    is_whole,
 )
 
 LAZY_PROCESS = f"command:{sys.executable} -m harness.subjects {LAZY}"
@@ -293,7 +288,7 @@ class _Follower(Wire):
         with socket.create_connection((there.hostname, there.port), timeout=1.0) as peer:
             peer.sendall(request)
             received = bytearray()
-            while not _is_whole(received) and (piece := peer.recv(65536)):
+            while not is_whole(received) and (piece := peer.recv(65536)):
                 received += piece
         return bytes(received)
 
@@ -321,7 +316,7 @@ class _Keeper(Wire):
         peer.settimeout(max(0.01, deadline - time.monotonic()))
         peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
         received = bytearray()
-        while not _is_whole(received):
+        while not is_whole(received):
             piece = peer.recv(65536)
             if not piece:
                 del self._kept.peer

@@ -1,0 +1,232 @@
+"""How the lazy client talks to Vault: errors, a gate in front, one deadline a request."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import random
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+FIRST_PAUSE = 0.5  # seconds between the first two probes while Vault fails
+
+
+class ClientError(Exception):
+    """A read that gave no secret; ``outcome`` says why."""
+
+    outcome: str | None = None
+
+
+class UnavailableError(ClientError):
+    outcome = "unavailable"
+
+
+class GivenUpError(UnavailableError):
+    """Trying again within this call makes no sense."""
+
+
+class DeniedError(ClientError):
+    outcome = "denied"
+
+
+class MissingError(ClientError):
+    outcome = "missing"
+
+
+class DeletedError(ClientError):
+    outcome = "deleted"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Status and parsed body of an answer that came whole."""
+
+    status: int
+    body: dict[str, Any]
+    retry_after: float = 0.0
+
+    @property
+    def auth(self) -> dict[str, Any]:
+        return self.body.get("auth") or {}
+
+    @property
+    def says(self) -> str:
+        return " ".join(map(str, self.body.get("errors") or []))[:200]
+
+
+class Gate:
+    """Open while Vault answers; after a failure one probe at a time passes, ever less often."""
+
+    def __init__(self, longest: float) -> None:
+        self._longest = longest
+        self._changed = threading.Condition()
+        self._failures = 0
+        self._opens = 0.0
+        self._probing = False
+
+    @contextlib.contextmanager
+    def passage(self, deadline: float) -> Iterator[None]:
+        """Wait for a turn. Leaving by `UnavailableError` closes the gate, else it opens."""
+        probe = self._enter(deadline)
+        pause = 0.0
+        failed = True
+        try:
+            yield
+            failed = False
+        except UnavailableError as error:
+            pause = getattr(error, "pause", 0.0)
+            raise
+        except ClientError:
+            failed = False
+            raise
+        finally:
+            self._leave(probe=probe, failed=failed, pause=pause)
+
+    def _enter(self, deadline: float) -> bool:
+        with self._changed:
+            while self._failures:
+                now = time.monotonic()
+                if max(self._opens, now) >= deadline:
+                    raise GivenUpError("Vault does not answer, and the call's time is up")
+                if now >= self._opens and not self._probing:
+                    self._probing = True
+                    return True
+                waits = self._opens if now < self._opens else deadline
+                self._changed.wait(min(waits, deadline) - now)
+            return False
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            if probe:
+                self._probing = False
+            if not failed:
+                self._failures = 0
+            elif probe or not self._failures:  # those who failed together count once
+                grown = min(FIRST_PAUSE * 2**self._failures, self._longest)
+                self._failures += 1
+                self._opens = time.monotonic() + max(grown * random.uniform(0.95, 1.05), pause)
+            self._changed.notify_all()
+
+
+class Wire:
+    """Requests over HTTP, each on its own connection, each over by its deadline."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        address = urlsplit(environ.get("VAULT_ADDR", "http://127.0.0.1:8200"))
+        self._host = address.hostname or "127.0.0.1"
+        self._port = address.port or (443 if address.scheme == "https" else 80)
+        self._authority = address.netloc
+        self._namespace = environ.get("VAULT_NAMESPACE", "")
+        self._tls: ssl.SSLContext | None = None
+        if address.scheme == "https":
+            self._tls = ssl.create_default_context(cafile=environ.get("VAULT_CACERT") or None)
+            if environ.get("VAULT_CLIENT_CERT"):
+                key = environ.get("VAULT_CLIENT_KEY") or None
+                self._tls.load_cert_chain(environ["VAULT_CLIENT_CERT"], key)
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        """One request, one answer. Anything but a whole answer of Vault's is `UnavailableError`."""
+        data = b"" if body is None else json.dumps(body).encode()
+        head = [
+            f"{method} /v1/{quote(path)} HTTP/1.1",
+            f"Host: {self._authority}",
+            "Connection: close",
+            "X-Vault-Request: true",
+            f"Content-Length: {len(data)}",
+        ]
+        if token:
+            head.append(f"X-Vault-Token: {token}")
+        if self._namespace:
+            head.append(f"X-Vault-Namespace: {self._namespace}")
+        request = "\r\n".join([*head, "", ""]).encode() + data
+        try:
+            raw = self._exchange(request, deadline)
+        except OSError as error:
+            raise UnavailableError(f"{type(error).__name__} at {self._authority}") from None
+        return _parse(method, raw)
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = bytearray()
+        with contextlib.ExitStack() as stack:
+            plain = socket.create_connection((self._host, self._port), timeout=_left(deadline))
+            stack.callback(plain.close)
+            peer = plain
+            if self._tls is not None:
+                plain.settimeout(_left(deadline))
+                peer = self._tls.wrap_socket(plain, server_hostname=self._host)
+                stack.callback(peer.close)
+            peer.settimeout(_left(deadline))
+            peer.sendall(request)
+            while not is_whole(received):
+                # A socket's timeout is for each piece; this makes it one for all.
+                peer.settimeout(_left(deadline))
+                piece = peer.recv(65536)
+                if not piece:
+                    break
+                received += piece
+            return bytes(received)
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+
+def is_whole(received: bytearray) -> bool:
+    """Whether the answer is all there: what follows on the connection, a reset too, is nobody's."""
+    end = received.find(b"\r\n\r\n")
+    if end < 0:
+        return False
+    length = _LENGTH.search(received, 0, end)
+    if length is not None:
+        return len(received) >= end + 4 + int(length[1])
+    return received.endswith(b"\r\n0\r\n\r\n") or received.startswith(b"HTTP/1.1 204")
+
+
+class _Received:
+    """What `http.client` wants instead of a socket."""
+
+    def __init__(self, raw: bytes) -> None:
+        self._raw = raw
+
+    def makefile(self, *_: object, **__: object) -> io.BytesIO:
+        return io.BytesIO(self._raw)
+
+
+def _parse(method: str, raw: bytes) -> Reply:
+    source: Any = _Received(raw)
+    response = http.client.HTTPResponse(source, method=method)
+    try:
+        response.begin()
+        content = response.read()
+        if b"\r\n\r\n" not in raw or not (content or response.status == 204):
+            raise http.client.IncompleteRead(content)
+        body = json.loads(content) if content else {}
+    except (http.client.HTTPException, ValueError, OSError):
+        raise UnavailableError("the answer is cut short, or none of Vault's") from None
+    if not isinstance(body, dict):
+        raise UnavailableError("the answer is none of Vault's")
+    status = response.status
+    wait = response.getheader("Retry-After") or ""
+    reply = Reply(status, body, float(wait) if wait.isdigit() else 0.0)
+    if status in {307, 412, 429, 472, 473} or status >= 500:
+        error = UnavailableError(f"Vault answered {status}: {reply.says}")
+        error.pause = reply.retry_after  # type: ignore[attr-defined]  # read by the gate alone
+        raise error
+    return reply
