@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
@@ -15,15 +16,27 @@ INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
 
+def runner() -> str:
+    """The command that runs a task here: ``./dev`` sets it to itself, else it is ``invoke``."""
+    return os.environ.get("HARNESS_RUNNER") or "invoke"
+
+
+def _named(text: str) -> str:
+    return text if runner() == "invoke" else _INVOKE.sub(f"{runner()} ", text)
+
+
+_INVOKE = re.compile(r"\binvoke (?=[a-z])")
+
+
 def say(text: str = "") -> None:
     """A line for a person, or for a program that reads stdout."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_named(text)}\n")
     sys.stdout.flush()
 
 
 def complain(text: str) -> None:
     """A line about what went wrong."""
-    sys.stderr.write(f"{text}\n")
+    sys.stderr.write(f"{_named(text)}\n")
     sys.stderr.flush()
 
 

@@ -234,9 +234,10 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 class Table:
     """Prints a line a scenario as they end, and the summary, where the terminal is."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, engine: str) -> None:
         from harness.scenario import report as reports
 
+        self._engine = engine
         self._reports = reports
         self._config = config
         self._began = time.monotonic()
@@ -248,6 +249,11 @@ class Table:
         """Forget what a run that was killed left half-done, before any worker begins."""
         if not self._config.option.collectonly:
             self._reports.clear_parts(Path(self._config.option.report))
+
+    def pytest_report_header(self) -> str:
+        """Who is tested on what."""
+        option = self._config.option
+        return f"subject: {option.subject}, {self._engine}, seed {option.scenario_seed}"
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

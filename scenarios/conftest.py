@@ -27,10 +27,11 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
         option.scenario_seed = random.SystemRandom().randrange(2**31)
     if getattr(option, "numprocesses", 0) is None and not option.collectonly and not option.usepdb:
         try:
-            option.numprocesses = _workers(config, Settings().workers)
+            option.numprocesses = _workers(config, Settings.from_environment().workers)
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error
-        option.maxschedchunk = 1
+    if getattr(option, "maxschedchunk", 0) is None:
+        option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
     option.showcapture = "no"  # a failure's text says what matters, and has no secrets in it
     if option.xmlpath is None:
         option.xmlpath = str(Path(option.report) / "junit.xml")
@@ -40,16 +41,38 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a subject or a declaration that makes no sense before anything starts."""
     from harness.plugin import Table, parse_declared
+    from harness.settings import Settings
     from harness.subjects import check_subject, parse_subject
 
+    if hasattr(config, "workerinput"):
+        return  # the process with the terminal has looked at all of this
     try:
         check_subject(parse_subject(config.option.subject))
         parse_declared(config.option.declare)
         _refuse_unknown(_wanted(config), load(CATALOGUE).values())
-    except SettingsError as error:
+        engine = _engine(Settings.from_environment())
+    except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Table(config), "scenario-table")
+    config.pluginmanager.register(Table(config, engine), "scenario-table")
+
+
+def _engine(settings: Settings) -> str:
+    """Which engine the scenarios will run on, and why.
+
+    Raises:
+        EngineUnavailable: docker was asked for and cannot be used.
+    """
+    from harness.engine import choose, docker_state
+    from harness.errors import EngineUnavailable
+
+    name, why = choose(settings)
+    if settings.engine == "docker" and (reason := docker_state(settings)):
+        raise EngineUnavailable(
+            f"docker cannot be used: {reason}",
+            looked_at="HARNESS_ENGINE=docker",
+            remedy="start an engine, or `invoke images` for the images, or HARNESS_ENGINE=process",
+        )
+    return f"{name} engine ({why})"
 
 
 def _workers(config: pytest.Config, most: int) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.console import runner
 from harness.scenario.history import Exchange, History, Operation
 from harness.scenario.lab import Lab
 from harness.scenario.verdict import Verdict
@@ -229,9 +229,7 @@ def collect_parts(directory: Path, summary: Summary) -> Path:
 
 def again(id: str, *, subject: str, declared: Mapping[str, float], seed: int) -> str:  # noqa: A002 - it is one
     """The command that runs one scenario again as it was."""
-    # `./dev` runs what is in the checkout's own environment; elsewhere `invoke` is on PATH.
-    runner = "./dev" if Path(sys.prefix).name == ".venv" else "invoke"
-    words = [runner, "scenarios", "--only", id, "--subject", subject]
+    words = [runner(), "scenarios", "--only", id, "--subject", subject]
     words += [
         word for name, value in declared.items() for word in ("--declare", f"{name}={value:g}")
     ]
