@@ -273,7 +273,7 @@ def scenarios(
     args: str = "",
 ) -> None:
     """Break Vault in every way, and judge whether the client under test survives it."""
-    options = ["-n", str(_settings(workers=workers).workers)]
+    options = ["-n", str(_settings(workers=workers).workers)] if workers else []
     options += ["--subject", subject] if subject else []
     options += ["--scenario-seed", seed] if seed else []
     options += [word for name in only or [] for word in ("--only", name)]

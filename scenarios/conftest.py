@@ -11,6 +11,7 @@ import pytest
 from harness.errors import HarnessError, SettingsError
 from harness.plugin import ENTRY
 from harness.scenario.catalogue import Entry, load
+from harness.settings import Settings
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
@@ -18,7 +19,6 @@ CATALOGUE = Path(__file__).with_name("catalogue.toml")
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Side by side unless told otherwise, one seed for all, and a JUnit file."""
-    from harness.settings import Settings
 
     option = config.option
     if hasattr(config, "workerinput"):
@@ -41,7 +41,6 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a subject or a declaration that makes no sense before anything starts."""
     from harness.plugin import Table, parse_declared
-    from harness.settings import Settings
     from harness.subjects import check_subject, parse_subject
 
     if hasattr(config, "workerinput"):
