@@ -19,7 +19,6 @@ CATALOGUE = Path(__file__).with_name("catalogue.toml")
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     """Side by side unless told otherwise, one seed for all, and a JUnit file."""
-
     option = config.option
     if hasattr(config, "workerinput"):
         return
