@@ -241,8 +241,8 @@ class Core:
     ) -> T:
         """Do something with the current token, and once more with another if it was dead."""
 
-        def attempt(token: Token) -> tuple[T | None, PermissionDenied | None]:
-            token.begin()
+        def attempt() -> tuple[T | None, PermissionDenied | None, Token]:
+            token = self._hold(deadline, patience)
             try:
                 result = self._caller.run(
                     lambda: _spend(token, operation),
@@ -252,25 +252,34 @@ class Core:
                     repeat=_always if repeat else _never,
                 )
             except PermissionDenied as error:
-                return None, error
+                return None, error, token
             finally:
                 token.end()
             token.proven = True
             self.last_success = time.monotonic()
-            return result, None
+            return result, None, token
 
-        token = self._token(deadline, patience)
-        result, denial = attempt(token)
+        result, denial, token = attempt()
         if denial is not None:
             other = self.authenticator.after_denial(
                 token, denial, deadline, patience, policy_login=True
             )
             if other is not None:
                 self.renewer.wake()
-                result, denial = attempt(other)
+                result, denial, _ = attempt()
         if denial is not None:
             raise denial
         return result  # type: ignore[return-value]  # without a denial there is a result
+
+    def _hold(self, deadline: Deadline, patience: float) -> Token:
+        """The current token, marked as in use, so that nobody gives it back meanwhile."""
+        while True:
+            token = self._token(deadline, patience)
+            token.begin()
+            # Replaced in this very moment, it may already be on its way back.
+            if token is self.authenticator.current:
+                return token
+            token.end()
 
     def _check_denied(self, path: str) -> None:
         until = self._denied_until.get(path)

@@ -23,6 +23,7 @@ from harness.client._errors import (
     PermissionDenied,
     RequestRefused,
     RoleLocked,
+    SecretNotFound,
     UnexpectedAnswer,
     VaultError,
     VaultTimeout,
@@ -46,6 +47,12 @@ from harness.client.events import (
 # is done this often at most, whatever is denied; and not for a token that is as young as this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
+
+# What a rejected role-id or secret-id is answered with.
+_BAD_REQUEST = 400
+
+# How long giving back a token may take that arrives after the client was closed.
+_TOO_LATE_SECONDS = 1.0
 
 # How often a thread that waits for another one's login looks whether that makes sense.
 _LOOK_UP_EVERY = 0.05
@@ -161,7 +168,7 @@ class Authenticator:
                 return self._log_in(deadline, patience, reason=token.lost)
             if not policy_login or not self._may_log_in_for_policy(token):
                 return None
-            with contextlib.suppress(AuthenticationFailed, VaultUnavailable):
+            with contextlib.suppress(AuthenticationFailed, PermissionDenied, VaultUnavailable):
                 return self._log_in(deadline, patience, reason="policy")
             return None
 
@@ -263,11 +270,19 @@ class Authenticator:
         if failure is None:
             outcome = self._try(deadline, patience)
             if isinstance(outcome, Token):
+                self._refuse_if_closed(outcome)
                 self._take(outcome, reason)
                 return outcome
             failure = outcome
             self._note(failure)
         raise failure
+
+    def _refuse_if_closed(self, token: Token) -> None:
+        """Give a token back that came too late for anybody."""
+        if self._closed:
+            with contextlib.suppress(VaultError), Deadline(_TOO_LATE_SECONDS).bound():
+                token.api.revoke_self()
+            raise ClientClosed("the client was closed meanwhile")
 
     def _try(self, deadline: Deadline, patience: float) -> Token | VaultError:
         """One login; errors are returned, so that they are raised outside of any handler."""
@@ -286,6 +301,8 @@ class Authenticator:
             )
             return self._token(answer, started, credentials)
         except RequestRefused as error:
+            if error.status != _BAD_REQUEST:
+                return AuthenticationFailed(f"Vault does not take the login: {error}")
             self._ledger.rejected(credentials)
             return CredentialsRejected(
                 f"Vault rejects the login ({error}): the secret-id may have expired, been used up "
@@ -293,6 +310,8 @@ class Authenticator:
                 retry_in=self._ledger.wait(credentials),
                 status=error.status,
             )
+        except SecretNotFound:
+            return AuthMountMissing(f"there is nothing at auth/{self._mount}/login")
         except PermissionDenied:
             pass  # what it means takes another question, which is asked outside of the handler
         except VaultError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from harness.client import (
     CredentialsRejected,
     RoleLocked,
     VaultError,
+    VaultUnavailable,
 )
 from harness.vault import approle
 from tests.engine.client.gateway import http
@@ -234,3 +236,58 @@ def test_one_use_secret_id(lab: Lab) -> None:
 
     assert {"vault"} == {getattr(one, "source", None) for one in seen}
     assert lab.gateway.count("login") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(404, AuthMountMissing), (405, AuthenticationFailed)]
+)
+def test_strange_answer_to_a_login(
+    lab: Lab, status: int, expected: type[AuthenticationFailed]
+) -> None:
+    """A login that finds nothing is not taken for a secret that is missing, nor for a bad id."""
+    client = lab.client()
+    with (
+        lab.gateway.answering(lambda *_: http(status, '{"errors":[]}')),
+        pytest.raises(AuthenticationFailed) as failed,
+    ):
+        client.get_secret(lab.path)
+
+    assert type(failed.value) is expected
+    assert not client.health().credentials_rejected
+
+
+def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
+    """The token of a login that ends after the client's end is given back."""
+    client = lab.client()
+    lab.gateway.delay = 0.5
+    outcome: list[object] = []
+
+    def log_in() -> None:
+        try:
+            outcome.append(client.authenticate())
+        except VaultError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=log_in)
+    thread.start()
+    until(lambda: lab.gateway.count("login") == 1, "the login to be under way")
+    client.close()
+    thread.join(10)
+
+    assert outcome
+    lab.gateway.delay = 0.0
+    until(lambda: lab.tokens() == 0, "the token's end")
+
+
+def test_testing_mode(lab: Lab) -> None:
+    """In an application's tests a failure comes at once, each time, and no thread is started."""
+    client = lab.client(testing=True)
+    client.get_secret(lab.path)
+    with lab.gateway.refusing():
+        started = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(VaultUnavailable):
+                client.get_secret("backend/other")
+        assert time.monotonic() - started < 1.0
+    assert client.read(lab.path, "KEY").source == "vault"
+    assert not client._core().renewer.alive
