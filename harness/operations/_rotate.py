@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing
 
 from invoke.context import Context
@@ -12,9 +13,14 @@ from harness.console import guarded, say
 from harness.operations._common import local_stack
 
 
+def _role_or_all() -> list[str]:
+    """Invoke wants every positional argument to be given: with --all there is none."""
+    return [] if {"--all", "-a"} & set(sys.argv) else ["role"]
+
+
 @task(
     name="secret-id",
-    positional=["role"],
+    positional=_role_or_all(),
     help={
         "role": "the AppRole, for example backend",
         "all": "every AppRole of the blueprint",
@@ -24,7 +30,7 @@ from harness.operations._common import local_stack
 @guarded
 def rotate_secret_id(
     context: Context,  # noqa: ARG001 -- invoke passes it to every task
-    role: str = "",
+    role: str | None = None,
     all: bool = False,  # noqa: A002 -- the option is called --all
     dry_run: bool = False,
 ) -> None:
@@ -47,7 +53,7 @@ def rotate_secret_id(
             remedy=f"One of {', '.join(blueprint.approles)}.",
         )
     with stack.held(), closing(stack.operator()) as op:
-        for each in blueprint.approles if all else [role]:
+        for each in [role] if role else blueprint.approles:
             if dry_run:
                 plan = plan_secret_id(op, each, stack.data_dir)
                 old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"

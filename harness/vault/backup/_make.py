@@ -23,7 +23,12 @@ from harness.vault.backup._files import Backup, Keys, check_snapshot, write_back
 from harness.vault.backup._lock import Lock
 from harness.vault.keyring import Keyring
 from harness.vault.operator import Operator
-from harness.vault.root import OPERATOR_TOKEN_NAME, alive, standing_operator
+from harness.vault.root import (
+    OPERATOR_TOKEN_NAME,
+    alive,
+    needing_root,
+    standing_operator,
+)
 from harness.waiting import wait_until
 
 Checkpoint = Callable[[str], None]
@@ -161,7 +166,8 @@ def restore(
     if not resumed:
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
-        with contextlib.closing(op.with_token(present.root_token)) as root:
+        acting = standing_operator(op.address, present, keyring_path.parent)
+        with contextlib.closing(acting) as root, needing_root(root, "invoke restore"):
             if not overwrite and not is_empty(root, contents.mounts):
                 raise _not_empty(op, contents)
             keys.keyring.save(way)
