@@ -20,12 +20,15 @@ def read_audit(path: Path, history: History) -> list[AuditRecord]:
             entry = json.loads(line)
         except ValueError:
             continue
-        if entry.get("type") != "response":
+        if not isinstance(entry, dict) or entry.get("type") != "response":
+            continue
+        at = _unix(str(entry.get("time", "")))
+        if at is None:
             continue
         request, auth = entry.get("request") or {}, entry.get("auth") or {}
         records.append(
             AuditRecord(
-                at=history.wall(_unix(str(entry.get("time", "")))),
+                at=history.wall(at),
                 path=str(request.get("path", "")),
                 operation=str(request.get("operation", "")),
                 accessor=auth.get("accessor"),
@@ -35,8 +38,11 @@ def read_audit(path: Path, history: History) -> list[AuditRecord]:
     return records
 
 
-def _unix(text: str) -> float:
-    """Seconds of an RFC 3339 time with up to nine digits of a second."""
-    whole, _, rest = text.rstrip("Z").partition(".")
-    seconds = datetime.fromisoformat(whole + "+00:00").timestamp()
-    return seconds + (float(f"0.{rest}") if rest.isdigit() else 0.0)
+def _unix(text: str) -> float | None:
+    """Seconds of an RFC 3339 time with up to nine digits of a second, or None if it is none."""
+    try:
+        # Python 3.11 reads any number of digits, and cuts them to microseconds.
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return moment.timestamp() if moment.tzinfo is not None else None

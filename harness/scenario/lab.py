@@ -318,6 +318,8 @@ class Lab:
                 self.environ(),
                 log=self.directory / f"subject-{operation.number}.log",
                 timeout=timeout,
+                # A developer's own SECRET_KEY is no fallback of this scenario's.
+                withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
             )
         except (OperationFailed, SubjectError) as error:
             text = said(self.secrets, str(error))

@@ -1,0 +1,117 @@
+"""The catalogue and the tests in scenarios/ say the same."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from harness.scenario.catalogue import Entry, load
+
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+
+
+@dataclass(frozen=True)
+class Test:
+    """A test in scenarios/, as it is written."""
+
+    __test__ = False
+
+    id: str | None
+    name: str
+    docstring: str
+    asks_for_lab: bool
+    where: str
+
+
+def _id_of(function: ast.FunctionDef) -> str | None:
+    for mark in function.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
+            (argument,) = mark.args
+            assert isinstance(argument, ast.Constant)
+            return str(argument.value)
+    return None
+
+
+def written() -> list[Test]:
+    """All tests that stand in scenarios/."""
+    return [
+        Test(
+            _id_of(node),
+            node.name,
+            ast.get_docstring(node) or "",
+            "lab" in [argument.arg for argument in node.args.args],
+            f"{file.name}:{node.lineno}",
+        )
+        for file in sorted(SCENARIOS.glob("test_*.py"))
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    ]
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, Entry]:
+    """The entries."""
+    return load(SCENARIOS / "catalogue.toml")
+
+
+def test_every_entry_has_one_test(catalogue: dict[str, Entry]) -> None:
+    """Neither none nor two: an entry alone promises what nobody checks."""
+    counts = Counter(test.id for test in written())
+    assert {id: counts[id] for id in catalogue} == dict.fromkeys(catalogue, 1)  # noqa: A001 - they are
+
+
+def test_every_test_has_an_entry(catalogue: dict[str, Entry]) -> None:
+    """A test without one has no promise, no severity and no source."""
+    strays = [test.where for test in written() if test.id not in catalogue]
+    assert strays == []
+
+
+def test_every_test_is_told(catalogue: dict[str, Entry]) -> None:
+    """A name of its own that says what is promised, a docstring in one line, and a lab."""
+    found = written()
+    assert len({test.name for test in found}) == len(found)
+    for test in found:
+        assert test.asks_for_lab, test.where
+        assert len(test.docstring.splitlines()) == 1, test.where
+        assert test.docstring.endswith("."), test.where
+        assert len(test.name.removeprefix("test_").split("_")) >= 2, test.where
+
+
+def test_every_entry_is_told(catalogue: dict[str, Entry]) -> None:
+    """A promise in one line, unlike any other, and a source that can be looked up."""
+    promises = Counter(entry.promise for entry in catalogue.values())
+    assert promises.most_common(1)[0][1] == 1
+    for entry in catalogue.values():
+        assert "\n" not in entry.promise, entry.id
+        assert 20 <= len(entry.promise) <= 120, entry.id
+        assert not entry.promise.endswith("."), entry.id
+        assert len(entry.source) >= 10, entry.id
+
+
+def test_the_first_release_is_whole(catalogue: dict[str, Entry]) -> None:
+    """The scenarios that a client is judged by in any case."""
+    promised = """
+    TOK-01 TOK-03 TOK-06 TOK-11 TOK-12 TOK-15 TOK-16 TOK-19 POL-01 SID-01 SID-02 SID-03 SEA-01
+    SEA-02 SEA-03 SRV-04 SRV-05 NET-01 NET-02 NET-03 NET-08 NET-10 NET-12 KV-01 KV-02 KV-03 PRC-04
+    FBK-01 FBK-02
+    """
+    assert set(promised.split()) <= set(catalogue)
+
+
+def test_times_fit_together(catalogue: dict[str, Entry]) -> None:
+    """A token lives no longer than its max TTL, and no scenario takes more than a minute."""
+    for entry in catalogue.values():
+        assert entry.ttl <= entry.max_ttl, entry.id
+        assert entry.seconds <= 60.0, entry.id
+
+
+def test_fallbacks_are_canaries(catalogue: dict[str, Entry]) -> None:
+    """A value in a variable of a secret's name is looked for in logs only if it is one."""
+    for entry in catalogue.values():
+        for name, value in entry.environ.items():
+            if name.isupper() and not name.startswith("VAULT_"):
+                assert value.startswith("canary-"), f"{entry.id}: {name}"

@@ -1,0 +1,186 @@
+"""Calling a subject: every answer becomes an outcome, every value a label, no secret a message."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from harness.errors import SubjectDied, SubjectError
+from harness.scenario import History
+from harness.scenario._secrets import Secrets
+from harness.scenario.driver import PATIENCE, Driver, reading
+from harness.subjects import OperationFailed, Reading, SubjectHung
+
+SECRET = "canary-v1-0123456789"
+
+
+class Puppet:
+    """A subject that does as it is told."""
+
+    def __init__(self, answer: object = SECRET) -> None:
+        self.answer = answer
+        self.asked: list[tuple[object, ...]] = []
+
+    def _answer(self, *asked: object) -> Any:
+        self.asked.append(asked)
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        return self.answer
+
+    def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        answer = self._answer("read", path, key, timeout)
+        return answer if isinstance(answer, Reading) else Reading(answer)
+
+    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        answer = self._answer("read_cached", path, key, timeout)
+        return answer if isinstance(answer, Reading) else Reading(answer)
+
+    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        self._answer("write", path, data, timeout)
+
+    def health(self, *, timeout: float) -> bool:
+        return bool(self._answer("health", timeout))
+
+    def close(self, *, timeout: float) -> None:
+        self._answer("close", timeout)
+
+
+class Set:
+    """A puppet, its driver, and what they write."""
+
+    def __init__(self) -> None:
+        self.puppet, self.history, self.secrets = Puppet(), History(), Secrets()
+        self.secrets.add("secret", SECRET, "v1")
+        subject: Any = self.puppet
+        self.driver = Driver(subject, self.history, self.secrets, deadline=2.0)
+
+
+@pytest.fixture
+def stage() -> Set:
+    """A puppet and its driver."""
+    return Set()
+
+
+def test_good_read(stage: Set) -> None:
+    """A label, never the value; the harness's patience is longer than the client's deadline."""
+    operation = stage.driver.read("p", "K", caller=7)
+    assert (operation.outcome, operation.value, operation.caller) == ("ok", "v1", 7)
+    assert stage.puppet.asked == [("read", "p", "K", 2.0 + PATIENCE)]
+    assert SECRET not in repr(stage.history)
+
+
+def test_cached_read(stage: Set) -> None:
+    """By its own verb."""
+    assert stage.driver.read("p", "K", verb="read_cached").verb == "read_cached"
+    assert stage.puppet.asked[0][0] == "read_cached"
+
+
+def test_stale_read(stage: Set) -> None:
+    """Marked by the client."""
+    stage.puppet.answer = Reading(SECRET, stale=True)
+    operation = stage.driver.read()
+    assert (operation.outcome, operation.value) == ("stale", "v1")
+
+
+def test_value_that_nobody_wrote(stage: Set) -> None:
+    """Half a secret is not that secret."""
+    stage.puppet.answer = SECRET[:-1]
+    operation = stage.driver.read()
+    assert (operation.outcome, operation.value) == ("ok", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (OperationFailed("unavailable", "m"), "unavailable"),
+        (OperationFailed("denied", "m"), "denied"),
+        (OperationFailed("missing", "m"), "missing"),
+        (OperationFailed("deleted", "m"), "deleted"),
+        (OperationFailed("stale", "m"), "unavailable"),
+        (OperationFailed(None, "m"), "error"),
+        (OperationFailed("nonsense", "m"), "error"),
+        (SubjectHung("m"), "hung"),
+        (SubjectDied("m"), "died"),
+        (SubjectError("m"), "error"),
+    ],
+)
+def test_failures(stage: Set, error: Exception, outcome: str) -> None:
+    """Each has its outcome, and none is raised."""
+    stage.puppet.answer = error
+    for operation in (stage.driver.read(), stage.driver.write("p", {"K": "v"})):
+        assert (operation.outcome, operation.message, operation.value) == (outcome, "m", None)
+        assert operation.ended is not None
+
+
+def test_secret_in_a_message(stage: Set) -> None:
+    """Taken out, and pointed at, even where the message is cut."""
+    stage.puppet.answer = OperationFailed(None, f"{'x' * 400} {SECRET}")
+    message = stage.driver.read().message
+    assert SECRET not in message
+    assert message.endswith("[contains v1]")
+    assert len(message) < 350
+
+
+def test_health(stage: Set) -> None:
+    """Well, not well, and no answer, which is not well."""
+    stage.puppet.answer = True
+    assert stage.driver.healthy()
+    stage.puppet.answer = False
+    assert not stage.driver.healthy()
+    stage.puppet.answer = SubjectHung("m")
+    assert not stage.driver.healthy()
+    notes = [(o.outcome, o.message) for o in stage.history.operations]
+    assert notes == [("ok", "well"), ("ok", "not well"), ("hung", "m")]
+
+
+def test_close(stage: Set) -> None:
+    """Noted, with how it ended."""
+    assert stage.driver.close(timeout=3.0).outcome == "ok"
+    stage.puppet.answer = OperationFailed(None, "cannot")
+    assert stage.driver.close().outcome == "error"
+    assert stage.puppet.asked[0] == ("close", 3.0)
+
+
+# Callers
+
+
+def test_callers_read_while_the_block_runs(stage: Set) -> None:
+    """Each by itself, and no longer than that."""
+    with reading(stage.driver, every=0.01, callers=3):
+        assert stage.history.wait_for(
+            lambda: {o.caller for o in stage.history.operations} == {0, 1, 2}, 10
+        )
+    count = len(stage.history.operations)
+    assert all(o.ended is not None for o in stage.history.operations)
+    assert not stage.history.wait_for(lambda: len(stage.history.operations) > count, 0.1)
+
+
+def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:
+    """And makes up for nothing afterwards."""
+    go_on = threading.Event()
+    stage.puppet.read = lambda *_, **__: Reading(SECRET) if go_on.wait(10) else Reading("")  # type: ignore[method-assign] # slow
+    with reading(stage.driver, every=0.2):
+        assert stage.history.wait_for(lambda: len(stage.history.operations) == 1, 10)
+        assert not stage.history.wait_for(lambda: len(stage.history.operations) > 1, 0.7)
+        go_on.set()
+        assert stage.history.wait_for(lambda: len(stage.history.operations) >= 3, 10)
+    first, second, third = (o.began for o in stage.history.operations[:3])
+    assert third - second >= 0.15
+    assert second > first
+
+
+def test_callers_of_a_dead_subject_stop(stage: Set) -> None:
+    """It does not come back."""
+    stage.puppet.answer = SubjectDied("gone")
+    with reading(stage.driver, every=0.01):
+        assert not stage.history.wait_for(lambda: len(stage.history.operations) > 1, 0.2)
+
+
+def test_failure_of_the_harness_is_passed_on(stage: Set) -> None:
+    """A caller that fell silent would make a scenario pass."""
+    stage.puppet.answer = ZeroDivisionError("in the harness")
+    with pytest.raises(ZeroDivisionError), reading(stage.driver, every=0.01):
+        assert stage.history.wait_for(lambda: bool(stage.history.operations), 10)
