@@ -10,34 +10,19 @@ import os
 import posixpath
 import re
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qs, quote, unquote
 
-from harness.toxiproxy.server import VERSION, addresses, gojson, metrics
+from harness.toxiproxy.server import VERSION, addresses, bodies, gojson, metrics
 from harness.toxiproxy.server.addresses import Address, AddressError
-from harness.toxiproxy.server.gojson import FieldType
+from harness.toxiproxy.server.bodies import Problem
 from harness.toxiproxy.server.proxies import Proxy, Server
-from harness.toxiproxy.server.toxics import InvalidAttributes, Stage, Toxic, registry
+from harness.toxiproxy.server.toxics import InvalidAttributes, Toxic, registry
 from harness.toxiproxy.server.toxics._stage import Direction
 
 JSON = "application/json"
 TEXT = "text/plain; charset=utf-8"
-
-PROXY_SHAPE: dict[str, FieldType] = {
-    "name": "string",
-    "listen": "string",
-    "upstream": "string",
-    "enabled": "bool",
-}
-TOXIC_SHAPE: dict[str, FieldType] = {
-    "name": "string",
-    "type": "string",
-    "stream": "string",
-    "toxicity": "float32",
-    "attributes": "object",
-}
-UPDATE_SHAPE: dict[str, FieldType] = {"toxicity": "float32", "attributes": "object"}
 
 
 @dataclass(frozen=True)
@@ -63,26 +48,6 @@ class Answer:
     body: bytes = b""
     content_type: str | None = None
     headers: tuple[tuple[str, str], ...] = ()
-
-
-@dataclass
-class Problem(Exception):  # noqa: N818 - an answer more than an error
-    """An error that the API answers with; `args` stays empty on purpose.
-
-    Attributes:
-        status: HTTP status.
-        text: Upstream's words.
-        proxies: Proxies that were made before it happened (populate only).
-    """
-
-    status: int
-    text: str
-    proxies: list[dict[str, object]] | None = field(default=None)
-
-
-def bad_body(detail: object) -> Problem:
-    """400 for a body that cannot be used."""
-    return Problem(400, f"bad request body: {detail}")
 
 
 PROXY_NOT_FOUND = (404, "proxy not found")
@@ -184,18 +149,18 @@ class Api:
 
     async def _index(self, _request: Request, _names: list[str]) -> Answer:
         proxies = self.server.proxies
-        return _json(200, {name: show_proxy(proxies[name]) for name in sorted(proxies)})
+        return _json(200, {name: bodies.show_proxy(proxies[name]) for name in sorted(proxies)})
 
     async def _show(self, _request: Request, names: list[str]) -> Answer:
-        return _json(200, show_proxy(self._proxy(names[0])))
+        return _json(200, bodies.show_proxy(self._proxy(names[0])))
 
     async def _create(self, request: Request, _names: list[str]) -> Answer:
-        entry = _decode(request.body, PROXY_SHAPE)
-        name, upstream = _text(entry, "name"), _text(entry, "upstream")
+        entry = bodies.decode(request.body, bodies.PROXY_SHAPE)
+        name, upstream = bodies.text(entry, "name"), bodies.text(entry, "upstream")
         for missing, value in (("name", name), ("upstream", upstream)):
             if not value:
                 raise Problem(400, f"missing required field: {missing}")
-        listen = _text(entry, "listen")
+        listen = bodies.text(entry, "listen")
         enabled = bool(entry.get("enabled", True))
         self._require_free(name)
         address = await _try_resolve(listen) if enabled else AddressError("not resolved")
@@ -204,25 +169,25 @@ class Api:
         if enabled:
             _start(proxy, address)
         self.server.proxies[name] = proxy
-        return _json(201, show_proxy(proxy))
+        return _json(201, bodies.show_proxy(proxy))
 
     async def _update(self, request: Request, names: list[str]) -> Answer:
         self._proxy(names[0])
-        entry = _decode(request.body, PROXY_SHAPE)
+        entry = bodies.decode(request.body, bodies.PROXY_SHAPE)
         while True:
-            listen = _text(entry, "listen", self._proxy(names[0]).listen)
+            listen = bodies.text(entry, "listen", self._proxy(names[0]).listen)
             address = await _try_resolve(listen)
             # Another request may have changed the proxy while a name was looked up.
             proxy = self._proxy(names[0])
-            if _text(entry, "listen", proxy.listen) == listen:
+            if bodies.text(entry, "listen", proxy.listen) == listen:
                 break
-        upstream = _text(entry, "upstream", proxy.upstream)
+        upstream = bodies.text(entry, "upstream", proxy.upstream)
         enabled = bool(entry.get("enabled", proxy.enabled))
         try:
             proxy.update(listen, address, upstream, enabled)
         except AddressError as error:
             raise Problem(500, str(error)) from None
-        return _json(200, show_proxy(proxy))
+        return _json(200, bodies.show_proxy(proxy))
 
     async def _delete(self, _request: Request, names: list[str]) -> Answer:
         self._proxy(names[0])
@@ -241,7 +206,7 @@ class Api:
                     "proxies": problem.proxies or None,
                 },
             )
-        return _json(201, {"proxies": [show_proxy(proxy) for proxy in proxies] or None})
+        return _json(201, {"proxies": [bodies.show_proxy(proxy) for proxy in proxies] or None})
 
     async def populate(self, body: bytes) -> list[Proxy]:
         """Make or keep every proxy of a JSON array, in order.
@@ -249,18 +214,20 @@ class Api:
         Raises:
             Problem: The array makes no sense (nothing has changed), or an entry cannot listen.
         """
-        entries = _decode_array(body)
-        resolved = [await _try_resolve(_text(entry, "listen")) for entry in entries]
+        entries = bodies.decode_array(body)
+        resolved = [await _try_resolve(bodies.text(entry, "listen")) for entry in entries]
         done: list[Proxy] = []
         for entry, address in zip(entries, resolved, strict=True):
             try:
                 done.append(self._add_or_replace(entry, address))
             except AddressError as error:
-                raise Problem(500, str(error), [show_proxy(proxy) for proxy in done]) from None
+                raise Problem(
+                    500, str(error), [bodies.show_proxy(proxy) for proxy in done]
+                ) from None
         return done
 
     def _add_or_replace(self, entry: dict[str, object], address: Address | AddressError) -> Proxy:
-        name, upstream = _text(entry, "name"), _text(entry, "upstream")
+        name, upstream = bodies.text(entry, "name"), bodies.text(entry, "upstream")
         existing = self.server.proxies.get(name)
         if existing is not None:
             if isinstance(address, AddressError):
@@ -268,7 +235,7 @@ class Api:
             if not existing.differs(address, upstream):
                 return existing
             existing.stop("proxy replaced")
-        proxy = Proxy(self.server, name, _text(entry, "listen"), upstream)
+        proxy = Proxy(self.server, name, bodies.text(entry, "listen"), upstream)
         if entry.get("enabled", True):
             proxy.start(address)
         self.server.proxies[name] = proxy
@@ -292,57 +259,60 @@ class Api:
     # Toxics.
 
     async def _toxics(self, _request: Request, names: list[str]) -> Answer:
-        return _json(200, [show_toxic(toxic) for toxic in self._proxy(names[0]).all_toxics()])
+        return _json(
+            200, [bodies.show_toxic(toxic) for toxic in self._proxy(names[0]).all_toxics()]
+        )
 
     async def _toxic_show(self, _request: Request, names: list[str]) -> Answer:
-        return _json(200, show_toxic(self._toxic(self._proxy(names[0]), names[1])))
+        return _json(200, bodies.show_toxic(self._toxic(self._proxy(names[0]), names[1])))
 
     async def _toxic_create(self, request: Request, names: list[str]) -> Answer:
         proxy = self._proxy(names[0])
-        entry = _decode(request.body, TOXIC_SHAPE)
-        stream = _text(entry, "stream", "downstream")
+        entry = bodies.decode(request.body, bodies.TOXIC_SHAPE)
+        stream = bodies.text(entry, "stream", "downstream")
         if stream.lower() not in {"upstream", "downstream"}:
             raise Problem(400, "stream was invalid, can be either upstream or downstream")
-        kind_name = _text(entry, "type")
-        name = _text(entry, "name") or f"{kind_name}_{stream}"
+        kind_name = bodies.text(entry, "type")
+        name = bodies.text(entry, "name") or f"{kind_name}_{stream}"
         kind = self.toxics.get(kind_name)
         if kind is None:
             raise Problem(400, "invalid toxic type")
         if proxy.toxic(name) is not None:
             raise Problem(409, "toxic already exists")
-        values, wrong = _attributes(kind, entry, dict.fromkeys(kind.fields, 0))
+        values, wrong = bodies.attributes(kind, entry, dict.fromkeys(kind.fields, 0))
         if wrong is not None:
-            raise bad_body(wrong)
+            raise bodies.bad_body(wrong)
         try:
             toxic = Toxic(
                 kind,
                 name=name,
                 stream=stream,
                 direction=cast("Direction", stream.lower()),
-                toxicity=_float(entry, 1.0),
+                toxicity=bodies.toxicity(entry, 1.0),
                 values=values,
             )
         except InvalidAttributes as error:
-            raise bad_body(error) from None
+            raise bodies.bad_body(error) from None
         proxy.add_toxic(toxic)
-        return _json(200, show_toxic(toxic))
+        return _json(200, bodies.show_toxic(toxic))
 
     async def _toxic_update(self, request: Request, names: list[str]) -> Answer:
         proxy = self._proxy(names[0])
         toxic = self._toxic(proxy, names[1])
-        value = _parse(request.body)
-        entry, wrong = gojson.fields(value, UPDATE_SHAPE)
-        values, wrong_attribute = _attributes(toxic.kind, entry, toxic.values)
-        # What could be read is kept even if something else could not, as upstream does; but it is
-        # checked and put into effect as a whole, so what is shown is what acts.
+        entry, wrong = gojson.fields(bodies.parse(request.body), bodies.UPDATE_SHAPE)
+        values, wrong_attribute = bodies.attributes(toxic.kind, entry, toxic.values)
+        wrong = wrong or wrong_attribute
+        # Attributes that could be read are kept even if another could not, as upstream keeps them.
+        # But they are checked and put into effect as a whole, so what is shown is what acts.
+        toxicity = toxic.toxicity if wrong else bodies.toxicity(entry, toxic.toxicity)
         try:
-            toxic.change(values, _float(entry, toxic.toxicity) if not wrong else toxic.toxicity)
+            toxic.change(values, toxicity)
         except InvalidAttributes as error:
-            raise bad_body(wrong or wrong_attribute or error) from None
+            raise bodies.bad_body(wrong or error) from None
         proxy.update_toxic(toxic)
-        if wrong or wrong_attribute:
-            raise bad_body(wrong or wrong_attribute)
-        return _json(200, show_toxic(toxic))
+        if wrong:
+            raise bodies.bad_body(wrong)
+        return _json(200, bodies.show_toxic(toxic))
 
     async def _toxic_delete(self, _request: Request, names: list[str]) -> Answer:
         proxy = self._proxy(names[0])
@@ -386,28 +356,6 @@ class Api:
             raise Problem(409, "proxy already exists")
 
 
-def show_proxy(proxy: Proxy) -> dict[str, object]:
-    """A proxy as the API shows it."""
-    return {
-        "name": proxy.name,
-        "listen": proxy.listen,
-        "upstream": proxy.upstream,
-        "enabled": proxy.enabled,
-        "toxics": [show_toxic(toxic) for toxic in proxy.all_toxics()],
-    }
-
-
-def show_toxic(toxic: Toxic) -> dict[str, object]:
-    """A toxic as the API shows it."""
-    return {
-        "attributes": toxic.values,
-        "name": toxic.name,
-        "type": toxic.kind.type,
-        "stream": toxic.stream,
-        "toxicity": gojson.number(toxic.toxicity),
-    }
-
-
 def plain_error(status: int, text: str) -> Answer:
     """An error in plain text, as Go's router gives them."""
     return Answer(status, f"{text}\n".encode(), TEXT, (("X-Content-Type-Options", "nosniff"),))
@@ -429,54 +377,6 @@ def _clean(path: str) -> str:
     if clean.startswith("//"):
         clean = clean[1:]
     return clean + "/" if path.endswith("/") and clean != "/" else clean
-
-
-def _parse(body: bytes) -> object:
-    try:
-        return gojson.parse(body)
-    except gojson.BadBody as error:
-        raise bad_body(error) from None
-
-
-def _decode(body: bytes, shape: dict[str, FieldType]) -> dict[str, object]:
-    entry, wrong = gojson.fields(_parse(body), shape)
-    if wrong is not None:
-        raise bad_body(wrong)
-    return entry
-
-
-def _decode_array(body: bytes) -> list[dict[str, object]]:
-    value = _parse(body)
-    if value is None:
-        return []
-    if not isinstance(value, list) or isinstance(value, gojson.Object):
-        raise bad_body(f"json: cannot unmarshal {gojson.kind(value)} into an array of proxies")
-    entries = []
-    for item in value:
-        entry, wrong = gojson.fields(item, PROXY_SHAPE)
-        if wrong is not None:
-            raise bad_body(wrong)
-        entries.append(entry)
-    for number, entry in enumerate(entries, 1):
-        for required in ("name", "upstream"):
-            if not entry.get(required):
-                raise Problem(400, f"missing required field: {required} at proxy {number}")
-    return entries
-
-
-def _attributes(
-    kind: type[Stage], entry: dict[str, object], present: dict[str, int]
-) -> tuple[dict[str, int], str | None]:
-    found, wrong = gojson.fields(entry.get("attributes"), dict.fromkeys(kind.fields, "int64"))
-    return {**present, **cast("dict[str, int]", found)}, wrong
-
-
-def _text(entry: dict[str, object], name: str, default: str = "") -> str:
-    return cast("str", entry.get(name, default))
-
-
-def _float(entry: dict[str, object], default: float) -> float:
-    return cast("float", entry.get("toxicity", default))
 
 
 async def _try_resolve(listen: str) -> Address | AddressError:

@@ -17,22 +17,26 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from harness.toxiproxy.server.toxics._stage import Direction, Receiver, Sender, Stage, Toxic, now
+from harness.toxiproxy.server.toxics._stage import (
+    LARGE_CHUNK,
+    Direction,
+    Receiver,
+    Sender,
+    Stage,
+    Toxic,
+    now,
+)
 
 if TYPE_CHECKING:
     from harness.toxiproxy.server.connections import Connection
     from harness.toxiproxy.server.proxies import Server
 
-CHUNK = 32 * 1024
-"""Most bytes of one chunk, as upstream: what a toxic sees at once."""
-DIRECT_CHUNKS = (64 * 1024, 1024 * 1024)
-"""Bytes read at once where no toxic sees them: at first, and at most once they find room to go."""
+FIRST_CHUNK = 64 * 1024
+"""Bytes read at once at first; more once the peer is seen to take them."""
 SOURCE_CLOSED = {"upstream": "client closed", "downstream": "upstream closed"}
 DEST_CLOSED = {"upstream": "upstream closed", "downstream": "client closed"}
 
-_buffer = bytearray(
-    DIRECT_CHUNKS[1]
-)  # used within one callback only, so one is enough for all links
+_buffer = bytearray(LARGE_CHUNK)  # used within one callback only, so one is enough for all links
 _view = memoryview(_buffer)
 
 
@@ -47,6 +51,7 @@ class Link:
 
     __slots__ = (
         "appetite",
+        "chunk",
         "connection",
         "cut",
         "dest",
@@ -85,12 +90,13 @@ class Link:
         self.poller = server.poller
         self.received = 0
         self.sent = 0
-        self.appetite = DIRECT_CHUNKS[0]
+        self.appetite = FIRST_CHUNK
         self.next: Receiver = self
         self.prev: Sender = self
         self.stages: dict[Toxic, Stage] = {}
         self.generators: dict[str, random.Random] | None = None
         self.pending: deque[bytes] | None = None  # what the destination does not take yet
+        self.chunk = LARGE_CHUNK
         self.cut = False  # a toxic has ended the stream: what the source sends goes nowhere
         self.direct = True
         self.reading = False
@@ -116,7 +122,8 @@ class Link:
         self.over = True
         self.source_over = True
         for stage in self.stages.values():
-            stage.discard()
+            if not stage.closed:
+                stage.discard()
         self.pending = None
 
     def source_gone(self) -> None:
@@ -195,7 +202,11 @@ class Link:
         stage.next.prev = stage.prev
 
     def _settle(self) -> None:
-        self.direct = not self.cut and all(stage.passes() for stage in self.stages.values())
+        acting = [stage.toxic for stage in self.stages.values() if not stage.passes()]
+        self.direct = not (self.cut or acting)
+        self.chunk = min(
+            (toxic.kind.largest_chunk(toxic.values) for toxic in acting), default=LARGE_CHUNK
+        )
 
     # What stages need: see `Host`.
 
@@ -251,16 +262,16 @@ class Link:
                 if count:
                     self.received += count
                     self._write_through(_view[:count])
-                    if count == self.appetite and self.pending is None:
-                        # Large reads are cheap, but what the peer does not take must be kept, so
-                        # only a peer that takes everything gets them.
-                        self.appetite = min(2 * count, DIRECT_CHUNKS[1])
+                    if count == self.appetite:
+                        self._grow()
                     return
             else:
-                data = self.source.recv(CHUNK)
+                data = self.source.recv(min(self.appetite, self.chunk))
                 if data:
                     self.received += len(data)
                     self.next.push(data, now())
+                    if len(data) == self.appetite:
+                        self._grow()
                     return
         except (BlockingIOError, InterruptedError):
             return
@@ -269,6 +280,12 @@ class Link:
         self.connection.note_end(SOURCE_CLOSED[self.direction])
         self.quiet_source()
         self.source_gone()
+
+    def _grow(self) -> None:
+        # Large reads are cheap, but what the peer does not take must be kept, so only a peer that
+        # takes everything gets them.
+        if self.pending is None:
+            self.appetite = min(2 * self.appetite, LARGE_CHUNK)
 
     # The sink.
 
@@ -305,7 +322,7 @@ class Link:
         if count < len(data):
             self.pending = deque((bytes(data[count:]),))
             self.writing = True
-            self.appetite = max(self.appetite // 2, DIRECT_CHUNKS[0])
+            self.appetite = max(self.appetite // 2, FIRST_CHUNK)
             self.poller.write(self.dest.fileno(), self._writable)
             self.prev.pause()
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import cast
 
 from harness.toxiproxy.server import VERSION, addresses
-from harness.toxiproxy.server.api import Api, Problem
+from harness.toxiproxy.server.api import Api
+from harness.toxiproxy.server.bodies import Problem
 from harness.toxiproxy.server.log import Log
 from harness.toxiproxy.server.protocol import Protocol
 from harness.toxiproxy.server.proxies import Server

@@ -1,18 +1,20 @@
 """The load of the benchmark: an upstream and a client, each a process of its own.
 
 Run as ``python load.py ROLE ARGUMENTS``. Both servers get exactly this load. It uses blocking
-sockets and no framework, so that as little as possible of what is measured is the load's own time.
+sockets and no framework, so that little of what is measured is the load's own time.
 
-``upstream``   prints its port, then serves: the first byte of a connection says what is wanted.
+``upstream``   prints its port, then serves: a connection's first byte says what is wanted.
 ``bulk``       sends as fast as it can for some seconds; prints bytes a second that arrived.
-``duplex``     sends and receives at the same time; prints bytes a second of both directions
-together. ``pings``      one small message back and forth on one connection; prints each time in
-seconds. ``connects``   connects, sends a byte, receives a byte, closes, again and again; prints
-connections a second.
+``duplex``     sends and receives at once; prints bytes a second of both directions together.
+``pings``      one small message back and forth on one connection; prints each time in seconds.
+``connects``   connects, sends a byte, receives a byte, closes, again and again; prints how many a
+               second.
+``idle``       opens connections, prints a line, and holds them until its input ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import socket
@@ -20,43 +22,46 @@ import sys
 import threading
 import time
 
-SINK, ECHO, DUPLEX, ANSWER = b"S", b"E", b"D", b"A"
+SINK, ECHO, DUPLEX, ANSWER, IDLE = b"S", b"E", b"D", b"A", b"I"
 BLOCK = 256 * 1024
 MESSAGE = 64
+WARM_UP = 0.2
+"""Seconds before anything is counted."""
 
 
 def upstream() -> None:
-    """Serve every kind of connection, one thread for each that lasts."""
+    """Serve every kind of connection; those that last get a thread of their own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
-    sys.stdout.write(f"{listener.getsockname()[1]}\n")
-    sys.stdout.flush()
+    _tell(listener.getsockname()[1])
+    idle = []
     while True:
         sock, _ = listener.accept()
-        wanted = sock.recv(1)
-        if wanted == ANSWER:  # the quick kind is served at once, without a thread
-            sock.send(wanted)
-            sock.recv(1)
+        try:
+            wanted = sock.recv(1)
+            if wanted == ANSWER:  # served at once: a thread would cost more than the connection
+                sock.send(wanted)
+                sock.recv(1)
+        except OSError:
+            wanted = ANSWER  # reset instead of closed
+        if wanted in {ANSWER, b""}:
             sock.close()
-        elif wanted:
-            threading.Thread(target=_serve, args=(sock, wanted), daemon=True).start()
+        elif wanted == IDLE:
+            idle.append(sock)
         else:
-            sock.close()
+            threading.Thread(target=_serve, args=(sock, wanted), daemon=True).start()
 
 
 def _serve(sock: socket.socket, wanted: bytes) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
+    with sock, contextlib.suppress(OSError):  # the client goes in the middle: so each run ends
         if wanted == ECHO:
             _echo(sock)
-        elif wanted == SINK:
-            _sink(sock)
-        elif wanted == DUPLEX:
+            return
+        if wanted == DUPLEX:
             threading.Thread(target=_pour, args=(sock,), daemon=True).start()
-            _sink(sock)
-    except OSError:
-        pass  # the client went away in the middle, which is how each run ends
-    finally:
-        sock.close()
+        buffer = bytearray(BLOCK)
+        while sock.recv_into(buffer):
+            pass
 
 
 def _echo(sock: socket.socket) -> None:
@@ -68,21 +73,9 @@ def _echo(sock: socket.socket) -> None:
 
 def _pour(sock: socket.socket) -> None:
     block = bytes(BLOCK)
-    try:
+    with contextlib.suppress(OSError):
         while True:
             sock.sendall(block)
-    except OSError:
-        pass  # the client has what it wanted
-
-
-def _sink(sock: socket.socket) -> None:
-    # Tells every 64 MiB how much has arrived, so that what still is on its way is not counted.
-    buffer = bytearray(BLOCK)
-    total = told = 0
-    while count := sock.recv_into(buffer):
-        total += count
-        if total - told >= 8 << 20:
-            told = total
 
 
 def _connect(port: int, wanted: bytes) -> socket.socket:
@@ -93,10 +86,10 @@ def _connect(port: int, wanted: bytes) -> socket.socket:
 
 
 def bulk(port: int, seconds: float) -> float:
-    """Bytes a second, one way."""
+    """Bytes a second, one way: what is sent once all buffers on the way are full."""
     sock = _connect(port, SINK)
     block = bytes(BLOCK)
-    warm = time.perf_counter() + 0.2
+    warm = time.perf_counter() + WARM_UP
     while time.perf_counter() < warm:
         sock.sendall(block)
     sent = 0
@@ -111,19 +104,27 @@ def bulk(port: int, seconds: float) -> float:
 def duplex(port: int, seconds: float) -> float:
     """Bytes a second, both ways together."""
     sock = _connect(port, DUPLEX)
-    sender = threading.Thread(target=_pour, args=(sock,), daemon=True)
+    sent = [0]
+
+    def send() -> None:
+        block = bytes(BLOCK)
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(block)
+                sent[0] += BLOCK
+
+    threading.Thread(target=send, daemon=True).start()
     buffer = bytearray(BLOCK)
-    warm = time.perf_counter() + 0.2
-    sender.start()
+    warm = time.perf_counter() + WARM_UP
     while time.perf_counter() < warm:
         sock.recv_into(buffer)
-    received = 0
+    received, sent_before = 0, sent[0]
     start = time.perf_counter()
     while (now := time.perf_counter()) < start + seconds:
         received += sock.recv_into(buffer)
+    total = received + sent[0] - sent_before
     sock.close()
-    # Both directions are bound by the same relay and get equal shares of it.
-    return 2 * received / (now - start)
+    return total / (now - start)
 
 
 def pings(port: int, count: int) -> list[float]:
@@ -136,7 +137,7 @@ def pings(port: int, count: int) -> list[float]:
         sock.send(message)
         got = len(sock.recv(MESSAGE))
         while got < MESSAGE:
-            got += len(sock.recv(MESSAGE))
+            got += len(sock.recv(MESSAGE - got))
         times.append(time.perf_counter() - start)
     sock.close()
     return times[count // 10 :]
@@ -159,29 +160,40 @@ def connects(port: int, count: int, width: int) -> float:
             sock = live.pop(number)
             if sock.recv(1) != ANSWER:
                 raise SystemExit("the proxy closed a connection without an answer")
-            poll.unregister(number)
             sock.close()
             closed += 1
     return count / (time.perf_counter() - start)
 
 
+def idle(port: int, count: int) -> None:
+    """Open connections and hold them."""
+    held = [_connect(port, IDLE) for _ in range(count)]
+    _tell(len(held))
+    sys.stdin.read()
+
+
+def _tell(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
 def main(arguments: list[str]) -> None:
     """Play one role."""
-    role = arguments[0]
+    role, *rest = arguments
     if role == "upstream":
         upstream()
-        return
-    port, amount = int(arguments[1]), float(arguments[2])
-    answer: object
-    if role == "bulk":
-        answer = bulk(port, amount)
+    elif role == "bulk":
+        _tell(bulk(int(rest[0]), float(rest[1])))
     elif role == "duplex":
-        answer = duplex(port, amount)
+        _tell(duplex(int(rest[0]), float(rest[1])))
     elif role == "pings":
-        answer = pings(port, int(amount))
+        _tell(pings(int(rest[0]), int(rest[1])))
+    elif role == "connects":
+        _tell(connects(int(rest[0]), int(rest[1]), int(rest[2])))
+    elif role == "idle":
+        idle(int(rest[0]), int(rest[1]))
     else:
-        answer = connects(port, int(amount), int(arguments[3]))
-    sys.stdout.write(json.dumps(answer) + "\n")
+        raise SystemExit(f"no such role: {role}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from harness.toxiproxy.server.links import CHUNK, DIRECT_CHUNKS
-from harness.toxiproxy.server.toxics import Stage, Toxic
+from harness.toxiproxy.server.toxics import CHUNK, LARGE_CHUNK, Stage, Toxic
 from tests.unit.toxiproxy.conftest import Bench, own_clock
 
 KEEPING = {
@@ -126,7 +125,7 @@ class Chain(RuleBasedStateMachine):
         """By what each toxic may hold, and one chunk on its way."""
         held = self.bench.link.received - len(self.bench.dest.received)
         latencies = sum(toxic.kind.capacity > 0 for toxic in self.chain)
-        bound = (len(self.chain) + 3) * CHUNK + DIRECT_CHUNKS[1] + latencies * 1025 * CHUNK
+        bound = (len(self.chain) + 3) * LARGE_CHUNK + latencies * 1025 * CHUNK
         assert held <= bound
 
     @invariant()

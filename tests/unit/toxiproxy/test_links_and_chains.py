@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy.server.links import CHUNK, DIRECT_CHUNKS
+from harness.toxiproxy.server.links import FIRST_CHUNK
+from harness.toxiproxy.server.toxics import CHUNK
 
 if TYPE_CHECKING:
     from tests.unit.toxiproxy.conftest import Bench
@@ -146,7 +147,7 @@ def test_a_chunk_is_no_longer_than_upstream_s(bench: Bench) -> None:
     bench.dest.chunks.clear()
     bench.link.remove(toxic)
     bench.send(bytes(100_000))
-    assert max(map(len, bench.dest.chunks)) == DIRECT_CHUNKS[0]
+    assert max(map(len, bench.dest.chunks)) == FIRST_CHUNK
 
 
 def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:

@@ -9,9 +9,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from harness.toxiproxy.server.toxics._stage import InvalidAttributes, Receiver, Stage, Toxic
+from harness.toxiproxy.server.toxics._stage import (
+    CHUNK,
+    LARGE_CHUNK,
+    InvalidAttributes,
+    Receiver,
+    Stage,
+    Toxic,
+)
 
-__all__ = ["InvalidAttributes", "Receiver", "Stage", "Toxic", "registry"]
+__all__ = ["CHUNK", "LARGE_CHUNK", "InvalidAttributes", "Receiver", "Stage", "Toxic", "registry"]
 
 
 def registry() -> dict[str, type[Stage]]:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 Direction = Literal["upstream", "downstream"]
 
+CHUNK = 32 * 1024
+"""Most bytes of one chunk, as upstream, where a toxic may be seen to act on each chunk."""
+LARGE_CHUNK = 1024 * 1024
+"""Most bytes of one chunk where it makes no difference how data is cut into chunks."""
+
 
 class InvalidAttributes(ValueError):  # noqa: N818 - says what it is
     """Attributes that would make the toxic misbehave; the text says why."""
@@ -173,6 +178,11 @@ class Stage:
         """Whether data passes at once and unchanged, so that it may bypass the stage."""
         return False
 
+    @classmethod
+    def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - for subclasses
+        """How many bytes a chunk may have without anybody seeing that it is not `CHUNK`."""
+        return CHUNK
+
     def begin(self) -> None:
         """Start acting: the connection opened, or the toxic was added or changed."""
 
@@ -322,9 +332,11 @@ class Stage:
 
     def _stop(self) -> None:
         self.closed = True
-        self._cancel()
         self.current = None
-        self.waiting.clear()
+        if self.timer is not None:
+            self._cancel()
+        if self.waiting:
+            self.waiting.clear()
 
     def _cancel(self) -> None:
         if self.timer is not None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from harness.toxiproxy.server.toxics._stage import InvalidAttributes, Stage, now
+from harness.toxiproxy.server.toxics._stage import (
+    CHUNK,
+    LARGE_CHUNK,
+    InvalidAttributes,
+    Stage,
+    now,
+)
 
 SLICE = 0.1
 """Seconds between the parts of a chunk that is longer than such a slice of time may carry."""
@@ -33,6 +39,11 @@ class Bandwidth(Stage):
         """A negative rate has no meaning."""
         if values["rate"] < 0:
             raise InvalidAttributes("rate must not be negative")
+
+    @classmethod
+    def largest_chunk(cls, values: Mapping[str, int]) -> int:
+        """What a millisecond carries: no timer can tell it from several chunks."""
+        return min(max(CHUNK, values["rate"]), LARGE_CHUNK)
 
     def begin(self) -> None:
         """Start without a debt."""

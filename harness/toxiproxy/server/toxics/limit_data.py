@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.toxiproxy.server.toxics._stage import Stage
+from collections.abc import Mapping
+
+from harness.toxiproxy.server.toxics._stage import LARGE_CHUNK, Stage
 
 
 class LimitData(Stage):
@@ -18,6 +20,11 @@ class LimitData(Stage):
     type = "limit_data"
     fields = ("bytes",)
     __slots__ = ("passed",)
+
+    @classmethod
+    def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - whatever the limit
+        """Only the sum counts."""
+        return LARGE_CHUNK
 
     def begin(self) -> None:
         """Keep the count of an earlier run."""

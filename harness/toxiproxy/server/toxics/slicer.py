@@ -6,12 +6,10 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
-from harness.toxiproxy.server.toxics._stage import InvalidAttributes, Stage, now
+from harness.toxiproxy.server.toxics._stage import CHUNK, InvalidAttributes, Stage, now
 
 RESOLUTION = 0.001
 """Seconds; no timer is finer."""
-MAX_CHUNK = 32 * 1024
-"""Bytes; no chunk is longer."""
 
 
 class Slicer(Stage):
@@ -44,7 +42,7 @@ class Slicer(Stage):
     def transparent(cls, values: Mapping[str, int]) -> bool:
         """When no chunk is long enough to be cut, and none is delayed."""
         longest = values["average_size"] + values["size_variation"]
-        return longest >= MAX_CHUNK and values["delay"] <= 0
+        return longest >= CHUNK and values["delay"] <= 0
 
     def work(self, data: bytes, when: float) -> None:
         """Cut, and send the first piece."""

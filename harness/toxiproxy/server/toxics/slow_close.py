@@ -30,7 +30,9 @@ class SlowClose(Stage):
 
     def ending(self) -> None:
         """Wait, then pass the end on."""
-        if self.busy:
-            return
-        self.touch()
-        self.wait(max(self.toxic.values["delay"], 0) / 1000, self.finish)
+        delay = self.toxic.values["delay"]
+        if delay <= 0:
+            self.finish()
+        elif not self.busy:
+            self.touch()
+            self.wait(delay / 1000, self.finish)
