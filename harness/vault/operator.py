@@ -245,15 +245,22 @@ class Operator:
                 # Whoever began to unseal with other keys began in vain.
                 client.sys.submit_unseal_key(reset=True)
                 try:
-                    for key in keyring.keys[: keyring.threshold]:
+                    answers = [
                         client.sys.submit_unseal_key(key=key)
+                        for key in keyring.keys[: keyring.threshold]
+                    ]
                 except hvac.exceptions.InvalidRequest:
-                    raise OperatorError(
-                        "these keys do not unseal this Vault",
-                        looked_at=self.address,
-                        remedy="take the keyring that belongs to this Vault; is it another's data?",
-                    ) from None
+                    raise self._wrong_keys() from None
+                if answers[-1]["sealed"]:  # the same key twice counts once
+                    raise self._wrong_keys()
         self.wait_active(max(deadline - time.monotonic(), 0.0))
+
+    def _wrong_keys(self) -> OperatorError:
+        return OperatorError(
+            "these keys do not unseal this Vault",
+            looked_at=self.address,
+            remedy="take the keyring that belongs to this Vault; is it another's data?",
+        )
 
     def seal(self) -> None:
         """Seal it; needs a token that may."""

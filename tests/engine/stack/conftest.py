@@ -1,0 +1,28 @@
+"""A local stack of its own for each test: free ports, a data directory, nothing left afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.engine import PortLease
+from harness.settings import Settings
+from harness.stack import LocalStack
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStack]:
+    """Not up yet; its settings are in the environment too. What a test leaves running ends."""
+    leases = [PortLease() for _ in range(3)]
+    for name, lease in zip(("VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"), leases, strict=True):
+        monkeypatch.setenv(f"HARNESS_{name}", str(lease.port))
+    monkeypatch.setenv("HARNESS_ENGINE", "process")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HARNESS_START_TIMEOUT", "60")
+    stack = LocalStack(Settings.from_environment())
+    yield stack
+    stack.provider().stop()
+    for lease in leases:
+        lease.release()

@@ -1,0 +1,380 @@
+"""The stack of `invoke up`, from nothing to nothing, and through every accident in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import hvac
+import hvac.exceptions
+import psutil
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Record
+from harness.errors import (
+    KeyringMissing,
+    NotUp,
+    OperatorError,
+    PortTaken,
+    StackError,
+    VaultIsSealed,
+)
+from harness.settings import Settings, checkout
+from harness.stack import LocalStack, service_environment
+from harness.toxiproxy import Latency, Toxiproxy
+from harness.waiting import wait_until
+
+BLUEPRINT = Blueprint.default()
+
+
+def servers(stack: LocalStack) -> list[psutil.Process]:
+    """Every process that has this stack's data directory on its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def pid_of(stack: LocalStack, service: str) -> int:
+    """The recorded pid of a server."""
+    return int(Record.load(stack.data_dir).services[service]["pid"])
+
+
+def secret_key(stack: LocalStack) -> str:
+    """A secret, read with a backend token through Toxiproxy, as the backend would."""
+    variables = service_environment(stack, "backend")
+    client = hvac.Client(url=variables["VAULT_ADDR"])
+    client.auth.approle.login(
+        role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
+        secret_id=Path(variables["VAULT_SECRET_ID_FILE"]).read_text(),
+    )
+    kv, mount = client.secrets.kv.v2, variables["VAULT_MOUNT_POINT"]
+    with pytest.raises(hvac.exceptions.Forbidden):
+        kv.read_secret_version("ai/openai", mount_point=mount, raise_on_deleted_version=True)
+    answer = kv.read_secret_version(
+        "backend/django", mount_point=mount, raise_on_deleted_version=True
+    )
+    return str(answer["data"]["data"]["SECRET_KEY"])
+
+
+def test_a_day_in_the_life(stack: LocalStack) -> None:
+    """Up, seed, read, restart, unseal, down, up: always the same data; then destroyed."""
+    assert stack.status().state == "down"
+    endpoints = stack.up()
+    status = stack.status()
+    assert (status.state, status.initialised, status.sealed) == ("ready", True, False)
+    assert (status.engine, status.product, status.seeded) == ("process", "openbao", False)
+    assert [proxy.name for proxy in status.proxies] == ["vault"]
+
+    changes = stack.seed(BLUEPRINT)
+    assert {change.action for change in changes if change.kind == "secret"} == {"created"}
+    assert {change.action for change in stack.seed(BLUEPRINT)} == {"unchanged"}
+    assert (stack.status().seeded, stack.status().blueprint) == (True, "ecommerce")
+    key = secret_key(stack)
+
+    pids = {service: pid_of(stack, service) for service in ("vault", "toxiproxy")}
+    assert stack.up() == endpoints
+    assert {service: pid_of(stack, service) for service in pids} == pids, "nothing was restarted"
+
+    stack.restart()
+    sealed = stack.status()
+    assert (sealed.state, sealed.seeded, sealed.next_step) == ("sealed", True, "invoke unseal")
+    with pytest.raises(VaultIsSealed):
+        stack.seed(BLUEPRINT)
+    stack.unseal()
+    assert secret_key(stack) == key
+
+    assert len(stack.down()) == 2
+    assert servers(stack) == []
+    assert stack.down() == []
+    with pytest.raises(NotUp):
+        stack.unseal()
+    assert stack.up() == endpoints
+    assert secret_key(stack) == key
+
+    stack.destroy()
+    assert servers(stack) == []
+    assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
+
+
+def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
+    """Everything in the data directory is for its owner alone; output and record hold no secret."""
+    root = checkout()
+    assert root is not None
+    said = ""
+    for arguments in (["up"], ["seed"], ["status"], ["status", "--json"], ["env", "backend"]):
+        command = [sys.executable, "-m", "invoke", "--search-root", str(root), *arguments]
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+        said += answer.stdout + answer.stderr
+    assert stack.data_dir.stat().st_mode & 0o777 == 0o700
+    keyring = json.loads(stack.keyring_path.read_text())
+    secrets = [*keyring["unseal_keys_b64"], keyring["root_token"]]
+    for path in stack.data_dir.glob("*-id"):
+        assert path.stat().st_mode & 0o777 == 0o600
+        secrets.append(path.read_text())
+    assert len(keyring["unseal_keys_b64"]) == 5
+    assert keyring["unseal_threshold"] == 3
+    assert stack.keyring_path.stat().st_mode & 0o777 == 0o600
+
+    said += (stack.data_dir / "stack.json").read_text()
+    said += "".join(stack.logs("vault")) + "".join(stack.logs("toxiproxy"))
+    said += "".join(stack.logs("audit"))
+    for process in servers(stack):
+        said += " ".join([*process.cmdline(), *process.environ().values()])
+    assert len(secrets) == 12
+    assert not [secret for secret in secrets if secret in said]
+
+
+def test_two_at_once_leave_one_stack(stack: LocalStack) -> None:
+    """Whoever comes second finds it up."""
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(LocalStack(stack.settings).up()))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found[0] == found[1]
+    assert len(servers(stack)) == 2
+    assert stack.status().state == "ready"
+
+
+def test_an_initialised_vault_without_keyring_is_never_initialised_again(
+    stack: LocalStack,
+) -> None:
+    """It stops, says what that means, runs nothing, and touches no data; the keys bring it back."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    key = secret_key(stack)
+    stack.down()
+    kept = stack.keyring_path.rename(stack.data_dir.parent / "init.json")
+
+    with pytest.raises(KeyringMissing, match="unseal keys are not here"):
+        stack.up()
+    assert servers(stack) == []
+
+    kept.rename(stack.keyring_path)
+    stack.up()
+    assert secret_key(stack) == key
+
+
+@pytest.mark.slow
+def test_keys_of_another_vault(stack: LocalStack) -> None:
+    """Wrong keys are an error; the data is untouched."""
+    stack.up()
+    right = stack.keyring_path.read_text()
+    stack.down()
+    content = json.loads(right)
+    content["unseal_keys_b64"] = ["AAAA" * 11] * 5
+    stack.keyring_path.write_text(json.dumps(content))
+
+    with pytest.raises(OperatorError, match="do not unseal this Vault"):
+        stack.up()
+
+    stack.keyring_path.write_text(right)
+    stack.up()
+    assert stack.status().state == "ready"
+
+
+@pytest.mark.slow
+def test_keys_whose_vault_is_gone_are_kept(stack: LocalStack) -> None:
+    """A new Vault gets new keys; the old ones are put aside, for the data may turn up."""
+    stack.up()
+    old = stack.keyring_path.read_text()
+    stack.provider().destroy()
+
+    stack.up()
+
+    assert stack.keyring_path.read_text() != old
+    (aside,) = stack.data_dir.glob("init.json.*")
+    assert aside.read_text() == old
+
+
+KILLED = """
+import os, signal
+from harness.settings import Settings
+from harness.stack import LocalStack
+from harness.vault import Keyring
+Keyring.save = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
+LocalStack(Settings.from_environment()).up()
+"""
+
+
+def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
+    """Keys that nobody ever got protect nothing: the next `up` starts over by itself."""
+    code = subprocess.run([sys.executable, "-c", KILLED], check=False, timeout=120).returncode
+    assert code == -signal.SIGKILL
+    assert not stack.keyring_path.exists()
+
+    stack.up()
+
+    assert stack.status().state == "ready"
+    assert len(servers(stack)) == 2
+    # From now on a missing keyring is taken seriously again.
+    stack.down()
+    stack.keyring_path.unlink()
+    with pytest.raises(KeyringMissing):
+        stack.up()
+
+
+def test_a_killed_server_comes_back(stack: LocalStack) -> None:
+    """After `kill -9` of both servers `up` mends it, and nothing that was confirmed is lost."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    key = secret_key(stack)
+    for service in ("vault", "toxiproxy"):
+        os.kill(pid_of(stack, service), signal.SIGKILL)
+    wait_until(lambda: stack.status().state == "down", "both to be gone", timeout=10)
+    with pytest.raises(NotUp):
+        stack.endpoints()
+
+    stack.up()
+
+    assert secret_key(stack) == key
+
+
+@pytest.mark.slow
+def test_a_paused_vault_is_resumed(stack: LocalStack) -> None:
+    """`up` means up, whatever was done to the process; `down` ends a paused one as well."""
+    stack.up()
+    os.kill(pid_of(stack, "vault"), signal.SIGSTOP)
+    assert stack.status().state == "not answering"
+
+    stack.up()
+    assert stack.status().state == "ready"
+    os.kill(pid_of(stack, "vault"), signal.SIGSTOP)
+    stack.down()
+    assert servers(stack) == []
+
+
+def test_down_finds_what_a_lost_record_does_not_tell(stack: LocalStack) -> None:
+    """Servers are known by their configuration file, and nobody else is ended."""
+    stack.up()
+    (stack.data_dir / "stack.json").unlink()
+    editor = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(300)", f"{stack.data_dir}/vault/vault.json"]
+    )
+    try:
+        assert len(stack.down()) == 2
+        assert editor.poll() is None
+    finally:
+        editor.kill()
+        editor.wait()
+
+
+def test_a_recycled_pid_is_nobody_elses_end(stack: LocalStack) -> None:
+    """When another process has the recorded pid by now, `down` leaves it alone."""
+    stranger = subprocess.Popen(["sleep", "300"])
+    try:
+        record = Record(engine="process")
+        born = psutil.Process(stranger.pid).create_time() - 3600
+        probe = "http://127.0.0.1:1/"
+        record.services["vault"] = {"pid": stranger.pid, "born": born, "probe": probe}
+        record.save(stack.data_dir)
+
+        assert stack.status().state == "down"
+        assert stack.down() == []
+        assert stranger.poll() is None
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+@pytest.mark.parametrize("setting", ["VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"])
+def test_a_taken_port(stack: LocalStack, setting: str) -> None:
+    """The error names port, owner and setting, and nothing is left running."""
+    port = int(os.environ[f"HARNESS_{setting}"])
+    with socket.socket() as squatter:
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind(("127.0.0.1", port))
+        squatter.listen()
+
+        with pytest.raises(PortTaken) as caught:
+            stack.up()
+
+    assert f"port {port} on 127.0.0.1 is taken" in caught.value.cause
+    assert f"pid {os.getpid()}" in caught.value.cause
+    assert f"HARNESS_{setting}" in caught.value.remedy
+    assert servers(stack) == []
+
+
+def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
+    """`status` tells proxies with their toxics; `up` mends a proxy, but takes no toxic away."""
+    endpoints = stack.up()
+    toxiproxy = Toxiproxy(endpoints.toxiproxy)
+    toxiproxy.proxy("vault").add(Latency(latency=1), name="slow")
+    stack.up()
+
+    (proxy,) = stack.status().to_json()["proxies"]
+    (toxic,) = proxy["toxics"]
+    assert (toxic["name"], toxic["type"]) == ("slow", "latency")
+    assert toxic["attributes"]["latency"] == 1
+
+    toxiproxy.proxy("vault").delete()
+    stack.up()
+    assert toxiproxy.proxy("vault").listen == endpoints.proxy_listen
+
+
+def test_env_before_seed(stack: LocalStack) -> None:
+    """Without ids there is nothing to export; with them, ids only when asked for."""
+    endpoints = stack.up()
+    with pytest.raises(StackError, match="not seeded"):
+        service_environment(stack, "celery_worker")
+
+    stack.seed(BLUEPRINT)
+    variables = service_environment(stack, "celery_worker")
+    assert variables["VAULT_ADDR"] == endpoints.proxy
+    assert variables["VAULT_ROLE_ID_FILE"].endswith("backend-role-id")
+    assert "VAULT_ROLE_ID" not in variables
+    shown = service_environment(stack, "ai_services", reveal=True, direct=True)
+    assert shown["VAULT_ADDR"] == endpoints.vault
+    assert len(shown["VAULT_SECRET_ID"]) == 36
+
+
+@pytest.mark.slow
+def test_a_blueprint_of_ones_own(stack: LocalStack, tmp_path: Path) -> None:
+    """`status` and `env` go by what was applied, also in a later task."""
+    file = tmp_path / "own.toml"
+    file.write_text(
+        'name = "own"\n[mounts.team]\n'
+        """[policies]\napp = { rules = 'path "team/data/*" { capabilities = ["read"] }' }\n"""
+        '[approles.app]\npolicies = ["app"]\n[secrets.team.x]\nKEY = "literal"\n'
+    )
+    stack.up()
+    stack.seed(Blueprint.load(file))
+
+    later = LocalStack(stack.settings)
+    assert (later.status().seeded, later.status().blueprint) == (True, "own")
+    variables = service_environment(later, "app")
+    assert variables["VAULT_MOUNT_POINT"] == "team"
+
+
+@pytest.mark.slow
+def test_free_ports_are_kept_over_a_down(tmp_path: Path) -> None:
+    """With port 0 the first `up` chooses, and the next ones choose the same."""
+    settings = Settings(
+        engine="process",
+        data_dir=tmp_path / "data",
+        vault_port=0,
+        proxy_port=0,
+        toxiproxy_port=0,
+        start_timeout=60,
+    )
+    stack = LocalStack(settings)
+    try:
+        first = stack.up()
+        stack.down()
+        assert stack.up() == first
+    finally:
+        stack.destroy()

@@ -1,0 +1,286 @@
+"""Blueprints applied to a real Vault: what is there stays, what is missing comes, and roles fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hvac
+import hvac.exceptions
+import pytest
+
+from harness.blueprint import Blueprint
+from harness.engine import Engine, open_engine
+from harness.errors import BlueprintError, OperatorError
+from harness.settings import Settings
+from harness.stack import Stack, launch
+from harness.vault import Change, Keyring, apply, approle
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The process engine."""
+    with open_engine(
+        Settings(engine="process"), directory=tmp_path_factory.mktemp("engine")
+    ) as engine:
+        yield engine
+
+
+@pytest.fixture
+def stack(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
+    """A Vault with the e-commerce blueprint."""
+    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+        yield stack
+
+
+def read(stack: Stack, path: str, mount: str = "ecommerce") -> dict[str, Any]:
+    """A secret's values."""
+    data = stack.operator.client.secrets.kv.v2.read_secret_version(
+        path, mount_point=mount, raise_on_deleted_version=True
+    )
+    return dict(data["data"]["data"])
+
+
+def write(stack: Stack, path: str, **values: str) -> None:
+    """Overwrite a secret."""
+    stack.operator.client.secrets.kv.v2.create_or_update_secret(
+        path, values, mount_point="ecommerce"
+    )
+
+
+def actions(changes: list[Change]) -> dict[str, str]:
+    """What was done to each thing."""
+    return {f"{change.kind} {change.name}": change.action for change in changes}
+
+
+def login(stack: Stack, role: str) -> hvac.Client:
+    """A client of that role."""
+    client = hvac.Client(url=stack.node.address)
+    client.auth.approle.login(
+        role_id=approle.role_id(stack.operator, role),
+        secret_id=approle.new_secret_id(stack.operator, role).secret_id,
+    )
+    return client
+
+
+def test_everything_is_created_once(stack: Stack) -> None:
+    """The first time all is created (the audit device comes with the server), then nothing."""
+    first = actions(list(stack.changes))
+    assert first.pop("audit file") == "unchanged"
+    assert set(first.values()) == {"created"}
+
+    before = read(stack, "backend/django")
+    second = actions(apply(stack.operator, stack.blueprint, environ={}))
+    assert set(second.values()) == {"unchanged"}
+    assert second.keys() == first.keys() | {"audit file"}
+    assert read(stack, "backend/django") == before
+
+
+def test_somebody_elses_change_is_kept(stack: Stack) -> None:
+    """A changed value stays; a key that is missing comes back beside it."""
+    write(stack, "backend/database", DB_PASSWORD="mine", EXTRA="theirs")
+
+    changes = actions(apply(stack.operator, stack.blueprint, environ={}))
+
+    values = read(stack, "backend/database")
+    assert (values["DB_PASSWORD"], values["EXTRA"]) == ("mine", "theirs")
+    assert values["DB_HOST"] == "postgres"
+    assert {name for name, action in changes.items() if action != "unchanged"} == {
+        "secret ecommerce/backend/database"
+    }
+
+
+def test_overwrite_writes_it_all_anew(stack: Stack) -> None:
+    """Literal values are restored, generated ones are new, policies and roles are as written."""
+    secret_key = read(stack, "backend/django")["SECRET_KEY"]
+    write(stack, "backend/database", DB_HOST="elsewhere", EXTRA="theirs")
+    stack.operator.request("POST", "sys/policies/acl/backend", policy='path "x" {}')
+    stack.operator.request("POST", "auth/approle/role/backend", token_ttl=7)
+
+    kept = apply(stack.operator, stack.blueprint, environ={})
+    assert {change.detail for change in kept if change.kind in {"policy", "approle"}} == {
+        "",
+        "differs from the blueprint, left alone",
+    }
+    changes = actions(apply(stack.operator, stack.blueprint, overwrite=True, environ={}))
+
+    assert read(stack, "backend/django")["SECRET_KEY"] != secret_key
+    assert read(stack, "backend/database")["DB_HOST"] == "postgres"
+    assert read(stack, "backend/database")["EXTRA"] == "theirs"
+    role = stack.operator.request("GET", "auth/approle/role/backend")["data"]
+    assert role["token_ttl"] == 3600
+    assert changes["policy backend"] == changes["approle backend"] == "changed"
+    assert changes["policy api-gateway"] == "unchanged"
+
+
+def test_templates_are_filled_with_what_is_in_vault(stack: Stack) -> None:
+    """A URL holds the password that is really there."""
+    password = read(stack, "backend/redis")["REDIS_PASSWORD"]
+
+    assert read(stack, "backend/redis")["REDIS_URL"] == f"redis://:{password}@redis:6379/0"
+    broker = read(stack, "backend/celery")["CELERY_BROKER_URL"]
+    assert broker == f"redis://:{password}@redis:6379/1"
+
+
+def test_values_from_the_environment(engine: Engine, tmp_path: Path) -> None:
+    """A variable wins over generating; an empty one does not count."""
+    environ = {"OPENAI_API_KEY": "from-outside", "ANTHROPIC_API_KEY": ""}
+    blueprint = Blueprint.default()
+    with launch(engine, blueprint, directory=tmp_path / "v", environ=environ) as stack:
+        assert read(stack, "ai/openai") == {"OPENAI_API_KEY": "from-outside"}
+        assert read(stack, "ai/anthropic")["ANTHROPIC_API_KEY"].startswith("sk-ant-local-")
+
+
+def test_a_scenario_never_gets_real_keys(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A developer's own variables are not read unless given."""
+    monkeypatch.setenv("OPENAI_API_KEY", "a-real-key-that-costs-money")
+    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+        assert "real" not in read(stack, "ai/openai")["OPENAI_API_KEY"]
+
+
+def test_a_missing_variable_stops_before_the_first_write(stack: Stack) -> None:
+    """Nothing at all is written, and file, line and field are named."""
+    text = 'name = "x"\n[mounts.fresh]\n[secrets.fresh."a"]\nKEY = { env = "NOT_SET_ANYWHERE" }\n'
+    source = stack.node.audit_path
+    assert source is not None
+    file = source.with_name("x.toml")
+    file.write_text(text)
+
+    with pytest.raises(BlueprintError, match="NOT_SET_ANYWHERE") as caught:
+        apply(stack.operator, Blueprint.load(file), environ={})
+
+    assert caught.value.cause.startswith(f"{file}:4: secrets.fresh.a.KEY")
+    assert "fresh/" not in stack.operator.request("GET", "sys/mounts")["data"]
+
+
+def test_a_mount_of_another_kind_is_not_touched(stack: Stack) -> None:
+    """A KV version 1 at the blueprint's mount is an error, not a surprise."""
+    stack.operator.request("POST", "sys/mounts/old", type="kv", options={"version": "1"})
+    blueprint = Blueprint.parse('name = "x"\n[mounts.old]\n', source=Path("x.toml"))
+
+    with pytest.raises(OperatorError, match="no KV v2 engine"):
+        apply(stack.operator, blueprint, environ={})
+
+
+def test_a_deleted_secret_comes_back(stack: Stack) -> None:
+    """Seeding fills what somebody deleted, whichever way."""
+    kv = stack.operator.client.secrets.kv.v2
+    kv.delete_latest_version_of_secret("backend/django", mount_point="ecommerce")
+    kv.delete_metadata_and_all_versions("gateway/api", mount_point="ecommerce")
+
+    changes = actions(apply(stack.operator, stack.blueprint, environ={}))
+
+    assert changes["secret ecommerce/backend/django"] == "created"
+    assert changes["secret ecommerce/gateway/api"] == "created"
+    assert len(read(stack, "backend/django")["SECRET_KEY"]) == 50
+
+
+@pytest.mark.parametrize(
+    ("role", "allowed", "denied"),
+    [
+        ("backend", ["backend/django", "shared/stripe", "shared/monitoring"], ["ai/openai"]),
+        (
+            "ai-services",
+            ["ai/openai", "ai/huggingface", "shared/aws", "shared/monitoring"],
+            ["backend/django", "backend/database", "shared/stripe", "gateway/api"],
+        ),
+        ("api-gateway", ["gateway/api", "shared/monitoring"], ["backend/django", "ai/openai"]),
+    ],
+)
+def test_each_role_reads_its_own_and_no_more(
+    stack: Stack, role: str, allowed: list[str], denied: list[str]
+) -> None:
+    """Least privilege, asked of Vault itself."""
+    client = login(stack, role)
+    kv = client.secrets.kv.v2
+
+    for path in allowed:
+        found = kv.read_secret_version(path, mount_point="ecommerce", raise_on_deleted_version=True)
+        assert found["data"]["data"]
+    for path in denied:
+        with pytest.raises(hvac.exceptions.Forbidden):
+            kv.read_secret_version(path, mount_point="ecommerce", raise_on_deleted_version=True)
+    with pytest.raises(hvac.exceptions.Forbidden):
+        kv.create_or_update_secret(allowed[0], {"x": "y"}, mount_point="ecommerce")
+
+
+def test_tokens_are_renewable_for_an_hour(stack: Stack) -> None:
+    """A login gives what the blueprint says of token life."""
+    looked_up = login(stack, "backend").auth.token.lookup_self()["data"]
+
+    assert looked_up["renewable"] is True
+    assert 3500 < looked_up["ttl"] <= 3600
+    assert set(looked_up["policies"]) == {"default", "backend"}
+
+
+def test_credentials_are_written_once(stack: Stack, tmp_path: Path) -> None:
+    """Ids that still work are kept; destroyed or foreign ones are replaced."""
+    folder = tmp_path / "ids"
+    first = approle.write_credentials(stack.operator, "backend", folder)
+    secret_id = first.secret_id_file.read_text()
+    assert first.written
+    assert first.secret_id_file.stat().st_mode & 0o777 == 0o600
+
+    assert not approle.write_credentials(stack.operator, "backend", folder).written
+    assert first.secret_id_file.read_text() == secret_id
+
+    known = approle.lookup(stack.operator, "backend", secret_id)
+    assert known is not None
+    approle.destroy(stack.operator, "backend", known["secret_id_accessor"])
+    assert approle.lookup(stack.operator, "backend", secret_id) is None
+    assert approle.write_credentials(stack.operator, "backend", folder).written
+    assert first.secret_id_file.read_text() != secret_id
+
+    renewed = approle.write_credentials(stack.operator, "backend", folder, renew=True)
+    assert renewed.written
+    assert len(approle.accessors(stack.operator, "backend")) == 2
+    assert approle.accessors(stack.operator, "ai-services") == []
+
+
+def test_a_locked_role_is_listed_and_unlocked(stack: Stack) -> None:
+    """Five bad secret-ids lock a role for everybody, until an operator unlocks it."""
+    role_id = approle.role_id(stack.operator, "backend")
+    good = approle.new_secret_id(stack.operator, "backend").secret_id
+    client = hvac.Client(url=stack.node.address)
+    for _ in range(5):
+        with pytest.raises(hvac.exceptions.InvalidRequest):
+            client.auth.approle.login(role_id=role_id, secret_id="wrong")
+    with pytest.raises(hvac.exceptions.Forbidden):
+        client.auth.approle.login(role_id=role_id, secret_id=good)
+
+    assert [role.role_id for role in approle.locked(stack.operator)] == [role_id]
+    assert approle.unlock(stack.operator, role_id)
+    assert not approle.unlock(stack.operator, role_id)
+    client.auth.approle.login(role_id=role_id, secret_id=good)
+
+
+def test_seal_and_unseal(stack: Stack) -> None:
+    """Sealed it says so, wrong keys are refused, the right ones bring the data back."""
+    before = read(stack, "backend/django")
+    stack.operator.seal()
+    status = stack.operator.seal_status()
+    assert (status.initialised, status.sealed, status.shares, status.threshold) == (
+        True,
+        True,
+        5,
+        3,
+    )
+
+    with pytest.raises(OperatorError, match="is sealed"):
+        stack.operator.request("GET", "sys/mounts")
+    for wrong in (["AAAA" * 11] * 3, ["AAAA" * 11, "BBBB" * 11, "CCCC" * 11]):
+        with pytest.raises(OperatorError, match="do not unseal"):
+            stack.operator.unseal(Keyring(tuple(wrong), 3, ""))
+
+    stack.operator.unseal(stack.keyring)
+    stack.operator.unseal(stack.keyring)
+    assert read(stack, "backend/django") == before
+
+
+def test_init_happens_once(stack: Stack) -> None:
+    """An initialised Vault gives no new keys."""
+    with pytest.raises(OperatorError, match="already initialized"):
+        stack.operator.init()
