@@ -1,4 +1,4 @@
-"""``invoke backup.*``, ``invoke restore.*`` and ``invoke drill``."""
+"""The tasks of backing up, restoring, and exercising both."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``invoke root.*``."""
+"""The tasks ``root.revoke`` and ``root.generate``."""
 
 from __future__ import annotations
 

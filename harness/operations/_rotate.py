@@ -1,4 +1,4 @@
-"""``invoke rotate.*``."""
+"""The tasks ``rotate.secret-id``, ``rotate.secrets`` and ``rotate.rollback``."""
 
 from __future__ import annotations
 

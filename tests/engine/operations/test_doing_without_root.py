@@ -20,6 +20,7 @@ from harness.vault.root import (
     alive,
     generate_root,
     install_operator,
+    needing_root,
     operator_token,
     revoke_root,
     standing_operator,
@@ -88,6 +89,14 @@ def test_the_operator_may_not_make_itself_more(
     """Whatever would widen its own rights, or end the audit log, is denied."""
     with pytest.raises(OperatorError, match="denied"):
         op.request(method, path, **body)
+
+
+def test_what_needs_root_says_how_to_get_it(stack: Stack, op: Operator) -> None:
+    """A blueprint that changes a policy is denied, with the three commands that get it done."""
+    other = stack.blueprint.with_policy("more", 'path "a" { capabilities = ["read"] }')
+    with pytest.raises(OperatorError, match="root is revoked") as refusal, needing_root(op, "X"):
+        apply(op, other, environ={})
+    assert refusal.value.remedy == "invoke root.generate, then X, then invoke root.revoke"
 
 
 def test_root_comes_back_from_the_unseal_keys(op: Operator, keyring_path: Path) -> None:

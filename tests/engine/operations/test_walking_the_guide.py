@@ -1,0 +1,175 @@
+"""The integration guide from top to bottom, by its tasks, as a person types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SECRETS = ("it's secret", "pw-of-the-file", "AGE-SECRET-KEY")
+TASKS = (
+    *("migrate", "drill", "vault", "doctor", "unlock", "audit", "audit.report"),
+    *("rotate.secret-id", "rotate.secrets", "rotate.rollback", "root.revoke", "root.generate"),
+    *("backup", "backup.keys", "backup.list", "backup.verify", "backup.identity"),
+    *("restore", "restore.keys"),
+)
+
+
+class Shell:
+    """A person's directory and environment, with a stack of its own on free ports."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.printed = ""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("VAULT_", "BAO_"))}
+        self.environment = {
+            **kept,
+            "HARNESS_DATA_DIR": str(directory / "vault-data"),
+            "HARNESS_ENGINE": "process",
+            "HARNESS_VAULT_PORT": "0",
+            "HARNESS_PROXY_PORT": "0",
+            "HARNESS_TOXIPROXY_PORT": "0",
+        }
+
+    def invoke(self, *words: str, code: int = 0) -> str:
+        """Run a task, which must end with that exit code; gives what it printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}{done.stderr}"
+        if words[0] != "vault":
+            self.printed += done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    """An empty directory; whatever was started in it ends with the test."""
+    opened = Shell(tmp_path)
+    yield opened
+    opened.invoke("destroy", "--yes")
+
+
+@pytest.mark.slow  # some thirty commands, each a process of its own, and two restores
+def test_the_guide_from_top_to_bottom(shell: Shell) -> None:
+    """Start, migrate, read, rotate, audit, back up, lose everything, recover, diagnose."""
+    assert "invoke up" in shell.invoke("doctor", code=1)
+    shell.invoke("up")
+    assert "invoke seed" in shell.invoke("doctor", code=1)
+    shell.invoke("seed")
+    shell.invoke("doctor")
+
+    (shell.directory / ".env").write_text(
+        'SECRET_KEY="it\'s secret"\nDB_PASSWORD=pw-of-the-file\nCOMPANY=x\n'
+    )
+    assert "nothing was changed" in shell.invoke("migrate", "--dry-run")
+    assert not (shell.directory / ".env.vault").exists()
+    assert "they go nowhere: COMPANY" in shell.invoke("migrate")
+    assert (shell.directory / ".env.vault").exists()
+    shell.invoke("migrate")
+
+    django = "ecommerce/backend/django"
+    assert "backend/" in shell.invoke("vault", "--", "kv", "list", "ecommerce/")
+    assert shell.invoke("vault", "--", "kv", "get", "-field=SECRET_KEY", django) == "it's secret"
+    test = "ecommerce/backend/test-secret"
+    for words in (
+        ("put", test, "A=two words"),
+        ("patch", test, "B=2"),
+        ("delete", test),
+        ("undelete", "-versions=2", test),
+    ):
+        shell.invoke("vault", "--", "kv", *words)
+    assert shell.invoke("vault", "--", "kv", "get", "-field=A", test) == "two words"
+    shell.invoke("vault", "--", "kv", "destroy", "-versions=2", test)
+    shell.invoke("vault", "--", "kv", "get", "ecommerce/nowhere", code=2)
+    shell.invoke("vault", code=2)
+
+    shell.invoke("rotate.secret-id", "--all")
+    shell.invoke("rotate.secrets", "all", "--grace", "0")
+    password = ("vault", "--", "kv", "get", "-field=DB_PASSWORD", "ecommerce/backend/database")
+    assert shell.invoke(*password) != "pw-of-the-file"
+    assert "neither of seeding nor of a migration" in shell.invoke("migrate", code=6)
+    shell.invoke("rotate.rollback", "database")
+    assert shell.invoke(*password) == "pw-of-the-file"
+
+    shell.invoke("root.revoke")
+    shell.invoke("root.revoke")
+    shell.invoke("seed")
+    shell.invoke("unlock", "backend")
+    assert "auth/approle/login" in shell.invoke("audit", "--no-follow", "--lines", "0")
+    assert "backend" in shell.invoke("audit.report")
+
+    public = re.search(r"age1\w+", shell.invoke("backup.identity", "--out", "key.txt"))
+    assert public is not None
+    shell.invoke("backup", "--recipient", public[0])
+    (backup,) = (shell.directory / "vault-backups").iterdir()
+    shell.invoke("backup.keys", "--recipient", public[0])
+    chosen = ("--source", str(backup), "--identity", "key.txt")
+    shell.invoke("backup.verify", *chosen)
+    shell.invoke("drill")
+    (shell.directory / "vault-data" / "init.json").unlink()
+    assert "invoke restore.keys" in shell.invoke("doctor", code=1)
+    shell.invoke("restore.keys", *chosen)
+    shell.invoke("destroy", "--yes")
+    shell.invoke("up")
+    shell.invoke("restore", *chosen)
+    shell.invoke("seed")
+    shell.invoke("doctor")
+    shell.invoke("restore", *chosen, code=5)
+    assert shell.invoke(*password) == "pw-of-the-file"
+    shell.invoke("root.generate")
+    shell.invoke("seal")
+    assert "invoke unseal" in shell.invoke("doctor", code=1)
+    shell.invoke("unseal")
+    shell.invoke("doctor")
+    assert [secret for secret in SECRETS if secret in shell.printed] == []
+
+
+def test_every_task_explains_itself_with_an_example(tmp_path: Path) -> None:
+    """`invoke --help TASK` has an example for each of the operator's tasks."""
+    shell = Shell(tmp_path)
+    text = shell.invoke("--list")
+    for name in TASKS:
+        assert re.search(rf"[ (]{re.escape(name)}[ )\n]", text), name
+    from harness import operations
+
+    tasks = [getattr(operations, name) for name in dir(operations) if name in _FUNCTIONS]
+    assert len(tasks) == len(TASKS)
+    for task in tasks:
+        assert "Example: invoke " in (task.__doc__ or ""), task.name
+
+
+_FUNCTIONS = {name.replace(".", "_").replace("-", "_") for name in TASKS}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("migrate",), 5, "invoke up"),
+        (("rotate.secret-id", "backend"), 5, "invoke up"),
+        (("backup", "--recipient", "age1nonsense"), 2, "no public key"),
+        (("audit", "--status", "odd"), 2, "there is no status odd"),
+        (("backup.verify",), 5, "there is no backup"),
+        (("doctor",), 1, "invoke up"),
+    ],
+)
+def test_what_is_wrong_is_said_with_an_exit_code(
+    tmp_path: Path, words: tuple[str, ...], code: int, said: str
+) -> None:
+    """Before anything is up, each task says what to do and ends with its own code."""
+    text = Shell(tmp_path).invoke(*words, code=code)
+    assert said in text
+    assert "Traceback" not in text
