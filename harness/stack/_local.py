@@ -166,7 +166,7 @@ class LocalStack:
         return KeyringMissing(
             "this Vault is initialised, but its unseal keys are not here: nobody can open it",
             looked_at=str(self.keyring_path),
-            remedy="invoke restore.keys puts them back from a backup; without one its data is lost: "
+            remedy="invoke restore.keys puts them back from a backup; without one all is lost: "
             "invoke destroy, then invoke up start a new one",
         )
 

@@ -61,7 +61,7 @@ def test_the_documentation_names_tasks_that_exist(tasks: set[str]) -> None:
 def test_each_command_of_the_guide_has_ours(command: str) -> None:
     """The table has a line for everything that the guide has an operator type."""
     lines = (ROOT / "docs" / "operations.md").read_text().splitlines()
-    # A | inside a cell is written \\|.
+    # A | inside a cell is written \|.
     cells = [re.split(r"(?<!\\)\|", line) for line in lines if line.startswith("| ")]
     ours = [row[2] for row in cells if command in row[1]]
     assert ours
