@@ -31,21 +31,20 @@ def test_rotated_secret_is_seen(lab: Lab) -> None:
     verbs: list[Verb] = (
         ["read", "read_cached"] if "cached" in client.subject.capabilities else ["read"]
     )
-    for verb in verbs:
+    for number, verb in enumerate(verbs, start=2):
+        # One way of reading at a time: a plain read must not freshen what the cache would serve.
         client.read(verb=verb)
-    lab.put("v2")
-    changed = lab.history.now()
-    while lab.history.now() < changed + lab.refresh + 2 * TOLERANCE:
-        seen = [client.read(verb=verb).value for verb in verbs]
-        if all(value == "v2" for value in seen):
-            break
-        lab.watch(0.2)
-    for verb in verbs:
-        last = client.read(verb=verb)
-        if not last.failed and last.value != "v2":
+        new = f"v{number}"
+        lab.put(new)
+        changed = lab.history.now()
+        seen = client.read(verb=verb)
+        while seen.value != new and lab.history.now() < changed + lab.refresh + 2 * TOLERANCE:
+            lab.watch(0.2)
+            seen = client.read(verb=verb)
+        if not seen.failed and seen.value != new:
             promise = f"a rotated secret is seen within {lab.refresh:g} s"
-            lab.note(Finding(promise, f"{verb} still gives {last.value}", last.began))
-    lab.judge(no_failed_read(since=changed))
+            lab.note(Finding(promise, f"{verb} still gives {seen.value}", seen.began))
+    lab.judge(no_failed_read())
 
 
 @pytest.mark.scenario("KV-02")
@@ -80,6 +79,7 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
                 f"no value is served past {limit:g} s",
                 f"one was, {age:.1f} s into the outage",
                 call.began,
+                harm=True,
             )
         )
 
