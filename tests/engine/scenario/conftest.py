@@ -1,0 +1,190 @@
+"""The scenario suite, run by a pytest of its own on a real server, as a team's CI would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+CLIENTS = '''
+"""Clients under test: a correct one, and what can be wrong with it."""
+
+import json
+import os
+
+from tests.subjects.lazy_client import LazyClient
+
+
+class Good(LazyClient):
+    """Correct; writes down what it must not say, for the test to look for."""
+
+    def __init__(self, environ):
+        super().__init__(environ)
+        self._seen = {environ["VAULT_SECRET_ID"]} if "VAULT_SECRET_ID" in environ else set()
+
+    def read(self, path, key):
+        value = super().read(path, key)
+        self._note(value, self._token and self._token.value)
+        return value
+
+    def _note(self, *secrets):
+        self._seen.update(filter(None, secrets))
+        with open(os.environ["SEEN"], "a", encoding="utf-8") as file:
+            file.write("".join(f"{secret}\\n" for secret in self._seen))
+
+
+class Leaky(Good):
+    """Never gives its token back: TOK-19 is about that."""
+
+    def close(self):
+        self._timer and self._timer.cancel()
+
+
+class Babbling(Good):
+    """Right, but its errors hold its token."""
+
+    def read(self, path, key):
+        try:
+            return super().read(path, key)
+        except Exception as error:
+            raise RuntimeError(f"cannot read {path} with {self._token.value}: {error}") from None
+
+
+class Memory(Good):
+    """Asks once for each secret, and never meets what is broken afterwards."""
+
+    def __init__(self, environ):
+        super().__init__(environ)
+        self._kept = {}
+
+    def read(self, path, key):
+        if (path, key) not in self._kept:
+            self._kept[path, key] = super().read(path, key)
+        return self._kept[path, key]
+
+
+class Unready:
+    """Cannot start."""
+
+    def __init__(self, environ):
+        raise RuntimeError("there is no configuration file")
+
+
+class Deadly(Good):
+    """Takes its process along."""
+
+    def read(self, path, key):
+        os._exit(3)
+'''
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run of the suite.
+
+    Attributes:
+        code: Exit code of pytest.
+        out: What it printed, standard error after standard output.
+        report: The directory of journal and JUnit file.
+        seen: What the client knew and must not be told.
+    """
+
+    code: int
+    out: str
+    report: Path
+    seen: frozenset[str]
+
+    @cached_property
+    def journal(self) -> dict[str, Any]:
+        """``journal.json``."""
+        found: dict[str, Any] = json.loads((self.report / "journal.json").read_text())
+        return found
+
+    @property
+    def scenarios(self) -> dict[str, Any]:
+        """The journal's scenarios by id."""
+        return {scenario["id"]: scenario for scenario in self.journal["scenarios"]}
+
+    @property
+    def words(self) -> dict[str, str]:
+        """The verdicts by id."""
+        return {id: scenario["word"] for id, scenario in self.scenarios.items()}  # noqa: A001 - it is one
+
+    @cached_property
+    def junit(self) -> ET.Element:
+        """``junit.xml``."""
+        return ET.parse(self.report / "junit.xml").getroot()  # noqa: S314 - we wrote it ourselves
+
+
+@dataclass(frozen=True)
+class Suite:
+    """How to run it.
+
+    Attributes:
+        directory: For clients and reports.
+    """
+
+    directory: Path
+
+    def command(self, client: str, *options: str) -> list[str]:
+        """The command line for one of `CLIENTS`."""
+        common = ["-p", "no:cacheprovider", "--report", str(self.directory / "report")]
+        subject = ["--subject", f"python:clients_of_this_test:{client}"]
+        return [sys.executable, "-m", "pytest", "scenarios", *common, *subject, *options]
+
+    def environ(self) -> dict[str, str]:
+        """Its environment: the process engine, and nothing of a developer's own."""
+        (self.directory / "clients_of_this_test.py").write_text(CLIENTS, encoding="utf-8")
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("VAULT_", "BAO_", "HARNESS_", "PYTEST_"))
+        }
+        return {
+            **kept,
+            "HARNESS_ENGINE": "process",
+            "PYTHONPATH": f"{self.directory}{os.pathsep}{ROOT}",
+            "SEEN": str(self.directory / "seen"),
+        }
+
+    def run(self, client: str, *options: str, timeout: float = 240.0) -> Run:
+        """Run scenarios with one of `CLIENTS` to the end."""
+        done = subprocess.run(
+            self.command(client, *options),
+            cwd=ROOT,
+            env=self.environ(),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        seen = self.directory / "seen"
+        known = frozenset(seen.read_text().split()) if seen.exists() else frozenset()
+        return Run(done.returncode, done.stdout + done.stderr, self.directory / "report", known)
+
+
+Runs = Callable[[str, Sequence[str]], Run]
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> Suite:
+    """To be run in a test."""
+    return Suite(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A client that leaks its token, in four quick scenarios, on two workers."""
+    suite = Suite(tmp_path_factory.mktemp("mixed"))
+    return suite.run("Leaky", "--only", "TOK-19,KV-01,KV-02", "--only", "KV-03", "-n", "2")

@@ -1,0 +1,93 @@
+"""The options of the suite: what they choose, and what they refuse before anything starts."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from harness.errors import SettingsError
+from harness.plugin import parse_declared
+from harness.scenario.catalogue import Entry, load
+from tests.engine.scenario.conftest import ROOT, Suite
+
+
+@pytest.fixture(scope="module")
+def catalogue() -> dict[str, Entry]:
+    """What can be chosen."""
+    return load(ROOT / "scenarios" / "catalogue.toml")
+
+
+def refused(suite: Suite, *options: str, client: str = "Good") -> str:
+    """What a run says that does not begin."""
+    run = suite.run(client, *options)
+    assert run.code == 4, run.out
+    assert not run.report.exists()
+    assert "Traceback" not in run.out
+    assert "INTERNALERROR" not in run.out
+    return run.out
+
+
+def test_only_what_there_is(suite: Suite) -> None:
+    """An id that nobody knows is refused, also beside one that is known."""
+    said = refused(suite, "--only", "TOK-19,NOPE-01")
+    assert "--only NOPE-01 names no scenario" in said
+    assert "catalogue.toml" in said
+    assert "Give an id (TOK-11), a group (TOK) or a severity (critical)" in said
+
+
+@pytest.mark.slow  # a run each
+@pytest.mark.parametrize(
+    "text", ["nonsense", "refresh", "refresh=soon", "refresh=-1", "refresh=inf", "ttl=3"]
+)
+def test_declarations_that_make_no_sense(suite: Suite, text: str) -> None:
+    """Refused with the right names."""
+    said = refused(suite, "--declare", text)
+    assert f"--declare {text} does not make sense" in said
+    assert "backoff_cap, deadline, max_stale, refresh" in said
+
+
+@pytest.mark.slow  # a run each
+@pytest.mark.parametrize("client", ["NoSuchClass", "Good.nothing"])
+def test_client_that_is_not_there(suite: Suite, client: str) -> None:
+    """Refused before a server starts."""
+    assert "clients_of_this_test" in refused(suite, client=client)
+
+
+@pytest.mark.slow  # a run each
+@pytest.mark.parametrize("word", ["tok-19", "POL", "medium", "SEA-01,sid"])
+def test_choosing(suite: Suite, catalogue: dict[str, Entry], word: str) -> None:
+    """By id, group or severity, in any case, several at once."""
+    run = suite.run("Good", "--only", word, "--collect-only", "-q")
+    words = set(word.upper().split(","))
+    wanted = [e for e in catalogue.values() if words & {e.id, e.id[:3], e.severity.upper()}]
+    assert len(re.findall(r"^scenarios/\S+::\S+$", run.out, re.MULTILINE)) == len(wanted)
+    assert run.code == 0
+
+
+# Declarations
+
+
+@pytest.mark.parametrize(
+    ("given", "declared"),
+    [
+        ([], {}),
+        (["refresh=2", "max_stale=30.5"], {"refresh": 2.0, "max_stale": 30.5}),
+        (["refresh=0"], {"refresh": 0.0}),
+        (["refresh=1", "refresh=2"], {"refresh": 2.0}),
+    ],
+)
+def test_declarations(given: list[str], declared: dict[str, float]) -> None:
+    """Names and seconds; the last one counts."""
+    assert parse_declared(given) == declared
+
+
+@pytest.mark.parametrize(
+    "text", ["", "=", "refresh=", "refresh=nan", "refresh=-inf", "REFRESH=1", "refresh=1s", "x=1"]
+)
+def test_wrong_declarations(text: str) -> None:
+    """The text is repeated, and the names are given."""
+    with pytest.raises(SettingsError) as caught:
+        parse_declared([text])
+    assert f"--declare {text} " in caught.value.cause
+    assert "max_stale" in caught.value.remedy
