@@ -22,7 +22,8 @@
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
     └── SubjectError           the client under test broke its contract with the harness
-        └── SubjectDied        its process ended by itself
+        ├── SubjectDied        its process ended by itself
+        └── SubjectHung        a call did not end (in ``harness.subjects``)
 
 The reference client has a tree of its own, in ``harness.client``: an application installs it alone.
 

@@ -168,7 +168,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, o
     raise ScenarioEnded(lab.verdict.word)
 
 
-class ScenarioEnded(Exception):  # noqa: N818 - how a verdict other than pass leaves a test
+class ScenarioEnded(Exception):
     """A scenario came to a verdict that is no pass."""
 
 

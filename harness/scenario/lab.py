@@ -65,7 +65,7 @@ class Workplace:
     seed: int
 
 
-class NotClaimed(Exception):  # noqa: N818 - a reason to skip, not an error
+class NotClaimed(Exception):
     """The subject does not claim, declare or tell what the scenario is about."""
 
 

@@ -56,5 +56,5 @@ def decide(findings: list[Finding], untouched: list[str], evidence: list[str]) -
     return Verdict("fail" if findings else "pass", findings, untouched, evidence)
 
 
-class NotExercised(Exception):  # noqa: N818 - a verdict, not an error
+class NotExercised(Exception):
     """The scenario could not be carried out: no steady state, or nothing to break."""

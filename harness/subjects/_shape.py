@@ -34,7 +34,7 @@ class Reading:
     stale: bool = False
 
 
-class OperationFailed(Exception):  # noqa: N818 - it is an answer, as the tree in errors names them
+class OperationFailed(Exception):
     """The client said that an operation failed: an answer to be judged, not a broken contract.
 
     Args:

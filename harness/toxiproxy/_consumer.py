@@ -30,7 +30,7 @@ _REMEDY = {
 }
 
 
-class Refused(ToxiproxyError):  # noqa: N818 - named as its siblings in harness.errors
+class Refused(ToxiproxyError):
     """The server answered with an error.
 
     Attributes:
@@ -48,7 +48,7 @@ class Refused(ToxiproxyError):  # noqa: N818 - named as its siblings in harness.
         self.text = text
 
 
-class Unreachable(ToxiproxyError):  # noqa: N818 - named as its siblings in harness.errors
+class Unreachable(ToxiproxyError):
     """The server does not answer, or what answers is no Toxiproxy server."""
 
 

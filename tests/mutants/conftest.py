@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -46,7 +46,7 @@ def _scenarios() -> dict[str, Callable[[Lab], None]]:
 
 
 @pytest.fixture(scope="session")
-def judge(workplace: Workplace) -> Iterator[Judge]:
+def judge(workplace: Workplace) -> Judge:
     """Runs one scenario on one subject, as the suite would."""
     catalogue: dict[str, Entry] = load(SCENARIOS / "catalogue.toml")
     functions = _scenarios()
@@ -66,4 +66,4 @@ def judge(workplace: Workplace) -> Iterator[Judge]:
             assert lab.verdict is not None
             return lab.verdict, explain(lab, lab.verdict, again="")
 
-    yield run
+    return run

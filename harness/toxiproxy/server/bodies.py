@@ -27,7 +27,7 @@ UPDATE_SHAPE: dict[str, FieldType] = {"toxicity": "float32", "attributes": "obje
 
 
 @dataclass
-class Problem(Exception):  # noqa: N818 - an answer more than an error
+class Problem(Exception):
     """An error that the API answers with; `args` stays empty on purpose.
 
     Attributes:

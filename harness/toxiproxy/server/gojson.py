@@ -16,7 +16,7 @@ FieldType = Literal["string", "bool", "int64", "float32", "object", "any"]
 INT64 = range(-(2**63), 2**63)
 
 
-class BadBody(Exception):  # noqa: N818 - says what it is
+class BadBody(Exception):
     """The body is not JSON, or not of the wanted shape."""
 
 

@@ -29,7 +29,7 @@ LARGE_CHUNK = 1024 * 1024
 """Most bytes of one chunk where it makes no difference how data is cut into chunks."""
 
 
-class InvalidAttributes(ValueError):  # noqa: N818 - says what it is
+class InvalidAttributes(ValueError):
     """Attributes that would make the toxic misbehave; the text says why."""
 
 
