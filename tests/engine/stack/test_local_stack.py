@@ -211,6 +211,7 @@ LocalStack(Settings.from_environment()).up()
 """
 
 
+@pytest.mark.slow
 def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
     """Keys that nobody ever got protect nothing: the next `up` starts over by itself."""
     code = subprocess.run([sys.executable, "-c", KILLED], check=False, timeout=120).returncode
