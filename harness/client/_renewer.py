@@ -37,6 +37,9 @@ _log = logging.getLogger("harness.client")
 _EARLIEST, _LATEST = 0.5, 0.75
 _LEAST_JITTER = 0.05
 
+# A life of fewer seconds that cannot be made longer is not worth waiting in.
+_TOO_SHORT = 1.0
+
 # What a server says, with a 500, in the last second before the maximum.
 _AT_MAX_TTL = "past the max TTL"
 
@@ -170,6 +173,9 @@ class Renewer:
         if token.uses_left is not None:
             # A token with few uses is replaced when they are used up: renewing it would cost one.
             self._due = token.expires_at
+            return
+        if token.capped and life < _TOO_SHORT:
+            self._due = begin
             return
         latest = _LATEST
         if life > 0:
