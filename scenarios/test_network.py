@@ -23,7 +23,7 @@ def test_short_outage_costs_no_login(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(0.5)
         with lab.network.down() as fault:
-            lab.watch(0.4 * lab.ttl)
+            lab.hold(fault, 0.4 * lab.ttl)
         lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
     lab.judge(
         recovers_within(lab.recovery, since=fault.ended or 0.0),
@@ -38,7 +38,7 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(0.5)
         with lab.network.down() as fault:
-            lab.watch(1.5 * lab.ttl)
+            lab.hold(fault, 1.5 * lab.ttl)
         lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
         end = lab.history.now()
     lab.judge(

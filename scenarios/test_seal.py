@@ -30,7 +30,7 @@ def test_short_seal_costs_no_login(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
-            lab.watch(0.3 * lab.ttl)
+            lab.hold(fault, 0.3 * lab.ttl)
         lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
     lab.judge(
         recovers_within(lab.recovery, since=fault.ended or 0.0),
@@ -46,7 +46,7 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
     with lab.reading(every=0.25):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
-            lab.watch(1.5 * lab.ttl)
+            lab.hold(fault, 1.5 * lab.ttl)
         lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
         end = lab.history.now()
     lab.judge(

@@ -14,6 +14,7 @@ import psutil
 from harness.blueprint import Blueprint
 from harness.engine import Engine
 from harness.errors import SubjectError
+from harness.files import write_private
 from harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
 from harness.scenario import oracles
 from harness.scenario._audit import read_audit
@@ -194,6 +195,17 @@ class Lab:
         )
         self.history.end_rotation(rotation)
 
+    @contextmanager
+    def changing(self, label: str, *, path: str, key: str) -> Iterator[None]:
+        """Let somebody else change a value; the one that is there afterwards bears the label."""
+        rotation = self.history.note_rotation(path, f"{path}:{label}")
+        yield
+        found = self.stack.operator.client.secrets.kv.v2.read_secret_version(
+            path, mount_point="ecommerce", raise_on_deleted_version=True
+        )
+        self.secrets.add("secret", found["data"]["data"][key], f"{path}:{label}")
+        self.history.end_rotation(rotation)
+
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
         """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
         made = approle.new_secret_id(self.stack.operator, ROLE)
@@ -205,12 +217,9 @@ class Lab:
     def deliver(self, secret_id: approle.SecretId) -> None:
         """Put a secret-id where the subject finds it; a file is replaced by renaming."""
         self.secret_id = secret_id
-        self.secret_id_file = self.directory / "secret-id"
-        for name, content in (("role-id", self.role_id), ("secret-id", secret_id.secret_id)):
-            new = self.directory / f".{name}.new"
-            new.touch(mode=0o600)
-            new.write_text(content)
-            new.rename(self.directory / name)
+        role_id_file, self.secret_id_file = approle.credential_files(ROLE, self.directory)
+        write_private(role_id_file, self.role_id)
+        write_private(self.secret_id_file, secret_id.secret_id)
         self.history.mark(f"{self.secrets.label(secret_id.secret_id)} delivered")
 
     def accessor(self) -> str:
@@ -286,8 +295,9 @@ class Lab:
             **self.entry.environ,
         }
         if self.entry.ids == "files":
-            environ["VAULT_ROLE_ID_FILE"] = str(self.directory / "role-id")
-            environ["VAULT_SECRET_ID_FILE"] = str(self.directory / "secret-id")
+            role_id_file, secret_id_file = approle.credential_files(ROLE, self.directory)
+            environ["VAULT_ROLE_ID_FILE"] = str(role_id_file)
+            environ["VAULT_SECRET_ID_FILE"] = str(secret_id_file)
         else:
             environ["VAULT_ROLE_ID"] = self.role_id
             environ["VAULT_SECRET_ID"] = self.secret_id.secret_id
@@ -416,6 +426,15 @@ class Lab:
             limit,
         )
 
+    def hold(self, fault: Fault, seconds: float) -> None:
+        """Let a fault last so long, and longer if it has not bitten yet.
+
+        A client that reads from its cache may meet it only after its refresh time.
+        """
+        self.watch(seconds)
+        if not self._dead():
+            self.history.wait_for(lambda: self.bit(fault), self.refresh + oracles.TOLERANCE)
+
     # The verdict
 
     def judge_later(self, *asked: Oracle) -> None:
@@ -446,6 +465,8 @@ class Lab:
         if steady:
             self._ask_again()
         self._collect()
+        if self._client is not None:
+            self._client.look_again()
         standing = (
             oracles.no_wrong_value(
                 refresh=self.refresh if refresh is None else refresh,
