@@ -1,0 +1,74 @@
+"""What scenarios need beyond the lab: connections that go deaf, another host, a footprint."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from harness.scenario.history import History
+from harness.scenario.props import Footprint, OtherHost
+from tests.unit.scenario.conftest import Bench, Story, Wire
+
+GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def reply(wire: Wire) -> None:
+    """A server that answers every request head."""
+    while wire.until(b"\r\n\r\n"):
+        wire.send(ANSWER)
+
+
+def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
+    """What was open never answers again and does not end; what is opened later works."""
+    recorder = bench.serve(reply)
+    old = bench.connect()
+    old.send(GET)
+    assert old.exactly(len(ANSWER)) == ANSWER
+    assert recorder.deafen() == 1
+    old.send(GET)
+    new = bench.connect()
+    new.send(GET)
+    assert new.exactly(len(ANSWER)) == ANSWER
+    old.sock.settimeout(0.2)
+    with pytest.raises(socket.timeout):
+        old.sock.recv(1)
+    assert len(bench.history.exchanges) == 2
+
+
+def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:
+    """Connections that have ended are not counted."""
+    recorder = bench.serve(reply)
+    wire = bench.connect()
+    wire.send(GET)
+    assert wire.exactly(len(ANSWER)) == ANSWER
+    wire.close()
+    assert bench.history.wait_for(lambda: recorder.deafen() == 0, 10.0)
+
+
+def test_other_host_redirects_each_kind_to_its_own_path() -> None:
+    """A login goes to the login, a read to the secret."""
+    stubs = OtherHost("http://localhost:1", History()).redirects()
+    places = {kind: stub.headers["Location"] for stub in stubs for kind in stub.kinds}
+    assert {stub.status for stub in stubs} == {307}
+    assert places["read"] == "http://localhost:1/v1/ecommerce/data/backend/django"
+    assert places["login"] == "http://localhost:1/v1/auth/approle/login"
+
+
+def test_credentials_at_another_host_are_harm(story: Story) -> None:
+    """A token and a secret-id are findings, a request with neither is none."""
+    other = OtherHost("http://localhost:1", story.history)
+    story.sent("read", 1.0)
+    assert other.findings() == []
+    story.sent("read", 2.0).token = "token-2"
+    story.sent("login", 3.0).secret_id = "secret-id-1"
+    seen = [(finding.at, finding.harm) for finding in other.findings()]
+    assert seen == [(2.0, True), (3.0, True)]
+
+
+def test_growth_beyond_what_is_spare() -> None:
+    """Six more are no leak, seven are."""
+    before = Footprint(threads=5, files=20, connections=2)
+    after = Footprint(threads=11, files=27, connections=0)
+    assert before.growth(after, spare=6) == {"open files: 20 before, 27 after"}
