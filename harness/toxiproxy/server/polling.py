@@ -14,8 +14,10 @@ import sys
 from collections.abc import Callable
 from typing import Protocol
 
-BATCH = 256
-"""Sockets served before the loop, and so the API, gets its turn."""
+BATCH = 128
+"""Sockets served before others are looked for."""
+ROUNDS = 4
+"""Looks at all sockets before the loop, and so the API, gets its turn."""
 
 Callback = Callable[[], None]
 
@@ -141,12 +143,17 @@ if sys.platform == "linux":
             readers, writers = self._readers, self._writers
             # A descriptor may be closed, and its number used again, before its event's turn: then a
             # stranger is called for nothing, finds nothing to do, and that is all.
-            for fd, events in self._epoll.poll(0, BATCH):
-                if events & ~WRITE:
-                    callback = readers.get(fd)
-                    if callback is not None:
-                        callback()
-                if events & (WRITE | TROUBLE):
-                    callback = writers.get(fd)
-                    if callback is not None:
-                        callback()
+            poll = self._epoll.poll
+            for _ in range(ROUNDS):
+                ready = poll(0, BATCH)
+                if not ready:
+                    return
+                for fd, events in ready:
+                    if events & ~WRITE:
+                        callback = readers.get(fd)
+                        if callback is not None:
+                            callback()
+                    if events & (WRITE | TROUBLE):
+                        callback = writers.get(fd)
+                        if callback is not None:
+                            callback()

@@ -32,23 +32,34 @@ WARM_UP = 0.2
 def upstream() -> None:
     """Serve every kind of connection; those that last get a thread of their own."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+    listener.setblocking(False)
     _tell(listener.getsockname()[1])
-    idle = []
+    poll = select.epoll()
+    poll.register(listener.fileno(), select.EPOLLIN)
+    live: dict[int, socket.socket] = {}
     while True:
-        sock, _ = listener.accept()
-        try:
-            wanted = sock.recv(1)
-            if wanted == ANSWER:  # served at once: a thread would cost more than the connection
+        for number, _ in poll.poll():
+            if number == listener.fileno():
+                with contextlib.suppress(BlockingIOError):
+                    while True:
+                        sock, _ = listener.accept()
+                        live[sock.fileno()] = sock
+                        poll.register(sock.fileno(), select.EPOLLIN)
+                continue
+            sock = live[number]
+            try:
+                wanted = sock.recv(1)
+            except OSError:
+                wanted = b""  # reset instead of closed
+            if wanted == ANSWER:
                 sock.send(wanted)
-                sock.recv(1)
-        except OSError:
-            wanted = ANSWER  # reset instead of closed
-        if wanted in {ANSWER, b""}:
-            sock.close()
-        elif wanted == IDLE:
-            idle.append(sock)
-        else:
-            threading.Thread(target=_serve, args=(sock, wanted), daemon=True).start()
+            elif wanted != IDLE:
+                del live[number]
+                poll.unregister(number)
+                if wanted:
+                    threading.Thread(target=_serve, args=(sock, wanted), daemon=True).start()
+                else:
+                    sock.close()
 
 
 def _serve(sock: socket.socket, wanted: bytes) -> None:
