@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.engine import die_with_parent
 from harness.errors import HarnessError, SettingsError
 from harness.plugin import ENTRY
 from harness.scenario.catalogue import Entry, load
@@ -43,7 +44,9 @@ def pytest_configure(config: pytest.Config) -> None:
     from harness.subjects import check_subject, parse_subject
 
     if hasattr(config, "workerinput"):
-        return  # the process with the terminal has looked at all of this
+        # The process with the terminal has looked at all of this; when it is killed, so are we.
+        die_with_parent()
+        return
     try:
         check_subject(parse_subject(config.option.subject))
         parse_declared(config.option.declare)

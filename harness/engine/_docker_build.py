@@ -198,7 +198,7 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
 def _services_recipe() -> Recipe:
     rootfs = Rootfs()
     site = site_packages()
-    rootfs.add_distributions(["hvac", "requests", "stamina"])
+    rootfs.add_distributions(["hvac", "requests"])
     # The client imports nothing else of the harness: an application could install it alone.
     rootfs.add_package(_PACKAGE / "client", site / "harness" / "client")
     rootfs.files[str(site / "harness" / "__init__.py")] = _PACKAGE / "__init__.py"

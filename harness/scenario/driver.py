@@ -44,6 +44,7 @@ class Driver:
         self._history = history
         self._secrets = secrets
         self._timeout = deadline + PATIENCE
+        self._unknown: dict[int, str] = {}
 
     def read(
         self,
@@ -98,8 +99,21 @@ class Driver:
         return operation
 
     def _read(self, operation: Operation, reading: Reading) -> None:
-        label = self._secrets.label(reading.value) or "unknown"
-        self._history.end_operation(operation, "stale" if reading.stale else "ok", value=label)
+        label = self._secrets.label(reading.value)
+        if label is None:
+            self._unknown[operation.number] = reading.value
+        outcome: Outcome = "stale" if reading.stale else "ok"
+        self._history.end_operation(operation, outcome, value=label or "unknown")
+
+    def look_again(self) -> None:
+        """Label the values that were not known when they came, but are by now.
+
+        An operator's own tool may write a value before the lab can learn it.
+        """
+        for operation in self._history.calls("read", "read_cached"):
+            value = self._unknown.get(operation.number)
+            if value is not None and (label := self._secrets.label(value)):
+                operation.value = label
 
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
         if isinstance(error, OperationFailed):

@@ -14,8 +14,8 @@ import psutil
 from harness.blueprint import Blueprint
 from harness.engine import Engine
 from harness.errors import SubjectError
-from harness.files import write_private
 from harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
+from harness.files import write_private
 from harness.scenario import oracles
 from harness.scenario._audit import read_audit
 from harness.scenario._secrets import Secrets

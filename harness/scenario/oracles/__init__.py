@@ -17,6 +17,7 @@ from harness.scenario.oracles._callers import (
     no_wrong_value,
     recovers_within,
     says_of_its_health,
+    sees,
     stays_alive,
 )
 from harness.scenario.oracles._measured import (
@@ -66,5 +67,6 @@ __all__ = [
     "requests_at_most",
     "same_token",
     "says_of_its_health",
+    "sees",
     "stays_alive",
 ]

@@ -122,6 +122,23 @@ def recovers_within(bound: float, *, since: float, path: str | None = None) -> O
     return oracle
 
 
+def sees(value: str, path: str, *, since: float, within: float) -> Oracle:
+    """A read of `path` gives the value of that label at most `within` seconds after `since`."""
+    promise = f"the new value of {path} is seen within {within:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        good = history.calls(
+            "read", "read_cached", since=since, where=lambda o: o.good and o.path == path
+        )
+        first = next((o for o in good if o.value == value), None)
+        if first is not None and first.began <= since + within + TOLERANCE:
+            return []
+        seen = f"{len(good)} good reads gave {', '.join(sorted({o.value or '' for o in good}))}"
+        return [Finding(promise, seen if good else "there was no good read", since)]
+
+    return oracle
+
+
 def fails_as(*outcomes: str, path: str, since: float = 0.0, until: float | None = None) -> Oracle:
     """Reads of `path` fail, and with one of these outcomes, as far as the subject tells."""
     promise = f"a read of {path} fails as {' or '.join(outcomes)}"
