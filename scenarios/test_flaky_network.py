@@ -106,8 +106,10 @@ def test_flapping_link(lab: Lab) -> None:
         ended = lab.history.now()
         lab.until_good_read(since=ended, within=lab.recovery)
     good = lab.history.calls("read", since=began, until=ended, where=lambda o: o.good)
-    if not good:
-        text = "no read was good although the link was up half of the time"
+    # Whose pauses grow may have bad luck with each probe; what got through must be of use.
+    through = lab.history.find("read", since=began, until=ended, where=lambda e: e.good)
+    if through and not good:
+        text = f"no read was good, although Vault answered {len(through)}"
         lab.note(Finding("reads work while the link is up", text, began))
     lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
     after = footprint(lab)
