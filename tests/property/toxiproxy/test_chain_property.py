@@ -202,6 +202,6 @@ class DroppingChain(Chain):
 
 
 TestChain = Chain.TestCase
-TestChain.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestChain.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
 TestDroppingChain = DroppingChain.TestCase
-TestDroppingChain.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestDroppingChain.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)

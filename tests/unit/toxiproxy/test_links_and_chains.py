@@ -167,6 +167,21 @@ def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
     assert bench.dest.received == b"".join(pieces)
 
 
+def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
+    """Latency had room for more; without it a full destination must stop the source."""
+    toxic = bench.toxic("latency", latency=10)
+    bench.start(toxic)
+    bench.dest.room = 0
+    bench.send(bytes(100))
+    bench.pass_time(0.011)
+    bench.link.remove(toxic)
+    bench.send(*[bytes(100)] * 50)
+    assert bench.link.received == 100
+    bench.dest.room = None
+    bench.poll()
+    assert bench.dest.received == bytes(5100)
+
+
 def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench) -> None:
     """The source is read again once there is room."""
     bench.start()
