@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-import secrets as random
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
-import psutil
-
-from harness.blueprint import Blueprint
-from harness.engine import Engine
 from harness.errors import SubjectError
-from harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
-from harness.files import write_private
+from harness.faults import Fault
 from harness.scenario import oracles
 from harness.scenario._audit import read_audit
-from harness.scenario._secrets import Secrets
+from harness.scenario._bench import KEY, PATH, ROLE, Bench, Workplace
+from harness.scenario._leaks import leaks
 from harness.scenario.catalogue import Entry
 from harness.scenario.driver import Driver, Verb, reading, said
 from harness.scenario.guard import evidence_of
 from harness.scenario.history import History, Operation, Touch
 from harness.scenario.oracles import Oracle
-from harness.scenario.recorder import Recorder
 from harness.scenario.verdict import Finding, NotExercised, Verdict, decide
-from harness.stack import Stack, launch
-from harness.subjects import OperationFailed, Subject, SubjectSpec, open_subject
-from harness.toxiproxy import Proxy, Toxiproxy
+from harness.subjects import OperationFailed, Subject, open_subject
 from harness.vault import approle
+
+__all__ = ["KEY", "PATH", "ROLE", "Lab", "NotClaimed", "Workplace"]
 
 STEADY_READS = 3
 """Good reads in a row that make a steady state."""
@@ -37,125 +29,28 @@ STEADY_READS = 3
 LONGEST = 60.0
 """Seconds; a subject that declares a longer back-off or deadline is not waited for."""
 
-ROLE = "backend"
-PATH, KEY = "backend/django", "SECRET_KEY"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workplace:
-    """What the scenarios of one process share: an engine, and one Toxiproxy server.
-
-    Attributes:
-        engine: Runs servers.
-        toxiproxy: Control over the Toxiproxy server.
-        listen: Gives a free address for a proxy, as the Toxiproxy server sees it.
-        reachable: Turns that into one that a client here can use.
-        directory: For files of scenarios.
-        subject: Which client is tested.
-        declared: Times that the command line declares for it; they win over its own.
-        seed: Of the Toxiproxy server, to be printed on failure.
-    """
-
-    engine: Engine
-    toxiproxy: Toxiproxy
-    listen: Callable[[], str]
-    reachable: Callable[[str], str]
-    directory: Path
-    subject: SubjectSpec
-    declared: dict[str, float]
-    seed: int
-
 
 class NotClaimed(Exception):
     """The subject does not claim, declare or tell what the scenario is about."""
 
 
-class Lab:
+class Lab(Bench):
     """One scenario under way. Close it (it is a context manager) and nothing of it is left.
 
     Attributes:
-        entry: The scenario's data.
-        history: What happened so far.
-        vault: Faults of Vault.
-        network: Faults of the network.
-        process: Faults of processes.
-        stack: The Vault, its keyring and an operator's token.
         client: The subject, once `start` was called.
+        verdict: What the scenario came to, once `judge` was called.
     """
 
     def __init__(self, workplace: Workplace, entry: Entry) -> None:
-        self.entry = entry
-        self.workplace = workplace
-        self.history = History()
-        self.secrets = Secrets()
-        self.directory = workplace.directory / entry.id
-        self.directory.mkdir(mode=0o700, parents=True)
-        self._closing = ExitStack()
         self._findings: list[Finding] = []
         self._asked: list[Oracle] = []
         self._subject: Subject | None = None
         self._client: Driver | None = None
         self.verdict: Verdict | None = None
-        try:
-            self._set_up()
-        except BaseException:
-            self._closing.close()
-            raise
-
-    def _set_up(self) -> None:
-        work = self.workplace
-        self.stack: Stack = self._closing.enter_context(
-            launch(
-                work.engine,
-                Blueprint.default(),
-                directory=self.directory / "vault",
-                storage=self.entry.storage,
-                audit_raw=True,
-                name=self.entry.id.lower(),
-            )
-        )
-        self.recorder = Recorder(
-            self.history,
-            self.secrets,
-            upstream=self.stack.node.address.split("//")[1],
-            host=work.engine.bind_host(),
-        )
-        self._closing.callback(self.recorder.close)
-        self.proxy: Proxy = work.toxiproxy.create(
-            self.entry.id,  # a name that is the same in each run, so that a seed repeats it
-            listen=work.listen(),
-            upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
-        )
-        self._closing.callback(self.proxy.delete)
-        self.address = f"http://{work.reachable(self.proxy.listen)}"
-        status = self.stack.operator.seal_status()
-        self.product = f"{status.product} {status.version}"
-        self.vault = VaultFaults(self.stack, self.history)
-        self.network = NetworkFaults(self.proxy, self.history)
-        self.process = ProcessFaults(self.history)
-        self.secrets.add("token", self.stack.keyring.root_token, "root token")
-        for value in self.entry.environ.values():
-            if value.startswith("canary-"):
-                self.secrets.add("secret", value, "fallback")
-        self._set_role()
-        self.put("v1")
-
-    def _set_role(self) -> None:
-        parameters = {
-            "token_ttl": f"{self.ttl:g}s",
-            "token_max_ttl": f"{self.entry.max_ttl:g}s",
-            **self.entry.role,
-        }
-        self.stack.operator.client.adapter.post(f"/v1/auth/approle/role/{ROLE}", json=parameters)
-        self.role_id = approle.role_id(self.stack.operator, ROLE)
-        self.new_secret_id()
+        super().__init__(workplace, entry)
 
     # The scenario's numbers
-
-    @property
-    def ttl(self) -> float:
-        """T: the token's TTL, seconds."""
-        return self.entry.ttl
 
     @property
     def deadline(self) -> float:
@@ -182,103 +77,6 @@ class Lab:
     def refresh(self) -> float:
         """R: how soon a changed secret must be seen, seconds."""
         return self.declared("refresh", 5.0)
-
-    # The operator's hand
-
-    def put(self, label: str, *, path: str = PATH, key: str = KEY) -> None:
-        """Write a new value; reads are judged by its label from now on."""
-        value = f"canary-{label}-{random.token_hex(12)}"
-        self.secrets.add("secret", value, label if path == PATH else f"{path}:{label}")
-        rotation = self.history.note_rotation(path, self.secrets.label(value) or label)
-        self.stack.operator.client.secrets.kv.v2.create_or_update_secret(
-            path, {key: value}, mount_point="ecommerce"
-        )
-        self.history.end_rotation(rotation)
-
-    @contextmanager
-    def changing(self, label: str, *, path: str, key: str) -> Iterator[None]:
-        """Let somebody else change a value; the one that is there afterwards bears the label."""
-        rotation = self.history.note_rotation(path, f"{path}:{label}")
-        yield
-        found = self.stack.operator.client.secrets.kv.v2.read_secret_version(
-            path, mount_point="ecommerce", raise_on_deleted_version=True
-        )
-        self.secrets.add("secret", found["data"]["data"][key], f"{path}:{label}")
-        self.history.end_rotation(rotation)
-
-    def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
-        """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
-        made = approle.new_secret_id(self.stack.operator, ROLE)
-        self.secrets.add("secret-id", made.secret_id)
-        if deliver:
-            self.deliver(made)
-        return made
-
-    def deliver(self, secret_id: approle.SecretId) -> None:
-        """Put a secret-id where the subject finds it; a file is replaced by renaming."""
-        self.secret_id = secret_id
-        role_id_file, self.secret_id_file = approle.credential_files(ROLE, self.directory)
-        write_private(role_id_file, self.role_id)
-        write_private(self.secret_id_file, secret_id.secret_id)
-        self.history.mark(f"{self.secrets.label(secret_id.secret_id)} delivered")
-
-    def accessor(self) -> str:
-        """The accessor of the token that the subject uses now.
-
-        Raises:
-            NotExercised: It has none.
-        """
-        login = self.history.last_token()
-        if login is None or login.accessor is None:
-            raise NotExercised("the subject never logged in, so there is no token to break")
-        return login.accessor
-
-    def tokens_alive(self) -> int:
-        """How many tokens of the subject's role live in Vault."""
-        client = self.stack.operator.client
-        alive = 0
-        for accessor in client.list("auth/token/accessors")["data"]["keys"]:
-            try:
-                data = client.auth.token.lookup_accessor(accessor)["data"]
-            except Exception as error:  # noqa: BLE001 - it died between the list and the look
-                self.history.mark(f"a token was gone when looked up: {type(error).__name__}")
-                continue
-            alive += bool((data.get("meta") or {}).get("role_name") == ROLE)
-        return alive
-
-    def issue_instead(self, **parameters: object) -> None:
-        """From now on each accepted login is answered with another token of that role.
-
-        The token is a real one of this Vault, made with these parameters of ``auth/token/create``;
-        the one that the login made is revoked. For kinds of token that no AppRole can issue.
-        """
-        client = self.stack.operator.client
-
-        def rewrite(body: dict[str, object]) -> dict[str, object]:
-            auth = body["auth"]
-            assert isinstance(auth, dict)
-            order = {
-                "policies": auth["policies"],
-                "meta": auth["metadata"],
-                "ttl": f"{self.ttl:g}s",
-                "no_parent": True,
-                **parameters,
-            }
-            made = client.adapter.post("/v1/auth/token/create", json=order)["auth"]
-            client.auth.token.revoke_accessor(auth["accessor"])
-            same = ("client_token", "accessor", "renewable", "lease_duration", "token_type")
-            return {**body, "auth": {**auth, **{name: made[name] for name in same}}}
-
-        self.recorder.rewrite_login = rewrite
-
-    @contextmanager
-    def condition(self, name: str, **marks: Any) -> Iterator[Fault]:
-        """Something that is so without any fault, but must have touched the subject."""
-        fault = self.history.begin_fault(name, Signature(**marks))
-        try:
-            yield fault
-        finally:
-            self.history.end_fault(fault)
 
     # The subject
 
@@ -557,48 +355,17 @@ class Lab:
             if (label := exchange.token) and (accessor := self.recorder.accessor(label))
         }
 
-    def _no_secret_leaked(self, _: History) -> list[Finding]:
-        promise = "no secret in a log or a message"
-        logs = sorted(self.directory.glob("subject-*.log"))
-        leaks = [self.secrets.found_in(log.read_text(errors="replace")) for log in logs]
-        findings = [
-            Finding(promise, f"its log contains {', '.join(found)}", harm=True)
-            for found in leaks
-            if found
-        ]
-        if found := self.secrets.found_in(self._command_lines()):
-            findings.append(Finding(promise, f"a command line has {', '.join(found)}", harm=True))
-        findings += [
-            Finding(promise, f"a failed {o.verb} said: {o.message[-120:]}", o.began, harm=True)
-            for o in self.history.operations
-            if "[contains " in o.message
-        ]
-        return findings[:3]
-
-    def _command_lines(self) -> str:
-        """Those of the subject's process and its children, which everybody here can read."""
+    def _no_secret_leaked(self, history: History) -> list[Finding]:
         pid = self._client.subject.pid if self._client else None
-        if pid is None:
-            return ""
-        try:
-            process = psutil.Process(pid)
-            lines = [
-                line for p in (process, *process.children(recursive=True)) for line in p.cmdline()
-            ]
-        except psutil.Error:
-            return ""  # it has ended
-        return "\n".join(lines)
+        return leaks(self.secrets, logs=self._logs(), pid=pid, operations=history.operations)
+
+    def _logs(self) -> list[Path]:
+        return sorted(self.directory.glob("subject-*.log"))
 
     def subject_log(self, lines: int = 8) -> str:
         """The last lines that the subject logged, without secrets."""
-        texts = [
-            log.read_text(errors="replace") for log in sorted(self.directory.glob("subject-*.log"))
-        ]
+        texts = [log.read_text(errors="replace") for log in self._logs()]
         return self.secrets.redact("\n".join("\n".join(texts).splitlines()[-lines:]))
-
-    def close(self) -> None:
-        """End the subject, the proxy, the recorder and the Vault."""
-        self._closing.close()
 
     def __enter__(self) -> Self:
         return self
