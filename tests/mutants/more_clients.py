@@ -420,6 +420,19 @@ class NeverSaysWellAgain(Tweaked):
         return not self._red
 
 
+class ReadsEachSecretOnce(LazyClient):
+    """Keeps every value that it has read, and never asks for it again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        if (path, key) not in self._kept:
+            self._kept[path, key] = super().read(path, key)
+        return self._kept[path, key]
+
+
 FURTHER: dict[str, Mutant] = {
     "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
     "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "renewals"),
@@ -487,5 +500,7 @@ FURTHER: dict[str, Mutant] = {
         NeverSaysWellAgain, "PRC-05", "health tells the truth", REFERENCE
     ),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
+    "outlives-its-secret-id": Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails"),
+    "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
 }
 """As `tests.mutants.clients.MUTANTS`."""
