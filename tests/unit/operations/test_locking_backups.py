@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import io
@@ -35,6 +36,7 @@ KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "oper
 CONTENTS = Contents(("kv",), {"kv/a": "1:present:00"}, ("default",), ("backend",), (), "ab")
 
 
+@functools.cache  # a gzip file bears the second in which it was made
 def snapshot() -> bytes:
     """A raft snapshot's form: an archive with the checksums of its parts."""
     parts = {"meta.json": b"{}", "state.bin": b"state of the vault" * 99}
