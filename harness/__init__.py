@@ -1,1 +1,1 @@
-"""A local Vault that can be broken on purpose, and a suite that judges whether a client survives it."""
+"""A local Vault that can be broken on purpose, and judges of clients that must survive it."""

@@ -43,7 +43,7 @@ No error carries a token, a secret-id, a secret, or the exception of a lower lib
 request with its headers and body, and error trackers print what they hold.
 """
 
-# ruff: noqa: N818 - errors are named for what happened, as in the harness's own tree
+
 
 from __future__ import annotations
 
