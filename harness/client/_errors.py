@@ -43,8 +43,6 @@ No error carries a token, a secret-id, a secret, or the exception of a lower lib
 request with its headers and body, and error trackers print what they hold.
 """
 
-
-
 from __future__ import annotations
 
 import copy
