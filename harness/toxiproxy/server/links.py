@@ -61,6 +61,7 @@ class Link:
         "generators",
         "loop",
         "next",
+        "order",
         "over",
         "pending",
         "poller",
@@ -68,6 +69,7 @@ class Link:
         "reading",
         "received",
         "sent",
+        "skipped",
         "source",
         "source_over",
         "stages",
@@ -94,6 +96,8 @@ class Link:
         self.next: Receiver = self
         self.prev: Sender = self
         self.stages: dict[Toxic, Stage] = {}
+        self.skipped: dict[Toxic, bool] = {}  # toxics without a stage, and whether they act
+        self.order: tuple[Toxic, ...] = ()  # of all toxics, while some have no stage
         self.generators: dict[str, random.Random] | None = None
         self.pending: deque[bytes] | None = None  # what the destination does not take yet
         self.chunk = LARGE_CHUNK
@@ -111,9 +115,16 @@ class Link:
         """Build the chain and start reading."""
         if toxics:
             for toxic in toxics:
-                self._append(toxic)
-            for stage in list(self.stages.values()):
-                stage.start()
+                acting = self.rolls(toxic)
+                if acting and not toxic.kind.inert(toxic.values):
+                    self._append(toxic)
+                else:
+                    # It does nothing to anything: a stage is made once the chain changes.
+                    self.skipped[toxic] = acting
+            if self.skipped:
+                self.order = tuple(toxics)
+            for stage in self.stages.values():
+                stage.start(acting=True)
             self._settle()
         self.resume()
 
@@ -144,6 +155,7 @@ class Link:
         """Put a toxic at the end of the chain; the one before it starts anew."""
         if self.over:
             return
+        self._complete()
         previous = self.prev
         stage = self._append(toxic)
         if isinstance(previous, Stage):
@@ -159,6 +171,9 @@ class Link:
 
     def update(self, toxic: Toxic) -> None:
         """Start a changed toxic anew."""
+        if self.over:
+            return
+        self._complete()
         stage = self.stages.get(toxic)
         if stage is not None and not stage.closed:
             stage.interrupt()
@@ -167,12 +182,13 @@ class Link:
 
     def remove(self, toxic: Toxic) -> None:
         """Take a toxic off the chain, handing on what it holds; the one before it starts anew."""
-        stage = self.stages.pop(toxic, None)
-        if stage is None or self.over:
+        if self.over:
             return
-        if stage.closed:
-            self._unlink(stage)
-        elif stage.closes_when_removed:
+        self._complete()
+        stage = self.stages.pop(toxic, None)
+        if stage is None or stage.closed:
+            return  # a closed stage stays in its place: nothing may pass behind the end
+        if stage.closes_when_removed:
             stage.interrupt()
             stage.close(f"toxic {toxic.name} removed")
         else:
@@ -197,6 +213,30 @@ class Link:
         stage.roomy = not stage.blocked  # its predecessor has been paused by the sink already
         return stage
 
+    def _complete(self) -> None:
+        """Give every toxic its stage, in order; those that were skipped hold nothing."""
+        if not self.skipped:
+            return
+        stages: dict[Toxic, Stage] = {}
+        sender: Link | Stage = self
+        for toxic in self.order:
+            stage = self.stages.get(toxic)
+            if stage is None:
+                following = sender.next
+                stage = toxic.kind(toxic, self, sender, following)
+                if isinstance(following, Stage):
+                    stage.blocked = following.closed or not following.roomy
+                else:
+                    stage.blocked = bool(self.pending)
+                stage.roomy = not stage.blocked
+                stage.acting = self.skipped[toxic]
+                stage.closed = sender.closed if isinstance(sender, Stage) else self.source_over
+                sender.next = stage
+                following.prev = stage
+            stages[toxic] = sender = stage
+        self.stages = stages
+        self.skipped.clear()
+
     def _unlink(self, stage: Stage) -> None:
         stage.prev.next = stage.next
         stage.next.prev = stage.prev
@@ -217,6 +257,11 @@ class Link:
     def soon(self, callback: Callable[[], None]) -> asyncio.Handle:
         """Call back after the loop has looked at its sockets once."""
         return self.loop.call_soon(callback)
+
+    def rolls(self, toxic: Toxic) -> bool:
+        """Whether that toxic is to act here, from now until it starts anew."""
+        toxicity = toxic.toxicity
+        return toxicity >= 1 or (toxicity > 0 and self.generator(toxic).random() < toxicity)
 
     def generator(self, toxic: Toxic) -> random.Random:
         """The random numbers of that toxic on this connection."""

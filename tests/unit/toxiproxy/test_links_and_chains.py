@@ -195,6 +195,41 @@ def test_a_toxic_added_while_the_destination_is_full_gets_its_turn(bench: Bench)
     assert bench.dest.received == b"abcd"
 
 
+def test_nothing_passes_behind_a_limit_that_was_reached(bench: Bench) -> None:
+    """Not even when its toxic is removed before everything is written."""
+    front, limit = bench.toxic("latency", latency=10), bench.toxic("limit_data", bytes=3)
+    bench.start(front, limit)
+    bench.dest.room = 0
+    bench.send(b"abcd", b"efgh")
+    bench.pass_time(0.011)
+    bench.link.remove(limit)
+    bench.send(b"ijkl")
+    bench.pass_time(1)
+    bench.dest.room = None
+    bench.pass_time(1)
+    assert bench.dest.received == b"abc"
+    assert bench.closed
+
+
+def test_toxics_that_do_nothing_act_once_they_are_changed(bench: Bench) -> None:
+    """In their place in the chain, wherever that is."""
+    quiet = [bench.toxic("latency"), bench.toxic("slow_close"), bench.toxic("timeout", 0.0)]
+    bench.start(quiet[0], bench.toxic("limit_data", bytes=6), quiet[1], quiet[2])
+    bench.send(b"abc")
+    assert bench.dest.chunks == [b"abc"]
+    quiet[0].change({"latency": 100, "jitter": 0}, 1.0)
+    bench.link.update(quiet[0])
+    bench.send(b"def", b"ghi")
+    bench.pass_time(0.09)
+    quiet[1].change({"delay": 100}, 1.0)
+    bench.link.update(quiet[1])
+    bench.pass_time(0.02)
+    assert bench.dest.received == b"abcdef"
+    assert bench.open
+    bench.pass_time(0.1)
+    assert bench.closed
+
+
 def test_a_broken_destination_ends_it(bench: Bench) -> None:
     """With nothing left to do, whatever was held."""
     bench.start(bench.toxic("latency", latency=100), bench.toxic("bandwidth", rate=1))

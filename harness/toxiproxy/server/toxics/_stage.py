@@ -66,6 +66,9 @@ class Host(Protocol):
     def soon(self, callback: Callable[[], None]) -> Handle:
         """Call back after the loop has looked at its sockets once; cancellable."""
 
+    def rolls(self, toxic: Toxic) -> bool:
+        """Whether that toxic is to act on this connection: the dice of toxicity."""
+
     def generator(self, toxic: Toxic) -> random.Random:
         """The random numbers of that toxic on this connection, fixed by the server's seed."""
 
@@ -179,6 +182,11 @@ class Stage:
         return False
 
     @classmethod
+    def inert(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - for subclasses
+        """Whether it does nothing with these values, neither to data nor to the end."""
+        return False
+
+    @classmethod
     def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - for subclasses
         """How many bytes a chunk may have without anybody seeing that it is not `CHUNK`."""
         return CHUNK
@@ -263,14 +271,11 @@ class Stage:
 
     # What the link calls.
 
-    def start(self) -> None:
-        """Roll the dice of toxicity, then act or let everything pass."""
+    def start(self, *, acting: bool | None = None) -> None:
+        """Act, or let everything pass; the dice of toxicity say which unless it is given."""
         if self.closed:
             return
-        toxicity = self.toxic.toxicity
-        self.acting = toxicity >= 1 or (
-            toxicity > 0 and self.host.generator(self.toxic).random() < toxicity
-        )
+        self.acting = self.host.rolls(self.toxic) if acting is None else acting
         self.room = 0 if self.passes() else self.capacity
         if self.acting:
             self.begin()

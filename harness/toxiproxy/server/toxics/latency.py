@@ -30,6 +30,11 @@ class Latency(Stage):
         """With neither latency nor jitter."""
         return values["latency"] <= 0 and values["jitter"] <= 0
 
+    @classmethod
+    def inert(cls, values: Mapping[str, int]) -> bool:
+        """With neither latency nor jitter."""
+        return cls.transparent(values)
+
     def work(self, data: bytes, when: float) -> None:
         """Wait for what is left of the delay."""
         values = self.toxic.values

@@ -21,6 +21,11 @@ class Noop(Stage):
         """Always."""
         return True
 
+    @classmethod
+    def inert(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - of any values
+        """Always."""
+        return True
+
     def work(self, data: bytes, when: float) -> None:
         """Hand the chunk on."""
         self.emit(data, when)

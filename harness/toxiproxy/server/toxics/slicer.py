@@ -44,6 +44,11 @@ class Slicer(Stage):
         longest = values["average_size"] + values["size_variation"]
         return longest >= CHUNK and values["delay"] <= 0
 
+    @classmethod
+    def inert(cls, values: Mapping[str, int]) -> bool:
+        """When it cuts nothing."""
+        return cls.transparent(values)
+
     def work(self, data: bytes, when: float) -> None:
         """Cut, and send the first piece."""
         values = self.toxic.values
