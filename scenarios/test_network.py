@@ -8,12 +8,14 @@ from harness.scenario import Finding, Lab, NotExercised
 from harness.scenario.oracles import (
     logins_at_most,
     logs_in_again,
+    no_connection_storm,
     no_request_storm,
     recovers_within,
     renews_again,
     requests_at_most,
     same_token,
 )
+from harness.scenario.props import vault_gone
 
 
 @pytest.mark.scenario("NET-01")
@@ -123,3 +125,20 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
         lambda: bool(lab.history.find("renew", since=ended)), ends - lab.history.now()
     )
     lab.judge(renews_again(since=ended, before=ends), same_token(since=fault.began))
+
+
+@pytest.mark.scenario("NET-18")
+def test_vault_gone_behind_its_proxy(lab: Lab) -> None:
+    """Connections are accepted and end at once for half of the token's life, under reads."""
+    lab.start()
+    with lab.reading(every=0.25):
+        lab.watch(0.5)
+        with vault_gone(lab) as fault:
+            lab.watch(0.5 * lab.ttl)
+        ended = fault.ended or 0.0
+        lab.until_good_read(since=ended, within=lab.recovery)
+    lab.judge(
+        no_connection_storm(since=fault.began, until=ended),
+        recovers_within(lab.recovery, since=ended),
+        same_token(since=fault.began),
+    )

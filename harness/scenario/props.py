@@ -115,6 +115,20 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
         lab.history.end_fault(fault)
 
 
+@contextmanager
+def vault_gone(lab: Lab) -> Iterator[Fault]:
+    """Vault is gone behind its proxy: connections are accepted and end at once.
+
+    Unlike a refused connection, each one can be counted.
+    """
+    with lab.recorder.away():
+        fault = lab.history.begin_fault("Vault gone behind its proxy", Signature(unanswered=True))
+        try:
+            yield fault
+        finally:
+            lab.history.end_fault(fault)
+
+
 def allow_writes(lab: Lab, path: str) -> None:
     """Let tokens that the role gets from now on write one secret."""
     client = lab.stack.operator.client

@@ -67,6 +67,7 @@ class Recorder:
         self.rewrite_login: Rewrite | None = None
         self._stubs: list[tuple[Stub, list[int]]] = []
         self._accessors: dict[str, str] = {}
+        self._away = False
         self._host = host
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
@@ -100,6 +101,16 @@ class Recorder:
         for relay in relays:
             relay.deaf = True
         return len(relays)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Be as a proxy whose upstream is gone: each connection ends at once, and is noted."""
+        self._away = True
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._connections])
+        try:
+            yield
+        finally:
+            self._away = False
 
     def close(self) -> None:
         """Close all connections and end the thread."""
@@ -142,7 +153,10 @@ class Recorder:
             await asyncio.sleep(0)
 
     def _accept(self) -> asyncio.Protocol:
-        connection = _Connection(self, self.history.note_connection())
+        ordinal = self.history.note_connection()
+        if self._away:
+            return _Slammed()
+        connection = _Connection(self, ordinal)
         task = self._loop.create_task(connection.run())
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
@@ -199,6 +213,14 @@ class Recorder:
                     self._accessors[label] = exchange.accessor
                 if exchange.kind == "login":
                     exchange.token = label
+
+
+class _Slammed(asyncio.Protocol):
+    """A door that is shut as soon as it opens."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
 
 
 class _End(asyncio.Protocol):

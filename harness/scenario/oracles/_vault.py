@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
-from harness.scenario.history import History, between
+from harness.scenario.history import Exchange, History, between
 from harness.scenario.oracles._base import STORM_PEAK, TOLERANCE, Oracle, times
 from harness.scenario.verdict import Finding
 
@@ -140,10 +141,25 @@ def no_request_storm(*, since: float, until: float) -> Oracle:
     At most `STORM_PEAK` in any second and one a second on average, each beyond two for every call
     that was in progress.
     """
-    promise = f"no request storm (at most {STORM_PEAK} requests a second beyond two a call)"
+    return _no_storm("request", lambda history: _begun(history.find()), since, until)
+
+
+def no_connection_storm(*, since: float, until: float) -> Oracle:
+    """The same for connections, where they end before a request can be sent."""
+    return _no_storm("connection", lambda history: list(history.connections), since, until)
+
+
+def _begun(exchanges: list[Exchange]) -> list[float]:
+    return [exchange.began for exchange in exchanges]
+
+
+def _no_storm(
+    what: str, moments: Callable[[History], list[float]], since: float, until: float
+) -> Oracle:
+    promise = f"no {what} storm (at most {STORM_PEAK} {what}s a second beyond two a call)"
 
     def oracle(history: History) -> list[Finding]:
-        sent = sorted(e.began for e in history.find(since=since, until=until))
+        sent = sorted(at for at in moments(history) if since <= at <= until)
         calls = [
             (o.began, o.ended if o.ended is not None else until)
             for o in history.calls("read", "read_cached", "write", until=until)
@@ -156,12 +172,12 @@ def no_request_storm(*, since: float, until: float) -> Oracle:
             seen, allowed = between(sent, at, at + 1.0), STORM_PEAK + 2 * active(at, at + 1.0)
             if seen > allowed:
                 return [
-                    Finding(promise, f"{seen} requests in one second, {allowed} are allowed", at)
+                    Finding(promise, f"{seen} {what}s in one second, {allowed} are allowed", at)
                 ]
         length = max(until - since, 1.0)
         allowed_in_all = int(length) + STORM_PEAK + 2 * active(since, until)
         if len(sent) > allowed_in_all:
-            text = f"{len(sent)} requests in {length:.1f} s, {allowed_in_all} are allowed"
+            text = f"{len(sent)} {what}s in {length:.1f} s, {allowed_in_all} are allowed"
             return [Finding(promise, text, since)]
         return []
 

@@ -12,6 +12,7 @@ from harness.scenario.oracles import (
     logins_at_most,
     logins_with_one_secret_id_at_most,
     logs_in_again,
+    no_connection_storm,
     no_refused_read,
     no_request_storm,
     none_of,
@@ -225,6 +226,16 @@ def test_steady_rain_is_a_storm(story: Story) -> None:
     story.several("renew", *(10.0 + n / 4 for n in range(40)))
     assert story.finds(no_request_storm(since=10.0, until=20.0)) == [
         "40 requests in 10.0 s, 15 are allowed"
+    ]
+
+
+def test_connections_storm_too(story: Story) -> None:
+    """Six in a second are one too many, five are not, though no request was sent over any."""
+    story.history.connections += [9.0, 12.0, 12.1, 12.2, 12.3, 12.4]
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == []
+    story.history.connections.append(12.5)
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
+        "6 connections in one second, 5 are allowed"
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import threading
 
@@ -55,6 +56,23 @@ def test_each_connection_has_its_ordinal(bench: Bench) -> None:
         wire.send(GET)
         assert wire.exactly(len(answer())) == answer()
     assert {e.connection for e in bench.ended(2)} == {1, 2}
+
+
+def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
+    """An open connection ends, a new one ends at once and is noted, and the next one works."""
+    bench.serve(once(answer()))
+    before = bench.connect()
+    before.send(GET)
+    assert before.exactly(len(answer())) == answer()
+    with bench.recorder.away():
+        assert before.rest() == b""
+        during = bench.connect()
+        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+            assert during.rest() == b""
+    after = bench.connect()
+    after.send(GET)
+    assert after.exactly(len(answer())) == answer()
+    assert len(bench.history.connections) == 3
 
 
 def test_list_is_a_method_like_any_other(bench: Bench) -> None:
