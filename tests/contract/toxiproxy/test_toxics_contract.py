@@ -381,6 +381,8 @@ class TestResetPeer:
     def test_an_older_connection_just_ends(self, lab: Lab, wire: type[Wire]) -> None:
         """RST is decided when a connection opens."""
         pair = lab.pair()
+        pair.server.sendall(b"opened")
+        assert wire.read(pair.client, 6) == b"opened"
         pair.proxy.add(ResetPeer(timeout=0))
         pair.server.sendall(b"x")
         assert wire.end(pair.client) == "eof"
