@@ -52,17 +52,26 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-03")
 def test_black_hole(lab: Lab) -> None:
-    """Answers vanish and connections stay open, under three callers."""
+    """Answers vanish, then requests; connections stay open, under three callers.
+
+    Vault ends a connection that it was asked to close once it has answered, so only lost requests
+    are silence for a client that keeps none open.
+    """
     lab.start()
     with lab.reading(every=0.5, callers=3):
         lab.watch(0.5)
-        with lab.network.black_hole() as fault:
-            lab.watch(3 * lab.deadline)
-        lab.until_good_read(since=fault.ended or 0.0, within=lab.recovery)
+        with lab.network.black_hole(stream="downstream") as answers:
+            lab.watch(2.5 * lab.deadline)
+        lab.until_good_read(since=answers.ended or 0.0, within=lab.recovery)
+        with lab.network.black_hole(stream="upstream") as requests:
+            lab.watch(2.5 * lab.deadline)
+        lab.until_good_read(since=requests.ended or 0.0, within=lab.recovery)
     lab.judge(
-        recovers_within(lab.recovery, since=fault.ended or 0.0),
-        no_request_storm(since=fault.began, until=fault.ended or 0.0),
-        logins_at_most(0, since=fault.began),
+        recovers_within(lab.recovery, since=answers.ended or 0.0),
+        recovers_within(lab.recovery, since=requests.ended or 0.0),
+        no_request_storm(since=answers.began, until=answers.ended or 0.0),
+        no_connection_storm(since=requests.began, until=requests.ended or 0.0),
+        logins_at_most(0, since=answers.began),
     )
 
 

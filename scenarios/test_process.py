@@ -35,22 +35,22 @@ def test_no_secret_is_said(lab: Lab) -> None:
 
     with lab.reading(every=0.2):
         client.read("ai/openai", "OPENAI_API_KEY")
-        with lab.network.truncated(after=150):
-            lab.watch(0.8)
+        with lab.network.truncated(after=150) as fault:
+            lab.hold(fault, 0.8)
         recover()
-        with lab.vault.sealed():
-            lab.watch(1.0)
+        with lab.vault.sealed() as fault:
+            lab.hold(fault, 1.0)
         recover()
         good = lab.secret_id
         wrong = secrets.token_hex(18)
         lab.secrets.add("secret-id", wrong, "wrong secret-id")
         lab.deliver(SecretId(secret_id=wrong, accessor=""))
-        with lab.vault.token_revoked(lab.accessor()):
-            lab.watch(1.5)
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            lab.hold(fault, 1.5)
         lab.deliver(good)
         recover()
-        with lab.network.down():
-            lab.watch(0.8)
+        with lab.network.down() as fault:
+            lab.hold(fault, 0.8)
         recover()
     lab.judge(bad_logins_at_most(4, secret_id="wrong secret-id"))
 

@@ -500,6 +500,8 @@ FURTHER: dict[str, Mutant] = {
         NeverSaysWellAgain, "PRC-05", "health tells the truth", REFERENCE
     ),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
+    "waits-in-a-black-hole": Mutant(HasNoTimeout, "NET-03", "every call ends within"),
+    "sleeps-through-a-seal": Mutant(NeverComesBack, "SEA-02", "a good read within"),
     "storms-a-dead-upstream": Mutant(RetriesWithoutAPause, "NET-18", "no connection storm"),
     "outlives-its-secret-id": Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails"),
     "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
