@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from harness.scenario.catalogue import load
 from tests.mutants.clients import MUTANTS, Mutant
-from tests.mutants.conftest import Judge
+from tests.mutants.conftest import SCENARIOS, Judge
 from tests.mutants.more_clients import FURTHER
 
 CATALOGUE = MUTANTS | FURTHER
@@ -30,6 +31,12 @@ def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
     assert verdict.word == "fail", text
     seen = " ".join(str(finding) for finding in verdict.findings)
     assert mutant.reason in seen, text
+
+
+def test_every_scenario_has_a_mutant() -> None:
+    """A scenario that no broken client ever failed may be one that cannot be failed."""
+    scenarios = set(load(SCENARIOS / "catalogue.toml"))
+    assert scenarios - {mutant.scenario for mutant in CATALOGUE.values()} == set()
 
 
 @pytest.mark.slow
