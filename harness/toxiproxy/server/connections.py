@@ -101,6 +101,12 @@ class Connection:
         if other.over:
             self.proxy.forget(self)
 
+    def release(self) -> None:
+        """Undo the circles that it is part of."""
+        for link in self.links():
+            link.release()
+        self.up = self.down = None
+
     def note_end(self, reason: str) -> None:
         """Remember why it ends; the first reason counts."""
         if self.end is None:

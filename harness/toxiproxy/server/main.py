@@ -45,9 +45,6 @@ BOOL_WORDS = {
     **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
 }
 
-GC_THRESHOLD = 5000
-"""Objects made before the youngest are looked through: those of some hundred connections."""
-
 
 class UsageError(Exception):
     """A flag that does not exist or has no good value."""
@@ -159,10 +156,7 @@ async def _run(options: Options, log: Log) -> int:
     name = addresses.join(*sock.getsockname()[:2])
     http = await asyncio.start_server(Protocol(api, log).serve, sock=sock)
     log.info("Starting Toxiproxy HTTP server", address=name)
-    # Each connection leaves a small cycle behind. Looking for them often, and through all that was
-    # imported, takes a tenth of the time of a short connection.
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 20)
+    gc.freeze()  # what was imported stays, and need not be looked through again and again
     await stopped.wait()
     log.info("Shutdown started")
     http.close()

@@ -45,12 +45,24 @@ class Server:
         self.seed = seed
         self.proxies: dict[str, Proxy] = {}
         self.counters = Counters()
+        self._retired: list[Connection] = []
         self.recent: deque[dict[str, object]] = deque(maxlen=RECENT)
 
     def connections(self) -> Iterator[Connection]:
         """All that live."""
         for proxy in self.proxies.values():
             yield from proxy.connections
+
+    def retire(self, connection: Connection) -> None:
+        """Release an ended connection as soon as nothing of it is being called any more."""
+        if not self._retired:
+            self.loop.call_soon(self._release)
+        self._retired.append(connection)
+
+    def _release(self) -> None:
+        retired, self._retired = self._retired, []
+        for connection in retired:
+            connection.release()
 
     def remove(self, name: str) -> None:
         """Stop a proxy and forget it."""
@@ -179,6 +191,7 @@ class Proxy:
         """A connection is over."""
         if self.connections.pop(connection, self) is self:
             return
+        self.server.retire(connection)
         self.server.counters.closed(connection)
         self.server.recent.append(connection.record(time.time()))
         if self.server.log.debugging:
