@@ -124,8 +124,12 @@ class Dial:
         if code:
             self._drop()
             self._next(addresses.reason(OSError(code, "")))
-        else:
-            self._done()
+            return
+        try:
+            self.sock.getpeername()
+        except OSError:
+            return  # called for nothing (see `polling`): it is not connected yet
+        self._done()
 
     def _expired(self) -> None:
         self._drop()

@@ -79,10 +79,11 @@ def test_how_connections_end(embedded: Lab, wire: type[Wire], wait: type[Wait]) 
     pair = embedded.pair()
     pair.proxy.disable()
     assert _ended(embedded, wait, pair.proxy.name).end == "proxy disabled"
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    proxy = embedded.proxy(f"127.0.0.1:{port}")
-    wire.end(embedded.connect(proxy))
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        port = silent.getsockname()[1]
+        proxy = embedded.proxy(f"127.0.0.1:{port}")
+        wire.end(embedded.connect(proxy))
     seen = _ended(embedded, wait, proxy.name)
     assert seen.end == "upstream unreachable: connection refused"
 

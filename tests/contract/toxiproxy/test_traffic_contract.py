@@ -50,11 +50,11 @@ def test_a_message_in_two_parts(lab: Lab, wire: type[Wire]) -> None:
 
 def test_an_upstream_that_is_down_ends_the_connection(lab: Lab, wire: type[Wire]) -> None:
     """Connecting works, then comes the end."""
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-        address = f"127.0.0.1:{port}"
-    client = lab.connect(lab.proxy(address))
-    assert wire.end(client) == "eof"
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        port = silent.getsockname()[1]
+        client = lab.connect(lab.proxy(f"127.0.0.1:{port}"))
+        assert wire.end(client) == "eof"
 
 
 @pytest.mark.parametrize("upstream", ["garbage", "127.0.0.1:99999", ""])

@@ -114,12 +114,13 @@ def test_a_server_that_is_silent_is_given_up() -> None:
 
 def test_a_server_that_is_not_there() -> None:
     """The cause is the operating system's."""
-    with socket.create_server(("127.0.0.1", 0)) as gone:
-        url = f"http://127.0.0.1:{gone.getsockname()[1]}"
-    with pytest.raises(Unreachable, match="connection refused"):
-        Toxiproxy(url).proxies()
-    with pytest.raises(Unreachable, match=r"waited 0\.05 s"):
-        Toxiproxy(url).wait_ready(0.05)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))  # held, so that nobody else listens there meanwhile
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(Unreachable, match="connection refused"):
+            Toxiproxy(url).proxies()
+        with pytest.raises(Unreachable, match=r"waited 0\.05 s"):
+            Toxiproxy(url).wait_ready(0.05)
 
 
 @pytest.mark.parametrize(
