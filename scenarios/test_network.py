@@ -52,11 +52,9 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-03")
 def test_black_hole(lab: Lab) -> None:
-    """Answers vanish, then requests; connections stay open, under three callers.
-
-    Vault ends a connection that it was asked to close once it has answered, so only lost requests
-    are silence for a client that keeps none open.
-    """
+    """Answers vanish, then requests; connections stay open, under three callers."""
+    # Vault ends a connection that it was asked to close once it has answered, so for a client that
+    # keeps none open only lost requests are silence.
     lab.start()
     with lab.reading(every=0.5, callers=3):
         lab.watch(0.5)
