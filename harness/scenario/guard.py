@@ -32,6 +32,8 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
         ):
             return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
+    if mark.toxics and not history.touches_known and (passed := _passed(history, fault, until)):
+        return f"{fault.name}: {passed}"
     if mark.unanswered:
         for operation in history.calls(until=until):
             over = (operation.ended or until) >= fault.began
@@ -44,6 +46,18 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             if waited >= WAITED_OUT:
                 when = f"{operation.verb} at +{operation.began:.2f} s"
                 return f"{fault.name}: {when} waited {waited:.1f} s"
+    return None
+
+
+def _passed(history: History, fault: Fault, until: float) -> str | None:
+    """What went through the proxy while the toxic was there.
+
+    A real Toxiproxy does not tell on which connections a toxic acted, and its metrics count only
+    those that have ended; but what the recorder answered meanwhile has passed the toxic.
+    """
+    for exchange in list(history.exchanges):
+        if exchange.ended is not None and fault.began <= exchange.ended <= (fault.ended or until):
+            return f"an answer to {exchange.kind} passed its toxic at +{exchange.ended:.2f} s"
     return None
 
 

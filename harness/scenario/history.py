@@ -177,6 +177,7 @@ class History:
     marks: list[Mark] = field(default_factory=list)
     audit: list[AuditRecord] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
+    touches_known: bool = True  # a real Toxiproxy does not tell them
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()

@@ -336,9 +336,11 @@ class Lab(Bench):
     def _look_at_connections(self) -> None:
         """Ask Toxiproxy which toxics acted, and when."""
         wall = self.history.wall
+        connections = self.workplace.toxiproxy.connections(self.proxy.name)
+        self.history.touches_known = connections is not None
         self.history.touches = [
             Touch(toxic, wall(c.opened), None if c.closed is None else wall(c.closed))
-            for c in self.workplace.toxiproxy.connections(self.proxy.name) or ()
+            for c in connections or ()
             for toxic in c.toxics
         ]
 

@@ -206,6 +206,26 @@ def test_toxic_of_another_fault(story: Story, opened: float, closed: float | Non
     assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
 
 
+def test_real_toxiproxy_does_not_tell(story: Story) -> None:
+    """What was answered while the toxic was there has passed it; nothing else has."""
+    signature = Signature(toxics=frozenset({"drip"}))
+    story.sent("read", 9.0)
+    story.sent("read", 12.0)
+    assert evidence(story, signature) is None
+    story.history.touches_known = False
+    assert evidence(story, signature) == (
+        "the fault: an answer to read passed its toxic at +12.01 s"
+    )
+
+
+def test_real_toxiproxy_without_traffic(story: Story) -> None:
+    """Nothing was answered while the toxic was there."""
+    story.history.touches_known = False
+    story.sent("read", 9.0)
+    story.sent("read", 30.0)
+    assert evidence(story, Signature(toxics=frozenset({"drip"}))) is None
+
+
 def test_another_toxic(story: Story) -> None:
     """By its name."""
     story.history.touches = [Touch("slow", 9.0, None)]
