@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from statistics import pstdev
 
 import pytest
 
 from harness.errors import SubjectError
-from harness.scenario import Finding, Lab, NotExercised
-from harness.scenario.driver import Driver
+from harness.scenario import Finding, Lab, NotClaimed, NotExercised
+from harness.scenario.driver import Driver, reading
 from harness.scenario.lab import KEY, PATH, ROLE
 from harness.scenario.oracles import (
     at_most,
@@ -28,6 +29,12 @@ from harness.scenario.oracles import (
 )
 from harness.subjects import OperationFailed
 
+ENOUGH = 4
+"""Renewals from which a spread can be told."""
+
+SPREAD = 0.006
+"""Standard deviation of renewals, as a share of the TTL. A jitter of 5 % in all gives 0.014."""
+
 
 @pytest.mark.scenario("TOK-01")
 def test_token_is_renewed_in_time(lab: Lab) -> None:
@@ -37,6 +44,39 @@ def test_token_is_renewed_in_time(lab: Lab) -> None:
         lab.watch(3 * lab.ttl)
         end = lab.history.now()
     lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
+
+
+@pytest.mark.scenario("TOK-02")
+def test_renewals_are_spread(lab: Lab) -> None:
+    """Three instances start together; over two lives their renewals come at different times."""
+    if lab.workplace.subject.kind == "http":
+        raise NotClaimed("a server is one instance: several need several servers")
+    instances = [lab.start(), lab.open(), lab.open()]
+    with contextlib.ExitStack() as callers:
+        for instance in instances:
+            if instance is not None:
+                callers.enter_context(reading(instance, every=0.3))
+        lab.watch(2.2 * lab.ttl)
+    waits = _waits(lab)
+    if len(waits) < ENOUGH:
+        raise NotExercised(f"only {len(waits)} renewals were seen of three instances in two lives")
+    spread = pstdev(waits) / lab.ttl
+    if spread < SPREAD:
+        text = f"{len(waits)} renewals differ by {spread:.2%} of the TTL (standard deviation)"
+        lab.note(Finding("renewals of instances that start together are spread", text))
+    lab.judge(no_failed_read())
+
+
+def _waits(lab: Lab) -> list[float]:
+    """Seconds from each token's login or renewal to its next renewal."""
+    lives = lab.history.find("login", "renew", where=lambda e: e.good and e.ended is not None)
+    last: dict[str | None, float] = {}
+    waits = []
+    for life in lives:
+        if life.kind == "renew" and life.token in last:
+            waits.append(life.began - last[life.token])
+        last[life.token] = life.ended or life.began
+    return waits
 
 
 @pytest.mark.scenario("TOK-03")

@@ -52,6 +52,7 @@ MUTANTS: dict[str, Mutant] = {
     "renews-once": Mutant(lazy.RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(lazy.RenewsAllTheTime, "TOK-01", "into a life of"),
     "logs-in-for-every-read": Mutant(lazy.LogsInForEveryRead, "TOK-01", "at most 1 login"),
+    "renews-by-the-clock": Mutant(lazy.RenewsByTheClock, "TOK-02", "renewals differ by"),
     "ignores-max-ttl": Mutant(lazy.IgnoresMaxTtl, "TOK-03", "no read fails"),
     "renews-the-unrenewable": Mutant(lazy.RenewsTheUnrenewable, "TOK-06", "renewals"),
     "never-logs-in-again": Mutant(lazy.NeverLogsInAgain, "TOK-11", "a new login within"),
