@@ -216,7 +216,7 @@ class Gateway:
                     continue
                 for byte in data:
                     client.sendall(bytes([byte]))
-                    time.sleep(self.drip)  # the drip itself
+                    time.sleep(self.drip or 0)  # the drip itself; it may be over by now
         with contextlib.suppress(OSError):
             client.shutdown(socket.SHUT_RDWR)
 
