@@ -69,6 +69,7 @@ def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
     assert subject.exit_code in (None, 0)
 
 
+@pytest.mark.xdist_group("whole suite")  # each takes both cores
 @pytest.mark.slow
 def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     """The suite has nothing against a correct client that it does not know."""
