@@ -52,6 +52,26 @@ def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
     )
 
 
+_HELP = frozenset({"--help", "-h"})
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _show_help() -> None:
+    """Show the help of a task that took ``--help`` for its argument, as invoke lets it.
+
+    ``invoke TASK --help`` means help to everybody; for a task with a positional argument invoke
+    passes it on as that argument.
+    """
+    at = next(index for index, word in enumerate(sys.argv) if word in _HELP)
+    core, task = sys.argv[1 : at - 1], sys.argv[at - 1]
+    command = [sys.executable, sys.argv[0], *core, "--help", task]
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606 - no shell is wanted
+
+
 def guarded(body: Callable[P, R]) -> Callable[P, R]:
     """Wrap a task's body: a `HarnessError` becomes its text and exit code, Ctrl-C becomes 130."""
 
@@ -59,6 +79,8 @@ def guarded(body: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         from harness.errors import HarnessError  # tasks are listed without importing anything
 
+        if not _HELP.isdisjoint(value for value in (*args, *kwargs.values()) if _is_word(value)):
+            _show_help()
         try:
             return body(*args, **kwargs)
         except HarnessError as error:

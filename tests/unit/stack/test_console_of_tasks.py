@@ -149,3 +149,16 @@ def test_a_wrong_setting_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     assert answer.returncode == 2
     assert "HARNESS_VAULT_PORT" in answer.stderr
+
+
+@pytest.mark.parametrize("task", ["env", "bench", "backup.identity", "rotate.secret-id"])
+def test_help_after_a_task_with_an_argument_is_help(task: str, tmp_path: Path) -> None:
+    """`invoke TASK --help` explains the task, and does nothing with a file named --help."""
+    root = Path(__file__).parents[3]
+    invoke = [sys.executable, "-m", "invoke", "--search-root", str(root)]
+    shown = subprocess.run(
+        [*invoke, task, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("Usage: ")
+    assert list(tmp_path.iterdir()) == []
