@@ -1,10 +1,9 @@
 """A new secret-id for a role, while its services go on.
 
 The order is what matters: the new id exists and has logged in before the file is replaced, the file
-is
-replaced in one step, and the old id ends last. A run that was ended half-way is finished by the
-next one:
-each new id carries the run's name, so one that no file ever got can be found and destroyed.
+is replaced in one step, and the old id ends last. A run that was ended half-way is finished by the
+next one: each new id carries the run's name, so one that no file ever got can be found and
+destroyed.
 """
 
 from __future__ import annotations

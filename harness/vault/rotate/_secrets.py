@@ -104,8 +104,7 @@ def rotate_secret(
         servers: The server of a kind, or None where none is configured.
         blueprint: Says length and alphabet of the new value, if it has the secret.
         grace: Seconds for which the old password stays good on a server that can have two (Redis):
-            longer
-            than clients keep a value.
+            longer than clients keep a value.
         checkpoint: Called after each step.
 
     Raises:
