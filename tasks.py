@@ -18,26 +18,26 @@ from invoke.collection import Collection
 from invoke.context import Context
 from invoke.tasks import task
 
-from harness import operations
-from harness.console import complain, guarded, say, table
+from vault_harness import operations
+from vault_harness.console import complain, guarded, say, table
 
 if TYPE_CHECKING:
-    from harness.engine import LogName
-    from harness.engine.containers import ExampleServices
-    from harness.settings import Settings
-    from harness.stack import LocalStack, StackStatus
+    from vault_harness.engine import LogName
+    from vault_harness.engine.containers import ExampleServices
+    from vault_harness.settings import Settings
+    from vault_harness.stack import LocalStack, StackStatus
 
 ROOT = Path(__file__).resolve().parent
 
 
 def _settings(**overrides: object) -> Settings:
-    from harness.settings import Settings
+    from vault_harness.settings import Settings
 
     return Settings.from_environment(**overrides)
 
 
 def _stack() -> LocalStack:
-    from harness.stack import LocalStack
+    from vault_harness.stack import LocalStack
 
     return LocalStack(_settings())
 
@@ -63,7 +63,7 @@ def up(context: Context) -> None:  # noqa: ARG001 -- invoke passes it to every t
 @guarded
 def seed(context: Context, blueprint: str | None = None, overwrite: bool = False) -> None:  # noqa: ARG001 -- as above
     """Fill Vault by the blueprint and write AppRole ids to files; what is there stays."""
-    from harness.blueprint import Blueprint
+    from vault_harness.blueprint import Blueprint
 
     stack = _stack()
     file = Path(blueprint) if blueprint else stack.settings.blueprint
@@ -123,7 +123,7 @@ def status(context: Context, json: bool = False) -> None:  # noqa: ARG001 -- as 
 @guarded
 def env(context: Context, service: str, reveal: bool = False, direct: bool = False) -> None:  # noqa: ARG001 -- as above
     """Print the export lines for one service: eval "$(invoke env backend)"."""
-    from harness.stack import export_lines, service_environment
+    from vault_harness.stack import export_lines, service_environment
 
     say(export_lines(service_environment(_stack(), service, reveal=reveal, direct=direct)))
 
@@ -175,7 +175,7 @@ def logs(
 @guarded
 def down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the servers, and what a crashed `up` left; data and keys stay."""
-    from harness.engine.containers import sweep_leftovers
+    from vault_harness.engine.containers import sweep_leftovers
 
     ended = _stack().down()
     if leftovers := sweep_leftovers():
@@ -199,7 +199,7 @@ def destroy(context: Context, yes: bool = False) -> None:  # noqa: ARG001 -- as 
 @guarded
 def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- as above
     """Build images from programs that are here: container mode without a registry."""
-    from harness.engine.containers import build_images, inspect_docker
+    from vault_harness.engine.containers import build_images, inspect_docker
 
     settings = _settings()
     built = build_images(settings, rebuild=rebuild, progress=say)
@@ -211,8 +211,8 @@ def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- 
 @guarded
 def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001 -- as above
     """Start the guide's four services beside the stack, and wait until they are healthy."""
-    from harness.blueprint import Blueprint
-    from harness.engine.containers import ExampleServices
+    from vault_harness.blueprint import Blueprint
+    from vault_harness.engine.containers import ExampleServices
 
     stack = _stack()
     services = ExampleServices(stack.settings)
@@ -227,7 +227,7 @@ def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001
 @guarded
 def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
     """Show the four services: healthy or not, and the fingerprint of each one's secret."""
-    from harness.engine.containers import ExampleServices
+    from vault_harness.engine.containers import ExampleServices
 
     _say_services(ExampleServices(_settings()))
 
@@ -236,7 +236,7 @@ def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
 @guarded
 def services_down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the four services; the stack stays up."""
-    from harness.engine.containers import ExampleServices
+    from vault_harness.engine.containers import ExampleServices
 
     ended = ExampleServices(_settings()).stop()
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")
@@ -315,7 +315,7 @@ def lint(context: Context) -> None:  # noqa: ARG001 -- as above
 @guarded
 def bench(context: Context, name: str, args: str = "") -> None:  # noqa: ARG001 -- as above
     """Measure, and print a table with the bars to reach."""
-    from harness.errors import SettingsError
+    from vault_harness.errors import SettingsError
 
     folder = ROOT / "tests" / "bench"
     script = folder / name / "run.py"
@@ -343,7 +343,7 @@ def _become(program: str, *arguments: str) -> None:
 
 
 def _confirmed(question: str) -> bool:
-    from harness.errors import SettingsError
+    from vault_harness.errors import SettingsError
 
     if not sys.stdin.isatty():
         raise SettingsError(
@@ -355,7 +355,7 @@ def _confirmed(question: str) -> bool:
 
 
 def _log_name(service: str) -> LogName:
-    from harness.errors import SettingsError
+    from vault_harness.errors import SettingsError
 
     match service:
         case "vault" | "toxiproxy" | "audit":

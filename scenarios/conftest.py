@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import die_with_parent
-from harness.errors import HarnessError, SettingsError
-from harness.plugin import ENTRY
-from harness.scenario.catalogue import Entry, load
-from harness.settings import Settings
+from vault_harness.engine import die_with_parent
+from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.plugin import ENTRY
+from vault_harness.scenario.catalogue import Entry, load
+from vault_harness.settings import Settings
 
 CATALOGUE = Path(__file__).with_name("catalogue.toml")
 
@@ -40,8 +40,8 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Refuse a subject or a declaration that makes no sense before anything starts."""
-    from harness.plugin import Table, parse_declared
-    from harness.subjects import check_subject, parse_subject
+    from vault_harness.plugin import Table, parse_declared
+    from vault_harness.subjects import check_subject, parse_subject
 
     if hasattr(config, "workerinput"):
         # The process with the terminal has looked at all of this; when it is killed, so are we.
@@ -63,8 +63,8 @@ def _engine(settings: Settings) -> str:
     Raises:
         EngineUnavailable: docker was asked for and cannot be used.
     """
-    from harness.engine import choose, docker_state
-    from harness.errors import EngineUnavailable
+    from vault_harness.engine import choose, docker_state
+    from vault_harness.errors import EngineUnavailable
 
     name, why = choose(settings)
     if settings.engine == "docker" and (reason := docker_state(settings)):

@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from harness.scenario import Finding, Lab, NotExercised
-from harness.scenario.lab import ROLE
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.lab import ROLE
+from vault_harness.scenario.oracles import (
     bad_logins_at_most,
     logins_with_one_secret_id_at_most,
     logs_in_again,
@@ -18,7 +18,7 @@ from harness.scenario.oracles import (
     recovers_within,
     requests_at_most,
 )
-from harness.vault import approle
+from vault_harness.vault import approle
 
 TRIES = 4
 """One less than the failures that lock an AppRole for everybody for 15 minutes."""

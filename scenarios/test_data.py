@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Finding, Lab, NotClaimed
-from harness.scenario.driver import Verb
-from harness.scenario.history import Operation
-from harness.scenario.lab import PATH
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab, NotClaimed
+from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.history import Operation
+from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.oracles import (
     TOLERANCE,
     fails_as,
     logins_at_most,

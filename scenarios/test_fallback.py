@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Finding, Lab
-from harness.scenario.oracles import fails_as
+from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.oracles import fails_as
 
 
 @pytest.mark.scenario("FBK-01")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.faults import flapping
-from harness.scenario import Finding, Lab, NotExercised
-from harness.scenario.oracles import (
+from vault_harness.faults import flapping
+from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.oracles import (
     at_most,
     failed_reads_at_most,
     logins_at_most,
@@ -15,7 +15,7 @@ from harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from harness.scenario.props import allow_writes, dead_connections, footprint, version_of
+from vault_harness.scenario.props import allow_writes, dead_connections, footprint, version_of
 
 LEDGER = "backend/ledger"
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Finding, Lab, Stub
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab, Stub
+from vault_harness.scenario.oracles import (
     failures_are,
     no_request_storm,
     recovers_within,
     requests_a_call_at_most,
     same_token,
 )
-from harness.scenario.props import instead_of_vault, other_host
+from vault_harness.scenario.props import instead_of_vault, other_host
 
 PAGE = b"""<!DOCTYPE html>
 <html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>

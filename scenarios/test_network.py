@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Finding, Lab, NotExercised
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.oracles import (
     logins_at_most,
     logs_in_again,
     no_connection_storm,
@@ -15,7 +15,7 @@ from harness.scenario.oracles import (
     requests_at_most,
     same_token,
 )
-from harness.scenario.props import vault_gone
+from vault_harness.scenario.props import vault_gone
 
 
 @pytest.mark.scenario("NET-01")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Lab
-from harness.scenario.lab import ROLE
-from harness.scenario.oracles import bad_logins_at_most, logs_in_again, no_failed_read, sees
-from harness.vault.kv import Kv
-from harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
+from vault_harness.scenario import Lab
+from vault_harness.scenario.lab import ROLE
+from vault_harness.scenario.oracles import bad_logins_at_most, logs_in_again, no_failed_read, sees
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
 
 
 @pytest.mark.scenario("OPS-01")

@@ -6,9 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.scenario import Lab
-from harness.scenario.lab import PATH, ROLE
-from harness.scenario.oracles import (
+from vault_harness.scenario import Lab
+from vault_harness.scenario.lab import PATH, ROLE
+from vault_harness.scenario.oracles import (
     TOLERANCE,
     fails_as,
     failures_are,

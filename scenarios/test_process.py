@@ -8,10 +8,10 @@ import threading
 
 import pytest
 
-from harness.errors import SubjectError
-from harness.scenario import Finding, Lab
-from harness.scenario.lab import KEY, PATH
-from harness.scenario.oracles import (
+from vault_harness.errors import SubjectError
+from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.lab import KEY, PATH
+from vault_harness.scenario.oracles import (
     TOLERANCE,
     at_most,
     bad_logins_at_most,
@@ -21,8 +21,8 @@ from harness.scenario.oracles import (
     recovers_within,
     requests_at_most,
 )
-from harness.subjects import OperationFailed
-from harness.vault.approle import SecretId
+from vault_harness.subjects import OperationFailed
+from vault_harness.vault.approle import SecretId
 
 
 @pytest.mark.scenario("PRC-04")

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from harness.scenario import Finding, Lab
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.oracles import (
     TOLERANCE,
     at_most,
     logins_at_most,
@@ -17,7 +17,7 @@ from harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from harness.scenario.props import footprint
+from vault_harness.scenario.props import footprint
 
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario import Lab
-from harness.scenario.oracles import (
+from vault_harness.scenario import Lab
+from vault_harness.scenario.oracles import (
     failures_are,
     logins_at_most,
     no_request_storm,

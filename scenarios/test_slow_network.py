@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.scenario import Finding, Lab
-from harness.scenario.oracles import (
+from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.oracles import (
     failures_are,
     logins_at_most,
     no_failed_read,
@@ -17,7 +17,7 @@ from harness.scenario.oracles import (
     renews_within,
     same_token,
 )
-from harness.scenario.props import allow_writes, version_of
+from vault_harness.scenario.props import allow_writes, version_of
 
 LEDGER = "backend/ledger"
 BIG = 12_000

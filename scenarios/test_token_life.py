@@ -8,11 +8,11 @@ from statistics import pstdev
 
 import pytest
 
-from harness.errors import SubjectError
-from harness.scenario import Finding, Lab, NotClaimed, NotExercised
-from harness.scenario.driver import Driver, reading
-from harness.scenario.lab import KEY, PATH, ROLE
-from harness.scenario.oracles import (
+from vault_harness.errors import SubjectError
+from vault_harness.scenario import Finding, Lab, NotClaimed, NotExercised
+from vault_harness.scenario.driver import Driver, reading
+from vault_harness.scenario.lab import KEY, PATH, ROLE
+from vault_harness.scenario.oracles import (
     at_most,
     bad_logins_at_most,
     logins_at_most,
@@ -27,7 +27,7 @@ from harness.scenario.oracles import (
     same_token,
     says_of_its_health,
 )
-from harness.subjects import OperationFailed
+from vault_harness.subjects import OperationFailed
 
 ENOUGH = 4
 """Renewals from which a spread can be told."""

@@ -2,5 +2,5 @@
 FROM vault-harness/python:local
 COPY rootfs/ /
 EXPOSE 8474
-ENTRYPOINT ["/usr/local/bin/python3", "-m", "harness.toxiproxy"]
+ENTRYPOINT ["/usr/local/bin/python3", "-m", "vault_harness.toxiproxy"]
 CMD ["-host=0.0.0.0"]

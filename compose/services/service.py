@@ -4,7 +4,7 @@ It logs in with its AppRole, reads one secret, and serves two answers: ``/health
 ``/fingerprint``, which shows that it has the secret without showing the secret. Everything is
 configured by environment:
 
-``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and what `harness.client` reads
+``SERVICE``, ``SECRET_PATH``, ``SECRET_KEY_NAME``, ``PORT``, and what `resilient_vault_client` reads
 (``VAULT_ADDR``, ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``, ...).
 """
 
@@ -19,7 +19,7 @@ import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 
 DEFAULT_PORT = 8000
 

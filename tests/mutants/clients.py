@@ -43,7 +43,9 @@ class Mutant:
     def subject(self) -> str:
         """What to give as ``--subject``."""
         text = f"python:{self.factory.__module__}:{self.factory.__name__}"
-        return f"command:{sys.executable} -m harness.subjects {text}" if self.process else text
+        return (
+            f"command:{sys.executable} -m vault_harness.subjects {text}" if self.process else text
+        )
 
 
 MUTANTS: dict[str, Mutant] = {

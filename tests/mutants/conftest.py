@@ -11,10 +11,10 @@ from types import ModuleType
 
 import pytest
 
-from harness.scenario import Lab, NotExercised, Verdict, Workplace
-from harness.scenario.catalogue import Entry, load
-from harness.scenario.report import explain
-from harness.subjects import parse_subject
+from vault_harness.scenario import Lab, NotExercised, Verdict, Workplace
+from vault_harness.scenario.catalogue import Entry, load
+from vault_harness.scenario.report import explain
+from vault_harness.subjects import parse_subject
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from harness.client import VaultUnavailable
+from resilient_vault_client import VaultUnavailable
 from tests.mutants.clients import LAZY, REFERENCE, Mutant
 from tests.mutants.lazy_mutants import (
     HangsAtTheEnd,
@@ -41,7 +41,7 @@ from tests.subjects.lazy_wire import (
     is_whole,
 )
 
-LAZY_PROCESS = f"command:{sys.executable} -m harness.subjects {LAZY}"
+LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {LAZY}"
 
 
 # Kinds of token

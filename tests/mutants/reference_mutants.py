@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from harness.client import Secret, VaultClient
-from harness.subjects.reference import ReferenceSubject
+from resilient_vault_client import Secret, VaultClient
+from vault_harness.subjects.reference import ReferenceSubject
 
 
 class Tweaked(ReferenceSubject):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario.catalogue import load
 from tests.mutants.clients import MUTANTS, Mutant
 from tests.mutants.conftest import SCENARIOS, Judge
 from tests.mutants.more_clients import FURTHER
+from vault_harness.scenario.catalogue import load
 
 CATALOGUE = MUTANTS | FURTHER
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import open_engine
-from harness.settings import Settings
-from harness.stack import Stack, launch
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
 
 HERE = Path(__file__).parent
 

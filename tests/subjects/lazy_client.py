@@ -1,4 +1,4 @@
-"""A correct Vault client that owes nothing to ``harness.client``: the suite must pass others too.
+"""A correct Vault client that owes nothing to the reference client: the suite must pass others too.
 
 It is made as differently as the rules allow. It has no cache, no pool and no thread that runs on:
 each request has a connection of its own, the token is renewed by one-shot timers, and looked at

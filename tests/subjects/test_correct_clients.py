@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.stack import Stack
-from harness.subjects import OperationFailed, Subject, open_subject, parse_subject
-from harness.vault import approle
+from vault_harness.stack import Stack
+from vault_harness.subjects import OperationFailed, Subject, open_subject, parse_subject
+from vault_harness.vault import approle
 
 ROLE = "backend"
 

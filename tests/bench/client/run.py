@@ -16,12 +16,12 @@ from pathlib import Path
 
 import hvac
 
-from harness.blueprint import Blueprint
-from harness.client import VaultClient
-from harness.engine import open_engine
-from harness.settings import Settings
-from harness.stack import Stack, launch
-from harness.vault import approle
+from resilient_vault_client import VaultClient
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.vault import approle
 
 READ_BAR = 1.15
 HIT_BAR_US = 2.0

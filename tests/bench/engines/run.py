@@ -22,11 +22,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, EngineName, choose, open_engine
-from harness.engine.containers import inspect_docker
-from harness.settings import Settings
-from harness.stack import LocalStack, launch
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, EngineName, choose, open_engine
+from vault_harness.engine.containers import inspect_docker
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, launch
 
 ROOT = Path(__file__).resolve().parents[3]
 

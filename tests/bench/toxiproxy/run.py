@@ -28,7 +28,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from harness.toxiproxy import (
+from vault_harness.toxiproxy import (
     Attributes,
     Bandwidth,
     Latency,
@@ -140,7 +140,7 @@ def _answers(port: int) -> bool:
 
 
 def _servers() -> list[Server]:
-    embedded = [sys.executable, "-m", "harness.toxiproxy", "-port"]
+    embedded = [sys.executable, "-m", "vault_harness.toxiproxy", "-port"]
     servers = [Server("embedded", lambda port: [*embedded, str(port)])]
     program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
     if program is not None:

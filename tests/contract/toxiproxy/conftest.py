@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from harness.toxiproxy import Proxy, Toxiproxy
+from vault_harness.toxiproxy import Proxy, Toxiproxy
 
 Kind = Literal["embedded", "real"]
 
@@ -177,7 +177,7 @@ class Lab:
 
 def _embedded(log: IO[str], *flags: str) -> ServerProcess:
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.toxiproxy", "-port", "0", *flags],
+        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0", *flags],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
+from vault_harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Clock, Lab, Wire

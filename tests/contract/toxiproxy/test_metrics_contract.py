@@ -82,7 +82,7 @@ def test_the_endpoint_takes_any_method_but_no_browser(lab: Lab, method: str) -> 
 
 def test_there_is_none_without_a_flag(kind: Kind, start_server: Start) -> None:
     """404, which the typed front takes for an answer."""
-    from harness.toxiproxy import Toxiproxy
+    from vault_harness.toxiproxy import Toxiproxy
 
     toxiproxy = Toxiproxy(start_server(kind).url)
     assert toxiproxy.traffic("any") is None

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import Bandwidth, Latency, Toxiproxy
+from vault_harness.toxiproxy import Bandwidth, Latency, Toxiproxy
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Clock, Lab, Wait, Wire
 
 CODE = """
 import asyncio, sys
-from harness.toxiproxy.server import main, polling
+from vault_harness.toxiproxy.server import main, polling
 loop, poller = sys.argv[1:3]
 if loop == "asyncio":
     main.loop_factory = lambda: None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from harness.toxiproxy import (
+from vault_harness.toxiproxy import (
     Attributes,
     Bandwidth,
     Latency,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.toxiproxy import Latency, Toxiproxy
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Kind, Lab, Start, Wire

@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import Toxiproxy
+from vault_harness.toxiproxy import Toxiproxy
 
 if TYPE_CHECKING:
     from tests.contract.toxiproxy.conftest import Kind, Start
 
 
 def _run(*flags: str, timeout: float = 15) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness.toxiproxy", *flags]
+    command = [sys.executable, "-m", "vault_harness.toxiproxy", *flags]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout)
 
 
 def _command(kind: Kind) -> list[str]:
     if kind == "embedded":
-        return [sys.executable, "-m", "harness.toxiproxy"]
+        return [sys.executable, "-m", "vault_harness.toxiproxy"]
     program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
     if program is None:
         pytest.skip("no toxiproxy-server on PATH, and TOXIPROXY_SERVER_BINARY is not set")
@@ -93,7 +93,7 @@ def test_it_listens_on_loopback_unless_told_otherwise(start_server: Start) -> No
 def test_log_lines_are_json_on_standard_output() -> None:
     """With level, time and message; the level comes from LOG_LEVEL."""
     with subprocess.Popen(
-        [sys.executable, "-m", "harness.toxiproxy", "-port", "0", "-seed", "5"],
+        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0", "-seed", "5"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "LOG_LEVEL": "info"},
@@ -109,7 +109,7 @@ def test_log_lines_are_json_on_standard_output() -> None:
 def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
     """A full pipe drops lines instead."""
     with subprocess.Popen(
-        [sys.executable, "-m", "harness.toxiproxy", "-port", "0"],
+        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "LOG_LEVEL": "debug"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import (
+from vault_harness.toxiproxy import (
     Bandwidth,
     Latency,
     LimitData,
@@ -21,8 +21,8 @@ from harness.toxiproxy import (
 )
 
 if TYPE_CHECKING:
-    from harness.toxiproxy import Connection
     from tests.contract.toxiproxy.conftest import Lab, Start, Wait, Wire
+    from vault_harness.toxiproxy import Connection
 
 
 def _only(lab: Lab, proxy: str) -> Connection:

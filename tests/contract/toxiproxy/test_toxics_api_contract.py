@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import (
+from vault_harness.toxiproxy import (
     Attributes,
     Bandwidth,
     Latency,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy import (
+from vault_harness.toxiproxy import (
     Bandwidth,
     Latency,
     LimitData,

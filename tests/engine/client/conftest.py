@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, open_engine
-from harness.settings import Settings
-from harness.stack import Stack, launch
 from tests.engine.client.gateway import Gateway
 from tests.engine.client.lab import Lab
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
 
 
 @pytest.fixture(scope="session")

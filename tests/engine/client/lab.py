@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness.client import Event, VaultClient
-from harness.stack import Stack
-from harness.vault import approle
-from harness.waiting import wait_until
+from resilient_vault_client import Event, VaultClient
 from tests.engine.client.gateway import Gateway
+from vault_harness.stack import Stack
+from vault_harness.vault import approle
+from vault_harness.waiting import wait_until
 
 POLICY = 'path "ecommerce/data/backend/*" { capabilities = ["create", "update", "read"] }'
 

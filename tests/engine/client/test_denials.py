@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.client import PermissionDenied
+from resilient_vault_client import PermissionDenied
 from tests.engine.client.lab import Lab, until
 
 

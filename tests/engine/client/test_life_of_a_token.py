@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, keep_reading, read_until, until
 

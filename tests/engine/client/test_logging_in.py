@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import (
+from resilient_vault_client import (
     AuthenticationFailed,
     AuthMountMissing,
     CredentialsMissing,
@@ -17,9 +17,9 @@ from harness.client import (
     VaultError,
     VaultUnavailable,
 )
-from harness.vault import approle
 from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, read_until, until
+from vault_harness.vault import approle
 
 
 def lose_token(lab: Lab, client: object) -> None:

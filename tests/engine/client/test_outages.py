@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.client import (
+from resilient_vault_client import (
     AnswerTruncated,
     NotReplicated,
     RateLimited,

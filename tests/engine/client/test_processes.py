@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import Event
+from resilient_vault_client import Event
 from tests.engine.client.lab import Lab, read_until, until
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +36,7 @@ def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[in
 
 FORKING = """
 import json, os, sys, threading, time
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 path, expected = os.environ["TEST_PATH"], os.environ["TEST_VALUE"]
 events = []
 vault = VaultClient(on_event=lambda event: events.append(event.name))
@@ -93,11 +93,11 @@ def test_child_starts_with_what_the_parent_read(lab: Lab) -> None:
     """A child that is forked during an outage serves the last good value of its parent."""
     script = """
 import os
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 vault = VaultClient(timeout=1.0)
 vault.get_secret(os.environ["TEST_PATH"])
 os.environ["VAULT_ADDR"] = "unused"
-import harness.client._wire as wire
+import resilient_vault_client._wire as wire
 def refuse(*a, **k): raise ConnectionRefusedError(111, "refused")
 import requests; requests.Session.request = refuse
 pid = os.fork()
@@ -114,7 +114,9 @@ raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 def test_exit_without_close_gives_the_token_back(lab: Lab) -> None:
     """A program that forgets to close leaves no token, and ends at once."""
     lab.make_role()
-    script = "import os; from harness.client import VaultClient as V; v = V(); v.authenticate()"
+    script = (
+        "import os; from resilient_vault_client import VaultClient as V; v = V(); v.authenticate()"
+    )
     code, said, seconds = run(script, lab.environ())
 
     assert (code, said) == (0, "")
@@ -128,7 +130,7 @@ def test_exit_while_vault_hangs(lab: Lab) -> None:
     lab.make_role()
     script = """
 import os, threading
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 vault = VaultClient(timeout=60.0)
 vault.get_secret(os.environ["TEST_PATH"])
 print("ready", flush=True)
@@ -269,7 +271,7 @@ def test_frozen_for_longer_than_the_token(lab: Lab) -> None:
     lab.make_role(token_ttl="2s")
     script = """
 import os, sys, time
-from harness.client import VaultClient
+from resilient_vault_client import VaultClient
 vault = VaultClient()
 while True:
     print(vault.read(os.environ["TEST_PATH"], "KEY").source, flush=True)
@@ -304,7 +306,7 @@ def test_processes_count_failed_logins_together(lab: Lab, tmp_path: Path) -> Non
     environ = lab.environ(VAULT_STATE_DIR=str(tmp_path / "state"))
     environ["VAULT_SECRET_ID"] = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
     script = """
-from harness.client import CredentialsRejected, VaultClient
+from resilient_vault_client import CredentialsRejected, VaultClient
 for _ in range(6):
     client = VaultClient()
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.client import (
+from resilient_vault_client import (
     ConfigurationError,
     InvalidPath,
     KeyNotFound,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness.client import VaultClient, VaultError
+from resilient_vault_client import VaultClient, VaultError
 from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab
 
@@ -89,7 +89,7 @@ def test_secrets_stay_inside(lab: Lab, caplog: pytest.LogCaptureFixture) -> None
 
     assert len(errors) > 20
     chain = [one for error in errors for one in everything(error)]
-    assert {"harness.client._errors"} == {type(one).__module__ for one in chain}
+    assert {"resilient_vault_client._errors"} == {type(one).__module__ for one in chain}
     texts += [f"{one!r} {one.args} {vars(one)}" for one in chain]
     texts += ["".join(traceback.format_exception(error)) for error in errors]
     texts += [str(event) + repr(event) for event in lab.events]

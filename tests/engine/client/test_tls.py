@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 import trustme
 
-from harness.client import RedirectRefused, TlsFailed, VaultError, VaultTimeout, VaultUnavailable
+from resilient_vault_client import (
+    RedirectRefused,
+    TlsFailed,
+    VaultError,
+    VaultTimeout,
+    VaultUnavailable,
+)
 from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, until
 from tests.engine.client.tls_front import TlsFront

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.engine import NodeSpec
-from harness.engine._docker import DockerEngine, inspect_docker
-from harness.engine._docker_client import connected
-from harness.engine._docker_node import DockerNode
-from harness.engine._docker_toxiproxy import DockerToxiproxy
-from harness.settings import Settings
+from vault_harness.engine import NodeSpec
+from vault_harness.engine._docker import DockerEngine, inspect_docker
+from vault_harness.engine._docker_client import connected
+from vault_harness.engine._docker_node import DockerNode
+from vault_harness.engine._docker_toxiproxy import DockerToxiproxy
+from vault_harness.settings import Settings
 
 # Label and value by which the tests of this folder find what is left.
 Objects = dict[str, set[str]]

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.blueprint import Blueprint
-from harness.engine import StackProvider
-from harness.engine._docker_compose import FILES, project_name
-from harness.engine._docker_stack import DockerStack
-from harness.errors import PortTaken
-from harness.settings import Settings, resources
-from harness.stack import LocalStack
-from harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import StackProvider
+from vault_harness.engine._docker_compose import FILES, project_name
+from vault_harness.engine._docker_stack import DockerStack
+from vault_harness.errors import PortTaken
+from vault_harness.settings import Settings, resources
+from vault_harness.stack import LocalStack
+from vault_harness.toxiproxy import Latency, Toxiproxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -133,7 +133,7 @@ def test_a_taken_port_is_said_before_anything_starts(
 
 def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
     """Whoever paused it and calls `up` wants it up."""
-    from harness.engine._docker_client import connected
+    from vault_harness.engine._docker_client import connected
 
     endpoints = local.up()
     with connected() as client:
@@ -175,7 +175,9 @@ def test_the_old_compose_brings_it_up_too(
     if ("docker-compose",) not in compose_commands or len(compose_commands) == 1:
         pytest.skip("needs both kinds of Compose")
     assert shutil.which("docker-compose")
-    monkeypatch.setattr("harness.engine._docker_compose.find_compose", lambda: ("docker-compose",))
+    monkeypatch.setattr(
+        "vault_harness.engine._docker_compose.find_compose", lambda: ("docker-compose",)
+    )
     endpoints = local.up()
     local.restart()
     local.unseal()

@@ -10,11 +10,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.engine._docker import DockerEngine
-from harness.engine._docker_client import connected
-from harness.engine._docker_labels import Run, is_dead, sweep
-from harness.settings import Settings
-from harness.waiting import wait_until
+from vault_harness.engine._docker import DockerEngine
+from vault_harness.engine._docker_client import connected
+from vault_harness.engine._docker_labels import Run, is_dead, sweep
+from vault_harness.settings import Settings
+from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -23,9 +23,9 @@ Objects = dict[str, set[str]]
 VICTIM = """
 import sys
 from pathlib import Path
-from harness.engine import NodeSpec
-from harness.engine._docker import DockerEngine
-from harness.settings import Settings
+from vault_harness.engine import NodeSpec
+from vault_harness.engine._docker import DockerEngine
+from vault_harness.settings import Settings
 
 directory = Path(sys.argv[1])
 engine = DockerEngine(Settings(start_timeout=30), directory=directory / "engine")

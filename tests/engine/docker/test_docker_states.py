@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import choose, open_engine
-from harness.engine._docker import DockerStatus, docker_state, inspect_docker
-from harness.engine._docker_client import connect
-from harness.errors import EngineUnavailable, ImageMissing
-from harness.settings import Settings
+from vault_harness.engine import choose, open_engine
+from vault_harness.engine._docker import DockerStatus, docker_state, inspect_docker
+from vault_harness.engine._docker_client import connect
+from vault_harness.errors import EngineUnavailable, ImageMissing
+from vault_harness.settings import Settings
 
 ABSENT = "vault-harness.invalid/absent:1"
 

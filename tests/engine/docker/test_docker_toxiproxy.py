@@ -9,12 +9,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from harness.engine import ToxiproxyProcess
-from harness.engine._docker import DockerEngine
-from harness.engine._docker_node import DockerNode
-from harness.engine._docker_toxiproxy import POOL, DockerToxiproxy
-from harness.errors import EngineError
-from harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.engine import ToxiproxyProcess
+from vault_harness.engine._docker import DockerEngine
+from vault_harness.engine._docker_node import DockerNode
+from vault_harness.engine._docker_toxiproxy import POOL, DockerToxiproxy
+from vault_harness.errors import EngineError
+from vault_harness.toxiproxy import Latency, Toxiproxy
 
 pytestmark = pytest.mark.docker
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from harness.blueprint import Blueprint
-from harness.engine._docker_build import LOCAL_SERVICES
-from harness.engine._docker_client import connected
-from harness.engine._docker_services import SERVICES, ExampleServices
-from harness.engine._docker_state import has_image
-from harness.settings import Settings
-from harness.stack import LocalStack
-from harness.waiting import wait_until
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine._docker_build import LOCAL_SERVICES
+from vault_harness.engine._docker_client import connected
+from vault_harness.engine._docker_services import SERVICES, ExampleServices
+from vault_harness.engine._docker_state import has_image
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 

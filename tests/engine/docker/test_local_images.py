@@ -7,12 +7,17 @@ from typing import cast
 
 import pytest
 
-from harness.engine._docker_build import LOCAL_PYTHON, LOCAL_SERVICES, LOCAL_TOXIPROXY, LOCAL_VAULT
-from harness.engine._docker_client import connected
-from harness.engine._docker_state import DockerStatus, inspect_docker
-from harness.engine.containers import build_images
-from harness.errors import ProgramMissing
-from harness.settings import Settings
+from vault_harness.engine._docker_build import (
+    LOCAL_PYTHON,
+    LOCAL_SERVICES,
+    LOCAL_TOXIPROXY,
+    LOCAL_VAULT,
+)
+from vault_harness.engine._docker_client import connected
+from vault_harness.engine._docker_state import DockerStatus, inspect_docker
+from vault_harness.engine.containers import build_images
+from vault_harness.errors import ProgramMissing
+from vault_harness.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("images")]
 
@@ -54,7 +59,7 @@ def test_other_code_than_the_checkouts_is_said(
 ) -> None:
     """Whoever edits the embedded Toxiproxy must not test the old one unawares."""
     assert "outdated" not in inspect_docker(built).line
-    monkeypatch.setattr("harness.engine._docker_state.toxiproxy_code", lambda: "edited")
+    monkeypatch.setattr("vault_harness.engine._docker_state.toxiproxy_code", lambda: "edited")
     assert "outdated: invoke images" in inspect_docker(built).line
 
 
@@ -72,8 +77,8 @@ def test_toxiproxy_takes_the_flags_of_the_real_one(built: Settings) -> None:
 def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
     """An application could install the client alone; here one did."""
     program = (
-        "import harness, pathlib, sys; import harness.client;"
-        "print(sorted(p.name for p in pathlib.Path(harness.__file__).parent.iterdir()))"
+        "import vault_harness, pathlib, sys; import resilient_vault_client;"
+        "print(sorted(p.name for p in pathlib.Path(vault_harness.__file__).parent.iterdir()))"
     )
     said = said_by(LOCAL_SERVICES, "-c", program, entrypoint="/usr/local/bin/python3")
     assert said.strip() == "['__init__.py', 'client']"

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, open_engine
-from harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
-from harness.settings import Settings
-from harness.stack import Stack, launch
-from harness.toxiproxy import Proxy, Toxiproxy
-from harness.vault import approle
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, open_engine
+from vault_harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.toxiproxy import Proxy, Toxiproxy
+from vault_harness.vault import approle
 
 PATH = "ecommerce/data/backend/django"
 

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, closing
 
 import pytest
 
-from harness.faults import Fault
-from harness.waiting import wait_until
 from tests.engine.faults.conftest import PATH, Line
+from vault_harness.faults import Fault
+from vault_harness.waiting import wait_until
 
 
 def open_connection(line: Line) -> http.client.HTTPConnection:

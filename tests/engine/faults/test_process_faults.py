@@ -13,13 +13,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine
-from harness.errors import ToxiproxyError
-from harness.faults import Fault, ProcessFaults, flapping
-from harness.stack import launch
-from harness.waiting import wait_until
 from tests.engine.faults.conftest import Answer, Broken, Line, Notes, ask, broken_vault
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine
+from vault_harness.errors import ToxiproxyError
+from vault_harness.faults import Fault, ProcessFaults, flapping
+from vault_harness.stack import launch
+from vault_harness.waiting import wait_until
 
 
 def test_server_paused(broken: Broken) -> None:

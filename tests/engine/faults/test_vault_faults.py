@@ -11,11 +11,11 @@ from contextlib import AbstractContextManager
 import hvac
 import pytest
 
-from harness.errors import CapabilityMissing
-from harness.faults import Fault, VaultFaults
-from harness.vault import approle
-from harness.waiting import wait_until
 from tests.engine.faults.conftest import Answer, Broken, ask
+from vault_harness.errors import CapabilityMissing
+from vault_harness.faults import Fault, VaultFaults
+from vault_harness.vault import approle
+from vault_harness.waiting import wait_until
 
 NARROW = 'path "ecommerce/data/shared/*" { capabilities = ["read"] }'
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, open_engine
-from harness.settings import Settings
-from harness.stack import Stack, launch
-from harness.vault.kv import Kv
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.vault.kv import Kv
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

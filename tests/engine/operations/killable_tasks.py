@@ -15,15 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from harness.vault import Keyring, Operator
-from harness.vault.backup import Backup, Opener
-from harness.vault.backup import restore as restore_backup
-from harness.vault.kv import Kv
-from harness.vault.migrate import ClientSettings, VariableMap, make_plan, previous_versions, read
-from harness.vault.migrate import migrate as run_migration
-from harness.vault.migrate import undo as undo_migration
-from harness.vault.root import generate_root, operator_token, revoke_root
-from harness.vault.rotate import (
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.backup import Backup, Opener
+from vault_harness.vault.backup import restore as restore_backup
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.migrate import (
+    ClientSettings,
+    VariableMap,
+    make_plan,
+    previous_versions,
+    read,
+)
+from vault_harness.vault.migrate import migrate as run_migration
+from vault_harness.vault.migrate import undo as undo_migration
+from vault_harness.vault.root import generate_root, operator_token, revoke_root
+from vault_harness.vault.rotate import (
     configured,
     known_targets,
     roll_back,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import OperatorError
-from harness.policy import parse
-from harness.stack import Stack
-from harness.vault import Operator, approle
-from harness.vault.audit import Filter, entries, hashes_of_roles, read_lines, report
-from harness.vault.audit._rules import best_rule
-from harness.vault.kv import Kv
+from vault_harness.errors import OperatorError
+from vault_harness.policy import parse
+from vault_harness.stack import Stack
+from vault_harness.vault import Operator, approle
+from vault_harness.vault.audit import Filter, entries, hashes_of_roles, read_lines, report
+from vault_harness.vault.audit._rules import best_rule
+from vault_harness.vault.kv import Kv
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, NodeSpec, PortLease
-from harness.errors import OperatorError
-from harness.settings import Settings
-from harness.stack import Stack
-from harness.vault import Operator, apply, approle
-from harness.vault.doctor import (
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, NodeSpec, PortLease
+from vault_harness.errors import OperatorError
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack
+from vault_harness.vault import Operator, apply, approle
+from vault_harness.vault.doctor import (
     DockerView,
     Finding,
     Patient,
@@ -28,8 +28,8 @@ from harness.vault.doctor import (
     examine,
     look_at_docker,
 )
-from harness.vault.root import revoke_root
-from harness.vault.rotate import rotate_secret_id
+from vault_harness.vault.root import revoke_root
+from vault_harness.vault.rotate import rotate_secret_id
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import KeyringMissing, OperatorError
-from harness.stack import Stack
-from harness.vault import Keyring, Operator, apply, approle
-from harness.vault.kv import Kv
-from harness.vault.root import (
+from vault_harness.errors import KeyringMissing, OperatorError
+from vault_harness.stack import Stack
+from vault_harness.vault import Keyring, Operator, apply, approle
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.root import (
     OPERATOR_TOKEN_NAME,
     alive,
     generate_root,
@@ -25,7 +25,7 @@ from harness.vault.root import (
     revoke_root,
     standing_operator,
 )
-from harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
+from vault_harness.vault.rotate import known_targets, rotate_secret, rotate_secret_id
 
 
 @pytest.fixture

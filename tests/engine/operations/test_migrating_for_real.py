@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.blueprint import Blueprint
-from harness.errors import OperatorError, StackError
-from harness.stack import Stack
-from harness.vault.kv import Kv
-from harness.vault.migrate import (
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import OperatorError, StackError
+from vault_harness.stack import Stack
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.migrate import (
     ClientSettings,
     Outcome,
     Plan,

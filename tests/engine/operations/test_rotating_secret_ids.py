@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import OperatorError
-from harness.stack import Stack
-from harness.vault import Operator, approle
-from harness.vault.rotate import plan_secret_id, rotate_secret_id
+from vault_harness.errors import OperatorError
+from vault_harness.stack import Stack
+from vault_harness.vault import Operator, approle
+from vault_harness.vault.rotate import plan_secret_id, rotate_secret_id
 
 ROLE = "backend"
 

@@ -15,10 +15,10 @@ from psycopg import sql
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.blueprint import Blueprint
-from harness.errors import OperatorError, SettingsError, StackError
-from harness.vault.kv import Kv
-from harness.vault.rotate import (
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import OperatorError, SettingsError, StackError
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.rotate import (
     ServerRefusedError,
     configured,
     find_targets,

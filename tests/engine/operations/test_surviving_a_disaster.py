@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, Node, NodeSpec
-from harness.errors import HarnessError, OperatorError, StackError
-from harness.stack import Stack, launch
-from harness.vault import Keyring, Operator
-from harness.vault.backup import (
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, Node, NodeSpec
+from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.stack import Stack, launch
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.backup import (
     Backup,
     Keys,
     Lock,
@@ -26,8 +26,8 @@ from harness.vault.backup import (
     restore_keys,
     take_contents,
 )
-from harness.vault.kv import Kv
-from harness.vault.root import alive, install_operator, operator_token
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.root import alive, install_operator, operator_token
 
 PRIVATE, PUBLIC = new_identity()
 LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))

@@ -144,7 +144,7 @@ def test_every_task_explains_itself_with_an_example(tmp_path: Path) -> None:
     text = shell.invoke("--list")
     for name in TASKS:
         assert re.search(rf"[ (]{re.escape(name)}[ )\n]", text), name
-    from harness import operations
+    from vault_harness import operations
 
     tasks = [getattr(operations, name) for name in dir(operations) if name in _FUNCTIONS]
     assert len(tasks) == len(TASKS)

@@ -16,14 +16,14 @@ import psutil
 import pytest
 import requests
 
-from harness.blueprint import Blueprint
-from harness.engine import Capability, Engine, Node, NodeSpec, PortLease, open_engine
-from harness.engine._process import ProcessEngine
-from harness.errors import DeadlineExceeded, PortTaken, ServerDied
-from harness.settings import Settings
-from harness.stack import launch
-from harness.toxiproxy import Toxiproxy
-from harness.waiting import wait_until
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Capability, Engine, Node, NodeSpec, PortLease, open_engine
+from vault_harness.engine._process import ProcessEngine
+from vault_harness.errors import DeadlineExceeded, PortTaken, ServerDied
+from vault_harness.settings import Settings
+from vault_harness.stack import launch
+from vault_harness.toxiproxy import Toxiproxy
+from vault_harness.waiting import wait_until
 
 
 @pytest.fixture
@@ -222,10 +222,10 @@ def test_closing_the_engine_ends_everything(tmp_path: Path) -> None:
 LAUNCH = """
 import sys, time
 from pathlib import Path
-from harness.blueprint import Blueprint
-from harness.engine import open_engine
-from harness.settings import Settings
-from harness.stack import launch
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import launch
 directory = Path(sys.argv[1])
 engine = open_engine(Settings(engine="process"), directory=directory)
 stack = launch(engine, Blueprint.default(), directory=directory / "vault")

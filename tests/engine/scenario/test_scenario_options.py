@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from harness.errors import SettingsError
-from harness.plugin import parse_declared
-from harness.scenario.catalogue import Entry, load
 from tests.engine.scenario.conftest import ROOT, Suite
+from vault_harness.errors import SettingsError
+from vault_harness.plugin import parse_declared
+from vault_harness.scenario.catalogue import Entry, load
 
 
 @pytest.fixture(scope="module")

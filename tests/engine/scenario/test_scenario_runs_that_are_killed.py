@@ -10,8 +10,8 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from harness.waiting import wait_until
 from tests.engine.scenario.conftest import ROOT, Suite
+from vault_harness.waiting import wait_until
 
 
 @contextlib.contextmanager
@@ -37,7 +37,7 @@ def servers(child: subprocess.Popen[bytes]) -> list[psutil.Process]:
     for process in psutil.Process(child.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):
             words = process.cmdline()
-            if "server" in words or "harness.toxiproxy" in words:
+            if "server" in words or "vault_harness.toxiproxy" in words:
                 found.append(process)
     return found
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import PortLease
-from harness.settings import Settings
-from harness.stack import LocalStack
+from vault_harness.engine import PortLease
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import hvac.exceptions
 import psutil
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Record
-from harness.errors import (
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Record
+from vault_harness.errors import (
     KeyringMissing,
     NotUp,
     OperatorError,
@@ -26,10 +26,10 @@ from harness.errors import (
     StackError,
     VaultIsSealed,
 )
-from harness.settings import Settings, checkout
-from harness.stack import LocalStack, service_environment
-from harness.toxiproxy import Latency, Toxiproxy
-from harness.waiting import wait_until
+from vault_harness.settings import Settings, checkout
+from vault_harness.stack import LocalStack, service_environment
+from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.waiting import wait_until
 
 BLUEPRINT = Blueprint.default()
 
@@ -203,9 +203,9 @@ def test_keys_whose_vault_is_gone_are_kept(stack: LocalStack) -> None:
 
 KILLED = """
 import os, signal
-from harness.settings import Settings
-from harness.stack import LocalStack
-from harness.vault import Keyring
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.vault import Keyring
 Keyring.save = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
 LocalStack(Settings.from_environment()).up()
 """

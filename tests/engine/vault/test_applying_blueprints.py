@@ -10,12 +10,12 @@ import hvac
 import hvac.exceptions
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.engine import Engine, open_engine
-from harness.errors import BlueprintError, OperatorError
-from harness.settings import Settings
-from harness.stack import Stack, launch
-from harness.vault import Change, Keyring, apply, approle
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, open_engine
+from vault_harness.errors import BlueprintError, OperatorError
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.vault import Change, Keyring, apply, approle
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.blueprint import Blueprint, Value
-from harness.engine import open_engine
-from harness.errors import BlueprintError
-from harness.policy import CAPABILITIES, PolicyError, parse
-from harness.settings import Settings
-from harness.stack import Stack, launch
-from harness.toml_lines import line_of
-from harness.vault import apply
+from vault_harness.blueprint import Blueprint, Value
+from vault_harness.engine import open_engine
+from vault_harness.errors import BlueprintError
+from vault_harness.policy import CAPABILITIES, PolicyError, parse
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.toml_lines import line_of
+from vault_harness.vault import apply
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,11}", fullmatch=True)
 SEGMENTS = st.from_regex(r"[A-Za-z0-9_~-]{1,8}", fullmatch=True)

@@ -10,11 +10,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.client import Config, InvalidPath, VaultError
-from harness.client._backoff import Backoff
-from harness.client._credentials import CredentialSource
-from harness.client._secret import clean_path
-from harness.client._translate import from_answer
+from resilient_vault_client import Config, InvalidPath, VaultError
+from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._credentials import CredentialSource
+from resilient_vault_client._secret import clean_path
+from resilient_vault_client._translate import from_answer
 
 
 @given(st.text(max_size=60))

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import SettingsError
-from harness.vault.migrate import assignment, parse, read
+from vault_harness.errors import SettingsError
+from vault_harness.vault.migrate import assignment, parse, read
 
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,15}", fullmatch=True).filter(
     lambda name: name != "export"

@@ -8,8 +8,8 @@ from contextlib import closing
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.scenario import History, Recorder
-from harness.scenario._secrets import Secrets
+from vault_harness.scenario import History, Recorder
+from vault_harness.scenario._secrets import Secrets
 
 BODY = b'{"errors":["permission denied"]}'
 LOGIN = b'{"secret_id": "12345678-abcdefg"}'

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from harness.toxiproxy import Toxiproxy
+from vault_harness.toxiproxy import Toxiproxy
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Running:
 def running() -> Iterator[Running]:
     """An embedded server; whatever it reports as an error or writes to stderr fails the test."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "harness.toxiproxy", "-port", "0", "-seed", "1"],
+        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0", "-seed", "1"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

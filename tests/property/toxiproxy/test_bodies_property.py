@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from harness.toxiproxy.server import gojson
-from harness.toxiproxy.server.toxics.slicer import cut
+from vault_harness.toxiproxy.server import gojson
+from vault_harness.toxiproxy.server.toxics.slicer import cut
 
 JSON = st.recursive(
     st.none()

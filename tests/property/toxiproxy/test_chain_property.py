@@ -8,8 +8,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from harness.toxiproxy.server.toxics import CHUNK, LARGE_CHUNK, Stage, Toxic
 from tests.unit.toxiproxy.conftest import Bench, own_clock
+from vault_harness.toxiproxy.server.toxics import CHUNK, LARGE_CHUNK, Stage, Toxic
 
 KEEPING = {
     "noop": st.just({}),

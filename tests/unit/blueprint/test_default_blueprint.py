@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness import policy
-from harness.blueprint import Blueprint
+from vault_harness import policy
+from vault_harness.blueprint import Blueprint
 
 PATHS = {
     "backend/django",

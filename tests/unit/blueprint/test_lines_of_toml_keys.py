@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.toml_lines import line_of
+from vault_harness.toml_lines import line_of
 
 TEXT = '''\
 name = "x"

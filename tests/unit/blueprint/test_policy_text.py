@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.policy import PolicyError, Rule, parse
+from vault_harness.policy import PolicyError, Rule, parse
 
 HCL = """
 # A comment, with { and "

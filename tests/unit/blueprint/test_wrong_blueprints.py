@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.errors import BlueprintError
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import BlueprintError
 
 GOOD = """\
 name = "shop"

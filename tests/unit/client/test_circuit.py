@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.client import ClientClosed, ServerFailed, VaultError, VaultSealed, VaultTimeout
-from harness.client._backoff import Backoff
-from harness.client._circuit import Caller, Circuit
-from harness.client._deadline import Deadline
-from harness.client._errors import SecretNotFound, VaultUnavailable
-from harness.client.events import Event, Teller
+from resilient_vault_client import ClientClosed, ServerFailed, VaultError, VaultSealed, VaultTimeout
+from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._circuit import Caller, Circuit
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import SecretNotFound, VaultUnavailable
+from resilient_vault_client.events import Event, Teller
 
 SEALED = VaultSealed("sealed", sent=False)
 
@@ -167,7 +167,7 @@ def test_no_blame_without_time() -> None:
 
 def test_most_attempts() -> None:
     """Some errors are not worth more than a few attempts."""
-    from harness.client import AnswerTruncated
+    from resilient_vault_client import AnswerTruncated
 
     bench = Bench()
     count = [0]

@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import ClientClosed, Config, ConfigurationError, VaultClient, get_vault_secret
+from resilient_vault_client import (
+    ClientClosed,
+    Config,
+    ConfigurationError,
+    VaultClient,
+    get_vault_secret,
+)
 
 ADDRESS = {"VAULT_ADDR": "http://127.0.0.1:1"}
 
@@ -121,9 +127,9 @@ def test_making_a_client_sends_nothing() -> None:
 def test_it_could_be_installed_alone() -> None:
     """The package imports nothing of the rest of the harness, and does nothing at import."""
     script = (
-        "import sys, threading; import harness.client;"
+        "import sys, threading; import resilient_vault_client;"
         "ours = [m for m in sys.modules if m.startswith('harness.')"
-        " and not m.startswith('harness.client')];"
+        " and not m.startswith('resilient_vault_client')];"
         "assert ours == [], ours; assert threading.active_count() == 1"
     )
     done = subprocess.run(

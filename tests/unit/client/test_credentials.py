@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import Config, CredentialsMissing
-from harness.client._credentials import Credentials, CredentialSource
+from resilient_vault_client import Config, CredentialsMissing
+from resilient_vault_client._credentials import Credentials, CredentialSource
 
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 OTHER = "6fa459ea-ee8a-3ca4-894e-db77e160355e"

@@ -6,8 +6,15 @@ import logging
 
 import pytest
 
-from harness.client import VaultSealed
-from harness.client.events import Event, Recovered, RenewalFailed, Renewed, ServedStale, Teller
+from resilient_vault_client import VaultSealed
+from resilient_vault_client.events import (
+    Event,
+    Recovered,
+    RenewalFailed,
+    Renewed,
+    ServedStale,
+    Teller,
+)
 
 
 def test_names() -> None:

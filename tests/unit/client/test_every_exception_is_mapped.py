@@ -11,8 +11,8 @@ import pytest
 import requests.exceptions
 import urllib3.exceptions
 
-from harness.client import VaultError, VaultUnavailable, _errors
-from harness.client._translate import EXCEPTIONS, from_answer, from_exception
+from resilient_vault_client import VaultError, VaultUnavailable, _errors
+from resilient_vault_client._translate import EXCEPTIONS, from_answer, from_exception
 
 LOWER = (hvac.exceptions, requests.exceptions, urllib3.exceptions)
 

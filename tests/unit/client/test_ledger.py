@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.client import _ledger
-from harness.client._credentials import Credentials
-from harness.client._ledger import MOST_FOR_A_ROLE, WINDOW, Ledger
+from resilient_vault_client import _ledger
+from resilient_vault_client._credentials import Credentials
+from resilient_vault_client._ledger import MOST_FOR_A_ROLE, WINDOW, Ledger
 
 
 class Clock:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine._docker_build import LOCAL_SERVICES
-from harness.engine._docker_compose import FILES, SERVICES_FILE, find_compose, project_name
-from harness.engine._docker_services import SERVICES
-from harness.engine._provider import PROXY_NAME
-from harness.errors import ProgramMissing
-from harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
+from vault_harness.engine._docker_build import LOCAL_SERVICES
+from vault_harness.engine._docker_compose import FILES, SERVICES_FILE, find_compose, project_name
+from vault_harness.engine._docker_services import SERVICES
+from vault_harness.engine._provider import PROXY_NAME
+from vault_harness.errors import ProgramMissing
+from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
 
 TEXTS = {name: (resources() / name).read_text() for name in (*FILES, SERVICES_FILE)}
 ALL = "\n".join(TEXTS.values())

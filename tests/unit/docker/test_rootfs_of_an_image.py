@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine._docker_rootfs import PREFIX, Rootfs, shared_libraries, site_packages
-from harness.errors import EngineError
+from vault_harness.engine._docker_rootfs import PREFIX, Rootfs, shared_libraries, site_packages
+from vault_harness.errors import EngineError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Linux programs")
 

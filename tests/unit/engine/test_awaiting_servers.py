@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import PortLease
-from harness.engine._server import Server
-from harness.errors import DeadlineExceeded, ServerDied
+from vault_harness.engine import PortLease
+from vault_harness.engine._server import Server
+from vault_harness.errors import DeadlineExceeded, ServerDied
 
 SERVE = (
     "import http.server, sys; print('listening', flush=True);"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import (
+from vault_harness.engine import (
     Capability,
     Engine,
     Node,
@@ -16,9 +16,9 @@ from harness.engine import (
     open_engine,
     open_provider,
 )
-from harness.engine._external import ExternalEngine
-from harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
-from harness.settings import Settings
+from vault_harness.engine._external import ExternalEngine
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
+from vault_harness.settings import Settings
 
 
 def without_docker(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from harness import dialect
-from harness.engine import _programs
-from harness.errors import ProgramMissing
-from harness.settings import Settings
+from vault_harness import dialect
+from vault_harness.engine import _programs
+from vault_harness.errors import ProgramMissing
+from vault_harness.settings import Settings
 
 
 def program(path: Path, text: str) -> Path:
@@ -119,7 +119,7 @@ def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
     found = _programs.find_toxiproxy(Settings())
 
     assert found.flavour == "embedded"
-    assert found.command == (sys.executable, "-m", "harness.toxiproxy")
+    assert found.command == (sys.executable, "-m", "vault_harness.toxiproxy")
 
 
 def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:

@@ -8,9 +8,9 @@ import sys
 
 import pytest
 
-from harness.engine import PortLease
-from harness.engine._ports import listens, port_taken
-from harness.errors import PortTaken
+from vault_harness.engine import PortLease
+from vault_harness.engine._ports import listens, port_taken
+from vault_harness.errors import PortTaken
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a lease holds nothing")
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.engine import Endpoints, Record
-from harness.errors import StackError
+from vault_harness.engine import Endpoints, Record
+from vault_harness.errors import StackError
 
 ENDPOINTS = Endpoints(
     vault="http://127.0.0.1:1",

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ToxiproxyError
-from harness.faults import Fault, NetworkFaults, Signature, flapping
-from harness.faults.vault import _drain, _fill
-from harness.waiting import wait_until
+from vault_harness.errors import ToxiproxyError
+from vault_harness.faults import Fault, NetworkFaults, Signature, flapping
+from vault_harness.faults.vault import _drain, _fill
+from vault_harness.waiting import wait_until
 
 
 class Line:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 SOURCES = sorted(
     path
     for folder in ("vault", "stack", "operations", "engine")
-    for path in (ROOT / "harness" / folder).rglob("*.py")
+    for path in (ROOT / "harness" / "vault_harness" / folder).rglob("*.py")
 )
 NAMED = re.compile(r"\binvoke ([a-z][a-z-]*(?:\.[a-z][a-z-]*)?)(?![\w-]*=)")
 # Words that follow "invoke" in a sentence about it, not in a command.

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import HarnessError, SettingsError, StackError
-from harness.vault import Keyring
-from harness.vault.backup import (
+from vault_harness.errors import HarnessError, SettingsError, StackError
+from vault_harness.vault import Keyring
+from vault_harness.vault.backup import (
     PASSPHRASE_VARIABLE,
     Backup,
     Contents,
@@ -29,7 +29,7 @@ from harness.vault.backup import (
     new_identity,
     opener_from,
 )
-from harness.vault.backup._files import write_backup
+from vault_harness.vault.backup._files import write_backup
 
 PRIVATE, PUBLIC = new_identity()
 KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "operator-token")

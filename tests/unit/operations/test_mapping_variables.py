@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.blueprint import Blueprint
-from harness.errors import SettingsError
-from harness.vault.migrate import Target, VariableMap, load_map
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import SettingsError
+from vault_harness.vault.migrate import Target, VariableMap, load_map
 
 
 def test_every_key_of_the_blueprint_has_its_place() -> None:

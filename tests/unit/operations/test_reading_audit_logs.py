@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from harness.errors import HarnessError
-from harness.policy import parse
-from harness.vault.audit import (
+from vault_harness.errors import HarnessError
+from vault_harness.policy import parse
+from vault_harness.vault.audit import (
     Entry,
     Filter,
     entries,
@@ -22,7 +22,7 @@ from harness.vault.audit import (
     parse_line,
     summarise,
 )
-from harness.vault.audit._rules import best_rule, covers
+from vault_harness.vault.audit._rules import best_rule, covers
 
 
 def line(**changes: Any) -> str:

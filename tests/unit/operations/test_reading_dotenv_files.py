@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SettingsError
-from harness.vault.migrate import assignment, parse, read
+from vault_harness.errors import SettingsError
+from vault_harness.vault.migrate import assignment, parse, read
 
 
 def values(text: str) -> dict[str, str]:

@@ -11,11 +11,11 @@ from typing import Literal, TypedDict, Unpack
 
 import pytest
 
-from harness.faults import Fault, Signature
-from harness.scenario import Exchange, History, Operation, Recorder
-from harness.scenario._secrets import Secrets
-from harness.scenario.history import Kind, Outcome
-from harness.scenario.oracles import Oracle
+from vault_harness.faults import Fault, Signature
+from vault_harness.scenario import Exchange, History, Operation, Recorder
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import Kind, Outcome
+from vault_harness.scenario.oracles import Oracle
 
 TIMEOUT = 10.0
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.scenario import History
-from harness.scenario._audit import read_audit
+from vault_harness.scenario import History
+from vault_harness.scenario._audit import read_audit
 
 
 def line(when: str, kind: str = "response", **more: object) -> str:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import SettingsError
-from harness.scenario.catalogue import Entry, load
+from vault_harness.errors import SettingsError
+from vault_harness.scenario.catalogue import Entry, load
 
 GOOD = """
 [TOK-11]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.scenario.catalogue import Entry, load
+from vault_harness.scenario.catalogue import Entry, load
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
 

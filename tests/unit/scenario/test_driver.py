@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.errors import SubjectDied, SubjectError
-from harness.scenario import History
-from harness.scenario._secrets import Secrets
-from harness.scenario.driver import PATIENCE, Driver, reading
-from harness.subjects import OperationFailed, Reading, SubjectHung
+from vault_harness.errors import SubjectDied, SubjectError
+from vault_harness.scenario import History
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.driver import PATIENCE, Driver, reading
+from vault_harness.subjects import OperationFailed, Reading, SubjectHung
 
 SECRET = "canary-v1-0123456789"
 

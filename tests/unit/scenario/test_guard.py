@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from harness.faults import Signature
-from harness.scenario.guard import AFTERMATH, WAITED_OUT, evidence_of
-from harness.scenario.history import Outcome, Touch
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.scenario.guard import AFTERMATH, WAITED_OUT, evidence_of
+from vault_harness.scenario.history import Outcome, Touch
 
 SEALED = Signature(statuses=frozenset({503}))
 DOWN = Signature(unanswered=True)

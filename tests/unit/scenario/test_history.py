@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from harness.faults import Signature
-from harness.scenario import History
-from harness.scenario.history import between
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.scenario import History
+from vault_harness.scenario.history import between
 
 
 def test_one_clock() -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario.history import Outcome
-from harness.scenario.oracles import (
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.history import Outcome
+from vault_harness.scenario.oracles import (
     TOLERANCE,
     every_call_ends_within,
     failed_reads_at_most,
@@ -17,7 +18,6 @@ from harness.scenario.oracles import (
     says_of_its_health,
     stays_alive,
 )
-from tests.unit.scenario.conftest import Story
 
 # no_wrong_value
 

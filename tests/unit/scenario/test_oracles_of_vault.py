@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario.oracles import (
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import (
     STORM_PEAK,
     TOLERANCE,
     at_most,
@@ -24,7 +25,6 @@ from harness.scenario.oracles import (
     requests_at_most,
     same_token,
 )
-from tests.unit.scenario.conftest import Story
 
 # Logins
 

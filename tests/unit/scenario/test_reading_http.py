@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario._http import RequestReader, ResponseReader, kind_of, render
-from harness.scenario.history import Kind
+from vault_harness.scenario._http import RequestReader, ResponseReader, kind_of, render
+from vault_harness.scenario.history import Kind
 
 TABLE: list[tuple[str, str, Kind]] = [
     # logins, by any method of any mount

@@ -8,8 +8,8 @@ from email.utils import formatdate
 
 import pytest
 
-from harness.scenario import Stub
 from tests.unit.scenario.conftest import Bench, Talk, Wire
+from vault_harness.scenario import Stub
 
 TOKEN = "s.abcdefghijklmnop"
 SECRET_ID = "3f1c2a9e-0000-4000-8000-secretsecret"

@@ -6,8 +6,8 @@ import contextlib
 import socket
 import threading
 
-from harness.scenario import Recorder
 from tests.unit.scenario.conftest import Bench, Talk, Wire
+from vault_harness.scenario import Recorder
 
 GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 

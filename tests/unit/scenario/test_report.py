@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from harness.faults import Signature
-from harness.scenario import Entry, Finding, Verdict
-from harness.scenario import report as reports
-from harness.scenario._secrets import Secrets
-from harness.scenario.report import Line, Summary, again, collect_parts, explain, timeline
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.scenario import Entry, Finding, Verdict
+from vault_harness.scenario import report as reports
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.report import Line, Summary, again, collect_parts, explain, timeline
 
 TOKEN = "s.abcdefghijkl"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from harness.scenario._secrets import SHORTEST, Secrets
+from vault_harness.scenario._secrets import SHORTEST, Secrets
 
 
 def test_labels_are_counted_by_kind() -> None:

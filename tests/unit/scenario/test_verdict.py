@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.scenario.verdict import Finding, Word, decide
+from vault_harness.scenario.verdict import Finding, Word, decide
 
 WRONG = Finding("p", "a late call", 3.0)
 HARM = Finding("p", "a wrong value", 4.0, harm=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import errors
-from harness.console import guarded, table
-from harness.settings import checkout
+from vault_harness import errors
+from vault_harness.console import guarded, table
+from vault_harness.settings import checkout
 
 
 def outcome(body: Callable[[], None]) -> object:

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from harness.errors import Busy, SettingsError
-from harness.settings import Settings
-from harness.stack import LocalStack
-from harness.stack._guard import exclusive, uninterrupted
+from vault_harness.errors import Busy, SettingsError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.stack._guard import exclusive, uninterrupted
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.stack._guard import exclusive
+from vault_harness.stack._guard import exclusive
 with exclusive(Path(sys.argv[1]), timeout=5):
     print("held", flush=True)
     time.sleep(300)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from harness.stack import StackStatus
-from harness.stack._status import State
+from vault_harness.stack import StackStatus
+from vault_harness.stack._status import State
 
 READY = StackStatus(
     state="ready",

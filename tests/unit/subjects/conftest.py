@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from harness.subjects import Subject, open_subject, parse_subject
+from vault_harness.subjects import Subject, open_subject, parse_subject
 
 Open = Callable[..., Subject]
 

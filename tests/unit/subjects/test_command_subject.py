@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from harness.errors import SubjectDied, SubjectError
-from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.errors import SubjectDied, SubjectError
+from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -296,7 +296,7 @@ def test_it_dies_with_the_harness(tmp_path: Path, program: Program) -> None:
     text = program("greet(next(requests()))\nthreading.Event().wait()\n")
     script = f"""
         import pathlib, sys, threading
-        from harness.subjects import open_subject, parse_subject
+        from vault_harness.subjects import open_subject, parse_subject
         log = pathlib.Path({str(tmp_path)!r}) / "log"
         one = open_subject(parse_subject({text!r}), {{}}, log=log)
         print(one.pid, flush=True)
@@ -338,7 +338,7 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
                 def close(self): logging.getLogger(__name__).info("closed")
         """)
     )
-    command = f"{sys.executable} -m harness.subjects python:their_client:Client"
+    command = f"{sys.executable} -m vault_harness.subjects python:their_client:Client"
     path = os.pathsep.join([str(tmp_path), *sys.path])
     one = subject(f"command:{command}", {"K": "v", "PYTHONPATH": path})
     assert one.declares == {"refresh": 3.0}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import SubjectDied, SubjectError
-from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.errors import SubjectDied, SubjectError
+from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
 
 Open = Callable[..., Subject]
 

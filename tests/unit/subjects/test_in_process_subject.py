@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from harness.errors import SettingsError, SubjectDied, SubjectError
-from harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.errors import SettingsError, SubjectDied, SubjectError
+from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]
@@ -243,8 +243,8 @@ def test_what_is_logged_goes_to_its_log(subject: Open, python_client: Make) -> N
 
     def log() -> str:
         logging.getLogger("their.client").debug("reading now")
-        logging.getLogger("harness.engine").error("not theirs")
-        logging.getLogger("harness.client").info("the reference client's")
+        logging.getLogger("vault_harness.engine").error("not theirs")
+        logging.getLogger("resilient_vault_client").info("the reference client's")
         return "v"
 
     one = subject(python_client(reads(log)))

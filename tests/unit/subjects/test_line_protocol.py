@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import SubjectError
-from harness.subjects import OperationFailed, Reading, SubjectHung
-from harness.subjects import _wire as wire
+from vault_harness.errors import SubjectError
+from vault_harness.subjects import OperationFailed, Reading, SubjectHung
+from vault_harness.subjects import _wire as wire
 
 # How long an example takes says nothing on a busy machine.
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.errors import SettingsError
-from harness.subjects import SubjectSpec, parse_subject
+from vault_harness.errors import SettingsError
+from vault_harness.subjects import SubjectSpec, parse_subject
 
 
 def test_the_reference_client_has_a_name_of_its_own() -> None:
     """``reference`` is the client that comes with the harness."""
     spec = parse_subject("reference")
-    assert (spec.kind, spec.module) == ("in-process", "harness.subjects.reference")
+    assert (spec.kind, spec.module) == ("in-process", "vault_harness.subjects.reference")
 
 
 def test_python_names_a_module_and_a_factory() -> None:

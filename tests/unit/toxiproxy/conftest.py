@@ -12,8 +12,8 @@ from unittest import mock
 
 import pytest
 
-from harness.toxiproxy.server.links import Link
-from harness.toxiproxy.server.toxics import Toxic, registry
+from vault_harness.toxiproxy.server.links import Link
+from vault_harness.toxiproxy.server.toxics import Toxic, registry
 
 
 class Handle:
@@ -235,7 +235,7 @@ def own_clock() -> Iterator[Clock]:
     clock = Clock()
     with contextlib.ExitStack() as stack:
         for module in CLOCKED:
-            name = f"harness.toxiproxy.server.{module}.now"
+            name = f"vault_harness.toxiproxy.server.{module}.now"
             stack.enter_context(mock.patch(name, clock.now))
         yield clock
 

@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
-from harness.toxiproxy.server import addresses
-from harness.toxiproxy.server.addresses import Address, AddressError
+from vault_harness.toxiproxy.server import addresses
+from vault_harness.toxiproxy.server.addresses import Address, AddressError
 
 
 @pytest.mark.parametrize(

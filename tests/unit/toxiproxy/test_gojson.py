@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.toxiproxy.server import gojson
+from vault_harness.toxiproxy.server import gojson
 
 SHAPE: dict[str, gojson.FieldType] = {
     "name": "string",

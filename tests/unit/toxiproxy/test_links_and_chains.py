@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from harness.toxiproxy.server.links import FIRST_CHUNK
-from harness.toxiproxy.server.toxics import CHUNK
+from vault_harness.toxiproxy.server.links import FIRST_CHUNK
+from vault_harness.toxiproxy.server.toxics import CHUNK
 
 if TYPE_CHECKING:
     from tests.unit.toxiproxy.conftest import Bench

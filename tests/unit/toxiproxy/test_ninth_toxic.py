@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.toxiproxy.server import toxics
+from vault_harness.toxiproxy.server import toxics
 
 NINTH = '''
 """``upper``: shouts."""
 
-from harness.toxiproxy.server.toxics import Stage
+from vault_harness.toxiproxy.server.toxics import Stage
 
 
 class Upper(Stage):
@@ -49,7 +49,7 @@ def test_a_ninth_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         assert found["upper"].type == "upper"
         assert len(found) == 9
     finally:
-        sys.modules.pop("harness.toxiproxy.server.toxics.upper", None)
+        sys.modules.pop("vault_harness.toxiproxy.server.toxics.upper", None)
 
 
 def test_every_toxic_says_what_its_attributes_mean() -> None:

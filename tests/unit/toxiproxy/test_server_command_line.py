@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harness.toxiproxy.server.main import Options, UsageError, parse
+from vault_harness.toxiproxy.server.main import Options, UsageError, parse
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_wrong_flags(arguments: list[str], words: str) -> None:
 def test_starting_imports_little() -> None:
     """None of the client's libraries: that is what makes the start quick."""
     code = (
-        "import sys, harness.toxiproxy.server.main;"
+        "import sys, vault_harness.toxiproxy.server.main;"
         "print([name for name in ('requests', 'toxiproxy', 'pydantic', 'hvac', 'pytest')"
         " if name in sys.modules])"
     )

@@ -15,8 +15,8 @@ from typing import ClassVar
 import pytest
 from toxiproxy.api import APIConsumer
 
-from harness.errors import ToxiproxyError
-from harness.toxiproxy import (
+from vault_harness.errors import ToxiproxyError
+from vault_harness.toxiproxy import (
     Bandwidth,
     Latency,
     Noop,
@@ -25,7 +25,7 @@ from harness.toxiproxy import (
     Toxiproxy,
     Unreachable,
 )
-from harness.toxiproxy._records import traffic
+from vault_harness.toxiproxy._records import traffic
 
 Script = list[tuple[int, bytes]]
 
@@ -267,7 +267,7 @@ def test_traffic_is_added_up_over_addresses() -> None:
 
 def test_importing_the_face_is_cheap() -> None:
     """Names are imported when they are asked for."""
-    code = "import sys, harness.toxiproxy; print('requests' in sys.modules)"
+    code = "import sys, vault_harness.toxiproxy; print('requests' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

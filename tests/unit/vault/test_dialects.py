@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness import dialect
+from vault_harness import dialect
 
 
 @pytest.mark.parametrize(

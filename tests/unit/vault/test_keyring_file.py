@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harness import files
-from harness.errors import KeyringMissing, StackError
-from harness.vault import Keyring
+from vault_harness import files
+from vault_harness.errors import KeyringMissing, StackError
+from vault_harness.vault import Keyring
 
 KEYRING = Keyring(("key-one", "key-two", "key-three"), 2, "hvs.root-token")
 

@@ -10,14 +10,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from harness.errors import (
+from vault_harness.errors import (
     DeadlineExceeded,
     KeyringMissing,
     NotInitialised,
     OperatorError,
     VaultIsSealed,
 )
-from harness.vault import Keyring, Operator
+from vault_harness.vault import Keyring, Operator
 
 TOKEN = "hvs.the-root-token"
 PASSWORD = "hunter2"

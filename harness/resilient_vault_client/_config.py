@@ -1,0 +1,166 @@
+"""What the client needs to know, read from an environment and checked before it is used."""
+
+from __future__ import annotations
+
+import math
+import re
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from resilient_vault_client._errors import ConfigurationError
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off"})
+_UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Settings of one client; times are in seconds.
+
+    Attributes:
+        enabled: ``USE_VAULT``; False reads environment variables and never talks to Vault.
+        address: ``VAULT_ADDR``, e.g. ``https://vault.example.com:8200``.
+        namespace: ``VAULT_NAMESPACE``.
+        mount_point: ``VAULT_MOUNT_POINT``, where the KV version 2 engine is mounted.
+        auth_mount: ``VAULT_AUTH_MOUNT``, where the AppRole method is mounted.
+        role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
+            every login.
+        role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
+            every login, and preferred to the values above.
+        ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
+            ``VAULT_CLIENT_KEY``: files, read again when they change. Without a CA file the system's
+            authorities are trusted.
+        verify: False with ``VAULT_SKIP_VERIFY=true``, for experiments only.
+        timeout: ``VAULT_CLIENT_TIMEOUT``: how long one call may take in total.
+        cache_ttl: ``VAULT_CACHE_TTL``: `get_secret_cached` asks Vault again after this time.
+        max_stale: ``VAULT_MAX_STALE``: how old a last good value may be that stands in during an
+            outage.
+        backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts during an outage.
+            The client uses half the token's life where that is shorter.
+        state_dir: ``VAULT_STATE_DIR``: where failed logins are counted, so that all processes of a
+            machine, and one that is started again and again, count together. Without it each
+            counts for itself.
+        redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) which may
+            see the token when Vault redirects there, for instance all nodes of a cluster.
+    """
+
+    enabled: bool = True
+    address: str = ""
+    namespace: str | None = None
+    mount_point: str = "ecommerce"
+    auth_mount: str = "approle"
+    role_id: str | None = field(default=None, repr=False)
+    secret_id: str | None = field(default=None, repr=False)
+    role_id_file: Path | None = None
+    secret_id_file: Path | None = None
+    ca_cert: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    verify: bool = True
+    timeout: float = 10.0
+    cache_ttl: float = 60.0
+    max_stale: float = 3600.0
+    backoff_cap: float = 10.0
+    state_dir: Path | None = None
+    redirect_hosts: frozenset[str] = frozenset()
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str], **given: Any) -> Self:
+        """Read the settings; what is ``given`` (and not None) wins over the environment.
+
+        Raises:
+            ConfigurationError: A setting is missing or makes no sense; the message names it.
+        """
+        found: dict[str, Any] = {
+            "enabled": _flag(environ, "USE_VAULT"),
+            "address": _text(environ, "VAULT_ADDR"),
+            "namespace": _text(environ, "VAULT_NAMESPACE"),
+            "mount_point": _text(environ, "VAULT_MOUNT_POINT"),
+            "auth_mount": _text(environ, "VAULT_AUTH_MOUNT"),
+            "role_id_file": _path(environ, "VAULT_ROLE_ID_FILE"),
+            "secret_id_file": _path(environ, "VAULT_SECRET_ID_FILE"),
+            "ca_cert": _path(environ, "VAULT_CACERT"),
+            "client_cert": _path(environ, "VAULT_CLIENT_CERT"),
+            "client_key": _path(environ, "VAULT_CLIENT_KEY"),
+            "state_dir": _path(environ, "VAULT_STATE_DIR"),
+            "timeout": _seconds(environ, "VAULT_CLIENT_TIMEOUT"),
+            "cache_ttl": _seconds(environ, "VAULT_CACHE_TTL"),
+            "max_stale": _seconds(environ, "VAULT_MAX_STALE"),
+            "backoff_cap": _seconds(environ, "VAULT_BACKOFF_CAP"),
+        }
+        skip = _flag(environ, "VAULT_SKIP_VERIFY")
+        if skip is not None:
+            found["verify"] = not skip
+        hosts = _text(environ, "VAULT_REDIRECT_HOSTS")
+        if hosts is not None:
+            found["redirect_hosts"] = frozenset(host.strip() for host in hosts.split(","))
+        found.update((name, value) for name, value in given.items() if value is not None)
+        config = cls(**{name: value for name, value in found.items() if value is not None})
+        return config.checked()
+
+    def checked(self) -> Self:
+        """This configuration, if it makes sense.
+
+        Raises:
+            ConfigurationError: It does not; the message names the setting.
+        """
+        for name, least in (("timeout", 0.001), ("cache_ttl", 0.0), ("max_stale", 0.0)):
+            _check_number(name, getattr(self, name), least)
+        _check_number("backoff_cap", self.backoff_cap, 0.01)
+        if not self.enabled:
+            return self
+        if not self.address:
+            raise ConfigurationError(
+                "VAULT_ADDR is not set: set it to Vault's address, or USE_VAULT=false to read "
+                "environment variables instead"
+            )
+        parts = urllib.parse.urlsplit(self.address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                f"VAULT_ADDR is {self.address!r}: it must look like https://vault.example.com:8200"
+            )
+        if self.client_key is not None and self.client_cert is None:
+            raise ConfigurationError("VAULT_CLIENT_KEY is set and VAULT_CLIENT_CERT is not")
+        return self
+
+
+def _check_number(name: str, value: float, least: float) -> None:
+    if not math.isfinite(value) or value < least:
+        raise ConfigurationError(f"{name} is {value!r}: it must be a number of at least {least}")
+
+
+def _text(environ: Mapping[str, str], name: str) -> str | None:
+    return environ.get(name, "").strip() or None
+
+
+def _path(environ: Mapping[str, str], name: str) -> Path | None:
+    text = _text(environ, name)
+    return None if text is None else Path(text)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool | None:
+    text = (_text(environ, name) or "").lower()
+    if not text:
+        return None
+    if text in _TRUE:
+        return True
+    if text in _FALSE:
+        return False
+    raise ConfigurationError(f"{name} is {text!r}: it must be true or false")
+
+
+def _seconds(environ: Mapping[str, str], name: str) -> float | None:
+    text = _text(environ, name)
+    if text is None:
+        return None
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(
+            f"{name} is {text!r}: it must be seconds, or look like 500ms, 30s, 5m"
+        )
+    return float(match[1]) * _UNITS[match[2]]

@@ -1,0 +1,112 @@
+"""The role-id and secret-id to log in with, read anew at every login."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resilient_vault_client._config import Config
+from resilient_vault_client._errors import CredentialsMissing
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
+
+# Longer is not an id, whatever it is.
+_MOST_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """A role-id with a secret-id."""
+
+    role_id: str = field(repr=False)
+    secret_id: str = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells one pair from another without telling what it is."""
+        return hashlib.sha256(f"{self.role_id}\0{self.secret_id}".encode()).hexdigest()[:16]
+
+
+class CredentialSource:
+    """Where the ids come from: an argument, a file, or an environment variable, in this order.
+
+    A file is replaced while the client runs, and not everybody replaces it by renaming: for a
+    moment it is empty, or holds the first half. Such a content is not used; the last good one is
+    kept.
+
+    Args:
+        config: Ids given as arguments, and the files.
+        environ: Asked at every login for ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID``.
+    """
+
+    def __init__(self, config: Config, environ: Mapping[str, str]) -> None:
+        self._role = _Id("VAULT_ROLE_ID", config.role_id, config.role_id_file, environ)
+        self._secret = _Id("VAULT_SECRET_ID", config.secret_id, config.secret_id_file, environ)
+
+    def load(self) -> Credentials:
+        """The ids as they are now.
+
+        Raises:
+            CredentialsMissing: There is none, and there was none before.
+        """
+        return Credentials(self._role.load(), self._secret.load())
+
+
+class _Id:
+    """One of the two ids."""
+
+    def __init__(
+        self, name: str, given: str | None, file: Path | None, environ: Mapping[str, str]
+    ) -> None:
+        self._name = name
+        self._given = given
+        self._file = file
+        self._environ = environ
+        self._last: str | None = None
+
+    def load(self) -> str:
+        if self._given:
+            return self._given
+        found = self._environ.get(self._name, "").strip() if self._file is None else self._read()
+        if found:
+            self._last = found
+        if self._last is None:
+            raise CredentialsMissing(self._complaint())
+        return self._last
+
+    def _read(self) -> str:
+        """The file's content, or nothing if it cannot be an id."""
+        assert self._file is not None
+        try:
+            with self._file.open("rb") as stream:
+                content = stream.read(_MOST_BYTES + 1)
+            text = content.decode().strip()
+        except (OSError, ValueError):
+            return ""
+        if len(content) > _MOST_BYTES or len(text.split()) != 1:
+            return ""
+        return "" if _looks_cut(text, self._last) else text
+
+    def _complaint(self) -> str:
+        if self._file is None:
+            return f"there is nothing to log in with: set {self._name} or {self._name}_FILE"
+        return (
+            f"there is nothing to log in with: {self._name}_FILE is {self._file}, which is "
+            "missing, unreadable, empty, or not fully written yet"
+        )
+
+
+def _looks_cut(text: str, last: str | None) -> bool:
+    """Whether ``text`` is the beginning of an id of the usual form.
+
+    A few letters may be an id of somebody's own making, unless the last one was of the usual form.
+    """
+    if _UUID.fullmatch(text):
+        return False
+    # Completing it with a sample gives a whole id only if it is the beginning of one.
+    sample = "00000000-0000-0000-0000-000000000000"
+    beginning = len(text) < len(sample) and _UUID.fullmatch(text + sample[len(text) :]) is not None
+    return beginning and (len(text) > len("00000000") or bool(last and _UUID.fullmatch(last)))

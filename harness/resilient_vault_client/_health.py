@@ -1,0 +1,130 @@
+"""Whether the client can do its work, found out and not assumed."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from resilient_vault_client._core import Core
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import (
+    CredentialsRejected,
+    PermissionDenied,
+    RoleLocked,
+    SecretDeleted,
+    SecretDestroyed,
+    SecretNotFound,
+    VaultError,
+)
+
+# Evidence older than a quarter of the token's life, and than this many seconds, is looked for
+# again.
+_EVIDENCE_LASTS = 5.0
+
+# One failed renewal is an accident, the second one a warning.
+_RENEWAL_FAILURES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Health:
+    """What a monitor wants to know.
+
+    Attributes:
+        ok: Whether secrets can be read from Vault, now and for the time to come.
+        reasons: Why not, in words; empty if `ok`.
+        enabled: False with ``USE_VAULT=false``, where the environment is all there is.
+        authenticated: Whether there is a token that is good as far as is known.
+        token_ttl: Seconds of life it has left; None without a token, infinity for one without end.
+        last_success: Seconds since Vault last did what was asked; None if never.
+        stale: Whether reads are answered with last good values, or would be.
+        outage: Seconds since Vault went away; None if it has not.
+        role_locked: Whether Vault refuses the role whoever asks.
+        credentials_rejected: Whether a new secret-id is awaited.
+        renewer_alive: Whether the thread that renews the token runs.
+        renewal_failures: How many renewals failed in a row.
+    """
+
+    ok: bool
+    reasons: tuple[str, ...] = ()
+    enabled: bool = True
+    authenticated: bool = False
+    token_ttl: float | None = None
+    last_success: float | None = None
+    stale: bool = False
+    outage: float | None = None
+    role_locked: bool = False
+    credentials_rejected: bool = False
+    renewer_alive: bool = False
+    renewal_failures: int = 0
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+
+def examine(core: Core, deadline: Deadline) -> Health:
+    """Look at the client, and ask Vault for the secret that was read last if the evidence is old.
+
+    Vault's own ``sys/health`` is not asked: it is green while a full audit device or a dead storage
+    makes every read hang or fail.
+    """
+    renewer_alive = core.renewer.alive
+    renewer_died = core.renews and core.renewer.started_before and not renewer_alive
+    problem = None if _recent(core) else _probe(core, deadline)
+    if core.renews:
+        core.renewer.ensure_running()
+    reasons = []
+    if problem is not None:
+        reasons.append(str(problem))
+    outage = core.circuit.outage
+    if outage is not None and problem is None:
+        reasons.append(str(outage.error))
+    token = core.authenticator.current
+    authenticated = token is not None and token.usable
+    failure = core.authenticator.failure
+    if not authenticated and not reasons:
+        reasons.append(str(failure or "there is no token"))
+    if renewer_died:
+        reasons.append("the thread that renews the token had died, and was started again")
+    failures = core.renewer.failures
+    if failures >= _RENEWAL_FAILURES:
+        reasons.append(f"the token was not renewed, {failures} times in a row")
+    success = core.last_success
+    return Health(
+        ok=not reasons,
+        reasons=tuple(reasons),
+        authenticated=authenticated,
+        token_ttl=token.remaining if token is not None and authenticated else None,
+        last_success=None if success is None else time.monotonic() - success,
+        stale=outage is not None or not authenticated,
+        outage=None if outage is None else time.monotonic() - outage.since,
+        role_locked=isinstance(failure, RoleLocked),
+        credentials_rejected=isinstance(failure, CredentialsRejected),
+        renewer_alive=core.renewer.alive and not renewer_died,
+        renewal_failures=failures,
+    )
+
+
+def _recent(core: Core) -> bool:
+    """Whether Vault did what was asked a moment ago, and nothing has failed since."""
+    if core.circuit.outage is not None or core.last_success is None:
+        return False
+    token = core.authenticator.current
+    if token is None or not token.usable:
+        return False
+    lasts = min(_EVIDENCE_LASTS, (token.ttl or _EVIDENCE_LASTS * 4) / 4)
+    return time.monotonic() - core.last_success < lasts
+
+
+def _probe(core: Core, deadline: Deadline) -> VaultError | None:
+    """What is wrong, or None; a denial or a missing secret is an answer, and Vault is well."""
+    path = core.memory.latest_path
+    try:
+        if path is None:
+            core.log_in(deadline)
+        else:
+            core.fetch(path, deadline, patience=0.0, version=None)
+    except (PermissionDenied, SecretNotFound, SecretDeleted, SecretDestroyed):
+        return None
+    except VaultError as error:
+        return error
+    return None

@@ -1,0 +1,299 @@
+"""The thread that keeps the token alive, and gives back those that are not needed any more."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+import time
+import traceback
+from typing import Any
+
+from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._circuit import Caller, Circuit
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import (
+    ClientClosed,
+    PermissionDenied,
+    RequestRefused,
+    ServerFailed,
+    VaultError,
+    VaultUnavailable,
+)
+from resilient_vault_client._login import Authenticator
+from resilient_vault_client._token import Token
+from resilient_vault_client.events import (
+    RenewalFailed,
+    Renewed,
+    RenewerRestarted,
+    Teller,
+    TokenRevoked,
+)
+
+_log = logging.getLogger("resilient_vault_client")
+
+# Where in the rest of its life a token is renewed, at random: early enough for several tries, and
+# clients that started together drift apart.
+_EARLIEST, _LATEST = 0.5, 0.75
+_LEAST_JITTER = 0.05
+
+# A life of fewer seconds that cannot be made longer is not worth waiting in.
+_TOO_SHORT = 1.0
+
+# What a server says, with a 500, in the last second before the maximum.
+_AT_MAX_TTL = "past the max TTL"
+
+# What is left of a life when a login is tried although the renewal may yet work.
+_LAST_RESORT = 0.15
+
+# How often to look whether a replaced token is out of use.
+_RETIRED_EVERY = 0.05
+
+_NO_PATIENCE = 0.0
+
+
+class Renewer:
+    """Renews the current token, or replaces it while it still lives.
+
+    Args:
+        authenticator: Who holds the token.
+        caller: Makes requests under the circuit.
+        circuit: Says whether Vault is away.
+        backoff: How long to pause after a failure.
+        teller: Who hears of it.
+        timeout: What one request may take, in seconds.
+    """
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        *,
+        caller: Caller,
+        circuit: Circuit,
+        backoff: Backoff,
+        teller: Teller,
+        timeout: float,
+    ) -> None:
+        self._authenticator = authenticator
+        self._caller = caller
+        self._circuit = circuit
+        self._backoff = backoff
+        self._teller = teller
+        self._timeout = timeout
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._stopped = False
+        self._gives_back_at_end = False
+        self._thread: threading.Thread | None = None
+        self._planned: Token | None = None
+        self._due = 0.0
+        self._grant = 0.0
+        self._pause: float | None = None
+        self.failures = 0
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    @property
+    def started_before(self) -> bool:
+        """Whether it has ever run."""
+        return self._thread is not None
+
+    def ensure_running(self) -> None:
+        """Start the thread at the first call, and again if it has died."""
+        if self.alive or self._stopped:
+            return
+        with self._lock:
+            before = self._thread
+            if before is not None and before.is_alive():
+                return
+            self._thread = threading.Thread(target=self._run, name="vault-renewer", daemon=True)
+            self._thread.start()
+        if before is not None:
+            self._teller.tell(RenewerRestarted())
+
+    def wake(self) -> None:
+        """Look at the token now: there is another one."""
+        self._wake.set()
+
+    def stop(self, *, give_back: bool = False) -> None:
+        """Let the thread end when it has finished what it does; it may give back all tokens."""
+        self._gives_back_at_end = give_back
+        self._stopped = True
+        self._wake.set()
+
+    def join(self, timeout: float) -> None:
+        """Wait for its end."""
+        thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.clear()
+            wait: float | None = 1.0
+            try:
+                wait = self._step()
+            except Exception as error:  # noqa: BLE001 - a mistake here must not end all renewal
+                _log.error("vault: the renewal stumbled over %s", _where(error))
+            self._wake.wait(wait)
+        if self._gives_back_at_end:
+            self.give_back(self._authenticator.surrender(self._timeout))
+
+    def _step(self) -> float | None:
+        """Do what is due; the seconds until something else is, or None for never."""
+        calm = self._circuit.outage is None
+        if calm:
+            self.give_back(self._authenticator.take_retired())
+        token = self._authenticator.current
+        if token is None or not token.usable:
+            wait = self._replace_lost(token)
+        else:
+            if token is not self._planned:
+                self._plan(token)
+            wait = self._due - time.monotonic()
+            if wait <= 0:
+                wait = self._keep(token)
+        if calm and self._authenticator.has_retired:
+            wait = _RETIRED_EVERY if wait is None else min(wait, _RETIRED_EVERY)
+        return None if wait == float("inf") else wait
+
+    def _plan(self, token: Token) -> None:
+        """Choose when to act next for a token that is new, or newly renewed."""
+        self._planned = token
+        self._pause = None
+        self.failures = 0
+        # A life is counted from its beginning, or from now if it has been planned before.
+        begin = token.granted_at if token.granted_at > self._grant else time.monotonic()
+        self._grant = token.granted_at
+        life = token.expires_at - begin
+        if token.uses_left is not None:
+            # A token with few uses is replaced when they are used up: renewing it would cost one.
+            self._due = token.expires_at
+            return
+        if token.capped and life < _TOO_SHORT:
+            self._due = begin
+            return
+        latest = _LATEST
+        if life > 0:
+            # On a slow line the answer must be here before the end.
+            latest = min(_LATEST, max(_EARLIEST + _LEAST_JITTER, 1.0 - 2 * token.took / life))
+        self._due = begin + life * self._backoff.between(_EARLIEST, latest)
+
+    def _keep(self, token: Token) -> float | None:
+        """Renew, or log in anew; the seconds until the next thing to do."""
+        deadline = Deadline(self._timeout)
+        try:
+            if token.renewable and not token.capped:
+                self._renew(token, deadline)
+            else:
+                reason = "max_ttl" if token.capped else "not_renewable"
+                self._authenticator.replace(token, deadline, reason=reason)
+        except ClientClosed:
+            return None
+        except VaultError as error:
+            return self._failed(token, error)
+        current = self._authenticator.current
+        if current is None:
+            return None
+        self._plan(current)
+        return max(0.0, self._due - time.monotonic())
+
+    def _renew(self, token: Token, deadline: Deadline) -> None:
+        token.begin()
+        token.renewing = True
+        try:
+            started, answer = self._caller.run(
+                lambda: (time.monotonic(), token.api.renew_self()),
+                scope="renew-self",
+                deadline=deadline,
+                patience=_NO_PATIENCE,
+                repeat=_never,
+            )
+        except PermissionDenied as error:
+            denial: VaultError = error
+        except RequestRefused as error:
+            denial = error
+        except ServerFailed as error:
+            if _AT_MAX_TTL not in str(error):
+                raise
+            token.capped = True
+            return
+        else:
+            auth: dict[str, Any] = answer.get("auth") or {}
+            token.proven = True
+            token.renewed(auth, started)
+            self._teller.tell(Renewed(ttl=token.remaining, capped=token.capped))
+            return
+        finally:
+            token.renewing = False
+            token.end()
+        self._refused(token, denial, deadline)
+
+    def _refused(self, token: Token, denial: VaultError, deadline: Deadline) -> None:
+        """Vault will not renew this token: because it is dead, or for good."""
+        if isinstance(denial, PermissionDenied):
+            new = self._authenticator.after_denial(
+                token, denial, deadline, _NO_PATIENCE, policy_login=False
+            )
+            if new is not None:
+                return
+        token.renewable = False
+        self._teller.tell(
+            RenewalFailed(error=denial, remaining=token.remaining, retry_in=token.remaining)
+        )
+
+    def _failed(self, token: Token, error: VaultError) -> float:
+        """Choose when to try again: with growing pauses, to the end of the lease."""
+        last_resort = (token.ttl or 0.0) * _LAST_RESORT
+        if not error.echo:
+            self.failures += 1
+            self._pause = self._backoff.next(self._pause)
+            wait = max(self._pause, error.retry_in or 0.0)
+            self._teller.tell(RenewalFailed(error=error, remaining=token.remaining, retry_in=wait))
+            if isinstance(error, ServerFailed) and token.remaining <= last_resort:
+                # Vault answers, and does not renew: a login may work where that does not.
+                token.renewable = False
+        else:
+            wait = max(error.retry_in or 0.0, 0.05)
+        self._due = time.monotonic() + min(wait, max(token.remaining - last_resort, wait / 4))
+        return max(0.0, self._due - time.monotonic())
+
+    def _replace_lost(self, token: Token | None) -> float | None:
+        """Log in after a loss, so that the next read need not; the seconds until the next try."""
+        if token is None:
+            return None
+        if token.uses_left is not None:
+            return None
+        try:
+            self._authenticator.token(Deadline(self._timeout), _NO_PATIENCE)
+        except VaultError as error:
+            wait = error.retry_in
+            if wait is None:
+                self._pause = self._backoff.next(self._pause)
+                wait = self._pause
+            # A new secret-id may come at any time, and is found by looking.
+            return min(max(wait, 0.05), max(self._backoff.cap, 0.05))
+        return 0.0
+
+    def give_back(self, tokens: list[Token], timeout: float | None = None) -> None:
+        """Revoke tokens; where that fails they expire by themselves."""
+        deadline = Deadline(self._timeout if timeout is None else timeout)
+        for token in tokens:
+            with contextlib.suppress(VaultError), deadline.bound():
+                token.api.revoke_self()
+                self._teller.tell(TokenRevoked())
+
+
+def _where(error: Exception) -> str:
+    """What it was and where, without its text, which is nobody's that we know."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {last.name}:{last.lineno}"
+
+
+def _never(error: VaultUnavailable) -> bool:
+    del error
+    return False

@@ -1,0 +1,70 @@
+"""The TLS context, built anew when a certificate file changes."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from pathlib import Path
+
+from resilient_vault_client._config import Config
+from resilient_vault_client._socket import DeadlineTlsSocket
+
+_Stamp = tuple[tuple[int, int, int] | None, ...]
+
+
+class TlsFiles:
+    """CA and client certificate; a rotated file is used from the next connection on."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()
+        self._stamp: _Stamp | None = None
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """A context by the files as they are now.
+
+        Raises:
+            ssl.SSLError: A file cannot be read, or is not what it should be.
+        """
+        try:
+            return self._current()
+        except ssl.SSLError:
+            raise
+        except OSError as error:
+            # Nobody can be verified without it, and nothing is sent.
+            raise ssl.SSLCertVerificationError(
+                f"cannot read {error.filename}: {error.strerror}"
+            ) from None
+
+    def _current(self) -> ssl.SSLContext:
+        config = self._config
+        with self._lock:
+            stamp = tuple(
+                _stamp(p) for p in (config.ca_cert, config.client_cert, config.client_key)
+            )
+            if self._context is None or stamp != self._stamp:
+                self._context = _build(config)
+                self._stamp = stamp
+            return self._context
+
+
+def _stamp(path: Path | None) -> tuple[int, int, int] | None:
+    if path is None:
+        return None
+    stat = path.stat()
+    return stat.st_mtime_ns, stat.st_ino, stat.st_size
+
+
+def _build(config: Config) -> ssl.SSLContext:
+    if config.ca_cert is not None and config.ca_cert.is_dir():
+        context = ssl.create_default_context(capath=str(config.ca_cert))
+    else:
+        context = ssl.create_default_context(cafile=config.ca_cert and str(config.ca_cert))
+    context.sslsocket_class = DeadlineTlsSocket
+    if config.client_cert is not None:
+        context.load_cert_chain(config.client_cert, config.client_key)
+    if not config.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,113 @@
+"""A token, and what its kind allows."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+from hvac.api.auth_methods.token import Token as TokenApi
+from hvac.api.secrets_engines.kv_v2 import KvV2
+
+from resilient_vault_client._wire import Wire
+
+
+class Token:
+    """One token from its login to its end.
+
+    It never changes into another, so that a thread which uses it knows which one Vault has refused.
+
+    Args:
+        auth: The ``auth`` part of the answer to the login.
+        started: When the login was sent, on the monotonic clock: the token is no older than that.
+        wire: The way to Vault.
+
+    Attributes:
+        kv: hvac's KV version 2 API with this token.
+        api: hvac's token API with this token.
+        ttl: Seconds of life it was given; None for ever.
+        granted_at: When the request was sent that gave it the life it has, on the monotonic clock.
+        took: How many seconds that request took: renewals must be early by at least as much.
+        expires_at: When it ends, on the monotonic clock.
+        renewing: Whether a renewal is under way, which may already have given it a longer life.
+        renewable: Whether renewing it makes sense; a batch token or one with few uses never is.
+        revocable: Whether it can be given back; a batch token cannot.
+        capped: Whether a renewal gave less than was asked for, because its maximum is near.
+        uses_left: How many requests it is good for; None for any number.
+        lost: Why it is of no use any more: ``rejected``, ``expired``, ``used_up``; None while it
+            is.
+        proven: Whether Vault has accepted it.
+    """
+
+    def __init__(self, auth: dict[str, Any], *, started: float, wire: Wire) -> None:
+        adapter = wire.adapter(str(auth["client_token"]))
+        self.kv = KvV2(adapter)
+        self.api = TokenApi(adapter)
+        batch = auth.get("token_type") == "batch"
+        uses = int(auth.get("num_uses") or 0)
+        lease = float(auth.get("lease_duration") or 0)
+        self.issued_at = self.granted_at = started
+        self.took = time.monotonic() - started
+        self.ttl = lease or None
+        self.expires_at = started + lease if lease else float("inf")
+        self.uses_left: int | None = uses or None
+        self.renewable = bool(auth.get("renewable")) and not batch and uses == 0 and bool(self.ttl)
+        self.revocable = not batch
+        self.capped = False
+        self.renewing = False
+        self.lost: str | None = None
+        self.proven = False
+        self._lock = threading.Lock()
+        self._in_use = 0
+
+    @property
+    def remaining(self) -> float:
+        """Seconds of life left."""
+        return max(0.0, self.expires_at - time.monotonic())
+
+    @property
+    def usable(self) -> bool:
+        """Whether a request with it can succeed, as far as is known here."""
+        alive = self.renewing or time.monotonic() < self.expires_at
+        return alive and self.lost is None and self.uses_left != 0
+
+    def lose(self, reason: str) -> bool:
+        """It is of no use any more; True if that is news."""
+        news = self.lost is None
+        self.lost = self.lost or reason
+        return news
+
+    @property
+    def idle(self) -> bool:
+        """Whether no request uses it right now."""
+        return self._in_use == 0
+
+    def renewed(self, auth: dict[str, Any], started: float) -> None:
+        """Take note of a renewal; a lease shorter than the first means that the end is near."""
+        lease = float(auth.get("lease_duration") or 0)
+        self.capped = lease < (self.ttl or 0)
+        if lease > (self.ttl or 0):
+            self.ttl = lease
+        self.granted_at = started
+        self.took = time.monotonic() - started
+        self.expires_at = started + lease
+
+    def begin(self) -> None:
+        """A request is about to use it."""
+        with self._lock:
+            self._in_use += 1
+
+    def end(self) -> None:
+        """That request is over."""
+        with self._lock:
+            self._in_use -= 1
+
+    def spend(self) -> bool:
+        """Count one use; False if there is none left."""
+        if self.uses_left is None:
+            return True
+        with self._lock:
+            if self.uses_left == 0:
+                return False
+            self.uses_left -= 1
+            return True

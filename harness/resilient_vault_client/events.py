@@ -1,0 +1,206 @@
+"""What the client tells a callback, for logs and metrics. No event carries a secret.
+
+::
+
+    Event                 .name is the snake-case name, e.g. "renewal_failed"
+    ├── Authenticated     a login worked
+    ├── LoginFailed       a login did not
+    ├── RoleLocked        Vault refuses the role for a while, whoever asks
+    ├── Renewed           the token lives longer
+    ├── RenewalFailed     it does not, yet
+    ├── TokenLost         it died before its time, or its time is over
+    ├── TokenRevoked      an own token was given back
+    ├── OutageBegan       no usable answer from Vault
+    ├── Recovered         an answer again
+    ├── ServedStale       a last good value stood in for an answer
+    ├── FellBack          an environment variable stood in for an answer
+    ├── Denied            the policy says no
+    └── RenewerRestarted  the thread that renews had died
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+
+from resilient_vault_client._errors import VaultError
+
+EventHandler = Callable[["Event"], None]
+
+_log = logging.getLogger("resilient_vault_client")
+_WORD = re.compile(r"(?<!^)(?=[A-Z])")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something that happened to the client."""
+
+    @property
+    def name(self) -> str:
+        """Its name for a log or a metric, e.g. ``renewal_failed``."""
+        return _WORD.sub("_", type(self).__name__).lower()
+
+    def __str__(self) -> str:
+        told = ", ".join(
+            f"{field.name}={_brief(getattr(self, field.name))}" for field in fields(self)
+        )
+        return f"{self.name}({told})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Authenticated(Event):
+    """A login worked.
+
+    Attributes:
+        reason: Why it was needed: ``start``, ``expired``, ``lost``, ``max_ttl``, ...
+        ttl: Seconds that the new token lives; None for ever.
+        renewable: Whether that can be made longer.
+    """
+
+    reason: str
+    ttl: float | None
+    renewable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoginFailed(Event):
+    """A login did not work; ``retry_in`` seconds until the next one is tried."""
+
+    error: VaultError
+    retry_in: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoleLocked(Event):
+    """Vault refuses the role for a while, whoever asks and with whatever secret-id."""
+
+    retry_in: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Renewed(Event):
+    """The token lives ``ttl`` seconds from now; ``capped`` if its maximum is in sight."""
+
+    ttl: float
+    capped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewalFailed(Event):
+    """The token was not renewed and has ``remaining`` seconds; next try in ``retry_in``."""
+
+    error: VaultError
+    remaining: float
+    retry_in: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenLost(Event):
+    """The token is of no use any more; ``reason`` is ``rejected``, ``expired`` or ``used_up``."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRevoked(Event):
+    """An own token that is not needed any more was given back."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutageBegan(Event):
+    """No usable answer from Vault."""
+
+    error: VaultError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovered(Event):
+    """An answer again, after ``seconds``."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServedStale(Event):
+    """A last good value, ``age`` seconds old, stood in for an answer."""
+
+    path: str
+    age: float
+    error: VaultError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FellBack(Event):
+    """The environment variable ``variable`` stood in for an answer."""
+
+    path: str
+    variable: str
+    error: VaultError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Denied(Event):
+    """The policy says no to ``path``; not asked again for ``cool_down`` seconds."""
+
+    path: str
+    cool_down: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenewerRestarted(Event):
+    """The thread that renews the token had died and was started again."""
+
+
+_LEVELS: dict[type[Event], int] = {
+    Renewed: logging.DEBUG,
+    TokenRevoked: logging.DEBUG,
+    Authenticated: logging.INFO,
+    Recovered: logging.INFO,
+    RoleLocked: logging.ERROR,
+}
+
+# One line an outage says it; one line a read would bury it.
+_FREQUENT = (ServedStale, FellBack)
+
+
+class Teller:
+    """Hands events to the log and to the application's callback, which cannot do harm.
+
+    Args:
+        handler: The callback. It runs in the thread in which the event happened, so it should be
+            quick.
+    """
+
+    def __init__(self, handler: EventHandler | None) -> None:
+        self._handler = handler
+        self._said: set[tuple[str, str]] = set()
+
+    def tell(self, event: Event) -> None:
+        """Log the event and pass it on; whatever the callback raises is logged and forgotten."""
+        _log.log(self._level(event), "vault: %s", event)
+        if self._handler is None:
+            return
+        try:
+            self._handler(event)
+        except Exception as error:  # noqa: BLE001 - the application's callback may raise anything
+            _log.warning("vault: the event callback raised %s", type(error).__name__)
+
+    def _level(self, event: Event) -> int:
+        if isinstance(event, Recovered):
+            self._said.clear()
+        if isinstance(event, _FREQUENT):
+            key = (event.name, event.path)
+            if key in self._said:
+                return logging.DEBUG
+            self._said.add(key)
+        return _LEVELS.get(type(event), logging.WARNING)
+
+
+def _brief(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    if isinstance(value, VaultError):
+        return f"{type(value).__name__}({str(value)!r})"
+    return str(value)

@@ -1,0 +1,46 @@
+"""How servers run: child processes, containers, or already there. One shape, three providers."""
+
+from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
+from vault_harness.engine._ports import PortLease
+from vault_harness.engine._provider import (
+    PROXY_NAME,
+    Endpoints,
+    LogName,
+    ServiceName,
+    ServiceState,
+    StackProvider,
+)
+from vault_harness.engine._record import Record
+from vault_harness.engine._shape import (
+    Capability,
+    Engine,
+    EngineName,
+    Node,
+    NodeSpec,
+    Storage,
+    ToxiproxyProcess,
+)
+from vault_harness.engine._spawn import die_with_parent
+
+__all__ = [
+    "Engine",
+    "Node",
+    "NodeSpec",
+    "ToxiproxyProcess",
+    "Capability",
+    "EngineName",
+    "Storage",
+    "open_engine",
+    "choose",
+    "docker_state",
+    "open_provider",
+    "StackProvider",
+    "Endpoints",
+    "ServiceState",
+    "ServiceName",
+    "LogName",
+    "Record",
+    "PROXY_NAME",
+    "PortLease",
+    "die_with_parent",
+]

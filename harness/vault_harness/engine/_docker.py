@@ -1,0 +1,243 @@
+"""The docker engine: Vault and Toxiproxy as containers on a private network of this run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from vault_harness import files
+from vault_harness.engine._docker_client import connect
+from vault_harness.engine._docker_compose import find_compose
+from vault_harness.engine._docker_container import Container
+from vault_harness.engine._docker_labels import Run, remove_run, sweep
+from vault_harness.engine._docker_network import PrivateNetwork
+from vault_harness.engine._docker_node import API_PORT, INSIDE, DockerNode
+from vault_harness.engine._docker_reaper import Reaper
+from vault_harness.engine._docker_state import DockerState, DockerStatus, inspect_docker, require
+from vault_harness.engine._docker_toxiproxy import DockerToxiproxy
+from vault_harness.engine._shape import Capability, EngineName, NodeSpec
+from vault_harness.errors import CapabilityMissing, ProgramMissing
+from vault_harness.settings import Settings
+
+__all__ = ["DockerEngine", "DockerState", "DockerStatus", "docker_state", "inspect_docker"]
+
+
+def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
+    """Why docker cannot be used here, in one line; None if it can, perhaps after a pull.
+
+    Args:
+        settings: The names of the images.
+        lasting: Whether Compose is needed too.
+    """
+    state = inspect_docker(settings)
+    if state.usable and lasting:
+        try:
+            find_compose()
+        except ProgramMissing as error:
+            return error.cause
+    return None if state.usable else state.line
+
+
+class DockerEngine:
+    """Runs servers as containers that are removed at its end; see `vault_harness.engine.Engine`.
+
+    Whatever ends this process, nothing stays: `close` removes by label; after ``kill -9`` Ryuk
+    does it where its image is there, and a watcher process of our own in any case; what survives
+    even that (a machine that lost power) is removed by the next start, or by ``invoke down``.
+    """
+
+    def __init__(self, settings: Settings, *, directory: Path) -> None:
+        """Connect, find the images, and make the network.
+
+        Raises:
+            EngineUnavailable: No engine answers.
+            ImageMissing: An image is not there and cannot be pulled.
+        """
+        self.settings = settings
+        self._directory = files.private_directory(directory)
+        self._lock = threading.Lock()
+        self._count = 0
+        self._nodes: list[DockerNode] = []
+        self._closed = False
+        self._client = connect()
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._client.close)
+            self.vault_image, self.toxiproxy_image = require(self._client, settings)
+            _use_ryuk_if_present(self._client)
+            self.swept = sweep(self._client)
+            self._user = _user(self._client.info())
+            self.run = Run()
+            self._reaper = Reaper(self.run)
+            undo.callback(self._reaper.dismiss)
+            self.network = PrivateNetwork(self._client, self.run)
+            undo.pop_all()
+        self.choice = (
+            f"docker: {self.vault_image.dialect.title} ({self.vault_image}), "
+            f"Toxiproxy ({self.toxiproxy_image})"
+        )
+
+    @property
+    def name(self) -> EngineName:
+        """``docker``."""
+        return "docker"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Everything, but for the audit log where the engine is on another machine."""
+        if self.network.is_local:
+            return frozenset(Capability)
+        return frozenset(Capability) - {Capability.AUDIT_LOG, Capability.AUDIT_FAULTS}
+
+    def node(self, spec: NodeSpec) -> DockerNode:
+        """A node by that specification, not started yet.
+
+        Raises:
+            CapabilityMissing: It shall outlive this process: that is what compose is for.
+        """
+        if spec.detached:
+            raise _no_detached()
+        name = self._unique(spec.name)
+        node = DockerNode(
+            spec,
+            self.vault_image.dialect,
+            make=lambda spec, port: self._vault_container(name, spec, port),
+            upstream_host=name,
+            translate=self._translate,
+            start_timeout=self.settings.start_timeout,
+            shares_files=self.network.is_local,
+        )
+        with self._lock:
+            self._nodes.append(node)
+        return node
+
+    def toxiproxy(
+        self, *, seed: int | None = None, port: int = 0, detached: bool = False
+    ) -> DockerToxiproxy:
+        """A started Toxiproxy server that answers.
+
+        Raises:
+            CapabilityMissing: It shall outlive this process: that is what compose is for.
+        """
+        if detached:
+            raise _no_detached()
+        name = self._unique("toxiproxy")
+        flavour: Literal["embedded", "real"] = (
+            "embedded" if self.toxiproxy_image.flavour == "embedded" else "real"
+        )
+        return DockerToxiproxy(
+            flavour=flavour,
+            make=lambda publish, arguments: Container(
+                self.toxiproxy_image.name,
+                name=name,
+                network=self.network.name,
+                labels=self.run.labels(kind="toxiproxy"),
+                knows_host=not self.network.is_local,
+                command=arguments,
+                publish=publish,
+            ),
+            network=self.network,
+            seed=seed,
+            port=port,
+            start_timeout=self.settings.start_timeout,
+        )
+
+    def reachable_from_toxiproxy(self, port: int) -> str:
+        """``host:port`` of a listener of this process, on the run's network."""
+        return self.network.reachable(port)
+
+    def bind_host(self) -> str:
+        """The gateway of the run's network, which only its containers and this machine reach."""
+        return self.network.bind_host()
+
+    def close(self) -> None:
+        """Remove every container and the network. May be called twice."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        # The engine removes side by side what it would remove one after the other in 0.3 s each.
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            list(pool.map(DockerNode.close, self._nodes))
+        remove_run(self._client, self.run.name)
+        self.network.remove()
+        self._client.close()
+        self._reaper.dismiss()
+
+    def remove(self) -> None:
+        """Close it and delete its directory."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _unique(self, name: str) -> str:
+        with self._lock:
+            self._count += 1
+            # Also a host name: letters, digits and hyphens.
+            plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:30]
+            return f"vault-harness-{self.run.name}-{self._count}-{plain}"
+
+    def _translate(self, address: str) -> str:
+        with self._lock:
+            known = {node.address: f"http://{node.upstream}" for node in self._nodes}
+        return known.get(address.rstrip("/"), address)
+
+    def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:
+        return Container(
+            self.vault_image.name,
+            name=name,
+            network=self.network.name,
+            labels=self.run.labels(kind="vault", node=spec.name),
+            # The images' own entry points change owners of mounted directories and then users; ours
+            # is the user who owns them from the start.
+            entrypoint=["/bin/vault"],
+            command=["server", f"-config={INSIDE}/vault.json"],
+            publish={API_PORT: port},
+            mounts={spec.directory.absolute(): INSIDE},
+            user=self._user,
+            environment={"HOME": INSIDE},
+        )
+
+
+def _user(info: dict[str, Any]) -> str:
+    """Who the server is inside, so that its files belong to this user outside."""
+    if any("rootless" in option for option in info.get("SecurityOptions") or ()):
+        return "0:0"  # the rootless engine maps its root to whoever started it
+    return f"{os.getuid()}:{os.getgid()}"
+
+
+def _use_ryuk_if_present(client: Any) -> None:
+    """Let testcontainers start Ryuk only if its image is there: it would die in pulling it."""
+    from docker.errors import ImageNotFound
+    from testcontainers.core.config import testcontainers_config
+
+    if testcontainers_config.ryuk_disabled:
+        return
+    try:
+        client.images.get(testcontainers_config.ryuk_image)
+    except ImageNotFound:
+        testcontainers_config.ryuk_disabled = True
+
+
+def _no_detached() -> CapabilityMissing:
+    return CapabilityMissing(
+        "containers of a run end with it",
+        looked_at="the docker engine",
+        remedy="use `invoke up`, which brings up a lasting stack through compose",
+    )

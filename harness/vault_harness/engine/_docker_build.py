@@ -1,0 +1,280 @@
+"""Local images around programs that are already here: container mode without a registry."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import io
+import platform
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Literal
+
+from vault_harness.engine._docker_client import connected
+from vault_harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR, LABEL_SOURCE
+from vault_harness.engine._docker_rootfs import Rootfs, site_packages
+from vault_harness.engine._programs import find_toxiproxy, find_vault
+from vault_harness.errors import EngineError
+from vault_harness.settings import Settings, resources
+
+if TYPE_CHECKING:
+    import docker
+
+LOCAL_PYTHON = "vault-harness/python:local"
+LOCAL_VAULT = "vault-harness/vault:local"
+LOCAL_TOXIPROXY = "vault-harness/toxiproxy:local"
+LOCAL_SERVICES = "vault-harness/services:local"
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """One image to build.
+
+    Attributes:
+        tag: Its name here.
+        dockerfile: A file of ``compose/images``.
+        rootfs: What its ``rootfs/`` contains.
+        flavour: ``openbao`` or ``vault``, ``embedded`` or ``real``, ``reference``, ``python``.
+        contents: For a person: what was put in.
+        base: The image that it is built from, if it is one of ours.
+    """
+
+    tag: str
+    dockerfile: str
+    rootfs: Rootfs
+    flavour: str
+    contents: str
+    base: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BuiltImage:
+    """An image after `build_images`.
+
+    Attributes:
+        tag: Its name.
+        contents: For a person: what is in it.
+        megabytes: Its size, base included.
+        action: ``built``, or ``unchanged`` when the same one was there.
+    """
+
+    tag: str
+    contents: str
+    megabytes: int
+    action: Literal["built", "unchanged"]
+
+
+def build_images(
+    settings: Settings,
+    *,
+    rebuild: bool = False,
+    progress: Callable[[str], None] = lambda _: None,
+) -> list[BuiltImage]:
+    """Build the images of Vault, Toxiproxy and the example services from what is on this machine.
+
+    Nothing is pulled. An image whose ingredients did not change is left alone.
+
+    Args:
+        settings: Which binaries to take, as for the process engine.
+        rebuild: Build also what did not change.
+        progress: Called with a line before each build.
+
+    Raises:
+        EngineUnavailable: No engine answers.
+        ProgramMissing: A binary is nowhere to be found.
+        EngineError: The engine refused, with its last words; or this is not Linux.
+    """
+    if sys.platform != "linux":
+        raise EngineError(
+            f"local images hold programs of this machine, and those of {platform.system()} "
+            "do not run in a Linux container",
+            looked_at=sys.platform,
+            remedy="run `invoke images` on Linux, or let the engine pull the pinned images",
+        )
+    built = []
+    with connected(timeout=300) as client:
+        base_source = ""
+        for recipe in recipes(settings):
+            source = _source(recipe, base_source if recipe.base else "")
+            if recipe.tag == LOCAL_PYTHON:
+                base_source = source
+            present = _labelled(client, recipe.tag)
+            if present == source and not rebuild:
+                action: Literal["built", "unchanged"] = "unchanged"
+            else:
+                progress(f"building {recipe.tag}: {recipe.contents}")
+                _replace(client, recipe, source)
+                action = "built"
+            size = int(client.images.get(recipe.tag).attrs["Size"])
+            built.append(
+                BuiltImage(
+                    tag=recipe.tag,
+                    contents=recipe.contents,
+                    megabytes=round(size / 1e6),
+                    action=action,
+                )
+            )
+    return built
+
+
+def recipes(settings: Settings) -> Iterable[Recipe]:
+    """What is built, bases first."""
+    yield _python_recipe()
+    yield _vault_recipe(settings)
+    yield _toxiproxy_recipe(settings)
+    yield _services_recipe()
+
+
+def toxiproxy_code() -> str:
+    """A digest of the embedded Toxiproxy's code here: an image with another one is outdated."""
+    digest = hashlib.sha256()
+    for path in sorted((_PACKAGE / "toxiproxy").rglob("*.py")):
+        digest.update(f"{path.relative_to(_PACKAGE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def _python_recipe() -> Recipe:
+    rootfs = Rootfs.bare()
+    rootfs.add_python()
+    return Recipe(
+        tag=LOCAL_PYTHON,
+        dockerfile="python.Dockerfile",
+        rootfs=rootfs,
+        flavour="python",
+        contents=f"Python {platform.python_version()} of this machine",
+    )
+
+
+def _vault_recipe(settings: Settings) -> Recipe:
+    program = find_vault(settings)
+    rootfs = Rootfs.bare()
+    rootfs.add_program(program.path, "/bin/vault")
+    rootfs.links["/bin/bao"] = "vault"
+    for name in ("/vault/config", "/vault/file", "/vault/logs"):
+        rootfs.directories[name] = 0o755
+    return Recipe(
+        tag=LOCAL_VAULT,
+        dockerfile="vault.Dockerfile",
+        rootfs=rootfs,
+        flavour=program.dialect.product,
+        contents=f"{program.dialect.title} ({program.found})",
+    )
+
+
+def _toxiproxy_recipe(settings: Settings) -> Recipe:
+    program = find_toxiproxy(settings)
+    if program.flavour == "real":
+        rootfs = Rootfs.bare()
+        rootfs.add_program(Path(program.command[0]), "/toxiproxy")
+        return Recipe(
+            tag=LOCAL_TOXIPROXY,
+            dockerfile="toxiproxy.Dockerfile",
+            rootfs=rootfs,
+            flavour="real",
+            contents="the real toxiproxy-server",
+        )
+    rootfs = Rootfs()
+    site = site_packages()
+    rootfs.add_distributions(["h11", "requests", "toxiproxy-python", "uvloop"])
+    rootfs.add_package(_PACKAGE / "toxiproxy", site / "vault_harness" / "toxiproxy")
+    for module in ("__init__.py", "errors.py", "waiting.py"):
+        rootfs.files[str(site / "vault_harness" / module)] = _PACKAGE / module
+    return Recipe(
+        tag=LOCAL_TOXIPROXY,
+        dockerfile="toxiproxy-embedded.Dockerfile",
+        rootfs=rootfs,
+        flavour="embedded",
+        contents="the embedded Toxiproxy server",
+        base=LOCAL_PYTHON,
+    )
+
+
+def _services_recipe() -> Recipe:
+    rootfs = Rootfs()
+    site = site_packages()
+    rootfs.add_distributions(["hvac", "requests"])
+    # The client imports nothing else of the harness: an application could install it alone.
+    client = "resilient_vault_client"
+    rootfs.add_package(_PACKAGE.parent / client, site / client)
+    rootfs.add_package(resources() / "services", PurePosixPath("/app"))
+    return Recipe(
+        tag=LOCAL_SERVICES,
+        dockerfile="services.Dockerfile",
+        rootfs=rootfs,
+        flavour="reference",
+        contents="an example service with the reference client",
+        base=LOCAL_PYTHON,
+    )
+
+
+def _source(recipe: Recipe, base: str) -> str:
+    digest = hashlib.sha256()
+    digest.update((resources() / "images" / recipe.dockerfile).read_bytes())
+    digest.update(recipe.rootfs.fingerprint().encode())
+    digest.update(base.encode())
+    return digest.hexdigest()[:32]
+
+
+def _labelled(client: docker.DockerClient, tag: str) -> str | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        image = client.images.get(tag)
+    except ImageNotFound:
+        return None
+    return image.labels.get(LABEL_SOURCE)
+
+
+def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
+    """Build it, and do not leave the one that had its name before."""
+    from docker.errors import APIError, ImageNotFound
+
+    try:
+        before = client.images.get(recipe.tag).id
+    except ImageNotFound:
+        before = None
+    _build(client, recipe, source)
+    if before is not None and before != client.images.get(recipe.tag).id:
+        # Refused while a container or an image that is built later still uses it.
+        with contextlib.suppress(APIError):
+            client.images.remove(before)
+
+
+def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
+    dockerfile = (resources() / "images" / recipe.dockerfile).read_bytes()
+    with tempfile.TemporaryFile() as context:
+        with tarfile.open(fileobj=context, mode="w") as archive:
+            entry = tarfile.TarInfo("Dockerfile")
+            entry.size = len(dockerfile)
+            archive.addfile(entry, io.BytesIO(dockerfile))
+            recipe.rootfs.write(archive, "rootfs")
+        context.seek(0)
+        said: list[str] = []
+        for event in client.api.build(
+            fileobj=context,
+            custom_context=True,
+            tag=recipe.tag,
+            rm=True,
+            forcerm=True,
+            pull=False,
+            decode=True,
+            labels={
+                LABEL_SOURCE: source,
+                LABEL_FLAVOUR: recipe.flavour,
+                **({LABEL_CODE: toxiproxy_code()} if recipe.flavour == "embedded" else {}),
+            },
+        ):
+            said.append(str(event.get("stream") or event.get("error") or "").strip())
+            if "error" in event:
+                raise EngineError(
+                    f"the image {recipe.tag} could not be built: {event['error']}",
+                    looked_at=" | ".join(filter(None, said[-5:])),
+                    remedy=f"mend compose/images/{recipe.dockerfile}, or the engine, and run "
+                    "`invoke images` again",
+                )

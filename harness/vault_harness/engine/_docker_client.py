@@ -1,0 +1,107 @@
+"""Reaching a container engine, quickly, and saying plainly when none answers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.errors import EngineUnavailable
+
+if TYPE_CHECKING:
+    import docker
+
+_SOCKETS = (
+    Path("/var/run/docker.sock"),
+    Path("~/.docker/run/docker.sock"),
+    Path("~/.docker/desktop/docker.sock"),
+)
+_CONFIG = Path("~/.docker/config.json")
+
+_REMEDY = (
+    "start the engine (Docker Desktop, `systemctl start docker`, or `dockerd`), or point "
+    "DOCKER_HOST at one, or use HARNESS_ENGINE=process, which needs none"
+)
+
+
+def connect(*, timeout: float = 60.0) -> docker.DockerClient:
+    """A client of the engine that ``DOCKER_HOST``, the docker context or the usual socket names.
+
+    Args:
+        timeout: Seconds for each request.
+
+    Raises:
+        EngineUnavailable: None answers.
+    """
+    _knock()
+    import docker  # the import takes 0.3 s, and most tasks need no engine
+    from docker.errors import DockerException
+    from requests.exceptions import RequestException
+
+    where = _where()
+    try:
+        if where is None:
+            client = docker.from_env(timeout=int(timeout))
+        else:
+            client = docker.DockerClient(base_url=where, timeout=int(timeout))
+        client.ping()
+    except (DockerException, RequestException, OSError) as error:
+        raise EngineUnavailable(
+            f"the container engine does not answer: {_short(error)}",
+            looked_at=where or os.environ.get("DOCKER_HOST", str(_SOCKETS[0])),
+            remedy=_REMEDY,
+        ) from error
+    return client
+
+
+@contextlib.contextmanager
+def connected(*, timeout: float = 60.0) -> Iterator[docker.DockerClient]:
+    """As `connect`, and closed at the end."""
+    client = connect(timeout=timeout)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _knock() -> None:
+    """Fail at once where nobody can answer: the libraries take long to import."""
+    host = os.environ.get("DOCKER_HOST", "")
+    path = Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
+    if not host:
+        present = [one.expanduser() for one in (*_SOCKETS, _CONFIG) if one.expanduser().exists()]
+        if not present:
+            raise EngineUnavailable(
+                "no container engine here",
+                looked_at="DOCKER_HOST, docker contexts, " + ", ".join(map(str, _SOCKETS)),
+                remedy=_REMEDY,
+            )
+        path = present[0] if present == [_SOCKETS[0]] else None
+    if path is None:
+        return  # a context or another host: only the library knows
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(5.0)
+        try:
+            probe.connect(str(path))
+        except OSError as error:
+            raise EngineUnavailable(
+                f"the container engine does not answer: {error.strerror or error}",
+                looked_at=str(path),
+                remedy=_REMEDY,
+            ) from None
+
+
+def _where() -> str | None:
+    """The engine's address where the environment does not give it: a docker context's."""
+    if os.environ.get("DOCKER_HOST"):
+        return None
+    from testcontainers.core.docker_client import get_docker_host
+
+    return get_docker_host()
+
+
+def _short(error: BaseException) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__

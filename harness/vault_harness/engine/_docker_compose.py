@@ -1,0 +1,127 @@
+"""Compose, whichever kind of it is here: ``docker compose`` or the old ``docker-compose``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vault_harness.errors import EngineError, PortTaken, ProgramMissing
+from vault_harness.settings import resources
+
+FILES = ("base.yml", "vault.yml", "toxiproxy.yml")
+SERVICES_FILE = "services.yml"
+
+LABEL_PROJECT = "com.docker.compose.project"
+LABEL_SERVICE = "com.docker.compose.service"
+
+_LAST_LINES = 12
+
+
+def project_name(data_dir: Path) -> str:
+    """One project for each data directory: two checkouts must never share a volume."""
+    return "vault-harness-" + hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]
+
+
+def find_compose() -> tuple[str, ...]:
+    """The command that runs Compose.
+
+    Raises:
+        ProgramMissing: There is neither the plugin nor the program.
+    """
+    if shutil.which("docker") and _works(("docker", "compose")):
+        return ("docker", "compose")
+    if shutil.which("docker-compose") and _works(("docker-compose",)):
+        return ("docker-compose",)
+    raise ProgramMissing(
+        "no Compose here, which `invoke up` needs on the docker engine",
+        looked_at="docker compose version, docker-compose version",
+        remedy="install the Compose plugin of docker (or docker-compose), or use "
+        "HARNESS_ENGINE=process",
+    )
+
+
+def _works(command: Sequence[str]) -> bool:
+    try:
+        answer = subprocess.run(
+            [*command, "version"], capture_output=True, stdin=subprocess.DEVNULL, timeout=30
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0
+
+
+class Compose:
+    """Compose on one project, with the variables that its files ask for.
+
+    Args:
+        project: The project's name.
+        environment: Variables of the compose files, beside this process's own.
+    """
+
+    def __init__(self, project: str, environment: Mapping[str, str]) -> None:
+        self.project = project
+        self._environment = dict(environment)
+        self._command = find_compose()
+
+    def __call__(self, *arguments: str, services: bool = False, timeout: float = 180.0) -> str:
+        """Run it and return what it printed.
+
+        Args:
+            arguments: What follows the options: ``"up", "-d"``.
+            services: Whether the example services belong to it.
+            timeout: Seconds.
+
+        Raises:
+            PortTaken: A published port is somebody else's.
+            EngineError: It failed, with its last words.
+        """
+        names = [*FILES, SERVICES_FILE] if services else FILES
+        options = [part for name in names for part in ("-f", str(resources() / name))]
+        command = [*self._command, "-p", self.project, *options, *arguments]
+        environment = {
+            **os.environ,
+            **self._environment,
+            # A call without services.yml is not about the services, and not a reason to warn.
+            "COMPOSE_IGNORE_ORPHANS": "true",
+            "COMPOSE_INTERACTIVE_NO_CLI": "1",
+        }
+        try:
+            answer = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                timeout=timeout,
+                env=environment,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise EngineError(
+                f"{' '.join(self._command)} {arguments[0]} did not end within {timeout:g} s",
+                looked_at=_last_lines(error.output or ""),
+                remedy="look at the engine: docker ps -a, docker info",
+            ) from None
+        if answer.returncode != 0:
+            raise self._failed(arguments, answer.stdout)
+        return answer.stdout
+
+    def _failed(self, arguments: Sequence[str], said: str) -> EngineError:
+        kind = EngineError
+        if "port is already allocated" in said or "address already in use" in said:
+            kind = PortTaken
+        return kind(
+            f"{' '.join(self._command)} {' '.join(arguments)} failed",
+            looked_at=f"its last words:\n{_last_lines(said)}",
+            remedy="mend what they say; the compose files are in " + str(resources()),
+        )
+
+
+def _last_lines(text: str | bytes) -> str:
+    if isinstance(text, bytes):
+        text = text.decode(errors="replace")
+    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-_LAST_LINES:])

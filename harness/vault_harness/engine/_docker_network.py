@@ -1,0 +1,67 @@
+"""The private network of a run, and how this process and its containers reach each other."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from vault_harness.engine._docker_labels import Run
+
+if TYPE_CHECKING:
+    import docker
+
+# How a container reaches its host's loopback where the engine runs in a virtual machine.
+_DESKTOP_HOST = "host.docker.internal"
+
+
+class PrivateNetwork:
+    """A bridge that only the containers of one run are on.
+
+    Attributes:
+        name: The network's name.
+        gateway: The address of this machine on it.
+        is_local: Whether the bridge is an interface of this very machine, so that this process can
+            listen on the gateway and reach a container at its own address. False with an engine in
+            a virtual machine or on another host.
+    """
+
+    def __init__(self, client: docker.DockerClient, run: Run) -> None:
+        """Create it."""
+        from testcontainers.core.labels import create_labels
+
+        self.name = f"vault-harness-{run.name}"
+        self._network: Any = client.networks.create(
+            self.name,
+            driver="bridge",
+            # Ryuk, where it runs, knows what to remove by the labels of testcontainers.
+            labels=create_labels("", run.labels(kind="network")),
+            check_duplicate=True,
+        )
+        self._network.reload()
+        self.gateway: str = self._network.attrs["IPAM"]["Config"][0]["Gateway"].partition("/")[0]
+        self.is_local = _can_bind(self.gateway)
+
+    def bind_host(self) -> str:
+        """The address that a listener of this process must bind so that containers reach it."""
+        return self.gateway if self.is_local else "127.0.0.1"
+
+    def reachable(self, port: int) -> str:
+        """``host:port`` by which a container reaches such a listener."""
+        return f"{self.gateway if self.is_local else _DESKTOP_HOST}:{port}"
+
+    def remove(self) -> None:
+        """Remove it, or leave it to the next sweep where something still uses it."""
+        from docker.errors import APIError
+
+        with contextlib.suppress(APIError):
+            self._network.remove()
+
+
+def _can_bind(address: str) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,215 @@
+"""The three states of a machine: no engine, an engine without the images, an engine with them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from vault_harness import dialect
+from vault_harness.dialect import Dialect
+from vault_harness.engine._docker_build import LOCAL_TOXIPROXY, LOCAL_VAULT, toxiproxy_code
+from vault_harness.engine._docker_client import connect
+from vault_harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR
+from vault_harness.errors import EngineUnavailable, ImageMissing
+from vault_harness.settings import Settings
+
+if TYPE_CHECKING:
+    import docker
+
+
+class DockerStatus(enum.StrEnum):
+    """What stands between this machine and a scenario in containers."""
+
+    NO_ENGINE = "no engine"
+    NO_IMAGES = "an engine without the images"
+    READY = "an engine with the images"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """An image that is on this machine.
+
+    Attributes:
+        name: What it is called.
+        local: Whether `invoke images` built it.
+        flavour: ``openbao`` or ``vault``; ``embedded`` or ``real``.
+        outdated: Whether it holds other code of this project than the checkout.
+    """
+
+    name: str
+    local: bool
+    flavour: str
+    outdated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.name} (outdated: invoke images)" if self.outdated else self.name
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose Vault is in it."""
+        return dialect.OPENBAO if self.flavour == "openbao" else dialect.VAULT
+
+
+@dataclass(frozen=True, kw_only=True)
+class DockerState:
+    """One of the three states, and what was found.
+
+    Attributes:
+        status: Which.
+        line: The same for a person, one line without a full stop.
+        vault: The image for Vault, if there is one.
+        toxiproxy: The image for Toxiproxy, if there is one.
+        missing: Names of images that are not there.
+        pullable: Whether a registry has all of those. False also where nobody asked.
+    """
+
+    status: DockerStatus
+    line: str
+    vault: Image | None = None
+    toxiproxy: Image | None = None
+    missing: tuple[str, ...] = ()
+    pullable: bool = False
+
+    @property
+    def usable(self) -> bool:
+        """Whether the docker engine can be used from here, perhaps after a pull."""
+        return self.status is DockerStatus.READY or self.pullable
+
+
+def inspect_docker(
+    settings: Settings, *, timeout: float = 5.0, ask_registry: bool = True
+) -> DockerState:
+    """Look at the engine and its images. Changes and pulls nothing.
+
+    Args:
+        settings: The names of the images.
+        timeout: Seconds for each request to the engine; those to a registry go through it.
+        ask_registry: Where images are missing, ask whether they could be pulled.
+    """
+    try:
+        client = connect(timeout=timeout)
+    except EngineUnavailable as error:
+        return DockerState(status=DockerStatus.NO_ENGINE, line=error.cause)
+    try:
+        return _look(client, settings, ask_registry=ask_registry)
+    finally:
+        client.close()
+
+
+def resolve(client: docker.DockerClient, settings: Settings) -> tuple[Image | None, Image | None]:
+    """The images to use for Vault and for Toxiproxy: the pinned one, else a local one.
+
+    A name that somebody chose is never exchanged for another.
+    """
+    vault = _present(client, settings.vault_image)
+    if vault is None and not _chosen(settings, "vault_image"):
+        vault = _present(client, LOCAL_VAULT)
+    toxiproxy = _present(client, settings.toxiproxy_image)
+    if toxiproxy is None and not _chosen(settings, "toxiproxy_image"):
+        toxiproxy = _present(client, LOCAL_TOXIPROXY)
+    return vault, toxiproxy
+
+
+def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Image]:
+    """As `resolve`, and what is missing is pulled.
+
+    Raises:
+        ImageMissing: An image is not there, and no registry gave it.
+    """
+    vault, toxiproxy = resolve(client, settings)
+    if vault is None:
+        vault = _pull(client, settings.vault_image)
+    if toxiproxy is None:
+        toxiproxy = _pull(client, settings.toxiproxy_image)
+    return vault, toxiproxy
+
+
+def has_image(client: docker.DockerClient, name: str) -> bool:
+    """Whether an image is on this engine."""
+    return _present(client, name) is not None
+
+
+def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool) -> DockerState:
+    vault, toxiproxy = resolve(client, settings)
+    version = client.version().get("Version", "of unknown version")
+    missing = [
+        name
+        for name, image in (
+            (settings.vault_image, vault),
+            (settings.toxiproxy_image, toxiproxy),
+        )
+        if image is None
+    ]
+    if vault is not None and toxiproxy is not None:
+        return DockerState(
+            status=DockerStatus.READY,
+            line=f"engine {version} answers, with {vault} and {toxiproxy}",
+            vault=vault,
+            toxiproxy=toxiproxy,
+        )
+    pullable = ask_registry and all(_in_registry(client, name) for name in missing)
+    then = "a registry has them" if pullable else "`invoke images` builds local ones"
+    if not pullable and ask_registry:
+        then = f"and no registry that has them is reachable; {then}"
+    return DockerState(
+        status=DockerStatus.NO_IMAGES,
+        line=f"engine {version} answers, but {' and '.join(missing)} are not there; {then}",
+        vault=vault,
+        toxiproxy=toxiproxy,
+        missing=tuple(missing),
+        pullable=pullable,
+    )
+
+
+def _chosen(settings: Settings, field: str) -> bool:
+    return bool(getattr(settings, field) != type(settings).model_fields[field].default)
+
+
+def _present(client: docker.DockerClient, name: str) -> Image | None:
+    from docker.errors import ImageNotFound
+
+    try:
+        found = client.images.get(name)
+    except ImageNotFound:
+        return None
+    return _image(name, found)
+
+
+def _image(name: str, found: Any) -> Image:
+    flavour = found.labels.get(LABEL_FLAVOUR)
+    if flavour is not None:
+        outdated = flavour == "embedded" and found.labels.get(LABEL_CODE) != toxiproxy_code()
+        return Image(name=name, local=True, flavour=flavour, outdated=outdated)
+    # Both products' own images say in their environment whose they are.
+    environment = (found.attrs.get("Config") or {}).get("Env") or []
+    if "NAME=openbao" in environment or "openbao" in name:
+        return Image(name=name, local=False, flavour="openbao")
+    return Image(name=name, local=False, flavour="real" if "toxiproxy" in name else "vault")
+
+
+def _in_registry(client: docker.DockerClient, name: str) -> bool:
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    try:
+        client.images.get_registry_data(name)
+    except (APIError, RequestException, OSError):
+        return False
+    return True
+
+
+def _pull(client: docker.DockerClient, name: str) -> Image:
+    from docker.errors import APIError
+    from requests.exceptions import RequestException
+
+    try:
+        return _image(name, client.images.pull(name))
+    except (APIError, RequestException, OSError) as error:
+        raise ImageMissing(
+            f"the image {name} is not on this engine, and it cannot be pulled",
+            looked_at=str(error).splitlines()[0][:300],
+            remedy="`invoke images` builds local images from what is on this machine; they are "
+            "used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images that "
+            "are here; or use HARNESS_ENGINE=process",
+        ) from error

@@ -1,0 +1,89 @@
+"""Ports of this machine's loopback, taken without races."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import sys
+
+import psutil
+
+from vault_harness.errors import PortTaken
+
+LOOPBACK = "127.0.0.1"
+
+
+class PortLease:
+    """A loopback port that nobody else gets while this object lives.
+
+    On Linux the lease keeps a socket bound to the port, with ``SO_REUSEADDR`` and not listening.
+    The kernel then gives the port to nobody who asks for a free one, yet lets a server that names
+    it listen there (Go and asyncio set ``SO_REUSEADDR``), and refuses connections while none does.
+    So a server that is restarted finds its port free, however many tests run beside it. Elsewhere
+    the port is merely free now.
+    """
+
+    def __init__(self, port: int = 0) -> None:
+        """Take ``port``, or a free one for 0.
+
+        Raises:
+            PortTaken: Somebody listens there.
+        """
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind((LOOPBACK, port))
+            self.port: int = held.getsockname()[1]
+            if port and listens(port):
+                raise port_taken(port)
+        except OSError:
+            held.close()
+            raise port_taken(port) from None
+        except PortTaken:
+            held.close()
+            raise
+        self._held: socket.socket | None = held
+        if sys.platform != "linux":
+            self.release()
+
+    @property
+    def listen(self) -> str:
+        """``host:port``."""
+        return f"{LOOPBACK}:{self.port}"
+
+    def release(self) -> None:
+        """Give the port back. May be called twice."""
+        if self._held is not None:
+            self._held.close()
+            self._held = None
+
+
+def listens(port: int, *, host: str = LOOPBACK) -> bool:
+    """Whether anybody accepts connections there."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.settimeout(1.0)
+        return probe.connect_ex((host, port)) == 0
+
+
+def listener(port: int) -> str:
+    """Who listens on a port, as ``name (pid 123)``; empty if this user may not know."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            if connection.status != psutil.CONN_LISTEN or not connection.pid:
+                continue
+            if connection.laddr and connection.laddr.port == port:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    return ""
+
+
+def port_taken(port: int, *, setting: str = "") -> PortTaken:
+    """The error for a port that somebody else has."""
+    who = listener(port)
+    ways = [f"end {who}" if who else "end what listens there"]
+    if setting:
+        ways.append(f"choose another port with {setting}")
+    return PortTaken(
+        f"port {port} on {LOOPBACK} is taken" + (f" by {who}" if who else ""),
+        looked_at=f"{LOOPBACK}:{port}",
+        remedy=", or ".join(ways),
+    )

@@ -1,0 +1,341 @@
+"""The process engine: Vault and Toxiproxy as child processes on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from vault_harness import files
+from vault_harness.dialect import Dialect
+from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
+from vault_harness.engine._process_toxiproxy import ProcessToxiproxy
+from vault_harness.engine._programs import Program, find_toxiproxy, find_vault
+from vault_harness.engine._server import Server
+from vault_harness.engine._shape import Capability, EngineName, NodeSpec
+from vault_harness.errors import EngineError, ServerDied
+from vault_harness.settings import Settings
+
+_CAPABILITIES = frozenset(Capability)
+_BIND_CONFLICT: Final = "address already in use"
+_BIND_TRIES: Final = 5
+
+AUDIT_LOG_NAME: Final = "audit.log"
+
+
+class ProcessNode:
+    """One Vault server as a child process; see `vault_harness.engine.Node`.
+
+    Its directory holds ``vault.json`` (configuration), ``vault.log``, ``audit.log`` and ``data/``
+    (raft).
+    """
+
+    def __init__(self, spec: NodeSpec, program: Program, *, start_timeout: float = 15.0) -> None:
+        if spec.storage not in program.dialect.storages:
+            raise EngineError(
+                f"{program.dialect.title} has no storage {spec.storage}",
+                looked_at=str(program.path),
+                remedy=f"choose one of {', '.join(sorted(program.dialect.storages))}",
+            )
+        self.spec = spec
+        self.program = program
+        self._start_timeout = start_timeout
+        self._directory = files.private_directory(spec.directory)
+        self._paused = False
+        self._has_run = False
+        self._lock = threading.RLock()
+        self._api = PortLease(spec.port)
+        self._cluster = PortLease()
+        self._server = self._make_server()
+
+    def _make_server(self) -> Server:
+        return Server(
+            title=f"the Vault server {self.spec.name}",
+            command=(str(self.program.path), "server", f"-config={self.configuration_path}"),
+            log=self._directory / "vault.log",
+            probe=f"{self.address}/v1/sys/seal-status",
+            detached=self.spec.detached,
+        )
+
+    def __repr__(self) -> str:
+        return f"<ProcessNode {self.name} {self.address} running={self.is_running()}>"
+
+    @property
+    def name(self) -> str:
+        """Unique within one stack."""
+        return self.spec.name
+
+    @property
+    def address(self) -> str:
+        """Base URL."""
+        return f"http://{self._api.listen}"
+
+    @property
+    def upstream(self) -> str:
+        """``host:port`` for Toxiproxy, which is on the same loopback."""
+        return self._api.listen
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What this engine can do to it."""
+        if self.spec.storage == "inmem":
+            return _CAPABILITIES - {Capability.DURABLE}
+        return _CAPABILITIES
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose server it is."""
+        return self.program.dialect
+
+    @property
+    def server(self) -> Server:
+        """The process behind it."""
+        return self._server
+
+    @property
+    def configuration_path(self) -> Path:
+        """The server's configuration file."""
+        return self._directory / "vault.json"
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Its audit log."""
+        return self._directory / AUDIT_LOG_NAME if self.spec.audit else None
+
+    @property
+    def server_audit_path(self) -> str | None:
+        """Its name in the directory that the server runs in.
+
+        Not the whole path: OpenBao keeps it in its storage and refuses to go on with another one,
+        so a project that was moved, or a backup restored elsewhere, could never be opened again.
+        """
+        return AUDIT_LOG_NAME if self.spec.audit else None
+
+    @property
+    def process_id(self) -> int | None:
+        """Process id of the running server, or None."""
+        process = self._server.process
+        return process.pid if process is not None and process.alive() else None
+
+    def start(self, *, timeout: float | None = None) -> None:
+        """Start it and wait until its API answers. Does nothing if it runs."""
+        with self._lock:
+            if self.is_running():
+                return
+            for _ in range(_BIND_TRIES):
+                if not self._port_is_lost():
+                    self._start_once(timeout=timeout or self._start_timeout)
+                    if self._has_run:
+                        return
+                self._new_ports()
+            raise port_taken(self._api.port)
+
+    def _start_once(self, *, timeout: float) -> None:
+        """One try; it succeeded if `_has_run` is set, and lost the race for a port if not."""
+        self._write_configuration()
+        try:
+            self._server.start(timeout=timeout)
+        except ServerDied:
+            if _BIND_CONFLICT not in self._server.logs(tail=20) or self._has_run:
+                raise
+        except BaseException:
+            self._server.kill()
+            raise
+        else:
+            self._paused = False
+            self._has_run = True
+
+    def _port_is_lost(self) -> bool:
+        """Whether somebody else listens there: only possible where a lease holds nothing."""
+        if not listens(self._api.port):
+            return False
+        if self._has_run or self.spec.port:
+            raise port_taken(self._api.port)  # clients know this address, it cannot be exchanged
+        return True
+
+    def _new_ports(self) -> None:
+        if self.spec.port:
+            raise port_taken(self.spec.port)
+        for lease in (self._api, self._cluster):
+            lease.release()
+        self._api, self._cluster = PortLease(), PortLease()
+        self._server.log.unlink(missing_ok=True)
+        self._server = self._make_server()
+
+    def stop(self, *, timeout: float = 10.0) -> None:
+        """End it by SIGTERM, then by SIGKILL."""
+        with self._lock:
+            self._server.stop(timeout=timeout)
+            self._paused = False
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        with self._lock:
+            self._server.kill()
+            self._paused = False
+
+    def pause(self) -> None:
+        """Freeze it by SIGSTOP."""
+        with self._lock:
+            self._server.signal(signal.SIGSTOP)
+            self._paused = True
+
+    def resume(self) -> None:
+        """Undo `pause`."""
+        with self._lock:
+            if self._paused and self.is_running():
+                self._server.signal(signal.SIGCONT)
+            self._paused = False
+
+    def restart(self, *, timeout: float | None = None) -> None:
+        """`stop`, then `start` at the same address."""
+        with self._lock:
+            self.stop()
+            self.start(timeout=timeout)
+
+    def reload(self) -> None:
+        """Make it read its configuration and reopen its audit log (SIGHUP)."""
+        self._server.signal(signal.SIGHUP)
+
+    def is_running(self) -> bool:
+        """Whether the server lives."""
+        return self._server.is_running()
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """What the server printed."""
+        return self._server.logs(tail=tail)
+
+    def close(self) -> None:
+        """End it and give its ports back. A detached one goes on running."""
+        if not self.spec.detached:
+            self.kill()
+        self._api.release()
+        self._cluster.release()
+
+    def _write_configuration(self) -> None:
+        files.write_private(
+            self.configuration_path, json.dumps(self._configuration(), indent=2) + "\n"
+        )
+
+    def _configuration(self) -> dict[str, object]:
+        spec = self.spec
+        listener = {
+            "address": self._api.listen,
+            "cluster_address": self._cluster.listen,
+            "tls_disable": True,
+        }
+        configuration: dict[str, object] = {
+            "storage": {spec.storage: self._storage()},
+            "listener": {"tcp": listener},
+            "api_addr": self.address,
+            "cluster_addr": f"http://{self._cluster.listen}",
+            "ui": False,
+            **self.dialect.base_configuration(),
+        }
+        if self.server_audit_path is not None:
+            path = Path(self.server_audit_path)
+            configuration |= self.dialect.audit_configuration(path, raw=spec.audit_raw)
+        return configuration | dict(spec.extra)
+
+    def _storage(self) -> dict[str, object]:
+        if self.spec.storage == "inmem":
+            return {}
+        data = files.private_directory(self._directory / "data")
+        # Default is 5, for slow networks; on one machine it only makes elections and init slow (8.8
+        # s, not 1).
+        raft: dict[str, object] = {
+            "path": str(data),
+            "node_id": self.spec.name,
+            "performance_multiplier": 1,
+        }
+        if self.spec.retry_join:
+            raft["retry_join"] = [{"leader_api_addr": address} for address in self.spec.retry_join]
+        return raft
+
+
+class ProcessEngine:
+    """Runs servers as child processes that die with this one; see `vault_harness.engine.Engine`."""
+
+    def __init__(self, settings: Settings, *, directory: Path) -> None:
+        """Find the programs.
+
+        Raises:
+            ProgramMissing: There is no ``vault`` and no ``bao``.
+        """
+        self.settings = settings
+        self.program = find_vault(settings)
+        program = self.program
+        self.choice = f"process: {program.dialect.title} ({program.path.name} from {program.found})"
+        self._directory = files.private_directory(directory)
+        self._closers = contextlib.ExitStack()
+        self._count = 0
+        self._lock = threading.Lock()
+
+    @property
+    def name(self) -> EngineName:
+        """``process``."""
+        return "process"
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """Everything: they are our own children."""
+        return _CAPABILITIES
+
+    def node(self, spec: NodeSpec) -> ProcessNode:
+        """A node by that specification, not started yet."""
+        node = ProcessNode(spec, self.program, start_timeout=self.settings.start_timeout)
+        with self._lock:
+            self._closers.callback(node.close)
+        return node
+
+    def toxiproxy(
+        self, *, seed: int | None = None, port: int = 0, detached: bool = False
+    ) -> ProcessToxiproxy:
+        """A started Toxiproxy server that answers."""
+        with self._lock:
+            self._count += 1
+            directory = self._directory / f"toxiproxy-{self._count}"
+        server = ProcessToxiproxy(
+            find_toxiproxy(self.settings),
+            directory=directory,
+            seed=seed,
+            port=port,
+            detached=detached,
+        )
+        with self._lock:
+            self._closers.callback(server.close)
+        server.start(timeout=self.settings.start_timeout)
+        return server
+
+    def reachable_from_toxiproxy(self, port: int) -> str:
+        """``host:port`` of a listener of this process."""
+        return f"{LOOPBACK}:{port}"
+
+    def bind_host(self) -> str:
+        """Loopback."""
+        return LOOPBACK
+
+    def close(self) -> None:
+        """End everything that this engine started, detached servers excepted."""
+        self._closers.close()
+
+    def remove(self) -> None:
+        """Close it and delete its directory."""
+        self.close()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

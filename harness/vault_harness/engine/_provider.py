@@ -1,0 +1,120 @@
+"""What an engine must do for the stack of ``invoke up``, which outlives the task that made it.
+
+An `Engine` makes servers that die with the harness; a `StackProvider` keeps one Vault and one
+Toxiproxy running on fixed ports, with data that survives. `vault_harness.stack.LocalStack` calls
+it, holds the lock while it does, and does everything that is the same for all engines: keys,
+unsealing, seeding, messages.
+
+State that must survive goes into the `Record` (``stack.json`` in the data directory). A provider
+writes ``record.services`` in whatever form it needs to find its servers again, and
+``record.endpoints``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from vault_harness.engine._shape import EngineName
+
+ServiceName = Literal["vault", "toxiproxy"]
+LogName = Literal["vault", "toxiproxy", "audit"]
+SERVICES: tuple[ServiceName, ...] = ("vault", "toxiproxy")
+
+PROXY_NAME = "vault"
+"""Name of the Toxiproxy proxy in front of the stack's Vault."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoints:
+    """Where a started stack is.
+
+    Attributes:
+        vault: Base URL of Vault for this machine.
+        toxiproxy: Base URL of Toxiproxy's API for this machine.
+        proxy: Base URL of Vault through Toxiproxy for this machine.
+        proxy_listen: ``host:port`` that the proxy listens on, as Toxiproxy sees it.
+        proxy_upstream: ``host:port`` of Vault, as Toxiproxy sees it.
+    """
+
+    vault: str
+    toxiproxy: str
+    proxy: str
+    proxy_listen: str
+    proxy_upstream: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceState:
+    """One server of the stack.
+
+    Attributes:
+        name: Which.
+        running: Whether its process or container runs; it may still not answer.
+        detail: What a person would look for: ``pid 4711``, ``container vault-harness-vault-1``.
+    """
+
+    name: ServiceName
+    running: bool
+    detail: str
+
+
+@runtime_checkable
+class StackProvider(Protocol):
+    """Keeps a Vault (raft storage, not initialised by it) and a Toxiproxy running.
+
+    Made from `Settings` alone, which give ports and the data directory. Every call may come from
+    another process than the one before, so nothing is remembered but in the record and by the
+    servers themselves. Each verb may be called in any state, again after it was interrupted, and
+    after a crash.
+    """
+
+    @property
+    def name(self) -> EngineName:
+        """Which engine it is; also what the record says."""
+
+    def start(self) -> Endpoints:
+        """Start what does not run, and wait until both servers answer (a sealed Vault answers).
+
+        Keeps what runs. Records before it returns. If it fails, it ends what this call started.
+
+        Raises:
+            PortTaken: Somebody else listens on a port of the settings.
+            EngineError: A server could not be run.
+            DeadlineExceeded: A server does not answer in time.
+        """
+
+    def stop(self) -> list[str]:
+        """End both servers, and whatever a crashed `start` left; keep the data.
+
+        Returns:
+            What was ended, for a person; empty if nothing ran.
+        """
+
+    def restart_vault(self) -> None:
+        """End Vault politely and start it again at the same address. It is sealed afterwards."""
+
+    def destroy(self) -> list[str]:
+        """`stop`, and delete Vault's data and whatever else this provider made.
+
+        Returns:
+            What was removed, for a person.
+        """
+
+    def describe(self) -> list[ServiceState]:
+        """Both servers' state. Never raises because something does not run."""
+
+    def logs(
+        self, name: LogName, *, tail: int | None = None, follow: bool = False
+    ) -> Iterator[str]:
+        """Lines of a log, the last ``tail`` of them; with ``follow`` until interrupted."""
+
+    @property
+    def audit_path(self) -> Path | None:
+        """Vault's audit log on this machine, or None where it cannot be read as a file."""
+
+    @property
+    def server_audit_path(self) -> str | None:
+        """The same log by the name that the server knows it by, for enabling it over the API."""

@@ -1,0 +1,166 @@
+"""One child server: started, awaited, ended, with its log, whatever it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import signal
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vault_harness import files
+from vault_harness.engine._spawn import DetachedProcess, LeashedProcess, Process, child_environment
+from vault_harness.errors import DeadlineExceeded, ServerDied
+
+POLL_SECONDS = 0.005
+_LOG_LINES_IN_ERRORS = 12
+
+
+class Server:
+    """A server process and its log file.
+
+    Args:
+        title: What to call it in errors.
+        command: What to run. Never holds a secret: everybody can read a command line.
+        log: Its output is appended there.
+        probe: URL that answers (with any status below 500) once the server is ready.
+        environment: What it needs beside the usual few variables. Nothing secret either.
+        detached: Whether it outlives this process.
+        process: A process that runs already, started by somebody else.
+    """
+
+    def __init__(
+        self,
+        *,
+        title: str,
+        command: Sequence[str],
+        log: Path,
+        probe: str,
+        environment: Mapping[str, str] | None = None,
+        detached: bool = False,
+        process: Process | None = None,
+    ) -> None:
+        self.title = title
+        self.command = tuple(command)
+        self.log = log
+        self.probe = probe
+        self._environment = dict(environment or {})
+        self._detached = detached
+        self._process = process
+        self._lock = threading.RLock()
+
+    @property
+    def process(self) -> Process | None:
+        """The process started last, or None."""
+        return self._process
+
+    def is_running(self) -> bool:
+        """Whether the process lives, paused or not."""
+        process = self._process
+        return process is not None and process.alive()
+
+    def spawn(self) -> Process:
+        """Start the process without waiting for its answers. Does nothing if it runs."""
+        with self._lock:
+            if self._process is not None:
+                if self._process.alive():
+                    return self._process
+                self._process.release()
+            kind = DetachedProcess.start if self._detached else LeashedProcess
+            environment = child_environment(self._environment)
+            self._process = kind(self.command, log=self.log, environment=environment)
+            return self._process
+
+    def start(self, *, timeout: float) -> None:
+        """Start it and wait until it answers.
+
+        Raises:
+            ServerDied: It ended first.
+            DeadlineExceeded: It lives but does not answer within ``timeout`` seconds.
+        """
+        started = time.monotonic()
+        self.spawn()
+        self.wait_ready(timeout=timeout - (time.monotonic() - started))
+
+    def wait_ready(self, *, timeout: float) -> None:
+        """Wait until it answers; see `start`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if _answers(self.probe):
+                # The answer may be another server's, if ours ended because that one has the port.
+                self.check_alive()
+                return
+            self.check_alive()
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded(
+                    f"{self.title} did not answer within {timeout:.1f} s",
+                    looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
+                    remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
+                )
+            time.sleep(POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+
+    def check_alive(self) -> None:
+        """Raise `ServerDied` if it ended."""
+        process = self._process
+        if process is not None and process.alive():
+            return
+        code = process.exit_code() if process is not None else None
+        how = (
+            ""
+            if code is None
+            else f" with exit code {code}"
+            if code >= 0
+            else f" by signal {-code}"
+        )
+        raise ServerDied(
+            f"{self.title} ended{how}",
+            looked_at=f"its log {self.log}:\n{self.last_lines()}",
+            remedy="the last log lines say why; mend that and start it again",
+        )
+
+    def stop(self, *, timeout: float) -> None:
+        """End it by SIGTERM, and by SIGKILL if it still lives after ``timeout`` seconds."""
+        with self._lock:
+            process = self._process
+            if process is None:
+                return
+            # A paused process would only see SIGTERM once it is resumed.
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                process.signal(number)
+            if not process.wait(timeout):
+                process.kill()
+            process.release()
+
+    def kill(self) -> None:
+        """End it by SIGKILL."""
+        with self._lock:
+            if self._process is not None:
+                self._process.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; the server must run."""
+        with self._lock:
+            self.check_alive()
+            assert self._process is not None  # check_alive raised otherwise
+            self._process.signal(number)
+
+    def logs(self, *, tail: int | None = None) -> str:
+        """What it printed."""
+        return files.tail(self.log, tail)
+
+    def last_lines(self) -> str:
+        """The end of its log, indented for an error message."""
+        lines = self.logs(tail=_LOG_LINES_IN_ERRORS).splitlines() or ["(empty)"]
+        return "\n".join(f"    {line}" for line in lines)
+
+
+def _answers(url: str) -> bool:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=1.0)
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+        connection.request("GET", parts.path)
+        return connection.getresponse().status < 500
+    return False

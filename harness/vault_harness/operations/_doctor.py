@@ -1,0 +1,107 @@
+"""``invoke doctor`` and ``invoke unlock``."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from vault_harness.console import guarded, say
+from vault_harness.operations._common import local_stack, plural
+
+if TYPE_CHECKING:
+    from vault_harness.stack import LocalStack
+    from vault_harness.vault.doctor import Patient
+
+_MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
+
+
+@task(help={"json": "for programs", "all": "the good findings too"})
+@guarded
+def doctor(context: Context, json: bool = False, all: bool = False) -> None:  # noqa: A002, ARG001 -- names of options
+    """Find out why it does not work: each finding with the one command that mends it.
+
+    Looks at processes, network, clock, seal, keys, tokens, mounts, policies, AppRoles, credentials
+    and secrets. Changes nothing, and never locks a role by trying. Exit code 1 if anything is
+    wrong.
+
+    Example: invoke doctor
+             invoke doctor --all
+    """
+    import json as json_module
+    from dataclasses import asdict
+
+    from vault_harness.vault.doctor import State, examine
+
+    findings = examine(_patient(local_stack()))
+    bad = [finding for finding in findings if finding.bad]
+    if json:
+        say(json_module.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            if not all and finding.state is State.GOOD:
+                continue
+            say(f"{_MARKS[finding.state]} {finding.name}: {finding.wrong}")
+            say(f"      looked at: {finding.looked_at}")
+            if finding.remedy:
+                say(f"      what to do: {finding.remedy}")
+        good = sum(finding.state is State.GOOD for finding in findings)
+        say(f"{plural(good, 'check')} fine, {len(bad)} wrong")
+        if bad:
+            say(f"begin with the first: {bad[0].remedy}")
+    if bad:
+        raise SystemExit(1)
+
+
+@task(positional=["role"], help={"role": "the AppRole", "dry-run": "only say whether it is locked"})
+@guarded
+def unlock(context: Context, role: str, dry_run: bool = False) -> None:  # noqa: ARG001 -- as above
+    """Unlock an AppRole that five bad secret-ids locked, instead of waiting 15 minutes.
+
+    Example: invoke unlock backend
+    """
+    from vault_harness.vault import approle
+
+    stack = local_stack()
+    with closing(stack.operator()) as op:
+        role_id = approle.role_id(op, role)
+        if dry_run:
+            locked = any(each.role_id == role_id for each in approle.locked(op))
+            say(f"{role} is {'locked' if locked else 'not locked'}")
+            return
+        done = approle.unlock(op, role_id)
+    say(f"{role} is unlocked" if done else f"{role} was not locked")
+    say("next: invoke doctor, to find who has the bad secret-id")
+
+
+def _patient(stack: LocalStack) -> Patient:
+    from vault_harness.engine import Record
+    from vault_harness.errors import HarnessError
+    from vault_harness.vault.doctor import Patient, ServiceView, look_at_docker
+
+    settings = stack.settings
+    record = Record.load(stack.data_dir)
+    engine = settings.engine if settings.engine != "auto" else record.engine or "auto"
+    addresses: tuple[str, ...] = (record.endpoints.vault,) if record.endpoints else ()
+    services: tuple[ServiceView, ...] = ()
+    if engine == "external":
+        addresses = (settings.vault_addr,) if settings.vault_addr else ()
+    else:
+        try:
+            found = stack.provider().describe()
+            services = tuple(ServiceView(each.name, each.running) for each in found)
+        except HarnessError:
+            services = ()  # Docker is away: that is the first finding
+    return Patient(
+        data_dir=stack.data_dir,
+        blueprint=stack.blueprint(),
+        addresses=addresses,
+        services=services,
+        engine=engine,
+        docker=lambda: look_at_docker(settings),
+        environ=os.environ,
+        ca_cert=settings.vault_cacert,
+    )

@@ -1,0 +1,183 @@
+"""``invoke migrate``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from vault_harness.console import guarded, say, table
+from vault_harness.operations._common import local_stack, plural
+
+if TYPE_CHECKING:
+    from vault_harness.blueprint import Blueprint
+    from vault_harness.stack import LocalStack
+    from vault_harness.vault.kv import Kv
+    from vault_harness.vault.migrate import ClientSettings, DotEnv, Plan
+
+
+@task(
+    help={
+        "env-file": "the dotenv file, default .env; it is never changed",
+        "map": "a TOML file that says where variables belong, before the guide's own lines",
+        "dry-run": "show what would be written, change nothing",
+        "undo": "take the newest migration of this file back",
+        "overwrite": "where Vault has another value, take the file's",
+        "keep": "where Vault has another value, keep Vault's",
+        "interpolate": "replace ${NAME} and ${NAME:-default}, as a shell would",
+        "encoding": "what the file is written in, default UTF-8",
+        "role": "whose credentials .env.vault names, default the blueprint's first AppRole",
+    }
+)
+@guarded
+def migrate(
+    context: Context,  # noqa: ARG001 -- invoke passes it to every task
+    env_file: str = ".env",
+    map: str | None = None,  # noqa: A002 -- the option is called --map
+    dry_run: bool = False,
+    undo: bool = False,
+    overwrite: bool = False,
+    keep: bool = False,
+    interpolate: bool = False,
+    encoding: str | None = None,
+    role: str | None = None,
+) -> None:
+    """Move secrets from a dotenv file into Vault, and write .env.vault beside it.
+
+    The original is copied first (0600). Nobody's newer value is overwritten. Safe to run again.
+
+    Example: invoke migrate --env-file .env --dry-run
+    Then:    invoke migrate --env-file .env
+    Back:    invoke migrate --env-file .env --undo
+    """
+    from contextlib import closing
+
+    from vault_harness.errors import SettingsError
+    from vault_harness.vault.kv import Kv
+    from vault_harness.vault.migrate import migrate as carry_out
+    from vault_harness.vault.migrate import previous_versions, read
+
+    if overwrite and keep:
+        raise SettingsError(
+            "--overwrite and --keep contradict each other", remedy="Give one of them."
+        )
+    stack = local_stack()
+    file = Path(env_file)
+    with stack.held(), closing(stack.operator()) as op:
+        blueprint = stack.blueprint()
+        kv = Kv(op, blueprint.mount)
+        if undo:
+            _undo(kv, file, stack.data_dir, dry_run=dry_run)
+            return
+        environ = os.environ if interpolate else None
+        dotenv = read(file, encoding=encoding, interpolate=interpolate, environ=environ)
+        plan = _plan(
+            kv, dotenv, blueprint, map, previous_versions(kv, stack.data_dir), overwrite=overwrite
+        )
+        _show(plan, kv.mount)
+        if dry_run:
+            say("dry run: nothing was changed")
+            return
+        outcome = carry_out(
+            kv,
+            plan,
+            file,
+            _client_settings(stack, blueprint, role),
+            data_dir=stack.data_dir,
+            keep=keep,
+            read_as={"encoding": encoding, "interpolate": interpolate},
+        )
+    say(f"wrote {plural(len(outcome.changed), 'secret')}, each read back and compared")
+    say(f"the original's copy: {outcome.backup}")
+    say(f"for clients:         {outcome.env_vault}")
+    say("next: invoke doctor; then remove the secrets from the original, and keep the copy safe")
+
+
+def _plan(
+    kv: Kv,
+    dotenv: DotEnv,
+    blueprint: Blueprint,
+    map_file: str | None,
+    written: dict[str, int],
+    *,
+    overwrite: bool,
+) -> Plan:
+    from vault_harness.vault.migrate import (
+        VariableMap,
+        load_map,
+        make_plan,
+        seeded_by,
+        with_templates,
+    )
+
+    secrets = {path: list(values) for _, path, values in blueprint.paths()}
+    known = VariableMap.of_secrets(secrets).before(VariableMap.guide(paths=secrets))
+    variables = load_map(Path(map_file), default=known) if map_file else known
+    plan = make_plan(
+        kv,
+        dotenv,
+        variables,
+        written=written,
+        seeded=lambda path, key, value: seeded_by(blueprint, kv.mount, path, key, value),
+        overwrite=overwrite,
+    )
+    return with_templates(plan, kv, blueprint)
+
+
+def _show(plan: Plan, mount: str) -> None:
+    rows = [
+        (each.action, each.name, f"{mount}/{each.target.path}", each.target.key, each.why)
+        for each in plan.placements
+    ]
+    if rows:
+        say(table(rows))
+    if plan.outside:
+        say(f"stay in the environment: {', '.join(plan.outside)}")
+    if plan.unknown:
+        say(f"nobody said where these belong, they go nowhere: {', '.join(plan.unknown)}")
+        say("  (give them a place with --map FILE)")
+    for note in plan.notes:
+        say(f"note: {note}")
+
+
+def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) -> ClientSettings:
+    from vault_harness.errors import SettingsError
+    from vault_harness.vault import approle
+    from vault_harness.vault.migrate import ClientSettings
+
+    wanted = role or next(iter(blueprint.approles), "")
+    if wanted not in blueprint.approles:
+        raise SettingsError(
+            f"there is no AppRole {wanted}",
+            looked_at=f"the blueprint {blueprint.name}",
+            remedy=f"Name one of {', '.join(blueprint.approles)} with --role.",
+        )
+    role_file, secret_file = approle.credential_files(wanted, stack.data_dir)
+    return ClientSettings(
+        stack.endpoints().proxy,
+        wanted,
+        role_file,
+        secret_file,
+        blueprint.mount,
+        stack.settings.vault_cacert,
+    )
+
+
+def _undo(kv: Kv, file: Path, data_dir: Path, *, dry_run: bool) -> None:
+    from vault_harness.vault.migrate import find_undo
+    from vault_harness.vault.migrate import undo as take_back
+
+    if dry_run:
+        for path in find_undo(kv, file, data_dir=data_dir):
+            say(f"would take back {kv.mount}/{path}")
+        say("dry run: nothing was changed")
+        return
+    outcome = take_back(kv, file, data_dir=data_dir)
+    for path, version in outcome.changed.items():
+        say(f"took back {kv.mount}/{path}, which is at version {version} now")
+    for line in outcome.kept:
+        say(f"left alone: {line}")
+    say(f"the original's copy stays: {outcome.backup}")

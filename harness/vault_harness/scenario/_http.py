@@ -1,0 +1,209 @@
+"""Reading Vault's HTTP traffic: what a request is for, and what an answer says of a token."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from http.client import responses
+from time import time
+from urllib.parse import unquote, urlsplit
+
+import h11
+
+from vault_harness.scenario.history import Kind
+
+_KINDS: tuple[tuple[str, str, Kind], ...] = (
+    # method pattern, path pattern below /v1/, kind; the first that fits wins
+    (r"POST|PUT", r"auth/.+/login(/.*)?", "login"),
+    (r"POST|PUT", r"auth/token/renew.*", "renew"),
+    (r".*", r"auth/token/lookup.*", "lookup"),
+    (r"POST|PUT", r"auth/token/revoke.*", "revoke"),
+    (r".*", r"sys/capabilities.*", "capabilities"),
+    (r"POST|PUT", r"sys/wrapping/unwrap", "unwrap"),
+    (r".*", r"sys/(health|seal-status|leader|init|internal/.*)", "status"),
+    (r".*", r"sys/leases/.*", "lease"),
+    (r".*", r"[^/]+/metadata/.*", "metadata"),
+    (r"GET|HEAD", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/.+", "read"),
+    (r"POST|PUT|PATCH|DELETE", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/.+", "write"),
+)
+
+
+def kind_of(method: str, target: str) -> Kind:
+    """What a request to Vault is for.
+
+    Args:
+        method: HTTP method.
+        target: Request target, with or without a query.
+    """
+    path = unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/")
+    for methods, pattern, kind in _KINDS:
+        if re.fullmatch(methods, method) and re.fullmatch(pattern, path):
+            return kind
+    return "other"
+
+
+MAX_HEAD = 1 << 20
+"""Bytes of a request's or an answer's head, as much as Vault itself takes."""
+
+
+@dataclass
+class Message:
+    """One HTTP request or response, as far as it has come."""
+
+    method: str = ""
+    target: str = ""
+    status: int = 0
+    version: str = "1.1"
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytearray = field(default_factory=bytearray)
+    headers_done: bool = False
+    complete: bool = False
+
+    def json(self) -> Mapping[str, object]:
+        """The body as a JSON object; empty if it is none."""
+        try:
+            found = json.loads(bytes(self.body) or b"{}")
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def token(self) -> str | None:
+        """The token that a request presents."""
+        if token := self.headers.get("x-vault-token"):
+            return token
+        scheme, _, credential = self.headers.get("authorization", "").partition(" ")
+        return credential.strip() or None if scheme.lower() == "bearer" else None
+
+    def retry_after(self) -> float | None:
+        """An answer's ``Retry-After`` in seconds, from either of its two forms."""
+        given = self.headers.get("retry-after")
+        if given is None:
+            return None
+        try:
+            return float(given)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, parsedate_to_datetime(given).timestamp() - time())
+        except ValueError:
+            return None
+
+    @property
+    def path(self) -> str:
+        """A request's path below ``/v1/``, without its query."""
+        return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
+
+    @property
+    def closes(self) -> bool:
+        """Whether the connection ends after it."""
+        said = self.headers.get("connection", "").lower()
+        return "close" in said or (self.version == "1.0" and "keep-alive" not in said)
+
+
+class _Reader:
+    """Collects one message from the bytes of a connection."""
+
+    def __init__(self, connection: h11.Connection) -> None:
+        self.message = Message()
+        self._connection = connection
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take more bytes.
+
+        Returns:
+            Those that belong to this message, and those that come after it.
+
+        Raises:
+            ValueError: They are not HTTP.
+        """
+        self._receive(data)
+        if not self.message.complete:
+            return data, b""
+        beyond = bytes(self._connection.trailing_data[0])
+        return data[: len(data) - len(beyond)], beyond
+
+    def _receive(self, data: bytes) -> None:
+        try:
+            self._connection.receive_data(data)
+            while not self.message.complete:
+                event = self._connection.next_event()
+                if event is h11.NEED_DATA:
+                    return
+                self._note(event)
+        except (h11.RemoteProtocolError, RuntimeError) as error:
+            raise ValueError(str(error)) from None
+
+    def _note(self, event: object) -> None:
+        message = self.message
+        if isinstance(event, h11.Data):
+            message.body += event.data
+        elif isinstance(event, h11.Request | h11.Response):
+            message.headers = {
+                name.decode("latin-1"): value.decode("latin-1") for name, value in event.headers
+            }
+            message.version = event.http_version.decode("ascii")
+            message.headers_done = True
+            if isinstance(event, h11.Request):
+                message.method = event.method.decode("ascii")
+                message.target = event.target.decode("latin-1")
+            else:
+                message.status = event.status_code
+        elif not isinstance(event, h11.InformationalResponse):  # "100 Continue" is no answer yet
+            message.complete = True
+
+
+class RequestReader(_Reader):
+    """Collects one request."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD))
+        self._begun = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """As any reader; empty lines before the request belong to it (RFC 9112, 2.2)."""
+        rest = data if self._begun else data.lstrip(b"\r\n")
+        self._begun = self._begun or bool(rest)
+        if not rest:
+            return data, b""
+        mine, beyond = super().feed(rest)
+        return data[: len(data) - len(rest)] + mine, beyond
+
+
+class ResponseReader(_Reader):
+    """Collects one response to a request of the given method."""
+
+    def __init__(self, method: str) -> None:
+        connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
+        connection.send(h11.Request(method=method, target="/", headers=[("Host", "vault")]))
+        connection.send(h11.EndOfMessage())
+        super().__init__(connection)
+
+    def end(self) -> bool:
+        """The server closed the connection; returns whether that ends the answer as it should."""
+        try:
+            self._receive(b"")
+        except ValueError:
+            return False
+        return self.message.complete
+
+
+def render(
+    status: int, headers: Mapping[str, str], body: bytes, *, bodiless: bool = False
+) -> bytes:
+    """An HTTP/1.1 response as bytes, with its length.
+
+    Args:
+        status: HTTP status.
+        headers: Beyond ``Content-Length``.
+        body: The whole body.
+        bodiless: Tell the length, but leave the body out: the answer to HEAD.
+    """
+    reason = responses.get(status, "Unknown")
+    lines = [f"HTTP/1.1 {status} {reason}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if status != 204:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (b"" if bodiless else body)

@@ -1,0 +1,99 @@
+"""Two runs side by side: ``python -m vault_harness.scenario.compare A B``, two journals.
+
+Prints a table of the scenarios that both runs judged, and ends with 1 if any verdict differs: two
+engines must come to the same one about the same client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from vault_harness.errors import HarnessError, SettingsError
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario in two runs; a verdict is None where a run did not have it."""
+
+    id: str
+    first: str | None
+    second: str | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether both runs judged it, and differently. A skip is no verdict."""
+        both = {self.first, self.second} - {None, "skipped"}
+        return None not in (self.first, self.second) and len(both) > 1
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a journal.
+
+    Raises:
+        SettingsError: It is not one.
+    """
+    try:
+        journal = json.loads(path.read_text(encoding="utf-8"))
+        journal["scenarios"], journal["engine"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"This is no journal of a scenario run: {error!r}",
+            looked_at=str(path),
+            remedy="Give the journal.json of two runs of `pytest scenarios/`",
+        ) from error
+    found: dict[str, Any] = journal
+    return found
+
+
+def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
+    """The scenarios of either run, by id."""
+    words = [
+        {scenario["id"]: scenario["word"] for scenario in run["scenarios"]}
+        for run in (first, second)
+    ]
+    ids = sorted(words[0] | words[1])
+    return [Row(id, words[0].get(id), words[1].get(id)) for id in ids]  # noqa: A001 - they are
+
+
+def table(rows: list[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
+    """The rows for a terminal."""
+    shown = Table("scenario", f"{first['engine']} engine", f"{second['engine']} engine", "")
+    for row in rows:
+        mark = "[red]differs" if row.differs else ""
+        shown.add_row(row.id, row.first or "not run", row.second or "not run", mark)
+    return shown
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m vault_harness.scenario.compare", description=__doc__
+    )
+    parser.add_argument("first", type=Path, help="journal.json of one run")
+    parser.add_argument("second", type=Path, help="journal.json of the other")
+    given = parser.parse_args(arguments)
+    try:
+        first, second = load(given.first), load(given.second)
+    except HarnessError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    rows = compare(first, second)
+    judged = [row for row in rows if row.first and row.second]
+    different = [row.id for row in rows if row.differs]
+    Console().print(table(rows, first, second))
+    text = f"{len(judged)} scenarios judged by both, {len(different)} verdicts differ"
+    sys.stdout.write(f"{text}{': ' + ', '.join(different) if different else ''}\n")
+    return 1 if different or not judged else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,186 @@
+"""Calling a subject and noting what it answers: one witness of the history."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Literal
+
+from vault_harness.errors import SubjectDied, SubjectError
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import History, Operation, Outcome
+from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+
+PATIENCE = 6.0
+"""Seconds beyond its deadline after which a call is given up as hung."""
+
+Verb = Literal["read", "read_cached"]
+
+_OUTCOMES: dict[str, Outcome] = {
+    "unavailable": "unavailable",
+    "denied": "denied",
+    "missing": "missing",
+    "deleted": "deleted",
+    "stale": "stale",
+}
+
+
+class Driver:
+    """A subject whose every call is noted.
+
+    Args:
+        subject: A started client.
+        history: Where operations are noted.
+        secrets: Gives values their labels, and takes secrets out of messages.
+        deadline: Seconds in which the client must end a call by its own promise.
+    """
+
+    def __init__(
+        self, subject: Subject, history: History, secrets: Secrets, *, deadline: float
+    ) -> None:
+        self.subject = subject
+        self._history = history
+        self._secrets = secrets
+        self._timeout = deadline + PATIENCE
+        self._unknown: dict[int, str] = {}
+
+    def read(
+        self,
+        path: str = "backend/django",
+        key: str = "SECRET_KEY",
+        *,
+        verb: Verb = "read",
+        caller: int = 0,
+    ) -> Operation:
+        """One read; never raises for what the subject answers."""
+        operation = self._history.begin_operation(verb, path, caller=caller)
+        call = self.subject.read if verb == "read" else self.subject.read_cached
+        try:
+            reading = call(path, key, timeout=self._timeout)
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+        else:
+            self._read(operation, reading)
+        return operation
+
+    def write(self, path: str, data: Mapping[str, str]) -> Operation:
+        """One write; never raises for what the subject answers."""
+        operation = self._history.begin_operation("write", path)
+        try:
+            self.subject.write(path, data, timeout=self._timeout)
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+        else:
+            self._history.end_operation(operation, "ok")
+        return operation
+
+    def healthy(self) -> bool:
+        """What the subject says of its own health; False if it does not answer."""
+        operation = self._history.begin_operation("health")
+        try:
+            well = self.subject.health(timeout=self._timeout)
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+            return False
+        self._history.end_operation(operation, "ok", message="well" if well else "not well")
+        return well
+
+    def close(self, *, timeout: float = 10.0) -> Operation:
+        """The clean end."""
+        operation = self._history.begin_operation("close")
+        try:
+            self.subject.close(timeout=timeout)
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+        else:
+            self._history.end_operation(operation, "ok")
+        return operation
+
+    def _read(self, operation: Operation, reading: Reading) -> None:
+        label = self._secrets.label(reading.value)
+        if label is None:
+            self._unknown[operation.number] = reading.value
+        outcome: Outcome = "stale" if reading.stale else "ok"
+        self._history.end_operation(operation, outcome, value=label or "unknown")
+
+    def look_again(self) -> None:
+        """Label the values that were not known when they came, but are by now.
+
+        An operator's own tool may write a value before the lab can learn it.
+        """
+        for operation in self._history.calls("read", "read_cached"):
+            value = self._unknown.get(operation.number)
+            if value is not None and (label := self._secrets.label(value)):
+                operation.value = label
+
+    def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
+        if isinstance(error, OperationFailed):
+            # A failure that says `stale`: there is only an old value, and it is not handed out.
+            outcome = _OUTCOMES.get(error.outcome or "", "error")
+            outcome, text = ("unavailable" if outcome == "stale" else outcome), error.message
+        elif isinstance(error, SubjectHung):
+            outcome, text = "hung", error.cause
+        elif isinstance(error, SubjectDied):
+            outcome, text = "died", error.cause
+        else:
+            outcome, text = "error", error.cause
+        self._history.end_operation(operation, outcome, message=said(self._secrets, text))
+
+
+def said(secrets: Secrets, text: str) -> str:
+    """What a subject said, without secrets, and with a note if there were some."""
+    leaked = secrets.found_in(text)
+    note = f" [contains {', '.join(leaked)}]" if leaked else ""
+    return secrets.redact(text)[:300] + note
+
+
+@contextmanager
+def reading(
+    driver: Driver,
+    *,
+    every: float,
+    path: str = "backend/django",
+    key: str = "SECRET_KEY",
+    verb: Verb = "read",
+    callers: int = 1,
+) -> Iterator[None]:
+    """Read again and again, each caller one call at a time, while the block runs.
+
+    Args:
+        driver: The subject.
+        every: Seconds from the start of one call to the start of the next, if it ended by then.
+        path: Which secret.
+        key: Which key of it.
+        verb: ``read`` or ``read_cached``.
+        callers: How many callers at once.
+    """
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def call(caller: int) -> None:
+        due = time.monotonic()
+        try:
+            while not stop.is_set():
+                if driver.read(path, key, verb=verb, caller=caller).outcome == "died":
+                    return
+                due = max(due + every, time.monotonic())
+                stop.wait(due - time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - passed on below: a silent caller proves nothing
+            failures.append(error)
+
+    threads = [
+        threading.Thread(target=call, args=(n,), name=f"caller-{n}", daemon=True)
+        for n in range(callers)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(timeout=30)
+        if failures:
+            raise failures[0]

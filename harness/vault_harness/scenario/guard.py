@@ -1,0 +1,91 @@
+"""The vacuity guard: did the fault touch this subject's traffic? If not, that is no pass."""
+
+from __future__ import annotations
+
+from vault_harness.faults import Fault
+from vault_harness.scenario.history import Exchange, History, Operation, Touch
+
+WAITED_OUT = 0.4
+"""Seconds within a fault after which a call counts as held up by it: many times a read's own."""
+
+AFTERMATH = 1.0
+"""Seconds after a fault in which its marks may still appear: an answer that was on its way."""
+
+
+def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> str | None:
+    """How a fault is known to have touched the subject, or None if it is not.
+
+    Args:
+        history: What happened.
+        fault: Which fault.
+        accessors: Accessor of each token label.
+    """
+    mark = fault.signature
+    until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
+    for exchange in list(history.exchanges):
+        if (exchange.ended or until) < fault.began or exchange.began > until:
+            continue
+        if found := _mark_on(exchange, fault, accessors):
+            return f"{fault.name}: {found} at +{exchange.began:.2f} s"
+    for toxic in mark.toxics:
+        if count := sum(
+            _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
+        ):
+            return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
+    if mark.toxics and not history.touches_known and (passed := _passed(history, fault, until)):
+        return f"{fault.name}: {passed}"
+    if mark.unanswered:
+        for operation in history.calls(until=until):
+            over = (operation.ended or until) >= fault.began
+            if over and (operation.outcome not in ("ok", None) or operation.value == "fallback"):
+                how = operation.outcome if operation.value != "fallback" else "with the fallback"
+                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s ended {how}"
+            if mark.late and over and (operation.ended or until) - operation.began >= mark.late:
+                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s came late"
+            waited = _overlap(operation, fault, until)
+            if waited >= WAITED_OUT:
+                when = f"{operation.verb} at +{operation.began:.2f} s"
+                return f"{fault.name}: {when} waited {waited:.1f} s"
+    return None
+
+
+def _passed(history: History, fault: Fault, until: float) -> str | None:
+    """What went through the proxy while the toxic was there.
+
+    A real Toxiproxy does not tell on which connections a toxic acted, and its metrics count only
+    those that have ended; but what the recorder answered meanwhile has passed the toxic.
+    """
+    for exchange in list(history.exchanges):
+        if exchange.ended is not None and fault.began <= exchange.ended <= (fault.ended or until):
+            return f"an answer to {exchange.kind} passed its toxic at +{exchange.ended:.2f} s"
+    return None
+
+
+def _at_that_time(touch: Touch, fault: Fault, until: float) -> bool:
+    """Whether that connection lived during the fault: a later one may have a toxic of that name."""
+    return touch.opened <= until and (touch.closed is None or touch.closed >= fault.began)
+
+
+def _overlap(operation: Operation, fault: Fault, until: float) -> float:
+    """Seconds that a call spent within a fault."""
+    if operation.verb in ("start", "close", "health"):
+        return 0.0
+    ended = min(operation.ended or until, fault.ended or until)
+    return ended - max(operation.began, fault.began)
+
+
+def _mark_on(exchange: Exchange, fault: Fault, accessors: dict[str, str]) -> str | None:
+    mark = fault.signature
+    if mark.kinds and exchange.kind not in mark.kinds:
+        return None
+    if mark.token is not None and accessors.get(exchange.token or "") != mark.token:
+        return None
+    if mark.stubbed and exchange.by == "stub":
+        return f"{exchange.kind} answered {exchange.status} in Vault's place"
+    if exchange.by == "vault" and exchange.status in mark.statuses:
+        return f"{exchange.kind} answered {exchange.status}"
+    if mark.unanswered and (exchange.closed is not None or exchange.status is None):
+        return f"{exchange.kind} got no answer"
+    if mark.late and exchange.ended is not None and exchange.ended - exchange.began >= mark.late:
+        return f"{exchange.kind} took {exchange.ended - exchange.began:.1f} s"
+    return None

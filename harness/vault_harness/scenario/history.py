@@ -1,0 +1,353 @@
+"""The history of a scenario: what subject, harness and server did, on one clock."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vault_harness.faults import Fault, Signature
+
+Outcome = Literal[
+    "ok", "stale", "unavailable", "denied", "missing", "deleted", "error", "hung", "died"
+]
+"""How an operation of the subject ended, as the caller saw it.
+
+``error`` is a failure that the subject did not classify, ``hung`` one that the harness stopped
+waiting for, ``died`` the end of the subject's process.
+"""
+
+Kind = Literal[
+    "login",
+    "renew",
+    "lookup",
+    "revoke",
+    "capabilities",
+    "unwrap",
+    "lease",
+    "read",
+    "write",
+    "metadata",
+    "status",
+    "other",
+]
+"""What a request to Vault is for."""
+
+
+@dataclass
+class Operation:
+    """One call of the subject.
+
+    Attributes:
+        number: Order in which calls began, from 1.
+        verb: ``read``, ``read_cached``, ``write``, ``health``, ``start`` or ``close``.
+        path: Secret path below the mount, or an empty string.
+        began: Seconds on the history's clock.
+        ended: The same; None while it lasts.
+        value: Label of the value that came back (``v1``, ``fallback``), never the value;
+            ``unknown`` for a value that nobody ever wrote.
+        message: What the subject said of a failure, with secrets taken out.
+        caller: Which of several concurrent callers it was.
+    """
+
+    number: int
+    verb: str
+    path: str
+    began: float
+    ended: float | None = None
+    outcome: Outcome | None = None
+    value: str | None = None
+    message: str = ""
+    caller: int = 0
+
+    @property
+    def good(self) -> bool:
+        """Whether a fresh value came back."""
+        return self.outcome == "ok"
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without any value."""
+        return self.outcome not in ("ok", "stale", None)
+
+
+@dataclass
+class Exchange:
+    """One HTTP request that reached the recorder, and what came of it.
+
+    Attributes:
+        connection: Ordinal of the TCP connection that carried it.
+        token: Label of the token it presented, or None.
+        secret_id: Label of the secret-id it presented (logins only), or None.
+        accessor: Accessor of the token that the answer is about (logins, renewals).
+        ttl: ``lease_duration`` of that answer in seconds.
+        renewable: What the answer says of the token's renewal.
+        status: HTTP status; None as long as, or if, no answer came.
+        retry_after: The answer's ``Retry-After`` in seconds.
+        by: ``vault``, or ``stub`` where the harness answered in Vault's place.
+        closed: ``client`` or ``server`` if the connection ended before the answer was complete.
+    """
+
+    number: int
+    connection: int
+    began: float
+    method: str
+    path: str
+    kind: Kind
+    token: str | None = None
+    secret_id: str | None = None
+    ended: float | None = None
+    status: int | None = None
+    accessor: str | None = None
+    ttl: float | None = None
+    renewable: bool | None = None
+    retry_after: float | None = None
+    errors: tuple[str, ...] = ()
+    by: Literal["vault", "stub"] = "vault"
+    closed: Literal["client", "server"] | None = None
+
+    @property
+    def good(self) -> bool:
+        """Whether Vault did what was asked."""
+        return self.status is not None and self.status < 300
+
+
+@dataclass
+class Rotation:
+    """A secret that the harness changes: from `at` on, `value` is a right one for `path`.
+
+    Attributes:
+        at: When the harness began to write it.
+        done: When Vault had it for sure, so that the one before was no longer right; None until
+            then.
+    """
+
+    at: float
+    path: str
+    value: str
+    done: float | None = None
+
+
+@dataclass
+class Mark:
+    """A remark of the scenario's author on the clock: ``new secret-id delivered``."""
+
+    at: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Touch:
+    """A connection on which a toxic acted, by what Toxiproxy says."""
+
+    toxic: str
+    opened: float
+    closed: float | None
+
+
+@dataclass
+class AuditRecord:
+    """One answered request in the server's own audit log."""
+
+    at: float
+    path: str
+    operation: str
+    accessor: str | None
+    error: str | None
+
+
+@dataclass
+class History:
+    """Everything that happened in one scenario. Safe to write from several threads.
+
+    Times are seconds since the history began, from the monotonic clock; `wall` turns the audit
+    log's wall-clock times into them.
+    """
+
+    started_wall: float = field(default_factory=time.time)
+    started: float = field(default_factory=time.monotonic)
+    operations: list[Operation] = field(default_factory=list)
+    exchanges: list[Exchange] = field(default_factory=list)
+    connections: list[float] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
+    rotations: list[Rotation] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    audit: list[AuditRecord] = field(default_factory=list)
+    touches: list[Touch] = field(default_factory=list)
+    touches_known: bool = True  # a real Toxiproxy does not tell them
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition()
+        self._changes = 0
+        self._operation_numbers = itertools.count(1)
+        self._exchange_numbers = itertools.count(1)
+
+    # The clock
+
+    def now(self) -> float:
+        """Seconds since the history began."""
+        return time.monotonic() - self.started
+
+    def wall(self, timestamp: float) -> float:
+        """A Unix time in seconds, on this history's clock."""
+        return timestamp - self.started_wall
+
+    # Writers
+
+    def begin_operation(self, verb: str, path: str = "", *, caller: int = 0) -> Operation:
+        """Note that the subject was called."""
+        with self._changed:
+            operation = Operation(
+                next(self._operation_numbers), verb, path, self.now(), caller=caller
+            )
+            self.operations.append(operation)
+            return operation
+
+    def end_operation(
+        self, operation: Operation, outcome: Outcome, *, value: str | None = None, message: str = ""
+    ) -> None:
+        """Note how that call ended."""
+        with self._changed:
+            operation.ended = self.now()
+            operation.outcome, operation.value, operation.message = outcome, value, message
+            self._notify()
+
+    def begin_exchange(self, connection: int, method: str, path: str, kind: Kind) -> Exchange:
+        """Note that a request reached the recorder."""
+        with self._changed:
+            exchange = Exchange(
+                next(self._exchange_numbers), connection, self.now(), method, path, kind
+            )
+            self.exchanges.append(exchange)
+            self._notify()
+            return exchange
+
+    def end_exchange(self, exchange: Exchange) -> None:
+        """Note that its answer is complete, or will never be. The caller has filled it in."""
+        with self._changed:
+            exchange.ended = self.now()
+            self._notify()
+
+    def note_connection(self) -> int:
+        """Note a new connection to the recorder; returns its ordinal."""
+        with self._changed:
+            self.connections.append(self.now())
+            return len(self.connections)
+
+    def begin_fault(
+        self,
+        name: str,
+        signature: Signature,
+        detail: Mapping[str, object] | None = None,
+        *,
+        optional: bool = False,
+    ) -> Fault:
+        """Note that a fault is in force from now on."""
+        with self._changed:
+            fault = Fault(name, signature, dict(detail or {}), began=self.now(), optional=optional)
+            self.faults.append(fault)
+            self._notify()
+            return fault
+
+    def end_fault(self, fault: Fault) -> None:
+        """Note that a fault is undone."""
+        with self._changed:
+            fault.ended = self.now()
+            self._notify()
+
+    def note_rotation(self, path: str, value: str) -> Rotation:
+        """Note that the value labelled `value` is about to be written at `path`."""
+        with self._changed:
+            rotation = Rotation(self.now(), path, value)
+            self.rotations.append(rotation)
+            return rotation
+
+    def end_rotation(self, rotation: Rotation) -> None:
+        """Note that it is written."""
+        with self._changed:
+            rotation.done = self.now()
+
+    def mark(self, text: str) -> Mark:
+        """Note a remark."""
+        with self._changed:
+            mark = Mark(self.now(), text)
+            self.marks.append(mark)
+            return mark
+
+    # Readers
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until `condition` holds, looking at each change and at least 20 times a second.
+
+        Returns:
+            Whether it held before `timeout` seconds had passed.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            with self._changed:
+                changes = self._changes
+            # Asked without the lock: a condition may take its time, or need the recorder to answer.
+            if condition():
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            with self._changed:
+                if self._changes == changes:
+                    self._changed.wait(min(left, 0.05))
+
+    def _notify(self) -> None:
+        """Wake whoever waits; called with the lock held."""
+        self._changes += 1
+        self._changed.notify_all()
+
+    def find(
+        self,
+        *kinds: Kind,
+        since: float = 0.0,
+        until: float | None = None,
+        where: Callable[[Exchange], bool] = lambda _: True,
+    ) -> list[Exchange]:
+        """Exchanges of these kinds (all, if none is named) that began in ``[since, until]``."""
+        return [
+            e
+            for e in list(self.exchanges)
+            if (not kinds or e.kind in kinds)
+            and since <= e.began
+            and (until is None or e.began <= until)
+            and where(e)
+        ]
+
+    def calls(
+        self,
+        *verbs: str,
+        since: float = 0.0,
+        until: float | None = None,
+        where: Callable[[Operation], bool] = lambda _: True,
+    ) -> list[Operation]:
+        """Operations of these verbs (all, if none is named) that began in ``[since, until]``."""
+        return [
+            o
+            for o in list(self.operations)
+            if (not verbs or o.verb in verbs)
+            and since <= o.began
+            and (until is None or o.began <= until)
+            and where(o)
+        ]
+
+    def logins(self, *, since: float = 0.0, until: float | None = None) -> list[Exchange]:
+        """Logins that Vault accepted."""
+        return self.find("login", since=since, until=until, where=lambda e: e.good)
+
+    def last_token(self) -> Exchange | None:
+        """The last accepted login."""
+        logins = self.logins()
+        return logins[-1] if logins else None
+
+
+def between(items: Iterable[float], begin: float, end: float) -> int:
+    """How many of these times lie in ``[begin, end]``."""
+    return sum(begin <= item <= end for item in items)

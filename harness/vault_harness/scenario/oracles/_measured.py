@@ -1,0 +1,31 @@
+"""Oracles on what the lab has counted or measured by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from vault_harness.scenario.history import History
+from vault_harness.scenario.oracles._base import Oracle
+from vault_harness.scenario.verdict import Finding
+
+
+def none_of(what: str, seen: Collection[str], *, harm: bool = False) -> Oracle:
+    """A promise about something that the lab counted by itself: nothing of it was seen."""
+
+    def oracle(history: History) -> list[Finding]:
+        return [Finding(what, "; ".join(sorted(seen)), history.now(), harm=harm)] if seen else []
+
+    return oracle
+
+
+def at_most(limit: float, seen: float, what: str) -> Oracle:
+    """A promise about a number that the lab measured by itself."""
+
+    def oracle(history: History) -> list[Finding]:
+        return (
+            [Finding(f"at most {limit:g} {what}", f"{seen:g} {what}", history.now())]
+            if seen > limit
+            else []
+        )
+
+    return oracle

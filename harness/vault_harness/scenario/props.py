@@ -1,0 +1,196 @@
+"""Beyond the lab: stand-ins for Vault, a second host, dead connections, a client's footprint."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from vault_harness.faults import Fault, Signature
+from vault_harness.scenario.history import History, Kind
+from vault_harness.scenario.lab import PATH, ROLE, Lab, NotClaimed
+from vault_harness.scenario.recorder import Recorder, Stub
+from vault_harness.scenario.verdict import Finding
+
+
+@contextmanager
+def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
+    """The recorder answers in Vault's place while the block runs.
+
+    For what neither Vault nor Toxiproxy can be made to say. It counts as a fault only once the
+    subject has been given such an answer.
+
+    Args:
+        lab: The scenario.
+        name: What that is, for the report.
+        stubs: The answers.
+    """
+    with ExitStack() as set_up:
+        for stub in stubs:
+            set_up.enter_context(lab.recorder.stub(stub))
+        fault = lab.history.begin_fault(name, Signature(stubbed=True))
+        try:
+            yield fault
+        finally:
+            lab.history.end_fault(fault)
+
+
+_REDIRECTED: dict[Kind, str] = {
+    "read": f"ecommerce/data/{PATH}",
+    "renew": "auth/token/renew-self",
+    "lookup": "auth/token/lookup-self",
+    "login": "auth/approle/login",
+}
+
+
+@dataclass(frozen=True)
+class OtherHost:
+    """A second way to the same Vault, under a name that the subject was never told.
+
+    Attributes:
+        address: Its base URL.
+        history: What reached it.
+    """
+
+    address: str
+    history: History
+
+    def redirects(self) -> tuple[Stub, ...]:
+        """Answers that send the subject there, as a standby does that does not forward (307)."""
+        return tuple(
+            Stub(
+                status=307,
+                headers={"Location": f"{self.address}/v1/{path}"},
+                kinds=frozenset({kind}),
+            )
+            for kind, path in _REDIRECTED.items()
+        )
+
+    def findings(self) -> list[Finding]:
+        """A finding for each kind of credential that came here."""
+        promise = "no token and no secret-id goes to a host that nobody configured"
+        return [
+            Finding(
+                promise,
+                f"a {exchange.kind} came to {self.address} with {label}",
+                exchange.began,
+                harm=True,
+            )
+            for exchange in self.history.find()
+            if (label := exchange.secret_id or exchange.token)
+        ][:2]
+
+
+@contextmanager
+def other_host(lab: Lab) -> Iterator[OtherHost]:
+    """Another host on the network, that leads to the same Vault and notes what it is given."""
+    history = History(started_wall=lab.history.started_wall, started=lab.history.started)
+    recorder = Recorder(history, lab.secrets, upstream=lab.recorder.upstream)
+    try:
+        # By another name than the subject's VAULT_ADDR, which is a number.
+        yield OtherHost(f"http://localhost:{recorder.port}", history)
+    finally:
+        recorder.close()
+
+
+@contextmanager
+def dead_connections(lab: Lab) -> Iterator[Fault]:
+    """Connections that are open now never answer again, and do not end; new ones work.
+
+    As when a firewall forgets an idle connection. Toxiproxy cannot do that: its toxics act on new
+    connections too.
+
+    Raises:
+        NotClaimed: The subject keeps none open.
+    """
+    fault = lab.history.begin_fault("idle connections dead", Signature(unanswered=True))
+    if not lab.recorder.deafen():
+        raise NotClaimed("the subject keeps no connection open between requests")
+    try:
+        yield fault
+    finally:
+        lab.history.end_fault(fault)
+
+
+@contextmanager
+def vault_gone(lab: Lab) -> Iterator[Fault]:
+    """Vault is gone behind its proxy: connections are accepted and end at once.
+
+    Unlike a refused connection, each one can be counted.
+    """
+    with lab.recorder.away():
+        fault = lab.history.begin_fault("Vault gone behind its proxy", Signature(unanswered=True))
+        try:
+            yield fault
+        finally:
+            lab.history.end_fault(fault)
+
+
+def allow_writes(lab: Lab, path: str) -> None:
+    """Let tokens that the role gets from now on write one secret."""
+    client = lab.stack.operator.client
+    rules = f'path "ecommerce/data/{path}" {{ capabilities = ["create", "update", "read"] }}'
+    client.sys.create_or_update_policy("scenario-writer", rules)
+    role = client.adapter.get(f"/v1/auth/approle/role/{ROLE}")["data"]
+    policies = [*role["token_policies"], "scenario-writer"]
+    client.adapter.post(f"/v1/auth/approle/role/{ROLE}", json={"token_policies": policies})
+
+
+def version_of(lab: Lab, path: str) -> int:
+    """The number of a secret's latest version; 0 if there is none."""
+    answer = lab.stack.operator.client.adapter.request(
+        "GET", f"/v1/ecommerce/metadata/{path}", raise_exception=False
+    )
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return int(data["current_version"]) if data else 0
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What a subject holds of its machine's resources.
+
+    Attributes:
+        threads: Of the process that it runs in; the harness's own for a subject within it.
+        files: Open file descriptors of that process, sockets among them.
+        connections: Its connections to the proxy; 0 where Toxiproxy does not tell.
+    """
+
+    threads: int
+    files: int
+    connections: int
+
+    def growth(self, later: Footprint, *, spare: int) -> set[str]:
+        """What grew by more than `spare`, in words."""
+        pairs = {
+            "threads": (self.threads, later.threads),
+            "open files": (self.files, later.files),
+            "connections": (self.connections, later.connections),
+        }
+        return {
+            f"{name}: {before} before, {after} after"
+            for name, (before, after) in pairs.items()
+            if after > before + spare
+        }
+
+
+def footprint(lab: Lab) -> Footprint:
+    """The subject's footprint now; nothing else should be under way.
+
+    Raises:
+        NotClaimed: This machine does not tell (there is no ``/proc``).
+    """
+    process = Path(f"/proc/{lab.client.subject.pid or os.getpid()}")
+    if not (process / "fd").is_dir():
+        raise NotClaimed("what a process holds can only be counted where there is /proc")
+    alive = lab.workplace.toxiproxy.connections(lab.proxy.name) or []
+    threads = threading.active_count()
+    if lab.client.subject.pid is not None:
+        threads = len(list((process / "task").iterdir()))
+    return Footprint(
+        threads=threads,
+        files=len(list((process / "fd").iterdir())),
+        connections=sum(connection.closed is None for connection in alive),
+    )

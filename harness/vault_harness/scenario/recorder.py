@@ -1,0 +1,405 @@
+"""The HTTP recorder: stands between Toxiproxy and Vault and notes each request that gets that far.
+
+A request that Vault refuses because it is sealed, and one that a quota turns away, reach no audit
+log; here they are seen. It passes on what both sides say byte for byte, unless the scenario asked
+it to answer in Vault's place with what neither Vault nor Toxiproxy can be made to say (a load
+balancer's HTML page).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vault_harness.errors import DeadlineExceeded
+from vault_harness.scenario._http import Message, RequestReader, ResponseReader, kind_of, render
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import Exchange, History, Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stub:
+    """An answer that the recorder gives in Vault's place.
+
+    Attributes:
+        status: HTTP status.
+        body: The whole body.
+        headers: Beyond ``Content-Length``.
+        kinds: Which requests get it; empty means all.
+        times: How many of them; None means as long as the stub is set.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    kinds: frozenset[Kind] = frozenset()
+    times: int | None = None
+
+
+Side = Literal["client", "server"]
+
+Rewrite = Callable[[dict[str, object]], dict[str, object]]
+"""Takes the JSON of an accepted login and returns what the client shall see instead."""
+
+
+class Recorder:
+    """A relay in a thread of its own, for one scenario.
+
+    Args:
+        history: Where exchanges are noted.
+        secrets: Learns each token and secret-id that passes.
+        upstream: ``host:port`` of Vault.
+        host: Address to listen on.
+    """
+
+    def __init__(
+        self, history: History, secrets: Secrets, *, upstream: str, host: str = "127.0.0.1"
+    ) -> None:
+        self.history = history
+        self.secrets = secrets
+        self.upstream = upstream
+        self.rewrite_login: Rewrite | None = None
+        self._stubs: list[tuple[Stub, list[int]]] = []
+        self._accessors: dict[str, str] = {}
+        self._away = False
+        self._host = host
+        self._loop = asyncio.new_event_loop()
+        self._ready: Future[int] = Future()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._relays: set[_Connection] = set()
+        self.ends: set[_End] = set()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+        self.port = self._ready.result(timeout=10)
+
+    # For the scenario
+
+    @contextmanager
+    def stub(self, stub: Stub) -> Iterator[list[int]]:
+        """Answer in Vault's place while the block runs; the list grows with each answer given."""
+        given: list[int] = []
+        entry = (stub, given)
+        self._stubs.append(entry)
+        try:
+            yield given
+        finally:
+            self._stubs.remove(entry)
+
+    def accessor(self, token_label: str | None) -> str | None:
+        """The accessor of a token by its label, if its login passed here."""
+        return self._accessors.get(token_label or "")
+
+    def deafen(self) -> int:
+        """Never again pass on what comes over the connections that are open now; how many."""
+        relays = list(self._relays)
+        for relay in relays:
+            relay.deaf = True
+        return len(relays)
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Be as a proxy whose upstream is gone: each connection ends at once, and is noted."""
+        self._away = True
+        self._loop.call_soon_threadsafe(lambda: [task.cancel() for task in self._connections])
+        try:
+            yield
+        finally:
+            self._away = False
+
+    def close(self) -> None:
+        """Close all connections and end the thread."""
+        if self._loop.is_closed():
+            return
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=10)
+        if self._thread.is_alive():
+            raise DeadlineExceeded(
+                "The HTTP recorder did not end within 10 s",
+                looked_at=f"its thread and {len(self._connections)} connections",
+                remedy="This is a defect of the harness: please report it with the scenario's id",
+            )
+
+    # The thread
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        finally:
+            self._loop.close()
+
+    async def _serve(self) -> None:
+        self._stop = asyncio.Event()
+        try:
+            server = await self._loop.create_server(self._accept, self._host, 0, backlog=1024)
+        except OSError as error:
+            self._ready.set_exception(error)
+            return
+        self._ready.set_result(server.sockets[0].getsockname()[1])
+        await self._stop.wait()
+        server.close()
+        for task in list(self._connections):
+            task.cancel()
+        await asyncio.gather(*self._connections, return_exceptions=True)
+        for end in list(self.ends):
+            end.abort()  # a peer that does not read would keep a polite close waiting
+        while self.ends:
+            await asyncio.sleep(0)
+
+    def _accept(self) -> asyncio.Protocol:
+        ordinal = self.history.note_connection()
+        if self._away:
+            return _Slammed()
+        connection = _Connection(self, ordinal)
+        task = self._loop.create_task(connection.run())
+        self._connections.add(task)
+        task.add_done_callback(self._connections.discard)
+        self._relays.add(connection)
+        task.add_done_callback(lambda _: self._relays.discard(connection))
+        return connection.client
+
+    # For a connection
+
+    def take_stub(self, kind: Kind) -> Stub | None:
+        """The stub that answers a request of this kind now, if any; counts it as given."""
+        for stub, given in reversed(self._stubs):
+            if (not stub.kinds or kind in stub.kinds) and (
+                stub.times is None or len(given) < stub.times
+            ):
+                given.append(stub.status)
+                return stub
+        return None
+
+    def note_request(self, connection: int, request: Message) -> Exchange:
+        """Note a request whose head has come, and learn the token in it."""
+        exchange = self.history.begin_exchange(
+            connection, request.method, request.path, kind_of(request.method, request.target)
+        )
+        if token := request.token():
+            exchange.token = self.secrets.add("token", token)
+        return exchange
+
+    def note_body(self, exchange: Exchange, request: Message) -> None:
+        """Learn the secret-id in a request that is complete."""
+        if exchange.kind == "login" and isinstance(
+            secret_id := request.json().get("secret_id"), str
+        ):
+            exchange.secret_id = self.secrets.add("secret-id", secret_id)
+
+    def note_response(self, exchange: Exchange, response: Message) -> None:
+        """Fill in what an answer says."""
+        exchange.status = response.status
+        exchange.retry_after = response.retry_after()
+        if exchange.kind not in ("login", "renew", "unwrap") and response.status < 400:
+            return
+        body = response.json()
+        errors = body.get("errors")
+        if isinstance(errors, list):
+            exchange.errors = tuple(self.secrets.redact(str(error)) for error in errors)
+        auth = body.get("auth")
+        if isinstance(auth, dict):
+            exchange.accessor = str(auth["accessor"]) if auth.get("accessor") else None
+            exchange.ttl = float(auth.get("lease_duration") or 0)
+            exchange.renewable = bool(auth.get("renewable"))
+            if token := auth.get("client_token"):
+                label = self.secrets.add("token", str(token))
+                if exchange.accessor is not None:  # a batch token has none
+                    self._accessors[label] = exchange.accessor
+                if exchange.kind == "login":
+                    exchange.token = label
+
+
+class _Slammed(asyncio.Protocol):
+    """A door that is shut as soon as it opens."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+class _End(asyncio.Protocol):
+    """One side of a connection: puts what it hears into the queue that both sides share."""
+
+    def __init__(self, name: Side, heard: asyncio.Queue[tuple[Side, bytes]], ends: set[_End]):
+        self._name = name
+        self._heard = heard
+        self._ends = ends
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._ends.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self._heard.put_nowait((self._name, data))
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._ends.discard(self)
+        self._heard.put_nowait((self._name, b""))
+
+    def write(self, data: bytes) -> None:
+        """Send, if there is still anybody to send to."""
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Send what is left and close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class _Connection:
+    """One client connection and, opened with it, one to Vault.
+
+    Bytes are passed on as they come. Requests are answered one after the other; what a client
+    sends before it has its answer is kept until then.
+    """
+
+    def __init__(self, recorder: Recorder, ordinal: int) -> None:
+        self._recorder = recorder
+        self._ordinal = ordinal
+        self._heard: asyncio.Queue[tuple[Side, bytes]] = asyncio.Queue()
+        self.client = _End("client", self._heard, recorder.ends)
+        self._server = _End("server", self._heard, recorder.ends)
+        self._unread = b""
+        self.deaf = False
+        self._next()
+
+    def _next(self) -> None:
+        """Be ready for the next request."""
+        self._request = RequestReader()
+        self._head = b""
+        self._stub: Stub | None = None
+        self._exchange: Exchange | None = None
+        self._response: ResponseReader | None = None
+        self._answered = False
+        self._held = b""
+
+    async def run(self) -> None:
+        """Relay until one side ends the connection."""
+        try:
+            # Connected at once, so that a dead Vault is seen by its client as at a plain relay.
+            host, _, port = self._recorder.upstream.rpartition(":")
+            await asyncio.get_running_loop().create_connection(
+                lambda: self._server, host, int(port)
+            )
+            going_on = True
+            while going_on:
+                side, data = await self._heard.get()
+                if self.deaf and data:
+                    continue
+                if not data:
+                    self._lost(side)
+                    return
+                if side == "client":
+                    self._unread += data
+                    going_on = self._read_requests()
+                else:
+                    going_on = await self._from_server(data)
+        except (OSError, ValueError):
+            pass  # a peer went away or does not speak HTTP; closing says so to the other one
+        finally:
+            if self._exchange is not None and self._exchange.ended is None:
+                self._recorder.history.end_exchange(self._exchange)
+            self.client.close()
+            self._server.close()
+
+    def _lost(self, side: Side) -> None:
+        """One side closed the connection."""
+        exchange = self._exchange
+        if exchange is None or exchange.ended is not None:
+            return
+        if side == "server" and self._response is not None and self._response.end():
+            self._recorder.note_response(exchange, self._response.message)
+        else:
+            exchange.closed = side
+
+    def _read_requests(self) -> bool:
+        """Take what the client has sent, up to the end of a request that awaits its answer."""
+        while self._unread and not self._request.message.complete:
+            mine, self._unread = self._request.feed(self._unread)
+            request = self._request.message
+            if self._exchange is None:
+                self._head += mine
+                if not request.headers_done:
+                    continue
+                self._begin(request)
+            elif self._stub is None:
+                self._server.write(mine)
+            if request.complete:
+                assert self._exchange is not None
+                self._recorder.note_body(self._exchange, request)
+                if self._stub is not None:
+                    self.client.write(
+                        render(
+                            self._stub.status,
+                            self._stub.headers,
+                            self._stub.body,
+                            bodiless=request.method == "HEAD",
+                        )
+                    )
+                    self._recorder.history.end_exchange(self._exchange)
+                    self._next()
+                    if request.closes:
+                        return False
+                elif self._answered:
+                    self._next()
+        return True
+
+    def _begin(self, request: Message) -> None:
+        """The head of a request is there: note it, and let it on, or not."""
+        self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
+        self._stub = stub = self._recorder.take_stub(exchange.kind)
+        if stub is not None:
+            exchange.by, exchange.status = "stub", stub.status
+            return
+        self._response = ResponseReader(request.method)
+        self._server.write(self._head)
+
+    async def _from_server(self, data: bytes) -> bool:
+        exchange, reader = self._exchange, self._response
+        if exchange is None or reader is None or self._answered:
+            raise ValueError("an answer without a request")
+        reader.feed(data)
+        rewrite = self._recorder.rewrite_login if exchange.kind == "login" else None
+        if not reader.message.complete:
+            self.client.write(b"" if rewrite else data)
+            self._held += data if rewrite else b""
+            return True
+        if rewrite is not None:
+            data = await self._rewritten(reader.message, self._held + data, rewrite)
+        # Known before the client can act on it, ended after it was sent.
+        self._recorder.note_response(exchange, reader.message)
+        self.client.write(data)
+        self._recorder.history.end_exchange(exchange)
+        self._answered = True
+        if not self._request.message.complete:
+            return True  # Vault answered before it had the whole request
+        self._next()
+        return self._read_requests()
+
+    async def _rewritten(self, response: Message, raw: bytes, rewrite: Rewrite) -> bytes:
+        """What the client shall see of a login's answer."""
+        if response.status >= 300:
+            return raw
+        try:
+            seen = await asyncio.to_thread(rewrite, dict(response.json()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the client
+            text = f"the harness could not exchange a login's answer: {type(error).__name__}"
+            self._recorder.history.mark(text)
+            raise ConnectionAbortedError(text) from None
+        body = json.dumps(seen).encode()
+        response.body = bytearray(body)
+        return render(response.status, {"Content-Type": "application/json"}, body)

@@ -1,0 +1,17 @@
+"""Servers, keys and blueprint together: a Vault for one scenario, the stack of ``invoke up``."""
+
+from vault_harness.stack._env import export_lines, service_environment
+from vault_harness.stack._launch import Stack, launch
+from vault_harness.stack._local import LocalStack
+from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
+
+__all__ = [
+    "Stack",
+    "launch",
+    "LocalStack",
+    "StackStatus",
+    "ProxyStatus",
+    "ToxicStatus",
+    "service_environment",
+    "export_lines",
+]

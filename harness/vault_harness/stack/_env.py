@@ -1,0 +1,68 @@
+"""The environment that a service needs to find Vault and log in."""
+
+from __future__ import annotations
+
+import shlex
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import SettingsError, StackError
+from vault_harness.stack._local import LocalStack
+from vault_harness.vault import approle
+
+
+def service_environment(
+    stack: LocalStack,
+    service: str,
+    *,
+    blueprint: Blueprint | None = None,
+    direct: bool = False,
+    reveal: bool = False,
+) -> dict[str, str]:
+    """The variables of `resilient_vault_client` for one service.
+
+    Args:
+        stack: A running, seeded stack.
+        service: A name from the blueprint's ``[services]``, or an AppRole.
+        blueprint: What the stack contains; by default what was applied last.
+        direct: Vault's own address instead of the one through Toxiproxy.
+        reveal: The ids themselves instead of the paths of their files.
+
+    Raises:
+        SettingsError: There is no such service.
+        StackError: The stack is not up or not seeded.
+    """
+    blueprint = blueprint or stack.blueprint()
+    role = blueprint.services.get(service, service)
+    if role not in blueprint.approles:
+        known = ", ".join([*blueprint.services] or [*blueprint.approles])
+        raise SettingsError(
+            f"there is no service {service}",
+            looked_at=f"[services] in {blueprint.source}",
+            remedy=f"name one of {known}",
+        )
+    endpoints = stack.endpoints()
+    role_file, secret_file = approle.credential_files(role, stack.data_dir)
+    missing = [path.name for path in (role_file, secret_file) if not path.exists()]
+    if missing:
+        raise StackError(
+            f"{' and '.join(missing)} of {service} is not there: the stack is not seeded",
+            looked_at=str(stack.data_dir),
+            remedy="invoke seed",
+        )
+    variables = {
+        "USE_VAULT": "true",
+        "VAULT_ADDR": endpoints.vault if direct else endpoints.proxy,
+        "VAULT_MOUNT_POINT": blueprint.mount,
+    }
+    if reveal:
+        variables["VAULT_ROLE_ID"] = role_file.read_text().strip()
+        variables["VAULT_SECRET_ID"] = secret_file.read_text().strip()
+    else:
+        variables["VAULT_ROLE_ID_FILE"] = str(role_file)
+        variables["VAULT_SECRET_ID_FILE"] = str(secret_file)
+    return variables
+
+
+def export_lines(variables: dict[str, str]) -> str:
+    """``export NAME=value`` lines for ``eval``."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

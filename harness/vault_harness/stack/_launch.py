@@ -1,0 +1,160 @@
+"""A fresh Vault for one scenario: started, initialised, unsealed, and filled by a blueprint."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, Node, NodeSpec, Storage
+from vault_harness.engine._external import ExternalEngine
+from vault_harness.errors import OperatorError, VaultIsSealed
+from vault_harness.vault import Change, Keyring, Operator, apply
+
+_UNSEAL_SECONDS = 15.0
+
+
+class Stack:
+    """A Vault that a scenario works against, with an operator who may do everything.
+
+    Attributes:
+        nodes: Its servers; one, but for a cluster.
+        operator: Acts with the root token at the first node.
+        keyring: Its keys; without any for an external Vault.
+        blueprint: What it contains.
+        changes: What applying the blueprint did.
+    """
+
+    def __init__(
+        self,
+        *,
+        nodes: tuple[Node, ...],
+        operator: Operator,
+        keyring: Keyring,
+        blueprint: Blueprint,
+        changes: tuple[Change, ...] = (),
+    ) -> None:
+        self.nodes = nodes
+        self.operator = operator
+        self.keyring = keyring
+        self.blueprint = blueprint
+        self.changes = changes
+
+    def __repr__(self) -> str:
+        return f"<Stack {self.node.name} {self.node.address}>"
+
+    @property
+    def node(self) -> Node:
+        """The first node."""
+        return self.nodes[0]
+
+    def operator_at(self, node: Node) -> Operator:
+        """The same operator at another node."""
+        return Operator(node.address, self.keyring.root_token)
+
+    def close(self) -> None:
+        """End its servers, without a goodbye: nobody wants their data. May be called twice."""
+        self.operator.close()
+        for node in self.nodes:
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def launch(
+    engine: Engine,
+    blueprint: Blueprint,
+    *,
+    directory: Path,
+    storage: Storage = "inmem",
+    audit_raw: bool = False,
+    name: str = "vault",
+    extra: Mapping[str, object] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Stack:
+    """A Vault of its own: started, initialised, unsealed, filled by the blueprint.
+
+    Args:
+        engine: Who runs the server.
+        blueprint: What it shall contain.
+        directory: Where the server keeps its files.
+        storage: ``inmem`` forgets at a restart, ``raft`` does not and takes a second longer.
+        audit_raw: Log values in clear; for throw-away secrets only.
+        name: Name of the node.
+        extra: Further server configuration, in the server's JSON form.
+        environ: Where ``env`` values come from. Empty by default: a developer's real keys have no
+            business in a scenario.
+
+    Raises:
+        EngineError: The server could not be run.
+        OperatorError: It refused something.
+    """
+    spec = NodeSpec(
+        name=name,
+        directory=directory,
+        storage=storage,
+        audit_raw=audit_raw,
+        extra=dict(extra or {}),
+    )
+    node = engine.node(spec)
+    with contextlib.ExitStack() as undo:
+        undo.callback(getattr(node, "close", lambda: None))
+        node.start()
+        keyring = _own(engine, node)
+        operator = Operator(node.address, keyring.root_token, ca_cert=_ca_cert(engine))
+        undo.callback(operator.close)
+        changes = apply(
+            operator,
+            blueprint,
+            environ=environ or {},
+            audit_path=node.server_audit_path,
+            audit_raw=audit_raw,
+        )
+        undo.pop_all()
+    return Stack(
+        nodes=(node,),
+        operator=operator,
+        keyring=keyring,
+        blueprint=blueprint,
+        changes=tuple(changes),
+    )
+
+
+def _ca_cert(engine: Engine) -> Path | None:
+    return engine.settings.vault_cacert if isinstance(engine, ExternalEngine) else None
+
+
+def _own(engine: Engine, node: Node) -> Keyring:
+    """Initialise and unseal a new server, or take somebody else's as it is."""
+    operator = Operator(node.address, ca_cert=_ca_cert(engine))
+    with contextlib.closing(operator):
+        if not isinstance(engine, ExternalEngine):
+            keyring = operator.init()
+            operator.unseal(keyring, timeout=_UNSEAL_SECONDS)
+            return keyring
+        status = operator.seal_status()
+        if not status.initialised or status.sealed:
+            raise VaultIsSealed(
+                "the external Vault is not ready: it is "
+                + ("sealed" if status.initialised else "not initialised"),
+                looked_at=node.address,
+                remedy="initialise and unseal it; the harness does not do that to others",
+            )
+        token = engine.token.get_secret_value()
+        if not token:
+            raise OperatorError("VAULT_TOKEN is empty", remedy="set it to an operator's token")
+        return Keyring(keys=(), threshold=0, root_token=token)

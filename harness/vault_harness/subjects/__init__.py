@@ -1,0 +1,28 @@
+"""Clients under test, in any language, behind one shape; see ``docs/subjects.md``."""
+
+from vault_harness.subjects._open import check_subject, open_subject
+from vault_harness.subjects._shape import (
+    CAPABILITIES,
+    DECLARATIONS,
+    OUTCOMES,
+    OperationFailed,
+    Reading,
+    Subject,
+    SubjectHung,
+    SubjectSpec,
+)
+from vault_harness.subjects._spec import parse_subject
+
+__all__ = [
+    "Subject",
+    "SubjectSpec",
+    "parse_subject",
+    "check_subject",
+    "open_subject",
+    "Reading",
+    "OperationFailed",
+    "SubjectHung",
+    "CAPABILITIES",
+    "DECLARATIONS",
+    "OUTCOMES",
+]

@@ -1,0 +1,245 @@
+"""A client under test that is a process of its own and speaks the line protocol."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from vault_harness import errors
+from vault_harness.subjects import _wire
+from vault_harness.subjects._launch import Leashed, spawn, surroundings
+from vault_harness.subjects._shape import (
+    Kind,
+    OperationFailed,
+    Reading,
+    SubjectHung,
+    SubjectSpec,
+    log_tail,
+    log_text,
+)
+
+T = TypeVar("T")
+
+_CHUNK = 65536
+_DRAIN = 2.0  # seconds for what is in the pipe after the end of the process, on a busy machine
+
+
+class CommandSubject:
+    """A process in any language.
+
+    Args:
+        spec: What to start.
+        environ: What it is configured by; see `surroundings` for what else its process sees.
+        log: Where its standard error goes.
+        timeout: Seconds from its start until it must have answered ``hello``.
+        withhold: Names of variables that it must not inherit.
+    """
+
+    kind: Kind = "command"
+
+    def __init__(
+        self,
+        spec: SubjectSpec,
+        environ: Mapping[str, str],
+        *,
+        log: Path,
+        timeout: float = 10.0,
+        withhold: Collection[str] = (),
+    ) -> None:
+        self.name = spec.text
+        self._log = log
+        self._closing = False
+        self._told = False
+        self._drained = threading.Event()
+        self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._exchange = _wire.Exchange(self._outbox.put)
+        leashed = spawn(spec.command, surroundings(environ, withhold), log)
+        self._life = _Life(leashed, self._exited)
+        threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
+        threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
+        try:
+            said = _wire.hello(self._exchange.ask("hello", {}, timeout=timeout))
+        except BaseException:
+            self.kill()
+            raise
+        self.capabilities = said.capabilities
+        self.declares = said.declares
+
+    def __repr__(self) -> str:
+        return f"<{self.name}, pid {self.pid}>"
+
+    @property
+    def pid(self) -> int | None:
+        """Its process."""
+        return self._life.process.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """How its process ended, negative by a signal; None while it lives."""
+        return self._life.code
+
+    @property
+    def tells_outcomes(self) -> bool:
+        """Whether it has claimed, or shown by now, that it tells one failure from another."""
+        return self._told or "outcomes" in self.capabilities
+
+    def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        """One key of the secret at ``path``."""
+        return self._ask("read", {"path": path, "key": key}, _wire.reading, timeout)
+
+    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        """The same, from the client's cache if it likes."""
+        return self._ask("read_cached", {"path": path, "key": key}, _wire.reading, timeout)
+
+    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Store a new version of the secret at ``path``."""
+        self._ask("write", {"path": path, "data": dict(data)}, _wire.check, timeout)
+
+    def health(self, *, timeout: float) -> bool:
+        """Whether the client says that it is well."""
+        return self._ask("health", {}, _wire.flag, timeout)
+
+    def close(self, *, timeout: float) -> None:
+        """Say ``close``, end its input, and, if that does not end it by half of the time, SIGTERM.
+
+        Raises:
+            SubjectHung: It had to be killed.
+        """
+        if self._closing:
+            return
+        self._closing = True
+        self._exchange.tell("close")
+        self._outbox.put(None)
+        started = time.monotonic()
+        if not self._life.ended.wait(timeout / 2):
+            self._life.signal(signal.SIGTERM)
+            self._life.ended.wait(max(0.0, started + timeout - time.monotonic()))
+        hung = not self._life.ended.is_set()
+        self.kill()
+        if hung:
+            raise SubjectHung(
+                f"the subject did not end within {timeout:g} s",
+                looked_at=f"pid {self.pid}, after the end of its input and SIGTERM",
+                remedy="give a bound to what it does at its end, revoking its token too",
+            )
+
+    def kill(self) -> None:
+        """SIGKILL to it and its children; returns when it is gone."""
+        self._closing = True
+        self._outbox.put(None)
+        self._life.signal(signal.SIGKILL)
+        self._life.ended.wait()
+
+    def logs(self) -> str:
+        """What it wrote to standard error so far."""
+        return log_text(self._log)
+
+    def is_alive(self) -> bool:
+        """Whether its process runs and keeps to the protocol."""
+        return not self._life.ended.is_set() and self._exchange.broken is None
+
+    def _ask(
+        self,
+        op: str,
+        fields: _wire.Object,
+        understand: Callable[[_wire.Object], T],
+        timeout: float,
+    ) -> T:
+        try:
+            return understand(self._exchange.ask(op, fields, timeout=timeout))
+        except OperationFailed as failure:
+            self._told = self._told or failure.outcome is not None
+            raise
+
+    def _write(self) -> None:
+        """Pass on what is to be sent, in a thread, since a client may not read its input."""
+        pipe = self._life.process.stdin
+        assert pipe is not None
+        with contextlib.suppress(OSError), pipe:  # it ended; whoever waits is told so by _exited
+            while (line := self._outbox.get()) is not None:
+                view = memoryview(line)
+                while view:
+                    view = view[os.write(pipe.fileno(), view) :]
+
+    def _listen(self) -> None:
+        pipe = self._life.process.stdout
+        assert pipe is not None
+        with pipe:
+            while chunk := os.read(pipe.fileno(), _CHUNK):
+                if not self._closing:  # last words on standard output break nothing any more
+                    self._exchange.feed(chunk)
+        self._drained.set()
+        if not self._life.ended.wait(_DRAIN) and not self._closing:
+            self._exchange.fail(
+                errors.SubjectError(
+                    "the subject closed its standard output and runs on",
+                    looked_at=f"pid {self.pid}; last: {_wire.excerpt(self._exchange.rest)}",
+                    remedy="keep standard output open for answers until standard input ends",
+                )
+            )
+
+    def _exited(self, code: int) -> None:
+        """Tell those who wait, once everything that it had printed is read."""
+        self._drained.wait(_DRAIN)
+        ended = (
+            f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+        )
+        tail = log_tail(self._log)
+        self._exchange.fail(
+            errors.SubjectDied(
+                f"the subject {ended}",
+                looked_at="its standard error"
+                + (f", which ends:\n{tail}" if tail else ", which is empty"),
+                remedy="start it by hand with the same environment, and see why it does not stay",
+            )
+        )
+
+
+class _Life:
+    """A process, and a thread that waits for its end and buries it with its children.
+
+    Args:
+        leashed: What was started.
+        told: Is told its exit code.
+    """
+
+    def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
+        self.process = leashed.process
+        self.ended = threading.Event()
+        self.code: int | None = None
+        self._leash = leashed.leash
+        self._told = told
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, name="subject process", daemon=True).start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children. Does nothing once it has ended."""
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.code is None:
+                os.killpg(self.process.pid, number)
+
+    def _watch(self) -> None:
+        if hasattr(os, "waitid"):
+            # While it is not reaped its number cannot go to another, and neither can its group's.
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            self.signal(signal.SIGKILL)
+        code = self.process.wait()
+        with self._lock:
+            self.code = code
+        os.close(self._leash)
+        self._told(code)
+        self.ended.set()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,245 @@
+"""A client under test behind an HTTP server that runs already: the same objects, one a request."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import itertools
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import filelock
+import requests
+import urllib3
+
+from vault_harness import errors
+from vault_harness.subjects import _wire
+from vault_harness.subjects._inprocess import Workers
+from vault_harness.subjects._shape import (
+    Kind,
+    OperationFailed,
+    Reading,
+    SubjectHung,
+    SubjectSpec,
+    log_text,
+)
+
+T = TypeVar("T")
+
+_TURN = (
+    600.0  # seconds to wait until another scenario has done with a server that serves one at a time
+)
+
+
+class HttpSubject:
+    """A client that a server holds; ``POST /configure`` makes it, ``POST`` of an operation uses it.
+
+    Unless the server gives each configured client a path of its own, scenarios take turns by a
+    lock.
+
+    Args:
+        spec: Where the server listens.
+        environ: What the client is configured by; sent to the server.
+        log: Where its log is kept, if the server has ``GET /logs``.
+        timeout: Seconds for ``configure`` and ``hello``.
+    """
+
+    kind: Kind = "http"
+    pid: int | None = None
+    exit_code: int | None = None
+
+    def __init__(
+        self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
+    ) -> None:
+        self.name = spec.text
+        self._log = log
+        self._base = self._url = spec.url
+        self._told = self._gone = False
+        self._numbers = itertools.count(1)
+        self._workers = Workers(spec.text)
+        self._session = requests.Session()
+        self._session.trust_env = False  # neither a proxy nor a netrc of the developer's
+        self._session.mount("http://", requests.adapters.HTTPAdapter(pool_maxsize=64))
+        self._turn = filelock.FileLock(_lock_file(spec.url), thread_local=False)
+        self._take_turn()
+        try:
+            self._configure(environ, timeout)
+            said = _wire.hello(self._post(self._url, {"op": "hello"}, timeout))
+        except BaseException:
+            self.kill()
+            raise
+        self.capabilities = said.capabilities
+        self.declares = said.declares
+
+    def __repr__(self) -> str:
+        return f"<{self.name}>"
+
+    @property
+    def tells_outcomes(self) -> bool:
+        """Whether it has claimed, or shown by now, that it tells one failure from another."""
+        return self._told or "outcomes" in self.capabilities
+
+    def read(self, path: str, key: str, *, timeout: float) -> Reading:
+        """One key of the secret at ``path``."""
+        return self._ask({"op": "read", "path": path, "key": key}, _wire.reading, timeout)
+
+    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
+        """The same, from the client's cache if it likes."""
+        return self._ask({"op": "read_cached", "path": path, "key": key}, _wire.reading, timeout)
+
+    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Store a new version of the secret at ``path``."""
+        self._ask({"op": "write", "path": path, "data": dict(data)}, _wire.check, timeout)
+
+    def health(self, *, timeout: float) -> bool:
+        """Whether the client says that it is well."""
+        return self._ask({"op": "health"}, _wire.flag, timeout)
+
+    def close(self, *, timeout: float) -> None:
+        """Have the server close its client; the server itself runs on."""
+        if self._workers.closed:
+            return
+        try:
+            self._ask({"op": "close"}, _wire.check, timeout)
+        finally:
+            self.logs()
+            self.kill()
+
+    def kill(self) -> None:
+        """Let go of the server. Its client lives on until it is configured again."""
+        self._workers.close()
+        self._session.close()
+        self._turn.release()
+
+    def logs(self) -> str:
+        """What ``GET /logs`` answers now, or answered last; empty if there is no such page."""
+        if not self._workers.closed and not self._gone:
+            try:
+                answer = self._workers.run(
+                    lambda: self._session.get(self._url + "/logs", timeout=5.0), "logs", 6.0
+                )
+            except (requests.RequestException, SubjectHung):
+                pass  # a log that cannot be had is no reason to fail a scenario
+            else:
+                if answer.ok:
+                    self._log.touch(mode=0o600)
+                    self._log.write_text(answer.text, encoding="utf-8", errors="backslashreplace")
+        return log_text(self._log)
+
+    def is_alive(self) -> bool:
+        """Whether it is neither closed nor found unreachable."""
+        return not self._workers.closed and not self._gone
+
+    def _take_turn(self) -> None:
+        try:
+            self._turn.acquire(timeout=_TURN)
+        except filelock.Timeout as error:
+            raise errors.SubjectError(
+                f"another scenario has used the subject for more than {_TURN:g} s",
+                looked_at=self._turn.lock_file,
+                remedy="run with -n 0, or answer /configure with a 'path' for each client",
+            ) from error
+
+    def _configure(self, environ: Mapping[str, str], timeout: float) -> None:
+        url = self._base + "/configure"
+        try:
+            answer = _wire.check(self._post(url, {"environ": dict(environ)}, timeout))
+        except OperationFailed as failure:
+            raise errors.SubjectError(
+                f"the subject cannot be configured: {failure.message or 'it does not say why'}",
+                looked_at=url,
+                remedy="make a client from 'environ' at each POST /configure, see docs/subjects.md",
+            ) from failure
+        path = answer.get("path", "")
+        if not isinstance(path, str) or (path and not path.startswith("/")):
+            raise errors.SubjectError(
+                "the 'path' that the subject gave its client does not start with a slash",
+                looked_at=url,
+                remedy="answer with a path on the same server, or leave it out",
+            )
+        if path.strip("/"):
+            self._url = self._base + path.rstrip("/")
+            self._turn.release()
+
+    def _ask(
+        self, message: _wire.Object, understand: Callable[[_wire.Object], T], timeout: float
+    ) -> T:
+        if self._workers.closed:
+            raise errors.SubjectDied(
+                f"the subject is closed, so it cannot be asked to {message['op']}",
+                looked_at=self.name,
+                remedy="open it again",
+            )
+        try:
+            return understand(self._post(self._url, message, timeout))
+        except OperationFailed as failure:
+            self._told = self._told or failure.outcome is not None
+            raise
+
+    def _post(self, url: str, message: _wire.Object, timeout: float) -> _wire.Object:
+        number = next(self._numbers)
+        body = _wire.encode({"id": number, **message})
+        answer = self._workers.run(lambda: self._send(url, body, timeout), _what(message), timeout)
+        if "id" in answer and answer["id"] != number:
+            raise errors.SubjectError(
+                f"the subject answered request {number} with another id",
+                looked_at=f"POST {url}: {_wire.excerpt(answer)}",
+                remedy="repeat the request's id, or leave it out",
+            )
+        return answer
+
+    def _send(self, url: str, body: bytes, timeout: float) -> _wire.Object:
+        try:
+            with self._session.post(
+                url,
+                data=body,
+                headers={"Content-Type": "application/json"},
+                timeout=timeout,
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                content = response.raw.read(_wire.MAX_LINE + 1, decode_content=True)
+                status = response.status_code
+        except requests.Timeout as error:
+            raise SubjectHung(
+                f"the subject did not answer within {timeout:g} s",
+                looked_at=f"POST {url}",
+                remedy="answer every request, also with an error",
+            ) from error
+        except (
+            requests.RequestException,
+            OSError,
+            urllib3.exceptions.HTTPError,
+        ) as error:
+            self._gone = True
+            raise errors.SubjectDied(
+                f"the subject does not answer: {type(error).__name__}",
+                looked_at=f"POST {url}",
+                remedy="start the server before the suite, and see why it ended if it was there",
+            ) from error
+        return _answer(url, status, content)
+
+
+def _answer(url: str, status: int, content: bytes) -> _wire.Object:
+    try:
+        answer = _wire.decode(content)
+        if isinstance(answer.get("ok"), bool):
+            return answer  # whatever the status: 503 for "unavailable" is as good as 200
+    except errors.SubjectError:
+        pass
+    raise errors.SubjectError(
+        f"the subject answered with HTTP {status} and no object that has an 'ok'",
+        looked_at=f"POST {url}: {_wire.excerpt(content)}",
+        remedy="answer each POST with one JSON object, see docs/subjects.md",
+    )
+
+
+def _what(message: _wire.Object) -> str:
+    return str(message.get("op", "configure"))
+
+
+def _lock_file(url: str) -> Path:
+    mark = hashlib.sha256(f"{getpass.getuser()} {url}".encode()).hexdigest()[:16]
+    return Path(tempfile.gettempdir()) / f"vault-harness-subject-{mark}.lock"

@@ -1,0 +1,106 @@
+"""Reading ``--subject``: which client is tested, and how it is reached."""
+
+from __future__ import annotations
+
+import keyword
+import shlex
+import shutil
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from vault_harness.errors import SettingsError
+from vault_harness.subjects._shape import SubjectSpec
+
+REFERENCE = ("vault_harness.subjects.reference", "factory")
+
+_FORMS = (
+    "give one of: reference, python:package.module:factory, command:./my-client --flag, "
+    "http://127.0.0.1:9000"
+)
+
+
+def parse_subject(text: str) -> SubjectSpec:
+    """What ``--subject`` means.
+
+    Nothing is imported, started or asked; that is left to `open_subject`.
+
+    Args:
+        text: ``reference``, ``python:package.module:factory``, ``command:PROGRAM ARGUMENTS``
+            (words as a shell splits them, but no shell is run), or the base URL of an HTTP subject.
+
+    Raises:
+        SettingsError: It is none of these, or the command's program is not there.
+    """
+    text = text.strip()
+    scheme, _, rest = text.partition(":")
+    if text == "reference":
+        module, factory = REFERENCE
+        return SubjectSpec(text, "in-process", module=module, factory=factory)
+    if scheme == "python":
+        return _python(text, rest)
+    if scheme == "command":
+        return _command(text, rest)
+    if scheme in {"http", "https"}:
+        return _http(text)
+    raise SettingsError(f"there is no subject {text!r}", looked_at="--subject", remedy=_FORMS)
+
+
+def _python(text: str, rest: str) -> SubjectSpec:
+    module, colon, factory = rest.partition(":")
+    if not colon or not _is_dotted_name(module) or not _is_dotted_name(factory):
+        raise SettingsError(
+            f"{text!r} does not name a module and the factory in it",
+            looked_at="--subject",
+            remedy="write python:package.module:factory, as it would be imported",
+        )
+    return SubjectSpec(text, "in-process", module=module, factory=factory)
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in text.split("."))
+
+
+def _command(text: str, rest: str) -> SubjectSpec:
+    try:
+        words = shlex.split(rest)
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} cannot be split into words: {error}",
+            looked_at="--subject",
+            remedy="close every quotation mark",
+        ) from error
+    if not words:
+        raise SettingsError(
+            "the command of the subject is empty",
+            looked_at="--subject",
+            remedy="write command: and the program that starts the client, then its arguments",
+        )
+    program = words[0]
+    found = shutil.which(program)
+    if found is None:
+        where = str(Path(program).absolute()) if "/" in program else "PATH"
+        raise SettingsError(
+            f"the subject's program {program!r} is not there, or may not be executed",
+            looked_at=where,
+            remedy="name a program on PATH, or a path from where the suite is started",
+        )
+    return SubjectSpec(text, "command", command=(str(Path(found).absolute()), *words[1:]))
+
+
+def _http(text: str) -> SubjectSpec:
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+    except ValueError as error:
+        raise SettingsError(
+            f"{text!r} is not a URL: {error}",
+            looked_at="--subject",
+            remedy="write http://HOST:PORT",
+        ) from error
+    if not parts.hostname or parts.query or parts.fragment or parts.username or parts.password:
+        raise SettingsError(
+            "the URL of the subject must be a plain one",
+            looked_at=f"host {parts.hostname!r}, port {port}",
+            remedy="write http://HOST:PORT, without user, password, query or fragment",
+        )
+    return SubjectSpec(text, "http", url=text.rstrip("/"))

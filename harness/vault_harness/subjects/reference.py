@@ -1,0 +1,51 @@
+"""The reference client as a subject: what ``--subject reference`` means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from resilient_vault_client import Secret, VaultClient
+
+
+class ReferenceSubject:
+    """``resilient_vault_client.VaultClient``, in the words of a subject.
+
+    Args:
+        client: The client.
+    """
+
+    capabilities = frozenset({"read", "cached", "fallback", "health", "write", "outcomes"})
+
+    def __init__(self, client: VaultClient) -> None:
+        self.client = client
+        # No backoff_cap: the client keeps to half of the token's life, as the suite assumes.
+        self.declares = {
+            "deadline": client.config.timeout,
+            "refresh": client.config.cache_ttl,
+            "max_stale": client.config.max_stale,
+        }
+
+    def read(self, path: str, key: str) -> Secret:
+        """One key, from Vault or what stands in for it."""
+        return self.client.read(path, key)
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        """One key, from memory if it is fresh."""
+        return self.client.read_cached(path, key)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        """Write a new version, once."""
+        self.client.put_secret(path, data)
+
+    def health(self) -> bool:
+        """Whether secrets can be read."""
+        return self.client.health().ok
+
+    def close(self) -> None:
+        """Revoke the token and end."""
+        self.client.close()
+
+
+def factory(environ: Mapping[str, str]) -> ReferenceSubject:
+    """The reference client, configured by this environment alone."""
+    return ReferenceSubject(VaultClient(environ=environ))

@@ -1,0 +1,127 @@
+"""A Python client as a process of its own, by the line protocol.
+
+For scenarios that end, freeze or signal the client's process, which cannot be done to a client that
+shares the harness's own::
+
+    --subject 'command:python -m vault_harness.subjects python:package.module:factory'
+
+Configured by its environment, logs on standard error.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from typing import Any, BinaryIO
+
+from vault_harness import errors
+from vault_harness.subjects import _inprocess, _wire
+from vault_harness.subjects._shape import OperationFailed
+from vault_harness.subjects._spec import parse_subject
+
+_USAGE = "usage: python -m vault_harness.subjects reference | python:package.module:factory\n"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Serve one client until standard input ends or SIGTERM comes; the exit code."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        sys.stderr.write(_USAGE)
+        return 2
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a client's print() is a log, not an answer
+    try:
+        spec = parse_subject(arguments[0])
+        if spec.kind != "in-process":
+            sys.stderr.write(_USAGE)
+            return 2
+        client = _inprocess.find_factory(spec)(dict(os.environ))
+        said = _inprocess.describe(client)
+    except errors.HarnessError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    signal.signal(signal.SIGTERM, _leave)
+    server = _Server(client, said, answers)
+    with contextlib.suppress(_Leave):
+        server.serve(sys.stdin.buffer)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving
+    client.close()
+    return 0
+
+
+class _Leave(BaseException):
+    """SIGTERM: what a service manager says when it is time to go."""
+
+
+def _leave(*_: object) -> None:
+    raise _Leave
+
+
+class _Server:
+    """Answers requests, each on a thread of its own."""
+
+    def __init__(self, client: Any, said: _wire.Hello, answers: BinaryIO) -> None:
+        self._client = client
+        self._said = said
+        self._answers = answers
+        self._workers = _inprocess.Workers("operation")
+        self._lock = threading.Lock()
+
+    def serve(self, requests: BinaryIO) -> None:
+        """Answer until the requests end, or one is ``close``."""
+        for line in requests:
+            request = _wire.decode(line)
+            if request.get("op") == "close":
+                self._say({"id": request["id"], "ok": True})
+                return
+            self._workers.start(functools.partial(self._answer, request))
+
+    def _answer(self, request: _wire.Object) -> None:
+        try:
+            answer = {"ok": True, **self._do(request)}
+        except OperationFailed as failure:
+            answer = {"ok": False, "error": failure.outcome, "message": failure.message}
+        except errors.SubjectError as breach:
+            answer = {"ok": False, "message": str(breach)}
+        self._say({"id": request["id"], **answer})
+
+    def _do(self, request: _wire.Object) -> dict[str, Any]:
+        op, client = request["op"], self._client
+        if op == "hello":
+            return {
+                "capabilities": sorted(self._said.capabilities),
+                "declares": dict(self._said.declares),
+            }
+        try:
+            if op in {"read", "read_cached"}:
+                value = getattr(client, op)(request["path"], request["key"])
+            elif op == "write":
+                value = client.write(request["path"], request["data"])
+            elif op == "health":
+                value = client.health()
+            else:
+                raise OperationFailed(None, f"there is no operation {op!r}")
+        except OperationFailed:
+            raise
+        except Exception as error:
+            raise _inprocess.as_failure(error) from error
+        if op == "write":
+            return {}
+        if op == "health":
+            return {"value": _inprocess.as_flag(value)}
+        reading = _inprocess.as_reading(value)
+        return {"value": reading.value, "stale": reading.stale}
+
+    def _say(self, answer: _wire.Object) -> None:
+        with self._lock:
+            self._answers.write(_wire.encode(answer))

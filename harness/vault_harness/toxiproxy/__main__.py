@@ -1,0 +1,10 @@
+"""``python -m vault_harness.toxiproxy``: the embedded Toxiproxy, with the real one's flags."""
+
+from __future__ import annotations
+
+import sys
+
+from vault_harness.toxiproxy.server.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())

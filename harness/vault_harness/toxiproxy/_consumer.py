@@ -1,0 +1,166 @@
+"""Requests to one Toxiproxy server, over toxiproxy-python.
+
+toxiproxy-python keeps the server's address in a class attribute of `APIConsumer`, waits for ever,
+and lets a 500 pass as if it were an answer. Here each server has a subclass of its own, every
+request a timeout, and every answer that is not a success is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+from urllib.parse import quote, urlsplit
+
+import requests
+from toxiproxy.api import APIConsumer
+from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
+
+from vault_harness.errors import ToxiproxyError
+
+Method = Literal["get", "post", "delete"]
+
+_STATUS: dict[type[Exception], int] = {InvalidToxic: 400, NotFound: 404, ProxyExists: 409}
+_REMEDY = {
+    400: "correct the name, stream, type or attributes",
+    403: "the server refuses browsers; send another User-Agent",
+    404: "look at what exists with proxies() and toxics()",
+    409: "choose another name, or remove the old one first",
+    500: "the address is taken or makes no sense: choose another one to listen on",
+}
+
+
+class Refused(ToxiproxyError):
+    """The server answered with an error.
+
+    Attributes:
+        status: HTTP status.
+        text: The server's own words.
+    """
+
+    def __init__(self, status: int, text: str, *, looked_at: str) -> None:
+        super().__init__(
+            f"Toxiproxy refused: HTTP {status}: {text}",
+            looked_at=looked_at,
+            remedy=_REMEDY.get(status, "see the server's log"),
+        )
+        self.status = status
+        self.text = text
+
+
+class Unreachable(ToxiproxyError):
+    """The server does not answer, or what answers is no Toxiproxy server."""
+
+
+class Consumer:
+    """Sends requests to one server.
+
+    Args:
+        url: ``http://host:port``.
+        timeout: Seconds to connect, and seconds of silence while reading an answer.
+    """
+
+    def __init__(self, url: str, timeout: float) -> None:
+        parts = urlsplit(url if "//" in url else f"http://{url}")
+        try:
+            port = parts.port
+        except ValueError:
+            port = -1
+        if parts.scheme != "http" or not parts.hostname or port == -1 or parts.path.strip("/"):
+            raise ToxiproxyError(
+                f"{url!r} is not the address of a Toxiproxy server",
+                looked_at="the scheme (http), the host, the port, and that there is no path",
+                remedy="give it as http://HOST:PORT",
+            )
+        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        self.url = f"http://{host}:{port or 8474}"
+        self.timeout = timeout
+        self._api = type("APIConsumer", (APIConsumer,), {"host": host, "port": port or 8474})
+
+    def request(self, method: Method, path: str, body: object = None) -> Any:
+        """Send a request and return the decoded answer, None if it is empty.
+
+        Raises:
+            Refused: The server answered with an error.
+            Unreachable: It did not answer in time, or not as Toxiproxy does.
+        """
+        response = self._send(method, path, body)
+        if not response.content:
+            return None
+        try:
+            return response.json()
+        except ValueError:
+            raise self._unreachable(method, path, "what answers is no Toxiproxy server") from None
+
+    def text(self, path: str) -> str:
+        """The answer of a GET, as it is; errors as for `request`."""
+        return self._send("get", path, None).text
+
+    def _send(self, method: Method, path: str, body: object) -> requests.Response:
+        call: Callable[..., requests.Response] = getattr(self._api, method)
+        # A proxy for the way out (HTTP_PROXY) is not for a server next door.
+        options: dict[str, Any] = {
+            "timeout": self.timeout,
+            "allow_redirects": False,
+            "proxies": {"http": ""},
+            "headers": {"User-Agent": "vault-harness"},
+        }
+        if body is not None:
+            options["json"] = body
+        try:
+            response = call(path, **options)
+        except (InvalidToxic, NotFound, ProxyExists) as error:
+            raise self._refused(method, path, _STATUS[type(error)], error.args[0]) from None
+        except requests.Timeout:
+            raise self._unreachable(method, path, f"no answer within {self.timeout:g} s") from None
+        except requests.RequestException as error:
+            raise self._unreachable(method, path, _reason(error)) from None
+        if not response.ok or response.is_redirect:
+            raise self._refused(method, path, response.status_code, response.content)
+        return response
+
+    def _refused(self, method: str, path: str, status: int, content: bytes) -> Refused:
+        return Refused(status, _error_text(content), looked_at=f"{method.upper()} {self.url}{path}")
+
+    def _unreachable(self, method: str, path: str, why: str) -> Unreachable:
+        return Unreachable(
+            f"Toxiproxy does not answer at {self.url}: {why}",
+            looked_at=f"{method.upper()} {self.url}{path}",
+            remedy="start it (python -m vault_harness.toxiproxy), or correct its address",
+        )
+
+
+def quoted(name: str) -> str:
+    """A proxy's or toxic's name as a part of a path.
+
+    Raises:
+        ToxiproxyError: No server could find that name in a path.
+    """
+    if not name or "/" in name or name in {".", ".."}:
+        raise ToxiproxyError(
+            f"{name!r} cannot name a proxy or toxic",
+            looked_at="the path in which the API addresses it",
+            remedy="use a name that is not empty, '.' or '..', and has no slash",
+        )
+    return quote(name, safe="")
+
+
+def _error_text(content: bytes) -> str:
+    # Errors are JSON whatever their content type says.
+    try:
+        decoded = json.loads(content)
+    except ValueError:
+        decoded = None
+    if isinstance(decoded, dict) and "error" in decoded:
+        return str(decoded["error"])
+    return content.decode("utf-8", "replace").strip()[:200]
+
+
+def _reason(error: requests.RequestException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror.lower()
+        inner = cause.args[0] if cause.args and isinstance(cause.args[0], BaseException) else None
+        cause = inner or getattr(cause, "reason", None) or cause.__cause__ or cause.__context__
+    return type(error).__name__

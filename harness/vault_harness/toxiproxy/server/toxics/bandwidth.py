@@ -1,0 +1,102 @@
+"""``bandwidth``: limits throughput."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_harness.toxiproxy.server.toxics._stage import (
+    CHUNK,
+    LARGE_CHUNK,
+    InvalidAttributes,
+    Stage,
+    now,
+)
+
+SLICE = 0.1
+"""Seconds between the parts of a chunk that is longer than such a slice of time may carry."""
+RESOLUTION = 0.001
+"""Seconds. Timers are no finer; a shorter wait is carried over to the next chunk instead."""
+
+
+class Bandwidth(Stage):
+    """Lets at most ``rate`` kilobytes a second through.
+
+    Attributes:
+        rate: Kilobytes (1000 bytes) a second. 0 lets nothing through, keeps the connection open,
+            and delivers what it kept once the rate is raised or the toxic removed. Negative is
+            refused: upstream's process dies of it.
+
+    A chunk longer than a tenth of a second's worth goes out in such parts, one every 100 ms. The
+    error of each timer is carried over, so the mean rate is exact.
+    """
+
+    type = "bandwidth"
+    fields = ("rate",)
+    __slots__ = ("debt", "since")
+
+    @classmethod
+    def check(cls, values: Mapping[str, int]) -> None:
+        """A negative rate has no meaning."""
+        if values["rate"] < 0:
+            raise InvalidAttributes("rate must not be negative")
+
+    @classmethod
+    def largest_chunk(cls, values: Mapping[str, int]) -> int:
+        """What a millisecond carries: no timer can tell it from several chunks."""
+        return min(max(CHUNK, values["rate"]), LARGE_CHUNK)
+
+    def begin(self) -> None:
+        """Start without a debt."""
+        self.debt = 0.0  # seconds still to be waited for what was accepted
+        self.since = now()
+
+    def work(self, data: bytes, when: float) -> None:
+        """Send the chunk in parts, each in its time."""
+        self.touch()
+        self.current = (data, when)
+        rate = self.toxic.values["rate"]
+        moment = now()
+        if self.debt > 0:
+            # The time since the last chunk counts, but an idle time earns nothing.
+            self.debt = max(0.0, self.debt - (moment - self.since))
+        self.since = moment
+        if rate == 0:
+            self.busy = True  # until an interrupt
+            return
+        self.debt += len(data) / (rate * 1000)
+        self._next_part()
+
+    def _next_part(self) -> None:
+        if self.current is None:
+            return
+        if len(self.current[0]) > self.toxic.values["rate"] * 100:
+            self.wait(SLICE, self._part_due)
+        elif self.debt > RESOLUTION:
+            self.wait(self.debt, self._rest_due)
+        else:
+            self._rest_due()
+
+    def _pay(self) -> None:
+        moment = now()
+        self.debt -= moment - self.since
+        self.since = moment
+
+    def _part_due(self) -> None:
+        if self.current is None:
+            return
+        data, when = self.current
+        part = self.toxic.values["rate"] * 100
+        self.current = (data[part:], when)
+        self._pay()
+        self.emit(data[:part], when)
+        if not self.closed:
+            self._next_part()
+
+    def _rest_due(self) -> None:
+        if self.busy:
+            self._pay()
+        held, self.current = self.current, None
+        if held is not None:
+            self.emit(*held)
+        if self.busy and not self.closed:
+            self.done()

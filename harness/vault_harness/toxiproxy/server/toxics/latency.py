@@ -1,0 +1,59 @@
+"""``latency``: delays every chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_harness.toxiproxy.server.toxics._stage import Stage, now
+
+
+class Latency(Stage):
+    """Delays every chunk by ``latency`` plus or minus ``jitter``, without limiting throughput.
+
+    Attributes (milliseconds):
+        latency: The delay, counted from the moment the chunk was read. Several latency toxics add
+        up.
+        jitter: If positive, a number from ``[-jitter, jitter)`` is drawn for each chunk and added.
+
+    A delay of zero or less is none. Up to 1024 chunks of 32 KiB wait here for each connection, then
+    the source is paused. The end of the stream is not delayed by itself: it only stays behind the
+    data.
+    """
+
+    type = "latency"
+    fields = ("latency", "jitter")
+    capacity = 1024
+    __slots__ = ()
+
+    @classmethod
+    def transparent(cls, values: Mapping[str, int]) -> bool:
+        """With neither latency nor jitter."""
+        return values["latency"] <= 0 and values["jitter"] <= 0
+
+    @classmethod
+    def inert(cls, values: Mapping[str, int]) -> bool:
+        """With neither latency nor jitter."""
+        return cls.transparent(values)
+
+    def work(self, data: bytes, when: float) -> None:
+        """Wait for what is left of the delay."""
+        values = self.toxic.values
+        delay = values["latency"]
+        jitter = values["jitter"]
+        if jitter > 0:
+            delay += self.host.generator(self.toxic).randrange(2 * jitter) - jitter
+        if delay > 0:
+            self.touch()
+        wait = when + delay / 1000 - now()
+        # The time stamp moves with the chunk, so that a second latency toxic adds to this one.
+        when += wait
+        if wait <= 0:
+            self.emit(data, when)
+        else:
+            self.current = (data, when)
+            self.wait(wait, self._due)
+
+    def _due(self) -> None:
+        if self.current is not None:
+            self.emit(*self.current)
+        self.done()

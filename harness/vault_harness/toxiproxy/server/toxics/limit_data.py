@@ -1,0 +1,44 @@
+"""``limit_data``: closes the connection after a number of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from vault_harness.toxiproxy.server.toxics._stage import LARGE_CHUNK, Stage
+
+
+class LimitData(Stage):
+    """Passes ``bytes`` bytes of its direction and closes both sides as soon as they have passed.
+
+    Attributes:
+        bytes: Bytes for each connection, counted from when the toxic was put on that connection.
+            Zero or less: nothing happens while idle, and the first chunk closes without a byte.
+
+    The count survives changes of the toxic. Removed before the limit, it has no effect.
+    """
+
+    type = "limit_data"
+    fields = ("bytes",)
+    __slots__ = ("passed",)
+
+    @classmethod
+    def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - whatever the limit
+        """Only the sum counts."""
+        return LARGE_CHUNK
+
+    def begin(self) -> None:
+        """Keep the count of an earlier run."""
+        self.passed = getattr(self, "passed", 0)
+
+    def work(self, data: bytes, when: float) -> None:
+        """Cut the chunk at the limit."""
+        remaining = self.toxic.values["bytes"] - self.passed
+        if len(data) < remaining:
+            self.passed += len(data)
+            self.emit(data, when)
+            return
+        self.touch()
+        if remaining > 0:
+            self.passed += remaining
+            self.emit(data[:remaining], when)
+        self.close(f"closed by toxic {self.toxic.name}")

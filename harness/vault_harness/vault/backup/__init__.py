@@ -1,0 +1,46 @@
+"""Encrypted backups of a Vault and of its keys, restoring them, and exercising that."""
+
+from vault_harness.vault.backup._contents import Comparison, Contents, compare, take_contents
+from vault_harness.vault.backup._drill import DrillReport, drill
+from vault_harness.vault.backup._files import Backup, Keys, check_snapshot, list_backups
+from vault_harness.vault.backup._lock import (
+    PASSPHRASE_VARIABLE,
+    Lock,
+    Opener,
+    lock_from,
+    new_identity,
+    opener_from,
+)
+from vault_harness.vault.backup._make import (
+    Restored,
+    backup_keys,
+    is_empty,
+    make_backup,
+    restore,
+    restore_keys,
+)
+
+__all__ = [
+    "make_backup",
+    "backup_keys",
+    "restore",
+    "restore_keys",
+    "Restored",
+    "is_empty",
+    "Backup",
+    "Keys",
+    "list_backups",
+    "check_snapshot",
+    "Contents",
+    "Comparison",
+    "take_contents",
+    "compare",
+    "Lock",
+    "Opener",
+    "lock_from",
+    "opener_from",
+    "new_identity",
+    "PASSPHRASE_VARIABLE",
+    "drill",
+    "DrillReport",
+]

@@ -1,0 +1,148 @@
+"""Exercising a disaster: back up, lose everything, restore elsewhere, compare."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, NodeSpec
+from vault_harness.errors import OperatorError
+from vault_harness.vault import approle
+from vault_harness.vault.backup._contents import Comparison, compare
+from vault_harness.vault.backup._files import Backup, Keys
+from vault_harness.vault.backup._lock import Lock, Opener, new_identity
+from vault_harness.vault.backup._make import make_backup, restore
+from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.operator import Operator
+from vault_harness.vault.root import standing_operator
+
+
+@dataclass
+class DrillReport:
+    """What an exercise showed.
+
+    Attributes:
+        steps: Each step with its seconds, in order.
+        comparison: The restored Vault against the backup.
+        live: The restored Vault against the live one as it was at the end.
+        logins: AppRoles that logged in to the restored Vault.
+        problems: One line each; empty means that the backup would have saved the day.
+    """
+
+    steps: list[tuple[str, float]] = field(default_factory=list)
+    comparison: Comparison | None = None
+    live: Comparison | None = None
+    logins: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def seconds_to_recover(self) -> float:
+        """From the loss to a Vault that serves: without making the backup or comparing."""
+        return sum(seconds for step, seconds in self.steps if step in _RECOVERY)
+
+    @property
+    def seconds(self) -> float:
+        """All of it."""
+        return sum(seconds for _, seconds in self.steps)
+
+    @contextlib.contextmanager
+    def timed(self, step: str) -> Iterator[None]:
+        """Note how long a step takes."""
+        begun = time.monotonic()
+        yield
+        self.steps.append((step, time.monotonic() - begun))
+
+
+_OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal"
+_RECOVERY = frozenset({_OPEN, _START, _RESTORE})
+
+
+def drill(
+    op: Operator,
+    keys: Keys,
+    engine: Engine,
+    blueprint: Blueprint,
+    directory: Path,
+    *,
+    say: Callable[[str], None] = lambda _line: None,
+) -> DrillReport:
+    """Exercise a disaster with a copy: the live Vault is only read.
+
+    The backup is locked with a key that is made for the exercise and never written down.
+
+    Args:
+        op: At the live Vault, may read everything and take snapshots.
+        keys: Of the live Vault.
+        engine: Runs the Vault that is restored into.
+        blueprint: Which mounts and AppRoles matter.
+        directory: For the backup and that Vault; emptied by whoever made it.
+        say: Told each step as it begins.
+
+    Raises:
+        HarnessError: A step failed altogether; differences are in the report instead.
+    """
+    report = DrillReport()
+    private, public = new_identity()
+    say("taking a backup")
+    with report.timed("take a backup"):
+        backup = make_backup(
+            op, keys, directory / "backups", Lock(recipients=(public,)), mounts=blueprint.mounts
+        )
+    with report.timed("check the copy"):
+        copy = Backup.load(backup.directory)
+        copy.check_files()
+    say("opening it, as if everything else was lost")
+    opener = Opener(identities=(private,))
+    with report.timed(_OPEN):
+        snapshot, contents = copy.open_snapshot(opener)
+        found = copy.open_keys(opener)
+    say("starting an empty Vault")
+    with report.timed(_START):
+        # OpenBao refuses a snapshot's audit device where the configuration declares another one.
+        spec = NodeSpec(name="drill", directory=directory / "vault", storage="raft", audit=False)
+        node = engine.node(spec)
+        node.start()
+        empty = Operator(node.address)
+        first = empty.init()
+        home = directory / "vault-data"
+        home.mkdir(mode=0o700)
+        first.save(home / "init.json")
+    try:
+        say("restoring")
+        with report.timed(_RESTORE):
+            restored = restore(empty, home / "init.json", snapshot, contents, found)
+        report.comparison = restored.comparison
+        report.problems += restored.comparison.different
+        acting = standing_operator(node.address, Keyring.load(home / "init.json"), home)
+        with contextlib.closing(acting):
+            say("logging in with each AppRole")
+            with report.timed("log in with each AppRole"):
+                _log_in(acting, blueprint, home, report)
+            with report.timed("compare with the live Vault"):
+                report.live = compare(op, contents)
+    finally:
+        empty.close()
+        node.kill()
+        close = getattr(node, "close", None)
+        if close is not None:
+            close()
+    return report
+
+
+def _log_in(op: Operator, blueprint: Blueprint, home: Path, report: DrillReport) -> None:
+    for role in blueprint.approles:
+        try:
+            found = approle.write_credentials(op, role, home, renew=True)
+            with op.asking(f"log in as {role}") as client:
+                client.auth.approle.login(
+                    found.role_id_file.read_text(),
+                    found.secret_id_file.read_text(),
+                    use_token=False,
+                )
+            report.logins.append(role)
+        except OperatorError as error:
+            report.problems.append(f"AppRole {role}: {error.cause}")

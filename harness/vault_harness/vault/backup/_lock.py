@@ -1,0 +1,214 @@
+"""Encrypting backups with age, through pyrage, the bindings of its Rust implementation.
+
+https://age-encryption.org, https://github.com/str4d/rage, https://github.com/woodruffw/pyrage
+
+Why age: a small, reviewed format with authenticated encryption in chunks, passphrases (scrypt) and
+public keys
+(X25519, SSH keys) in one file form, and no choices to get wrong. A file written here opens with
+``age -d`` and
+``rage -d`` from any distribution when nothing of this project is left. Why pyrage: it is kept by
+the people around
+that implementation, ships wheels for every platform, and needs no program on PATH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyrage  # type: ignore[import-untyped]  # it ships no types
+from pyrage import passphrase as _passphrase
+from pyrage import ssh, x25519
+
+from vault_harness.errors import HarnessError, SettingsError
+
+PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
+SHORTEST_PASSPHRASE = 12
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Who can open a backup: a passphrase, or the holders of some private keys.
+
+    Attributes:
+        passphrase: Never shown by ``repr``.
+        recipients: ``age1...`` or ``ssh-ed25519 ...`` lines.
+    """
+
+    passphrase: str | None = field(default=None, repr=False)
+    recipients: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.passphrase is None) == (not self.recipients):
+            raise SettingsError(
+                "a backup is locked with a passphrase or with public keys"
+                + (", and neither was given" if self.passphrase is None else ", not both"),
+                looked_at=f"--recipient, --passphrase-file, {PASSPHRASE_VARIABLE}",
+                remedy="Give one of them: --recipient age1..., say; `invoke backup.identity` "
+                "makes a key pair.",
+            )
+        if self.passphrase is not None and len(self.passphrase) < SHORTEST_PASSPHRASE:
+            raise SettingsError(
+                f"the passphrase is shorter than {SHORTEST_PASSPHRASE} characters",
+                remedy="Whoever finds the backup can try for ever: take several random words.",
+            )
+        for line in self.recipients:
+            _recipient(line)
+
+    @property
+    def kind(self) -> str:
+        """In words, for a manifest."""
+        return (
+            "passphrase" if self.passphrase is not None else f"{len(self.recipients)} public key(s)"
+        )
+
+    def encrypt(self, data: bytes) -> bytes:
+        """The age file that holds ``data``."""
+        if self.passphrase is not None:
+            return bytes(_passphrase.encrypt(data, self.passphrase))
+        return bytes(pyrage.encrypt(data, [_recipient(line) for line in self.recipients]))
+
+
+@dataclass(frozen=True)
+class Opener:
+    """What opens a backup: the passphrase, or private keys. Never shown by ``repr``."""
+
+    passphrase: str | None = field(default=None, repr=False)
+    identities: tuple[str, ...] = field(default=(), repr=False)
+
+    def decrypt(self, data: bytes, *, source: str) -> bytes:
+        """What an age file holds.
+
+        Args:
+            data: The file.
+            source: Its name, for messages.
+
+        Raises:
+            HarnessError: Wrong passphrase or key, or the file is damaged.
+        """
+        try:
+            if self.passphrase is not None:
+                return bytes(_passphrase.decrypt(data, self.passphrase))
+            return bytes(pyrage.decrypt(data, [_identity(text) for text in self.identities]))
+        except pyrage.DecryptError as error:
+            raise HarnessError(
+                f"{source} cannot be opened: {error}",
+                looked_at="the passphrase"
+                if self.passphrase is not None
+                else f"{len(self.identities)} private key(s)",
+                remedy="Give the passphrase or the private key that belongs to this backup (its "
+                "manifest.json says which kind). If it is, the file is damaged: take another copy.",
+            ) from None
+
+
+def new_identity() -> tuple[str, str]:
+    """A fresh key pair: private (``AGE-SECRET-KEY-1...``) and public (``age1...``)."""
+    identity = x25519.Identity.generate()
+    return str(identity), str(identity.to_public())
+
+
+def lock_from(
+    *,
+    recipients: Sequence[str] = (),
+    passphrase_file: Path | None = None,
+    environ: Mapping[str, str],
+    ask: Callable[[], str] | None = None,
+) -> Lock:
+    """A lock from options: public keys (or files of them), a file, the environment, or asking.
+
+    Raises:
+        SettingsError: None of them is there, or one makes no sense.
+    """
+    if recipients:
+        return Lock(
+            recipients=tuple(line for given in recipients for line in _recipient_lines(given))
+        )
+    found = _found_passphrase(passphrase_file, environ, ask)
+    return Lock(passphrase=found)
+
+
+def opener_from(
+    *,
+    identity_files: Sequence[Path] = (),
+    passphrase_file: Path | None = None,
+    environ: Mapping[str, str],
+    ask: Callable[[], str] | None = None,
+) -> Opener:
+    """What opens a backup, from options: private key files, a file, the environment, or asking.
+
+    Raises:
+        SettingsError: None of them is there, or one cannot be read.
+    """
+    if identity_files:
+        return Opener(
+            identities=tuple(key for path in identity_files for key in _keys(_read(path)))
+        )
+    found = _found_passphrase(passphrase_file, environ, ask)
+    if found is None:
+        raise SettingsError(
+            "nothing was given that opens a backup",
+            looked_at=f"--identity, --passphrase-file, {PASSPHRASE_VARIABLE}",
+            remedy="Give the private key with --identity FILE, or the passphrase otherwise.",
+        )
+    return Opener(passphrase=found)
+
+
+def _found_passphrase(
+    path: Path | None, environ: Mapping[str, str], ask: Callable[[], str] | None
+) -> str | None:
+    if path is not None:
+        return _read(path).rstrip("\r\n")
+    return environ.get(PASSPHRASE_VARIABLE) or (ask() if ask is not None else None)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
+        raise SettingsError(f"{path} cannot be read: {reason}", remedy="Check the path.") from None
+
+
+def _recipient_lines(given: str) -> list[str]:
+    """A public key as it stands, or every one of a file of them."""
+    if given.startswith(("age1", "ssh-")):
+        return [given]
+    lines = [line.strip() for line in _read(Path(given)).splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _keys(text: str) -> list[str]:
+    """Private keys of a file: lines of an age key file, or one SSH key."""
+    if "PRIVATE KEY-----" in text:
+        return [text]
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _recipient(line: str) -> Any:
+    try:
+        return (
+            ssh.Recipient.from_str(line)
+            if line.startswith("ssh-")
+            else x25519.Recipient.from_str(line)
+        )
+    except pyrage.RecipientError as error:
+        raise SettingsError(
+            f"that is no public key that a backup can be locked with: {error}",
+            looked_at=f"{line[:12]}...",
+            remedy="Give an age key (age1...) or an SSH key of the kind ssh-ed25519 or ssh-rsa.",
+        ) from None
+
+
+def _identity(text: str) -> Any:
+    try:
+        if "PRIVATE KEY-----" in text:
+            return ssh.Identity.from_buffer(text.encode())
+        return x25519.Identity.from_str(text)
+    except pyrage.IdentityError as error:
+        raise SettingsError(
+            f"that is no private key: {error}",
+            looked_at="the file given with --identity",
+            remedy="Give an age key file (AGE-SECRET-KEY-1...) or an unencrypted SSH key.",
+        ) from None

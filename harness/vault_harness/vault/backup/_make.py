@@ -1,0 +1,268 @@
+"""Taking a backup of a running Vault, and putting one into an empty one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import hvac.exceptions
+
+from vault_harness import files
+from vault_harness.errors import OperatorError, StackError, VaultIsSealed
+from vault_harness.vault.backup._contents import (
+    Comparison,
+    Contents,
+    compare,
+    moving_between,
+    take_contents,
+)
+from vault_harness.vault.backup._files import Backup, Keys, check_snapshot, write_backup
+from vault_harness.vault.backup._lock import Lock
+from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.operator import Operator
+from vault_harness.vault.root import (
+    OPERATOR_TOKEN_NAME,
+    alive,
+    needing_root,
+    standing_operator,
+)
+from vault_harness.waiting import wait_until
+
+Checkpoint = Callable[[str], None]
+
+KEYRING_ON_THE_WAY = "init.json.restoring"
+_RESTORE_SECONDS = 60.0
+_SETTLE_SECONDS = 3.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What came of a restore.
+
+    Attributes:
+        comparison: Secret by secret, against what the backup says.
+        resumed: Whether an earlier run had put the snapshot in already.
+        seconds: How long it took.
+    """
+
+    comparison: Comparison
+    resumed: bool
+    seconds: float
+
+
+def make_backup(
+    op: Operator,
+    keys: Keys | None,
+    directory: Path,
+    lock: Lock,
+    *,
+    mounts: Iterable[str],
+    checkpoint: Checkpoint = lambda _step: None,
+) -> Backup:
+    """Take a raft snapshot and the keyring, encrypted, into a folder of their own.
+
+    Args:
+        op: May read every secret, and ``sys/storage/raft/snapshot``.
+        keys: None leaves them out.
+        directory: Where backups are.
+        lock: Who can open it.
+        mounts: KV mounts whose secrets a restore shall be compared with.
+        checkpoint: Called after each step.
+
+    Raises:
+        OperatorError: Vault refused, or its storage is not raft.
+    """
+    mounts = tuple(mounts)
+    status = op.seal_status()
+    before = take_contents(op, mounts)
+    snapshot = _snapshot(op)
+    after = take_contents(op, mounts, key=before.key)
+    checkpoint("took the snapshot")
+    check_snapshot(snapshot, source=f"{op.address}/v1/sys/storage/raft/snapshot")
+    return write_backup(
+        directory,
+        backup_name(),
+        lock,
+        product=status.product,
+        version=status.version,
+        snapshot=(snapshot, moving_between(before, after)),
+        keys=keys,
+        checkpoint=checkpoint,
+    )
+
+
+def backup_keys(
+    keys: Keys, directory: Path, lock: Lock, *, checkpoint: Checkpoint = lambda _step: None
+) -> Backup:
+    """Only the unseal keys, encrypted; works while Vault is sealed or away."""
+    return write_backup(
+        directory,
+        f"{backup_name()}-keys",
+        lock,
+        product="",
+        version="",
+        snapshot=None,
+        keys=keys,
+        checkpoint=checkpoint,
+    )
+
+
+def backup_name() -> str:
+    """Now, in UTC, as a folder's name."""
+    return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+
+
+def is_empty(op: Operator, mounts: Iterable[str]) -> bool:
+    """Whether nobody has put anything into a Vault: none of the mounts, no AppRole.
+
+    Args:
+        op: With a root token.
+        mounts: KV mounts that a backup has.
+    """
+    present = op.request("GET", "sys/mounts").get("data", {})
+    auth = op.request("GET", "sys/auth").get("data", {})
+    return not any(f"{mount}/" in present for mount in mounts) and "approle/" not in auth
+
+
+def restore(
+    op: Operator,
+    keyring_path: Path,
+    snapshot: bytes,
+    contents: Contents,
+    keys: Keys,
+    *,
+    overwrite: bool = False,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> Restored:
+    """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
+
+    A run that was ended half-way is finished by the next one with the same backup: whichever keys
+    open the
+    Vault tell how far it got.
+
+    Args:
+        op: At that Vault; no token is needed.
+        keyring_path: The keyring of the empty Vault; that of the backup takes its place, and the
+            operator's
+            token its place beside it.
+        snapshot: From `Backup.open_snapshot`.
+        contents: Likewise.
+        keys: From `Backup.open_keys`.
+        overwrite: Replace what a Vault that is not empty has.
+        checkpoint: Called after each step.
+
+    Raises:
+        StackError: The Vault is not empty.
+        KeyringMissing: There is no keyring of the empty Vault.
+        OperatorError: Vault refused.
+    """
+    begun = time.monotonic()
+    way = keyring_path.with_name(KEYRING_ON_THE_WAY)
+    resumed = way.exists() and Keyring.load(way) == keys.keyring and _is_restored(op, keys)
+    if not resumed:
+        present = Keyring.load(keyring_path)
+        op.unseal(present, timeout=_RESTORE_SECONDS)
+        acting = standing_operator(op.address, present, keyring_path.parent)
+        with contextlib.closing(acting) as root, needing_root(root, "invoke restore"):
+            if not overwrite and not is_empty(root, contents.mounts):
+                raise _not_empty(op, contents)
+            keys.keyring.save(way)
+            checkpoint("kept the backup's keys")
+            with root.asking("restore a raft snapshot") as client:
+                client.sys.force_restore_raft_snapshot(snapshot)
+        checkpoint("put the snapshot in")
+        if present.keys != keys.keyring.keys:
+            # It answers first, and seals itself when it finds that its keys are others now.
+            wait_until(
+                lambda: op.seal_status().sealed,
+                "Vault to take the snapshot and seal itself",
+                timeout=_RESTORE_SECONDS,
+                evidence=lambda: f"{op.address}/v1/sys/seal-status: {op.seal_status()}",
+                remedy="Look at its log: invoke logs.",
+            )
+    op.unseal(keys.keyring, timeout=_RESTORE_SECONDS)
+    checkpoint("unsealed")
+    keys.keyring.save(keyring_path)
+    if keys.operator_token:
+        files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
+    checkpoint("keyring in place")
+    acting = standing_operator(op.address, keys.keyring, keyring_path.parent)
+    with contextlib.closing(acting):
+        comparison = compare(acting, contents)
+    way.unlink(missing_ok=True)  # last: while it is there, a further run goes on instead of anew
+    return Restored(comparison, resumed, time.monotonic() - begun)
+
+
+def restore_keys(keys: Keys, keyring_path: Path, *, overwrite: bool = False) -> None:
+    """Put the keyring of a backup back where the tasks look for it.
+
+    Raises:
+        StackError: Another keyring is there.
+    """
+    if keyring_path.exists() and not overwrite:
+        present = Keyring.load(keyring_path)
+        if present.keys != keys.keyring.keys:
+            raise StackError(
+                "the keyring of another Vault is there",
+                looked_at=str(keyring_path),
+                remedy="Move it away, or give --overwrite if it is of no use any more.",
+            )
+    files.private_directory(keyring_path.parent)
+    keys.keyring.save(keyring_path)
+    if keys.operator_token:
+        files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
+
+
+def _snapshot(op: Operator) -> bytes:
+    with op.asking("take a raft snapshot") as client:
+        try:
+            return bytes(client.sys.take_raft_snapshot().content)
+        except hvac.exceptions.InvalidPath:
+            pass
+    raise OperatorError(
+        "this Vault's storage is not raft, there is no snapshot of it",
+        looked_at=f"{op.address}/v1/sys/storage/raft/snapshot",
+        remedy="Back up the stack of `invoke up`, or give this server raft storage.",
+    )
+
+
+def _is_restored(op: Operator, keys: Keys) -> bool:
+    """Whether a Vault is the one that these keys belong to already.
+
+    One that has just been given a snapshot goes on unsealed for a moment, before it seals itself.
+    """
+    deadline = time.monotonic() + _SETTLE_SECONDS
+    while not op.seal_status().sealed:
+        try:
+            if any(_is_alive(op, t) for t in (keys.keyring.root_token, keys.operator_token)):
+                return True
+        except VaultIsSealed:
+            continue  # it was sealing itself: an answer can take it seconds then
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
+    try:
+        op.unseal(keys.keyring, timeout=_RESTORE_SECONDS)
+    except OperatorError:
+        return False
+    return True
+
+
+def _is_alive(op: Operator, token: str) -> bool:
+    if not token:
+        return False
+    with contextlib.closing(op.with_token(token)) as known:
+        return alive(known) is not None
+
+
+def _not_empty(op: Operator, contents: Contents) -> StackError:
+    return StackError(
+        "this Vault is not empty, a restore would replace what it has",
+        looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole",
+        remedy="Restore into a new one: invoke destroy, invoke up, then this again. Or give "
+        "--overwrite to lose what is there.",
+    )

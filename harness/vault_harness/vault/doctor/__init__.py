@@ -1,0 +1,58 @@
+"""Finding out why it does not work: everything between a service and its secrets, in order."""
+
+from __future__ import annotations
+
+import contextlib
+
+from vault_harness.errors import HarnessError
+from vault_harness.vault.doctor._content import (
+    check_audit,
+    check_mounts,
+    check_policies,
+    check_secrets,
+)
+from vault_harness.vault.doctor._docker import look_at_docker
+from vault_harness.vault.doctor._finding import (
+    DockerView,
+    Examination,
+    Finding,
+    Patient,
+    ServiceView,
+    State,
+)
+from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
+from vault_harness.vault.doctor._server import (
+    check_answers,
+    check_docker,
+    check_open,
+    check_running,
+)
+
+__all__ = ["examine", "Finding", "State", "Patient", "ServiceView", "DockerView", "look_at_docker"]
+
+
+def examine(patient: Patient) -> list[Finding]:
+    """Look at everything that can be looked at; changes nothing in Vault, raises for no finding.
+
+    Each check needs those before it: where one is bad, later ones that build on it are left out.
+    """
+    found = Examination()
+    check_docker(patient, found)
+    if not check_running(patient, found) or not check_answers(patient, found):
+        return found.findings
+    if not check_open(patient, found):
+        if found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]:
+            check_roles_by_login(patient, found, str(found.seal["address"]))
+        return found.findings
+    op = found.operator
+    assert op is not None
+    with contextlib.closing(op):
+        try:
+            mounts = check_mounts(patient, found, op)
+            check_audit(found, op)
+            check_policies(patient, found, op)
+            check_roles(patient, found, op)
+            check_secrets(patient, found, op, mounts)
+        except HarnessError as error:
+            found.unknown("content", error.looked_at, error.cause)
+    return found.findings

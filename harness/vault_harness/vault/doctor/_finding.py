@@ -1,0 +1,127 @@
+"""What was looked at, what is wrong, and the one command that mends it."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.vault.operator import Operator
+
+
+class State(enum.StrEnum):
+    """How one thing is."""
+
+    GOOD = "good"
+    BAD = "bad"
+    UNKNOWN = "unknown"  # could not be looked at, since something before it is bad
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Of the check, for programs: ``sealed``, ``secret-id backend``.
+        state: How it is.
+        looked_at: What was examined: a file, an address, a path in Vault.
+        wrong: What is wrong with it, or for a good one how it is.
+        remedy: The one command that mends it, empty for a good one.
+    """
+
+    name: str
+    state: State
+    looked_at: str
+    wrong: str
+    remedy: str = ""
+
+    @property
+    def bad(self) -> bool:
+        """Whether something must be done."""
+        return self.state is State.BAD
+
+
+@dataclass(frozen=True)
+class ServiceView:
+    """A server of the local stack: whether its process or container runs."""
+
+    name: str
+    running: bool
+
+
+@dataclass(frozen=True)
+class DockerView:
+    """What there is of Docker: whether an engine answers, and which images are not there."""
+
+    engine: bool
+    missing_images: tuple[str, ...] = ()
+    line: str = ""
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patient:
+    """What a doctor examines.
+
+    Attributes:
+        data_dir: Where keyring, tokens and credentials are.
+        blueprint: What Vault should contain.
+        addresses: Base URLs of Vault's nodes; empty if nothing was ever started.
+        services: Servers of the local stack; empty for a Vault of somebody else.
+        engine: ``process``, ``docker``, ``external`` or ``auto``.
+        docker: Looks at Docker; asked only if it matters.
+        environ: The environment, for a token or credentials in it.
+        ca_cert: For https.
+        timeout: Seconds that a request may take.
+        now: The clock.
+    """
+
+    data_dir: Path
+    blueprint: Blueprint
+    addresses: tuple[str, ...] = ()
+    services: tuple[ServiceView, ...] = ()
+    engine: str = "process"
+    docker: Callable[[], DockerView] | None = None
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    ca_cert: Path | None = None
+    timeout: float = 3.0
+    now: Callable[[], datetime] = _now
+
+    @property
+    def keyring_path(self) -> Path:
+        """Where the unseal keys should be."""
+        return self.data_dir / "init.json"
+
+
+@dataclass
+class Examination:
+    """Findings so far, and what they let later checks build on.
+
+    Attributes:
+        findings: In the order of looking.
+        operator: Somebody with a good token at an unsealed Vault, once that is known.
+        seal: What seal-status said, once it answered.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    operator: Operator | None = None
+    seal: Mapping[str, Any] | None = None
+
+    def good(self, name: str, looked_at: str, how: str) -> None:
+        """Note that something is as it should be."""
+        self.findings.append(Finding(name, State.GOOD, looked_at, how))
+
+    def bad(self, name: str, looked_at: str, wrong: str, remedy: str) -> None:
+        """Note that something is wrong, with the command that mends it."""
+        self.findings.append(Finding(name, State.BAD, looked_at, wrong, remedy))
+
+    def unknown(self, name: str, looked_at: str, why: str) -> None:
+        """Note that something could not be looked at."""
+        self.findings.append(Finding(name, State.UNKNOWN, looked_at, why))

@@ -1,0 +1,201 @@
+"""AppRoles and the credentials of services, without a login wherever that can be avoided.
+
+Five failed logins lock a role for everybody for 15 minutes. An operator's token can look a
+secret-id up, which
+counts for nothing; without such a token a single login is tried, and not again with the same
+secret-id for 15
+minutes after it failed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import hvac.exceptions
+
+from vault_harness import files
+from vault_harness.errors import HarnessError
+from vault_harness.vault import approle
+from vault_harness.vault.doctor._finding import Examination, Patient
+from vault_harness.vault.operator import Operator
+
+# Vault's default lockout_counter_reset,
+# https://developer.hashicorp.com/vault/docs/concepts/user-lockout
+LOCKOUT_SECONDS = 15 * 60.0
+_TRIES = "doctor-logins.json"
+
+
+def check_roles(patient: Patient, found: Examination, op: Operator) -> None:
+    """Every AppRole of the blueprint: there, with its policies, not locked, credentials good."""
+    try:
+        locked = {role.role_id for role in approle.locked(op)}
+    except HarnessError as error:
+        found.unknown("locked roles", "sys/locked-users", error.cause)
+        locked = set()
+    for role, wanted in patient.blueprint.approles.items():
+        where = f"auth/approle/role/{role}"
+        try:
+            present: dict[str, Any] = op.request("GET", where).get("data") or {}
+            role_id = approle.role_id(op, role) if present else ""
+        except HarnessError as error:
+            found.unknown(f"role {role}", where, error.cause)
+            continue
+        if not present:
+            found.bad(f"role {role}", where, f"there is no AppRole {role}", "invoke seed")
+            continue
+        lacking = sorted(set(wanted.policies) - set(present.get("token_policies") or ()))
+        if lacking:
+            wrong = f"its tokens do not get {', '.join(lacking)}"
+            found.bad(f"role {role}", where, wrong, "invoke seed --overwrite")
+        else:
+            found.good(f"role {role}", where, "it is there, with its policies")
+        if role_id in locked:
+            wrong = "it is locked after five bad secret-ids: every login gets 403 for 15 minutes"
+            remedy = f"invoke unlock {role}"
+            found.bad(f"locked {role}", "sys/locked-users", wrong, remedy)
+        _check_credentials(patient, found, op, role, role_id)
+    _check_environment(patient, found, op)
+
+
+def _check_credentials(
+    patient: Patient, found: Examination, op: Operator, role: str, role_id: str
+) -> None:
+    role_file, secret_file = approle.credential_files(role, patient.data_dir)
+    given = _read(role_file)
+    if given is None:
+        found.bad(f"role-id {role}", str(role_file), "the file is not there", "invoke seed")
+    elif given != role_id:
+        wrong = f"it is not the role-id of {role}: logins get 400"
+        found.bad(f"role-id {role}", str(role_file), wrong, "invoke seed")
+    else:
+        found.good(f"role-id {role}", str(role_file), "it is the role's")
+    secret_id = _read(secret_file)
+    remedy = f"invoke rotate.secret-id {role}"
+    if secret_id is None:
+        found.bad(f"secret-id {role}", str(secret_file), "the file is not there", remedy)
+    elif approle.lookup(op, role, secret_id) is None:
+        wrong = "Vault does not know it (any more): expired, used up, destroyed, or another role's"
+        found.bad(f"secret-id {role}", str(secret_file), wrong, remedy)
+    else:
+        found.good(f"secret-id {role}", str(secret_file), "it is good")
+
+
+def _check_environment(patient: Patient, found: Examination, op: Operator) -> None:
+    """Credentials that a service would take from this environment."""
+    role_id = _given(patient, "VAULT_ROLE_ID")
+    secret_id = _given(patient, "VAULT_SECRET_ID")
+    if role_id is None and secret_id is None:
+        return
+    roles = {}
+    for role in patient.blueprint.approles:
+        try:
+            roles[approle.role_id(op, role)] = role
+        except HarnessError:
+            continue
+    owner = roles.get(role_id or "")
+    where = "VAULT_ROLE_ID, VAULT_SECRET_ID in the environment"
+    if owner is None:
+        wrong = "the role-id is none of the blueprint's roles: logins get 400"
+        found.bad("environment credentials", where, wrong, 'eval "$(invoke env SERVICE)"')
+    elif not secret_id or approle.lookup(op, owner, secret_id) is None:
+        wrong = f"the secret-id is not good for {owner}: logins get 400, and five lock the role"
+        service = next((s for s, r in patient.blueprint.services.items() if r == owner), owner)
+        found.bad("environment credentials", where, wrong, f'eval "$(invoke env {service})"')
+    else:
+        found.good("environment credentials", where, f"they are good for {owner}")
+
+
+def check_roles_by_login(patient: Patient, found: Examination, address: str) -> None:
+    """Without an operator's token: one login with each role's files, and no second one."""
+    tries = _Tries(patient)
+    for role in patient.blueprint.approles:
+        role_file, secret_file = approle.credential_files(role, patient.data_dir)
+        role_id, secret_id = _read(role_file), _read(secret_file)
+        if role_id is None or secret_id is None:
+            where = f"{role_file}, {secret_file}"
+            found.bad(f"secret-id {role}", where, "the files are not there", "invoke seed")
+            continue
+        if tries.failed_lately(role_id, secret_id):
+            why = "its last login was refused less than 15 minutes ago, another might lock the role"
+            found.unknown(f"secret-id {role}", str(secret_file), why)
+            continue
+        _try_login(patient, found, tries, address, role, role_id, secret_id)
+
+
+def _try_login(
+    patient: Patient,
+    found: Examination,
+    tries: _Tries,
+    address: str,
+    role: str,
+    role_id: str,
+    secret_id: str,
+) -> None:
+    name, where = f"secret-id {role}", f"one login as {role} at {address}"
+    op = Operator(address, None, patient.ca_cert, patient.timeout)
+    try:
+        with op.asking(f"log in as {role}") as client:
+            try:
+                answer = client.auth.approle.login(role_id, secret_id, use_token=False)
+            except hvac.exceptions.InvalidRequest:
+                tries.note_failure(role_id, secret_id)
+                wrong = "Vault refuses role-id and secret-id (400)"
+                found.bad(name, where, wrong, f"invoke rotate.secret-id {role}")
+                return
+            except hvac.exceptions.Forbidden:
+                tries.note_failure(role_id, secret_id)
+                wrong = "the login is denied (403): the role is locked, or AppRole is not enabled"
+                found.bad(name, where, wrong, f"invoke unlock {role}")
+                return
+        token = answer["auth"]["client_token"]
+        found.good(name, where, "it logs in")
+        with contextlib.suppress(HarnessError):  # its policies may not let it; it ends by itself
+            op.with_token(token).request("POST", "auth/token/revoke-self")
+    except HarnessError as error:
+        found.unknown(name, where, error.cause)
+    finally:
+        op.close()
+
+
+class _Tries:
+    """Logins that failed lately, by a hash of their credentials; on disk, for the next run."""
+
+    def __init__(self, patient: Patient) -> None:
+        self._path = patient.data_dir / _TRIES
+        self._now = patient.now().timestamp()
+        try:
+            content = json.loads(self._path.read_text())
+            self._failed = {str(key): float(at) for key, at in content.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            self._failed = {}
+
+    def failed_lately(self, role_id: str, secret_id: str) -> bool:
+        """Whether this pair was refused within the time that Vault counts failures."""
+        at = self._failed.get(_fingerprint(role_id, secret_id))
+        return at is not None and 0 <= self._now - at < LOCKOUT_SECONDS
+
+    def note_failure(self, role_id: str, secret_id: str) -> None:
+        """Remember it."""
+        recent = {k: at for k, at in self._failed.items() if self._now - at < LOCKOUT_SECONDS}
+        self._failed = {**recent, _fingerprint(role_id, secret_id): self._now}
+        files.write_private(self._path, json.dumps(self._failed) + "\n")
+
+
+def _fingerprint(role_id: str, secret_id: str) -> str:
+    return hashlib.sha256(f"{role_id}\0{secret_id}".encode()).hexdigest()
+
+
+def _given(patient: Patient, name: str) -> str | None:
+    file = patient.environ.get(f"{name}_FILE")
+    return (_read(Path(file)) or "") if file else patient.environ.get(name)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None

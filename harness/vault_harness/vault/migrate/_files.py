@@ -1,0 +1,95 @@
+"""The files around a migration: the original's copy, and what clients are told."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from vault_harness import files
+from vault_harness.vault.migrate._dotenv import assignment
+from vault_harness.vault.migrate._record import Record, stamp
+
+# Called with the name of each step that was just completed; tests end the process in it.
+Checkpoint = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What ``.env.vault`` says.
+
+    Attributes:
+        address: Vault as the application reaches it.
+        role: Whose credentials.
+        role_id_file: Where its role-id is.
+        secret_id_file: Where its secret-id is.
+        mount: The KV v2 mount.
+        ca_cert: For https.
+    """
+
+    address: str
+    role: str
+    role_id_file: Path
+    secret_id_file: Path
+    mount: str
+    ca_cert: Path | None = None
+
+    def render(self) -> str:
+        """The file's text, which holds no secret.
+
+        Raises:
+            SettingsError: A path cannot be written so that every dotenv reader reads it alike.
+        """
+        lines = {
+            "USE_VAULT": "true",
+            "VAULT_ADDR": self.address,
+            "VAULT_MOUNT_POINT": self.mount,
+            "VAULT_ROLE_ID_FILE": str(self.role_id_file.absolute()),
+            "VAULT_SECRET_ID_FILE": str(self.secret_id_file.absolute()),
+        }
+        if self.ca_cert is not None:
+            lines["VAULT_CACERT"] = str(self.ca_cert.absolute())
+        head = f"# How {self.role} reaches Vault. There is no secret in this file.\n"
+        return head + "".join(assignment(name, value) for name, value in lines.items())
+
+
+def write_env_vault(record: Record, path: Path, text: str, checkpoint: Checkpoint) -> None:
+    """Write the file that tells clients how to reach Vault, keeping a copy of what was there."""
+    if same(path, text.encode()) and record.env_vault is None:
+        return  # an earlier migration's, which taking this one back must leave
+    if path.exists() and path.read_text() != text and record.env_vault is None:
+        kept = path.with_name(f"{path.name}.backup-{stamp()}")
+        copy(kept, path.read_bytes())
+        record.env_vault_backup = str(kept)
+    record.env_vault = str(path.absolute())
+    record.env_vault_sha256 = hashlib.sha256(text.encode()).hexdigest()
+    record.save()
+    checkpoint("about to write .env.vault")
+    files.write_private(path, text)
+    checkpoint("wrote .env.vault")
+
+
+def take_back_files(record: Record, env_file: Path, kept: list[str]) -> Path:
+    env_vault = Path(record.env_vault or env_file.with_name(f"{env_file.name}.vault"))
+    vault_text = env_vault.read_bytes() if env_vault.exists() else None
+    if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
+        # The guide has people copy .env.vault over .env: give them the original back.
+        files.write_private(env_file, Path(record.backup).read_bytes())
+    if vault_text is not None and record.env_vault is not None:
+        if hashlib.sha256(vault_text).hexdigest() != record.env_vault_sha256:
+            kept.append(f"{env_vault.name}: it was changed since, it stays")
+        elif record.env_vault_backup is not None:
+            files.write_private(env_vault, Path(record.env_vault_backup).read_bytes())
+        else:
+            env_vault.unlink()
+    return env_vault
+
+
+def copy(path: Path, content: bytes) -> None:
+    """A new file of one's own, 0600; there under its name only when it is complete."""
+    files.write_private(path, content)
+
+
+def same(path: Path, content: bytes) -> bool:
+    return path.exists() and path.read_bytes() == content

@@ -1,0 +1,125 @@
+"""What a migration does, on disk before it does it. There are no values in it.
+
+A second run and ``--undo`` go by it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from vault_harness import files
+from vault_harness.errors import StackError
+
+_FORMAT = 1
+DIRECTORY = "migrations"
+
+
+@dataclass
+class Written:
+    """One secret that a migration writes.
+
+    Attributes:
+        path: Under the mount.
+        variables: Variable to key, of what is written there.
+        before: The latest version when it was planned, 0 for none.
+        written: The version that the migration made, None while that is not confirmed.
+        undone: Whether it was taken back.
+    """
+
+    path: str
+    variables: dict[str, str]
+    before: int
+    written: int | None = None
+    undone: bool = False
+
+
+@dataclass
+class Record:
+    """One migration of one dotenv file.
+
+    Attributes:
+        env_file: Absolute path of the original.
+        mount: The KV v2 mount.
+        mount_uuid: Tells this Vault's mount from that of another Vault.
+        backup: Copy of the original, made before anything else.
+        read_as: Encoding and interpolation that the original was read with.
+        env_vault: The file with the settings for clients, once written.
+        env_vault_sha256: Of what was written there (it holds no secret).
+        env_vault_backup: What was there before, if anything.
+        state: ``running``, ``done``, ``undoing`` or ``undone``.
+        steps: By path.
+    """
+
+    env_file: str
+    mount: str
+    mount_uuid: str
+    started: str
+    backup: str
+    read_as: dict[str, Any] = field(default_factory=dict)
+    env_vault: str | None = None
+    env_vault_sha256: str | None = None
+    env_vault_backup: str | None = None
+    state: str = "running"
+    steps: dict[str, Written] = field(default_factory=dict)
+    file: Path | None = None
+
+    def save(self) -> None:
+        """Write it so that a crash leaves the state before or the state after."""
+        assert self.file is not None
+        files.private_directory(self.file.parent)
+        content = {"format": _FORMAT, **asdict(self)}
+        del content["file"]
+        files.write_private(self.file, json.dumps(content, indent=2) + "\n")
+
+
+def stamp() -> str:
+    """Now, in UTC, fit for a file name and sorted like time."""
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[Record]:
+    """Migrations of one file into one Vault, oldest first.
+
+    Raises:
+        StackError: A record cannot be read.
+    """
+    wanted = str(env_file.absolute())
+    return [
+        record
+        for record in _all(data_dir)
+        if record.env_file == wanted and record.mount_uuid == mount_uuid
+    ]
+
+
+def last_written(data_dir: Path, mount_uuid: str) -> dict[str, int]:
+    """The version that the newest migration made, by path, whatever file it came from."""
+    return {
+        step.path: step.written
+        for record in _all(data_dir)
+        if record.mount_uuid == mount_uuid
+        for step in record.steps.values()
+        if step.written is not None and not step.undone
+    }
+
+
+def _all(data_dir: Path) -> Iterator[Record]:
+    for path in sorted((data_dir / DIRECTORY).glob("*.json")):
+        try:
+            content = json.loads(path.read_text())
+            if content.pop("format") != _FORMAT:
+                raise ValueError
+            content["steps"] = {name: Written(**step) for name, step in content["steps"].items()}
+            record = Record(**content)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StackError(
+                f"{path.name} is no record of a migration",
+                looked_at=str(path),
+                remedy="Move the file away; --undo can then not take that migration back.",
+            ) from None
+        record.file = path
+        yield record

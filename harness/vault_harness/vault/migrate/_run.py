@@ -1,0 +1,261 @@
+"""Carrying a migration out. Each step can be the last one before the power goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import OperatorError
+from vault_harness.vault.kv import CheckAndSetError, Kv
+from vault_harness.vault.migrate._dotenv import read
+from vault_harness.vault.migrate._files import (
+    Checkpoint,
+    ClientSettings,
+    copy,
+    same,
+    write_env_vault,
+)
+from vault_harness.vault.migrate._plan import Placement, Plan
+from vault_harness.vault.migrate._record import (
+    DIRECTORY,
+    Record,
+    Written,
+    last_written,
+    records,
+    stamp,
+)
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a migration, or taking one back, came to.
+
+    Attributes:
+        changed: Secrets written (or taken back), as ``path`` to their new version.
+        backup: The copy of the original.
+        env_vault: The file with the settings for clients.
+        kept: What was left alone on taking back, one line each with the reason.
+    """
+
+    changed: Mapping[str, int]
+    backup: Path
+    env_vault: Path
+    kept: tuple[str, ...] = ()
+
+
+def mount_uuid(kv: Kv) -> str:
+    """What tells this mount from another Vault's.
+
+    Raises:
+        OperatorError: There is no such mount, or it is not KV v2.
+    """
+    data: dict[str, Any] = {}
+    try:
+        data = kv.op.request("GET", f"sys/internal/ui/mounts/{kv.mount}").get("data", {})
+    except OperatorError as error:
+        if "preflight" not in error.cause:  # Vault's word for a mount that is not there
+            raise
+    options = data.get("options") or {}
+    if data.get("type") != "kv" or options.get("version") != "2":
+        raise OperatorError(
+            f"{kv.mount}/ is no KV v2 mount",
+            looked_at=f"sys/internal/ui/mounts/{kv.mount}: type {data.get('type')}, {options}",
+            remedy="Run `invoke seed`, or name the right mount in the blueprint.",
+        )
+    return str(data.get("uuid") or data.get("accessor"))
+
+
+def previous_versions(kv: Kv, data_dir: Path) -> dict[str, int]:
+    """By path, the version that the newest migration into this Vault made."""
+    return last_written(data_dir, mount_uuid(kv))
+
+
+def migrate(
+    kv: Kv,
+    plan: Plan,
+    env_file: Path,
+    settings: ClientSettings,
+    *,
+    data_dir: Path,
+    keep: bool = False,
+    read_as: Mapping[str, object] | None = None,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> Outcome:
+    """Carry a plan out: back up, write with check-and-set, read back, write ``.env.vault``.
+
+    Args:
+        kv: Where it goes.
+        plan: What `make_plan` found; nothing is written if it has conflicts, unless ``keep``.
+        env_file: The original, which is never changed.
+        settings: What ``.env.vault`` says; it is written beside the original.
+        data_dir: Where the record of the migration goes.
+        keep: Leave Vault's value where there is a conflict.
+        read_as: How the original was read (``encoding``, ``interpolate``), for a later ``undo``.
+        checkpoint: Called after each step.
+
+    Raises:
+        OperatorError: A conflict, or Vault refused; what was written so far is in the record, and
+            running it
+            again goes on from there.
+    """
+    if plan.conflicts and not keep:
+        raise _conflict(plan.conflicts)
+    text = settings.render()
+    env_vault = env_file.with_name(f"{env_file.name}.vault")
+    done = _done_before(kv, plan, env_file, data_dir)
+    if done is not None and same(env_vault, text.encode()):
+        return Outcome({}, Path(done.backup), env_vault)
+    record = _begin(kv, plan, env_file, data_dir, dict(read_as or {}), checkpoint)
+    changed: dict[str, int] = {}
+    for path in sorted(plan.versions):
+        if path in record.steps and record.steps[path].written is None:
+            changed[path] = _write(kv, record, path, plan.of_path(path), checkpoint)
+    _verify(kv, plan)
+    checkpoint("verified")
+    write_env_vault(record, env_vault, text, checkpoint)
+    record.state = "done"
+    record.save()
+    checkpoint("done")
+    return Outcome(changed, Path(record.backup), env_vault)
+
+
+def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> Record | None:
+    """The finished migration of this very file, if there is nothing left to write."""
+    if any(p.action in _WRITES for p in plan.placements):
+        return None
+    content = env_file.read_bytes()
+    found = records(data_dir, env_file, mount_uuid(kv))
+    done = [each for each in found if each.state == "done" and same(Path(each.backup), content)]
+    return done[-1] if done and found[-1].state != "running" else None
+
+
+def _begin(
+    kv: Kv,
+    plan: Plan,
+    env_file: Path,
+    data_dir: Path,
+    read_as: dict[str, object],
+    checkpoint: Checkpoint,
+) -> Record:
+    """An unfinished record of the same file, or a new one with a new backup."""
+    content = env_file.read_bytes()
+    uuid = mount_uuid(kv)
+    record = next(
+        (
+            each
+            for each in reversed(records(data_dir, env_file, uuid))
+            if each.state == "running" and same(Path(each.backup), content)
+        ),
+        None,
+    )
+    if record is None:
+        now = stamp()
+        backup = env_file.absolute().with_name(f"{env_file.name}.backup-{now}")
+        copy(backup, content)
+        checkpoint("backed up")
+        record = Record(str(env_file.absolute()), kv.mount, uuid, now, str(backup), read_as)
+        record.file = data_dir / DIRECTORY / f"{now}.json"
+    else:
+        values = original_values(record)
+        for step in record.steps.values():
+            if step.written is None:
+                step.written = found_written(kv, step, values)
+    for path, version in plan.versions.items():
+        writing = {p.name: p.target.key for p in plan.of_path(path) if p.action in _WRITES}
+        if writing and (path not in record.steps or record.steps[path].written is None):
+            record.steps[path] = Written(path, writing, version)
+    record.save()
+    checkpoint("recorded")
+    return record
+
+
+_WRITES = frozenset({"create", "change"})
+
+
+def _write(
+    kv: Kv, record: Record, path: str, placements: tuple[Placement, ...], checkpoint: Checkpoint
+) -> int:
+    """Write one secret on top of what is there, as long as nobody touches the same keys."""
+    step = record.steps[path]
+    ours = {p.target.key: p.value for p in placements if p.action in _WRITES}
+    planned_against = kv.read(path, version=step.before).data if step.before else {}
+    for _ in range(_ATTEMPTS):
+        now = kv.read(path)
+        touched = [
+            p
+            for p in placements
+            if p.action in _WRITES
+            and now.data.get(p.target.key) not in (planned_against.get(p.target.key), p.value)
+        ]
+        if touched:
+            raise _conflict(touched)
+        if now.version != step.before:
+            step.before = now.version
+            record.save()
+        checkpoint(f"about to write {path}")
+        try:
+            version = kv.write(path, {**now.data, **ours}, cas=now.version)
+        except CheckAndSetError:
+            continue
+        checkpoint(f"wrote {path}")
+        step.written = version
+        record.save()
+        checkpoint(f"recorded {path}")
+        return version
+    raise OperatorError(
+        f"{kv.mount}/{path} is being changed all the time by somebody else",
+        looked_at=f"{_ATTEMPTS} attempts with check-and-set",
+        remedy="Find out who writes there (invoke audit --path '*" + path + "'), and run it again.",
+    )
+
+
+def _verify(kv: Kv, plan: Plan) -> None:
+    """Read every secret back and compare, byte for byte."""
+    for path in plan.versions:
+        data = kv.read(path).data
+        wrong = [
+            p.target.key
+            for p in plan.of_path(path)
+            if p.action != "conflict" and data.get(p.target.key) != p.value
+        ]
+        if wrong:
+            raise OperatorError(
+                f"{kv.mount}/{path} reads back differently: {', '.join(wrong)}",
+                looked_at="what was written against what Vault has now",
+                remedy="Somebody changed it in the meantime: look at it, and run this again.",
+            )
+
+
+def original_values(record: Record) -> dict[str, str]:
+    """The variables of the original, from its backup."""
+    encoding, interpolate = record.read_as.get("encoding"), record.read_as.get("interpolate")
+    dotenv = read(
+        Path(record.backup), encoding=encoding, interpolate=bool(interpolate), environ=os.environ
+    )
+    return {name: variable.value for name, variable in dotenv.variables.items()}
+
+
+def found_written(kv: Kv, step: Written, values: Mapping[str, str]) -> int | None:
+    """The version of a write that happened but was not recorded any more, else None."""
+    now = kv.read(step.path)
+    if now.version <= step.before:
+        return None
+    next_one = kv.read(step.path, version=step.before + 1)
+    # What was made of other values is not in the file; a step of such keys alone tells nothing.
+    ours = {key: values[name] for name, key in step.variables.items() if name in values}
+    return step.before + 1 if ours and ours.items() <= dict(next_one.data).items() else None
+
+
+def _conflict(placements: tuple[Placement, ...] | list[Placement]) -> OperatorError:
+    lines = "; ".join(f"{p.name}: {p.why or 'it was changed meanwhile'}" for p in placements)
+    return OperatorError(
+        f"{len(placements)} value(s) in Vault are neither of seeding nor of a migration",
+        looked_at=lines,
+        remedy="Compare them (invoke vault -- kv get). Then run it with --keep to leave Vault's "
+        "values, or with --overwrite to take those of the file. None of these was changed.",
+    )

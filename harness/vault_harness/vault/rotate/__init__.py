@@ -1,0 +1,41 @@
+"""New secret-ids and new secrets, under clients that go on."""
+
+from vault_harness.vault.rotate._secret_id import (
+    SecretIdPlan,
+    SecretIdRotation,
+    plan_secret_id,
+    rotate_secret_id,
+)
+from vault_harness.vault.rotate._secrets import SecretRotation, roll_back, rotate_secret
+from vault_harness.vault.rotate._servers import (
+    POSTGRESQL_VARIABLE,
+    REDIS_VARIABLE,
+    Account,
+    PasswordServer,
+    PostgreSQL,
+    Redis,
+    ServerRefusedError,
+    configured,
+)
+from vault_harness.vault.rotate._targets import Target, find_targets, known_targets
+
+__all__ = [
+    "rotate_secret_id",
+    "plan_secret_id",
+    "SecretIdRotation",
+    "SecretIdPlan",
+    "rotate_secret",
+    "roll_back",
+    "SecretRotation",
+    "Target",
+    "find_targets",
+    "known_targets",
+    "configured",
+    "PasswordServer",
+    "PostgreSQL",
+    "Redis",
+    "Account",
+    "ServerRefusedError",
+    "POSTGRESQL_VARIABLE",
+    "REDIS_VARIABLE",
+]

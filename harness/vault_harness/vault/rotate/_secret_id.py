@@ -1,0 +1,214 @@
+"""A new secret-id for a role, while its services go on.
+
+The order is what matters: the new id exists and has logged in before the file is replaced, the file
+is replaced in one step, and the old id ends last. A run that was ended half-way is finished by the
+next one: each new id carries the run's name, so one that no file ever got can be found and
+destroyed.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from vault_harness import files
+from vault_harness.errors import OperatorError
+from vault_harness.vault import approle
+from vault_harness.vault.operator import Operator
+
+Checkpoint = Callable[[str], None]
+
+RECORDS = "rotations"
+_METADATA = "rotation"
+
+
+@dataclass(frozen=True)
+class SecretIdRotation:
+    """What a rotation did.
+
+    Attributes:
+        role: The AppRole.
+        file: Where its services find the secret-id.
+        accessor: Of the new secret-id.
+        destroyed: Accessors of the old one, and of ids that an ended run left behind.
+        resumed: Whether it finished what an earlier run had begun.
+    """
+
+    role: str
+    file: Path
+    accessor: str
+    destroyed: tuple[str, ...]
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class SecretIdPlan:
+    """What a rotation would do; ``old`` is the accessor that would be destroyed, if known."""
+
+    role: str
+    file: Path
+    old: str | None
+
+
+@dataclass
+class _Run:
+    """A rotation under way: its name, and the accessor that it replaces."""
+
+    name: str
+    old: str | None
+
+
+def plan_secret_id(
+    op: Operator, role: str, directory: Path, *, mount: str = approle.DEFAULT_MOUNT
+) -> SecretIdPlan:
+    """What `rotate_secret_id` would do, without doing it.
+
+    Raises:
+        OperatorError: There is no such role.
+    """
+    approle.role_id(op, role, mount=mount)
+    _, file = approle.credential_files(role, directory)
+    return SecretIdPlan(role, file, _accessor(op, role, _read(file), mount))
+
+
+def rotate_secret_id(
+    op: Operator,
+    role: str,
+    directory: Path,
+    *,
+    mount: str = approle.DEFAULT_MOUNT,
+    checkpoint: Checkpoint = lambda _step: None,
+) -> SecretIdRotation:
+    """Give a role's services a new secret-id, then destroy the old one.
+
+    Args:
+        op: An operator who may make, look up and destroy secret-ids of the role.
+        role: The AppRole.
+        directory: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
+        mount: Where AppRole is mounted.
+        checkpoint: Called after each step.
+
+    Raises:
+        OperatorError: Vault refused something, or a login with the new secret-id does not work;
+            then the file
+            and the old secret-id are as they were.
+    """
+    role_file, file = approle.credential_files(role, directory)
+    record = directory / RECORDS / f"secret-id-{role}.json"
+    left = _load(record)
+    destroyed: list[str] = []
+    if left is not None:
+        mine = _accessors_of(op, role, left.name, mount)
+        current = _accessor(op, role, _read(file), mount)
+        if current is not None and current in mine:
+            destroyed += _finish(op, role, left, mine - {current}, record, mount, checkpoint)
+            return SecretIdRotation(role, file, current, tuple(destroyed), resumed=True)
+        for accessor in sorted(mine):
+            approle.destroy(op, role, accessor, mount=mount)
+            destroyed.append(accessor)
+    run = _Run(secrets.token_hex(8), _accessor(op, role, _read(file), mount))
+    files.private_directory(record.parent)
+    files.write_private(record, json.dumps(asdict(run)) + "\n")
+    checkpoint("recorded")
+    role_id = approle.role_id(op, role, mount=mount)
+    new = _new(op, role, run.name, mount)
+    checkpoint("made a new secret-id")
+    try:
+        _login(op, role, role_id, new.secret_id, run.name, mount)
+    except OperatorError:
+        for accessor in _accessors_of(op, role, run.name, mount):
+            approle.destroy(op, role, accessor, mount=mount)
+        record.unlink()
+        raise
+    checkpoint("logged in with it")
+    if _read(role_file) != role_id:
+        files.write_private(role_file, role_id)
+    files.write_private(file, new.secret_id)
+    checkpoint("replaced the file")
+    spare = _accessors_of(op, role, run.name, mount) - {new.accessor}
+    destroyed += _finish(op, role, run, spare, record, mount, checkpoint)
+    return SecretIdRotation(role, file, new.accessor, tuple(destroyed))
+
+
+def _finish(
+    op: Operator,
+    role: str,
+    run: _Run,
+    spare: set[str],
+    record: Path,
+    mount: str,
+    checkpoint: Checkpoint,
+) -> list[str]:
+    """Destroy what the new secret-id replaces; it is in the file, and has logged in before that."""
+    present = set(approle.accessors(op, role, mount=mount))
+    ending = sorted((spare | ({run.old} if run.old else set())) & present)
+    for accessor in ending:
+        approle.destroy(op, role, accessor, mount=mount)
+    checkpoint("destroyed the old secret-id")
+    record.unlink()
+    return ending
+
+
+def _new(op: Operator, role: str, run: str, mount: str) -> approle.SecretId:
+    metadata = json.dumps({_METADATA: run})
+    data = op.request("POST", f"auth/{mount}/role/{role}/secret-id", metadata=metadata)["data"]
+    return approle.SecretId(str(data["secret_id"]), str(data["secret_id_accessor"]))
+
+
+def _login(op: Operator, role: str, role_id: str, secret_id: str, run: str, mount: str) -> None:
+    """Log in once and revoke the token; for an id of a single use, its twin logs in."""
+    known = approle.lookup(op, role, secret_id, mount=mount) or {}
+    if known.get("secret_id_num_uses") == 1:
+        secret_id = _new(op, role, run, mount).secret_id
+    with op.asking(f"log in as {role} with the new secret-id") as client:
+        answer = client.auth.approle.login(
+            role_id=role_id, secret_id=secret_id, use_token=False, mount_point=mount
+        )
+        token = answer["auth"]["client_token"]
+    if answer["auth"].get("token_type") != "batch":
+        service = op.with_token(token)
+        try:
+            service.request("POST", "auth/token/revoke-self")
+        finally:
+            service.close()
+
+
+def _accessor(op: Operator, role: str, secret_id: str, mount: str) -> str | None:
+    if not secret_id:
+        return None
+    known: dict[str, Any] | None = approle.lookup(op, role, secret_id, mount=mount)
+    return str(known["secret_id_accessor"]) if known else None
+
+
+def _accessors_of(op: Operator, role: str, run: str, mount: str) -> set[str]:
+    """Accessors of the secret-ids that a run made."""
+    found = set()
+    path = f"auth/{mount}/role/{role}/secret-id-accessor/lookup"
+    for accessor in approle.accessors(op, role, mount=mount):
+        try:
+            data = op.request("POST", path, secret_id_accessor=accessor).get("data", {})
+        except OperatorError:
+            continue  # it expired between the list and the look
+        if (data.get("metadata") or {}).get(_METADATA) == run:
+            found.add(accessor)
+    return found
+
+
+def _load(record: Path) -> _Run | None:
+    try:
+        return _Run(**json.loads(record.read_text()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError):
+        return None  # never written half: somebody else's file, and nothing in it is needed
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,79 @@
+"""What can be rotated: data, and any ``path:KEY`` besides."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import SettingsError
+
+ServerKind = Literal["postgresql", "redis"]
+
+# Letters and digits only: fit for URLs, connection strings and configuration files alike.
+_ALPHABET = string.ascii_letters + string.digits
+_DEFAULT_LENGTH = 32
+
+
+@dataclass(frozen=True)
+class Target:
+    """One value that is made anew.
+
+    Attributes:
+        name: What it is called on the command line.
+        path: The secret, under the mount.
+        key: The key inside it.
+        server: The kind of server that knows it too, or None.
+        user_key: The key beside it that holds the user's name.
+        length: In characters, where the blueprint does not say.
+    """
+
+    name: str
+    path: str
+    key: str
+    server: ServerKind | None = None
+    user_key: str = ""
+    length: int = _DEFAULT_LENGTH
+
+    def new_value(self, blueprint: Blueprint | None, mount: str) -> str:
+        """A fresh value from the system's random source."""
+        if blueprint is not None:
+            value = blueprint.secrets.get(mount, {}).get(self.path, {}).get(self.key)
+            if value is not None and value.generated:
+                return value.new()
+        return "".join(secrets.choice(_ALPHABET) for _ in range(self.length))
+
+
+def known_targets() -> dict[str, Target]:
+    """Those of the guide, by name."""
+    data: dict[str, dict[str, Any]] = tomllib.loads(
+        Path(__file__).with_name("targets.toml").read_text(encoding="utf-8")
+    )
+    return {name: Target(name, **fields) for name, fields in data.items()}
+
+
+def find_targets(wanted: str) -> list[Target]:
+    """The targets that a word of the command line means: a name, ``all``, or ``path:KEY``.
+
+    Raises:
+        SettingsError: It means none.
+    """
+    known = known_targets()
+    if wanted == "all":
+        return list(known.values())
+    if wanted in known:
+        return [known[wanted]]
+    found = re.fullmatch(r"([^/:\s]+(?:/[^/:\s]+)*):([^:\s]+)", wanted)
+    if found:
+        same = [t for t in known.values() if (t.path, t.key) == found.groups()]
+        return same or [Target(wanted, found[1], found[2])]
+    raise SettingsError(
+        f"nothing to rotate is called {wanted}",
+        looked_at=f"known names: {', '.join(known)}, all",
+        remedy="Give one of these, or a secret's key such as backend/django:SECRET_KEY.",
+    )

@@ -1,0 +1,39 @@
+"""Waiting for a condition, never for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from vault_harness.errors import DeadlineExceeded
+
+
+def wait_until(
+    condition: Callable[[], bool],
+    what: str,
+    *,
+    timeout: float,
+    interval: float = 0.02,
+    evidence: Callable[[], str] = lambda: "",
+    remedy: str = "",
+) -> None:
+    """Look at a condition until it holds.
+
+    Args:
+        condition: Called again and again; an exception ends the wait and is passed on.
+        what: The condition in words, to follow "waited for".
+        timeout: Seconds.
+        interval: Seconds between two looks.
+        evidence: Called at the deadline for what was looked at last.
+        remedy: What to do if it never comes true.
+
+    Raises:
+        DeadlineExceeded: It did not hold in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() >= deadline:
+            raise DeadlineExceeded(
+                f"Waited {timeout:g} s for {what}, in vain", looked_at=evidence(), remedy=remedy
+            )
+        time.sleep(interval)
