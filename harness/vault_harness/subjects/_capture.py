@@ -13,7 +13,6 @@ from types import TracebackType
 import vault_harness
 
 _HARNESS = Path(vault_harness.__file__).parent
-_CLIENT = _HARNESS / "client"
 
 
 class Capture:
@@ -101,5 +100,4 @@ _OWN_THREADS = frozenset({"MainThread", "recorder", "flapping"})
 
 def _is_the_harness(trace: TracebackType | None) -> bool:
     files = [Path(frame.f_code.co_filename) for frame, _ in traceback.walk_tb(trace)]
-    ours = [file for file in files if file.is_relative_to(_HARNESS)]
-    return any(not file.is_relative_to(_CLIENT) for file in ours)
+    return any(file.is_relative_to(_HARNESS) for file in files)

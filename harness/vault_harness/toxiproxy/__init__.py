@@ -10,8 +10,8 @@
         ...                                     # connections are cut and refused
 
 ``python -m vault_harness.toxiproxy`` runs the embedded server, whose parts are in
-`vault_harness.toxiproxy.server`. Names are imported when they are first used, so that the server starts without the client's
-libraries.
+`vault_harness.toxiproxy.server`. Names are imported when they are first used, so that the server
+starts without the client's libraries.
 """
 
 from __future__ import annotations
