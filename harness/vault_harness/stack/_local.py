@@ -33,7 +33,7 @@ from vault_harness.stack._guard import LOCK_NAME, exclusive, uninterrupted
 from vault_harness.stack._status import ProxyStatus, StackStatus, State, ToxicStatus
 from vault_harness.toxiproxy import Toxiproxy
 from vault_harness.vault import Change, Keyring, Operator, SealStatus, apply, approle
-from vault_harness.vault.apply import Action
+from vault_harness.vault.apply import Action, What
 from vault_harness.vault.root import OPERATOR_TOKEN_NAME, needing_root, standing_operator
 
 KEYRING_NAME = "init.json"
@@ -263,10 +263,21 @@ class LocalStack:
         self,
         blueprint: Blueprint,
         *,
+        what: What = "everything",
         overwrite: bool = False,
+        dry: bool = False,
         environ: Mapping[str, str] | None = None,
     ) -> list[Change]:
         """Apply a blueprint, and write the ids of its AppRoles to files.
+
+        Args:
+            blueprint: What the Vault must contain.
+            what: ``access`` for policies, AppRoles and ids alone: secrets are neither read nor
+                written.
+            overwrite: Replace values that are there. Ask before: `values_replaced` of what a dry
+                run returns says how many.
+            dry: Change nothing; return what would be done.
+            environ: Where ``env`` values come from; default is the environment.
 
         Raises:
             HarnessError: As `operator` and `apply` say.
@@ -280,19 +291,35 @@ class LocalStack:
             changes = apply(
                 operator,
                 blueprint,
+                what=what,
                 overwrite=overwrite,
+                dry=dry,
                 environ=environ,
                 audit_path=self.provider().server_audit_path,
             )
+            made = {
+                change.name
+                for change in changes
+                if change.kind == "approle" and change.action == "created"
+            }
             for role in blueprint.approles:
-                written = approle.write_credentials(operator, role, self.data_dir)
-                action: Action = "created" if written.written else "unchanged"
-                changes.append(Change("secret-id", role, action, written.secret_id_file.name))
-            record = Record.load(self.data_dir)
-            record.seeded = blueprint.name
-            record.blueprint = str(blueprint.source or "")
-            record.save(self.data_dir)
+                changes.append(self._credentials(operator, role, new=role in made, dry=dry))
+            if not dry and what == "everything":
+                record = Record.load(self.data_dir)
+                record.seeded = blueprint.name
+                record.blueprint = str(blueprint.source or "")
+                record.save(self.data_dir)
         return changes
+
+    def _credentials(self, operator: Operator, role: str, *, new: bool, dry: bool) -> Change:
+        """Write a role's ids to files where none are that work."""
+        _, secret_file = approle.credential_files(role, self.data_dir)
+        if not dry:
+            written = approle.write_credentials(operator, role, self.data_dir).written
+        else:
+            written = new or not approle.credentials_work(operator, role, self.data_dir)
+        action: Action = "created" if written else "unchanged"
+        return Change("secret-id", role, action, secret_file.name)
 
     def logs(
         self, name: LogName, *, tail: int | None = None, follow: bool = False

@@ -1,8 +1,8 @@
 """The operator's side of one Vault: init, unseal, seal, blueprints, AppRoles."""
 
 from vault_harness.vault import approle
-from vault_harness.vault.apply import Change, apply
+from vault_harness.vault.apply import Change, apply, values_replaced
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator, SealStatus
 
-__all__ = ["Operator", "Keyring", "SealStatus", "apply", "Change", "approle"]
+__all__ = ["Operator", "Keyring", "SealStatus", "apply", "Change", "values_replaced", "approle"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from vault_harness import dialect
@@ -20,6 +20,7 @@ from vault_harness.vault.kv import Kv
 from vault_harness.vault.operator import Operator
 
 Action = Literal["created", "changed", "unchanged"]
+What = Literal["everything", "access"]
 Kind = Literal["mount", "audit", "policy", "auth", "approle", "secret", "secret-id"]
 
 _READY_SECONDS = 10.0
@@ -35,12 +36,19 @@ class Change:
         name: Its name or path.
         action: What was done.
         detail: More for a person, e.g. that it differs from the blueprint and was left alone.
+        replaces: Keys of a secret whose present values are replaced by other ones.
     """
 
     kind: Kind
     name: str
     action: Action
     detail: str = ""
+    replaces: tuple[str, ...] = ()
+
+
+def values_replaced(changes: Iterable[Change]) -> int:
+    """How many values that are in Vault these changes replace by others."""
+    return sum(len(change.replaces) for change in changes)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,9 @@ def apply(
     op: Operator,
     blueprint: Blueprint,
     *,
+    what: What = "everything",
     overwrite: bool = False,
+    dry: bool = False,
     environ: Mapping[str, str] | None = None,
     audit_path: str | None = None,
     audit_raw: bool = False,
@@ -64,13 +74,17 @@ def apply(
     """Make a Vault contain what the blueprint says.
 
     What is there already stays as it is; a key that a secret lacks is added to it. With
-    ``overwrite`` everything is written as the blueprint has it, generated values anew (KV keeps the
-    older versions).
+    ``overwrite`` everything is written as the blueprint has it, generated values anew: each value
+    that differs is replaced, and is to be had only as an older version of its secret. Ask
+    before, with what ``dry`` tells.
 
     Args:
         op: An operator who may do all that.
         blueprint: What it must contain.
+        what: ``access`` puts policies and AppRoles right, those that differ too, and neither reads
+            nor writes a secret.
         overwrite: Change what is there already.
+        dry: Write nothing; tell what would be done.
         environ: Where ``env`` values come from; default is the environment.
         audit_path: Where the server shall write an audit log for which the blueprint names no file.
         audit_raw: Let a new audit device log values in clear; for throw-away secrets only.
@@ -84,10 +98,12 @@ def apply(
     """
     environ = os.environ if environ is None else environ
     audit = _AuditPlace(audit_path, raw=audit_raw)
-    steps = _Plan(op, blueprint, overwrite=overwrite, environ=environ, audit=audit).steps()
-    for step in steps:
-        if step.write is not None:
-            step.write()
+    plan = _Plan(op, blueprint, overwrite=overwrite, environ=environ, audit=audit)
+    steps = plan.access() if what == "access" else plan.everything()
+    if not dry:
+        for step in steps:
+            if step.write is not None:
+                step.write()
     return [step.change for step in steps]
 
 
@@ -116,15 +132,19 @@ class _Plan:
             str(name).rstrip("/"): body for name, body in self._data("sys/mounts").items()
         }
 
-    def steps(self) -> list[_Step]:
-        """Everything to do, in an order in which it can be done."""
+    def everything(self) -> list[_Step]:
+        """All steps, in an order in which they can be done."""
         return [
             *self._audit(),
             *(self._mount(name) for name in self._blueprint.mounts),
-            *self._policies(),
-            *self._approles(),
+            *self._policies(self._overwrite),
+            *self._approles(self._overwrite),
             *self._secrets(),
         ]
+
+    def access(self) -> list[_Step]:
+        """Policies and AppRoles as the blueprint has them. No secret is looked at."""
+        return [*self._policies(True), *self._approles(True)]
 
     def _data(self, path: str, method: str = "GET") -> dict[str, Any]:
         data = self._op.request(method, path).get("data")
@@ -139,13 +159,11 @@ class _Plan:
     def _write(self, path: str, body: Mapping[str, object]) -> None:
         self._op.request("POST", path, **body)
 
-    def _existing(self, kind: Kind, name: str, same: bool, path: str, **body: object) -> _Step:
-        """Something that is there: leave it, or bring it in line if asked."""
-        if same:
-            return _Step(Change(kind, name, "unchanged"))
-        if not self._overwrite:
-            return _Step(Change(kind, name, "unchanged", _KEPT))
-        return self._step(kind, name, "changed", path, **body)
+    def _existing(self, change: Change, path: str, *, overwrite: bool, **body: object) -> _Step:
+        """Something that is there and differs: bring it in line if asked, or leave it."""
+        if not overwrite:
+            return _Step(replace(change, action="unchanged", detail=_KEPT))
+        return _Step(change, lambda: self._write(path, body))
 
     def _audit(self) -> list[_Step]:
         if not self._blueprint.audit:
@@ -182,7 +200,10 @@ class _Plan:
                 )
             current = self._data(f"{name}/config")
             same = all(current.get(field) == value for field, value in config.items())
-            return self._existing("mount", name, same, f"{name}/config", **config)
+            if same:
+                return _Step(Change("mount", name, "unchanged"))
+            change, path = Change("mount", name, "changed"), f"{name}/config"
+            return self._existing(change, path, overwrite=self._overwrite, **config)
 
         def write() -> None:
             body = {
@@ -196,7 +217,7 @@ class _Plan:
 
         return _Step(Change("mount", name, "created"), write)
 
-    def _policies(self) -> list[_Step]:
+    def _policies(self, overwrite: bool) -> list[_Step]:
         present = self._listed("sys/policies/acl")
         steps = []
         for name, policy in self._blueprint.policies.items():
@@ -204,11 +225,14 @@ class _Plan:
             if name not in present:
                 steps.append(self._step("policy", name, "created", path, policy=policy.rules))
                 continue
-            same = self._data(path).get("policy", "").strip() == policy.rules.strip()
-            steps.append(self._existing("policy", name, same, path, policy=policy.rules))
+            if self._data(path).get("policy", "").strip() == policy.rules.strip():
+                steps.append(_Step(Change("policy", name, "unchanged")))
+                continue
+            change = Change("policy", name, "changed")
+            steps.append(self._existing(change, path, overwrite=overwrite, policy=policy.rules))
         return steps
 
-    def _approles(self) -> list[_Step]:
+    def _approles(self, overwrite: bool) -> list[_Step]:
         if not self._blueprint.approles:
             return []
         mount = DEFAULT_MOUNT
@@ -223,8 +247,11 @@ class _Plan:
                 steps.append(self._step("approle", name, "created", path, **wanted))
                 continue
             current = self._data(path)
-            same = all(_equal(current.get(field), value) for field, value in wanted.items())
-            steps.append(self._existing("approle", name, same, path, **wanted))
+            if all(_equal(current.get(field), value) for field, value in wanted.items()):
+                steps.append(_Step(Change("approle", name, "unchanged")))
+                continue
+            change = Change("approle", name, "changed")
+            steps.append(self._existing(change, path, overwrite=overwrite, **wanted))
         return steps
 
     def _secrets(self) -> list[_Step]:
@@ -290,12 +317,13 @@ class _Plan:
         if present == values:
             return _Step(Change("secret", name, "unchanged"))
         action: Action = "changed" if present else "created"
+        replaces = tuple(sorted(key for key in present if present[key] != values[key]))
 
         def write() -> None:
             body = {"data": values, "options": {"cas": version}}
             self._when_ready(lambda: self._write(f"{mount}/data/{path}", body))
 
-        return _Step(Change("secret", name, action), write)
+        return _Step(Change("secret", name, action, replaces=replaces), write)
 
     def _when_ready(self, write: Callable[[], None]) -> None:
         """Write to a KV v2 mount that may be new: it refuses until it has set itself up."""

@@ -65,18 +65,14 @@ def lookup(
     """What Vault knows of a secret-id (accessor, uses, expiry), or None if it is not good.
 
     Unlike a login this costs no use and counts towards no lockout.
+
+    Raises:
+        OperatorError: Vault could not say: it is sealed, denies the look-up, or there is no such
+            role.
     """
-    with op.asking(f"look up a secret-id of {role}"):
-        answer = op.client.adapter.request(
-            "POST",
-            f"/v1/auth/{mount}/role/{role}/secret-id/lookup",
-            json={"secret_id": secret_id},
-            raise_exception=False,
-        )
-    if isinstance(answer, dict):
-        data = answer.get("data")
-        return dict(data) if data else None
-    return None
+    path = f"auth/{mount}/role/{role}/secret-id/lookup"
+    data = op.request("POST", path, secret_id=secret_id).get("data")
+    return dict(data) if data else None
 
 
 def destroy(op: Operator, role: str, accessor: str, *, mount: str = DEFAULT_MOUNT) -> None:
@@ -147,15 +143,24 @@ def write_credentials(
     """
     files.private_directory(directory)
     role_file, secret_file = credential_files(role, directory)
+    if not renew and credentials_work(op, role, directory, mount=mount):
+        return Credentials(role, role_file, secret_file, written=False)
     wanted = role_id(op, role, mount=mount)
-    if not renew and _read(role_file) == wanted:
-        present = _read(secret_file)
-        if present and lookup(op, role, present, mount=mount) is not None:
-            return Credentials(role, role_file, secret_file, written=False)
     secret = new_secret_id(op, role, mount=mount)
     files.write_private(role_file, wanted)
     files.write_private(secret_file, secret.secret_id)
     return Credentials(role, role_file, secret_file)
+
+
+def credentials_work(
+    op: Operator, role: str, directory: Path, *, mount: str = DEFAULT_MOUNT
+) -> bool:
+    """Whether the files of a role hold ids that Vault takes. Nobody logs in for that."""
+    role_file, secret_file = credential_files(role, directory)
+    present = _read(secret_file)
+    if not present or _read(role_file) != role_id(op, role, mount=mount):
+        return False
+    return lookup(op, role, present, mount=mount) is not None
 
 
 def _read(path: Path) -> str:

@@ -28,6 +28,7 @@ from vault_harness.errors import (
 from vault_harness.vault.keyring import Keyring
 
 _POLL_SECONDS = 0.005
+_READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
 
 
@@ -156,15 +157,18 @@ class Operator:
         """One request to ``/v1/<path>``, for endpoints that hvac has no method for.
 
         Returns:
-            The answer's JSON; empty for an answer without a body, and for 404.
+            The answer's JSON; empty for an answer without a body, and for a 404 to who asks what
+            is there (``GET``, ``LIST``).
 
         Raises:
-            OperatorError: As `asking` says.
+            OperatorError: As `asking` says; for a 404 too where something should have been done.
         """
         with self.asking(f"{method} {path}"):
             try:
                 answer = self.client.adapter.request(method, f"/v1/{path}", json=body or None)
             except hvac.exceptions.InvalidPath:
+                if method.upper() not in _READING:
+                    raise
                 return {}
         return answer if isinstance(answer, dict) else {}
 

@@ -12,10 +12,10 @@ import pytest
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, open_engine
-from vault_harness.errors import BlueprintError, OperatorError
+from vault_harness.errors import BlueprintError, OperatorError, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import Stack, launch
-from vault_harness.vault import Change, Keyring, apply, approle
+from vault_harness.vault import Change, Keyring, apply, approle, values_replaced
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +112,78 @@ def test_overwrite_writes_it_all_anew(stack: Stack) -> None:
     assert role["token_ttl"] == 3600
     assert changes["policy backend"] == changes["approle backend"] == "changed"
     assert changes["policy api-gateway"] == "unchanged"
+
+
+def values(stack: Stack) -> dict[str, dict[str, Any]]:
+    """Every secret of the blueprint with its values."""
+    return {path: read(stack, path, mount) for mount, path, _ in stack.blueprint.paths()}
+
+
+def test_access_is_put_right_and_no_value_touched(stack: Stack) -> None:
+    """A narrowed policy and a role without one come back; real values beside them stay."""
+    write(stack, "backend/database", DB_PASSWORD="real, and nowhere else")
+    stack.operator.request("POST", "sys/policies/acl/backend", policy='path "x" {}')
+    stack.operator.request("POST", "auth/approle/role/backend", token_policies=[])
+    stack.operator.request("DELETE", "sys/policies/acl/ai-services")
+    before = values(stack)
+
+    planned = apply(stack.operator, stack.blueprint, what="access", dry=True, environ={})
+    assert stack.operator.request("GET", "sys/policies/acl/ai-services") == {}
+    done = apply(stack.operator, stack.blueprint, what="access", environ={})
+
+    assert planned == done
+    assert {name: action for name, action in actions(done).items() if action != "unchanged"} == {
+        "policy backend": "changed",
+        "policy ai-services": "created",
+        "approle backend": "changed",
+    }
+    assert values(stack) == before
+    assert values_replaced(done) == 0
+    login(stack, "backend").secrets.kv.v2.read_secret_version(
+        "backend/database", mount_point="ecommerce", raise_on_deleted_version=True
+    )
+
+
+def test_a_dry_run_says_which_values_would_be_replaced(stack: Stack) -> None:
+    """It writes nothing, names every key whose value would be another one, and no key beside."""
+    write(stack, "backend/database", **{**read(stack, "backend/database"), "DB_HOST": "mine"})
+    before = values(stack)
+
+    gentle = apply(stack.operator, stack.blueprint, dry=True, environ={})
+    harsh = apply(stack.operator, stack.blueprint, overwrite=True, dry=True, environ={})
+
+    assert values(stack) == before
+    assert values_replaced(gentle) == 0
+    (database,) = [change for change in harsh if change.name == "ecommerce/backend/database"]
+    assert "DB_HOST" in database.replaces
+    assert "DB_NAME" not in database.replaces, "its value is the blueprint's"
+    apply(stack.operator, stack.blueprint, overwrite=True, environ={})
+    replaced = [
+        key
+        for path, keys in before.items()
+        for key in keys
+        if values(stack)[path][key] != keys[key]
+    ]
+    assert values_replaced(harsh) == len(replaced) > 10
+
+
+def test_a_write_that_did_nothing_is_an_error(stack: Stack) -> None:
+    """A 404 is an answer only to who asks what is there; nothing was written."""
+    for method in ("POST", "PUT", "DELETE"):
+        with pytest.raises(OperatorError, match="no handler for route"):
+            stack.operator.request(method, "nowhere/data/x", data={"KEY": "value"})
+    assert stack.operator.request("GET", "ecommerce/data/nothing") == {}
+
+
+def test_a_secret_id_that_cannot_be_looked_up_is_not_called_bad(stack: Stack) -> None:
+    """A sealed Vault knows nothing of it: an error, and no reason for a new secret-id."""
+    secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
+    assert approle.lookup(stack.operator, "backend", secret_id) is not None
+    assert approle.lookup(stack.operator, "backend", "another") is None
+    stack.operator.seal()
+
+    with pytest.raises(VaultIsSealed):
+        approle.lookup(stack.operator, "backend", secret_id)
 
 
 def test_templates_are_filled_with_what_is_in_vault(stack: Stack) -> None:

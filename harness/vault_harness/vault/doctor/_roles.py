@@ -77,7 +77,13 @@ def _check_credentials(
     remedy = f"invoke rotate.secret-id {role}"
     if secret_id is None:
         found.bad(f"secret-id {role}", str(secret_file), "the file is not there", remedy)
-    elif approle.lookup(op, role, secret_id) is None:
+        return
+    try:
+        known = approle.lookup(op, role, secret_id)
+    except HarnessError as error:
+        found.unknown(f"secret-id {role}", str(secret_file), error.cause)
+        return
+    if known is None:
         wrong = "Vault does not know it (any more): expired, used up, destroyed, or another role's"
         found.bad(f"secret-id {role}", str(secret_file), wrong, remedy)
     else:
