@@ -23,9 +23,9 @@ from vault_harness.console import complain, guarded, say, table
 
 if TYPE_CHECKING:
     from vault_harness.engine import LogName
-    from vault_harness.engine.containers import ExampleServices
     from vault_harness.settings import Settings
     from vault_harness.stack import LocalStack, StackStatus
+    from vault_harness.stack.example_services import ExampleServices
 
 ROOT = Path(__file__).resolve().parent
 
@@ -175,7 +175,7 @@ def logs(
 @guarded
 def down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the servers, and what a crashed `up` left; data and keys stay."""
-    from vault_harness.engine.containers import sweep_leftovers
+    from vault_harness.engine.docker import sweep_leftovers
 
     ended = _stack().down()
     if leftovers := sweep_leftovers():
@@ -199,10 +199,12 @@ def destroy(context: Context, yes: bool = False) -> None:  # noqa: ARG001 -- as 
 @guarded
 def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- as above
     """Build images from programs that are here: container mode without a registry."""
-    from vault_harness.engine.containers import build_images, inspect_docker
+    from vault_harness.engine.docker import connected, inspect_docker
+    from vault_harness.images import build_images
 
     settings = _settings()
-    built = build_images(settings, rebuild=rebuild, progress=say)
+    with connected(timeout=300) as client:
+        built = build_images(client, settings, rebuild=rebuild, progress=say)
     say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
     say(inspect_docker(settings, ask_registry=False).line)
 
@@ -212,7 +214,7 @@ def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- 
 def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001 -- as above
     """Start the guide's four services beside the stack, and wait until they are healthy."""
     from vault_harness.blueprint import Blueprint
-    from vault_harness.engine.containers import ExampleServices
+    from vault_harness.stack.example_services import ExampleServices
 
     stack = _stack()
     services = ExampleServices(stack.settings)
@@ -227,7 +229,7 @@ def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001
 @guarded
 def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
     """Show the four services: healthy or not, and the fingerprint of each one's secret."""
-    from vault_harness.engine.containers import ExampleServices
+    from vault_harness.stack.example_services import ExampleServices
 
     _say_services(ExampleServices(_settings()))
 
@@ -236,7 +238,7 @@ def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
 @guarded
 def services_down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the four services; the stack stays up."""
-    from vault_harness.engine.containers import ExampleServices
+    from vault_harness.stack.example_services import ExampleServices
 
     ended = ExampleServices(_settings()).stop()
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")

@@ -2,6 +2,7 @@
 
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
 from vault_harness.engine._ports import PortLease
+from vault_harness.engine._probe import get, is_ok
 from vault_harness.engine._provider import (
     PROXY_NAME,
     Endpoints,
@@ -20,10 +21,12 @@ from vault_harness.engine._shape import (
     Storage,
     ToxiproxyProcess,
 )
-from vault_harness.engine._spawn import die_with_parent
+from vault_harness.engine.external import ExternalEngine
+from vault_harness.engine.process import die_with_parent
 
 __all__ = [
     "Engine",
+    "ExternalEngine",
     "Node",
     "NodeSpec",
     "ToxiproxyProcess",
@@ -41,6 +44,8 @@ __all__ = [
     "LogName",
     "Record",
     "PROXY_NAME",
+    "get",
+    "is_ok",
     "PortLease",
     "die_with_parent",
 ]

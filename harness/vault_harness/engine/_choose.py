@@ -6,11 +6,10 @@ import importlib
 from pathlib import Path
 from typing import cast
 
-from vault_harness.engine._external import ExternalEngine
-from vault_harness.engine._process import ProcessEngine
-from vault_harness.engine._process_stack import ProcessStack
 from vault_harness.engine._provider import StackProvider
 from vault_harness.engine._shape import Engine, EngineName
+from vault_harness.engine.external import ExternalEngine
+from vault_harness.engine.process import ProcessEngine, ProcessStack
 from vault_harness.errors import SettingsError
 from vault_harness.settings import Settings
 
@@ -38,7 +37,7 @@ def choose(settings: Settings, *, lasting: bool = False) -> tuple[EngineName, st
 def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
     """Why docker cannot be used here, in a few words; None if it can."""
     # Lazily: the docker client is slow to import, and most machines run without.
-    module = importlib.import_module("vault_harness.engine._docker")
+    module = importlib.import_module("vault_harness.engine.docker")
     return cast("str | None", module.docker_state(settings, lasting=lasting))
 
 
@@ -55,7 +54,7 @@ def open_provider(settings: Settings, *, name: EngineName | None = None) -> Stac
     """
     chosen = name or choose(settings, lasting=True)[0]
     if chosen == "docker":
-        module = importlib.import_module("vault_harness.engine._docker_stack")
+        module = importlib.import_module("vault_harness.engine.docker")
         return cast("StackProvider", module.DockerStack(settings))
     if chosen == "external":
         raise SettingsError(
@@ -86,7 +85,7 @@ def open_engine(settings: Settings, *, directory: Path) -> Engine:
     elif name == "external":
         engine = ExternalEngine(settings, directory=directory)
     else:
-        module = importlib.import_module("vault_harness.engine._docker")
+        module = importlib.import_module("vault_harness.engine.docker")
         engine = cast("Engine", module.DockerEngine(settings, directory=directory))
     engine.choice = f"{engine.choice} ({why})" if engine.choice else f"{name} ({why})"
     return engine

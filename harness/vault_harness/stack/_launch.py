@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, Node, NodeSpec, Storage
-from vault_harness.engine._external import ExternalEngine
+from vault_harness.engine import Engine, ExternalEngine, Node, NodeSpec, Storage
 from vault_harness.errors import OperatorError, VaultIsSealed
 from vault_harness.vault import Change, Keyring, Operator, apply
 

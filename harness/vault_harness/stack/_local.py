@@ -16,9 +16,9 @@ from vault_harness.engine import (
     LogName,
     Record,
     StackProvider,
+    choose,
     open_provider,
 )
-from vault_harness.engine._choose import choose
 from vault_harness.errors import (
     HarnessError,
     KeyringMissing,

@@ -18,7 +18,7 @@ def find_command_line(settings: Settings) -> str:
     Raises:
         ProgramMissing: There is none.
     """
-    from vault_harness.engine._programs import find_vault
+    from vault_harness.programs import find_vault
 
     return str(find_vault(settings).path)
 

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, EngineName, choose, open_engine
-from vault_harness.engine.containers import inspect_docker
+from vault_harness.engine.docker import inspect_docker
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, launch
 

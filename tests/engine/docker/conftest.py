@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from vault_harness.engine import NodeSpec
-from vault_harness.engine._docker import DockerEngine, inspect_docker
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_node import DockerNode
-from vault_harness.engine._docker_toxiproxy import DockerToxiproxy
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._engine import DockerEngine, inspect_docker
+from vault_harness.engine.docker._node import DockerNode
+from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.settings import Settings
 
 # Label and value by which the tests of this folder find what is left.

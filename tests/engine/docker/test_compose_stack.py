@@ -11,8 +11,8 @@ import requests
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import StackProvider
-from vault_harness.engine._docker_compose import FILES, project_name
-from vault_harness.engine._docker_stack import DockerStack
+from vault_harness.engine.docker._compose import FILES, project_name
+from vault_harness.engine.docker._stack import DockerStack
 from vault_harness.errors import PortTaken
 from vault_harness.settings import Settings, resources
 from vault_harness.stack import LocalStack
@@ -133,7 +133,7 @@ def test_a_taken_port_is_said_before_anything_starts(
 
 def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
     """Whoever paused it and calls `up` wants it up."""
-    from vault_harness.engine._docker_client import connected
+    from vault_harness.engine.docker._client import connected
 
     endpoints = local.up()
     with connected() as client:
@@ -176,7 +176,7 @@ def test_the_old_compose_brings_it_up_too(
         pytest.skip("needs both kinds of Compose")
     assert shutil.which("docker-compose")
     monkeypatch.setattr(
-        "vault_harness.engine._docker_compose.find_compose", lambda: ("docker-compose",)
+        "vault_harness.engine.docker._compose.find_compose", lambda: ("docker-compose",)
     )
     endpoints = local.up()
     local.restart()

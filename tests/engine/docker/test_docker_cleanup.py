@@ -10,9 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.engine._docker import DockerEngine
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_labels import Run, is_dead, sweep
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._engine import DockerEngine
+from vault_harness.engine.docker._labels import Run, is_dead, sweep
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -24,7 +24,7 @@ VICTIM = """
 import sys
 from pathlib import Path
 from vault_harness.engine import NodeSpec
-from vault_harness.engine._docker import DockerEngine
+from vault_harness.engine.docker._engine import DockerEngine
 from vault_harness.settings import Settings
 
 directory = Path(sys.argv[1])

@@ -8,8 +8,8 @@ import pytest
 import requests
 
 from vault_harness.engine import Capability, Engine, Node
-from vault_harness.engine._docker import DockerEngine
-from vault_harness.engine._docker_node import DockerNode
+from vault_harness.engine.docker._engine import DockerEngine
+from vault_harness.engine.docker._node import DockerNode
 from vault_harness.errors import CapabilityMissing, HarnessError, ServerDied
 from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
@@ -41,7 +41,7 @@ def test_start_returns_when_the_api_answers(node: DockerNode) -> None:
 
 def test_its_port_is_on_loopback_only(node: DockerNode) -> None:
     """Nobody else on the network reaches it."""
-    from vault_harness.engine._docker_client import connected
+    from vault_harness.engine.docker._client import connected
 
     with connected() as client:
         bindings = client.containers.get(node.container_name).attrs["NetworkSettings"]["Ports"]

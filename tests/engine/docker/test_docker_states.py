@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from vault_harness.engine import choose, open_engine
-from vault_harness.engine._docker import DockerStatus, docker_state, inspect_docker
-from vault_harness.engine._docker_client import connect
+from vault_harness.engine.docker._client import connect
+from vault_harness.engine.docker._engine import DockerStatus, docker_state, inspect_docker
 from vault_harness.errors import EngineUnavailable, ImageMissing
 from vault_harness.settings import Settings
 

@@ -10,9 +10,9 @@ import pytest
 import requests
 
 from vault_harness.engine import ToxiproxyProcess
-from vault_harness.engine._docker import DockerEngine
-from vault_harness.engine._docker_node import DockerNode
-from vault_harness.engine._docker_toxiproxy import POOL, DockerToxiproxy
+from vault_harness.engine.docker._engine import DockerEngine
+from vault_harness.engine.docker._node import DockerNode
+from vault_harness.engine.docker._toxiproxy import POOL, DockerToxiproxy
 from vault_harness.errors import EngineError
 from vault_harness.toxiproxy import Latency, Toxiproxy
 

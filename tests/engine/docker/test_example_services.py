@@ -8,12 +8,12 @@ import pytest
 import requests
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine._docker_build import LOCAL_SERVICES
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_services import SERVICES, ExampleServices
-from vault_harness.engine._docker_state import has_image
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._state import has_image
+from vault_harness.images._build import LOCAL_SERVICES
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
+from vault_harness.stack.example_services import SERVICES, ExampleServices
 from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]

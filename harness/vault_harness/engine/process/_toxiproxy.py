@@ -8,8 +8,8 @@ from typing import Literal
 
 from vault_harness import files
 from vault_harness.engine._ports import LOOPBACK, PortLease
-from vault_harness.engine._programs import ToxiproxyProgram
-from vault_harness.engine._server import Server
+from vault_harness.engine.process._server import Server
+from vault_harness.programs import ToxiproxyProgram
 
 
 class ProcessToxiproxy:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from vault_harness import dialect
 from vault_harness.dialect import Dialect
-from vault_harness.engine._docker_build import LOCAL_TOXIPROXY, LOCAL_VAULT, toxiproxy_code
-from vault_harness.engine._docker_client import connect
-from vault_harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR
+from vault_harness.engine.docker._client import connect
 from vault_harness.errors import EngineUnavailable, ImageMissing
+from vault_harness.images import LOCAL_TOXIPROXY, LOCAL_VAULT, Labels, toxiproxy_code
 from vault_harness.settings import Settings
 
 if TYPE_CHECKING:
@@ -177,9 +176,9 @@ def _present(client: docker.DockerClient, name: str) -> Image | None:
 
 
 def _image(name: str, found: Any) -> Image:
-    flavour = found.labels.get(LABEL_FLAVOUR)
+    flavour = found.labels.get(Labels.FLAVOUR)
     if flavour is not None:
-        outdated = flavour == "embedded" and found.labels.get(LABEL_CODE) != toxiproxy_code()
+        outdated = flavour == "embedded" and found.labels.get(Labels.CODE) != toxiproxy_code()
         return Image(name=name, local=True, flavour=flavour, outdated=outdated)
     # Both products' own images say in their environment whose they are.
     environment = (found.attrs.get("Config") or {}).get("Env") or []

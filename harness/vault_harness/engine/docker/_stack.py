@@ -11,18 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_compose import (
-    LABEL_PROJECT,
-    LABEL_SERVICE,
-    Compose,
-    project_name,
-)
-from vault_harness.engine._docker_labels import sweep
-from vault_harness.engine._docker_probe import is_ok
-from vault_harness.engine._docker_state import require
+from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
-from vault_harness.engine._process_stack import _follow as follow_file
+from vault_harness.engine._probe import is_ok
 from vault_harness.engine._provider import (
     PROXY_NAME,
     SERVICES,
@@ -33,6 +24,15 @@ from vault_harness.engine._provider import (
 )
 from vault_harness.engine._record import Record
 from vault_harness.engine._shape import EngineName
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._compose import (
+    LABEL_PROJECT,
+    LABEL_SERVICE,
+    Compose,
+    project_name,
+)
+from vault_harness.engine.docker._labels import sweep
+from vault_harness.engine.docker._state import require
 from vault_harness.errors import EngineUnavailable, HarnessError
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until

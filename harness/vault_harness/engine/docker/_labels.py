@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from vault_harness.engine.docker._client import connected
+from vault_harness.errors import EngineUnavailable
+
 if TYPE_CHECKING:
     import docker
 
@@ -21,9 +24,6 @@ LABEL_PID = "vault-harness.pid"
 LABEL_BORN = "vault-harness.born"
 LABEL_HOST = "vault-harness.host"
 LABEL_NODE = "vault-harness.node"
-LABEL_SOURCE = "vault-harness.source"
-LABEL_FLAVOUR = "vault-harness.flavour"
-LABEL_CODE = "vault-harness.code"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +105,15 @@ def sweep(client: docker.DockerClient) -> Removed:
     networks = [item for item in client.networks.list(filters=_FILTER) if is_dead(_labels(item))]
     volumes = [item for item in client.volumes.list(filters=_FILTER) if is_dead(_labels(item))]
     return _remove(containers, networks, volumes)
+
+
+def sweep_leftovers(*, timeout: float = 10.0) -> Removed:
+    """As `sweep`; nothing without an engine."""
+    try:
+        with connected(timeout=timeout) as client:
+            return sweep(client)
+    except EngineUnavailable:
+        return Removed()
 
 
 def remove_run(client: docker.DockerClient, name: str) -> Removed:

@@ -12,7 +12,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vault_harness import files
-from vault_harness.engine._spawn import DetachedProcess, LeashedProcess, Process, child_environment
+from vault_harness.engine.process._spawn import (
+    DetachedProcess,
+    LeashedProcess,
+    Process,
+    child_environment,
+)
 from vault_harness.errors import DeadlineExceeded, ServerDied
 
 POLL_SECONDS = 0.005

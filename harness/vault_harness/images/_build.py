@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_labels import LABEL_CODE, LABEL_FLAVOUR, LABEL_SOURCE
-from vault_harness.engine._docker_rootfs import Rootfs, site_packages
-from vault_harness.engine._programs import find_toxiproxy, find_vault
 from vault_harness.errors import EngineError
+from vault_harness.images._rootfs import Rootfs, site_packages
+from vault_harness.programs import find_toxiproxy, find_vault
 from vault_harness.settings import Settings, resources
 
 if TYPE_CHECKING:
@@ -28,6 +26,15 @@ LOCAL_PYTHON = "vault-harness/python:local"
 LOCAL_VAULT = "vault-harness/vault:local"
 LOCAL_TOXIPROXY = "vault-harness/toxiproxy:local"
 LOCAL_SERVICES = "vault-harness/services:local"
+
+
+class Labels:
+    """Labels of an image that was built here."""
+
+    SOURCE = "vault-harness.source"
+    FLAVOUR = "vault-harness.flavour"
+    CODE = "vault-harness.code"
+
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -71,6 +78,7 @@ class BuiltImage:
 
 
 def build_images(
+    client: docker.DockerClient,
     settings: Settings,
     *,
     rebuild: bool = False,
@@ -81,12 +89,12 @@ def build_images(
     Nothing is pulled. An image whose ingredients did not change is left alone.
 
     Args:
+        client: The engine that builds.
         settings: Which binaries to take, as for the process engine.
         rebuild: Build also what did not change.
         progress: Called with a line before each build.
 
     Raises:
-        EngineUnavailable: No engine answers.
         ProgramMissing: A binary is nowhere to be found.
         EngineError: The engine refused, with its last words; or this is not Linux.
     """
@@ -98,28 +106,27 @@ def build_images(
             remedy="run `invoke images` on Linux, or let the engine pull the pinned images",
         )
     built = []
-    with connected(timeout=300) as client:
-        base_source = ""
-        for recipe in recipes(settings):
-            source = _source(recipe, base_source if recipe.base else "")
-            if recipe.tag == LOCAL_PYTHON:
-                base_source = source
-            present = _labelled(client, recipe.tag)
-            if present == source and not rebuild:
-                action: Literal["built", "unchanged"] = "unchanged"
-            else:
-                progress(f"building {recipe.tag}: {recipe.contents}")
-                _replace(client, recipe, source)
-                action = "built"
-            size = int(client.images.get(recipe.tag).attrs["Size"])
-            built.append(
-                BuiltImage(
-                    tag=recipe.tag,
-                    contents=recipe.contents,
-                    megabytes=round(size / 1e6),
-                    action=action,
-                )
+    base_source = ""
+    for recipe in recipes(settings):
+        source = _source(recipe, base_source if recipe.base else "")
+        if recipe.tag == LOCAL_PYTHON:
+            base_source = source
+        present = _labelled(client, recipe.tag)
+        if present == source and not rebuild:
+            action: Literal["built", "unchanged"] = "unchanged"
+        else:
+            progress(f"building {recipe.tag}: {recipe.contents}")
+            _replace(client, recipe, source)
+            action = "built"
+        size = int(client.images.get(recipe.tag).attrs["Size"])
+        built.append(
+            BuiltImage(
+                tag=recipe.tag,
+                contents=recipe.contents,
+                megabytes=round(size / 1e6),
+                action=action,
             )
+        )
     return built
 
 
@@ -228,7 +235,7 @@ def _labelled(client: docker.DockerClient, tag: str) -> str | None:
         image = client.images.get(tag)
     except ImageNotFound:
         return None
-    return image.labels.get(LABEL_SOURCE)
+    return image.labels.get(Labels.SOURCE)
 
 
 def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
@@ -265,9 +272,9 @@ def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
             pull=False,
             decode=True,
             labels={
-                LABEL_SOURCE: source,
-                LABEL_FLAVOUR: recipe.flavour,
-                **({LABEL_CODE: toxiproxy_code()} if recipe.flavour == "embedded" else {}),
+                Labels.SOURCE: source,
+                Labels.FLAVOUR: recipe.flavour,
+                **({Labels.CODE: toxiproxy_code()} if recipe.flavour == "embedded" else {}),
             },
         ):
             said.append(str(event.get("stream") or event.get("error") or "").strip())

@@ -1,27 +1,22 @@
-"""The process engine: Vault and Toxiproxy as child processes on loopback."""
+"""A Vault server as a child process on loopback."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
 import signal
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from vault_harness import files
 from vault_harness.dialect import Dialect
-from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
-from vault_harness.engine._process_toxiproxy import ProcessToxiproxy
-from vault_harness.engine._programs import Program, find_toxiproxy, find_vault
-from vault_harness.engine._server import Server
-from vault_harness.engine._shape import Capability, EngineName, NodeSpec
+from vault_harness.engine._ports import PortLease, listens, port_taken
+from vault_harness.engine._shape import Capability, NodeSpec
+from vault_harness.engine.process._server import Server
 from vault_harness.errors import EngineError, ServerDied
-from vault_harness.settings import Settings
+from vault_harness.programs import Program
 
-_CAPABILITIES = frozenset(Capability)
+CAPABILITIES = frozenset(Capability)
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
 
@@ -84,8 +79,8 @@ class ProcessNode:
     def capabilities(self) -> frozenset[Capability]:
         """What this engine can do to it."""
         if self.spec.storage == "inmem":
-            return _CAPABILITIES - {Capability.DURABLE}
-        return _CAPABILITIES
+            return CAPABILITIES - {Capability.DURABLE}
+        return CAPABILITIES
 
     @property
     def dialect(self) -> Dialect:
@@ -256,86 +251,3 @@ class ProcessNode:
         if self.spec.retry_join:
             raft["retry_join"] = [{"leader_api_addr": address} for address in self.spec.retry_join]
         return raft
-
-
-class ProcessEngine:
-    """Runs servers as child processes that die with this one; see `vault_harness.engine.Engine`."""
-
-    def __init__(self, settings: Settings, *, directory: Path) -> None:
-        """Find the programs.
-
-        Raises:
-            ProgramMissing: There is no ``vault`` and no ``bao``.
-        """
-        self.settings = settings
-        self.program = find_vault(settings)
-        program = self.program
-        self.choice = f"process: {program.dialect.title} ({program.path.name} from {program.found})"
-        self._directory = files.private_directory(directory)
-        self._closers = contextlib.ExitStack()
-        self._count = 0
-        self._lock = threading.Lock()
-
-    @property
-    def name(self) -> EngineName:
-        """``process``."""
-        return "process"
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        """Everything: they are our own children."""
-        return _CAPABILITIES
-
-    def node(self, spec: NodeSpec) -> ProcessNode:
-        """A node by that specification, not started yet."""
-        node = ProcessNode(spec, self.program, start_timeout=self.settings.start_timeout)
-        with self._lock:
-            self._closers.callback(node.close)
-        return node
-
-    def toxiproxy(
-        self, *, seed: int | None = None, port: int = 0, detached: bool = False
-    ) -> ProcessToxiproxy:
-        """A started Toxiproxy server that answers."""
-        with self._lock:
-            self._count += 1
-            directory = self._directory / f"toxiproxy-{self._count}"
-        server = ProcessToxiproxy(
-            find_toxiproxy(self.settings),
-            directory=directory,
-            seed=seed,
-            port=port,
-            detached=detached,
-        )
-        with self._lock:
-            self._closers.callback(server.close)
-        server.start(timeout=self.settings.start_timeout)
-        return server
-
-    def reachable_from_toxiproxy(self, port: int) -> str:
-        """``host:port`` of a listener of this process."""
-        return f"{LOOPBACK}:{port}"
-
-    def bind_host(self) -> str:
-        """Loopback."""
-        return LOOPBACK
-
-    def close(self) -> None:
-        """End everything that this engine started, detached servers excepted."""
-        self._closers.close()
-
-    def remove(self) -> None:
-        """Close it and delete its directory."""
-        self.close()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

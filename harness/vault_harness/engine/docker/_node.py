@@ -9,10 +9,10 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.dialect import Dialect
-from vault_harness.engine._docker_container import Container
-from vault_harness.engine._docker_probe import is_ok
 from vault_harness.engine._ports import PortLease
+from vault_harness.engine._probe import is_ok
 from vault_harness.engine._shape import Capability, NodeSpec
+from vault_harness.engine.docker._container import Container
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
 
 API_PORT = 8200

@@ -10,14 +10,17 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine._docker_build import LOCAL_SERVICES
-from vault_harness.engine._docker_client import connected
-from vault_harness.engine._docker_compose import LABEL_PROJECT, LABEL_SERVICE, Compose
-from vault_harness.engine._docker_probe import get
-from vault_harness.engine._docker_stack import DockerStack
-from vault_harness.engine._docker_state import has_image
-from vault_harness.engine._record import Record
+from vault_harness.engine import Record, get
+from vault_harness.engine.docker import (
+    LABEL_PROJECT,
+    LABEL_SERVICE,
+    Compose,
+    DockerStack,
+    connected,
+    has_image,
+)
 from vault_harness.errors import BlueprintError, DeadlineExceeded, HarnessError, ImageMissing
+from vault_harness.images import LOCAL_SERVICES
 from vault_harness.settings import Settings
 from vault_harness.vault import Operator, approle
 from vault_harness.waiting import wait_until

@@ -13,16 +13,16 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vault_harness import files
-from vault_harness.engine._docker_client import connect
-from vault_harness.engine._docker_compose import find_compose
-from vault_harness.engine._docker_container import Container
-from vault_harness.engine._docker_labels import Run, remove_run, sweep
-from vault_harness.engine._docker_network import PrivateNetwork
-from vault_harness.engine._docker_node import API_PORT, INSIDE, DockerNode
-from vault_harness.engine._docker_reaper import Reaper
-from vault_harness.engine._docker_state import DockerState, DockerStatus, inspect_docker, require
-from vault_harness.engine._docker_toxiproxy import DockerToxiproxy
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
+from vault_harness.engine.docker._client import connect
+from vault_harness.engine.docker._compose import find_compose
+from vault_harness.engine.docker._container import Container
+from vault_harness.engine.docker._labels import Run, remove_run, sweep
+from vault_harness.engine.docker._network import PrivateNetwork
+from vault_harness.engine.docker._node import API_PORT, INSIDE, DockerNode
+from vault_harness.engine.docker._reaper import Reaper
+from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
+from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.errors import CapabilityMissing, ProgramMissing
 from vault_harness.settings import Settings
 

@@ -6,7 +6,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING, Any
 
-from vault_harness.engine._docker_labels import Run
+from vault_harness.engine.docker._labels import Run
 
 if TYPE_CHECKING:
     import docker

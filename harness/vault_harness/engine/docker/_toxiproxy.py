@@ -8,9 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
-from vault_harness.engine._docker_container import LOOPBACK, Container
-from vault_harness.engine._docker_network import PrivateNetwork
-from vault_harness.engine._docker_probe import get, is_ok
+from vault_harness.engine._probe import get, is_ok
+from vault_harness.engine.docker._container import LOOPBACK, Container
+from vault_harness.engine.docker._network import PrivateNetwork
 from vault_harness.errors import EngineError
 
 API_PORT = 8474

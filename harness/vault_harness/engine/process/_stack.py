@@ -14,10 +14,8 @@ from typing import Any
 import psutil
 
 from vault_harness import files
+from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
-from vault_harness.engine._process import AUDIT_LOG_NAME, ProcessNode
-from vault_harness.engine._process_toxiproxy import ProcessToxiproxy
-from vault_harness.engine._programs import find_toxiproxy, find_vault
 from vault_harness.engine._provider import (
     PROXY_NAME,
     SERVICES,
@@ -27,14 +25,16 @@ from vault_harness.engine._provider import (
     ServiceState,
 )
 from vault_harness.engine._record import Record
-from vault_harness.engine._server import Server
 from vault_harness.engine._shape import EngineName, NodeSpec
-from vault_harness.engine._spawn import DetachedProcess
+from vault_harness.engine.process._node import AUDIT_LOG_NAME, ProcessNode
+from vault_harness.engine.process._server import Server
+from vault_harness.engine.process._spawn import DetachedProcess
+from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
 from vault_harness.errors import HarnessError
+from vault_harness.programs import find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
 _STOP_SECONDS = 10.0
-_FOLLOW_POLL_SECONDS = 0.1
 _TITLES: dict[ServiceName, str] = {"vault": "Vault", "toxiproxy": "Toxiproxy"}
 
 
@@ -264,7 +264,7 @@ class ProcessStack:
         text = files.tail(path, tail)
         yield from text.splitlines()
         if follow:
-            yield from _follow(path)
+            yield from follow_file(path)
 
     def _log_path(self, name: LogName) -> Path:
         if name == "audit":
@@ -273,17 +273,3 @@ class ProcessStack:
 
 
 _CONFIGURATION: dict[ServiceName, str] = {"vault": "vault.json", "toxiproxy": "proxies.json"}
-
-
-def _follow(path: Path) -> Iterator[str]:
-    """New lines as they are written, for ever; a log that is not there yet is awaited."""
-    while not path.exists():
-        time.sleep(_FOLLOW_POLL_SECONDS)  # ends by Ctrl-C
-    with path.open(errors="replace") as file:
-        file.seek(0, 2)
-        while True:
-            line = file.readline()
-            if line:
-                yield line.rstrip("\n")
-            else:
-                time.sleep(_FOLLOW_POLL_SECONDS)  # ends by Ctrl-C

@@ -1,6 +1,6 @@
 """Removes the containers of a run when its process is gone: what Ryuk does, where there is no Ryuk.
 
-Started beside a run as ``python -m vault_harness.engine._docker_reaper PID BORN RUN``. It survives
+Started beside a run as ``python -m vault_harness.engine.docker._reaper PID BORN RUN``. It survives
 Ctrl-C and ``kill -9`` of the run, waits for the end of that very process, removes what bears the
 run's label, and ends. Should it be killed too, the next start or ``invoke down`` finds the
 leftovers by their labels.
@@ -15,7 +15,7 @@ import time
 
 import psutil
 
-from vault_harness.engine._docker_labels import Run
+from vault_harness.engine.docker._labels import Run
 
 # Seconds: a container that the engine was still creating when the run died appears a moment later.
 _SETTLE = 5.0
@@ -30,7 +30,7 @@ class Reaper:
             [
                 sys.executable,
                 "-m",
-                "vault_harness.engine._docker_reaper",
+                "vault_harness.engine.docker._reaper",
                 str(run.pid),
                 f"{run.born:.2f}",
                 run.name,
@@ -64,8 +64,8 @@ def _await_end(pid: int, born: float) -> None:
 
 
 def _reap(name: str) -> None:
-    from vault_harness.engine._docker_client import connected
-    from vault_harness.engine._docker_labels import remove_run
+    from vault_harness.engine.docker._client import connected
+    from vault_harness.engine.docker._labels import remove_run
 
     with connected() as client:
         deadline = time.monotonic() + _SETTLE

@@ -1,0 +1,33 @@
+"""Servers as containers: of one run, or of the stack that outlives its task.
+
+Kept out of `vault_harness.engine`, which every task imports: the docker client is slow to load.
+"""
+
+from vault_harness.engine.docker._client import connect, connected
+from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE, Compose
+from vault_harness.engine.docker._engine import DockerEngine, docker_state
+from vault_harness.engine.docker._labels import Removed, sweep_leftovers
+from vault_harness.engine.docker._stack import DockerStack
+from vault_harness.engine.docker._state import (
+    DockerState,
+    DockerStatus,
+    has_image,
+    inspect_docker,
+)
+
+__all__ = [
+    "DockerEngine",
+    "DockerStack",
+    "docker_state",
+    "inspect_docker",
+    "DockerState",
+    "DockerStatus",
+    "has_image",
+    "connect",
+    "connected",
+    "Compose",
+    "LABEL_PROJECT",
+    "LABEL_SERVICE",
+    "sweep_leftovers",
+    "Removed",
+]
