@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vault_harness.commands import named
 from vault_harness.engine import die_with_parent
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin import ENTRY
@@ -71,7 +72,8 @@ def _engine(settings: Settings) -> str:
         raise EngineUnavailable(
             f"docker cannot be used: {reason}",
             looked_at="HARNESS_ENGINE=docker",
-            remedy="start an engine, or `invoke images` for the images, or HARNESS_ENGINE=process",
+            remedy=f"start an engine, or `{named('images')}` for the images, "
+            "or HARNESS_ENGINE=process",
         )
     return f"{name} engine ({why})"
 

@@ -9,16 +9,13 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import ParamSpec, TypeVar
 
+from vault_harness.commands import runner
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
-
-
-def runner() -> str:
-    """The command that runs a task here: ``./dev`` sets it to itself, else it is ``invoke``."""
-    return os.environ.get("HARNESS_RUNNER") or "invoke"
 
 
 def _named(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.engine._provider import Endpoints
 from vault_harness.engine._shape import EngineName
 from vault_harness.errors import StackError
@@ -60,7 +61,7 @@ class Record:
             raise StackError(
                 f"{FILE_NAME} cannot be read: {error}",
                 looked_at=str(path),
-                remedy=f"remove {path}; invoke down then still finds what runs",
+                remedy=f"remove {path}; {named('down')} then still finds what runs",
             ) from None
 
     def save(self, data_dir: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
+from vault_harness.commands import named
 from vault_harness.errors import EngineError
 from vault_harness.images._rootfs import Rootfs, site_packages
 from vault_harness.programs import find_toxiproxy, find_vault
@@ -103,7 +104,7 @@ def build_images(
             f"local images hold programs of this machine, and those of {platform.system()} "
             "do not run in a Linux container",
             looked_at=sys.platform,
-            remedy="run `invoke images` on Linux, or let the engine pull the pinned images",
+            remedy=f"run `{named('images')}` on Linux, or let the engine pull the pinned images",
         )
     built = []
     base_source = ""
@@ -283,5 +284,5 @@ def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
                     f"the image {recipe.tag} could not be built: {event['error']}",
                     looked_at=" | ".join(filter(None, said[-5:])),
                     remedy=f"mend compose/images/{recipe.dockerfile}, or the engine, and run "
-                    "`invoke images` again",
+                    f"`{named('images')}` again",
                 )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vault_harness.console import runner
+from vault_harness.commands import named
 from vault_harness.scenario.history import Exchange, History, Operation
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.verdict import Verdict
@@ -229,8 +228,8 @@ def collect_parts(directory: Path, summary: Summary) -> Path:
 
 def again(id: str, *, subject: str, declared: Mapping[str, float], seed: int) -> str:  # noqa: A002 - it is one
     """The command that runs one scenario again as it was."""
-    words = [runner(), "scenarios", "--only", id, "--subject", subject]
+    words = ["--only", id, "--subject", subject]
     words += [
         word for name, value in declared.items() for word in ("--declare", f"{name}={value:g}")
     ]
-    return shlex.join([*words, "--seed", str(seed)])
+    return named("scenarios", *words, "--seed", seed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.stack._local import LocalStack
 from vault_harness.vault import approle
@@ -47,7 +48,7 @@ def service_environment(
         raise StackError(
             f"{' and '.join(missing)} of {service} is not there: the stack is not seeded",
             looked_at=str(stack.data_dir),
-            remedy="invoke seed",
+            remedy=named("seed"),
         )
     variables = {
         "USE_VAULT": "true",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
 from vault_harness.engine import (
     PROXY_NAME,
     Endpoints,
@@ -86,7 +87,7 @@ class LocalStack:
             raise StackError(
                 f"a stack of the {record.engine} engine runs, and HARNESS_ENGINE asks for {wanted}",
                 looked_at=str(self.data_dir / "stack.json"),
-                remedy=f"HARNESS_ENGINE={record.engine} invoke destroy ends it and its data; "
+                remedy=f"HARNESS_ENGINE={record.engine} {named('destroy')} ends it and its data; "
                 "or unset HARNESS_ENGINE to use it",
             )
         return open_provider(self.settings)
@@ -173,8 +174,8 @@ class LocalStack:
         return KeyringMissing(
             "this Vault is initialised, but its unseal keys are not here: nobody can open it",
             looked_at=str(self.keyring_path),
-            remedy="invoke restore.keys puts them back from a backup; without one all is lost: "
-            "invoke destroy, then invoke up start a new one",
+            remedy=f"{named('restore.keys')} puts them back from a backup; without one all is "
+            f"lost: {named('destroy')}, then {named('up')} start a new one",
         )
 
     def _ensure_proxy(self, endpoints: Endpoints) -> None:
@@ -219,7 +220,7 @@ class LocalStack:
                 "the stack is not up"
                 + (f": {' and '.join(missing)} does not run" if len(missing) == 1 else ""),
                 looked_at=str(self.data_dir),
-                remedy="invoke up",
+                remedy=named("up"),
             )
         return endpoints
 
@@ -237,7 +238,7 @@ class LocalStack:
             raise self._keyring_missing()
         if status.sealed:
             raise VaultIsSealed(
-                "this Vault is sealed", looked_at=endpoints.vault, remedy="invoke unseal"
+                "this Vault is sealed", looked_at=endpoints.vault, remedy=named("unseal")
             )
         return standing_operator(endpoints.vault, Keyring.load(self.keyring_path), self.data_dir)
 
@@ -286,7 +287,7 @@ class LocalStack:
         with (
             self.held(),
             contextlib.closing(self.operator()) as operator,
-            needing_root(operator, "invoke seed"),
+            needing_root(operator, named("seed")),
         ):
             changes = apply(
                 operator,

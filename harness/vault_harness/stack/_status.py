@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from vault_harness.commands import named
+
 State = Literal["down", "partly up", "not answering", "not initialised", "sealed", "ready"]
 
 
@@ -77,14 +79,15 @@ class StackStatus:
     def next_step(self) -> str:
         """What a person would do next."""
         if self.state == "sealed" and not self.keyring:
-            return "put init.json back from a backup, or start anew: invoke destroy, invoke up"
+            again = f"{named('destroy')}, {named('up')}"
+            return f"put init.json back from a backup, or start anew: {again}"
         steps: dict[State, str] = {
-            "down": "invoke up",
-            "partly up": "invoke up",
-            "not answering": "invoke logs, then invoke down and invoke up",
-            "not initialised": "invoke up",
-            "sealed": "invoke unseal",
+            "down": named("up"),
+            "partly up": named("up"),
+            "not answering": f"{named('logs')}, then {named('down')} and {named('up')}",
+            "not initialised": named("up"),
+            "sealed": named("unseal"),
         }
         if self.state in steps:
             return steps[self.state]
-        return "invoke env backend" if self.seeded else "invoke seed"
+        return named("env", "backend") if self.seeded else named("seed")

@@ -10,6 +10,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
 from vault_harness.engine import Record, get
 from vault_harness.engine.docker import (
     LABEL_PROJECT,
@@ -119,7 +120,7 @@ class ExampleServices:
                 raise ImageMissing(
                     f"the image {LOCAL_SERVICES} is not on this engine",
                     looked_at="docker images",
-                    remedy="invoke images",
+                    remedy=named("images"),
                 )
         for service in SERVICES:
             # Otherwise the engine would make it, as root's.
@@ -198,7 +199,7 @@ class ExampleServices:
             f"waited {timeout:g} s for the example services to be healthy; "
             + ", ".join(f"{service.name} is {service.health}" for service in sick),
             looked_at="\n".join(f"{one.name}:\n{self.logs(one.name)}" for one in sick),
-            remedy="is Vault unsealed (invoke status) and seeded (invoke seed)?",
+            remedy=f"is Vault unsealed ({named('status')}) and seeded ({named('seed')})?",
         )
 
 

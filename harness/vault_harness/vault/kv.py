@@ -8,6 +8,7 @@ from typing import Any
 
 import hvac.exceptions
 
+from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.vault.operator import Operator
 
@@ -94,7 +95,7 @@ class Kv:
                 raise CheckAndSetError(
                     f"{self.mount}/{path} has changed since it was read",
                     looked_at=f"version {cas} was expected to be the latest",
-                    remedy="Look at it (invoke vault -- kv get), and run this again.",
+                    remedy=f"Look at it ({named('vault', '--', 'kv', 'get')}), and run this again.",
                 ) from None
         return int(answer["data"]["version"])
 

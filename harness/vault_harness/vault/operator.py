@@ -16,6 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from vault_harness import dialect
+from vault_harness.commands import named
 from vault_harness.dialect import Product
 from vault_harness.errors import (
     DeadlineExceeded,
@@ -150,7 +151,7 @@ class Operator:
             raise OperatorError(
                 f"cannot {what}: {self.address} does not answer ({type(error).__name__})",
                 looked_at=self.address,
-                remedy="start it (invoke up), or wait until it answers",
+                remedy=f"start it ({named('up')}), or wait until it answers",
             ) from None
 
     def request(self, method: str, path: str, **body: object) -> dict[str, Any]:
@@ -181,17 +182,17 @@ class Operator:
                 return NotInitialised(
                     f"cannot {what}: this Vault is not initialised",
                     looked_at=self.address,
-                    remedy="initialise it (invoke up does)",
+                    remedy=f"initialise it ({named('up')} does)",
                 )
             return VaultIsSealed(
                 f"cannot {what}: this Vault is sealed",
                 looked_at=self.address,
-                remedy="unseal it: invoke unseal",
+                remedy=f"unseal it: {named('unseal')}",
             )
         return OperatorError(
             f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
             looked_at=f"{self.address}, which answered {type(error).__name__}",
-            remedy=_REMEDIES.get(type(error), "look at the server's log: invoke logs"),
+            remedy=_REMEDIES.get(type(error), f"look at the server's log: {named('logs')}"),
         )
 
     def _initialised(self) -> bool:
@@ -294,7 +295,7 @@ class Operator:
                 raise DeadlineExceeded(
                     f"Vault was not active within {timeout:.1f} s: it {state}",
                     looked_at=f"GET {self.address}/v1/sys/health",
-                    remedy="look at the server's log (invoke logs)",
+                    remedy=f"look at the server's log ({named('logs')})",
                 )
             time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
 

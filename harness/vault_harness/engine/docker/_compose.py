@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from vault_harness.commands import named
 from vault_harness.errors import EngineError, PortTaken, ProgramMissing
 from vault_harness.settings import resources
 
@@ -37,7 +38,7 @@ def find_compose() -> tuple[str, ...]:
     if shutil.which("docker-compose") and _works(("docker-compose",)):
         return ("docker-compose",)
     raise ProgramMissing(
-        "no Compose here, which `invoke up` needs on the docker engine",
+        f"no Compose here, which `{named('up')}` needs on the docker engine",
         looked_at="docker compose version, docker-compose version",
         remedy="install the Compose plugin of docker (or docker-compose), or use "
         "HARNESS_ENGINE=process",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.docker._client import connect
 from vault_harness.engine.docker._compose import find_compose
@@ -239,5 +240,5 @@ def _no_detached() -> CapabilityMissing:
     return CapabilityMissing(
         "containers of a run end with it",
         looked_at="the docker engine",
-        remedy="use `invoke up`, which brings up a lasting stack through compose",
+        remedy=f"use `{named('up')}`, which brings up a lasting stack through compose",
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import dialect
+from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine.docker._client import connect
 from vault_harness.errors import EngineUnavailable, ImageMissing
@@ -42,7 +43,7 @@ class Image:
     outdated: bool = False
 
     def __str__(self) -> str:
-        return f"{self.name} (outdated: invoke images)" if self.outdated else self.name
+        return f"{self.name} (outdated: {named('images')})" if self.outdated else self.name
 
     @property
     def dialect(self) -> Dialect:
@@ -148,7 +149,7 @@ def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool
             toxiproxy=toxiproxy,
         )
     pullable = ask_registry and all(_in_registry(client, name) for name in missing)
-    then = "a registry has them" if pullable else "`invoke images` builds local ones"
+    then = "a registry has them" if pullable else f"`{named('images')}` builds local ones"
     if not pullable and ask_registry:
         then = f"and no registry that has them is reachable; {then}"
     return DockerState(
@@ -208,7 +209,7 @@ def _pull(client: docker.DockerClient, name: str) -> Image:
         raise ImageMissing(
             f"the image {name} is not on this engine, and it cannot be pulled",
             looked_at=str(error).splitlines()[0][:300],
-            remedy="`invoke images` builds local images from what is on this machine; they are "
-            "used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images that "
-            "are here; or use HARNESS_ENGINE=process",
+            remedy=f"`{named('images')}` builds local images from what is on this machine; they "
+            "are used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images "
+            "that are here; or use HARNESS_ENGINE=process",
         ) from error

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 
 Status = Literal["ok", "denied", "missing", "failed"]
@@ -252,5 +253,5 @@ def _unreadable(path: Path, error: OSError) -> HarnessError:
     return HarnessError(
         f"the audit log cannot be read: {error.strerror}",
         looked_at=str(path),
-        remedy="Run `invoke up` first; for a Vault elsewhere give its log with --file.",
+        remedy=f"Run `{named('up')}` first; for a Vault elsewhere give its log with --file.",
     )

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError, StackError
 from vault_harness.vault.backup._contents import Contents
 from vault_harness.vault.backup._lock import Lock, Opener
@@ -94,7 +95,7 @@ class Backup:
             raise StackError(
                 f"{directory} is no backup",
                 looked_at=str(directory / MANIFEST),
-                remedy="Name the folder of one with --source; `invoke backup.list` shows them.",
+                remedy=f"Name the folder of one with --source: {named('backup.list')} shows them.",
             ) from None
 
     def check_files(self) -> None:

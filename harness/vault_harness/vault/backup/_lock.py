@@ -22,6 +22,7 @@ import pyrage  # type: ignore[import-untyped]  # it ships no types
 from pyrage import passphrase as _passphrase
 from pyrage import ssh, x25519
 
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
 
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
@@ -46,7 +47,7 @@ class Lock:
                 "a backup is locked with a passphrase or with public keys"
                 + (", and neither was given" if self.passphrase is None else ", not both"),
                 looked_at=f"--recipient, --passphrase-file, {PASSPHRASE_VARIABLE}",
-                remedy="Give one of them: --recipient age1..., say; `invoke backup.identity` "
+                remedy=f"Give one of them: --recipient age1..., say; `{named('backup.identity')}` "
                 "makes a key pair.",
             )
         if self.passphrase is not None and len(self.passphrase) < SHORTEST_PASSPHRASE:

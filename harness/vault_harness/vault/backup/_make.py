@@ -11,6 +11,7 @@ from pathlib import Path
 import hvac.exceptions
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import OperatorError, StackError, VaultIsSealed
 from vault_harness.vault.backup._contents import (
     Comparison,
@@ -167,7 +168,7 @@ def restore(
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
         acting = standing_operator(op.address, present, keyring_path.parent)
-        with contextlib.closing(acting) as root, needing_root(root, "invoke restore"):
+        with contextlib.closing(acting) as root, needing_root(root, named("restore")):
             if not overwrite and not is_empty(root, contents.mounts):
                 raise _not_empty(op, contents)
             keys.keyring.save(way)
@@ -182,7 +183,7 @@ def restore(
                 "Vault to take the snapshot and seal itself",
                 timeout=_RESTORE_SECONDS,
                 evidence=lambda: f"{op.address}/v1/sys/seal-status: {op.seal_status()}",
-                remedy="Look at its log: invoke logs.",
+                remedy=f"Look at its log: {named('logs')}.",
             )
     op.unseal(keys.keyring, timeout=_RESTORE_SECONDS)
     checkpoint("unsealed")
@@ -226,7 +227,7 @@ def _snapshot(op: Operator) -> bytes:
     raise OperatorError(
         "this Vault's storage is not raft, there is no snapshot of it",
         looked_at=f"{op.address}/v1/sys/storage/raft/snapshot",
-        remedy="Back up the stack of `invoke up`, or give this server raft storage.",
+        remedy=f"Back up the stack of `{named('up')}`, or give this server raft storage.",
     )
 
 
@@ -263,6 +264,6 @@ def _not_empty(op: Operator, contents: Contents) -> StackError:
     return StackError(
         "this Vault is not empty, a restore would replace what it has",
         looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole",
-        remedy="Restore into a new one: invoke destroy, invoke up, then this again. Or give "
-        "--overwrite to lose what is there.",
+        remedy=f"Restore into a new one: {named('destroy')}, {named('up')}, then this again. Or "
+        "give --overwrite to lose what is there.",
     )

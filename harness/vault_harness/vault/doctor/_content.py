@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.kv import Kv, Secret
@@ -17,19 +18,19 @@ def check_mounts(patient: Patient, found: Examination, op: Operator) -> set[str]
         where = f"sys/mounts: {mount}/"
         version = str((engine or {}).get("options", {}) and engine["options"].get("version"))
         if engine is None:
-            found.bad("mount", where, f"there is no mount {mount}/", "invoke seed")
+            found.bad("mount", where, f"there is no mount {mount}/", named("seed"))
         elif engine.get("type") != "kv" or version != "2":
             wrong = f"{mount}/ is {engine.get('type')} version {version}, not KV version 2"
-            remedy = f"invoke vault -- secrets disable {mount}, then invoke seed"
+            remedy = f"{named('vault', '--', 'secrets', 'disable', mount)}, then {named('seed')}"
             found.bad("mount", where, wrong, remedy)
         else:
             found.good("mount", where, "it is there, KV version 2")
             good.add(mount)
-    named = patient.environ.get("VAULT_MOUNT_POINT", "").strip("/")
-    if named and f"{named}/" not in present:
+    wanted = patient.environ.get("VAULT_MOUNT_POINT", "").strip("/")
+    if wanted and f"{wanted}/" not in present:
         kv = ", ".join(sorted(m.rstrip("/") for m, e in present.items() if e.get("type") == "kv"))
         wrong = (
-            f"clients here look in {named}/, which does not exist; there is {kv or 'no KV mount'}"
+            f"clients here look in {wanted}/, which does not exist; there is {kv or 'no KV mount'}"
         )
         right = patient.blueprint.mount
         found.bad("mount", "VAULT_MOUNT_POINT", wrong, f"export VAULT_MOUNT_POINT={right}")
@@ -46,7 +47,7 @@ def check_audit(found: Examination, op: Operator) -> None:
     if devices:
         found.good("audit", "sys/audit", f"written by {', '.join(sorted(devices))}")
     else:
-        found.bad("audit", "sys/audit", "nobody writes down who reads what", "invoke seed")
+        found.bad("audit", "sys/audit", "nobody writes down who reads what", named("seed"))
 
 
 def check_policies(patient: Patient, found: Examination, op: Operator) -> None:
@@ -56,12 +57,12 @@ def check_policies(patient: Patient, found: Examination, op: Operator) -> None:
         where = f"sys/policies/acl/{name}"
         if name not in keys:
             wrong = f"there is no policy {name}: its roles may read nothing"
-            found.bad(f"policy {name}", where, wrong, "invoke seed")
+            found.bad(f"policy {name}", where, wrong, named("seed"))
             continue
         text = str(op.request("GET", where).get("data", {}).get("policy", ""))
         if text.strip() != policy.rules.strip():
             wrong = "it differs from the blueprint's"
-            found.bad(f"policy {name}", where, wrong, "invoke seed --overwrite")
+            found.bad(f"policy {name}", where, wrong, named("seed", "--overwrite"))
         else:
             found.good(f"policy {name}", where, "it is the blueprint's")
 
@@ -83,14 +84,14 @@ def check_secrets(patient: Patient, found: Examination, op: Operator, mounts: se
 def _judge(found: Examination, where: str, secret: Secret, wanted: set[str]) -> None:
     name, version = f"secret {where}", secret.version
     if secret.state == "missing":
-        found.bad(name, where, "there is no such secret", "invoke seed")
+        found.bad(name, where, "there is no such secret", named("seed"))
     elif secret.state == "deleted":
-        remedy = f"invoke vault -- kv undelete -versions={version} {where}"
+        remedy = named("vault", "--", "kv", "undelete", f"-versions={version}", where)
         found.bad(name, where, f"its latest version, {version}, is deleted", remedy)
     elif secret.state == "destroyed":
         wrong = f"its latest version, {version}, is destroyed and cannot come back"
-        found.bad(name, where, wrong, "invoke seed")
+        found.bad(name, where, wrong, named("seed"))
     elif lacking := sorted(wanted - set(secret.data)):
-        found.bad(name, where, f"it has no {', '.join(lacking)}", "invoke seed")
+        found.bad(name, where, f"it has no {', '.join(lacking)}", named("seed"))
     else:
         found.good(name, where, f"version {version} is there")

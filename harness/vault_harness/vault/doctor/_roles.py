@@ -18,6 +18,7 @@ from typing import Any
 import hvac.exceptions
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault import approle
 from vault_harness.vault.doctor._finding import Examination, Patient
@@ -45,17 +46,17 @@ def check_roles(patient: Patient, found: Examination, op: Operator) -> None:
             found.unknown(f"role {role}", where, error.cause)
             continue
         if not present:
-            found.bad(f"role {role}", where, f"there is no AppRole {role}", "invoke seed")
+            found.bad(f"role {role}", where, f"there is no AppRole {role}", named("seed"))
             continue
         lacking = sorted(set(wanted.policies) - set(present.get("token_policies") or ()))
         if lacking:
             wrong = f"its tokens do not get {', '.join(lacking)}"
-            found.bad(f"role {role}", where, wrong, "invoke seed --overwrite")
+            found.bad(f"role {role}", where, wrong, named("seed", "--overwrite"))
         else:
             found.good(f"role {role}", where, "it is there, with its policies")
         if role_id in locked:
             wrong = "it is locked after five bad secret-ids: every login gets 403 for 15 minutes"
-            remedy = f"invoke unlock {role}"
+            remedy = named("unlock", role)
             found.bad(f"locked {role}", "sys/locked-users", wrong, remedy)
         _check_credentials(patient, found, op, role, role_id)
     _check_environment(patient, found, op)
@@ -67,14 +68,14 @@ def _check_credentials(
     role_file, secret_file = approle.credential_files(role, patient.data_dir)
     given = _read(role_file)
     if given is None:
-        found.bad(f"role-id {role}", str(role_file), "the file is not there", "invoke seed")
+        found.bad(f"role-id {role}", str(role_file), "the file is not there", named("seed"))
     elif given != role_id:
         wrong = f"it is not the role-id of {role}: logins get 400"
-        found.bad(f"role-id {role}", str(role_file), wrong, "invoke seed")
+        found.bad(f"role-id {role}", str(role_file), wrong, named("seed"))
     else:
         found.good(f"role-id {role}", str(role_file), "it is the role's")
     secret_id = _read(secret_file)
-    remedy = f"invoke rotate.secret-id {role}"
+    remedy = named("rotate.secret-id", role)
     if secret_id is None:
         found.bad(f"secret-id {role}", str(secret_file), "the file is not there", remedy)
         return
@@ -106,11 +107,11 @@ def _check_environment(patient: Patient, found: Examination, op: Operator) -> No
     where = "VAULT_ROLE_ID, VAULT_SECRET_ID in the environment"
     if owner is None:
         wrong = "the role-id is none of the blueprint's roles: logins get 400"
-        found.bad("environment credentials", where, wrong, 'eval "$(invoke env SERVICE)"')
+        found.bad("environment credentials", where, wrong, f'eval "$({named("env", "SERVICE")})"')
     elif not secret_id or approle.lookup(op, owner, secret_id) is None:
         wrong = f"the secret-id is not good for {owner}: logins get 400, and five lock the role"
         service = next((s for s, r in patient.blueprint.services.items() if r == owner), owner)
-        found.bad("environment credentials", where, wrong, f'eval "$(invoke env {service})"')
+        found.bad("environment credentials", where, wrong, f'eval "$({named("env", service)})"')
     else:
         found.good("environment credentials", where, f"they are good for {owner}")
 
@@ -123,7 +124,7 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
         role_id, secret_id = _read(role_file), _read(secret_file)
         if role_id is None or secret_id is None:
             where = f"{role_file}, {secret_file}"
-            found.bad(f"secret-id {role}", where, "the files are not there", "invoke seed")
+            found.bad(f"secret-id {role}", where, "the files are not there", named("seed"))
             continue
         if tries.failed_lately(role_id, secret_id):
             why = "its last login was refused less than 15 minutes ago, another might lock the role"
@@ -150,12 +151,12 @@ def _try_login(
             except hvac.exceptions.InvalidRequest:
                 tries.note_failure(role_id, secret_id)
                 wrong = "Vault refuses role-id and secret-id (400)"
-                found.bad(name, where, wrong, f"invoke rotate.secret-id {role}")
+                found.bad(name, where, wrong, named("rotate.secret-id", role))
                 return
             except hvac.exceptions.Forbidden:
                 tries.note_failure(role_id, secret_id)
                 wrong = "the login is denied (403): the role is locked, or AppRole is not enabled"
-                found.bad(name, where, wrong, f"invoke unlock {role}")
+                found.bad(name, where, wrong, named("unlock", role))
                 return
         token = answer["auth"]["client_token"]
         found.good(name, where, "it logs in")

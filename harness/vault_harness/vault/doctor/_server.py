@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import requests
 
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
@@ -29,14 +30,14 @@ def check_docker(patient: Patient, found: Examination) -> None:
             "docker",
             "HARNESS_ENGINE=docker",
             f"no container engine answers: {docker.line}",
-            "start Docker, or run servers as processes: HARNESS_ENGINE=process invoke up",
+            f"start Docker, or run servers as processes: HARNESS_ENGINE=process {named('up')}",
         )
     elif docker.missing_images:
         found.bad(
             "images",
             ", ".join(docker.missing_images),
             f"the container engine answers, images are not there: {docker.line}",
-            "invoke images",
+            named("images"),
         )
     else:
         found.good("docker", "the container engine", docker.line or "it answers, images are there")
@@ -46,13 +47,13 @@ def check_running(patient: Patient, found: Examination) -> bool:
     """Processes or containers of the local stack."""
     if not patient.addresses:
         where = f"{patient.data_dir / 'stack.json'}"
-        found.bad("running", where, "nothing was ever started here", "invoke up")
+        found.bad("running", where, "nothing was ever started here", named("up"))
         return False
     stopped = [service.name for service in patient.services if not service.running]
     if stopped:
         verb = "does not run" if len(stopped) == 1 else "do not run"
         what = f"{' and '.join(stopped)} {verb}"
-        found.bad("running", f"processes of {patient.data_dir}", what, "invoke up")
+        found.bad("running", f"processes of {patient.data_dir}", what, named("up"))
         return "vault" not in stopped
     if patient.services:
         found.good("running", f"processes of {patient.data_dir}", "all servers run")
@@ -79,14 +80,14 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
             sealed, initialised = bool(status["sealed"]), bool(status["initialized"])
     except requests.Timeout:
         wrong = f"it takes connections and does not answer within {patient.timeout:g} s"
-        found.bad("answers", where, f"{wrong}: frozen, or overloaded", "invoke restart")
+        found.bad("answers", where, f"{wrong}: frozen, or overloaded", named("restart"))
         return False
     except requests.exceptions.SSLError:
         wrong = "its certificate is not trusted"
         found.bad("answers", where, wrong, "export VAULT_CACERT=FILE with its CA certificate")
         return False
     except requests.ConnectionError:
-        found.bad("answers", where, "the connection is refused: nobody listens there", "invoke up")
+        found.bad("answers", where, "the connection is refused: nobody listens there", named("up"))
         return False
     except (ValueError, KeyError, TypeError):
         wrong = f"what answers there is no Vault (HTTP {answer.status_code})"
@@ -120,12 +121,12 @@ def check_open(patient: Patient, found: Examination) -> bool:
     address = str(found.seal["address"])
     where = f"{address}/v1/sys/seal-status"
     if not found.seal["initialised"]:
-        found.bad("initialised", where, "this Vault has never been initialised", "invoke up")
+        found.bad("initialised", where, "this Vault has never been initialised", named("up"))
         return False
     found.good("initialised", where, "it is initialised")
     keyring = _check_keyring(patient, found)
     if found.seal["sealed"]:
-        remedy = "invoke unseal" if keyring else "invoke restore.keys, then invoke unseal"
+        remedy = named("unseal") if keyring else f"{named('restore.keys')}, then {named('unseal')}"
         found.bad("sealed", where, "it is sealed, every request gets 503", remedy)
         return False
     found.good("sealed", where, "it is unsealed")
@@ -140,7 +141,7 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
         if patient.engine == "external":
             return None  # somebody else's Vault, somebody else's keys
         wrong = f"{error.cause}: after the next restart nobody can open this Vault"
-        found.bad("keyring", str(path), wrong, "invoke restore.keys")
+        found.bad("keyring", str(path), wrong, named("restore.keys"))
         return None
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         found.bad("keyring", str(path), "others can read the unseal keys", f"chmod 600 {path}")
@@ -166,7 +167,7 @@ def _check_token(
             found.operator = external
             return True
         if patient.engine != "external":
-            found.bad("token", where, error.cause, "invoke root.generate")
+            found.bad("token", where, error.cause, named("root.generate"))
         return False
     found.good("token", where, "the tasks have a good token")
     return True

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.vault.kv import CheckAndSetError, Kv
 from vault_harness.vault.migrate._dotenv import read
@@ -65,7 +66,7 @@ def mount_uuid(kv: Kv) -> str:
         raise OperatorError(
             f"{kv.mount}/ is no KV v2 mount",
             looked_at=f"sys/internal/ui/mounts/{kv.mount}: type {data.get('type')}, {options}",
-            remedy="Run `invoke seed`, or name the right mount in the blueprint.",
+            remedy=f"Run `{named('seed')}`, or name the right mount in the blueprint.",
         )
     return str(data.get("uuid") or data.get("accessor"))
 
@@ -210,7 +211,8 @@ def _write(
     raise OperatorError(
         f"{kv.mount}/{path} is being changed all the time by somebody else",
         looked_at=f"{_ATTEMPTS} attempts with check-and-set",
-        remedy="Find out who writes there (invoke audit --path '*" + path + "'), and run it again.",
+        remedy="Find out who writes there "
+        f"({named('audit', '--path', '*' + path)}), and run it again.",
     )
 
 
@@ -256,6 +258,7 @@ def _conflict(placements: tuple[Placement, ...] | list[Placement]) -> OperatorEr
     return OperatorError(
         f"{len(placements)} value(s) in Vault are neither of seeding nor of a migration",
         looked_at=lines,
-        remedy="Compare them (invoke vault -- kv get). Then run it with --keep to leave Vault's "
-        "values, or with --overwrite to take those of the file. None of these was changed.",
+        remedy=f"Compare them ({named('vault', '--', 'kv', 'get')}). Then run it with --keep to "
+        "leave Vault's values, or with --overwrite to take those of the file. None of these was "
+        "changed.",
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
@@ -61,7 +62,7 @@ def generate_root(
         raise KeyringMissing(
             "the keyring holds too few unseal keys",
             looked_at=f"{len(keyring.keys)} keys, {keyring.threshold} needed",
-            remedy="Put the keyring back from a backup: invoke restore.keys.",
+            remedy=f"Put the keyring back from a backup: {named('restore.keys')}.",
         )
     endpoint, status = _endpoint(op)
     mark = directory / _ATTEMPT_NAME
@@ -83,7 +84,7 @@ def generate_root(
         raise OperatorError(
             "Vault did not take the unseal keys of the keyring",
             looked_at=f"{keyring_path}; {error.cause}",
-            remedy="Take the keyring that belongs to this Vault: invoke restore.keys.",
+            remedy=f"Take the keyring that belongs to this Vault: {named('restore.keys')}.",
         ) from None
     if not encoded:
         raise DeadlineExceeded(

@@ -10,6 +10,7 @@ from typing import Any
 import hvac.exceptions
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
@@ -36,7 +37,7 @@ def needing_root(op: Operator, command: str) -> Iterator[None]:
         raise OperatorError(
             f"{error.cause}: the operator's token may not do that, and root is revoked",
             looked_at=error.looked_at,
-            remedy=f"invoke root.generate, then {command}, then invoke root.revoke",
+            remedy=f"{named('root.generate')}, then {command}, then {named('root.revoke')}",
         ) from None
 
 
@@ -131,5 +132,5 @@ def standing_operator(
     raise KeyringMissing(
         "there is neither a root token nor an operator's token that is good",
         looked_at=f"the keyring, {directory / OPERATOR_TOKEN_NAME}",
-        remedy="invoke root.generate makes a root token from the unseal keys",
+        remedy=f"{named('root.generate')} makes a root token from the unseal keys",
     )

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.vault.kv import CheckAndSetError, Kv
 from vault_harness.vault.rotate._secret_id import RECORDS, Checkpoint
@@ -148,14 +149,15 @@ def roll_back(
         raise StackError(
             f"no rotation of {target.name} is there to take back",
             looked_at=str(_record_file(directory, target)),
-            remedy=f"See its versions: invoke vault -- kv metadata get {kv.mount}/{target.path}",
+            remedy="See its versions: "
+            + named("vault", "--", "kv", "metadata", "get", f"{kv.mount}/{target.path}"),
         )
     earlier = kv.read(target.path, version=record.before).data.get(target.key)
     if earlier is None:
         raise OperatorError(
             f"version {record.before} of {kv.mount}/{target.path} has no {target.key} any more",
             looked_at="KV keeps a limited number of versions, and deleted ones cannot be read",
-            remedy=f"Rotate it anew: invoke rotate.secrets {target.name}",
+            remedy=f"Rotate it anew: {named('rotate.secrets', target.name)}",
         )
     return _exchange(work, directory, str(earlier), "rolled back")
 
@@ -168,7 +170,7 @@ def _exchange(work: _Work, directory: Path, new: str, state: str) -> SecretRotat
         raise OperatorError(
             f"{kv.mount}/{target.path} has no {target.key} to rotate",
             looked_at=f"version {now.version}, which is {now.state}",
-            remedy="Put it there first: invoke seed, or invoke migrate.",
+            remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
         )
     account = Account(str(now.data.get(target.user_key, "")), str(old), new)
     record = _Record(target.path, target.key, now.version, file=_record_file(directory, target))
@@ -286,7 +288,7 @@ def _update(work: _Work, path: str, change: Callable[[dict[str, Any]], dict[str,
     raise OperatorError(
         f"{work.kv.mount}/{path} is being changed all the time by somebody else",
         looked_at=f"{_ATTEMPTS} attempts with check-and-set",
-        remedy=f"Find out who writes there: invoke audit --path '*{path}'",
+        remedy=f"Find out who writes there: {named('audit', '--path', f'*{path}')}",
     )
 
 
