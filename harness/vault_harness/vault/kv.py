@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,18 +21,21 @@ class CheckAndSetError(OperatorError):
 
 
 @dataclass(frozen=True)
-class Secret:
+class SecretVersion:
     """One version of a secret.
 
     Attributes:
         version: Its number; 0 for a path that never held anything.
         data: Its keys and values, never shown by ``repr``; empty if it cannot be read.
         state: ``present``, ``missing``, ``deleted`` (can be undeleted) or ``destroyed``.
+        created: When it was written, in Vault's words. Numbers come again after a restore, and
+            after a path was deleted with all of its versions; a number with its time does not.
     """
 
     version: int
     data: Mapping[str, Any] = field(repr=False)
     state: str = "present"
+    created: str = ""
 
 
 class Kv:
@@ -49,7 +53,31 @@ class Kv:
     def __repr__(self) -> str:
         return f"<Kv {self.mount}/ at {self.op.address}>"
 
-    def read(self, path: str, *, version: int | None = None) -> Secret:
+    def uuid(self) -> str:
+        """What tells this mount from one of the same name in another Vault.
+
+        It outlives restarts and travels with a snapshot.
+
+        Raises:
+            OperatorError: There is no such mount, or it is not KV v2.
+        """
+        found: dict[str, Any] = {}
+        try:
+            found = self.op.request("GET", f"sys/internal/ui/mounts/{self.mount}").get("data", {})
+        except OperatorError as error:
+            if "preflight" not in error.cause:  # Vault's word for a mount that is not there
+                raise
+        options = found.get("options") or {}
+        if found.get("type") != "kv" or options.get("version") != "2":
+            raise OperatorError(
+                f"{self.mount}/ is not a KV v2 mount",
+                looked_at=f"sys/internal/ui/mounts/{self.mount}: type {found.get('type')}, "
+                f"{options}",
+                remedy=f"Run `{named('seed')}`, or name the right mount in the blueprint.",
+            )
+        return str(found.get("uuid") or found.get("accessor"))
+
+    def read(self, path: str, *, version: int | None = None) -> SecretVersion:
         """A version of a secret, the latest for None.
 
         Raises:
@@ -66,13 +94,13 @@ class Kv:
                 # hvac lets a deleted version pass, and not a destroyed one.
                 answer = error.json if isinstance(error.json, dict) else {}
         if not answer.get("data"):
-            return Secret(0, {}, "missing")
+            return SecretVersion(0, {}, "missing")
         data, metadata = answer["data"]["data"], answer["data"]["metadata"]
+        number, created = int(metadata["version"]), str(metadata["created_time"])
         if data is not None:
-            return Secret(int(metadata["version"]), data)
-        return Secret(
-            int(metadata["version"]), {}, "destroyed" if metadata["destroyed"] else "deleted"
-        )
+            return SecretVersion(number, data, created=created)
+        state = "destroyed" if metadata["destroyed"] else "deleted"
+        return SecretVersion(number, {}, state, created)
 
     def write(self, path: str, data: Mapping[str, Any], *, cas: int) -> int:
         """Write a new version if ``cas`` is still the latest one (0: if there is none).
@@ -82,22 +110,38 @@ class Kv:
 
         Raises:
             CheckAndSetError: ``cas`` is not the latest version any more.
-            OperatorError: It may not be written.
+            OperatorError: It may not be written, or it is larger than Vault takes.
         """
-        with self.op.asking(f"write {self.mount}/{path}") as client:
-            try:
+        return self.write_version(path, data, cas=cas).version
+
+    def write_version(self, path: str, data: Mapping[str, Any], *, cas: int) -> SecretVersion:
+        """As `write`; gives the new version with the moment that Vault wrote it."""
+        try:
+            with self.op.asking(f"write {self.mount}/{path}") as client:
                 answer = client.secrets.kv.v2.create_or_update_secret(
                     path, secret=dict(data), cas=cas, mount_point=self.mount
                 )
-            except hvac.exceptions.InvalidRequest as error:
-                if "check-and-set" not in str(error):
-                    raise
+        except OperatorError as error:
+            if "check-and-set" in error.cause:
                 raise CheckAndSetError(
                     f"{self.mount}/{path} has changed since it was read",
                     looked_at=f"version {cas} was expected to be the latest",
                     remedy=f"Look at it ({named('vault', '--', 'kv', 'get')}), and run this again.",
                 ) from None
-        return int(answer["data"]["version"])
+            if "too large" in error.cause:
+                size = len(json.dumps(dict(data)).encode())
+                raise OperatorError(
+                    f"{self.mount}/{path} is larger than this Vault takes: {size} bytes with all "
+                    "of its keys",
+                    # Of the size that Vault names itself, only the limit means anything.
+                    looked_at="its storage takes 1 MiB a secret unless max_entry_size says more",
+                    remedy="Split it over several paths, or keep the file elsewhere, encrypted, "
+                    "and its key in Vault. Nothing was written to this path.",
+                ) from None
+            raise
+        return SecretVersion(
+            int(answer["data"]["version"]), dict(data), created=str(answer["data"]["created_time"])
+        )
 
     def delete(self, path: str, version: int) -> None:
         """Soft-delete one version; ``kv undelete`` brings it back."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import OperatorError, StackError
+from vault_harness.engine import Engine, NodeSpec
+from vault_harness.errors import OperatorError, SettingsError, StackError
 from vault_harness.stack import Stack
+from vault_harness.vault import Operator
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate import (
     ClientSettings,
@@ -307,7 +310,7 @@ def test_a_mount_of_another_kind_is_refused(shared: Stack, tmp_path: Path) -> No
     """A mount that is not KV v2 gets a message before anything is written."""
     (tmp_path / ".env").write_text("SECRET_KEY=x\n")
     for mount in ("sys", "nowhere"):
-        with pytest.raises(OperatorError, match="no KV v2 mount"):
+        with pytest.raises(OperatorError, match="not a KV v2 mount"):
             previous_versions(Kv(shared.operator, mount), tmp_path)
 
 
@@ -353,3 +356,73 @@ def test_a_migration_killed_after_any_step_is_finished_by_the_next(
         ended = killable("migrate", step, **project.arguments)
     assert ended.error is None
     assert step > 8
+
+
+def test_unknown_names_alone_are_not_called_migrated(project: Project) -> None:
+    """Nobody is told that their secrets are in Vault when none of them is."""
+    project.write("COMPANY_MOTTO=x\n")
+    with pytest.raises(SettingsError, match="nothing was migrated") as refusal:
+        project.migrate()
+    assert "COMPANY_MOTTO" in refusal.value.looked_at
+    assert "keep it" in refusal.value.remedy
+    assert [path.name for path in project.env_file.parent.iterdir()] != []
+    assert not project.env_vault.exists()
+
+
+def test_undo_does_without_the_copy_where_it_can(project: Project) -> None:
+    """The copy was put away: what the record knows is taken back, and the original is left."""
+    project.write("SECRET_KEY=x\n")
+    outcome = project.migrate()
+    outcome.backup.unlink()
+    project.env_file.write_bytes(project.env_vault.read_bytes())
+    undone = project.undo()
+    assert project.in_vault() == {}
+    assert any(str(outcome.backup) in line for line in undone.kept)
+
+
+def test_undo_names_the_copy_that_it_needs(project: Project, killable: Callable[..., Any]) -> None:
+    """After a kill only the copy tells what was written: the remedy is to put it back."""
+    project.write("SECRET_KEY=x\n")
+    step = 1
+    while not any("wrote" in s for s in killable("migrate", step, **project.arguments).steps):
+        step += 1
+    (record,) = (project.data_dir / "migrations").glob("*.json")
+    copy = Path(json.loads(record.read_text())["backup"])
+    content = copy.read_bytes()
+    copy.unlink()
+    with pytest.raises(StackError, match="copy of the original") as refusal:
+        project.undo()
+    assert str(copy) in refusal.value.looked_at
+    copy.write_bytes(content)
+    project.undo()
+    assert project.in_vault() == {}
+
+
+def test_a_value_that_is_too_large_is_named(engine: Engine, tmp_path: Path) -> None:
+    """Raft storage takes 1 MiB: the message has the path and the real size."""
+    node = engine.node(NodeSpec(name="raft", directory=tmp_path / "raft", storage="raft"))
+    node.start()
+    op = Operator(node.address)
+    keyring = op.init()
+    op.unseal(keyring)
+    kv = Kv(op.with_token(keyring.root_token), "kv")
+    kv.op.request("POST", "sys/mounts/kv", type="kv", options={"version": "2"})
+    project = Project(tmp_path, kv)
+    project.write(f"SECRET_KEY={'x' * 1_100_000}\n")
+    with pytest.raises(OperatorError, match="backend/django is larger than") as refusal:
+        project.migrate()
+    assert "1100018 bytes" in refusal.value.cause
+    node.kill()
+
+
+def test_a_version_number_that_came_again_is_somebody_elses(project: Project) -> None:
+    """The secret was deleted with its versions and written anew: it is neither ours nor taken."""
+    project.write("SECRET_KEY=ours\n")
+    project.migrate()
+    project.kv.op.request("DELETE", f"{project.kv.mount}/metadata/backend/django")
+    project.kv.write("backend/django", {"SECRET_KEY": "a person's"}, cas=0)
+    project.write("SECRET_KEY=newer\n")
+    assert [each.name for each in project.plan().conflicts] == ["SECRET_KEY"]
+    outcome = project.undo()
+    assert outcome.changed == {}
+    assert project.in_vault() == {"backend/django": {"SECRET_KEY": "a person's"}}

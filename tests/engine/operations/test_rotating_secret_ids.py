@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.stack import Stack
 from vault_harness.vault import Operator, approle
 from vault_harness.vault.rotate import plan_secret_id, rotate_secret_id
+from vault_harness.waiting import wait_until
 
 ROLE = "backend"
 
@@ -146,3 +148,62 @@ def test_clients_that_log_in_all_the_time_miss_nothing(stack: Stack, tmp_path: P
             thread.join()
     assert failures == []
     assert logins[0] > 5
+
+
+def test_a_locked_role_is_called_locked(stack: Stack, tmp_path: Path) -> None:
+    """The refusal says why, and what ends it."""
+    role_id = approle.role_id(stack.operator, ROLE)
+    for _ in range(6):
+        with pytest.raises(OperatorError), stack.operator.asking("log in") as client:
+            client.auth.approle.login(role_id, "wrong", use_token=False)
+    with pytest.raises(OperatorError, match="locked after five bad secret-ids") as refusal:
+        rotate_secret_id(stack.operator, ROLE, tmp_path)
+    assert named("unlock", ROLE) in refusal.value.remedy
+
+
+def test_the_old_one_is_good_for_a_while_when_asked(stack: Stack, tmp_path: Path) -> None:
+    """With grace both log in after the file was replaced; the old one ends when it is over."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    _, file = approle.credential_files(ROLE, tmp_path)
+    old = file.read_text()
+    ending = threading.Thread(
+        target=rotate_secret_id,
+        args=(op.with_token(str(op.client.token)), ROLE, tmp_path),
+        kwargs={"grace": 2.0},
+    )
+    ending.start()
+    wait_until(lambda: file.read_text() != old, "the file to be replaced", timeout=10)
+    assert good(op, old)
+    assert good(op, file.read_text())
+    ending.join()
+    assert not good(op, old)
+
+
+def test_grace_that_was_cut_short_goes_on_in_the_next_run(
+    stack: Stack, tmp_path: Path, killable: Callable[..., Any]
+) -> None:
+    """Killed while both are good, a further run ends the old one and makes no third one."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    _, file = approle.credential_files(ROLE, tmp_path)
+    old = file.read_text()
+    arguments = {"address": op.address, "token": op.client.token, "role": ROLE}
+    steps = killable("secret_id", 4, **arguments, directory=str(tmp_path)).steps
+    assert steps[-1] == "replaced the file"
+    new = file.read_text()
+    assert good(op, old)
+    assert rotate_secret_id(op, ROLE, tmp_path).resumed
+    assert file.read_text() == new
+    assert not good(op, old)
+
+
+def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
+    """What a lost machine had is worth nothing afterwards."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    lost = approle.new_secret_id(op, ROLE)
+    assert lost.accessor in plan_secret_id(op, ROLE, tmp_path).others
+    result = rotate_secret_id(op, ROLE, tmp_path, end_others=True)
+    assert not good(op, lost.secret_id)
+    assert approle.accessors(op, ROLE) == [result.accessor]

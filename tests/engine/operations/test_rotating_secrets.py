@@ -16,11 +16,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine
 from vault_harness.errors import OperatorError, SettingsError, StackError
+from vault_harness.stack import launch
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.rotate import (
+    NothingToRollBack,
     ServerRefusedError,
     configured,
+    each_of,
+    find_rollback,
     find_targets,
     known_targets,
     roll_back,
@@ -73,6 +78,72 @@ def test_roll_back_returns_to_the_value_before(kv: Kv, tmp_path: Path) -> None:
     assert kv.read("backend/database").data == {"DB_PASSWORD": "one", "DB_HOST": "new"}
     with pytest.raises(StackError, match="no rotation of database"):
         roll_back(kv, DATABASE, tmp_path)
+
+
+def test_what_somebody_wrote_since_stays(kv: Kv, tmp_path: Path) -> None:
+    """A value that a person wrote after the rotation is not taken back."""
+    kv.write("backend/database", {"DB_PASSWORD": "one"}, cas=0)
+    rotate_secret(kv, DATABASE, tmp_path)
+    kv.write("backend/database", {"DB_PASSWORD": "a person's"}, cas=2)
+    for turn in (roll_back, find_rollback):
+        with pytest.raises(NothingToRollBack, match="changed it since, and it stays"):
+            turn(kv, DATABASE, tmp_path)
+    assert kv.read("backend/database").data == {"DB_PASSWORD": "a person's"}
+
+
+def test_a_record_of_another_vault_is_not_acted_on(kv: Kv, engine: Engine, tmp_path: Path) -> None:
+    """The Vault was destroyed and made anew under the same names: nothing of it is taken back."""
+    blueprint = Blueprint.default()
+    with launch(engine, blueprint, directory=tmp_path / "first") as first:
+        rotate_secret(Kv(first.operator), DATABASE, tmp_path)
+    with launch(engine, blueprint, directory=tmp_path / "second") as second:
+        again = Kv(second.operator)
+        now = again.read("backend/database")
+        again.write("backend/database", {**now.data, "DB_PASSWORD": "another"}, cas=1)
+        with pytest.raises(NothingToRollBack, match="in this Vault"):
+            roll_back(again, DATABASE, tmp_path)
+        assert again.read("backend/database").data["DB_PASSWORD"] == "another"
+
+
+def test_version_numbers_that_come_again_are_not_the_earlier_ones(kv: Kv, tmp_path: Path) -> None:
+    """The secret was deleted with its versions and made anew: version 1 is another value now."""
+    kv.write("backend/database", {"DB_PASSWORD": "one"}, cas=0)
+    rotate_secret(kv, DATABASE, tmp_path)
+    new = kv.read("backend/database").data
+    kv.op.request("DELETE", f"{kv.mount}/metadata/backend/database")
+    kv.write("backend/database", {"DB_PASSWORD": "not the one before"}, cas=0)
+    kv.write("backend/database", new, cas=1)
+    with pytest.raises(OperatorError, match="has no DB_PASSWORD any more"):
+        roll_back(kv, DATABASE, tmp_path)
+    assert kv.read("backend/database").data == new
+
+
+def test_of_several_one_refuses_and_the_others_are_done(kv: Kv, tmp_path: Path) -> None:
+    """Taking all back goes on after the one that was never rotated."""
+    for target in find_targets("all"):
+        kv.write(target.path, {target.key: "old"}, cas=0)
+    for name in ("redis", "jwt"):
+        rotate_secret(kv, known_targets()[name], tmp_path)
+    done = dict(each_of(find_targets("all"), lambda target: roll_back(kv, target, tmp_path)))
+    assert isinstance(done[DATABASE], NothingToRollBack)
+    assert {kv.read(target.path).data[target.key] for target in done} == {"old"}
+
+
+def test_killed_after_any_step_a_rollback_ends_at_the_value_before(
+    kv: Kv, tmp_path: Path, killable: Callable[..., Any]
+) -> None:
+    """The next run finishes it instead of returning to the newer value."""
+    arguments = {**_arguments(kv, "jwt", tmp_path), "back": True}
+    kv.write("gateway/api", {"JWT_SECRET": "before"}, cas=0)
+    step, killed = 1, True
+    while killed:
+        rotate_secret(kv, known_targets()["jwt"], tmp_path)
+        killed = killable("secret", step, **arguments).killed
+        ended = killable("secret", **arguments)
+        assert ended.error is None or "no rotation of jwt" in ended.error
+        assert kv.read("gateway/api").data == {"JWT_SECRET": "before"}
+        step += 1
+    assert step > 2
 
 
 def test_what_is_not_there_is_not_rotated(kv: Kv, tmp_path: Path) -> None:
@@ -383,6 +454,21 @@ def test_redis_refusing_leaves_everything_as_it_was(
             rotate_secret(redis_kv, REDIS, tmp_path, servers=only(server))
     assert redis_kv.read("backend/redis").data["REDIS_PASSWORD"] == redis_password
     assert redis_opens(port, redis_password)
+
+
+def test_a_persons_password_on_the_server_survives_a_rollback(
+    account: PostgresAccount, tmp_path: Path
+) -> None:
+    """Somebody gave the role another password after the rotation, in both places: it stays."""
+    servers = account.servers(account.with_admin)
+    rotate_secret(account.kv, DATABASE, tmp_path, servers=servers)
+    account.execute("ALTER ROLE {} PASSWORD 'by hand'")
+    now = account.kv.read("backend/database")
+    account.kv.write("backend/database", {**now.data, "DB_PASSWORD": "by hand"}, cas=now.version)
+    with pytest.raises(NothingToRollBack):
+        roll_back(account.kv, DATABASE, tmp_path, servers=servers)
+    assert account.password == "by hand"
+    assert account.opens("by hand")
 
 
 def test_killed_after_any_step_redis_and_vault_agree_again(

@@ -8,7 +8,7 @@ import pytest
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.errors import SettingsError
-from vault_harness.vault.migrate import Target, VariableMap, load_map
+from vault_harness.vault.migrate import Place, VariableMap, load_map
 
 
 def test_every_key_of_the_blueprint_has_its_place() -> None:
@@ -17,14 +17,14 @@ def test_every_key_of_the_blueprint_has_its_place() -> None:
     for _, path, values in Blueprint.default().paths():
         for key in values:
             if key != "INTERNAL_API_KEY":  # a name of the blueprint, which the guide does not have
-                assert guide.target(key) == Target(path, key)
+                assert guide.target(key) == Place(path, key)
 
 
 def test_names_prefixes_and_strangers() -> None:
     """An exact name comes before a prefix, and a name that nobody knows has no place."""
     guide = VariableMap.guide()
-    assert guide.target("DJANGO_SECRET_KEY") == Target("backend/django", "SECRET_KEY")
-    assert guide.target("STRIPE_ANYTHING") == Target("shared/stripe", "STRIPE_ANYTHING")
+    assert guide.target("DJANGO_SECRET_KEY") == Place("backend/django", "SECRET_KEY")
+    assert guide.target("STRIPE_ANYTHING") == Place("shared/stripe", "STRIPE_ANYTHING")
     assert guide.target("COMPANY_MOTTO") is None
     assert guide.target("VAULT_TOKEN") is None
 
@@ -36,17 +36,17 @@ def test_an_own_map_comes_first(tmp_path: Path) -> None:
         'names = ["SENTRY_DSN"]\n'
     )
     found = load_map(tmp_path / "map.toml", default=VariableMap.guide())
-    assert found.target("DEBUG") == Target("my/app", "FLAG")
-    assert found.target("STRIPE_SECRET_KEY") == Target("pay", "STRIPE_SECRET_KEY")
+    assert found.target("DEBUG") == Place("my/app", "FLAG")
+    assert found.target("STRIPE_SECRET_KEY") == Place("pay", "STRIPE_SECRET_KEY")
     assert found.target("SENTRY_DSN") is None
-    assert found.target("DB_PASSWORD") == Target("backend/database", "DB_PASSWORD")
+    assert found.target("DB_PASSWORD") == Place("backend/database", "DB_PASSWORD")
 
 
 def test_an_own_map_may_stand_alone(tmp_path: Path) -> None:
     """With `only = true` nothing of the default is left."""
     (tmp_path / "map.toml").write_text('only = true\n[variables]\nA = "a"\n')
     found = load_map(tmp_path / "map.toml", default=VariableMap.guide())
-    assert found.target("A") == Target("a", "A")
+    assert found.target("A") == Place("a", "A")
     assert found.target("DEBUG") is None
 
 
@@ -77,5 +77,5 @@ def test_a_wrong_map_is_refused_with_the_line(tmp_path: Path, text: str, problem
 def test_names_of_a_blueprint_that_are_unique() -> None:
     """A key that two secrets have belongs to neither by itself."""
     found = VariableMap.of_secrets({"a": ["ONE", "BOTH"], "b": ["BOTH", "TWO"]})
-    assert found.target("ONE") == Target("a", "ONE")
+    assert found.target("ONE") == Place("a", "ONE")
     assert found.target("BOTH") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,14 @@ def test_what_is_refused(text: str, problem: str) -> None:
         ('A="\\$x"', "a backslash before $"),
         ("A=a$HOME", "has a $ that a shell would expand"),
         ('A="x\nB=2"', "span a line that looks like another assignment"),
+        ("A='it''s'", "written in several pieces"),
+        ('A="a"b', "written in several pieces"),
+        ("A=\u00a0x", "Unicode space"),
+        ("A=x\u2003", "Unicode space"),
+        ("A='x\r\ny'\r\n", "carriage return inside its quotes"),
+        ("A=x\0y", "NUL"),
+        ("A=x#y", "take it for a comment"),
+        (r"A='it\'s'", "decoded; a shell keeps it"),
     ],
 )
 def test_what_is_noted(text: str, note: str) -> None:
@@ -87,6 +96,7 @@ def test_what_is_noted(text: str, note: str) -> None:
 def test_a_quiet_file_has_no_notes() -> None:
     """No notes about what every reader agrees on."""
     assert parse("A=1\nB='$x'\nC=\"a b\"\n").notes == ()
+    assert parse("A='1' # c\r\nB=\"2\"\r\n").notes == ()
 
 
 def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
@@ -124,6 +134,13 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="nowhere") as refusal:
         read(tmp_path / "nowhere")
     assert "--env-file" in refusal.value.remedy
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    """A named pipe without a writer would hang for ever."""
+    os.mkfifo(tmp_path / ".env")
+    with pytest.raises(SettingsError, match="not a regular file"):
+        read(tmp_path / ".env")
 
 
 def test_values_are_in_no_repr() -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from vault_harness.vault.kv import Kv, Secret
+from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.operator import Operator
 
 
@@ -119,7 +119,7 @@ def moving_between(before: Contents, after: Contents) -> Contents:
     return replace(before, moving=tuple(moving))
 
 
-def _digest(secret: Secret, key: str) -> str:
+def _digest(secret: SecretVersion, key: str) -> str:
     canonical = json.dumps(dict(secret.data), sort_keys=True, ensure_ascii=False).encode()
     digest = hmac.new(bytes.fromhex(key), canonical, hashlib.sha256).hexdigest()
     return f"{secret.version}:{secret.state}:{digest}"

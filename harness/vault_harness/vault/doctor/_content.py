@@ -5,7 +5,7 @@ from __future__ import annotations
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault.doctor._finding import Examination, Patient
-from vault_harness.vault.kv import Kv, Secret
+from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.operator import Operator
 
 
@@ -81,7 +81,7 @@ def check_secrets(patient: Patient, found: Examination, op: Operator, mounts: se
         _judge(found, where, secret, set(values))
 
 
-def _judge(found: Examination, where: str, secret: Secret, wanted: set[str]) -> None:
+def _judge(found: Examination, where: str, secret: SecretVersion, wanted: set[str]) -> None:
     name, version = f"secret {where}", secret.version
     if secret.state == "missing":
         found.bad(name, where, "there is no such secret", named("seed"))

@@ -6,8 +6,7 @@ reason:
 - a path is opened with newline translation, so ``\r\n`` inside a quoted value becomes ``\n``;
 - an unquoted value loses every kind of Unicode space at its ends, not only blanks and tabs;
 - a line that cannot be read is dropped with a log line, and a quote that is never closed turns the
-  rest of
-  the file into nonsense: both stop a migration;
+  rest of the file into nonsense: both stop a migration;
 - ``export NAME`` after ``NAME=value`` makes the value None;
 - the shell's way of writing a quote (``'it'"'"'s'``) cannot be read;
 - with interpolation on, single-quoted values are expanded too, which no shell does.
@@ -19,13 +18,15 @@ import codecs
 import io
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dotenv.parser import Binding, Reader, parse_binding
 from dotenv.variables import parse_variables
 
 from vault_harness.errors import SettingsError
+from vault_harness.vault._boundary import without_frames
+from vault_harness.vault.migrate._doubts import ASSIGNMENT_INSIDE, Note, Variable, doubts
 
 _NAME = re.compile(r"[^\W\d][\w.-]*\Z")
 _HEAD = re.compile(
@@ -39,47 +40,11 @@ _SHELL_PIECE = re.compile(
     re.DOTALL,
 )
 _SHELL_END = re.compile(r"[ \t]*(?:#[^\r\n]*)?(?:\r\n|\n|\r|\Z)")
-_ASSIGNMENT_INSIDE = re.compile(r"[\r\n][ \t]*(?:export[ \t]+)?[A-Za-z_]\w*=")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One assignment.
-
-    Attributes:
-        name: As written.
-        value: Never shown by ``repr``.
-        line: Where it starts, from 1.
-        quote: The quote that it was written in, empty for none.
-    """
-
-    name: str
-    value: str = field(repr=False)
-    line: int
-    quote: str = ""
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something in the file that a person should look at; it stops nothing.
-
-    Attributes:
-        line: Where, from 1.
-        name: The variable's name.
-        text: What is unusual, never with a value.
-    """
-
-    line: int
-    name: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.name}: {self.text}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +60,7 @@ class DotEnv:
     notes: tuple[Note, ...] = ()
 
 
+@without_frames
 def read(
     path: Path,
     *,
@@ -115,6 +81,13 @@ def read(
         SettingsError: No such file, not that encoding, or a line that cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():
+            # A pipe can be read once, and a migration compares the file with its copy later.
+            raise SettingsError(
+                f"{path} is not a regular file",
+                looked_at=str(path.absolute()),
+                remedy="Write what it gives into a file of your own (umask 077), and name that.",
+            )
         raw = path.read_bytes()
     except OSError as error:
         raise SettingsError(
@@ -126,6 +99,7 @@ def read(
     return expand(found, environ or {}) if interpolate else found
 
 
+@without_frames
 def decode(raw: bytes, *, source: str, encoding: str | None = None) -> str:
     """Text of a dotenv file's bytes, line ends untouched and without byte order mark.
 
@@ -153,6 +127,7 @@ def decode(raw: bytes, *, source: str, encoding: str | None = None) -> str:
         ) from None
 
 
+@without_frames
 def parse(text: str, *, source: str = ".env") -> DotEnv:
     """What a dotenv text says, nothing interpolated.
 
@@ -170,7 +145,7 @@ def parse(text: str, *, source: str = ".env") -> DotEnv:
         lines.setdefault(found.name, []).append(found.line)
         variables.pop(found.name, None)  # a later one also takes the later place
         variables[found.name] = found
-        notes.extend(_doubts(found))
+        notes.extend(doubts(found))
     if problems:
         raise SettingsError(
             f"{source} cannot be read completely: " + "; ".join(problems),
@@ -199,7 +174,7 @@ def expand(dotenv: DotEnv, environ: Mapping[str, str]) -> DotEnv:
         value = variable.value
         if variable.quote != "'":
             value = "".join(atom.resolve(known) for atom in parse_variables(value))
-        expanded[name] = Variable(name, value, variable.line, variable.quote)
+        expanded[name] = replace(variable, value=value)
         known[name] = value
     return DotEnv(expanded, dotenv.notes)
 
@@ -235,7 +210,7 @@ def _statements(text: str) -> Iterator[Variable | str]:
             shell = _shell_assignment(reader.string, chars)
             if shell is not None:
                 name, value, end = shell
-                yield Variable(name, value, start, "shell")
+                yield Variable(name, value, start, "shell", reader.string[chars:end])
                 reader.position.chars = end
                 reader.position.line = line + len(
                     re.findall(r"\r\n|\n|\r", reader.string[chars:end])
@@ -270,7 +245,7 @@ def _checked(binding: Binding, line: int) -> Variable | str:
         value = _COMMENT.sub("", re.split(r"\r\n|\n|\r", head["rest"])[0]).strip(" \t")
         if "-----BEGIN " in value and "-----END " not in value:
             return f"line {line}: a key of several lines that is not in quotes"
-    return Variable(binding.key, value, line, quote)
+    return Variable(binding.key, value, line, quote, rest)
 
 
 def _line_breaks(original: str) -> int:
@@ -304,43 +279,6 @@ def _shell_assignment(text: str, start: int) -> tuple[str, str, int] | None:
         at = piece.end()
     end = _SHELL_END.match(text, at)
     # Two stray quotes on different lines pair up as well: what swallowed an assignment is no value.
-    if not end or at == head.end() or _ASSIGNMENT_INSIDE.search(value):
+    if not end or at == head.end() or ASSIGNMENT_INSIDE.search(value):
         return None
     return head[1], value, end.end()
-
-
-def _doubts(variable: Variable) -> Iterator[Note]:
-    """What dotenv readers disagree on in this assignment."""
-    value, quote = variable.value, variable.quote
-    if not quote and value.startswith("$'"):
-        yield Note(
-            variable.line, variable.name, "the shell's $'...' is taken as written, not decoded"
-        )
-    if not quote and value.startswith("`"):
-        yield Note(
-            variable.line,
-            variable.name,
-            "backticks are part of the value here; some readers take them as quotes",
-        )
-    if not quote and value.endswith("\\"):
-        yield Note(
-            variable.line, variable.name, "ends in a backslash; the next line is not joined to it"
-        )
-    if quote == '"' and re.search(r"\\[$`ux]", value):
-        yield Note(
-            variable.line,
-            variable.name,
-            "a backslash before $, `, u or x is kept; other readers drop or decode it",
-        )
-    if _ASSIGNMENT_INSIDE.search(value):
-        yield Note(
-            variable.line,
-            variable.name,
-            "its quotes span a line that looks like another assignment",
-        )
-    if quote in {"", '"'} and re.search(r"\$(?:\w|\{|\()", value):
-        yield Note(
-            variable.line,
-            variable.name,
-            "has a $ that a shell would expand; taken as written unless --interpolate",
-        )

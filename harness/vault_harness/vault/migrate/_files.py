@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.vault.migrate._dotenv import assignment
-from vault_harness.vault.migrate._record import Record, stamp
+from vault_harness.vault.migrate._record import MigrationRecord, stamp
 
 # Called with the name of each step that was just completed; tests end the process in it.
 Checkpoint = Callable[[str], None]
@@ -54,7 +54,7 @@ class ClientSettings:
         return head + "".join(assignment(name, value) for name, value in lines.items())
 
 
-def write_env_vault(record: Record, path: Path, text: str, checkpoint: Checkpoint) -> None:
+def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: Checkpoint) -> None:
     """Write the file that tells clients how to reach Vault, keeping a copy of what was there."""
     if same(path, text.encode()) and record.env_vault is None:
         return  # an earlier migration's, which taking this one back must leave
@@ -70,20 +70,32 @@ def write_env_vault(record: Record, path: Path, text: str, checkpoint: Checkpoin
     checkpoint("wrote .env.vault")
 
 
-def take_back_files(record: Record, env_file: Path, kept: list[str]) -> Path:
+def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) -> Path:
+    """Put the files back as they were, as far as nobody changed them since.
+
+    Returns:
+        Where ``.env.vault`` is, or was.
+    """
     env_vault = Path(record.env_vault or env_file.with_name(f"{env_file.name}.vault"))
     vault_text = env_vault.read_bytes() if env_vault.exists() else None
     if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
         # The guide has people copy .env.vault over .env: give them the original back.
-        files.write_private(env_file, Path(record.backup).read_bytes())
+        _put_back(env_file, Path(record.backup), kept)
     if vault_text is not None and record.env_vault is not None:
         if hashlib.sha256(vault_text).hexdigest() != record.env_vault_sha256:
             kept.append(f"{env_vault.name}: it was changed since, it stays")
         elif record.env_vault_backup is not None:
-            files.write_private(env_vault, Path(record.env_vault_backup).read_bytes())
+            _put_back(env_vault, Path(record.env_vault_backup), kept)
         else:
             env_vault.unlink()
     return env_vault
+
+
+def _put_back(file: Path, copy_of_it: Path, kept: list[str]) -> None:
+    if copy_of_it.is_file():
+        files.write_private(file, copy_of_it.read_bytes())
+    else:
+        kept.append(f"{file.name}: its copy {copy_of_it} is not where it was")
 
 
 def copy(path: Path, content: bytes) -> None:

@@ -16,7 +16,7 @@ _PATH = re.compile(r"[^/:*\s]+(?:/[^/:*\s]+)*\Z")
 
 
 @dataclass(frozen=True, order=True)
-class Target:
+class Place:
     """One key of one secret.
 
     Attributes:
@@ -42,7 +42,7 @@ class VariableMap:
         outside: Variables that stay in the environment on purpose.
     """
 
-    names: Mapping[str, Target] = field(default_factory=dict)
+    names: Mapping[str, Place] = field(default_factory=dict)
     prefixes: Mapping[str, str] = field(default_factory=dict)
     outside: frozenset[str] = frozenset()
 
@@ -66,7 +66,7 @@ class VariableMap:
         for path, keys in secrets.items():
             for key in keys:
                 places.setdefault(key, []).append(path)
-        return cls({key: Target(paths[0], key) for key, paths in places.items() if len(paths) == 1})
+        return cls({key: Place(paths[0], key) for key, paths in places.items() if len(paths) == 1})
 
     def before(self, other: VariableMap) -> VariableMap:
         """Both, with this one's names and prefixes before the other's."""
@@ -81,14 +81,14 @@ class VariableMap:
             (other.outside - set(self.names)) | self.outside,
         )
 
-    def target(self, name: str) -> Target | None:
+    def target(self, name: str) -> Place | None:
         """Where a variable belongs, or None if nobody said."""
         if name in self.outside:
             return None
         if name in self.names:
             return self.names[name]
         path = self._prefix(name)
-        return None if path is None else Target(path, name)
+        return None if path is None else Place(path, name)
 
     def _prefix(self, name: str) -> str | None:
         fitting = [prefix for prefix in self.prefixes if name.startswith(prefix)]
@@ -117,7 +117,7 @@ def _load(path: Path) -> tuple[VariableMap, bool]:
     unknown = set(data) - {"variables", "outside", "only"}
     if unknown:
         raise _wrong(path, f"it has a part that nobody reads: {', '.join(sorted(unknown))}")
-    names: dict[str, Target] = {}
+    names: dict[str, Place] = {}
     prefixes: dict[str, str] = {}
     for name, where in _table(data, "variables", path).items():
         target_path, _, key = where.partition(":") if isinstance(where, str) else ("", "", "")
@@ -134,7 +134,7 @@ def _load(path: Path) -> tuple[VariableMap, bool]:
         if prefix:
             prefixes[name.removesuffix("*")] = target_path
         else:
-            names[name] = Target(target_path, key or name)
+            names[name] = Place(target_path, key or name)
     outside = _table(data, "outside", path).get("names", [])
     if not isinstance(outside, list) or not all(isinstance(name, str) for name in outside):
         raise _wrong(path, "outside.names: a list of names is wanted")

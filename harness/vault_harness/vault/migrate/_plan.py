@@ -8,8 +8,9 @@ from typing import Literal
 
 from vault_harness.errors import SettingsError
 from vault_harness.vault.kv import Kv
-from vault_harness.vault.migrate._dotenv import DotEnv, Note
-from vault_harness.vault.migrate._mapping import Target, VariableMap
+from vault_harness.vault.migrate._dotenv import DotEnv
+from vault_harness.vault.migrate._doubts import Note
+from vault_harness.vault.migrate._mapping import Place, VariableMap
 
 Action = Literal["create", "change", "unchanged", "conflict"]
 
@@ -32,7 +33,7 @@ class Placement:
     """
 
     name: str
-    target: Target
+    target: Place
     value: str = field(repr=False)
     action: Action
     why: str = ""
@@ -104,11 +105,11 @@ def make_plan(
 
 def _placed(
     dotenv: DotEnv, variables: VariableMap
-) -> tuple[dict[str, tuple[Target, str]], tuple[str, ...], tuple[str, ...]]:
-    placed: dict[str, tuple[Target, str]] = {}
+) -> tuple[dict[str, tuple[Place, str]], tuple[str, ...], tuple[str, ...]]:
+    placed: dict[str, tuple[Place, str]] = {}
     unknown: list[str] = []
     outside: list[str] = []
-    owner: dict[Target, str] = {}
+    owner: dict[Place, str] = {}
     for name, variable in dotenv.variables.items():
         target = variables.target(name)
         if target is None:
@@ -128,7 +129,7 @@ def _placed(
 def _of_path(
     kv: Kv,
     path: str,
-    here: Mapping[str, tuple[Target, str]],
+    here: Mapping[str, tuple[Place, str]],
     written: int,
     *,
     seeded: Seeded,

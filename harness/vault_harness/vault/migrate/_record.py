@@ -14,6 +14,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import StackError
+from vault_harness.vault.kv import SecretVersion
 
 _FORMAT = 1
 DIRECTORY = "migrations"
@@ -27,19 +28,31 @@ class Written:
         path: Under the mount.
         variables: Variable to key, of what is written there.
         before: The latest version when it was planned, 0 for none.
+        before_created: When that one was written: numbers come again, after a restore for example.
         written: The version that the migration made, None while that is not confirmed.
+        written_created: When that one was written.
         undone: Whether it was taken back.
     """
 
     path: str
     variables: dict[str, str]
     before: int
+    before_created: str = ""
     written: int | None = None
+    written_created: str = ""
     undone: bool = False
+
+    def is_written(self, version: SecretVersion) -> bool:
+        """Whether that is the version that the migration made, and not its number come again."""
+        return version.version == self.written and _same(version.created, self.written_created)
+
+    def is_before(self, version: SecretVersion) -> bool:
+        """Whether that is the version that was there before."""
+        return version.version == self.before and _same(version.created, self.before_created)
 
 
 @dataclass
-class Record:
+class MigrationRecord:
     """One migration of one dotenv file.
 
     Attributes:
@@ -77,12 +90,17 @@ class Record:
         files.write_private(self.file, json.dumps(content, indent=2) + "\n")
 
 
+def _same(created: str, noted: str) -> bool:
+    """Records of earlier releases have no moments: for them the number must do."""
+    return not noted or created == noted
+
+
 def stamp() -> str:
     """Now, in UTC, fit for a file name and sorted like time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
 
 
-def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[Record]:
+def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRecord]:
     """Migrations of one file into one Vault, oldest first.
 
     Raises:
@@ -96,10 +114,10 @@ def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[Record]:
     ]
 
 
-def last_written(data_dir: Path, mount_uuid: str) -> dict[str, int]:
-    """The version that the newest migration made, by path, whatever file it came from."""
+def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
+    """What the newest migration wrote, by path, whatever file it came from."""
     return {
-        step.path: step.written
+        step.path: step
         for record in _all(data_dir)
         if record.mount_uuid == mount_uuid
         for step in record.steps.values()
@@ -107,19 +125,20 @@ def last_written(data_dir: Path, mount_uuid: str) -> dict[str, int]:
     }
 
 
-def _all(data_dir: Path) -> Iterator[Record]:
+def _all(data_dir: Path) -> Iterator[MigrationRecord]:
     for path in sorted((data_dir / DIRECTORY).glob("*.json")):
         try:
             content = json.loads(path.read_text())
             if content.pop("format") != _FORMAT:
                 raise ValueError
             content["steps"] = {name: Written(**step) for name, step in content["steps"].items()}
-            record = Record(**content)
+            record = MigrationRecord(**content)
         except (ValueError, TypeError, KeyError, AttributeError):
             raise StackError(
-                f"{path.name} is no record of a migration",
+                f"{path.name} is not a record of a migration",
                 looked_at=str(path),
-                remedy="Move the file away; --undo can then not take that migration back.",
+                remedy=f"Move the file away: mv '{path}' '{path}.broken'. --undo can then not take "
+                "that migration back.",
             ) from None
         record.file = path
         yield record

@@ -6,10 +6,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.errors import OperatorError
+from vault_harness.errors import OperatorError, SettingsError, StackError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import CheckAndSetError, Kv
 from vault_harness.vault.migrate._dotenv import read
 from vault_harness.vault.migrate._files import (
@@ -22,7 +22,7 @@ from vault_harness.vault.migrate._files import (
 from vault_harness.vault.migrate._plan import Placement, Plan
 from vault_harness.vault.migrate._record import (
     DIRECTORY,
-    Record,
+    MigrationRecord,
     Written,
     last_written,
     records,
@@ -49,33 +49,17 @@ class Outcome:
     kept: tuple[str, ...] = ()
 
 
-def mount_uuid(kv: Kv) -> str:
-    """What tells this mount from another Vault's.
-
-    Raises:
-        OperatorError: There is no such mount, or it is not KV v2.
-    """
-    data: dict[str, Any] = {}
-    try:
-        data = kv.op.request("GET", f"sys/internal/ui/mounts/{kv.mount}").get("data", {})
-    except OperatorError as error:
-        if "preflight" not in error.cause:  # Vault's word for a mount that is not there
-            raise
-    options = data.get("options") or {}
-    if data.get("type") != "kv" or options.get("version") != "2":
-        raise OperatorError(
-            f"{kv.mount}/ is no KV v2 mount",
-            looked_at=f"sys/internal/ui/mounts/{kv.mount}: type {data.get('type')}, {options}",
-            remedy=f"Run `{named('seed')}`, or name the right mount in the blueprint.",
-        )
-    return str(data.get("uuid") or data.get("accessor"))
-
-
+@without_frames
 def previous_versions(kv: Kv, data_dir: Path) -> dict[str, int]:
     """By path, the version that the newest migration into this Vault made."""
-    return last_written(data_dir, mount_uuid(kv))
+    return {
+        path: step.written
+        for path, step in last_written(data_dir, kv.uuid()).items()
+        if step.written is not None and step.is_written(kv.read(path, version=step.written))
+    }
 
 
+@without_frames
 def migrate(
     kv: Kv,
     plan: Plan,
@@ -100,10 +84,12 @@ def migrate(
         checkpoint: Called after each step.
 
     Raises:
+        SettingsError: None of the variables has a place.
         OperatorError: A conflict, or Vault refused; what was written so far is in the record, and
-            running it
-            again goes on from there.
+            running it again goes on from there.
     """
+    if not plan.placements:
+        raise _nothing_to_do(plan, env_file)
     if plan.conflicts and not keep:
         raise _conflict(plan.conflicts)
     text = settings.render()
@@ -125,12 +111,12 @@ def migrate(
     return Outcome(changed, Path(record.backup), env_vault)
 
 
-def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> Record | None:
+def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> MigrationRecord | None:
     """The finished migration of this very file, if there is nothing left to write."""
     if any(p.action in _WRITES for p in plan.placements):
         return None
     content = env_file.read_bytes()
-    found = records(data_dir, env_file, mount_uuid(kv))
+    found = records(data_dir, env_file, kv.uuid())
     done = [each for each in found if each.state == "done" and same(Path(each.backup), content)]
     return done[-1] if done and found[-1].state != "running" else None
 
@@ -142,10 +128,10 @@ def _begin(
     data_dir: Path,
     read_as: dict[str, object],
     checkpoint: Checkpoint,
-) -> Record:
+) -> MigrationRecord:
     """An unfinished record of the same file, or a new one with a new backup."""
     content = env_file.read_bytes()
-    uuid = mount_uuid(kv)
+    uuid = kv.uuid()
     record = next(
         (
             each
@@ -159,13 +145,15 @@ def _begin(
         backup = env_file.absolute().with_name(f"{env_file.name}.backup-{now}")
         copy(backup, content)
         checkpoint("backed up")
-        record = Record(str(env_file.absolute()), kv.mount, uuid, now, str(backup), read_as)
+        record = MigrationRecord(
+            str(env_file.absolute()), kv.mount, uuid, now, str(backup), read_as
+        )
         record.file = data_dir / DIRECTORY / f"{now}.json"
     else:
         values = original_values(record)
         for step in record.steps.values():
             if step.written is None:
-                step.written = found_written(kv, step, values)
+                find_written(kv, step, values)
     for path, version in plan.versions.items():
         writing = {p.name: p.target.key for p in plan.of_path(path) if p.action in _WRITES}
         if writing and (path not in record.steps or record.steps[path].written is None):
@@ -179,7 +167,11 @@ _WRITES = frozenset({"create", "change"})
 
 
 def _write(
-    kv: Kv, record: Record, path: str, placements: tuple[Placement, ...], checkpoint: Checkpoint
+    kv: Kv,
+    record: MigrationRecord,
+    path: str,
+    placements: tuple[Placement, ...],
+    checkpoint: Checkpoint,
 ) -> int:
     """Write one secret on top of what is there, as long as nobody touches the same keys."""
     step = record.steps[path]
@@ -195,19 +187,19 @@ def _write(
         ]
         if touched:
             raise _conflict(touched)
-        if now.version != step.before:
-            step.before = now.version
+        if (now.version, now.created) != (step.before, step.before_created):
+            step.before, step.before_created = now.version, now.created
             record.save()
         checkpoint(f"about to write {path}")
         try:
-            version = kv.write(path, {**now.data, **ours}, cas=now.version)
+            made = kv.write_version(path, {**now.data, **ours}, cas=now.version)
         except CheckAndSetError:
             continue
         checkpoint(f"wrote {path}")
-        step.written = version
+        step.written, step.written_created = made.version, made.created
         record.save()
         checkpoint(f"recorded {path}")
-        return version
+        return made.version
     raise OperatorError(
         f"{kv.mount}/{path} is being changed all the time by somebody else",
         looked_at=f"{_ATTEMPTS} attempts with check-and-set",
@@ -233,8 +225,19 @@ def _verify(kv: Kv, plan: Plan) -> None:
             )
 
 
-def original_values(record: Record) -> dict[str, str]:
-    """The variables of the original, from its backup."""
+def original_values(record: MigrationRecord) -> dict[str, str]:
+    """The variables of the original, from its copy.
+
+    Raises:
+        StackError: The copy is not where it was.
+    """
+    if not Path(record.backup).is_file():
+        raise StackError(
+            "the copy of the original that the migration made is not where it was, and without it "
+            "nobody can tell what an ended run had written",
+            looked_at=record.backup,
+            remedy="Put the copy back there under its old name, and run this again.",
+        )
     encoding, interpolate = record.read_as.get("encoding"), record.read_as.get("interpolate")
     dotenv = read(
         Path(record.backup), encoding=encoding, interpolate=bool(interpolate), environ=os.environ
@@ -242,15 +245,27 @@ def original_values(record: Record) -> dict[str, str]:
     return {name: variable.value for name, variable in dotenv.variables.items()}
 
 
-def found_written(kv: Kv, step: Written, values: Mapping[str, str]) -> int | None:
-    """The version of a write that happened but was not recorded any more, else None."""
+def find_written(kv: Kv, step: Written, values: Mapping[str, str]) -> None:
+    """Note the version of a write that happened but was not recorded any more, if there is one."""
     now = kv.read(step.path)
     if now.version <= step.before:
-        return None
-    next_one = kv.read(step.path, version=step.before + 1)
+        return
+    made = kv.read(step.path, version=step.before + 1)
     # What was made of other values is not in the file; a step of such keys alone tells nothing.
     ours = {key: values[name] for name, key in step.variables.items() if name in values}
-    return step.before + 1 if ours and ours.items() <= dict(next_one.data).items() else None
+    if ours and ours.items() <= dict(made.data).items():
+        step.written, step.written_created = made.version, made.created
+
+
+def _nothing_to_do(plan: Plan, env_file: Path) -> SettingsError:
+    """Saying that nothing was written, and go on to talk of the original, loses secrets."""
+    names = ", ".join((*plan.unknown, *plan.outside)) or "it has no variables"
+    return SettingsError(
+        f"nothing in {env_file} has a place in Vault: nothing was migrated",
+        looked_at=names,
+        remedy="Say where its variables belong with --map FILE. The original still has the only "
+        "copy of them: keep it.",
+    )
 
 
 def _conflict(placements: tuple[Placement, ...] | list[Placement]) -> OperatorError:

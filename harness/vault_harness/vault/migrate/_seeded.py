@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vault_harness.blueprint import Blueprint, Value
 from vault_harness.vault.kv import Kv
-from vault_harness.vault.migrate._mapping import Target
+from vault_harness.vault.migrate._mapping import Place
 from vault_harness.vault.migrate._plan import Placement, Plan
 
 _PLACEHOLDER = re.compile(r"\{[^{}]+\}")
@@ -49,7 +49,7 @@ def with_templates(plan: Plan, kv: Kv, blueprint: Blueprint) -> Plan:
             made = spec.fill(path, known)
             if current != made and seeded_by(blueprint, kv.mount, path, key, current):
                 why = f"made of {', '.join(name for _, name in references)}"
-                added.append(Placement(key, Target(path, key), made, "change", why))
+                added.append(Placement(key, Place(path, key), made, "change", why))
                 versions.setdefault(path, now.version)
     return replace(plan, placements=(*plan.placements, *added), versions=versions)
 

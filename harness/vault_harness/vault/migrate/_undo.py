@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from vault_harness.errors import StackError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._files import Checkpoint, take_back_files
-from vault_harness.vault.migrate._record import DIRECTORY, Record, Written, records
-from vault_harness.vault.migrate._run import Outcome, found_written, mount_uuid, original_values
+from vault_harness.vault.migrate._record import DIRECTORY, MigrationRecord, Written, records
+from vault_harness.vault.migrate._run import Outcome, find_written, original_values
 
 
+@without_frames
 def undo(
     kv: Kv, env_file: Path, *, data_dir: Path, checkpoint: Checkpoint = lambda _step: None
 ) -> Outcome:
@@ -22,11 +24,14 @@ def undo(
     what was there.
 
     Raises:
-        StackError: There is no migration of that file.
+        StackError: There is no migration of that file, or the copy of it that is needed is not
+            where it was.
         OperatorError: Vault refused.
     """
     record = _newest(kv, env_file, data_dir)
-    values = original_values(record)
+    # Only what an ended run did not write down has to be found again by its values.
+    unsure = any(step.written is None and not step.undone for step in record.steps.values())
+    values = original_values(record) if unsure else {}
     record.state = "undoing"
     record.save()
     checkpoint("undo begun")
@@ -34,7 +39,7 @@ def undo(
     kept: list[str] = []
     for step in record.steps.values():
         if step.written is None and not step.undone:
-            step.written = found_written(kv, step, values)
+            find_written(kv, step, values)
         if step.written is None or step.undone:
             continue
         version = _take_back(kv, step, kept)
@@ -50,6 +55,7 @@ def undo(
     return Outcome(changed, Path(record.backup), env_vault, tuple(kept))
 
 
+@without_frames
 def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
     """Paths of the secrets that `undo` would take back, as far as nobody wrote since.
 
@@ -59,8 +65,8 @@ def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
     return list(_newest(kv, env_file, data_dir).steps)
 
 
-def _newest(kv: Kv, env_file: Path, data_dir: Path) -> Record:
-    found = [r for r in records(data_dir, env_file, mount_uuid(kv)) if r.state != "undone"]
+def _newest(kv: Kv, env_file: Path, data_dir: Path) -> MigrationRecord:
+    found = [r for r in records(data_dir, env_file, kv.uuid()) if r.state != "undone"]
     if found:
         return found[-1]
     raise StackError(
@@ -80,8 +86,11 @@ def _take_back(kv: Kv, step: Written, kept: list[str]) -> int | None:
             f"{step.path}: version {step.before} is destroyed, there is nothing to go back to"
         )
         return None
+    if before is not None and not step.is_before(before):
+        kept.append(f"{step.path}: version {step.before} is another one now, it stays")
+        return None
     gone = before is None or before.state != "present"
-    if now.version == step.written:
+    if step.is_written(now):
         if now.state != "present":
             return now.version
         if gone:

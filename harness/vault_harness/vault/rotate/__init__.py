@@ -1,12 +1,19 @@
 """New secret-ids and new secrets, under clients that go on."""
 
+from vault_harness.vault.rotate._rotation import (
+    NothingToRollBack,
+    SecretRotation,
+    each_of,
+    find_rollback,
+    roll_back,
+    rotate_secret,
+)
 from vault_harness.vault.rotate._secret_id import (
     SecretIdPlan,
     SecretIdRotation,
     plan_secret_id,
     rotate_secret_id,
 )
-from vault_harness.vault.rotate._secrets import SecretRotation, roll_back, rotate_secret
 from vault_harness.vault.rotate._servers import (
     POSTGRESQL_VARIABLE,
     REDIS_VARIABLE,
@@ -26,6 +33,9 @@ __all__ = [
     "SecretIdPlan",
     "rotate_secret",
     "roll_back",
+    "find_rollback",
+    "each_of",
+    "NothingToRollBack",
     "SecretRotation",
     "Target",
     "find_targets",

@@ -3,26 +3,29 @@
 The order is what matters: the new id exists and has logged in before the file is replaced, the file
 is replaced in one step, and the old id ends last. A run that was ended half-way is finished by the
 next one: each new id carries the run's name, so one that no file ever got can be found and
-destroyed.
+destroyed. That name is also why a record of another Vault does no harm: nothing there bears it.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.operator import Operator
+from vault_harness.vault.rotate._record import DIRECTORY
 
 Checkpoint = Callable[[str], None]
 
-RECORDS = "rotations"
 _METADATA = "rotation"
 
 
@@ -34,7 +37,8 @@ class SecretIdRotation:
         role: The AppRole.
         file: Where its services find the secret-id.
         accessor: Of the new secret-id.
-        destroyed: Accessors of the old one, and of ids that an ended run left behind.
+        destroyed: Accessors of the old one, of ids that an ended run left behind, and of all others
+            where that was asked for.
         resumed: Whether it finished what an earlier run had begun.
     """
 
@@ -47,21 +51,31 @@ class SecretIdRotation:
 
 @dataclass(frozen=True)
 class SecretIdPlan:
-    """What a rotation would do; ``old`` is the accessor that would be destroyed, if known."""
+    """What a rotation would do.
+
+    Attributes:
+        role: The AppRole.
+        file: Where the new secret-id would be.
+        old: The accessor that would be destroyed, if known.
+        others: Accessors of the role's other secret-ids, which services elsewhere may use.
+    """
 
     role: str
     file: Path
     old: str | None
+    others: tuple[str, ...] = ()
 
 
 @dataclass
 class _Run:
-    """A rotation under way: its name, and the accessor that it replaces."""
+    """A rotation under way: its name, the accessor that it replaces, and when the file was."""
 
     name: str
     old: str | None
+    replaced: float | None = None
 
 
+@without_frames
 def plan_secret_id(
     op: Operator, role: str, directory: Path, *, mount: str = approle.DEFAULT_MOUNT
 ) -> SecretIdPlan:
@@ -72,15 +86,20 @@ def plan_secret_id(
     """
     approle.role_id(op, role, mount=mount)
     _, file = approle.credential_files(role, directory)
-    return SecretIdPlan(role, file, _accessor(op, role, _read(file), mount))
+    old = _accessor(op, role, _read(file), mount)
+    others = tuple(each for each in approle.accessors(op, role, mount=mount) if each != old)
+    return SecretIdPlan(role, file, old, others)
 
 
+@without_frames
 def rotate_secret_id(
     op: Operator,
     role: str,
     directory: Path,
     *,
     mount: str = approle.DEFAULT_MOUNT,
+    grace: float = 0.0,
+    end_others: bool = False,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> SecretIdRotation:
     """Give a role's services a new secret-id, then destroy the old one.
@@ -90,29 +109,34 @@ def rotate_secret_id(
         role: The AppRole.
         directory: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
         mount: Where AppRole is mounted.
+        grace: Seconds for which the old secret-id stays good after the file was replaced: for
+            services that were given it by value and must be told. Ended meanwhile, the next run
+            waits for the rest and then ends it.
+        end_others: Destroy every other secret-id of the role as well, such as those of a machine
+            that was lost.
         checkpoint: Called after each step.
 
     Raises:
         OperatorError: Vault refused something, or a login with the new secret-id does not work;
-            then the file
-            and the old secret-id are as they were.
+            then the file and the old secret-id are as they were.
     """
     role_file, file = approle.credential_files(role, directory)
-    record = directory / RECORDS / f"secret-id-{role}.json"
-    left = _load(record)
+    work = _Work(
+        op, role, directory / DIRECTORY / f"secret-id-{role}.json", mount, grace, end_others
+    )
+    left = _load(work.record)
     destroyed: list[str] = []
     if left is not None:
         mine = _accessors_of(op, role, left.name, mount)
         current = _accessor(op, role, _read(file), mount)
         if current is not None and current in mine:
-            destroyed += _finish(op, role, left, mine - {current}, record, mount, checkpoint)
+            destroyed += _finish(work, left, current, mine - {current}, checkpoint)
             return SecretIdRotation(role, file, current, tuple(destroyed), resumed=True)
         for accessor in sorted(mine):
             approle.destroy(op, role, accessor, mount=mount)
             destroyed.append(accessor)
     run = _Run(secrets.token_hex(8), _accessor(op, role, _read(file), mount))
-    files.private_directory(record.parent)
-    files.write_private(record, json.dumps(asdict(run)) + "\n")
+    _save(work.record, run)
     checkpoint("recorded")
     role_id = approle.role_id(op, role, mount=mount)
     new = _new(op, role, run.name, mount)
@@ -122,34 +146,49 @@ def rotate_secret_id(
     except OperatorError:
         for accessor in _accessors_of(op, role, run.name, mount):
             approle.destroy(op, role, accessor, mount=mount)
-        record.unlink()
+        work.record.unlink()
         raise
     checkpoint("logged in with it")
     if _read(role_file) != role_id:
         files.write_private(role_file, role_id)
     files.write_private(file, new.secret_id)
+    run.replaced = time.time()
+    _save(work.record, run)
     checkpoint("replaced the file")
     spare = _accessors_of(op, role, run.name, mount) - {new.accessor}
-    destroyed += _finish(op, role, run, spare, record, mount, checkpoint)
+    destroyed += _finish(work, run, new.accessor, spare, checkpoint)
     return SecretIdRotation(role, file, new.accessor, tuple(destroyed))
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What ending the old ids needs."""
+
+    op: Operator
+    role: str
+    record: Path
+    mount: str
+    grace: float
+    end_others: bool
+
+
 def _finish(
-    op: Operator,
-    role: str,
-    run: _Run,
-    spare: set[str],
-    record: Path,
-    mount: str,
-    checkpoint: Checkpoint,
+    work: _Work, run: _Run, current: str, spare: set[str], checkpoint: Checkpoint
 ) -> list[str]:
     """Destroy what the new secret-id replaces; it is in the file, and has logged in before that."""
-    present = set(approle.accessors(op, role, mount=mount))
-    ending = sorted((spare | ({run.old} if run.old else set())) & present)
+    op, role, mount = work.op, work.role, work.mount
+    left = (run.replaced or time.time()) + work.grace - time.time()
+    if run.old and left > 0:
+        # Nothing tells when the last service was given the new one: they are given time.
+        time.sleep(min(left, work.grace))
+    present = set(approle.accessors(op, role, mount=mount)) - {current}
+    ending = sorted(
+        present if work.end_others else (spare | ({run.old} if run.old else set())) & present
+    )
     for accessor in ending:
         approle.destroy(op, role, accessor, mount=mount)
     checkpoint("destroyed the old secret-id")
-    record.unlink()
+    work.record.unlink()
     return ending
 
 
@@ -164,17 +203,34 @@ def _login(op: Operator, role: str, role_id: str, secret_id: str, run: str, moun
     known = approle.lookup(op, role, secret_id, mount=mount) or {}
     if known.get("secret_id_num_uses") == 1:
         secret_id = _new(op, role, run, mount).secret_id
-    with op.asking(f"log in as {role} with the new secret-id") as client:
-        answer = client.auth.approle.login(
-            role_id=role_id, secret_id=secret_id, use_token=False, mount_point=mount
-        )
-        token = answer["auth"]["client_token"]
+    try:
+        with op.asking(f"log in as {role} with the new secret-id") as client:
+            answer = client.auth.approle.login(
+                role_id=role_id, secret_id=secret_id, use_token=False, mount_point=mount
+            )
+            token = answer["auth"]["client_token"]
+    except OperatorError as error:
+        if "permission denied" in error.cause and _is_locked(op, role_id):
+            raise OperatorError(
+                f"cannot log in as {role} with the new secret-id: the role is locked after five "
+                "bad secret-ids",
+                looked_at="sys/locked-users",
+                remedy=f"{named('unlock', role)}, then this again. Nothing was changed.",
+            ) from None
+        raise
     if answer["auth"].get("token_type") != "batch":
         service = op.with_token(token)
         try:
             service.request("POST", "auth/token/revoke-self")
         finally:
             service.close()
+
+
+def _is_locked(op: Operator, role_id: str) -> bool:
+    try:
+        return any(each.role_id == role_id for each in approle.locked(op))
+    except OperatorError:
+        return False  # nobody may tell; the refusal itself is told then
 
 
 def _accessor(op: Operator, role: str, secret_id: str, mount: str) -> str | None:
@@ -196,6 +252,11 @@ def _accessors_of(op: Operator, role: str, run: str, mount: str) -> set[str]:
         if (data.get("metadata") or {}).get(_METADATA) == run:
             found.add(accessor)
     return found
+
+
+def _save(record: Path, run: _Run) -> None:
+    files.private_directory(record.parent)
+    files.write_private(record, json.dumps(asdict(run)) + "\n")
 
 
 def _load(record: Path) -> _Run | None:

@@ -1,30 +1,29 @@
 """New values for secrets, as a new KV version, and on the server that knows the password too.
 
 Nobody is locked out at any moment, and a run that was ended half-way is finished by the next one:
-the record
-on disk says which versions were there before, KV has both values, and the server is asked which one
-it takes.
+the record on disk says which versions were there before, KV has both values, and the server is
+asked which one it takes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import CheckAndSetError, Kv
-from vault_harness.vault.rotate._secret_id import RECORDS, Checkpoint
+from vault_harness.vault.rotate._record import RotationRecord, load, record_file
+from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._servers import Account, PasswordServer, ServerRefusedError
 from vault_harness.vault.rotate._targets import ServerKind, Target
+from vault_harness.vault.rotate._urls import with_urls
 
 Servers = Callable[[ServerKind], PasswordServer | None]
 
@@ -50,29 +49,8 @@ class SecretRotation:
     resumed: bool = False
 
 
-@dataclass
-class _Record:
-    """A rotation on disk. No values: KV has them.
-
-    Attributes:
-        path: The secret.
-        key: The key inside it.
-        before: The version with the value that is replaced.
-        state: ``running``, ``done`` or ``rolled back``.
-    """
-
-    path: str
-    key: str
-    before: int
-    state: str = "running"
-    file: Path | None = field(default=None, compare=False)
-
-    def save(self) -> None:
-        assert self.file is not None
-        files.private_directory(self.file.parent)
-        content = asdict(self)
-        del content["file"]
-        files.write_private(self.file, json.dumps(content) + "\n")
+class NothingToRollBack(StackError):
+    """There is no rotation of that value in this Vault, or its value is not the rotation's."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +60,12 @@ class _Work:
     kv: Kv
     target: Target
     server: PasswordServer | None
+    file: Path
     grace: float
     checkpoint: Checkpoint
 
 
+@without_frames
 def rotate_secret(
     kv: Kv,
     target: Target,
@@ -112,16 +92,17 @@ def rotate_secret(
         OperatorError: There is no such secret, or Vault refused.
         ServerRefusedError: The server did not take the password; Vault has the old value again.
     """
-    work = _Work(kv, target, servers(target.server) if target.server else None, grace, checkpoint)
-    record = _load(directory, target)
+    work = _work(kv, target, directory, servers, grace, checkpoint)
+    record = load(work.file)
     if record is not None and record.state == "running":
         finished = _resume(work, record)
-        if finished is not None:
+        if finished is not None and record.ends_as == "done":
             return finished
     new = target.new_value(blueprint, kv.mount)
-    return _exchange(work, directory, new, "done")
+    return _exchange(work, new, ends_as="done")
 
 
+@without_frames
 def roll_back(
     kv: Kv,
     target: Target,
@@ -133,36 +114,100 @@ def roll_back(
 ) -> SecretRotation:
     """Return to the value before the newest rotation, here and on the server.
 
+    Only what the rotation itself wrote is replaced: a value that somebody wrote since stays.
+
     Arguments as for `rotate_secret`.
 
     Raises:
-        StackError: There is no rotation to take back.
+        NothingToRollBack: There is no rotation of it in this Vault, or its value is not the
+            rotation's any more.
         OperatorError: The earlier value is gone, or Vault refused.
         ServerRefusedError: The server did not take the earlier password.
     """
-    work = _Work(kv, target, servers(target.server) if target.server else None, grace, checkpoint)
-    record = _load(directory, target)
+    work = _work(kv, target, directory, servers, grace, checkpoint)
+    record = load(work.file)
     if record is not None and record.state == "running":
-        _resume(work, record)
-        record = _load(directory, target)
+        finished = _resume(work, record)
+        if finished is not None and record.ends_as == "rolled back":
+            return finished
+    earlier, _ = _find_earlier(work)
+    return _exchange(work, earlier, ends_as="rolled back")
+
+
+@without_frames
+def find_rollback(kv: Kv, target: Target, directory: Path) -> int:
+    """The version whose value `roll_back` would return to; changes nothing.
+
+    Raises:
+        HarnessError: As `roll_back` says.
+    """
+    work = _work(kv, target, directory, lambda _kind: None, 0.0, lambda _step: None)
+    return _find_earlier(work)[1]
+
+
+def each_of(
+    targets: Iterable[Target], turn: Callable[[Target], SecretRotation]
+) -> Iterator[tuple[Target, SecretRotation | HarnessError]]:
+    """Do something to each of several targets; what one refuses does not keep it from the others.
+
+    Args:
+        targets: Which ones.
+        turn: `rotate_secret` or `roll_back` with everything but the target.
+
+    Yields:
+        Each target with what came of it, as soon as it is known.
+    """
+    for target in targets:
+        try:
+            yield target, turn(target)
+        except HarnessError as error:
+            yield target, error
+
+
+def _work(
+    kv: Kv,
+    target: Target,
+    directory: Path,
+    servers: Servers,
+    grace: float,
+    checkpoint: Checkpoint,
+) -> _Work:
+    server = servers(target.server) if target.server else None
+    return _Work(kv, target, server, record_file(directory, kv, target), grace, checkpoint)
+
+
+def _find_earlier(work: _Work) -> tuple[str, int]:
+    """The value before the newest rotation and its version, if the rotation's is still there."""
+    kv, target = work.kv, work.target
+    present = load(work.file)
+    record = present.settled if present is not None else None
+    command = named("vault", "--", "kv", "metadata", "get", f"{kv.mount}/{target.path}")
+    versions = f"See its versions: {command}"
     if record is None or record.state != "done":
-        raise StackError(
-            f"no rotation of {target.name} is there to take back",
-            looked_at=str(_record_file(directory, target)),
-            remedy="See its versions: "
-            + named("vault", "--", "kv", "metadata", "get", f"{kv.mount}/{target.path}"),
+        raise NothingToRollBack(
+            f"no rotation of {target.name} in this Vault is there to take back",
+            looked_at=str(work.file),
+            remedy=versions,
         )
-    earlier = kv.read(target.path, version=record.before).data.get(target.key)
+    now = kv.read(target.path)
+    if not record.wrote(now.data.get(target.key)):
+        raise NothingToRollBack(
+            f"{target.key} of {kv.mount}/{target.path} is not what the rotation wrote: somebody "
+            "changed it since, and it stays",
+            looked_at=f"version {now.version}, which is {now.state}; {work.file}",
+            remedy=versions,
+        )
+    earlier = record.earlier(kv)
     if earlier is None:
         raise OperatorError(
             f"version {record.before} of {kv.mount}/{target.path} has no {target.key} any more",
             looked_at="KV keeps a limited number of versions, and deleted ones cannot be read",
             remedy=f"Rotate it anew: {named('rotate.secrets', target.name)}",
         )
-    return _exchange(work, directory, str(earlier), "rolled back")
+    return earlier, record.before
 
 
-def _exchange(work: _Work, directory: Path, new: str, state: str) -> SecretRotation:
+def _exchange(work: _Work, new: str, *, ends_as: str) -> SecretRotation:
     kv, target = work.kv, work.target
     now = kv.read(target.path)
     old = now.data.get(target.key)
@@ -173,8 +218,10 @@ def _exchange(work: _Work, directory: Path, new: str, state: str) -> SecretRotat
             remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
         )
     account = Account(str(now.data.get(target.user_key, "")), str(old), new)
-    record = _Record(target.path, target.key, now.version, file=_record_file(directory, target))
-    record.save()
+    present = load(work.file)
+    previous = present.settled if present is not None else None
+    record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as, previous=previous)
+    record.save(work.file)
     work.checkpoint("recorded")
     versions: dict[str, int] = {}
     try:
@@ -191,14 +238,13 @@ def _exchange(work: _Work, directory: Path, new: str, state: str) -> SecretRotat
         # If Vault cannot be reached now, the record stays, and the next run goes on from it.
         with contextlib.suppress(HarnessError):
             _restore(work, account)
-            record.state = "rolled back"
-            record.save()
+            record.come_to_nothing(work.file)
         raise
-    return _conclude(work, record, account, versions, state)
+    return _conclude(work, record, account, versions)
 
 
 def _conclude(
-    work: _Work, record: _Record, account: Account, versions: dict[str, int], state: str
+    work: _Work, record: RotationRecord, account: Account, versions: dict[str, int]
 ) -> SecretRotation:
     if work.server is not None:
         if work.grace:
@@ -206,20 +252,20 @@ def _conclude(
             time.sleep(work.grace)
         work.server.retire_old(account)
         work.checkpoint("the old password ended")
-    record.state = state
-    record.save()
+    record.state = record.ends_as
+    record.save(work.file)
     return SecretRotation(work.target, versions, work.server.title if work.server else None)
 
 
-def _resume(work: _Work, record: _Record) -> SecretRotation | None:
-    """Finish what an ended run began; None if it had not changed Vault yet."""
+def _resume(work: _Work, record: RotationRecord) -> SecretRotation | None:
+    """Finish what an ended run began; None if Vault does not have its new value (any more)."""
     kv, target = work.kv, work.target
     now = kv.read(target.path)
-    old = kv.read(target.path, version=record.before).data.get(target.key)
     new = now.data.get(target.key)
-    if old is None or new is None or old == new:
+    old = record.earlier(kv)
+    if old is None or not record.wrote(new):
         return None
-    account = Account(str(now.data.get(target.user_key, "")), str(old), str(new))
+    account = Account(str(now.data.get(target.user_key, "")), old, str(new))
     versions = {target.path: now.version}
     try:
         if work.server is not None and not work.server.accepts(account, account.new):
@@ -229,10 +275,9 @@ def _resume(work: _Work, record: _Record) -> SecretRotation | None:
         versions |= _write_urls(work, account)
     except ServerRefusedError:
         _restore(work, account)
-        record.state = "rolled back"
-        record.save()
+        record.come_to_nothing(work.file)
         raise
-    concluded = _conclude(work, record, account, versions, "done")
+    concluded = _conclude(work, record, account, versions)
     return SecretRotation(target, concluded.versions, concluded.server, resumed=True)
 
 
@@ -255,7 +300,7 @@ def _write_all(work: _Work, account: Account) -> dict[str, int]:
     target = work.target
 
     def change(data: dict[str, Any]) -> dict[str, Any]:
-        return {**_with_urls(data, account), target.key: account.new}
+        return {**with_urls(data, account), target.key: account.new}
 
     versions = {target.path: _update(work, target.path, change)}
     return versions | _write_urls(work, account)
@@ -267,8 +312,8 @@ def _write_urls(work: _Work, account: Account) -> dict[str, int]:
     versions = {}
     for path in work.kv.paths():
         data = dict(work.kv.read(path).data)
-        if _with_urls(data, account) != data:
-            versions[path] = _update(work, path, lambda data: _with_urls(data, account))
+        if with_urls(data, account) != data:
+            versions[path] = _update(work, path, lambda data: with_urls(data, account))
     return versions
 
 
@@ -300,50 +345,7 @@ def _restore(work: _Work, account: Account) -> None:
     def change(data: dict[str, Any]) -> dict[str, Any]:
         if data.get(key) == account.new:
             data[key] = account.old
-        return _with_urls(data, back)
+        return with_urls(data, back)
 
     _update(work, work.target.path, change)
     _write_urls(work, back)
-
-
-def _with_urls(data: dict[str, Any], account: Account) -> dict[str, Any]:
-    """The same secret with the password exchanged in every URL that logs in with it."""
-    return {
-        key: _in_url(value, account) if isinstance(value, str) else value
-        for key, value in data.items()
-    }
-
-
-def _in_url(value: str, account: Account) -> str:
-    try:
-        parts = urlsplit(value)
-        password = parts.password
-    except ValueError:
-        return value  # brackets that are no IPv6 address: no URL
-    if not parts.scheme or not password or unquote(password) != account.old:
-        return value
-    head, _, host = parts.netloc.rpartition("@")
-    user = head.partition(":")[0]
-    netloc = f"{user}:{quote(account.new, safe='')}@{host}"
-    return urlunsplit(parts._replace(netloc=netloc))
-
-
-def _record_file(directory: Path, target: Target) -> Path:
-    name = f"secret-{target.path}-{target.key}".replace("/", "-")
-    return directory / RECORDS / f"{name}.json"
-
-
-def _load(directory: Path, target: Target) -> _Record | None:
-    file = _record_file(directory, target)
-    try:
-        record = _Record(**json.loads(file.read_text()))
-    except FileNotFoundError:
-        return None
-    except (ValueError, TypeError):
-        raise StackError(
-            f"{file.name} is no record of a rotation",
-            looked_at=str(file),
-            remedy="Move the file away; that rotation can then not be taken back.",
-        ) from None
-    record.file = file
-    return record

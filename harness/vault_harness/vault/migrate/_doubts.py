@@ -1,0 +1,123 @@
+"""What dotenv readers (libraries, Compose, shells) disagree on in an assignment.
+
+A migration goes on, and says so by line number: whoever read the file otherwise until now gets
+another value from Vault.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+ASSIGNMENT_INSIDE = re.compile(r"[\r\n][ \t]*(?:export[ \t]+)?[A-Za-z_]\w*=")
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One assignment.
+
+    Attributes:
+        name: As written.
+        value: Never shown by ``repr``.
+        line: Where it starts, from 1.
+        quote: The quote that it was written in, empty for none, ``shell`` for several pieces.
+        written: What stands after the ``=``, never shown by ``repr``.
+    """
+
+    name: str
+    value: str = field(repr=False)
+    line: int
+    quote: str = ""
+    written: str = field(default="", repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something in the file that a person should look at; it stops nothing.
+
+    Attributes:
+        line: Where, from 1.
+        name: The variable's name.
+        text: What is unusual, never with a value.
+    """
+
+    line: int
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.name}: {self.text}"
+
+
+def doubts(variable: Variable) -> Iterator[Note]:
+    """What readers disagree on in this assignment, one note each."""
+    for applies, text in _DOUBTS:
+        if applies(variable):
+            yield Note(variable.line, variable.name, text)
+
+
+def _unquoted(variable: Variable) -> bool:
+    return variable.quote == ""
+
+
+def _expands(variable: Variable) -> bool:
+    return variable.quote in {"", '"'}
+
+
+_DOUBTS: tuple[tuple[Callable[[Variable], bool], str], ...] = (
+    (
+        lambda v: _unquoted(v) and v.value.startswith("$'"),
+        "the shell's $'...' is taken as written, not decoded",
+    ),
+    (
+        lambda v: _unquoted(v) and v.value.startswith("`"),
+        "backticks are part of the value here; some readers take them as quotes",
+    ),
+    (
+        lambda v: _unquoted(v) and v.value.endswith("\\"),
+        "ends in a backslash; the next line is not joined to it",
+    ),
+    (
+        lambda v: _unquoted(v) and v.value != v.value.strip(),
+        "begins or ends with a Unicode space, which is part of the value; some readers drop it",
+    ),
+    (
+        lambda v: _unquoted(v) and "#" in v.value,
+        (
+            "has a # without a blank before it, which is part of the value; some readers take it for "
+            "a comment"
+        ),
+    ),
+    (
+        lambda v: v.quote == "shell",
+        (
+            "is written in several pieces, and joined as a shell does it; other readers refuse the "
+            "line or take the quotes as part of the value"
+        ),
+    ),
+    (
+        lambda v: v.quote == '"' and re.search(r"\\[$`ux]", v.value) is not None,
+        "a backslash before $, `, u or x is kept; other readers drop or decode it",
+    ),
+    (
+        lambda v: v.quote == "'" and re.search(r"\\['\\]", v.written) is not None,
+        "a backslash inside single quotes is decoded; a shell keeps it",
+    ),
+    (
+        lambda v: v.quote != "" and "\r" in v.written.rstrip("\r\n"),
+        "has a carriage return inside its quotes, which is kept; some readers make it a line feed",
+    ),
+    (
+        lambda v: "\0" in v.value,
+        "has a NUL character, which neither an environment variable nor a shell can hold",
+    ),
+    (
+        lambda v: ASSIGNMENT_INSIDE.search(v.value) is not None,
+        "its quotes span a line that looks like another assignment",
+    ),
+    (
+        lambda v: _expands(v) and re.search(r"\$(?:\w|\{|\()", v.value) is not None,
+        "has a $ that a shell would expand; taken as written unless --interpolate",
+    ),
+)
