@@ -33,7 +33,8 @@ _FILTERS = {
     default=True,
     help={
         **_FILTERS,
-        "lines": "how many of the lines that are there already, default 20",
+        "lines": "how many entries that are there already, counted after filtering, default 20; "
+        "0 with --no-follow for all",
         "follow": "go on until Ctrl-C; --no-follow ends at once",
     },
 )
@@ -54,20 +55,23 @@ def audit(
     Example: invoke audit --who backend --status bad
              invoke audit --no-follow --since 15m --lines 0
     """
-    from vault_harness.vault.audit import entries, last_lines, read_lines
-    from vault_harness.vault.audit import follow as follow_log
+    from vault_harness.vault.audit import entries, follow_entries, last_entries, read_lines
 
     stack = local_stack()
     log = _log(stack, file)
     wanted = _filter(who, path, operation, status, since)
     roles = _hashes(stack)
     if not follow:
-        found = last_lines(log, lines) if lines else read_lines(log)
-        for entry in entries(found, wanted, roles=roles):
+        found = (
+            last_entries(log, lines, wanted, roles=roles)
+            if lines
+            else entries(read_lines(log), wanted, roles=roles)
+        )
+        for entry in found:
             say(str(entry))
         return
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-        for entry in entries(follow_log(log, lines=lines), wanted, roles=roles):
+        for entry in follow_entries(log, wanted, last=lines, roles=roles):
             say(str(entry))
 
 
@@ -106,9 +110,8 @@ def audit_report(
         else:
             say(f"to apply the proposal for {proposal.policy}: invoke audit.report --write FOLDER")
     if found.proposals:
-        say(
-            "and change it in the blueprint too, or invoke seed --overwrite brings the old one back"
-        )
+        say("and change it in the blueprint too: invoke doctor compares policies with it, and")
+        say("invoke seed --only access brings the blueprint's back")
 
 
 def _show(found: AuditReport) -> None:

@@ -93,7 +93,11 @@ def migrate(
     say(f"wrote {plural(len(outcome.changed), 'secret')}, each read back and compared")
     say(f"the original's copy: {outcome.backup}")
     say(f"for clients:         {outcome.env_vault}")
-    say("next: invoke doctor; then remove the secrets from the original, and keep the copy safe")
+    say("next: invoke doctor; then remove what is in Vault now from the original:")
+    say(f"  {', '.join(each.name for each in plan.placements if each.action != 'conflict')}")
+    if plan.unknown:
+        say(f"keep the others, they are nowhere else: {', '.join(plan.unknown)}")
+    say("and keep the copy safe")
 
 
 def _plan(

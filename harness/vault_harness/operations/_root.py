@@ -25,15 +25,14 @@ def root_revoke(context: Context, dry_run: bool = False) -> None:  # noqa: ARG00
     stack = local_stack()
     with stack.held():
         address = stack.endpoints().vault
-        token = Keyring.load(stack.keyring_path).root_token
-        if not token:
+        if not Keyring.load(stack.keyring_path).root_token:
             say("there is no root token, it was revoked before; nothing was done")
             return
         if dry_run:
             say(f"would write an operator's token to {stack.data_dir / OPERATOR_TOKEN_NAME},")
             say(f"revoke the root token at {address}, and take it out of {stack.keyring_path}")
             return
-        with closing(Operator(address, token)) as root:
+        with closing(Operator(address, Keyring.load(stack.keyring_path).root_token)) as root:
             done = revoke_root(root, stack.keyring_path, stack.blueprint().mounts, stack.data_dir)
     say("the root token had ended before" if done.before else "the root token is revoked")
     say(f"the tasks act with the operator's token in {done.token_file}")
@@ -56,7 +55,7 @@ def root_generate(
     """Make a new root token from the unseal keys, into the keyring. It is never printed.
 
     Example: invoke root.generate
-    Then:    invoke seed --overwrite, or whatever needs it, and invoke root.revoke
+    Then:    invoke seed, or whatever needs it, and invoke root.revoke
     """
     from vault_harness.vault import Operator
     from vault_harness.vault.root import generate_root, operator_token

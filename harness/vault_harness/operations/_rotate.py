@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
 
 from vault_harness.console import guarded, say
 from vault_harness.operations._common import local_stack
+
+if TYPE_CHECKING:
+    from vault_harness.errors import HarnessError
+    from vault_harness.vault.rotate import SecretRotation, Target
 
 
 def _role_or_all() -> list[str]:
@@ -25,6 +31,8 @@ def _role_or_all() -> list[str]:
         "role": "the AppRole, for example backend",
         "all": "every AppRole of the blueprint",
         "dry-run": "show what would be replaced, change nothing",
+        "grace": "seconds for which the old one stays good, for services that have it by value",
+        "end-others": "end every other secret-id of the role too, as those of a lost machine",
     },
 )
 @guarded
@@ -33,13 +41,18 @@ def rotate_secret_id(
     role: str | None = None,
     all: bool = False,  # noqa: A002 -- the option is called --all
     dry_run: bool = False,
+    grace: float = 0.0,
+    end_others: bool = False,
 ) -> None:
     """Give a role's services a new secret-id; the old one ends after the new one logged in.
 
-    Clients that read the file at each login need no restart. Safe to run again after any end.
+    Clients that read the file at each login need no restart. Whoever was given the secret-id by
+    value gets 400 once it ends: give such services the new one within --grace seconds. Ended
+    meanwhile, the same command waits for the rest. Safe to run again after any end.
 
     Example: invoke rotate.secret-id backend
              invoke rotate.secret-id --all
+             invoke rotate.secret-id backend --grace 600
     """
     from vault_harness.errors import SettingsError
     from vault_harness.vault.rotate import plan_secret_id
@@ -58,12 +71,17 @@ def rotate_secret_id(
                 plan = plan_secret_id(op, each, stack.data_dir)
                 old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
                 say(f"{each}: would write a new secret-id to {plan.file}, then {old}")
+                if plan.others:
+                    what = "end" if end_others else "leave"
+                    say(f"{each}: would {what} its other secret-ids: {', '.join(plan.others)}")
                 continue
-            done = rotate(op, each, stack.data_dir)
+            if grace:
+                say(f"{each}: the old secret-id stays good for {grace:g} s after the new one")
+            done = rotate(op, each, stack.data_dir, grace=grace, end_others=end_others)
             again = " (finished what an earlier run had begun)" if done.resumed else ""
             say(f"{each}: {done.file} has a new secret-id{again}")
             for accessor in done.destroyed:
-                say(f"{each}: destroyed the old one, accessor {accessor}")
+                say(f"{each}: destroyed the secret-id with accessor {accessor}")
 
 
 @task(
@@ -91,34 +109,35 @@ def rotate_secrets(
              invoke rotate.secrets all --dry-run
     """
     from vault_harness.vault.kv import Kv
-    from vault_harness.vault.rotate import configured, find_targets, rotate_secret
+    from vault_harness.vault.rotate import configured, each_of, find_targets, rotate_secret
 
     stack = local_stack()
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         blueprint = stack.blueprint()
         kv = Kv(op, blueprint.mount)
-        for target in targets:
-            place = f"{kv.mount}/{target.path} {target.key}"
-            server = configured(target.server, os.environ) if target.server else None
-            if dry_run:
+        if dry_run:
+            for target in targets:
+                server = configured(target.server, os.environ) if target.server else None
                 also = f", and on {server!r}" if server else ""
                 say(
-                    f"{target.name}: would make {place} anew, now version "
-                    f"{kv.read(target.path).version}{also}"
+                    f"{target.name}: would make {kv.mount}/{target.path} {target.key} anew, now "
+                    f"version {kv.read(target.path).version}{also}"
                 )
-                continue
-            done = rotate_secret(
+            return
+        done = each_of(
+            targets,
+            lambda target: rotate_secret(
                 kv,
                 target,
                 stack.data_dir,
                 servers=lambda kind: configured(kind, os.environ),
                 blueprint=blueprint,
                 grace=grace,
-            )
-            _report(target.name, kv.mount, done.versions, done.server, target.server)
-    if not dry_run:
-        say(f"to take it back: invoke rotate.rollback {name}")
+            ),
+        )
+        _tell(done, kv.mount)
+    say(f"to take it back: invoke rotate.rollback {name}")
 
 
 @task(
@@ -139,30 +158,57 @@ def rotate_rollback(
 ) -> None:
     """Return to the value before the newest rotation, in Vault and on the server.
 
+    A value that somebody wrote since the rotation stays.
+
     Example: invoke rotate.rollback database
     """
     from vault_harness.vault.kv import Kv
-    from vault_harness.vault.rotate import configured, find_targets, roll_back
+    from vault_harness.vault.rotate import (
+        configured,
+        each_of,
+        find_rollback,
+        find_targets,
+        roll_back,
+    )
 
     stack = local_stack()
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         kv = Kv(op, stack.blueprint().mount)
-        for target in targets:
-            if dry_run:
+        if dry_run:
+            for target in targets:
+                version = find_rollback(kv, target, stack.data_dir)
                 say(
                     f"{target.name}: would return {kv.mount}/{target.path} {target.key} to the "
-                    "value before its newest rotation"
+                    f"value of version {version}"
                 )
-                continue
-            done = roll_back(
+            return
+        done = each_of(
+            targets,
+            lambda target: roll_back(
                 kv,
                 target,
                 stack.data_dir,
                 servers=lambda kind: configured(kind, os.environ),
                 grace=grace,
-            )
-            _report(target.name, kv.mount, done.versions, done.server, target.server)
+            ),
+        )
+        _tell(done, kv.mount)
+
+
+def _tell(done: Iterable[tuple[Target, SecretRotation | HarnessError]], mount: str) -> None:
+    """Say what came of each target; what one refused is raised after all of them were tried."""
+    from vault_harness.errors import HarnessError
+
+    refused: list[HarnessError] = []
+    for target, came in done:
+        if isinstance(came, HarnessError):
+            say(f"{target.name}: not done: {came.cause}")
+            refused.append(came)
+        else:
+            _report(target.name, mount, came.versions, came.server, target.server)
+    if refused:
+        raise refused[0]
 
 
 def _report(

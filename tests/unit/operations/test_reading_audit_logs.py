@@ -13,11 +13,11 @@ import pytest
 from vault_harness.errors import HarnessError
 from vault_harness.policy import parse
 from vault_harness.vault.audit import (
-    Entry,
+    AuditEntry,
     Filter,
     entries,
-    follow,
-    last_lines,
+    follow_entries,
+    last_entries,
     narrow,
     parse_line,
     summarise,
@@ -53,7 +53,7 @@ def line(**changes: Any) -> str:
     return json.dumps(record) + "\n"
 
 
-def entry(**changes: Any) -> Entry:
+def entry(**changes: Any) -> AuditEntry:
     """The entry of such a line."""
     found = parse_line(line(**changes))
     assert found is not None
@@ -134,19 +134,35 @@ def test_filters(wanted: Filter, passes: bool) -> None:
     assert list(entries([line()], wanted)) == ([entry()] if passes else [])
 
 
-def test_the_last_lines_of_a_large_log(tmp_path: Path) -> None:
-    """They are read from the end, whatever their length."""
+def of(role: str) -> str:
+    """A line of what a role did."""
+    return line(auth__metadata={"role_name": role})
+
+
+def test_the_last_entries_of_a_large_log(tmp_path: Path) -> None:
+    """They are read from the end, whatever their length, and come in the log's order."""
     log = tmp_path / "audit.log"
-    log.write_text("".join(f"{n} {'x' * 5000}\n" for n in range(100)))
-    assert [text.split()[0] for text in last_lines(log, 30)] == [str(n) for n in range(70, 100)]
-    assert last_lines(log, 0) == []
-    assert len(last_lines(log, 1000)) == 100
+    log.write_text("".join(f"{'x' * 5000}\n{of(str(n))}" for n in range(100)))
+    assert [each.who for each in last_entries(log, 30)] == [str(n) for n in range(70, 100)]
+    assert last_entries(log, 0) == []
+    assert len(last_entries(log, 1000)) == 100
+
+
+def test_only_what_passes_the_filter_is_counted(tmp_path: Path) -> None:
+    """One refusal a thousand lines ago is found by whoever asks for the last refusals."""
+    log = tmp_path / "audit.log"
+    log.write_text(line(error="permission denied") + line() * 1000)
+    bad = Filter(who="backend", status="bad")
+    assert [each.status for each in last_entries(log, 20, bad)] == ["denied"]
+    following = follow_entries(log, bad, last=20, stop=lambda: True)
+    assert [each.status for each in following] == ["denied"]
 
 
 def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
-    """Lines arrive once each and whole, also over a rename, a truncation and a gap."""
+    """Entries arrive once each and whole, also over a rename, a truncation and a gap."""
     log = tmp_path / "audit.log"
-    log.write_text("old\n")
+    half = len(of("one")) // 2
+    log.write_text(of("old") + of("one")[:half])
     seen: list[str] = []
     waiting, done = threading.Semaphore(0), threading.Event()
 
@@ -155,7 +171,7 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
         return done.is_set()
 
     def run() -> None:
-        seen.extend(follow(log, lines=1, stop=idle, interval=0.001))
+        seen.extend(each.who for each in follow_entries(log, last=1, stop=idle, interval=0.001))
 
     def settle() -> None:
         for _ in range(3):  # it has looked at least twice since what was written
@@ -167,26 +183,26 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
     thread.start()
     settle()
     with log.open("a") as file:
-        file.write("one\ntw")
+        file.write(of("one")[half:] + of("two")[:half])
     settle()
     with log.open("a") as file:
-        file.write("o\n")
+        file.write(of("two")[half:])
     settle()
     log.rename(tmp_path / "audit.log.1")
     settle()
-    log.write_text("three\n")
+    log.write_text(of("three"))
     settle()
-    log.write_text("4\n")
+    log.write_text(of("4"))
     settle()
     done.set()
     thread.join(timeout=10)
-    assert seen == ["old\n", "one\n", "two\n", "three\n", "4\n"]
+    assert seen == ["old", "one", "two", "three", "4"]
 
 
 def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:
     """The message has the path and what to do."""
     with pytest.raises(HarnessError, match="cannot be read"):
-        last_lines(tmp_path / "nowhere", 1)
+        last_entries(tmp_path / "nowhere", 1)
 
 
 @pytest.mark.parametrize(
@@ -247,7 +263,7 @@ path "auth/token/renew-self" {
 """
 
 
-def call(path: str, operation: str, **changes: Any) -> Entry:
+def call(path: str, operation: str, **changes: Any) -> AuditEntry:
     """A successful call of the role ``app``."""
     auth = {"policies": ["app"], "metadata": {"role_name": "app"}}
     parts = {"request__path": path, "request__operation": operation, "auth": auth}

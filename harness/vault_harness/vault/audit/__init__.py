@@ -1,29 +1,27 @@
 """Following the audit log, and learning from it who needs less than they may do."""
 
-from vault_harness.vault.audit._gather import hashes_of_roles, policies_of, report, roles_of
-from vault_harness.vault.audit._log import (
+from vault_harness.vault.audit._entry import (
     STATUSES,
-    Entry,
+    AuditEntry,
     Filter,
     Status,
     entries,
-    follow,
-    last_lines,
     parse_line,
-    read_lines,
 )
+from vault_harness.vault.audit._gather import hashes_of_roles, policies_of, report, roles_of
+from vault_harness.vault.audit._log import follow_entries, last_entries, read_lines
 from vault_harness.vault.audit._report import AuditReport, Proposal, RoleUse, narrow, summarise
 
 __all__ = [
-    "Entry",
+    "AuditEntry",
     "Filter",
     "Status",
     "STATUSES",
     "parse_line",
     "entries",
     "read_lines",
-    "last_lines",
-    "follow",
+    "last_entries",
+    "follow_entries",
     "AuditReport",
     "RoleUse",
     "Proposal",

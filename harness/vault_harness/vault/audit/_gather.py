@@ -8,7 +8,8 @@ from pathlib import Path
 
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault.audit._log import Filter, entries, read_lines
+from vault_harness.vault.audit._entry import Filter, entries
+from vault_harness.vault.audit._log import read_lines
 from vault_harness.vault.audit._report import AuditReport, summarise
 from vault_harness.vault.operator import Operator
 

@@ -1,181 +1,18 @@
-"""The audit log of a file device: one JSON object a line, a request and a response for each call.
-
-Values stay hashed: nothing here asks Vault to compare them, except for role-ids, which name the
-role of a failed
-login (`vault_harness.vault.audit.hashes_of_roles`).
-"""
+"""The file of an audit device: read, read from its end, and followed through rotations."""
 
 from __future__ import annotations
 
-import fnmatch
-import json
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import BinaryIO
 
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError
-
-Status = Literal["ok", "denied", "missing", "failed"]
-STATUSES: tuple[Status, ...] = get_args(Status)
+from vault_harness.vault.audit._entry import AuditEntry, Filter, entries, parse_line
 
 _BLOCK = 64 * 1024
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One answered call.
-
-    Attributes:
-        time: When Vault answered, with its time zone.
-        who: The AppRole, else the token's display name, else ``-`` for nobody known.
-        role: The AppRole's name, or None.
-        operation: ``read``, ``list``, ``create``, ``update``, ``patch``, ``delete``, ``revoke``,
-            ...
-        path: Without the namespace, e.g. ``ecommerce/data/backend/django``.
-        status: ``ok``, ``denied`` by a policy or for a dead token, ``missing`` (404), or
-            ``failed``.
-        error: Vault's own words on one line, empty if it went well.
-        remote: The caller's address.
-        policies: What the token may do, by name.
-        request_id: Vault's id of the request.
-    """
-
-    time: datetime
-    who: str
-    role: str | None
-    operation: str
-    path: str
-    status: Status
-    error: str = ""
-    remote: str = ""
-    policies: tuple[str, ...] = ()
-    request_id: str = ""
-
-    @property
-    def is_login(self) -> bool:
-        """Whether this was an attempt to log in."""
-        return self.path.startswith("auth/") and self.path.endswith("/login")
-
-    def __str__(self) -> str:
-        moment = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        why = f"  {self.error}" if self.error and self.status != "denied" else ""
-        what = f"{self.operation:<7}  {self.path}  {self.remote}"
-        return f"{moment}  {self.status:<7}  {self.who:<16}  {what}{why}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which entries are wanted; what is None or empty wants all.
-
-    Attributes:
-        who: Role or display name, with shell wildcards.
-        path: Path with shell wildcards, e.g. ``ecommerce/data/backend/*``.
-        operation: One operation.
-        status: One status, or ``bad`` for everything but ``ok``.
-        since: Nothing older than this moment.
-    """
-
-    who: str | None = None
-    path: str | None = None
-    operation: str | None = None
-    status: str | None = None
-    since: datetime | None = None
-
-    def wants(self, entry: Entry) -> bool:
-        """Whether an entry passes."""
-        return (
-            (self.who is None or fnmatch.fnmatchcase(entry.who, self.who))
-            and (self.path is None or fnmatch.fnmatchcase(entry.path, self.path))
-            and (self.operation is None or entry.operation == self.operation)
-            and (
-                self.status is None
-                or entry.status == self.status
-                or (self.status == "bad" and entry.status != "ok")
-            )
-            and (self.since is None or entry.time >= self.since)
-        )
-
-
-def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> Entry | None:
-    """An entry from a line, or None for a request's half, a cut line, or no audit line.
-
-    Args:
-        line: One line of the log.
-        roles: Role names by the hash of their role-id, to name the role of a failed login.
-    """
-    try:
-        record = json.loads(line)
-        if record.get("type") != "response":
-            return None
-        request = record["request"]
-        moment = datetime.fromisoformat(_microseconds(record["time"]))
-        response = record.get("response") or {}
-        auth = record.get("auth") or {}
-        path = request["path"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return None
-    login = path.startswith("auth/") and path.endswith("/login")
-    if login:
-        # The token that a caller sends along with a login says nothing about who logs in.
-        auth = response.get("auth") or {}
-    error = " ".join(
-        str(record.get("error") or "").replace("1 error occurred:", "").replace("* ", "").split()
-    )
-    status = _status(error, request, response, login=login)
-    role = (auth.get("metadata") or {}).get("role_name")
-    if role is None and login and roles:
-        role = roles.get((request.get("data") or {}).get("role_id", ""))
-    return Entry(
-        time=moment,
-        who=role or auth.get("display_name") or "-",
-        role=role,
-        operation=request.get("operation", ""),
-        path=path,
-        status=status,
-        error=error or ("invalid role or secret ID" if login and status == "failed" else ""),
-        remote=request.get("remote_address", ""),
-        policies=tuple(auth.get("policies") or ()),
-        request_id=request.get("id", ""),
-    )
-
-
-def _status(
-    error: str, request: Mapping[str, Any], response: Mapping[str, Any], *, login: bool
-) -> Status:
-    if "permission denied" in error:
-        return "denied"
-    data = response.get("data") or {}
-    if error or "error" in data or (login and not response.get("auth")):
-        return "failed"
-    if request.get("operation") in {"read", "list"} and request.get("mount_type") == "kv":
-        gone = "data" in data and data["data"] is None
-        return "missing" if not data or gone else "ok"
-    return "ok"
-
-
-def _microseconds(moment: str) -> str:
-    """Vault writes nanoseconds and leaves trailing zeros out; Python reads at most microseconds."""
-    head, dot, rest = moment.partition(".")
-    if not dot:
-        return moment.replace("Z", "+00:00")
-    digits = rest.rstrip("Z").split("+")[0].split("-")[0]
-    zone = rest[len(digits) :].replace("Z", "+00:00")
-    return f"{head}.{digits[:6].ljust(6, '0')}{zone}"
-
-
-def entries(
-    lines: Iterable[str], wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
-) -> Iterator[Entry]:
-    """Entries from lines that pass the filter, in the log's order."""
-    for line in lines:
-        entry = parse_line(line, roles=roles)
-        if entry is not None and (wanted is None or wanted.wants(entry)):
-            yield entry
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -191,49 +28,70 @@ def read_lines(path: Path) -> Iterator[str]:
         raise _unreadable(path, error) from error
 
 
-def last_lines(path: Path, count: int) -> list[str]:
-    """The last ``count`` lines, read from the end: the log of a busy Vault is large."""
+def last_entries(
+    path: Path, count: int, wanted: Filter | None = None, *, roles: Mapping[str, str] | None = None
+) -> list[AuditEntry]:
+    """The last ``count`` entries that pass the filter, in the log's order.
+
+    The log is read from its end, as far as it takes: that of a busy Vault is large.
+
+    Raises:
+        HarnessError: The log cannot be read here.
+    """
     try:
         with path.open("rb") as file:
-            end = file.seek(0, os.SEEK_END)
-            data = b""
-            while end > 0 and data.count(b"\n") <= count:
-                start = max(0, end - _BLOCK)
-                file.seek(start)
-                data = file.read(end - start) + data
-                end = start
+            return _last_before(file, file.seek(0, os.SEEK_END), count, wanted, roles)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return (
-        [line.decode(errors="replace") for line in data.splitlines(keepends=True)[-count:]]
-        if count
-        else []
-    )
 
 
-def follow(
-    path: Path, *, lines: int = 0, stop: Callable[[], bool] = lambda: False, interval: float = 0.2
-) -> Iterator[str]:
-    """Lines as they are written, for ever; survives a rotation (rename or truncation) of the log.
+def follow_entries(
+    path: Path,
+    wanted: Filter | None = None,
+    *,
+    last: int = 0,
+    roles: Mapping[str, str] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    interval: float = 0.2,
+) -> Iterator[AuditEntry]:
+    """The last entries that pass the filter, then those that are written, for ever.
+
+    Survives a rotation (rename or truncation) of the log.
 
     Args:
         path: The log.
-        lines: How many of the lines that are already there come first.
+        wanted: Which entries.
+        last: How many of those that are already there come first.
+        roles: As for `parse_line`.
         stop: Asked whenever nothing new is there; True ends it.
         interval: Seconds between two looks.
 
     Raises:
         HarnessError: The log cannot be read here.
     """
-    yield from last_lines(path, lines) if lines else ()
-    position, pending = path.stat().st_size if path.exists() else 0, ""
-    inode: int | None = path.stat().st_ino if path.exists() else None
+    inode, position = None, 0
+    try:
+        with path.open("rb") as file:
+            inode, position = os.fstat(file.fileno()).st_ino, _end_of_lines(file)
+            yield from _last_before(file, position, last, wanted, roles)
+    except FileNotFoundError:
+        pass  # it may come; nothing of it is there yet
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    lines = _follow_lines(path, inode, position, stop, interval)
+    yield from entries(lines, wanted, roles=roles)
+
+
+def _follow_lines(
+    path: Path, inode: int | None, position: int, stop: Callable[[], bool], interval: float
+) -> Iterator[str]:
+    pending = b""
     while True:
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
                 if found.st_ino != inode or found.st_size < position:
-                    inode, position, pending = found.st_ino, 0, ""
+                    inode, position, pending = found.st_ino, 0, b""
                 file.seek(position)
                 data = file.read()
         except FileNotFoundError:
@@ -241,12 +99,57 @@ def follow(
         except OSError as error:
             raise _unreadable(path, error) from error
         position += len(data)
-        *whole, pending = (pending + data.decode(errors="replace")).split("\n")
-        yield from (f"{line}\n" for line in whole)
+        *whole, pending = (pending + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
         if not data:
             if stop():
                 return
             time.sleep(interval)
+
+
+def _last_before(
+    file: BinaryIO,
+    end: int,
+    count: int,
+    wanted: Filter | None,
+    roles: Mapping[str, str] | None,
+) -> list[AuditEntry]:
+    found: list[AuditEntry] = []
+    for line in _backwards(file, end) if count > 0 else ():
+        entry = parse_line(line, roles=roles)
+        if entry is not None and (wanted is None or wanted.wants(entry)):
+            found.append(entry)
+            if len(found) == count:
+                break
+    return found[::-1]
+
+
+def _end_of_lines(file: BinaryIO) -> int:
+    """Where the last whole line ends: what follows is still being written."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        at = file.read(end - start).rfind(b"\n")
+        if at >= 0:
+            return start + at + 1
+        end = start
+    return 0
+
+
+def _backwards(file: BinaryIO, end: int) -> Iterator[str]:
+    """Lines before a position, the last one first."""
+    rest = b""
+    while end > 0:
+        start = max(0, end - _BLOCK)
+        file.seek(start)
+        rest = file.read(end - start) + rest
+        end = start
+        first, *lines = rest.split(b"\n")
+        for line in reversed(lines):
+            yield line.decode(errors="replace")
+        rest = first
+    yield rest.decode(errors="replace")
 
 
 def _unreadable(path: Path, error: OSError) -> HarnessError:

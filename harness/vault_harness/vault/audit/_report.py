@@ -10,7 +10,7 @@ from datetime import datetime
 
 from vault_harness import policy
 from vault_harness.policy import Rule
-from vault_harness.vault.audit._log import Entry
+from vault_harness.vault.audit._entry import AuditEntry
 from vault_harness.vault.audit._rules import best_rule, is_exact, render_rules
 from vault_harness.vault.root import OPERATOR_POLICY
 
@@ -97,7 +97,10 @@ class AuditReport:
 
 
 def summarise(
-    entries: Iterable[Entry], *, roles: Mapping[str, Sequence[str]], policies: Mapping[str, str]
+    entries: Iterable[AuditEntry],
+    *,
+    roles: Mapping[str, Sequence[str]],
+    policies: Mapping[str, str],
 ) -> AuditReport:
     """Sum up a log.
 
@@ -175,7 +178,7 @@ def narrow(name: str, text: str, used: Mapping[str, Mapping[str, set[str]]]) -> 
     return Proposal(name, tuple(reasons), proposed, "".join(lines))
 
 
-def _count(role: RoleUse, entry: Entry) -> None:
+def _count(role: RoleUse, entry: AuditEntry) -> None:
     role.last_seen = max(entry.time, role.last_seen) if role.last_seen else entry.time
     if entry.is_login:
         role.logins += entry.status == "ok"

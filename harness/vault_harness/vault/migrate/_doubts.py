@@ -85,8 +85,8 @@ _DOUBTS: tuple[tuple[Callable[[Variable], bool], str], ...] = (
     (
         lambda v: _unquoted(v) and "#" in v.value,
         (
-            "has a # without a blank before it, which is part of the value; some readers take it for "
-            "a comment"
+            "has a # without a blank before it, which is part of the value; some readers take it "
+            "for a comment"
         ),
     ),
     (
