@@ -6,12 +6,14 @@ from vault_harness.engine._probe import get, is_ok
 from vault_harness.engine._provider import (
     PROXY_NAME,
     Endpoints,
+    KnownServers,
     LogName,
+    Memory,
+    NodeEndpoint,
     ServiceName,
     ServiceState,
     StackProvider,
 )
-from vault_harness.engine._record import Record
 from vault_harness.engine._shape import (
     Capability,
     Engine,
@@ -39,10 +41,12 @@ __all__ = [
     "open_provider",
     "StackProvider",
     "Endpoints",
+    "NodeEndpoint",
+    "KnownServers",
+    "Memory",
     "ServiceState",
     "ServiceName",
     "LogName",
-    "Record",
     "PROXY_NAME",
     "get",
     "is_ok",

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import cast
 
-from vault_harness.engine._provider import StackProvider
+from vault_harness.engine._provider import Memory, StackProvider
 from vault_harness.engine._shape import Engine, EngineName
 from vault_harness.engine.external import ExternalEngine
 from vault_harness.engine.process import ProcessEngine, ProcessStack
@@ -41,11 +41,14 @@ def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
     return cast("str | None", module.docker_state(settings, lasting=lasting))
 
 
-def open_provider(settings: Settings, *, name: EngineName | None = None) -> StackProvider:
+def open_provider(
+    settings: Settings, memory: Memory, *, name: EngineName | None = None
+) -> StackProvider:
     """Who runs the stack of ``invoke up``.
 
     Args:
         settings: As for `open_engine`.
+        memory: Where it keeps what later tasks must know.
         name: The engine that runs it already, which then decides.
 
     Raises:
@@ -55,14 +58,14 @@ def open_provider(settings: Settings, *, name: EngineName | None = None) -> Stac
     chosen = name or choose(settings, lasting=True)[0]
     if chosen == "docker":
         module = importlib.import_module("vault_harness.engine.docker")
-        return cast("StackProvider", module.DockerStack(settings))
+        return cast("StackProvider", module.DockerStack(settings, memory))
     if chosen == "external":
         raise SettingsError(
             "an external Vault is somebody else's: it cannot be brought up or down from here",
             looked_at="HARNESS_ENGINE=external",
             remedy="unset HARNESS_ENGINE for a Vault of your own; scenarios can use this one",
         )
-    return ProcessStack(settings)
+    return ProcessStack(settings, memory)
 
 
 def open_engine(settings: Settings, *, directory: Path) -> Engine:

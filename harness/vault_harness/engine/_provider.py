@@ -5,17 +5,17 @@ Toxiproxy running on fixed ports, with data that survives. `vault_harness.stack.
 it, holds the lock while it does, and does everything that is the same for all engines: keys,
 unsealing, seeding, messages.
 
-State that must survive goes into the `Record` (``stack.json`` in the data directory). A provider
-writes ``record.services`` in whatever form it needs to find its servers again, and
-``record.endpoints``.
+What must survive between two tasks is `KnownServers`, which a provider loads from and saves to the
+`Memory` that it is given. A provider writes ``services`` in whatever form it needs to find its
+servers again, and ``endpoints``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from vault_harness.engine._shape import EngineName
 
@@ -28,22 +28,86 @@ PROXY_NAME = "vault"
 
 
 @dataclass(frozen=True, kw_only=True)
+class NodeEndpoint:
+    """Where one node of a started stack is.
+
+    Attributes:
+        name: Of the node, and of the Toxiproxy proxy in front of it.
+        address: Base URL for this machine.
+        proxy: Base URL through Toxiproxy for this machine.
+        proxy_listen: ``host:port`` that its proxy listens on, as Toxiproxy sees it.
+        upstream: ``host:port`` of the node, as Toxiproxy sees it.
+    """
+
+    name: str
+    address: str
+    proxy: str
+    proxy_listen: str
+    upstream: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Endpoints:
     """Where a started stack is.
 
     Attributes:
-        vault: Base URL of Vault for this machine.
+        nodes: Its Vault servers; one, but for a cluster.
         toxiproxy: Base URL of Toxiproxy's API for this machine.
-        proxy: Base URL of Vault through Toxiproxy for this machine.
-        proxy_listen: ``host:port`` that the proxy listens on, as Toxiproxy sees it.
-        proxy_upstream: ``host:port`` of Vault, as Toxiproxy sees it.
     """
 
-    vault: str
+    nodes: tuple[NodeEndpoint, ...]
     toxiproxy: str
-    proxy: str
-    proxy_listen: str
-    proxy_upstream: str
+
+    @property
+    def node(self) -> NodeEndpoint:
+        """The first node, which is the only one of a cluster of one."""
+        return self.nodes[0]
+
+    @property
+    def vault(self) -> str:
+        """Base URL of the first node."""
+        return self.node.address
+
+    @property
+    def proxy(self) -> str:
+        """Base URL of the first node through Toxiproxy."""
+        return self.node.proxy
+
+
+@dataclass
+class KnownServers:
+    """What tasks know of servers that an earlier task started. No secrets.
+
+    Attributes:
+        engine: Who runs them; None if nothing was ever started.
+        endpoints: Where they are, or were last.
+        services: What the provider needs to find them again; empty when they were stopped.
+    """
+
+    engine: EngineName | None = None
+    endpoints: Endpoints | None = None
+    services: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Memory(Protocol):
+    """Where a provider keeps what it knows between two tasks."""
+
+    def load(self) -> KnownServers:
+        """What was saved last, or an empty one.
+
+        Raises:
+            StackError: It cannot be read.
+        """
+
+    def save(self, known: KnownServers) -> None:
+        """Keep it, so that after a crash there is the old content or the new.
+
+        Args:
+            known: What `load` gave, with changes, or a new one.
+
+        Raises:
+            OSError: The disk is full, or the like.
+        """
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,20 +129,20 @@ class ServiceState:
 class StackProvider(Protocol):
     """Keeps a Vault (raft storage, not initialised by it) and a Toxiproxy running.
 
-    Made from `Settings` alone, which give ports and the data directory. Every call may come from
-    another process than the one before, so nothing is remembered but in the record and by the
-    servers themselves. Each verb may be called in any state, again after it was interrupted, and
+    Made from `Settings`, which give ports and the data directory, and a `Memory`. Every call may
+    come from another process than the one before, so nothing is remembered but in the memory and by
+    the servers themselves. Each verb may be called in any state, again after an interrupt, and
     after a crash.
     """
 
     @property
     def name(self) -> EngineName:
-        """Which engine it is; also what the record says."""
+        """Which engine it is; also what the memory says."""
 
     def start(self) -> Endpoints:
         """Start what does not run, and wait until both servers answer (a sealed Vault answers).
 
-        Keeps what runs. Records before it returns. If it fails, it ends what this call started.
+        Keeps what runs. Saves before it returns. If it fails, it ends what this call started.
 
         Raises:
             PortTaken: Somebody else listens on a port of the settings.
@@ -88,6 +152,8 @@ class StackProvider(Protocol):
 
     def stop(self) -> list[str]:
         """End both servers, and whatever a crashed `start` left; keep the data.
+
+        Works on a full disk too.
 
         Returns:
             What was ended, for a person; empty if nothing ran.

@@ -242,8 +242,10 @@ def restore_keys(
         say(f"would write {plural(len(keys.keyring.keys), 'unseal key')} to {stack.keyring_path}")
         return
     with stack.held():
-        put_back(keys, stack.keyring_path, overwrite=overwrite)
+        kept = put_back(keys, stack.keyring_path, overwrite=overwrite)
     say(f"{plural(len(keys.keyring.keys), 'unseal key')} in {stack.keyring_path}")
+    if kept is not None:
+        say(f"what was there is kept: {kept}")
     say("next: invoke unseal")
 
 

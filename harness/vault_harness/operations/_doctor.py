@@ -78,14 +78,16 @@ def unlock(context: Context, role: str, dry_run: bool = False) -> None:  # noqa:
 
 
 def _patient(stack: LocalStack) -> Patient:
-    from vault_harness.engine import Record
     from vault_harness.errors import HarnessError
+    from vault_harness.stack import StackRecord
     from vault_harness.vault.doctor import Patient, ServiceView, look_at_docker
 
     settings = stack.settings
-    record = Record.load(stack.data_dir)
+    record = StackRecord.load(stack.data_dir)
     engine = settings.engine if settings.engine != "auto" else record.engine or "auto"
-    addresses: tuple[str, ...] = (record.endpoints.vault,) if record.endpoints else ()
+    addresses: tuple[str, ...] = (
+        tuple(node.address for node in record.endpoints.nodes) if record.endpoints else ()
+    )
     services: tuple[ServiceView, ...] = ()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()

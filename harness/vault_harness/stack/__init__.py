@@ -4,11 +4,13 @@ from vault_harness.stack._env import export_lines, service_environment
 from vault_harness.stack._launch import Stack, launch
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
+from vault_harness.stack.record import StackRecord
 
 __all__ = [
     "Stack",
     "launch",
     "LocalStack",
+    "StackRecord",
     "StackStatus",
     "ProxyStatus",
     "ToxicStatus",

@@ -15,7 +15,6 @@ from vault_harness.engine import (
     PROXY_NAME,
     Endpoints,
     LogName,
-    Record,
     StackProvider,
     choose,
     open_provider,
@@ -32,6 +31,7 @@ from vault_harness.errors import (
 from vault_harness.settings import Settings
 from vault_harness.stack._guard import LOCK_NAME, exclusive, uninterrupted
 from vault_harness.stack._status import ProxyStatus, StackStatus, State, ToxicStatus
+from vault_harness.stack.record import StackRecord, StackRecordFile
 from vault_harness.toxiproxy import Toxiproxy
 from vault_harness.vault import Change, Keyring, Operator, SealStatus, apply, approle
 from vault_harness.vault.apply import Action, What
@@ -53,6 +53,7 @@ class LocalStack:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir
+        self._memory = StackRecordFile(settings.data_dir)
 
     @property
     def keyring_path(self) -> Path:
@@ -76,11 +77,11 @@ class LocalStack:
         Raises:
             StackError: Another engine than the one asked for runs it.
         """
-        record = Record.load(self.data_dir)
+        record = StackRecord.load(self.data_dir)
         wanted = self.settings.engine
         if record.engine is None or wanted == record.engine:
-            return open_provider(self.settings)
-        present = open_provider(self.settings, name=record.engine)
+            return open_provider(self.settings, self._memory)
+        present = open_provider(self.settings, self._memory, name=record.engine)
         if wanted == "auto":
             return present
         if any(service.running for service in present.describe()):
@@ -90,7 +91,7 @@ class LocalStack:
                 remedy=f"HARNESS_ENGINE={record.engine} {named('destroy')} ends it and its data; "
                 "or unset HARNESS_ENGINE to use it",
             )
-        return open_provider(self.settings)
+        return open_provider(self.settings, self._memory)
 
     def _check_data_dir(self) -> None:
         """A data directory with other people's files in it would be made 0700 and written to."""
@@ -116,7 +117,7 @@ class LocalStack:
         """
         with self.held():
             provider = self.provider()
-            choice = self._choice(Record.load(self.data_dir), provider)
+            choice = self._choice(StackRecord.load(self.data_dir), provider)
             ran_before = any(service.running for service in provider.describe())
             endpoints = provider.start()
             try:
@@ -126,7 +127,7 @@ class LocalStack:
                     provider.stop()
                 raise
             self._ensure_proxy(endpoints)
-            record = Record.load(self.data_dir)
+            record = StackRecord.load(self.data_dir)
             record.choice = choice
             record.save(self.data_dir)
             return endpoints
@@ -156,7 +157,7 @@ class LocalStack:
             kept = self.keyring_path.with_name(f"{KEYRING_NAME}.{time.strftime('%Y%m%d-%H%M%S')}")
             self.keyring_path.rename(kept)
         files.write_private(self._marker, "")
-        record = Record.load(self.data_dir)
+        record = StackRecord.load(self.data_dir)
         record.seeded = ""
         record.save(self.data_dir)
         with contextlib.closing(Operator(endpoints.vault)) as operator, uninterrupted():
@@ -181,7 +182,7 @@ class LocalStack:
     def _ensure_proxy(self, endpoints: Endpoints) -> None:
         """The proxy in front of Vault, should somebody have deleted or moved it; toxics stay."""
         toxiproxy = Toxiproxy(endpoints.toxiproxy)
-        listen, upstream = endpoints.proxy_listen, endpoints.proxy_upstream
+        listen, upstream = endpoints.node.proxy_listen, endpoints.node.upstream
         present = toxiproxy.proxies().get(PROXY_NAME)
         if present is None:
             toxiproxy.create(PROXY_NAME, listen=listen, upstream=upstream)
@@ -212,7 +213,7 @@ class LocalStack:
         Raises:
             NotUp: Nothing runs, or only part of it.
         """
-        endpoints = Record.load(self.data_dir).endpoints
+        endpoints = StackRecord.load(self.data_dir).endpoints
         services = self.provider().describe()
         missing = [service.name for service in services if not service.running]
         if endpoints is None or missing:
@@ -306,7 +307,7 @@ class LocalStack:
             for role in blueprint.approles:
                 changes.append(self._credentials(operator, role, new=role in made, dry=dry))
             if not dry and what == "everything":
-                record = Record.load(self.data_dir)
+                record = StackRecord.load(self.data_dir)
                 record.seeded = blueprint.name
                 record.blueprint = str(blueprint.source or "")
                 record.save(self.data_dir)
@@ -334,7 +335,7 @@ class LocalStack:
         """The one of the settings, else the one that was applied last, else the default one."""
         if self.settings.blueprint is not None:
             return Blueprint.load(self.settings.blueprint)
-        applied = Record.load(self.data_dir).blueprint
+        applied = StackRecord.load(self.data_dir).blueprint
         if applied and Path(applied).exists():
             return Blueprint.load(applied)
         return Blueprint.default()
@@ -346,7 +347,7 @@ class LocalStack:
             blueprint: What it should contain; as `blueprint` says by default.
         """
         blueprint = blueprint or self.blueprint()
-        record = Record.load(self.data_dir)
+        record = StackRecord.load(self.data_dir)
         provider = self.provider()
         services = provider.describe()
         running = {service.name for service in services if service.running}
@@ -374,7 +375,7 @@ class LocalStack:
             services={s.name: s.detail if s.running else "" for s in services},
         )
 
-    def _choice(self, record: Record, provider: StackProvider) -> str:
+    def _choice(self, record: StackRecord, provider: StackProvider) -> str:
         if self.settings.engine == "auto" and record.engine == provider.name and record.choice:
             return record.choice
         return choose(self.settings, lasting=True)[1]
@@ -383,7 +384,7 @@ class LocalStack:
         with contextlib.closing(Operator(endpoints.vault, timeout=timeout)) as operator:
             return operator.seal_status()
 
-    def _seeded(self, blueprint: Blueprint, record: Record, seal: SealStatus | None) -> bool:
+    def _seeded(self, blueprint: Blueprint, record: StackRecord, seal: SealStatus | None) -> bool:
         """Whether mounts, policies and roles are there; what was last known if nobody can tell."""
         last_known = bool(record.seeded)
         if seal is None or not seal.initialised or seal.sealed or not self.keyring_path.exists():

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
-from vault_harness.engine import Record, get
+from vault_harness.engine import get
 from vault_harness.engine.docker import (
     LABEL_PROJECT,
     LABEL_SERVICE,
@@ -23,6 +24,7 @@ from vault_harness.engine.docker import (
 from vault_harness.errors import BlueprintError, DeadlineExceeded, HarnessError, ImageMissing
 from vault_harness.images import LOCAL_SERVICES
 from vault_harness.settings import Settings
+from vault_harness.stack.record import StackRecordFile
 from vault_harness.vault import Operator, approle
 from vault_harness.waiting import wait_until
 
@@ -66,7 +68,8 @@ class ExampleServices:
 
     def __init__(self, settings: Settings, *, ports: Mapping[str, int] | None = None) -> None:
         self._settings = settings
-        self._stack = DockerStack(settings)
+        self._memory = StackRecordFile(settings.data_dir)
+        self._stack = DockerStack(settings, self._memory)
         self._ports = dict(ports or {})
 
     def credentials_directory(self, service: str) -> Path:
@@ -185,8 +188,8 @@ class ExampleServices:
             return "\n".join(item.logs(tail=tail).decode(errors="replace") for item in found)
 
     def _compose(self, through_toxiproxy: bool) -> Compose:
-        record = Record.load(self._settings.data_dir)
-        address = "http://toxiproxy:8201" if through_toxiproxy else "http://vault:8200"
+        record = self._memory.load()
+        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200")
         ports = {
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
@@ -208,7 +211,7 @@ def _describe(name: str, attributes: Mapping[str, Any] | None) -> ExampleService
         return ExampleService(name=name, url=None, health="none", status="")
     state = attributes["State"]
     bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
-    url = f"http://127.0.0.1:{bindings[0]['HostPort']}" if bindings else None
+    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else None
     health = str((state.get("Health") or {}).get("Status", state["Status"]))
     answer = get(f"{url}/health", timeout=10.0) if url else None
     status = ""

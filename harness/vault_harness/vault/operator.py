@@ -26,7 +26,7 @@ from vault_harness.errors import (
     OperatorError,
     VaultIsSealed,
 )
-from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.keyring import KeyKind, Keyring
 
 _POLL_SECONDS = 0.005
 _READING = frozenset({"GET", "LIST", "HEAD"})
@@ -45,6 +45,7 @@ class SealStatus:
         progress: How many were given so far.
         version: The server's version.
         product: Whose server it is.
+        kind: What its keys are: ``recovery`` for a server that unseals itself.
     """
 
     initialised: bool
@@ -54,6 +55,7 @@ class SealStatus:
     progress: int
     version: str
     product: Product
+    kind: KeyKind = "shamir"
 
 
 class _SameHostSession(requests.Session):
@@ -84,6 +86,8 @@ class Operator:
         namespace: Vault Enterprise or OpenBao namespace.
 
     Attributes:
+        address: Base URL of the server.
+        ca_cert: As given.
         client: The hvac client, for everything that this class has no verb for.
     """
 
@@ -97,7 +101,7 @@ class Operator:
         namespace: str | None = None,
     ) -> None:
         self.address = address.rstrip("/")
-        self._ca_cert = ca_cert
+        self.ca_cert = Path(ca_cert) if ca_cert is not None else None
         self._timeout = timeout
         self._namespace = namespace
         session = _SameHostSession()
@@ -121,9 +125,7 @@ class Operator:
 
     def with_token(self, token: str) -> Operator:
         """Another operator at the same server, acting with ``token``."""
-        return Operator(
-            self.address, token, self._ca_cert, self._timeout, namespace=self._namespace
-        )
+        return Operator(self.address, token, self.ca_cert, self._timeout, namespace=self._namespace)
 
     def close(self) -> None:
         """Close its connections."""
@@ -213,25 +215,44 @@ class Operator:
             progress=int(status["progress"]),
             version=str(status["version"]),
             product=dialect.of_seal_status(status).product,
+            kind="recovery" if status.get("recovery_seal") else "shamir",
         )
 
     def init(self, shares: int = 5, threshold: int = 3) -> Keyring:
         """Initialise it. Save the keyring before anything else: nobody ever gets it again.
 
+        The keys are recovery keys where the server unseals itself.
+
         Raises:
             OperatorError: It is initialised already.
         """
+        kind = self.seal_status().kind
+        of = "secret" if kind == "shamir" else "recovery"
+        body = {f"{of}_shares": shares, f"{of}_threshold": threshold}
         with self.asking("initialise") as client:
             # Raft writes its first log entries here, which takes seconds on a slow disk.
             client.adapter._kwargs["timeout"] = max(self._timeout, 60.0)  # noqa: SLF001 -- no other way
             try:
-                result = client.sys.initialize(secret_shares=shares, secret_threshold=threshold)
+                result = client.adapter.put("/v1/sys/init", json=body)
             finally:
                 client.adapter._kwargs["timeout"] = self._timeout  # noqa: SLF001 -- as above
-        return Keyring(tuple(result["keys_base64"]), threshold, str(result["root_token"]))
+        return Keyring(
+            keys=tuple(result["keys_base64" if kind == "shamir" else "recovery_keys_base64"]),
+            threshold=threshold,
+            root_token=str(result["root_token"]),
+            kind=kind,
+            ca_cert=self.ca_cert,
+        )
 
-    def unseal(self, keyring: Keyring, timeout: float = 10.0) -> None:
+    def unseal(self, keyring: Keyring, timeout: float = 10.0, *, standby_ok: bool = False) -> None:
         """Unseal it and wait until it serves. Does nothing but wait if it is unsealed.
+
+        A server that unseals itself is waited for: recovery keys do not unseal.
+
+        Args:
+            keyring: The cluster's.
+            timeout: Seconds for all of it.
+            standby_ok: Be content if it is a standby then; see `wait_active`.
 
         Raises:
             KeyringMissing: The keyring holds fewer keys than are needed.
@@ -239,10 +260,21 @@ class Operator:
             DeadlineExceeded: It does not become active within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
-        if len(keyring.keys) < max(keyring.threshold, 1):
+        if keyring.kind == "shamir":
+            self.give_keys(keyring)
+        self.wait_active(max(deadline - time.monotonic(), 0.0), standby_ok=standby_ok)
+
+    def give_keys(self, keyring: Keyring) -> None:
+        """Unseal it without waiting for what follows. Does nothing if it is unsealed.
+
+        Raises:
+            KeyringMissing: The keyring holds fewer keys than are needed.
+            OperatorError: Vault does not take the keys.
+        """
+        if keyring.shares < max(keyring.threshold, 1):
             raise KeyringMissing(
                 "the keyring holds too few unseal keys",
-                looked_at=f"{len(keyring.keys)} keys, {keyring.threshold} needed",
+                looked_at=f"{keyring.shares} keys, {keyring.threshold} needed",
                 remedy="take the keyring that belongs to this Vault",
             )
         with self.asking("unseal") as client:
@@ -256,15 +288,17 @@ class Operator:
                     ]
                 except hvac.exceptions.InvalidRequest:
                     raise self._wrong_keys() from None
-                if answers[-1]["sealed"]:  # the same key twice counts once
+                # The same key twice counts once, and more are wanted. Sealed with none wanted is a
+                # node that joins a cluster, and unseals once the leader has accepted it.
+                if answers[-1]["sealed"] and answers[-1]["progress"]:
                     raise self._wrong_keys()
-        self.wait_active(max(deadline - time.monotonic(), 0.0))
 
     def _wrong_keys(self) -> OperatorError:
         return OperatorError(
             "these keys do not unseal this Vault",
             looked_at=self.address,
-            remedy="take the keyring that belongs to this Vault; is it another's data?",
+            remedy="put the keyring there that belongs to this Vault, or the data that belongs to "
+            "the keyring; keep both until it is open",
         )
 
     def seal(self) -> None:
@@ -284,27 +318,37 @@ class Operator:
         """
         deadline = time.monotonic() + timeout
         good = {200, 429} if standby_ok else {200}
-        while True:
-            status = self._health()
-            if status in good:
-                return
+        while (status := self.health()) not in good:
             if time.monotonic() >= deadline:
-                state = _HEALTH.get(
-                    status, "does not answer" if not status else f"answers {status}"
-                )
                 raise DeadlineExceeded(
-                    f"Vault was not active within {timeout:.1f} s: it {state}",
+                    f"Vault was not active within {timeout:.1f} s: it {health_in_words(status)}",
                     looked_at=f"GET {self.address}/v1/sys/health",
                     remedy=f"look at the server's log ({named('logs')})",
                 )
             time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
 
-    def _health(self) -> int:
+    def health(self, *, timeout: float | None = None) -> int:
+        """The status of ``sys/health``: 200 active, 429 standby, 501 not initialised, 503 sealed.
+
+        Args:
+            timeout: Seconds; by default those of every request.
+
+        Returns:
+            The status, or 0 if it does not answer.
+        """
         try:
-            url = f"{self.address}/v1/sys/health"
-            return self._session.get(url, timeout=self._timeout, allow_redirects=False).status_code
+            return self._session.get(
+                f"{self.address}/v1/sys/health",
+                timeout=self._timeout if timeout is None else timeout,
+                allow_redirects=False,
+            ).status_code
         except requests.RequestException:
             return 0
+
+
+def health_in_words(status: int) -> str:
+    """What a status of ``sys/health`` says, to follow "it"."""
+    return _HEALTH.get(status, f"answers {status}")
 
 
 _REMEDIES = {
@@ -312,4 +356,10 @@ _REMEDIES = {
     hvac.exceptions.InvalidPath: "check the names: there is nothing at that path",
     hvac.exceptions.InvalidRequest: "correct what Vault says is wrong",
 }
-_HEALTH = {429: "is a standby", 501: "is not initialised", 503: "is sealed"}
+_HEALTH = {
+    0: "does not answer",
+    200: "is active",
+    429: "is a standby",
+    501: "is not initialised",
+    503: "is sealed",
+}

@@ -16,6 +16,7 @@ from vault_harness.engine.docker._stack import DockerStack
 from vault_harness.errors import PortTaken
 from vault_harness.settings import Settings, resources
 from vault_harness.stack import LocalStack
+from vault_harness.stack.record import StackRecordFile
 from vault_harness.toxiproxy import Latency, Toxiproxy
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -60,7 +61,7 @@ def read_secret(local: LocalStack, address: str) -> int:
 
 def test_it_has_the_shape(settings: Settings) -> None:
     """The provider is what the local stack expects."""
-    assert isinstance(DockerStack(settings), StackProvider)
+    assert isinstance(DockerStack(settings, StackRecordFile(settings.data_dir)), StackProvider)
 
 
 def test_from_nothing_to_seeded_and_back(

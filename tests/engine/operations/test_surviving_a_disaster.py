@@ -159,16 +159,33 @@ def test_what_changes_during_a_backup_is_not_held_against_it(
 
 
 def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> None:
-    """A lost keyring is put back; one of another Vault is not overwritten unasked."""
+    """A lost keyring is put back; one of another Vault stays unless asked, and is never lost."""
     path = tmp_path / "vault-data" / "init.json"
-    restore_keys(Keys(durable.keyring, "token"), path)
+    assert restore_keys(Keys(durable.keyring, "token"), path) is None
     assert Keyring.load(path) == durable.keyring
     assert operator_token(path.parent) == "token"
     other = Keys(Keyring(("a", "b", "c"), 2, "t"))
     with pytest.raises(StackError, match="another Vault"):
         restore_keys(other, path)
-    restore_keys(other, path, overwrite=True)
+    kept = restore_keys(other, path, overwrite=True)
     assert Keyring.load(path) == other.keyring
+    assert kept is not None
+    assert Keyring.load(kept) == durable.keyring
+
+
+def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -> None:
+    """What says "is not a keyring" names this remedy, which works without another one."""
+    path = tmp_path / "init.json"
+    path.write_text('{"unseal_keys_b64": ["perhaps-a-key"]')
+    with pytest.raises(StackError, match="is not a keyring") as caught:
+        Keyring.load(path)
+    assert "restore.keys" in caught.value.remedy
+
+    kept = restore_keys(Keys(durable.keyring), path)
+
+    assert Keyring.load(path) == durable.keyring
+    assert kept is not None
+    assert "perhaps-a-key" in kept.read_text()
 
 
 @pytest.mark.slow  # each of its five restores waits for an election

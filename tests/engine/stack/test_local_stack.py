@@ -17,7 +17,6 @@ import psutil
 import pytest
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Record
 from vault_harness.errors import (
     KeyringMissing,
     NotUp,
@@ -27,7 +26,7 @@ from vault_harness.errors import (
     VaultIsSealed,
 )
 from vault_harness.settings import Settings, checkout
-from vault_harness.stack import LocalStack, service_environment
+from vault_harness.stack import LocalStack, StackRecord, service_environment
 from vault_harness.toxiproxy import Latency, Toxiproxy
 from vault_harness.waiting import wait_until
 
@@ -45,7 +44,7 @@ def servers(stack: LocalStack) -> list[psutil.Process]:
 
 def pid_of(stack: LocalStack, service: str) -> int:
     """The recorded pid of a server."""
-    return int(Record.load(stack.data_dir).services[service]["pid"])
+    return int(StackRecord.load(stack.data_dir).services[service]["pid"])
 
 
 def secret_key(stack: LocalStack) -> str:
@@ -278,7 +277,7 @@ def test_a_recycled_pid_is_nobody_elses_end(stack: LocalStack) -> None:
     """When another process has the recorded pid by now, `down` leaves it alone."""
     stranger = subprocess.Popen(["sleep", "300"])
     try:
-        record = Record(engine="process")
+        record = StackRecord(engine="process")
         born = psutil.Process(stranger.pid).create_time() - 3600
         probe = "http://127.0.0.1:1/"
         record.services["vault"] = {"pid": stranger.pid, "born": born, "probe": probe}
@@ -324,7 +323,7 @@ def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:
 
     toxiproxy.proxy("vault").delete()
     stack.up()
-    assert toxiproxy.proxy("vault").listen == endpoints.proxy_listen
+    assert toxiproxy.proxy("vault").listen == endpoints.node.proxy_listen
 
 
 def test_env_before_seed(stack: LocalStack) -> None:

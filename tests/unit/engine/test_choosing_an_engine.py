@@ -9,6 +9,7 @@ import pytest
 from vault_harness.engine import (
     Capability,
     Engine,
+    KnownServers,
     Node,
     NodeSpec,
     StackProvider,
@@ -19,6 +20,17 @@ from vault_harness.engine import (
 from vault_harness.engine.external._engine import ExternalEngine
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
 from vault_harness.settings import Settings
+
+
+class Forgetful:
+    """A memory of nothing."""
+
+    def load(self) -> KnownServers:
+        """Nothing."""
+        return KnownServers()
+
+    def save(self, known: KnownServers) -> None:
+        """Forget it."""
 
 
 def without_docker(monkeypatch: pytest.MonkeyPatch, reason: str | None) -> None:
@@ -103,12 +115,12 @@ def test_the_token_shows_nowhere(tmp_path: Path) -> None:
 def test_an_external_vault_is_not_ours_to_bring_up() -> None:
     """The stack of `up` exists for process and docker only."""
     with pytest.raises(SettingsError, match="external"):
-        open_provider(Settings(engine="external"))
+        open_provider(Settings(engine="external"), Forgetful())
 
 
 def test_the_process_provider_has_the_shape() -> None:
     """What `up` calls is what the protocol says."""
-    assert isinstance(open_provider(Settings(engine="process")), StackProvider)
+    assert isinstance(open_provider(Settings(engine="process"), Forgetful()), StackProvider)
 
 
 def test_a_storage_that_the_server_lacks(tmp_path: Path) -> None:

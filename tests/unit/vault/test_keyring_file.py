@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from vault_harness import files
 from vault_harness.errors import KeyringMissing, StackError
 from vault_harness.vault import Keyring
+from vault_harness.vault.keyring import FORMAT, keep_beside
 
 KEYRING = Keyring(("key-one", "key-two", "key-three"), 2, "hvs.root-token")
 
@@ -42,7 +44,81 @@ def test_what_the_command_line_tool_wrote(tmp_path: Path) -> None:
 
 def test_it_shows_no_secret() -> None:
     """Neither keys nor token are in its repr."""
-    assert repr(KEYRING) == "Keyring(threshold=2)"
+    assert repr(KEYRING) == "Keyring(threshold=2, kind='shamir', ca_cert=None)"
+
+
+def test_a_file_without_a_format_number(tmp_path: Path) -> None:
+    """What version 0.1 wrote is a keyring of Shamir shares; saving it says the format."""
+    path = tmp_path / "init.json"
+    content = {
+        "unseal_keys_b64": ["a", "b", "c", "d", "e"],
+        "unseal_shares": 5,
+        "unseal_threshold": 3,
+        "root_token": "s.x",
+    }
+    path.write_text(json.dumps(content))
+
+    keyring = Keyring.load(path)
+    keyring.save(path)
+
+    assert keyring == Keyring(("a", "b", "c", "d", "e"), 3, "s.x", "shamir")
+    assert json.loads(path.read_text()) == {"format": FORMAT, **content}
+    assert Keyring.load(path) == keyring
+
+
+def test_recovery_keys(tmp_path: Path) -> None:
+    """Of a Vault that unseals itself: kept as what they are, and read from the command line's."""
+    path = tmp_path / "init.json"
+    keyring = Keyring(("a", "b"), 2, "s.x", "recovery")
+    keyring.save(path)
+
+    assert Keyring.load(path) == keyring
+    assert "unseal_keys_b64" not in json.loads(path.read_text())
+    content = {
+        "unseal_keys_b64": [],
+        "unseal_threshold": 1,
+        "recovery_keys_b64": ["a", "b"],
+        "recovery_keys_threshold": 2,
+        "root_token": "s.x",
+    }
+    path.write_text(json.dumps(content))
+    assert Keyring.load(path) == keyring
+
+
+def test_the_ca_moves_with_the_folder(tmp_path: Path) -> None:
+    """A certificate beside the keyring is named from there; one elsewhere by its whole path."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    replace(KEYRING, ca_cert=here / "tls" / "ca.pem").save(here / "init.json")
+    here.rename(there)
+    assert Keyring.load(there / "init.json").ca_cert == there / "tls" / "ca.pem"
+
+    replace(KEYRING, ca_cert=Path("/etc/ssl/ours.pem")).save(there / "init.json")
+    assert Keyring.load(there / "init.json").ca_cert == Path("/etc/ssl/ours.pem")
+
+
+def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Nobody guesses at keys; the error quotes none."""
+    path = tmp_path / "init.json"
+    text = json.dumps({"format": FORMAT + 1, "unseal_keys_b64": ["hvs.secret"]})
+    path.write_text(text)
+
+    with pytest.raises(StackError, match="format that this program does not know") as caught:
+        Keyring.load(path)
+
+    assert "hvs.secret" not in str(caught.value)
+    assert path.read_text() == text
+
+
+def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
+    """Three times in a second gives three files, each with its content."""
+    path = tmp_path / "init.json"
+    kept = []
+    for text in ("one", "two", "three"):
+        files.write_private(path, text)
+        kept.append(keep_beside(path))
+
+    assert [each.read_text() for each in kept] == ["one", "two", "three"]
 
 
 def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.docker._client import connect
@@ -196,7 +197,7 @@ class DockerEngine:
 
     def _translate(self, address: str) -> str:
         with self._lock:
-            known = {node.address: f"http://{node.upstream}" for node in self._nodes}
+            known = {node.address: base_url(node.upstream) for node in self._nodes}
         return known.get(address.rstrip("/"), address)
 
     def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:

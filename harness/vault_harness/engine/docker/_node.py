@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
 from vault_harness.engine._ports import PortLease
 from vault_harness.engine._probe import is_ok
@@ -81,7 +82,7 @@ class DockerNode:
     @property
     def address(self) -> str:
         """Base URL, on this machine's loopback."""
-        return f"http://{self._lease.listen}"
+        return base_url(self._lease.listen)
 
     @property
     def upstream(self) -> str:
@@ -220,7 +221,7 @@ class DockerNode:
             # Redirects go to clients on this machine; nodes speak with each other over
             # cluster_addr.
             "api_addr": self.address,
-            "cluster_addr": f"http://{self._host}:{CLUSTER_PORT}",
+            "cluster_addr": base_url(f"{self._host}:{CLUSTER_PORT}"),
             "ui": False,
             **self.dialect.base_configuration(),
         }

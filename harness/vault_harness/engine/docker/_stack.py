@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.engine._probe import is_ok
@@ -18,11 +19,13 @@ from vault_harness.engine._provider import (
     PROXY_NAME,
     SERVICES,
     Endpoints,
+    KnownServers,
     LogName,
+    Memory,
+    NodeEndpoint,
     ServiceName,
     ServiceState,
 )
-from vault_harness.engine._record import Record
 from vault_harness.engine._shape import EngineName
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import (
@@ -52,8 +55,9 @@ _PORTS = {"vault": "VAULT_PORT", "toxiproxy": "TOXIPROXY_PORT", "proxy": "PROXY_
 class DockerStack:
     """Vault and Toxiproxy as containers of a compose project, found again by the project's name."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
+        self._memory = memory
         self._data_dir = settings.data_dir
         self.project = project_name(settings.data_dir)
 
@@ -77,7 +81,7 @@ class DockerStack:
         # The engine would make missing directories for its mounts, as root's.
         files.private_directory(self._data_dir)
         files.private_directory(self._data_dir / "audit")
-        record = Record.load(self._data_dir)
+        record = self._memory.load()
         with connected() as client:
             before: set[str] = set(self._running(client))
             ports = self._ports(record, before)
@@ -86,19 +90,21 @@ class DockerStack:
                 if container.status == "paused":
                     container.unpause()  # whoever paused it wants it up now
         compose = Compose(self.project, environment)
-        endpoints = Endpoints(
-            vault=f"http://{LOOPBACK}:{ports['vault']}",
-            toxiproxy=f"http://{LOOPBACK}:{ports['toxiproxy']}",
-            proxy=f"http://{LOOPBACK}:{ports['proxy']}",
+        node = NodeEndpoint(
+            name=PROXY_NAME,
+            address=base_url(f"{LOOPBACK}:{ports['vault']}"),
+            proxy=base_url(f"{LOOPBACK}:{ports['proxy']}"),
             proxy_listen=_INSIDE_PROXY,
-            proxy_upstream=_INSIDE_VAULT,
+            upstream=_INSIDE_VAULT,
         )
+        toxiproxy = base_url(f"{LOOPBACK}:{ports['toxiproxy']}")
+        endpoints = Endpoints(nodes=(node,), toxiproxy=toxiproxy)
         record.engine = self.name
         record.endpoints = endpoints
         record.services = {
             name: {"project": self.project, "environment": environment} for name in SERVICES
         }
-        record.save(self._data_dir)  # before the start: `down` must find what a crash leaves
+        self._memory.save(record)  # before the start: `down` must find what a crash leaves
         try:
             compose("up", "-d", *SERVICES)
             self._await_answers(endpoints)
@@ -115,7 +121,7 @@ class DockerStack:
 
     def restart_vault(self) -> None:
         """End Vault politely and start it again at the same address."""
-        record = Record.load(self._data_dir)
+        record = self._memory.load()
         compose = self.compose(record)
         compose("restart", "--timeout", _STOP_SECONDS, "vault")
         if record.endpoints is not None:
@@ -164,7 +170,7 @@ class DockerStack:
                 if _service(container) == name:
                     yield from _log_lines(container, "all" if tail is None else tail, follow)
 
-    def compose(self, record: Record, more: Mapping[str, str] | None = None) -> Compose:
+    def compose(self, record: KnownServers, more: Mapping[str, str] | None = None) -> Compose:
         """Compose with the variables of the last `start`, and ``more``."""
         service = record.services.get("vault") or {}
         environment: dict[str, str] = service.get("environment") or self._defaults()
@@ -206,14 +212,14 @@ class DockerStack:
             leftovers = sweep(client)
         if leftovers:
             ended.append(str(leftovers))
-        with contextlib.suppress(HarnessError):
-            record = Record.load(self._data_dir)
+        with contextlib.suppress(HarnessError, OSError):  # a full disk must not keep it alive
+            record = self._memory.load()
             if record.services:
                 record.services = {}
-                record.save(self._data_dir)
+                self._memory.save(record)
         return ended
 
-    def _ports(self, record: Record, running: set[str]) -> dict[str, int]:
+    def _ports(self, record: KnownServers, running: set[str]) -> dict[str, int]:
         """The settings' ports, which must be free; for 0 those of last time, or free ones."""
         settings = self._settings
         wanted = {
@@ -274,7 +280,7 @@ def _service(container: Any) -> str:
     return str(container.labels.get(LABEL_SERVICE))
 
 
-def _last_port(record: Record, name: str) -> int:
+def _last_port(record: KnownServers, name: str) -> int:
     if record.endpoints is None:
         return 0
     return int(str(getattr(record.endpoints, name)).rpartition(":")[2])

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Literal
 
+from vault_harness.addresses import base_url
 from vault_harness.engine._probe import get, is_ok
 from vault_harness.engine.docker._container import LOOPBACK, Container
 from vault_harness.engine.docker._network import PrivateNetwork
@@ -62,7 +63,7 @@ class DockerToxiproxy:
     @property
     def api(self) -> str:
         """Base URL of its HTTP API, on this machine's loopback."""
-        return f"http://{LOOPBACK}:{self._published[API_PORT]}"
+        return base_url(f"{LOOPBACK}:{self._published[API_PORT]}")
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
 from vault_harness.engine._ports import PortLease, listens, port_taken
 from vault_harness.engine._shape import Capability, NodeSpec
@@ -68,7 +69,7 @@ class ProcessNode:
     @property
     def address(self) -> str:
         """Base URL."""
-        return f"http://{self._api.listen}"
+        return base_url(self._api.listen)
 
     @property
     def upstream(self) -> str:
@@ -228,7 +229,7 @@ class ProcessNode:
             "storage": {spec.storage: self._storage()},
             "listener": {"tcp": listener},
             "api_addr": self.address,
-            "cluster_addr": f"http://{self._cluster.listen}",
+            "cluster_addr": base_url(self._cluster.listen),
             "ui": False,
             **self.dialect.base_configuration(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -14,17 +15,20 @@ from typing import Any
 import psutil
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
 from vault_harness.engine._provider import (
     PROXY_NAME,
     SERVICES,
     Endpoints,
+    KnownServers,
     LogName,
+    Memory,
+    NodeEndpoint,
     ServiceName,
     ServiceState,
 )
-from vault_harness.engine._record import Record
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.process._node import AUDIT_LOG_NAME, ProcessNode
 from vault_harness.engine.process._server import Server
@@ -45,8 +49,9 @@ class ProcessStack:
     names and which nobody else's would.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
+        self._memory = memory
         self._data_dir = settings.data_dir
         self._directories: dict[ServiceName, Path] = {
             name: self._data_dir / name for name in SERVICES
@@ -69,7 +74,7 @@ class ProcessStack:
 
     def start(self) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
-        record = Record.load(self._data_dir)
+        record = self._memory.load()
         started: list[ServiceName] = []
         try:
             for name in SERVICES:
@@ -78,14 +83,14 @@ class ProcessStack:
                     self._launch(name, record)
         except BaseException:
             self._end(started, record)
-            record.save(self._data_dir)
+            self._memory.save(record)
             raise
         record.engine = self.name
         record.endpoints = self._endpoints(record)
-        record.save(self._data_dir)
+        self._memory.save(record)
         return record.endpoints
 
-    def _keep(self, name: ServiceName, record: Record) -> bool:
+    def _keep(self, name: ServiceName, record: KnownServers) -> bool:
         """Whether it runs already; then it answers too when this returns."""
         process = self._recorded(name, record)
         if process is None or not process.alive():
@@ -102,7 +107,7 @@ class ProcessStack:
         ).wait_ready(timeout=self._settings.start_timeout)
         return True
 
-    def _launch(self, name: ServiceName, record: Record) -> None:
+    def _launch(self, name: ServiceName, record: KnownServers) -> None:
         files.private_directory(self._data_dir)
         server = self._vault(record) if name == "vault" else self._toxiproxy(record)
         process = server.process
@@ -116,9 +121,9 @@ class ProcessStack:
         }
         # At once: the next server may fail.
         record.engine = self.name
-        record.save(self._data_dir)
+        self._memory.save(record)
 
-    def _vault(self, record: Record) -> Server:
+    def _vault(self, record: KnownServers) -> Server:
         port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
         spec = NodeSpec(
             name="vault",
@@ -135,7 +140,7 @@ class ProcessStack:
         node.close()
         return node.server
 
-    def _toxiproxy(self, record: Record) -> Server:
+    def _toxiproxy(self, record: KnownServers) -> Server:
         settings = self._settings
         port = self._port(settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT", record, "toxiproxy")
         proxy_port = self._port(settings.proxy_port, "HARNESS_PROXY_PORT", record, "proxy")
@@ -154,7 +159,7 @@ class ProcessStack:
         toxiproxy.close()
         return toxiproxy.server
 
-    def _port(self, wanted: int, setting: str, record: Record, endpoint: str) -> int:
+    def _port(self, wanted: int, setting: str, record: KnownServers, endpoint: str) -> int:
         """The setting's port, which must be free; for 0 the one of last time if it is free."""
         if wanted:
             if listens(wanted):
@@ -166,31 +171,35 @@ class ProcessStack:
         last = int(url.rsplit(":", 1)[1])
         return 0 if listens(last) else last
 
-    def _endpoints(self, record: Record) -> Endpoints:
+    def _endpoints(self, record: KnownServers) -> Endpoints:
         vault, toxiproxy = record.services["vault"], record.services["toxiproxy"]
-        return Endpoints(
-            vault=f"http://{vault['upstream']}",
-            toxiproxy=str(toxiproxy["api"]),
-            proxy=f"http://{toxiproxy['listen']}",
+        node = NodeEndpoint(
+            name=PROXY_NAME,
+            address=base_url(str(vault["upstream"])),
+            proxy=base_url(str(toxiproxy["listen"])),
             proxy_listen=str(toxiproxy["listen"]),
-            proxy_upstream=str(vault["upstream"]),
+            upstream=str(vault["upstream"]),
         )
+        return Endpoints(nodes=(node,), toxiproxy=str(toxiproxy["api"]))
 
     def stop(self) -> list[str]:
         """End both servers, and whatever a crashed start left; keep the data."""
         record = self._record_if_readable()
         ended = self._end(SERVICES, record)
         if record.engine is not None:
-            record.save(self._data_dir)
+            # A full disk must not keep servers alive. The old record names processes that are
+            # gone, and which nobody takes for others.
+            with contextlib.suppress(OSError):
+                self._memory.save(record)
         return ended
 
-    def _record_if_readable(self) -> Record:
+    def _record_if_readable(self) -> KnownServers:
         try:
-            return Record.load(self._data_dir)
+            return self._memory.load()
         except HarnessError:
-            return Record()  # the servers are found by their command lines
+            return KnownServers()  # the servers are found by their command lines
 
-    def _end(self, names: Iterable[ServiceName], record: Record) -> list[str]:
+    def _end(self, names: Iterable[ServiceName], record: KnownServers) -> list[str]:
         found = [(name, process) for name in names for process in self._running(name, record)]
         for _, process in found:  # all at once: each takes a second or two
             process.signal(signal.SIGTERM)
@@ -203,7 +212,7 @@ class ProcessStack:
             record.services.pop(name, None)
         return [f"{_TITLES[name]} (pid {process.pid})" for name, process in found]
 
-    def _running(self, name: ServiceName, record: Record) -> list[DetachedProcess]:
+    def _running(self, name: ServiceName, record: KnownServers) -> list[DetachedProcess]:
         """Its process by the record, and those by their command line."""
         processes = {process.pid: process for process in self._leftovers(name)}
         recorded = self._recorded(name, record)
@@ -211,7 +220,7 @@ class ProcessStack:
             processes[recorded.pid] = recorded
         return list(processes.values())
 
-    def _recorded(self, name: ServiceName, record: Record) -> DetachedProcess | None:
+    def _recorded(self, name: ServiceName, record: KnownServers) -> DetachedProcess | None:
         service: dict[str, Any] = record.services.get(name, {})
         if "pid" not in service:
             return None
@@ -230,12 +239,12 @@ class ProcessStack:
 
     def restart_vault(self) -> None:
         """End Vault politely and start it again at the same address."""
-        record = Record.load(self._data_dir)
+        record = self._memory.load()
         self._end(["vault"], record)
         try:
             self._launch("vault", record)
         finally:
-            record.save(self._data_dir)
+            self._memory.save(record)
 
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine.process._server import Server
 from vault_harness.programs import ToxiproxyProgram
@@ -72,7 +73,7 @@ class ProcessToxiproxy:
     @property
     def api(self) -> str:
         """Base URL of its HTTP API."""
-        return f"http://{self._lease.listen}"
+        return base_url(self._lease.listen)
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:

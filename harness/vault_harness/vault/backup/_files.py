@@ -142,9 +142,7 @@ class Backup:
             HarnessError: It does not open with that.
         """
         data = json.loads(self._decrypted(KEYRING, opener))
-        keyring = Keyring(
-            tuple(data["unseal_keys_b64"]), int(data["unseal_threshold"]), str(data["root_token"])
-        )
+        keyring = Keyring.from_json(data, source=self.directory / KEYRING)
         return Keys(keyring, str(data["operator_token"]))
 
     def _decrypted(self, name: str, opener: Opener) -> bytes:
@@ -269,12 +267,5 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 
 def _keys_bytes(keys: Keys) -> bytes:
     """As `Keyring.save` writes it, so that what ``age -d`` gives back can be used as it is."""
-    keyring = keys.keyring
-    content = {
-        "operator_token": keys.operator_token,
-        "unseal_keys_b64": list(keyring.keys),
-        "unseal_shares": len(keyring.keys),
-        "unseal_threshold": keyring.threshold,
-        "root_token": keyring.root_token,
-    }
+    content = {"operator_token": keys.operator_token, **keys.keyring.to_json()}
     return json.dumps(content, indent=2).encode() + b"\n"

@@ -22,7 +22,7 @@ from vault_harness.vault.backup._contents import (
 )
 from vault_harness.vault.backup._files import Backup, Keys, check_snapshot, write_backup
 from vault_harness.vault.backup._lock import Lock
-from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import (
     OPERATOR_TOKEN_NAME,
@@ -198,24 +198,41 @@ def restore(
     return Restored(comparison, resumed, time.monotonic() - begun)
 
 
-def restore_keys(keys: Keys, keyring_path: Path, *, overwrite: bool = False) -> None:
+def restore_keys(keys: Keys, keyring_path: Path, *, overwrite: bool = False) -> Path | None:
     """Put the keyring of a backup back where the tasks look for it.
 
+    Another file that is there is kept beside it, whatever it is: it may hold keys.
+
+    Args:
+        keys: Of a backup.
+        keyring_path: Where they go.
+        overwrite: Take the place of another Vault's keyring.
+
+    Returns:
+        Where the file is that was there; None if there was none, or the same keys.
+
     Raises:
-        StackError: Another keyring is there.
+        StackError: Another Vault's keyring is there.
     """
-    if keyring_path.exists() and not overwrite:
-        present = Keyring.load(keyring_path)
-        if present.keys != keys.keyring.keys:
+    files.private_directory(keyring_path.parent)
+    kept = None
+    if keyring_path.exists():
+        try:
+            present: Keyring | None = Keyring.load(keyring_path)
+        except StackError:
+            present = None  # broken: whoever restores wants to be rid of it
+        if present is not None and present.keys != keys.keyring.keys and not overwrite:
             raise StackError(
                 "the keyring of another Vault is there",
                 looked_at=str(keyring_path),
-                remedy="Move it away, or give --overwrite if it is of no use any more.",
+                remedy="give --overwrite to put the backup's in its place; it is kept beside it",
             )
-    files.private_directory(keyring_path.parent)
+        if present is None or present.keys != keys.keyring.keys:
+            kept = keep_beside(keyring_path)
     keys.keyring.save(keyring_path)
     if keys.operator_token:
         files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
+    return kept
 
 
 def _snapshot(op: Operator) -> bytes:

@@ -1,0 +1,23 @@
+"""Addresses of servers: ``host:port`` where somebody listens, and the base URL of that."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+_PORTS = {"http": 80, "https": 443}
+
+
+def base_url(listen: str, *, tls: bool = False) -> str:
+    """The base URL of a server.
+
+    Args:
+        listen: ``host:port``.
+        tls: Whether it speaks TLS.
+    """
+    return f"{'https' if tls else 'http'}://{listen}"
+
+
+def host_and_port(url: str) -> tuple[str, int]:
+    """Host and port of a base URL, the scheme's own port where it names none."""
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)

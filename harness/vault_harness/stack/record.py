@@ -1,0 +1,123 @@
+"""``stack.json``: what tasks must know of the stack that an earlier task made. No secrets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.engine import PROXY_NAME, Endpoints, EngineName, KnownServers, NodeEndpoint
+from vault_harness.errors import StackError
+
+FILE_NAME = "stack.json"
+FORMAT = 2
+"""Of the file. 1, which says no number, knew a single node by ``endpoints``."""
+
+
+@dataclass
+class StackRecord(KnownServers):
+    """The content of ``stack.json``.
+
+    Attributes:
+        choice: Why its engine, in one line.
+        seeded: Name of the blueprint that was applied last, empty for none.
+        blueprint: Its file.
+    """
+
+    choice: str = ""
+    seeded: str = ""
+    blueprint: str = ""
+
+    @classmethod
+    def load(cls, data_dir: Path) -> StackRecord:
+        """Read it, in any format that there ever was; an empty one if there is none.
+
+        Raises:
+            StackError: It is there and cannot be read, or a newer program wrote it.
+        """
+        path = data_dir / FILE_NAME
+        try:
+            content: Any = json.loads(path.read_text())
+            number = content.get("format", 1)
+            if number in (1, FORMAT):
+                return cls(
+                    engine=cast("EngineName | None", content.get("engine")),
+                    endpoints=_first_endpoints(content) if number == 1 else _endpoints(content),
+                    services=dict(content.get("services") or {}),
+                    choice=str(content.get("choice") or ""),
+                    seeded=str(content.get("seeded") or ""),
+                    blueprint=str(content.get("blueprint") or ""),
+                )
+        except FileNotFoundError:
+            return cls()
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StackError(
+                f"{FILE_NAME} cannot be read: {error}",
+                looked_at=str(path),
+                remedy=f"move {path} aside; {named('up')} finds what runs, and writes a new one",
+            ) from None
+        raise StackError(
+            f"{FILE_NAME} has a format that this program does not know",
+            looked_at=f"{path}: format {number!r}, known are 1 to {FORMAT}",
+            remedy="use the newer program that wrote it; the file is left as it is",
+        )
+
+    def save(self, data_dir: Path) -> None:
+        """Write it safely, 0600."""
+        content = {
+            "format": FORMAT,
+            "engine": self.engine,
+            "choice": self.choice,
+            "nodes": [asdict(node) for node in self.endpoints.nodes] if self.endpoints else [],
+            "toxiproxy": self.endpoints.toxiproxy if self.endpoints else None,
+            "services": self.services,
+            "seeded": self.seeded,
+            "blueprint": self.blueprint,
+        }
+        path = files.private_directory(data_dir) / FILE_NAME
+        files.write_private(path, json.dumps(content, indent=2) + "\n")
+
+
+class StackRecordFile:
+    """The record as the `vault_harness.engine.Memory` of a provider.
+
+    Args:
+        data_dir: Where ``stack.json`` is.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def load(self) -> StackRecord:
+        """What was saved last, or an empty one."""
+        return StackRecord.load(self._data_dir)
+
+    def save(self, known: KnownServers) -> None:
+        """Keep it; what else the record says stays if it came from `load`."""
+        if not isinstance(known, StackRecord):
+            known = StackRecord(known.engine, known.endpoints, known.services)
+        known.save(self._data_dir)
+
+
+def _endpoints(content: Mapping[str, Any]) -> Endpoints | None:
+    nodes = tuple(NodeEndpoint(**node) for node in content["nodes"])
+    return Endpoints(nodes=nodes, toxiproxy=str(content["toxiproxy"])) if nodes else None
+
+
+def _first_endpoints(content: Mapping[str, Any]) -> Endpoints | None:
+    """Of format 1, where the node had no name."""
+    known = content.get("endpoints")
+    if not known:
+        return None
+    node = NodeEndpoint(
+        name=PROXY_NAME,
+        address=str(known["vault"]),
+        proxy=str(known["proxy"]),
+        proxy_listen=str(known["proxy_listen"]),
+        upstream=str(known["proxy_upstream"]),
+    )
+    return Endpoints(nodes=(node,), toxiproxy=str(known["toxiproxy"]))

@@ -1,0 +1,220 @@
+"""A cluster as its operator sees it: several nodes, one keyring, one leader. One node is one too.
+
+The functions take an `Operator` for each node. Waiting ends with a condition, never with a while,
+and each wait says what every node was when it gave up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vault_harness.commands import named
+from vault_harness.errors import DeadlineExceeded, OperatorError
+from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.operator import Operator, health_in_words
+
+_POLL_SECONDS = 0.02
+_LOOK_SECONDS = 2.0
+"""For one node to say how it is: a paused one holds nobody up for longer."""
+
+_ACTIVE, _SERVING = 200, frozenset({200, 429})
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A member of a raft cluster, as its leader knows it.
+
+    Attributes:
+        node_id: Its name.
+        address: ``host:port`` for the other nodes.
+        voter: Whether it counts for the quorum. A new node does so after about 20 s.
+        leader: Whether it leads.
+    """
+
+    node_id: str
+    address: str
+    voter: bool
+    leader: bool
+
+
+@contextlib.contextmanager
+def operators(
+    addresses: Sequence[str], keyring: Keyring | None = None, *, token: str | None = None
+) -> Iterator[tuple[Operator, ...]]:
+    """An operator at each node, closed at the end of the block.
+
+    Args:
+        addresses: Base URLs of the nodes.
+        keyring: The cluster's: its CA is trusted.
+        token: What to act with; None for what needs no token (unseal, seal status, leader).
+    """
+    ca_cert = keyring.ca_cert if keyring is not None else None
+    with contextlib.ExitStack() as stack:
+        yield tuple(
+            stack.enter_context(contextlib.closing(Operator(address, token, ca_cert)))
+            for address in addresses
+        )
+
+
+def find_leader(nodes: Sequence[Operator]) -> Operator | None:
+    """The node that serves as the active one, or None while there is none."""
+    return _active(nodes, _health_of_all(nodes))
+
+
+def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
+    """Wait until one of the nodes is active, and return it.
+
+    Args:
+        nodes: An operator at each node; those that do not answer do not matter.
+        timeout: Seconds.
+
+    Raises:
+        DeadlineExceeded: None is within ``timeout`` seconds; each node's state is named.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        health = _health_of_all(nodes)
+        leader = _active(nodes, health)
+        if leader is not None:
+            return leader
+        if time.monotonic() >= deadline:
+            raise _never("one of the nodes to be active", timeout, nodes, health)
+        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+
+
+def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -> Operator:
+    """Unseal every node that is sealed, and wait until all serve; returns the active one.
+
+    Args:
+        nodes: An operator at each node.
+        keyring: The cluster's. With recovery keys the nodes unseal themselves, and are waited for.
+        timeout: Seconds for all of it.
+
+    Raises:
+        KeyringMissing: The keyring holds fewer keys than are needed.
+        OperatorError: A node does not answer, or does not take the keys.
+        DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
+    """
+    deadline = time.monotonic() + timeout
+    if keyring.kind == "shamir":
+        # All of them before any wait: a leader needs a quorum of unsealed nodes.
+        for node in nodes:
+            node.give_keys(keyring)
+    while True:
+        health = _health_of_all(nodes)
+        leader = _active(nodes, health)
+        if leader is not None and _SERVING.issuperset(health):
+            return leader
+        if time.monotonic() >= deadline:
+            raise _never("all nodes to serve", timeout, nodes, health)
+        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+
+
+def seal_all(nodes: Sequence[Operator]) -> None:
+    """Seal every node that is not sealed; needs tokens that may. Standbys first.
+
+    Raises:
+        OperatorError: A node does not answer, or its token may not.
+    """
+    leader = find_leader(nodes)
+    for node in sorted(nodes, key=lambda node: node is leader):
+        if not node.seal_status().sealed:
+            node.seal()
+
+
+def join(node: Operator, leader: Operator) -> None:
+    """Make a new, uninitialised node a member of the leader's raft cluster.
+
+    It is sealed afterwards as the others were: give it the cluster's keys.
+
+    Raises:
+        OperatorError: It is initialised already, or cannot reach the leader.
+    """
+    body: dict[str, object] = {"leader_api_addr": leader.address, "retry": False}
+    if leader.ca_cert is not None:
+        body["leader_ca_cert"] = leader.ca_cert.read_text()
+    answer = node.request("POST", "sys/storage/raft/join", **body)
+    if not answer.get("joined"):
+        raise OperatorError(
+            f"{node.address} did not join the cluster of {leader.address}",
+            looked_at=f"{node.address}/v1/sys/storage/raft/join",
+            remedy=f"look at both servers' logs: {named('logs')}",
+        )
+
+
+def peers(leader: Operator) -> list[Peer]:
+    """The members of a raft cluster; needs a token that may read them.
+
+    Raises:
+        OperatorError: Its storage is not raft, or it may not be read.
+    """
+    data = leader.request("GET", "sys/storage/raft/configuration").get("data", {})
+    return [
+        Peer(
+            node_id=str(server["node_id"]),
+            address=str(server["address"]),
+            voter=bool(server["voter"]),
+            leader=bool(server["leader"]),
+        )
+        for server in (data.get("config") or {}).get("servers") or []
+    ]
+
+
+def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Peer]:
+    """Wait until so many members count for the quorum: before that a lost leader is the end.
+
+    Args:
+        leader: With a token that may read the members.
+        count: How many voters.
+        timeout: Seconds; a new node takes about 20.
+
+    Raises:
+        DeadlineExceeded: There are fewer within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        found = peers(leader)
+        if sum(peer.voter for peer in found) >= count:
+            return found
+        if time.monotonic() >= deadline:
+            states = ", ".join(
+                f"{peer.node_id} is {'a voter' if peer.voter else 'no voter yet'}" for peer in found
+            )
+            raise DeadlineExceeded(
+                f"waited {timeout:g} s for {count} voters",
+                looked_at=f"{leader.address}/v1/sys/storage/raft/configuration: {states}",
+                remedy=f"look at the servers' logs: {named('logs')}",
+            )
+        time.sleep(_POLL_SECONDS * 5)  # between two looks, bounded by the deadline
+
+
+def _health_of_all(nodes: Sequence[Operator]) -> list[int]:
+    """Each node's status of ``sys/health``, asked all at once."""
+    if len(nodes) == 1:
+        return [nodes[0].health(timeout=_LOOK_SECONDS)]
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        return list(pool.map(lambda node: node.health(timeout=_LOOK_SECONDS), nodes))
+
+
+def _active(nodes: Sequence[Operator], health: Sequence[int]) -> Operator | None:
+    return next(
+        (node for node, status in zip(nodes, health, strict=True) if status == _ACTIVE), None
+    )
+
+
+def _never(
+    what: str, timeout: float, nodes: Sequence[Operator], health: Sequence[int]
+) -> DeadlineExceeded:
+    states = "; ".join(
+        f"{node.address} {health_in_words(status)}"
+        for node, status in zip(nodes, health, strict=True)
+    )
+    return DeadlineExceeded(
+        f"waited {timeout:g} s for {what}",
+        looked_at=f"sys/health: {states}",
+        remedy=f"look at the servers' logs: {named('logs')}",
+    )

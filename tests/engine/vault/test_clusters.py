@@ -1,0 +1,124 @@
+"""Several nodes, one keyring: unsealed together, their leader found, and found again when lost."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import secrets
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from vault_harness.engine import Engine, Node, NodeSpec, open_engine
+from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.settings import Settings
+from vault_harness.vault import Keyring, Operator, cluster
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """The process engine."""
+    settings = Settings(engine="process", start_timeout=60)
+    with open_engine(settings, directory=tmp_path / "engine") as engine:
+        yield engine
+
+
+def start(engine: Engine, directory: Path, name: str, **extra: object) -> Node:
+    """A raft node that answers."""
+    spec = NodeSpec(name=name, directory=directory / name, storage="raft", extra=extra)
+    node = engine.node(spec)
+    node.start()
+    return node
+
+
+@contextlib.contextmanager
+def at(nodes: Sequence[Node], keyring: Keyring | None = None) -> Iterator[tuple[Operator, ...]]:
+    """An operator with the root token at each node."""
+    token = keyring.root_token if keyring is not None else None
+    addresses = [node.address for node in nodes]
+    with cluster.operators(addresses, keyring, token=token) as operators:
+        yield operators
+
+
+def test_one_node_is_a_cluster(engine: Engine, tmp_path: Path) -> None:
+    """It is unsealed, leads itself, and is its own only voter; sealed, nobody leads."""
+    node = start(engine, tmp_path, "only")
+    with at([node]) as (operator,):
+        keyring = operator.init()
+        assert cluster.find_leader([operator]) is None
+        with pytest.raises(DeadlineExceeded, match="one of the nodes") as caught:
+            cluster.wait_for_active([operator], timeout=0.1)
+        assert f"{node.address} is sealed" in caught.value.looked_at
+        assert cluster.unseal_all([operator], keyring, timeout=30) is operator
+        assert cluster.unseal_all([operator], keyring, timeout=30) is operator, "twice is once"
+    with at([node], keyring) as (root,):
+        assert cluster.wait_for_active([root], timeout=30) is root
+        (peer,) = cluster.wait_for_voters(root, 1, timeout=30)
+        assert (peer.node_id, peer.voter, peer.leader) == ("only", True, True)
+        with pytest.raises(DeadlineExceeded, match="2 voters"):
+            cluster.wait_for_voters(root, 2, timeout=0.1)
+        cluster.seal_all([root])
+        cluster.seal_all([root])
+        assert cluster.find_leader([root]) is None
+
+
+def test_keys_of_another_cluster(engine: Engine, tmp_path: Path) -> None:
+    """Wrong keys and too few are errors, and the right ones open it afterwards."""
+    node = start(engine, tmp_path, "only")
+    with at([node]) as (operator,):
+        keyring = operator.init()
+        wrong = Keyring(tuple(base64.b64encode(bytes([n] * 33)).decode() for n in range(3)), 3, "")
+        with pytest.raises(OperatorError, match="do not unseal this Vault"):
+            cluster.unseal_all([operator], wrong, timeout=5)
+        with pytest.raises(KeyringMissing, match="too few"):
+            cluster.unseal_all([operator], Keyring(keyring.keys[:2], 3, ""), timeout=5)
+        cluster.unseal_all([operator], keyring, timeout=30)
+
+
+def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path: Path) -> None:
+    """The keyring says so, the file keeps it, and after a restart nobody gives it a key."""
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    seal = {"static": {"current_key_id": "1", "current_key": key}}
+    node = start(engine, tmp_path, "auto", seal=seal)
+    with at([node]) as (operator,):
+        assert operator.seal_status().kind == "recovery"
+        keyring = operator.init(shares=3, threshold=2)
+        assert (keyring.kind, keyring.shares, keyring.threshold) == ("recovery", 3, 2)
+        keyring.save(tmp_path / "init.json")
+        assert Keyring.load(tmp_path / "init.json") == keyring
+        cluster.unseal_all([operator], keyring, timeout=30)
+        node.restart(timeout=60)
+        cluster.unseal_all([operator], keyring, timeout=30)
+    with at([node], keyring) as (root,):
+        assert [peer.node_id for peer in cluster.peers(root)] == ["auto"]
+
+
+@pytest.mark.slow
+def test_three_nodes_lose_their_leader(engine: Engine, tmp_path: Path) -> None:
+    """They join, vote, elect another leader, and a restarted node comes back by the same keys."""
+    nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2, 3)]
+    with at(nodes) as (first, second, third):
+        keyring = first.init()
+        cluster.unseal_all([first], keyring, timeout=30)
+        for joining in (second, third):
+            cluster.join(joining, first)
+        leader = cluster.unseal_all([first, second, third], keyring, timeout=60)
+        assert leader is first
+    with at(nodes, keyring) as operators:
+        found = cluster.wait_for_voters(operators[0], 3, timeout=90)
+        assert {peer.node_id for peer in found} == {"node-1", "node-2", "node-3"}
+        operators[0].request("POST", "sys/mounts/kv", type="kv", options={"version": "1"})
+        operators[0].request("POST", "kv/x", value="kept")
+
+        nodes[0].kill()
+        leader = cluster.wait_for_active(operators, timeout=60)
+        assert leader in operators[1:]
+        assert cluster.find_leader(operators) is leader
+        assert leader.request("GET", "kv/x")["data"] == {"value": "kept"}
+        with pytest.raises(DeadlineExceeded, match="all nodes to serve") as caught:
+            cluster.unseal_all(operators, Keyring((), 0, "", "recovery"), timeout=0.2)
+        assert f"{nodes[0].address} does not answer" in caught.value.looked_at
+
+        nodes[0].start()
+        assert cluster.unseal_all(operators, keyring, timeout=60) is leader

@@ -1,0 +1,106 @@
+"""What the tasks remember of a stack."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vault_harness.engine import Endpoints, KnownServers, NodeEndpoint
+from vault_harness.errors import StackError
+from vault_harness.stack import StackRecord
+from vault_harness.stack.record import FORMAT, StackRecordFile
+
+FIRST_FORMAT = Path(__file__).with_name("data") / "stack.format-1.json"
+
+
+def node(number: int) -> NodeEndpoint:
+    """A node with addresses of its own."""
+    return NodeEndpoint(
+        name=f"vault-{number}",
+        address=f"http://127.0.0.1:{8200 + number}",
+        proxy=f"http://127.0.0.1:{8300 + number}",
+        proxy_listen=f"127.0.0.1:{8300 + number}",
+        upstream=f"127.0.0.1:{8200 + number}",
+    )
+
+
+RECORD = StackRecord(
+    engine="process",
+    choice="asked for",
+    endpoints=Endpoints(nodes=(node(1), node(2), node(3)), toxiproxy="http://127.0.0.1:8474"),
+    services={"vault": {"pid": 1, "born": 2.5}},
+    seeded="ecommerce",
+    blueprint="/x.toml",
+)
+
+
+def test_it_comes_back_as_it_was(tmp_path: Path) -> None:
+    """Saved and loaded, nothing is lost, of three nodes neither."""
+    RECORD.save(tmp_path)
+
+    assert StackRecord.load(tmp_path) == RECORD
+    assert (tmp_path / "stack.json").stat().st_mode & 0o777 == 0o600
+    assert json.loads((tmp_path / "stack.json").read_text())["format"] == FORMAT
+
+
+def test_nothing_there_is_an_empty_record(tmp_path: Path) -> None:
+    """Before the first `up` there is nothing to remember."""
+    assert StackRecord.load(tmp_path) == StackRecord()
+
+
+def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
+    """A file of version 0.1 keeps its servers, addresses and blueprint; saving makes it new."""
+    (tmp_path / "stack.json").write_text(FIRST_FORMAT.read_text())
+
+    record = StackRecord.load(tmp_path)
+
+    assert record.endpoints is not None
+    assert [each.name for each in record.endpoints.nodes] == ["vault"]
+    assert record.endpoints.vault == record.endpoints.node.address == "http://127.0.0.1:39153"
+    assert record.endpoints.proxy == "http://127.0.0.1:44217"
+    assert record.endpoints.toxiproxy == "http://127.0.0.1:43731"
+    assert record.services["vault"]["pid"] == 14056
+    assert (record.engine, record.seeded) == ("process", "ecommerce")
+    record.save(tmp_path)
+    assert StackRecord.load(tmp_path) == record
+    assert json.loads((tmp_path / "stack.json").read_text())["format"] == FORMAT
+
+
+def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
+    """Nobody guesses at what a newer program wrote."""
+    path = tmp_path / "stack.json"
+    text = json.dumps({"format": FORMAT + 1, "nodes": "who knows"})
+    path.write_text(text)
+
+    with pytest.raises(StackError, match="format that this program does not know") as caught:
+        StackRecord.load(tmp_path)
+
+    assert str(FORMAT + 1) in caught.value.looked_at
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"endpoints": {"vault": 1}}', '{"format": 2}', '{"format": []}']
+)
+def test_a_broken_record_is_an_error_with_a_remedy(tmp_path: Path, text: str) -> None:
+    """A half-written or foreign file is named, and how to get rid of it."""
+    (tmp_path / "stack.json").write_text(text)
+
+    with pytest.raises(StackError, match=r"stack\.json (cannot be read|has a format)"):
+        StackRecord.load(tmp_path)
+
+
+def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
+    """An engine knows of servers only; blueprint and choice stay as they were."""
+    RECORD.save(tmp_path)
+    memory = StackRecordFile(tmp_path)
+    known: KnownServers = memory.load()
+    known.services = {}
+    memory.save(known)
+
+    after = StackRecord.load(tmp_path)
+    assert (after.seeded, after.choice, after.services) == ("ecommerce", "asked for", {})
+    memory.save(KnownServers(engine="docker"))
+    assert StackRecord.load(tmp_path).engine == "docker"
