@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,11 @@ _LOCKS = {
     "dry-run": "show what would be done, change nothing",
 }
 _OPENERS = {
-    "source": "the folder of one backup, default the newest one",
+    "source": "the folder of one backup, default the newest one that has what is needed",
     "identity": "a file with the private key; may be repeated",
     "passphrase-file": "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or asking",
 }
+_KEYRING = "where keyring.age is, if it is kept in another place than the rest, as it should be"
 
 
 @task(name="now", default=True, iterable=["recipient"], help=_LOCKS)
@@ -59,7 +60,7 @@ def backup(
             return
         made = make_backup(op, _keys(stack), directory, lock, mounts=mounts)
     say(f"{made.directory}: {plural(made.secrets, 'secret')}, locked with {made.locked_with}")
-    say("keep keyring.age in another place than snapshot.age")
+    say("keep keyring.age in another place than snapshot.age; --keyring says where it is")
     say("next: invoke backup.verify; now and then invoke drill")
 
 
@@ -81,11 +82,13 @@ def backup_keys(
     stack = local_stack()
     lock = _lock(recipient, passphrase_file)
     directory = backups_dir(stack, to)
-    keys = _keys(stack)
-    if dry_run:
-        say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
-        return
-    say(f"{take(keys, directory, lock).directory}: the unseal keys, locked with {lock.kind}")
+    with stack.held():
+        keys = _keys(stack)
+        if dry_run:
+            say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
+            return
+        made = take(keys, directory, lock, vault=_cluster_id(stack))
+    say(f"{made.directory}: the unseal keys, locked with {lock.kind}")
 
 
 @task(name="list", help={"to": _LOCKS["to"]})
@@ -95,7 +98,7 @@ def backup_list(context: Context, to: str | None = None) -> None:  # noqa: ARG00
 
     Example: invoke backup.list
     """
-    from vault_harness.vault.backup import list_backups
+    from vault_harness.vault.backup import SNAPSHOT, list_backups
 
     directory = backups_dir(local_stack(), to)
     found = list_backups(directory)
@@ -103,15 +106,21 @@ def backup_list(context: Context, to: str | None = None) -> None:  # noqa: ARG00
         (
             str(each.directory),
             f"{each.made:%Y-%m-%d %H:%M} UTC",
-            f"{each.secrets} secrets" if each.secrets else "keys alone",
+            f"{each.secrets} secrets" if SNAPSHOT in each.checksums else "keys alone",
             f"locked with {each.locked_with}",
+            f"of Vault {each.vault}" if each.vault else "",
+            ", ".join(f"{part} is not here" for part in each.checksums if not each.has(part)),
         )
         for each in found
     ]
     say(table(rows) if rows else f"no backups in {directory}; make one: invoke backup")
 
 
-@task(name="verify", iterable=["identity"], help={**_OPENERS, "to": _LOCKS["to"]})
+@task(
+    name="verify",
+    iterable=["identity"],
+    help={**_OPENERS, "to": _LOCKS["to"], "keyring": _KEYRING},
+)
 @guarded
 def backup_verify(
     context: Context,  # noqa: ARG001 -- as above
@@ -119,26 +128,30 @@ def backup_verify(
     source: str | None = None,
     to: str | None = None,
     passphrase_file: str | None = None,
+    keyring: str | None = None,
 ) -> None:
     """Check a backup's checksums, and, with a key or passphrase, that it opens and is whole.
 
     Example: invoke backup.verify
              invoke backup.verify --identity backup-key.txt
     """
-    from vault_harness.vault.backup import PASSPHRASE_VARIABLE
+    from vault_harness.vault.backup import KEYRING, PASSPHRASE_VARIABLE, SNAPSHOT
 
     found = _chosen(source, to)
-    found.check_files()
-    say(f"{found.directory}: {plural(len(found.checksums), 'part')}, checksums are right")
+    away = [part for part in found.check_files() if not (part == KEYRING and keyring)]
+    here = len(found.checksums) - len(away)
+    say(f"{found.directory}: {plural(here, 'part')}, checksums are right")
+    for part in away:
+        say(f"not checked: {part}, which is kept in another place")
     if not identity and not passphrase_file and not os.environ.get(PASSPHRASE_VARIABLE):
         say("give --identity or --passphrase-file to see that it opens, too")
         return
     opener = _opener(identity, passphrase_file)
-    if "snapshot.age" in found.checksums:
+    if found.has(SNAPSHOT):
         _, contents = found.open_snapshot(opener)
         say(f"the snapshot opens and is whole: {plural(len(contents.secrets), 'secret')}")
-    if "keyring.age" in found.checksums:
-        keys = found.open_keys(opener)
+    if found.has(KEYRING) or keyring:
+        keys = found.open_keys(opener, file=Path(keyring) if keyring else None)
         say(f"the keyring opens: {plural(len(keys.keyring.keys), 'unseal key')}")
 
 
@@ -170,6 +183,7 @@ def backup_identity(context: Context, out: str) -> None:  # noqa: ARG001 -- as a
     iterable=["identity"],
     help={
         **_OPENERS,
+        "keyring": _KEYRING,
         "overwrite": "replace what this Vault has; without it only an empty one is restored into",
         "dry-run": "open and check the backup, change nothing",
     },
@@ -180,6 +194,7 @@ def restore(
     identity: list[str],
     source: str | None = None,
     passphrase_file: str | None = None,
+    keyring: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> None:
@@ -187,17 +202,18 @@ def restore(
 
     Ended half-way, the same command goes on.
 
-    Example: invoke destroy && invoke up
+    Example: invoke up
              invoke restore --source vault-backups/20260101T120000Z --identity backup-key.txt
     """
     from vault_harness.vault import Operator
+    from vault_harness.vault.backup import SNAPSHOT
     from vault_harness.vault.backup import restore as put_back
 
     stack = local_stack()
-    found = _chosen(source, None)
+    found = _chosen(source, None, SNAPSHOT)
     opener = _opener(identity, passphrase_file)
     snapshot, contents = found.open_snapshot(opener)
-    keys = found.open_keys(opener)
+    keys = found.open_keys(opener, file=Path(keyring) if keyring else None)
     say(f"{found.directory} opens and is whole: {plural(len(contents.secrets), 'secret')}")
     if dry_run:
         say(f"would put it into {stack.endpoints().vault} and its keys into {stack.keyring_path}")
@@ -206,7 +222,13 @@ def restore(
         done = put_back(op, stack.keyring_path, snapshot, contents, keys, overwrite=overwrite)
     _tell(done.comparison)
     say(f"restored in {done.seconds:.1f} s")
+    if done.kept is not None:
+        say(f"the keyring of what was here before: {done.kept}")
     say("next: invoke seed, which writes new credentials for the services, then invoke doctor")
+    if done.secret_ids:
+        count = sum(done.secret_ids.values())
+        say(f"{plural(count, 'secret-id')} from before the loss are good again. If a machine that")
+        say("had one is in other hands: invoke rotate.secret-id --all --end-others")
     if done.comparison.different:
         raise SystemExit(1)
 
@@ -216,7 +238,8 @@ def restore(
     iterable=["identity"],
     help={
         **_OPENERS,
-        "overwrite": "replace the keyring of another Vault that is there",
+        "source": "the folder of one backup, or a keyring.age; default the newest one that has it",
+        "overwrite": "replace another keyring that is there; it is kept beside the new one",
         "dry-run": "open and check the backup, change nothing",
     },
 )
@@ -233,20 +256,31 @@ def restore_keys(
 
     Example: invoke restore.keys --source vault-backups/20260101T120000Z --identity backup-key.txt
     """
+    from vault_harness.vault import Operator
+    from vault_harness.vault.backup import KEYRING, open_keys_file
     from vault_harness.vault.backup import restore_keys as put_back
 
     stack = local_stack()
-    found = _chosen(source, None)
-    keys = found.open_keys(_opener(identity, passphrase_file))
+    opener = _opener(identity, passphrase_file)
+    if source and Path(source).is_file():
+        keys = open_keys_file(Path(source), opener)
+    else:
+        keys = _chosen(source, None, KEYRING).open_keys(opener)
     if dry_run:
         say(f"would write {plural(len(keys.keyring.keys), 'unseal key')} to {stack.keyring_path}")
         return
     with stack.held():
-        kept = put_back(keys, stack.keyring_path, overwrite=overwrite)
+        address = _address(stack)
+        with closing(Operator(address)) if address else nullcontext() as op:
+            done = put_back(keys, stack.keyring_path, op=op, overwrite=overwrite)
     say(f"{plural(len(keys.keyring.keys), 'unseal key')} in {stack.keyring_path}")
-    if kept is not None:
-        say(f"what was there is kept: {kept}")
-    say("next: invoke unseal")
+    if done.kept is not None:
+        say(f"what was there before: {done.kept}")
+    if done.unsealed:
+        say("they opened this Vault, which was sealed")
+    elif done.proven:
+        say("they are this Vault's")
+    say("next: invoke doctor" if done.proven else "next: invoke up, then invoke doctor")
 
 
 @task(help={"keep": "leave the exercise's files in this folder instead of removing them"})
@@ -261,11 +295,12 @@ def drill(context: Context, keep: str | None = None) -> None:  # noqa: ARG001 --
     import tempfile
 
     from vault_harness.engine import open_engine
+    from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
     stack = local_stack()
     with tempfile.TemporaryDirectory(prefix="vault-drill-") as temporary:
-        directory = Path(keep) if keep else Path(temporary)
+        directory = Path(keep).absolute() / backup_name() if keep else Path(temporary)
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (
             stack.held(),
@@ -292,6 +327,32 @@ def _keys(stack: LocalStack) -> Keys:
     from vault_harness.vault.root import operator_token
 
     return Keys(Keyring.load(stack.keyring_path), operator_token(stack.data_dir))
+
+
+def _address(stack: LocalStack) -> str | None:
+    """Where Vault is, or None if it does not run."""
+    from vault_harness.errors import NotUp
+
+    try:
+        return stack.endpoints().vault
+    except NotUp:
+        return None
+
+
+def _cluster_id(stack: LocalStack) -> str:
+    """Which Vault the keys are of; empty while it is sealed or away."""
+    from vault_harness.errors import HarnessError
+    from vault_harness.vault import Operator
+    from vault_harness.vault.backup import cluster_id
+
+    address = _address(stack)
+    if address is None:
+        return ""
+    try:
+        with closing(Operator(address)) as op:
+            return cluster_id(op)
+    except HarnessError:
+        return ""
 
 
 def _lock(recipients: list[str], passphrase_file: str | None) -> Lock:
@@ -337,19 +398,13 @@ def _ask_twice() -> Callable[[], str] | None:
     return ask if sys.stdin.isatty() else None
 
 
-def _chosen(source: str | None, to: str | None) -> Backup:
-    from vault_harness.errors import StackError
-    from vault_harness.vault.backup import Backup, list_backups
+def _chosen(source: str | None, to: str | None, part: str | None = None) -> Backup:
+    """The backup that was named, else the newest one that has a part."""
+    from vault_harness.vault.backup import Backup, newest
 
     if source:
         return Backup.load(Path(source))
-    directory = backups_dir(local_stack(), to)
-    found = list_backups(directory)
-    if not found:
-        raise StackError(
-            "there is no backup", looked_at=str(directory), remedy="Name one with --source."
-        )
-    return found[0]
+    return newest(backups_dir(local_stack(), to), part)
 
 
 def _tell(comparison: Comparison) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +15,13 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, Node, NodeSpec
 from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.stack import Stack, launch
-from vault_harness.vault import Keyring, Operator
+from vault_harness.vault import Keyring, Operator, approle
 from vault_harness.vault.backup import (
     Backup,
     Keys,
     Lock,
     Opener,
+    cluster_id,
     compare,
     drill,
     make_backup,
@@ -28,6 +32,7 @@ from vault_harness.vault.backup import (
 )
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.root import alive, install_operator, operator_token
+from vault_harness.vault.rotate import rotate_secret_id
 
 PRIVATE, PUBLIC = new_identity()
 LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
@@ -79,11 +84,13 @@ def test_a_restore_brings_back_what_was_backed_up(
     kv.delete("backend/gone", 1)
     operator = install_operator(durable.operator, durable.blueprint.mounts, tmp_path / "operator")
     keys = Keys(durable.keyring, operator_token(tmp_path / "operator"))
+    lost = approle.new_secret_id(durable.operator, "backend")
     backup = make_backup(operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
     snapshot, contents = backup.open_snapshot(OPENER)
     kv.write("backend/later", {"A": "1"}, cas=0)
     op = Operator(node.address)
     restored = restore(op, path, snapshot, contents, backup.open_keys(OPENER))
+    assert restored.secret_ids == {"backend": 1}
     assert restored.comparison.different == ()
     assert restored.comparison.same == len(contents.secrets)
     assert Keyring.load(path) == durable.keyring
@@ -92,6 +99,9 @@ def test_a_restore_brings_back_what_was_backed_up(
     assert compare(durable.operator, contents).different == (
         "ecommerce/backend/later: not in the backup",
     )
+    root = op.with_token(durable.keyring.root_token)
+    rotate_secret_id(root, "backend", path.parent, end_others=True)
+    assert approle.lookup(root, "backend", lost.secret_id) is None
 
 
 def test_a_vault_that_is_not_empty_is_not_restored_into(
@@ -103,7 +113,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
     )
     stack.keyring.save(tmp_path / "init.json")
     before = take_contents(stack.operator, ["ecommerce"])
-    with pytest.raises(StackError, match="not empty"):
+    with pytest.raises(StackError, match="not empty") as refusal:
         restore(
             Operator(stack.node.address),
             tmp_path / "init.json",
@@ -111,6 +121,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
             backup.open_keys(OPENER),
         )
     assert compare(stack.operator, before).different == ()
+    assert "destroy" not in refusal.value.remedy
 
 
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
@@ -159,18 +170,70 @@ def test_what_changes_during_a_backup_is_not_held_against_it(
 
 
 def test_keys_come_back_where_the_tasks_look(tmp_path: Path, durable: Stack) -> None:
-    """A lost keyring is put back; one of another Vault stays unless asked, and is never lost."""
+    """A lost keyring is put back; another one is not replaced unasked, and never lost."""
     path = tmp_path / "vault-data" / "init.json"
-    assert restore_keys(Keys(durable.keyring, "token"), path) is None
+    assert restore_keys(Keys(durable.keyring, "token"), path).kept is None
     assert Keyring.load(path) == durable.keyring
     assert operator_token(path.parent) == "token"
     other = Keys(Keyring(("a", "b", "c"), 2, "t"))
-    with pytest.raises(StackError, match="another Vault"):
+    with pytest.raises(StackError, match="another keyring is there"):
         restore_keys(other, path)
-    kept = restore_keys(other, path, overwrite=True)
+    done = restore_keys(other, path, overwrite=True)
     assert Keyring.load(path) == other.keyring
-    assert kept is not None
-    assert Keyring.load(kept) == durable.keyring
+    assert done.kept is not None
+    assert Keyring.load(done.kept) == durable.keyring
+
+
+@pytest.mark.parametrize("content", ["nonsense", "{}", "another Vault's"])
+def test_keys_that_open_this_vault_replace_what_does_not(
+    stack: Stack, tmp_path: Path, content: str
+) -> None:
+    """A broken or a foreign keyring leads out of the circle: Vault itself says which is right."""
+    path = tmp_path / "init.json"
+    path.write_text(content)
+    if content == "another Vault's":
+        Keyring(("a", "b", "c"), 2, "t").save(path)
+    before = path.read_bytes()
+    stack.operator.seal()
+    op = Operator(stack.node.address)
+    done = restore_keys(Keys(stack.keyring), path, op=op)
+    assert done.unsealed
+    assert not op.seal_status().sealed
+    assert Keyring.load(path) == stack.keyring
+    assert done.kept is not None
+    assert done.kept.read_bytes() == before
+
+
+def test_keys_of_another_vault_are_refused(stack: Stack, tmp_path: Path) -> None:
+    """The wrong backup: nothing is replaced, and the right one is asked for."""
+    path = tmp_path / "init.json"
+    stack.keyring.save(path)
+    stack.operator.seal()
+    op = Operator(stack.node.address)
+    keys = [base64.b64encode(secrets.token_bytes(33)).decode() for _ in range(3)]
+    other = Keys(Keyring(tuple(keys), 3, "t"))
+    with pytest.raises(OperatorError, match="another Vault's backup"):
+        restore_keys(other, path, op=op, overwrite=True)
+    assert Keyring.load(path) == stack.keyring
+    op.unseal(stack.keyring)
+
+
+def test_a_newer_token_is_not_replaced_by_the_backups(stack: Stack, tmp_path: Path) -> None:
+    """The backup is older than the root token and the operator's token that are there."""
+    path = tmp_path / "init.json"
+    install_operator(stack.operator, ["ecommerce"], tmp_path).close()
+    stack.keyring.save(path)
+    token = operator_token(tmp_path)
+    older = Keys(replace(stack.keyring, root_token="dead"), "dead too")
+    restore_keys(older, path, op=Operator(stack.node.address))
+    assert Keyring.load(path) == stack.keyring
+    assert operator_token(tmp_path) == token
+
+
+def test_a_backup_knows_its_vault(durable: Stack, tmp_path: Path) -> None:
+    """The manifest has the cluster's id, so that backups of several stacks are told apart."""
+    made = make_backup(durable.operator, None, tmp_path, LOCK, mounts=["ecommerce"])
+    assert made.vault == cluster_id(durable.operator) != ""
 
 
 def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -> None:
@@ -181,7 +244,7 @@ def test_a_broken_keyring_is_replaced_and_kept(tmp_path: Path, durable: Stack) -
         Keyring.load(path)
     assert "restore.keys" in caught.value.remedy
 
-    kept = restore_keys(Keys(durable.keyring), path)
+    kept = restore_keys(Keys(durable.keyring), path).kept
 
     assert Keyring.load(path) == durable.keyring
     assert kept is not None

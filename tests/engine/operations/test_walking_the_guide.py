@@ -160,7 +160,7 @@ _FUNCTIONS = {name.replace(".", "_").replace("-", "_") for name in TASKS}
     [
         (("migrate",), 5, "invoke up"),
         (("rotate.secret-id", "backend"), 5, "invoke up"),
-        (("backup", "--recipient", "age1nonsense"), 2, "no public key"),
+        (("backup", "--recipient", "age1nonsense"), 2, "not a public key"),
         (("audit", "--status", "odd"), 2, "there is no status odd"),
         (("backup.verify",), 5, "there is no backup"),
         (("doctor",), 1, "invoke up"),

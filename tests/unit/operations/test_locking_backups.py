@@ -27,9 +27,11 @@ from vault_harness.vault.backup import (
     list_backups,
     lock_from,
     new_identity,
+    newest,
+    open_keys_file,
     opener_from,
+    write_backup,
 )
-from vault_harness.vault.backup._files import write_backup
 
 PRIVATE, PUBLIC = new_identity()
 KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "operator-token")
@@ -110,9 +112,77 @@ def test_a_damaged_part_is_found_without_any_key(tmp_path: Path, part: str) -> N
     path.write_bytes(data)
     with pytest.raises(StackError, match=f"{part} of this backup is damaged"):
         backup.check_files()
-    path.unlink()
-    with pytest.raises(StackError, match=f"{part} of this backup cannot be read"):
+
+
+def test_a_part_that_is_kept_elsewhere_is_not_a_damage(tmp_path: Path) -> None:
+    """The keyring was put in another place, as it should: the rest is checked and opens."""
+    backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
+    opener = Opener(identities=(PRIVATE,))
+    elsewhere = tmp_path / "keyring.age"
+    (backup.directory / "keyring.age").rename(elsewhere)
+    assert backup.check_files() == ("keyring.age",)
+    backup.open_snapshot(opener)
+    with pytest.raises(StackError, match=r"keyring\.age of this backup cannot be read") as refusal:
+        backup.open_keys(opener)
+    assert "--keyring" in refusal.value.remedy
+    assert backup.open_keys(opener, file=elsewhere) == KEYS
+    assert open_keys_file(elsewhere, opener) == KEYS
+    with pytest.raises(HarnessError, match="not what a backup has there"):
+        open_keys_file(backup.directory / "snapshot.age", opener)
+    (backup.directory / "snapshot.age").unlink()
+    with pytest.raises(StackError, match="no part of this backup is here"):
         backup.check_files()
+
+
+def test_a_keyring_of_another_backup_is_not_taken_for_this_ones(tmp_path: Path) -> None:
+    """The manifest tells which file belongs to it."""
+    lock = Lock(recipients=(PUBLIC,))
+    one, other = write(tmp_path, lock, "one"), write(tmp_path, lock, "other")
+    with pytest.raises(StackError, match="another backup's"):
+        one.open_keys(Opener(identities=(PRIVATE,)), file=other.directory / "keyring.age")
+
+
+def test_the_newest_with_the_part_that_is_needed(tmp_path: Path) -> None:
+    """After a backup of the keys alone the newest snapshot is found, and what is away is not."""
+    lock = Lock(recipients=(PUBLIC,))
+    whole = write(tmp_path, lock, "20260101T000000Z")
+    keys = backup_keys(KEYS, tmp_path, lock)
+    assert newest(tmp_path).directory == keys.directory
+    assert newest(tmp_path, "snapshot.age").directory == whole.directory
+    assert newest(tmp_path, "keyring.age").directory == keys.directory
+    (keys.directory / "keyring.age").unlink()
+    assert newest(tmp_path, "keyring.age").directory == whole.directory
+    (whole.directory / "keyring.age").unlink()
+    with pytest.raises(StackError, match=r"no backup with keyring.age") as refusal:
+        newest(tmp_path, "keyring.age")
+    assert "--keyring" in refusal.value.remedy
+
+
+def test_a_folder_that_is_not_ours_keeps_its_mode(tmp_path: Path) -> None:
+    """A shared disk is not closed to its other users; what is written there is."""
+    shared = tmp_path / "usb"
+    shared.mkdir()
+    shared.chmod(0o755)
+    made = backup_keys(KEYS, shared, Lock(recipients=(PUBLIC,)))
+    assert stat.S_IMODE(shared.stat().st_mode) == 0o755
+    assert stat.S_IMODE(made.directory.stat().st_mode) == 0o700
+
+
+def test_a_backup_that_another_stack_is_writing_survives_ours(tmp_path: Path) -> None:
+    """Two stacks share a folder: what one clears away is not what the other is writing."""
+    lock = Lock(recipients=(PUBLIC,))
+    inner: list[Backup] = []
+
+    def meanwhile(step: str) -> None:
+        if step == "wrote keyring.age" and not inner:
+            inner.append(backup_keys(KEYS, tmp_path, lock))
+
+    outer = backup_keys(KEYS, tmp_path, lock, checkpoint=meanwhile)
+    assert outer.directory != inner[0].directory
+    assert outer.check_files() == inner[0].check_files() == ()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
+        each.directory.name for each in (outer, inner[0])
+    )
 
 
 def test_a_part_that_matches_a_forged_manifest_still_does_not_open(tmp_path: Path) -> None:
@@ -190,12 +260,12 @@ def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
         lock_from(environ={})
     with pytest.raises(SettingsError, match="shorter than 12"):
         Lock(passphrase="short")
-    with pytest.raises(SettingsError, match="no public key"):
+    with pytest.raises(SettingsError, match="not a public key"):
         Lock(recipients=("age1nonsense",))
     with pytest.raises(SettingsError, match="nothing was given that opens"):
         opener_from(environ={})
     (tmp_path / "identity").write_text("nonsense")
-    with pytest.raises(SettingsError, match="no private key"):
+    with pytest.raises(SettingsError, match="not a private key"):
         Opener(identities=("nonsense",)).decrypt(b"", source="x")
 
 

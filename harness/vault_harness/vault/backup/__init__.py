@@ -2,7 +2,17 @@
 
 from vault_harness.vault.backup._contents import Comparison, Contents, compare, take_contents
 from vault_harness.vault.backup._drill import DrillReport, drill
-from vault_harness.vault.backup._files import Backup, Keys, check_snapshot, list_backups
+from vault_harness.vault.backup._files import (
+    KEYRING,
+    SNAPSHOT,
+    Backup,
+    Keys,
+    check_snapshot,
+    list_backups,
+    newest,
+    open_keys_file,
+)
+from vault_harness.vault.backup._keys import KeysRestored, restore_keys
 from vault_harness.vault.backup._lock import (
     PASSPHRASE_VARIABLE,
     Lock,
@@ -14,11 +24,13 @@ from vault_harness.vault.backup._lock import (
 from vault_harness.vault.backup._make import (
     Restored,
     backup_keys,
+    backup_name,
+    cluster_id,
     is_empty,
     make_backup,
     restore,
-    restore_keys,
 )
+from vault_harness.vault.backup._write import write_backup
 
 __all__ = [
     "make_backup",
@@ -27,7 +39,15 @@ __all__ = [
     "restore_keys",
     "Restored",
     "is_empty",
+    "KeysRestored",
     "Backup",
+    "SNAPSHOT",
+    "KEYRING",
+    "write_backup",
+    "backup_name",
+    "cluster_id",
+    "newest",
+    "open_keys_file",
     "Keys",
     "list_backups",
     "check_snapshot",

@@ -12,6 +12,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import Comparison, compare
 from vault_harness.vault.backup._files import Backup, Keys
 from vault_harness.vault.backup._lock import Lock, Opener, new_identity
@@ -61,6 +62,7 @@ _OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal
 _RECOVERY = frozenset({_OPEN, _START, _RESTORE})
 
 
+@without_frames
 def drill(
     op: Operator,
     keys: Keys,
@@ -86,6 +88,7 @@ def drill(
         HarnessError: A step failed altogether; differences are in the report instead.
     """
     report = DrillReport()
+    directory = directory.absolute()  # servers are started with other working directories
     private, public = new_identity()
     say("taking a backup")
     with report.timed("take a backup"):
@@ -94,7 +97,7 @@ def drill(
         )
     with report.timed("check the copy"):
         copy = Backup.load(backup.directory)
-        copy.check_files()
+        report.problems += [f"the backup has no {part}" for part in copy.check_files()]
     say("opening it, as if everything else was lost")
     opener = Opener(identities=(private,))
     with report.timed(_OPEN):

@@ -1,9 +1,8 @@
 """A backup on disk: a folder with a manifest, and one encrypted file for each part.
 
 ``snapshot.age`` holds the raft snapshot and a digest of each secret, ``keyring.age`` the unseal
-keys: two files,
-so that they can be kept in two places. ``manifest.json`` holds no secret: when, of what, and the
-checksums.
+keys: two files, so that they can be kept in two places. ``manifest.json`` holds no secret: when, of
+what, and the checksums.
 """
 
 from __future__ import annotations
@@ -12,26 +11,24 @@ import contextlib
 import hashlib
 import io
 import json
-import os
-import shutil
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
-from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, StackError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import Contents
-from vault_harness.vault.backup._lock import Lock, Opener
+from vault_harness.vault.backup._lock import Opener
 from vault_harness.vault.keyring import Keyring
 
 MANIFEST = "manifest.json"
 SNAPSHOT = "snapshot.age"
 KEYRING = "keyring.age"
-_FORMAT = 1
-_UNFINISHED = ".unfinished-"
+FORMAT = 1
+UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True)
@@ -41,8 +38,7 @@ class Keys:
     Attributes:
         keyring: Unseal keys, and the root token if there is one.
         operator_token: The operator's, if there is one: without it and without root, OpenBao makes
-            no new root
-            token, even for the unseal keys.
+            no new root token, even for the unseal keys.
     """
 
     keyring: Keyring = field(repr=False)
@@ -61,6 +57,7 @@ class Backup:
         locked_with: In words: a passphrase, or how many public keys.
         checksums: SHA-256 of each encrypted file, by name.
         secrets: How many secrets it holds; 0 for keys alone.
+        vault: The cluster id of the Vault that it is of, empty if that could not be asked.
     """
 
     directory: Path
@@ -70,6 +67,7 @@ class Backup:
     locked_with: str
     checksums: Mapping[str, str]
     secrets: int = 0
+    vault: str = ""
 
     @classmethod
     def load(cls, directory: Path) -> Backup:
@@ -80,7 +78,7 @@ class Backup:
         """
         try:
             data = json.loads((directory / MANIFEST).read_text())
-            if data["format"] != _FORMAT:
+            if data["format"] != FORMAT:
                 raise ValueError
             return cls(
                 directory,
@@ -90,37 +88,42 @@ class Backup:
                 data["locked_with"],
                 dict(data["checksums"]),
                 int(data["secrets"]),
+                str(data.get("vault", "")),
             )
         except (OSError, ValueError, KeyError, TypeError):
             raise StackError(
-                f"{directory} is no backup",
+                f"{directory} is not a backup",
                 looked_at=str(directory / MANIFEST),
                 remedy=f"Name the folder of one with --source: {named('backup.list')} shows them.",
             ) from None
 
-    def check_files(self) -> None:
-        """See that every file is there and undamaged; needs no key.
+    def has(self, part: str) -> bool:
+        """Whether it has that part, and the part is in its folder."""
+        return part in self.checksums and (self.directory / part).is_file()
+
+    @without_frames
+    def check_files(self) -> tuple[str, ...]:
+        """See that the files that are here are undamaged; needs no key.
+
+        Returns:
+            Parts that are not here: they may be kept in another place, as they should.
 
         Raises:
-            StackError: One is missing or was changed.
+            StackError: One was changed, or none is here.
         """
-        for name, wanted in self.checksums.items():
-            path = self.directory / name
-            try:
-                found = hashlib.sha256(path.read_bytes()).hexdigest()
-            except OSError as error:
-                raise StackError(
-                    f"{name} of this backup cannot be read: {error.strerror}",
-                    looked_at=str(path),
-                    remedy="Fetch it from where that part is kept, or take another backup.",
-                ) from None
-            if found != wanted:
-                raise StackError(
-                    f"{name} of this backup is damaged: its checksum is not the manifest's",
-                    looked_at=str(path),
-                    remedy="Take another copy of it, or another backup.",
-                )
+        away = tuple(name for name in self.checksums if not self.has(name))
+        for name in self.checksums:
+            if name not in away:
+                self._checked(name, self.directory / name)
+        if len(away) == len(self.checksums):
+            raise StackError(
+                "no part of this backup is here",
+                looked_at=f"{self.directory}: {', '.join(away)}",
+                remedy="Fetch them from where they are kept, or take another backup.",
+            )
+        return away
 
+    @without_frames
     def open_snapshot(self, opener: Opener) -> tuple[bytes, Contents]:
         """The raft snapshot and the digests, checked against their own checksums too.
 
@@ -128,95 +131,89 @@ class Backup:
             StackError: This backup has none, or a file of it is damaged.
             HarnessError: It does not open with that.
         """
-        raw = self._decrypted(SNAPSHOT, opener)
-        with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
-            parts = {member.name: _member(tar, member.name) for member in tar}
-        check_snapshot(parts["vault.snap"], source=str(self.directory / SNAPSHOT))
-        return parts["vault.snap"], Contents.from_json(parts["contents.json"])
+        raw = self._decrypted(SNAPSHOT, opener, None)
+        with _whole(str(self.directory / SNAPSHOT)):
+            with tarfile.open(fileobj=io.BytesIO(raw)) as tar:
+                parts = {member.name: _member(tar, member.name) for member in tar}
+            snapshot, contents = parts["vault.snap"], Contents.from_json(parts["contents.json"])
+        check_snapshot(snapshot, source=str(self.directory / SNAPSHOT))
+        return snapshot, contents
 
-    def open_keys(self, opener: Opener) -> Keys:
+    @without_frames
+    def open_keys(self, opener: Opener, *, file: Path | None = None) -> Keys:
         """The unseal keys and tokens.
 
+        Args:
+            opener: Opens them.
+            file: Where ``keyring.age`` is kept, if not in the backup's folder.
+
         Raises:
-            StackError: This backup has none, or the file is damaged.
+            StackError: This backup has none, or the file is damaged or another backup's.
             HarnessError: It does not open with that.
         """
-        data = json.loads(self._decrypted(KEYRING, opener))
-        keyring = Keyring.from_json(data, source=self.directory / KEYRING)
-        return Keys(keyring, str(data["operator_token"]))
+        return _keys(
+            self._decrypted(KEYRING, opener, file), source=str(file or self.directory / KEYRING)
+        )
 
-    def _decrypted(self, name: str, opener: Opener) -> bytes:
+    def _decrypted(self, name: str, opener: Opener, file: Path | None) -> bytes:
         if name not in self.checksums:
             raise StackError(
                 f"this backup has no {name}",
                 looked_at=f"{self.directory / MANIFEST}: {', '.join(self.checksums)}",
-                remedy="Take another one, or the folder where that part is kept.",
+                remedy=f"Take another one: {named('backup.list')} shows what each has.",
             )
-        self.check_files()
-        return opener.decrypt((self.directory / name).read_bytes(), source=name)
+        return opener.decrypt(self._checked(name, file or self.directory / name), source=name)
+
+    def _checked(self, name: str, path: Path) -> bytes:
+        data = _read_part(name, path)
+        if hashlib.sha256(data).hexdigest() != self.checksums[name]:
+            raise StackError(
+                f"{name} of this backup is damaged, or another backup's: its checksum is not the "
+                "manifest's",
+                looked_at=str(path),
+                remedy="Take another copy of it, or another backup.",
+            )
+        return data
 
 
-def write_backup(
-    directory: Path,
-    name: str,
-    lock: Lock,
-    *,
-    product: str,
-    version: str,
-    snapshot: tuple[bytes, Contents] | None,
-    keys: Keys | None,
-    checkpoint: Callable[[str], None] = lambda _step: None,
-) -> Backup:
-    """Write a backup so that it is there complete, or not at all.
+@without_frames
+def open_keys_file(file: Path, opener: Opener) -> Keys:
+    """The unseal keys of a ``keyring.age`` that is kept alone, without the folder it was made in.
+
+    Raises:
+        HarnessError: It cannot be read, does not open with that, or holds something else.
+    """
+    return _keys(opener.decrypt(_read_part(KEYRING, file), source=file.name), source=str(file))
+
+
+def newest(directory: Path, part: str | None = None) -> Backup:
+    """The newest backup in a folder that has a part, here and not elsewhere.
 
     Args:
-        directory: Where backups are; a new folder is made in it.
-        name: Of the folder.
-        lock: Who can open it.
-        product: Of the server.
-        version: Of the server.
-        snapshot: The raft snapshot and the digests.
-        keys: The unseal keys and tokens.
-        checkpoint: Called after each step.
+        directory: Where backups are.
+        part: ``snapshot.age`` or ``keyring.age``; None takes whichever is the newest.
+
+    Raises:
+        StackError: There is none.
     """
-    files.private_directory(directory)
-    for left in directory.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(left)  # of a run that was ended half-way
-    unfinished = files.private_directory(directory / f"{_UNFINISHED}{name}")
-    parts: dict[str, bytes] = {}
-    if snapshot is not None:
-        parts[SNAPSHOT] = lock.encrypt(_tar(snapshot[0], snapshot[1]))
-    if keys is not None:
-        parts[KEYRING] = lock.encrypt(_keys_bytes(keys))
-    for part, data in parts.items():
-        files.write_private(unfinished / part, data)
-        checkpoint(f"wrote {part}")
-    manifest = {
-        "format": _FORMAT,
-        "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "product": product,
-        "version": version,
-        "locked_with": lock.kind,
-        "checksums": {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()},
-        "secrets": len(snapshot[1].secrets) if snapshot is not None else 0,
-    }
-    files.write_private(unfinished / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-    checkpoint("wrote the manifest")
-    finished = directory / name
-    unfinished.rename(finished)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    return Backup.load(finished)
+    every = list_backups(directory)
+    found = [backup for backup in every if part is None or backup.has(part)]
+    if found:
+        return found[0]
+    what = f"with {part} " if part is not None and every else ""
+    raise StackError(
+        f"there is no backup {what}in this folder",
+        looked_at=f"{directory}, backups in it: {len(every)}",
+        remedy="Name the folder of one with --source"
+        + (", or the file with --keyring, if that part is kept elsewhere." if what else "."),
+    )
 
 
 def list_backups(directory: Path) -> list[Backup]:
     """Every finished backup in a folder, newest first."""
     found = []
     for path in directory.glob(f"*/{MANIFEST}"):
-        if not path.parent.name.startswith(_UNFINISHED):
+        if not path.parent.name.startswith(UNFINISHED):
             with contextlib.suppress(StackError):
                 found.append(Backup.load(path.parent))
     return sorted(found, key=lambda backup: (backup.made, backup.directory.name), reverse=True)
@@ -248,14 +245,35 @@ def check_snapshot(raw: bytes, *, source: str) -> None:
     )
 
 
-def _tar(snapshot: bytes, contents: Contents) -> bytes:
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as tar:
-        for name, data in (("vault.snap", snapshot), ("contents.json", contents.to_json())):
-            member = tarfile.TarInfo(name)
-            member.size = len(data)
-            tar.addfile(member, io.BytesIO(data))
-    return buffer.getvalue()
+def _read_part(name: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        option = " and name it with --keyring" if name == KEYRING else ""
+        raise StackError(
+            f"{name} of this backup cannot be read: {error.strerror}",
+            looked_at=str(path),
+            remedy=f"Fetch it from where that part is kept{option}, or take another backup.",
+        ) from None
+
+
+@contextlib.contextmanager
+def _whole(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, KeyError, ValueError, TypeError, AttributeError):
+        # Not chained: a JSON error quotes what it could not read.
+        raise HarnessError(
+            "what it holds is not what a backup has there",
+            looked_at=source,
+            remedy=f"Take another backup: {named('backup.list')} shows them.",
+        ) from None
+
+
+def _keys(raw: bytes, *, source: str) -> Keys:
+    with _whole(source):
+        data = json.loads(raw)
+        return Keys(Keyring.from_json(data, source=Path(source)), str(data["operator_token"]))
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -263,9 +281,3 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
     if file is None:
         raise KeyError(name)
     return file.read()
-
-
-def _keys_bytes(keys: Keys) -> bytes:
-    """As `Keyring.save` writes it, so that what ``age -d`` gives back can be used as it is."""
-    content = {"operator_token": keys.operator_token, **keys.keyring.to_json()}
-    return json.dumps(content, indent=2).encode() + b"\n"

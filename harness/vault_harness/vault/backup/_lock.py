@@ -3,12 +3,10 @@
 https://age-encryption.org, https://github.com/str4d/rage, https://github.com/woodruffw/pyrage
 
 Why age: a small, reviewed format with authenticated encryption in chunks, passphrases (scrypt) and
-public keys
-(X25519, SSH keys) in one file form, and no choices to get wrong. A file written here opens with
-``age -d`` and
-``rage -d`` from any distribution when nothing of this project is left. Why pyrage: it is kept by
-the people around
-that implementation, ships wheels for every platform, and needs no program on PATH.
+public keys (X25519, SSH keys) in one file form, and no choices to get wrong. A file written here
+opens with ``age -d`` and ``rage -d`` from any distribution when nothing of this project is left.
+Why pyrage: it is kept by the people around that implementation, ships wheels for every platform,
+and needs no program on PATH.
 """
 
 from __future__ import annotations
@@ -24,6 +22,7 @@ from pyrage import ssh, x25519
 
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.vault._boundary import without_frames
 
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
 SHORTEST_PASSPHRASE = 12
@@ -65,6 +64,7 @@ class Lock:
             "passphrase" if self.passphrase is not None else f"{len(self.recipients)} public key(s)"
         )
 
+    @without_frames
     def encrypt(self, data: bytes) -> bytes:
         """The age file that holds ``data``."""
         if self.passphrase is not None:
@@ -79,6 +79,7 @@ class Opener:
     passphrase: str | None = field(default=None, repr=False)
     identities: tuple[str, ...] = field(default=(), repr=False)
 
+    @without_frames
     def decrypt(self, data: bytes, *, source: str) -> bytes:
         """What an age file holds.
 
@@ -110,6 +111,7 @@ def new_identity() -> tuple[str, str]:
     return str(identity), str(identity.to_public())
 
 
+@without_frames
 def lock_from(
     *,
     recipients: Sequence[str] = (),
@@ -130,6 +132,7 @@ def lock_from(
     return Lock(passphrase=found)
 
 
+@without_frames
 def opener_from(
     *,
     identity_files: Sequence[Path] = (),
@@ -196,7 +199,7 @@ def _recipient(line: str) -> Any:
         )
     except pyrage.RecipientError as error:
         raise SettingsError(
-            f"that is no public key that a backup can be locked with: {error}",
+            f"that is not a public key that a backup can be locked with: {error}",
             looked_at=f"{line[:12]}...",
             remedy="Give an age key (age1...) or an SSH key of the kind ssh-ed25519 or ssh-rsa.",
         ) from None
@@ -209,7 +212,7 @@ def _identity(text: str) -> Any:
         return x25519.Identity.from_str(text)
     except pyrage.IdentityError as error:
         raise SettingsError(
-            f"that is no private key: {error}",
+            f"that is not a private key: {error}",
             looked_at="the file given with --identity",
             remedy="Give an age key file (AGE-SECRET-KEY-1...) or an unencrypted SSH key.",
         ) from None

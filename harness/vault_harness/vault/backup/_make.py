@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import hvac.exceptions
@@ -13,6 +13,8 @@ import hvac.exceptions
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError, StackError, VaultIsSealed
+from vault_harness.vault import approle
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import (
     Comparison,
     Contents,
@@ -20,8 +22,9 @@ from vault_harness.vault.backup._contents import (
     moving_between,
     take_contents,
 )
-from vault_harness.vault.backup._files import Backup, Keys, check_snapshot, write_backup
+from vault_harness.vault.backup._files import Backup, Keys, check_snapshot
 from vault_harness.vault.backup._lock import Lock
+from vault_harness.vault.backup._write import write_backup
 from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import (
@@ -48,13 +51,19 @@ class Restored:
         comparison: Secret by secret, against what the backup says.
         resumed: Whether an earlier run had put the snapshot in already.
         seconds: How long it took.
+        secret_ids: How many secret-ids from before are good again, by AppRole: whoever has them,
+            on a machine that was lost for example, can log in.
+        kept: Where the keyring of the Vault that was overwritten is now, if there was one.
     """
 
     comparison: Comparison
     resumed: bool
     seconds: float
+    secret_ids: Mapping[str, int] = field(default_factory=dict)
+    kept: Path | None = None
 
 
+@without_frames
 def make_backup(
     op: Operator,
     keys: Keys | None,
@@ -79,6 +88,7 @@ def make_backup(
     """
     mounts = tuple(mounts)
     status = op.seal_status()
+    vault = cluster_id(op)
     before = take_contents(op, mounts)
     snapshot = _snapshot(op)
     after = take_contents(op, mounts, key=before.key)
@@ -92,14 +102,29 @@ def make_backup(
         version=status.version,
         snapshot=(snapshot, moving_between(before, after)),
         keys=keys,
+        vault=vault,
         checkpoint=checkpoint,
     )
 
 
+@without_frames
 def backup_keys(
-    keys: Keys, directory: Path, lock: Lock, *, checkpoint: Checkpoint = lambda _step: None
+    keys: Keys,
+    directory: Path,
+    lock: Lock,
+    *,
+    vault: str = "",
+    checkpoint: Checkpoint = lambda _step: None,
 ) -> Backup:
-    """Only the unseal keys, encrypted; works while Vault is sealed or away."""
+    """Only the unseal keys, encrypted; works while Vault is sealed or away.
+
+    Args:
+        keys: What opens the Vault.
+        directory: Where backups are.
+        lock: Who can open it.
+        vault: Its cluster id, if it could be asked.
+        checkpoint: Called after each step.
+    """
     return write_backup(
         directory,
         f"{backup_name()}-keys",
@@ -108,8 +133,14 @@ def backup_keys(
         version="",
         snapshot=None,
         keys=keys,
+        vault=vault,
         checkpoint=checkpoint,
     )
+
+
+def cluster_id(op: Operator) -> str:
+    """What tells a Vault from every other; it travels with a snapshot. Empty while it is sealed."""
+    return str(op.request("GET", "sys/seal-status").get("cluster_id") or "")
 
 
 def backup_name() -> str:
@@ -129,6 +160,7 @@ def is_empty(op: Operator, mounts: Iterable[str]) -> bool:
     return not any(f"{mount}/" in present for mount in mounts) and "approle/" not in auth
 
 
+@without_frames
 def restore(
     op: Operator,
     keyring_path: Path,
@@ -142,18 +174,17 @@ def restore(
     """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
 
     A run that was ended half-way is finished by the next one with the same backup: whichever keys
-    open the
-    Vault tell how far it got.
+    open the Vault tell how far it got.
 
     Args:
         op: At that Vault; no token is needed.
         keyring_path: The keyring of the empty Vault; that of the backup takes its place, and the
-            operator's
-            token its place beside it.
+            operator's token its place beside it.
         snapshot: From `Backup.open_snapshot`.
         contents: Likewise.
         keys: From `Backup.open_keys`.
-        overwrite: Replace what a Vault that is not empty has.
+        overwrite: Replace what a Vault that is not empty has. Its keyring is kept beside the new
+            one: backups of that Vault open with it.
         checkpoint: Called after each step.
 
     Raises:
@@ -164,13 +195,17 @@ def restore(
     begun = time.monotonic()
     way = keyring_path.with_name(KEYRING_ON_THE_WAY)
     resumed = way.exists() and Keyring.load(way) == keys.keyring and _is_restored(op, keys)
+    kept = None
     if not resumed:
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
         acting = standing_operator(op.address, present, keyring_path.parent)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
-            if not overwrite and not is_empty(root, contents.mounts):
-                raise _not_empty(op, contents)
+            if not is_empty(root, contents.mounts):
+                if not overwrite:
+                    raise _not_empty(op, contents)
+                if present.keys != keys.keyring.keys:
+                    kept = keep_beside(keyring_path)
             keys.keyring.save(way)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
@@ -194,45 +229,15 @@ def restore(
     acting = standing_operator(op.address, keys.keyring, keyring_path.parent)
     with contextlib.closing(acting):
         comparison = compare(acting, contents)
+        secret_ids = {role: len(approle.accessors(acting, role)) for role in contents.approles}
     way.unlink(missing_ok=True)  # last: while it is there, a further run goes on instead of anew
-    return Restored(comparison, resumed, time.monotonic() - begun)
-
-
-def restore_keys(keys: Keys, keyring_path: Path, *, overwrite: bool = False) -> Path | None:
-    """Put the keyring of a backup back where the tasks look for it.
-
-    Another file that is there is kept beside it, whatever it is: it may hold keys.
-
-    Args:
-        keys: Of a backup.
-        keyring_path: Where they go.
-        overwrite: Take the place of another Vault's keyring.
-
-    Returns:
-        Where the file is that was there; None if there was none, or the same keys.
-
-    Raises:
-        StackError: Another Vault's keyring is there.
-    """
-    files.private_directory(keyring_path.parent)
-    kept = None
-    if keyring_path.exists():
-        try:
-            present: Keyring | None = Keyring.load(keyring_path)
-        except StackError:
-            present = None  # broken: whoever restores wants to be rid of it
-        if present is not None and present.keys != keys.keyring.keys and not overwrite:
-            raise StackError(
-                "the keyring of another Vault is there",
-                looked_at=str(keyring_path),
-                remedy="give --overwrite to put the backup's in its place; it is kept beside it",
-            )
-        if present is None or present.keys != keys.keyring.keys:
-            kept = keep_beside(keyring_path)
-    keys.keyring.save(keyring_path)
-    if keys.operator_token:
-        files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
-    return kept
+    return Restored(
+        comparison,
+        resumed,
+        time.monotonic() - begun,
+        {role: count for role, count in secret_ids.items() if count},
+        kept,
+    )
 
 
 def _snapshot(op: Operator) -> bytes:
@@ -279,8 +284,9 @@ def _is_alive(op: Operator, token: str) -> bool:
 
 def _not_empty(op: Operator, contents: Contents) -> StackError:
     return StackError(
-        "this Vault is not empty, a restore would replace what it has",
+        "this Vault is not empty, a restore would replace what it has; nothing was changed",
         looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole",
-        remedy=f"Restore into a new one: {named('destroy')}, {named('up')}, then this again. Or "
-        "give --overwrite to lose what is there.",
+        remedy="Restore into a stack of its own: HARNESS_DATA_DIR=FOLDER for both "
+        f"`{named('up')}` and this. Or back up first what is here ({named('backup')}), and give "
+        "--overwrite.",
     )
