@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._deadline import Deadline
-from resilient_vault_client._errors import ClientClosed, VaultError, VaultTimeout, VaultUnavailable
-from resilient_vault_client.events import OutageBegan, Recovered, Teller
-
-T = TypeVar("T")
+from resilient_vault_client._errors import ClientClosed, VaultUnavailable
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client.events import OutageBegan, Recovered
 
 EVERYWHERE = ""
+
+# Seconds after which an outage of one scope is forgotten that nobody has probed since it was due.
+_FORGET_AFTER = 300.0
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Outage:
 
 
 @dataclass(frozen=True)
-class Ticket:
+class Permit:
     """Leave to make one attempt.
 
     Attributes:
@@ -67,12 +67,12 @@ class Circuit:
 
     Args:
         backoff: How long to pause.
-        teller: Who hears of outages.
+        notifier: Who hears of outages.
     """
 
-    def __init__(self, backoff: Backoff, teller: Teller) -> None:
+    def __init__(self, backoff: Backoff, notifier: Notifier) -> None:
         self._backoff = backoff
-        self._teller = teller
+        self._notifier = notifier
         self._changed = threading.Condition()
         self._outages: dict[str, Outage] = {}
         self._closed = False
@@ -87,7 +87,7 @@ class Circuit:
         """Whether the client was closed."""
         return self._closed
 
-    def admit(self, scope: str, deadline: Deadline, patience: float) -> Ticket:
+    def admit(self, scope: str, deadline: Deadline, patience: float) -> Permit:
         """Leave to make an attempt, at once or when it is due.
 
         Args:
@@ -100,7 +100,7 @@ class Circuit:
             ClientClosed: The client was closed meanwhile.
         """
         if not self._outages and not self._closed:
-            return Ticket(scope, time.monotonic())
+            return Permit(scope, time.monotonic())
         with self._changed:
             while True:
                 if self._closed:
@@ -111,7 +111,7 @@ class Circuit:
                 if not busy:
                     for outage in outages:
                         outage.probing = True
-                    return Ticket(scope, now, tuple(outages))
+                    return Permit(scope, now, tuple(outages))
                 give_up = min(deadline.at, max(o.since for o in busy) + patience)
                 due = max(now if o.probing else o.next_attempt for o in busy)
                 if now >= give_up or due > give_up:
@@ -126,42 +126,48 @@ class Circuit:
             return None
         return _told_again(outage, now)
 
-    def succeeded(self, ticket: Ticket) -> None:
+    def succeeded(self, permit: Permit) -> None:
         """Vault answered, whatever it said."""
         if not self._outages:
             return
         with self._changed:
-            ended = [self._outages.pop(s, None) for s in (EVERYWHERE, ticket.scope)]
+            ended = [self._outages.pop(s, None) for s in (EVERYWHERE, permit.scope)]
             for outage in self._outages.values():
                 outage.alone = True
-            self._release(ticket)
+            self._release(permit)
         if ended[0] is not None:
-            self._teller.tell(Recovered(seconds=time.monotonic() - ended[0].since))
+            self._notifier.notify(Recovered(seconds=time.monotonic() - ended[0].since))
 
-    def failed(self, ticket: Ticket, error: VaultUnavailable) -> None:
+    def failed(self, permit: Permit, error: VaultUnavailable) -> None:
         """Vault gave no usable answer."""
         if not self._backoff.active:
             return
         with self._changed:
             now = time.monotonic()
-            for outage in ticket.probes:
+            error = error.again()  # without the frames of this attempt, which hold the request
+            for outage in permit.probes:
                 outage.error = error
                 outage.alone = False
                 outage.pause = self._backoff.next(outage.pause)
                 outage.next_attempt = now + outage.pause
-            began = self._open(ticket, error, now)
+            began = self._open(permit, error, now)
             if error.retry_in is not None:
                 for outage in self._outages.values():
                     outage.next_attempt = max(outage.next_attempt, now + error.retry_in)
-            self._release(ticket)
+            self._release(permit)
         if began:
-            self._teller.tell(OutageBegan(error=error))
+            self._notifier.notify(OutageBegan(error=error))
 
-    def dropped(self, ticket: Ticket) -> None:
+    def dropped(self, permit: Permit) -> None:
         """The attempt ended without telling anything about Vault."""
-        if ticket.probes:
+        if permit.probes:
             with self._changed:
-                self._release(ticket)
+                self._release(permit)
+
+    def rest(self, seconds: float) -> None:
+        """Wait, unless the client is closed meanwhile."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed, seconds)
 
     def close(self) -> None:
         """Wake everybody who waits, and let nobody through any more."""
@@ -169,16 +175,17 @@ class Circuit:
             self._closed = True
             self._changed.notify_all()
 
-    def _open(self, ticket: Ticket, error: VaultUnavailable, now: float) -> bool:
+    def _open(self, permit: Permit, error: VaultUnavailable, now: float) -> bool:
         """Note what is out; True if that is news about the whole server."""
         pause = self._backoff.next(None)
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
         others = any(
-            scope not in (EVERYWHERE, ticket.scope) and not outage.alone
+            scope not in (EVERYWHERE, permit.scope) and not outage.alone
             for scope, outage in self._outages.items()
         )
         if not error.everywhere:
-            self._outages.setdefault(ticket.scope, new)
+            self._forget_old(now)
+            self._outages.setdefault(permit.scope, new)
             if not others:
                 return False
         if EVERYWHERE in self._outages:
@@ -186,95 +193,17 @@ class Circuit:
         self._outages[EVERYWHERE] = new
         return True
 
-    def _release(self, ticket: Ticket) -> None:
-        for outage in ticket.probes:
+    def _forget_old(self, now: float) -> None:
+        """Drop what nobody has asked for in a long time, so that scopes do not pile up."""
+        for scope, outage in list(self._outages.items()):
+            due = outage.next_attempt
+            if scope != EVERYWHERE and not outage.probing and due + _FORGET_AFTER < now:
+                del self._outages[scope]
+
+    def _release(self, permit: Permit) -> None:
+        for outage in permit.probes:
             outage.probing = False
         self._changed.notify_all()
-
-
-class Caller:
-    """Makes attempts under the circuit, and repeats what may be repeated.
-
-    Args:
-        circuit: What is known about outages.
-        backoff: For its switch alone.
-        timeout: What a call may take; an attempt with much less proves nothing by timing out.
-    """
-
-    def __init__(self, circuit: Circuit, backoff: Backoff, *, timeout: float) -> None:
-        self._circuit = circuit
-        self.known_failure = circuit.known_failure
-        self._backoff = backoff
-        self._fair = timeout / 4
-
-    def run(
-        self,
-        operation: Callable[[], T],
-        *,
-        scope: str,
-        deadline: Deadline,
-        patience: float,
-        repeat: Callable[[VaultUnavailable], bool],
-    ) -> T:
-        """What ``operation`` returns, after as many attempts as it takes and time allows.
-
-        Args:
-            operation: One attempt; it raises the client's own errors.
-            scope: What is asked for.
-            deadline: When it ends in any case; every socket obeys it.
-            patience: How many seconds after its beginning an outage is worth waiting for.
-            repeat: Whether a further attempt is harmless after this error.
-
-        Raises:
-            VaultError: What the last attempt raised.
-        """
-        attempts = 0
-        failure: VaultError | None = None
-        while True:
-            if failure is not None and deadline.passed:
-                raise failure
-            ticket = self._circuit.admit(scope, deadline, patience)
-            attempts += 1
-            result: list[T] = []
-            failure = self._attempt(ticket, result, operation, deadline)
-            if failure is None:
-                return result[0]
-            if not isinstance(failure, VaultUnavailable):
-                raise failure
-            most = failure.most_attempts
-            tried_enough = most is not None and attempts >= most
-            # A timeout is the deadline's, so there is no time for another attempt.
-            if tried_enough or isinstance(failure, VaultTimeout) or not self._backoff.active:
-                raise failure
-            if not repeat(failure):
-                raise failure
-
-    def _attempt(
-        self, ticket: Ticket, result: list[T], operation: Callable[[], T], deadline: Deadline
-    ) -> VaultError | None:
-        """Make one attempt; its error is returned, so that it is raised outside of any handler."""
-        budget = deadline.remaining()
-        failure: VaultError | None = None
-        finished = False
-        try:
-            with deadline.bound():
-                result.append(operation())
-            finished = True
-        except VaultError as error:
-            failure = error
-            finished = True
-        finally:
-            if not finished:
-                self._circuit.dropped(ticket)
-        if not isinstance(failure, VaultUnavailable):
-            self._circuit.succeeded(ticket)
-        elif self._circuit.closed:
-            return ClientClosed("the client was closed meanwhile")
-        elif isinstance(failure, VaultTimeout) and budget < self._fair and not ticket.probes:
-            pass  # who had hardly any time has not found out that Vault is slow
-        else:
-            self._circuit.failed(ticket, failure)
-        return failure
 
 
 def _told_again(outage: Outage, now: float) -> VaultUnavailable:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
-import functools
+import json
 import os
 import weakref
 from collections.abc import Mapping
 from os import getpid
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from resilient_vault_client._config import Config
-from resilient_vault_client._core import Core
+from resilient_vault_client._boundary import boundary
+from resilient_vault_client._config import Config, Settings
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -25,8 +24,11 @@ from resilient_vault_client._errors import (
     VaultUnavailable,
 )
 from resilient_vault_client._health import Health, examine
-from resilient_vault_client._secret import Entry, Secret, clean_path
-from resilient_vault_client.events import EventHandler, FellBack, ServedStale, Teller
+from resilient_vault_client._memory import Entry
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._secret import Secret, clean_path
+from resilient_vault_client._session import Session
+from resilient_vault_client.events import EventHandler, FellBack, ServedStale
 
 # At interpreter exit nobody is there to wait any longer.
 _EXIT_TIMEOUT = 2.0
@@ -47,48 +49,31 @@ class VaultClient:
         environ: The environment to read instead of the process's own.
         on_event: Called with an `Event` whenever something happens. It runs in the thread in which
             that happened; what it raises is logged and forgotten.
-        timeout: How long one call may take in total, retries and logins included.
-        cache_ttl: How long `get_secret_cached` answers without asking.
-        max_stale: How old a last good value may be that stands in during an outage.
-        backoff_cap: The longest pause between two attempts during an outage.
-        renew: False starts no thread; the token is replaced by a login when it has expired.
-        testing: For an application's own tests: one attempt a call, no pauses, no thread.
-        settings: Any other attribute of `Config`, e.g. ``mount_point="kv"``.
+        renew: False starts no thread; the token is replaced by a login when it has expired, and
+            given back by `close` alone.
+        settings: Any attribute of `Config`, e.g. ``mount_point="kv"``, ``timeout=2.0``.
 
     Raises:
-        ConfigurationError: A setting is missing or makes no sense. Nothing is sent yet.
+        ConfigurationError: A setting is missing, is not known, or makes no sense. Nothing is sent
+            yet.
     """
 
+    @boundary
     def __init__(
         self,
         *,
         environ: Mapping[str, str] | None = None,
         on_event: EventHandler | None = None,
-        timeout: float | None = None,
-        cache_ttl: float | None = None,
-        max_stale: float | None = None,
-        backoff_cap: float | None = None,
         renew: bool = True,
-        testing: bool = False,
-        **settings: Any,
+        **settings: Unpack[Settings],
     ) -> None:
         self._environ = os.environ if environ is None else environ
-        self._config = Config.from_environ(
-            self._environ,
-            timeout=timeout,
-            cache_ttl=cache_ttl,
-            max_stale=max_stale,
-            backoff_cap=backoff_cap,
-            **settings,
-        )
-        self._teller = Teller(on_event)
-        self._renew = renew and not testing
-        self._testing = testing
+        self._config = Config.from_environ(self._environ, **settings)
+        self._notifier = Notifier(on_event)
+        self._renew = renew and not self._config.testing
         self._closed = False
-        self._cores: dict[int, Core] = {}
-        self._finalizers: dict[int, weakref.finalize[..., VaultClient]] = {}
-        self._exit_hook = functools.partial(_close_at_exit, weakref.ref(self))
-        atexit.register(self._exit_hook)
+        self._sessions: dict[int, Session] = {}
+        self._finalizer = weakref.finalize(self, _end, weakref.ref(self), self._sessions)
 
     def __repr__(self) -> str:
         return f"VaultClient({self._config.address!r}, mount_point={self._config.mount_point!r})"
@@ -99,10 +84,12 @@ class VaultClient:
         return self._config
 
     @property
+    @boundary
     def backoff_cap(self) -> float:
         """The longest pause between two attempts as things are now, in seconds."""
-        return self._core().backoff.cap
+        return self._session().backoff.cap
 
+    @boundary
     def authenticate(self) -> bool:
         """Log in, unless there is a token already; whether that worked.
 
@@ -111,13 +98,14 @@ class VaultClient:
         if not self._config.enabled:
             return True
         try:
-            self._core().log_in(Deadline(self._config.timeout))
+            self._session().log_in(Deadline(self._config.timeout))
         except ClientClosed:
             raise
         except VaultError:
             return False
         return True
 
+    @boundary
     def get_secret(
         self,
         path: str,
@@ -130,8 +118,9 @@ class VaultClient:
 
         As `read`, for those who need not know how fresh it is; `on_event` tells when it was not.
         """
-        return self.read(path, key, env_var_name=env_var_name, timeout=timeout).value
+        return self._read(path, key, None, env_var_name, timeout).value
 
+    @boundary
     def get_secret_cached(
         self,
         path: str,
@@ -142,13 +131,14 @@ class VaultClient:
     ) -> Any:
         """As `get_secret`, from memory for up to ``cache_ttl`` seconds."""
         # The quick way: no lock and no object is made.
-        core = self._cores.get(getpid())
-        if core is not None and key is not None:
-            entry = core.memory.entries.get(path)
+        session = self._sessions.get(getpid())
+        if session is not None and key is not None:
+            entry = session.memory.entries.get(path)
             if entry is not None and monotonic() < entry.fresh_until and key in entry.data:
                 return entry.data[key]
-        return self.read_cached(path, key, env_var_name=env_var_name, timeout=timeout).value
+        return self._read_cached(path, key, env_var_name, timeout).value
 
+    @boundary
     def read(
         self,
         path: str,
@@ -176,31 +166,9 @@ class VaultClient:
             SecretDeleted: Its latest version was deleted.
             SecretDestroyed: Its latest version was destroyed.
         """
-        path = clean_path(path)
-        variable = env_var_name or key
-        if not self._config.enabled:
-            return self._from_environ(path, key, variable)
-        core = self._core()
-        seconds = self._config.timeout if timeout is None else timeout
-        stand_in = core.memory.stand_in(path) if version is None else None
-        # With something else to say, half of the time is enough to wait for something better.
-        rich = stand_in is not None or (version is None and self._has(variable))
-        failure: VaultError
-        try:
-            entry = core.fetch(
-                path,
-                Deadline(seconds),
-                patience=seconds / 2 if rich else seconds,
-                version=version,
-            )
-        except VaultError as error:
-            if not error.stale_may_serve or version is not None:
-                raise
-            failure = error
-        else:
-            return entry.secret(key, "vault")
-        return self._instead(core, path, key, variable, failure)
+        return self._read(path, key, version, env_var_name, timeout)
 
+    @boundary
     def read_cached(
         self,
         path: str,
@@ -210,26 +178,9 @@ class VaultClient:
         timeout: float | None = None,
     ) -> Secret:
         """As `read`, from memory for up to ``cache_ttl`` seconds; one thread asks for all."""
-        path = clean_path(path)
-        if not self._config.enabled:
-            return self._from_environ(path, key, env_var_name or key)
-        core = self._core()
-        entry = core.memory.fresh(path)
-        if entry is not None:
-            return entry.secret(key, "cache")
-        deadline = Deadline(self._config.timeout if timeout is None else timeout)
-        lock = core.memory.refreshing(path)
-        if not lock.acquire(timeout=deadline.remaining()):
-            late = VaultTimeout("another thread's read was not over in time", path=path, sent=False)
-            return self._instead(core, path, key, env_var_name or key, late)
-        try:
-            entry = core.memory.fresh(path)
-            if entry is not None:
-                return entry.secret(key, "cache")
-            return self.read(path, key, env_var_name=env_var_name, timeout=deadline.remaining())
-        finally:
-            lock.release()
+        return self._read_cached(path, key, env_var_name, timeout)
 
+    @boundary
     def put_secret(
         self,
         path: str,
@@ -256,9 +207,11 @@ class VaultClient:
         path = clean_path(path)
         if not self._config.enabled:
             raise ConfigurationError("USE_VAULT is false: there is no Vault to write to", path=path)
+        _check_json(data, path)
         seconds = self._config.timeout if timeout is None else timeout
-        return self._core().write(path, data, Deadline(seconds), cas)
+        return self._session().write(path, data, Deadline(seconds), cas)
 
+    @boundary
     def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
         """What a wrapping token holds: ``data`` or ``auth`` of the answer. Never tried twice.
 
@@ -269,27 +222,27 @@ class VaultClient:
         if not self._config.enabled:
             raise ConfigurationError("USE_VAULT is false: there is no Vault to ask")
         seconds = self._config.timeout if timeout is None else timeout
-        answer = self._core().unwrap(wrapping_token, Deadline(seconds))
+        answer = self._session().unwrap(wrapping_token, Deadline(seconds))
         return dict(answer.get("data") or answer.get("auth") or {})
 
+    @boundary
     def health(self, *, timeout: float | None = None) -> Health:
         """Whether secrets can be read; Vault is asked if the last evidence is old."""
         if not self._config.enabled:
             return Health(ok=True, enabled=False)
         if self._closed:
             return Health(ok=False, reasons=("the client is closed",))
-        return examine(self._core(), Deadline(self._config.timeout if timeout is None else timeout))
+        seconds = self._config.timeout if timeout is None else timeout
+        return examine(self._session(), Deadline(seconds))
 
+    @boundary
     def close(self, timeout: float = 5.0) -> None:
         """Revoke the token and end the thread, within ``timeout`` seconds even if Vault hangs."""
         self._closed = True
-        atexit.unregister(self._exit_hook)
-        core = self._cores.pop(getpid(), None)
-        finalizer = self._finalizers.pop(getpid(), None)
-        if finalizer is not None:
-            finalizer.detach()
-        if core is not None:
-            core.close(timeout)
+        self._finalizer.detach()
+        session = self._sessions.pop(getpid(), None)
+        if session is not None:
+            session.close(timeout)
 
     def __enter__(self) -> Self:
         return self
@@ -302,54 +255,115 @@ class VaultClient:
     ) -> None:
         self.close()
 
-    def _core(self) -> Core:
+    def _session(self) -> Session:
         """This process's part; made at the first call in it."""
         pid = getpid()
-        core = self._cores.get(pid)
-        if core is not None:
-            return core
+        session = self._sessions.get(pid)
+        if session is not None:
+            return session
         if self._closed:
             raise ClientClosed("the client is closed")
-        parents = {other: core for other, core in self._cores.items() if other != pid}
-        memory = next((core.memory.copy() for core in parents.values()), None)
-        # Of threads that come here together one wins, and the others use its.
-        new = self._cores.setdefault(
+        return self._new_session(pid)
+
+    def _new_session(self, pid: int) -> Session:
+        """The same, made now.
+
+        Without a lock, which a fork could leave held for ever in the child: of threads that come
+        here together one wins, and one that comes together with `close` finds out afterwards.
+        """
+        parents = {other: one for other, one in self._sessions.copy().items() if other != pid}
+        memory = next((one.memory.copy() for one in parents.values()), None)
+        session = self._sessions.setdefault(
             pid,
-            Core(
+            Session(
                 self._config,
                 self._environ,
-                teller=self._teller,
+                notifier=self._notifier,
                 memory=memory,
                 renew=self._renew,
-                testing=self._testing,
             ),
         )
-        finalizer = weakref.finalize(self, _abandon, new, pid)
-        finalizer.atexit = False
-        self._finalizers.setdefault(pid, finalizer)
-        for other, inherited in parents.items():
-            self._cores.pop(other, None)
-            of_parent = self._finalizers.pop(other, None)
-            if of_parent is not None:
-                of_parent.detach()
+        for other in parents:
+            inherited = self._sessions.pop(other, None)
+            if inherited is not None:
                 inherited.leave_to_parent()
-        return new
+        if self._closed:
+            self._sessions.pop(pid, None)
+            session.close(_EXIT_TIMEOUT)
+            raise ClientClosed("the client was closed meanwhile")
+        return session
+
+    def _read(
+        self,
+        path: str,
+        key: str | None,
+        version: int | None,
+        env_var_name: str | None,
+        timeout: float | None,
+    ) -> Secret:
+        path = clean_path(path)
+        variable = env_var_name or key
+        if not self._config.enabled:
+            return self._from_environ(path, key, variable)
+        session = self._session()
+        seconds = self._config.timeout if timeout is None else timeout
+        stand_in = session.memory.stand_in(path) if version is None else None
+        # With something else to say, half of the time is enough to wait for something better.
+        rich = stand_in is not None or (version is None and self._has(variable))
+        try:
+            entry = session.fetch(
+                path,
+                Deadline(seconds),
+                patience=seconds / 2 if rich else seconds,
+                version=version,
+            )
+        except VaultError as failure:
+            if not failure.stale_may_serve or version is not None:
+                raise
+            return self._instead(session, path, key, variable, failure)
+        return entry.secret(key, "vault")
+
+    def _read_cached(
+        self, path: str, key: str | None, env_var_name: str | None, timeout: float | None
+    ) -> Secret:
+        path = clean_path(path)
+        if not self._config.enabled:
+            return self._from_environ(path, key, env_var_name or key)
+        session = self._session()
+        entry = session.memory.fresh(path)
+        if entry is not None:
+            return entry.secret(key, "cache")
+        deadline = Deadline(self._config.timeout if timeout is None else timeout)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(session.memory.refreshing(path, deadline))
+            except VaultTimeout as late:
+                return self._instead(session, path, key, env_var_name or key, late)
+            entry = session.memory.fresh(path)
+            if entry is not None:
+                return entry.secret(key, "cache")
+            return self._read(path, key, None, env_var_name, deadline.remaining())
 
     def _has(self, variable: str | None) -> bool:
         return variable is not None and bool(self._environ.get(variable))
 
     def _instead(
-        self, core: Core, path: str, key: str | None, variable: str | None, failure: VaultError
+        self,
+        session: Session,
+        path: str,
+        key: str | None,
+        variable: str | None,
+        failure: VaultError,
     ) -> Secret:
         """A last good value, or the variable if Vault cannot be reached, or the error."""
         if self._closed:
             raise ClientClosed("the client was closed meanwhile", path=path)
-        entry: Entry | None = core.memory.stand_in(path)
+        entry: Entry | None = session.memory.stand_in(path)
         if entry is not None:
-            self._teller.tell(ServedStale(path=path, age=entry.age, error=failure))
+            self._notifier.notify(ServedStale(path=path, age=entry.age, error=failure))
             return entry.secret(key, "stale")
         if variable is not None and self._has(variable) and isinstance(failure, VaultUnavailable):
-            self._teller.tell(FellBack(path=path, variable=variable, error=failure))
+            self._notifier.notify(FellBack(path=path, variable=variable, error=failure))
             return self._from_environ(path, key, variable)
         raise failure
 
@@ -365,6 +379,7 @@ class VaultClient:
         return Secret(path=path, key=key, value=value, version=None, source="environment", age=0.0)
 
 
+@boundary
 def get_vault_secret(
     env_var_name: str,
     vault_path: str,
@@ -394,12 +409,23 @@ def get_vault_secret(
         return client.get_secret(vault_path, vault_key, env_var_name=env_var_name)
 
 
-def _abandon(core: Core, pid: int) -> None:
-    if getpid() == pid:
-        core.abandon()
+def _check_json(data: Mapping[str, Any], path: str) -> None:
+    try:
+        json.dumps(dict(data))
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"what is to be written to {path} is not JSON: texts, numbers, lists and dictionaries "
+            "can be written",
+            path=path,
+        ) from None
 
 
-def _close_at_exit(reference: weakref.ref[VaultClient]) -> None:
-    client = reference()
-    if client is not None:
-        client.close(timeout=_EXIT_TIMEOUT)
+def _end(client: weakref.ref[VaultClient], sessions: dict[int, Session]) -> None:
+    """The end of a client that nobody closed: of the client itself, or of the interpreter."""
+    session = sessions.pop(getpid(), None)
+    if session is None:
+        return
+    if client() is None:
+        session.abandon()
+    else:
+        session.close(_EXIT_TIMEOUT)

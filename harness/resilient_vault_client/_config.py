@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 import urllib.parse
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
+from resilient_vault_client._boundary import boundary
 from resilient_vault_client._errors import ConfigurationError
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _UNITS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|)")
+
+
+class Settings(TypedDict, total=False):
+    """The settings that can be given as arguments, by the names and with the types of `Config`."""
+
+    enabled: bool | None
+    address: str | None
+    namespace: str | None
+    mount_point: str | None
+    auth_mount: str | None
+    role_id: str | None
+    secret_id: str | None
+    role_id_file: Path | None
+    secret_id_file: Path | None
+    ca_cert: Path | None
+    client_cert: Path | None
+    client_key: Path | None
+    verify: bool | None
+    timeout: float | None
+    cache_ttl: float | None
+    max_stale: float | None
+    backoff_cap: float | None
+    state_dir: Path | None
+    redirect_hosts: frozenset[str] | None
+    testing: bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +53,8 @@ class Config:
         enabled: ``USE_VAULT``; False reads environment variables and never talks to Vault.
         address: ``VAULT_ADDR``, e.g. ``https://vault.example.com:8200``.
         namespace: ``VAULT_NAMESPACE``.
-        mount_point: ``VAULT_MOUNT_POINT``, where the KV version 2 engine is mounted.
+        mount_point: ``VAULT_MOUNT_POINT``, where the KV version 2 engine is mounted; ``secret``, as
+            in Vault's own documentation, unless something else is said.
         auth_mount: ``VAULT_AUTH_MOUNT``, where the AppRole method is mounted.
         role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
@@ -47,12 +75,14 @@ class Config:
             counts for itself.
         redirect_hosts: ``VAULT_REDIRECT_HOSTS``: further ``host:port`` (comma separated) which may
             see the token when Vault redirects there, for instance all nodes of a cluster.
+        testing: ``VAULT_CLIENT_TESTING``: for an application's own tests. One attempt a call, no
+            pauses, no thread.
     """
 
     enabled: bool = True
     address: str = ""
     namespace: str | None = None
-    mount_point: str = "ecommerce"
+    mount_point: str = "secret"
     auth_mount: str = "approle"
     role_id: str | None = field(default=None, repr=False)
     secret_id: str | None = field(default=None, repr=False)
@@ -68,14 +98,17 @@ class Config:
     backoff_cap: float = 10.0
     state_dir: Path | None = None
     redirect_hosts: frozenset[str] = frozenset()
+    testing: bool = False
 
     @classmethod
+    @boundary
     def from_environ(cls, environ: Mapping[str, str], **given: Any) -> Self:
         """Read the settings; what is ``given`` (and not None) wins over the environment.
 
         Raises:
             ConfigurationError: A setting is missing or makes no sense; the message names it.
         """
+        _check_names(given, [one.name for one in fields(cls)])
         found: dict[str, Any] = {
             "enabled": _flag(environ, "USE_VAULT"),
             "address": _text(environ, "VAULT_ADDR"),
@@ -88,6 +121,7 @@ class Config:
             "client_cert": _path(environ, "VAULT_CLIENT_CERT"),
             "client_key": _path(environ, "VAULT_CLIENT_KEY"),
             "state_dir": _path(environ, "VAULT_STATE_DIR"),
+            "testing": _flag(environ, "VAULT_CLIENT_TESTING"),
             "timeout": _seconds(environ, "VAULT_CLIENT_TIMEOUT"),
             "cache_ttl": _seconds(environ, "VAULT_CACHE_TTL"),
             "max_stale": _seconds(environ, "VAULT_MAX_STALE"),
@@ -119,18 +153,41 @@ class Config:
                 "VAULT_ADDR is not set: set it to Vault's address, or USE_VAULT=false to read "
                 "environment variables instead"
             )
-        parts = urllib.parse.urlsplit(self.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if _is_no_address(self.address):
             raise ConfigurationError(
                 f"VAULT_ADDR is {self.address!r}: it must look like https://vault.example.com:8200"
             )
+        if "@" in urllib.parse.urlsplit(self.address).netloc:
+            raise ConfigurationError("VAULT_ADDR holds a user name: Vault knows tokens only")
+        if not self.mount_point.strip("/"):
+            raise ConfigurationError("VAULT_MOUNT_POINT is empty: name the KV version 2 mount")
         if self.client_key is not None and self.client_cert is None:
             raise ConfigurationError("VAULT_CLIENT_KEY is set and VAULT_CLIENT_CERT is not")
         return self
 
 
-def _check_number(name: str, value: float, least: float) -> None:
-    if not math.isfinite(value) or value < least:
+def _check_names(given: Mapping[str, object], known: list[str]) -> None:
+    for name in given:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise ConfigurationError(
+                f"there is no setting {name!r}: {meant}The settings are {', '.join(known)}"
+            )
+
+
+def _is_no_address(address: str) -> bool:
+    try:
+        parts = urllib.parse.urlsplit(address)
+        port = parts.port  # looked at, since a port that is none is found out only then
+    except ValueError:
+        return True
+    return parts.scheme not in ("http", "https") or not parts.hostname or port == 0
+
+
+def _check_number(name: str, value: object, least: float) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least:  # type: ignore[arg-type,operator]  # a number
         raise ConfigurationError(f"{name} is {value!r}: it must be a number of at least {least}")
 
 

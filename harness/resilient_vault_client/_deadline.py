@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
-from contextvars import ContextVar
-
-# A name, not a state: each call binds its own deadline for its own thread, and the sockets ask for
-# it.
-_bound: ContextVar[Deadline | None] = ContextVar("vault_call_deadline", default=None)
 
 
 class Deadline:
@@ -28,6 +21,17 @@ class Deadline:
         """Seconds left, never negative."""
         return max(0.0, self.at - time.monotonic())
 
+    def for_socket(self) -> float:
+        """Seconds left, as a socket's timeout, where zero would mean not to wait at all.
+
+        Raises:
+            TimeoutError: It is over.
+        """
+        left = self.at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the call's deadline is over")
+        return left
+
     @property
     def passed(self) -> bool:
         """Whether it is over."""
@@ -37,30 +41,3 @@ class Deadline:
         """This deadline, or one in ``seconds`` if that comes first."""
         other = Deadline(seconds)
         return other if other.at < self.at else self
-
-    @contextlib.contextmanager
-    def bound(self) -> Iterator[None]:
-        """Make every socket operation of this thread end by this deadline."""
-        token = _bound.set(self)
-        try:
-            yield
-        finally:
-            _bound.reset(token)
-
-
-def seconds_left(default: float | None = None) -> float | None:
-    """Seconds left of the deadline that is bound to this thread.
-
-    Args:
-        default: What to answer where none is bound.
-
-    Raises:
-        TimeoutError: It is over.
-    """
-    deadline = _bound.get()
-    if deadline is None:
-        return default
-    left = deadline.at - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("the call's deadline is over")
-    return left

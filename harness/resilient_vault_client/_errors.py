@@ -7,6 +7,7 @@
     │   ├── InvalidPath           no secret can have that path
     │   └── MountMissing          Vault has no such mount or namespace
     ├── ClientClosed              the client was closed
+    ├── InternalError             a mistake in the client itself
     ├── VaultUnavailable          no usable answer                             outcome: unavailable
     │   ├── VaultTimeout          none within the deadline
     │   ├── VaultUnreachable      no connection could be made
@@ -39,8 +40,8 @@
 are answers, and nothing stands in for them, but for `AuthenticationFailed`, over which a last good
 value holds.
 
-No error carries a token, a secret-id, a secret, or the exception of a lower library: those hold the
-request with its headers and body, and error trackers print what they hold.
+No error carries a token, a secret-id, a secret, the error that led to it, or a frame of the client:
+frames hold the request with its headers and body, and error trackers print what they hold.
 """
 
 from __future__ import annotations
@@ -105,6 +106,10 @@ class MountMissing(ConfigurationError):
 
 class ClientClosed(VaultError):
     """The client was closed."""
+
+
+class InternalError(VaultError):
+    """A mistake in the client itself, and where; please report it."""
 
 
 class VaultUnavailable(VaultError):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from resilient_vault_client._core import Core
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     CredentialsRejected,
@@ -16,6 +15,7 @@ from resilient_vault_client._errors import (
     SecretNotFound,
     VaultError,
 )
+from resilient_vault_client._session import Session
 
 # Evidence older than a quarter of the token's life, and than this many seconds, is looked for
 # again.
@@ -61,34 +61,34 @@ class Health:
         return self.ok
 
 
-def examine(core: Core, deadline: Deadline) -> Health:
+def examine(session: Session, deadline: Deadline) -> Health:
     """Look at the client, and ask Vault for the secret that was read last if the evidence is old.
 
     Vault's own ``sys/health`` is not asked: it is green while a full audit device or a dead storage
     makes every read hang or fail.
     """
-    renewer_alive = core.renewer.alive
-    renewer_died = core.renews and core.renewer.started_before and not renewer_alive
-    problem = None if _recent(core) else _probe(core, deadline)
-    if core.renews:
-        core.renewer.ensure_running()
+    renewer_alive = session.renewer.alive
+    renewer_died = session.renews and session.renewer.started_before and not renewer_alive
+    problem = None if _recent(session) else _probe(session, deadline)
+    if session.renews:
+        session.renewer.ensure_running()
     reasons = []
     if problem is not None:
         reasons.append(str(problem))
-    outage = core.circuit.outage
+    outage = session.circuit.outage
     if outage is not None and problem is None:
         reasons.append(str(outage.error))
-    token = core.authenticator.current
+    token = session.authenticator.current
     authenticated = token is not None and token.usable
-    failure = core.authenticator.failure
+    failure = session.authenticator.failure
     if not authenticated and not reasons:
         reasons.append(str(failure or "there is no token"))
     if renewer_died:
         reasons.append("the thread that renews the token had died, and was started again")
-    failures = core.renewer.failures
+    failures = session.renewer.failures
     if failures >= _RENEWAL_FAILURES:
         reasons.append(f"the token was not renewed, {failures} times in a row")
-    success = core.last_success
+    success = session.last_success
     return Health(
         ok=not reasons,
         reasons=tuple(reasons),
@@ -99,30 +99,30 @@ def examine(core: Core, deadline: Deadline) -> Health:
         outage=None if outage is None else time.monotonic() - outage.since,
         role_locked=isinstance(failure, RoleLocked),
         credentials_rejected=isinstance(failure, CredentialsRejected),
-        renewer_alive=core.renewer.alive and not renewer_died,
+        renewer_alive=session.renewer.alive and not renewer_died,
         renewal_failures=failures,
     )
 
 
-def _recent(core: Core) -> bool:
+def _recent(session: Session) -> bool:
     """Whether Vault did what was asked a moment ago, and nothing has failed since."""
-    if core.circuit.outage is not None or core.last_success is None:
+    if session.circuit.outage is not None or session.last_success is None:
         return False
-    token = core.authenticator.current
+    token = session.authenticator.current
     if token is None or not token.usable:
         return False
     lasts = min(_EVIDENCE_LASTS, (token.ttl or _EVIDENCE_LASTS * 4) / 4)
-    return time.monotonic() - core.last_success < lasts
+    return time.monotonic() - session.last_success < lasts
 
 
-def _probe(core: Core, deadline: Deadline) -> VaultError | None:
+def _probe(session: Session, deadline: Deadline) -> VaultError | None:
     """What is wrong, or None; a denial or a missing secret is an answer, and Vault is well."""
-    path = core.memory.latest_path
+    path = session.memory.latest_path
     try:
         if path is None:
-            core.log_in(deadline)
+            session.log_in(deadline)
         else:
-            core.fetch(path, deadline, patience=0.0, version=None)
+            session.fetch(path, deadline, patience=0.0, version=None)
     except (PermissionDenied, SecretNotFound, SecretDeleted, SecretDestroyed):
         return None
     except VaultError as error:

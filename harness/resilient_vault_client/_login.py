@@ -6,50 +6,30 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator
+from typing import Protocol
 
-from hvac.api.auth_methods.approle import AppRole
-
+from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Caller
-from resilient_vault_client._config import Config
-from resilient_vault_client._credentials import Credentials, CredentialSource
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     AuthenticationFailed,
-    AuthMountMissing,
     ClientClosed,
     ConfigurationError,
-    CredentialsRejected,
     PermissionDenied,
-    RequestRefused,
-    RoleLocked,
-    SecretNotFound,
-    UnexpectedAnswer,
     VaultError,
     VaultTimeout,
     VaultUnavailable,
 )
-from resilient_vault_client._ledger import Ledger
+from resilient_vault_client._login_backoff import LoginBackoff
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._retrier import Retrier, always
 from resilient_vault_client._token import Token
-from resilient_vault_client._wire import Answer, Wire
-from resilient_vault_client.events import (
-    Authenticated,
-    Event,
-    LoginFailed,
-    Teller,
-    TokenLost,
-)
-from resilient_vault_client.events import (
-    RoleLocked as RoleLockedEvent,
-)
+from resilient_vault_client.events import Authenticated, Event, LoginFailed, TokenLost
 
 # A denial may mean that the role has got a policy since the login. Finding out costs a login, so it
 # is done this often at most, whatever is denied; and not for a token that is as young as this.
 _POLICY_LOGIN_EVERY = 30.0
 _YOUNG = 1.0
-
-# What a rejected role-id or secret-id is answered with.
-_BAD_REQUEST = 400
 
 # How long giving back a token may take that arrives after the client was closed.
 _TOO_LATE_SECONDS = 1.0
@@ -58,41 +38,48 @@ _TOO_LATE_SECONDS = 1.0
 _LOOK_UP_EVERY = 0.05
 
 
+class LoginMethod(Protocol):
+    """A way to get a token."""
+
+    def log_in(self, deadline: Deadline, patience: float) -> Token:
+        """A new token; one thread at a time asks for it.
+
+        Raises:
+            AuthenticationFailed: Vault does not let the client in.
+            VaultUnavailable: Vault cannot be asked.
+        """
+
+
 class Authenticator:
     """Holds the current token, and gets a new one where that helps.
 
     Args:
-        config: The mount of the AppRole method.
-        source: The ids.
-        wire: The way to Vault.
-        caller: Makes requests under the circuit.
+        method: How to log in.
+        api: Vault's API.
+        retrier: Makes requests under the circuit.
         backoff: How long to pause after a failed login.
-        teller: Who hears of it.
+        notifier: Who hears of it.
     """
 
     def __init__(
         self,
-        config: Config,
+        method: LoginMethod,
         *,
-        source: CredentialSource,
-        wire: Wire,
-        caller: Caller,
+        api: Api,
+        retrier: Retrier,
         backoff: Backoff,
-        teller: Teller,
+        notifier: Notifier,
     ) -> None:
-        self._mount = config.auth_mount
-        self._source = source
-        self._wire = wire
-        self._caller = caller
+        self._method = method
+        self._api = api
+        self._retrier = retrier
         self._backoff = backoff
-        self._teller = teller
-        self._ledger = Ledger(config.state_dir, server=config.address)
-        self._api = AppRole(wire.adapter())
+        self._notifier = notifier
         self._lock = threading.Lock()
         self._events: list[Event] = []
         self._current: Token | None = None
         self._retired: list[Token] = []
-        self._gate = _Gate(backoff)
+        self._login_backoff = LoginBackoff(backoff)
         self._policy_login_due = 0.0
         self._closed = False
 
@@ -104,7 +91,7 @@ class Authenticator:
     @property
     def failure(self) -> VaultError | None:
         """Why the last login failed, if it did."""
-        return self._gate.failure
+        return self._login_backoff.failure
 
     def token(self, deadline: Deadline, patience: float) -> Token:
         """A token that is good as far as is known, after a login if need be.
@@ -154,7 +141,7 @@ class Authenticator:
             token: The token that was refused.
             denial: How.
             deadline: When this must be over.
-            patience: As for `Caller.run`.
+            patience: As for `Retrier.run`.
             policy_login: Whether a living token is replaced too if none was for a while: what a
                 role may is fixed at login, and may have grown since.
         """
@@ -208,7 +195,7 @@ class Authenticator:
         Who waits looks up now and then whether waiting has become hopeless.
         """
         while not self._lock.acquire(timeout=min(_LOOK_UP_EVERY, deadline.remaining())):
-            known = self._caller.known_failure(patience)
+            known = self._retrier.known_failure(patience)
             if known is not None:
                 raise known
             if deadline.passed:
@@ -219,7 +206,7 @@ class Authenticator:
             events, self._events = self._events, []
             self._lock.release()
             for event in events:
-                self._teller.tell(event)
+                self._notifier.notify(event)
 
     def _ended(self, token: Token | None) -> str:
         if token is None:
@@ -243,12 +230,12 @@ class Authenticator:
         if token.remaining == 0:
             return True
         try:
-            self._caller.run(
-                token.api.lookup_self,
+            self._retrier.run(
+                lambda: self._api.look_up(token.text, deadline),
                 scope="lookup-self",
                 deadline=deadline,
                 patience=patience,
-                repeat=_always,
+                repeat=always,
             )
         except PermissionDenied as error:
             # In so many words, it lives and has no right to ask about itself.
@@ -266,101 +253,22 @@ class Authenticator:
         """Log in, or tell why not; the caller holds the lock."""
         if self._closed:
             raise ClientClosed("the client is closed")
-        failure = self._gate.shut()
-        if failure is None:
-            outcome = self._try(deadline, patience)
-            if isinstance(outcome, Token):
-                self._refuse_if_closed(outcome)
-                self._take(outcome, reason)
-                return outcome
-            failure = outcome
+        self._login_backoff.check()
+        try:
+            token = self._method.log_in(deadline, patience)
+        except VaultError as failure:
             self._note(failure)
-        raise failure
+            raise
+        self._refuse_if_closed(token)
+        self._take(token, reason)
+        return token
 
     def _refuse_if_closed(self, token: Token) -> None:
         """Give a token back that came too late for anybody."""
         if self._closed:
-            with contextlib.suppress(VaultError), Deadline(_TOO_LATE_SECONDS).bound():
-                token.api.revoke_self()
+            with contextlib.suppress(VaultError):
+                self._api.revoke(token.text, Deadline(_TOO_LATE_SECONDS))
             raise ClientClosed("the client was closed meanwhile")
-
-    def _try(self, deadline: Deadline, patience: float) -> Token | VaultError:
-        """One login; errors are returned, so that they are raised outside of any handler."""
-        try:
-            credentials = self._source.load()
-            wait = self._ledger.wait(credentials)
-            if wait > 0:
-                return _withheld(wait)
-            started, answer = self._caller.run(
-                lambda: (time.monotonic(), self._request(credentials)),
-                scope="login",
-                deadline=deadline,
-                patience=patience,
-                # A login whose answer was lost has used up the secret-id all the same.
-                repeat=_unless_sent,
-            )
-            return self._token(answer, started, credentials)
-        except RequestRefused as error:
-            if error.status != _BAD_REQUEST:
-                return AuthenticationFailed(f"Vault does not take the login: {error}")
-            self._ledger.rejected(credentials)
-            return CredentialsRejected(
-                f"Vault rejects the login ({error}): the secret-id may have expired, been used up "
-                "or destroyed, or the role deleted; deliver a new secret-id",
-                retry_in=self._ledger.wait(credentials),
-                status=error.status,
-            )
-        except SecretNotFound:
-            return AuthMountMissing(f"there is nothing at auth/{self._mount}/login")
-        except PermissionDenied:
-            pass  # what it means takes another question, which is asked outside of the handler
-        except VaultError as error:
-            return error
-        return self._why_denied(deadline)
-
-    def _request(self, credentials: Credentials) -> Answer:
-        answer: Answer = self._api.login(
-            role_id=credentials.role_id,
-            secret_id=credentials.secret_id,
-            use_token=False,
-            mount_point=self._mount,
-        )
-        return answer
-
-    def _token(
-        self, answer: Answer, started: float, credentials: Credentials
-    ) -> Token | VaultError:
-        auth = answer.get("auth")
-        if not isinstance(auth, dict) or not auth.get("client_token"):
-            return UnexpectedAnswer("the answer to the login holds no token")
-        self._ledger.accepted(credentials)
-        return Token(auth, started=started, wire=self._wire)
-
-    def _why_denied(self, deadline: Deadline) -> VaultError:
-        """Tell a locked role from a mount that is not there: Vault says 403 to both.
-
-        A login without ids counts for nobody, and only an AppRole mount complains about what is
-        missing.
-        """
-        known = self._gate.known()
-        if known is not None:
-            return known
-        try:
-            with deadline.bound():
-                self._wire.adapter().login(f"/v1/auth/{self._mount}/login", json={})
-        except PermissionDenied:
-            return AuthMountMissing(
-                f"there is no AppRole login at auth/{self._mount}: enable it, or set "
-                "VAULT_AUTH_MOUNT"
-            )
-        except VaultError as error:
-            if error.echo or error.status not in (400, 500):
-                return AuthenticationFailed("Vault denies the login, and does not say why")
-        return RoleLocked(
-            "Vault denies the login: the role is probably locked after too many failed logins, by "
-            "this client or another; it unlocks after 15 minutes by default, or through "
-            "sys/locked-users"
-        )
 
     def _take(self, token: Token, reason: str) -> None:
         old = self._current
@@ -368,7 +276,7 @@ class Authenticator:
             self._retired.append(old)
         stillborn = old is not None and old.lost == "rejected" and not old.proven
         self._backoff.learn(token.ttl)
-        self._gate.opened(stillborn=stillborn)
+        self._login_backoff.succeeded(stillborn=stillborn)
         self._current = token
         self._events.append(Authenticated(reason=reason, ttl=token.ttl, renewable=token.renewable))
 
@@ -376,75 +284,5 @@ class Authenticator:
         if failure.echo or isinstance(failure, ClientClosed):
             return
         if isinstance(failure, AuthenticationFailed | ConfigurationError):
-            failure.retry_in = self._gate.fail(failure)
-        retry_in = failure.retry_in or 0.0
-        if isinstance(failure, RoleLocked):
-            self._events.append(RoleLockedEvent(retry_in=retry_in))
-        self._events.append(LoginFailed(error=failure, retry_in=retry_in))
-
-
-class _Gate:
-    """Keeps the next login back after one that did no good."""
-
-    def __init__(self, backoff: Backoff) -> None:
-        self._backoff = backoff
-        self._pause: float | None = None
-        self._until = 0.0
-        self.failure: VaultError | None = None
-
-    def shut(self) -> VaultError | None:
-        """Why a login makes no sense yet, or None."""
-        left = self._until - time.monotonic()
-        if left <= 0 or self.failure is None:
-            return None
-        failure = self.failure.again()
-        failure.echo = True
-        failure.retry_in = left
-        return failure
-
-    def known(self) -> VaultError | None:
-        """The reason for a 403 that was found last time, which is not asked for each time."""
-        if isinstance(self.failure, RoleLocked | AuthMountMissing):
-            return self.failure.again()
-        return None
-
-    def fail(self, failure: VaultError) -> float:
-        """Shut it; the seconds until it opens."""
-        self._pause = self._backoff.next(self._pause)
-        # A rejected secret-id has times of its own, and a new one must be seen soon.
-        missing = isinstance(failure, CredentialsRejected)
-        pause = min(self._pause, 1.0) if missing else self._pause
-        self._until = time.monotonic() + pause
-        self.failure = failure
-        return max(pause, failure.retry_in or 0.0)
-
-    def opened(self, *, stillborn: bool) -> None:
-        """A login worked; if the token before was refused from the start, this one may be too."""
-        if not stillborn:
-            self._pause, self._until, self.failure = None, 0.0, None
-            return
-        self._pause = self._backoff.next(self._pause)
-        self._until = time.monotonic() + self._pause
-        self.failure = PermissionDenied(
-            "Vault refuses tokens that it has just issued: does the role bind them to other "
-            "addresses (token_bound_cidrs)?"
-        )
-
-
-def _withheld(wait: float) -> CredentialsRejected:
-    error = CredentialsRejected(
-        "Vault rejected this secret-id before, and trying it again could lock the role for "
-        "everybody: waiting for a new secret-id",
-        retry_in=wait,
-    )
-    error.echo = True
-    return error
-
-
-def _always(error: VaultUnavailable) -> bool:
-    del error
-    return True
-
-
-def _unless_sent(error: VaultUnavailable) -> bool:
-    return not error.sent
+            failure.retry_in = self._login_backoff.failed(failure)
+        self._events.append(LoginFailed(error=failure.again(), retry_in=failure.retry_in or 0.0))

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import threading
 import time
-import traceback
+from collections.abc import Callable
 from typing import Any
 
+from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Caller, Circuit
+from resilient_vault_client._boundary import boundary, where
+from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     ClientClosed,
@@ -18,15 +21,15 @@ from resilient_vault_client._errors import (
     RequestRefused,
     ServerFailed,
     VaultError,
-    VaultUnavailable,
 )
 from resilient_vault_client._login import Authenticator
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._retrier import Retrier, never
 from resilient_vault_client._token import Token
 from resilient_vault_client.events import (
     RenewalFailed,
     Renewed,
     RenewerRestarted,
-    Teller,
     TokenRevoked,
 )
 
@@ -57,33 +60,41 @@ class Renewer:
 
     Args:
         authenticator: Who holds the token.
-        caller: Makes requests under the circuit.
+        api: Vault's API.
+        retrier: Makes requests under the circuit.
         circuit: Says whether Vault is away.
         backoff: How long to pause after a failure.
-        teller: Who hears of it.
+        notifier: Who hears of it.
         timeout: What one request may take, in seconds.
+
+    Attributes:
+        running: Whether the thread does its work; for a finalizer, which must not ask the thread.
+        failures: How many renewals failed in a row.
     """
 
     def __init__(
         self,
         authenticator: Authenticator,
         *,
-        caller: Caller,
+        api: Api,
+        retrier: Retrier,
         circuit: Circuit,
         backoff: Backoff,
-        teller: Teller,
+        notifier: Notifier,
         timeout: float,
     ) -> None:
         self._authenticator = authenticator
-        self._caller = caller
+        self._api = api
+        self._retrier = retrier
         self._circuit = circuit
         self._backoff = backoff
-        self._teller = teller
+        self._notifier = notifier
         self._timeout = timeout
         self._lock = threading.Lock()
-        self._wake = threading.Event()
+        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._stopped = False
-        self._gives_back_at_end = False
+        self.running = False
+        self._farewell: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
         self._planned: Token | None = None
         self._due = 0.0
@@ -110,20 +121,31 @@ class Renewer:
             before = self._thread
             if before is not None and before.is_alive():
                 return
-            self._thread = threading.Thread(target=self._run, name="vault-renewer", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="vault-renewer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The machine is out of threads, or the interpreter is about to end: reads go on.
+                _log.warning("vault: no thread to renew the token: %s", error)
+                return
+            self._thread = thread
         if before is not None:
-            self._teller.tell(RenewerRestarted())
+            self._notifier.notify(RenewerRestarted())
 
     def wake(self) -> None:
         """Look at the token now: there is another one."""
-        self._wake.set()
+        # The one way to wake a thread that takes no lock, as a finalizer must not.
+        self._wake.put(None)
 
-    def stop(self, *, give_back: bool = False) -> None:
-        """Let the thread end when it has finished what it does; it may give back all tokens."""
-        self._gives_back_at_end = give_back
+    def stop(self) -> None:
+        """Let the thread end when it has finished what it does."""
         self._stopped = True
-        self._wake.set()
+        self._wake.put(None)
+
+    def abandon(self, farewell: Callable[[], None]) -> None:
+        """As `stop`, from a finalizer: no lock is taken, and the thread does what is left to do."""
+        self._farewell = farewell
+        self.stop()
 
     def join(self, timeout: float) -> None:
         """Wait for its end."""
@@ -131,17 +153,31 @@ class Renewer:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout)
 
+    @boundary
     def _run(self) -> None:
+        self.running = True
+        try:
+            self._work()
+        finally:
+            self.running = False
+
+    def _work(self) -> None:
         while not self._stopped:
-            self._wake.clear()
             wait: float | None = 1.0
             try:
                 wait = self._step()
             except Exception as error:  # noqa: BLE001 - a mistake here must not end all renewal
-                _log.error("vault: the renewal stumbled over %s", _where(error))
-            self._wake.wait(wait)
-        if self._gives_back_at_end:
-            self.give_back(self._authenticator.surrender(self._timeout))
+                _log.error("vault: the renewal stumbled over %s", where(error))
+            self._rest(wait)
+        if self._farewell is not None:
+            self._farewell()
+
+    def _rest(self, seconds: float | None) -> None:
+        """Wait until then, or until there is something to look at."""
+        with contextlib.suppress(queue.Empty):
+            self._wake.get(timeout=seconds)
+            while True:
+                self._wake.get_nowait()
 
     def _step(self) -> float | None:
         """Do what is due; the seconds until something else is, or None for never."""
@@ -203,19 +239,18 @@ class Renewer:
         return max(0.0, self._due - time.monotonic())
 
     def _renew(self, token: Token, deadline: Deadline) -> None:
+        denial: PermissionDenied | RequestRefused
         token.begin()
         token.renewing = True
         try:
-            started, answer = self._caller.run(
-                lambda: (time.monotonic(), token.api.renew_self()),
+            started, answer = self._retrier.run(
+                lambda: (time.monotonic(), self._api.renew(token.text, deadline)),
                 scope="renew-self",
                 deadline=deadline,
                 patience=_NO_PATIENCE,
-                repeat=_never,
+                repeat=never,
             )
-        except PermissionDenied as error:
-            denial: VaultError = error
-        except RequestRefused as error:
+        except (PermissionDenied, RequestRefused) as error:
             denial = error
         except ServerFailed as error:
             if _AT_MAX_TTL not in str(error):
@@ -226,7 +261,7 @@ class Renewer:
             auth: dict[str, Any] = answer.get("auth") or {}
             token.proven = True
             token.renewed(auth, started)
-            self._teller.tell(Renewed(ttl=token.remaining, capped=token.capped))
+            self._notifier.notify(Renewed(ttl=token.remaining, capped=token.capped))
             return
         finally:
             token.renewing = False
@@ -242,7 +277,7 @@ class Renewer:
             if new is not None:
                 return
         token.renewable = False
-        self._teller.tell(
+        self._notifier.notify(
             RenewalFailed(error=denial, remaining=token.remaining, retry_in=token.remaining)
         )
 
@@ -253,7 +288,9 @@ class Renewer:
             self.failures += 1
             self._pause = self._backoff.next(self._pause)
             wait = max(self._pause, error.retry_in or 0.0)
-            self._teller.tell(RenewalFailed(error=error, remaining=token.remaining, retry_in=wait))
+            self._notifier.notify(
+                RenewalFailed(error=error, remaining=token.remaining, retry_in=wait)
+            )
             if isinstance(error, ServerFailed) and token.remaining <= last_resort:
                 # Vault answers, and does not renew: a login may work where that does not.
                 token.renewable = False
@@ -283,17 +320,6 @@ class Renewer:
         """Revoke tokens; where that fails they expire by themselves."""
         deadline = Deadline(self._timeout if timeout is None else timeout)
         for token in tokens:
-            with contextlib.suppress(VaultError), deadline.bound():
-                token.api.revoke_self()
-                self._teller.tell(TokenRevoked())
-
-
-def _where(error: Exception) -> str:
-    """What it was and where, without its text, which is nobody's that we know."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} at {last.name}:{last.lineno}"
-
-
-def _never(error: VaultUnavailable) -> bool:
-    del error
-    return False
+            with contextlib.suppress(VaultError):
+                self._api.revoke(token.text, deadline)
+                self._notifier.notify(TokenRevoked())

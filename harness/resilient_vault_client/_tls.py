@@ -7,7 +7,6 @@ import threading
 from pathlib import Path
 
 from resilient_vault_client._config import Config
-from resilient_vault_client._socket import DeadlineTlsSocket
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -61,7 +60,6 @@ def _build(config: Config) -> ssl.SSLContext:
         context = ssl.create_default_context(capath=str(config.ca_cert))
     else:
         context = ssl.create_default_context(cafile=config.ca_cert and str(config.ca_cert))
-    context.sslsocket_class = DeadlineTlsSocket
     if config.client_cert is not None:
         context.load_cert_chain(config.client_cert, config.client_key)
     if not config.verify:

@@ -6,11 +6,6 @@ import threading
 import time
 from typing import Any
 
-from hvac.api.auth_methods.token import Token as TokenApi
-from hvac.api.secrets_engines.kv_v2 import KvV2
-
-from resilient_vault_client._wire import Wire
-
 
 class Token:
     """One token from its login to its end.
@@ -20,11 +15,9 @@ class Token:
     Args:
         auth: The ``auth`` part of the answer to the login.
         started: When the login was sent, on the monotonic clock: the token is no older than that.
-        wire: The way to Vault.
 
     Attributes:
-        kv: hvac's KV version 2 API with this token.
-        api: hvac's token API with this token.
+        text: The token itself, for requests; nothing else may repeat it.
         ttl: Seconds of life it was given; None for ever.
         granted_at: When the request was sent that gave it the life it has, on the monotonic clock.
         took: How many seconds that request took: renewals must be early by at least as much.
@@ -39,10 +32,8 @@ class Token:
         proven: Whether Vault has accepted it.
     """
 
-    def __init__(self, auth: dict[str, Any], *, started: float, wire: Wire) -> None:
-        adapter = wire.adapter(str(auth["client_token"]))
-        self.kv = KvV2(adapter)
-        self.api = TokenApi(adapter)
+    def __init__(self, auth: dict[str, Any], *, started: float) -> None:
+        self.text = str(auth["client_token"])
         batch = auth.get("token_type") == "batch"
         uses = int(auth.get("num_uses") or 0)
         lease = float(auth.get("lease_duration") or 0)

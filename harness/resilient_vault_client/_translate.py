@@ -1,21 +1,19 @@
 """From what lower libraries and servers say to the client's own errors.
 
-What comes out holds nothing of what went in: an exception of requests carries the request with its
-token and its body, and an answer to a failed login can repeat the secret-id.
+What comes out holds nothing of what went in: an answer to a failed login can repeat the secret-id.
 """
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
+import socket
 import ssl
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-import hvac.exceptions
-import requests.exceptions
-import urllib3.exceptions
+import h11
+import httpcore
 
 from resilient_vault_client._errors import (
     AnswerTruncated,
@@ -40,83 +38,37 @@ from resilient_vault_client._errors import (
     WrappingTokenSpent,
     WriteConflict,
 )
+from resilient_vault_client._pool import AnswerCut
 
 # The first line that fits decides, so that the particular stands before the general.
 EXCEPTIONS: tuple[tuple[type[BaseException], type[VaultError]], ...] = (
-    # requests
-    (requests.exceptions.SSLError, TlsFailed),
-    (requests.exceptions.ProxyError, VaultUnreachable),
-    (requests.exceptions.ConnectTimeout, VaultUnreachable),
-    (requests.exceptions.Timeout, VaultTimeout),
-    (requests.exceptions.JSONDecodeError, UnexpectedAnswer),
-    (requests.exceptions.InvalidProxyURL, ConfigurationError),
-    (requests.exceptions.InvalidURL, ConfigurationError),
-    (requests.exceptions.InvalidSchema, ConfigurationError),
-    (requests.exceptions.MissingSchema, ConfigurationError),
-    (requests.exceptions.URLRequired, ConfigurationError),
-    (requests.exceptions.InvalidHeader, ConfigurationError),
-    (requests.exceptions.UnrewindableBodyError, ConnectionLost),
-    (requests.exceptions.ChunkedEncodingError, AnswerTruncated),
-    (requests.exceptions.ContentDecodingError, UnexpectedAnswer),
-    (requests.exceptions.StreamConsumedError, ConnectionLost),
-    (requests.exceptions.RetryError, ServerFailed),
-    (requests.exceptions.TooManyRedirects, UnexpectedAnswer),
-    (requests.exceptions.HTTPError, UnexpectedAnswer),
-    (requests.exceptions.InvalidJSONError, RequestRefused),
-    (requests.exceptions.ConnectionError, ConnectionLost),
-    (requests.exceptions.RequestException, ConnectionLost),
-    (requests.exceptions.RequestsWarning, ConfigurationError),
-    # urllib3
-    (urllib3.exceptions.SSLError, TlsFailed),
-    (urllib3.exceptions.ProxySchemeUnknown, ConfigurationError),
-    (urllib3.exceptions.ProxySchemeUnsupported, ConfigurationError),
-    (urllib3.exceptions.ProxyError, VaultUnreachable),
-    (urllib3.exceptions.NewConnectionError, VaultUnreachable),
-    (urllib3.exceptions.ConnectTimeoutError, VaultUnreachable),
-    (urllib3.exceptions.TimeoutError, VaultTimeout),
-    (urllib3.exceptions.TimeoutStateError, VaultTimeout),
-    (urllib3.exceptions.LocationParseError, ConfigurationError),
-    (urllib3.exceptions.LocationValueError, ConfigurationError),
-    (urllib3.exceptions.DecodeError, UnexpectedAnswer),
-    (urllib3.exceptions.InvalidHeader, UnexpectedAnswer),
-    (urllib3.exceptions.HeaderParsingError, UnexpectedAnswer),
-    (urllib3.exceptions.ResponseNotChunked, UnexpectedAnswer),
-    (urllib3.exceptions.BodyNotHttplibCompatible, UnexpectedAnswer),
-    (urllib3.exceptions.ResponseError, ServerFailed),
-    (urllib3.exceptions.UnrewindableBodyError, ConnectionLost),
-    (urllib3.exceptions.IncompleteRead, AnswerTruncated),
-    (urllib3.exceptions.InvalidChunkLength, AnswerTruncated),
-    (urllib3.exceptions.ProtocolError, ConnectionLost),
-    (urllib3.exceptions.PoolError, ConnectionLost),
-    (urllib3.exceptions.HTTPWarning, ConfigurationError),
-    (urllib3.exceptions.HTTPError, ConnectionLost),
-    # hvac
-    (hvac.exceptions.InvalidRequest, RequestRefused),
-    (hvac.exceptions.Unauthorized, PermissionDenied),
-    (hvac.exceptions.Forbidden, PermissionDenied),
-    (hvac.exceptions.InvalidPath, SecretNotFound),
-    (hvac.exceptions.UnsupportedOperation, RequestRefused),
-    (hvac.exceptions.PreconditionFailed, NotReplicated),
-    (hvac.exceptions.RateLimitExceeded, RateLimited),
-    (hvac.exceptions.InternalServerError, ServerFailed),
-    (hvac.exceptions.VaultNotInitialized, NotInitialised),
-    (hvac.exceptions.VaultDown, VaultSealed),
-    (hvac.exceptions.BadGateway, ServerFailed),
-    (hvac.exceptions.ParamValidationError, ConfigurationError),
-    (hvac.exceptions.UnexpectedError, UnexpectedAnswer),
-    (hvac.exceptions.VaultError, UnexpectedAnswer),
-    # the standard library
+    (AnswerCut, AnswerTruncated),
+    (httpcore.ConnectTimeout, VaultUnreachable),
+    (httpcore.PoolTimeout, VaultTimeout),
+    (httpcore.ReadTimeout, VaultTimeout),
+    (httpcore.WriteTimeout, VaultTimeout),
+    (httpcore.TimeoutException, VaultTimeout),
+    (httpcore.ConnectError, VaultUnreachable),
+    (httpcore.ReadError, ConnectionLost),
+    (httpcore.WriteError, ConnectionLost),
+    (httpcore.NetworkError, ConnectionLost),
+    (httpcore.RemoteProtocolError, ConnectionLost),
+    (httpcore.LocalProtocolError, ConfigurationError),
+    (httpcore.ProtocolError, ConnectionLost),
+    (httpcore.ProxyError, VaultUnreachable),
+    (httpcore.UnsupportedProtocol, ConfigurationError),
+    (httpcore.ConnectionNotAvailable, ConnectionLost),
+    # A certificate file that cannot be used, which is found out before there is a connection.
     (ssl.SSLError, TlsFailed),
-    (TimeoutError, VaultTimeout),
-    (http.client.HTTPException, ConnectionLost),
-    (OSError, ConnectionLost),
 )
 
-# What requests hides in an argument: the connection never came about, so nothing was sent.
+# Errors after which nothing has been sent.
 _NOT_SENT = (
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-    ssl.SSLCertVerificationError,
+    httpcore.ConnectTimeout,
+    httpcore.ConnectError,
+    httpcore.LocalProtocolError,
+    httpcore.UnsupportedProtocol,
+    ssl.SSLError,
 )
 
 # What Vault says to a failed login without repeating any part of it.
@@ -134,27 +86,24 @@ _TEXT_LIMIT = 200
 
 def from_exception(error: BaseException, address: str) -> VaultError | None:
     """The client's error for one of a lower library; None if that is not about talking to Vault."""
-    reason = _reason(error)
-    if isinstance(reason, urllib3.exceptions.NewConnectionError):
-        return VaultUnreachable(f"no connection to {address}: {_system_text(reason)}", sent=False)
-    if isinstance(reason, TimeoutError):
-        # The deadline was over before the first byte: urllib3 takes that for a broken connection.
-        return VaultTimeout(_WORDS[VaultTimeout].format(address=address))
-    for kind, ours in EXCEPTIONS:
-        if isinstance(error, kind):
-            sent = not isinstance(reason, _NOT_SENT)
-            return ours(
-                _WORDS.get(ours, "it failed: {what}").format(
-                    address=address, what=_system_text(reason)
-                ),
-                sent=sent,
-            )
-    return None
+    ours = next((ours for kind, ours in EXCEPTIONS if isinstance(error, kind)), None)
+    if ours is None:
+        return None
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    what = _system_text(cause)
+    if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLEOFError):
+        ours = TlsFailed
+    elif isinstance(cause, h11.RemoteProtocolError) and ours is ConnectionLost:
+        ours, what = UnexpectedAnswer, "it is not HTTP"
+    text = _WORDS[ours].format(address=address, what=what)
+    return ours(text, sent=not isinstance(error, _NOT_SENT))
 
 
 _WORDS: dict[type[VaultError], str] = {
     VaultTimeout: "{address} did not answer in time",
-    VaultUnreachable: "no connection to {address} in time",
+    VaultUnreachable: "no connection to {address}: {what}",
     ConnectionLost: "the connection to {address} broke: {what}",
     AnswerTruncated: "the answer of {address} was cut short: {what}",
     TlsFailed: "no secure connection to {address}: {what}",
@@ -163,29 +112,19 @@ _WORDS: dict[type[VaultError], str] = {
 }
 
 
-def _reason(error: BaseException) -> BaseException:
-    """The lowest exception that was wrapped, as far as it is told in arguments."""
-    for _ in range(4):
-        inner = getattr(error, "reason", None)
-        if not isinstance(inner, BaseException):
-            inner = next((arg for arg in error.args if isinstance(arg, BaseException)), None)
-        if inner is None:
-            break
-        error = inner
-    return error
-
-
 def _system_text(error: BaseException) -> str:
     """A short text that cannot hold anything of the request."""
-    if isinstance(error, urllib3.exceptions.NameResolutionError):
+    if isinstance(error, socket.gaierror):
         return "the name does not resolve"
-    if isinstance(error, urllib3.exceptions.NewConnectionError):
-        return str(error).rpartition(": ")[2]
+    if isinstance(error, TimeoutError):
+        return "not in time"
     if isinstance(error, ssl.SSLError):
         told = getattr(error, "verify_message", "") or getattr(error, "reason", "")
         return told if isinstance(told, str) and told else str(error.args[-1])
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, httpcore.RemoteProtocolError | h11.RemoteProtocolError):
+        return "the other side ended it"
     return type(error).__name__
 
 

@@ -4,8 +4,7 @@
 
     Event                 .name is the snake-case name, e.g. "renewal_failed"
     ├── Authenticated     a login worked
-    ├── LoginFailed       a login did not
-    ├── RoleLocked        Vault refuses the role for a while, whoever asks
+    ├── LoginFailed       a login did not; its error is `RoleLocked` if nobody can log in
     ├── Renewed           the token lives longer
     ├── RenewalFailed     it does not, yet
     ├── TokenLost         it died before its time, or its time is over
@@ -20,7 +19,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -29,7 +27,6 @@ from resilient_vault_client._errors import VaultError
 
 EventHandler = Callable[["Event"], None]
 
-_log = logging.getLogger("resilient_vault_client")
 _WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -69,13 +66,6 @@ class LoginFailed(Event):
     """A login did not work; ``retry_in`` seconds until the next one is tried."""
 
     error: VaultError
-    retry_in: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoleLocked(Event):
-    """Vault refuses the role for a while, whoever asks and with whatever secret-id."""
-
     retry_in: float
 
 
@@ -151,51 +141,6 @@ class Denied(Event):
 @dataclass(frozen=True, kw_only=True)
 class RenewerRestarted(Event):
     """The thread that renews the token had died and was started again."""
-
-
-_LEVELS: dict[type[Event], int] = {
-    Renewed: logging.DEBUG,
-    TokenRevoked: logging.DEBUG,
-    Authenticated: logging.INFO,
-    Recovered: logging.INFO,
-    RoleLocked: logging.ERROR,
-}
-
-# One line an outage says it; one line a read would bury it.
-_FREQUENT = (ServedStale, FellBack)
-
-
-class Teller:
-    """Hands events to the log and to the application's callback, which cannot do harm.
-
-    Args:
-        handler: The callback. It runs in the thread in which the event happened, so it should be
-            quick.
-    """
-
-    def __init__(self, handler: EventHandler | None) -> None:
-        self._handler = handler
-        self._said: set[tuple[str, str]] = set()
-
-    def tell(self, event: Event) -> None:
-        """Log the event and pass it on; whatever the callback raises is logged and forgotten."""
-        _log.log(self._level(event), "vault: %s", event)
-        if self._handler is None:
-            return
-        try:
-            self._handler(event)
-        except Exception as error:  # noqa: BLE001 - the application's callback may raise anything
-            _log.warning("vault: the event callback raised %s", type(error).__name__)
-
-    def _level(self, event: Event) -> int:
-        if isinstance(event, Recovered):
-            self._said.clear()
-        if isinstance(event, _FREQUENT):
-            key = (event.name, event.path)
-            if key in self._said:
-                return logging.DEBUG
-            self._said.add(key)
-        return _LEVELS.get(type(event), logging.WARNING)
 
 
 def _brief(value: object) -> str:

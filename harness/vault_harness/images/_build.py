@@ -206,7 +206,7 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
 def _services_recipe() -> Recipe:
     rootfs = Rootfs()
     site = site_packages()
-    rootfs.add_distributions(["hvac", "requests"])
+    rootfs.add_distributions(["httpcore"])
     # The client imports nothing else of the harness: an application could install it alone.
     client = "resilient_vault_client"
     rootfs.add_package(_PACKAGE.parent / client, site / client)

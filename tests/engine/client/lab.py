@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from resilient_vault_client import Event, VaultClient
+from resilient_vault_client._deadline import Deadline
 from tests.engine.client.gateway import Gateway
 from vault_harness.stack import Stack
 from vault_harness.vault import approle
@@ -66,6 +67,7 @@ class Lab:
         self.secret_id = approle.new_secret_id(self.stack.operator, self.role)
         return {
             "VAULT_ADDR": self.gateway.address,
+            "VAULT_MOUNT_POINT": "ecommerce",
             "VAULT_ROLE_ID": approle.role_id(self.stack.operator, self.role),
             "VAULT_SECRET_ID": self.secret_id.secret_id,
             "VAULT_CLIENT_TIMEOUT": "3",
@@ -90,9 +92,10 @@ class Lab:
 
     def accessor(self, client: VaultClient) -> str:
         """The accessor of the client's token."""
-        token = client._core().authenticator.current
+        token = client._session().authenticator.current
         assert token is not None
-        return str(token.api.lookup_self()["data"]["accessor"])
+        known = client._session()._api.look_up(token.text, Deadline(5.0))
+        return str(known["data"]["accessor"])
 
     def tokens(self) -> int:
         """How many tokens of the role live."""
@@ -130,7 +133,7 @@ def read_until(
     end = time.monotonic() + timeout
     seen: list[Any] = []
     while not condition():
-        assert time.monotonic() < end, f"waited {timeout} s for {what}, in vain"
+        assert time.monotonic() < end, f"waited {timeout} s for {what}"
         try:
             seen.append(client.read(lab.path, "KEY"))
         except Exception as error:  # noqa: BLE001 - whatever it is, the test looks at it

@@ -74,7 +74,7 @@ def test_not_renewable(lab: Lab) -> None:
     """A token whose role does not let it renew is replaced after one try at most."""
     lab.make_role(token_ttl="2s")
     client = lab.client()
-    login = client._core().authenticator
+    login = client._session().authenticator
     assert client.authenticate()
     token = login.current
     assert token is not None
@@ -213,7 +213,7 @@ def test_no_right_to_look_itself_up(lab: Lab) -> None:
     lab.make_role(token_no_default_policy=True, token_policies=lab.role)
     client = lab.client()
     client.get_secret(lab.path)
-    token = client._core().authenticator.current
+    token = client._session().authenticator.current
     assert token is not None
     accessors = lab.vault.auth.token.list_accessors()["data"]["keys"]
     for accessor in accessors:
@@ -248,7 +248,7 @@ def test_expired_while_nobody_renewed(lab: Lab) -> None:
     lab.make_role(token_ttl="1s")
     client = lab.client(renew=False)
     client.get_secret(lab.path)
-    token = client._core().authenticator.current
+    token = client._session().authenticator.current
     assert token is not None
     until(lambda: not token.usable, "its end", 3.0)
 
@@ -300,7 +300,7 @@ def test_token_is_usable_while_its_renewal_is_under_way(lab: Lab) -> None:
     lab.make_role(token_ttl="1s")
     client = lab.client(renew=False)
     client.authenticate()
-    token = client._core().authenticator.current
+    token = client._session().authenticator.current
     assert token is not None
     token.renewing = True
     until(lambda: token.remaining == 0, "its end", 3.0)

@@ -17,6 +17,7 @@ from resilient_vault_client import (
     VaultError,
     VaultUnavailable,
 )
+from resilient_vault_client.events import LoginFailed
 from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, read_until, until
 from vault_harness.vault import approle
@@ -153,7 +154,8 @@ def test_locked_role_is_told_from_a_bad_secret_id(lab: Lab) -> None:
     with pytest.raises(RoleLocked, match="locked"):
         client.get_secret(lab.path)
     assert client.health().role_locked
-    assert "role_locked" in lab.names()
+    errors = [event.error for event in lab.events if isinstance(event, LoginFailed)]
+    assert RoleLocked in {type(error) for error in errors}
     approle.unlock(lab.stack.operator, environ["VAULT_ROLE_ID"])
 
     until(client.authenticate, "the login", 2.5)
@@ -290,4 +292,4 @@ def test_testing_mode(lab: Lab) -> None:
                 client.get_secret("backend/other")
         assert time.monotonic() - started < 1.0
     assert client.read(lab.path, "KEY").source == "vault"
-    assert not client._core().renewer.alive
+    assert not client._session().renewer.alive

@@ -396,7 +396,7 @@ def test_health_sees_what_sys_health_does_not(lab: Lab) -> None:
     client = lab.client(timeout=0.5)
     client.get_secret(lab.path)
     assert client.health().ok
-    client._core().last_success = None  # as if the last read were long ago
+    client._session().last_success = None  # as if the last read were long ago
     with lab.gateway.answering(
         lambda _m, path: http(500, '{"errors":["internal error"]}') if lab.path in path else None
     ):

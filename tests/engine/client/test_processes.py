@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from resilient_vault_client import Event
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._transport import Answer
 from tests.engine.client.lab import Lab, read_until, until
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +27,7 @@ def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[in
     started = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
-        env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+        env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "harness")},
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -96,10 +98,9 @@ import os
 from resilient_vault_client import VaultClient
 vault = VaultClient(timeout=1.0)
 vault.get_secret(os.environ["TEST_PATH"])
-os.environ["VAULT_ADDR"] = "unused"
-import resilient_vault_client._wire as wire
+import resilient_vault_client._network as network
 def refuse(*a, **k): raise ConnectionRefusedError(111, "refused")
-import requests; requests.Session.request = refuse
+network.DeadlineBackend._first_that_answers = refuse
 pid = os.fork()
 if pid == 0:
     secret = vault.read(os.environ["TEST_PATH"], "KEY")
@@ -141,7 +142,7 @@ raise SystemExit(7)
     environ = {**lab.environ(TEST_PATH=lab.path), "PATH": os.environ["PATH"]}
     with subprocess.Popen(
         [sys.executable, "-c", script],
-        env={**environ, "PYTHONPATH": str(ROOT)},
+        env={**environ, "PYTHONPATH": str(ROOT / "harness")},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -163,7 +164,7 @@ def test_renewer_that_died_is_started_again(lab: Lab) -> None:
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
-    renewer = client._core().renewer
+    renewer = client._session().renewer
     thread = renewer._thread
     assert thread is not None
     assert thread.ident is not None
@@ -188,17 +189,16 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     lab.make_role(token_ttl="2s")
     client = lab.client()
     client.get_secret(lab.path)
-    token = client._core().authenticator.current
-    assert token is not None
+    api = client._session()._api
     broken = [ZeroDivisionError("a mistake")]
-    real = token.api.renew_self
+    real = api.renew
 
-    def renew() -> object:
+    def renew(token: str, deadline: Deadline) -> Answer:
         if broken:
             raise broken.pop()
-        return real()
+        return real(token, deadline)
 
-    monkeypatch.setattr(token.api, "renew_self", renew)
+    monkeypatch.setattr(api, "renew", renew)
     read_until(client, lab, lambda: broken == [], "the mistake")
     read_until(
         client, lab, lambda: lab.gateway.count("renew") + lab.gateway.count("login") == 2, "more"
@@ -206,7 +206,7 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
     assert broken == []
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert client._core().renewer.alive
+    assert client._session().renewer.alive
 
 
 def test_callback_that_raises_and_calls_back(lab: Lab) -> None:
@@ -231,7 +231,7 @@ def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
     """A client that nobody holds any more gives its token back and ends its thread."""
     client = lab.client(on_event=None)
     client.get_secret(lab.path)
-    thread = client._core().renewer._thread
+    thread = client._session().renewer._thread
     assert thread is not None
     lab.clients.clear()
     del client
@@ -280,7 +280,7 @@ while True:
     environ = {**lab.environ(TEST_PATH=lab.path), "PATH": os.environ["PATH"]}
     with subprocess.Popen(
         [sys.executable, "-c", script],
-        env={**environ, "PYTHONPATH": str(ROOT)},
+        env={**environ, "PYTHONPATH": str(ROOT / "harness")},
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

@@ -85,7 +85,7 @@ def test_deleted_secret_has_no_last_good_value(lab: Lab) -> None:
     with pytest.raises(SecretDeleted):
         client.get_secret(lab.path)
 
-    assert client._core().memory.stand_in(lab.path) is None
+    assert client._session().memory.stand_in(lab.path) is None
 
 
 def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:

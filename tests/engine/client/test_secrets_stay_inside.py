@@ -1,124 +1,343 @@
-"""No token, secret-id or secret in a log, an error, an event or a repr."""
+"""No token, secret-id or secret in a log, an error, a frame of one, an event or a repr."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import pickle
+import signal
+import threading
 import traceback
+import types
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import pytest
 
-from resilient_vault_client import VaultClient, VaultError
+from resilient_vault_client import (
+    ClientClosed,
+    ConfigurationError,
+    CredentialsRejected,
+    Event,
+    InternalError,
+    PermissionDenied,
+    RedirectRefused,
+    TlsFailed,
+    VaultClient,
+    VaultError,
+    VaultSealed,
+    VaultTimeout,
+    get_vault_secret,
+)
+from resilient_vault_client._deadline import Deadline
 from tests.engine.client.gateway import http
-from tests.engine.client.lab import Lab
+from tests.engine.client.lab import Lab, until
+from tests.engine.client.walking import chain, exposed, frames, texts
+
+WRITTEN = "value-that-is-written-9f31"
+WRAPPED = "hvs.wrapping-token-5d2e"
 
 
-def everything(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that hangs on it."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        one = todo.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield one
-        todo += [one.__context__, one.__cause__]
-        todo += [arg for arg in one.args if isinstance(arg, BaseException)]
+@dataclass
+class Hunt:
+    """Fails in many ways, and looks for what must not be seen in all that comes out."""
 
+    lab: Lab
+    environ: dict[str, str]
+    canaries: set[str]
+    errors: list[BaseException] = field(default_factory=list)
 
-def test_secrets_stay_inside(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever fails, what comes out holds none of the three, down to the last attribute."""
-    caplog.set_level(logging.DEBUG)
-    lab.make_role()
-    environ = lab.environ()
-    canaries = {
-        "token": "",
-        "secret-id": environ["VAULT_SECRET_ID"],
-        "role-id": environ["VAULT_ROLE_ID"],
-        "value": lab.value,
-    }
-    errors: list[BaseException] = []
-    texts: list[str] = []
-    tokens: set[str] = set()
-
-    def new() -> VaultClient:
-        client = lab.client(environ, timeout=0.4, backoff_cap=0.1, max_stale=0.0, renew=False)
-        client.get_secret(lab.path)
-        token = client._core().authenticator.current
+    def client(self, **options: object) -> VaultClient:
+        """A client that has read, and whose token is a canary too."""
+        given = {"timeout": 0.4, "backoff_cap": 0.1, "max_stale": 0.0, "renew": False, **options}
+        client: VaultClient = self.lab.client(self.environ, **given)
+        client.get_secret(self.lab.path)
+        token = client._session().authenticator.current
         assert token is not None
-        canaries["token"] = token.kv._adapter._headers["X-Vault-Token"]
-        tokens.add(canaries["token"])
-        texts.extend((repr(client), repr(client.config), repr(client.health()), repr(token)))
-        texts.append(repr(client.read(lab.path)))
+        self.canaries.add(token.text)
         return client
 
-    def fail(call: Callable[[], object]) -> None:
+    def fail(self, call: Callable[[], object]) -> BaseException:
+        """Call what must fail; the error."""
         try:
             call()
-        except VaultError as error:
-            errors.append(error)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, it is looked at
+            self.errors.append(error)
+            return error
+        raise AssertionError("it did not fail")
 
-    def echo(method: str, path: str) -> str:
-        """What a careless server could repeat: what it was sent."""
-        sent = ["token"]
-        sent += ["value"] if method == "POST" and "/data/" in path else []
-        sent += ["secret-id", "role-id"] if "login" in path else []
-        return '{"errors":["you sent ' + " ".join(canaries[name] for name in sent) + '"]}'
+    def leaks(self, found: Iterator[str]) -> list[str]:
+        """What of the canaries is in these texts."""
+        return sorted({one for text in found for one in self.canaries if one in text})
 
-    for status in (400, 403, 404, 405, 412, 413, 429, 472, 500, 501, 502, 503):
-        for write in (True, False):
-            client = new()
-            answering = functools.partial(_answer, status, echo)
-            with lab.gateway.answering(answering):
-                if write:
-                    fail(functools.partial(client.put_secret, "backend/x", {"KEY": lab.value}))
-                else:
-                    fail(functools.partial(client.get_secret, lab.path))
-    for breaking in (
-        lab.gateway.refusing,
-        lab.gateway.black_hole,
-        lambda: lab.gateway.cutting(150),
+
+@pytest.fixture
+def hunt(lab: Lab) -> Hunt:
+    """Nothing has failed yet."""
+    lab.make_role()
+    environ = lab.environ()
+    known = {environ["VAULT_SECRET_ID"], environ["VAULT_ROLE_ID"], lab.value, WRITTEN, WRAPPED}
+    return Hunt(lab, environ, known)
+
+
+def check(hunt: Hunt, error: BaseException) -> None:
+    """The error is the client's, alone, without a frame of the inside, and exposes nothing."""
+    assert list(chain(error)) == [error]
+    assert {frame.f_code.co_name for frame in frames(error)} == {"call"}
+    assert hunt.leaks(exposed(error)) == []
+
+
+def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
+    """Past the boundary the token, the secret-id and the value are there to be found."""
+    session = hunt.client()._session()
+    with hunt.lab.gateway.black_hole():
+        late = hunt.fail(lambda: session.fetch("a/b", Deadline(0.2), patience=0.2, version=None))
+        lost = hunt.fail(lambda: session.write("a/b", {"K": WRITTEN}, Deadline(0.2), cas=None))
+    found = hunt.leaks(text for error in (late, lost) for text in exposed(error))
+
+    assert hunt.environ["VAULT_SECRET_ID"] in found
+    assert WRITTEN in found
+    assert len(found) >= 4
+
+
+@contextlib.contextmanager
+def answering(hunt: Hunt, answer: bytes) -> Iterator[None]:
+    """Everything is answered so."""
+    with hunt.lab.gateway.answering(lambda _method, _path: answer):
+        yield
+
+
+def fail_in_every_way(
+    hunt: Hunt,
+    client: VaultClient,
+    new: VaultClient,
+    fault: Callable[[], contextlib.AbstractContextManager[None]],
+    brief: dict[str, str],
+) -> None:
+    """Read, write, unwrap and log in while the network is broken."""
+    path = hunt.lab.path
+    with fault():
+        hunt.fail(lambda: client.get_secret(path, "KEY"))
+        hunt.fail(lambda: client.get_secret_cached("backend/other"))
+        hunt.fail(lambda: client.put_secret(path, {"KEY": WRITTEN}))
+        hunt.fail(lambda: client.unwrap(WRAPPED))
+        hunt.fail(lambda: new.get_secret(path, "KEY"))
+        hunt.fail(lambda: get_vault_secret("UNSET", path, "KEY", environ=brief))
+
+
+def test_faults_of_the_network(hunt: Hunt) -> None:
+    """Reads, writes, unwraps and logins that are cut, dripped, swallowed or refused."""
+    lab, gateway = hunt.lab, hunt.lab.gateway
+    brief = hunt.environ | {"VAULT_CLIENT_TIMEOUT": "0.4"}
+    for fault in (
+        gateway.black_hole,
+        functools.partial(gateway.dripping, 0.1),
+        functools.partial(gateway.cutting, 30),
+        functools.partial(gateway.cutting, 400),
+        gateway.refusing,
     ):
-        client, unused = new(), lab.client(environ, timeout=0.4)
-        with breaking():
-            fail(functools.partial(client.get_secret, lab.path))
-            fail(functools.partial(unused.get_secret, lab.path))
-
-    assert len(errors) > 20
-    chain = [one for error in errors for one in everything(error)]
-    assert {"resilient_vault_client._errors"} == {type(one).__module__ for one in chain}
-    texts += [f"{one!r} {one.args} {vars(one)}" for one in chain]
-    texts += ["".join(traceback.format_exception(error)) for error in errors]
-    texts += [str(event) + repr(event) for event in lab.events]
-    texts.append(caplog.text)
-    hunted = {*tokens, *canaries.values()}
-    assert not [text for text in texts for canary in hunted if canary in text]
+        fail_in_every_way(hunt, hunt.client(), lab.client(brief, max_stale=0.0), fault, brief)
+    assert len(hunt.errors) == 30
+    assert VaultTimeout in {type(error) for error in hunt.errors}
+    for error in hunt.errors:
+        assert isinstance(error, VaultError)
+        check(hunt, error)
 
 
-def _answer(status: int, echo: Callable[[str, str], str], method: str, path: str) -> bytes:
-    return http(status, echo(method, path))
+@pytest.mark.parametrize(
+    "status", [307, 400, 403, 404, 405, 412, 413, 429, 472, 500, 501, 502, 503]
+)
+def test_answers_that_repeat_what_they_were_sent(hunt: Hunt, status: int) -> None:
+    """A careless server repeats ids, token and value; the client does not."""
+    lab = hunt.lab
+    client, new = hunt.client(), lab.client(hunt.environ, timeout=0.4)
+    token = client._session().authenticator.current
+    assert token is not None
+
+    def answer(method: str, path: str) -> bytes:
+        sent = [] if "login" in path else [token.text]
+        sent += [WRITTEN] if method == "POST" and "/data/" in path else []
+        sent += [hunt.environ["VAULT_SECRET_ID"], hunt.environ["VAULT_ROLE_ID"]] * ("login" in path)
+        return http(status, '{"errors":["you sent ' + " ".join(sent) + '"]}', Location="http://x/y")
+
+    with lab.gateway.answering(answer):
+        hunt.fail(lambda: client.put_secret(lab.path, {"KEY": WRITTEN}))
+        hunt.fail(lambda: client.get_secret(lab.path))
+        hunt.fail(lambda: client.get_secret_cached(lab.path))
+        hunt.fail(lambda: new.get_secret(lab.path))
+    for error in hunt.errors:
+        assert isinstance(error, VaultError)
+        check(hunt, error)
 
 
-def test_unexpected_error_of_a_lower_library(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception with the request inside never comes out, not even as a context."""
-    client: VaultClient = lab.client(timeout=0.5)
-    client.authenticate()
+def test_other_refusals(hunt: Hunt) -> None:
+    """A bad id, a policy, a redirect, TLS, a seal, an end, and arguments without sense."""
+    lab = hunt.lab
+    environ, client = hunt.environ, hunt.client()
+    bad = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
+    hunt.canaries.add(bad)
+    rejected = lab.client(environ | {"VAULT_SECRET_ID": bad})
+    secure = environ | {"VAULT_ADDR": lab.gateway.address.replace("http:", "https:")}
+    untrusted = lab.client(secure, timeout=0.5)
+    sealed = http(503, '{"errors":["Vault is sealed"]}')
+    elsewhere = http(307, "", Location="http://127.0.0.2:9/v1/x")
+    options = {"environ": environ, "secret_id": bad, "role_id": bad}
+    assert isinstance(hunt.fail(lambda: rejected.get_secret(lab.path)), CredentialsRejected)
+    assert isinstance(hunt.fail(lambda: rejected.get_secret(lab.path)), CredentialsRejected)
+    assert isinstance(hunt.fail(lambda: client.get_secret("ai/openai")), PermissionDenied)
+    assert isinstance(hunt.fail(lambda: untrusted.get_secret(lab.path)), TlsFailed)
+    with answering(hunt, elsewhere):
+        assert isinstance(hunt.fail(lambda: hunt_read(client, lab)), RedirectRefused)
+    other = hunt.client()
+    with answering(hunt, sealed):
+        assert isinstance(hunt.fail(lambda: hunt_read(other, lab)), VaultSealed)
+    hunt.fail(lambda: client.put_secret(lab.path, {"KEY": {WRITTEN}}))
+    hunt.fail(lambda: client.get_secret("../" + WRITTEN[:3]))
+    hunt.fail(lambda: client.get_secret(lab.path, "NO_SUCH_KEY"))
+    hunt.fail(lambda: VaultClient(**options, mount="kv"))  # type: ignore[call-arg,arg-type]  # on purpose
+    hunt.fail(lambda: VaultClient(**options, timeout="5"))  # type: ignore[arg-type]  # on purpose
+    client.close()
+    assert isinstance(hunt.fail(lambda: client.get_secret(lab.path)), ClientClosed)
+    for error in hunt.errors:
+        assert isinstance(error, VaultError)
+        check(hunt, error)
+
+
+def hunt_read(client: VaultClient, lab: Lab) -> object:
+    """Read the lab's secret."""
+    return client.get_secret(lab.path)
+
+
+def test_wrong_arguments_stay_a_type_error(hunt: Hunt) -> None:
+    """A call that Python itself refuses is the caller's mistake, and exposes nothing either."""
+    client = hunt.client()
+    error = hunt.fail(lambda: client.put_secret(lab_path=WRITTEN))  # type: ignore[call-arg]  # on purpose
+
+    assert isinstance(error, TypeError)
+    check(hunt, error)
+
+
+def test_mistake_in_the_client(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that nobody expected, with the request inside, never comes out."""
+    client = hunt.client()
 
     def explode(*args: object, **kwargs: object) -> None:
-        import requests
+        "\udc80".encode()  # an error that holds what it failed on
 
-        raise requests.ConnectionError("boom", request=kwargs)  # type: ignore[arg-type]  # anything will do
+    monkeypatch.setattr(client._session()._transport._pool, "exchange", explode)
+    error = hunt.fail(lambda: client.get_secret(hunt.lab.path))
 
-    monkeypatch.setattr(client._core()._wire._session, "request", explode)
-    with pytest.raises(VaultError) as caught:
-        client.get_secret(lab.path)
+    assert isinstance(error, InternalError)
+    assert "UnicodeEncodeError at explode" in str(error)
+    check(hunt, error)
 
-    assert caught.value.__context__ is None
-    assert caught.value.__cause__ is None
-    assert not hasattr(caught.value, "request")
+
+class TimeLimit(Exception):
+    """What an application raises when its own time is over."""
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, TimeLimit])
+def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseException]) -> None:
+    """A signal handler's exception comes out as it is, without the frames that it interrupted."""
+    client = hunt.client(timeout=20.0)
+
+    def interrupt(number: int, frame: types.FrameType | None) -> None:
+        raise kind
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        with hunt.lab.gateway.black_hole():
+            signal.setitimer(signal.ITIMER_REAL, 0.3)
+            error = hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert type(error) is kind
+    check(hunt, error)
+
+
+def test_close_during_a_call(hunt: Hunt) -> None:
+    """Whoever waits when the client is closed gets an error that exposes nothing."""
+    client = hunt.client(timeout=20.0)
+    with hunt.lab.gateway.black_hole():
+        before = hunt.lab.gateway.count(hunt.lab.path)
+        thread = threading.Thread(
+            target=lambda: hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
+        )
+        thread.start()
+        until(lambda: hunt.lab.gateway.count(hunt.lab.path) > before, "the write to be under way")
+        client.close(timeout=1.0)
+        thread.join(10)
+    (error,) = hunt.errors
+
+    assert isinstance(error, ClientClosed)
+    check(hunt, error)
+
+
+def test_events_and_the_log(hunt: Hunt, caplog: pytest.LogCaptureFixture) -> None:
+    """What a callback and the log's handlers get exposes nothing, not even through its errors."""
+    caplog.set_level(logging.DEBUG)
+
+    def callback(event: Event) -> None:
+        hunt.lab.events.append(event)
+        raise RuntimeError(WRITTEN)
+
+    client = hunt.client(on_event=callback, max_stale=60.0)
+    with hunt.lab.gateway.refusing():
+        assert client.read(hunt.lab.path).stale
+        hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
+    hunt.fail(lambda: client.get_secret("ai/openai"))
+    told = [event.error for event in hunt.lab.events if hasattr(event, "error")]
+
+    assert {"outage_began", "served_stale", "denied"} <= set(hunt.lab.names())
+    for error in told:
+        assert isinstance(error, VaultError)
+        assert frames(error) == []
+        assert hunt.leaks(exposed(error)) == []
+    assert hunt.leaks(texts(hunt.lab.events)) == []
+    assert hunt.leaks(texts([record.__dict__ for record in caplog.records], caplog.text)) == []
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_renewing_thread(hunt: Hunt, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends the renewing thread is reported without the thread's frames."""
+
+    class Mishap(BaseException):
+        """Not an Exception, so that it ends the thread."""
+
+    def callback(event: Event) -> None:
+        if event.name == "renewed":
+            raise Mishap
+
+    reported: list[BaseException] = []
+    monkeypatch.setattr(
+        threading, "excepthook", lambda hook: reported.append(hook.exc_value or SystemExit())
+    )
+    hunt.lab.make_role(token_ttl="1s")
+    hunt.client(on_event=callback, renew=True)
+    until(lambda: bool(reported), "the thread's end")
+
+    assert type(reported[0]) is Mishap
+    assert {frame.f_code.co_name for frame in frames(reported[0])} <= {
+        "call",
+        "run",
+        "_bootstrap_inner",
+    }
+    assert hunt.leaks(f"{one!r}" for one in chain(reported[0])) == []
+    inner = [frame for frame in frames(reported[0]) if frame.f_code.co_name == "call"]
+    assert hunt.leaks(texts([frame.f_locals for frame in inner])) == []
+
+
+def test_reprs(hunt: Hunt) -> None:
+    """What can be shown of a client, its settings, token, secret and health is harmless."""
+    client = hunt.client()
+    token = client._session().authenticator.current
+    shown = [client, client.config, client.health(), token, client.read(hunt.lab.path)]
+    entry = client._session().memory.stand_in(hunt.lab.path)
+
+    assert hunt.leaks(iter([*map(repr, shown), repr(entry)])) == []
 
 
 def test_errors_can_be_pickled(lab: Lab) -> None:
@@ -130,3 +349,23 @@ def test_errors_can_be_pickled(lab: Lab) -> None:
 
     assert str(caught.value) == str(again)
     assert again.path == "backend/never-written"
+
+
+def test_traceback_as_it_is_printed(hunt: Hunt) -> None:
+    """A printed traceback names the call and the error, and no inner file."""
+    client = hunt.client()
+    with hunt.lab.gateway.refusing():
+        error = hunt.fail(lambda: client.get_secret("backend/other"))
+    printed = "".join(traceback.format_exception(error))
+
+    assert "_boundary.py" in printed
+    assert "httpcore" not in printed
+    assert "During handling" not in printed
+
+
+def test_configuration_errors(hunt: Hunt) -> None:
+    """A client that cannot be made says which setting is wrong, and nothing of the ids."""
+    error = hunt.fail(lambda: VaultClient(environ=hunt.environ | {"VAULT_CACHE_TTL": "soon"}))
+
+    assert isinstance(error, ConfigurationError)
+    check(hunt, error)

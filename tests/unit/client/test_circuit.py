@@ -10,34 +10,36 @@ import pytest
 
 from resilient_vault_client import ClientClosed, ServerFailed, VaultError, VaultSealed, VaultTimeout
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Caller, Circuit
+from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import SecretNotFound, VaultUnavailable
-from resilient_vault_client.events import Event, Teller
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client._retrier import Retrier, always
+from resilient_vault_client.events import Event
 
 SEALED = VaultSealed("sealed", sent=False)
 
 
-class Bench:
+class Setup:
     """A circuit with pauses of a tenth of a second, and what it told."""
 
     def __init__(self, cap: float = 0.1) -> None:
         self.events: list[Event] = []
         self.backoff = Backoff(cap)
         self.backoff.learn(None)
-        self.circuit = Circuit(self.backoff, Teller(self.events.append))
-        self.caller = Caller(self.circuit, self.backoff, timeout=1.0)
+        self.circuit = Circuit(self.backoff, Notifier(self.events.append))
+        self.retrier = Retrier(self.circuit, self.backoff, timeout=1.0)
 
     def run(
         self, operation: object, *, seconds: float = 2.0, scope: str = "x", patience: float = 9
     ) -> object:
         """Run an operation that may be repeated."""
-        return self.caller.run(
+        return self.retrier.run(
             operation,  # type: ignore[arg-type]  # a function, as the tests give it
             scope=scope,
             deadline=Deadline(seconds),
             patience=patience,
-            repeat=lambda _: True,
+            repeat=always,
         )
 
     def fail(self, error: VaultUnavailable = SEALED, scope: str = "x") -> None:
@@ -60,41 +62,41 @@ def failing(times: int, error: VaultError = SEALED) -> object:
 
 def test_no_error_no_problem() -> None:
     """An operation that works is made once."""
-    assert Bench().run(failing(0)) == "done"
+    assert Setup().run(failing(0)) == "done"
 
 
 def test_repeated_until_it_works() -> None:
     """Failures are repeated with pauses, and the outage is over with the first answer."""
-    bench = Bench()
-    assert bench.run(failing(3)) == "done"
-    assert [event.name for event in bench.events] == ["outage_began", "recovered"]
-    assert bench.circuit.outage is None
+    setup = Setup()
+    assert setup.run(failing(3)) == "done"
+    assert [event.name for event in setup.events] == ["outage_began", "recovered"]
+    assert setup.circuit.outage is None
 
 
 def test_an_answer_is_no_outage() -> None:
     """What Vault says, good or bad, is not repeated and ends an outage."""
-    bench = Bench()
-    bench.fail()
+    setup = Setup()
+    setup.fail()
     with pytest.raises(SecretNotFound):
-        bench.run(failing(9, SecretNotFound("no")))
-    assert bench.circuit.outage is None
+        setup.run(failing(9, SecretNotFound("no")))
+    assert setup.circuit.outage is None
 
 
 def test_not_longer_than_the_deadline() -> None:
     """At the deadline the last error is raised."""
-    bench = Bench()
+    setup = Setup()
     started = time.monotonic()
     with pytest.raises(VaultSealed):
-        bench.run(failing(10_000), seconds=0.3)
+        setup.run(failing(10_000), seconds=0.3)
     assert time.monotonic() - started < 1.0
 
 
 def test_impatience_is_told_what_is_known() -> None:
     """Who does not want to wait hears the error at once, and when to come again."""
-    bench = Bench(cap=5.0)
-    bench.fail()
+    setup = Setup(cap=5.0)
+    setup.fail()
     with pytest.raises(VaultSealed) as told:
-        bench.run(failing(0), patience=0.0)
+        setup.run(failing(0), patience=0.0)
     assert told.value.echo
     assert told.value.retry_in is not None
     assert 0 < told.value.retry_in <= 5.0
@@ -102,8 +104,8 @@ def test_impatience_is_told_what_is_known() -> None:
 
 def test_one_probe_for_all() -> None:
     """While one thread finds out, the others wait for what it finds."""
-    bench = Bench()
-    bench.fail()
+    setup = Setup()
+    setup.fail()
     probes = []
     release = threading.Event()
 
@@ -113,7 +115,7 @@ def test_one_probe_for_all() -> None:
         return "done"
 
     with ThreadPoolExecutor(10) as pool:
-        results = [pool.submit(bench.run, slow) for _ in range(10)]
+        results = [pool.submit(setup.run, slow) for _ in range(10)]
         started = time.monotonic()
         while not probes and time.monotonic() - started < 5:
             time.sleep(0.01)  # until the first one is let through
@@ -124,52 +126,52 @@ def test_one_probe_for_all() -> None:
 
 def test_failures_of_one_moment_count_once() -> None:
     """A hundred attempts that were under way when it began lengthen the pause once."""
-    bench = Bench(cap=60.0)
-    tickets = [bench.circuit.admit("x", Deadline(1), 0) for _ in range(100)]
-    for ticket in tickets:
-        bench.circuit.failed(ticket, SEALED.again())
-    outage = bench.circuit.outage
+    setup = Setup(cap=60.0)
+    permits = [setup.circuit.admit("x", Deadline(1), 0) for _ in range(100)]
+    for permit in permits:
+        setup.circuit.failed(permit, SEALED.again())
+    outage = setup.circuit.outage
     assert outage is not None
     assert outage.pause < 1.0
-    assert len(bench.events) == 1
+    assert len(setup.events) == 1
 
 
 def test_own_error_of_one_path_is_its_own() -> None:
     """A 500 for one thing leaves the others alone; for two things it is an outage."""
-    bench = Bench(cap=60.0)
-    bench.fail(ServerFailed("500"), scope="a")
-    assert bench.circuit.outage is None
-    assert bench.run(failing(0), scope="b") == "done"
+    setup = Setup(cap=60.0)
+    setup.fail(ServerFailed("500"), scope="a")
+    assert setup.circuit.outage is None
+    assert setup.run(failing(0), scope="b") == "done"
     with pytest.raises(ServerFailed):
-        bench.run(failing(0), scope="a", patience=0.0)
-    bench.fail(ServerFailed("500"), scope="c")
-    assert bench.circuit.outage is None, "something worked in between"
-    bench.fail(ServerFailed("500"), scope="d")
-    assert bench.circuit.outage is not None
+        setup.run(failing(0), scope="a", patience=0.0)
+    setup.fail(ServerFailed("500"), scope="c")
+    assert setup.circuit.outage is None, "something worked in between"
+    setup.fail(ServerFailed("500"), scope="d")
+    assert setup.circuit.outage is not None
 
 
 def test_retry_after_holds_everybody_back() -> None:
     """A given time is waited for, however short the pause would be."""
-    bench = Bench()
-    bench.fail(VaultSealed("later", retry_in=0.5))
+    setup = Setup()
+    setup.fail(VaultSealed("later", retry_in=0.5))
     started = time.monotonic()
-    assert bench.run(failing(0)) == "done"
+    assert setup.run(failing(0)) == "done"
     assert time.monotonic() - started >= 0.45
 
 
 def test_no_blame_without_time() -> None:
     """A timeout of someone who had hardly any time is no outage."""
-    bench = Bench()
+    setup = Setup()
     with pytest.raises(VaultTimeout):
-        bench.run(failing(9, VaultTimeout("late")), seconds=0.1, patience=0.0)
-    assert bench.circuit.outage is None
+        setup.run(failing(9, VaultTimeout("late")), seconds=0.1, patience=0.0)
+    assert setup.circuit.outage is None
 
 
 def test_most_attempts() -> None:
     """Some errors are not worth more than a few attempts."""
     from resilient_vault_client import AnswerTruncated
 
-    bench = Bench()
+    setup = Setup()
     count = [0]
 
     def operation() -> None:
@@ -177,38 +179,38 @@ def test_most_attempts() -> None:
         raise AnswerTruncated("cut")
 
     with pytest.raises(AnswerTruncated):
-        bench.run(operation)
+        setup.run(operation)
     assert count == [4]
 
 
 def test_probe_that_is_interrupted_is_given_back() -> None:
     """After a Ctrl-C in the middle of a probe somebody else may probe."""
-    bench = Bench()
-    bench.fail()
+    setup = Setup()
+    setup.fail()
 
     def interrupted() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bench.run(interrupted)
-    assert bench.run(failing(0)) == "done"
+        setup.run(interrupted)
+    assert setup.run(failing(0)) == "done"
 
 
 def test_close_wakes_those_who_wait() -> None:
     """Whoever waits for the end of an outage hears of the client's end."""
-    bench = Bench(cap=60.0)
-    bench.fail(VaultSealed("later", retry_in=50.0))
+    setup = Setup(cap=60.0)
+    setup.fail(VaultSealed("later", retry_in=50.0))
     heard: list[BaseException] = []
 
     def wait() -> None:
         try:
-            bench.run(failing(0), seconds=60.0, patience=60.0)
+            setup.run(failing(0), seconds=60.0, patience=60.0)
         except ClientClosed as error:
             heard.append(error)
 
     thread = threading.Thread(target=wait)
     thread.start()
-    bench.circuit.close()
+    setup.circuit.close()
     thread.join(5)
     assert len(heard) == 1
 
@@ -217,14 +219,14 @@ def test_switched_off() -> None:
     """In test mode there is one attempt, and no pause for the next call."""
     events: list[Event] = []
     backoff = Backoff(60.0, active=False)
-    caller = Caller(Circuit(backoff, Teller(events.append)), backoff, timeout=1.0)
+    retrier = Retrier(Circuit(backoff, Notifier(events.append)), backoff, timeout=1.0)
     for _ in range(3):
         with pytest.raises(VaultSealed):
-            caller.run(
+            retrier.run(
                 failing(9),  # type: ignore[arg-type]  # a function, as the tests give it
                 scope="x",
                 deadline=Deadline(5),
                 patience=5,
-                repeat=lambda _: True,
+                repeat=always,
             )
     assert events == []

@@ -7,13 +7,13 @@ import logging
 import pytest
 
 from resilient_vault_client import VaultSealed
+from resilient_vault_client._notifier import Notifier
 from resilient_vault_client.events import (
     Event,
     Recovered,
     RenewalFailed,
     Renewed,
     ServedStale,
-    Teller,
 )
 
 
@@ -31,7 +31,7 @@ def test_callback_that_raises(caplog: pytest.LogCaptureFixture) -> None:
     def callback(event: Event) -> None:
         raise ValueError("a canary")
 
-    Teller(callback).tell(Renewed(ttl=1.0, capped=False))
+    Notifier(callback).notify(Renewed(ttl=1.0, capped=False))
 
     assert "ValueError" in caplog.text
     assert "canary" not in caplog.text
@@ -41,12 +41,12 @@ def test_frequent_events_are_warned_of_once(caplog: pytest.LogCaptureFixture) ->
     """An outage gives one warning a path, not one a read; the callback hears of each."""
     caplog.set_level(logging.WARNING)
     heard: list[Event] = []
-    teller = Teller(heard.append)
+    notifier = Notifier(heard.append)
     event = ServedStale(path="a/b", age=1.0, error=VaultSealed("sealed"))
     for _ in range(5):
-        teller.tell(event)
+        notifier.notify(event)
     assert caplog.text.count("served_stale") == 1
     assert len(heard) == 5
-    teller.tell(Recovered(seconds=1.0))
-    teller.tell(event)
+    notifier.notify(Recovered(seconds=1.0))
+    notifier.notify(event)
     assert caplog.text.count("served_stale") == 2

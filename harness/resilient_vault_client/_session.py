@@ -6,19 +6,17 @@ read.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from hvac.api.system_backend.wrapping import Wrapping
-
+from resilient_vault_client._api import Api
+from resilient_vault_client._approle import AppRole
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._circuit import Caller, Circuit
+from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._config import Config
-from resilient_vault_client._credentials import CredentialSource
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._denials import Denials
 from resilient_vault_client._errors import (
     ClientClosed,
     PermissionDenied,
@@ -27,30 +25,28 @@ from resilient_vault_client._errors import (
     SecretNotFound,
     UnexpectedAnswer,
     VaultError,
-    VaultUnavailable,
 )
 from resilient_vault_client._login import Authenticator
+from resilient_vault_client._memory import Entry, Memory
+from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._renewer import Renewer
-from resilient_vault_client._secret import Entry, Memory
+from resilient_vault_client._retrier import Retrier, always, never
 from resilient_vault_client._token import Token
-from resilient_vault_client._wire import Answer, Wire
-from resilient_vault_client.events import Denied, Teller
+from resilient_vault_client._transport import Answer, Transport
+from resilient_vault_client.events import Denied
 
 T = TypeVar("T")
 
-_log = logging.getLogger("resilient_vault_client")
 
-
-class Core:
+class Session:
     """What a client does in one process.
 
     Args:
         config: The settings.
         environ: Where ids are read at each login.
-        teller: Who hears of events.
+        notifier: Who hears of events.
         memory: What was read before, by the parent process.
         renew: Whether a thread keeps the token alive.
-        testing: One attempt a call, no pauses.
     """
 
     def __init__(
@@ -58,44 +54,43 @@ class Core:
         config: Config,
         environ: Mapping[str, str],
         *,
-        teller: Teller,
+        notifier: Notifier,
         memory: Memory | None = None,
         renew: bool = True,
-        testing: bool = False,
     ) -> None:
         self.config = config
         self.memory = memory if memory is not None else Memory(config.max_stale)
-        self.backoff = Backoff(config.backoff_cap, active=not testing)
-        self.circuit = Circuit(self.backoff, teller)
+        self.backoff = Backoff(config.backoff_cap, active=not config.testing)
+        self.circuit = Circuit(self.backoff, notifier)
         self.last_success: float | None = None
-        self._teller = teller
-        self._testing = testing
+        self._notifier = notifier
         self._renew = renew
-        self._wire = Wire(config)
-        self._caller = Caller(self.circuit, self.backoff, timeout=config.timeout)
-        self._denied_until: dict[str, float] = {}
-        self._closing = threading.Event()
+        self._transport = Transport(config)
+        self._api = Api(self._transport, config.mount_point.strip("/"))
+        self._retrier = Retrier(self.circuit, self.backoff, timeout=config.timeout)
+        self._denials = Denials()
+        self._closed = False
         self.authenticator = Authenticator(
-            config,
-            source=CredentialSource(config, environ),
-            wire=self._wire,
-            caller=self._caller,
+            AppRole(config, environ, api=self._api, retrier=self._retrier),
+            api=self._api,
+            retrier=self._retrier,
             backoff=self.backoff,
-            teller=teller,
+            notifier=notifier,
         )
         self.renewer = Renewer(
             self.authenticator,
-            caller=self._caller,
+            api=self._api,
+            retrier=self._retrier,
             circuit=self.circuit,
             backoff=self.backoff,
-            teller=teller,
+            notifier=notifier,
             timeout=config.timeout,
         )
 
     @property
     def closed(self) -> bool:
         """Whether it was closed."""
-        return self._closing.is_set()
+        return self._closed
 
     def log_in(self, deadline: Deadline) -> None:
         """See to it that there is a token.
@@ -113,41 +108,30 @@ class Core:
         Raises:
             VaultError: Vault did not give it.
         """
-        self._check_denied(path)
+        self._denials.check(path)
         started = time.monotonic()
         try:
             answer = self._read(path, deadline, patience, version)
-        except PermissionDenied as error:
-            failure: VaultError = self._deny(path, error)
-        except SecretNotFound as error:
-            error.path = path
-            failure = error
+            _check_there(answer, path)
+            return self._keep(path, answer, started, version)
         except VaultError as error:
             error.path = path
-            raise
-        else:
-            gone = _gone(answer, path)
-            if gone is None:
-                return self._keep(path, answer, started, version)
-            failure = gone
-        if version is None:
-            self.memory.forget(path)
-        raise failure
+            gone = isinstance(error, SecretNotFound | SecretDeleted | SecretDestroyed)
+            denied = isinstance(error, PermissionDenied)
+            if version is None and (gone or denied):
+                self.memory.forget(path)
+            if not denied:
+                raise
+            raise self._deny(path, error) from error
 
     def _read(self, path: str, deadline: Deadline, patience: float, version: int | None) -> Answer:
-        def operation(token: Token) -> Answer:
-            return _answer(
-                token.kv.read_secret_version(
-                    path=path,
-                    version=version,
-                    mount_point=self.config.mount_point,
-                    raise_on_deleted_version=True,
-                )
-            )
-
         def run() -> Answer:
             return self._with_token(
-                operation, scope=f"read {path}", deadline=deadline, patience=patience, repeat=True
+                lambda token: self._api.read_secret(token.text, path, deadline, version=version),
+                scope=f"read {path}",
+                deadline=deadline,
+                patience=patience,
+                repeat=True,
             )
 
         known = self.memory.stand_in(path) is not None
@@ -155,9 +139,9 @@ class Core:
             return run()
         except SecretNotFound:
             # A node that lags behind does not know yet what another one gave a moment ago.
-            if not known or version is not None or self._testing:
+            if not known or version is not None or self.config.testing:
                 raise
-        self._closing.wait(min(self.backoff.next(None), deadline.remaining()))
+        self.circuit.rest(min(self.backoff.next(None), deadline.remaining()))
         return run()
 
     def _keep(self, path: str, answer: Answer, started: float, version: int | None) -> Entry:
@@ -180,18 +164,10 @@ class Core:
         Raises:
             VaultError: It was not written, or nobody knows: then `sent` is true.
         """
-        self._check_denied(path)
-
-        def operation(token: Token) -> Answer:
-            return _answer(
-                token.kv.create_or_update_secret(
-                    path=path, secret=dict(data), cas=cas, mount_point=self.config.mount_point
-                )
-            )
-
+        self._denials.check(path)
         try:
             answer = self._with_token(
-                operation,
+                lambda token: self._api.write_secret(token.text, path, data, deadline, cas=cas),
                 scope=f"write {path}",
                 deadline=deadline,
                 patience=self.config.timeout,
@@ -201,8 +177,11 @@ class Core:
             error.path = path
             raise
         finally:
-            self._expire(path)
-        return int(answer["data"]["version"])
+            self.memory.expire(path)
+        try:
+            return int(answer["data"]["version"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UnexpectedAnswer("the answer to the write has no version", path=path) from error
 
     def unwrap(self, wrapping_token: str, deadline: Deadline) -> Answer:
         """What a wrapping token holds. It is used up by that, whether or not the answer arrives.
@@ -210,13 +189,14 @@ class Core:
         Raises:
             VaultError: It did not come; nothing tries again.
         """
-        api = Wrapping(self._wire.adapter(wrapping_token))
-        return self._caller.run(
-            lambda: _answer(api.unwrap()),
+        if self.closed:
+            raise ClientClosed("the client is closed")
+        return self._retrier.run(
+            lambda: self._api.unwrap(wrapping_token, deadline),
             scope="unwrap",
             deadline=deadline,
             patience=self.config.timeout,
-            repeat=_never,
+            repeat=never,
         )
 
     def _token(self, deadline: Deadline, patience: float) -> Token:
@@ -240,36 +220,42 @@ class Core:
         repeat: bool,
     ) -> T:
         """Do something with the current token, and once more with another if it was dead."""
-
-        def attempt() -> tuple[T | None, PermissionDenied | None, Token]:
-            token = self._hold(deadline, patience)
-            try:
-                result = self._caller.run(
-                    lambda: _spend(token, operation),
-                    scope=scope,
-                    deadline=deadline,
-                    patience=patience,
-                    repeat=_always if repeat else _never,
-                )
-            except PermissionDenied as error:
-                return None, error, token
-            finally:
-                token.end()
-            token.proven = True
-            self.last_success = time.monotonic()
-            return result, None, token
-
-        result, denial, token = attempt()
-        if denial is not None:
+        token = self._hold(deadline, patience)
+        try:
+            return self._use(token, operation, scope, deadline, patience, repeat)
+        except PermissionDenied as denial:
             other = self.authenticator.after_denial(
                 token, denial, deadline, patience, policy_login=True
             )
-            if other is not None:
-                self.renewer.wake()
-                result, denial, _ = attempt()
-        if denial is not None:
-            raise denial
-        return result  # type: ignore[return-value]  # without a denial there is a result
+            if other is None:
+                raise
+        self.renewer.wake()
+        token = self._hold(deadline, patience)
+        return self._use(token, operation, scope, deadline, patience, repeat)
+
+    def _use(
+        self,
+        token: Token,
+        operation: Callable[[Token], T],
+        scope: str,
+        deadline: Deadline,
+        patience: float,
+        repeat: bool,
+    ) -> T:
+        """Do something with a token that is held for it, and let go of the token."""
+        try:
+            result = self._retrier.run(
+                lambda: _spend(token, operation),
+                scope=scope,
+                deadline=deadline,
+                patience=patience,
+                repeat=always if repeat else never,
+            )
+        finally:
+            token.end()
+        token.proven = True
+        self.last_success = time.monotonic()
+        return result
 
     def _hold(self, deadline: Deadline, patience: float) -> Token:
         """The current token, marked as in use, so that nobody gives it back meanwhile."""
@@ -281,42 +267,19 @@ class Core:
                 return token
             token.end()
 
-    def _check_denied(self, path: str) -> None:
-        until = self._denied_until.get(path)
-        if until is None:
-            return
-        left = until - time.monotonic()
-        if left <= 0:
-            self._denied_until.pop(path, None)
-            return
-        raise PermissionDenied(
-            f"the policy denies {path} (found out a moment ago)",
-            path=path,
-            retry_in=left,
-            status=403,
-        )
-
-    def _deny(self, path: str, error: PermissionDenied) -> PermissionDenied:
+    def _deny(self, path: str, error: VaultError) -> PermissionDenied:
         """The denial as the caller hears it; the path is left alone for a while."""
         cool_down = self.backoff.cap if self.backoff.active else 0.0
         if cool_down:
-            self._denied_until[path] = time.monotonic() + cool_down
-        self._teller.tell(Denied(path=path, cool_down=cool_down))
+            self._denials.note(path, cool_down)
+        self._notifier.notify(Denied(path=path, cool_down=cool_down))
         return PermissionDenied(
             f"Vault denies {self.config.mount_point}/{path}: the role's policy does not allow it, "
-            f"or nothing is mounted at {self.config.mount_point}/ ({error})",
+            f"or VAULT_MOUNT_POINT is wrong: nothing is mounted there ({error})",
             path=path,
             retry_in=cool_down or None,
             status=error.status,
         )
-
-    def _expire(self, path: str) -> None:
-        """What is remembered of it stands in during an outage, and no longer for an answer."""
-        entry = self.memory.entries.get(path)
-        if entry is not None:
-            self.memory.entries[path] = Entry(
-                entry.path, entry.data, entry.version, entry.asked_at, fresh_until=0.0
-            )
 
     @property
     def renews(self) -> bool:
@@ -324,47 +287,57 @@ class Core:
         return self._renew
 
     def abandon(self) -> None:
-        """Nobody holds the client any more: the thread gives the token back and ends."""
-        self._closing.set()
+        """Nobody holds the client any more, says a finalizer: so no lock is taken here.
+
+        The thread gives the token back and ends; where there is none the token expires by itself.
+        """
+        self._closed = True
+        if self.renewer.running:
+            self.renewer.abandon(self._farewell)
+        else:
+            self._transport.close()
+
+    def _farewell(self) -> None:
         self.circuit.close()
-        self.renewer.stop(give_back=True)
+        self.renewer.give_back(self.authenticator.surrender(self.config.timeout))
+        self._transport.close()
 
     def leave_to_parent(self) -> None:
         """In a child process: let go of the connections, which are the parent's."""
-        self._wire.forget()
+        self._transport.forget()
 
     def close(self, timeout: float) -> None:
         """Give the token back and end the thread, in ``timeout`` seconds even if Vault hangs."""
-        if self.closed:
+        if self._closed:
             return
         deadline = Deadline(timeout)
-        self._closing.set()
+        self._closed = True
         self.circuit.close()
         self.renewer.stop()
         tokens = self.authenticator.surrender(min(1.0, timeout / 4))
         self.renewer.give_back(tokens, deadline.remaining() / 2)
-        self._wire.abort()
-        self._wire.close()
+        self._transport.abort()
+        self._transport.close()
         self.renewer.join(deadline.remaining())
 
 
-def _answer(answer: Any) -> Answer:
-    assert isinstance(answer, dict)
-    return answer
+def _check_there(answer: Answer, path: str) -> None:
+    """Raise how a version is gone that Vault has only metadata of.
 
-
-def _gone(answer: Answer, path: str) -> VaultError | None:
-    """How a version is gone that Vault has only metadata of."""
+    Raises:
+        SecretDestroyed: For good.
+        SecretDeleted: Until somebody undeletes it.
+    """
     data = answer.get("data")
     if not isinstance(data, dict) or data.get("data") is not None or "metadata" not in data:
-        return None
+        return
     metadata = data["metadata"] or {}
     number = metadata.get("version")
     if metadata.get("destroyed"):
-        return SecretDestroyed(
+        raise SecretDestroyed(
             f"version {number} of {path} was destroyed: write it anew", path=path, status=404
         )
-    return SecretDeleted(
+    raise SecretDeleted(
         f"version {number} of {path} was deleted: undelete it, or write it anew",
         path=path,
         status=404,
@@ -377,13 +350,3 @@ def _spend(token: Token, operation: Callable[[Token], T]) -> T:
     denial = PermissionDenied("the token's uses are used up")
     denial.doubtful = True
     raise denial
-
-
-def _always(error: VaultUnavailable) -> bool:
-    del error
-    return True
-
-
-def _never(error: VaultUnavailable) -> bool:
-    del error
-    return False

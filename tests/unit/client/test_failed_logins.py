@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from resilient_vault_client import _ledger
+from resilient_vault_client import _failed_logins
 from resilient_vault_client._credentials import Credentials
-from resilient_vault_client._ledger import MOST_FOR_A_ROLE, WINDOW, Ledger
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._failed_logins import MOST_FOR_A_ROLE, WINDOW, FailedLogins
+
+SOON = Deadline(60.0)
 
 
 class Clock:
@@ -21,29 +24,29 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """The ledger's clock."""
+    """The clock of the count."""
     clock = Clock()
-    monkeypatch.setattr(_ledger, "_now", lambda: clock.now)
+    monkeypatch.setattr(_failed_logins, "_now", lambda: clock.now)
     return clock
 
 
-def attempts(ledger: Ledger, clock: Clock, ids: Credentials, seconds: float) -> list[float]:
+def attempts(failed: FailedLogins, clock: Clock, ids: Credentials, seconds: float) -> list[float]:
     """When a client that tries as soon as it may does so, and fails."""
     end, times = clock.now + seconds, []
     while clock.now < end:
-        wait = ledger.wait(ids)
+        wait = failed.wait(ids, SOON)
         if wait > 0:
             clock.now += wait
             continue
         times.append(clock.now)
-        ledger.rejected(ids)
-        assert ledger.wait(ids) > 0
+        failed.rejected(ids, SOON)
+        assert failed.wait(ids, SOON) > 0
     return times
 
 
 def test_the_same_secret_id(clock: Clock) -> None:
     """In no fifteen minutes of a day there are more than four tries, and it is never given up."""
-    times = attempts(Ledger(), clock, Credentials("role", "bad"), 86_400.0)
+    times = attempts(FailedLogins(), clock, Credentials("role", "bad"), 86_400.0)
 
     assert len(times) > 90
     for at in times:
@@ -52,35 +55,35 @@ def test_the_same_secret_id(clock: Clock) -> None:
 
 def test_another_secret_id_is_tried_at_once(clock: Clock) -> None:
     """What the old one did does not hold the new one back."""
-    ledger = Ledger()
-    attempts(ledger, clock, Credentials("role", "bad"), 100.0)
+    failed = FailedLogins()
+    attempts(failed, clock, Credentials("role", "bad"), 100.0)
 
-    assert ledger.wait(Credentials("role", "new")) == 0
+    assert failed.wait(Credentials("role", "new"), SOON) == 0
 
 
 def test_a_role_is_never_locked_by_one_client(clock: Clock) -> None:
     """However many secret-ids are delivered, a role has fewer failures than lock it."""
-    ledger, times = Ledger(), []
+    failed, times = FailedLogins(), []
     for number in itertools.count():
         ids = Credentials("role", f"bad-{number}")
-        wait = ledger.wait(ids)
+        wait = failed.wait(ids, SOON)
         if wait > 0:
             break
-        ledger.rejected(ids)
+        failed.rejected(ids, SOON)
         times.append(clock.now)
     assert len(times) == MOST_FOR_A_ROLE
-    assert ledger.wait(Credentials("another role", "x")) == 0
+    assert failed.wait(Credentials("another role", "x"), SOON) == 0
     clock.now += WINDOW
-    assert ledger.wait(Credentials("role", "x")) == 0
+    assert failed.wait(Credentials("role", "x"), SOON) == 0
 
 
 def test_success_forgets(clock: Clock) -> None:
     """After a login that worked the server counts from zero, and so does the client."""
-    ledger, ids = Ledger(), Credentials("role", "flaky")
-    ledger.rejected(ids)
-    ledger.accepted(ids)
+    failed, ids = FailedLogins(), Credentials("role", "flaky")
+    failed.rejected(ids, SOON)
+    failed.accepted(ids, SOON)
 
-    assert ledger.wait(ids) == 0
+    assert failed.wait(ids, SOON) == 0
 
 
 def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
@@ -88,34 +91,34 @@ def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
     ids = Credentials("role", "bad")
     times = []
     for _ in range(200):
-        ledger = Ledger(tmp_path / "state", server="http://vault")
-        if ledger.wait(ids) == 0:
+        failed = FailedLogins(tmp_path / "state", server="http://vault")
+        if failed.wait(ids, SOON) == 0:
             times.append(clock.now)
-            ledger.rejected(ids)
+            failed.rejected(ids, SOON)
         clock.now += 1.0
     assert len(times) == 3
-    elsewhere = Ledger(tmp_path / "state", server="http://another-vault")
-    assert elsewhere.wait(ids) == 0
+    elsewhere = FailedLogins(tmp_path / "state", server="http://another-vault")
+    assert elsewhere.wait(ids, SOON) == 0
     content = "".join(file.read_text() for file in (tmp_path / "state").iterdir())
     assert "bad" not in content
     assert "role" not in content
 
-    Ledger(tmp_path / "state", server="http://vault").accepted(ids)
-    assert Ledger(tmp_path / "state", server="http://vault").wait(ids) == 0
+    FailedLogins(tmp_path / "state", server="http://vault").accepted(ids, SOON)
+    assert FailedLogins(tmp_path / "state", server="http://vault").wait(ids, SOON) == 0
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "null", '[["x","y"]]', '[[1e9, "x"]]'])
 def test_shared_count_that_makes_no_sense(clock: Clock, tmp_path: Path, content: str) -> None:
     """A damaged file, or one from before the last boot, says nothing and is written anew."""
     ids = Credentials("role", "bad")
-    Ledger(tmp_path, server="x").rejected(ids)
+    FailedLogins(tmp_path, server="x").rejected(ids, SOON)
     (file,) = tmp_path.iterdir()
     file.write_text(content)
 
-    ledger = Ledger(tmp_path, server="x")
-    assert ledger.wait(ids) == 0
-    ledger.rejected(ids)
-    assert ledger.wait(ids) > 0
+    failed = FailedLogins(tmp_path, server="x")
+    assert failed.wait(ids, SOON) == 0
+    failed.rejected(ids, SOON)
+    assert failed.wait(ids, SOON) > 0
 
 
 def test_nowhere_to_count_together(
@@ -123,8 +126,8 @@ def test_nowhere_to_count_together(
 ) -> None:
     """Where no file can be kept, the client counts for itself and says so."""
     (tmp_path / "file").write_text("not a directory")
-    ledger, ids = Ledger(tmp_path / "file" / "state"), Credentials("role", "bad")
-    ledger.rejected(ids)
+    failed, ids = FailedLogins(tmp_path / "file" / "state"), Credentials("role", "bad")
+    failed.rejected(ids, SOON)
 
-    assert ledger.wait(ids) > 0
+    assert failed.wait(ids, SOON) > 0
     assert "not counted together" in caplog.text

@@ -1,0 +1,69 @@
+"""Looking names up within a deadline."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from concurrent.futures import Future
+from typing import Any
+
+Address = tuple[Any, Any, int, str, Any]
+
+
+class Resolver:
+    """Looks names up in a thread of its own, since the system's look-up knows no timeout.
+
+    One look-up for a name is under way at a time, however many wait for it: if the name service
+    hangs, one thread hangs. Nothing is remembered, so a name that moves is followed at the next
+    connection.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, int], Future[list[Address]]] = {}
+
+    def addresses(self, host: str, port: int, timeout: float) -> list[Address]:
+        """Where ``host`` is.
+
+        Raises:
+            TimeoutError: The name service did not answer in time.
+            OSError: There is no such name, or no thread to look it up in.
+        """
+        with contextlib.suppress(socket.gaierror):
+            return socket.getaddrinfo(
+                host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST
+            )
+        with self._lock:
+            pending = self._pending.get((host, port))
+            if pending is None:
+                pending = self._pending[host, port] = Future()
+                self._start(host, port, pending)
+        return pending.result(timeout)
+
+    def _start(self, host: str, port: int, pending: Future[list[Address]]) -> None:
+        try:
+            threading.Thread(
+                target=self._look_up,
+                args=(host, port, pending),
+                name="vault-resolver",
+                daemon=True,
+            ).start()
+        except RuntimeError as error:
+            # The machine is out of threads, or the interpreter is about to end.
+            del self._pending[host, port]
+            raise OSError(str(error)) from error
+
+    def _look_up(self, host: str, port: int, pending: Future[list[Address]]) -> None:
+        found: list[Address] = []
+        failure: Exception | None = None
+        try:
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait must hear of it
+            failure = error
+        with self._lock:
+            del self._pending[host, port]
+        if failure is None:
+            pending.set_result(found)
+        else:
+            pending.set_exception(failure)

@@ -1,0 +1,86 @@
+"""Nothing of the inside gets out with an error."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import resilient_vault_client
+from resilient_vault_client import Config, InternalError, VaultClient, VaultSealed
+from resilient_vault_client._boundary import boundary
+
+# What cannot fail, or only calls what stands behind the boundary.
+HARMLESS = {"__enter__", "__exit__", "__repr__", "config"}
+
+
+@boundary
+def read(token: str) -> object:
+    """A call from outside, which fails inside."""
+    return inner(token)
+
+
+def inner(token: str) -> object:
+    """Fail, for a reason, with the token in a frame."""
+    try:
+        return dict[str, object]()[token]
+    except KeyError as error:
+        raise VaultSealed("sealed", path="a/b", retry_in=2.0) from error
+
+
+def test_error_comes_alone() -> None:
+    """It keeps its type and what it says, and loses frames, cause and context."""
+    with pytest.raises(VaultSealed, match="sealed") as caught:
+        read("s.token")
+    error = caught.value
+
+    assert (error.path, error.retry_in) == ("a/b", 2.0)
+    assert error.__cause__ is error.__context__ is None
+    assert [entry.name for entry in caught.traceback] == ["test_error_comes_alone", "call"]
+    assert "s.token" not in repr(caught.traceback[-1].frame.f_locals)
+
+
+def test_context_of_the_application_stays() -> None:
+    """What the application was handling when it called is its own, and is kept."""
+
+    def handle() -> None:
+        try:
+            raise LookupError("the application's")
+        except LookupError:
+            read("s.token")
+
+    with pytest.raises(VaultSealed) as caught:
+        handle()
+
+    assert isinstance(caught.value.__context__, LookupError)
+
+
+def test_mistake_is_told_without_its_text() -> None:
+    """Where it happened is said; what it failed on may be a secret, and is not."""
+
+    @boundary
+    def broken(token: str) -> int:
+        return int(token)
+
+    with pytest.raises(InternalError, match="ValueError at broken") as caught:
+        broken("s.token")
+    assert "s.token" not in str(caught.value)
+
+
+def test_every_public_call_stands_behind_the_boundary() -> None:
+    """Each method of the client, each public function, and the making of a configuration."""
+    methods = {
+        name: member.fget if isinstance(member, property) else member
+        for name, member in vars(VaultClient).items()
+        if name == "__init__" or not name.startswith("_") or name in HARMLESS
+    }
+    functions = {
+        name: member
+        for name, member in vars(resilient_vault_client).items()
+        if inspect.isfunction(member)
+    }
+    public = {**methods, **functions, "from_environ": Config.from_environ.__func__}  # type: ignore[attr-defined]  # a class method
+
+    assert {"read", "get_secret_cached", "get_vault_secret", "__init__"} <= set(public)
+    bare = {name for name, member in public.items() if not hasattr(member, "__wrapped__")}
+    assert bare == HARMLESS
