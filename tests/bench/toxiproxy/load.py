@@ -9,6 +9,8 @@ sockets and no framework, so that little of what is measured is the load's own t
 ``pings``      one small message back and forth on one connection; prints each time in seconds.
 ``connects``   connects, sends a byte, receives a byte, closes, again and again; prints how many a
                second.
+``streams``    sends on many connections at once until its input ends; prints a line when all have
+               begun, and in the end bytes a second of all together.
 ``idle``       opens connections, prints a line, and holds them until its input ends.
 """
 
@@ -176,6 +178,32 @@ def connects(port: int, count: int, width: int) -> float:
     return count / (time.perf_counter() - start)
 
 
+def streams(port: int, count: int) -> None:
+    """Send on many connections at once until told to end."""
+    socks = {sock.fileno(): sock for sock in (_connect(port, SINK) for _ in range(count))}
+    poll = select.epoll()
+    for number, sock in socks.items():
+        sock.setblocking(False)
+        poll.register(number, select.EPOLLOUT)
+    poll.register(sys.stdin.fileno(), select.EPOLLIN)
+    block = bytes(BLOCK)
+    sent = dict.fromkeys(socks, 0)
+    started = 0.0
+    before = 0
+    while True:
+        for number, _ in poll.poll():
+            if number not in socks:
+                total = sum(sent.values()) - before
+                _tell(total / (time.perf_counter() - started))
+                return
+            with contextlib.suppress(BlockingIOError):
+                sent[number] += socks[number].send(block)
+        if not started and all(sent.values()):
+            started = time.perf_counter()
+            before = sum(sent.values())
+            _tell(len(socks))
+
+
 def idle(port: int, count: int) -> None:
     """Open connections and hold them."""
     held = [_connect(port, IDLE) for _ in range(count)]
@@ -201,6 +229,8 @@ def main(arguments: list[str]) -> None:
         _tell(pings(int(rest[0]), int(rest[1])))
     elif role == "connects":
         _tell(connects(int(rest[0]), int(rest[1]), int(rest[2])))
+    elif role == "streams":
+        streams(int(rest[0]), int(rest[1]))
     elif role == "idle":
         idle(int(rest[0]), int(rest[1]))
     else:

@@ -44,8 +44,14 @@ from vault_harness.toxiproxy import (
 )
 
 LOAD = str(Path(__file__).with_name("load.py"))
-BARS = {"bulk": 1.5, "duplex": 1.5, "connects": 1.5, "p50": 1.3, "p99": 1.3}
-"""Throughput and connections at least so many times the real server's, round trips at most."""
+AT_LEAST = {"bulk": 1.2, "duplex": 1.2}
+"""Times the real server's throughput."""
+AT_MOST = {"p50": 1.3, "p99": 1.3, "late": 1.3, "late p99": 1.3, "api": 2.0}
+"""Times the real server's round trips, also of those under load: timing comes before throughput."""
+STREAMS_AT_ONCE = 64
+"""Connections that send as fast as they can while the timing of others is measured."""
+LATENCY_MS = 50
+"""Of the toxic whose timing is measured under load."""
 START_BAR = 0.4
 """Seconds from the start of the process to an API that answers."""
 IDLE_CONNECTIONS = 1000
@@ -78,6 +84,7 @@ class Server:
     command: Callable[[int], list[str]]
     process: subprocess.Popen[bytes] | None = None
     proxy: Proxy | None = None
+    url: str = ""
     results: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 
     def start(self, upstream: str) -> float:
@@ -94,7 +101,8 @@ class Server:
                 raise SystemExit(f"the {self.name} server did not start")
             time.sleep(0.002)
         seconds = time.perf_counter() - begin
-        self.proxy = Toxiproxy(f"http://127.0.0.1:{port}").create("bench", upstream=upstream)
+        self.url = f"http://127.0.0.1:{port}"
+        self.proxy = Toxiproxy(self.url).create("bench", upstream=upstream)
         return seconds
 
     def stop(self) -> None:
@@ -182,6 +190,33 @@ def _measure(server: Server, chain: str, seconds: float, count: int) -> None:
         server.note(chain, "cpu connects", (server.cpu() - before) / count * 1e6)
 
 
+def _under_load(server: Server, count: int) -> None:
+    """How late a toxic is, and how long the API takes, beside connections that carry a lot."""
+    assert server.proxy is not None
+    command = [sys.executable, LOAD, "streams", str(server.port), str(STREAMS_AT_ONCE)]
+    toxiproxy = Toxiproxy(server.url, timeout=30)
+    slow = toxiproxy.create("slow", upstream=server.proxy.upstream)
+    with (
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as streams,
+        slow.toxic(Latency(latency=LATENCY_MS)),
+    ):
+        assert streams.stdin is not None
+        assert streams.stdout is not None
+        streams.stdout.readline()
+        times = sorted(_load("pings", slow.address[1], count))
+        asked = []
+        for _ in range(count):
+            begin = time.perf_counter()
+            toxiproxy.version()
+            asked.append(time.perf_counter() - begin)
+        streams.stdin.close()
+        server.note("under load", "bulk all", json.loads(streams.stdout.readline()) / 1e6)
+        server.note("under load", "late", times[len(times) // 2] * 1e3)
+        server.note("under load", "late p99", times[len(times) * 99 // 100] * 1e3)
+        server.note("under load", "api", statistics.median(asked) * 1e3)
+    slow.delete()
+
+
 def _memory(server: Server) -> None:
     before = server.memory()
     command = [sys.executable, LOAD, "idle", str(server.port), str(IDLE_CONNECTIONS)]
@@ -206,6 +241,14 @@ ROWS = [
 ]
 
 
+LOADED_ROWS = [
+    ("late", f"round trip under a latency of {LATENCY_MS} ms, median, ms"),
+    ("late p99", "the same, 99th percentile, ms"),
+    ("api", "answer of the API, median, ms"),
+    ("bulk all", "all streams together, MB/s"),
+]
+
+
 def _table(servers: Sequence[Server]) -> Table:
     table = Table(title="Toxiproxy: embedded against real")
     for column in ("toxics", "measure"):
@@ -218,6 +261,9 @@ def _table(servers: Sequence[Server]) -> Table:
         for metric, title in ROWS:
             _row(table, servers, chain, metric, title)
         table.add_section()
+    for metric, title in LOADED_ROWS:
+        _row(table, servers, "under load", metric, title)
+    table.add_section()
     _row(table, servers, "", "start", "start to ready, s")
     _row(table, servers, "", "memory", f"memory at {IDLE_CONNECTIONS} idle connections, MB")
     _row(table, servers, "", "memory each", "memory for each of them, kB")
@@ -226,16 +272,18 @@ def _table(servers: Sequence[Server]) -> Table:
 
 def _row(table: Table, servers: Sequence[Server], chain: str, metric: str, title: str) -> None:
     values = [server.median(chain, metric) for server in servers]
-    shown = [f"{value:.3f}" if metric == "start" else f"{value:,.0f}" for value in values]
+    digits = {"start": 3, "late": 1, "late p99": 1, "api": 1}.get(metric, 0)
+    shown = [f"{value:,.{digits}f}" for value in values]
     ratio, bar = "", ""
     if metric == "start":
         bar = _verdict(values[0] < START_BAR, f"< {START_BAR} s")
     if len(values) == 2:
         quotient = values[0] / values[1] if values[1] else float("inf")
         ratio = f"{quotient:.2f}"
-        if metric in BARS:
-            good = quotient <= BARS[metric] if metric.startswith("p") else quotient >= BARS[metric]
-            bar = _verdict(good, f"{'≤' if metric.startswith('p') else '≥'} {BARS[metric]}")
+        if metric in AT_LEAST:
+            bar = _verdict(quotient >= AT_LEAST[metric], f"≥ {AT_LEAST[metric]}")
+        elif metric in AT_MOST:
+            bar = _verdict(quotient <= AT_MOST[metric], f"≤ {AT_MOST[metric]}")
     table.add_row(chain, title, *shown, ratio, bar)
 
 
@@ -267,6 +315,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     # Whoever comes first in one round comes last in the next.
                     for server in servers[:: 1 if number % 2 else -1]:
                         _measure(server, chain, seconds, count)
+                console.print(f"round {number + 1} of {rounds}: under load", style="dim")
+                for server in servers[:: 1 if number % 2 else -1]:
+                    _under_load(server, max(20, count // 60))
     finally:
         for server in servers:
             server.stop()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
+import statistics
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,7 +20,7 @@ import pytest
 from vault_harness.toxiproxy import Bandwidth, Latency, Noop, ResetPeer, Slicer, Timeout
 
 if TYPE_CHECKING:
-    from tests.contract.toxiproxy.conftest import Clock, Lab, Wire
+    from tests.contract.toxiproxy.conftest import Clock, Lab, Start, Wire
 
 ANSWERS_WITHIN = 1.0
 """Seconds, whatever the peers do."""
@@ -221,3 +227,43 @@ def test_a_timeout_is_seen_while_the_peer_does_not_read(embedded: Lab, wire: typ
     toxic = pair.proxy.add(Timeout(timeout=0))
     toxic.remove()
     assert wire.end(pair.client) == "eof"
+
+
+def test_a_body_that_says_it_is_huge_is_refused_at_once(embedded: Lab) -> None:
+    """Upstream waits for it until its time is over."""
+    with socket.create_connection(embedded.server.host_port, timeout=ANSWERS_WITHIN * 5) as sock:
+        sock.sendall(b"POST /proxies HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n{")
+        assert sock.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+LOAD = Path(__file__).parents[2] / "bench" / "toxiproxy" / "load.py"
+
+
+@contextlib.contextmanager
+def _load(*arguments: object) -> Iterator[str]:
+    """A process of the benchmark's load, and the first line that it prints."""
+    with subprocess.Popen(
+        [sys.executable, LOAD, *map(str, arguments)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline()
+        process.kill()
+
+
+def test_bulk_traffic_leaves_room_for_the_api(start_server: Start, embedded: Lab) -> None:
+    """Counted in bytes that pass between two answers, which a slow machine changes little."""
+    lab = type(embedded)(start_server("embedded"))
+    with lab.stack, _load("upstream") as port:
+        proxy = lab.proxy(f"127.0.0.1:{port.strip()}")
+
+        def passed() -> int:
+            seen = lab.toxiproxy.connections(proxy.name) or []
+            return sum(connection.received_upstream for connection in seen)
+
+        with _load("streams", proxy.address[1], 64):
+            counts = [passed() for _ in range(16)]
+    costs = [after - before for before, after in itertools.pairwise(counts)]
+    assert 0 < statistics.median(costs) < 60_000_000

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 RESET = b"\1\0\0\0\0\0\0\0"
 
 
-@pytest.fixture(scope="session")
-def quiet_server(start_server: Start) -> ServerProcess:
+@pytest.fixture(scope="session", params=["embedded", "embedded by poll"])
+def quiet_server(request: pytest.FixtureRequest, start_server: Start) -> ServerProcess:
     """A server that nobody else uses, so that what it has open can be counted."""
-    return start_server("embedded")
+    return start_server(request.param)
 
 
 @pytest.fixture
@@ -121,6 +121,7 @@ def test_a_peer_dies(
         assert sum(process.cpu_times()[:2]) - used <= 0.06
     proxy.delete()
     wait.until(lambda: process.num_fds() <= before, f"the {before} descriptors it had before")
+    assert quiet.server.errors == []
 
 
 def test_a_killed_upstream_process_is_an_end(quiet: Lab, wait: type[Wait]) -> None:

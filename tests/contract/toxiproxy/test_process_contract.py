@@ -26,7 +26,7 @@ def _run(*flags: str, timeout: float = 15) -> subprocess.CompletedProcess[str]:
 
 
 def _command(kind: Kind) -> list[str]:
-    if kind == "embedded":
+    if kind != "real":
         return [sys.executable, "-m", "vault_harness.toxiproxy"]
     program = os.environ.get("TOXIPROXY_SERVER_BINARY") or shutil.which("toxiproxy-server")
     if program is None:

@@ -7,12 +7,12 @@ import heapq
 import itertools
 import random
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 
-from vault_harness.toxiproxy.server.links import Link
+from vault_harness.toxiproxy.server.link import Link
 from vault_harness.toxiproxy.server.toxics import Toxic, registry
 
 
@@ -28,10 +28,17 @@ class Handle:
 
 
 class Clock:
-    """Time that passes only when told to; it stands in for the event loop."""
+    """Time that passes only when told to; it stands in for the event loop.
+
+    Attributes:
+        readers: Who wants to know that a descriptor can be read.
+        writers: Who wants to know that it can be written.
+    """
 
     def __init__(self) -> None:
         self.time = 1000.0
+        self.readers: dict[int, Callable[[], None]] = {}
+        self.writers: dict[int, Callable[[], None]] = {}
         self._due: list[tuple[float, int, Handle]] = []
         self._count = itertools.count()
 
@@ -48,6 +55,22 @@ class Clock:
     def call_soon(self, callback: Callable[[], None]) -> Handle:
         """As an event loop does; looking at sockets takes 50 microseconds here."""
         return self.call_later(50e-6, callback)
+
+    def add_reader(self, fd: int, callback: Callable[[], None]) -> None:
+        """As an event loop does."""
+        self.readers[fd] = callback
+
+    def add_writer(self, fd: int, callback: Callable[[], None]) -> None:
+        """As an event loop does."""
+        self.writers[fd] = callback
+
+    def remove_reader(self, fd: int) -> None:
+        """As an event loop does; nobody needs to ask it twice."""
+        del self.readers[fd]
+
+    def remove_writer(self, fd: int) -> None:
+        """As an event loop does; nobody needs to ask it twice."""
+        del self.writers[fd]
 
     def pass_time(self, seconds: float, between: Callable[[], None]) -> None:
         """Let time pass, and call what becomes due; ``between`` is called after each of them."""
@@ -90,12 +113,6 @@ class FakeSocket:
             self.inbox.insert(0, piece[size:])
         return piece[:size]
 
-    def recv_into(self, buffer: bytearray, size: int) -> int:
-        """As `recv`."""
-        data = self.recv(size)
-        buffer[: len(data)] = data
-        return len(data)
-
     def send(self, data: bytes | memoryview) -> int:
         """As much as there is room for."""
         if self.gone:
@@ -114,48 +131,23 @@ class FakeSocket:
         return b"".join(self.chunks)
 
 
-class FakePoller:
-    """Remembers who wants to know what."""
-
-    def __init__(self) -> None:
-        self.readers: dict[int, Callable[[], None]] = {}
-        self.writers: dict[int, Callable[[], None]] = {}
-
-    def read(self, fd: int, callback: Callable[[], None]) -> None:
-        """See `Poller`."""
-        self.readers[fd] = callback
-
-    def write(self, fd: int, callback: Callable[[], None]) -> None:
-        """See `Poller`."""
-        self.writers[fd] = callback
-
-    def ignore_read(self, fd: int) -> None:
-        """See `Poller`."""
-        self.readers.pop(fd, None)
-
-    def ignore_write(self, fd: int) -> None:
-        """See `Poller`."""
-        self.writers.pop(fd, None)
-
-
 class Bench:
     """A link between two fake peers, under a clock of its own."""
 
     def __init__(self, clock: Clock, seed: int = 1) -> None:
         self.clock = clock
-        self.loop = clock
-        self.poller = FakePoller()
         self.seed = seed
         self.source = FakeSocket(3)
         self.dest = FakeSocket(4)
         self.toxics: dict[str, None] = {}
+        self.generators: dict[str, random.Random] = {}
         self.end: str | None = None
         self.closed = False
         self.names = itertools.count()
         self.kinds = registry()
-        connection: Any = self
-        server: Any = self
-        self.link = Link(connection, "upstream", self.source, self.dest, server)  # type: ignore[arg-type]  # fakes
+        self.loop = cast("Any", clock)
+        source, dest = cast("Any", (self.source, self.dest))
+        self.link = Link(self, "upstream", source, dest)
 
     @property
     def open(self) -> bool:
@@ -170,12 +162,18 @@ class Bench:
 
     def generator(self, toxic: str) -> random.Random:
         """Repeatable."""
-        return random.Random(f"{self.seed} {toxic}")
+        found = self.generators.get(toxic)
+        if found is None:
+            found = self.generators[toxic] = random.Random(f"{self.seed} {toxic}")
+        return found
+
+    def acted(self, toxic: str) -> None:
+        """Remember who touched it."""
+        self.toxics[toxic] = None
 
     def link_over(self, link: Link) -> None:
         """The destination is closed."""
         assert link is self.link
-        self.poller.ignore_write(self.dest.fd)
         self.closed = True
 
     # What a test does.
@@ -211,8 +209,8 @@ class Bench:
     def poll(self) -> None:
         """Do what an event loop does when sockets are ready."""
         while True:
-            reader = self.poller.readers.get(self.source.fd)
-            writer = self.poller.writers.get(self.dest.fd)
+            reader = self.clock.readers.get(self.source.fd)
+            writer = self.clock.writers.get(self.dest.fd)
             if writer is not None and (self.dest.room != 0 or self.dest.gone):
                 writer()
             elif reader is not None and (self.source.inbox or self.source.ended):
@@ -226,7 +224,7 @@ class Bench:
         self.clock.pass_time(seconds, self.poll)
 
 
-CLOCKED = ("links", "toxics.latency", "toxics.bandwidth", "toxics.slicer")
+CLOCKED = ("link", "toxics.latency", "toxics.bandwidth", "toxics.slicer")
 
 
 @contextlib.contextmanager

@@ -8,7 +8,11 @@ import socket
 import pytest
 
 from vault_harness.toxiproxy.server import addresses
-from vault_harness.toxiproxy.server.addresses import Address, AddressError
+from vault_harness.toxiproxy.server.addresses import Address, AddressError, Resolver
+
+
+async def _resolve(text: str) -> Address:
+    return await Resolver().resolve(text)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +31,7 @@ from vault_harness.toxiproxy.server.addresses import Address, AddressError
 )
 def test_resolving(text: str, resolved: str) -> None:
     """A host to its first IPv4 address, a service to its port."""
-    assert str(asyncio.run(addresses.resolve(text))) == resolved
+    assert str(asyncio.run(_resolve(text))) == resolved
 
 
 @pytest.mark.parametrize(
@@ -45,14 +49,14 @@ def test_resolving(text: str, resolved: str) -> None:
 def test_what_cannot_be_resolved(text: str, error: str) -> None:
     """In Go's words."""
     with pytest.raises(AddressError) as caught:
-        asyncio.run(addresses.resolve(text))
+        asyncio.run(_resolve(text))
     assert str(caught.value) == error
 
 
 def test_a_name_that_cannot_exist() -> None:
     """Is an error, not a crash of the encoder."""
     with pytest.raises(AddressError, match="no such host"):
-        asyncio.run(addresses.resolve("a" * 300 + ".invalid:80"))
+        asyncio.run(_resolve("a" * 300 + ".invalid:80"))
 
 
 def test_listening_reports_the_real_port() -> None:

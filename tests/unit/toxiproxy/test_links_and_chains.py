@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.toxiproxy.server.links import FIRST_CHUNK
 from vault_harness.toxiproxy.server.toxics import CHUNK
 
 if TYPE_CHECKING:
@@ -111,7 +110,7 @@ def test_a_full_destination_pauses_the_source(bench: Bench) -> None:
     bench.dest.room = 10
     bench.send(*[bytes(8)] * 10)
     assert len(bench.source.inbox) == 8
-    assert bench.link.received == 16
+    assert bench.link.source.received == 16
     bench.dest.room = None
     bench.poll()
     assert bench.source.inbox == []
@@ -134,20 +133,14 @@ def test_a_busy_toxic_pauses_the_source(
     """What is held is bounded, by the contract's 1024 chunks for latency."""
     bench.start(bench.toxic(kind, 1.0, None, **values))
     bench.send(*[bytes(CHUNK)] * 1100)
-    assert held <= bench.link.received // CHUNK <= held + 1
+    assert held <= bench.link.source.received // CHUNK <= held + 1
 
 
 def test_a_chunk_is_no_longer_than_upstream_s(bench: Bench) -> None:
-    """As soon as a toxic sees it."""
-    toxic = bench.toxic("latency", latency=1)
-    bench.start(toxic)
+    """However much there is, so that nothing else waits for long."""
+    bench.start()
     bench.send(bytes(100_000))
-    bench.pass_time(1)
     assert max(map(len, bench.dest.chunks)) == CHUNK
-    bench.dest.chunks.clear()
-    bench.link.remove(toxic)
-    bench.send(bytes(100_000))
-    assert max(map(len, bench.dest.chunks)) == FIRST_CHUNK
 
 
 def test_toxics_can_go_while_the_destination_is_full(bench: Bench) -> None:
@@ -176,7 +169,7 @@ def test_the_source_is_paused_when_a_toxic_with_room_goes(bench: Bench) -> None:
     bench.pass_time(0.011)
     bench.link.remove(toxic)
     bench.send(*[bytes(100)] * 50)
-    assert bench.link.received == 100
+    assert bench.link.source.received == 100
     bench.dest.room = None
     bench.poll()
     assert bench.dest.received == bytes(5100)
@@ -239,4 +232,4 @@ def test_a_broken_destination_ends_it(bench: Bench) -> None:
     assert bench.closed
     assert bench.end == "upstream closed"
     assert bench.clock.waiting() == 0
-    assert bench.poller.readers == {}
+    assert bench.clock.readers == {}

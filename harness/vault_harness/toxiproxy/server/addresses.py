@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import os
 import socket
+import threading
 from dataclasses import dataclass
 
 BACKLOG = 4096
@@ -90,37 +92,66 @@ def is_ip(host: str) -> bool:
     return True
 
 
-async def candidates(host: str) -> list[str]:
-    """Every IP address of a host, IPv4 first; an empty host stays empty.
+class Resolver:
+    """Looks host names up, each in a thread of its own.
 
-    Raises:
-        AddressError: No such host, or the lookup takes too long.
+    So a look-up that hangs holds up nobody but those who ask for the same name: these share it.
     """
-    if not host or is_ip(host):
-        return [host]
-    if host == "localhost":
-        return ["127.0.0.1", "::1"]
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(RESOLVE_TIMEOUT):
-            found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except TimeoutError:
-        raise AddressError(f"lookup {host}: i/o timeout") from None
-    except (OSError, ValueError):
-        raise AddressError(f"lookup {host}: no such host") from None
-    hosts = [str(info[4][0]) for info in sorted(found, key=lambda info: info[0] != socket.AF_INET)]
-    return list(dict.fromkeys(hosts))
 
+    def __init__(self) -> None:
+        self._running: dict[str, asyncio.Future[list[str]]] = {}
 
-async def resolve(text: str) -> Address:
-    """The address that a text stands for.
+    async def addresses(self, host: str) -> list[str]:
+        """Every IP address of a host, IPv4 first; an empty host stays empty.
 
-    Raises:
-        AddressError: It stands for none.
-    """
-    host, port = split(text)
-    number = port_number(port)
-    return Address((await candidates(host))[0], number)
+        Raises:
+            AddressError: No such host, or the look-up takes too long.
+        """
+        if not host or is_ip(host):
+            return [host]
+        if host == "localhost":
+            return ["127.0.0.1", "::1"]
+        running = self._running.get(host) or self._look_up(host)
+        try:
+            async with asyncio.timeout(RESOLVE_TIMEOUT):
+                found = await asyncio.shield(running)
+        except TimeoutError:
+            raise AddressError(f"lookup {host}: i/o timeout") from None
+        if not found:
+            raise AddressError(f"lookup {host}: no such host")
+        return found
+
+    async def resolve(self, text: str) -> Address:
+        """The address that a text stands for.
+
+        Raises:
+            AddressError: It stands for none.
+        """
+        host, port = split(text)
+        number = port_number(port)
+        return Address((await self.addresses(host))[0], number)
+
+    def _look_up(self, host: str) -> asyncio.Future[list[str]]:
+        loop = asyncio.get_running_loop()
+        future = self._running[host] = loop.create_future()
+
+        def found(hosts: list[str]) -> None:
+            del self._running[host]
+            future.set_result(hosts)
+
+        def run() -> None:
+            try:
+                infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            except (OSError, ValueError):
+                infos = []
+            infos.sort(key=lambda info: info[0] != socket.AF_INET)
+            hosts = list(dict.fromkeys(str(info[4][0]) for info in infos))
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                loop.call_soon_threadsafe(found, hosts)
+
+        # Not by an executor: its few threads are what hanging look-ups would use up.
+        threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+        return future
 
 
 def listen(address: Address) -> tuple[socket.socket, str]:

@@ -1,34 +1,38 @@
-"""Bodies of the API: what requests must have in them, and how proxies and toxics are shown."""
+"""Bodies of the API: JSON, what requests must have in it, and how proxies and toxics are shown.
+
+Reading is as lenient as upstream's Go: keys match whatever their case, ``null`` leaves the default,
+unknown keys and text after the first value are ignored. What is of the wrong type is refused:
+integers must be written as integers.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import cast
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from vault_harness.toxiproxy.server import gojson
-from vault_harness.toxiproxy.server.gojson import FieldType
-from vault_harness.toxiproxy.server.proxies import Proxy
+from vault_harness.toxiproxy.server.proxy import Proxy
 from vault_harness.toxiproxy.server.toxics import Stage, Toxic
 
-PROXY_SHAPE: dict[str, FieldType] = {
-    "name": "string",
-    "listen": "string",
-    "upstream": "string",
-    "enabled": "bool",
-}
-TOXIC_SHAPE: dict[str, FieldType] = {
-    "name": "string",
-    "type": "string",
-    "stream": "string",
-    "toxicity": "float32",
-    "attributes": "object",
-}
-UPDATE_SHAPE: dict[str, FieldType] = {"toxicity": "float32", "attributes": "object"}
+Shape = Mapping[str, type]
+"""Wanted fields and their types."""
+
+PROXY: Shape = {"name": str, "listen": str, "upstream": str, "enabled": bool}
+TOXIC: Shape = {"name": str, "type": str, "stream": str, "toxicity": float, "attributes": dict}
+TOXIC_UPDATE: Shape = {"toxicity": float, "attributes": dict}
+
+INT64 = range(-(2**63), 2**63)
+FLOAT32_MAX = (2 - 2**-23) * 2.0**127
+TOXICITY_DIGITS = 8
+"""Decimals of a toxicity that are kept; upstream's float32 has about as many."""
+ESCAPED = str.maketrans({character: f"\\u{ord(character):04x}" for character in "<>&\u2028\u2029"})
+"""What Go escapes in strings, so that an answer is safe in a page."""
 
 
 @dataclass
 class Problem(Exception):
-    """An error that the API answers with; `args` stays empty on purpose.
+    """An error that the API answers with.
 
     Attributes:
         status: HTTP status.
@@ -38,12 +42,101 @@ class Problem(Exception):
 
     status: int
     text: str
-    proxies: list[dict[str, object]] | None = field(default=None)
+    proxies: list[dict[str, object]] | None = None
 
 
 def bad_body(detail: object) -> Problem:
     """400 for a body that cannot be used."""
     return Problem(400, f"bad request body: {detail}")
+
+
+def parse(body: bytes) -> object:
+    """The first JSON value of a body.
+
+    Raises:
+        Problem: There is none.
+    """
+    text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
+    if not text:
+        raise bad_body("EOF")
+    try:
+        value, _ = json.JSONDecoder(parse_constant=_no_constant).raw_decode(text)
+    except (ValueError, RecursionError) as error:
+        raise bad_body(error) from None
+    return value
+
+
+def fields(value: object, shape: Shape) -> tuple[dict[str, Any], str | None]:
+    """The fields of an object that are there, not null and of the right type.
+
+    Returns:
+        They, and what is wrong with the first of the others.
+    """
+    found: dict[str, Any] = {}
+    if value is None:
+        return found, None
+    if not isinstance(value, dict):
+        return found, f"json: cannot unmarshal {_kind(value)} into an object"
+    wrong: str | None = None
+    for key, item in value.items():
+        name = key if key in shape else key.lower()
+        if name not in shape or item is None:
+            continue
+        if _fits(item, shape[name]):
+            found[name] = _characters(item) if isinstance(item, str) else item
+        else:
+            wrong = wrong or f"json: cannot unmarshal {_kind(item)} into field {name}"
+    return found, wrong
+
+
+def decode(body: bytes, shape: Shape) -> dict[str, Any]:
+    """The fields of the object that a body is.
+
+    Raises:
+        Problem: It is none, or a field is of the wrong type.
+    """
+    return _checked(parse(body), shape)
+
+
+def decode_proxies(body: bytes) -> list[dict[str, Any]]:
+    """The proxies of the array that a body is, each with a name and an upstream.
+
+    Raises:
+        Problem: It is none, or something is missing or of the wrong type.
+    """
+    value = parse(body)
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise bad_body(f"json: cannot unmarshal {_kind(value)} into an array of proxies")
+    entries = [_checked(item, PROXY) for item in value]
+    for number, entry in enumerate(entries, 1):
+        require(entry, f" at proxy {number}")
+    return entries
+
+
+def require(entry: Mapping[str, object], where: str = "") -> None:
+    """Check that a proxy has a name and an upstream.
+
+    Raises:
+        Problem: One is missing.
+    """
+    for name in ("name", "upstream"):
+        if not entry.get(name):
+            raise Problem(400, f"missing required field: {name}{where}")
+
+
+def attributes(
+    kind: type[Stage], entry: Mapping[str, object], present: Mapping[str, int]
+) -> tuple[dict[str, int], str | None]:
+    """A toxic's attributes over the present ones, and what is wrong with the first that is."""
+    found, wrong = fields(entry.get("attributes"), dict.fromkeys(kind.fields, int))
+    return {**present, **found}, wrong
+
+
+def toxicity(entry: Mapping[str, float], default: float) -> float:
+    """The toxicity of an entry."""
+    return round(float(entry.get("toxicity", default)), TOXICITY_DIGITS)
 
 
 def show_proxy(proxy: Proxy) -> dict[str, object]:
@@ -59,64 +152,44 @@ def show_proxy(proxy: Proxy) -> dict[str, object]:
 
 def show_toxic(toxic: Toxic) -> dict[str, object]:
     """A toxic as the API shows it."""
+    share = toxic.toxicity
     return {
         "attributes": toxic.values,
         "name": toxic.name,
         "type": toxic.kind.type,
         "stream": toxic.stream,
-        "toxicity": gojson.number(toxic.toxicity),
+        "toxicity": int(share) if share.is_integer() else share,
     }
 
 
-def parse(body: bytes) -> object:
-    """The JSON value of a body, or `Problem`."""
-    try:
-        return gojson.parse(body)
-    except gojson.BadBody as error:
-        raise bad_body(error) from None
+def dump(value: object) -> bytes:
+    """JSON without spaces, escaped as Go does it."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.translate(ESCAPED).encode()
 
 
-def decode(body: bytes, shape: dict[str, FieldType]) -> dict[str, object]:
-    """The fields of an object, or `Problem`."""
-    entry, wrong = gojson.fields(parse(body), shape)
+def _checked(value: object, shape: Shape) -> dict[str, Any]:
+    entry, wrong = fields(value, shape)
     if wrong is not None:
         raise bad_body(wrong)
     return entry
 
 
-def decode_array(body: bytes) -> list[dict[str, object]]:
-    """The proxies of an array, each with a name and an upstream, or `Problem`."""
-    value = parse(body)
-    if value is None:
-        return []
-    if not isinstance(value, list) or isinstance(value, gojson.Object):
-        raise bad_body(f"json: cannot unmarshal {gojson.kind(value)} into an array of proxies")
-    entries = []
-    for item in value:
-        entry, wrong = gojson.fields(item, PROXY_SHAPE)
-        if wrong is not None:
-            raise bad_body(wrong)
-        entries.append(entry)
-    for number, entry in enumerate(entries, 1):
-        for required in ("name", "upstream"):
-            if not entry.get(required):
-                raise Problem(400, f"missing required field: {required} at proxy {number}")
-    return entries
+def _fits(item: object, wanted: type) -> bool:
+    if isinstance(item, int | float) and not isinstance(item, bool) and wanted is float:
+        return abs(item) <= FLOAT32_MAX
+    return type(item) is wanted and (wanted is not int or item in INT64)
 
 
-def attributes(
-    kind: type[Stage], entry: dict[str, object], present: dict[str, int]
-) -> tuple[dict[str, int], str | None]:
-    """A toxic's attributes over the present ones, and what is wrong with the first that is."""
-    found, wrong = gojson.fields(entry.get("attributes"), dict.fromkeys(kind.fields, "int64"))
-    return {**present, **cast("dict[str, int]", found)}, wrong
+def _characters(text: str) -> str:
+    # Half of a surrogate pair is no character; Go replaces it.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def text(entry: dict[str, object], name: str, default: str = "") -> str:
-    """A text field."""
-    return cast("str", entry.get(name, default))
+def _kind(value: object) -> str:
+    kinds = {str: "string", bool: "bool", list: "array", dict: "object"}
+    return kinds.get(type(value), f"number {value}")
 
 
-def toxicity(entry: dict[str, object], default: float) -> float:
-    """The toxicity."""
-    return cast("float", entry.get("toxicity", default))
+def _no_constant(name: str) -> object:
+    raise ValueError(f"invalid character {name[0]!r} looking for beginning of value")

@@ -1,89 +1,84 @@
-"""JSON lines on standard output, written by a thread of their own.
+"""JSON lines on standard output, which never block the server.
 
-A pipe that nobody empties would stop a server that wrote by itself. Here its log lines wait, and
-when too many do they are dropped and counted, while it goes on serving.
+A pipe that nobody empties would stop a server that waited for it. Here a line for which there is no
+room is dropped, and the next one that is written says how many were.
+
+Fields of a line are given as the mapping that `logging` takes in place of arguments::
+
+    logging.getLogger(__name__).info("Started proxy", {"name": "vault"})
 """
 
 from __future__ import annotations
 
-import datetime
 import json
+import logging
 import os
-import queue
+import select
 import sys
-import threading
+import time
+from collections.abc import Mapping
+from typing import TextIO
 
-LEVELS = ("trace", "debug", "info", "warn", "error", "fatal", "panic")
-WAITING = 10_000
-"""Lines that may wait to be written."""
+ROOM = 4096
+"""Bytes that a pipe which is ready takes at once; longer lines are cut (POSIX: ``PIPE_BUF``)."""
+LEVELS = {
+    "trace": logging.DEBUG,
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warn": logging.WARNING,
+    "error": logging.ERROR,
+    "fatal": logging.CRITICAL,
+    "panic": logging.CRITICAL,
+}
+NAMES = {level: name for name, level in reversed(LEVELS.items())} | {logging.DEBUG: "debug"}
 
 
-class Log:
-    """Writes lines of a level and above.
+class JsonLines(logging.Handler):
+    """Writes each record as a line of JSON, as long as there is room for it."""
 
-    Args:
-        level: Name of the lowest level that is written.
-    """
-
-    def __init__(self, level: str = "info") -> None:
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
         self._dropped = 0
-        self._thread: threading.Thread | None = None
-        self._lowest = LEVELS.index("info")
-        if level.lower() in LEVELS:
-            self._lowest = LEVELS.index(level.lower())
-        else:
-            self.error("unknown LOG_LEVEL", value=level)
-        self.debugging = self._lowest <= LEVELS.index("debug")
 
-    @classmethod
-    def from_environment(cls) -> Log:
-        """The level comes from ``LOG_LEVEL``; ``info`` without it."""
-        return cls(os.environ.get("LOG_LEVEL", "info"))
-
-    def debug(self, message: str, **fields: object) -> None:
-        """For looking closely."""
-        if self.debugging:
-            self._write("debug", message, fields)
-
-    def info(self, message: str, **fields: object) -> None:
-        """What happens."""
-        self._write("info", message, fields)
-
-    def warning(self, message: str, **fields: object) -> None:
-        """Something that somebody may want to mend."""
-        self._write("warn", message, fields)
-
-    def error(self, message: str, **fields: object) -> None:
-        """Something that did not work."""
-        self._write("error", message, fields)
-
-    def close(self, timeout: float = 1.0) -> None:
-        """Write what waits, for at most ``timeout`` seconds."""
-        if self._thread is not None:
-            self._lines.put(None)
-            self._thread.join(timeout)
-
-    def _write(self, level: str, message: str, fields: dict[str, object]) -> None:
-        if LEVELS.index(level) < self._lowest:
-            return
-        if self._lines.qsize() >= WAITING:
-            self._dropped += 1
-            return
+    def format(self, record: logging.LogRecord) -> str:
+        """Level, time (UTC), message, and the record's fields."""
+        seconds = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line: dict[str, object] = {
+            "level": NAMES.get(record.levelno, record.levelname.lower()),
+            "time": f"{seconds}.{int(record.msecs):03d}Z",
+            "message": str(record.msg) if isinstance(record.args, Mapping) else record.getMessage(),
+        }
+        if isinstance(record.args, Mapping):
+            line |= record.args
+        if record.exc_info:
+            line["error"] = repr(record.exc_info[1])
         if self._dropped:
-            fields = {**fields, "dropped_lines": self._dropped}
-            self._dropped = 0
-        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-        line = {"level": level, "time": now, "message": message, **fields}
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-            self._thread.start()
-        self._lines.put(json.dumps(line, default=str))
+            line["dropped_lines"] = self._dropped
+        text = json.dumps(line, default=str)
+        if len(text) >= ROOM:
+            line = {**line, "message": text[: ROOM // 4], "cut": True}
+            text = json.dumps({key: line[key] for key in ("level", "time", "message", "cut")})
+        return text
 
-    def _run(self) -> None:
-        while (line := self._lines.get()) is not None:
-            try:
-                sys.stdout.write(line + "\n")
-                sys.stdout.flush()
-            except (OSError, ValueError):
-                return  # nobody listens any more
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the record, or count it as dropped."""
+        try:
+            if select.select([], [self._stream], [], 0)[1]:
+                self._stream.write(self.format(record) + "\n")
+                self._stream.flush()
+                self._dropped = 0
+            else:
+                self._dropped += 1
+        except (OSError, ValueError):
+            self._dropped += 1  # nobody listens any more
+
+
+def set_up() -> None:
+    """Log to standard output from the level that ``LOG_LEVEL`` names; ``info`` without it."""
+    name = os.environ.get("LOG_LEVEL", "info").lower()
+    root = logging.getLogger()
+    root.handlers = [JsonLines(sys.stdout)]
+    root.setLevel(LEVELS.get(name, logging.INFO))
+    if name not in LEVELS:
+        root.error("unknown LOG_LEVEL", {"value": name})

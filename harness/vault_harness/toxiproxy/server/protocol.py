@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
+import re
 import time
 from http import HTTPStatus
 
 import h11
 
 from vault_harness.toxiproxy.server.api import Answer, Api, Request, plain_error
-from vault_harness.toxiproxy.server.log import Log
 
 READ_TIMEOUT = 15.0
 """Seconds in which a request must have arrived once it has begun."""
@@ -23,24 +24,21 @@ MAX_HEAD = 1024 * 1024
 MAX_BODY = 16 * 1024 * 1024
 """Bytes of a request body."""
 
-DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+_log = logging.getLogger(__name__)
 
 
 class Protocol:
     """Serves the API to the clients that connect."""
 
-    def __init__(self, api: Api, log: Log) -> None:
-        self.api = api
-        self.log = log
+    def __init__(self, api: Api) -> None:
+        self._api = api
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve one client until it goes, misbehaves, or stays silent for too long."""
-        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
-        peer = writer.get_extra_info("peername")
+        rest: bytes | None = b""
         try:
-            while await self._serve_one(connection, reader, writer, peer):
-                connection.start_next_cycle()
+            while rest is not None:
+                rest = await self._serve_one(rest, reader, writer)
         except (TimeoutError, OSError, h11.LocalProtocolError):
             pass  # the client is gone, or as good as
         except asyncio.CancelledError:
@@ -51,108 +49,119 @@ class Protocol:
                 await writer.wait_closed()
 
     async def _serve_one(
-        self,
-        connection: h11.Connection,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        peer: object,
-    ) -> bool:
+        self, received: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bytes | None:
+        """Answer a request; returns what was received after it, or None at the end."""
         started = time.monotonic()
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD)
+        request = None
         try:
-            request = await self._read(connection, reader, writer)
+            request = await _read(connection, received, reader, writer)
             if request is None:
-                return False
-            answer = await self.api.handle(request)
+                return None
+            answer = await self._api.handle(request)
         except h11.RemoteProtocolError as error:
-            request = None
             answer = _rejected(error)
         keep = request is not None and connection.our_state is not h11.MUST_CLOSE
-        await self._write(connection, writer, answer, request, keep)
-        if request is not None and self.log.debugging:
-            self.log.debug(
-                "",
-                client=str(peer),
-                method=request.method,
-                url=request.target,
-                user_agent=request.user_agent,
-                status=answer.status,
-                size=len(answer.body),
-                duration=round((time.monotonic() - started) * 1000, 3),
+        if connection.our_state in {h11.SEND_RESPONSE, h11.IDLE}:
+            writer.write(_wire(connection, answer, request, keep))
+            async with asyncio.timeout(WRITE_TIMEOUT):
+                await writer.drain()
+        if request is not None and _log.isEnabledFor(logging.DEBUG):
+            fields = {
+                "client": str(writer.get_extra_info("peername")),
+                "method": request.method,
+                "url": request.target,
+                "user_agent": request.user_agent,
+                "status": answer.status,
+                "size": len(answer.body),
+                "duration": round((time.monotonic() - started) * 1000, 3),
+            }
+            _log.debug("", fields)
+        if keep and connection.our_state is connection.their_state is h11.DONE:
+            return connection.trailing_data[0]
+        return None
+
+
+async def _read(
+    connection: h11.Connection,
+    received: bytes,
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> Request | None:
+    limit = time.monotonic() + (READ_TIMEOUT if received else IDLE_TIMEOUT)
+    while b"\n" not in received and len(received) < MAX_HEAD:
+        data = await _more(reader, limit)
+        if not data:
+            break
+        if not received:
+            limit = time.monotonic() + READ_TIMEOUT
+        received = (received + data).lstrip(b"\r\n")
+    if not received:
+        return None
+    # Upstream takes any byte in the path, and some clients send names in UTF-8 as they are.
+    line, newline, rest = received.partition(b"\n")
+    connection.receive_data(re.sub(rb"[\x80-\xff]", _percent, line) + newline + rest)
+    head: h11.Request | None = None
+    body = bytearray()
+    while True:
+        event = connection.next_event()
+        if event is h11.NEED_DATA:
+            if connection.they_are_waiting_for_100_continue:
+                go_on = h11.InformationalResponse(status_code=100, headers=[])
+                writer.write(connection.send(go_on) or b"")
+            connection.receive_data(await _more(reader, limit))
+        elif isinstance(event, h11.Request):
+            head = event
+            _check_size(int(_header(head, b"content-length") or 0))
+        elif isinstance(event, h11.Data):
+            body += event.data
+            _check_size(len(body))
+        elif isinstance(event, h11.EndOfMessage) and head is not None:
+            return Request(
+                method=head.method.decode("ascii"),
+                target=head.target.decode("ascii"),
+                user_agent=_header(head, b"user-agent").decode("latin-1"),
+                body=bytes(body),
             )
-        return keep and connection.our_state is h11.DONE and connection.their_state is h11.DONE
-
-    async def _read(
-        self,
-        connection: h11.Connection,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-    ) -> Request | None:
-        head: h11.Request | None = None
-        body: list[bytes] = []
-        size = 0
-        limit = time.monotonic() + IDLE_TIMEOUT
-        begun = False
-        while True:
-            event = connection.next_event()
-            if event is h11.NEED_DATA:
-                if connection.they_are_waiting_for_100_continue:
-                    writer.write(
-                        _wire(connection, h11.InformationalResponse(status_code=100, headers=[]))
-                    )
-                async with asyncio.timeout(limit - time.monotonic()):
-                    data = await reader.read(65536)
-                if data and not begun:
-                    begun = True
-                    limit = time.monotonic() + READ_TIMEOUT
-                connection.receive_data(data)
-            elif isinstance(event, h11.Request):
-                head = event
-            elif isinstance(event, h11.Data):
-                size += len(event.data)
-                if size > MAX_BODY:
-                    raise h11.RemoteProtocolError("body too large", error_status_hint=413)
-                body.append(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage) and head is not None:
-                agent = next((value for name, value in head.headers if name == b"user-agent"), b"")
-                return Request(
-                    method=head.method.decode("ascii"),
-                    target=head.target.decode("ascii", "surrogateescape"),
-                    user_agent=agent.decode("latin-1"),
-                    body=b"".join(body),
-                )
-            else:
-                return None
-
-    async def _write(
-        self,
-        connection: h11.Connection,
-        writer: asyncio.StreamWriter,
-        answer: Answer,
-        request: Request | None,
-        keep: bool,
-    ) -> None:
-        if connection.our_state not in {h11.SEND_RESPONSE, h11.IDLE}:
-            return
-        headers = [("Date", _date()), *answer.headers]
-        if answer.content_type is not None:
-            headers.append(("Content-Type", answer.content_type))
-        if answer.status != HTTPStatus.NO_CONTENT:
-            headers.append(("Content-Length", str(len(answer.body))))
-        if not keep:
-            headers.append(("Connection", "close"))
-        reason = HTTPStatus(answer.status).phrase
-        head = h11.Response(status_code=answer.status, headers=headers, reason=reason)
-        wire = _wire(connection, head)
-        if answer.body and not (request is not None and request.method == "HEAD"):
-            wire += _wire(connection, h11.Data(data=answer.body))
-        wire += _wire(connection, h11.EndOfMessage())
-        writer.write(wire)
-        async with asyncio.timeout(WRITE_TIMEOUT):
-            await writer.drain()
+        else:
+            return None
 
 
-def _wire(connection: h11.Connection, event: h11.Event) -> bytes:
-    return connection.send(event) or b""
+async def _more(reader: asyncio.StreamReader, limit: float) -> bytes:
+    async with asyncio.timeout(limit - time.monotonic()):
+        return await reader.read(65536)
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_BODY:
+        raise h11.RemoteProtocolError("body too large", error_status_hint=413)
+
+
+def _header(head: h11.Request, wanted: bytes) -> bytes:
+    return next((value for name, value in head.headers if name == wanted), b"")
+
+
+def _percent(match: re.Match[bytes]) -> bytes:
+    return b"%%%02X" % match[0][0]
+
+
+def _wire(connection: h11.Connection, answer: Answer, request: Request | None, keep: bool) -> bytes:
+    date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime())
+    headers = [("Date", date), *answer.headers]
+    if answer.content_type is not None:
+        headers.append(("Content-Type", answer.content_type))
+    if answer.status != HTTPStatus.NO_CONTENT:
+        headers.append(("Content-Length", str(len(answer.body))))
+    if not keep:
+        headers.append(("Connection", "close"))
+    reason = HTTPStatus(answer.status).phrase
+    events: list[h11.Event] = [
+        h11.Response(status_code=answer.status, headers=headers, reason=reason)
+    ]
+    if answer.body and not (request is not None and request.method == "HEAD"):
+        events.append(h11.Data(data=answer.body))
+    return b"".join(connection.send(event) or b"" for event in [*events, h11.EndOfMessage()])
 
 
 def _rejected(error: h11.RemoteProtocolError) -> Answer:
@@ -162,11 +171,3 @@ def _rejected(error: h11.RemoteProtocolError) -> Answer:
         text += ": missing required Host header"
     body = Answer(status, text.encode(), "text/plain; charset=utf-8")
     return body if status == HTTPStatus.BAD_REQUEST else plain_error(status, text)
-
-
-def _date() -> str:
-    now = time.gmtime()
-    return (
-        f"{DAYS[now.tm_wday]}, {now.tm_mday:02d} {MONTHS[now.tm_mon - 1]} {now.tm_year} "
-        f"{now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d} GMT"
-    )

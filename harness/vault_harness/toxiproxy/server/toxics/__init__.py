@@ -11,14 +11,28 @@ import pkgutil
 
 from vault_harness.toxiproxy.server.toxics._stage import (
     CHUNK,
-    LARGE_CHUNK,
+    Direction,
+    Host,
     InvalidAttributes,
     Receiver,
+    Sender,
     Stage,
     Toxic,
+    now,
 )
 
-__all__ = ["CHUNK", "LARGE_CHUNK", "InvalidAttributes", "Receiver", "Stage", "Toxic", "registry"]
+__all__ = [
+    "CHUNK",
+    "Direction",
+    "Host",
+    "InvalidAttributes",
+    "Receiver",
+    "Sender",
+    "Stage",
+    "Toxic",
+    "now",
+    "registry",
+]
 
 
 def registry() -> dict[str, type[Stage]]:

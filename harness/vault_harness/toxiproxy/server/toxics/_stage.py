@@ -19,14 +19,16 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
-    from asyncio import Handle
+    from asyncio import AbstractEventLoop, Handle
 
 Direction = Literal["upstream", "downstream"]
 
 CHUNK = 32 * 1024
-"""Most bytes of one chunk, as upstream, where a toxic may be seen to act on each chunk."""
-LARGE_CHUNK = 1024 * 1024
-"""Most bytes of one chunk where it makes no difference how data is cut into chunks."""
+"""Most bytes of one chunk, as upstream.
+
+Larger ones would carry more in a second, but all other connections, timers and requests wait while
+one is copied, and a fault that comes late is a wrong one.
+"""
 
 
 class InvalidAttributes(ValueError):
@@ -58,25 +60,20 @@ class Sender(Protocol):
 
 
 class Host(Protocol):
-    """The link, as far as a stage needs it."""
+    """The connection, as far as its stages need it."""
 
-    def after(self, seconds: float, callback: Callable[[], None]) -> Handle:
-        """Call back later; cancellable."""
+    @property
+    def loop(self) -> AbstractEventLoop:
+        """For timers."""
 
-    def soon(self, callback: Callable[[], None]) -> Handle:
-        """Call back after the loop has looked at its sockets once; cancellable."""
-
-    def rolls(self, toxic: Toxic) -> bool:
-        """Whether that toxic is to act on this connection: the dice of toxicity."""
-
-    def generator(self, toxic: Toxic) -> random.Random:
+    def generator(self, toxic: str) -> random.Random:
         """The random numbers of that toxic on this connection, fixed by the server's seed."""
 
-    def acted(self, toxic: Toxic) -> None:
+    def acted(self, toxic: str) -> None:
         """That toxic has touched this connection."""
 
-    def closing(self, reason: str) -> None:
-        """The connection is about to be closed for that reason."""
+    def note_end(self, reason: str) -> None:
+        """Why the connection is about to be closed; the first reason counts."""
 
 
 class Toxic:
@@ -121,7 +118,7 @@ class Stage:
     """One toxic acting on one direction of one connection.
 
     A subclass is a toxic. It names its ``type`` and ``fields`` and overrides `work`, and as needed
-    `begin`, `ending`, `check` and `transparent`. What it may call: `emit` (hand a chunk on), `wait`
+    `begin`, `ending` and `check`. What it may call: `emit` (hand a chunk on), `wait`
     (be busy for some time), `done` (take the next chunk), `finish` (pass the end of the stream on)
     and `close` (end the connection by itself).
     """
@@ -147,7 +144,6 @@ class Stage:
         "host",
         "next",
         "prev",
-        "room",
         "roomy",
         "timer",
         "toxic",
@@ -166,7 +162,6 @@ class Stage:
         self.busy = False
         self.blocked = False
         self.roomy = True  # what the predecessor was told
-        self.room = 0
         self.ended = False  # the end of the stream has arrived here
         self.closed = False  # and has been passed on, or the stage closed by itself
 
@@ -175,21 +170,6 @@ class Stage:
     @classmethod
     def check(cls, values: Mapping[str, int]) -> None:
         """Raise `InvalidAttributes` for values that no connection could be served with."""
-
-    @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - for subclasses
-        """Whether data passes at once and unchanged, so that it may bypass the stage."""
-        return False
-
-    @classmethod
-    def inert(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - for subclasses
-        """Whether it does nothing with these values, neither to data nor to the end."""
-        return False
-
-    @classmethod
-    def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - for subclasses
-        """How many bytes a chunk may have without anybody seeing that it is not `CHUNK`."""
-        return CHUNK
 
     def begin(self) -> None:
         """Start acting: the connection opened, or the toxic was added or changed."""
@@ -211,7 +191,7 @@ class Stage:
     def wait(self, seconds: float, callback: Callable[[], None]) -> None:
         """Be busy until the callback, which calls `done`, `finish`, `close` or `wait`."""
         self.busy = True
-        self.timer = self.host.after(seconds, callback)
+        self.timer = self.host.loop.call_later(seconds, callback)
 
     def done(self) -> None:
         """Be free again and take the next chunk."""
@@ -229,14 +209,19 @@ class Stage:
     def close(self, reason: str) -> None:
         """End the connection, behind what the later stages hold."""
         if not self.closed:
-            self.host.closing(reason)
+            self.host.note_end(reason)
             self._stop()
             self.prev.pause()
             self.next.end()
 
+    @property
+    def random(self) -> random.Random:
+        """The random numbers of this toxic on this connection."""
+        return self.host.generator(self.toxic.name)
+
     def touch(self) -> None:
         """Note that the toxic had an effect on this connection."""
-        self.host.acted(self.toxic)
+        self.host.acted(self.toxic.name)
 
     # What the neighbours call.
 
@@ -271,12 +256,12 @@ class Stage:
 
     # What the link calls.
 
-    def start(self, *, acting: bool | None = None) -> None:
-        """Act, or let everything pass; the dice of toxicity say which unless it is given."""
+    def start(self) -> None:
+        """Act, or let everything pass; the dice of toxicity say which."""
         if self.closed:
             return
-        self.acting = self.host.rolls(self.toxic) if acting is None else acting
-        self.room = 0 if self.passes() else self.capacity
+        toxicity = self.toxic.toxicity
+        self.acting = toxicity >= 1 or (toxicity > 0 and self.random.random() < toxicity)
         if self.acting:
             self.begin()
         self._pump()
@@ -302,10 +287,6 @@ class Stage:
         """Forget everything: the connection is gone."""
         self._stop()
 
-    def passes(self) -> bool:
-        """Whether data may bypass this stage now."""
-        return not self.acting or self.transparent(self.toxic.values)
-
     def _end_reached(self) -> None:
         if self.acting:
             self.ending()
@@ -327,7 +308,7 @@ class Stage:
             self._signal()
 
     def _signal(self) -> None:
-        roomy = not (self.busy or self.blocked) or len(self.waiting) < self.room
+        roomy = not (self.busy or self.blocked) or len(self.waiting) < self.capacity
         if roomy != self.roomy:
             self.roomy = roomy
             if roomy:

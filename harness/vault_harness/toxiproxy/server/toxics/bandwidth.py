@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from vault_harness.toxiproxy.server.toxics._stage import (
-    CHUNK,
-    LARGE_CHUNK,
     InvalidAttributes,
     Stage,
     now,
@@ -39,11 +37,6 @@ class Bandwidth(Stage):
         """A negative rate has no meaning."""
         if values["rate"] < 0:
             raise InvalidAttributes("rate must not be negative")
-
-    @classmethod
-    def largest_chunk(cls, values: Mapping[str, int]) -> int:
-        """What a millisecond carries: no timer can tell it from several chunks."""
-        return min(max(CHUNK, values["rate"]), LARGE_CHUNK)
 
     def begin(self) -> None:
         """Start without a debt."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from vault_harness.toxiproxy.server.toxics._stage import Stage, now
 
 
@@ -25,23 +23,13 @@ class Latency(Stage):
     capacity = 1024
     __slots__ = ()
 
-    @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:
-        """With neither latency nor jitter."""
-        return values["latency"] <= 0 and values["jitter"] <= 0
-
-    @classmethod
-    def inert(cls, values: Mapping[str, int]) -> bool:
-        """With neither latency nor jitter."""
-        return cls.transparent(values)
-
     def work(self, data: bytes, when: float) -> None:
         """Wait for what is left of the delay."""
         values = self.toxic.values
         delay = values["latency"]
         jitter = values["jitter"]
         if jitter > 0:
-            delay += self.host.generator(self.toxic).randrange(2 * jitter) - jitter
+            delay += self.random.randrange(2 * jitter) - jitter
         if delay > 0:
             self.touch()
         wait = when + delay / 1000 - now()

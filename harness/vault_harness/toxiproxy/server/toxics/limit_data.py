@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from vault_harness.toxiproxy.server.toxics._stage import LARGE_CHUNK, Stage
+from vault_harness.toxiproxy.server.toxics._stage import Stage
 
 
 class LimitData(Stage):
@@ -20,11 +18,6 @@ class LimitData(Stage):
     type = "limit_data"
     fields = ("bytes",)
     __slots__ = ("passed",)
-
-    @classmethod
-    def largest_chunk(cls, values: Mapping[str, int]) -> int:  # noqa: ARG003 - whatever the limit
-        """Only the sum counts."""
-        return LARGE_CHUNK
 
     def begin(self) -> None:
         """Keep the count of an earlier run."""

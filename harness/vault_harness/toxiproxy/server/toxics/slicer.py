@@ -6,7 +6,7 @@ import random
 from collections import deque
 from collections.abc import Mapping
 
-from vault_harness.toxiproxy.server.toxics._stage import CHUNK, InvalidAttributes, Stage, now
+from vault_harness.toxiproxy.server.toxics._stage import InvalidAttributes, Stage, now
 
 RESOLUTION = 0.001
 """Seconds; no timer is finer."""
@@ -38,24 +38,13 @@ class Slicer(Stage):
         if not 0 <= variation <= average:
             raise InvalidAttributes("size_variation must be between 0 and average_size")
 
-    @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:
-        """When no chunk is long enough to be cut, and none is delayed."""
-        longest = values["average_size"] + values["size_variation"]
-        return longest >= CHUNK and values["delay"] <= 0
-
-    @classmethod
-    def inert(cls, values: Mapping[str, int]) -> bool:
-        """When it cuts nothing."""
-        return cls.transparent(values)
-
     def work(self, data: bytes, when: float) -> None:
         """Cut, and send the first piece."""
         values = self.toxic.values
         average, variation = values["average_size"], values["size_variation"]
         if len(data) - average > variation or values["delay"] > 0:
             self.touch()
-        generator = self.host.generator(self.toxic) if variation else None
+        generator = self.random if variation else None
         cuts = cut(len(data), average, variation, generator)
         if values["delay"] <= 0:
             start = 0
@@ -88,12 +77,12 @@ class Slicer(Stage):
         if delay >= RESOLUTION:
             self.wait(delay, self._proceed)
         else:
-            self.timer = self.host.soon(self._proceed)
+            self.timer = self.host.loop.call_soon(self._proceed)
 
     def _proceed(self) -> None:
         if now() < self.due:
             # Too short for a timer, so it is polled for.
-            self.timer = self.host.soon(self._proceed)
+            self.timer = self.host.loop.call_soon(self._proceed)
         elif self.cuts:
             self._send()
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from vault_harness.toxiproxy.server.toxics._stage import Stage
 
 
@@ -18,16 +16,6 @@ class SlowClose(Stage):
     type = "slow_close"
     fields = ("delay",)
     __slots__ = ()
-
-    @classmethod
-    def transparent(cls, values: Mapping[str, int]) -> bool:  # noqa: ARG003 - of any values
-        """For data, always."""
-        return True
-
-    @classmethod
-    def inert(cls, values: Mapping[str, int]) -> bool:
-        """Without a delay."""
-        return values["delay"] <= 0
 
     def work(self, data: bytes, when: float) -> None:
         """Hand the chunk on."""

@@ -26,7 +26,7 @@ class Timeout(Stage):
         self._cancel()
         timeout = self.toxic.values["timeout"]
         if timeout > 0:
-            self.timer = self.host.after(timeout / 1000, self._expire)
+            self.timer = self.host.loop.call_later(timeout / 1000, self._expire)
 
     def work(self, data: bytes, when: float) -> None:  # noqa: ARG002 - dropped
         """Drop the chunk and start the clock anew."""

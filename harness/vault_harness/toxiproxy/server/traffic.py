@@ -1,0 +1,90 @@
+"""What is known about connections: records of the latest, and Prometheus counters of all.
+
+The counters have upstream's names and labels, but they move while connections live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+
+from vault_harness.toxiproxy.server.connection import Connection, Route
+
+RECENT = 2000
+"""Ended connections that are remembered, over all proxies."""
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
+HANDLER_ERRORS = """\
+# HELP promhttp_metric_handler_errors_total Total number of internal errors encountered by the \
+promhttp metric handler.
+# TYPE promhttp_metric_handler_errors_total counter
+promhttp_metric_handler_errors_total{cause="encoding"} 0
+promhttp_metric_handler_errors_total{cause="gathering"} 0
+"""
+
+Bytes = Counter[tuple[str, Route]]
+"""Bytes by direction and route."""
+
+
+class Traffic:
+    """Remembers connections that have ended; living ones are added when somebody asks."""
+
+    def __init__(self) -> None:
+        self._recent: deque[dict[str, object]] = deque(maxlen=RECENT)
+        self._received: Bytes = Counter()
+        self._sent: Bytes = Counter()
+
+    def ended(self, connection: Connection) -> None:
+        """Keep what an ended connection tells."""
+        self._recent.append(connection.record())
+        _count(connection, self._received, self._sent)
+
+    def records(self, live: Iterable[Connection]) -> list[dict[str, object]]:
+        """Of the connections that ended last, and of all that live."""
+        return [*self._recent, *(connection.record() for connection in live)]
+
+    def metrics(self, live: Iterable[Connection]) -> str:
+        """Bytes in Prometheus' text format."""
+        received, sent = Counter(self._received), Counter(self._sent)
+        for connection in live:
+            _count(connection, received, sent)
+        return (
+            HANDLER_ERRORS
+            + _family("toxiproxy_proxy_received_bytes_total", received)
+            + _family("toxiproxy_proxy_sent_bytes_total", sent)
+        )
+
+
+def _count(connection: Connection, received: Bytes, sent: Bytes) -> None:
+    for link in connection.links:
+        key = (link.direction, connection.route)
+        # An addition even of nothing: upstream shows a direction that carried none, too.
+        received[key] += link.source.received
+        sent[key] += link.sink.sent
+
+
+def _family(name: str, counts: Bytes) -> str:
+    if not counts:
+        return ""
+    lines = []
+    for (direction, route), count in counts.items():
+        labels = {
+            "direction": direction,
+            "listener": route.listener,
+            "proxy": route.proxy,
+            "upstream": route.upstream,
+        }
+        text = ",".join(f'{label}="{_escape(value)}"' for label, value in labels.items())
+        lines.append(f"{name}{{{text}}} {_number(count)}\n")
+    return f"# HELP {name} \n# TYPE {name} counter\n" + "".join(sorted(lines))
+
+
+def _escape(label: str) -> str:
+    return label.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(count: int) -> str:
+    if count < 1_000_000:
+        return str(count)
+    digits = str(count)  # Go writes an exponent from a million on
+    fraction = digits[1:].rstrip("0")
+    return f"{digits[0]}{'.' if fraction else ''}{fraction}e+{len(digits) - 1:02d}"

@@ -1,0 +1,88 @@
+"""Look-ups of host names are apart from each other."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from vault_harness.toxiproxy.server import addresses
+from vault_harness.toxiproxy.server.addresses import AddressError, Resolver
+
+FOUND = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.7", 0))]
+
+
+class Names:
+    """Stands in for the operating system's look-up: names that begin with "slow" hang."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.answer = threading.Event()
+
+    def getaddrinfo(self, host: str, *_: object, **__: object) -> list[object]:
+        """As `socket.getaddrinfo`."""
+        self.asked[host] += 1
+        if host.startswith("slow"):
+            self.answer.wait()
+        return [*FOUND]
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    """A look-up that hangs until the test ends."""
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    yield names
+    names.answer.set()
+
+
+def test_names_that_hang_hold_up_no_other(names: Names) -> None:
+    """However many they are."""
+
+    async def run() -> list[str]:
+        resolver = Resolver()
+        hanging = [
+            asyncio.create_task(resolver.addresses(f"slow{number}.test")) for number in range(100)
+        ]
+        await asyncio.sleep(0)  # they have begun
+        found = await resolver.addresses("quick.test")
+        assert not any(task.done() for task in hanging)
+        names.answer.set()
+        await asyncio.gather(*hanging)
+        return found
+
+    assert asyncio.run(run()) == ["192.0.2.7"]
+
+
+def test_who_asks_for_the_same_name_shares_a_look_up(names: Names) -> None:
+    """So a client that tries again and again costs one thread; afterwards it is asked anew."""
+
+    async def run() -> None:
+        resolver = Resolver()
+        tasks = [asyncio.create_task(resolver.addresses("slow.test")) for _ in range(50)]
+        await asyncio.sleep(0)  # they have begun
+        names.answer.set()
+        assert await asyncio.gather(*tasks) == [["192.0.2.7"]] * 50
+        assert names.asked == {"slow.test": 1}
+        await resolver.addresses("slow.test")
+        assert names.asked == {"slow.test": 2}
+
+    asyncio.run(run())
+
+
+def test_a_name_that_hangs_is_given_up(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Go's words, and what is left running does no harm when it ends."""
+    monkeypatch.setattr(addresses, "RESOLVE_TIMEOUT", 0.01)
+
+    async def run() -> None:
+        resolver = Resolver()
+        with pytest.raises(AddressError, match=r"^lookup slow\.test: i/o timeout$"):
+            await resolver.addresses("slow.test")
+        names.answer.set()
+        assert await resolver.addresses("slow.test") == ["192.0.2.7"]
+
+    asyncio.run(run())
