@@ -189,7 +189,7 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
         )
     rootfs = Rootfs()
     site = site_packages()
-    rootfs.add_distributions(["h11", "requests", "toxiproxy-python", "uvloop"])
+    rootfs.add_distributions(["h11", "requests", "toxiproxy-python"])
     rootfs.add_package(_PACKAGE / "toxiproxy", site / "vault_harness" / "toxiproxy")
     for module in ("__init__.py", "errors.py", "waiting.py"):
         rootfs.files[str(site / "vault_harness" / module)] = _PACKAGE / module
