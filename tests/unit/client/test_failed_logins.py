@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 from pathlib import Path
 
 import pytest
@@ -131,3 +133,34 @@ def test_nowhere_to_count_together(
 
     assert failed.wait(ids, SOON) > 0
     assert "not counted together" in caplog.text
+
+
+def test_count_that_somebody_holds(
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A process that stands still with the lock holds nobody up; this one's count goes on."""
+    failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
+    failed.rejected(ids, SOON)
+    (file,) = tmp_path.iterdir()
+    over = Deadline(0.0)
+    with file.open("r+b") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        assert failed.wait(ids, over) > 0
+        failed.rejected(ids, over)
+        assert failed.wait(ids, over) > 5.0
+    assert "holds the count" in caplog.text
+    assert FailedLogins(tmp_path).wait(ids, SOON) > 0
+
+
+def test_fork_while_the_count_is_held(tmp_path: Path) -> None:
+    """A child that inherits the open file does not keep the lock after its parent let go."""
+    failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
+    with failed._shared("role", SOON) as shared:
+        assert shared is not None
+        inherited = os.dup(shared)
+    try:
+        with failed._shared("role", Deadline(0.0)) as again:
+            assert again is not None
+    finally:
+        os.close(inherited)
+    assert failed.wait(ids, SOON) == 0

@@ -1,0 +1,143 @@
+"""What is remembered, for how long, and how much of it."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from resilient_vault_client import PermissionDenied, VaultSealed, VaultTimeout
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._denials import Denials
+from resilient_vault_client._memory import Entry, Memory
+from resilient_vault_client._notifier import Notifier
+from resilient_vault_client.events import Event, Recovered, ServedStale
+
+
+def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Entry:
+    """What Vault said ``asked`` seconds ago, for the cache to use ``fresh`` seconds from now."""
+    now = time.monotonic()
+    return Entry(path, {"KEY": path}, 1, now - asked, now + fresh)
+
+
+def test_younger_value_is_kept() -> None:
+    """An answer that was asked for earlier does not replace a later one."""
+    memory = Memory(60.0)
+    memory.keep(entry("a", asked=1.0))
+    young = memory.fresh("a")
+    memory.keep(entry("a", asked=2.0))
+
+    assert memory.fresh("a") is young
+
+
+def test_old_value_does_not_stand_in() -> None:
+    """A value is used for its time, as cache and as stand-in."""
+    memory = Memory(60.0)
+    memory.keep(entry("a", asked=61.0))
+    memory.keep(entry("b", asked=1.0, fresh=-0.5))
+
+    assert memory.stand_in("a") is None
+    assert memory.stand_in("b") is not None
+    assert memory.fresh("b") is None
+
+
+def test_written_value_stands_in_and_no_more() -> None:
+    """After a write the cache asks again, and an outage is bridged all the same."""
+    memory = Memory(60.0)
+    memory.keep(entry("a"))
+    memory.expire("a")
+
+    assert memory.fresh("a") is None
+    assert memory.stand_in("a") is not None
+
+
+def test_memory_is_bounded() -> None:
+    """However many paths are read, so many are remembered: the latest."""
+    memory = Memory(60.0, most=10)
+    for number in range(100):
+        memory.keep(entry(f"path-{number}"))
+    memory.keep(entry("path-95"))
+
+    assert len(memory.entries) == 10
+    assert memory.latest_path == "path-95"
+    assert memory.fresh("path-99") is not None
+    assert memory.fresh("path-89") is None
+
+
+def test_useless_values_make_way_first() -> None:
+    """What is too old for anything is forgotten before what is of use."""
+    memory = Memory(60.0, most=2)
+    memory.keep(entry("useful", asked=5.0))
+    memory.keep(entry("too old", asked=100.0, fresh=-1.0))
+    memory.keep(entry("new"))
+
+    assert list(memory.entries) == ["useful", "new"]
+
+
+def test_locks_of_paths_are_let_go() -> None:
+    """Nothing is left of a refresh that is over, however it ended."""
+    memory = Memory(60.0)
+    for number in range(100):
+        with memory.refreshing(f"path-{number}", Deadline(1.0)):
+            pass
+    with memory.refreshing("a", Deadline(1.0)):
+        refused: list[VaultTimeout] = []
+
+        def wait() -> None:
+            try:
+                with memory.refreshing("a", Deadline(0.01)):
+                    raise AssertionError("two threads refresh at one time")
+            except VaultTimeout as late:
+                refused.append(late)
+
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join(10)
+    assert [error.path for error in refused] == ["a"]
+    assert memory._refreshes == {}
+
+
+def test_child_has_a_memory_of_its_own() -> None:
+    """A copy holds the values, and not the locks of the parent's threads."""
+    memory = Memory(60.0)
+    memory.keep(entry("a"))
+    with memory.refreshing("a", Deadline(1.0)), memory._lock:
+        copy = memory.copy()
+        with copy.refreshing("a", Deadline(1.0)):
+            copy.forget("a")
+
+    assert memory.fresh("a") is not None
+
+
+def test_denials_are_bounded() -> None:
+    """However many paths are denied, so many are remembered, the latest among them."""
+    denials = Denials()
+    for number in range(5000):
+        denials.note(f"path-{number}", 60.0)
+    denials.note("ended", -1.0)
+
+    assert len(denials._until) <= 1024
+    with pytest.raises(PermissionDenied):
+        denials.check("path-4999")
+    denials.check("path-0")
+    denials.check("ended")
+    assert "ended" not in denials._until
+
+
+def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
+    """An outage warns of a hundred paths; the callback hears of each, and the next outage warns."""
+    heard: list[Event] = []
+    notifier = Notifier(heard.append)
+    stale = [
+        ServedStale(path=f"path-{number}", age=1.0, error=VaultSealed("sealed"))
+        for number in range(1000)
+    ]
+    for event in stale:
+        notifier.notify(event)
+
+    assert len(notifier._warned) == caplog.text.count("served_stale") == 100
+    assert len(heard) == 1000
+    notifier.notify(Recovered(seconds=1.0))
+    notifier.notify(stale[-1])
+    assert caplog.text.count("served_stale") == 101
