@@ -24,6 +24,7 @@ from resilient_vault_client._errors import (
 from resilient_vault_client._failed_logins import FailedLogins
 from resilient_vault_client._retrier import Retrier, unless_sent
 from resilient_vault_client._token import Token
+from resilient_vault_client._wrapped import Opened, WrappedSecretId
 
 # What a rejected role-id or secret-id is answered with.
 _BAD_REQUEST = 400
@@ -38,18 +39,29 @@ class AppRole:
     Args:
         config: The mount of the method, the ids, and where failures are counted together.
         environ: Where ids are read at each login.
+        opened: What a wrapping token gave before.
         api: Vault's API.
         retrier: Makes requests under the circuit.
     """
 
     def __init__(
-        self, config: Config, environ: Mapping[str, str], *, api: Api, retrier: Retrier
+        self,
+        config: Config,
+        environ: Mapping[str, str],
+        opened: Opened,
+        *,
+        api: Api,
+        retrier: Retrier,
     ) -> None:
         self._mount = config.auth_mount
         self._source = CredentialSource(config, environ)
         self._failed = FailedLogins(config.state_dir, server=config.address)
         self._api = api
         self._retrier = retrier
+        file = config.wrapped_secret_id_file
+        self._wrapped = (
+            None if file is None else WrappedSecretId(file, opened, api=api, retrier=retrier)
+        )
         self._denied: VaultError | None = None
 
     def log_in(self, deadline: Deadline, patience: float) -> Token:
@@ -59,7 +71,10 @@ class AppRole:
             AuthenticationFailed: Vault does not let the client in.
             VaultUnavailable: Vault cannot be asked.
         """
-        credentials = self._source.load()
+        wrapped = self._wrapped
+        credentials = self._source.load(
+            None if wrapped is None else lambda: wrapped.load(deadline, patience)
+        )
         wait = self._failed.wait(credentials, deadline)
         if wait > 0:
             raise _withheld(wait)

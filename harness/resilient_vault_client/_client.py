@@ -28,6 +28,7 @@ from resilient_vault_client._memory import Entry
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._secret import Secret, clean_path
 from resilient_vault_client._session import Session
+from resilient_vault_client._wrapped import Opened
 from resilient_vault_client.events import EventHandler, FellBack, ServedStale
 
 # At interpreter exit nobody is there to wait any longer.
@@ -71,6 +72,7 @@ class VaultClient:
         self._config = Config.from_environ(self._environ, **settings)
         self._notifier = Notifier(on_event)
         self._renew = renew and not self._config.testing
+        self._opened = Opened()
         self._closed = False
         self._sessions: dict[int, Session] = {}
         self._finalizer = weakref.finalize(self, _end, weakref.ref(self), self._sessions)
@@ -279,6 +281,7 @@ class VaultClient:
                 self._config,
                 self._environ,
                 notifier=self._notifier,
+                opened=self._opened,
                 memory=memory,
                 renew=self._renew,
             ),

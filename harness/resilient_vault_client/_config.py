@@ -32,6 +32,8 @@ class Settings(TypedDict, total=False):
     secret_id: str | None
     role_id_file: Path | None
     secret_id_file: Path | None
+    wrapped_secret_id_file: Path | None
+    token_file: Path | None
     ca_cert: Path | None
     client_cert: Path | None
     client_key: Path | None
@@ -60,6 +62,10 @@ class Config:
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
             every login, and preferred to the values above.
+        wrapped_secret_id_file: ``VAULT_WRAPPED_SECRET_ID_FILE``: a file with a wrapping token that
+            stands for the secret-id; it is opened once.
+        token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. With it
+            there is no login, and the token is neither renewed nor revoked here.
         ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
             ``VAULT_CLIENT_KEY``: files, read again when they change. Without a CA file the system's
             authorities are trusted.
@@ -88,6 +94,8 @@ class Config:
     secret_id: str | None = field(default=None, repr=False)
     role_id_file: Path | None = None
     secret_id_file: Path | None = None
+    wrapped_secret_id_file: Path | None = None
+    token_file: Path | None = None
     ca_cert: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -117,6 +125,8 @@ class Config:
             "auth_mount": _text(environ, "VAULT_AUTH_MOUNT"),
             "role_id_file": _path(environ, "VAULT_ROLE_ID_FILE"),
             "secret_id_file": _path(environ, "VAULT_SECRET_ID_FILE"),
+            "wrapped_secret_id_file": _path(environ, "VAULT_WRAPPED_SECRET_ID_FILE"),
+            "token_file": _path(environ, "VAULT_TOKEN_FILE"),
             "ca_cert": _path(environ, "VAULT_CACERT"),
             "client_cert": _path(environ, "VAULT_CLIENT_CERT"),
             "client_key": _path(environ, "VAULT_CLIENT_KEY"),

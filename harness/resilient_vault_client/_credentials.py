@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,13 +46,17 @@ class CredentialSource:
         self._role = _Id("VAULT_ROLE_ID", config.role_id, config.role_id_file, environ)
         self._secret = _Id("VAULT_SECRET_ID", config.secret_id, config.secret_id_file, environ)
 
-    def load(self) -> Credentials:
+    def load(self, secret_id: Callable[[], str] | None = None) -> Credentials:
         """The ids as they are now.
+
+        Args:
+            secret_id: Gives the secret-id if it comes from elsewhere.
 
         Raises:
             CredentialsMissing: There is none, and there was none before.
         """
-        return Credentials(self._role.load(), self._secret.load())
+        role_id = self._role.load()
+        return Credentials(role_id, self._secret.load() if secret_id is None else secret_id())
 
 
 class _Id:
@@ -80,14 +84,7 @@ class _Id:
     def _read(self) -> str:
         """The file's content, or nothing if it cannot be an id."""
         assert self._file is not None
-        try:
-            with self._file.open("rb") as stream:
-                content = stream.read(_MOST_BYTES + 1)
-            text = content.decode().strip()
-        except (OSError, ValueError):
-            return ""
-        if len(content) > _MOST_BYTES or len(text.split()) != 1:
-            return ""
+        text = read_word(self._file)
         return "" if _looks_cut(text, self._last) else text
 
     def _complaint(self) -> str:
@@ -97,6 +94,17 @@ class _Id:
             f"there is nothing to log in with: {self._name}_FILE is {self._file}, which is "
             "missing, unreadable, empty, or not fully written yet"
         )
+
+
+def read_word(file: Path) -> str:
+    """The one word that a file holds, without space around it; nothing if that is not so."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        text = content.decode().strip()
+    except (OSError, ValueError):
+        return ""
+    return text if len(content) <= _MOST_BYTES and len(text.split()) == 1 else ""
 
 
 def _looks_cut(text: str, last: str | None) -> bool:

@@ -73,6 +73,8 @@ class FailedLogins:
 
     def accepted(self, credentials: Credentials, deadline: Deadline) -> None:
         """Vault took these ids, and forgot what came before."""
+        if not self._own.get(credentials.role_id):
+            return  # there was nothing to forget when the login began
         with self._failures(credentials.role_id, _now(), deadline) as failures:
             failures.clear()
 

@@ -26,13 +26,15 @@ from resilient_vault_client._errors import (
     UnexpectedAnswer,
     VaultError,
 )
-from resilient_vault_client._login import Authenticator
+from resilient_vault_client._login import Authenticator, LoginMethod
 from resilient_vault_client._memory import Entry, Memory
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._renewer import Renewer
 from resilient_vault_client._retrier import Retrier, always, never
 from resilient_vault_client._token import Token
+from resilient_vault_client._token_file import TokenFile
 from resilient_vault_client._transport import Answer, Transport
+from resilient_vault_client._wrapped import Opened
 from resilient_vault_client.events import Denied
 
 T = TypeVar("T")
@@ -45,6 +47,7 @@ class Session:
         config: The settings.
         environ: Where ids are read at each login.
         notifier: Who hears of events.
+        opened: What a wrapping token gave before, to this process or its parent.
         memory: What was read before, by the parent process.
         renew: Whether a thread keeps the token alive.
     """
@@ -55,6 +58,7 @@ class Session:
         environ: Mapping[str, str],
         *,
         notifier: Notifier,
+        opened: Opened,
         memory: Memory | None = None,
         renew: bool = True,
     ) -> None:
@@ -71,7 +75,7 @@ class Session:
         self._denials = Denials()
         self._closed = False
         self.authenticator = Authenticator(
-            AppRole(config, environ, api=self._api, retrier=self._retrier),
+            self._login_method(environ, opened),
             api=self._api,
             retrier=self._retrier,
             backoff=self.backoff,
@@ -86,6 +90,11 @@ class Session:
             notifier=notifier,
             timeout=config.timeout,
         )
+
+    def _login_method(self, environ: Mapping[str, str], opened: Opened) -> LoginMethod:
+        if self.config.token_file is not None:
+            return TokenFile(self.config.token_file, api=self._api, retrier=self._retrier)
+        return AppRole(self.config, environ, opened, api=self._api, retrier=self._retrier)
 
     @property
     def closed(self) -> bool:

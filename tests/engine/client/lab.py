@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from resilient_vault_client import Event, VaultClient
@@ -14,6 +18,8 @@ from tests.engine.client.gateway import Gateway
 from vault_harness.stack import Stack
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
+
+ROOT = Path(__file__).parents[3]
 
 POLICY = 'path "ecommerce/data/backend/*" { capabilities = ["create", "update", "read"] }'
 
@@ -108,6 +114,20 @@ class Lab:
                 continue
             alive += (data.get("meta") or {}).get("role_name") == self.role
         return alive
+
+
+def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[int, str, float]:
+    """Run a program that uses the client; exit code, what it printed, seconds."""
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script],
+        env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "harness")},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr, time.monotonic() - started
 
 
 def until(condition: Callable[[], bool], what: str, timeout: float = 15.0) -> None:

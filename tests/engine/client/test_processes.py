@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -17,24 +18,7 @@ import pytest
 from resilient_vault_client import Event
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._transport import Answer
-from tests.engine.client.lab import Lab, read_until, until
-
-ROOT = Path(__file__).parents[3]
-
-
-def run(script: str, environ: dict[str, str], timeout: float = 30.0) -> tuple[int, str, float]:
-    """Run a program that uses the client; exit code, what it printed, seconds."""
-    started = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        env={**environ, "PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "harness")},
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-    return done.returncode, done.stdout + done.stderr, time.monotonic() - started
-
+from tests.engine.client.lab import ROOT, Lab, read_until, run, until
 
 FORKING = """
 import json, os, sys, threading, time
@@ -318,3 +302,18 @@ for _ in range(6):
     code, said, _ = run(script, environ)
     assert code == 0, said
     assert lab.gateway.count("login") <= 2
+
+
+def test_count_of_failed_logins_that_a_frozen_process_holds(lab: Lab, tmp_path: Path) -> None:
+    """A process that stands still with the lock costs others a moment, and not their deadline."""
+    lab.make_role()
+    state = tmp_path / "state"
+    environ = lab.environ(VAULT_STATE_DIR=str(state))
+    lab.client(environ).get_secret(lab.path)
+    (file,) = state.iterdir()
+    client = lab.client(environ, timeout=1.0)
+    with file.open("r+b") as holder:
+        fcntl.flock(holder, fcntl.LOCK_EX)
+        started = time.monotonic()
+        assert client.get_secret(lab.path, "KEY") == lab.value
+        assert time.monotonic() - started < 1.1

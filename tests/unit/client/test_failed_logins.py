@@ -105,7 +105,9 @@ def test_processes_count_together(clock: Clock, tmp_path: Path) -> None:
     assert "bad" not in content
     assert "role" not in content
 
-    FailedLogins(tmp_path / "state", server="http://vault").accepted(ids, SOON)
+    last = FailedLogins(tmp_path / "state", server="http://vault")
+    assert last.wait(ids, SOON) > 0
+    last.accepted(ids, SOON)
     assert FailedLogins(tmp_path / "state", server="http://vault").wait(ids, SOON) == 0
 
 

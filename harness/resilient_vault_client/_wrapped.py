@@ -1,0 +1,81 @@
+"""A secret-id that comes wrapped: whoever opens it first is the only one who can."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from resilient_vault_client._api import Api
+from resilient_vault_client._credentials import read_word
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import (
+    CredentialsMissing,
+    PermissionDenied,
+    RequestRefused,
+)
+from resilient_vault_client._retrier import Retrier, unless_sent
+
+
+@dataclass
+class Opened:
+    """What was in the wrapping token that was opened last."""
+
+    wrapping: str = field(default="", repr=False)
+    secret_id: str = field(default="", repr=False)
+
+
+class WrappedSecretId:
+    """The secret-id that the wrapping token in a file stands for.
+
+    A wrapping token is good for one use, so it is opened once and what was in it is kept; another
+    one in the file is opened when it is there.
+
+    Args:
+        file: Where the wrapping token is.
+        opened: What was opened before, by this process or the one that it was forked from.
+        api: Vault's API.
+        retrier: Makes requests under the circuit.
+    """
+
+    def __init__(self, file: Path, opened: Opened, *, api: Api, retrier: Retrier) -> None:
+        self._file = file
+        self._opened = opened
+        self._api = api
+        self._retrier = retrier
+
+    def load(self, deadline: Deadline, patience: float) -> str:
+        """The secret-id.
+
+        Raises:
+            CredentialsMissing: There is no wrapping token, or it was used before.
+            VaultUnavailable: Vault cannot be asked.
+        """
+        wrapping = read_word(self._file)
+        if wrapping and wrapping != self._opened.wrapping:
+            self._opened.secret_id = self._open(wrapping, deadline, patience)
+            self._opened.wrapping = wrapping
+        if not self._opened.secret_id:
+            raise CredentialsMissing(
+                "there is no secret-id: the wrapping token in VAULT_WRAPPED_SECRET_ID_FILE "
+                f"({self._file}) is missing, was used before, or has expired; deliver a new one. "
+                "If nobody of yours used it, treat the secret-id as stolen and destroy it"
+            )
+        return self._opened.secret_id
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        """What is inside; nothing if the token is spent.
+
+        If the answer is lost, so is what was in it: the next try finds the token spent.
+        """
+        try:
+            answer = self._retrier.run(
+                lambda: self._api.unwrap(wrapping, deadline),
+                scope="unwrap",
+                deadline=deadline,
+                patience=patience,
+                repeat=unless_sent,
+            )
+        except (RequestRefused, PermissionDenied):
+            return ""
+        found = (answer.get("data") or {}).get("secret_id")
+        return found if isinstance(found, str) else ""

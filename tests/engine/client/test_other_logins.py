@@ -1,0 +1,147 @@
+"""Other ways to get a token: a file that an agent keeps, and a secret-id that comes wrapped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from resilient_vault_client import CredentialsMissing, CredentialsRejected
+from tests.engine.client.lab import Lab, read_until, run, until
+
+
+def token(lab: Lab, ttl: str = "30s") -> str:
+    """A token as an agent would get it."""
+    made = lab.vault.auth.token.create(policies=[lab.role], ttl=ttl, renewable=True)
+    return str(made["auth"]["client_token"])
+
+
+def by_token(lab: Lab, file: Path) -> dict[str, str]:
+    """An environment that names the token's file."""
+    lab.make_role()
+    environ = lab.environ()
+    known = {name: environ[name] for name in environ if "_ID" not in name}
+    return {**known, "VAULT_TOKEN_FILE": str(file)}
+
+
+def test_token_of_an_agent(lab: Lab, tmp_path: Path) -> None:
+    """It is used as it is: no login, no renewal, and it outlives the client."""
+    file = tmp_path / "token"
+    file.write_text(token(lab, "2s") + "\n")
+    client = lab.client(by_token(lab, file))
+    assert client.get_secret(lab.path, "KEY") == lab.value
+    kept = file.read_text().strip()
+    client.close()
+
+    assert lab.vault.auth.token.lookup(kept)["data"]["id"] == kept
+    paths = [request.path for request in lab.gateway.requests]
+    assert not [path for path in paths if "login" in path or "renew" in path or "revoke" in path]
+
+
+def test_agent_that_replaces_its_token(lab: Lab, tmp_path: Path) -> None:
+    """Before the old one ends the new one is used, and no read fails."""
+    file = tmp_path / "token"
+    file.write_text(token(lab, "2s"))
+    client = lab.client(by_token(lab, file))
+    client.get_secret(lab.path)
+    new = token(lab)
+    file.write_text(new)
+
+    def taken_over() -> bool:
+        current = client._session().authenticator.current
+        return current is not None and current.text == new
+
+    seen = read_until(client, lab, taken_over, "the new token")
+    assert {getattr(one, "source", None) for one in seen} == {"vault"}
+
+
+def test_token_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
+    """It is said to be refused, not asked for all the time, and the next one is used."""
+    file = tmp_path / "token"
+    file.write_text("hvs.unknown")
+    client = lab.client(by_token(lab, file))
+    for _ in range(20):
+        with pytest.raises(CredentialsRejected, match="refuses the token"):
+            client.get_secret(lab.path)
+    assert lab.gateway.count("lookup-self") <= 2
+    file.write_text(token(lab))
+
+    until(client.authenticate, "the new token", 4.0)
+    assert client.get_secret(lab.path, "KEY") == lab.value
+
+
+def test_no_token_yet(lab: Lab, tmp_path: Path) -> None:
+    """An agent that is late is waited for without a request."""
+    client = lab.client(by_token(lab, tmp_path / "token"))
+    with pytest.raises(CredentialsMissing, match="VAULT_TOKEN_FILE"):
+        client.get_secret(lab.path)
+    assert lab.gateway.requests == []
+
+
+def wrapped(lab: Lab) -> str:
+    """A new secret-id of the role, wrapped."""
+    made = lab.vault.adapter.post(
+        f"/v1/auth/approle/role/{lab.role}/secret-id", json={}, wrap_ttl="60s"
+    )
+    return str(made["wrap_info"]["token"])
+
+
+def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
+    """An environment that names the wrapping token's file."""
+    lab.make_role(token_ttl="1s", token_max_ttl="1s")
+    environ = lab.environ()
+    del environ["VAULT_SECRET_ID"]
+    file.write_text(wrapped(lab) + "\n")
+    return {**environ, "VAULT_WRAPPED_SECRET_ID_FILE": str(file)}
+
+
+def test_wrapped_secret_id(lab: Lab, tmp_path: Path) -> None:
+    """It is opened once, and serves all logins."""
+    client = lab.client(by_wrapping(lab, tmp_path / "wrapped"))
+    read_until(client, lab, lambda: lab.gateway.count("login") >= 2, "the second login")
+
+    assert client.get_secret(lab.path, "KEY") == lab.value
+    assert lab.gateway.count("unwrap") == 1
+
+
+def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
+    """It is an alarm, costs one request, and the next wrapping token is opened."""
+    file = tmp_path / "wrapped"
+    environ = by_wrapping(lab, file)
+    lab.vault.sys.unwrap(file.read_text().strip())
+    client = lab.client(environ, backoff_cap=0.3)
+    with pytest.raises(CredentialsMissing, match="stolen"):
+        client.get_secret(lab.path)
+    assert not client.authenticate()
+    assert lab.gateway.count("unwrap") == 1
+    assert lab.gateway.count("login") == 0
+    file.write_text(wrapped(lab))
+
+    until(client.authenticate, "the login", 4.0)
+
+
+FORKING = """
+import os
+from resilient_vault_client import VaultClient
+vault = VaultClient()
+vault.get_secret(os.environ["TEST_PATH"])
+pid = os.fork()
+if pid == 0:
+    code = 1
+    try:
+        code = 0 if vault.get_secret(os.environ["TEST_PATH"]) else 2
+        vault.close()
+    finally:
+        os._exit(code)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+"""
+
+
+def test_wrapped_secret_id_after_a_fork(lab: Lab, tmp_path: Path) -> None:
+    """A child logs in for itself with what its parent has opened."""
+    environ = by_wrapping(lab, tmp_path / "wrapped") | {"TEST_PATH": lab.path}
+    code, said, _ = run(FORKING, environ)
+
+    assert code == 0, said
+    assert lab.gateway.count("unwrap") == 1
+    assert lab.gateway.count("login") == 2
