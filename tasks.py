@@ -5,7 +5,6 @@ Bodies are thin, and import what they need when they run, so that listing them i
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shlex
@@ -213,14 +212,12 @@ def images(context: Context, rebuild: bool = False) -> None:  # noqa: ARG001 -- 
 @guarded
 def services_up(context: Context, direct: bool = False) -> None:  # noqa: ARG001 -- as above
     """Start the guide's four services beside the stack, and wait until they are healthy."""
-    from vault_harness.blueprint import Blueprint
     from vault_harness.stack.example_services import ExampleServices
 
     stack = _stack()
-    services = ExampleServices(stack.settings)
-    file = stack.settings.blueprint
-    with contextlib.closing(stack.operator()) as operator:
-        services.write_credentials(operator, Blueprint.load(file) if file else Blueprint.default())
+    services = ExampleServices(stack)
+    stack.endpoints()
+    services.write_credentials(stack.blueprint())
     services.start(through_toxiproxy=not direct)
     _say_services(services)
 
@@ -231,7 +228,7 @@ def services_status(context: Context) -> None:  # noqa: ARG001 -- as above
     """Show the four services: healthy or not, and the fingerprint of each one's secret."""
     from vault_harness.stack.example_services import ExampleServices
 
-    _say_services(ExampleServices(_settings()))
+    _say_services(ExampleServices(_stack()))
 
 
 @task(name="down")
@@ -240,7 +237,7 @@ def services_down(context: Context) -> None:  # noqa: ARG001 -- as above
     """End the four services; the stack stays up."""
     from vault_harness.stack.example_services import ExampleServices
 
-    ended = ExampleServices(_settings()).stop()
+    ended = ExampleServices(_stack()).stop()
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")
 
 

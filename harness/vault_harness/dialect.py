@@ -23,6 +23,7 @@ class Dialect:
     Attributes:
         product: Which of the two.
         title: Its name for people.
+        program: Name of its binary; in images it is on PATH, in a folder that changes.
         storages: Storage back ends that it still has.
         audit_in_configuration: An audit device is declared in the configuration file, and the API
             refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
@@ -34,6 +35,7 @@ class Dialect:
 
     product: Product
     title: str
+    program: str
     storages: frozenset[str]
     audit_in_configuration: bool
     knows_disable_mlock: bool
@@ -44,7 +46,7 @@ class Dialect:
         return {"disable_mlock": True} if self.knows_disable_mlock else {}
 
     def audit_configuration(
-        self, path: Path, *, raw: bool, name: str = "file"
+        self, path: Path | str, *, raw: bool, name: str = "file"
     ) -> dict[str, object]:
         """What declares a file audit device in the configuration; empty where the API does."""
         if not self.audit_in_configuration:
@@ -55,6 +57,7 @@ class Dialect:
 OPENBAO = Dialect(
     product="openbao",
     title="OpenBao",
+    program="bao",
     storages=frozenset({"inmem", "raft", "postgresql"}),
     audit_in_configuration=True,
     knows_disable_mlock=False,
@@ -64,6 +67,7 @@ OPENBAO = Dialect(
 VAULT = Dialect(
     product="vault",
     title="HashiCorp Vault",
+    program="vault",
     storages=frozenset({"inmem", "raft", "file", "consul", "postgresql"}),
     audit_in_configuration=False,
     knows_disable_mlock=True,

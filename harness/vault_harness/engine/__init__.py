@@ -2,8 +2,9 @@
 
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
 from vault_harness.engine._ports import PortLease
-from vault_harness.engine._probe import get, is_ok
+from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
+    NODE_NAME,
     PROXY_NAME,
     Endpoints,
     KnownServers,
@@ -21,6 +22,7 @@ from vault_harness.engine._shape import (
     Node,
     NodeSpec,
     Storage,
+    TlsFiles,
     ToxiproxyProcess,
 )
 from vault_harness.engine.external import ExternalEngine
@@ -31,6 +33,7 @@ __all__ = [
     "ExternalEngine",
     "Node",
     "NodeSpec",
+    "TlsFiles",
     "ToxiproxyProcess",
     "Capability",
     "EngineName",
@@ -47,9 +50,12 @@ __all__ = [
     "ServiceState",
     "ServiceName",
     "LogName",
+    "NODE_NAME",
     "PROXY_NAME",
-    "get",
-    "is_ok",
+    "ask",
+    "answers",
+    "Answer",
+    "seal_status_url",
     "PortLease",
     "die_with_parent",
 ]

@@ -48,7 +48,7 @@ def open_provider(
 
     Args:
         settings: As for `open_engine`.
-        memory: Where it keeps what later tasks must know.
+        memory: Where it keeps what the next task must know.
         name: The engine that runs it already, which then decides.
 
     Raises:

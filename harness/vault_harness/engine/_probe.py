@@ -1,26 +1,63 @@
-"""One look at a server over HTTP."""
+"""One look at a server over HTTP or HTTPS: whether it answers, and what."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import ssl
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 
-def get(url: str, *, timeout: float = 1.0) -> tuple[int, bytes] | None:
-    """Status and body of a GET, or None if nobody answers."""
+@dataclass(frozen=True)
+class Answer:
+    """What a server said.
+
+    Attributes:
+        status: The HTTP status.
+        body: What followed the headers.
+    """
+
+    status: int
+    body: bytes
+
+
+def ask(url: str, *, timeout: float = 1.0, tls: ssl.SSLContext | None = None) -> Answer | None:
+    """The answer to a GET without a token, or None if nobody answers.
+
+    Args:
+        url: What to get.
+        timeout: Seconds for each step of it.
+        tls: How a certificate is checked. By default not at all: whether a server answers is one
+            question, whether its certificate is good another, and nothing secret is said here.
+    """
     parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=timeout)
-    try:
+    host, port = parts.hostname or "", parts.port
+    connection = (
+        http.client.HTTPSConnection(host, port, timeout=timeout, context=tls or _unchecked())
+        if parts.scheme == "https"
+        else http.client.HTTPConnection(host, port, timeout=timeout)
+    )
+    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
         connection.request("GET", parts.path or "/")
         answer = connection.getresponse()
-        return answer.status, answer.read()
-    except (OSError, http.client.HTTPException):
-        return None
-    finally:
-        connection.close()
+        return Answer(answer.status, answer.read())
+    return None
 
 
-def is_ok(url: str, *, timeout: float = 1.0) -> bool:
-    """Whether it answers 200."""
-    answer = get(url, timeout=timeout)
-    return answer is not None and answer[0] == 200
+def answers(url: str, *, timeout: float = 1.0, tls: ssl.SSLContext | None = None) -> bool:
+    """Whether it answers 200; arguments as for `ask`."""
+    answer = ask(url, timeout=timeout, tls=tls)
+    return answer is not None and answer.status == 200
+
+
+def seal_status_url(address: str) -> str:
+    """What a Vault answers in every state: sealed, not initialised, standby."""
+    return f"{address}/v1/sys/seal-status"
+
+
+def _unchecked() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

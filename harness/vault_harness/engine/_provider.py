@@ -12,6 +12,7 @@ servers again, and ``endpoints``.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,11 @@ from vault_harness.engine._shape import EngineName
 ServiceName = Literal["vault", "toxiproxy"]
 LogName = Literal["vault", "toxiproxy", "audit"]
 SERVICES: tuple[ServiceName, ...] = ("vault", "toxiproxy")
+
+_DIRECTORIES = ("vault", "toxiproxy", "services")
+
+NODE_NAME = "vault"
+"""The stack's first node and its raft node id: the same in every engine, which share its data."""
 
 PROXY_NAME = "vault"
 """Name of the Toxiproxy proxy in front of the stack's Vault."""
@@ -37,6 +43,7 @@ class NodeEndpoint:
         proxy: Base URL through Toxiproxy for this machine.
         proxy_listen: ``host:port`` that its proxy listens on, as Toxiproxy sees it.
         upstream: ``host:port`` of the node, as Toxiproxy sees it.
+        cluster: ``host:port`` by which other nodes reach it.
     """
 
     name: str
@@ -44,6 +51,7 @@ class NodeEndpoint:
     proxy: str
     proxy_listen: str
     upstream: str
+    cluster: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,12 +125,27 @@ class ServiceState:
     Attributes:
         name: Which.
         running: Whether its process or container runs; it may still not answer.
+        paused: Whether it was frozen: it runs, keeps its sockets, and answers nothing.
         detail: What a person would look for: ``pid 4711``, ``container vault-harness-vault-1``.
     """
 
     name: ServiceName
     running: bool
     detail: str
+    paused: bool = False
+
+    @property
+    def serves(self) -> bool:
+        """Whether it could answer."""
+        return self.running and not self.paused
+
+
+def remove_directories(data_dir: Path) -> list[str]:
+    """Delete what the servers of a stack keep, whichever engine ran them; returns what it was."""
+    present = [data_dir / name for name in _DIRECTORIES if (data_dir / name).exists()]
+    for directory in present:
+        shutil.rmtree(directory)
+    return [str(directory) for directory in present]
 
 
 @runtime_checkable

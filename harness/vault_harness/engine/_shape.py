@@ -26,6 +26,22 @@ class Capability(enum.StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+    """PEM files of a server that speaks TLS; read when it starts and at each reload.
+
+    Attributes:
+        certificate: Its certificate, and those between it and the CA. It must name each of the
+            node's `hosts`.
+        key: Its private key.
+        ca: The CA certificate by which clients and other nodes know it.
+    """
+
+    certificate: Path
+    key: Path
+    ca: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class NodeSpec:
     """What a node shall be, for any engine.
 
@@ -35,10 +51,13 @@ class NodeSpec:
         directory: Where this node keeps configuration, data, audit log and server log. Created
             0700.
         port: API port on loopback; 0 picks a free one.
+        cluster_port: Port of this machine for other nodes; 0 picks a free one.
+        tls: What it needs to speak TLS, or None for plain HTTP.
         audit: Whether a file audit device is set up from the start.
         audit_raw: Log values in clear (``log_raw``): for scenarios on throw-away secrets only.
         retry_join: API addresses of nodes to join (raft only).
-        extra: Further top-level configuration, in the server's JSON form.
+        extra: Further configuration in the server's JSON form, laid over the rest: a ``seal``
+            stanza, or one more value of the listener.
         detached: Let the server outlive this process (``invoke up``); otherwise it dies with it.
     """
 
@@ -46,6 +65,8 @@ class NodeSpec:
     directory: Path
     storage: Storage = "inmem"
     port: int = 0
+    cluster_port: int = 0
+    tls: TlsFiles | None = None
     audit: bool = True
     audit_raw: bool = False
     retry_join: tuple[str, ...] = ()
@@ -69,6 +90,18 @@ class Node(Protocol):
     @property
     def address(self) -> str:
         """Base URL for a client on this machine, e.g. ``http://127.0.0.1:40123``."""
+
+    @property
+    def cluster_address(self) -> str:
+        """``host:port`` by which other nodes of this engine reach it."""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names and addresses that clients and nodes know it by: those of its certificate."""
+
+    @property
+    def ca_cert(self) -> Path | None:
+        """The CA certificate that a client checks it with, None for the system's or plain HTTP."""
 
     @property
     def upstream(self) -> str:

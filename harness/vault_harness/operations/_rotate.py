@@ -55,6 +55,7 @@ def rotate_secret_id(
              invoke rotate.secret-id backend --grace 600
     """
     from vault_harness.errors import SettingsError
+    from vault_harness.stack import hand_out_ids
     from vault_harness.vault.rotate import plan_secret_id
     from vault_harness.vault.rotate import rotate_secret_id as rotate
 
@@ -65,6 +66,10 @@ def rotate_secret_id(
             "name one AppRole, or give --all",
             remedy=f"One of {', '.join(blueprint.approles)}.",
         )
+
+    def hand_out(_step: str) -> None:
+        hand_out_ids(stack.data_dir, blueprint.services)
+
     with stack.held(), closing(stack.operator()) as op:
         for each in [role] if role else blueprint.approles:
             if dry_run:
@@ -77,7 +82,9 @@ def rotate_secret_id(
                 continue
             if grace:
                 say(f"{each}: the old secret-id stays good for {grace:g} s after the new one")
-            done = rotate(op, each, stack.data_dir, grace=grace, end_others=end_others)
+            done = rotate(
+                op, each, stack.data_dir, grace=grace, end_others=end_others, checkpoint=hand_out
+            )
             again = " (finished what an earlier run had begun)" if done.resumed else ""
             say(f"{each}: {done.file} has a new secret-id{again}")
             for accessor in done.destroyed:

@@ -3,6 +3,7 @@
 from vault_harness.stack._env import export_lines, service_environment
 from vault_harness.stack._launch import Stack, launch
 from vault_harness.stack._local import LocalStack
+from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
 from vault_harness.stack.record import StackRecord
 
@@ -14,6 +15,7 @@ __all__ = [
     "StackStatus",
     "ProxyStatus",
     "ToxicStatus",
+    "hand_out_ids",
     "service_environment",
     "export_lines",
 ]

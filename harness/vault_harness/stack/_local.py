@@ -30,6 +30,7 @@ from vault_harness.errors import (
 )
 from vault_harness.settings import Settings
 from vault_harness.stack._guard import LOCK_NAME, exclusive, uninterrupted
+from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import ProxyStatus, StackStatus, State, ToxicStatus
 from vault_harness.stack.record import StackRecord, StackRecordFile
 from vault_harness.toxiproxy import Toxiproxy
@@ -215,7 +216,7 @@ class LocalStack:
         """
         endpoints = StackRecord.load(self.data_dir).endpoints
         services = self.provider().describe()
-        missing = [service.name for service in services if not service.running]
+        missing = [service.name for service in services if not service.serves]
         if endpoints is None or missing:
             raise NotUp(
                 "the stack is not up"
@@ -306,6 +307,8 @@ class LocalStack:
             }
             for role in blueprint.approles:
                 changes.append(self._credentials(operator, role, new=role in made, dry=dry))
+            if not dry:
+                hand_out_ids(self.data_dir, blueprint.services)
             if not dry and what == "everything":
                 record = StackRecord.load(self.data_dir)
                 record.seeded = blueprint.name
@@ -350,7 +353,7 @@ class LocalStack:
         record = StackRecord.load(self.data_dir)
         provider = self.provider()
         services = provider.describe()
-        running = {service.name for service in services if service.running}
+        running = {service.name for service in services if service.serves}
         endpoints = record.endpoints
         seal = None
         if endpoints is not None and "vault" in running:

@@ -6,27 +6,36 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
-from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
-from vault_harness.engine import get
+from vault_harness.engine import ask
 from vault_harness.engine.docker import (
     LABEL_PROJECT,
     LABEL_SERVICE,
     Compose,
     DockerStack,
     connected,
-    has_image,
+    find_image,
+    project_name,
 )
-from vault_harness.errors import BlueprintError, DeadlineExceeded, HarnessError, ImageMissing
+from vault_harness.errors import (
+    BlueprintError,
+    DeadlineExceeded,
+    HarnessError,
+    ImageMissing,
+    StackError,
+)
 from vault_harness.images import LOCAL_SERVICES
-from vault_harness.settings import Settings
-from vault_harness.stack.record import StackRecordFile
-from vault_harness.vault import Operator, approle
+from vault_harness.stack._local import LocalStack
+from vault_harness.stack._service_ids import hand_out_ids, service_directory
+from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
+
+if TYPE_CHECKING:
+    import docker
 
 # Service to the port of its container that is published, and the variable that moves it.
 SERVICES: Mapping[str, tuple[int, str]] = {
@@ -37,6 +46,7 @@ SERVICES: Mapping[str, tuple[int, str]] = {
 }
 
 _INSIDE_PORT = "8000/tcp"
+_STOP_SECONDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,39 +69,28 @@ class ExampleService:
 
 
 class ExampleServices:
-    """Starts and ends the four services, through the compose files.
+    """Starts and ends the four services beside a stack, through the compose files.
 
     Args:
-        settings: As for the stack.
+        stack: The stack that they belong to.
         ports: Service to port on loopback, where the default is not wanted; 0 picks a free one.
     """
 
-    def __init__(self, settings: Settings, *, ports: Mapping[str, int] | None = None) -> None:
-        self._settings = settings
-        self._memory = StackRecordFile(settings.data_dir)
-        self._stack = DockerStack(settings, self._memory)
+    def __init__(self, stack: LocalStack, *, ports: Mapping[str, int] | None = None) -> None:
+        self._local = stack
+        self._project = project_name(stack.data_dir)
         self._ports = dict(ports or {})
 
     def credentials_directory(self, service: str) -> Path:
-        """Where a service finds its two ids: a directory of its own, mounted into its container.
+        """Where a service finds its two ids, a directory of its own."""
+        return service_directory(self._local.data_dir, service)
 
-        A file that is replaced by rename is seen through a mounted directory, not through a
-        mounted file; and the data directory itself holds the unseal keys.
-        """
-        return self._settings.data_dir / "services" / service
-
-    def write_credentials(
-        self, operator: Operator, blueprint: Blueprint, *, renew: bool = False
-    ) -> None:
-        """Give each service the ids of its AppRole, a secret-id of its own.
-
-        Args:
-            operator: Who may make secret-ids.
-            blueprint: Its ``[services]`` say which AppRole a service logs in with.
-            renew: Make new secret-ids even where the present ones are good.
+    def write_credentials(self, blueprint: Blueprint) -> None:
+        """Give each service the ids of its AppRole, which must be seeded.
 
         Raises:
             BlueprintError: It knows no such service.
+            StackError: The role's ids are not there.
         """
         for service in SERVICES:
             role = blueprint.services.get(service)
@@ -101,9 +100,18 @@ class ExampleServices:
                     looked_at=blueprint.name,
                     remedy=f'add {service} = "ROLE" to [services] of the blueprint',
                 )
-            approle.write_credentials(
-                operator, role, self.credentials_directory(service), renew=renew
-            )
+            missing = [
+                file
+                for file in approle.credential_files(role, self._local.data_dir)
+                if not file.exists()
+            ]
+            if missing:
+                raise StackError(
+                    f"{service} has no ids to log in with: the stack is not seeded",
+                    looked_at=", ".join(map(str, missing)),
+                    remedy=named("seed"),
+                )
+        hand_out_ids(self._local.data_dir, blueprint.services, SERVICES)
 
     def start(
         self, *, through_toxiproxy: bool = True, timeout: float = 90.0
@@ -115,20 +123,23 @@ class ExampleServices:
             timeout: Seconds for all of them.
 
         Raises:
+            StackError: Another engine than docker runs the stack.
             ImageMissing: ``invoke images`` was not run.
             DeadlineExceeded: One is not healthy in time; the error bears its log.
         """
+        compose = self._compose(through_toxiproxy)
         with connected() as client:
-            if not has_image(client, LOCAL_SERVICES):
-                raise ImageMissing(
-                    f"the image {LOCAL_SERVICES} is not on this engine",
-                    looked_at="docker images",
-                    remedy=named("images"),
-                )
+            image = find_image(client, LOCAL_SERVICES)
+        if image is None:
+            raise ImageMissing(
+                f"the image {LOCAL_SERVICES} is not on this engine",
+                looked_at="docker images",
+                remedy=named("images"),
+            )
         for service in SERVICES:
-            # Otherwise the engine would make it, as root's.
+            # Compose refuses to make it: it would be root's.
             files.private_directory(self.credentials_directory(service))
-        self._compose(through_toxiproxy)("up", "-d", *SERVICES, services=True)
+        compose("up", "-d", *SERVICES, services=True)
         try:
             wait_until(
                 lambda: all(service.health == "healthy" for service in self.describe()),
@@ -142,10 +153,12 @@ class ExampleServices:
 
     def stop(self) -> list[str]:
         """End them and remove their containers; returns which."""
-        present = [service.name for service in self.describe() if service.health != "none"]
-        if present:
-            self._compose(True)("rm", "--force", "--stop", *present, services=True)
-        return present
+        with connected() as client:
+            found = {name: item for name, item in self._containers(client) if name in SERVICES}
+            for container in found.values():
+                container.stop(timeout=_STOP_SECONDS)
+                container.remove(v=True)
+        return [name for name in SERVICES if name in found]
 
     def describe(self) -> list[ExampleService]:
         """All four, running or not."""
@@ -153,12 +166,14 @@ class ExampleServices:
         return [_describe(name, found.get(name)) for name in SERVICES]
 
     def _attributes(self) -> dict[str, Any]:
-        label = f"{LABEL_PROJECT}={self._stack.project}"
         with connected() as client:
-            present = client.containers.list(
-                all=True, filters={"label": label}, ignore_removed=True
-            )
-            return {str(item.labels.get(LABEL_SERVICE)): item.attrs for item in present}
+            return {name: item.attrs for name, item in self._containers(client)}
+
+    def _containers(self, client: docker.DockerClient) -> list[tuple[str, Any]]:
+        """The project's containers, each with its service's name."""
+        label = f"{LABEL_PROJECT}={self._project}"
+        present = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        return [(str(item.labels.get(LABEL_SERVICE)), item) for item in present]
 
     def restarts(self) -> dict[str, int]:
         """Service to how often the engine restarted it."""
@@ -172,29 +187,32 @@ class ExampleServices:
         """Service to the fingerprint of its secret; services that cannot tell are left out."""
         prints = {}
         for service in self.describe():
-            answer = get(f"{service.url}/fingerprint", timeout=10.0) if service.url else None
-            if answer is not None and answer[0] == 200:
-                prints[service.name] = str(json.loads(answer[1])["fingerprint"])
+            answer = ask(f"{service.url}/fingerprint", timeout=10.0) if service.url else None
+            if answer is not None and answer.status == 200:
+                prints[service.name] = str(json.loads(answer.body)["fingerprint"])
         return prints
 
     def logs(self, service: str, *, tail: int = 30) -> str:
         """The last lines of a service's log."""
         with connected() as client:
-            label = [
-                f"{LABEL_PROJECT}={self._stack.project}",
-                f"{LABEL_SERVICE}={service}",
-            ]
-            found = client.containers.list(all=True, filters={"label": label})
+            found = [item for name, item in self._containers(client) if name == service]
             return "\n".join(item.logs(tail=tail).decode(errors="replace") for item in found)
 
     def _compose(self, through_toxiproxy: bool) -> Compose:
-        record = self._memory.load()
-        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200")
+        provider = self._local.provider()
+        if not isinstance(provider, DockerStack):
+            raise StackError(
+                f"the {provider.name} engine runs this stack, and the example services are "
+                "containers, which cannot reach it",
+                looked_at=str(self._local.data_dir / "stack.json"),
+                remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
+            )
+        address = "http://toxiproxy:8201" if through_toxiproxy else "http://vault:8200"
         ports = {
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
         }
-        return self._stack.compose(record, {"SERVICES_VAULT_ADDR": address, **ports})
+        return provider.compose({"SERVICES_VAULT_ADDR": address, **ports})
 
     def _unhealthy(self, timeout: float) -> HarnessError:
         sick = [service for service in self.describe() if service.health != "healthy"]
@@ -211,10 +229,10 @@ def _describe(name: str, attributes: Mapping[str, Any] | None) -> ExampleService
         return ExampleService(name=name, url=None, health="none", status="")
     state = attributes["State"]
     bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
-    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else None
+    url = f"http://127.0.0.1:{bindings[0]['HostPort']}" if bindings else None
     health = str((state.get("Health") or {}).get("Status", state["Status"]))
-    answer = get(f"{url}/health", timeout=10.0) if url else None
+    answer = ask(f"{url}/health", timeout=10.0) if url else None
     status = ""
     if answer is not None:
-        status = str(json.loads(answer[1]).get("status", ""))
+        status = str(json.loads(answer.body).get("status", ""))
     return ExampleService(name=name, url=url, health=health, status=status)

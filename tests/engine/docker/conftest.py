@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +10,11 @@ import pytest
 
 from vault_harness.engine import NodeSpec
 from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._compose import find_compose
 from vault_harness.engine.docker._engine import DockerEngine, inspect_docker
 from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
+from vault_harness.errors import ProgramMissing
 from vault_harness.settings import Settings
 
 # Label and value by which the tests of this folder find what is left.
@@ -88,21 +88,10 @@ def objects_of() -> Callable[[str], Objects]:
     return look
 
 
-def _compose_commands() -> list[tuple[str, ...]]:
-    found: list[tuple[str, ...]] = []
-    for command in (("docker", "compose"), ("docker-compose",)):
-        if shutil.which(command[0]) is None:
-            continue
-        answer = subprocess.run([*command, "version"], capture_output=True, timeout=30, check=False)
-        if answer.returncode == 0:
-            found.append(command)
-    return found
-
-
 @pytest.fixture(scope="session")
-def compose_commands() -> list[tuple[str, ...]]:
-    """Every kind of Compose that is here; skips where there is none."""
-    found = _compose_commands()
-    if not found:
-        pytest.skip("neither docker compose nor docker-compose is here")
-    return found
+def compose() -> tuple[str, ...]:
+    """The command that runs Compose; skips where there is none."""
+    try:
+        return find_compose()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)

@@ -1,23 +1,27 @@
-"""`invoke up` on the docker engine: the lasting stack, through both kinds of Compose."""
+"""`invoke up` on the docker engine: the lasting stack, through Compose."""
 
 import contextlib
-import shutil
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import StackProvider
-from vault_harness.engine.docker._compose import FILES, project_name
+from vault_harness.engine import PortLease, StackProvider, answers
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._compose import project_name
 from vault_harness.engine.docker._stack import DockerStack
-from vault_harness.errors import PortTaken
-from vault_harness.settings import Settings, resources
+from vault_harness.engine.docker._state import require
+from vault_harness.errors import DeadlineExceeded, NotUp, PortTaken, StackError
+from vault_harness.settings import Settings, checkout
 from vault_harness.stack import LocalStack
 from vault_harness.stack.record import StackRecordFile
 from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
@@ -25,9 +29,7 @@ Objects = dict[str, set[str]]
 
 
 @pytest.fixture
-def local(
-    settings: Settings, compose_commands: list[tuple[str, ...]], tmp_path: Path
-) -> Iterator[LocalStack]:
+def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
     """A stack of its own data directory, on free ports, destroyed in the end."""
     chosen = Settings(
         engine="docker",
@@ -59,6 +61,17 @@ def read_secret(local: LocalStack, address: str) -> int:
     ).status_code
 
 
+def container_of(local: LocalStack, service: str) -> Any:
+    """The container of one of its services."""
+    labels = [
+        f"com.docker.compose.project={project_name(local.data_dir)}",
+        f"com.docker.compose.service={service}",
+    ]
+    with connected() as client:
+        (found,) = client.containers.list(all=True, filters={"label": labels})
+    return found
+
+
 def test_it_has_the_shape(settings: Settings) -> None:
     """The provider is what the local stack expects."""
     assert isinstance(DockerStack(settings, StackRecordFile(settings.data_dir)), StackProvider)
@@ -84,7 +97,7 @@ def test_from_nothing_to_seeded_and_back(
     ended = local.down()
     assert len([line for line in ended if "container" in line]) == 2
     left = objects_of(project)
-    assert (left["containers"], left["networks"], len(left["volumes"])) == (set(), set(), 1)
+    assert (left["containers"], left["networks"]) == (set(), set())
     assert local.down() == []
 
     again = local.up()
@@ -134,53 +147,147 @@ def test_a_taken_port_is_said_before_anything_starts(
 
 def test_a_paused_vault_is_up_again_after_up(local: LocalStack) -> None:
     """Whoever paused it and calls `up` wants it up."""
-    from vault_harness.engine.docker._client import connected
-
     endpoints = local.up()
-    with connected() as client:
-        for container in client.containers.list(
-            filters={
-                "label": [
-                    f"com.docker.compose.project={project_name(local.data_dir)}",
-                    "com.docker.compose.service=vault",
-                ]
-            }
-        ):
-            container.pause()
+    container_of(local, "vault").pause()
     local.up()
     assert requests.get(f"{endpoints.vault}/v1/sys/health", timeout=5).status_code == 200
 
 
-def test_every_kind_of_compose_reads_the_files(
-    compose_commands: list[tuple[str, ...]], tmp_path: Path
-) -> None:
-    """By hand as in the guide, with the new and with the old one."""
-    for command in compose_commands:
-        files = [part for name in (*FILES, "services.yml") for part in ("-f", resources() / name)]
-        answer = subprocess.run(
-            [*command, *map(str, files), "config"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=tmp_path,
-        )
-        assert answer.returncode == 0, answer.stderr
-        assert "hashicorp/vault:" in answer.stdout
+def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
+    """It keeps its sockets and answers nothing: that is not a stack that serves."""
+    local.up()
+    container_of(local, "toxiproxy").pause()
+    assert local.status().state == "partly up"
+    assert local.status().next_step == "invoke up"
+    with pytest.raises(NotUp, match="toxiproxy"):
+        local.endpoints()
+    local.up()
+    assert local.status().state == "ready"
 
 
-def test_the_old_compose_brings_it_up_too(
-    local: LocalStack, compose_commands: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+def test_a_second_up_that_fails_removes_nothing(
+    local: LocalStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine that has `docker-compose` only."""
-    if ("docker-compose",) not in compose_commands or len(compose_commands) == 1:
-        pytest.skip("needs both kinds of Compose")
-    assert shutil.which("docker-compose")
-    monkeypatch.setattr(
-        "vault_harness.engine.docker._compose.find_compose", lambda: ("docker-compose",)
-    )
+    """What ran before it is somebody's stack."""
     endpoints = local.up()
-    local.restart()
-    local.unseal()
-    assert requests.get(f"{endpoints.proxy}/v1/sys/health", timeout=5).status_code == 200
-    assert len(local.down()) == 2
+    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url: False)
+    impatient = LocalStack(local.settings.model_copy(update={"start_timeout": 0.3}))
+    with pytest.raises(DeadlineExceeded):
+        impatient.up()
+    assert {service.running for service in local.provider().describe()} == {True}
+    assert requests.get(f"{endpoints.vault}/v1/sys/health", timeout=5).status_code == 200
+
+
+def test_up_knows_its_own_containers_without_a_record(local: LocalStack) -> None:
+    """The engine can be asked who publishes which port."""
+    ports = {"vault_port": PortLease, "proxy_port": PortLease, "toxiproxy_port": PortLease}
+    leases = {name: make() for name, make in ports.items()}
+    chosen = local.settings.model_copy(update={name: lease.port for name, lease in leases.items()})
+    for lease in leases.values():
+        lease.release()
+    endpoints = LocalStack(chosen).up()
+    (local.data_dir / "stack.json").unlink()
+    assert LocalStack(chosen).up() == endpoints
+
+
+def test_the_other_engine_goes_on_with_the_same_vault(local: LocalStack) -> None:
+    """Same data, same keys: a change of engines loses nothing, there and back."""
+    local.up()
+    local.seed(Blueprint.default())
+    keys = local.keyring_path.read_bytes()
+    for name in ("process", "docker"):
+        LocalStack(local.settings).down()
+        local.settings = local.settings.model_copy(update={"engine": name})
+        endpoints = local.up()
+        assert local.status().engine == name
+        assert read_secret(local, endpoints.proxy) == 200
+        assert local.keyring_path.read_bytes() == keys
+
+
+def test_data_of_the_other_product_is_refused(local: LocalStack) -> None:
+    """Rather than taking its keys for wrong ones."""
+    local.up()
+    local.down()
+    (local.data_dir / "vault" / "product").write_text("vault\n")
+    with pytest.raises(StackError, match="written by HashiCorp Vault") as caught:
+        local.up()
+    assert "VAULT_IMAGE" in caught.value.remedy
+    assert local.keyring_path.exists()
+
+
+def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
+    """Data, audit log and configuration can be read and deleted without root."""
+    local.up()
+    local.seed(Blueprint.default())
+    present = [path.stat() for path in (local.data_dir / "vault").rglob("*")]
+    assert {(status.st_uid, status.st_mode & 0o077) for status in present} == {(os.getuid(), 0)}
+
+
+def by_hand(*words: str, **variables: str) -> str:
+    """Run Compose from the checkout, as docs/containers.md has it."""
+    root = checkout()
+    assert root is not None
+    answer = subprocess.run(
+        ["docker", "compose", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=root,
+        env=os.environ | variables,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
+    """With the file that `up` writes it is the same project, and the tasks know what it starts."""
+    endpoints = local.up()
+    env_file = ("--env-file", str(local.data_dir / "compose.env"))
+    assert set(by_hand(*env_file, "ps", "--services").split()) == {"vault", "toxiproxy"}
+    by_hand(*env_file, "down")
+    by_hand(*env_file, "up", "-d")
+    assert local.status().state == "sealed"
+    assert local.up() == endpoints
+
+
+def test_by_hand_without_a_task_the_checkout_stays_usable(
+    settings: Settings, compose: tuple[str, ...], tmp_path: Path
+) -> None:
+    """A Vault of one's own: no folder is made, and nothing is shared with a stack."""
+    with connected() as client:
+        vault, toxiproxy = require(client, settings)
+    leases = [PortLease() for _ in range(3)]
+    ports = dict(zip(("VAULT_PORT", "TOXIPROXY_PORT", "PROXY_PORT"), leases, strict=True))
+    variables = {name: str(lease.port) for name, lease in ports.items()}
+    for lease in leases:
+        lease.release()
+    variables |= {
+        "VAULT_IMAGE": vault.name,
+        "VAULT_PROGRAM": vault.dialect.program,
+        "VAULT_CONFIG": f"/vault/config/{vault.dialect.program}.json",
+        "TOXIPROXY_IMAGE": toxiproxy.name,
+    }
+    names = ("base.yml", "vault.yml", "toxiproxy.yml")
+    files = [word for name in names for word in ("-f", f"compose/{name}")]
+    project = ("-p", f"by-hand-{tmp_path.name[-20:]}".replace("_", "-"))
+    root = checkout()
+    assert root is not None
+    before = sorted(root.iterdir())
+    try:
+        by_hand(*project, *files, "up", "-d", **variables)
+        url = f"http://127.0.0.1:{variables['VAULT_PORT']}/v1/sys/seal-status"
+        wait_until(lambda: answers(url), "Vault to answer", timeout=30)
+        assert requests.get(url, timeout=5).json()["initialized"] is False
+    finally:
+        by_hand(*project, *files, "down", "--volumes", **variables)
+    assert sorted(root.iterdir()) == before
+
+
+def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
+    """By hand, with the services; the project has a name of its own."""
+    names = ("base.yml", "vault.yml", "toxiproxy.yml", "services.yml")
+    files = [word for name in names for word in ("-f", f"compose/{name}")]
+    said = by_hand(*files, "config")
+    assert "hashicorp/vault:" in said
+    assert said.startswith("name: vault-harness-by-hand\n")

@@ -1,6 +1,9 @@
 """The four example services: healthy, through a seal and an unseal, and a rotated secret-id."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +12,9 @@ import requests
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._state import has_image
+from vault_harness.engine.docker._state import find_image
 from vault_harness.images._build import LOCAL_SERVICES
-from vault_harness.settings import Settings
+from vault_harness.settings import Settings, checkout
 from vault_harness.stack import LocalStack
 from vault_harness.stack.example_services import SERVICES, ExampleServices
 from vault_harness.waiting import wait_until
@@ -19,15 +22,31 @@ from vault_harness.waiting import wait_until
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
+def invoke(local: LocalStack, *words: str) -> None:
+    """Run a task on the stack, as a person does."""
+    environment = os.environ | {
+        "HARNESS_ENGINE": "docker",
+        "HARNESS_DATA_DIR": str(local.data_dir),
+        "HARNESS_VAULT_PORT": "0",
+        "HARNESS_PROXY_PORT": "0",
+        "HARNESS_TOXIPROXY_PORT": "0",
+    }
+    root = checkout()
+    assert root is not None
+    subprocess.run(
+        [sys.executable, "-m", "invoke", *words], cwd=root, env=environment, timeout=120, check=True
+    )
+
+
 @pytest.fixture(scope="module")
 def local(
     settings: Settings,
-    compose_commands: list[tuple[str, ...]],
+    compose: tuple[str, ...],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[LocalStack]:
     """A seeded stack."""
     with connected() as client:
-        if not has_image(client, LOCAL_SERVICES):
+        if find_image(client, LOCAL_SERVICES) is None:
             pytest.skip(f"the image {LOCAL_SERVICES} is not here: invoke images")
     stack = LocalStack(
         Settings(
@@ -50,8 +69,8 @@ def local(
 @pytest.fixture(scope="module")
 def services(local: LocalStack) -> ExampleServices:
     """All four, healthy."""
-    services = ExampleServices(local.settings, ports=dict.fromkeys(SERVICES, 0))
-    services.write_credentials(local.operator(), Blueprint.default())
+    services = ExampleServices(local, ports=dict.fromkeys(SERVICES, 0))
+    services.write_credentials(Blueprint.default())
     services.start(timeout=120)
     return services
 
@@ -115,9 +134,11 @@ def test_a_rotated_secret_id_needs_no_restart(
     local: LocalStack, services: ExampleServices, tmp_path: Path
 ) -> None:
     """Ids are read again at the next login, through the mounted directory."""
+    before = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
+    invoke(local, "rotate.secret-id", "--all")
+    after = services.credentials_directory("backend").joinpath("backend-secret-id").read_text()
+    assert after != before
     operator = local.operator()
-    blueprint = Blueprint.default()
-    services.write_credentials(operator, blueprint, renew=True)
     accessors = operator.request("LIST", "auth/token/accessors")["data"]["keys"]
     own = operator.request("GET", "auth/token/lookup-self")["data"]["accessor"]
     for accessor in accessors:

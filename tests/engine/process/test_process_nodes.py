@@ -15,9 +15,18 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+import trustme
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Capability, Engine, Node, NodeSpec, PortLease, open_engine
+from vault_harness.engine import (
+    Capability,
+    Engine,
+    Node,
+    NodeSpec,
+    PortLease,
+    TlsFiles,
+    open_engine,
+)
 from vault_harness.engine.process._engine import ProcessEngine
 from vault_harness.errors import DeadlineExceeded, PortTaken, ServerDied
 from vault_harness.settings import Settings
@@ -283,3 +292,57 @@ def test_a_deadline_leaves_nothing_behind(engine: ProcessEngine, tmp_path: Path)
 
     assert time.monotonic() - started < 30
     assert not node.is_running()
+
+
+def tls_files(directory: Path, ca: trustme.CA, *hosts: str) -> TlsFiles:
+    """A certificate for these hosts, as files."""
+    issued = ca.issue_cert(*hosts)
+    directory.mkdir(exist_ok=True)
+    files = TlsFiles(
+        certificate=directory / "certificate.pem",
+        key=directory / "key.pem",
+        ca=directory / "ca.pem",
+    )
+    issued.cert_chain_pems[0].write_to_path(files.certificate)
+    issued.private_key_pem.write_to_path(files.key)
+    ca.cert_pem.write_to_path(files.ca)
+    return files
+
+
+def test_a_node_with_tls_is_checked_by_its_ca(engine: ProcessEngine, tmp_path: Path) -> None:
+    """Its address says https, and a client that knows the CA takes its certificate."""
+    files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
+    node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
+    node.start()
+    assert node.address.startswith("https://")
+    url = f"{node.address}/v1/sys/seal-status"
+    assert requests.get(url, timeout=5, verify=str(node.ca_cert)).ok
+    with pytest.raises(requests.exceptions.SSLError):
+        requests.get(url, timeout=5)
+
+
+def test_a_new_certificate_is_taken_at_a_reload(engine: ProcessEngine, tmp_path: Path) -> None:
+    """Certificates are rotated under a running server."""
+    files = tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
+    node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault", tls=files))
+    node.start()
+    tls_files(tmp_path / "tls", trustme.CA(), "localhost", "127.0.0.1")
+    node.reload()
+    url = f"{node.address}/v1/sys/seal-status"
+
+    def taken() -> bool:
+        try:
+            return requests.get(url, timeout=5, verify=str(node.ca_cert)).ok
+        except requests.exceptions.SSLError:
+            return False
+
+    wait_until(taken, "the new certificate", timeout=10)
+
+
+def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
+    """In Prometheus' form, without a token, once it is unsealed."""
+    with launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack:
+        url = f"{stack.node.address}/v1/sys/metrics?format=prometheus"
+        answer = requests.get(url, timeout=5)
+        assert answer.ok
+        assert "core_unsealed" in answer.text

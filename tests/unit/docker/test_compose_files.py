@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from vault_harness.engine._provider import PROXY_NAME
-from vault_harness.engine.docker._compose import FILES, SERVICES_FILE, find_compose, project_name
+from vault_harness import dialect
+from vault_harness.dialect import Dialect
+from vault_harness.engine import PROXY_NAME
+from vault_harness.engine.docker._compose import (
+    FILES,
+    SERVICES_FILE,
+    env_file_text,
+    find_compose,
+    project_name,
+)
+from vault_harness.engine.docker._inside import by_hand
 from vault_harness.errors import ProgramMissing
 from vault_harness.images._build import LOCAL_SERVICES
 from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
@@ -59,7 +68,7 @@ def test_the_proxy_is_the_one_that_the_stack_looks_for() -> None:
 
 def test_no_service_sees_the_data_directory_itself() -> None:
     """It holds the unseal keys; a service sees the directory of its own ids."""
-    mounts = re.findall(r"\$\{HARNESS_DATA_DIR:-[^}]*\}([^:\s]*):", TEXTS[SERVICES_FILE])
+    mounts = re.findall(r"\$\{HARNESS_DATA_DIR:-[^}]*\}(\S*)$", TEXTS[SERVICES_FILE], re.MULTILINE)
     assert sorted(mounts) == sorted(f"/services/{name}" for name in SERVICES)
 
 
@@ -72,8 +81,28 @@ def test_two_data_directories_are_two_projects(tmp_path: Path) -> None:
 def test_without_compose_the_remedy_is_said(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Neither kind is here."""
+    """Docker without its plugin, or no docker at all."""
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ProgramMissing) as caught:
         find_compose()
     assert "HARNESS_ENGINE=process" in caught.value.remedy
+
+
+@pytest.mark.parametrize("product", [dialect.OPENBAO, dialect.VAULT])
+def test_the_configuration_by_hand_is_what_the_tasks_would_write(product: Dialect) -> None:
+    """One writer: the files in `compose/config` are what it makes."""
+    assert (resources() / "config" / f"{product.program}.json").read_text() == by_hand(product)
+
+
+def test_what_is_mounted_is_never_made_as_roots() -> None:
+    """A folder that the engine makes for a mount would lock its owner out of the data directory."""
+    sources = re.findall(r"source: .*\n.*\n.*\n\s+bind: (\S+)", TEXTS[SERVICES_FILE])
+    assert sources == ["*bind"] * len(SERVICES)
+    assert "create_host_path: false" in TEXTS[SERVICES_FILE]
+
+
+def test_the_file_for_compose_by_hand_takes_any_path() -> None:
+    """Spaces and dollars in a path are meant as they stand."""
+    text = env_file_text("p", {"HARNESS_NODE_DIR": "/a b/$c"})
+    assert "HARNESS_NODE_DIR='/a b/$c'\n" in text
+    assert "COMPOSE_PROJECT_NAME='p'\n" in text

@@ -17,7 +17,7 @@ from vault_harness.engine import (
     open_engine,
     open_provider,
 )
-from vault_harness.engine.external._engine import ExternalEngine
+from vault_harness.engine.external import ExternalEngine
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded, EngineError, SettingsError
 from vault_harness.settings import Settings
 

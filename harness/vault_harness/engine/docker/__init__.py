@@ -4,14 +4,15 @@ Kept out of `vault_harness.engine`, which every task imports: the docker client 
 """
 
 from vault_harness.engine.docker._client import connect, connected
-from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE, Compose
+from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE, Compose, project_name
 from vault_harness.engine.docker._engine import DockerEngine, docker_state
 from vault_harness.engine.docker._labels import Removed, sweep_leftovers
 from vault_harness.engine.docker._stack import DockerStack
 from vault_harness.engine.docker._state import (
     DockerState,
     DockerStatus,
-    has_image,
+    Image,
+    find_image,
     inspect_docker,
 )
 
@@ -22,10 +23,12 @@ __all__ = [
     "inspect_docker",
     "DockerState",
     "DockerStatus",
-    "has_image",
+    "Image",
+    "find_image",
     "connect",
     "connected",
     "Compose",
+    "project_name",
     "LABEL_PROJECT",
     "LABEL_SERVICE",
     "sweep_leftovers",

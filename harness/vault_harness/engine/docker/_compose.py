@@ -1,4 +1,4 @@
-"""Compose, whichever kind of it is here: ``docker compose`` or the old ``docker-compose``."""
+"""Compose: the plugin ``docker compose``, which reads the files of ``compose/``."""
 
 from __future__ import annotations
 
@@ -31,18 +31,28 @@ def find_compose() -> tuple[str, ...]:
     """The command that runs Compose.
 
     Raises:
-        ProgramMissing: There is neither the plugin nor the program.
+        ProgramMissing: Docker has no such plugin here.
     """
-    if shutil.which("docker") and _works(("docker", "compose")):
-        return ("docker", "compose")
-    if shutil.which("docker-compose") and _works(("docker-compose",)):
-        return ("docker-compose",)
+    command = ("docker", "compose")
+    if shutil.which("docker") and _works(command):
+        return command
     raise ProgramMissing(
         f"no Compose here, which `{named('up')}` needs on the docker engine",
-        looked_at="docker compose version, docker-compose version",
-        remedy="install the Compose plugin of docker (or docker-compose), or use "
-        "HARNESS_ENGINE=process",
+        looked_at="docker compose version",
+        remedy="install the Compose plugin of docker (version 2; the old docker-compose will not "
+        "do), or use HARNESS_ENGINE=process",
     )
+
+
+def env_file_text(project: str, environment: Mapping[str, str]) -> str:
+    """What ``docker compose --env-file`` needs to speak of a stack of ``invoke up``."""
+    variables = {
+        "COMPOSE_PROJECT_NAME": project,
+        "COMPOSE_FILE": os.pathsep.join(str(resources() / name) for name in FILES),
+        **environment,
+    }
+    # Single quotes: whatever stands in a path is meant as it stands.
+    return "".join(f"{name}='{value}'\n" for name, value in variables.items())
 
 
 def _works(command: Sequence[str]) -> bool:
@@ -88,7 +98,6 @@ class Compose:
             **self._environment,
             # A call without services.yml is not about the services, and not a reason to warn.
             "COMPOSE_IGNORE_ORPHANS": "true",
-            "COMPOSE_INTERACTIVE_NO_CLI": "1",
         }
         try:
             answer = subprocess.run(

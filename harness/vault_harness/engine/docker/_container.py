@@ -33,6 +33,7 @@ class Container:
         mounts: Directories here to paths inside, writable.
         user: ``uid:gid`` inside.
         environment: Variables.
+        working_dir: Where the server runs, in place of the image's own.
         knows_host: Whether it can reach this machine by the name ``host.docker.internal``.
     """
 
@@ -49,6 +50,7 @@ class Container:
         mounts: Mapping[Path, str] | None = None,
         user: str | None = None,
         environment: Mapping[str, str] | None = None,
+        working_dir: str | None = None,
         knows_host: bool = False,
     ) -> None:
         from testcontainers.core.container import DockerContainer
@@ -65,6 +67,8 @@ class Container:
             options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
         if entrypoint is not None:
             options["entrypoint"] = list(entrypoint)
+        if working_dir is not None:
+            options["working_dir"] = working_dir
         if user is not None:
             options["user"] = user
         with warnings.catch_warnings():

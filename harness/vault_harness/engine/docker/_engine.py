@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shutil
 import threading
@@ -13,15 +12,20 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from vault_harness import files
-from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.docker._client import connect
 from vault_harness.engine.docker._compose import find_compose
 from vault_harness.engine.docker._container import Container
+from vault_harness.engine.docker._inside import (
+    API_PORT,
+    CONFIGURATION_NAME,
+    INSIDE,
+    container_user,
+)
 from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
-from vault_harness.engine.docker._node import API_PORT, INSIDE, DockerNode
+from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._reaper import Reaper
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
@@ -74,7 +78,7 @@ class DockerEngine:
             self.vault_image, self.toxiproxy_image = require(self._client, settings)
             _use_ryuk_if_present(self._client)
             self.swept = sweep(self._client)
-            self._user = _user(self._client.info())
+            self._user = container_user(self._client)
             self.run = Run()
             self._reaper = Reaper(self.run)
             undo.callback(self._reaper.dismiss)
@@ -197,7 +201,7 @@ class DockerEngine:
 
     def _translate(self, address: str) -> str:
         with self._lock:
-            known = {node.address: base_url(node.upstream) for node in self._nodes}
+            known = {node.address: node.inner_address for node in self._nodes}
         return known.get(address.rstrip("/"), address)
 
     def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:
@@ -208,20 +212,14 @@ class DockerEngine:
             labels=self.run.labels(kind="vault", node=spec.name),
             # The images' own entry points change owners of mounted directories and then users; ours
             # is the user who owns them from the start.
-            entrypoint=["/bin/vault"],
-            command=["server", f"-config={INSIDE}/vault.json"],
+            entrypoint=[self.vault_image.dialect.program],
+            working_dir=INSIDE,
+            command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],
             publish={API_PORT: port},
             mounts={spec.directory.absolute(): INSIDE},
             user=self._user,
             environment={"HOME": INSIDE},
         )
-
-
-def _user(info: dict[str, Any]) -> str:
-    """Who the server is inside, so that its files belong to this user outside."""
-    if any("rootless" in option for option in info.get("SecurityOptions") or ()):
-        return "0:0"  # the rootless engine maps its root to whoever started it
-    return f"{os.getuid()}:{os.getgid()}"
 
 
 def _use_ryuk_if_present(client: Any) -> None:

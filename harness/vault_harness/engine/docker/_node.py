@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,19 @@ from pathlib import Path
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
-from vault_harness.engine._ports import PortLease
-from vault_harness.engine._probe import is_ok
+from vault_harness.engine._configuration import AUDIT_LOG_NAME
+from vault_harness.engine._ports import LOOPBACK, PortLease
+from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._shape import Capability, NodeSpec
 from vault_harness.engine.docker._container import Container
+from vault_harness.engine.docker._inside import (
+    API_PORT,
+    CLUSTER_PORT,
+    CONFIGURATION_NAME,
+    copy_tls_files,
+    write_configuration,
+)
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
-
-API_PORT = 8200
-CLUSTER_PORT = 8201
-
-# The node's directory, as its server names it.
-INSIDE = "/vault/node"
 
 _TRIES = 5
 
@@ -82,7 +83,27 @@ class DockerNode:
     @property
     def address(self) -> str:
         """Base URL, on this machine's loopback."""
-        return base_url(self._lease.listen)
+        return base_url(self._lease.listen, tls=self.spec.tls is not None)
+
+    @property
+    def inner_address(self) -> str:
+        """Base URL on the run's network, for other nodes."""
+        return base_url(self.upstream, tls=self.spec.tls is not None)
+
+    @property
+    def cluster_address(self) -> str:
+        """``host:port`` on the run's network for other nodes."""
+        return f"{self._host}:{CLUSTER_PORT}"
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """This machine's loopback, and its name on the run's network."""
+        return ("localhost", LOOPBACK, self._host)
+
+    @property
+    def ca_cert(self) -> Path | None:
+        """The CA certificate of its specification."""
+        return self.spec.tls.ca if self.spec.tls else None
 
     @property
     def upstream(self) -> str:
@@ -107,17 +128,17 @@ class DockerNode:
     @property
     def configuration_path(self) -> Path:
         """The server's configuration file, here."""
-        return self._directory / "vault.json"
+        return self._directory / CONFIGURATION_NAME
 
     @property
     def audit_path(self) -> Path | None:
         """Its audit log, here."""
-        return self._directory / "audit.log" if self.spec.audit else None
+        return self._directory / AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
     def server_audit_path(self) -> str | None:
-        """The same log as the server names it."""
-        return f"{INSIDE}/audit.log" if self.spec.audit else None
+        """Its name in the directory that the server runs in."""
+        return AUDIT_LOG_NAME if self.spec.audit else None
 
     def start(self, *, timeout: float | None = None) -> None:
         """Start it and wait until its API answers. Does nothing if it runs."""
@@ -170,6 +191,7 @@ class DockerNode:
         """Make it read its configuration and reopen its audit log (SIGHUP)."""
         with self._lock:
             self._must_run("reload")
+            copy_tls_files(self.spec)
             self._container.signal("SIGHUP")
 
     def is_running(self) -> bool:
@@ -201,48 +223,13 @@ class DockerNode:
         self._container = self._make(self.spec, self._lease.port)
 
     def _answers(self) -> bool:
-        return is_ok(f"{self.address}/v1/sys/seal-status")
+        return answers(seal_status_url(self.address))
 
     def _write_configuration(self) -> None:
-        files.write_private(
-            self.configuration_path, json.dumps(self._configuration(), indent=2) + "\n"
+        write_configuration(
+            self.spec,
+            self.dialect,
+            address=self.address,
+            host=self._host,
+            join=[self._translate(address) for address in self.spec.retry_join],
         )
-
-    def _configuration(self) -> dict[str, object]:
-        configuration: dict[str, object] = {
-            "storage": {self.spec.storage: self._storage()},
-            "listener": {
-                "tcp": {
-                    "address": f"0.0.0.0:{API_PORT}",
-                    "cluster_address": f"0.0.0.0:{CLUSTER_PORT}",
-                    "tls_disable": True,
-                }
-            },
-            # Redirects go to clients on this machine; nodes speak with each other over
-            # cluster_addr.
-            "api_addr": self.address,
-            "cluster_addr": base_url(f"{self._host}:{CLUSTER_PORT}"),
-            "ui": False,
-            **self.dialect.base_configuration(),
-        }
-        if self.spec.audit:
-            configuration |= self.dialect.audit_configuration(
-                Path(INSIDE) / "audit.log", raw=self.spec.audit_raw
-            )
-        return configuration | dict(self.spec.extra)
-
-    def _storage(self) -> dict[str, object]:
-        if self.spec.storage == "inmem":
-            return {}
-        files.private_directory(self._directory / "data")
-        raft: dict[str, object] = {
-            "path": f"{INSIDE}/data",
-            "node_id": self.spec.name,
-            # The default of 5 is for slow networks; on one machine it only makes elections slow.
-            "performance_multiplier": 1,
-        }
-        if self.spec.retry_join:
-            raft["retry_join"] = [
-                {"leader_api_addr": self._translate(address)} for address in self.spec.retry_join
-            ]
-        return raft

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -12,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
-from vault_harness.engine._probe import is_ok
+from vault_harness.engine._probe import answers, seal_status_url
+from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
+    NODE_NAME,
     PROXY_NAME,
     SERVICES,
     Endpoints,
@@ -25,18 +26,28 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
     ServiceName,
     ServiceState,
+    remove_directories,
 )
-from vault_harness.engine._shape import EngineName
+from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import (
     LABEL_PROJECT,
     LABEL_SERVICE,
     Compose,
+    env_file_text,
     project_name,
 )
+from vault_harness.engine.docker._inside import (
+    API_PORT,
+    CLUSTER_PORT,
+    CONFIGURATION_NAME,
+    INSIDE,
+    container_user,
+    write_configuration,
+)
 from vault_harness.engine.docker._labels import sweep
-from vault_harness.engine.docker._state import require
-from vault_harness.errors import EngineUnavailable, HarnessError
+from vault_harness.engine.docker._state import Image, require
+from vault_harness.errors import EngineUnavailable, HarnessError, StackError
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -45,20 +56,34 @@ if TYPE_CHECKING:
 
 __all__ = ["DockerStack"]
 
+ENV_FILE_NAME = "compose.env"
+"""In the data directory: what compose by hand needs to speak of this stack."""
+
 _STOP_SECONDS = "10"
-_INSIDE_AUDIT = "/vault/logs/audit.log"
-_INSIDE_VAULT = "vault:8200"
-_INSIDE_PROXY = "[::]:8201"  # as both servers report it
-_PORTS = {"vault": "VAULT_PORT", "toxiproxy": "TOXIPROXY_PORT", "proxy": "PROXY_PORT"}
+_PROXY_PORT = 8201
+_INSIDE_PROXY = f"[::]:{_PROXY_PORT}"  # as both servers report it
+
+# What is published, by its port inside: whose it is, and the variable that moves it.
+_PORTS: Mapping[str, tuple[ServiceName, int, str]] = {
+    "vault": ("vault", API_PORT, "VAULT_PORT"),
+    "toxiproxy": ("toxiproxy", 8474, "TOXIPROXY_PORT"),
+    "proxy": ("toxiproxy", _PROXY_PORT, "PROXY_PORT"),
+}
 
 
 class DockerStack:
-    """Vault and Toxiproxy as containers of a compose project, found again by the project's name."""
+    """Vault and Toxiproxy as containers of a compose project, found again by the project's name.
+
+    Vault's directory is that of the process engine, mounted: see `_inside`.
+    """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
         self._memory = memory
         self._data_dir = settings.data_dir
+        self._node = NodeSpec(
+            name=NODE_NAME, directory=settings.data_dir / "vault", storage="raft", detached=True
+        )
         self.project = project_name(settings.data_dir)
 
     @property
@@ -68,72 +93,69 @@ class DockerStack:
 
     @property
     def audit_path(self) -> Path | None:
-        """Vault's audit log, in a mounted directory."""
-        return self._data_dir / "audit" / "audit.log"
+        """Vault's audit log, in the mounted directory."""
+        return self._node.directory / AUDIT_LOG_NAME
 
     @property
     def server_audit_path(self) -> str | None:
-        """The same log as the server in the container names it."""
-        return _INSIDE_AUDIT
+        """Its name in the directory that the server runs in."""
+        return AUDIT_LOG_NAME
 
     def start(self) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
         # The engine would make missing directories for its mounts, as root's.
         files.private_directory(self._data_dir)
-        files.private_directory(self._data_dir / "audit")
-        record = self._memory.load()
+        files.private_directory(self._node.directory)
+        remembered = self._memory.load()
         with connected() as client:
-            before: set[str] = set(self._running(client))
-            ports = self._ports(record, before)
-            environment = self.environment(client, ports)
-            for container in self._containers(client):
+            self._refuse_older_volume(client)
+            present = self._containers(client)
+            before = {_service(item) for item in present if item.status != "exited"}
+            vault, toxiproxy = require(client, self._settings)
+            check_product(self._node.directory, vault.dialect, looked_at=f"the image {vault.name}")
+            ports = self._ports(remembered, present)
+            environment = self._environment(vault, toxiproxy, container_user(client), ports)
+            for container in present:
                 if container.status == "paused":
                     container.unpause()  # whoever paused it wants it up now
+        endpoints = _endpoints(ports)
+        write_configuration(self._node, vault.dialect, address=endpoints.vault, host=NODE_NAME)
         compose = Compose(self.project, environment)
-        node = NodeEndpoint(
-            name=PROXY_NAME,
-            address=base_url(f"{LOOPBACK}:{ports['vault']}"),
-            proxy=base_url(f"{LOOPBACK}:{ports['proxy']}"),
-            proxy_listen=_INSIDE_PROXY,
-            upstream=_INSIDE_VAULT,
+        files.write_private(
+            self._data_dir / ENV_FILE_NAME, env_file_text(self.project, environment)
         )
-        toxiproxy = base_url(f"{LOOPBACK}:{ports['toxiproxy']}")
-        endpoints = Endpoints(nodes=(node,), toxiproxy=toxiproxy)
-        record.engine = self.name
-        record.endpoints = endpoints
-        record.services = {
+        remembered.engine = self.name
+        remembered.endpoints = endpoints
+        remembered.services = {
             name: {"project": self.project, "environment": environment} for name in SERVICES
         }
-        self._memory.save(record)  # before the start: `down` must find what a crash leaves
+        self._memory.save(remembered)  # before the start: `down` must find what a crash leaves
         try:
             compose("up", "-d", *SERVICES)
             self._await_answers(endpoints)
         except BaseException:
-            with contextlib.suppress(HarnessError):
-                started = [name for name in SERVICES if name not in before]
-                compose("rm", "--force", "--stop", *started)
+            # Only what this call started: without a name, compose would remove all of it.
+            if started := [name for name in SERVICES if name not in before]:
+                with contextlib.suppress(HarnessError):
+                    compose("rm", "--force", "--stop", *started)
             raise
         return endpoints
 
     def stop(self) -> list[str]:
-        """Remove the containers and the network, and what dead runs left; keep the volume."""
+        """Remove the containers and the network, and what dead runs left; keep the data."""
         return self._down()
 
     def restart_vault(self) -> None:
         """End Vault politely and start it again at the same address."""
-        record = self._memory.load()
-        compose = self.compose(record)
-        compose("restart", "--timeout", _STOP_SECONDS, "vault")
-        if record.endpoints is not None:
-            self._await_answers(record.endpoints)
+        remembered = self._memory.load()
+        self.compose()("restart", "--timeout", _STOP_SECONDS, "vault")
+        if remembered.endpoints is not None:
+            self._await_answers(remembered.endpoints)
 
     def destroy(self) -> list[str]:
-        """Stop, and delete the volume with Vault's data, the audit log and the services' ids."""
-        removed = self._down("--volumes")
-        for directory in (self._data_dir / "audit", self._data_dir / "services"):
-            if directory.exists():
-                shutil.rmtree(directory)
-                removed.append(str(directory))
+        """Stop, and delete Vault's data, logs and configuration, and the services' ids."""
+        removed = self._down("--volumes") + remove_directories(self._data_dir)
+        (self._data_dir / ENV_FILE_NAME).unlink(missing_ok=True)
         return removed
 
     def describe(self) -> list[ServiceState]:
@@ -144,16 +166,7 @@ class DockerStack:
                 found = {_service(item): item for item in self._containers(client)}
         except EngineUnavailable as error:
             return [ServiceState(name=name, running=False, detail=error.cause) for name in SERVICES]
-        return [
-            ServiceState(
-                name=name,
-                running=name in found and found[name].status in {"running", "paused"},
-                detail=f"container {found[name].name}, {found[name].status}"
-                if name in found
-                else "",
-            )
-            for name in SERVICES
-        ]
+        return [_state(name, found.get(name)) for name in SERVICES]
 
     def logs(
         self, name: LogName, *, tail: int | None = None, follow: bool = False
@@ -170,39 +183,57 @@ class DockerStack:
                 if _service(container) == name:
                     yield from _log_lines(container, "all" if tail is None else tail, follow)
 
-    def compose(self, record: KnownServers, more: Mapping[str, str] | None = None) -> Compose:
+    def compose(self, more: Mapping[str, str] | None = None) -> Compose:
         """Compose with the variables of the last `start`, and ``more``."""
-        service = record.services.get("vault") or {}
+        service = self._memory.load().services.get("vault") or {}
         environment: dict[str, str] = service.get("environment") or self._defaults()
         return Compose(self.project, {**environment, **(more or {})})
 
-    def environment(self, client: docker.DockerClient, ports: dict[str, int]) -> dict[str, str]:
-        """What the compose files ask for, images that are here included.
-
-        Raises:
-            ImageMissing: An image is not there and cannot be pulled.
-        """
-        vault, toxiproxy = require(client, self._settings)
+    def _environment(
+        self, vault: Image, toxiproxy: Image, user: str, ports: Mapping[str, int]
+    ) -> dict[str, str]:
+        """What the compose files ask for."""
+        uid, _, gid = user.partition(":")
         return {
             **self._defaults(),
+            "HARNESS_UID": uid,
+            "HARNESS_GID": gid,
             "VAULT_IMAGE": vault.name,
-            "VAULT_FLAVOUR": vault.dialect.product,
+            "VAULT_PROGRAM": vault.dialect.program,
             "TOXIPROXY_IMAGE": toxiproxy.name,
-            **{variable: str(ports[name]) for name, variable in _PORTS.items()},
+            **{variable: str(ports[name]) for name, (_, _, variable) in _PORTS.items()},
         }
 
     def _defaults(self) -> dict[str, str]:
         return {
             "HARNESS_DATA_DIR": str(self._data_dir),
-            "HARNESS_UID": str(os.getuid()),
-            "HARNESS_GID": str(os.getgid()),
+            "HARNESS_NODE_DIR": str(self._node.directory),
+            "VAULT_CONFIG": f"{INSIDE}/{CONFIGURATION_NAME}",
         }
+
+    def _refuse_older_volume(self, client: docker.DockerClient) -> None:
+        """Earlier versions kept the data in a volume: a new, empty Vault is not what was asked."""
+        from docker.errors import NotFound
+
+        volume = f"{self.project}_raft"
+        if any((self._node.directory / DATA_NAME).glob("*")):
+            return
+        with contextlib.suppress(NotFound):
+            client.volumes.get(volume)
+            raise StackError(
+                "an earlier version of this project kept this stack's data in a volume, which "
+                "this one does not use",
+                looked_at=f"the volume {volume}",
+                remedy="take a backup with that version and restore it here; or name another folder "
+                "with HARNESS_DATA_DIR",
+            )
 
     def _down(self, *options: str) -> list[str]:
         with connected() as client:
             ended = [f"container {item.name}" for item in self._containers(client)]
-            volumes = client.volumes.list(filters={"label": f"{LABEL_PROJECT}={self.project}"})
-            networks = client.networks.list(filters={"label": f"{LABEL_PROJECT}={self.project}"})
+            label = {"label": f"{LABEL_PROJECT}={self.project}"}
+            volumes = client.volumes.list(filters=label)
+            networks = client.networks.list(filters=label)
             if ended or networks or (options and volumes):
                 with contextlib.suppress(FileNotFoundError):
                     compose = Compose(self.project, self._defaults())
@@ -213,42 +244,38 @@ class DockerStack:
         if leftovers:
             ended.append(str(leftovers))
         with contextlib.suppress(HarnessError, OSError):  # a full disk must not keep it alive
-            record = self._memory.load()
-            if record.services:
-                record.services = {}
-                self._memory.save(record)
+            remembered = self._memory.load()
+            if remembered.services:
+                remembered.services = {}
+                self._memory.save(remembered)
         return ended
 
-    def _ports(self, record: KnownServers, running: set[str]) -> dict[str, int]:
-        """The settings' ports, which must be free; for 0 those of last time, or free ones."""
+    def _ports(self, remembered: KnownServers, present: list[Any]) -> dict[str, int]:
+        """The settings' ports, which must be free; for 0 those of last time, or free ones.
+
+        What our own containers publish is asked of them: the memory of it may be lost.
+        """
         settings = self._settings
         wanted = {
-            "vault": (settings.vault_port, "HARNESS_VAULT_PORT", "vault"),
-            "toxiproxy": (settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT", "toxiproxy"),
-            "proxy": (settings.proxy_port, "HARNESS_PROXY_PORT", "toxiproxy"),
+            "vault": (settings.vault_port, "HARNESS_VAULT_PORT"),
+            "toxiproxy": (settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT"),
+            "proxy": (settings.proxy_port, "HARNESS_PROXY_PORT"),
         }
+        ours = _published(present)
         ports: dict[str, int] = {}
-        leases: list[PortLease] = []
-        for name, (port, setting, service) in wanted.items():
-            last = _last_port(record, name)
-            ours = service in running
-            if port and port != last and listens(port):
-                raise port_taken(port, setting=setting)
-            if port and not ours and listens(port):
-                raise port_taken(port, setting=setting)
-            if not port and last and (ours or not listens(last)):
-                port = last
-            if not port:
-                leases.append(PortLease())  # held until all are chosen, so that they differ
-                port = leases[-1].port
-            ports[name] = port
-        for lease in leases:
-            lease.release()
+        with contextlib.ExitStack() as leases:
+            for name, (port, setting) in wanted.items():
+                last = _last_port(remembered, name)
+                if port and port != ours.get(name) and listens(port):
+                    raise port_taken(port, setting=setting)
+                if not port:
+                    port = ours.get(name) or (0 if not last or listens(last) else last)
+                if not port:
+                    lease = PortLease()  # held until all are chosen, so that they differ
+                    leases.callback(lease.release)
+                    port = lease.port
+                ports[name] = port
         return ports
-
-    def _running(self, client: docker.DockerClient) -> Iterator[ServiceName]:
-        found = {_service(item) for item in self._containers(client) if item.status != "exited"}
-        yield from (name for name in SERVICES if name in found)
 
     def _containers(self, client: docker.DockerClient) -> list[Any]:
         label = f"{LABEL_PROJECT}={self.project}"
@@ -262,13 +289,13 @@ class DockerStack:
 
     def _await_answers(self, endpoints: Endpoints) -> None:
         probes = {
-            "vault": f"{endpoints.vault}/v1/sys/seal-status",
+            "vault": seal_status_url(endpoints.vault),
             "toxiproxy": f"{endpoints.toxiproxy}/proxies/{PROXY_NAME}",
         }
         for name in SERVICES:
             probe = probes[name]
             wait_until(
-                partial(is_ok, probe),
+                partial(answers, probe),
                 f"{probe} to answer",
                 timeout=self._settings.start_timeout,
                 evidence=partial(self._last_lines, name),
@@ -276,14 +303,51 @@ class DockerStack:
             )
 
 
+def _endpoints(ports: Mapping[str, int]) -> Endpoints:
+    urls = {name: base_url(f"{LOOPBACK}:{port}") for name, port in ports.items()}
+    upstream = f"{NODE_NAME}:{API_PORT}"
+    node = NodeEndpoint(
+        name=NODE_NAME,
+        address=urls["vault"],
+        proxy=urls["proxy"],
+        proxy_listen=_INSIDE_PROXY,
+        upstream=upstream,
+        cluster=f"{NODE_NAME}:{CLUSTER_PORT}",
+    )
+    return Endpoints(nodes=(node,), toxiproxy=urls["toxiproxy"])
+
+
 def _service(container: Any) -> str:
     return str(container.labels.get(LABEL_SERVICE))
 
 
-def _last_port(record: KnownServers, name: str) -> int:
-    if record.endpoints is None:
+def _state(name: ServiceName, container: Any) -> ServiceState:
+    if container is None:
+        return ServiceState(name=name, running=False, detail="")
+    return ServiceState(
+        name=name,
+        running=container.status in {"running", "paused"},
+        paused=container.status == "paused",
+        detail=f"container {container.name}, {container.status}",
+    )
+
+
+def _published(containers: list[Any]) -> dict[str, int]:
+    """Which ports of this machine lead into these containers, those that run."""
+    found = {}
+    for container in containers:
+        published = container.attrs["NetworkSettings"].get("Ports") or {}
+        for name, (service, inside, _) in _PORTS.items():
+            bindings = published.get(f"{inside}/tcp")
+            if bindings and service == _service(container):
+                found[name] = int(bindings[0]["HostPort"])
+    return found
+
+
+def _last_port(remembered: KnownServers, name: str) -> int:
+    if remembered.endpoints is None:
         return 0
-    return int(str(getattr(record.endpoints, name)).rpartition(":")[2])
+    return int(str(getattr(remembered.endpoints, name)).rpartition(":")[2])
 
 
 def _log_lines(container: Any, tail: int | str, follow: bool) -> Iterator[str]:

@@ -125,9 +125,9 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
     return vault, toxiproxy
 
 
-def has_image(client: docker.DockerClient, name: str) -> bool:
-    """Whether an image is on this engine."""
-    return _present(client, name) is not None
+def find_image(client: docker.DockerClient, name: str) -> Image | None:
+    """An image of this engine by its name, or None."""
+    return _present(client, name)
 
 
 def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool) -> DockerState:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from vault_harness.addresses import base_url
-from vault_harness.engine._probe import get, is_ok
+from vault_harness.engine._probe import answers, ask
 from vault_harness.engine.docker._container import LOOPBACK, Container
 from vault_harness.engine.docker._network import PrivateNetwork
 from vault_harness.errors import EngineError
@@ -140,11 +140,11 @@ class DockerToxiproxy:
         return address if _accepts(address, API_PORT) else None
 
     def _answers(self) -> bool:
-        return is_ok(f"{self.api}/version")
+        return answers(f"{self.api}/version")
 
     def _used(self) -> set[int]:
-        answer = get(f"{self.api}/proxies", timeout=5.0)
-        proxies = json.loads(answer[1]) if answer is not None else {}
+        answer = ask(f"{self.api}/proxies", timeout=5.0)
+        proxies = json.loads(answer.body) if answer is not None else {}
         return {int(proxy["listen"].rpartition(":")[2]) for proxy in proxies.values()}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import requests
-
+from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._shape import Capability
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded
 
@@ -20,7 +20,10 @@ class ExternalNode:
     def __init__(self, name: str, address: str, *, ca_cert: Path | None = None) -> None:
         self._name = name
         self._address = address.rstrip("/")
-        self._verify: str | bool = str(ca_cert) if ca_cert is not None else True
+        self._ca_cert = ca_cert
+        self._tls = (
+            ssl.create_default_context(cafile=ca_cert) if address.startswith("https:") else None
+        )
 
     def __repr__(self) -> str:
         return f"<ExternalNode {self.name} {self.address}>"
@@ -34,6 +37,21 @@ class ExternalNode:
     def address(self) -> str:
         """Base URL, as ``VAULT_ADDR`` gives it."""
         return self._address
+
+    @property
+    def cluster_address(self) -> str:
+        """Unknown: its other nodes are somebody else's business."""
+        return ""
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """The host of ``VAULT_ADDR``."""
+        return (urlsplit(self._address).hostname or "",)
+
+    @property
+    def ca_cert(self) -> Path | None:
+        """``VAULT_CACERT``, if it is given."""
+        return self._ca_cert
 
     @property
     def upstream(self) -> str:
@@ -63,7 +81,7 @@ class ExternalNode:
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded(
                     f"the external Vault did not answer within {timeout:.1f} s",
-                    looked_at=f"GET {self._address}/v1/sys/seal-status",
+                    looked_at=f"GET {seal_status_url(self._address)}",
                     remedy="check VAULT_ADDR (VAULT_CACERT for https), and that this Vault runs",
                 )
             time.sleep(0.05)  # between two looks at the condition, bounded by the deadline
@@ -93,16 +111,7 @@ class ExternalNode:
 
     def is_running(self) -> bool:
         """Whether it answers."""
-        try:
-            answer = requests.get(
-                f"{self._address}/v1/sys/seal-status",
-                timeout=2.0,
-                verify=self._verify,
-                allow_redirects=False,
-            )
-        except requests.RequestException:
-            return False
-        return bool(answer.status_code == 200)
+        return answers(seal_status_url(self._address), timeout=2.0, tls=self._tls)
 
     def logs(self, *, tail: int | None = None) -> str:  # noqa: ARG002 -- the shape has it
         """Nothing: its log is not ours to read."""

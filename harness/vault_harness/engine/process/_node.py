@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import threading
 from pathlib import Path
@@ -11,7 +10,15 @@ from typing import Final
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
-from vault_harness.engine._ports import PortLease, listens, port_taken
+from vault_harness.engine._configuration import (
+    AUDIT_LOG_NAME,
+    DATA_NAME,
+    Place,
+    as_text,
+    server_configuration,
+)
+from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
+from vault_harness.engine._probe import seal_status_url
 from vault_harness.engine._shape import Capability, NodeSpec
 from vault_harness.engine.process._server import Server
 from vault_harness.errors import EngineError, ServerDied
@@ -20,8 +27,6 @@ from vault_harness.programs import Program
 CAPABILITIES = frozenset(Capability)
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
-
-AUDIT_LOG_NAME: Final = "audit.log"
 
 
 class ProcessNode:
@@ -46,7 +51,7 @@ class ProcessNode:
         self._has_run = False
         self._lock = threading.RLock()
         self._api = PortLease(spec.port)
-        self._cluster = PortLease()
+        self._cluster = PortLease(spec.cluster_port)
         self._server = self._make_server()
 
     def _make_server(self) -> Server:
@@ -54,7 +59,7 @@ class ProcessNode:
             title=f"the Vault server {self.spec.name}",
             command=(str(self.program.path), "server", f"-config={self.configuration_path}"),
             log=self._directory / "vault.log",
-            probe=f"{self.address}/v1/sys/seal-status",
+            probe=seal_status_url(self.address),
             detached=self.spec.detached,
         )
 
@@ -69,7 +74,22 @@ class ProcessNode:
     @property
     def address(self) -> str:
         """Base URL."""
-        return base_url(self._api.listen)
+        return base_url(self._api.listen, tls=self.spec.tls is not None)
+
+    @property
+    def cluster_address(self) -> str:
+        """``host:port`` for other nodes."""
+        return self._cluster.listen
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """This machine's loopback."""
+        return ("localhost", LOOPBACK)
+
+    @property
+    def ca_cert(self) -> Path | None:
+        """The CA certificate of its specification."""
+        return self.spec.tls.ca if self.spec.tls else None
 
     @property
     def upstream(self) -> str:
@@ -105,11 +125,7 @@ class ProcessNode:
 
     @property
     def server_audit_path(self) -> str | None:
-        """Its name in the directory that the server runs in.
-
-        Not the whole path: OpenBao keeps it in its storage and refuses to go on with another one,
-        so a project that was moved, or a backup restored elsewhere, could never be opened again.
-        """
+        """Its name in the directory that the server runs in."""
         return AUDIT_LOG_NAME if self.spec.audit else None
 
     @property
@@ -159,7 +175,7 @@ class ProcessNode:
             raise port_taken(self.spec.port)
         for lease in (self._api, self._cluster):
             lease.release()
-        self._api, self._cluster = PortLease(), PortLease()
+        self._api, self._cluster = PortLease(), PortLease(self.spec.cluster_port)
         self._server.log.unlink(missing_ok=True)
         self._server = self._make_server()
 
@@ -214,41 +230,21 @@ class ProcessNode:
         self._cluster.release()
 
     def _write_configuration(self) -> None:
-        files.write_private(
-            self.configuration_path, json.dumps(self._configuration(), indent=2) + "\n"
+        if self.spec.storage == "raft":
+            files.private_directory(self._directory / DATA_NAME)
+        configuration = server_configuration(self.spec, self.dialect, self._place())
+        files.write_private(self.configuration_path, as_text(configuration))
+
+    def _place(self) -> Place:
+        tls = self.spec.tls
+        return Place(
+            api=self._api.listen,
+            cluster=self._cluster.listen,
+            address=self.address,
+            cluster_address=self.cluster_address,
+            data=str(self._directory / DATA_NAME),
+            certificate=str(tls.certificate) if tls else "",
+            key=str(tls.key) if tls else "",
+            ca=str(tls.ca) if tls else "",
+            join=self.spec.retry_join,
         )
-
-    def _configuration(self) -> dict[str, object]:
-        spec = self.spec
-        listener = {
-            "address": self._api.listen,
-            "cluster_address": self._cluster.listen,
-            "tls_disable": True,
-        }
-        configuration: dict[str, object] = {
-            "storage": {spec.storage: self._storage()},
-            "listener": {"tcp": listener},
-            "api_addr": self.address,
-            "cluster_addr": base_url(self._cluster.listen),
-            "ui": False,
-            **self.dialect.base_configuration(),
-        }
-        if self.server_audit_path is not None:
-            path = Path(self.server_audit_path)
-            configuration |= self.dialect.audit_configuration(path, raw=spec.audit_raw)
-        return configuration | dict(spec.extra)
-
-    def _storage(self) -> dict[str, object]:
-        if self.spec.storage == "inmem":
-            return {}
-        data = files.private_directory(self._directory / "data")
-        # Default is 5, for slow networks; on one machine it only makes elections and init slow (8.8
-        # s, not 1).
-        raft: dict[str, object] = {
-            "path": str(data),
-            "node_id": self.spec.name,
-            "performance_multiplier": 1,
-        }
-        if self.spec.retry_join:
-            raft["retry_join"] = [{"leader_api_addr": address} for address in self.spec.retry_join]
-        return raft

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import signal
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from vault_harness import files
+from vault_harness.engine._probe import answers
 from vault_harness.engine.process._spawn import (
     DetachedProcess,
     LeashedProcess,
@@ -31,7 +29,7 @@ class Server:
         title: What to call it in errors.
         command: What to run. Never holds a secret: everybody can read a command line.
         log: Its output is appended there.
-        probe: URL that answers (with any status below 500) once the server is ready.
+        probe: URL that answers 200 once the server is ready.
         environment: What it needs beside the usual few variables. Nothing secret either.
         detached: Whether it outlives this process.
         process: A process that runs already, started by somebody else.
@@ -94,7 +92,7 @@ class Server:
         """Wait until it answers; see `start`."""
         deadline = time.monotonic() + timeout
         while True:
-            if _answers(self.probe):
+            if answers(self.probe):
                 # The answer may be another server's, if ours ended because that one has the port.
                 self.check_alive()
                 return
@@ -160,12 +158,3 @@ class Server:
         """The end of its log, indented for an error message."""
         lines = self.logs(tail=_LOG_LINES_IN_ERRORS).splitlines() or ["(empty)"]
         return "\n".join(f"    {line}" for line in lines)
-
-
-def _answers(url: str) -> bool:
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=1.0)
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", parts.path)
-        return connection.getresponse().status < 500
-    return False

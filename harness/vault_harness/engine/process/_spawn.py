@@ -192,6 +192,11 @@ class DetachedProcess:
         except psutil.NoSuchProcess:
             return None
 
+    def paused(self) -> bool:
+        """Whether somebody froze it (SIGSTOP)."""
+        process = self._process()
+        return process is not None and process.status() == psutil.STATUS_STOPPED
+
     def alive(self) -> bool:
         """Whether that very process still runs."""
         return self._process() is not None

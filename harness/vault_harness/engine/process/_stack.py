@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
@@ -16,9 +15,12 @@ import psutil
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
+from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
+    NODE_NAME,
     PROXY_NAME,
     SERVICES,
     Endpoints,
@@ -28,9 +30,10 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
     ServiceName,
     ServiceState,
+    remove_directories,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
-from vault_harness.engine.process._node import AUDIT_LOG_NAME, ProcessNode
+from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
@@ -126,17 +129,19 @@ class ProcessStack:
     def _vault(self, record: KnownServers) -> Server:
         port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
         spec = NodeSpec(
-            name="vault",
+            name=NODE_NAME,
             directory=self._directories["vault"],
             storage="raft",
             port=port,
+            cluster_port=self._last_cluster_port(record),
             detached=True,
         )
-        node = ProcessNode(
-            spec, find_vault(self._settings), start_timeout=self._settings.start_timeout
-        )
+        program = find_vault(self._settings)
+        files.private_directory(spec.directory)
+        check_product(spec.directory, program.dialect, looked_at=str(program.path))
+        node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
         node.start()
-        record.services["vault"] = {"upstream": node.upstream}
+        record.services["vault"] = {"upstream": node.upstream, "cluster": node.cluster_address}
         node.close()
         return node.server
 
@@ -171,14 +176,23 @@ class ProcessStack:
         last = int(url.rsplit(":", 1)[1])
         return 0 if listens(last) else last
 
+    def _last_cluster_port(self, record: KnownServers) -> int:
+        """The one that other nodes know, if it is free."""
+        cluster = record.endpoints.nodes[0].cluster if record.endpoints else ""
+        host, _, port = cluster.rpartition(":")
+        if host != LOOPBACK or listens(int(port)):
+            return 0  # unknown, or another engine's
+        return int(port)
+
     def _endpoints(self, record: KnownServers) -> Endpoints:
         vault, toxiproxy = record.services["vault"], record.services["toxiproxy"]
         node = NodeEndpoint(
-            name=PROXY_NAME,
+            name=NODE_NAME,
             address=base_url(str(vault["upstream"])),
             proxy=base_url(str(toxiproxy["listen"])),
             proxy_listen=str(toxiproxy["listen"]),
             upstream=str(vault["upstream"]),
+            cluster=str(vault.get("cluster") or ""),
         )
         return Endpoints(nodes=(node,), toxiproxy=str(toxiproxy["api"]))
 
@@ -248,12 +262,7 @@ class ProcessStack:
 
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration."""
-        removed = self.stop()
-        for directory in self._directories.values():
-            if directory.exists():
-                shutil.rmtree(directory)
-                removed.append(str(directory))
-        return removed
+        return self.stop() + remove_directories(self._data_dir)
 
     def describe(self) -> list[ServiceState]:
         """Both servers' state."""
@@ -262,7 +271,10 @@ class ProcessStack:
         for name in SERVICES:
             found = self._running(name, record)
             detail = ", ".join(f"pid {process.pid}" for process in found)
-            states.append(ServiceState(name=name, running=bool(found), detail=detail))
+            paused = any(process.paused() for process in found)
+            states.append(
+                ServiceState(name=name, running=bool(found), paused=paused, detail=detail)
+            )
         return states
 
     def logs(
@@ -277,7 +289,7 @@ class ProcessStack:
 
     def _log_path(self, name: LogName) -> Path:
         if name == "audit":
-            return self._directories["vault"] / "audit.log"
+            return self._directories["vault"] / AUDIT_LOG_NAME
         return self._directories[name] / f"{name}.log"
 
 

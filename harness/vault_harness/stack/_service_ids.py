@@ -1,0 +1,52 @@
+"""Copies of AppRole ids for the example services, each in a directory of the service's own.
+
+A file that is replaced by rename is seen through a mounted directory, not through a mounted file;
+and the data directory itself, which holds the ids that the tasks write, holds the unseal keys too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from vault_harness import files
+from vault_harness.vault import approle
+
+
+def service_directory(data_dir: Path, service: str) -> Path:
+    """Where a service finds its two ids; mounted into its container."""
+    return data_dir / "services" / service
+
+
+def hand_out_ids(
+    data_dir: Path, roles: Mapping[str, str], services: Iterable[str] | None = None
+) -> list[str]:
+    """Give each service the ids that its role has now; it reads them at its next login.
+
+    To be called by whatever writes ids: a service that kept the old ones could not log in again.
+
+    Args:
+        data_dir: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
+        roles: Service to AppRole, as ``[services]`` of a blueprint has it.
+        services: Which; by default those that have a directory, which `services.up` makes.
+
+    Returns:
+        The services whose files changed.
+    """
+    changed = []
+    for service, role in roles.items():
+        directory = service_directory(data_dir, service)
+        if directory.is_dir() if services is None else service in services:
+            files.private_directory(directory)
+            copied = {_copied(file, directory) for file in approle.credential_files(role, data_dir)}
+            if True in copied:
+                changed.append(service)
+    return changed
+
+
+def _copied(source: Path, directory: Path) -> bool:
+    content, target = files.tail(source), directory / source.name
+    if not content or content == files.tail(target):
+        return False
+    files.write_private(target, content)
+    return True
