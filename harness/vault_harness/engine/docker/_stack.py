@@ -224,8 +224,8 @@ class DockerStack:
                 "an earlier version of this project kept this stack's data in a volume, which "
                 "this one does not use",
                 looked_at=f"the volume {volume}",
-                remedy="take a backup with that version and restore it here; or name another folder "
-                "with HARNESS_DATA_DIR",
+                remedy="take a backup with that version and restore it here; or name another "
+                "folder with HARNESS_DATA_DIR",
             )
 
     def _down(self, *options: str) -> list[str]:
