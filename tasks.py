@@ -310,7 +310,7 @@ def lint(context: Context) -> None:  # noqa: ARG001 -- as above
     say("clean")
 
 
-@task(help={"name": "toxiproxy, client or engines", "args": "further arguments for it"})
+@task(help={"name": "toxiproxy, client, engines or fixtures", "args": "further arguments for it"})
 @guarded
 def bench(context: Context, name: str, args: str = "") -> None:  # noqa: ARG001 -- as above
     """Measure, and print a table with the bars to reach."""

@@ -29,6 +29,7 @@ class Dialect:
             refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
             cannot.
         knows_disable_mlock: ``disable_mlock`` is a setting of it: raft needs it to be given.
+        namespaces: Whether it has them; HashiCorp Vault only in its Enterprise edition.
         dead_token_message: What a 403 says about a dead token beyond ``permission denied``, or
             None.
     """
@@ -39,6 +40,7 @@ class Dialect:
     storages: frozenset[str]
     audit_in_configuration: bool
     knows_disable_mlock: bool
+    namespaces: bool
     dead_token_message: str | None
 
     def base_configuration(self) -> dict[str, object]:
@@ -61,6 +63,7 @@ OPENBAO = Dialect(
     storages=frozenset({"inmem", "raft", "postgresql"}),
     audit_in_configuration=True,
     knows_disable_mlock=False,
+    namespaces=True,
     dead_token_message=None,
 )
 
@@ -71,8 +74,14 @@ VAULT = Dialect(
     storages=frozenset({"inmem", "raft", "file", "consul", "postgresql"}),
     audit_in_configuration=False,
     knows_disable_mlock=True,
+    namespaces=False,
     dead_token_message="invalid token",  # noqa: S106 -- a message, not a password
 )
+
+
+def of_product(product: Product) -> Dialect:
+    """The ways of a product."""
+    return OPENBAO if product == OPENBAO.product else VAULT
 
 
 def audit_options(path: Path | str, *, raw: bool) -> dict[str, str]:

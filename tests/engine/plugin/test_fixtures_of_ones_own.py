@@ -1,0 +1,253 @@
+"""Fixtures for tests of one's own: what a test gets, and that it may break it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import requests
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.fixtures import SMALL, Vault, VaultServer
+from vault_harness.settings import Settings
+from vault_harness.toxiproxy import Latency
+
+if TYPE_CHECKING:
+    from tests.engine.plugin.conftest import Repository
+
+DOCS = Path(__file__).parents[3] / "docs" / "fixtures.md"
+BLUEPRINT = Blueprint.parse(SMALL, source=Path("small.toml"))
+
+
+class Client:
+    """Knows only what the environment says, logs in once, and shows what it is answered."""
+
+    def __init__(self, environ: Mapping[str, str], timeout: float = 15.0) -> None:
+        self._environ = environ
+        self._timeout = timeout
+        self._session = requests.Session()
+        self._session.trust_env = False
+        self._session.headers["X-Vault-Namespace"] = environ.get("VAULT_NAMESPACE", "")
+        ids = {"role_id": self._id("VAULT_ROLE_ID"), "secret_id": self._id("VAULT_SECRET_ID")}
+        answer = self._ask("POST", "auth/approle/login", ids)
+        self._session.headers["X-Vault-Token"] = answer.json()["auth"]["client_token"]
+
+    def read(self, path: str) -> object:
+        """A secret, or the status that came instead."""
+        answer = self._ask("GET", f"{self._environ['VAULT_MOUNT_POINT']}/data/{path}")
+        return answer.json()["data"]["data"] if answer.ok else answer.status_code
+
+    def _id(self, name: str) -> str:
+        file = self._environ.get(f"{name}_FILE")
+        return Path(file).read_text() if file else self._environ[name]
+
+    def _ask(self, method: str, path: str, body: object = None) -> requests.Response:
+        url = f"{self._environ['VAULT_ADDR']}/v1/{path}"
+        return self._session.request(method, url, json=body, timeout=self._timeout)
+
+
+def test_the_repository_of_the_documentation(repository: Repository) -> None:
+    """Its files, as they stand there, are a run that passes."""
+    blocks = re.findall(r"```\w+\n# (\S+)\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert {name for name, _ in blocks} == {"conftest.py", "vault.toml", "test_shop.py"}
+    assert sum(len(text.strip().splitlines()) for _, text in blocks) <= 25
+    printed = repository(dict(blocks))
+    assert "1 passed" in printed, printed
+
+
+def test_a_client_finds_its_way(vault: Vault) -> None:
+    """By the variables, and reads what was seeded."""
+    vault.seed({"app/one": {"KEY": "1"}, "app/two": {"KEY": "2"}})
+    client = Client(vault.environ())
+    assert (client.read("app/one"), client.read("app/two")) == ({"KEY": "1"}, {"KEY": "2"})
+
+
+def test_ids_in_files(vault: Vault, tmp_path: Path) -> None:
+    """For clients that read them anew at each login."""
+    environ = vault.environ("app", directory=tmp_path)
+    assert "VAULT_SECRET_ID" not in environ
+    assert Path(environ["VAULT_SECRET_ID_FILE"]).stat().st_mode & 0o777 == 0o600
+    vault.write("app/one", {"KEY": "1"})
+    assert Client(environ).read("app/one") == {"KEY": "1"}
+
+
+def test_a_role_that_is_not_there(vault: Vault) -> None:
+    """Is refused, with the names that are."""
+    with pytest.raises(SettingsError, match="nobody") as caught:
+        vault.environ("nobody")
+    assert "app" in caught.value.remedy
+
+
+def test_nobody_else_sees_what_a_test_writes(vault: Vault, another_vault: Vault) -> None:
+    """Not even on the same server."""
+    assert vault.direct == another_vault.direct
+    vault.write("app/one", {"KEY": "mine"})
+    assert another_vault.read("app/one") == {}
+    another_vault.write("app/one", {"KEY": "theirs"})
+    assert vault.read("app/one") == {"KEY": "mine"}
+
+
+def test_a_new_version_and_a_deletion(vault: Vault) -> None:
+    """As a client sees them."""
+    vault.write("app/one", {"KEY": "old"})
+    vault.write("app/one", {"KEY": "new"})
+    assert vault.read("app/one") == {"KEY": "new"}
+    vault.delete("app/one")
+    assert vault.read("app/one") == {}
+
+
+def test_revoked_tokens(vault: Vault) -> None:
+    """The client's is dead, and the operator's is not."""
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ())
+    assert client.read("app/one") == {"KEY": "1"}
+    assert vault.revoke_tokens() == 1
+    assert client.read("app/one") == 403
+    assert vault.revoke_tokens() == 0
+
+
+def test_toxics_act_on_the_client(vault: Vault) -> None:
+    """Which goes through Toxiproxy; the operator does not."""
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ(), timeout=0.5)
+    with vault.toxic(Latency(latency=60_000)), pytest.raises(requests.ReadTimeout):
+        client.read("app/one")
+    assert client.read("app/one") == {"KEY": "1"}
+
+
+def test_faults_of_the_network_by_name(vault: Vault) -> None:
+    """They end with their block."""
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ())
+    with vault.network.down(), pytest.raises(requests.ConnectionError):
+        client.read("app/one")
+    assert client.read("app/one") == {"KEY": "1"}
+
+
+@pytest.fixture
+def server() -> Iterator[VaultServer]:
+    """A server of this test's own, with what happens between two tests in its hand."""
+    server = VaultServer(Settings.from_environment(engine="process"))
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def test_a_seal_takes_the_server_with_all_that_is_in_it(server: VaultServer) -> None:
+    """The same client goes on with the same token afterwards; the next test has a new server."""
+    vault = Vault(server, BLUEPRINT)
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ())
+    with vault.sealed():
+        assert client.read("app/one") == 503
+    assert client.read("app/one") == {"KEY": "1"}
+    following = Vault(server, BLUEPRINT)
+    assert following.direct != vault.direct
+    vault.close()
+    with pytest.raises(requests.ConnectionError):
+        requests.get(vault.direct, timeout=15)
+    following.write("app/one", {"KEY": "2"})
+    following.close()
+
+
+def test_a_sealed_server_that_is_left_sealed(server: VaultServer) -> None:
+    """Is nobody's trouble."""
+    vault = Vault(server, BLUEPRINT)
+    vault.seal()
+    assert requests.get(f"{vault.direct}/v1/sys/health", timeout=5).status_code == 503
+    vault.close()
+    following = Vault(server, BLUEPRINT)
+    following.write("app/one", {"KEY": "2"})
+    following.close()
+
+
+def test_a_server_that_hangs(server: VaultServer) -> None:
+    """And comes back to itself."""
+    vault = Vault(server, BLUEPRINT)
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ(), timeout=0.5)
+    with vault.paused(), pytest.raises(requests.ReadTimeout):
+        client.read("app/one")
+    assert client.read("app/one") == {"KEY": "1"}
+    vault.pause()
+    vault.close()  # even now
+
+
+def test_a_server_that_is_gone(server: VaultServer) -> None:
+    """Past the proxy it refuses; through it the client meets an end."""
+    vault = Vault(server, BLUEPRINT)
+    client = Client(vault.environ())
+    vault.stop()
+    with pytest.raises(requests.ConnectionError):
+        client.read("app/one")
+    with pytest.raises(requests.ConnectionError):
+        requests.get(vault.direct, timeout=15)
+    vault.close()
+
+
+def test_other_fixtures_on_the_same_server_are_safe(vault: Vault, another_vault: Vault) -> None:
+    """What would break them is refused, and says what to do."""
+    with pytest.raises(StackError, match="under other fixtures") as caught:
+        vault.seal()
+    assert "fixtures.vault(server=...)" in caught.value.remedy
+    another_vault.write("app/one", {"KEY": "1"})
+
+
+def test_a_restart_needs_a_storage_that_remembers(vault: Vault) -> None:
+    """Else it is refused before anything is lost."""
+    vault.write("app/one", {"KEY": "1"})
+    with pytest.raises(CapabilityMissing, match="would lose") as caught:
+        vault.restart()
+    assert 'storage="raft"' in caught.value.remedy
+    assert vault.read("app/one") == {"KEY": "1"}
+
+
+@pytest.mark.slow
+def test_a_restarted_server_is_sealed_and_remembers() -> None:
+    """Secrets, and the client's token."""
+    server = VaultServer(Settings.from_environment(engine="process"), storage="raft")
+    try:
+        vault = Vault(server, BLUEPRINT)
+        vault.write("app/one", {"KEY": "1"})
+        client = Client(vault.environ())
+        vault.restart()
+        assert client.read("app/one") == 503
+        vault.unseal()
+        assert client.read("app/one") == {"KEY": "1"}
+        vault.close()
+    finally:
+        server.close()
+
+
+def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -> None:
+    """Past the verbs that are there for it."""
+    vault = Vault(server, BLUEPRINT)
+    requests.put(f"{vault.direct}/v1/sys/seal", headers={"X-Vault-Token": vault.token}, timeout=15)
+    vault.close()
+    following = Vault(server, BLUEPRINT)
+    following.write("app/one", {"KEY": "2"})
+    following.close()
+
+
+def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:
+    """It has no namespace, and a server that no test takes."""
+    assert vault_stack.namespace == ""
+    assert "VAULT_NAMESPACE" not in vault_stack.environ()
+    assert vault_stack.direct != vault.direct
+    vault_stack.write("app/shared", {"KEY": "1"})
+    vault.seal()
+    assert Client(vault_stack.environ()).read("app/shared") == {"KEY": "1"}
+
+
+def test_a_policy_can_be_changed_by_the_operator(vault: Vault) -> None:
+    """Whatever has no verb of its own."""
+    vault.write("app/one", {"KEY": "1"})
+    client = Client(vault.environ())
+    rules = 'path "nothing" { capabilities = ["read"] }'
+    vault.operator.request("POST", "sys/policies/acl/app", policy=rules)
+    assert client.read("app/one") == 403
