@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from vault_harness.scenario.props import allow_writes, dead_connections, footprint, version_of
+from vault_harness.scenario.helpers import allow_writes, dead_connections, footprint, version_of
 
 LEDGER = "backend/ledger"
 

@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
     requests_at_most,
     same_token,
 )
-from vault_harness.scenario.props import vault_gone
+from vault_harness.scenario.helpers import vault_gone
 
 
 @pytest.mark.scenario("NET-01")
@@ -122,7 +122,7 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
             0.7 * lab.ttl,
         )
         # Vault has answered; the answer is still to be lost. A real Toxiproxy does not tell when.
-        lab.history.wait_for(lambda: lab.bit(fault), 0.5)
+        lab.history.wait_for(lambda: lab.touched(fault), 0.5)
     if not tried:
         raise NotExercised(
             "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"

@@ -17,7 +17,7 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from vault_harness.scenario.props import footprint
+from vault_harness.scenario.helpers import footprint
 
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""

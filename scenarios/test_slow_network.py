@@ -17,7 +17,7 @@ from vault_harness.scenario.oracles import (
     renews_within,
     same_token,
 )
-from vault_harness.scenario.props import allow_writes, version_of
+from vault_harness.scenario.helpers import allow_writes, version_of
 
 LEDGER = "backend/ledger"
 BIG = 12_000

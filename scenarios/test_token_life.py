@@ -49,7 +49,7 @@ def test_token_is_renewed_in_time(lab: Lab) -> None:
 @pytest.mark.scenario("TOK-02")
 def test_renewals_are_spread(lab: Lab) -> None:
     """Three instances start together; over two lives their renewals come at different times."""
-    if lab.workplace.subject.kind == "http":
+    if lab.environment.subject.kind == "http":
         raise NotClaimed("a server is one instance: several need several servers")
     instances = [lab.start(), lab.open(), lab.open()]
     with contextlib.ExitStack() as callers:

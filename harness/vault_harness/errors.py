@@ -21,6 +21,7 @@
     │   ├── VaultIsSealed      it must be unsealed first
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
+    ├── HarnessDefect          the harness did what it must never do
     └── SubjectError           the client under test broke its contract with the harness
         ├── SubjectDied        its process ended by itself
         └── SubjectHung        a call did not end (in ``vault_harness.subjects``)
@@ -175,6 +176,24 @@ class ToxiproxyError(HarnessError):
     """The Toxiproxy server refused a request, or does not answer."""
 
     exit_code = 7
+
+
+class HarnessDefect(HarnessError):
+    """The harness did what it must never do: its own fault, and no evidence for or against anybody.
+
+    Args:
+        cause: What happened.
+        looked_at: Where it was seen.
+    """
+
+    exit_code = 9
+
+    def __init__(self, cause: str, *, looked_at: str = "") -> None:
+        super().__init__(
+            cause,
+            looked_at=looked_at,
+            remedy="This is a defect of the harness: please report it with all that was printed",
+        )
 
 
 class SubjectError(HarnessError):

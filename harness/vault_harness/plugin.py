@@ -74,10 +74,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session")
-def workplace(request: pytest.FixtureRequest) -> Iterator[Any]:
+def environment(request: pytest.FixtureRequest) -> Iterator[Any]:
     """What the scenarios of this process share: an engine and a Toxiproxy server."""
     from vault_harness.engine import open_engine
-    from vault_harness.scenario import Workplace
+    from vault_harness.scenario import Environment
     from vault_harness.settings import Settings
     from vault_harness.subjects import parse_subject
     from vault_harness.toxiproxy import Toxiproxy
@@ -95,7 +95,7 @@ def workplace(request: pytest.FixtureRequest) -> Iterator[Any]:
     ):
         server = engine.toxiproxy(seed=seed)
         try:
-            yield Workplace(
+            yield Environment(
                 engine=engine,
                 toxiproxy=Toxiproxy(server.api),
                 listen=server.listen,
@@ -110,14 +110,14 @@ def workplace(request: pytest.FixtureRequest) -> Iterator[Any]:
 
 
 @pytest.fixture
-def lab(request: pytest.FixtureRequest, workplace: Any) -> Iterator[Any]:
+def lab(request: pytest.FixtureRequest, environment: Any) -> Iterator[Any]:
     """One scenario's own Vault, proxy, recorder, subject and history."""
     from vault_harness.scenario import Lab
 
     entry = request.node.stash[ENTRY]
-    if missing := sorted(entry.engine_needs - {str(c) for c in workplace.engine.capabilities}):
-        pytest.skip(f"the {workplace.engine.name} engine cannot do this: {', '.join(missing)}")
-    with Lab(workplace, entry) as made:
+    if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
+        pytest.skip(f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}")
+    with Lab(environment, entry) as made:
         request.node.stash[LAB] = made
         yield made
 
@@ -208,8 +208,8 @@ def pytest_runtest_makereport(
         command = reports.again(
             entry.id,
             subject=option.subject,
-            declared=lab.workplace.declared,
-            seed=lab.workplace.seed,
+            declared=lab.environment.declared,
+            seed=lab.environment.seed,
         )
         report.longrepr = reports.explain(lab, lab.verdict, again=command)
         report.sections = []  # what it logged stands in the text, without secrets
@@ -218,7 +218,7 @@ def pytest_runtest_makereport(
     if lab is not None:
         reports.write_part(Path(option.report), lab, line)
         report.product = lab.product  # type: ignore[attr-defined] # reports carry what is put on them
-        report.engine = lab.workplace.engine.name  # type: ignore[attr-defined] # the same
+        report.engine = lab.environment.engine.name  # type: ignore[attr-defined] # the same
     report.scenario = line.__dict__  # type: ignore[attr-defined] # the same
     return report
 

@@ -1,4 +1,4 @@
-"""What the mutants are run with: the scenarios' own functions, on this process's own workplace."""
+"""What the mutants are run with: the scenarios' own functions, on this process's own environment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from vault_harness.scenario import Lab, NotExercised, Verdict, Workplace
+from vault_harness.scenario import Lab, NotExercised, Verdict, Environment
 from vault_harness.scenario.catalogue import Entry, load
 from vault_harness.scenario.report import explain
 from vault_harness.subjects import parse_subject
@@ -46,7 +46,7 @@ def _scenarios() -> dict[str, Callable[[Lab], None]]:
 
 
 @pytest.fixture(scope="session")
-def judge(workplace: Workplace) -> Judge:
+def judge(environment: Environment) -> Judge:
     """Runs one scenario on one subject, as the suite would."""
     catalogue: dict[str, Entry] = load(SCENARIOS / "catalogue.toml")
     functions = _scenarios()
@@ -55,9 +55,9 @@ def judge(workplace: Workplace) -> Judge:
     def run(subject: str, scenario: str) -> tuple[Verdict, str]:
         nonlocal runs
         runs += 1
-        own = workplace.directory / f"run-{runs}"
+        own = environment.directory / f"run-{runs}"
         own.mkdir()
-        place = replace(workplace, subject=parse_subject(subject), directory=own)
+        place = replace(environment, subject=parse_subject(subject), directory=own)
         with Lab(place, catalogue[scenario]) as lab:
             try:
                 functions[scenario](lab)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vault_harness.errors import HarnessDefect
+
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
@@ -51,6 +53,26 @@ class Fault:
     began: float = 0.0
     ended: float | None = None
     optional: bool = False
+
+    @property
+    def end(self) -> float:
+        """When it was undone.
+
+        Raises:
+            HarnessDefect: It still lasts.
+        """
+        if self.ended is None:
+            raise HarnessDefect(f"fault {self.name} was taken for undone while it lasts")
+        return self.ended
+
+    @property
+    def length(self) -> float:
+        """Seconds that it lasted."""
+        return self.end - self.began
+
+    def over(self, seconds: float = 0.0) -> float:
+        """The time that many seconds after it was undone."""
+        return self.end + seconds
 
 
 class Journal(Protocol):

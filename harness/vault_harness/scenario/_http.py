@@ -45,6 +45,10 @@ def kind_of(method: str, target: str) -> Kind:
     return "other"
 
 
+class NotHttp(Exception):
+    """What a peer sent is not HTTP, or not the answer to what was asked."""
+
+
 MAX_HEAD = 1 << 20
 """Bytes of a request's or an answer's head, as much as Vault itself takes."""
 
@@ -117,7 +121,7 @@ class _Reader:
             Those that belong to this message, and those that come after it.
 
         Raises:
-            ValueError: They are not HTTP.
+            NotHttp: They are not.
         """
         self._receive(data)
         if not self.message.complete:
@@ -134,7 +138,7 @@ class _Reader:
                     return
                 self._note(event)
         except (h11.RemoteProtocolError, RuntimeError) as error:
-            raise ValueError(str(error)) from None
+            raise NotHttp(str(error)) from None
 
     def _note(self, event: object) -> None:
         message = self.message
@@ -185,7 +189,7 @@ class ResponseReader(_Reader):
         """The server closed the connection; returns whether that ends the answer as it should."""
         try:
             self._receive(b"")
-        except ValueError:
+        except NotHttp:
             return False
         return self.message.complete
 

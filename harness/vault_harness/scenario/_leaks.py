@@ -8,33 +8,41 @@ from pathlib import Path
 import psutil
 
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Operation
+from vault_harness.scenario.history import History
 from vault_harness.scenario.verdict import Finding
 
 PROMISE = "no secret in a log or a message"
 
 
 def leaks(
-    secrets: Secrets, *, logs: Iterable[Path], pid: int | None, operations: Iterable[Operation]
+    secrets: Secrets, history: History, *, logs: Iterable[Path], pid: int | None
 ) -> list[Finding]:
     """Where a subject let a secret out: its logs, its command lines, its messages.
 
     Args:
         secrets: What is looked for.
+        history: Messages in it have been marked by the driver where they contain a secret.
         logs: The subject's log files.
         pid: Of the subject's process, if it has one.
-        operations: Their messages have been marked by the driver where they contain a secret.
+
+    Returns:
+        At most three, each with the line without its secrets, and when it came as far as is known.
     """
     findings = [
-        Finding(PROMISE, f"its log contains {', '.join(found)}", harm=True)
+        Finding(
+            PROMISE,
+            f"its log has {', '.join(found)}: {secrets.redact(line.strip())[:160]}",
+            harm=True,
+        )
         for log in logs
-        if (found := secrets.found_in(log.read_text(errors="replace")))
-    ]
+        for line in log.read_text(errors="replace").splitlines()
+        if (found := secrets.found_in(line))
+    ][:2]
     if pid is not None and (found := secrets.found_in(_command_lines(pid))):
         findings.append(Finding(PROMISE, f"a command line has {', '.join(found)}", harm=True))
     findings += [
-        Finding(PROMISE, f"a failed {o.verb} said: {o.message[-120:]}", o.began, harm=True)
-        for o in operations
+        Finding(PROMISE, f"a failed {o.verb} said: {o.message[-160:]}", o.began, harm=True)
+        for o in history.operations
         if "[contains " in o.message
     ]
     return findings[:3]

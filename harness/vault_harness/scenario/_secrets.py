@@ -17,6 +17,7 @@ class Secrets:
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
+        self._values: dict[tuple[str, str], str] = {}
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
 
@@ -32,6 +33,26 @@ class Secrets:
                     label = f"{kind}-{self._counts[kind]}"
                 self._labels[value] = label
             return self._labels[value]
+
+    def add_value(self, path: str, value: str, label: str, *, secret: bool = True) -> str:
+        """Learn what is stored at a path; returns its label.
+
+        Args:
+            path: Where.
+            value: One of the values there.
+            label: Its name; the same value at two paths has two.
+            secret: Whether it must not leak: a port or a user's name need not be hidden.
+        """
+        with self._lock:
+            return_label = self._values.setdefault((path, value), label)
+            if secret:
+                self._labels.setdefault(value, return_label)
+            return return_label
+
+    def value_label(self, path: str, value: str) -> str | None:
+        """The label of a value that was read at a path, or None if nobody ever wrote it."""
+        with self._lock:
+            return self._values.get((path, value)) or self._labels.get(value)
 
     def label(self, value: str) -> str | None:
         """The label of a known secret, or None."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from vault_harness.engine import Capability
 from vault_harness.errors import SettingsError
@@ -17,7 +16,13 @@ from vault_harness.subjects import CAPABILITIES, DECLARATIONS
 
 Severity = Literal["critical", "high", "medium", "low"]
 
-_ID = re.compile(r"[A-Z]{2,5}-\d{2}")
+CATALOGUE = "catalogue.toml"
+"""Name of the file, which stands beside the scenarios or in a folder above them."""
+
+DEFAULTS = "defaults"
+"""Name of the table with what all entries of a catalogue share."""
+
+_ID = re.compile(r"[A-Z][A-Z0-9]{1,9}-\d{2,3}")
 
 _WORDS = {
     "needs": CAPABILITIES,
@@ -25,9 +30,12 @@ _WORDS = {
     "engine_needs": frozenset(str(capability) for capability in Capability),
 }
 
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
-@dataclass(frozen=True, kw_only=True)
-class Entry:
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class Entry(BaseModel):
     """One scenario of the catalogue.
 
     Attributes:
@@ -39,15 +47,26 @@ class Entry:
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
         seconds: How long it takes, about; long ones are started first.
-        ttl: The token's TTL, seconds.
-        max_ttl: Its max TTL, seconds.
+        ttl: The token's TTL, whole seconds: Vault counts no parts of one.
+        max_ttl: Its max TTL, whole seconds.
         role: Further parameters of the AppRole.
         deadline: ``VAULT_CLIENT_TIMEOUT`` for the subject, seconds.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
+        leaks: Whether a secret that comes out fails this scenario; others only tell it.
+        blueprint: File of what Vault contains; the e-commerce one by default. A relative path is
+            one beside the catalogue.
+        mount: Mount point of the KV engine.
+        approle: Name of the AppRole that the subject logs in with.
+        path: The secret that is read by default, below the mount.
+        key: Which key of it.
+        spare_path: Another secret that the subject may read, which the closing act deletes.
+        spare_key: Which key of it.
     """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
     promise: str
@@ -56,22 +75,91 @@ class Entry:
     needs: frozenset[str] = frozenset({"read"})
     declares: frozenset[str] = frozenset()
     process: bool = False
-    seconds: float = 10.0
-    ttl: float = 20.0
-    max_ttl: float = 600.0
-    role: Mapping[str, Any] = field(default_factory=dict)
-    deadline: float = 2.0
+    seconds: Seconds = 10.0
+    ttl: Seconds = 20.0
+    max_ttl: Seconds = 600.0
+    role: Mapping[str, Any] = Field(default_factory=dict)
+    deadline: Seconds = 2.0
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
     engine_needs: frozenset[str] = frozenset()
-    environ: Mapping[str, str] = field(default_factory=dict)
+    environ: Mapping[str, str] = Field(default_factory=dict)
+    leaks: bool = False
+    blueprint: Path | None = None
+    mount: str = "ecommerce"
+    approle: str = "backend"
+    path: str = "backend/django"
+    key: str = "SECRET_KEY"
+    spare_path: str = "shared/email"
+    spare_key: str = "EMAIL_HOST_PASSWORD"
+
+    @field_validator("id")
+    @classmethod
+    def _id(cls, text: str) -> str:
+        if not _ID.fullmatch(text):
+            raise ValueError("an id is a group and a number, such as TOK-11")
+        return text
+
+    @field_validator(*_WORDS)
+    @classmethod
+    def _known(cls, words: frozenset[str], info: Any) -> frozenset[str]:
+        known = _WORDS[info.field_name]
+        if foreign := sorted(words - known):
+            raise ValueError(f"there is no {foreign[0]}, only {', '.join(sorted(known))}")
+        return words
+
+    @property
+    def group(self) -> str:
+        """The letters of its id."""
+        return self.id.split("-")[0]
+
+    def scaled(self, factor: float) -> Entry:
+        """The same scenario with longer lives, and the waits that follow from them.
+
+        TTL and max TTL, and those among the AppRole's parameters, are multiplied and rounded up to
+        whole seconds; times of the client (its deadline) are not.
+        """
+        if factor == 1.0:
+            return self
+
+        def longer(seconds: float) -> float:
+            return float(-(-seconds * factor // 1))
+
+        def parameter(name: str, value: Any) -> Any:
+            match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+            return f"{longer(float(match[1])):g}s" if match and name.startswith("token_") else value
+
+        return self.model_copy(
+            update={
+                "ttl": longer(self.ttl),
+                "max_ttl": longer(self.max_ttl),
+                "seconds": self.seconds * factor,
+                "role": {name: parameter(name, value) for name, value in self.role.items()},
+            }
+        )
+
+
+def find_catalogue(beside: Path) -> Path:
+    """The catalogue of a file of scenarios: beside it, or in the nearest folder above.
+
+    Raises:
+        SettingsError: There is none.
+    """
+    for folder in beside.resolve().parents:
+        if (folder / CATALOGUE).is_file():
+            return folder / CATALOGUE
+    raise SettingsError(
+        f"there is no {CATALOGUE} for the scenarios of this file",
+        looked_at=f"the folder of {beside} and those above it",
+        remedy=f"write a {CATALOGUE} beside it, with a table for each id",
+    )
 
 
 def load(path: Path) -> dict[str, Entry]:
     """Read a catalogue.
 
     Raises:
-        SettingsError: It is no valid catalogue; the cause names the scenario and the field.
+        SettingsError: It is not a valid catalogue; the cause names the scenario and the field.
             Nothing of it is used then.
     """
     try:
@@ -80,10 +168,11 @@ def load(path: Path) -> dict[str, Entry]:
         raise SettingsError(
             f"The catalogue cannot be read: {error}", looked_at=str(path)
         ) from error
-    return {name: _entry(path, name, table) for name, table in tables.items()}
+    shared = tables.pop(DEFAULTS, {})
+    return {name: _entry(path, name, shared, table) for name, table in tables.items()}
 
 
-def _entry(path: Path, name: str, table: object) -> Entry:
+def _entry(path: Path, name: str, shared: object, table: object) -> Entry:
     def wrong(what: str) -> SettingsError:
         return SettingsError(
             f"{name}: {what}",
@@ -92,26 +181,20 @@ def _entry(path: Path, name: str, table: object) -> Entry:
             "fields",
         )
 
-    if not _ID.fullmatch(name):
-        raise wrong("an id is a group and a number, such as TOK-11")
-    if not isinstance(table, dict):
+    if not isinstance(table, dict) or not isinstance(shared, dict):
         raise wrong("is not a table")
-    known = {f.name for f in fields(Entry)} - {"id"}
-    if unknown := sorted(set(table) - known):
-        raise wrong(f"unknown field {unknown[0]}")
-    if missing := sorted({"promise", "severity", "source"} - set(table)):
-        raise wrong(f"field {missing[0]} is missing")
+    given = {**shared, **table}
+    if "id" in given:
+        raise wrong("unknown field id: the table's name is the id")
+    if isinstance(file := given.get("blueprint"), str):
+        given["blueprint"] = path.parent / file
     try:
-        entry = TypeAdapter(Entry).validate_python({"id": name, **table})
+        return Entry.model_validate({"id": name, **given})
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        raise wrong(f"field {first['loc'][0]}: {first['msg']}") from None
-    for field_name, words in _WORDS.items():
-        if foreign := sorted(getattr(entry, field_name) - words):
-            raise wrong(
-                f"field {field_name}: there is no {foreign[0]}, only {', '.join(sorted(words))}"
-            )
-    for field_name in ("ttl", "max_ttl", "deadline", "seconds"):
-        if not 0 < getattr(entry, field_name) < float("inf"):
-            raise wrong(f"field {field_name}: must be a number of seconds above 0")
-    return entry
+        field, text = first["loc"][0], first["msg"].removeprefix("Value error, ")
+        if first["type"] == "missing":
+            raise wrong(f"field {field} is missing") from None
+        if first["type"] == "extra_forbidden":
+            raise wrong(f"unknown field {field}") from None
+        raise wrong(text if field == "id" else f"field {field}: {text}") from None

@@ -35,26 +35,44 @@ class Driver:
         history: Where operations are noted.
         secrets: Gives values their labels, and takes secrets out of messages.
         deadline: Seconds in which the client must end a call by its own promise.
+        path: The secret that is read unless another is named.
+        key: Which key of it.
+
+    Attributes:
+        closed: Whether `close` was called.
     """
 
     def __init__(
-        self, subject: Subject, history: History, secrets: Secrets, *, deadline: float
+        self,
+        subject: Subject,
+        history: History,
+        secrets: Secrets,
+        *,
+        deadline: float,
+        path: str = "backend/django",
+        key: str = "SECRET_KEY",
     ) -> None:
         self.subject = subject
+        self._path, self._key = path, key
         self._history = history
         self._secrets = secrets
+        self.closed = False
         self._timeout = deadline + PATIENCE
         self._unknown: dict[int, str] = {}
 
     def read(
         self,
-        path: str = "backend/django",
-        key: str = "SECRET_KEY",
+        path: str | None = None,
+        key: str | None = None,
         *,
         verb: Verb = "read",
         caller: int = 0,
     ) -> Operation:
-        """One read; never raises for what the subject answers."""
+        """One read, of the scenario's own secret by default.
+
+        Never raises for what the subject answers.
+        """
+        path, key = path or self._path, key or self._key
         operation = self._history.begin_operation(verb, path, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
         try:
@@ -64,6 +82,15 @@ class Driver:
         else:
             self._read(operation, reading)
         return operation
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which any call has ended, or was given up as hung."""
+        return self._timeout
+
+    def reserve_callers(self, count: int) -> int:
+        """Reserve so many callers' numbers; the first of them."""
+        return self._history.reserve_callers(count)
 
     def write(self, path: str, data: Mapping[str, str]) -> Operation:
         """One write; never raises for what the subject answers."""
@@ -89,6 +116,7 @@ class Driver:
 
     def close(self, *, timeout: float = 10.0) -> Operation:
         """The clean end."""
+        self.closed = True
         operation = self._history.begin_operation("close")
         try:
             self.subject.close(timeout=timeout)
@@ -99,7 +127,7 @@ class Driver:
         return operation
 
     def _read(self, operation: Operation, reading: Reading) -> None:
-        label = self._secrets.label(reading.value)
+        label = self._secrets.value_label(operation.path, reading.value)
         if label is None:
             self._unknown[operation.number] = reading.value
         outcome: Outcome = "stale" if reading.stale else "ok"
@@ -112,7 +140,9 @@ class Driver:
         """
         for operation in self._history.calls("read", "read_cached"):
             value = self._unknown.get(operation.number)
-            if value is not None and (label := self._secrets.label(value)):
+            if value is not None and (
+                label := self._secrets.value_label(operation.path, value)
+            ):
                 operation.value = label
 
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
@@ -126,10 +156,10 @@ class Driver:
             outcome, text = "died", error.cause
         else:
             outcome, text = "error", error.cause
-        self._history.end_operation(operation, outcome, message=said(self._secrets, text))
+        self._history.end_operation(operation, outcome, message=redacted(self._secrets, text))
 
 
-def said(secrets: Secrets, text: str) -> str:
+def redacted(secrets: Secrets, text: str) -> str:
     """What a subject said, without secrets, and with a note if there were some."""
     leaked = secrets.found_in(text)
     note = f" [contains {', '.join(leaked)}]" if leaked else ""
@@ -141,23 +171,26 @@ def reading(
     driver: Driver,
     *,
     every: float,
-    path: str = "backend/django",
-    key: str = "SECRET_KEY",
+    path: str | None = None,
+    key: str | None = None,
     verb: Verb = "read",
     callers: int = 1,
 ) -> Iterator[None]:
     """Read again and again, each caller one call at a time, while the block runs.
 
+    No two blocks share a caller's number, so that a history tells all callers apart.
+
     Args:
         driver: The subject.
         every: Seconds from the start of one call to the start of the next, if it ended by then.
-        path: Which secret.
+        path: Which secret; the scenario's own by default.
         key: Which key of it.
         verb: ``read`` or ``read_cached``.
         callers: How many callers at once.
     """
     stop = threading.Event()
     failures: list[BaseException] = []
+    first = driver.reserve_callers(callers)
 
     def call(caller: int) -> None:
         due = time.monotonic()
@@ -172,7 +205,7 @@ def reading(
 
     threads = [
         threading.Thread(target=call, args=(n,), name=f"caller-{n}", daemon=True)
-        for n in range(callers)
+        for n in range(first, first + callers)
     ]
     for thread in threads:
         thread.start()
@@ -180,7 +213,9 @@ def reading(
         yield
     finally:
         stop.set()
+        until = time.monotonic() + driver.patience + 1.0
         for thread in threads:
-            thread.join(timeout=30)
+            # One that outlasts this cannot write any more once the history is judged.
+            thread.join(timeout=max(0.0, until - time.monotonic()))
         if failures:
             raise failures[0]

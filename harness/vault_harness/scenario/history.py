@@ -1,4 +1,15 @@
-"""The history of a scenario: what subject, harness and server did, on one clock."""
+"""The history of a scenario: what subject, harness and server did, on one clock.
+
+Operations, exchanges, faults, rotations and marks are noted with the monotonic clock of this
+process. Two witnesses speak of the time of day: the server's audit log and Toxiproxy. `History`
+samples both clocks in one moment when it begins, and `History.wall` turns one into the other; on
+the process engine all of them read the same clock of the same machine. They may differ by
+
+- the resolution of what is written down: a microsecond in an audit log, a millisecond in Toxiproxy;
+- what the time of day was put right by since the history began: at most 0.5 ms a second while it
+  is slewed, and anything when it is set. `History.clock_gap` measures it, and the journal keeps it;
+- for containers on another machine, the difference between the two machines' clocks.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +17,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from vault_harness.faults import Fault, Signature
@@ -115,12 +126,17 @@ class Exchange:
         return self.status is not None and self.status < 300
 
 
+GONE = "none (it is deleted)"
+"""What stands in the place of a value's label once the secret is deleted."""
+
+
 @dataclass
 class Rotation:
     """A secret that the harness changes: from `at` on, `value` is a right one for `path`.
 
     Attributes:
         at: When the harness began to write it.
+        value: Its label, or `GONE` from where on there is none.
         done: When Vault had it for sure, so that the one before was no longer right; None until
             then.
     """
@@ -159,6 +175,34 @@ class AuditRecord:
     error: str | None
 
 
+@dataclass(frozen=True)
+class Stall:
+    """A while for which this process did not run although it was due to.
+
+    Attributes:
+        at: When it was due, seconds on the history's clock.
+        length: By how many seconds it came late.
+    """
+
+    at: float
+    length: float
+
+    @property
+    def end(self) -> float:
+        """When it ran again."""
+        return self.at + self.length
+
+    def __str__(self) -> str:
+        return f"it stood still for {self.length:.2f} s at +{self.at:.2f} s"
+
+
+GRAIN = 0.03
+"""Seconds that any bound on a time is granted: several threads hand on what is timed."""
+
+HOPS = 4
+"""How many steps of one request a busy machine may hold up, one after the other."""
+
+
 @dataclass
 class History:
     """Everything that happened in one scenario. Safe to write from several threads.
@@ -178,12 +222,15 @@ class History:
     audit: list[AuditRecord] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     touches_known: bool = True  # a real Toxiproxy does not tell them
+    stalls: list[Stall] = field(default_factory=list)
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         self._changed = threading.Condition()
         self._changes = 0
         self._operation_numbers = itertools.count(1)
         self._exchange_numbers = itertools.count(1)
+        self._callers = 1
 
     # The clock
 
@@ -195,7 +242,56 @@ class History:
         """A Unix time in seconds, on this history's clock."""
         return timestamp - self.started_wall
 
+    def clock_gap(self) -> float:
+        """Seconds by which the time of day has moved against the monotonic clock meanwhile."""
+        return (time.time() - self.started_wall) - (time.monotonic() - self.started)
+
+    # The machine
+
+    def note_stall(self, at: float, length: float) -> None:
+        """Note that this process came late; `at` is on the monotonic clock itself."""
+        with self._changed:
+            if not self.frozen:
+                self.stalls.append(Stall(at - self.started, length))
+
+    def lateness(self, since: float = 0.0, until: float | None = None) -> float:
+        """The longest while, in seconds, that the machine stood still in ``[since, until]``."""
+        return max((stall.length for stall in self._stalls_in(since, until)), default=0.0)
+
+    def slack(self, since: float = 0.0, until: float | None = None) -> float:
+        """Seconds to be granted to a bound on a time in ``[since, until]``.
+
+        `GRAIN` on an idle machine; on a busy one what it stood still meanwhile, up to `HOPS` times
+        the longest while.
+        """
+        lengths = [stall.length for stall in self._stalls_in(since, until)]
+        return GRAIN + min(sum(lengths), HOPS * max(lengths, default=0.0))
+
+    def _stalls_in(self, since: float, until: float | None) -> list[Stall]:
+        return [
+            stall
+            for stall in list(self.stalls)
+            if stall.end >= since and (until is None or stall.at <= until)
+        ]
+
     # Writers
+
+    def freeze(self) -> None:
+        """Let nobody write any more: callers that are still at it must not change what is judged."""
+        with self._changed:
+            self.frozen = True
+            self.operations = [replace(operation) for operation in self.operations]
+            self.exchanges = [replace(exchange) for exchange in self.exchanges]
+            self._notify()
+
+    def reserve_callers(self, count: int) -> int:
+        """Numbers for so many callers, in one piece; the first of them.
+
+        Zero is for the calls that a scenario makes by itself.
+        """
+        with self._changed:
+            first, self._callers = self._callers, self._callers + count
+            return first
 
     def begin_operation(self, verb: str, path: str = "", *, caller: int = 0) -> Operation:
         """Note that the subject was called."""
@@ -203,7 +299,8 @@ class History:
             operation = Operation(
                 next(self._operation_numbers), verb, path, self.now(), caller=caller
             )
-            self.operations.append(operation)
+            if not self.frozen:
+                self.operations.append(operation)
             return operation
 
     def end_operation(
@@ -221,7 +318,8 @@ class History:
             exchange = Exchange(
                 next(self._exchange_numbers), connection, self.now(), method, path, kind
             )
-            self.exchanges.append(exchange)
+            if not self.frozen:
+                self.exchanges.append(exchange)
             self._notify()
             return exchange
 
@@ -234,7 +332,8 @@ class History:
     def note_connection(self) -> int:
         """Note a new connection to the recorder; returns its ordinal."""
         with self._changed:
-            self.connections.append(self.now())
+            if not self.frozen:
+                self.connections.append(self.now())
             return len(self.connections)
 
     def begin_fault(
@@ -248,7 +347,8 @@ class History:
         """Note that a fault is in force from now on."""
         with self._changed:
             fault = Fault(name, signature, dict(detail or {}), began=self.now(), optional=optional)
-            self.faults.append(fault)
+            if not self.frozen:
+                self.faults.append(fault)
             self._notify()
             return fault
 
@@ -262,7 +362,8 @@ class History:
         """Note that the value labelled `value` is about to be written at `path`."""
         with self._changed:
             rotation = Rotation(self.now(), path, value)
-            self.rotations.append(rotation)
+            if not self.frozen:
+                self.rotations.append(rotation)
             return rotation
 
     def end_rotation(self, rotation: Rotation) -> None:
@@ -274,7 +375,8 @@ class History:
         """Note a remark."""
         with self._changed:
             mark = Mark(self.now(), text)
-            self.marks.append(mark)
+            if not self.frozen:
+                self.marks.append(mark)
             return mark
 
     # Readers

@@ -18,7 +18,14 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vault_harness.errors import DeadlineExceeded
-from vault_harness.scenario._http import Message, RequestReader, ResponseReader, kind_of, render
+from vault_harness.scenario._http import (
+    Message,
+    NotHttp,
+    RequestReader,
+    ResponseReader,
+    kind_of,
+    render,
+)
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import Exchange, History, Kind
 
@@ -56,6 +63,9 @@ class Recorder:
         secrets: Learns each token and secret-id that passes.
         upstream: ``host:port`` of Vault.
         host: Address to listen on.
+
+    Attributes:
+        defects: What went wrong in the recorder itself: with any, the history proves nothing.
     """
 
     def __init__(
@@ -74,6 +84,7 @@ class Recorder:
         self._connections: set[asyncio.Task[None]] = set()
         self._relays: set[_Connection] = set()
         self.ends: set[_End] = set()
+        self.defects: list[str] = []
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
         self.port = self._ready.result(timeout=10)
@@ -308,8 +319,10 @@ class _Connection:
                     going_on = self._read_requests()
                 else:
                     going_on = await self._from_server(data)
-        except (OSError, ValueError):
+        except (OSError, NotHttp):
             pass  # a peer went away or does not speak HTTP; closing says so to the other one
+        except Exception as error:  # noqa: BLE001 - ours, and told to whoever judges
+            self._recorder.defects.append(f"{type(error).__name__}: {error}")
         finally:
             if self._exchange is not None and self._exchange.ended is None:
                 self._recorder.history.end_exchange(self._exchange)
@@ -371,7 +384,7 @@ class _Connection:
     async def _from_server(self, data: bytes) -> bool:
         exchange, reader = self._exchange, self._response
         if exchange is None or reader is None or self._answered:
-            raise ValueError("an answer without a request")
+            raise NotHttp("an answer without a request")
         reader.feed(data)
         rewrite = self._recorder.rewrite_login if exchange.kind == "login" else None
         if not reader.message.complete:
@@ -397,8 +410,8 @@ class _Connection:
         try:
             seen = await asyncio.to_thread(rewrite, dict(response.json()))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the client
-            text = f"the harness could not exchange a login's answer: {type(error).__name__}"
-            self._recorder.history.mark(text)
+            text = f"a login's answer could not be exchanged: {type(error).__name__}"
+            self._recorder.defects.append(text)
             raise ConnectionAbortedError(text) from None
         body = json.dumps(seen).encode()
         response.body = bytearray(body)

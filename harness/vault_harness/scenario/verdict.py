@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-Word = Literal["pass", "fail", "not exercised", "skipped"]
+from vault_harness.faults import Fault
+from vault_harness.scenario.history import Stall
+
+Word = Literal["pass", "fail", "not exercised", "skipped", "error"]
+
+STALLS_EXPLAIN = 4.0
+"""A bound may be missed by so many times the longest stall that falls into its window.
+
+A request takes a handful of steps (the caller, the client, the proxy, Vault and back), each of
+which a machine that stands still holds up anew.
+"""
 
 
 @dataclass(frozen=True)
@@ -16,17 +27,42 @@ class Finding:
         promise: What was promised, in one line.
         seen: What was seen instead, with times.
         at: When, in seconds on the history's clock; None where it is about the whole.
-        harm: It counts even if the fault never touched the subject: a wrong value is always wrong.
+        harm: It counts whatever else happened: a wrong value is always wrong.
+        rests_on: Names of the faults and conditions without which it would mean nothing. Empty
+            for an excess, which is one whatever else happened (a call that hangs, two renewals at
+            once). None for the fault that was the last to begin before `at`.
+        missed: By how many seconds a bound was missed, beyond what was granted; None where it is
+            not a matter of time.
+        until: Where the window of that bound ends; `at` is where it begins.
     """
 
     promise: str
     seen: str
     at: float | None = None
     harm: bool = False
+    rests_on: tuple[str, ...] | None = None
+    missed: float | None = None
+    until: float | None = None
 
     def __str__(self) -> str:
         when = f"+{self.at:.2f} s: " if self.at is not None else ""
         return f"{when}{self.seen} (promised: {self.promise})"
+
+
+@dataclass(frozen=True)
+class SetAside:
+    """A finding that does not count.
+
+    Attributes:
+        finding: Which one.
+        why: In a few words.
+    """
+
+    finding: Finding
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.finding} [{self.why}]"
 
 
 @dataclass
@@ -35,26 +71,128 @@ class Verdict:
 
     Attributes:
         word: The verdict itself.
-        findings: Why it is ``fail``.
-        untouched: Why it is ``not exercised``.
-        evidence: How each fault is known to have touched the subject.
+        findings: Why it is ``fail``: those that count.
+        untouched: Why it is, or would be, ``not exercised``.
+        evidence: How each fault is known to have touched the subject, and each condition to hold.
+        set_aside: Findings that do not count, and why.
+        leaks: Secrets that came out, where another scenario is about that.
     """
 
     word: Word
     findings: list[Finding] = field(default_factory=list)
     untouched: list[str] = field(default_factory=list)
     evidence: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    leaks: list[Finding] = field(default_factory=list)
+
+    @property
+    def why(self) -> str:
+        """The reason in one line; empty for a pass."""
+        if self.word == "fail":
+            return self.findings[0].seen
+        return self.untouched[0] if self.untouched else ""
 
 
-def decide(findings: list[Finding], untouched: list[str], evidence: list[str]) -> Verdict:
-    """The verdict on findings and on faults that did, or did not, touch the subject.
+@dataclass(frozen=True)
+class Seen:
+    """Whether a fault or a condition was met.
 
-    A fault that never bit makes no pass, and no failure either, unless the subject did harm.
+    Attributes:
+        name: Of the fault or the condition.
+        text: The evidence, or why there is none.
+        met: Which of the two.
     """
-    if untouched and not any(finding.harm for finding in findings):
-        return Verdict("not exercised", findings, untouched, evidence)
-    return Verdict("fail" if findings else "pass", findings, untouched, evidence)
+
+    name: str
+    text: str
+    met: bool
+
+
+def decide(
+    findings: Iterable[Finding],
+    seen: Iterable[Seen] = (),
+    *,
+    faults: Sequence[Fault] = (),
+    stalls: Sequence[Stall] = (),
+    longest_stall: float | None = None,
+) -> Verdict:
+    """The verdict on findings and on what did, or did not, happen.
+
+    - Harm makes ``fail``, whatever else is so.
+    - A finding does not count where it rests on a fault or a condition that was not met, or where
+      the machine stood still within its window for long enough to explain it.
+    - A finding before the first fault shows that there was no steady state to break.
+    - Whatever findings are left make ``fail``, even if another fault was not met.
+    - Without findings it is ``not exercised`` if anything that must have happened did not, and if
+      the machine stood still so long that a bound on a time proves nothing.
+
+    Args:
+        findings: All of them.
+        seen: Each fault and each condition that had to be met.
+        faults: In the order in which they began.
+        stalls: When the machine stood still.
+        longest_stall: Seconds of standing still from which a pass proves nothing; None for any.
+    """
+    seen = list(seen)
+    missing = {one.name for one in seen if not one.met}
+    reasons = [one.text for one in seen if not one.met]
+    evidence = [one.text for one in seen if one.met]
+    counting: list[Finding] = []
+    early: list[Finding] = []
+    aside: list[SetAside] = []
+    first = min((fault.began for fault in faults), default=None)
+    for finding in findings:
+        if finding.harm:
+            counting.append(finding)
+        elif rests := _missing_ground(finding, faults, missing):
+            aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
+        elif stall := _explained(finding, stalls):
+            aside.append(SetAside(finding, str(stall)))
+            reasons.append(f"the machine was too slow: {stall}")
+        elif first is not None and finding.at is not None and finding.at < first:
+            early.append(finding)
+        else:
+            counting.append(finding)
+    harm = any(finding.harm for finding in counting)
+    if early and not harm:
+        aside += [SetAside(finding, "before any fault") for finding in early]
+        reasons = [f"before any fault: {finding}" for finding in early] + reasons
+        return Verdict("not exercised", counting, reasons, evidence, aside)
+    counting = early + counting
+    if not counting and longest_stall is not None:
+        reasons += [
+            f"the machine was too slow: {stall}" for stall in stalls if stall.length > longest_stall
+        ][:1]
+    word: Word = "fail" if counting else "not exercised" if reasons else "pass"
+    return Verdict(word, counting, reasons, evidence, aside)
+
+
+def _missing_ground(
+    finding: Finding, faults: Sequence[Fault], missing: Collection[str]
+) -> str | None:
+    """What a finding rests on and was not met, if anything."""
+    if finding.rests_on is not None:
+        return next((name for name in finding.rests_on if name in missing), None)
+    begun = [f for f in faults if finding.at is None or f.began <= finding.at]
+    last = max(begun, key=lambda fault: fault.began, default=None)
+    return last.name if last is not None and last.name in missing and not last.optional else None
+
+
+def _explained(finding: Finding, stalls: Sequence[Stall]) -> Stall | None:
+    """The stall that explains why a bound on a time was missed, if one does."""
+    if finding.missed is None or finding.at is None:
+        return None
+    until = finding.at if finding.until is None else finding.until
+    within = [stall for stall in stalls if stall.at <= until and stall.end >= finding.at]
+    longest = max(within, key=lambda stall: stall.length, default=None)
+    if longest is not None and finding.missed <= STALLS_EXPLAIN * longest.length:
+        return longest
+    return None
 
 
 class NotExercised(Exception):
     """The scenario could not be carried out: no steady state, or nothing to break."""
+
+
+class NotClaimed(Exception):
+    """The subject does not claim, declare or tell what the scenario is about."""

@@ -127,7 +127,7 @@ def test_bytes_beyond_a_message_are_given_back() -> None:
 @pytest.mark.parametrize("data", [b"\x16\x03\x01\x02\x00\r\n\r\n", b"GET\r\n\r\n"])
 def test_not_http(data: bytes) -> None:
     """Is said, and not guessed at."""
-    with pytest.raises(ValueError, match=r"."):
+    with pytest.raises(NotHttp, match=r"."):
         RequestReader().feed(data)
 
 

@@ -37,7 +37,7 @@ def lab(story: Story, verdict: Verdict | None = None, log: str = "") -> Any:
         ttl=20.0,
         deadline=2.0,
         subject_log=lambda: log,
-        workplace=SimpleNamespace(subject=SimpleNamespace(text="reference"), seed=7),
+        environment=SimpleNamespace(subject=SimpleNamespace(text="reference"), seed=7),
     )
 
 

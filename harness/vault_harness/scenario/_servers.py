@@ -3,56 +3,32 @@
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import hvac
+
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine
 from vault_harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
 from vault_harness.files import write_private
+from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.catalogue import Entry
-from vault_harness.scenario.history import History
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.history import GONE, History
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import NotExercised
 from vault_harness.stack import Stack, launch
-from vault_harness.subjects import SubjectSpec
-from vault_harness.toxiproxy import Proxy, Toxiproxy
+from vault_harness.toxiproxy import Proxy
 from vault_harness.vault import approle
 
-ROLE = "backend"
+ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Workplace:
-    """What the scenarios of one process share: an engine, and one Toxiproxy server.
-
-    Attributes:
-        engine: Runs servers.
-        toxiproxy: Control over the Toxiproxy server.
-        listen: Gives a free address for a proxy, as the Toxiproxy server sees it.
-        reachable: Turns that into one that a client here can use.
-        directory: For files of scenarios.
-        subject: Which client is tested.
-        declared: Times that the command line declares for it; they win over its own.
-        seed: Of the Toxiproxy server, to be printed on failure.
-    """
-
-    engine: Engine
-    toxiproxy: Toxiproxy
-    listen: Callable[[], str]
-    reachable: Callable[[str], str]
-    directory: Path
-    subject: SubjectSpec
-    declared: dict[str, float]
-    seed: int
-
-
-class Bench:
+class Servers:
     """The servers of one scenario, with everything between them and a client.
 
     Attributes:
@@ -68,12 +44,14 @@ class Bench:
         product: Which server it is, with its version.
     """
 
-    def __init__(self, workplace: Workplace, entry: Entry) -> None:
+    def __init__(
+        self, environment: Environment, entry: Entry, *, directory: Path | None = None
+    ) -> None:
         self.entry = entry
-        self.workplace = workplace
+        self.environment = environment
         self.history = History()
         self.secrets = Secrets()
-        self.directory = workplace.directory / entry.id
+        self.directory = environment.directory / entry.id if directory is None else directory
         self.directory.mkdir(mode=0o700, parents=True)
         self._closing = ExitStack()
         try:
@@ -83,15 +61,16 @@ class Bench:
             raise
 
     def _set_up(self) -> None:
-        work = self.workplace
+        work, entry = self.environment, self.entry
+        self._closing.enter_context(Heartbeat(self.history))
         self.stack: Stack = self._closing.enter_context(
             launch(
                 work.engine,
-                Blueprint.default(),
+                Blueprint.load(entry.blueprint) if entry.blueprint else Blueprint.default(),
                 directory=self.directory / "vault",
-                storage=self.entry.storage,
+                storage=entry.storage,
                 audit_raw=True,
-                name=self.entry.id.lower(),
+                name=entry.id.lower(),
             )
         )
         self.recorder = Recorder(
@@ -102,7 +81,7 @@ class Bench:
         )
         self._closing.callback(self.recorder.close)
         self.proxy: Proxy = work.toxiproxy.create(
-            self.entry.id,  # a name that is the same in each run, so that a seed repeats it
+            entry.id,  # a name that is the same in each run, so that a seed repeats it
             listen=work.listen(),
             upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
         )
@@ -114,9 +93,10 @@ class Bench:
         self.network = NetworkFaults(self.proxy, self.history)
         self.process = ProcessFaults(self.history)
         self.secrets.add("token", self.stack.keyring.root_token, "root token")
-        for value in self.entry.environ.values():
+        for value in entry.environ.values():
             if value.startswith("canary-"):
                 self.secrets.add("secret", value, "fallback")
+        self._learn_what_is_there()
         self._set_role()
         self.put("v1")
 
@@ -126,8 +106,9 @@ class Bench:
             "token_max_ttl": f"{self.entry.max_ttl:g}s",
             **self.entry.role,
         }
-        self.stack.operator.client.adapter.post(f"/v1/auth/approle/role/{ROLE}", json=parameters)
-        self.role_id = approle.role_id(self.stack.operator, ROLE)
+        path = f"/v1/auth/approle/role/{self.entry.approle}"
+        self.stack.operator.client.adapter.post(path, json=parameters)
+        self.role_id = approle.role_id(self.stack.operator, self.entry.approle)
         self.new_secret_id()
 
     @property
@@ -135,30 +116,85 @@ class Bench:
         """T: the token's TTL, seconds."""
         return self.entry.ttl
 
-    def put(self, label: str, *, path: str = PATH, key: str = KEY) -> None:
-        """Write a new value; reads are judged by its label from now on."""
-        value = f"canary-{label}-{random.token_hex(12)}"
-        self.secrets.add("secret", value, label if path == PATH else f"{path}:{label}")
-        rotation = self.history.note_rotation(path, self.secrets.label(value) or label)
-        self.stack.operator.client.secrets.kv.v2.create_or_update_secret(
-            path, {key: value}, mount_point="ecommerce"
+    # Secrets
+
+    def _learn_what_is_there(self) -> None:
+        """Know every value that the blueprint put into Vault, by a label."""
+        for mount, path, values in self.stack.blueprint.paths():
+            if mount != self.entry.mount:
+                continue
+            label = "seeded" if path == self.entry.path else f"{path}:seeded"
+            for key, value in self._stored(path).items():
+                plain = key in values and values[key].value is not None
+                self.secrets.add_value(path, str(value), label, secret=not plain)
+            self.history.end_rotation(self.history.note_rotation(path, label))
+
+    def _stored(self, path: str) -> dict[str, object]:
+        """What Vault has at a path now."""
+        found = self._kv.read_secret_version(
+            path, mount_point=self.entry.mount, raise_on_deleted_version=True
         )
+        stored: dict[str, object] = found["data"]["data"]
+        return stored
+
+    @property
+    def _kv(self) -> Any:
+        return self.stack.operator.client.secrets.kv.v2
+
+    def put(
+        self,
+        label: str,
+        *,
+        path: str | None = None,
+        key: str | None = None,
+        value: str | None = None,
+        also: Mapping[str, str] | None = None,
+    ) -> str:
+        """Write a new version of a secret; reads are judged by its label from now on.
+
+        Args:
+            label: Of its values; ``PATH:label`` for another secret than the scenario's own.
+            path: Which secret; the scenario's own by default.
+            key: Which key of it.
+            value: What to write; a new random value by default.
+            also: Further keys and values, known by the same label.
+
+        Returns:
+            The label by which a read's value is known.
+        """
+        path, key = path or self.entry.path, key or self.entry.key
+        made = f"canary-{label}-{random.token_hex(12)}" if value is None else value
+        data = {key: made, **(also or {})}
+        name = self._value_label(path, label)
+        for one in data.values():
+            name = self.secrets.add_value(path, one, name)
+        rotation = self.history.note_rotation(path, name)
+        self._kv.create_or_update_secret(path, data, mount_point=self.entry.mount)
+        self.history.end_rotation(rotation)
+        return name
+
+    def delete(self, path: str) -> None:
+        """Delete the latest version of a secret; no value of it is right from now on."""
+        rotation = self.history.note_rotation(path, GONE)
+        self._kv.delete_latest_version_of_secret(path, mount_point=self.entry.mount)
         self.history.end_rotation(rotation)
 
     @contextmanager
     def changing(self, label: str, *, path: str, key: str) -> Iterator[None]:
         """Let somebody else change a value; the one that is there afterwards bears the label."""
-        rotation = self.history.note_rotation(path, f"{path}:{label}")
+        rotation = self.history.note_rotation(path, self._value_label(path, label))
         yield
-        found = self.stack.operator.client.secrets.kv.v2.read_secret_version(
-            path, mount_point="ecommerce", raise_on_deleted_version=True
-        )
-        self.secrets.add("secret", found["data"]["data"][key], f"{path}:{label}")
+        self.secrets.add_value(path, str(self._stored(path)[key]), rotation.value)
         self.history.end_rotation(rotation)
+
+    def _value_label(self, path: str, label: str) -> str:
+        return label if path == self.entry.path else f"{path}:{label}"
+
+    # Credentials and tokens
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
         """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
-        made = approle.new_secret_id(self.stack.operator, ROLE)
+        made = approle.new_secret_id(self.stack.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
             self.deliver(made)
@@ -167,7 +203,9 @@ class Bench:
     def deliver(self, secret_id: approle.SecretId) -> None:
         """Put a secret-id where the subject finds it; a file is replaced by renaming."""
         self.secret_id = secret_id
-        role_id_file, self.secret_id_file = approle.credential_files(ROLE, self.directory)
+        role_id_file, self.secret_id_file = approle.credential_files(
+            self.entry.approle, self.directory
+        )
         write_private(role_id_file, self.role_id)
         write_private(self.secret_id_file, secret_id.secret_id)
         self.history.mark(f"{self.secrets.label(secret_id.secret_id)} delivered")
@@ -183,18 +221,38 @@ class Bench:
             raise NotExercised("the subject never logged in, so there is no token to break")
         return login.accessor
 
+    def token_lives(self, accessor: str) -> bool:
+        """Whether the token of this accessor lives in Vault.
+
+        Raises:
+            Exception: Vault could not be asked. Only 403, 404 and "invalid accessor" say that a
+                token is gone; an answer that cannot be had says nothing.
+        """
+        return self._token(accessor) is not None
+
+    def _token(self, accessor: str) -> Mapping[str, Any] | None:
+        """What Vault tells of a token; None if it is gone."""
+        try:
+            found = self.stack.operator.client.auth.token.lookup_accessor(accessor)
+        except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidPath):
+            return None
+        except hvac.exceptions.InvalidRequest as error:
+            if "invalid accessor" in str(error):  # OpenBao's way to say it, with 400
+                return None
+            raise
+        data: Mapping[str, Any] = found["data"]
+        return data
+
     def tokens_alive(self) -> int:
-        """How many tokens of the subject's role live in Vault."""
-        client = self.stack.operator.client
-        alive = 0
-        for accessor in client.list("auth/token/accessors")["data"]["keys"]:
-            try:
-                data = client.auth.token.lookup_accessor(accessor)["data"]
-            except Exception as error:  # noqa: BLE001 - it died between the list and the look
-                self.history.mark(f"a token was gone when looked up: {type(error).__name__}")
-                continue
-            alive += bool((data.get("meta") or {}).get("role_name") == ROLE)
-        return alive
+        """How many tokens of the subject's role live in Vault.
+
+        Raises:
+            Exception: Vault could not be asked.
+        """
+        accessors = self.stack.operator.client.list("auth/token/accessors")["data"]["keys"]
+        found = [token for accessor in accessors if (token := self._token(accessor)) is not None]
+        mine = self.entry.approle
+        return sum((token.get("meta") or {}).get("role_name") == mine for token in found)
 
     def issue_instead(self, **parameters: object) -> None:
         """From now on each accepted login is answered with another token of that role.

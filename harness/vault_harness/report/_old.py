@@ -163,8 +163,8 @@ def journal_of(lab: Lab, line: Line) -> dict[str, Any]:
     return {
         **asdict(line),
         "source": lab.entry.source,
-        "subject": lab.workplace.subject.text,
-        "seed": lab.workplace.seed,
+        "subject": lab.environment.subject.text,
+        "seed": lab.environment.seed,
         "times": {"ttl": lab.ttl, "max_ttl": lab.entry.max_ttl, "deadline": lab.deadline},
         "started": history.started_wall,
         "findings": [asdict(finding) for finding in verdict.findings] if verdict else [],

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from vault_harness.faults import Fault, Signature
 from vault_harness.scenario.history import History, Kind
-from vault_harness.scenario.lab import PATH, ROLE, Lab, NotClaimed
+from vault_harness.scenario.lab import PATH, ROLE, Lab
 from vault_harness.scenario.recorder import Recorder, Stub
-from vault_harness.scenario.verdict import Finding
+from vault_harness.scenario.verdict import Finding, NotClaimed
 
 
 @contextmanager
@@ -185,7 +185,7 @@ def footprint(lab: Lab) -> Footprint:
     process = Path(f"/proc/{lab.client.subject.pid or os.getpid()}")
     if not (process / "fd").is_dir():
         raise NotClaimed("what a process holds can only be counted where there is /proc")
-    alive = lab.workplace.toxiproxy.connections(lab.proxy.name) or []
+    alive = lab.environment.toxiproxy.connections(lab.proxy.name) or []
     threads = threading.active_count()
     if lab.client.subject.pid is not None:
         threads = len(list((process / "task").iterdir()))

@@ -1,0 +1,84 @@
+"""The subject's log, put on the history's clock."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+INTERVAL = 0.05
+"""Seconds between two looks at the log files."""
+
+
+@dataclass(frozen=True)
+class LogLine:
+    """One line of a subject's log.
+
+    Attributes:
+        at: When it was first seen, seconds on the history's clock: at most `INTERVAL` late.
+        text: The line; it may hold anything, a secret too.
+    """
+
+    at: float
+    text: str
+
+
+class LogWatch:
+    """A thread that notes when each log file grew, so that each line gets a time.
+
+    Args:
+        files: Gives the files that there are by now.
+        now: The history's clock.
+    """
+
+    def __init__(self, files: Callable[[], list[Path]], now: Callable[[], float]) -> None:
+        self._files = files
+        self._now = now
+        self._grown: dict[Path, list[tuple[int, float]]] = {}
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(timeout=5.0)
+
+    def _run(self) -> None:
+        while not self._stop.wait(INTERVAL):
+            self.look()
+
+    def look(self) -> None:
+        """Note by how much the files have grown."""
+        with self._lock:
+            for file in self._files():
+                try:
+                    size = file.stat().st_size
+                except FileNotFoundError:
+                    continue
+                marks = self._grown.setdefault(file, [])
+                if size > (marks[-1][0] if marks else 0):
+                    marks.append((size, self._now()))
+
+    def lines(self) -> list[LogLine]:
+        """Every line so far, in order."""
+        self.look()
+        found = []
+        for file, marks in sorted(self._grown.items()):
+            position = 0
+            for raw in file.read_bytes().splitlines(keepends=True):
+                position += len(raw)
+                at = next((at for size, at in marks if size >= position), marks[-1][1])
+                found.append(LogLine(at, raw.decode("utf-8", "replace").rstrip("\r\n")))
+        return sorted(found, key=lambda line: line.at)

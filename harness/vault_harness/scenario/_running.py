@@ -1,0 +1,363 @@
+"""The subject of a scenario: configured, started, called, and waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from vault_harness.errors import SubjectError
+from vault_harness.faults import Fault
+from vault_harness.scenario import oracles
+from vault_harness.scenario._logs import LogLine, LogWatch
+from vault_harness.scenario._servers import Servers
+from vault_harness.scenario.catalogue import Entry
+from vault_harness.scenario.conditions import Condition
+from vault_harness.scenario.driver import Driver, Verb, reading, redacted
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.history import Operation, Touch
+from vault_harness.scenario.oracles import Oracle
+from vault_harness.scenario.vacuity import evidence_of
+from vault_harness.scenario.verdict import Finding, NotClaimed, NotExercised
+from vault_harness.subjects import OperationFailed, Subject, open_subject
+from vault_harness.vault import approle
+
+STEADY_READS = 3
+"""Good reads in a row that make a steady state."""
+
+STEADY_WITHIN = 10.0
+"""Seconds after ``hello`` in which it must come: to be ready need not mean that Vault is there."""
+
+LONGEST = 60.0
+"""Seconds; a subject that declares a longer back-off or deadline is not waited for."""
+
+PROBE = 2.0
+"""Seconds granted beyond a back-off: for the probe itself, and a login where one is needed."""
+
+START = 15.0
+"""Seconds from a subject's start to its ``hello``."""
+
+
+class Running(Servers):
+    """The servers of one scenario and the subject that runs against them."""
+
+    def __init__(
+        self, environment: Environment, entry: Entry, *, directory: Path | None = None
+    ) -> None:
+        self._findings: list[Finding] = []
+        self._asked: list[Oracle] = []
+        self._conditions: list[tuple[str, Condition]] = []
+        self._subject: Subject | None = None
+        self._drivers: list[Driver] = []
+        super().__init__(environment, entry, directory=directory)
+        self._log_watch = self._closing.enter_context(LogWatch(self.logs, self.history.now))
+
+    # The scenario's numbers
+
+    @property
+    def deadline(self) -> float:
+        """D: the total deadline of each call, seconds; the subject's own, where it has another."""
+        return self.declared("deadline", self.entry.deadline)
+
+    def declared(self, name: str, default: float) -> float:
+        """A time by which the subject asks to be judged, in seconds, or the suite's own."""
+        found = self.declared_or_none(name)
+        return default if found is None else found
+
+    def declared_or_none(self, name: str) -> float | None:
+        """A time that the command line declares, or else the subject itself, in seconds."""
+        if name in self.environment.declared:
+            return self.environment.declared[name]
+        return self._subject.declares.get(name) if self._subject else None
+
+    @property
+    def recovery(self) -> float:
+        """Seconds in which a good read must come where no single fault says how long it lasted."""
+        return min(self.declared("backoff_cap", self.ttl / 2), LONGEST) + PROBE
+
+    def recovery_after(self, fault: Fault) -> float:
+        """Seconds after a fault in which a good read must come.
+
+        A client that doubles its pauses waits, when Vault is back, at most about as long as it
+        has waited by then: that is the length of the fault. One that waits longer declares it
+        (``backoff_cap``).
+        """
+        if (cap := self.declared_or_none("backoff_cap")) is not None:
+            return min(cap, LONGEST) + PROBE
+        return min(max(1.0, 1.5 * fault.length), self.ttl / 2, LONGEST) + PROBE
+
+    @property
+    def reach(self) -> float:
+        """Seconds after which a fault must have met the subject: it refreshes, or tries again."""
+        longest = max(self.refresh, self.declared("backoff_cap", 0.0), self.deadline)
+        return min(longest, LONGEST) + PROBE
+
+    @property
+    def refresh(self) -> float:
+        """R: how soon a changed secret must be seen, seconds."""
+        return self.declared("refresh", 5.0)
+
+    # The subject
+
+    def environ(self) -> dict[str, str]:
+        """The subject's whole configuration."""
+        environ = {
+            "USE_VAULT": "true",
+            "VAULT_ADDR": self.address,
+            "VAULT_MOUNT_POINT": self.entry.mount,
+            "VAULT_CLIENT_TIMEOUT": f"{self.deadline:g}",
+            # Beyond the guide's own variables: short ones, so that their ends can be watched.
+            "VAULT_CACHE_TTL": "1",
+            "VAULT_MAX_STALE": "6",
+            **self.entry.environ,
+        }
+        if self.entry.ids == "files":
+            files = approle.credential_files(self.entry.approle, self.directory)
+            environ["VAULT_ROLE_ID_FILE"] = str(files[0])
+            environ["VAULT_SECRET_ID_FILE"] = str(files[1])
+        else:
+            environ["VAULT_ROLE_ID"] = self.role_id
+            environ["VAULT_SECRET_ID"] = self.secret_id.secret_id
+        return environ
+
+    @property
+    def started(self) -> bool:
+        """Whether a subject runs."""
+        return bool(self._drivers)
+
+    @property
+    def tells_outcomes(self) -> bool:
+        """Whether the subject tells one failure from another, as far as is known by now."""
+        return self.client.subject.tells_outcomes
+
+    @property
+    def client(self) -> Driver:
+        """The subject, started; the latest, where there are several."""
+        assert self._drivers, "the scenario did not call lab.start()"
+        return self._drivers[-1]
+
+    def can(self, word: str) -> bool:
+        """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""
+        return word in self.client.subject.capabilities
+
+    def open(self, *, timeout: float = START) -> Driver | None:
+        """Start the subject; None if it refuses to start, which the history then tells."""
+        operation = self.history.begin_operation("start")
+        try:
+            subject = open_subject(
+                self.environment.subject,
+                self.environ(),
+                log=self.directory / f"subject-{operation.number}.log",
+                timeout=timeout,
+                # A developer's own SECRET_KEY is no fallback of this scenario's.
+                withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
+            )
+        except (OperationFailed, SubjectError) as error:
+            text = redacted(self.secrets, str(error))
+            self.history.end_operation(operation, "error", message=text)
+            return None
+        self.history.end_operation(operation, "ok")
+        self._subject = subject
+        try:
+            self._check_claims(subject)
+        except NotClaimed:
+            subject.kill()
+            raise
+        driver = Driver(
+            subject,
+            self.history,
+            self.secrets,
+            deadline=self.deadline,
+            path=self.entry.path,
+            key=self.entry.key,
+        )
+        self._drivers.append(driver)
+        self._closing.callback(self._end_subject, driver)
+        return driver
+
+    def start(self, *, within: float = STEADY_WITHIN) -> Driver:
+        """Start the subject and wait for its steady state: three good reads in a row.
+
+        Args:
+            within: Seconds that it may take after ``hello``.
+
+        Raises:
+            NotExercised: It does not start, or it does not read.
+        """
+        client = self.open()
+        if client is None:
+            raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")
+        until = self.history.now() + within
+        good = 0
+        while good < STEADY_READS:
+            read = client.read()
+            good = good + 1 if read.good else 0
+            if read.outcome == "died" or (not good and self.history.now() > until):
+                raise NotExercised(
+                    f"no steady state within {within:g} s: the last read before any fault ended "
+                    f"{read.outcome}: {read.message}"
+                )
+            if not good:
+                self.history.wait_for(lambda: False, 0.2)
+        if self.history.last_token() is None:
+            raise NotExercised("the subject reads, but no login of it passed the recorder")
+        for operation in self.history.calls("read", where=lambda o: o.failed):
+            if operation.outcome not in ("hung", "died"):
+                operation.verb = "warm-up"  # nobody promised that it is ready at once
+        return client
+
+    def _check_claims(self, subject: Subject) -> None:
+        entry = self.entry
+        if missing := sorted(entry.needs - subject.capabilities):
+            raise NotClaimed(f"the subject does not claim: {', '.join(missing)}")
+        known = {*self.environment.declared, *subject.declares}
+        if missing := sorted(entry.declares - known):
+            raise NotClaimed(f"the subject does not declare {', '.join(missing)} (see --declare)")
+        if self.deadline > LONGEST:
+            raise NotClaimed(
+                f"its calls may take {self.deadline:g} s; configure it with at most {LONGEST:g} s"
+            )
+        if entry.process and subject.pid is None:
+            raise NotClaimed("the subject has no process of its own on this machine")
+
+    def needs_outcomes(self) -> None:
+        """Leave the scenario if the subject, which has failed by now, does not tell why.
+
+        It stays if something was found already: that counts, whatever the subject tells.
+
+        Raises:
+            NotClaimed: It does not.
+        """
+        if not self.tells_outcomes and not self._findings:
+            raise NotClaimed("the subject does not tell one failure from another (outcomes)")
+
+    def _end_subject(self, client: Driver) -> None:
+        try:
+            client.subject.close(timeout=5.0)
+        except (OperationFailed, SubjectError):
+            client.subject.kill()
+
+    def reading(
+        self,
+        *,
+        every: float = 0.25,
+        callers: int = 1,
+        verb: Verb = "read",
+        path: str | None = None,
+        key: str | None = None,
+    ) -> AbstractContextManager[None]:
+        """Let callers read again and again while a block runs."""
+        return reading(self.client, every=every, callers=callers, verb=verb, path=path, key=key)
+
+    # Time
+
+    def watch(self, seconds: float) -> None:
+        """Let the scenario go on for so long, or until the subject dies."""
+        self.history.wait_for(self._dead, seconds)
+
+    def until(self, condition: Callable[[], bool], *, within: float) -> bool:
+        """Let the scenario go on until something is so; whether it came within so many seconds."""
+        return self.history.wait_for(lambda: condition() or self._dead(), within) and condition()
+
+    def _dead(self) -> bool:
+        return any(o.outcome == "died" for o in list(self.history.operations))
+
+    def until_good_read(self, *, since: float, within: float) -> None:
+        """Wait for a good read that began after `since`; an oracle says whether it was in time."""
+        limit = within + oracles.TOLERANCE + max(0.0, since - self.history.now())
+        self.history.wait_for(
+            lambda: any(o.good for o in self.history.calls("read", "read_cached", since=since)),
+            limit,
+        )
+
+    def recovers(
+        self, *, after: Fault, within: float | None = None, path: str | None = None
+    ) -> None:
+        """Wait for a good read after a fault, and ask later whether it came in time.
+
+        Needs callers that go on reading (`reading`).
+
+        Args:
+            after: A fault that is undone by now.
+            within: Seconds; by default what the fault's length and the declared back-off give.
+            path: Reads of this secret only.
+        """
+        bound = self.recovery_after(after) if within is None else within
+        self.until(lambda: self._good_read_since(after.end, path), within=bound + self.deadline)
+        self._asked.append(oracles.recovers_within(bound, since=after.end, path=path))
+
+    def _good_read_since(self, since: float, path: str | None) -> bool:
+        return any(
+            o.good and path in (None, o.path)
+            for o in self.history.calls("read", "read_cached", since=since)
+        )
+
+    def logs_in_again(self, *, since: float, within: float) -> None:
+        """Wait for a login that Vault accepts, and ask later whether it came in time.
+
+        The window is waited for to its end, unless the login comes before: reads that are served
+        from memory say nothing of it.
+        """
+        left = max(0.0, since + within + oracles.TOLERANCE - self.history.now())
+        self.until(lambda: bool(self.history.logins(since=since)), within=left)
+        self._asked.append(oracles.logs_in_again(since=since, within=within))
+
+    def hold(self, fault: Fault, seconds: float) -> None:
+        """Let a fault last so long, and longer if it has not met the subject yet.
+
+        A client that reads from its memory may meet it only when it refreshes.
+        """
+        self.watch(seconds)
+        if not self._dead():
+            self.history.wait_for(lambda: self.touched(fault), self.reach)
+
+    def touched(self, fault: Fault) -> bool:
+        """Whether a fault has touched the subject's traffic by now."""
+        self._look_at_connections()
+        return evidence_of(self.history, fault, self._accessors()) is not None
+
+    def until_good_read_by_asking(self, *, within: float) -> Operation | None:
+        """Read until it works; after `within` seconds the last failure is a finding."""
+        since = self.history.now()
+        last: Operation | None = None
+        while self.history.now() - since <= within + oracles.TOLERANCE:
+            last = self.client.read()
+            if last.good or last.outcome == "died":
+                break
+            self.history.wait_for(lambda: False, 0.2)
+        if last is None or not last.good:
+            how = f"{last.outcome}: {last.message}" if last else "nothing"
+            promise = "the steady state holds again after the faults"
+            self._findings.append(Finding(promise, f"reads still end {how}", since))
+        return last
+
+    # Witnesses
+
+    def _look_at_connections(self) -> None:
+        """Ask Toxiproxy which toxics acted, and when."""
+        wall = self.history.wall
+        connections = self.environment.toxiproxy.connections(self.proxy.name)
+        self.history.touches_known = connections is not None
+        self.history.touches = [
+            Touch(toxic, wall(c.opened), None if c.closed is None else wall(c.closed))
+            for c in connections or ()
+            for toxic in c.toxics
+        ]
+
+    def _accessors(self) -> dict[str, str]:
+        """The accessor of each token that was seen."""
+        return {
+            label: accessor
+            for exchange in list(self.history.exchanges)
+            if (label := exchange.token) and (accessor := self.recorder.accessor(label))
+        }
+
+    def logs(self) -> list[Path]:
+        """The files into which the subject's log goes, one for each start."""
+        return sorted(
+            self.directory.glob("subject-*.log"), key=lambda path: int(path.stem.split("-")[1])
+        )
+
+    def log_lines(self) -> list[LogLine]:
+        """Every line that the subject logged, on the history's clock. May hold secrets."""
+        return self._log_watch.lines()

@@ -1,0 +1,200 @@
+"""The closing act: what every scenario ends with, so that what is promised always is always asked.
+
+A value is rotated and must be seen, another secret is deleted and must be gone, the client says of
+its health what is so, and is closed; after that its tokens must be dead. It finds nothing that a
+client did not have: an act whose own conditions were not met makes a scenario ``not exercised``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from vault_harness.scenario.conditions import Sighting
+from vault_harness.scenario.driver import Driver, Verb
+from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.verdict import Finding
+
+if TYPE_CHECKING:
+    from vault_harness.scenario.lab import Lab
+
+LABEL = "closing"
+"""Label of the value that the act writes."""
+
+ACT = "the closing act"
+"""How the report names it."""
+
+CLOSE_WITHIN = 5.0
+"""Seconds that the clean end may take while nothing is broken."""
+
+PAUSE = 0.1
+"""Seconds between two reads while a change is awaited."""
+
+
+def closing_act(lab: Lab) -> None:
+    """Carry out the act; what it finds is noted in the lab, and what it rests on is required."""
+    verbs: list[Verb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
+    client = lab.client
+    lab.history.mark("closing act")
+    _rotated_and_deleted(lab, client, verbs)
+    if lab.can("health"):
+        _healthy(lab, client)
+    _closed(lab)
+
+
+def _rotated_and_deleted(lab: Lab, client: Driver, verbs: list[Verb]) -> None:
+    """One value is new, another is gone, and both are seen within the refresh time."""
+    entry = lab.entry
+    before = [client.read(verb=verb) for verb in verbs]
+    spare = [client.read(entry.spare_path, entry.spare_key, verb=verb) for verb in verbs]
+    _require(
+        lab,
+        "both secrets had been read",
+        all(call.good for call in (*before, *spare)),
+        ", ".join(f"{o.verb} of {o.path} ended {o.outcome}" for o in (*before, *spare)),
+    )
+    if not all(call.good for call in spare):
+        lab.note(_not_read(next(call for call in spare if not call.good)))
+        return
+    lab.put(LABEL)
+    lab.delete(entry.spare_path)
+    changed = lab.history.now()
+    for verb in verbs:
+        last = _until(lab, lambda verb=verb: client.read(verb=verb), lambda o: o.value == LABEL,
+                      since=changed)  # fmt: skip
+        if last.value != LABEL:
+            lab.note(_not_seen(lab, last, changed, f"{verb} still gives {last.value or last.outcome}"))
+    for verb in verbs:
+        last = _until(
+            lab,
+            lambda verb=verb: client.read(entry.spare_path, entry.spare_key, verb=verb),
+            lambda o: o.failed,
+            since=changed,
+        )
+        if not last.failed:
+            promise = f"a deleted secret is gone within {lab.refresh:g} s"
+            seen = f"{verb} still gives {last.value}"
+            lab.note(_late(lab, promise, seen, last, changed))
+        elif last.outcome not in ("error", "deleted", "missing"):
+            promise = "a deleted secret is reported as deleted or missing"
+            lab.note(Finding(promise, f"as {last.outcome}: {last.message}", last.began, rests_on=()))
+
+
+def _not_read(call: Operation) -> Finding:
+    promise = "a secret that nobody touched can be read"
+    seen = f"{call.verb} of {call.path} ended {call.outcome}: {call.message}"
+    return Finding(promise, seen, call.began, rests_on=())
+
+
+def _not_seen(lab: Lab, last: Operation, changed: float, seen: str) -> Finding:
+    return _late(lab, f"a rotated secret is seen within {lab.refresh:g} s", seen, last, changed)
+
+
+def _late(lab: Lab, promise: str, seen: str, last: Operation, changed: float) -> Finding:
+    missed = max(0.0, last.began - changed - lab.refresh)
+    return Finding(promise, seen, changed, rests_on=(), missed=missed, until=last.began)
+
+
+def _until(
+    lab: Lab,
+    read: Callable[[], Operation],
+    seen: Callable[[Operation], bool],
+    *,
+    since: float,
+) -> Operation:
+    """Read until a change is seen, or a read that began after the refresh time does not see it."""
+    history = lab.history
+    while True:
+        last = read()
+        over = since + lab.refresh + history.slack(since, history.now())
+        if seen(last) or last.outcome == "died" or last.began > over:
+            return last
+        history.wait_for(lambda: False, PAUSE)
+
+
+def _healthy(lab: Lab, client: Driver) -> None:
+    """It says that it is well: it reads, and nothing is broken."""
+    since = lab.history.now()
+    well = client.healthy()
+    while not well and lab.history.now() < since + lab.recovery and not client.closed:
+        lab.history.wait_for(lambda: False, PAUSE)
+        well = client.healthy()
+    if not well:
+        seen = f"it says not well for {lab.history.now() - since:.1f} s while reads work"
+        lab.note(Finding("health tells the truth", seen, since, rests_on=()))
+
+
+def _closed(lab: Lab) -> None:
+    """Every client is closed, within its bound, and its tokens are dead afterwards."""
+    held = tokens_held(lab.history)
+    alive = {token: a for token, a in _accessors(lab, held).items() if lab.token_lives(a)}
+    batch = [token for token in held if lab.recorder.accessor(token) is None]
+    _require(
+        lab,
+        "a token lived until the end",
+        bool(alive or batch),
+        f"of {len(held)} tokens in use, none lived when the client was closed",
+    )
+    since = lab.history.now()
+    for driver in lab.drivers:
+        if not driver.closed:
+            driver.close(timeout=CLOSE_WITHIN + lab.deadline)
+    took = lab.history.now() - since
+    over = took - CLOSE_WITHIN * len(lab.drivers) - lab.history.slack(since)
+    if over > 0:
+        lab.note(Finding(f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s", since,
+                         rests_on=(), missed=over, until=lab.history.now()))  # fmt: skip
+    left = [
+        token
+        for token, accessor in alive.items()
+        if not _refused_to_end(lab.history, token) and lab.token_lives(accessor)
+    ]
+    if left:
+        plural = "s" * (len(left) != 1)
+        seen = f"{len(left)} token{plural} of it alive after close: {', '.join(left)}"
+        lab.note(Finding("its tokens are dead once it is closed", seen, since, rests_on=()))
+
+
+def tokens_held(history: History) -> list[str]:
+    """The tokens that the subject holds: used, not given back, and not replaced by a later login.
+
+    A token of which it never learned (the answer to the login was lost) is not its own. One that
+    it replaced before the end may live out its time.
+    """
+    used: dict[str, Exchange] = {}
+    gone = set()
+    for exchange in history.find():
+        if exchange.token is None or exchange.kind == "login":
+            continue
+        used[exchange.token] = exchange
+        if exchange.kind == "revoke" and exchange.good:
+            gone.add(exchange.token)
+    born = {login.token: login for login in history.logins()}
+    held = []
+    for token, last in used.items():
+        login = born.get(token)
+        if login is None or token in gone:
+            continue
+        later = [
+            other
+            for other in born.values()
+            if other.began > login.began and other.token in used and other.began > last.began
+        ]
+        if not later:
+            held.append(token)
+    return held
+
+
+def _accessors(lab: Lab, tokens: list[str]) -> dict[str, str]:
+    return {token: accessor for token in tokens if (accessor := lab.recorder.accessor(token))}
+
+
+def _refused_to_end(history: History, token: str) -> bool:
+    """Whether it tried to give a token back, and Vault did not let it."""
+    return any(
+        e.token == token and e.status == 403 for e in history.find("revoke")
+    )
+
+
+def _require(lab: Lab, what: str, met: bool, text: str) -> None:
+    lab.require(f"{ACT}: {what}", lambda _: Sighting(met, "it was so" if met else text))

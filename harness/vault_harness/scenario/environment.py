@@ -1,0 +1,83 @@
+"""What the scenarios of one process share: an engine, a Toxiproxy server, and who is tested."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vault_harness.engine import Engine, open_engine
+from vault_harness.settings import Settings
+from vault_harness.subjects import SubjectSpec
+from vault_harness.toxiproxy import Toxiproxy
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What the scenarios of one process share: an engine, and one Toxiproxy server.
+
+    Attributes:
+        engine: Runs servers.
+        toxiproxy: Control over the Toxiproxy server.
+        listen: Gives a free address for a proxy, as the Toxiproxy server sees it.
+        reachable: Turns that into one that a client here can use.
+        directory: For files of scenarios; each run of one gets a folder of its own in it.
+        subject: Which client is tested.
+        declared: Times that the command line declares for it; they win over its own.
+        seed: Of the Toxiproxy server, to be printed on failure.
+        ttl_scale: By how much all lives, and the waits tied to them, are stretched.
+    """
+
+    engine: Engine
+    toxiproxy: Toxiproxy
+    listen: Callable[[], str]
+    reachable: Callable[[str], str]
+    directory: Path
+    subject: SubjectSpec
+    declared: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
+    ttl_scale: float = 1.0
+
+
+@contextmanager
+def open_environment(
+    settings: Settings,
+    subject: SubjectSpec,
+    *,
+    seed: int,
+    declared: Mapping[str, float] | None = None,
+    ttl_scale: float = 1.0,
+) -> Iterator[Environment]:
+    """An engine and a Toxiproxy server for scenarios, ended when the block does.
+
+    Args:
+        settings: Which engine.
+        subject: Which client is tested; `run_scenario` may be given another.
+        seed: Of the network faults.
+        declared: Times that are declared for the client, in seconds.
+        ttl_scale: By how much all lives are stretched.
+
+    Raises:
+        EngineError: A server could not be run.
+    """
+    with (
+        tempfile.TemporaryDirectory(prefix="vault-harness-") as directory,
+        open_engine(settings, directory=Path(directory) / "engine") as engine,
+    ):
+        server = engine.toxiproxy(seed=seed)
+        try:
+            yield Environment(
+                engine=engine,
+                toxiproxy=Toxiproxy(server.api),
+                listen=server.listen,
+                reachable=server.reachable,
+                directory=Path(directory),
+                subject=subject,
+                declared=dict(declared or {}),
+                seed=seed,
+                ttl_scale=ttl_scale,
+            )
+        finally:
+            server.stop()

@@ -1,0 +1,97 @@
+"""The record of one scenario: all that happened in it, as data, on one clock and without secrets.
+
+It is what the journal keeps, and all that a report is made of. Times are seconds since the
+scenario began.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from vault_harness.scenario.catalogue import Entry
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.verdict import Verdict, Word
+
+FORMAT = 2
+"""Of a journal and its parts; raised when a field changes its meaning."""
+
+Record = Mapping[str, Any]
+
+
+def record_of(
+    environment: Environment,
+    entry: Entry,
+    lab: Lab | None,
+    *,
+    word: Word,
+    why: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """One scenario's record.
+
+    Args:
+        environment: Where it ran.
+        entry: Its data, scaled as it was.
+        lab: What is known of it; None if it never began.
+        word: Its verdict.
+        why: The reason in one line, for any verdict but ``pass``.
+        seconds: How long it took.
+    """
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "id": entry.id,
+        "promise": entry.promise,
+        "severity": entry.severity,
+        "word": word,
+        "seconds": round(seconds, 2),
+        "why": why,
+        "source": entry.source,
+        "subject": environment.subject.text,
+        "declared": dict(environment.declared),
+        "seed": environment.seed,
+        "engine": environment.engine.name,
+        "ttl_scale": environment.ttl_scale,
+        "times": {"ttl": entry.ttl, "max_ttl": entry.max_ttl, "deadline": entry.deadline},
+        **_verdict(lab.verdict if lab is not None else None),
+    }
+    if lab is None:
+        return record
+    history = lab.history
+    record |= {
+        "product": lab.product,
+        "times": {"ttl": lab.ttl, "max_ttl": entry.max_ttl, "deadline": lab.deadline},
+        "started": history.started_wall,
+        "clock_gap": round(history.clock_gap(), 6),
+        "no_closing": lab.no_closing,
+        "faults": [
+            {"name": f.name, "began": f.began, "ended": f.ended, "detail": dict(f.detail)}
+            for f in history.faults
+        ],
+        "operations": [asdict(operation) for operation in history.operations],
+        "exchanges": [asdict(exchange) for exchange in history.exchanges],
+        "connections": history.connections,
+        "audit": [asdict(record) for record in history.audit],
+        "rotations": [asdict(rotation) for rotation in history.rotations],
+        "marks": [asdict(mark) for mark in history.marks],
+        "stalls": [asdict(stall) for stall in history.stalls],
+        "log": [asdict(line) for line in lab.log_lines()],
+    }
+    text = lab.secrets.redact(json.dumps(record, default=str))
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any]:
+    if verdict is None:
+        return {"findings": [], "untouched": [], "evidence": [], "set_aside": [], "leaks": []}
+    return {
+        "findings": [asdict(finding) for finding in verdict.findings],
+        "untouched": verdict.untouched,
+        "evidence": verdict.evidence,
+        "set_aside": [asdict(one) for one in verdict.set_aside],
+        "leaks": [asdict(leak) for leak in verdict.leaks],
+    }

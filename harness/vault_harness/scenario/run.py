@@ -1,0 +1,148 @@
+"""Running a scenario: the one way, for the plugin, for tests and for whoever has many to run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import HarnessError
+from vault_harness.scenario.catalogue import Entry
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.record import record_of
+from vault_harness.scenario.verdict import NotClaimed, NotExercised, Verdict, Word
+from vault_harness.subjects import SubjectSpec
+
+Scenario = Callable[[Lab], None]
+"""A scenario's function: ends with `Lab.judge`."""
+
+MIN_TTL = "min_ttl"
+"""The declaration of the shortest TTL, in seconds, that a subject's timers are made for."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run of a scenario came to.
+
+    Attributes:
+        entry: The scenario's data, with lives scaled as they were.
+        word: ``pass``, ``fail``, ``not exercised``, ``skipped``, or ``error`` if the harness failed.
+        why: The reason in one line, for any word but ``pass``.
+        seconds: How long it took.
+        verdict: What the oracles said; None if they were not asked.
+        record: All that happened, as data without secrets: a part of the journal.
+        error: What the harness failed with.
+        trace: Its traceback, without secrets.
+    """
+
+    entry: Entry
+    word: Word
+    why: str
+    seconds: float
+    verdict: Verdict | None
+    record: dict[str, Any]
+    error: Exception | None = field(default=None, repr=False)
+    trace: str = field(default="", repr=False)
+
+
+def run_scenario(
+    environment: Environment,
+    entry: Entry,
+    function: Scenario,
+    *,
+    subject: SubjectSpec | None = None,
+) -> Result:
+    """Run one scenario, on servers of its own, to its result.
+
+    Nothing that happens in it is raised: a subject that does not claim what it asks for makes
+    ``skipped``, one that cannot be brought to where it begins ``not exercised``, and whatever goes
+    wrong in the harness ``error``.
+
+    Lives are scaled by the environment's `ttl_scale`, and further where the subject declares
+    (``min_ttl``) that its timers are made for longer ones: the scenario is then run anew with them.
+
+    Args:
+        environment: What scenarios share.
+        entry: The scenario's data.
+        function: The scenario itself.
+        subject: Which client is tested; the environment's by default.
+    """
+    if subject is not None:
+        environment = replace(environment, subject=subject)
+    scaled = _scaled(environment, entry)
+    result, wanted = _run(environment, scaled, function)
+    if wanted is not None and wanted > scaled.ttl:
+        longer = scaled.scaled(wanted / scaled.ttl)
+        result, _ = _run(environment, longer, function)
+    return result
+
+
+def _scaled(environment: Environment, entry: Entry) -> Entry:
+    entry = entry.scaled(environment.ttl_scale)
+    least = environment.declared.get(MIN_TTL, 0.0)
+    return entry.scaled(least / entry.ttl) if least > entry.ttl else entry
+
+
+def _run(
+    environment: Environment, entry: Entry, function: Scenario
+) -> tuple[Result, float | None]:
+    """The result, and the least TTL that the subject declares if it is longer than this one."""
+    began = time.monotonic()
+    if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
+        why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
+        return _result(environment, entry, None, "skipped", why, began), None
+    folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
+    lab: Lab | None = None
+    try:
+        with Lab(environment, entry, directory=folder / "lab") as lab:
+            result = _carry_out(environment, entry, lab, function, began)
+            least = lab.declared_or_none(MIN_TTL)
+    except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
+        return _failed(environment, entry, lab, error, began), None
+    return result, least if least is not None and least > entry.ttl else None
+
+
+def _carry_out(
+    environment: Environment, entry: Entry, lab: Lab, function: Scenario, began: float
+) -> Result:
+    try:
+        try:
+            function(lab)
+        except NotExercised as error:
+            lab.abandon(str(error))
+        assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
+    except NotClaimed as error:
+        lab.history.freeze()
+        return _result(environment, entry, lab, "skipped", str(error), began)
+    except Exception as error:  # noqa: BLE001 - told as what it is
+        lab.history.freeze()
+        return _failed(environment, entry, lab, error, began)
+    return _result(environment, entry, lab, lab.verdict.word, lab.verdict.why, began)
+
+
+def _failed(
+    environment: Environment, entry: Entry, lab: Lab | None, error: Exception, began: float
+) -> Result:
+    redact = lab.secrets.redact if lab is not None else str
+    text = redact(str(error) if isinstance(error, HarnessError) else _words(error))
+    trace = redact("".join(traceback.format_exception(error)))
+    result = _result(environment, entry, lab, "error", text, began)
+    return replace(result, error=error, trace=text if isinstance(error, HarnessError) else trace)
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _result(
+    environment: Environment, entry: Entry, lab: Lab | None, word: Word, why: str, began: float
+) -> Result:
+    seconds = time.monotonic() - began
+    record = record_of(environment, entry, lab, word=word, why=why, seconds=seconds)
+    verdict = lab.verdict if lab is not None else None
+    return Result(entry, word, why, seconds, verdict, record)
