@@ -273,10 +273,10 @@ def scenarios(
 ) -> None:
     """Break Vault in every way, and judge whether the client under test survives it."""
     options = ["-n", str(_settings(workers=workers).workers)] if workers else []
-    options += ["--subject", subject] if subject else []
-    options += ["--scenario-seed", seed] if seed else []
-    options += [word for name in only or [] for word in ("--only", name)]
-    options += [word for text in declare or [] for word in ("--declare", text)]
+    options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-seed", seed] if seed else []
+    options += [word for name in only or [] for word in ("--vault-only", name)]
+    options += [word for text in declare or [] for word in ("--vault-declare", text)]
     _pytest("scenarios", *options, *shlex.split(args))
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from vault_harness.faults import flapping
 from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.helpers import allow_writes, dead_connections, footprint, version_of
 from vault_harness.scenario.oracles import (
     at_most,
     failed_reads_at_most,
@@ -15,7 +16,6 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from vault_harness.scenario.helpers import allow_writes, dead_connections, footprint, version_of
 
 LEDGER = "backend/ledger"
 

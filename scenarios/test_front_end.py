@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Finding, Lab, Stub
+from vault_harness.scenario.helpers import instead_of_vault, other_host
 from vault_harness.scenario.oracles import (
     failures_are,
     no_request_storm,
@@ -12,7 +13,6 @@ from vault_harness.scenario.oracles import (
     requests_a_call_at_most,
     same_token,
 )
-from vault_harness.scenario.helpers import instead_of_vault, other_host
 
 PAGE = b"""<!DOCTYPE html>
 <html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>

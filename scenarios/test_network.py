@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.helpers import vault_gone
 from vault_harness.scenario.oracles import (
     logins_at_most,
     logs_in_again,
@@ -15,7 +16,6 @@ from vault_harness.scenario.oracles import (
     requests_at_most,
     same_token,
 )
-from vault_harness.scenario.helpers import vault_gone
 
 
 @pytest.mark.scenario("NET-01")

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.helpers import footprint
 from vault_harness.scenario.oracles import (
     TOLERANCE,
     at_most,
@@ -17,7 +18,6 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
-from vault_harness.scenario.helpers import footprint
 
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""

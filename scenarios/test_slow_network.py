@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.helpers import allow_writes, version_of
 from vault_harness.scenario.oracles import (
     failures_are,
     logins_at_most,
@@ -17,7 +18,6 @@ from vault_harness.scenario.oracles import (
     renews_within,
     same_token,
 )
-from vault_harness.scenario.helpers import allow_writes, version_of
 
 LEDGER = "backend/ledger"
 BIG = 12_000

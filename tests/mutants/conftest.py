@@ -1,19 +1,19 @@
-"""What the mutants are run with: the scenarios' own functions, on this process's own environment."""
+"""What the mutants are run with: the scenarios' own functions, on this process's own servers."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from vault_harness.scenario import Lab, NotExercised, Verdict, Environment
+from vault_harness.report import explain
+from vault_harness.scenario import Environment, Lab, Verdict, open_environment, run_scenario
 from vault_harness.scenario.catalogue import Entry, load
-from vault_harness.scenario.report import explain
+from vault_harness.settings import Settings
 from vault_harness.subjects import parse_subject
 
 SCENARIOS = Path(__file__).parents[2] / "scenarios"
@@ -46,24 +46,23 @@ def _scenarios() -> dict[str, Callable[[Lab], None]]:
 
 
 @pytest.fixture(scope="session")
+def environment() -> Iterator[Environment]:
+    """An engine and a Toxiproxy of this process's own."""
+    with open_environment(Settings(engine="process"), parse_subject("reference"), seed=1) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
 def judge(environment: Environment) -> Judge:
     """Runs one scenario on one subject, as the suite would."""
     catalogue: dict[str, Entry] = load(SCENARIOS / "catalogue.toml")
     functions = _scenarios()
-    runs = 0
 
     def run(subject: str, scenario: str) -> tuple[Verdict, str]:
-        nonlocal runs
-        runs += 1
-        own = environment.directory / f"run-{runs}"
-        own.mkdir()
-        place = replace(environment, subject=parse_subject(subject), directory=own)
-        with Lab(place, catalogue[scenario]) as lab:
-            try:
-                functions[scenario](lab)
-            except NotExercised as reason:
-                lab.verdict = Verdict("not exercised", untouched=[str(reason)])
-            assert lab.verdict is not None
-            return lab.verdict, explain(lab, lab.verdict, again="")
+        result = run_scenario(
+            environment, catalogue[scenario], functions[scenario], subject=parse_subject(subject)
+        )
+        assert result.verdict is not None, result.trace or result.why
+        return result.verdict, explain(result.record)
 
     return run

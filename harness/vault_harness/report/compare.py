@@ -1,4 +1,4 @@
-"""Two runs side by side: ``python -m vault_harness.scenario.compare A B``, two journals.
+"""Two runs side by side: ``python -m vault_harness.report.compare A B``, two journals.
 
 Prints a table of the scenarios that both runs judged, and ends with 1 if any verdict differs: two
 engines must come to the same one about the same client.
@@ -7,7 +7,6 @@ engines must come to the same one about the same client.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +16,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.errors import HarnessError
+from vault_harness.report._journal import load
 
 
 @dataclass(frozen=True)
@@ -33,25 +33,6 @@ class Row:
         """Whether both runs judged it, and differently. A skip is no verdict."""
         both = {self.first, self.second} - {None, "skipped"}
         return None not in (self.first, self.second) and len(both) > 1
-
-
-def load(path: Path) -> dict[str, Any]:
-    """Read a journal.
-
-    Raises:
-        SettingsError: It is not one.
-    """
-    try:
-        journal = json.loads(path.read_text(encoding="utf-8"))
-        journal["scenarios"], journal["engine"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"This is no journal of a scenario run: {error!r}",
-            looked_at=str(path),
-            remedy="Give the journal.json of two runs of `pytest scenarios/`",
-        ) from error
-    found: dict[str, Any] = journal
-    return found
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
@@ -76,7 +57,7 @@ def table(rows: list[Row], first: Mapping[str, Any], second: Mapping[str, Any]) 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m vault_harness.scenario.compare", description=__doc__
+        prog="python -m vault_harness.report.compare", description=__doc__
     )
     parser.add_argument("first", type=Path, help="journal.json of one run")
     parser.add_argument("second", type=Path, help="journal.json of the other")

@@ -6,7 +6,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -31,8 +31,6 @@ _WORDS = {
 }
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Entry(BaseModel):
@@ -75,11 +73,11 @@ class Entry(BaseModel):
     needs: frozenset[str] = frozenset({"read"})
     declares: frozenset[str] = frozenset()
     process: bool = False
-    seconds: Seconds = 10.0
-    ttl: Seconds = 20.0
-    max_ttl: Seconds = 600.0
+    seconds: float = 10.0
+    ttl: float = 20.0
+    max_ttl: float = 600.0
     role: Mapping[str, Any] = Field(default_factory=dict)
-    deadline: Seconds = 2.0
+    deadline: float = 2.0
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
     engine_needs: frozenset[str] = frozenset()
@@ -99,6 +97,13 @@ class Entry(BaseModel):
         if not _ID.fullmatch(text):
             raise ValueError("an id is a group and a number, such as TOK-11")
         return text
+
+    @field_validator("ttl", "max_ttl", "deadline", "seconds")
+    @classmethod
+    def _positive(cls, seconds: float) -> float:
+        if not 0 < seconds < float("inf"):
+            raise ValueError("must be a number of seconds above 0")
+        return seconds
 
     @field_validator(*_WORDS)
     @classmethod

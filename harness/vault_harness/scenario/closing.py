@@ -60,34 +60,42 @@ def _rotated_and_deleted(lab: Lab, client: Driver, verbs: list[Verb]) -> None:
     lab.delete(entry.spare_path)
     changed = lab.history.now()
     for verb in verbs:
-        last = _until(lab, lambda verb=verb: client.read(verb=verb), lambda o: o.value == LABEL,
-                      since=changed)  # fmt: skip
-        if last.value != LABEL:
-            lab.note(_not_seen(lab, last, changed, f"{verb} still gives {last.value or last.outcome}"))
+        _see_the_new(lab, client, verb, changed)
     for verb in verbs:
-        last = _until(
-            lab,
-            lambda verb=verb: client.read(entry.spare_path, entry.spare_key, verb=verb),
-            lambda o: o.failed,
-            since=changed,
-        )
-        if not last.failed:
-            promise = f"a deleted secret is gone within {lab.refresh:g} s"
-            seen = f"{verb} still gives {last.value}"
-            lab.note(_late(lab, promise, seen, last, changed))
-        elif last.outcome not in ("error", "deleted", "missing"):
-            promise = "a deleted secret is reported as deleted or missing"
-            lab.note(Finding(promise, f"as {last.outcome}: {last.message}", last.began, rests_on=()))
+        _see_it_gone(lab, client, verb, changed)
+
+
+def _see_the_new(lab: Lab, client: Driver, verb: Verb, changed: float) -> None:
+    def new(call: Operation) -> bool:
+        return call.value == LABEL
+
+    last = _until(lab, lambda: client.read(verb=verb), new, since=changed)
+    if not new(last):
+        seen = f"{verb} still gives {last.value or last.outcome}"
+        promise = f"a rotated secret is seen within {lab.refresh:g} s"
+        lab.note(_late(lab, promise, seen, last, changed))
+
+
+def _see_it_gone(lab: Lab, client: Driver, verb: Verb, changed: float) -> None:
+    path, key = lab.entry.spare_path, lab.entry.spare_key
+
+    def gone(call: Operation) -> bool:
+        return call.failed
+
+    last = _until(lab, lambda: client.read(path, key, verb=verb), gone, since=changed)
+    if not gone(last):
+        promise = f"a deleted secret is gone within {lab.refresh:g} s"
+        lab.note(_late(lab, promise, f"{verb} still gives {last.value}", last, changed))
+    elif last.outcome not in ("error", "deleted", "missing"):
+        promise = "a deleted secret is reported as deleted or missing"
+        text = f"as {last.outcome}: {last.message}"
+        lab.note(Finding(promise, text, last.began, rests_on=()))
 
 
 def _not_read(call: Operation) -> Finding:
     promise = "a secret that nobody touched can be read"
     seen = f"{call.verb} of {call.path} ended {call.outcome}: {call.message}"
     return Finding(promise, seen, call.began, rests_on=())
-
-
-def _not_seen(lab: Lab, last: Operation, changed: float, seen: str) -> Finding:
-    return _late(lab, f"a rotated secret is seen within {lab.refresh:g} s", seen, last, changed)
 
 
 def _late(lab: Lab, promise: str, seen: str, last: Operation, changed: float) -> Finding:
@@ -191,9 +199,7 @@ def _accessors(lab: Lab, tokens: list[str]) -> dict[str, str]:
 
 def _refused_to_end(history: History, token: str) -> bool:
     """Whether it tried to give a token back, and Vault did not let it."""
-    return any(
-        e.token == token and e.status == 403 for e in history.find("revoke")
-    )
+    return any(e.token == token and e.status == 403 for e in history.find("revoke"))
 
 
 def _require(lab: Lab, what: str, met: bool, text: str) -> None:

@@ -140,9 +140,7 @@ class Driver:
         """
         for operation in self._history.calls("read", "read_cached"):
             value = self._unknown.get(operation.number)
-            if value is not None and (
-                label := self._secrets.value_label(operation.path, value)
-            ):
+            if value is not None and (label := self._secrets.value_label(operation.path, value)):
                 operation.value = label
 
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:

@@ -277,7 +277,7 @@ class History:
     # Writers
 
     def freeze(self) -> None:
-        """Let nobody write any more: callers that are still at it must not change what is judged."""
+        """Let nobody write any more: a caller still at it must not change what is judged."""
         with self._changed:
             self.frozen = True
             self.operations = [replace(operation) for operation in self.operations]

@@ -80,23 +80,24 @@ class Lab(Running):
             since: When to begin to look; not for `versions`.
             until: When to end; not for `versions`.
         """
-        window = {"since": since, "until": until}
-        if renewals:
-            self.require(_count(renewals, "renewal"), conditions.renewals(renewals, **window))
-        if logins:
-            self.require(_count(logins, "login"), conditions.logins(logins, **window))
-        if refused_reads:
-            name = _count(refused_reads, "refused read")
-            self.require(name, conditions.refused(refused_reads, **window))
-        if refused_readers:
-            name = _count(refused_readers, "refused reader")
-            self.require(name, conditions.readers_refused(refused_readers, **window))
+        wanted = {
+            "renewal": (renewals, conditions.renewals),
+            "login": (logins, conditions.logins),
+            "refused read": (refused_reads, conditions.refused),
+            "refused reader": (refused_readers, conditions.readers_refused),
+        }
+        for what, (number, condition) in wanted.items():
+            if number:
+                self.require(_count(number, what), condition(number, since=since, until=until))
         if versions:
             self.require(_count(versions, "version"), conditions.versions_served(versions))
         if calls_each:
-            name = f"{_count(calls_each, 'call')} by each caller"
-            condition = conditions.calls_by_each_caller(calls_each, callers=callers, **window)
-            self.require(name, condition)
+            self.require(
+                f"{_count(calls_each, 'call')} by each caller",
+                conditions.calls_by_each_caller(
+                    calls_each, callers=callers, since=since, until=until
+                ),
+            )
 
     # The verdict
 
@@ -200,7 +201,9 @@ class Lab(Running):
             if found := evidence_of(self.history, fault, accessors):
                 seen.append(Seen(fault.name, found, met=True))
             elif not fault.optional:
-                text = f"{fault.name} (from +{fault.began:.2f} s) never touched the subject's traffic"
+                text = (
+                    f"{fault.name} (from +{fault.began:.2f} s) never touched the subject's traffic"
+                )
                 seen.append(Seen(fault.name, text, met=False))
         return seen
 

@@ -31,7 +31,7 @@ class Result:
 
     Attributes:
         entry: The scenario's data, with lives scaled as they were.
-        word: ``pass``, ``fail``, ``not exercised``, ``skipped``, or ``error`` if the harness failed.
+        word: ``pass``, ``fail``, ``not exercised``, ``skipped``; ``error`` if the harness failed.
         why: The reason in one line, for any word but ``pass``.
         seconds: How long it took.
         verdict: What the oracles said; None if they were not asked.
@@ -88,9 +88,7 @@ def _scaled(environment: Environment, entry: Entry) -> Entry:
     return entry.scaled(least / entry.ttl) if least > entry.ttl else entry
 
 
-def _run(
-    environment: Environment, entry: Entry, function: Scenario
-) -> tuple[Result, float | None]:
+def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Result, float | None]:
     """The result, and the least TTL that the subject declares if it is longer than this one."""
     began = time.monotonic()
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):

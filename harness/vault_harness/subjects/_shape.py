@@ -14,8 +14,12 @@ Kind = Literal["in-process", "command", "http"]
 CAPABILITIES = frozenset({"read", "cached", "fallback", "health", "write", "outcomes"})
 """All that a client can claim. ``read`` is the one that everybody has."""
 
-DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline"})
-"""The times, in seconds, by which a client may ask to be judged instead of the suite's defaults."""
+DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})
+"""The times, in seconds, by which a client may ask to be judged instead of the suite's defaults.
+
+``min_ttl`` is the shortest life of a token that its timers are made for: scenarios with a shorter
+one are stretched.
+"""
 
 OUTCOMES = frozenset({"unavailable", "denied", "missing", "deleted", "stale"})
 """Why an operation failed, in the words that scenarios compare with."""

@@ -139,8 +139,8 @@ class Suite:
 
     def command(self, client: str, *options: str) -> list[str]:
         """The command line for one of `CLIENTS`."""
-        common = ["-p", "no:cacheprovider", "--report", str(self.directory / "report")]
-        subject = ["--subject", f"python:clients_of_this_test:{client}"]
+        common = ["-p", "no:cacheprovider", "--vault-report", str(self.directory / "report")]
+        subject = ["--vault-subject", f"python:clients_of_this_test:{client}"]
         return [sys.executable, "-m", "pytest", "scenarios", *common, *subject, *options]
 
     def environ(self) -> dict[str, str]:
@@ -187,4 +187,6 @@ def suite(tmp_path: Path) -> Suite:
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A client that leaks its token, in four quick scenarios, on two workers."""
     suite = Suite(tmp_path_factory.mktemp("mixed"))
-    return suite.run("Leaky", "--only", "TOK-19,KV-01,KV-02", "--only", "KV-03", "-n", "2")
+    return suite.run(
+        "Leaky", "--vault-only", "TOK-19,KV-01,KV-02", "--vault-only", "KV-03", "-n", "2"
+    )

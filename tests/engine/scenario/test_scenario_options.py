@@ -30,7 +30,7 @@ def refused(suite: Suite, *options: str, client: str = "Good") -> str:
 
 def test_only_what_there_is(suite: Suite) -> None:
     """An id that nobody knows is refused, also beside one that is known."""
-    said = refused(suite, "--only", "TOK-19,NOPE-01")
+    said = refused(suite, "--vault-only", "TOK-19,NOPE-01")
     assert "--only NOPE-01 names no scenario" in said
     assert "catalogue.toml" in said
     assert "Give an id (TOK-11), a group (TOK) or a severity (critical)" in said
@@ -42,7 +42,7 @@ def test_only_what_there_is(suite: Suite) -> None:
 )
 def test_declarations_that_make_no_sense(suite: Suite, text: str) -> None:
     """Refused with the right names."""
-    said = refused(suite, "--declare", text)
+    said = refused(suite, "--vault-declare", text)
     assert f"--declare {text} does not make sense" in said
     assert "backoff_cap, deadline, max_stale, refresh" in said
 
@@ -58,7 +58,7 @@ def test_client_that_is_not_there(suite: Suite, client: str) -> None:
 @pytest.mark.parametrize("word", ["tok-19", "POL", "medium", "SEA-01,sid"])
 def test_choosing(suite: Suite, catalogue: dict[str, Entry], word: str) -> None:
     """By id, group or severity, in any case, several at once."""
-    run = suite.run("Good", "--only", word, "--collect-only", "-q")
+    run = suite.run("Good", "--vault-only", word, "--collect-only", "-q")
     words = set(word.upper().split(","))
     wanted = [e for e in catalogue.values() if words & {e.id, e.id[:3], e.severity.upper()}]
     assert len(re.findall(r"^scenarios/\S+::\S+$", run.out, re.MULTILINE)) == len(wanted)

@@ -110,7 +110,7 @@ def test_nothing_but_the_report_is_left(mixed: Run) -> None:
 @pytest.mark.parametrize("workers", ["0", "1", "4"])
 def test_any_number_of_workers(suite: Suite, mixed: Run, workers: str) -> None:
     """The verdicts are the same."""
-    run = suite.run("Leaky", "--only", "TOK-19,KV-01,KV-02,KV-03", "-n", workers)
+    run = suite.run("Leaky", "--vault-only", "TOK-19,KV-01,KV-02,KV-03", "-n", workers)
     assert run.words == mixed.words
     assert run.code == mixed.code
 
@@ -118,7 +118,7 @@ def test_any_number_of_workers(suite: Suite, mixed: Run, workers: str) -> None:
 @pytest.mark.slow  # a run of its own
 def test_good_client(suite: Suite) -> None:
     """All pass, and so does the run; the seed that was given is the one that was used."""
-    run = suite.run("Good", "--only", "TOK-19,TOK-11,KV-03", "--scenario-seed", "4711")
+    run = suite.run("Good", "--vault-only", "TOK-19,TOK-11,KV-03", "--vault-seed", "4711")
     assert set(run.words.values()) == {"pass"}
     assert run.code == 0
     assert {scenario["seed"] for scenario in run.scenarios.values()} == {4711}
@@ -129,11 +129,11 @@ def test_good_client(suite: Suite) -> None:
 @pytest.mark.slow  # a run of its own
 def test_fault_that_never_touched_the_client(suite: Suite) -> None:
     """No pass, and the run fails; unless that is allowed, and then it is no pass either."""
-    run = suite.run("Memory", "--only", "TOK-11")
+    run = suite.run("Memory", "--vault-only", "TOK-11")
     assert (run.words, run.code) == ({"TOK-11": "not exercised"}, 1)
     assert "token revoked (from +" in run.out
     assert "never touched the subject's traffic" in run.out
-    allowed = suite.run("Memory", "--only", "TOK-11", "--allow-not-exercised")
+    allowed = suite.run("Memory", "--vault-only", "TOK-11", "--vault-allow-not-exercised")
     assert (allowed.words, allowed.code) == ({"TOK-11": "not exercised"}, 0)
     assert "0 of 1 scenarios pass; not exercised: TOK-11" in allowed.out
 
@@ -141,7 +141,7 @@ def test_fault_that_never_touched_the_client(suite: Suite) -> None:
 @pytest.mark.slow  # a run of its own
 def test_client_that_cannot_start(suite: Suite) -> None:
     """Nothing could be tested, and what the client said of it is told."""
-    run = suite.run("Unready", "--only", "TOK-19")
+    run = suite.run("Unready", "--vault-only", "TOK-19")
     assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 1)
     assert "the subject does not start: " in run.out
     assert "there is no configuration file" in run.out
@@ -150,7 +150,7 @@ def test_client_that_cannot_start(suite: Suite) -> None:
 @pytest.mark.slow  # a run of its own
 def test_client_that_tells_its_token(suite: Suite) -> None:
     """The leak is found, and not repeated by the one who found it."""
-    run = suite.run("Babbling", "--only", "KV-03")
+    run = suite.run("Babbling", "--vault-only", "KV-03")
     assert (run.words, run.code) == ({"KV-03": "fail"}, 1)
     assert "[contains token-1]" in run.out
     texts = [run.out, *((run.report / name).read_text() for name in ("journal.json", "junit.xml"))]
@@ -160,7 +160,7 @@ def test_client_that_tells_its_token(suite: Suite) -> None:
 @pytest.mark.slow  # a run of its own
 def test_client_that_takes_the_worker_along(suite: Suite) -> None:
     """Other scenarios go on, and the run says what is missing from the table."""
-    run = suite.run("Deadly", "--only", "TOK-19,KV-03", "-n", "2")
+    run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "-n", "2")
     assert run.code == 1
     summary = run.journal["summary"]
     assert "0 of 0 scenarios pass; the harness broke down in scenarios/" in summary
@@ -172,5 +172,5 @@ def test_journal_of_the_last_run_only(suite: Suite) -> None:
     parts = suite.directory / "report" / "parts"
     parts.mkdir(parents=True)
     (parts / "SEA-01.json").write_text('{"id": "SEA-01", "word": "fail"}')
-    run = suite.run("Good", "--only", "TOK-19")
+    run = suite.run("Good", "--vault-only", "TOK-19")
     assert run.words == {"TOK-19": "pass"}

@@ -18,7 +18,7 @@ from vault_harness.waiting import wait_until
 def running(suite: Suite, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """A run of two long scenarios, in a session of its own."""
     with subprocess.Popen(
-        suite.command("Good", "--only", "NET-03,SRV-04", *options),
+        suite.command("Good", "--vault-only", "NET-03,SRV-04", *options),
         cwd=ROOT,
         env=suite.environ(),
         stdout=subprocess.DEVNULL,

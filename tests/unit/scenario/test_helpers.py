@@ -7,8 +7,8 @@ import socket
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
-from vault_harness.scenario.history import History
 from vault_harness.scenario.helpers import Footprint, OtherHost
+from vault_harness.scenario.history import History
 
 GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"

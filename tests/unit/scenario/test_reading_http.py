@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario._http import RequestReader, ResponseReader, kind_of, render
+from vault_harness.scenario._http import NotHttp, RequestReader, ResponseReader, kind_of, render
 from vault_harness.scenario.history import Kind
 
 TABLE: list[tuple[str, str, Kind]] = [

@@ -263,8 +263,8 @@ def test_only_accepted_logins_are_rewritten(bench: Bench) -> None:
     assert b"data" in ask(wire, READ)[2]
 
 
-def test_failed_rewriting_closes_and_is_remarked(bench: Bench) -> None:
-    """The harness's own failure is no answer of Vault's, and stands in the history."""
+def test_failed_rewriting_is_a_defect_of_the_harness(bench: Bench) -> None:
+    """It is no answer of Vault's, and whoever judges is told."""
 
     def fails(_: dict[str, object]) -> dict[str, object]:
         raise LookupError(TOKEN)
@@ -275,8 +275,7 @@ def test_failed_rewriting_closes_and_is_remarked(bench: Bench) -> None:
     wire.send(LOGIN)
     assert wire.rest() == b""
     assert bench.ended(1)[0].status is None
-    marks = [mark.text for mark in bench.history.marks]
-    assert marks == ["the harness could not exchange a login's answer: LookupError"]
+    assert recorder.defects == ["a login's answer could not be exchanged: LookupError"]
 
 
 def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
@@ -286,3 +285,28 @@ def test_answer_is_known_before_the_client_has_it(bench: Bench) -> None:
     for number in range(50):
         ask(wire, LOGIN)
         assert len(bench.history.logins()) == number + 1
+
+
+def test_defect_of_the_recorder_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What goes wrong in it is neither swallowed nor taken for an answer that was lost."""
+    recorder = bench.serve(replying(answer({})))
+
+    def fails(*_: object) -> None:
+        raise ValueError("not a number")
+
+    monkeypatch.setattr(recorder, "note_response", fails)
+    wire = bench.connect()
+    wire.send(LOGIN)
+    assert wire.rest() == b""
+    assert bench.ended(1)[0].status is None
+    assert recorder.defects == ["ValueError: not a number"]
+
+
+def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
+    """It is the peer's fault."""
+    recorder = bench.serve(replying(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"))
+    wire = bench.connect()
+    wire.send(LOGIN)
+    assert wire.rest() == b""
+    assert bench.ended(1)[0].status is None
+    assert recorder.defects == []

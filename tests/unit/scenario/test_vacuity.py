@@ -6,8 +6,8 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 from vault_harness.scenario.history import Outcome, Touch
+from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
 SEALED = Signature(statuses=frozenset({503}))
 DOWN = Signature(unanswered=True)

@@ -1,35 +1,154 @@
-"""From findings and evidence to one of three words."""
+"""From findings and from what happened to one of three words."""
 
 from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario.verdict import Finding, Word, decide
+from vault_harness.faults import Fault, Signature
+from vault_harness.scenario.history import Stall
+from vault_harness.scenario.verdict import Finding, Seen, Word, decide
 
-WRONG = Finding("p", "a late call", 3.0)
-HARM = Finding("p", "a wrong value", 4.0, harm=True)
+WRONG = Finding("p", "a late call", 13.0)
+HARM = Finding("p", "a wrong value", 14.0, harm=True)
+
+MET = Seen("the seal", "read answered 503", met=True)
+UNMET = Seen("the seal", "the seal never touched the subject's traffic", met=False)
+
+
+def fault(name: str, began: float, *, optional: bool = False) -> Fault:
+    """One that lasts for five seconds."""
+    return Fault(name, Signature(), began=began, ended=began + 5.0, optional=optional)
+
+
+SEAL = fault("the seal", 10.0)
+OUTAGE = fault("the outage", 30.0)
 
 
 @pytest.mark.parametrize(
-    ("findings", "untouched", "word"),
+    ("findings", "seen", "word"),
     [
-        ([], [], "pass"),
-        ([WRONG], [], "fail"),
-        ([HARM], [], "fail"),
-        ([], ["u"], "not exercised"),
-        ([WRONG], ["u"], "not exercised"),
-        ([HARM], ["u"], "fail"),
-        ([WRONG, HARM], ["u"], "fail"),
+        ([], MET, "pass"),
+        ([WRONG], MET, "fail"),
+        ([HARM], MET, "fail"),
+        ([], UNMET, "not exercised"),
+        ([WRONG], UNMET, "not exercised"),
+        ([HARM], UNMET, "fail"),
+        ([WRONG, HARM], UNMET, "fail"),
     ],
 )
-def test_truth_table(findings: list[Finding], untouched: list[str], word: Word) -> None:
-    """A fault that never bit makes no pass and no failure, unless harm was done."""
-    verdict = decide(findings, untouched, ["e"])
+def test_one_fault(findings: list[Finding], seen: Seen, word: Word) -> None:
+    """A fault that touched nothing makes no pass and no failure, unless harm was done."""
+    assert decide(findings, [seen], faults=[SEAL]).word == word
+
+
+def test_reasons_and_evidence() -> None:
+    """What was not met is a reason, what was met is evidence."""
+    verdict = decide([], [MET, Seen("c", "c: not seen", met=False)])
+    assert (verdict.evidence, verdict.untouched) == (["read answered 503"], ["c: not seen"])
+    assert verdict.why == "c: not seen"
+
+
+# What a finding rests on
+
+
+def test_finding_on_another_fault_counts() -> None:
+    """The one that was not met is the seal; in the outage the client failed for its own."""
+    in_outage = Finding("p", "79 logins", 32.0)
+    verdict = decide([in_outage], [UNMET], faults=[SEAL, OUTAGE])
+    assert (verdict.word, verdict.findings) == ("fail", [in_outage])
+    assert verdict.untouched == [UNMET.text]
+
+
+def test_excess_counts_whatever_was_not_met() -> None:
+    """Two renewals at once are two, with or without a seal."""
+    excess = Finding("p", "two at once", 13.0, rests_on=())
+    assert decide([excess], [UNMET], faults=[SEAL]).word == "fail"
+
+
+def test_finding_that_names_its_ground() -> None:
+    """It does not count, and the verdict says why."""
+    named = Finding("p", "no login", 40.0, rests_on=("ten readers refused",))
+    seen = Seen("ten readers refused", "3 of at least 10", met=False)
+    verdict = decide([named], [MET, seen], faults=[SEAL])
+    assert (verdict.word, verdict.findings) == ("not exercised", [])
+    assert [one.why for one in verdict.set_aside] == [
+        "rests on ten readers refused, which was not met"
+    ]
+
+
+def test_optional_fault_takes_nothing_away() -> None:
+    """Whether one of many short outages touched the client is left open."""
+    optional = fault("the seal", 10.0, optional=True)
+    assert decide([WRONG], [UNMET], faults=[optional]).word == "fail"
+
+
+def test_finding_about_the_whole() -> None:
+    """It rests on the last fault."""
+    whole = Finding("p", "2 tokens alive")
+    assert decide([whole], [UNMET], faults=[SEAL]).word == "not exercised"
+    assert decide([whole], [UNMET], faults=[SEAL, OUTAGE]).word == "fail"
+
+
+# Before the first fault
+
+
+def test_finding_before_any_fault() -> None:
+    """There was no steady state to break."""
+    early = Finding("p", "a read failed", 3.0)
+    verdict = decide([early], [MET], faults=[SEAL])
+    assert verdict.word == "not exercised"
+    assert verdict.untouched == ["before any fault: +3.00 s: a read failed (promised: p)"]
+
+
+def test_harm_before_any_fault() -> None:
+    """It is never excused."""
+    early = Finding("p", "a wrong value", 3.0, harm=True)
+    assert decide([early], [MET], faults=[SEAL]).word == "fail"
+
+
+def test_scenario_without_a_fault() -> None:
+    """Its findings are before none."""
+    assert decide([Finding("p", "a read failed", 3.0)], [MET]).word == "fail"
+
+
+# The machine
+
+
+@pytest.mark.parametrize(
+    ("missed", "stall", "word"),
+    [
+        (0.8, Stall(13.5, 0.3), "not exercised"),  # long enough, within the window
+        (0.8, Stall(13.5, 0.1), "fail"),  # too short to explain it
+        (0.8, Stall(20.0, 3.0), "fail"),  # after it
+        (0.8, Stall(11.0, 1.5), "fail"),  # before it
+        (0.8, Stall(11.0, 2.5), "not exercised"),  # begun before it
+        (None, Stall(13.5, 3.0), "fail"),  # no matter of time
+    ],
+)
+def test_stall_that_explains_a_missed_bound(missed: float | None, stall: Stall, word: Word) -> None:
+    """The machine's fault is not the client's."""
+    late = Finding("p", "a login after 2.8 s", 13.0, missed=missed, until=15.0)
+    verdict = decide([late], [MET], faults=[SEAL], stalls=[stall])
     assert verdict.word == word
-    assert (verdict.findings, verdict.untouched, verdict.evidence) == (findings, untouched, ["e"])
+    if word == "not exercised":
+        assert verdict.why.startswith("the machine was too slow: it stood still for ")
+
+
+def test_other_findings_count_beside_a_stall() -> None:
+    """One finding is explained, the other is not."""
+    late = Finding("p", "late", 13.0, missed=0.5, until=15.0)
+    verdict = decide([late, WRONG], [MET], faults=[SEAL], stalls=[Stall(14.0, 1.0)])
+    assert (verdict.word, verdict.findings) == ("fail", [WRONG])
+
+
+@pytest.mark.parametrize(("length", "word"), [(0.4, "pass"), (0.6, "not exercised")])
+def test_pass_on_a_machine_that_stood_still(length: float, word: Word) -> None:
+    """A broken client may have been granted what the machine took."""
+    verdict = decide([], [MET], stalls=[Stall(2.0, length)], longest_stall=0.5)
+    assert verdict.word == word
 
 
 def test_text_of_a_finding() -> None:
     """When, what was seen, and what was promised."""
-    assert str(WRONG) == "+3.00 s: a late call (promised: p)"
+    assert str(WRONG) == "+13.00 s: a late call (promised: p)"
     assert str(Finding("p", "2 tokens")) == "2 tokens (promised: p)"

@@ -1,0 +1,124 @@
+"""The pytest plugin: scenarios as tests, their options, and the report.
+
+A scenario is a function with the mark ``scenario("ID")`` that takes a `Lab`. Its entry is looked up
+in the ``catalogue.toml`` beside its file, or in the nearest folder above. Options carry a prefix,
+and each has a twin in the configuration file (``--vault-subject`` is ``vault_subject``). In a run
+without scenarios the plugin does nothing and loads nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import HarnessError
+from vault_harness.plugin._item import CATALOGUES, CLOSING, ScenarioItem, dress, entry_of
+from vault_harness.plugin._options import (
+    add_options,
+    options,
+    parse_declared,
+    refuse_unknown,
+    words_of,
+)
+from vault_harness.plugin._suite import SUITE, begin_suite, check_suite
+from vault_harness.plugin._table import Table
+
+__all__ = ["begin_suite", "check_suite", "parse_declared"]
+
+MARK = "scenario"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the scenario suite."""
+    add_options(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark known, and have scenarios told where the terminal is."""
+    config.addinivalue_line("markers", f"{MARK}(id): a scenario of the catalogue beside the test")
+    if not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Table(config, suite=SUITE in config.stash))
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Who is tested on what."""
+    if (engine := config.stash.get(SUITE, None)) is None:
+        return None
+    return f"subject: {options(config).subject}, {engine}, seed {options(config).seed}"
+
+
+def pytest_pycollect_makeitem(
+    collector: pytest.Collector, name: str, obj: object
+) -> ScenarioItem | None:
+    """Collect a function with the mark as a scenario: it needs no fixture."""
+    if not isinstance(collector, pytest.Module) or not inspect.isfunction(obj):
+        return None
+    marks = [mark for mark in getattr(obj, "pytestmark", ()) if mark.name == MARK]
+    if not marks or not collector.istestfunction(obj, name):
+        return None
+    entry = entry_of(collector.config, collector.path, *marks[0].args[:1])
+    item: ScenarioItem = ScenarioItem.from_parent(collector, name=name, entry=entry, function=obj)
+    return item
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Choose among the scenarios, and put the long ones first."""
+    scenarios = [item for item in items if isinstance(item, ScenarioItem)]
+    if not scenarios:
+        return
+    from vault_harness.subjects import check_subject, parse_subject
+
+    try:
+        chosen = options(config)
+        if not hasattr(config, "workerinput"):
+            check_subject(parse_subject(chosen.subject))
+            catalogues = config.stash[CATALOGUES]
+            known = [entry for entries in catalogues.values() for entry in entries.values()]
+            refuse_unknown(chosen.only, known, ", ".join(str(path) for path in catalogues))
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    left_out = [s for s in scenarios if chosen.only and not chosen.only & words_of(s.entry)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+    rest = [item for item in items if item not in left_out]
+    items[:] = sorted(
+        rest, key=lambda item: -item.entry.seconds if isinstance(item, ScenarioItem) else 0
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Give a scenario's report its line."""
+    report = yield
+    if isinstance(item, ScenarioItem) and (
+        report.when == "call" or (report.when == "setup" and report.failed)
+    ):
+        dress(item, call, report)
+    return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End what the scenarios shared."""
+    if (closing := config.stash.get(CLOSING, None)) is not None:
+        closing.close()
+
+
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Count a scenario by its verdict, and print no dot: its line is printed instead."""
+    line = getattr(report, "scenario", None)
+    if line is None:
+        return None
+    return {"pass": "passed", "fail": "failed"}.get(line["word"], line["word"]), "", ""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give every worker of pytest-xdist the same seed."""
+    chosen = options(node.config)
+    node.workerinput |= {"vault_seed": chosen.seed, "vault_run": chosen.run}

@@ -1,0 +1,174 @@
+"""A scenario as a test item: found by its mark, run on servers of its own, told by its verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.plugin._options import options
+
+if TYPE_CHECKING:
+    from vault_harness.scenario import Entry, Environment, Result
+
+_EXPLAINED = ("fail", "not exercised", "flaky", "error")
+
+CATALOGUES = pytest.StashKey["dict[Path, dict[str, Entry]]"]()
+
+
+def entry_of(config: pytest.Config, file: Path, id: str = "") -> Entry:  # noqa: A002 - it is one
+    """The entry of a scenario in the catalogue of its file."""
+    from vault_harness.scenario.catalogue import find_catalogue, load
+
+    try:
+        path = find_catalogue(file)
+        known = config.stash.setdefault(CATALOGUES, {})
+        if path not in known:
+            known[path] = load(path)
+    except SettingsError as error:
+        raise pytest.UsageError(str(error)) from error
+    if id not in known[path]:
+        raise pytest.UsageError(f"{file} has a scenario {id!r}, which is not in {path}")
+    entry: Entry = known[path][id]
+    return entry
+
+
+_ENVIRONMENT = pytest.StashKey["Environment"]()
+CLOSING = pytest.StashKey[ExitStack]()
+
+
+def _environment(config: pytest.Config) -> Environment:
+    """What the scenarios of this process share, opened for the first of them."""
+    if _ENVIRONMENT not in config.stash:
+        from vault_harness.scenario import open_environment
+        from vault_harness.settings import Settings
+        from vault_harness.subjects import parse_subject
+
+        chosen = options(config)
+        closing = ExitStack()
+        config.stash[CLOSING] = closing
+        config.stash[_ENVIRONMENT] = closing.enter_context(
+            open_environment(
+                Settings.from_environment(),
+                parse_subject(chosen.subject),
+                seed=chosen.seed,
+                declared=chosen.declared,
+                ttl_scale=chosen.ttl_scale,
+            )
+        )
+    return config.stash[_ENVIRONMENT]
+
+
+class ScenarioItem(pytest.Item):
+    """A scenario as a test: run on servers of its own, told by its verdict.
+
+    Attributes:
+        entry: Its data.
+        record: What happened, once it ran.
+    """
+
+    def __init__(self, *, entry: Entry, function: Callable[..., None], **more: Any) -> None:
+        super().__init__(**more)
+        self.entry = entry
+        self.function = function
+        self.record: dict[str, Any] | None = None
+        for mark in getattr(function, "pytestmark", ()):
+            self.own_markers.append(mark)
+            self.keywords[mark.name] = mark
+        # A subject's own carelessness (an open file, a thread that dies) is not a test's error.
+        self.add_marker(pytest.mark.filterwarnings("ignore"))
+
+    def runtest(self) -> None:
+        """Run it, as often as was asked for.
+
+        Raises:
+            ScenarioEnded: Its verdict is not a pass.
+        """
+        from vault_harness.report import parts_folder, write_part
+        from vault_harness.scenario import run_scenario
+
+        environment, chosen = _environment(self.config), options(self.config)
+        results = [run_scenario(environment, self.entry, self.function)]
+        while len(results) < chosen.repeat and results[0].word != "skipped":
+            results.append(run_scenario(environment, self.entry, self.function))
+        self.record = record = joined(results)
+        write_part(parts_folder(chosen.report, chosen.run), record)
+        if record["word"] == "skipped":
+            pytest.skip(record["why"])
+        if record["word"] != "pass":
+            raise ScenarioEnded(record["word"])
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """What a person needs: the promise, what was seen, and how to run it again."""
+        if self.record is None or not excinfo.errisinstance(ScenarioEnded):
+            if excinfo.errisinstance(HarnessError):
+                return str(excinfo.value)
+            return super().repr_failure(excinfo, style)
+        from vault_harness.report import again, explain
+
+        chosen = options(self.config)
+        command = again(
+            self.entry.id,
+            subject=chosen.subject,
+            declared=chosen.declared,
+            seed=chosen.seed,
+            ttl_scale=chosen.ttl_scale,
+        )
+        text = explain(self.record, again=command)
+        return f"{text}\n{self.record['trace']}" if self.record.get("trace") else text
+
+    def reportinfo(self) -> tuple[Path, int | None, str]:
+        """Where it stands."""
+        return self.path, self.function.__code__.co_firstlineno - 1, f"{self.entry.id} {self.name}"
+
+
+class ScenarioEnded(Exception):
+    """A scenario came to a verdict that is not a pass."""
+
+
+def joined(results: list[Result]) -> dict[str, Any]:
+    """One record of several runs: the verdict on which all agree, else ``flaky`` and its rate.
+
+    Its history is that of the first run that did not pass.
+    """
+    words = [result.word for result in results]
+    shown = next((result for result in results if result.word != "pass"), results[0])
+    record = {**shown.record, "trace": shown.trace}
+    if len(results) > 1:
+        record["runs"] = [
+            {"word": result.word, "why": result.why, "seconds": round(result.seconds, 2)}
+            for result in results
+        ]
+        record["seconds"] = round(sum(result.seconds for result in results), 2)
+    if len(set(words)) > 1:
+        record["rate"] = f"{words.count('pass')} of {len(words)}"
+        record["why"] = f"{record['rate']} runs pass; {shown.word}: {shown.why}"
+        record["word"] = "flaky"
+    return record
+
+
+def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
+    """Give a scenario's report its line, as data that workers can send."""
+    from vault_harness.report import Line, line_of
+
+    if item.record is not None:
+        line = line_of(item.record, about_leaks=item.entry.leaks)
+        extra = {"product": item.record.get("product", ""), "engine": item.record["engine"]}
+    else:
+        why = str(call.excinfo.value) if call.excinfo is not None else ""
+        entry = item.entry
+        line = Line(
+            entry.id, entry.promise, entry.severity, "error", round(report.duration, 2), why
+        )
+        extra = {"product": "", "engine": ""}
+    if line.word in _EXPLAINED:
+        report.sections = []  # what it logged stands in the text, without secrets
+    if line.word == "not exercised" and options(item.config).allow_not_exercised:
+        extra["text"] = str(report.longrepr)
+        report.outcome, report.longrepr = "skipped", ("", 0, f"not exercised: {line.why}")
+    report.scenario = {**asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it

@@ -1,0 +1,186 @@
+"""The options of the scenarios: on the command line, and in the configuration file."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from vault_harness.errors import SettingsError
+
+if TYPE_CHECKING:
+    from vault_harness.scenario import Entry
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line, or else the configuration file, asks for.
+
+    Attributes:
+        subject: The client under test.
+        declared: Times that it promises, in seconds.
+        only: Ids, groups and severities, in capitals; empty for all.
+        report: Where journal and JUnit file go.
+        seed: Of the network faults.
+        repeat: How many times each scenario runs.
+        ttl_scale: By how much lives are stretched.
+        allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
+        run: Name of this run, the same in all its processes.
+    """
+
+    subject: str
+    declared: dict[str, float]
+    only: frozenset[str]
+    report: Path
+    seed: int
+    repeat: int
+    ttl_scale: float
+    allow_not_exercised: bool
+    run: str
+
+
+_HELP = {
+    "subject": "the client under test: reference, python:package.module:factory, "
+    "'command:./my-client', or a URL",
+    "declare": "a time that the client promises, NAME=SECONDS: max_stale, refresh, backoff_cap, "
+    "deadline, min_ttl (may be repeated)",
+    "only": "run this scenario only, or those of this severity or group: TOK-11, critical, SEA "
+    "(may be repeated)",
+    "report": "where journal.json and junit.xml go (default: report)",
+    "seed": "seed of the network faults (default: a new one)",
+    "repeat": "run each scenario N times: a verdict that is not the same each time is flaky",
+    "ttl_scale": "stretch all lives and the waits tied to them by this factor",
+    "allow_not_exercised": "let the run succeed although a fault never touched the client",
+}
+
+_LISTS = {"declare", "only"}
+
+_METAVARS = {
+    "subject": "CLIENT",
+    "declare": "NAME=SECONDS",
+    "only": "ID",
+    "report": "DIR",
+    "seed": "N",
+    "repeat": "N",
+    "ttl_scale": "FACTOR",
+}
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Make the options known, each with its twin in the configuration file."""
+    group = parser.getgroup("vault-harness", "vault-harness: judging a Vault client")
+    for name, text in _HELP.items():
+        flag = f"--vault-{name.replace('_', '-')}"
+        dest = f"vault_{name}"
+        if name == "allow_not_exercised":
+            group.addoption(flag, dest=dest, action="store_true", default=None, help=text)
+            parser.addini(dest, text, type="bool", default=False)
+            continue
+        action = "append" if name in _LISTS else "store"
+        group.addoption(
+            flag, dest=dest, action=action, default=None, metavar=_METAVARS[name], help=text
+        )
+        if name in _LISTS:
+            parser.addini(dest, text, type="linelist", default=[])
+        else:
+            parser.addini(dest, text, default="")
+
+
+_OPTIONS = pytest.StashKey[Options]()
+
+
+def options(config: pytest.Config) -> Options:
+    """The options of this run.
+
+    Raises:
+        SettingsError: One of them does not make sense.
+    """
+    if _OPTIONS not in config.stash:
+        config.stash[_OPTIONS] = _read_options(config)
+    return config.stash[_OPTIONS]
+
+
+def _read_options(config: pytest.Config) -> Options:
+    def given(name: str) -> Any:
+        found = config.getoption(f"vault_{name}")
+        return config.getini(f"vault_{name}") if found is None else found
+
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    seed = worker.get("vault_seed")
+    if seed is None:
+        text = given("seed")
+        seed = random.SystemRandom().randrange(2**31) if text == "" else _number("seed", text, int)
+    only = {word.strip().upper() for text in given("only") for word in str(text).split(",")}
+    return Options(
+        subject=given("subject") or "reference",
+        declared=parse_declared(given("declare")),
+        only=frozenset(only - {""}),
+        report=Path(given("report") or "report"),
+        seed=seed,
+        repeat=_number("repeat", given("repeat") or "1", int, least=1),
+        ttl_scale=_number("ttl-scale", given("ttl_scale") or "1", float, least=1),
+        allow_not_exercised=bool(given("allow_not_exercised")),
+        run=worker.get("vault_run", str(os.getpid())),
+    )
+
+
+def _number(name: str, text: str, kind: Callable[[str], Any], *, least: float = 0) -> Any:
+    try:
+        found = kind(text)
+    except ValueError:
+        found = None
+    if found is None or not least <= found < float("inf"):
+        raise SettingsError(
+            f"--vault-{name} {text} does not make sense",
+            looked_at="the command line and the configuration file",
+            remedy=f"Give a number from {least:g} on",
+        )
+    return found
+
+
+def parse_declared(given: Iterable[str]) -> dict[str, float]:
+    """Declarations as numbers.
+
+    Raises:
+        SettingsError: Not NAME=SECONDS, or an unknown name.
+    """
+    from vault_harness.subjects import DECLARATIONS
+
+    declared = {}
+    for text in given:
+        name, _, seconds = text.partition("=")
+        try:
+            declared[name] = float(seconds)
+        except ValueError:
+            declared[name] = -1.0
+        if name not in DECLARATIONS or not 0 <= declared[name] < float("inf"):
+            raise SettingsError(
+                f"--declare {text} does not make sense",
+                looked_at="the command line",
+                remedy=f"Give NAME=SECONDS, where NAME is one of {', '.join(sorted(DECLARATIONS))}",
+            )
+    return declared
+
+
+def words_of(entry: Entry) -> set[str]:
+    """The words by which ``--vault-only`` names a scenario."""
+    return {entry.id, entry.group, entry.severity.upper()}
+
+
+def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at: str) -> None:
+    """Refuse a choice that chooses nothing.
+
+    Raises:
+        SettingsError: A word names no scenario.
+    """
+    if unknown := set(wanted) - {word for entry in entries for word in words_of(entry)}:
+        raise SettingsError(
+            f"--only {', '.join(sorted(unknown))} names no scenario",
+            looked_at=looked_at,
+            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical)",
+        )

@@ -1,0 +1,103 @@
+"""A run that is one of scenarios, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from vault_harness.errors import HarnessError
+from vault_harness.plugin._options import Options, options, refuse_unknown, words_of
+
+if TYPE_CHECKING:
+    from vault_harness.settings import Settings
+
+SUITE = pytest.StashKey[str]()
+"""In a run of scenarios: which engine they will run on, and why."""
+
+
+def begin_suite(config: pytest.Config, catalogue: Path) -> None:
+    """Make a run one of scenarios: side by side, with a JUnit file.
+
+    For the ``pytest_cmdline_main`` of a ``conftest.py`` beside scenarios; they run without it too.
+
+    Args:
+        config: Of the run.
+        catalogue: Of the scenarios.
+
+    Raises:
+        pytest.UsageError: A setting or an option does not make sense.
+    """
+    option = config.option
+    if hasattr(config, "workerinput"):
+        return
+    try:
+        chosen = options(config)
+        if getattr(option, "numprocesses", 0) is None and not option.collectonly:
+            option.numprocesses = 0 if option.usepdb else _workers(chosen, catalogue)
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+    if getattr(option, "maxschedchunk", 0) is None:
+        option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
+    option.showcapture = "no"  # a failure's text says what matters, and has no secrets in it
+    if option.xmlpath is None:
+        option.xmlpath = str(chosen.report / "junit.xml")
+
+
+def check_suite(config: pytest.Config, catalogue: Path) -> None:
+    """Refuse a subject or a choice that makes no sense before anything starts.
+
+    For the ``pytest_configure`` of a ``conftest.py`` beside scenarios, before the plugin's own.
+
+    Raises:
+        pytest.UsageError: It makes none.
+    """
+    from vault_harness.engine import die_with_parent
+
+    if hasattr(config, "workerinput"):
+        # The process with the terminal has looked at all of this; when it is killed, so are we.
+        die_with_parent()
+        return
+    from vault_harness.scenario.catalogue import load
+    from vault_harness.settings import Settings
+    from vault_harness.subjects import check_subject, parse_subject
+
+    try:
+        chosen = options(config)
+        check_subject(parse_subject(chosen.subject))
+        refuse_unknown(chosen.only, load(catalogue).values(), str(catalogue))
+        config.stash[SUITE] = _engine(Settings.from_environment())
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _engine(settings: Settings) -> str:
+    """Which engine the scenarios will run on, and why.
+
+    Raises:
+        EngineUnavailable: docker was asked for and cannot be used.
+    """
+    from vault_harness.commands import named
+    from vault_harness.engine import choose, docker_state
+    from vault_harness.errors import EngineUnavailable
+
+    name, why = choose(settings)
+    if settings.engine == "docker" and (reason := docker_state(settings)):
+        raise EngineUnavailable(
+            f"docker cannot be used: {reason}",
+            looked_at="HARNESS_ENGINE=docker",
+            remedy=f"start an engine, or `{named('images')}` for the images, "
+            "or HARNESS_ENGINE=process",
+        )
+    return f"{name} engine ({why})"
+
+
+def _workers(chosen: Options, catalogue: Path) -> int:
+    """How many workers are of use; none where there is one scenario to run."""
+    from vault_harness.scenario.catalogue import load
+    from vault_harness.settings import Settings
+
+    most = Settings.from_environment().workers
+    entries = [e for e in load(catalogue).values() if not chosen.only or chosen.only & words_of(e)]
+    return min(most, len(entries)) if len(entries) > 1 else 0

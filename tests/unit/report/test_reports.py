@@ -1,0 +1,334 @@
+"""What a run leaves behind: lines, a summary, the text of a failure, a timeline, the journal."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.report.conftest import TOKEN, Record
+from tests.unit.scenario.conftest import Story
+from vault_harness import report as reports
+from vault_harness.errors import SettingsError
+from vault_harness.faults import Signature
+from vault_harness.report import Line, Summary, again, collect_parts, explain, shown
+from vault_harness.report.timeline import main, timeline
+from vault_harness.scenario import Finding, Verdict
+from vault_harness.scenario._logs import LogLine
+from vault_harness.scenario.verdict import SetAside
+
+Make = Callable[..., Record]
+
+
+def line(
+    id: str,  # noqa: A002 - it is one
+    word: str = "pass",
+    why: str = "",
+    *,
+    rate: str = "",
+    leaks: tuple[str, ...] = (),
+    about_leaks: bool = False,
+) -> Line:
+    """A scenario's line."""
+    return Line(id, "A promise", "critical", word, 1.25, why, rate, leaks, about_leaks)
+
+
+# Lines and the summary
+
+
+def test_line() -> None:
+    """In columns under the header."""
+    text = str(line("TOK-11", "not exercised"))
+    assert text == "TOK-11   not exercised    1.2 s  A promise"
+    assert text.index("not") == reports.HEADER.index("verdict")
+    assert text.index("A promise") == reports.HEADER.index("promise")
+
+
+def test_line_of_runs_that_disagree() -> None:
+    """With the rate."""
+    assert str(line("TOK-11", "flaky", rate="3 of 5")).startswith("TOK-11   flaky 3 of 5 ")
+
+
+def test_summary_of_a_good_run() -> None:
+    """Skips are no verdicts, and are counted."""
+    lines = [line("TOK-01"), line("TOK-02"), line("KV-02", "skipped")]
+    summary = Summary("reference", lines, "openbao 2.7.2", "process", 59.6)
+    assert str(summary) == (
+        "reference: 2 of 2 scenarios pass; 1 skipped (openbao 2.7.2, process engine, 60 s)"
+    )
+
+
+def test_summary_of_a_bad_run() -> None:
+    """By verdict, the ids in order; what broke down is not left out."""
+    lines = [
+        line("TOK-02", "fail"),
+        line("TOK-01", "fail"),
+        line("NET-01", "not exercised"),
+        line("NET-02", "flaky", rate="1 of 2"),
+        line("SEA-01", "error"),
+        line("KV-01", leaks=("its log has token-1",)),
+    ]
+    summary = Summary("mine", lines, seconds=3.0, broken=["scenarios/test_x.py::test_y"])
+    assert str(summary) == (
+        "mine: 1 of 6 scenarios pass; fail: TOK-01, TOK-02; flaky: NET-02; not exercised: NET-01; "
+        "error: SEA-01; secrets came out in KV-01; "
+        "the harness broke down in scenarios/test_x.py::test_y (3 s)"
+    )
+
+
+# Secrets that came out
+
+
+def test_leak_fails_the_row_that_is_about_it() -> None:
+    """Wherever it came out, and no other row."""
+    lines = [line("KV-01", leaks=("+1.00 s: said token-1",)), line("PRC-04", about_leaks=True)]
+    summary = Summary("mine", lines)
+    (changed,) = summary.settle_leaks()
+    assert (changed.id, changed.word) == ("PRC-04", "fail")
+    assert changed.why == "a secret came out in KV-01    +1.00 s: said token-1"
+    assert [one.word for one in summary.lines] == ["pass", "fail"]
+    assert summary.leaks() == ["KV-01    +1.00 s: said token-1"]
+
+
+def test_no_leak_changes_nothing() -> None:
+    """All is well."""
+    summary = Summary("mine", [line("PRC-04", about_leaks=True)])
+    assert (summary.settle_leaks(), summary.leaks()) == ([], [])
+
+
+def test_skipped_row_about_leaks_stays_skipped() -> None:
+    """It was not run; the leak is told all the same."""
+    lines = [line("KV-01", leaks=("l",)), line("PRC-04", "skipped", about_leaks=True)]
+    summary = Summary("mine", lines)
+    assert (summary.settle_leaks(), len(summary.leaks())) == ([], 1)
+
+
+# The command
+
+
+@pytest.mark.parametrize(
+    "subject", ["reference", "command:./my client --flag='a b' $HOME `id`; echo", "http://h:1"]
+)
+def test_command_can_be_pasted(subject: str) -> None:
+    """A shell reads every word as it was given."""
+    text = again("TOK-11", subject=subject, declared={"max_stale": 6.5}, seed=42, ttl_scale=8.0)
+    assert shlex.split(text)[1:] == [
+        *("scenarios", "--only", "TOK-11", "--subject", subject),
+        *("--declare", "max_stale=6.5", "--seed", "42", "--ttl-scale", "8"),
+    ]
+
+
+# A failure's text
+
+
+def test_text_of_a_failure(story: Story, record: Make) -> None:
+    """Promise, what was seen and when, fault, evidence, what was around, how to run it again."""
+    story.fault(Signature())
+    story.sent("login", 12.0, 403, secret_id="secret-id-1")
+    verdict = Verdict(
+        "fail",
+        [Finding("at most 1 login", "2 logins (+12.00)", 12.0)],
+        [],
+        ["read answered 403"],
+        [SetAside(Finding("p", "late", 15.0), "the machine stood still")],
+    )
+    log = (LogLine(12.01, "one"), LogLine(12.5, "two\ttabs"))
+    text = explain(record("fail", verdict=verdict, log=log), again="./dev scenarios --only TOK-11")
+    assert text.splitlines() == [
+        "TOK-11  fail: One login",
+        "  guards against: vault#26172",
+        "  seen:",
+        "    +12.00 s: 2 logins (+12.00) (promised: at most 1 login)",
+        "  does not count:",
+        "    +15.00 s: late (promised: p) [the machine stood still]",
+        "  faults:",
+        "    the fault: +10.00 s to +20.00 s",
+        "  what is known to have happened:",
+        "    read answered 403",
+        "  from +9.00 s to +13.00 s (T = 20 s, max TTL 600 s, deadline 2 s):",
+        "    +10.00 s  FAULT the fault",
+        "    +12.00 s  Vault saw login with secret-id-1: 403",
+        "    +12.00 s  FINDING 2 logins (+12.00)",
+        "  from +19.00 s to +21.00 s (T = 20 s, max TTL 600 s, deadline 2 s):",
+        "    +20.00 s  undone: the fault",
+        "  the subject logged last:",
+        "    +12.01 s  one",
+        "    +12.50 s  two\\ttabs",
+        "  run it again: ./dev scenarios --only TOK-11",
+    ]
+
+
+def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
+    """Why, and that a fault was never undone."""
+    story.fault(Signature(), ended=None)
+    verdict = Verdict("not exercised", untouched=["no steady state"])
+    text = explain(record("not exercised", verdict=verdict))
+    assert "TOK-11  not exercised: One login" in text
+    assert "  not exercised, because:\n    no steady state" in text
+    assert "    the fault: +10.00 s not undone" in text
+    assert "seen:" not in text
+    assert "logged last" not in text
+
+
+def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
+    """However much happened before and after it."""
+    story.several("login", *[float(at) for at in range(1, 200)])
+    story.sent("renew", 100.5, 500, token="token-9")
+    verdict = Verdict("fail", [Finding("p", "a renewal failed", 100.5)])
+    text = explain(record("fail", verdict=verdict))
+    assert "Vault saw renew with token-9: 500" in text
+    assert "+101.00 s  Vault saw login" in text
+    assert "+103.00 s" not in text
+
+
+def test_message_of_several_lines(story: Story, record: Make) -> None:
+    """It stays in its own line."""
+    story.call(4.0, 6.0, "error", message="first\nsecond\x1b[31m")
+    (told,) = shown(record())
+    assert told.endswith("read backend/django ended error after 2.00 s: first\\nsecond\\x1b[31m")
+
+
+# The timeline
+
+
+def test_moments_that_matter(story: Story, record: Make) -> None:
+    """Good reads are left out; what failed, what is no read, and remarks are told, in order."""
+    story.history.mark("secret-id-1 delivered").at = 0.5
+    story.call(1.0, verb="start", path="")
+    story.sent("login", 1.1, ttl=20.0, token="token-1")
+    story.calls(2.0, 3.0)
+    story.several("read", 2.0, 3.0)
+    story.call(4.0, 6.0, "unavailable", message="refused")
+    story.sent("read", 4.1, None, closed="server", token="token-1", path="ecommerce/data/x")
+    story.sent("renew", 5.0, None)
+    assert shown(record()) == [
+        "+0.50 s  secret-id-1 delivered",
+        "+1.00 s  start ended ok after 0.01 s, gave v1",
+        "+1.10 s  Vault saw login with token-1: 200, TTL 20 s",
+        "+4.00 s  read backend/django ended unavailable after 2.00 s: refused",
+        "+4.10 s  Vault saw read of ecommerce/data/x with token-1: no answer (server)",
+        "+5.00 s  Vault saw renew: no answer (pending)",
+    ]
+
+
+def test_call_that_still_runs(story: Story, record: Make) -> None:
+    """It has no end to tell."""
+    story.call(4.0, outcome=None)
+    assert shown(record(), all_of_it=True) == ["+4.00 s  read backend/django has not ended"]
+
+
+def test_many_alike_share_a_line(story: Story, record: Make) -> None:
+    """With how many there were, and when; what happened between them stands alone."""
+    story.several("login", *[1.0 + at / 100 for at in range(30)], status=400)
+    story.history.mark("a new secret-id").at = 2.0
+    story.several("login", 3.0)
+    assert shown(record()) == [
+        "+1.00 s  30 times to +1.29 s: Vault saw login: 400 (+1.00, +1.01, +1.02, +1.03 ...)",
+        "+2.00 s  a new secret-id",
+        "+3.00 s  Vault saw login: 200",
+    ]
+
+
+def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) -> None:
+    """Requests, answers and the subject's log on one clock, for a while of it too."""
+    story.calls(2.0)
+    story.several("read", 2.0)
+    log = (LogLine(2.5, "hello"), LogLine(9.0, "bye"))
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record(log=log))
+    journal = collect_parts(tmp_path, parts, Summary("reference"))
+    text = timeline(journal, "tok-11")
+    assert text.splitlines()[-4:] == [
+        "+2.00 s  Vault saw read of p: 200",
+        "+2.00 s  read backend/django ended ok after 0.01 s, gave v1",
+        "+2.50 s  log: hello",
+        "+9.00 s  log: bye",
+    ]
+    assert "bye" not in timeline(journal, "TOK-11", until=8.0)
+    assert "hello" in timeline(journal, "TOK-11", since=2.2, raw=True)
+
+
+def test_timeline_of_what_is_not_there(
+    record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The ids that are there are named, and the exit code is that of a wrong setting."""
+    reports.write_part(tmp_path / "parts-1", record())
+    journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
+    assert main([str(journal), "TOK-99"]) == SettingsError.exit_code
+    assert "name one of TOK-11" in capsys.readouterr().err
+    assert main([str(journal), "TOK-11"]) == 0
+    assert main([str(tmp_path / "none.json"), "TOK-11"]) == SettingsError.exit_code
+
+
+# The journal
+
+
+def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
+    """Every event on one clock, by scenario, and no part is left."""
+    story.fault(Signature(), ended=20.0)
+    story.put(0.0, "v1")
+    story.call(1.0)
+    story.sent("read", 1.0)
+    verdict = Verdict("fail", [Finding("p", "s", 1.0, harm=True)], [], ["e"])
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record("fail", verdict=verdict, why="s"))
+    lines = [line("TOK-11", "fail", "s"), line("KV-02", "skipped", "no cache")]
+    summary = Summary("reference", lines, seconds=2.0)
+    target = collect_parts(tmp_path, parts, summary)
+    journal = json.loads(target.read_text())
+    assert target == tmp_path / "journal.json"
+    assert journal["summary"] == str(summary)
+    kv, tok = journal["scenarios"]
+    assert (kv["id"], kv["word"], kv["why"]) == ("KV-02", "skipped", "no cache")
+    assert (tok["id"], tok["seed"], tok["subject"]) == ("TOK-11", 7, "reference")
+    (finding,) = tok["findings"]
+    assert (finding["promise"], finding["seen"], finding["at"]) == ("p", "s", 1.0)
+    assert tok["faults"] == [{"name": "the fault", "began": 10.0, "ended": 20.0, "detail": {}}]
+    assert tok["operations"][0]["value"] == "v1"
+    assert tok["exchanges"][0]["kind"] == "read"
+    assert tok["rotations"] == [{"at": 0.0, "path": "backend/django", "value": "v1", "done": 0.01}]
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+
+
+def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -> None:
+    """The journal has the row as it was printed last."""
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record())
+    target = collect_parts(tmp_path, parts, Summary("r", [line("TOK-11", "fail", "a leak")]))
+    (scenario,) = json.loads(target.read_text())["scenarios"]
+    assert (scenario["word"], scenario["why"]) == ("fail", "a leak")
+
+
+def test_journal_has_no_secrets(story: Story, record: Make, tmp_path: Path) -> None:
+    """Wherever one got in: a path, a message, a reason, a log line."""
+    story.sent("lookup", 1.0, path=f"auth/token/lookup/{TOKEN}")
+    story.call(1.0, outcome="error", message=f"got {TOKEN}")
+    log = (LogLine(1.0, f"token {TOKEN}"),)
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record("error", why=f"why {TOKEN}", log=log))
+    text = collect_parts(tmp_path, parts, Summary("reference")).read_text()
+    assert TOKEN not in text
+    assert text.count("<token-1>") == 4
+    assert (tmp_path / "TOK-11.log").read_text() == "+     1.00 s  token <token-1>\n"
+
+
+def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> None:
+    """They would stand in the next run's journal; so would its logs."""
+    reports.write_part(tmp_path / "parts-1", record(id="SEA-01", log=(LogLine(1.0, "x"),)))
+    (tmp_path / "SEA-02.log").write_text("old")
+    target = collect_parts(tmp_path, tmp_path / "parts-2", Summary("reference"))
+    assert json.loads(target.read_text())["scenarios"] == []
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+
+
+def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
+    """Whole: a reader never sees half of one."""
+    parts = tmp_path / "parts-1"
+    collect_parts(tmp_path, parts, Summary("one", [line("TOK-01")]))
+    collect_parts(tmp_path, parts, Summary("two"))
+    journal = json.loads((tmp_path / "journal.json").read_text())
+    assert (journal["subject"], journal["scenarios"]) == ("two", [])
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]

@@ -1,0 +1,124 @@
+"""What must have happened: each condition on both sides of its bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario import conditions
+from vault_harness.scenario.conditions import Condition, Sighting, look
+
+
+def met(story: Story, condition: Condition) -> bool:
+    """Whether it holds."""
+    return look("c", condition, story.history).met
+
+
+def test_renewals(story: Story) -> None:
+    """Granted ones count, in their window."""
+    story.several("renew", 1.0, 2.0)
+    story.several("renew", 3.0, status=500)
+    assert met(story, conditions.renewals(2))
+    assert not met(story, conditions.renewals(3))
+    assert not met(story, conditions.renewals(2, since=1.5))
+    assert not met(story, conditions.renewals(2, until=1.5))
+
+
+def test_logins(story: Story) -> None:
+    """Accepted ones count."""
+    story.several("login", 1.0)
+    story.several("login", 2.0, status=400)
+    assert met(story, conditions.logins(1))
+    assert not met(story, conditions.logins(2))
+
+
+def test_refused(story: Story) -> None:
+    """By kind and status."""
+    story.several("read", 1.0, 2.0, status=403)
+    story.several("read", 3.0, status=503)
+    story.several("login", 4.0, status=400)
+    assert met(story, conditions.refused(2))
+    assert not met(story, conditions.refused(3))
+    assert met(story, conditions.refused(1, "login"))
+
+
+def readers(story: Story, *callers: int) -> None:
+    """One read each, from 1.0 s to 2.0 s."""
+    for caller in callers:
+        story.call(1.0, 2.0).caller = caller
+
+
+def test_each_refusal_is_for_one_reader(story: Story) -> None:
+    """Three readers were under way, and two of their requests were refused."""
+    readers(story, 1, 2, 3)
+    story.several("read", 1.1, 1.2, status=403)
+    assert met(story, conditions.readers_refused(2))
+    assert not met(story, conditions.readers_refused(3))
+
+
+def test_one_reader_that_is_refused_often(story: Story) -> None:
+    """Ten refusals of one caller are one reader."""
+    readers(story, *[1] * 10)
+    story.several("read", *[1.1] * 10, status=403)
+    assert met(story, conditions.readers_refused(1))
+    assert not met(story, conditions.readers_refused(2))
+
+
+def test_refusal_that_is_for_nobody(story: Story) -> None:
+    """The client asked in the background."""
+    readers(story, 1)
+    story.several("read", 0.5, 2.5, status=403)
+    assert not met(story, conditions.readers_refused(1))
+
+
+def test_versions_served(story: Story) -> None:
+    """Different values of one secret, not of two; a stale one does not count."""
+    story.call(1.0, value="v1")
+    story.call(2.0, value="other", path="backend/redis")
+    story.call(2.5, value="v0", outcome="stale")
+    assert not met(story, conditions.versions_served(2))
+    story.call(3.0, value="v2")
+    assert met(story, conditions.versions_served(2))
+    assert not met(story, conditions.versions_served(2, path="backend/redis"))
+
+
+def test_calls_by_each_caller(story: Story) -> None:
+    """The one who called least decides."""
+    readers(story, 1, 1, 2)
+    assert met(story, conditions.calls_by_each_caller(1, callers=2))
+    assert not met(story, conditions.calls_by_each_caller(2))
+    assert not met(story, conditions.calls_by_each_caller(1, callers=3))
+    assert not met(story, conditions.calls_by_each_caller(1, since=1.5))
+
+
+def test_nobody_called(story: Story) -> None:
+    """An empty history holds nothing, however little is asked."""
+    for condition in (
+        conditions.renewals(1),
+        conditions.refused(1),
+        conditions.readers_refused(1),
+        conditions.versions_served(1),
+        conditions.calls_by_each_caller(1),
+        conditions.happened("login"),
+    ):
+        assert not met(story, condition)
+
+
+@pytest.mark.parametrize(
+    ("found", "is_met", "text"),
+    [
+        (True, True, "c"),
+        ("two of them", True, "c: two of them"),
+        (False, False, "c: not seen"),
+        (None, False, "c: not seen"),
+        ("", False, "c: not seen"),
+        (Sighting(True, "2"), True, "c: 2"),
+        (Sighting(False, "1 of 2"), False, "c: not seen, 1 of 2"),
+    ],
+)
+def test_what_a_condition_may_say(
+    story: Story, found: Sighting | str | bool | None, is_met: bool, text: str
+) -> None:
+    """A bool, the evidence, or both."""
+    seen = look("c", lambda _: found, story.history)
+    assert (seen.met, seen.text) == (is_met, text)

@@ -1,0 +1,167 @@
+"""What is asked in every scenario, on both sides of each bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.scenario.history import GRAIN, Stall
+from vault_harness.scenario.oracles._standing import (
+    CLOSE_BOUND,
+    NEWS,
+    TWINS,
+    closes_well,
+    no_request_with_a_dead_token,
+    one_renewal_at_a_time,
+    verbs_end_in_time,
+    writes_succeed,
+)
+
+# Deadlines of the other verbs
+
+
+@pytest.mark.parametrize(("verb", "bound"), [("health", 2.0), ("close", 2.0 + CLOSE_BOUND)])
+def test_verb_ends_in_time(story: Story, verb: str, bound: float) -> None:
+    """Up to the bound and the grain, and no further."""
+    story.call(1.0, 1.0 + bound, verb=verb, path="")
+    assert story.finds(verbs_end_in_time(2.0)) == []
+    story.call(10.0, 10.0 + bound + GRAIN + 0.1, verb=verb, path="")
+    (seen,) = story.finds(verbs_end_in_time(2.0))
+    assert seen.startswith(f"{verb} ended only after ")
+
+
+def test_verb_that_hung(story: Story) -> None:
+    """However soon it was given up."""
+    story.call(1.0, 1.5, "hung", verb="health", path="")
+    assert story.finds(verbs_end_in_time(2.0)) == ["health had not ended after 0.5 s"]
+
+
+def test_verb_on_a_machine_that_stood_still(story: Story) -> None:
+    """What the machine took is granted."""
+    story.history.stalls.append(Stall(1.5, 0.5))
+    story.call(1.0, 3.4, verb="health", path="")
+    assert story.finds(verbs_end_in_time(2.0)) == []
+
+
+def test_close_that_fails(story: Story) -> None:
+    """A clean end is one."""
+    story.call(1.0, verb="close", path="")
+    assert story.finds(closes_well()) == []
+    story.call(2.0, outcome="error", verb="close", path="", message="boom")
+    assert story.finds(closes_well()) == ["close ended error: boom"]
+
+
+# Writes
+
+
+def test_write_that_fails_in_calm_weather(story: Story) -> None:
+    """Nothing was broken."""
+    story.call(1.0, outcome="denied", verb="write", path="backend/ledger", message="no")
+    assert story.finds(writes_succeed(2.0)) == ["a write to backend/ledger ended denied: no"]
+
+
+@pytest.mark.parametrize(("began", "found"), [(9.0, 0), (12.0, 0), (21.9, 0), (22.1, 1), (4.0, 1)])
+def test_write_near_a_fault(story: Story, began: float, found: int) -> None:
+    """From its beginning to a while after its end a write may fail."""
+    story.fault(Signature())
+    story.call(began, began + 1.0, "unavailable", verb="write")
+    assert len(story.finds(writes_succeed(2.0))) == found
+
+
+# One renewal at a time
+
+
+def renewal(story: Story, began: float, ended: float | None, status: int | None = 200) -> None:
+    """Of the same token."""
+    story.sent("renew", began, status, ended=ended, token="token-1")
+
+
+def test_renewals_one_after_the_other(story: Story) -> None:
+    """As it should be."""
+    renewal(story, 1.0, 1.01)
+    renewal(story, 1.01 + TWINS + 0.01, 1.1)
+    assert story.finds(one_renewal_at_a_time()) == []
+
+
+@pytest.mark.parametrize(("ended", "second"), [(1.5, 1.2), (None, 3.0), (1.01, 1.01 + TWINS / 2)])
+def test_two_renewals_in_flight(story: Story, ended: float | None, second: float) -> None:
+    """One began before the other ended, or in the same moment."""
+    renewal(story, 1.0, ended)
+    renewal(story, second, second + 0.01)
+    assert len(story.finds(one_renewal_at_a_time())) == 1
+
+
+def test_renewal_tried_again_at_once(story: Story) -> None:
+    """The first one was refused."""
+    renewal(story, 1.0, 1.01, 500)
+    renewal(story, 1.011, 1.02)
+    assert story.finds(one_renewal_at_a_time()) == []
+
+
+def test_renewals_of_two_tokens(story: Story) -> None:
+    """Two instances may renew together."""
+    renewal(story, 1.0, 1.5)
+    story.sent("renew", 1.1, 200, token="token-2")
+    assert story.finds(one_renewal_at_a_time()) == []
+
+
+# Dead tokens
+
+
+def replaced(story: Story, *, kind: str = "lookup", status: int = 403) -> float:
+    """Token 1 is called dead at 2.0 s, token 2 is there at 2.1 s; from when on 1 must not be seen.
+
+    Args:
+        story: The history.
+        kind: How it was found out.
+        status: What Vault answered.
+    """
+    story.sent("login", 1.0, token="token-1")
+    story.sent(kind, 2.0, status, token="token-1")  # type: ignore[arg-type] # one of the kinds
+    story.sent("login", 2.1, ended=2.2, token="token-2")
+    return 2.2 + NEWS + GRAIN
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "found"),
+    [
+        ("lookup", 403, 1),
+        ("renew", 403, 1),
+        ("revoke", 204, 1),
+        ("lookup", 200, 0),
+        ("renew", 500, 0),
+        ("revoke", 403, 0),
+        ("read", 403, 0),
+    ],
+)
+def test_token_that_was_called_dead(story: Story, kind: str, status: int, found: int) -> None:
+    """A refused read alone may be a matter of policy."""
+    known = replaced(story, kind=kind, status=status)
+    story.sent("read", known + 0.01, 403, token="token-1")
+    assert len(story.finds(no_request_with_a_dead_token())) == found
+
+
+def test_call_that_was_about_to_be_sent(story: Story) -> None:
+    """News takes a moment."""
+    known = replaced(story)
+    story.sent("read", known - 0.01, 403, token="token-1")
+    assert story.finds(no_request_with_a_dead_token()) == []
+
+
+def test_dead_token_without_a_successor(story: Story) -> None:
+    """It has nothing else to send."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("lookup", 2.0, 403, token="token-1")
+    story.sent("read", 9.0, 403, token="token-1")
+    assert story.finds(no_request_with_a_dead_token()) == []
+
+
+def test_news_that_a_fault_holds_up(story: Story) -> None:
+    """The answer to the login may have come only when the fault was over."""
+    story.fault(Signature(), began=2.05, ended=5.0)
+    replaced(story)
+    story.sent("read", 5.0 + NEWS, 403, token="token-1")
+    assert story.finds(no_request_with_a_dead_token()) == []
+    story.sent("read", 5.0 + NEWS + GRAIN + 0.01, 403, token="token-1")
+    assert len(story.finds(no_request_with_a_dead_token())) == 1
