@@ -39,7 +39,13 @@ START = 15.0
 
 
 class Running(Servers):
-    """The servers of one scenario and the subject that runs against them."""
+    """The servers of one scenario and the subject that runs against them.
+
+    Attributes:
+        steady_since: When its steady state was reached; 0 where it was not asked for.
+    """
+
+    steady_since = 0.0
 
     def __init__(
         self, environment: Environment, entry: Entry, *, directory: Path | None = None
@@ -201,6 +207,7 @@ class Running(Servers):
                 self.history.wait_for(lambda: False, 0.2)
         if self.history.last_token() is None:
             raise NotExercised("the subject reads, but no login of it passed the recorder")
+        self.steady_since = self.history.now()
         for operation in self.history.calls("read", where=lambda o: o.failed):
             if operation.outcome not in ("hung", "died"):
                 operation.verb = "warm-up"  # nobody promised that it is ready at once

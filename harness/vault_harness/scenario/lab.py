@@ -188,7 +188,7 @@ class Lab(Running):
             self._findings,
             [*further, *self._seen_faults(), *self._seen_conditions()],
             faults=self.history.faults,
-            stalls=self.history.stalls,
+            stalls=[stall for stall in self.history.stalls if stall.end >= self.steady_since],
             longest_stall=self._longest_stall(),
         )
         self.verdict.leaks = found

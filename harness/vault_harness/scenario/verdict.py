@@ -19,6 +19,9 @@ which a machine that stands still holds up anew.
 """
 
 
+TOO_SLOW = "the machine was too slow"
+
+
 @dataclass(frozen=True)
 class Finding:
     """One promise that a history does not keep.
@@ -86,6 +89,13 @@ class Verdict:
     leaks: list[Finding] = field(default_factory=list)
 
     @property
+    def too_slow(self) -> bool:
+        """Whether nothing but the machine kept it from being exercised."""
+        return self.word == "not exercised" and all(
+            reason.startswith(TOO_SLOW) for reason in self.untouched
+        )
+
+    @property
     def why(self) -> str:
         """The reason in one line; empty for a pass."""
         if self.word == "fail":
@@ -148,7 +158,7 @@ def decide(
             aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
         elif stall := _explained(finding, stalls):
             aside.append(SetAside(finding, str(stall)))
-            reasons.append(f"the machine was too slow: {stall}")
+            reasons.append(f"{TOO_SLOW}: {stall}")
         elif first is not None and finding.at is not None and finding.at < first:
             early.append(finding)
         else:
@@ -160,9 +170,7 @@ def decide(
         return Verdict("not exercised", counting, reasons, evidence, aside)
     counting = early + counting
     if not counting and longest_stall is not None:
-        reasons += [
-            f"the machine was too slow: {stall}" for stall in stalls if stall.length > longest_stall
-        ][:1]
+        reasons += [f"{TOO_SLOW}: {stall}" for stall in stalls if stall.length > longest_stall][:1]
     word: Word = "fail" if counting else "not exercised" if reasons else "pass"
     return Verdict(word, counting, reasons, evidence, aside)
 

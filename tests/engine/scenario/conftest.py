@@ -45,10 +45,41 @@ class Good(LazyClient):
 
 
 class Leaky(Good):
-    """Never gives its token back: TOK-19 is about that."""
+    """Never gives its token back."""
 
     def close(self):
         self._timer and self._timer.cancel()
+
+
+class Blurred(Good):
+    """Calls a deleted secret missing: KV-03 is about that."""
+
+    def read(self, path, key):
+        try:
+            return super().read(path, key)
+        except Exception as error:
+            if getattr(error, "outcome", "") == "deleted":
+                error.outcome = "missing"
+            raise
+
+
+class Moody(Good):
+    """Blurred in every second instance."""
+
+    def __init__(self, environ):
+        super().__init__(environ)
+        with open(os.environ["SEEN"] + ".instances", "a+", encoding="utf-8") as file:
+            file.write("x")
+            self._blurred = file.tell() % 2 == 0
+
+    def read(self, path, key):
+        return (Blurred if self._blurred else Good).read(self, path, key)
+
+
+class Slow(Good):
+    """Made for lives of a minute."""
+
+    declares = {"min_ttl": 60}
 
 
 class Babbling(Good):
@@ -185,8 +216,8 @@ def suite(tmp_path: Path) -> Suite:
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A client that leaks its token, in four quick scenarios, on two workers."""
+    """A client that fails one of four quick scenarios, on two workers."""
     suite = Suite(tmp_path_factory.mktemp("mixed"))
     return suite.run(
-        "Leaky", "--vault-only", "TOK-19,KV-01,KV-02", "--vault-only", "KV-03", "-n", "2"
+        "Blurred", "--vault-only", "TOK-19,KV-01,KV-02", "--vault-only", "KV-03", "-n", "2"
     )

@@ -44,7 +44,7 @@ def test_declarations_that_make_no_sense(suite: Suite, text: str) -> None:
     """Refused with the right names."""
     said = refused(suite, "--vault-declare", text)
     assert f"--declare {text} does not make sense" in said
-    assert "backoff_cap, deadline, max_stale, refresh" in said
+    assert "backoff_cap, deadline, max_stale, min_ttl, refresh" in said
 
 
 @pytest.mark.slow  # a run each

@@ -14,8 +14,8 @@ pytestmark = pytest.mark.xdist_group("scenario runs")  # they look at one run, w
 
 
 def test_verdicts(mixed: Run) -> None:
-    """What the client does right passes, what it leaks fails, what it does not claim is skipped."""
-    assert mixed.words == {"KV-01": "pass", "KV-02": "skipped", "KV-03": "pass", "TOK-19": "fail"}
+    """What it does right passes, what it does wrong fails, what it does not claim is skipped."""
+    assert mixed.words == {"KV-01": "pass", "KV-02": "skipped", "KV-03": "fail", "TOK-19": "pass"}
     assert mixed.code == 1
 
 
@@ -29,7 +29,8 @@ def test_table_and_summary(mixed: Run) -> None:
     summary = mixed.journal["summary"]
     assert summary in lines
     assert summary.startswith(
-        "python:clients_of_this_test:Leaky: 2 of 3 scenarios pass; fail: TOK-19; 1 skipped (openbao"
+        "python:clients_of_this_test:Blurred: 2 of 3 scenarios pass; "
+        "fail: KV-03; 1 skipped (openbao"
     )
 
 
@@ -39,17 +40,18 @@ def test_text_of_the_failure(mixed: Run) -> None:
         case for case in mixed.junit.iter("testcase") if case.find("failure") is not None
     )
     text = "".join(failure.itertext())
-    assert "TOK-19  fail: A client that is ended cleanly revokes its token" in text
-    assert "1 tokens alive five seconds after the end (promised: at most 0 " in text
+    assert f"KV-03  fail: {mixed.scenarios['KV-03']['promise']}" in text
+    assert "it was reported as missing: " in text
+    assert "(promised: a deleted secret is reported as deleted)" in text
     assert text.strip() in mixed.out.replace("\r", "")
-    seed = mixed.scenarios["TOK-19"]["seed"]
+    seed = mixed.scenarios["KV-03"]["seed"]
     words = shlex.split(text.partition("run it again: ")[2].splitlines()[0])
     assert words[1:] == [
         "scenarios",
         "--only",
-        "TOK-19",
+        "KV-03",
         "--subject",
-        "python:clients_of_this_test:Leaky",
+        "python:clients_of_this_test:Blurred",
         "--seed",
         str(seed),
     ]
@@ -69,9 +71,11 @@ def test_journal_of_a_run(mixed: Run) -> None:
             assert times == sorted(times)
             assert times[0] >= 0.0
             assert times[-1] <= scenario["seconds"]
-    assert [r["value"] for r in mixed.scenarios["KV-01"]["rotations"]] == ["v1", "v2"]
-    finding = mixed.scenarios["TOK-19"]["findings"][0]
-    assert finding["seen"] == "1 tokens alive five seconds after the end"
+    own = [r for r in mixed.scenarios["KV-01"]["rotations"] if r["path"] == "backend/django"]
+    assert [rotation["value"] for rotation in own] == ["seeded", "v1", "v2", "closing"]
+    finding = mixed.scenarios["KV-03"]["findings"][0]
+    assert finding["seen"].startswith("it was reported as missing: ")
+    assert abs(mixed.scenarios["KV-01"]["clock_gap"]) < 0.05
 
 
 def test_audit_log_and_recorder_agree(mixed: Run) -> None:
@@ -100,7 +104,9 @@ def test_no_secret_is_told(mixed: Run) -> None:
 
 def test_nothing_but_the_report_is_left(mixed: Run) -> None:
     """No part of a journal, no file that is half written."""
-    assert sorted(path.name for path in mixed.report.iterdir()) == ["journal.json", "junit.xml"]
+    names = {path.name for path in mixed.report.iterdir() if path.suffix != ".log"}
+    assert names == {"journal.json", "junit.xml"}
+    assert {path.stem for path in mixed.report.glob("*.log")} <= set(mixed.words)
 
 
 # Other clients
@@ -110,7 +116,7 @@ def test_nothing_but_the_report_is_left(mixed: Run) -> None:
 @pytest.mark.parametrize("workers", ["0", "1", "4"])
 def test_any_number_of_workers(suite: Suite, mixed: Run, workers: str) -> None:
     """The verdicts are the same."""
-    run = suite.run("Leaky", "--vault-only", "TOK-19,KV-01,KV-02,KV-03", "-n", workers)
+    run = suite.run("Blurred", "--vault-only", "TOK-19,KV-01,KV-02,KV-03", "-n", workers)
     assert run.words == mixed.words
     assert run.code == mixed.code
 
@@ -122,7 +128,9 @@ def test_good_client(suite: Suite) -> None:
     assert set(run.words.values()) == {"pass"}
     assert run.code == 0
     assert {scenario["seed"] for scenario in run.scenarios.values()} == {4711}
-    (evidence,) = run.scenarios["TOK-11"]["evidence"]
+    evidence, *closing = run.scenarios["TOK-11"]["evidence"]
+    assert [text.partition(":")[0] for text in closing] == ["the closing act"] * len(closing)
+    assert len(closing) == 2
     assert re.match(r"token revoked: read answered 403 at \+\d", evidence)
 
 
@@ -149,12 +157,57 @@ def test_client_that_cannot_start(suite: Suite) -> None:
 
 @pytest.mark.slow  # a run of its own
 def test_client_that_tells_its_token(suite: Suite) -> None:
-    """The leak is found, and not repeated by the one who found it."""
-    run = suite.run("Babbling", "--vault-only", "KV-03")
-    assert (run.words, run.code) == ({"KV-03": "fail"}, 1)
+    """The leak fails the run once, and no row but its own; it is not repeated by the finder."""
+    run = suite.run("Babbling", "--vault-only", "KV-03,PRC-04")
+    assert (run.words, run.code) == ({"KV-03": "pass", "PRC-04": "fail"}, 1)
     assert "[contains token-1]" in run.out
-    texts = [run.out, *((run.report / name).read_text() for name in ("journal.json", "junit.xml"))]
+    assert "secrets came out in KV-03" in run.journal["summary"]
+    texts = [run.out, *(path.read_text() for path in run.report.iterdir())]
     assert [secret for secret in run.seen for text in texts if secret in text] == []
+
+
+@pytest.mark.slow  # a run of its own
+def test_leak_fails_a_run_without_its_row(suite: Suite) -> None:
+    """The scenario passes, and the run does not."""
+    run = suite.run("Babbling", "--vault-only", "KV-03")
+    assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
+    assert "secrets came out" in run.out
+
+
+@pytest.mark.slow  # a run of its own
+def test_client_that_keeps_its_token(suite: Suite) -> None:
+    """Every scenario ends with the closing act, whatever it is about."""
+    run = suite.run("Leaky", "--vault-only", "TOK-19,KV-03")
+    assert (run.words, run.code) == ({"KV-03": "fail", "TOK-19": "fail"}, 1)
+    (finding,) = run.scenarios["KV-03"]["findings"]
+    assert finding["seen"] == "1 token of it alive after close: token-1"
+    assert run.scenarios["TOK-19"]["no_closing"] == "the scenario itself ended the subject"
+
+
+@pytest.mark.slow  # a run of its own
+def test_verdict_that_does_not_repeat(suite: Suite) -> None:
+    """It is called flaky, with its rate, and fails the run; one that does repeat keeps its word."""
+    run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", "-n", "0")
+    assert (run.words, run.code) == ({"KV-03": "flaky", "TOK-19": "pass"}, 1)
+    scenario = run.scenarios["KV-03"]
+    assert scenario["rate"] == "2 of 4"
+    assert [one["word"] for one in scenario["runs"]] == ["pass", "fail", "pass", "fail"]
+    assert "1 of 2 scenarios pass; flaky: KV-03" in run.journal["summary"]
+    assert re.search(r"^KV-03 +flaky 2 of 4 ", run.out, re.MULTILINE)
+
+
+@pytest.mark.slow  # a run of its own
+@pytest.mark.parametrize(
+    ("client", "options", "ttl"),
+    [("Good", ["--vault-ttl-scale", "3"], 60.0), ("Slow", [], 60.0), ("Good", [], 20.0)],
+)
+def test_longer_lives(suite: Suite, client: str, options: list[str], ttl: float) -> None:
+    """By the command line, or because the client's timers are made for them."""
+    run = suite.run(client, "--vault-only", "TOK-19", *options)
+    scenario = run.scenarios["TOK-19"]
+    assert (scenario["word"], scenario["times"]["ttl"]) == ("pass", ttl)
+    (login,) = [e for e in scenario["exchanges"] if e["kind"] == "login"]
+    assert login["ttl"] == ttl
 
 
 @pytest.mark.slow  # a run of its own

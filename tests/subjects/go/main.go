@@ -1,6 +1,6 @@
 // A Vault client as a subject of the scenarios: one JSON object a line on standard input and output.
 //
-//	go build -o subject . && pytest scenarios/ --subject 'command:./subject'
+//	go build -o subject . && pytest scenarios/ --vault-subject 'command:./subject'
 package main
 
 import (

@@ -1,6 +1,6 @@
 // The client as a subject: one JSON object a line, requests on standard input, answers on standard output.
 //
-//     pytest scenarios/ --subject 'command:node tests/subjects/node/subject.mjs'
+//     pytest scenarios/ --vault-subject 'command:node tests/subjects/node/subject.mjs'
 
 import { createInterface } from "node:readline";
 
