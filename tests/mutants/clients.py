@@ -4,7 +4,7 @@ A mutant deviates in a few lines from a client that is correct: from ``tests.sub
 or from the reference client where the fault needs a cache or a fallback. `MUTANTS` says which
 scenario must catch it, and what its verdict must say. Each can be tried by hand::
 
-    pytest scenarios/ --vault-only TOK-01 --vault-subject python:tests.mutants.lazy_mutants:NeverRenews
+    ./dev scenarios --only TOK-01 --subject python:tests.mutants.lazy_mutants:NeverRenews
 """
 
 from __future__ import annotations

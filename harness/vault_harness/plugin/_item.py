@@ -12,6 +12,7 @@ import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import options
+from vault_harness.plugin._suite import OF_A_SUITE
 
 if TYPE_CHECKING:
     from vault_harness.scenario import Entry, Environment, Result
@@ -112,12 +113,14 @@ class ScenarioItem(pytest.Item):
         from vault_harness.report import again, explain
 
         chosen = options(self.config)
+        suite = OF_A_SUITE in self.config.stash
         command = again(
-            self.entry.id,
+            self.entry.id if suite else self.nodeid,
             subject=chosen.subject,
             declared=chosen.declared,
             seed=chosen.seed,
             ttl_scale=chosen.ttl_scale,
+            by_pytest=not suite,
         )
         text = explain(self.record, again=command)
         return f"{text}\n{self.record['trace']}" if self.record.get("trace") else text

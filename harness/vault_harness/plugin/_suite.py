@@ -17,6 +17,10 @@ SUITE = pytest.StashKey[str]()
 """In a run of scenarios: which engine they will run on, and why."""
 
 
+OF_A_SUITE = pytest.StashKey[bool]()
+"""Set where a run is one of scenarios, in its workers too."""
+
+
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run one of scenarios: side by side, with a JUnit file.
 
@@ -30,6 +34,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         pytest.UsageError: A setting or an option does not make sense.
     """
     option = config.option
+    config.stash[OF_A_SUITE] = True
     if hasattr(config, "workerinput"):
         return
     try:

@@ -1,0 +1,279 @@
+"""Scenarios in somebody else's repository: their own blueprint, catalogue, options and packages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PLUGIN = '''
+"""A plugin that was there before: it took the names that everybody takes."""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--only")
+    parser.addoption("--report", default="mine")
+    parser.addoption("--subject")
+    parser.addoption("--seed")
+    parser.addoption("--repeat")
+'''
+
+CONFTEST = """
+import pytest
+
+
+@pytest.fixture
+def lab():
+    return "a laboratory of their own"
+
+
+@pytest.fixture
+def environment():
+    return "production"
+"""
+
+HARNESS = "ANSWER = 42\n"
+"""The package ``harness`` of that repository."""
+
+BLUEPRINT = """
+name = "shop"
+
+[mounts.kv]
+type = "kv"
+version = 2
+
+[policies.till]
+file = "till.hcl"
+
+[approles.till]
+policies = ["till"]
+
+[secrets.kv."till/printer"]
+PIN = { generate = 20 }
+
+[secrets.kv."till/card"]
+TERMINAL_KEY = { generate = 20 }
+"""
+
+POLICY = 'path "kv/data/till/*" { capabilities = ["read"] }'
+
+CATALOGUE = """
+[defaults]
+blueprint = "shop.toml"
+mount = "kv"
+approle = "till"
+path = "till/printer"
+key = "PIN"
+spare_path = "till/card"
+spare_key = "TERMINAL_KEY"
+severity = "high"
+source = "an evening in November"
+
+[TILL-01]
+promise = "A seal of a second costs no login"
+
+[TILL-02]
+promise = "Nobody meets this fault"
+
+[TILL-03]
+promise = "A renewal is seen"
+
+[TILL-05]
+promise = "It is broken itself"
+"""
+
+SCENARIOS = '''
+import pytest
+
+from vault_harness.faults import Signature
+from vault_harness.scenario.oracles import same_token
+
+
+@pytest.mark.scenario("TILL-01")
+def test_seal(lab):
+    """Sealed for a second, under reads."""
+    lab.start()
+    with lab.reading(every=0.2):
+        with lab.vault.sealed() as fault:
+            lab.hold(fault, 1.0)
+        lab.recovers(after=fault)
+    lab.judge(same_token(since=fault.began))
+
+
+@pytest.mark.scenario("TILL-02")
+def test_untouched(lab):
+    """A fault that leaves no mark."""
+    lab.start()
+    with lab.condition("the moon is full", statuses=frozenset({418})):
+        lab.client.read()
+    lab.judge()
+
+
+@pytest.mark.scenario("TILL-03")
+def test_condition(lab):
+    """It does not wait for one."""
+    lab.start()
+    lab.must_have(renewals=1)
+    lab.judge()
+
+
+@pytest.mark.scenario("TILL-05")
+def test_broken(lab):
+    """A mistake of its author."""
+    lab.start()
+    raise LookupError("where is my till?")
+'''
+
+OWN_TESTS = """
+import sys
+
+import harness
+
+
+def test_fixtures_and_packages_are_ours(lab, environment):
+    assert (lab, environment, harness.ANSWER) == ("a laboratory of their own", "production", 42)
+
+
+def test_nothing_is_loaded():
+    loaded = {name for name in sys.modules if name.startswith("vault_harness.")}
+    assert loaded <= {
+        "vault_harness.errors",
+        "vault_harness.plugin",
+        "vault_harness.plugin._item",
+        "vault_harness.plugin._options",
+        "vault_harness.plugin._suite",
+        "vault_harness.plugin._table",
+    }
+    assert "hvac" not in sys.modules
+"""
+
+CLIENT = """
+from tests.subjects.lazy_client import LazyClient as Client
+"""
+
+FILES = {
+    "everybody.py": PLUGIN,
+    "conftest.py": CONFTEST,
+    "harness/__init__.py": HARNESS,
+    "resilience/shop.toml": BLUEPRINT,
+    "resilience/till.hcl": POLICY,
+    "resilience/catalogue.toml": CATALOGUE,
+    "resilience/deeper/test_till.py": SCENARIOS,
+    "test_own.py": OWN_TESTS,
+    "till_client.py": CLIENT,
+    "pytest.ini": "[pytest]\nvault_subject = python:till_client:Client\nvault_seed = 7\n",
+}
+
+ROOT = Path(__file__).parents[3]
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Somebody else's."""
+
+    folder: Path
+
+    def pytest(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of a run there."""
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST_", "HARNESS_"))}
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "pytest", "-p", "everybody", "-p", "no:cacheprovider"),
+                *arguments,
+            ],
+            cwd=self.folder,
+            env={
+                **environ,
+                "HARNESS_ENGINE": "process",
+                "PYTHONPATH": f"{self.folder}{os.pathsep}{ROOT}",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def journal(self) -> dict[str, Any]:
+        """The scenarios of the last run by id."""
+        text = (self.folder / "report" / "journal.json").read_text()
+        return {scenario["id"]: scenario for scenario in json.loads(text)["scenarios"]}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """A repository with scenarios, and much else of its own."""
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return Repository(tmp_path)
+
+
+def test_run_without_scenarios(repository: Repository) -> None:
+    """Options and fixtures of common names are theirs, and nothing of ours is loaded."""
+    code, out = repository.pytest("test_own.py", "--only", "x", "--report", "y", "-v")
+    assert code == 0, out
+    assert "verdict" not in out
+    assert not (repository.folder / "report").exists()
+
+
+def test_their_scenarios(repository: Repository) -> None:
+    """With their own Vault: one verdict each, and a defect of theirs is neither pass nor fail."""
+    code, out = repository.pytest("resilience", "--vault-report", "report")
+    scenarios = repository.journal()
+    words = {id: scenario["word"] for id, scenario in scenarios.items()}  # noqa: A001 - it is one
+    assert words == {
+        "TILL-01": "pass",
+        "TILL-02": "not exercised",
+        "TILL-03": "not exercised",
+        "TILL-05": "error",
+    }, out
+    assert code == 1
+    assert scenarios["TILL-01"]["seed"] == 7
+    assert {o["path"] for o in scenarios["TILL-01"]["operations"] if o["path"]} == {
+        "till/printer",
+        "till/card",
+    }
+    assert "the moon is full (from +" in out
+    again = "pytest resilience/deeper/test_till.py::test_broken --vault-subject"
+    assert f"run it again: {again} python:till_client:Client --vault-seed 7" in out
+    assert "1 renewal: not seen, 0 of at least 1" in out
+    assert scenarios["TILL-05"]["why"] == "LookupError: where is my till?"
+    assert (
+        "python:till_client:Client: 1 of 4 scenarios pass; not exercised: TILL-02, TILL-03" in out
+    )
+
+
+def test_choice_among_their_scenarios(repository: Repository) -> None:
+    """By id; one that is not there is refused."""
+    code, out = repository.pytest("resilience", "--vault-only", "till-01", "--collect-only", "-q")
+    assert (code, out.count("::")) == (0, 1)
+    code, out = repository.pytest("resilience", "--vault-only", "TOK-11")
+    assert code == 4
+    assert "--only TOK-11 names no scenario" in out
+    assert str(repository.folder / "resilience" / "catalogue.toml") in out
+
+
+def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
+    """It is named, with the catalogue in which it was looked for."""
+    (repository.folder / "resilience" / "test_more.py").write_text(
+        SCENARIOS.replace("TILL-01", "TILL-77")
+    )
+    code, out = repository.pytest("resilience/test_more.py")
+    assert code == 2
+    assert "scenario 'TILL-77', which is not in" in out
+
+
+def test_scenario_without_a_catalogue(repository: Repository) -> None:
+    """What is missing, and where it should be."""
+    (repository.folder / "resilience" / "catalogue.toml").unlink()
+    code, out = repository.pytest("resilience")
+    assert code == 2
+    assert "there is no catalogue.toml for the scenarios of this file" in out
