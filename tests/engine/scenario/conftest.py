@@ -79,7 +79,9 @@ class Moody(Blurred):
 class Slow(Good):
     """Made for lives of a minute."""
 
-    declares = {"min_ttl": 60}
+    def __init__(self, environ):
+        super().__init__(environ)
+        self.declares = {**self.declares, "min_ttl": 60}
 
 
 class Babbling(Good):
