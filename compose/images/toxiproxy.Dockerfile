@@ -2,6 +2,7 @@
 FROM scratch
 COPY rootfs/ /
 ENV LD_LIBRARY_PATH=/usr/local/lib
+RUN ["/toxiproxy", "-version"]
 EXPOSE 8474
 ENTRYPOINT ["/toxiproxy"]
 CMD ["-host=0.0.0.0"]

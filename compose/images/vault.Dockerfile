@@ -4,6 +4,7 @@ FROM scratch
 COPY rootfs/ /
 ENV PATH=/bin \
     VAULT_ADDR=http://127.0.0.1:8200
+RUN ["/bin/vault", "version"]
 EXPOSE 8200 8201
 ENTRYPOINT ["/bin/vault"]
 CMD ["server", "-config=/vault/config"]

@@ -8,14 +8,14 @@ from vault_harness.images._build import (
     BuiltImage,
     Labels,
     build_images,
-    toxiproxy_code,
+    own_code,
 )
 
 __all__ = [
     "build_images",
     "BuiltImage",
     "Labels",
-    "toxiproxy_code",
+    "own_code",
     "LOCAL_PYTHON",
     "LOCAL_VAULT",
     "LOCAL_TOXIPROXY",

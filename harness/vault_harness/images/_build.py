@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from vault_harness.commands import named
 from vault_harness.errors import EngineError
-from vault_harness.images._rootfs import Rootfs, site_packages
+from vault_harness.images._rootfs import PACKAGES, Rootfs
 from vault_harness.programs import find_toxiproxy, find_vault
 from vault_harness.settings import Settings, resources
 
@@ -38,6 +38,7 @@ class Labels:
 
 
 _PACKAGE = Path(__file__).resolve().parents[1]
+_CLIENT = _PACKAGE.parent / "resilient_vault_client"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,12 +140,20 @@ def recipes(settings: Settings) -> Iterable[Recipe]:
     yield _services_recipe()
 
 
-def toxiproxy_code() -> str:
-    """A digest of the embedded Toxiproxy's code here: an image with another one is outdated."""
+def own_code(flavour: str) -> str:
+    """A digest of this project's code that an image holds: with another one it is outdated.
+
+    Empty for a flavour that holds none.
+    """
+    folders = {
+        "embedded": [_PACKAGE / "toxiproxy"],
+        "reference": [_CLIENT, resources() / "services"],
+    }.get(flavour, [])
     digest = hashlib.sha256()
-    for path in sorted((_PACKAGE / "toxiproxy").rglob("*.py")):
-        digest.update(f"{path.relative_to(_PACKAGE)}\0".encode() + path.read_bytes())
-    return digest.hexdigest()[:32]
+    for folder in folders:
+        for path in sorted(folder.rglob("*.py")):
+            digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:32] if folders else ""
 
 
 def _python_recipe() -> Recipe:
@@ -188,11 +197,11 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
             contents="the real toxiproxy-server",
         )
     rootfs = Rootfs()
-    site = site_packages()
     rootfs.add_distributions(["h11", "requests", "toxiproxy-python"])
-    rootfs.add_package(_PACKAGE / "toxiproxy", site / "vault_harness" / "toxiproxy")
-    for module in ("__init__.py", "errors.py", "waiting.py"):
-        rootfs.files[str(site / "vault_harness" / module)] = _PACKAGE / module
+    inside = PACKAGES / _PACKAGE.name
+    rootfs.add_package(_PACKAGE / "toxiproxy", inside / "toxiproxy")
+    for module in _PACKAGE.glob("*.py"):  # the ground floor
+        rootfs.files[str(inside / module.name)] = module
     return Recipe(
         tag=LOCAL_TOXIPROXY,
         dockerfile="toxiproxy-embedded.Dockerfile",
@@ -205,11 +214,9 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
 
 def _services_recipe() -> Recipe:
     rootfs = Rootfs()
-    site = site_packages()
     rootfs.add_distributions(["httpcore"])
     # The client imports nothing else of the harness: an application could install it alone.
-    client = "resilient_vault_client"
-    rootfs.add_package(_PACKAGE.parent / client, site / client)
+    rootfs.add_package(_CLIENT, PACKAGES / _CLIENT.name)
     rootfs.add_package(resources() / "services", PurePosixPath("/app"))
     return Recipe(
         tag=LOCAL_SERVICES,
@@ -240,7 +247,7 @@ def _labelled(client: docker.DockerClient, tag: str) -> str | None:
 
 
 def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
-    """Build it, and do not leave the one that had its name before."""
+    """Build it, and do not leave the one that had its name before, unless it has another name."""
     from docker.errors import APIError, ImageNotFound
 
     try:
@@ -248,9 +255,11 @@ def _replace(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
     except ImageNotFound:
         before = None
     _build(client, recipe, source)
-    if before is not None and before != client.images.get(recipe.tag).id:
-        # Refused while a container or an image that is built later still uses it.
-        with contextlib.suppress(APIError):
+    if before is None or before == client.images.get(recipe.tag).id:
+        return
+    # Refused while a container or an image that is built later still uses it.
+    with contextlib.suppress(APIError):
+        if not client.images.get(before).tags:
             client.images.remove(before)
 
 
@@ -275,7 +284,7 @@ def _build(client: docker.DockerClient, recipe: Recipe, source: str) -> None:
             labels={
                 Labels.SOURCE: source,
                 Labels.FLAVOUR: recipe.flavour,
-                **({Labels.CODE: toxiproxy_code()} if recipe.flavour == "embedded" else {}),
+                Labels.CODE: own_code(recipe.flavour),
             },
         ):
             said.append(str(event.get("stream") or event.get("error") or "").strip())

@@ -26,6 +26,10 @@ from vault_harness.errors import EngineError
 # Where the interpreter lives inside: a prefix that no distribution's own Python uses.
 PREFIX = PurePosixPath("/usr/local")
 
+PACKAGES = PurePosixPath("/app/packages")
+"""Where packages go inside: on PYTHONPATH, since Pythons differ in the folders that they look into
+by themselves (Debian's takes ``dist-packages`` for ``site-packages``)."""
+
 # Parts of a standard library that a server never imports, 600 MB of it on a pyenv build.
 _UNWANTED_DIRECTORIES = frozenset(
     {
@@ -111,14 +115,13 @@ class Rootfs:
 
     def add_distributions(self, names: Iterable[str]) -> None:
         """Add installed distributions and, to the end, what they require, by their own metadata."""
-        site = site_packages()
         modules = []
         for distribution in sorted(_closure(names), key=lambda item: item.name):
             for entry in distribution.files or ():
                 source = Path(str(distribution.locate_file(entry)))
                 if ".." in entry.parts or not source.is_file() or _other_bytecode(source):
                     continue  # console scripts name an interpreter of this machine
-                self.files[str(site / PurePosixPath(entry))] = source
+                self.files[str(PACKAGES / PurePosixPath(entry))] = source
                 if source.suffix == ".so":
                     modules.append(source)
         self._add_libraries(modules)
@@ -171,12 +174,6 @@ class Rootfs:
                 self.files[str(library)] = library.resolve()  # the ELF header names this very path
             else:
                 self.files[str(PREFIX / "lib" / library.name)] = library.resolve()
-
-
-def site_packages() -> PurePosixPath:
-    """Where distributions go inside."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    return PREFIX / "lib" / version / "site-packages"
 
 
 def shared_libraries(programs: Iterable[Path]) -> list[Path]:

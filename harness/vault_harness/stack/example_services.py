@@ -20,6 +20,7 @@ from vault_harness.engine.docker import (
     connected,
     find_image,
     project_name,
+    refuse_outdated,
 )
 from vault_harness.errors import (
     BlueprintError,
@@ -136,6 +137,7 @@ class ExampleServices:
                 looked_at="docker images",
                 remedy=named("images"),
             )
+        refuse_outdated(image)
         for service in SERVICES:
             # Compose refuses to make it: it would be root's.
             files.private_directory(self.credentials_directory(service))

@@ -9,7 +9,7 @@ import pytest
 
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._state import DockerStatus, inspect_docker
-from vault_harness.errors import ProgramMissing
+from vault_harness.errors import EngineError, ProgramMissing
 from vault_harness.images import (
     LOCAL_PYTHON,
     LOCAL_SERVICES,
@@ -66,8 +66,10 @@ def test_other_code_than_the_checkouts_is_said(
 ) -> None:
     """Whoever edits the embedded Toxiproxy must not test the old one unawares."""
     assert "outdated" not in inspect_docker(built).line
-    monkeypatch.setattr("vault_harness.engine.docker._state.toxiproxy_code", lambda: "edited")
-    assert "outdated: invoke images" in inspect_docker(built).line
+    monkeypatch.setattr("vault_harness.engine.docker._state.own_code", lambda _flavour: "edited")
+    state = inspect_docker(built)
+    assert "outdated" in state.line
+    assert not state.usable
 
 
 def test_vault_answers_to_both_names(built: Settings) -> None:
@@ -116,3 +118,34 @@ def test_a_missing_binary_is_named(built: Settings, tmp_path: Path) -> None:
     wanted = built.model_copy(update={"vault_binary": tmp_path / "nothing"})
     with pytest.raises(ProgramMissing, match="nothing"):
         build(wanted)
+
+
+def test_packages_are_found_by_any_python(built: Settings) -> None:
+    """Debian's looks into other folders than the one that pip fills: ours is named outright."""
+    program = ("-S", "-m", "vault_harness.toxiproxy", "-version")
+    assert "2.12.0" in said_by(LOCAL_TOXIPROXY, *program, entrypoint="/usr/local/bin/python3")
+    client = ("-S", "-c", "import resilient_vault_client as c; print(c.__name__)")
+    said = said_by(LOCAL_SERVICES, *client, entrypoint="/usr/local/bin/python3")
+    assert said.strip() == "resilient_vault_client"
+
+
+def test_an_image_that_cannot_start_is_not_called_built(built: Settings, tmp_path: Path) -> None:
+    """Each one runs once what it holds."""
+    broken = tmp_path / "bao"
+    broken.write_text("#!/bin/nothing-of-the-kind\n")
+    broken.chmod(0o755)
+    wanted = built.model_copy(update={"vault_binary": broken})
+    with pytest.raises(EngineError, match="could not be built"):
+        build(wanted)
+
+
+def test_a_persons_own_name_for_an_image_is_kept(built: Settings) -> None:
+    """Building anew takes away what has no name left, and nothing else."""
+    with connected(timeout=300) as client:
+        before = client.images.get(LOCAL_VAULT)
+        before.tag("somebodys-own", tag="kept")
+        try:
+            build_images(client, built, rebuild=True)
+            assert client.images.get("somebodys-own:kept").id == before.id
+        finally:
+            client.images.remove("somebodys-own:kept")

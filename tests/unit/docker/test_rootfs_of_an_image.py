@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import EngineError
-from vault_harness.images._rootfs import PREFIX, Rootfs, shared_libraries, site_packages
+from vault_harness.images._rootfs import PACKAGES, PREFIX, Rootfs, shared_libraries
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="images hold Linux programs")
 
@@ -60,7 +60,7 @@ def test_distributions_come_with_what_they_require() -> None:
     """By their own metadata, to the end; without console scripts of this machine."""
     rootfs = Rootfs()
     rootfs.add_distributions(["hvac"])
-    site = str(site_packages())
+    site = str(PACKAGES)
     packages = {target.removeprefix(f"{site}/").split("/")[0] for target in rootfs.files}
     assert {"hvac", "requests", "urllib3", "certifi", "idna"} <= packages
     assert not any("/bin/" in target for target in rootfs.files)

@@ -14,6 +14,7 @@ from vault_harness.engine.docker._state import (
     Image,
     find_image,
     inspect_docker,
+    refuse_outdated,
 )
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "DockerStatus",
     "Image",
     "find_image",
+    "refuse_outdated",
     "connect",
     "connected",
     "Compose",

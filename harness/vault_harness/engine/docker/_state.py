@@ -11,7 +11,7 @@ from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine.docker._client import connect
 from vault_harness.errors import EngineUnavailable, ImageMissing
-from vault_harness.images import LOCAL_TOXIPROXY, LOCAL_VAULT, Labels, toxiproxy_code
+from vault_harness.images import LOCAL_TOXIPROXY, LOCAL_VAULT, Labels, own_code
 from vault_harness.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,7 +122,23 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
         vault = _pull(client, settings.vault_image)
     if toxiproxy is None:
         toxiproxy = _pull(client, settings.toxiproxy_image)
+    refuse_outdated(vault, toxiproxy)
     return vault, toxiproxy
+
+
+def refuse_outdated(*images: Image) -> None:
+    """Nobody is to judge, or to look for a fault, with code that is not the one that he reads.
+
+    Raises:
+        ImageMissing: One of them holds other code of this project than the one that runs.
+    """
+    for image in images:
+        if image.outdated:
+            raise ImageMissing(
+                f"the image {image.name} holds other code of this project than what is here",
+                looked_at=f"its label {Labels.CODE}",
+                remedy=named("images"),
+            )
 
 
 def find_image(client: docker.DockerClient, name: str) -> Image | None:
@@ -142,6 +158,13 @@ def _look(client: docker.DockerClient, settings: Settings, *, ask_registry: bool
         if image is None
     ]
     if vault is not None and toxiproxy is not None:
+        if vault.outdated or toxiproxy.outdated:
+            return DockerState(
+                status=DockerStatus.NO_IMAGES,
+                line=f"engine {version} answers, with {vault} and {toxiproxy}",
+                vault=vault,
+                toxiproxy=toxiproxy,
+            )
         return DockerState(
             status=DockerStatus.READY,
             line=f"engine {version} answers, with {vault} and {toxiproxy}",
@@ -179,7 +202,7 @@ def _present(client: docker.DockerClient, name: str) -> Image | None:
 def _image(name: str, found: Any) -> Image:
     flavour = found.labels.get(Labels.FLAVOUR)
     if flavour is not None:
-        outdated = flavour == "embedded" and found.labels.get(Labels.CODE) != toxiproxy_code()
+        outdated = found.labels.get(Labels.CODE, "") != own_code(flavour)
         return Image(name=name, local=True, flavour=flavour, outdated=outdated)
     # Both products' own images say in their environment whose they are.
     environment = (found.attrs.get("Config") or {}).get("Env") or []
