@@ -1,0 +1,27 @@
+"""What a run leaves behind: a line a scenario, a text a failure, the journal, a timeline.
+
+Everything here is made of records (`vault_harness.scenario.record`), so it can be made again from
+a journal.
+"""
+
+from vault_harness.report._explain import again, explain
+from vault_harness.report._journal import collect_parts, load, parts_folder, write_part
+from vault_harness.report._lines import HEADER, Line, Summary, line_of
+from vault_harness.report._moments import Moment, collapse, moments, shown
+
+__all__ = [
+    "HEADER",
+    "Line",
+    "Moment",
+    "Summary",
+    "again",
+    "collapse",
+    "collect_parts",
+    "explain",
+    "line_of",
+    "load",
+    "moments",
+    "parts_folder",
+    "shown",
+    "write_part",
+]

@@ -1,0 +1,150 @@
+"""The text of a failure."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from vault_harness.commands import named
+from vault_harness.report._moments import one_line, shown
+from vault_harness.scenario.record import Record
+
+AROUND = 1.0
+"""Seconds before a finding, and after it, that a text shows of the history."""
+
+LINES = 24
+"""Lines of the history around one finding; the first and the last ones, if there are more."""
+
+LOG_LINES = 8
+"""Lines of the subject's log; the whole of it is in a file beside the journal."""
+
+
+def explain(record: Record, *, again: str = "") -> str:
+    """The text of a failure: what was promised and seen, the faults, and how to run it again.
+
+    Args:
+        record: Of the scenario.
+        again: The command that runs it again.
+    """
+    lines = [
+        f"{record['id']}  {_word(record)}: {record['promise']}",
+        f"  guards against: {record['source']}",
+    ]
+    lines += _section("seen", [_finding(finding) for finding in record["findings"]])
+    lines += _section("not exercised, because", record["untouched"])
+    lines += _section(
+        "does not count",
+        [f"{_finding(one['finding'])} [{one['why']}]" for one in record["set_aside"]],
+    )
+    lines += _section("secrets came out", [_finding(leak) for leak in record["leaks"]])
+    lines += _section("faults", [_fault(fault) for fault in record.get("faults", ())])
+    lines += _section("what is known to have happened", record["evidence"])
+    if reason := record.get("no_closing"):
+        lines.append(f"  the closing act was left out: {one_line(reason)}")
+    for title, told in _excerpts(record):
+        lines += _section(title, told)
+    log = [f"+{line['at']:.2f} s  {one_line(line['text'])}" for line in record.get("log", ())]
+    lines += _section("the subject logged last", log[-LOG_LINES:])
+    if again:
+        lines.append(f"  run it again: {again}")
+    return "\n".join(lines)
+
+
+def again(
+    name: str,
+    *,
+    subject: str,
+    declared: Mapping[str, float],
+    seed: int,
+    ttl_scale: float = 1.0,
+    by_pytest: bool = False,
+) -> str:
+    """The command that runs one scenario again as it was.
+
+    Args:
+        name: Its id for the task, its node id for pytest.
+        subject: The client under test.
+        declared: Times that the command line declared.
+        seed: Of the network faults.
+        ttl_scale: By how much lives were stretched.
+        by_pytest: Whether to name pytest itself, as in somebody else's repository.
+    """
+    prefix = "--vault-" if by_pytest else "--"
+    words = [f"{prefix}subject", subject]
+    for time, value in declared.items():
+        words += [f"{prefix}declare", f"{time}={value:g}"]
+    words += [f"{prefix}seed", str(seed)]
+    if ttl_scale != 1.0:
+        words += [f"{prefix}ttl-scale", f"{ttl_scale:g}"]
+    if by_pytest:
+        return shlex.join(["pytest", name, *words])
+    return named("scenarios", "--only", name, *words)
+
+
+def _word(record: Record) -> str:
+    rate = record.get("rate", "")
+    return f"{record['word']} ({rate} passed)" if rate else str(record["word"])
+
+
+def _section(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"  {title}:", *(f"    {one_line(line)}" for line in lines)] if lines else []
+
+
+def _finding(finding: Mapping[str, Any]) -> str:
+    when = f"+{finding['at']:.2f} s: " if finding["at"] is not None else ""
+    return f"{when}{one_line(finding['seen'])} (promised: {finding['promise']})"
+
+
+def _fault(fault: Mapping[str, Any]) -> str:
+    until = f"to +{fault['ended']:.2f} s" if fault["ended"] is not None else "not undone"
+    return f"{fault['name']}: +{fault['began']:.2f} s {until}"
+
+
+def _excerpts(record: Record) -> list[tuple[str, list[str]]]:
+    """The history around each finding, and around each fault; whiles that overlap are one."""
+    times = record["times"]
+    numbers = (
+        f"T = {times['ttl']:g} s, max TTL {times['max_ttl']:g} s, deadline {times['deadline']:g} s"
+    )
+    whiles = _joined(_whiles(record))
+    if not whiles:
+        return [(f"timeline ({numbers})", _cut(shown(record)))]
+    return [
+        (
+            f"from +{since:.2f} s to +{until:.2f} s ({numbers})",
+            _cut(shown(record, since=since, until=until)),
+        )
+        for since, until in whiles
+    ]
+
+
+def _whiles(record: Record) -> list[tuple[float, float]]:
+    found = []
+    for finding in record["findings"]:
+        if finding["at"] is not None:
+            until = finding["at"] if finding["until"] is None else finding["until"]
+            found.append((max(0.0, finding["at"] - AROUND), until + AROUND))
+    for fault in record.get("faults", ()):
+        found.append((max(0.0, fault["began"] - AROUND), fault["began"] + AROUND))
+        if fault["ended"] is not None:
+            found.append((max(0.0, fault["ended"] - AROUND), fault["ended"] + AROUND))
+    return found
+
+
+def _joined(whiles: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    joined: list[tuple[float, float]] = []
+    for since, until in sorted(whiles):
+        if joined and since <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(until, joined[-1][1]))
+        else:
+            joined.append((since, until))
+    return joined
+
+
+def _cut(lines: list[str]) -> list[str]:
+    if len(lines) <= LINES:
+        return lines
+    half = LINES // 2
+    left_out = f"... {len(lines) - LINES} more lines, all of them in the journal ..."
+    return [*lines[:half], left_out, *lines[-half:]]

@@ -1,0 +1,110 @@
+"""The journal of a run: every scenario's record in one file, and the subject's log beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import SettingsError
+from vault_harness.report._lines import Summary
+from vault_harness.scenario.record import FORMAT, Record
+
+JOURNAL = "journal.json"
+
+PARTS = "parts"
+"""Folders of this name are of runs under way, or of runs that were killed."""
+
+
+def write_part(parts: Path, record: Record) -> None:
+    """Keep one scenario's record, and the subject's log, until the run ends.
+
+    Args:
+        parts: A folder of this run's own.
+        record: Of the scenario.
+    """
+    parts.mkdir(parents=True, exist_ok=True)
+    (parts / f"{record['id']}.json").write_text(json.dumps(record), encoding="utf-8")
+    log = [f"+{line['at']:9.2f} s  {line['text']}\n" for line in record.get("log", ())]
+    if log:
+        (parts / f"{record['id']}.log").write_text("".join(log), encoding="utf-8")
+
+
+def parts_folder(directory: Path, run: str) -> Path:
+    """Where the parts of one run are kept meanwhile."""
+    return directory / f"{PARTS}-{run}"
+
+
+def collect_parts(directory: Path, parts: Path, summary: Summary) -> Path:
+    """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
+
+    What an earlier run left there, its logs or parts if it was killed, goes.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    for log in directory.glob("*.log"):
+        log.unlink()
+    scenarios = []
+    for part in sorted(parts.glob("*.json")):
+        scenarios.append(json.loads(part.read_text(encoding="utf-8")))
+    for log in parts.glob("*.log"):
+        log.replace(directory / log.name)
+    for left in directory.glob(f"{PARTS}*"):
+        shutil.rmtree(left)
+    lines = {line.id: line for line in summary.lines}
+    for scenario in scenarios:
+        if (line := lines.pop(scenario["id"], None)) is not None:
+            scenario |= {"word": line.word, "why": line.why}
+    scenarios += [asdict(line) for line in lines.values()]
+    scenarios.sort(key=lambda scenario: str(scenario["id"]))
+    journal = {
+        "format": FORMAT,
+        "summary": str(summary),
+        "subject": summary.subject,
+        "product": summary.product,
+        "engine": summary.engine,
+        "seconds": round(summary.seconds, 1),
+        "scenarios": scenarios,
+    }
+    target = directory / JOURNAL
+    new = directory / f".{JOURNAL}.new"
+    new.write_text(json.dumps(journal, indent=1) + "\n", encoding="utf-8")
+    new.replace(target)
+    return target
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a journal.
+
+    Raises:
+        SettingsError: It is not one.
+    """
+    try:
+        journal = json.loads(path.read_text(encoding="utf-8"))
+        journal["scenarios"], journal["engine"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"This is not a journal of a scenario run: {error!r}",
+            looked_at=str(path),
+            remedy="Give the journal.json that a run of the scenarios left in its report folder",
+        ) from error
+    found: dict[str, Any] = journal
+    return found
+
+
+def record_in(journal: Mapping[str, Any], id: str, path: Path) -> Record:  # noqa: A002 - it is one
+    """One scenario's record.
+
+    Raises:
+        SettingsError: The journal has none with that id.
+    """
+    for scenario in journal["scenarios"]:
+        if scenario["id"] == id.upper():
+            found: Record = scenario
+            return found
+    known = ", ".join(str(scenario["id"]) for scenario in journal["scenarios"])
+    raise SettingsError(
+        f"there is no {id} in this journal", looked_at=str(path), remedy=f"name one of {known}"
+    )

@@ -1,0 +1,124 @@
+"""A line a scenario, and the lines over and under the table."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from vault_harness.scenario.record import Record
+
+WORDS = ("fail", "flaky", "not exercised", "error")
+"""The verdicts that a summary names the scenarios of."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One scenario's line in the table.
+
+    Attributes:
+        id: Of the scenario.
+        promise: What a good client does.
+        severity: How bad it is to break that promise.
+        word: The verdict; ``error`` if the harness itself failed, ``flaky`` if runs disagree.
+        seconds: How long it took.
+        why: Of any verdict but ``pass``: the reason in one line.
+        rate: Of several runs: how many passed, ``4 of 5``.
+        leaks: Secrets that came out in it, each in one line.
+        about_leaks: Whether this is the row that such leaks fail.
+    """
+
+    id: str
+    promise: str
+    severity: str
+    word: str
+    seconds: float
+    why: str = ""
+    rate: str = ""
+    leaks: tuple[str, ...] = ()
+    about_leaks: bool = False
+
+    def __str__(self) -> str:
+        word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
+        return f"{self.id:<8} {word:<13} {self.seconds:6.1f} s  {self.promise}"
+
+
+HEADER = f"{'id':<8} {'verdict':<13} {'time':>8}  promise"
+
+
+def line_of(record: Record, *, about_leaks: bool = False) -> Line:
+    """The line of a record."""
+    return Line(
+        record["id"],
+        record["promise"],
+        record["severity"],
+        record["word"],
+        round(record["seconds"], 2),
+        record["why"],
+        record.get("rate", ""),
+        tuple(_leak(leak) for leak in record["leaks"]),
+        about_leaks,
+    )
+
+
+def _leak(leak: dict[str, Any]) -> str:
+    when = f"+{leak['at']:.2f} s: " if leak["at"] is not None else ""
+    return f"{when}{leak['seen']}"
+
+
+@dataclass
+class Summary:
+    """What a person pastes into a chat.
+
+    Attributes:
+        subject: The client that was tested.
+        lines: Of the scenarios that came to an end.
+        product: Of the Vault.
+        engine: Which engine ran it.
+        seconds: How long the whole took.
+        broken: Node ids of tests without a line, or with an error after it.
+    """
+
+    subject: str
+    lines: list[Line] = field(default_factory=list)
+    product: str = ""
+    engine: str = ""
+    seconds: float = 0.0
+    broken: list[str] = field(default_factory=list)
+
+    def leaks(self) -> list[str]:
+        """Secrets that came out in a scenario that is about something else."""
+        return [f"{line.id:<8} {leak}" for line in self.lines for leak in line.leaks]
+
+    def settle_leaks(self) -> list[Line]:
+        """Let what came out anywhere fail the row that is about it; returns the changed rows."""
+        found = self.leaks()
+        if not found:
+            return []
+        why = f"a secret came out in {found[0]}"
+        changed = [
+            replace(line, word="fail", why=why)
+            for line in self.lines
+            if line.about_leaks and line.word in ("pass", "not exercised")
+        ]
+        by_id = {line.id: line for line in changed}
+        self.lines = [by_id.get(line.id, line) for line in self.lines]
+        return changed
+
+    def __str__(self) -> str:
+        counts = Counter(line.word for line in self.lines)
+        judged = len(self.lines) - counts["skipped"]
+        text = f"{self.subject}: {counts['pass']} of {judged} scenarios pass"
+        for word in WORDS:
+            if ids := [line.id for line in self.lines if line.word == word]:
+                text += f"; {word}: {', '.join(sorted(ids))}"
+        if leaking := sorted({line.id for line in self.lines if line.leaks}):
+            text += f"; secrets came out in {', '.join(leaking)}"
+        if self.broken:
+            text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
+        if counts["skipped"]:
+            text += f"; {counts['skipped']} skipped"
+        where = ", ".join(
+            part for part in (self.product, self.engine and f"{self.engine} engine") if part
+        )
+        return f"{text} ({where}{', ' if where else ''}{self.seconds:.0f} s)"

@@ -1,0 +1,151 @@
+"""The moments of a record, on one clock: what happened, in lines that a person can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from vault_harness.scenario.record import Record
+
+MANY = 3
+"""How many alike are told one by one; more of them share a line."""
+
+TIMES = 4
+"""How many times such a line gives."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Something that happened.
+
+    Attributes:
+        at: When, seconds since the scenario began.
+        text: What, in one line.
+        like: What moments of the same kind share; empty for one that is never put together.
+        minor: Whether it only matters to somebody who looks at everything.
+    """
+
+    at: float
+    text: str
+    like: str = ""
+    minor: bool = False
+
+    def __str__(self) -> str:
+        return f"+{self.at:.2f} s  {self.text}"
+
+
+def moments(record: Record) -> list[Moment]:
+    """Every moment of a record, in order."""
+    found = [Moment(mark["at"], one_line(mark["text"])) for mark in record.get("marks", ())]
+    for fault in record.get("faults", ()):
+        detail = ", ".join(f"{name} {value}" for name, value in fault["detail"].items())
+        name = f"{fault['name']} ({detail})" if detail else fault["name"]
+        found.append(Moment(fault["began"], f"FAULT {name}"))
+        if fault["ended"] is not None:
+            found.append(Moment(fault["ended"], f"undone: {fault['name']}"))
+    found += [_rotation(rotation) for rotation in record.get("rotations", ())]
+    found += [_exchange(exchange) for exchange in record.get("exchanges", ())]
+    found += [_operation(operation) for operation in record.get("operations", ())]
+    found += [
+        Moment(line["at"], f"log: {one_line(line['text'])}", minor=True)
+        for line in record.get("log", ())
+    ]
+    found += [
+        Moment(stall["at"], f"the machine stood still for {stall['length']:.2f} s", "stall",
+               minor=stall["length"] < 0.25)
+        for stall in record.get("stalls", ())
+    ]  # fmt: skip
+    for finding in record.get("findings", ()):
+        if finding["at"] is not None:
+            found.append(Moment(finding["at"], f"FINDING {one_line(finding['seen'])}"))
+    return sorted(found, key=lambda moment: moment.at)
+
+
+def one_line(text: str) -> str:
+    """A text as it stands in one line: breaks and control characters are written out."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _rotation(rotation: dict[str, Any]) -> Moment:
+    seeded = str(rotation["value"]).endswith("seeded")
+    text = f"{rotation['path']} is now {rotation['value']}"
+    return Moment(rotation["at"], text, "seeded" if seeded else "", minor=seeded)
+
+
+def _exchange(exchange: dict[str, Any]) -> Moment:
+    answer = (
+        str(exchange["status"])
+        if exchange["status"] is not None
+        else f"no answer ({exchange['closed'] or 'pending'})"
+    )
+    good = exchange["status"] is not None and exchange["status"] < 300
+    by = " from the harness" if exchange["by"] == "stub" else ""
+    label = exchange["secret_id"] or exchange["token"]
+    credential = f" with {label}" if label else ""
+    what = f" of {exchange['path']}" if exchange["kind"] in ("read", "write") else ""
+    text = f"Vault saw {exchange['kind']}{what}{credential}: {answer}{by}"
+    if exchange["ttl"]:
+        text += f", TTL {exchange['ttl']:g} s"
+    if exchange["retry_after"] is not None:
+        text += f", Retry-After {exchange['retry_after']:g} s"
+    return Moment(
+        exchange["began"], one_line(text), text, minor=good and exchange["kind"] == "read"
+    )
+
+
+def _operation(operation: dict[str, Any]) -> Moment:
+    what = f"{operation['verb']} {operation['path']}".strip()
+    message = f": {operation['message'][:160]}" if operation["message"] else ""
+    if operation["ended"] is None:
+        text, like = f"{what} has not ended", what
+    else:
+        took = operation["ended"] - operation["began"]
+        like = f"{what} ended {operation['outcome']}{message}"
+        text = f"{what} ended {operation['outcome']} after {took:.2f} s{message}"
+    good = operation["outcome"] == "ok" and operation["verb"] not in ("start", "close")
+    value = f", gave {operation['value']}" if operation["value"] else ""
+    return Moment(operation["began"], one_line(text + value), one_line(like + value), minor=good)
+
+
+def collapse(told: Iterable[Moment]) -> list[str]:
+    """Lines for moments; many alike, between two that stand alone, share one."""
+    lines: list[str] = []
+    group: dict[str, list[Moment]] = {}
+
+    def end_group() -> None:
+        texts: list[tuple[float, str]] = []
+        for alike in group.values():
+            if len(alike) <= MANY:
+                texts += [(moment.at, str(moment)) for moment in alike]
+                continue
+            times = ", ".join(f"+{moment.at:.2f}" for moment in alike[:TIMES])
+            until = f"to +{alike[-1].at:.2f} s"
+            text = (
+                f"+{alike[0].at:.2f} s  {len(alike)} times {until}: {alike[0].like} ({times} ...)"
+            )
+            texts.append((alike[0].at, text))
+        lines.extend(text for _, text in sorted(texts))
+        group.clear()
+
+    for moment in told:
+        if moment.like:
+            group.setdefault(moment.like, []).append(moment)
+        else:
+            end_group()
+            lines.append(str(moment))
+    end_group()
+    return lines
+
+
+def shown(
+    record: Record, *, since: float = 0.0, until: float = float("inf"), all_of_it: bool = False
+) -> list[str]:
+    """The lines of a while, many alike in one; minor ones only if `all_of_it` is wanted."""
+    return collapse(
+        moment
+        for moment in moments(record)
+        if since <= moment.at <= until and (all_of_it or not moment.minor)
+    )

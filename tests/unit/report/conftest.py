@@ -1,0 +1,65 @@
+"""Records of histories that were written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario import Entry, Verdict
+from vault_harness.scenario._logs import LogLine
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.record import record_of
+from vault_harness.scenario.verdict import Word
+
+TOKEN = "s.abcdefghijkl"
+
+Record = dict[str, Any]
+
+
+@pytest.fixture
+def story() -> Story:
+    """A history to be written by hand."""
+    return Story()
+
+
+@pytest.fixture
+def record(story: Story) -> Callable[..., Record]:
+    """Makes the record of that history."""
+
+    def make(
+        word: Word = "pass",
+        *,
+        verdict: Verdict | None = None,
+        log: tuple[LogLine, ...] = (),
+        id: str = "TOK-11",  # noqa: A002 - it is one
+        why: str = "",
+    ) -> Record:
+        secrets = Secrets()
+        secrets.add("token", TOKEN)
+        entry = Entry(id=id, promise="One login", severity="critical", source="vault#26172")
+        lab = SimpleNamespace(
+            history=story.history,
+            verdict=verdict,
+            secrets=secrets,
+            ttl=20.0,
+            deadline=2.0,
+            product="openbao 2.7.2",
+            no_closing="",
+            log_lines=lambda: list(log),
+        )
+        environment = SimpleNamespace(
+            subject=SimpleNamespace(text="reference"),
+            declared={},
+            seed=7,
+            engine=SimpleNamespace(name="process"),
+            ttl_scale=1.0,
+        )
+        return record_of(
+            cast("Any", environment), entry, cast("Any", lab), word=word, why=why, seconds=1.25
+        )
+
+    return make
