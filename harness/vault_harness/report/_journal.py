@@ -46,9 +46,9 @@ def collect_parts(directory: Path, parts: Path, summary: Summary) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
         log.unlink()
-    scenarios = []
-    for part in sorted(parts.glob("*.json")):
-        scenarios.append(json.loads(part.read_text(encoding="utf-8")))
+    scenarios = [
+        json.loads(part.read_text(encoding="utf-8")) for part in sorted(parts.glob("*.json"))
+    ]
     for log in parts.glob("*.log"):
         log.replace(directory / log.name)
     for left in directory.glob(f"{PARTS}*"):
