@@ -36,6 +36,20 @@ def write_private(path: Path, content: str | bytes) -> None:
     _sync_directory(path.parent)
 
 
+def write_text(path: Path, content: str) -> None:
+    """Write a file that anybody may read, replaced as a whole, its folder made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(content)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
 def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
