@@ -1,0 +1,127 @@
+"""Putting the page together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from vault_harness import files
+from vault_harness.report.html import _data
+
+WORDS = ("fail", "error", "flaky", "not exercised", "skipped", "pass")
+"""Verdicts, the ones to look at first."""
+
+SEVERITIES = ("critical", "high", "medium", "low")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One journal's column.
+
+    Attributes:
+        subject: Which client.
+        where: Server and engine.
+        summary: The counts, in one line.
+        verdicts: The verdict of each scenario that it judged.
+    """
+
+    subject: str
+    where: str
+    summary: str
+    verdicts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One scenario's row: what is promised, and the verdict of each run (None: not run)."""
+
+    id: str
+    group: str
+    promise: str
+    severity: str
+    source: str
+    words: tuple[str | None, ...]
+
+
+def render(journals: Sequence[_data.Journal]) -> str:
+    """The page on these journals, whole.
+
+    Args:
+        journals: What ``journal.json`` holds, one or more; more than one stand side by side.
+    """
+    runs = [_run(journal) for journal in journals]
+    rows = _rows(journals, runs)
+    details = {row.id: [_detail(journal, row.id) for journal in journals] for row in rows}
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.lstrip_blocks = True
+    template = environment.from_string(_asset("page.html.jinja"))
+    return template.render(
+        runs=runs,
+        rows=rows,
+        groups=list(dict.fromkeys(row.group for row in rows)),
+        words=[word for word in WORDS if any(word in row.words for row in rows)],
+        severities=SEVERITIES,
+        style=Markup(_asset("page.css")),  # noqa: S704 - our own files, not data
+        script=Markup(_asset("page.js")),  # noqa: S704 - the same
+        heads={
+            "runs": [run.subject for run in runs],
+            "scenarios": {
+                row.id: {"promise": row.promise, "severity": row.severity, "source": row.source}
+                for row in rows
+            },
+        },
+        data=_data.packed(details),
+    )
+
+
+def write_page(journals: Sequence[_data.Journal], target: Path) -> Path:
+    """Write the page to a file, which is replaced as a whole; returns the file."""
+    files.write_text(target, render(journals))
+    return target
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
+
+
+def _run(journal: _data.Journal) -> Run:
+    verdicts = {str(one["id"]): str(one.get("word", "error")) for one in journal["scenarios"]}
+    counts = Counter(verdicts.values())
+    engine = journal.get("engine")
+    where = [journal.get("product"), engine and f"{engine} engine", journal.get("wire")]
+    return Run(
+        subject=str(journal.get("subject", "?")),
+        where=", ".join(str(part) for part in where if part),
+        summary=", ".join(f"{counts[word]} {word}" for word in reversed(WORDS) if counts[word]),
+        verdicts=verdicts,
+    )
+
+
+def _rows(journals: Sequence[_data.Journal], runs: Sequence[Run]) -> list[Row]:
+    entries: dict[str, Mapping[str, Any]] = {}
+    for journal in journals:
+        for one in journal["scenarios"]:
+            entries.setdefault(str(one["id"]), one)
+    return [
+        Row(
+            id=name,
+            group=name.partition("-")[0],
+            promise=str(one.get("promise", "")),
+            severity=str(one.get("severity", "")),
+            source=str(one.get("source", "")),
+            words=tuple(run.verdicts.get(name) for run in runs),
+        )
+        for name, one in sorted(entries.items())
+    ]
+
+
+def _detail(journal: _data.Journal, name: str) -> dict[str, object] | None:
+    found = next((one for one in journal["scenarios"] if one["id"] == name), None)
+    return None if found is None else _data.scenario(found)

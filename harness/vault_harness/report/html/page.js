@@ -1,0 +1,334 @@
+"use strict";
+// The page: a table that can be narrowed, and one scenario's timeline on one clock, in milliseconds.
+(async () => {
+  const $ = (selector, root = document) => root.querySelector(selector);
+  const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+  const heads = JSON.parse($("#heads").textContent);
+
+  // Made by text, never by markup: what a client said must not become a part of the page.
+  function element(name, attributes = {}, ...children) {
+    const made = document.createElement(name);
+    for (const [key, value] of Object.entries(attributes)) {
+      if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) made.setAttribute(key, value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  }
+  const SVG = "http://www.w3.org/2000/svg";
+  function shape(name, attributes = {}, text) {
+    const made = document.createElementNS(SVG, name);
+    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  async function unpacked() {
+    const bytes = Uint8Array.from(atob($("#data").textContent.trim()), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  }
+  let data = null;
+  const ready = unpacked().then((content) => { data = content; });
+
+  // The table
+
+  const trs = $$("#table tbody tr");
+  function narrow() {
+    const text = $("#find").value.trim().toLowerCase();
+    const words = new Set($$("[name=word]:checked").map((box) => box.value));
+    const severities = new Set($$("[name=severity]:checked").map((box) => box.value));
+    let count = 0;
+    for (const tr of trs) {
+      const its = tr.dataset.words.split("|");
+      const shown = (!text || tr.dataset.text.includes(text)) && its.some((word) => words.has(word))
+        && (severities.has(tr.dataset.severity) || !tr.dataset.severity);
+      tr.hidden = !shown;
+      count += shown;
+    }
+    for (const body of $$("#table tbody")) body.hidden = !$$("tr", body).some((tr) => !tr.hidden);
+    $("#shown").textContent = count === trs.length ? `${count} scenarios` : `${count} of ${trs.length} scenarios`;
+  }
+  $(".filters").addEventListener("input", narrow);
+  $(".filters").addEventListener("submit", (event) => event.preventDefault());
+
+  // Events of one scenario: from the journal's rows to what can be drawn and listed.
+
+  const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
+  const took = (began, ended) => (ended === null ? "had not ended" : `took ${seconds(ended - began)}`);
+  const HTTP = ["login", "renew", "lookup", "read", "write", "revoke", "other"];
+
+  function eventsOf(run) {
+    const events = [];
+    const add = (event) => { events.push(event); return event; };
+    for (const [name, began, ended, detail] of run.faults) {
+      const extra = Object.entries(detail || {}).map(([key, value]) => `${key} ${value}`).join(", ");
+      add({ lane: "faults", began, ended, shape: "fault", label: name,
+        what: `fault: ${name}${extra ? ` (${extra})` : ""}`, end: ended === null ? "not undone" : `lasted ${seconds(ended - began)}` });
+    }
+    for (const [at, done, path, value] of run.rotations) {
+      add({ lane: "values", began: at, ended: done ?? at, shape: "value", label: value,
+        what: `${path} is given the value ${value}`, end: "" });
+    }
+    for (const [verb, path, began, ended, outcome, value, message, caller] of run.operations) {
+      const own = verb === "start" || verb === "close" || verb === "health";
+      const kind = outcome === "ok" ? "good" : outcome === "stale" ? "old" : outcome === null ? "open" : "bad";
+      add({ lane: own ? "subject" : `caller ${caller}`, began, ended, shape: kind, what: `${verb} ${path}`.trim(),
+        end: `${outcome ?? "not ended"}${value ? `, the value ${value}` : ""}, ${took(began, ended)}${message ? `: ${message}` : ""}` });
+    }
+    for (const [toxic, opened, closed] of run.touches) {
+      add({ lane: "proxy", began: opened, ended: closed, shape: "touch", what: `toxic ${toxic} acts on a connection`,
+        end: closed === null ? "open to the end" : `for ${seconds(closed - opened)}` });
+    }
+    run.connections.forEach((at, index) => add({ lane: "proxy", began: at, ended: at, shape: "open",
+      what: `connection ${index + 1} to Vault is opened`, end: "" }));
+    for (const [kind, method, path, began, ended, status, token, secretId, ttl, retryAfter, errors, by, closed, connection] of run.exchanges) {
+      const refused = status === null || status >= 400;
+      const lane = HTTP.includes(kind) ? kind : "other";
+      const said = [
+        status === null ? `no answer${closed ? `, the ${closed} closed it` : ""}` : `answered ${status}`,
+        took(began, ended), ttl ? `TTL ${ttl} s` : null, retryAfter ? `Retry-After ${retryAfter} s` : null,
+        errors && errors.length ? `“${errors.join("; ")}”` : null, by === "stub" ? "by the harness in Vault's place" : null,
+      ];
+      add({ lane: `HTTP ${lane}`, began, ended, shape: refused ? "bad" : lane === "login" || lane === "renew" ? lane : "good",
+        what: `${method} ${path}${secretId ? ` with ${secretId}` : token ? ` with ${token}` : ""} (connection ${connection})`,
+        end: said.filter(Boolean).join(", ") });
+    }
+    for (const [at, operation, path, error] of run.audit) {
+      add({ lane: "audit", began: at, ended: at, shape: error ? "bad" : "audit", what: `${operation} ${path}`, end: error ?? "" });
+    }
+    for (const life of lives(run)) add(life);
+    for (const [at, text] of run.marks) add({ lane: "subject", began: at, ended: at, shape: "mark", what: text, end: "" });
+    events.sort((a, b) => a.began - b.began);
+    events.forEach((event, index) => { event.row = index; });
+    return events;
+  }
+
+  // A token lives from its login to the end that Vault named last, or to its revocation.
+  function lives(run) {
+    const found = new Map();
+    let unnamed = 0;
+    for (const [kind, , , began, ended, status, token, secretId, ttl] of run.exchanges) {
+      if (status === null || status >= 300) continue;
+      if (kind === "login" && ttl) {
+        unnamed += 1;
+        found.set(`token-${unnamed}`, { began: ended, ended: ended + ttl * 1000, renewals: 0 });
+      } else if (kind === "renew" && found.has(token) && ttl) {
+        const life = found.get(token);
+        life.ended = ended + ttl * 1000;
+        life.renewals += 1;
+      } else if (kind === "revoke" && found.has(token)) found.get(token).ended = ended;
+    }
+    return [...found].map(([name, life]) => ({ lane: "tokens", began: life.began, ended: life.ended, shape: "token", label: name,
+      what: `${name} lives, by what Vault said`, end: `${seconds(life.ended - life.began)}, renewed ${life.renewals}×` }));
+  }
+
+  // The timeline
+
+  const ORDER = ["faults", "values", "caller", "subject", "proxy", "HTTP login", "HTTP renew", "HTTP lookup", "HTTP read",
+    "HTTP write", "HTTP revoke", "HTTP other", "audit", "tokens"];
+  const rank = (lane) => ORDER.indexOf(lane.startsWith("caller ") ? "caller" : lane);
+
+  // Events that overlap stand in rows below each other; past `most` rows they share the last.
+  function stacked(events, most) {
+    const ends = [];
+    for (const event of events) {
+      let row = ends.findIndex((end) => end <= event.began);
+      if (row < 0) row = ends.length < most ? ends.length : most - 1;
+      ends[row] = Math.max(ends[row] ?? 0, (event.ended ?? Infinity) + 1);
+      event.line = row;
+    }
+    return Math.max(1, ends.length);
+  }
+
+  function lanesOf(events) {
+    const callers = new Set(events.map((event) => event.lane).filter((lane) => lane.startsWith("caller ")));
+    const joined = callers.size > 8; // fifty callers are one lane, which shows how many waited at once
+    const lanes = new Map();
+    for (const event of events) {
+      const name = joined && event.lane.startsWith("caller ") ? `${callers.size} callers` : event.lane;
+      if (!lanes.has(name)) lanes.set(name, []);
+      lanes.get(name).push(event);
+    }
+    const place = (name) => (name.endsWith(" callers") ? ORDER.indexOf("caller") : rank(name));
+    const number = (name) => Number(name.split(" ")[1]) || 0;
+    return [...lanes].sort(([a], [b]) => place(a) - place(b) || number(a) - number(b));
+  }
+
+  const ROW = 12, TOP = 20;
+  let zoom = 1, cursor = null;
+
+  function draw(run, events, choose) {
+    const end = Math.max(1000, ...events.filter((e) => e.lane !== "tokens").map((e) => Math.max(e.began, e.ended ?? 0))) * 1.01;
+    const lanes = lanesOf(events);
+    let height = TOP;
+    const drawn = lanes.map(([name, its]) => {
+      const lines = stacked(its, name.endsWith("callers") ? 14 : 6);
+      const top = height;
+      height += lines * ROW + 8;
+      return { name, its, top, lines };
+    });
+    const box = element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Timeline; the table of events below says the same" });
+    const names = shape("svg", { class: "names", width: 92, height });
+    for (const { name, top } of drawn) names.append(shape("text", { x: 6, y: top + ROW }, name));
+    const frame = element("div", { class: "timeline" }, names, box);
+
+    function paint() {
+      const width = Math.max(300, (box.clientWidth || 800) - 2) * zoom;
+      const x = (ms) => (Math.min(Math.max(ms, 0), end) / end) * (width - 8) + 4;
+      const svg = shape("svg", { width, height, "aria-hidden": "true" });
+      const step = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000].find((s) => x(s) - x(0) > 62) ?? 120000;
+      for (let at = 0; at <= end; at += step) {
+        svg.append(shape("line", { class: "tick", x1: x(at), x2: x(at), y1: TOP - 4, y2: height }));
+        svg.append(shape("text", { x: x(at) + 2, y: 12 }, `+${+(at / 1000).toFixed(2)} s`));
+      }
+      for (const [, began, ended] of run.faults) {
+        svg.append(shape("rect", { class: "band", x: x(began), width: Math.max(1, x(ended ?? end) - x(began)), y: TOP, height: height - TOP }));
+      }
+      for (const { its, top, lines } of drawn) {
+        svg.append(shape("line", { class: "lane", x1: 0, x2: width, y1: top + lines * ROW + 5, y2: top + lines * ROW + 5 }));
+        for (const event of its) {
+          const left = x(event.began), wide = Math.max(2.5, x(event.ended ?? end) - left);
+          const rect = shape("rect", { class: event.shape, x: left, y: top + event.line * ROW + 1, width: wide, height: ROW - 3, rx: 1.5, "data-row": event.row });
+          rect.append(shape("title", {}, `+${seconds(event.began)}  ${event.what}\n${event.end}`));
+          svg.append(rect);
+          if (event.label && (wide > 40 || event.shape === "value")) {
+            svg.append(shape("text", { class: event.shape === "value" ? "" : "inside", x: left + (event.shape === "value" ? 5 : 4), y: top + event.line * ROW + ROW - 3, "pointer-events": "none" }, event.label));
+          }
+        }
+      }
+      if (cursor !== null) svg.append(shape("line", { class: "cursor", x1: x(cursor), x2: x(cursor), y1: TOP, y2: height }));
+      svg.addEventListener("click", (click) => {
+        const row = click.target.dataset?.row;
+        if (row !== undefined) choose(events[row], true);
+      });
+      const middle = cursor !== null ? x(cursor) : null;
+      box.replaceChildren(svg);
+      if (middle !== null) box.scrollLeft = middle - box.clientWidth / 2;
+    }
+    box.addEventListener("wheel", (wheel) => {
+      if (!wheel.ctrlKey) return;
+      wheel.preventDefault();
+      const at = (wheel.offsetX / Math.max(1, $("svg", box).clientWidth)) * end;
+      setZoom(zoom * (wheel.deltaY < 0 ? 1.25 : 0.8), at);
+    }, { passive: false });
+    function setZoom(value, around) {
+      zoom = Math.min(200, Math.max(1, value));
+      if (around !== undefined) cursor = around;
+      paint();
+    }
+    return { frame, paint, setZoom, end };
+  }
+
+  // One scenario
+
+  function show(id, index = 0) {
+    const runs = data[id];
+    const detail = $("#detail");
+    if (!runs) return hide();
+    const present = runs.map((run, at) => [run, at]).filter(([run]) => run !== null);
+    const [run, which] = present.find(([, at]) => at === index) ?? present[0];
+    const head = heads.scenarios[id];
+    zoom = 1; cursor = null;
+    const events = eventsOf(run);
+    const body = element("tbody");
+    const table = element("table", { class: "events" },
+      element("caption", { class: "unseen" }, `Everything that happened in ${id}`),
+      element("thead", {}, element("tr", {}, ...["at", "lane", "what", "how it ended"].map((name) => element("th", { scope: "col" }, name)))), body);
+    const picture = draw(run, events, choose);
+    for (const event of events) {
+      body.append(element("tr", { "data-row": event.row },
+        element("td", {}, element("button", { onclick: () => choose(event, false), "aria-label": `show +${seconds(event.began)} in the timeline` }, `+${seconds(event.began)}`)),
+        element("td", {}, event.lane), element("td", {}, event.what), element("td", {}, event.end)));
+    }
+    function choose(event, fromPicture) {
+      cursor = event.began;
+      picture.paint();
+      for (const tr of $$("tr.chosen", body)) tr.classList.remove("chosen");
+      const tr = body.children[event.row];
+      tr.classList.add("chosen");
+      list.open = true;
+      if (fromPicture) tr.scrollIntoView({ block: "center" });
+      else picture.frame.scrollIntoView({ block: "nearest" });
+    }
+    function moment(ms) {
+      cursor = ms;
+      picture.setZoom(Math.max(zoom, picture.end / 4000));
+      picture.frame.scrollIntoView({ block: "nearest" });
+      const next = events.find((event) => event.began >= ms - 1);
+      for (const tr of $$("tr.chosen", body)) tr.classList.remove("chosen");
+      if (next) body.children[next.row].classList.add("chosen");
+    }
+    const list = element("details", {}, element("summary", {}, `${events.length} events, in words`), table);
+    const findings = run.findings.map(([promise, seen, at, harm]) => element("li", {},
+      at === null ? null : element("button", { onclick: () => moment(at) }, `+${seconds(at)}`), at === null ? null : " ",
+      seen, harm ? element("strong", {}, " — harm") : null, element("div", { class: "promised" }, `promised: ${promise}`)));
+    const times = Object.entries(run.times).map(([name, value]) => `${name.replace("_", " ")} ${value} s`).join(", ");
+    detail.replaceChildren(
+      element("p", {}, element("a", { href: "#", onclick: (click) => { click.preventDefault(); location.hash = ""; } }, "← all scenarios")),
+      element("h2", {}, `${id} `, element("span", { class: `verdict ${run.word.replace(" ", "-")}` }, run.word)),
+      element("p", {}, head.promise),
+      element("p", { class: "meta" }, `${head.severity}; guards against ${head.source}${times ? `; ${times}` : ""}`),
+      present.length > 1 ? element("div", { class: "runpick", role: "group", "aria-label": "Which run" }, ...present.map(([one, at]) =>
+        element("button", { "aria-pressed": String(at === which), onclick: () => show(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
+      findings.length ? element("h3", {}, "What was seen") : "", findings.length ? element("ul", { class: "findings" }, ...findings) : "",
+      run.untouched.length ? element("h3", {}, "Why it is not exercised") : "",
+      run.untouched.length ? element("ul", {}, ...run.untouched.map((text) => element("li", {}, text))) : "",
+      !findings.length && !run.untouched.length && run.why ? element("p", { class: "notice" }, run.why) : "",
+      events.length ? element("h3", {}, "Timeline") : "",
+      events.length ? element("div", { class: "zoom" },
+        element("button", { onclick: () => picture.setZoom(zoom * 1.6), "aria-label": "zoom in" }, "+"),
+        element("button", { onclick: () => picture.setZoom(zoom / 1.6), "aria-label": "zoom out" }, "−"),
+        element("button", { onclick: () => { cursor = null; picture.setZoom(1); } }, "all of it"),
+        element("span", { class: "legend" }, "red bands: faults; Ctrl and wheel zoom; click an event to find it in the list")) : "",
+      events.length ? picture.frame : "",
+      run.evidence.length ? element("h3", {}, "How it is known that it happened") : "",
+      run.evidence.length ? element("ul", {}, ...run.evidence.map((text) => element("li", {}, text))) : "",
+      run.again ? element("h3", {}, "Run it again") : "", run.again ? element("pre", {}, run.again) : "",
+      events.length ? list : "",
+      run.log ? element("details", {}, element("summary", {}, "What the client logged"), element("pre", {}, run.log)) : "");
+    detail.hidden = false;
+    $("main").classList.add("open");
+    for (const tr of trs) tr.classList.toggle("here", $("a", tr).hash === `#${id}`);
+    document.title = `${id} ${run.word}: ${head.promise}`;
+    picture.paint();
+    detail.focus({ preventScroll: true });
+    if (matchMedia("(max-width: 1249px)").matches) scrollTo(0, 0);
+    onresize = () => picture.paint();
+  }
+
+  function hide() {
+    const detail = $("#detail");
+    const last = $("tr.here a");
+    detail.hidden = true;
+    detail.replaceChildren();
+    $("main").classList.remove("open");
+    for (const tr of trs) tr.classList.remove("here");
+    document.title = heads.title;
+    last?.focus();
+  }
+
+  heads.title = document.title;
+  async function route() {
+    await ready;
+    const id = decodeURIComponent(location.hash.slice(1));
+    if (id in heads.scenarios) show(id);
+    else hide();
+  }
+  addEventListener("hashchange", route);
+  addEventListener("keydown", (key) => {
+    if (key.target.matches("input") || key.ctrlKey || key.metaKey || key.altKey) return;
+    if (key.key === "Escape") location.hash = "";
+    const step = { j: 1, k: -1 }[key.key];
+    if (!step) return;
+    const links = trs.filter((tr) => !tr.hidden).map((tr) => $("a", tr).hash);
+    const at = links.indexOf(location.hash);
+    const next = links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))];
+    if (next) location.hash = next;
+  });
+  try {
+    await route();
+  } catch (error) {
+    $("main").prepend(element("p", { class: "notice" }, `The timelines cannot be shown by this browser: ${error.message}`));
+  }
+})();

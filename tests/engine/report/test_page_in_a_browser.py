@@ -1,0 +1,86 @@
+"""The page in a real browser: opened from a file, by a deep link, without a network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.report.html import write_page
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package) on PATH"),
+]
+
+SCENARIO: dict[str, Any] = {
+    "id": "TOK-11",
+    "promise": "A revoked token costs one login",
+    "severity": "critical",
+    "source": "hashicorp/vault#26172",
+    "word": "fail",
+    "findings": [{"promise": "one login", "seen": "<b>two</b> logins", "at": 1.5, "harm": False}],
+    "faults": [{"name": "token revoked", "began": 1.0, "ended": 3.0, "detail": {}}],
+    "operations": [
+        {"verb": "read", "path": "backend/django", "began": 1.2, "ended": 1.4, "outcome": "denied",
+         "value": None, "message": "403", "caller": 0},
+    ],
+    "exchanges": [
+        {"kind": "login", "method": "POST", "path": "auth/approle/login", "began": 0.1,
+         "ended": 0.2, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 20.0, "errors": [],
+         "by": "vault", "closed": None, "connection": 1, "retry_after": None},
+    ],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page with one scenario that failed."""
+    journal = {
+        "subject": "mine",
+        "product": "openbao",
+        "engine": "process",
+        "scenarios": [SCENARIO],
+    }
+    return write_page([journal], tmp_path_factory.mktemp("page") / "index.html")
+
+
+def dom(page: Path, fragment: str, profile: Path) -> str:
+    """The document after its script ran."""
+    assert BROWSER is not None
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
+            *(f"--user-data-dir={profile}", "--virtual-time-budget=5000"),
+            f"{page.as_uri()}{fragment}",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_a_deep_link_opens_its_scenario(page: Path, tmp_path: Path) -> None:
+    """#TOK-11 shows the findings, the fault's bar, the request with its label, and the list."""
+    shown = dom(page, "#TOK-11", tmp_path)
+    detail = shown[shown.index('id="detail"') :]
+    assert "A revoked token costs one login" in detail
+    assert "&lt;b&gt;two&lt;/b&gt; logins" in detail
+    assert re.search(r'<rect class="fault"', detail)
+    assert "POST auth/approle/login with secret-id-1 (connection 1)" in detail
+    assert "token-1 lives, by what Vault said" in detail
+
+
+def test_without_a_link_the_table_is_all(page: Path, tmp_path: Path) -> None:
+    """The detail stays hidden until a scenario is chosen."""
+    shown = dom(page, "", tmp_path)
+    assert re.search(r'id="detail" hidden', shown)
+    assert '<a href="#TOK-11">TOK-11</a>' in shown
