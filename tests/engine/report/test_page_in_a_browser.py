@@ -33,8 +33,8 @@ SCENARIO: dict[str, Any] = {
     ],
     "exchanges": [
         {"kind": "login", "method": "POST", "path": "auth/approle/login", "began": 0.1,
-         "ended": 0.2, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 20.0, "errors": [],
-         "by": "vault", "closed": None, "connection": 1, "retry_after": None},
+         "ended": 0.2, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 20.0,
+         "errors": [], "by": "vault", "closed": None, "connection": 1, "retry_after": None},
     ],
 }  # fmt: skip
 

@@ -101,7 +101,8 @@ def test_a_large_run_is_a_small_page() -> None:
     """A hundred and twenty scenarios of five hundred events each stay under two megabytes."""
     operations = [
         {"verb": "read", "path": "backend/django", "began": n / 7,
-         "ended": n / 7 + 0.0013 * (n % 9), "outcome": "ok", "value": f"v{n % 5}", "message": "", "caller": n % 50}
+         "ended": n / 7 + 0.0013 * (n % 9), "outcome": "ok", "value": f"v{n % 5}", "message": "",
+         "caller": n % 50}
         for n in range(500)
     ]  # fmt: skip
     many = [{"id": f"TOK-{n:03}", "operations": operations} for n in range(120)]
