@@ -2,7 +2,7 @@
 
 from vault_harness.faults._fault import Fault, Journal, Signature
 from vault_harness.faults.network import NetworkFaults
-from vault_harness.faults.process import ProcessFaults
+from vault_harness.faults.process import ProcessFaults, process_tree
 from vault_harness.faults.schedule import flapping
 from vault_harness.faults.vault import VaultFaults
 
@@ -14,4 +14,5 @@ __all__ = [
     "Signature",
     "VaultFaults",
     "flapping",
+    "process_tree",
 ]

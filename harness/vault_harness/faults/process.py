@@ -7,8 +7,13 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+import psutil
+
 from vault_harness.engine import Node
 from vault_harness.faults._fault import Fault, Journal, Signature
+
+WATCHDOG = "vault-harness-watchdog"
+"""A word in the command line of the process that ends a subject when the harness dies."""
 
 
 class ProcessFaults:
@@ -53,12 +58,70 @@ class ProcessFaults:
 
     @contextmanager
     def client_paused(self, pid: int) -> Iterator[Fault]:
-        """A client whose process stands still (SIGSTOP) while the world goes on."""
-        os.kill(pid, signal.SIGSTOP)
-        fault = self._journal.begin_fault("client paused", Signature(), {"pid": pid}, optional=True)
+        """A client that stands still (SIGSTOP), with all its processes, while the world goes on.
+
+        Args:
+            pid: Of its first process.
+
+        Raises:
+            ProcessLookupError: There is no such process.
+        """
+        stopped = _stop(pid)
+        fault = self._journal.begin_fault(
+            "client paused", Signature(), {"pid": pid, "processes": len(stopped)}, optional=True
+        )
         try:
             yield fault
         finally:
-            with suppress(ProcessLookupError):  # it was killed meanwhile
-                os.kill(pid, signal.SIGCONT)
+            for process in reversed(stopped):  # whoever waits for a child finds it awake
+                with suppress(psutil.Error):  # it was killed meanwhile
+                    process.send_signal(signal.SIGCONT)
             self._journal.end_fault(fault)
+
+
+def process_tree(pid: int) -> list[psutil.Process]:
+    """A process and all that belong to it: its descendants, and its session if it leads one.
+
+    A wrapper, a shell or an agent has its work done by children; one that lets go of its parent is
+    still of the session. The harness's own watchdog is none of them.
+
+    Raises:
+        ProcessLookupError: There is no such process.
+    """
+    try:
+        first = psutil.Process(pid)
+        if first.status() == psutil.STATUS_ZOMBIE:
+            raise ProcessLookupError(pid)
+        found = [first, *first.children(recursive=True)]
+        if os.getsid(pid) == pid:
+            known = {process.pid for process in found}
+            found += [p for p in psutil.process_iter() if p.pid not in known and _of(p, pid)]
+    except psutil.NoSuchProcess:
+        raise ProcessLookupError(pid) from None
+    return [process for process in found if not _is_watchdog(process)]
+
+
+def _of(process: psutil.Process, session: int) -> bool:
+    try:
+        return os.getsid(process.pid) == session
+    except ProcessLookupError:
+        return False
+
+
+def _is_watchdog(process: psutil.Process) -> bool:
+    try:
+        return WATCHDOG in process.cmdline()
+    except psutil.Error:
+        return True  # it has ended
+
+
+def _stop(pid: int) -> list[psutil.Process]:
+    """Stop them all, and those that one of them started a moment before it was stopped."""
+    stopped: list[psutil.Process] = []
+    os.kill(pid, signal.SIGSTOP)
+    while more := [process for process in process_tree(pid) if process not in stopped]:
+        for process in more:
+            with suppress(psutil.Error):
+                process.send_signal(signal.SIGSTOP)
+            stopped.append(process)
+    return stopped

@@ -13,9 +13,9 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from vault_harness.scenario.history import Kind
+from vault_harness.scenario.history import RequestKind
 
-_KINDS: tuple[tuple[str, str, Kind], ...] = (
+_KINDS: tuple[tuple[str, str, RequestKind], ...] = (
     # method pattern, path pattern below /v1/, kind; the first that fits wins
     (r"POST|PUT", r"auth/.+/login(/.*)?", "login"),
     (r"POST|PUT", r"auth/token/renew.*", "renew"),
@@ -31,7 +31,7 @@ _KINDS: tuple[tuple[str, str, Kind], ...] = (
 )
 
 
-def kind_of(method: str, target: str) -> Kind:
+def kind_of(method: str, target: str) -> RequestKind:
     """What a request to Vault is for.
 
     Args:

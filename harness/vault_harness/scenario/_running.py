@@ -34,8 +34,8 @@ LONGEST = 60.0
 PROBE = 2.0
 """Seconds granted beyond a back-off: for the probe itself, and a login where one is needed."""
 
-START = 15.0
-"""Seconds from a subject's start to its ``hello``."""
+START = 30.0
+"""Seconds from a subject's start to its ``hello``: a virtual machine takes its time to warm up."""
 
 
 class Running(Servers):

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vault_harness.scenario.history import Exchange, History, Kind, Operation
+from vault_harness.scenario.history import Exchange, History, Operation, RequestKind
 from vault_harness.scenario.verdict import Seen
 
 
@@ -55,7 +55,7 @@ def logins(count: int, *, since: float = 0.0, until: float | None = None) -> Con
 
 def refused(
     count: int,
-    kind: Kind = "read",
+    kind: RequestKind = "read",
     *,
     statuses: frozenset[int] = frozenset({400, 403}),
     since: float = 0.0,
@@ -66,7 +66,11 @@ def refused(
 
 
 def _exchanges(
-    count: int, kind: Kind, since: float, until: float | None, where: Callable[[Exchange], bool]
+    count: int,
+    kind: RequestKind,
+    since: float,
+    until: float | None,
+    where: Callable[[Exchange], bool],
 ) -> Condition:
     def condition(history: History) -> Sighting:
         found = history.find(kind, since=since, until=until, where=where)
@@ -156,7 +160,7 @@ def calls_by_each_caller(
     return condition
 
 
-def happened(kind: Kind, *, since: float = 0.0, until: float | None = None) -> Condition:
+def happened(kind: RequestKind, *, since: float = 0.0, until: float | None = None) -> Condition:
     """At least one request of this kind reached Vault, whatever it answered."""
     return _exchanges(1, kind, since, until, lambda _: True)
 

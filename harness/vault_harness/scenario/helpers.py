@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from vault_harness.faults import Fault, Signature
-from vault_harness.scenario.history import History, Kind
-from vault_harness.scenario.lab import PATH, ROLE, Lab
+import psutil
+
+from vault_harness.faults import Fault, Signature, process_tree
+from vault_harness.scenario.history import History, RequestKind
+from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.recorder import Recorder, Stub
 from vault_harness.scenario.verdict import Finding, NotClaimed
 
@@ -38,14 +39,6 @@ def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
             lab.history.end_fault(fault)
 
 
-_REDIRECTED: dict[Kind, str] = {
-    "read": f"ecommerce/data/{PATH}",
-    "renew": "auth/token/renew-self",
-    "lookup": "auth/token/lookup-self",
-    "login": "auth/approle/login",
-}
-
-
 @dataclass(frozen=True)
 class OtherHost:
     """A second way to the same Vault, under a name that the subject was never told.
@@ -53,10 +46,12 @@ class OtherHost:
     Attributes:
         address: Its base URL.
         history: What reached it.
+        paths: Where a client asks for what, by kind of request.
     """
 
     address: str
     history: History
+    paths: Mapping[RequestKind, str]
 
     def redirects(self) -> tuple[Stub, ...]:
         """Answers that send the subject there, as a standby does that does not forward (307)."""
@@ -66,7 +61,7 @@ class OtherHost:
                 headers={"Location": f"{self.address}/v1/{path}"},
                 kinds=frozenset({kind}),
             )
-            for kind, path in _REDIRECTED.items()
+            for kind, path in self.paths.items()
         )
 
     def findings(self) -> list[Finding]:
@@ -91,7 +86,16 @@ def other_host(lab: Lab) -> Iterator[OtherHost]:
     recorder = Recorder(history, lab.secrets, upstream=lab.recorder.upstream)
     try:
         # By another name than the subject's VAULT_ADDR, which is a number.
-        yield OtherHost(f"http://localhost:{recorder.port}", history)
+        yield OtherHost(
+            f"http://localhost:{recorder.port}",
+            history,
+            {
+                "read": f"{lab.entry.mount}/data/{lab.entry.path}",
+                "renew": "auth/token/renew-self",
+                "lookup": "auth/token/lookup-self",
+                "login": "auth/approle/login",
+            },
+        )
     finally:
         recorder.close()
 
@@ -132,17 +136,20 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
 def allow_writes(lab: Lab, path: str) -> None:
     """Let tokens that the role gets from now on write one secret."""
     client = lab.stack.operator.client
-    rules = f'path "ecommerce/data/{path}" {{ capabilities = ["create", "update", "read"] }}'
+    rules = (
+        f'path "{lab.entry.mount}/data/{path}" {{ capabilities = ["create", "update", "read"] }}'
+    )
     client.sys.create_or_update_policy("scenario-writer", rules)
-    role = client.adapter.get(f"/v1/auth/approle/role/{ROLE}")["data"]
+    address = f"/v1/auth/approle/role/{lab.entry.approle}"
+    role = client.adapter.get(address)["data"]
     policies = [*role["token_policies"], "scenario-writer"]
-    client.adapter.post(f"/v1/auth/approle/role/{ROLE}", json={"token_policies": policies})
+    client.adapter.post(address, json={"token_policies": policies})
 
 
 def version_of(lab: Lab, path: str) -> int:
     """The number of a secret's latest version; 0 if there is none."""
     answer = lab.stack.operator.client.adapter.request(
-        "GET", f"/v1/ecommerce/metadata/{path}", raise_exception=False
+        "GET", f"/v1/{lab.entry.mount}/metadata/{path}", raise_exception=False
     )
     data = answer.get("data") if isinstance(answer, dict) else None
     return int(data["current_version"]) if data else 0
@@ -153,8 +160,8 @@ class Footprint:
     """What a subject holds of its machine's resources.
 
     Attributes:
-        threads: Of the process that it runs in; the harness's own for a subject within it.
-        files: Open file descriptors of that process, sockets among them.
+        threads: Of all its processes; the harness's own for a subject within it.
+        files: Open file descriptors of them, sockets among them.
         connections: Its connections to the proxy; 0 where Toxiproxy does not tell.
     """
 
@@ -182,15 +189,17 @@ def footprint(lab: Lab) -> Footprint:
     Raises:
         NotClaimed: This machine does not tell (there is no ``/proc``).
     """
-    process = Path(f"/proc/{lab.client.subject.pid or os.getpid()}")
-    if not (process / "fd").is_dir():
+    if not Path("/proc/self/fd").is_dir():
         raise NotClaimed("what a process holds can only be counted where there is /proc")
     alive = lab.environment.toxiproxy.connections(lab.proxy.name) or []
-    threads = threading.active_count()
-    if lab.client.subject.pid is not None:
-        threads = len(list((process / "task").iterdir()))
-    return Footprint(
-        threads=threads,
-        files=len(list((process / "fd").iterdir())),
-        connections=sum(connection.closed is None for connection in alive),
-    )
+    connections = sum(connection.closed is None for connection in alive)
+    pid = lab.client.subject.pid
+    if pid is None:
+        files = len(list(Path("/proc/self/fd").iterdir()))
+        return Footprint(threading.active_count(), files, connections)
+    threads = files = 0
+    for process in process_tree(pid):
+        with suppress(psutil.Error):  # it ended meanwhile
+            threads += process.num_threads()
+            files += process.num_fds()
+    return Footprint(threads, files, connections)

@@ -31,7 +31,7 @@ Outcome = Literal[
 waiting for, ``died`` the end of the subject's process.
 """
 
-Kind = Literal[
+RequestKind = Literal[
     "login",
     "renew",
     "lookup",
@@ -107,7 +107,7 @@ class Exchange:
     began: float
     method: str
     path: str
-    kind: Kind
+    kind: RequestKind
     token: str | None = None
     secret_id: str | None = None
     ended: float | None = None
@@ -312,7 +312,9 @@ class History:
             operation.outcome, operation.value, operation.message = outcome, value, message
             self._notify()
 
-    def begin_exchange(self, connection: int, method: str, path: str, kind: Kind) -> Exchange:
+    def begin_exchange(
+        self, connection: int, method: str, path: str, kind: RequestKind
+    ) -> Exchange:
         """Note that a request reached the recorder."""
         with self._changed:
             exchange = Exchange(
@@ -408,7 +410,7 @@ class History:
 
     def find(
         self,
-        *kinds: Kind,
+        *kinds: RequestKind,
         since: float = 0.0,
         until: float | None = None,
         where: Callable[[Exchange], bool] = lambda _: True,

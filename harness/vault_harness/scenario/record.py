@@ -19,7 +19,7 @@ from vault_harness.scenario.verdict import Verdict, Word
 FORMAT = 2
 """Of a journal and its parts; raised when a field changes its meaning."""
 
-Record = Mapping[str, Any]
+ScenarioRecord = Mapping[str, Any]
 
 
 def record_of(

@@ -27,7 +27,7 @@ from vault_harness.scenario._http import (
     render,
 )
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Exchange, History, Kind
+from vault_harness.scenario.history import Exchange, History, RequestKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class Stub:
     status: int
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=dict)
-    kinds: frozenset[Kind] = frozenset()
+    kinds: frozenset[RequestKind] = frozenset()
     times: int | None = None
 
 
@@ -177,7 +177,7 @@ class Recorder:
 
     # For a connection
 
-    def take_stub(self, kind: Kind) -> Stub | None:
+    def take_stub(self, kind: RequestKind) -> Stub | None:
         """The stub that answers a request of this kind now, if any; counts it as given."""
         for stub, given in reversed(self._stubs):
             if (not stub.kinds or kind in stub.kinds) and (

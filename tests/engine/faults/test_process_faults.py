@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from tests.engine.faults.conftest import Answer, Broken, Line, Notes, ask, broke
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine
 from vault_harness.errors import ToxiproxyError
-from vault_harness.faults import Fault, ProcessFaults, flapping
+from vault_harness.faults import Fault, ProcessFaults, flapping, process_tree
 from vault_harness.stack import launch
+from vault_harness.subjects._launch import spawn
 from vault_harness.waiting import wait_until
 
 
@@ -74,6 +76,53 @@ def test_client_paused() -> None:
         )
         child.kill()
     assert notes.only("client paused").optional
+
+
+WRAPPER = """
+import os, subprocess, sys, time
+sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+subprocess.Popen(sleep)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.execv(sleep[0], sleep)
+    os._exit(0)
+os.wait()
+time.sleep(60)
+"""
+
+
+def test_all_processes_of_a_client_are_paused() -> None:
+    """A wrapper's child does the work, and so may one that let go of its parent."""
+    command = [sys.executable, "-c", WRAPPER]
+    with subprocess.Popen(command, start_new_session=True) as child:
+        wait_until(lambda: len(process_tree(child.pid)) >= 3, "its children", timeout=20)
+        family = process_tree(child.pid)
+        with ProcessFaults(Notes()).client_paused(child.pid):
+            wait_until(
+                lambda: {p.status() for p in family} == {psutil.STATUS_STOPPED},
+                "all of them to stop",
+                timeout=10,
+                evidence=lambda: str(family),
+            )
+        wait_until(
+            lambda: psutil.STATUS_STOPPED not in {p.status() for p in family},
+            "all of them to go on",
+            timeout=10,
+            evidence=lambda: str(family),
+        )
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def test_watchdog_is_never_paused(tmp_path: Path) -> None:
+    """Else a client that stands still would outlive a harness that is killed."""
+    leashed = spawn(["sleep", "60"], dict(os.environ), tmp_path / "log")
+    pid = leashed.process.pid
+    wait_until(lambda: psutil.Process(pid).name() == "sleep", "the program", timeout=20)
+    assert len(psutil.Process(pid).children()) == 1
+    assert [process.pid for process in process_tree(pid)] == [pid]
+    os.killpg(pid, signal.SIGKILL)
+    leashed.process.communicate(timeout=10)
+    os.close(leashed.leash)
 
 
 def test_client_that_dies_while_paused() -> None:

@@ -14,7 +14,7 @@ import pytest
 from vault_harness.faults import Fault, Signature
 from vault_harness.scenario import Exchange, History, Operation, Recorder
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Kind, Outcome
+from vault_harness.scenario.history import Outcome, RequestKind
 from vault_harness.scenario.oracles import Oracle
 
 TIMEOUT = 10.0
@@ -179,7 +179,7 @@ class Story:
             self.call(at, outcome=outcome)
 
     def sent(
-        self, kind: Kind, began: float, status: int | None = 200, **said: Unpack[Said]
+        self, kind: RequestKind, began: float, status: int | None = 200, **said: Unpack[Said]
     ) -> Exchange:
         """A request that reached the recorder, and its answer."""
         exchange = self.history.begin_exchange(1, "GET", said.pop("path", "p"), kind)
@@ -189,7 +189,7 @@ class Story:
             setattr(exchange, name, value)
         return exchange
 
-    def several(self, kind: Kind, *began: float, status: int | None = 200) -> None:
+    def several(self, kind: RequestKind, *began: float, status: int | None = 200) -> None:
         """Several alike."""
         for at in began:
             self.sent(kind, at, status)

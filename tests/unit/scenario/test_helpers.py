@@ -8,7 +8,12 @@ import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.scenario.helpers import Footprint, OtherHost
-from vault_harness.scenario.history import History
+from vault_harness.scenario.history import History, RequestKind
+
+PATHS: dict[RequestKind, str] = {
+    "read": "ecommerce/data/backend/django",
+    "login": "auth/approle/login",
+}
 
 GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -49,7 +54,7 @@ def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:
 
 def test_other_host_redirects_each_kind_to_its_own_path() -> None:
     """A login goes to the login, a read to the secret."""
-    stubs = OtherHost("http://localhost:1", History()).redirects()
+    stubs = OtherHost("http://localhost:1", History(), PATHS).redirects()
     places = {kind: stub.headers["Location"] for stub in stubs for kind in stub.kinds}
     assert {stub.status for stub in stubs} == {307}
     assert places["read"] == "http://localhost:1/v1/ecommerce/data/backend/django"
@@ -58,7 +63,7 @@ def test_other_host_redirects_each_kind_to_its_own_path() -> None:
 
 def test_credentials_at_another_host_are_harm(story: Story) -> None:
     """A token and a secret-id are findings, a request with neither is none."""
-    other = OtherHost("http://localhost:1", story.history)
+    other = OtherHost("http://localhost:1", story.history, PATHS)
     story.sent("read", 1.0)
     assert other.findings() == []
     story.sent("read", 2.0).token = "token-2"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario._http import NotHttp, RequestReader, ResponseReader, kind_of, render
-from vault_harness.scenario.history import Kind
+from vault_harness.scenario.history import RequestKind
 
-TABLE: list[tuple[str, str, Kind]] = [
+TABLE: list[tuple[str, str, RequestKind]] = [
     # logins, by any method of any mount
     ("POST", "/v1/auth/approle/login", "login"),
     ("PUT", "/v1/auth/approle/login", "login"),
@@ -74,7 +74,7 @@ TABLE: list[tuple[str, str, Kind]] = [
 
 
 @pytest.mark.parametrize(("method", "target", "kind"), TABLE)
-def test_kinds(method: str, target: str, kind: Kind) -> None:
+def test_kinds(method: str, target: str, kind: RequestKind) -> None:
     """Each of Vault's paths that a client may ask for."""
     assert kind_of(method, target) == kind
 

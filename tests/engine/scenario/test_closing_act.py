@@ -1,0 +1,220 @@
+"""The closing act and the standing oracles: what a client breaks in a scenario on other things."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.engine.scenario.conftest import ROOT
+from tests.subjects.lazy_client import LazyClient
+from vault_harness.scenario import (
+    Entry,
+    Environment,
+    Lab,
+    Result,
+    open_environment,
+    run_scenario,
+)
+from vault_harness.scenario.catalogue import load
+from vault_harness.settings import Settings
+from vault_harness.subjects import parse_subject
+
+# What clients of other people do on their threads is not an error of these tests.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+class Good(LazyClient):
+    """Breaks nothing."""
+
+
+class Rememberer(LazyClient):
+    """Asks once for each secret, and hands that out for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        if (path, key) not in self._kept:
+            self._kept[path, key] = super().read(path, key)
+        return self._kept[path, key]
+
+
+class Undertaker(Rememberer):
+    """Hands out what was deleted, and nothing else that is old."""
+
+    def read(self, path: str, key: str) -> str:
+        if path == "backend/django":
+            return LazyClient.read(self, path, key)
+        return super().read(path, key)
+
+
+class Leaver(LazyClient):
+    """Keeps its token when it is closed."""
+
+    def close(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+
+
+class Sleeper(LazyClient):
+    """Takes six seconds to close."""
+
+    def close(self) -> None:
+        super().close()
+        time.sleep(6.0)
+
+
+class Stumbler(LazyClient):
+    """Its close raises."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("double free")
+
+
+class Hypochondriac(LazyClient):
+    """Never well."""
+
+    capabilities = frozenset({"read", "outcomes", "health"})
+
+    def health(self) -> bool:
+        return False
+
+
+class Brooder(LazyClient):
+    """Takes its time to say that it is well."""
+
+    capabilities = frozenset({"read", "outcomes", "health"})
+
+    def health(self) -> bool:
+        time.sleep(2.6)
+        return True
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
+    """Servers of this module's own."""
+    subject = parse_subject("reference")
+    with open_environment(Settings(engine="process"), subject, seed=1) as opened:
+        yield opened
+
+
+def calm(lab: Lab) -> None:
+    """A scenario that asks for nothing."""
+    lab.start()
+    lab.require("a read", lambda history: bool(history.calls("read")))
+    lab.judge()
+
+
+def judged(environment: Environment, client: str, scenario: str = "KV-03") -> Result:
+    """A calm scenario with one of these clients."""
+    entry: Entry = load(ROOT / "scenarios" / "catalogue.toml")[scenario]
+    result = run_scenario(
+        environment, entry, calm, subject=parse_subject(f"python:{__name__}:{client}")
+    )
+    assert result.error is None, result.trace
+    return result
+
+
+def test_good_client(environment: Environment) -> None:
+    """Passes, and soon: the act is in every scenario."""
+    result = judged(environment, "Good")
+    assert result.word == "pass", result.record["findings"]
+    acts = [m["at"] for m in result.record["marks"] if m["text"] == "closing act"]
+    assert len(acts) == 1
+    assert result.record["no_closing"] == ""
+    assert len([text for text in result.record["evidence"] if "closing act" in text]) == 2
+
+
+@pytest.mark.parametrize(
+    ("client", "seen"),
+    [
+        ("Rememberer", "read still gives v1"),
+        ("Undertaker", "read still gives shared/email:seeded"),
+        ("Leaver", "1 token of it alive after close: token-1"),
+        ("Sleeper", "it took 6."),
+        ("Stumbler", "close ended error: RuntimeError: double free"),
+        ("Hypochondriac", "it says not well for "),
+        ("Brooder", "health ended only after 2."),
+    ],
+)
+def test_broken_client(environment: Environment, client: str, seen: str) -> None:
+    """Fails, for what it does."""
+    result = judged(environment, client)
+    assert result.word == "fail"
+    found = [finding["seen"] for finding in result.record["findings"]]
+    assert any(text.startswith(seen) for text in found), found
+
+
+def test_act_that_is_left_out(environment: Environment) -> None:
+    """The reason stands in the journal."""
+
+    def scenario(lab: Lab) -> None:
+        lab.start()
+        lab.require("a read", lambda history: bool(history.calls("read")))
+        lab.judge(no_closing="it is a lazy evening")
+
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    subject = parse_subject(f"python:{__name__}:Leaver")
+    result = run_scenario(environment, entry, scenario, subject=subject)
+    assert (result.word, result.record["no_closing"]) == ("pass", "it is a lazy evening")
+
+
+def test_token_that_cannot_be_asked_for(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An answer that cannot be had is neither a dead token nor a living one: it is an error."""
+
+    def scenario(lab: Lab) -> None:
+        lab.start()
+        lab.require("a read", lambda history: bool(history.calls("read")))
+
+        def times_out(*_: object, **__: object) -> None:
+            raise TimeoutError("no answer within 5 s")
+
+        monkeypatch.setattr(lab.stack.operator.client.auth.token, "lookup_accessor", times_out)
+        lab.judge()
+
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    subject = parse_subject(f"python:{__name__}:Leaver")
+    result = run_scenario(environment, entry, scenario, subject=subject)
+    assert (result.word, result.why) == ("error", "TimeoutError: no answer within 5 s")
+
+
+def test_defect_of_the_recorder_is_an_error(environment: Environment) -> None:
+    """It is no evidence for or against the client, whatever was found."""
+
+    def scenario(lab: Lab) -> None:
+        lab.start()
+        lab.require("a read", lambda history: bool(history.calls("read")))
+        lab.recorder.defects.append("ValueError: not a number")
+        lab.judge()
+
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    subject = parse_subject(f"python:{__name__}:Leaver")
+    result = run_scenario(environment, entry, scenario, subject=subject)
+    assert result.word == "error"
+    assert result.why.startswith("the recorder failed: ValueError: not a number")
+
+
+def test_values_that_were_there_before_are_known(environment: Environment, tmp_path: Path) -> None:
+    """A client that fetched early is not said to invent them, and no port is taken for a secret."""
+    values = {}
+
+    def scenario(lab: Lab) -> None:
+        client = lab.start()
+        for path, key in (("backend/database", "DB_PASSWORD"), ("backend/database", "DB_PORT")):
+            values[key] = client.read(path, key).value
+        lab.require("a read", lambda history: bool(history.calls("read")))
+        assert lab.secrets.redact("ecommerce") == "ecommerce"
+        lab.judge()
+
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    subject = parse_subject(f"python:{__name__}:Good")
+    result = run_scenario(environment, entry, scenario, subject=subject)
+    assert result.word == "pass", result.why
+    assert values == dict.fromkeys(("DB_PASSWORD", "DB_PORT"), "backend/database:seeded")
