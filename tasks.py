@@ -256,6 +256,8 @@ def _say_services(services: ExampleServices) -> None:
         "only": "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "seed": "seed of the network faults, as a failure printed it",
+        "repeat": "how many times each scenario runs: a verdict that differs is flaky",
+        "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
         "workers": "how many scenarios run side by side",
         "args": "further arguments for pytest",
     },
@@ -268,6 +270,8 @@ def scenarios(
     only: list[str] | None = None,
     declare: list[str] | None = None,
     seed: str | None = None,
+    repeat: str | None = None,
+    ttl_scale: str | None = None,
     workers: int | None = None,
     args: str = "",
 ) -> None:
@@ -275,6 +279,8 @@ def scenarios(
     options = ["-n", str(_settings(workers=workers).workers)] if workers else []
     options += ["--vault-subject", subject] if subject else []
     options += ["--vault-seed", seed] if seed else []
+    options += ["--vault-repeat", repeat] if repeat else []
+    options += ["--vault-ttl-scale", ttl_scale] if ttl_scale else []
     options += [word for name in only or [] for word in ("--vault-only", name)]
     options += [word for text in declare or [] for word in ("--vault-declare", text)]
     _pytest("scenarios", *options, *shlex.split(args))

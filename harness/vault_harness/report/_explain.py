@@ -8,7 +8,7 @@ from typing import Any
 
 from vault_harness.commands import named
 from vault_harness.report._moments import one_line, shown
-from vault_harness.scenario.record import Record
+from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
 """Seconds before a finding, and after it, that a text shows of the history."""
@@ -20,7 +20,7 @@ LOG_LINES = 8
 """Lines of the subject's log; the whole of it is in a file beside the journal."""
 
 
-def explain(record: Record, *, again: str = "") -> str:
+def explain(record: ScenarioRecord, *, again: str = "") -> str:
     """The text of a failure: what was promised and seen, the faults, and how to run it again.
 
     Args:
@@ -82,7 +82,7 @@ def again(
     return named("scenarios", "--only", name, *words)
 
 
-def _word(record: Record) -> str:
+def _word(record: ScenarioRecord) -> str:
     rate = record.get("rate", "")
     return f"{record['word']} ({rate} passed)" if rate else str(record["word"])
 
@@ -101,7 +101,7 @@ def _fault(fault: Mapping[str, Any]) -> str:
     return f"{fault['name']}: +{fault['began']:.2f} s {until}"
 
 
-def _excerpts(record: Record) -> list[tuple[str, list[str]]]:
+def _excerpts(record: ScenarioRecord) -> list[tuple[str, list[str]]]:
     """The history around each finding, and around each fault; whiles that overlap are one."""
     times = record["times"]
     numbers = (
@@ -119,7 +119,7 @@ def _excerpts(record: Record) -> list[tuple[str, list[str]]]:
     ]
 
 
-def _whiles(record: Record) -> list[tuple[float, float]]:
+def _whiles(record: ScenarioRecord) -> list[tuple[float, float]]:
     found = []
     for finding in record["findings"]:
         if finding["at"] is not None:

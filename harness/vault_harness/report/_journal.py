@@ -11,7 +11,7 @@ from typing import Any
 
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import Summary
-from vault_harness.scenario.record import FORMAT, Record
+from vault_harness.scenario.record import FORMAT, ScenarioRecord
 
 JOURNAL = "journal.json"
 
@@ -19,7 +19,7 @@ PARTS = "parts"
 """Folders of this name are of runs under way, or of runs that were killed."""
 
 
-def write_part(parts: Path, record: Record) -> None:
+def write_part(parts: Path, record: ScenarioRecord) -> None:
     """Keep one scenario's record, and the subject's log, until the run ends.
 
     Args:
@@ -94,7 +94,7 @@ def load(path: Path) -> dict[str, Any]:
     return found
 
 
-def record_in(journal: Mapping[str, Any], id: str, path: Path) -> Record:  # noqa: A002 - it is one
+def record_in(journal: Mapping[str, Any], id: str, path: Path) -> ScenarioRecord:  # noqa: A002 - it is one
     """One scenario's record.
 
     Raises:
@@ -102,7 +102,7 @@ def record_in(journal: Mapping[str, Any], id: str, path: Path) -> Record:  # noq
     """
     for scenario in journal["scenarios"]:
         if scenario["id"] == id.upper():
-            found: Record = scenario
+            found: ScenarioRecord = scenario
             return found
     known = ", ".join(str(scenario["id"]) for scenario in journal["scenarios"])
     raise SettingsError(

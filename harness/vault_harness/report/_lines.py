@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from vault_harness.scenario.record import Record
+from vault_harness.scenario.record import ScenarioRecord
 
 WORDS = ("fail", "flaky", "not exercised", "error")
 """The verdicts that a summary names the scenarios of."""
@@ -46,7 +46,7 @@ class Line:
 HEADER = f"{'id':<8} {'verdict':<13} {'time':>8}  promise"
 
 
-def line_of(record: Record, *, about_leaks: bool = False) -> Line:
+def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
     """The line of a record."""
     return Line(
         record["id"],

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from vault_harness.scenario.record import Record
+from vault_harness.scenario.record import ScenarioRecord
 
 MANY = 3
 """How many alike are told one by one; more of them share a line."""
@@ -35,7 +35,7 @@ class Moment:
         return f"+{self.at:.2f} s  {self.text}"
 
 
-def moments(record: Record) -> list[Moment]:
+def moments(record: ScenarioRecord) -> list[Moment]:
     """Every moment of a record, in order."""
     found = [Moment(mark["at"], one_line(mark["text"])) for mark in record.get("marks", ())]
     for fault in record.get("faults", ()):
@@ -141,7 +141,11 @@ def collapse(told: Iterable[Moment]) -> list[str]:
 
 
 def shown(
-    record: Record, *, since: float = 0.0, until: float = float("inf"), all_of_it: bool = False
+    record: ScenarioRecord,
+    *,
+    since: float = 0.0,
+    until: float = float("inf"),
+    all_of_it: bool = False,
 ) -> list[str]:
     """The lines of a while, many alike in one; minor ones only if `all_of_it` is wanted."""
     return collapse(

@@ -1,0 +1,96 @@
+"""The options of the plugin: on the command line, and in the configuration file."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.errors import SettingsError
+from vault_harness.plugin import pytest_addoption
+from vault_harness.plugin._options import Options, options
+
+
+class Parser:
+    """What pytest asks a plugin for."""
+
+    def __init__(self) -> None:
+        self.flags: dict[str, dict[str, Any]] = {}
+        self.inis: dict[str, Any] = {}
+
+    def getgroup(self, *_: str) -> Parser:
+        """Itself."""
+        return self
+
+    def addoption(self, flag: str, **how: Any) -> None:
+        """A flag."""
+        self.flags[flag] = how
+
+    def addini(self, name: str, text: str, **how: Any) -> None:
+        """A twin."""
+        assert text
+        self.inis[name] = how["default"]
+
+
+def made(given: dict[str, Any] | None = None, ini: dict[str, Any] | None = None) -> Options:
+    """The options of a run."""
+    parser = Parser()
+    pytest_addoption(cast("pytest.Parser", parser))
+    config = SimpleNamespace(
+        stash=pytest.Stash(),
+        getoption=lambda name: (given or {}).get(name),
+        getini=lambda name: (ini or {}).get(name, parser.inis[name]),
+    )
+    return options(cast("pytest.Config", config))
+
+
+def test_every_flag_has_a_prefix_and_a_twin() -> None:
+    """So that it meets nobody else's, and need not be typed."""
+    parser = Parser()
+    pytest_addoption(cast("pytest.Parser", parser))
+    assert all(flag.startswith("--vault-") for flag in parser.flags)
+    assert {how["dest"] for how in parser.flags.values()} == set(parser.inis)
+    assert len(parser.flags) == 8
+
+
+def test_defaults() -> None:
+    """The reference client, everything, once, as it is."""
+    found = made()
+    assert (found.subject, found.declared, found.only) == ("reference", {}, frozenset())
+    assert (found.repeat, found.ttl_scale, found.allow_not_exercised) == (1, 1.0, False)
+    assert 0 <= found.seed < 2**31
+
+
+def test_configuration_file() -> None:
+    """It gives what the command line does not."""
+    ini = {
+        "vault_subject": "python:a:b",
+        "vault_declare": ["refresh=3"],
+        "vault_only": ["TOK", "sea-01"],
+        "vault_seed": "7",
+        "vault_repeat": "3",
+        "vault_allow_not_exercised": True,
+    }
+    found = made(ini=ini)
+    assert (found.subject, found.declared) == ("python:a:b", {"refresh": 3.0})
+    assert (found.only, found.seed, found.repeat) == (frozenset({"TOK", "SEA-01"}), 7, 3)
+    assert found.allow_not_exercised
+    assert made({"vault_subject": "reference"}, ini).subject == "reference"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("repeat", "0"),
+        ("repeat", "many"),
+        ("ttl_scale", "0.5"),
+        ("ttl_scale", "inf"),
+        ("seed", "x"),
+    ],
+)
+def test_numbers_that_make_no_sense(name: str, text: str) -> None:
+    """The option and the text are named."""
+    with pytest.raises(SettingsError) as caught:
+        made({f"vault_{name}": text})
+    assert f"--vault-{name.replace('_', '-')} {text} " in caught.value.cause
