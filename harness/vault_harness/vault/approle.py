@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.operator import Operator
 
 DEFAULT_MOUNT = "approle"
@@ -37,6 +38,7 @@ class Credentials:
     written: bool = True
 
 
+@without_frames
 def role_id(op: Operator, role: str, *, mount: str = DEFAULT_MOUNT) -> str:
     """The role-id of a role.
 
@@ -48,6 +50,7 @@ def role_id(op: Operator, role: str, *, mount: str = DEFAULT_MOUNT) -> str:
     return str(answer["data"]["role_id"])
 
 
+@without_frames
 def new_secret_id(op: Operator, role: str, *, mount: str = DEFAULT_MOUNT) -> SecretId:
     """A new secret-id for a role; the others stay valid.
 
@@ -59,6 +62,7 @@ def new_secret_id(op: Operator, role: str, *, mount: str = DEFAULT_MOUNT) -> Sec
     return SecretId(str(data["secret_id"]), str(data["secret_id_accessor"]))
 
 
+@without_frames
 def lookup(
     op: Operator, role: str, secret_id: str, *, mount: str = DEFAULT_MOUNT
 ) -> dict[str, Any] | None:
@@ -75,6 +79,7 @@ def lookup(
     return dict(data) if data else None
 
 
+@without_frames
 def destroy(op: Operator, role: str, accessor: str, *, mount: str = DEFAULT_MOUNT) -> None:
     """Destroy a secret-id by its accessor; tokens that were made with it live on."""
     with op.asking(f"destroy a secret-id of {role}") as client:
@@ -83,6 +88,7 @@ def destroy(op: Operator, role: str, accessor: str, *, mount: str = DEFAULT_MOUN
         )
 
 
+@without_frames
 def accessors(op: Operator, role: str, *, mount: str = DEFAULT_MOUNT) -> list[str]:
     """Accessors of all secret-ids of a role."""
     path = f"auth/{mount}/role/{role}/secret-id"
@@ -102,6 +108,7 @@ class LockedRole:
     mount_accessor: str
 
 
+@without_frames
 def locked(op: Operator) -> list[LockedRole]:
     """Every locked role-id; on Vault and OpenBao a lock lasts 15 minutes by default."""
     found = []
@@ -115,6 +122,7 @@ def locked(op: Operator) -> list[LockedRole]:
     return found
 
 
+@without_frames
 def unlock(op: Operator, role_id: str) -> bool:
     """Unlock a role-id now; False if it was not locked."""
     for role in locked(op):
@@ -129,6 +137,7 @@ def credential_files(role: str, directory: Path) -> tuple[Path, Path]:
     return directory / f"{role}-role-id", directory / f"{role}-secret-id"
 
 
+@without_frames
 def write_credentials(
     op: Operator, role: str, directory: Path, *, renew: bool = False, mount: str = DEFAULT_MOUNT
 ) -> Credentials:
@@ -152,6 +161,7 @@ def write_credentials(
     return Credentials(role, role_file, secret_file)
 
 
+@without_frames
 def credentials_work(
     op: Operator, role: str, directory: Path, *, mount: str = DEFAULT_MOUNT
 ) -> bool:

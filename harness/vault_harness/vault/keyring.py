@@ -15,6 +15,7 @@ from typing import Any, Literal, cast
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, StackError
+from vault_harness.vault._boundary import without_frames
 
 FORMAT = 2
 """Of the file. 1, which says no number, is that of ``vault operator init -format=json``."""
@@ -50,6 +51,7 @@ class Keyring:
         return len(self.keys)
 
     @classmethod
+    @without_frames
     def load(cls, path: Path) -> Keyring:
         """Read the file that `save` or ``vault operator init -format=json`` wrote.
 

@@ -11,6 +11,7 @@ import hvac.exceptions
 
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.operator import Operator
 
 DEFAULT_MOUNT = "ecommerce"
@@ -77,6 +78,7 @@ class Kv:
             )
         return str(found.get("uuid") or found.get("accessor"))
 
+    @without_frames
     def read(self, path: str, *, version: int | None = None) -> SecretVersion:
         """A version of a secret, the latest for None.
 
@@ -102,6 +104,7 @@ class Kv:
         state = "destroyed" if metadata["destroyed"] else "deleted"
         return SecretVersion(number, {}, state, created)
 
+    @without_frames
     def write(self, path: str, data: Mapping[str, Any], *, cas: int) -> int:
         """Write a new version if ``cas`` is still the latest one (0: if there is none).
 
@@ -114,6 +117,7 @@ class Kv:
         """
         return self.write_version(path, data, cas=cas).version
 
+    @without_frames
     def write_version(self, path: str, data: Mapping[str, Any], *, cas: int) -> SecretVersion:
         """As `write`; gives the new version with the moment that Vault wrote it."""
         try:
@@ -143,6 +147,7 @@ class Kv:
             int(answer["data"]["version"]), dict(data), created=str(answer["data"]["created_time"])
         )
 
+    @without_frames
     def delete(self, path: str, version: int) -> None:
         """Soft-delete one version; ``kv undelete`` brings it back."""
         with self.op.asking(f"delete version {version} of {self.mount}/{path}") as client:

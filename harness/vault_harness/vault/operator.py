@@ -26,6 +26,7 @@ from vault_harness.errors import (
     OperatorError,
     VaultIsSealed,
 )
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import KeyKind, Keyring
 
 _POLL_SECONDS = 0.005
@@ -156,6 +157,7 @@ class Operator:
                 remedy=f"start it ({named('up')}), or wait until it answers",
             ) from None
 
+    @without_frames
     def request(self, method: str, path: str, **body: object) -> dict[str, Any]:
         """One request to ``/v1/<path>``, for endpoints that hvac has no method for.
 
@@ -218,6 +220,7 @@ class Operator:
             kind="recovery" if status.get("recovery_seal") else "shamir",
         )
 
+    @without_frames
     def init(self, shares: int = 5, threshold: int = 3) -> Keyring:
         """Initialise it. Save the keyring before anything else: nobody ever gets it again.
 
@@ -244,6 +247,7 @@ class Operator:
             ca_cert=self.ca_cert,
         )
 
+    @without_frames
     def unseal(self, keyring: Keyring, timeout: float = 10.0, *, standby_ok: bool = False) -> None:
         """Unseal it and wait until it serves. Does nothing but wait if it is unsealed.
 

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.audit._entry import Filter, entries
 from vault_harness.vault.audit._log import read_lines
 from vault_harness.vault.audit._report import AuditReport, summarise
 from vault_harness.vault.operator import Operator
 
 
+@without_frames
 def report(op: Operator, logs: Iterable[Path], *, wanted: Filter | None = None) -> AuditReport:
     """Sum up the audit logs of a Vault's nodes.
 
@@ -49,6 +51,7 @@ def policies_of(op: Operator) -> dict[str, str]:
     }
 
 
+@without_frames
 def hashes_of_roles(op: Operator) -> dict[str, str]:
     """Role names by the hash that the audit log has of their role-id.
 

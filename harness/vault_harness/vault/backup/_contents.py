@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.operator import Operator
 
@@ -69,6 +70,7 @@ class Comparison:
     different: tuple[str, ...]
 
 
+@without_frames
 def take_contents(op: Operator, mounts: Iterable[str], *, key: str | None = None) -> Contents:
     """Read every secret of these mounts, and the names of policies and AppRoles.
 
@@ -88,6 +90,7 @@ def take_contents(op: Operator, mounts: Iterable[str], *, key: str | None = None
     return Contents(mounts, found, policies, approles, (), key)
 
 
+@without_frames
 def compare(op: Operator, wanted: Contents) -> Comparison:
     """Hold a Vault against the contents of a backup, secret by secret.
 

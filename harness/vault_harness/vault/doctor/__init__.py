@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from vault_harness.errors import HarnessError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.doctor._content import (
     check_audit,
     check_mounts,
@@ -20,17 +21,31 @@ from vault_harness.vault.doctor._finding import (
     ServiceView,
     State,
 )
+from vault_harness.vault.doctor._kinds import KINDS, Kind
 from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
 from vault_harness.vault.doctor._server import (
     check_answers,
     check_docker,
+    check_files,
     check_open,
     check_running,
+    check_way,
 )
 
-__all__ = ["examine", "Finding", "State", "Patient", "ServiceView", "DockerView", "look_at_docker"]
+__all__ = [
+    "examine",
+    "Finding",
+    "State",
+    "KINDS",
+    "Kind",
+    "Patient",
+    "ServiceView",
+    "DockerView",
+    "look_at_docker",
+]
 
 
+@without_frames
 def examine(patient: Patient) -> list[Finding]:
     """Look at everything that can be looked at; changes nothing in Vault, raises for no finding.
 
@@ -38,8 +53,10 @@ def examine(patient: Patient) -> list[Finding]:
     """
     found = Examination()
     check_docker(patient, found)
+    check_files(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
         return found.findings
+    check_way(patient, found)
     if not check_open(patient, found):
         if found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]:
             check_roles_by_login(patient, found, str(found.seal["address"]))
@@ -49,7 +66,7 @@ def examine(patient: Patient) -> list[Finding]:
     with contextlib.closing(op):
         try:
             mounts = check_mounts(patient, found, op)
-            check_audit(found, op)
+            check_audit(patient, found, op)
             check_policies(patient, found, op)
             check_roles(patient, found, op)
             check_secrets(patient, found, op, mounts)

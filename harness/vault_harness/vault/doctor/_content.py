@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from vault_harness.commands import named
+from vault_harness import dialect
 from vault_harness.errors import HarnessError
 from vault_harness.vault.doctor._finding import Examination, Patient
-from vault_harness.vault.kv import Kv, SecretVersion
+from vault_harness.vault.kv import Kv
 from vault_harness.vault.operator import Operator
+
+_VERSIONS_BACK = 10  # what KV keeps where nobody says otherwise
 
 
 def check_mounts(patient: Patient, found: Examination, op: Operator) -> set[str]:
@@ -16,38 +18,46 @@ def check_mounts(patient: Patient, found: Examination, op: Operator) -> set[str]
     for mount in patient.blueprint.mounts:
         engine = present.get(f"{mount}/")
         where = f"sys/mounts: {mount}/"
-        version = str((engine or {}).get("options", {}) and engine["options"].get("version"))
         if engine is None:
-            found.bad("mount", where, f"there is no mount {mount}/", named("seed"))
-        elif engine.get("type") != "kv" or version != "2":
-            wrong = f"{mount}/ is {engine.get('type')} version {version}, not KV version 2"
-            remedy = f"{named('vault', '--', 'secrets', 'disable', mount)}, then {named('seed')}"
-            found.bad("mount", where, wrong, remedy)
-        else:
+            found.bad("mount-missing", where, mount=mount)
+            continue
+        type_ = str(engine.get("type"))
+        version = str((engine.get("options") or {}).get("version", "1"))
+        if type_ == "kv" and version == "2":
             found.good("mount", where, "it is there, KV version 2")
             good.add(mount)
+        elif type_ == "kv":
+            found.bad("mount-unversioned", where, mount=mount)
+        else:
+            found.bad("mount-other", where, mount=mount, type=type_)
     wanted = patient.environ.get("VAULT_MOUNT_POINT", "").strip("/")
     if wanted and f"{wanted}/" not in present:
         kv = ", ".join(sorted(m.rstrip("/") for m, e in present.items() if e.get("type") == "kv"))
-        wrong = (
-            f"clients here look in {wanted}/, which does not exist; there is {kv or 'no KV mount'}"
+        found.bad(
+            "mount-of-environment",
+            "VAULT_MOUNT_POINT",
+            wanted=wanted,
+            present=kv or "no KV mount",
+            mount=patient.blueprint.mount,
         )
-        right = patient.blueprint.mount
-        found.bad("mount", "VAULT_MOUNT_POINT", wrong, f"export VAULT_MOUNT_POINT={right}")
     return good
 
 
-def check_audit(found: Examination, op: Operator) -> None:
-    """At least one audit device."""
+def check_audit(patient: Patient, found: Examination, op: Operator) -> None:
+    """At least one audit device, and its log where it can be seen from here."""
     try:
         devices = op.request("GET", "sys/audit").get("data", {})
     except HarnessError as error:
         found.unknown("audit", "sys/audit", error.cause)
         return
-    if devices:
-        found.good("audit", "sys/audit", f"written by {', '.join(sorted(devices))}")
+    if not devices:
+        ways = dialect.of_seal_status(op.request("GET", "sys/seal-status"))
+        kind = "audit-off-by-configuration" if ways.audit_in_configuration else "audit-off"
+        found.bad(kind, "sys/audit")
+    elif patient.audit_log is not None and not patient.audit_log.exists():
+        found.bad("audit-log-gone", str(patient.audit_log))
     else:
-        found.bad("audit", "sys/audit", "nobody writes down who reads what", named("seed"))
+        found.good("audit", "sys/audit", f"written by {', '.join(sorted(devices))}")
 
 
 def check_policies(patient: Patient, found: Examination, op: Operator) -> None:
@@ -56,13 +66,11 @@ def check_policies(patient: Patient, found: Examination, op: Operator) -> None:
     for name, policy in patient.blueprint.policies.items():
         where = f"sys/policies/acl/{name}"
         if name not in keys:
-            wrong = f"there is no policy {name}: its roles may read nothing"
-            found.bad(f"policy {name}", where, wrong, named("seed"))
+            found.bad("policy-missing", where, policy=name)
             continue
         text = str(op.request("GET", where).get("data", {}).get("policy", ""))
         if text.strip() != policy.rules.strip():
-            wrong = "it differs from the blueprint's"
-            found.bad(f"policy {name}", where, wrong, named("seed", "--overwrite"))
+            found.bad("policy-unlike", where, policy=name)
         else:
             found.good(f"policy {name}", where, "it is the blueprint's")
 
@@ -74,24 +82,31 @@ def check_secrets(patient: Patient, found: Examination, op: Operator, mounts: se
             continue
         where = f"{mount}/{path}"
         try:
-            secret = Kv(op, mount).read(path)
+            _check_secret(found, where, Kv(op, mount), path, set(values))
         except HarnessError as error:
             found.unknown(f"secret {where}", where, error.cause)
-            continue
-        _judge(found, where, secret, set(values))
 
 
-def _judge(found: Examination, where: str, secret: SecretVersion, wanted: set[str]) -> None:
-    name, version = f"secret {where}", secret.version
+def _check_secret(found: Examination, where: str, kv: Kv, path: str, wanted: set[str]) -> None:
+    secret = kv.read(path)
+    version = secret.version
     if secret.state == "missing":
-        found.bad(name, where, "there is no such secret", named("seed"))
+        found.bad("secret-missing", where, path=where)
     elif secret.state == "deleted":
-        remedy = named("vault", "--", "kv", "undelete", f"-versions={version}", where)
-        found.bad(name, where, f"its latest version, {version}, is deleted", remedy)
+        found.bad("secret-deleted", where, path=where, version=version)
     elif secret.state == "destroyed":
-        wrong = f"its latest version, {version}, is destroyed and cannot come back"
-        found.bad(name, where, wrong, named("seed"))
+        earlier = _last_present(kv, path, version)
+        kind = "secret-destroyed" if earlier is None else "secret-destroyed-after-another"
+        found.bad(kind, where, path=where, version=version, earlier=earlier)
     elif lacking := sorted(wanted - set(secret.data)):
-        found.bad(name, where, f"it has no {', '.join(lacking)}", named("seed"))
+        found.bad("secret-incomplete", where, path=where, keys=", ".join(lacking))
     else:
-        found.good(name, where, f"version {version} is there")
+        found.good(f"secret {where}", where, f"version {version} is there")
+
+
+def _last_present(kv: Kv, path: str, before: int) -> int | None:
+    """The newest version that can be read, among the few before one."""
+    for version in range(before - 1, max(before - 1 - _VERSIONS_BACK, 0), -1):
+        if kv.read(path, version=version).state == "present":
+            return version
+    return None

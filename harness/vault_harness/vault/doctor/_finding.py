@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.vault.doctor._kinds import KINDS
 from vault_harness.vault.operator import Operator
 
 
@@ -30,7 +31,10 @@ class Finding:
         state: How it is.
         looked_at: What was examined: a file, an address, a path in Vault.
         wrong: What is wrong with it, or for a good one how it is.
-        remedy: The one command that mends it, empty for a good one.
+        remedy: The command that mends it, ready for a shell, or advice where no command can; empty
+            for a good one.
+        kind: Which of `KINDS` a bad one is.
+        runnable: Whether the remedy is a command.
     """
 
     name: str
@@ -38,6 +42,8 @@ class Finding:
     looked_at: str
     wrong: str
     remedy: str = ""
+    kind: str = ""
+    runnable: bool = False
 
     @property
     def bad(self) -> bool:
@@ -55,11 +61,19 @@ class ServiceView:
 
 @dataclass(frozen=True)
 class DockerView:
-    """What there is of Docker: whether an engine answers, and which images are not there."""
+    """What there is of Docker: whether an engine answers, and which images do not do.
+
+    Attributes:
+        engine: Whether it answers.
+        missing_images: Images that are not there.
+        line: The same in a line.
+        outdated_images: Images that hold other code of this project than is here.
+    """
 
     engine: bool
     missing_images: tuple[str, ...] = ()
     line: str = ""
+    outdated_images: tuple[str, ...] = ()
 
 
 def _now() -> datetime:
@@ -73,10 +87,14 @@ class Patient:
     Attributes:
         data_dir: Where keyring, tokens and credentials are.
         blueprint: What Vault should contain.
-        addresses: Base URLs of Vault's nodes; empty if nothing was ever started.
+        addresses: Base URLs of Vault's nodes; empty if nothing was ever started, or nobody knows.
         services: Servers of the local stack; empty for a Vault of somebody else.
         engine: ``process``, ``docker``, ``external`` or ``auto``.
         docker: Looks at Docker; asked only if it matters.
+        data_gone: Whether Vault's data is not where the server that runs keeps it.
+        toxiproxy: Base URL of Toxiproxy's API; empty where clients go to Vault directly.
+        obstacles: What stands between a client and Vault, a line each: toxics, a disabled proxy.
+        audit_log: Vault's audit log on this machine, None where it cannot be read as a file.
         environ: The environment, for a token or credentials in it.
         ca_cert: For https.
         timeout: Seconds that a request may take.
@@ -89,6 +107,10 @@ class Patient:
     services: tuple[ServiceView, ...] = ()
     engine: str = "process"
     docker: Callable[[], DockerView] | None = None
+    data_gone: bool = False
+    toxiproxy: str = ""
+    obstacles: Callable[[], Sequence[str]] = tuple
+    audit_log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_cert: Path | None = None
     timeout: float = 3.0
@@ -108,19 +130,39 @@ class Examination:
         findings: In the order of looking.
         operator: Somebody with a good token at an unsealed Vault, once that is known.
         seal: What seal-status said, once it answered.
+        root: Whether that somebody is root.
     """
 
     findings: list[Finding] = field(default_factory=list)
     operator: Operator | None = None
     seal: Mapping[str, Any] | None = None
+    root: bool = True
 
     def good(self, name: str, looked_at: str, how: str) -> None:
         """Note that something is as it should be."""
         self.findings.append(Finding(name, State.GOOD, looked_at, how))
 
-    def bad(self, name: str, looked_at: str, wrong: str, remedy: str) -> None:
-        """Note that something is wrong, with the command that mends it."""
-        self.findings.append(Finding(name, State.BAD, looked_at, wrong, remedy))
+    def bad(self, kind: str, looked_at: str, **given: object) -> None:
+        """Note that something is wrong.
+
+        Args:
+            kind: Which of `KINDS`.
+            looked_at: What was examined.
+            given: What the kind's texts leave open.
+        """
+        known = KINDS[kind]
+        words = {name: str(value) for name, value in given.items()}
+        self.findings.append(
+            Finding(
+                known.name.format(**words),
+                State.BAD,
+                looked_at,
+                known.wrong.format(**words),
+                known.what_to_do(words, root=self.root),
+                kind,
+                bool(known.remedy),
+            )
+        )
 
     def unknown(self, name: str, looked_at: str, why: str) -> None:
         """Note that something could not be looked at."""

@@ -1,10 +1,8 @@
 """AppRoles and the credentials of services, without a login wherever that can be avoided.
 
 Five failed logins lock a role for everybody for 15 minutes. An operator's token can look a
-secret-id up, which
-counts for nothing; without such a token a single login is tried, and not again with the same
-secret-id for 15
-minutes after it failed.
+secret-id up, which counts for nothing; without such a token a single login is tried, and not again
+with the same secret-id for 15 minutes after it failed.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ from typing import Any
 import hvac.exceptions
 
 from vault_harness import files
-from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault import approle
 from vault_harness.vault.doctor._finding import Examination, Patient
@@ -46,18 +43,15 @@ def check_roles(patient: Patient, found: Examination, op: Operator) -> None:
             found.unknown(f"role {role}", where, error.cause)
             continue
         if not present:
-            found.bad(f"role {role}", where, f"there is no AppRole {role}", named("seed"))
+            found.bad("role-missing", where, role=role)
             continue
         lacking = sorted(set(wanted.policies) - set(present.get("token_policies") or ()))
         if lacking:
-            wrong = f"its tokens do not get {', '.join(lacking)}"
-            found.bad(f"role {role}", where, wrong, named("seed", "--overwrite"))
+            found.bad("role-unlike", where, role=role, policies=", ".join(lacking))
         else:
             found.good(f"role {role}", where, "it is there, with its policies")
         if role_id in locked:
-            wrong = "it is locked after five bad secret-ids: every login gets 403 for 15 minutes"
-            remedy = named("unlock", role)
-            found.bad(f"locked {role}", "sys/locked-users", wrong, remedy)
+            found.bad("role-locked", "sys/locked-users", role=role)
         _check_credentials(patient, found, op, role, role_id)
     _check_environment(patient, found, op)
 
@@ -68,16 +62,14 @@ def _check_credentials(
     role_file, secret_file = approle.credential_files(role, patient.data_dir)
     given = _read(role_file)
     if given is None:
-        found.bad(f"role-id {role}", str(role_file), "the file is not there", named("seed"))
+        found.bad("role-id-missing", str(role_file), role=role)
     elif given != role_id:
-        wrong = f"it is not the role-id of {role}: logins get 400"
-        found.bad(f"role-id {role}", str(role_file), wrong, named("seed"))
+        found.bad("role-id-wrong", str(role_file), role=role)
     else:
         found.good(f"role-id {role}", str(role_file), "it is the role's")
     secret_id = _read(secret_file)
-    remedy = named("rotate.secret-id", role)
     if secret_id is None:
-        found.bad(f"secret-id {role}", str(secret_file), "the file is not there", remedy)
+        found.bad("secret-id-missing", str(secret_file), role=role)
         return
     try:
         known = approle.lookup(op, role, secret_id)
@@ -85,8 +77,7 @@ def _check_credentials(
         found.unknown(f"secret-id {role}", str(secret_file), error.cause)
         return
     if known is None:
-        wrong = "Vault does not know it (any more): expired, used up, destroyed, or another role's"
-        found.bad(f"secret-id {role}", str(secret_file), wrong, remedy)
+        found.bad("secret-id-bad", str(secret_file), role=role)
     else:
         found.good(f"secret-id {role}", str(secret_file), "it is good")
 
@@ -106,12 +97,10 @@ def _check_environment(patient: Patient, found: Examination, op: Operator) -> No
     owner = roles.get(role_id or "")
     where = "VAULT_ROLE_ID, VAULT_SECRET_ID in the environment"
     if owner is None:
-        wrong = "the role-id is none of the blueprint's roles: logins get 400"
-        found.bad("environment credentials", where, wrong, f'eval "$({named("env", "SERVICE")})"')
+        found.bad("ids-of-nobody", where)
     elif not secret_id or approle.lookup(op, owner, secret_id) is None:
-        wrong = f"the secret-id is not good for {owner}: logins get 400, and five lock the role"
         service = next((s for s, r in patient.blueprint.services.items() if r == owner), owner)
-        found.bad("environment credentials", where, wrong, f'eval "$({named("env", service)})"')
+        found.bad("ids-bad", where, role=owner, service=service)
     else:
         found.good("environment credentials", where, f"they are good for {owner}")
 
@@ -124,7 +113,7 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
         role_id, secret_id = _read(role_file), _read(secret_file)
         if role_id is None or secret_id is None:
             where = f"{role_file}, {secret_file}"
-            found.bad(f"secret-id {role}", where, "the files are not there", named("seed"))
+            found.bad("ids-missing", where, role=role)
             continue
         if tries.failed_lately(role_id, secret_id):
             why = "its last login was refused less than 15 minutes ago, another might lock the role"
@@ -150,13 +139,11 @@ def _try_login(
                 answer = client.auth.approle.login(role_id, secret_id, use_token=False)
             except hvac.exceptions.InvalidRequest:
                 tries.note_failure(role_id, secret_id)
-                wrong = "Vault refuses role-id and secret-id (400)"
-                found.bad(name, where, wrong, named("rotate.secret-id", role))
+                found.bad("login-refused", where, role=role)
                 return
             except hvac.exceptions.Forbidden:
                 tries.note_failure(role_id, secret_id)
-                wrong = "the login is denied (403): the role is locked, or AppRole is not enabled"
-                found.bad(name, where, wrong, named("unlock", role))
+                found.bad("login-denied", where, role=role)
                 return
         token = answer["auth"]["client_token"]
         found.good(name, where, "it logs in")

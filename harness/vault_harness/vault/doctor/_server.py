@@ -6,18 +6,21 @@ import contextlib
 import stat
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 
 import requests
 
-from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, KeyringMissing
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
-from vault_harness.vault.root import standing_operator
+from vault_harness.vault.root import alive, standing_operator
 
 # Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
 MOST_CLOCK_SECONDS = 5.0
+
+# Keys of any age beside the keyring, tokens, ids.
+_PRIVATE_FILES = ("init.json*", "operator-token*", "*-role-id", "*-secret-id")
 
 
 def check_docker(patient: Patient, found: Examination) -> None:
@@ -26,38 +29,81 @@ def check_docker(patient: Patient, found: Examination) -> None:
         return
     docker = patient.docker()
     if not docker.engine:
-        found.bad(
-            "docker",
-            "HARNESS_ENGINE=docker",
-            f"no container engine answers: {docker.line}",
-            f"start Docker, or run servers as processes: HARNESS_ENGINE=process {named('up')}",
-        )
+        found.bad("engine-away", "HARNESS_ENGINE=docker", line=docker.line)
     elif docker.missing_images:
-        found.bad(
-            "images",
-            ", ".join(docker.missing_images),
-            f"the container engine answers, images are not there: {docker.line}",
-            named("images"),
-        )
+        found.bad("image-missing", ", ".join(docker.missing_images), line=docker.line)
+    elif docker.outdated_images:
+        found.bad("image-outdated", ", ".join(docker.outdated_images), line=docker.line)
     else:
         found.good("docker", "the container engine", docker.line or "it answers, images are there")
 
 
 def check_running(patient: Patient, found: Examination) -> bool:
-    """Processes or containers of the local stack."""
+    """Processes or containers of the local stack, and the data that they work on."""
+    servers = f"processes of {patient.data_dir}"
+    running = [service.name for service in patient.services if service.running]
+    if patient.data_gone and "vault" in running:
+        found.bad("data-gone", str(patient.data_dir))
     if not patient.addresses:
         where = f"{patient.data_dir / 'stack.json'}"
-        found.bad("running", where, "nothing was ever started here", named("up"))
+        if patient.data_gone and running:
+            return False
+        if running:
+            found.bad("record-lost", where, servers=" and ".join(running))
+        else:
+            found.bad("never-started", where)
         return False
     stopped = [service.name for service in patient.services if not service.running]
     if stopped:
-        verb = "does not run" if len(stopped) == 1 else "do not run"
-        what = f"{' and '.join(stopped)} {verb}"
-        found.bad("running", f"processes of {patient.data_dir}", what, named("up"))
+        verb = "does" if len(stopped) == 1 else "do"
+        found.bad("not-running", servers, servers=" and ".join(stopped), verb=verb)
         return "vault" not in stopped
     if patient.services:
-        found.good("running", f"processes of {patient.data_dir}", "all servers run")
+        found.good("running", servers, "all servers run")
     return True
+
+
+def check_files(patient: Patient, found: Examination) -> None:
+    """Whether only their owner reads keys, tokens and ids."""
+    if not patient.data_dir.is_dir():
+        return
+    private = [
+        (patient.data_dir, "700"),
+        *(
+            (path, "600")
+            for pattern in _PRIVATE_FILES
+            for path in sorted(patient.data_dir.glob(pattern))
+        ),
+    ]
+    open_ones = [(path, wanted) for path, wanted in private if _mode(path) & 0o077]
+    for path, wanted in open_ones:
+        mode = f"{_mode(path):04o}"
+        found.bad("open-to-others", str(path), name=path.name, mode=mode, wanted=wanted, path=path)
+    if not open_ones:
+        found.good("private", str(patient.data_dir), "nobody else can read keys, tokens and ids")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def check_way(patient: Patient, found: Examination) -> None:
+    """What clients pass on their way to Vault: Toxiproxy, which may be left disturbed."""
+    stopped = {service.name for service in patient.services if not service.running}
+    if not patient.toxiproxy or "toxiproxy" in stopped:
+        return
+    where = f"{patient.toxiproxy}/version"
+    try:
+        with _session() as session:
+            session.get(where, timeout=patient.timeout).raise_for_status()
+    except requests.RequestException:
+        found.bad("toxiproxy-silent", where)
+        return
+    obstacles = patient.obstacles()
+    for what in obstacles:
+        found.bad("obstacle", patient.toxiproxy, what=what)
+    if not obstacles:
+        found.good("way", patient.toxiproxy, "clients reach Vault, nothing disturbs them")
 
 
 def check_answers(patient: Patient, found: Examination) -> bool:
@@ -69,35 +115,42 @@ def check_answers(patient: Patient, found: Examination) -> bool:
 def _ask(patient: Patient, found: Examination, address: str) -> bool:
     where = f"{address}/v1/sys/seal-status"
     verify = str(patient.ca_cert) if patient.ca_cert is not None else True
-    session = requests.Session()
-    session.trust_env = False  # a proxy or a netrc has no say in what the tasks would do
     try:
-        with session:
+        with _session() as session:
             answer = session.get(
                 where, timeout=patient.timeout, verify=verify, allow_redirects=False
             )
             status = answer.json()
             sealed, initialised = bool(status["sealed"]), bool(status["initialized"])
     except requests.Timeout:
-        wrong = f"it takes connections and does not answer within {patient.timeout:g} s"
-        found.bad("answers", where, f"{wrong}: frozen, or overloaded", named("restart"))
+        found.bad("frozen", where, seconds=f"{patient.timeout:g}")
         return False
     except requests.exceptions.SSLError:
-        wrong = "its certificate is not trusted"
-        found.bad("answers", where, wrong, "export VAULT_CACERT=FILE with its CA certificate")
+        found.bad("certificate", where)
         return False
     except requests.ConnectionError:
-        found.bad("answers", where, "the connection is refused: nobody listens there", named("up"))
+        found.bad("refused", where)
         return False
     except (ValueError, KeyError, TypeError):
-        wrong = f"what answers there is no Vault (HTTP {answer.status_code})"
-        found.bad("answers", where, wrong, "correct VAULT_ADDR")
+        found.bad("not-vault", where, code=answer.status_code)
         return False
     found.good("answers", where, f"it answers, version {status.get('version', 'unknown')}")
     _check_clock(patient, found, address, answer.headers.get("Date"))
     if found.seal is None or sealed < bool(found.seal["sealed"]):
-        found.seal = {"sealed": sealed, "initialised": initialised, "address": address}
+        found.seal = {
+            "sealed": sealed,
+            "initialised": initialised,
+            "address": address,
+            "shares": int(status.get("n") or 0),
+            "threshold": int(status.get("t") or 0),
+        }
     return True
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a proxy or a netrc has no say in what the tasks would do
+    return session
 
 
 def _check_clock(patient: Patient, found: Examination, address: str, date: str | None) -> None:
@@ -109,8 +162,7 @@ def _check_clock(patient: Patient, found: Examination, address: str, date: str |
         # The header has whole seconds: half a second is its middle.
         if abs(off - 0.5) > MOST_CLOCK_SECONDS + 0.5:
             way = "ahead of" if off > 0 else "behind"
-            wrong = f"this machine's clock is {abs(off):.0f} s {way} Vault's"
-            found.bad("clock", f"Date of {address}", wrong, "timedatectl set-ntp true")
+            found.bad("clock", f"Date of {address}", seconds=f"{abs(off):.0f}", way=way)
         else:
             found.good("clock", f"Date of {address}", "the clocks agree")
 
@@ -121,32 +173,42 @@ def check_open(patient: Patient, found: Examination) -> bool:
     address = str(found.seal["address"])
     where = f"{address}/v1/sys/seal-status"
     if not found.seal["initialised"]:
-        found.bad("initialised", where, "this Vault has never been initialised", named("up"))
+        found.bad("uninitialised", where)
         return False
     found.good("initialised", where, "it is initialised")
     keyring = _check_keyring(patient, found)
     if found.seal["sealed"]:
-        remedy = named("unseal") if keyring else f"{named('restore.keys')}, then {named('unseal')}"
-        found.bad("sealed", where, "it is sealed, every request gets 503", remedy)
+        found.bad("sealed" if keyring else "sealed-without-keys", where)
         return False
     found.good("sealed", where, "it is unsealed")
     return _check_token(patient, found, address, keyring)
 
 
 def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
+    """The keyring, if there is one that can be this Vault's."""
     path = patient.keyring_path
+    assert found.seal is not None
     try:
         keyring = Keyring.load(path)
     except HarnessError as error:
         if patient.engine == "external":
             return None  # somebody else's Vault, somebody else's keys
-        wrong = f"{error.cause}: after the next restart nobody can open this Vault"
-        found.bad("keyring", str(path), wrong, named("restore.keys"))
+        missing = isinstance(error, KeyringMissing)
+        kind = "keyring-missing" if missing else "keyring-broken"
+        found.bad(kind, str(path), cause=error.cause)
         return None
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        found.bad("keyring", str(path), "others can read the unseal keys", f"chmod 600 {path}")
-    else:
-        found.good("keyring", str(path), f"{len(keyring.keys)} unseal keys are here")
+    theirs = (found.seal["shares"], found.seal["threshold"])
+    if keyring.kind == "shamir" and theirs != (keyring.shares, keyring.threshold):
+        found.bad(
+            "keyring-unlike",
+            str(path),
+            shares=keyring.shares,
+            threshold=keyring.threshold,
+            their_shares=theirs[0],
+            their_threshold=theirs[1],
+        )
+        return None
+    found.good("keyring", str(path), f"{keyring.shares} unseal keys are here")
     return keyring
 
 
@@ -156,20 +218,32 @@ def _check_token(
     """The token that tasks act with, and the one in the environment, if there is one."""
     own = patient.environ.get("VAULT_TOKEN") or patient.environ.get("BAO_TOKEN")
     external = Operator(address, own, patient.ca_cert, patient.timeout) if own else None
-    alive = _check_environment_token(found, external) if external is not None else False
+    good = _check_environment_token(found, external) if external is not None else False
     where = f"{patient.keyring_path.name}, operator-token in {patient.data_dir}"
     try:
         found.operator = standing_operator(
             address, keyring, patient.data_dir, ca_cert=patient.ca_cert
         )
     except HarnessError as error:
-        if alive:
+        if good:
             found.operator = external
             return True
         if patient.engine != "external":
-            found.bad("token", where, error.cause, named("root.generate"))
+            kind = "no-token" if _keys_make_root(patient, address) else "no-token-for-root"
+            found.bad(kind, where, cause=error.cause)
         return False
+    found.root = "root" in (alive(found.operator) or {}).get("policies", ())
     found.good("token", where, "the tasks have a good token")
+    return True
+
+
+def _keys_make_root(patient: Patient, address: str) -> bool:
+    """Whether this server makes a root token for the unseal keys alone; asks, begins nothing."""
+    with contextlib.closing(Operator(address, None, patient.ca_cert, patient.timeout)) as op:
+        try:
+            op.request("GET", "sys/generate-root/attempt")
+        except HarnessError:
+            return False
     return True
 
 
@@ -182,8 +256,7 @@ def _check_environment_token(found: Examination, op: Operator) -> bool:
         if "denied" not in error.cause and "bad token" not in error.cause:
             found.unknown("environment token", where, error.cause)
             return False
-        wrong = "Vault does not know this token: it expired, or was revoked"
-        found.bad("environment token", where, wrong, "unset VAULT_TOKEN, then log in anew")
+        found.bad("environment-token", where)
         return False
     ttl = int(data.get("ttl") or 0)
     left = f"{ttl} s left" if ttl else "without an end"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import SettingsError
+from vault_harness.vault._boundary import without_frames
 
 _GUIDE = Path(__file__).with_name("guide.toml")
 _PATH = re.compile(r"[^/:*\s]+(?:/[^/:*\s]+)*\Z")
@@ -95,6 +96,7 @@ class VariableMap:
         return self.prefixes[max(fitting, key=len)] if fitting else None
 
 
+@without_frames
 def load_map(path: Path, *, default: VariableMap) -> VariableMap:
     """A map from a file, before the default one unless the file says ``only = true``.
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vault_harness.errors import SettingsError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._dotenv import DotEnv
 from vault_harness.vault.migrate._doubts import Note
@@ -67,6 +68,7 @@ class Plan:
         return tuple(each for each in self.placements if each.target.path == path)
 
 
+@without_frames
 def make_plan(
     kv: Kv,
     dotenv: DotEnv,

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from vault_harness.blueprint import Blueprint, Value
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._mapping import Place
 from vault_harness.vault.migrate._plan import Placement, Plan
@@ -24,6 +25,7 @@ def seeded_by(blueprint: Blueprint, mount: str, path: str, key: str, value: str)
     return spec is not None and re.fullmatch(_pattern(spec), value, re.DOTALL) is not None
 
 
+@without_frames
 def with_templates(plan: Plan, kv: Kv, blueprint: Blueprint) -> Plan:
     """The plan, and with it what seeding made of values that it changes, such as URLs.
 

@@ -12,6 +12,7 @@ from typing import Any
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root._standing import alive
@@ -23,6 +24,7 @@ _ATTEMPT_NAME = "root-attempt"
 _ENDPOINTS = ("sys/generate-root", "sys/generate-root-token")
 
 
+@without_frames
 def generate_root(
     op: Operator,
     keyring_path: Path,

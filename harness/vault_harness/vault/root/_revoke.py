@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from vault_harness.errors import OperatorError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root._standing import OPERATOR_TOKEN_NAME, alive, install_operator
@@ -25,6 +26,7 @@ class RootRevoked:
     before: bool
 
 
+@without_frames
 def revoke_root(
     root: Operator,
     keyring_path: Path,

@@ -12,6 +12,7 @@ import hvac.exceptions
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
+from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 
@@ -72,6 +73,7 @@ def alive(op: Operator) -> dict[str, Any] | None:
             return None
 
 
+@without_frames
 def install_operator(root: Operator, mounts: Iterable[str], directory: Path) -> Operator:
     """Make sure that the operator's policy is there, and a token of it in the data directory.
 
@@ -103,6 +105,7 @@ def install_operator(root: Operator, mounts: Iterable[str], directory: Path) -> 
     return root.with_token(token)
 
 
+@without_frames
 def standing_operator(
     address: str, keyring: Keyring | None, directory: Path, *, ca_cert: Path | None = None
 ) -> Operator:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.vault._boundary import without_frames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,6 +62,7 @@ class PasswordServer(Protocol):
         """End whatever else still opens this account."""
 
 
+@without_frames
 def configured(kind: str, environ: Mapping[str, str]) -> PasswordServer | None:
     """The server that the environment names, or None.
 

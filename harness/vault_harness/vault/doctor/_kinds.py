@@ -1,0 +1,267 @@
+"""Every kind of trouble that the doctor can find, as data: how it is told, and what mends it.
+
+A remedy is a command that can be pasted where the trouble is, and that never destroys what cannot
+be had again: the tests make the state of each kind, run its remedy, and compare every secret value
+before and after. Where no command of ours mends something, there is advice instead.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from vault_harness.commands import named
+
+Command = Callable[[Mapping[str, str]], str]
+
+
+def _task(*words: str) -> Command:
+    """A task of ours, by its name, with words that may have blanks to fill."""
+    return lambda given: named(words[0], *(word.format(**given) for word in words[1:]))
+
+
+def _shell(*words: str) -> Command:
+    """Any other command."""
+    return lambda given: " ".join(shlex.quote(word.format(**given)) for word in words)
+
+
+def _export_lines(service: str) -> Command:
+    """Variables of a service, for the shell that is used now."""
+    return lambda given: f'eval "$({named("env", service.format(**given))})"'
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of trouble.
+
+    Attributes:
+        name: Of the finding, for programs; ``{}`` is filled with what it is about.
+        wrong: What is wrong, likewise.
+        remedy: Commands that mend it, each after the one before it went well.
+        advice: What a person does where no command can.
+        needs_root: Whether an operator's token is not enough for the remedy.
+    """
+
+    name: str
+    wrong: str
+    remedy: tuple[Command, ...] = ()
+    advice: str = ""
+    needs_root: bool = False
+
+    def what_to_do(self, given: Mapping[str, str], *, root: bool) -> str:
+        """The remedy in one line, or the advice.
+
+        Args:
+            given: What the texts leave open.
+            root: Whether the tasks act with a root token now.
+        """
+        commands = [command(given) for command in self.remedy]
+        if commands and self.needs_root and not root:
+            commands = [named("root.generate"), *commands, named("root.revoke")]
+        return " && ".join(commands) or self.advice.format(**given)
+
+
+_ACCESS = _task("seed", "--only", "access")
+_REOPEN = (_task("restart"), _task("unseal"))
+
+KINDS: Mapping[str, Kind] = {
+    # -- servers -------------------------------------------------------------------------------
+    "engine-away": Kind(
+        "docker",
+        "no container engine answers: {line}",
+        advice="start it (systemctl start docker, say); processes instead of containers want a "
+        "data directory of their own: HARNESS_ENGINE=process HARNESS_DATA_DIR=FOLDER",
+    ),
+    "image-missing": Kind(
+        "images",
+        "the container engine answers, images are not there: {line}",
+        (_task("images"),),
+    ),
+    "image-outdated": Kind(
+        "images",
+        "an image holds other code of this project than is here: {line}",
+        (_task("images"), _task("down"), _task("up")),
+    ),
+    "never-started": Kind("running", "nothing was ever started here", (_task("up"),)),
+    "record-lost": Kind(
+        "record",
+        "{servers} of this data directory run, and stack.json does not say where",
+        (_task("up"),),
+    ),
+    "data-gone": Kind(
+        "data",
+        "Vault runs, and its data directory is gone: what it holds is lost when it ends",
+        advice="put the folder back where it was before anything is ended; a token that you still "
+        "have reads this Vault meanwhile",
+    ),
+    "not-running": Kind("running", "{servers} {verb} not run", (_task("up"),)),
+    "frozen": Kind(
+        "answers",
+        "it takes connections and does not answer within {seconds} s: frozen, or overloaded",
+        _REOPEN,
+    ),
+    "certificate": Kind(
+        "answers",
+        "its certificate is not trusted",
+        advice="name the file with its CA certificate: export VAULT_CACERT=FILE",
+    ),
+    "refused": Kind("answers", "the connection is refused: nobody listens there", (_task("up"),)),
+    "not-vault": Kind(
+        "answers",
+        "what answers there is not Vault (HTTP {code})",
+        advice="correct VAULT_ADDR, or end what took Vault's port",
+    ),
+    "clock": Kind(
+        "clock",
+        "this machine's clock is {seconds} s {way} Vault's",
+        advice="set the clock that is wrong: timedatectl set-ntp true, for example",
+    ),
+    "uninitialised": Kind("initialised", "this Vault has never been initialised", (_task("up"),)),
+    # -- the way of clients --------------------------------------------------------------------
+    "toxiproxy-silent": Kind(
+        "toxiproxy",
+        "it does not answer: no client reaches Vault through it",
+        (_task("up"),),
+    ),
+    "obstacle": Kind("way", "{what}", (_task("heal"),)),
+    # -- keys and tokens -----------------------------------------------------------------------
+    "keyring-missing": Kind(
+        "keyring",
+        "{cause}: after the next restart nobody can open this Vault",
+        (_task("restore.keys"),),
+    ),
+    "keyring-broken": Kind(
+        "keyring",
+        "{cause}: after the next restart nobody can open this Vault",
+        (_task("restore.keys"),),
+    ),
+    "keyring-unlike": Kind(
+        "keyring",
+        "it has {shares} keys and needs {threshold}, and this Vault has {their_shares} and needs "
+        "{their_threshold}: it is another Vault's",
+        (_task("restore.keys"),),
+    ),
+    "open-to-others": Kind(
+        "private {name}",
+        "others can read it: its mode is {mode}",
+        (_shell("chmod", "{wanted}", "{path}"),),
+    ),
+    "sealed": Kind("sealed", "it is sealed, every request gets 503", (_task("unseal"),)),
+    "sealed-without-keys": Kind(
+        "sealed", "it is sealed, every request gets 503", (_task("restore.keys"),)
+    ),
+    "no-token": Kind("token", "{cause}", (_task("root.generate"),)),
+    "no-token-for-root": Kind(
+        "token",
+        "{cause}; this server makes a new root token for an operator's token only",
+        (_task("restore.keys"),),
+    ),
+    "environment-token": Kind(
+        "environment token",
+        "Vault does not know this token: it expired, or was revoked",
+        (_shell("unset", "VAULT_TOKEN", "BAO_TOKEN"),),
+    ),
+    # -- content -------------------------------------------------------------------------------
+    "mount-missing": Kind("mount", "there is no mount {mount}/", (_task("seed"),), needs_root=True),
+    "mount-unversioned": Kind(
+        "mount",
+        "{mount}/ is kv version 1, not KV version 2",
+        (_task("vault", "--", "kv", "enable-versioning", "{mount}/"), _task("seed")),
+        needs_root=True,
+    ),
+    "mount-other": Kind(
+        "mount",
+        "{mount}/ is {type}, not KV version 2",
+        (_task("vault", "--", "secrets", "move", "{mount}/", "{mount}-{type}/"), _task("seed")),
+        needs_root=True,
+    ),
+    "mount-of-environment": Kind(
+        "mount",
+        "clients here look in {wanted}/, which does not exist; there is {present}",
+        (_shell("export", "VAULT_MOUNT_POINT={mount}"),),
+    ),
+    "audit-off": Kind(
+        "audit", "nobody writes down who reads what", (_task("seed"),), needs_root=True
+    ),
+    "audit-off-by-configuration": Kind(
+        "audit",
+        "nobody writes down who reads what, and this server takes no audit device over its API",
+        advice="declare one in the server's configuration file and restart it; a stack of "
+        "ours has one from its first start",
+    ),
+    "audit-log-gone": Kind(
+        "audit",
+        "its file is gone: Vault goes on writing where nobody can read it",
+        _REOPEN,
+    ),
+    "policy-missing": Kind(
+        "policy {policy}",
+        "there is no policy {policy}: its roles may read nothing",
+        (_ACCESS,),
+        needs_root=True,
+    ),
+    "policy-unlike": Kind(
+        "policy {policy}", "it differs from the blueprint's", (_ACCESS,), needs_root=True
+    ),
+    "role-missing": Kind("role {role}", "there is no AppRole {role}", (_ACCESS,), needs_root=True),
+    "role-unlike": Kind(
+        "role {role}", "its tokens do not get {policies}", (_ACCESS,), needs_root=True
+    ),
+    "role-locked": Kind(
+        "locked {role}",
+        "it is locked after five bad secret-ids: every login gets 403 for 15 minutes",
+        (_task("unlock", "{role}"),),
+    ),
+    "role-id-missing": Kind("role-id {role}", "the file is not there", (_ACCESS,)),
+    "role-id-wrong": Kind(
+        "role-id {role}", "it is not the role-id of {role}: logins get 400", (_ACCESS,)
+    ),
+    "secret-id-missing": Kind(
+        "secret-id {role}", "the file is not there", (_task("rotate.secret-id", "{role}"),)
+    ),
+    "secret-id-bad": Kind(
+        "secret-id {role}",
+        "Vault does not know it (any more): expired, used up, destroyed, or another role's",
+        (_task("rotate.secret-id", "{role}"),),
+    ),
+    "login-refused": Kind(
+        "secret-id {role}",
+        "Vault refuses role-id and secret-id (400)",
+        (_task("rotate.secret-id", "{role}"),),
+    ),
+    "login-denied": Kind(
+        "secret-id {role}",
+        "the login is denied (403): the role is locked, or AppRole is not enabled",
+        (_task("unlock", "{role}"),),
+    ),
+    "ids-missing": Kind("secret-id {role}", "the files are not there", (_ACCESS,)),
+    "ids-of-nobody": Kind(
+        "environment credentials",
+        "the role-id is none of the blueprint's roles: logins get 400",
+        advice="they are another Vault's, perhaps; the lines of a service of this one are what "
+        "the task env prints",
+    ),
+    "ids-bad": Kind(
+        "environment credentials",
+        "the secret-id is not good for {role}: logins get 400, and five lock the role",
+        (_export_lines("{service}"),),
+    ),
+    "secret-missing": Kind("secret {path}", "there is no such secret", (_task("seed"),)),
+    "secret-deleted": Kind(
+        "secret {path}",
+        "its latest version, {version}, is deleted",
+        (_task("vault", "--", "kv", "undelete", "-versions={version}", "{path}"),),
+    ),
+    "secret-destroyed": Kind(
+        "secret {path}",
+        "its latest version, {version}, is destroyed and cannot come back",
+        (_task("seed"),),
+    ),
+    "secret-destroyed-after-another": Kind(
+        "secret {path}",
+        "its latest version, {version}, is destroyed and cannot come back; {earlier} is there",
+        (_task("vault", "--", "kv", "rollback", "-version={earlier}", "{path}"),),
+    ),
+    "secret-incomplete": Kind("secret {path}", "it has no {keys}", (_task("seed"),)),
+}

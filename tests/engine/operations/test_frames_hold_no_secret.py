@@ -1,0 +1,394 @@
+"""No error of the operator's side bears a secret: not in its text, not in a frame of its traceback.
+
+Every function that the tasks call is run in every state that can be made here, and each error is
+walked: its texts and notes, its causes, and all locals of all frames, with what they hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness import files
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, PortLease
+from vault_harness.stack import Stack, launch
+from vault_harness.vault import Keyring, Operator, apply, approle
+from vault_harness.vault.audit import report
+from vault_harness.vault.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    backup_keys,
+    make_backup,
+    new_identity,
+    open_keys_file,
+    restore,
+    restore_keys,
+    take_contents,
+)
+from vault_harness.vault.doctor import Patient, examine
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.migrate import (
+    ClientSettings,
+    VariableMap,
+    make_plan,
+    migrate,
+    parse,
+    previous_versions,
+    read,
+    undo,
+)
+from vault_harness.vault.root import (
+    generate_root,
+    install_operator,
+    revoke_root,
+    standing_operator,
+)
+from vault_harness.vault.rotate import (
+    Account,
+    configured,
+    known_targets,
+    roll_back,
+    rotate_secret,
+    rotate_secret_id,
+)
+
+VALUE = "value-of-a-secret-4711"
+PASSPHRASE = "passphrase-of-a-backup-4711"
+PRIVATE, PUBLIC = new_identity()
+DATABASE = known_targets()["database"]
+_DEEPEST = 6
+
+
+@dataclass
+class Case:
+    """Everything that the functions are called with, and what must be nowhere in their errors."""
+
+    op: Operator
+    keyring: Keyring
+    directory: Path
+    backup: Backup
+    blueprint: Blueprint
+    checkpoint: Callable[[str], None] = lambda _step: None
+    servers: Callable[[str], Any] = lambda _kind: None
+    secrets: set[str] = field(default_factory=set)
+
+    @property
+    def kv(self) -> Kv:
+        return Kv(self.op)
+
+    @property
+    def keyring_path(self) -> Path:
+        return self.directory / "init.json"
+
+    @property
+    def env_file(self) -> Path:
+        return self.directory / ".env"
+
+
+def _migrate(case: Case) -> object:
+    plan = make_plan(
+        case.kv,
+        read(case.env_file),
+        VariableMap.guide(),
+        written=previous_versions(case.kv, case.directory),
+        overwrite=True,
+    )
+    settings = ClientSettings(
+        case.op.address, "backend", case.directory / "role", case.directory / "id", "ecommerce"
+    )
+    return migrate(
+        case.kv,
+        plan,
+        case.env_file,
+        settings,
+        data_dir=case.directory,
+        checkpoint=case.checkpoint,
+    )
+
+
+def _rotate(case: Case) -> object:
+    return rotate_secret(
+        case.kv,
+        DATABASE,
+        case.directory,
+        servers=case.servers,
+        checkpoint=case.checkpoint,
+    )
+
+
+def _restore(case: Case) -> object:
+    snapshot, contents = case.backup.open_snapshot(Opener(identities=(PRIVATE,)))
+    keys = case.backup.open_keys(Opener(identities=(PRIVATE,)))
+    return restore(case.op, case.keyring_path, snapshot, contents, keys, checkpoint=case.checkpoint)
+
+
+DOINGS: dict[str, Callable[[Case], object]] = {
+    "migrate": _migrate,
+    "undo": lambda c: undo(c.kv, c.env_file, data_dir=c.directory, checkpoint=c.checkpoint),
+    "parse": lambda _c: parse(f"A='{VALUE}\nB={VALUE}\nC"),
+    "rotate": _rotate,
+    "roll back": lambda c: roll_back(
+        c.kv, DATABASE, c.directory, servers=c.servers, checkpoint=c.checkpoint
+    ),
+    "rotate secret-id": lambda c: rotate_secret_id(
+        c.op, "backend", c.directory, checkpoint=c.checkpoint
+    ),
+    "write credentials": lambda c: approle.write_credentials(
+        c.op, "backend", c.directory, renew=True
+    ),
+    "look up": lambda c: approle.lookup(
+        c.op, "backend", (c.directory / "backend-secret-id").read_text()
+    ),
+    "seed": lambda c: apply(c.op, c.blueprint, overwrite=True, environ={"DB_PASSWORD": VALUE}),
+    "write": lambda c: c.kv.write("backend/django", {"SECRET_KEY": VALUE}, cas=99),
+    "backup": lambda c: make_backup(
+        c.op,
+        Keys(c.keyring, "operator-token-4711"),
+        c.directory / "backups",
+        Lock(passphrase=PASSPHRASE),
+        mounts=["ecommerce"],
+        checkpoint=c.checkpoint,
+    ),
+    "backup keys": lambda c: backup_keys(
+        Keys(c.keyring),
+        c.directory / "backups",
+        Lock(recipients=(PUBLIC,)),
+        checkpoint=c.checkpoint,
+    ),
+    "contents": lambda c: take_contents(c.op, ["ecommerce"]),
+    "restore": _restore,
+    "restore keys": lambda c: restore_keys(
+        Keys(replace(c.keyring, keys=c.keyring.keys[:2], threshold=1), "operator-token-4711"),
+        c.keyring_path,
+        op=c.op,
+    ),
+    "open with the wrong key": lambda c: c.backup.open_keys(
+        Opener(identities=(new_identity()[0],))
+    ),
+    "open with the wrong passphrase": lambda c: open_keys_file(
+        c.backup.directory / "keyring.age", Opener(passphrase=PASSPHRASE)
+    ),
+    "open what is not keys": lambda c: open_keys_file(
+        c.backup.directory / "snapshot.age", Opener(identities=(PRIVATE,))
+    ),
+    "make root": lambda c: generate_root(
+        c.op, c.keyring_path, c.directory, checkpoint=c.checkpoint
+    ),
+    "revoke root": lambda c: revoke_root(
+        c.op, c.keyring_path, ["ecommerce"], c.directory, checkpoint=c.checkpoint
+    ),
+    "install operator": lambda c: install_operator(c.op, ["ecommerce"], c.directory),
+    "who acts": lambda c: standing_operator(
+        c.op.address, Keyring.load(c.keyring_path), c.directory
+    ),
+    "load keyring": lambda c: Keyring.load(c.keyring_path),
+    "unseal": lambda c: c.op.unseal(c.keyring, timeout=1.0),
+    "audit report": lambda c: report(c.op, [c.directory / "audit.log"]),
+    "doctor": lambda c: examine(
+        Patient(data_dir=c.directory, blueprint=c.blueprint, addresses=(c.op.address,))
+    ),
+    "server's URL": lambda _c: configured(
+        "postgresql", {"HARNESS_POSTGRESQL_URL": f"mysql://u:{VALUE}@h/"}
+    ),
+}
+
+Disturb = Callable[[Case, pytest.MonkeyPatch], None]
+
+
+def _closed(case: Case, patch: pytest.MonkeyPatch) -> None:
+    lease = PortLease()
+    lease.release()
+    case.op = Operator(f"http://127.0.0.1:{lease.port}", str(case.op.client.token))
+
+
+def _dead_token(case: Case, patch: pytest.MonkeyPatch) -> None:
+    case.op = case.op.with_token("s.dead-token-4711")
+
+
+def _weak_token(case: Case, patch: pytest.MonkeyPatch) -> None:
+    made = case.op.request("POST", "auth/token/create", policies=["ai-services"])["auth"]
+    case.secrets.add(made["client_token"])
+    case.op = case.op.with_token(made["client_token"])
+
+
+def _full_disk(case: Case, patch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: str | bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    patch.setattr(files, "write_private", full)
+
+
+def _broken_keyring(case: Case, patch: pytest.MonkeyPatch) -> None:
+    text = case.keyring_path.read_text().replace("unseal_threshold", "threshold")
+    case.keyring_path.write_text(text)
+
+
+def _bug(case: Case, patch: pytest.MonkeyPatch) -> None:
+    def wrong(step: str) -> None:
+        raise RuntimeError(f"a bug after {step}")
+
+    case.checkpoint = wrong
+
+
+def _interrupt(case: Case, patch: pytest.MonkeyPatch) -> None:
+    def stop(step: str) -> None:
+        raise KeyboardInterrupt
+
+    case.checkpoint = stop
+
+
+def _refusing_server(case: Case, patch: pytest.MonkeyPatch) -> None:
+    lease = PortLease()
+    lease.release()
+    url = f"postgresql://admin:{VALUE}@127.0.0.1:{lease.port}/postgres"
+    case.servers = lambda kind: configured(kind, {"HARNESS_POSTGRESQL_URL": url})
+
+
+def _sealed(case: Case, patch: pytest.MonkeyPatch) -> None:
+    case.op.seal()
+
+
+STATES: dict[str, Disturb] = {
+    "healthy": lambda _case, _patch: None,
+    "Vault away": _closed,
+    "dead token": _dead_token,
+    "weak token": _weak_token,
+    "full disk": _full_disk,
+    "broken keyring": _broken_keyring,
+    "a bug": _bug,
+    "Ctrl-C": _interrupt,
+    "a server that refuses": _refusing_server,
+    "sealed": _sealed,  # last: it is of the whole Vault
+}
+
+
+@pytest.fixture(scope="module")
+def backup(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Backup:
+    """A finished backup of another Vault, on raft storage."""
+    directory = tmp_path_factory.mktemp("backed-up")
+    with launch(engine, Blueprint.default(), directory=directory, storage="raft") as other:
+        return make_backup(
+            other.operator,
+            Keys(other.keyring),
+            directory / "b",
+            Lock(recipients=(PUBLIC,)),
+            mounts=["ecommerce"],
+        )
+
+
+@pytest.fixture
+def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
+    """A seeded Vault with files of everything in a directory."""
+    directory = tmp_path / "vault-data"
+    directory.mkdir(mode=0o700)
+    stack.keyring.save(directory / "init.json")
+    (directory / ".env").write_text(f"DB_PASSWORD={VALUE}\n")
+    approle.write_credentials(stack.operator, "backend", directory)
+    kv = Kv(stack.operator)
+    for path in kv.paths():
+        now = kv.read(path)
+        kv.write(path, {key: f"{VALUE}-{key}" for key in now.data}, cas=now.version)
+    secrets = {VALUE, PASSPHRASE, PRIVATE, "operator-token-4711", "dead-token-4711"}
+    secrets |= {*stack.keyring.keys, stack.keyring.root_token}
+    secrets.add((directory / "backend-secret-id").read_text())
+    return Case(stack.operator, stack.keyring, directory, backup, stack.blueprint, secrets=secrets)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_no_frame_of_any_error_holds_a_secret(
+    case: Case, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """In this state every function is called; those that raise are walked to the bottom."""
+    STATES[state](case, monkeypatch)
+    raised = []
+    for name, doing in DOINGS.items():
+        error = _error_of(doing, case)
+        if error is None:
+            continue
+        raised.append(name)
+        found = [
+            place for place, text in _texts(error) if any(secret in text for secret in case.secrets)
+        ]
+        assert found == [], f"{name}: {error}"
+    # These five fail in any state; a state in which no more do would show nothing.
+    assert len(raised) > (5 if state == "healthy" else 7), raised
+
+
+def _error_of(doing: Callable[[Case], object], case: Case) -> BaseException | None:
+    try:
+        doing(case)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- whatever it raises
+        return error
+    return None
+
+
+def _texts(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Every text that somebody who has the error can read, with its place."""
+    seen: set[int] = set()
+    errors: list[BaseException | None] = [error]
+    while errors:
+        one = errors.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield f"{type(one).__name__}", f"{one!s} {one!r} {getattr(one, '__notes__', ())}"
+        yield from _held(f"{type(one).__name__}", vars(one), seen, 0)
+        errors += [one.__cause__, one.__context__]
+        traceback = one.__traceback__
+        while traceback is not None:
+            frame = traceback.tb_frame
+            where = f"{frame.f_code.co_filename}:{traceback.tb_lineno} {frame.f_code.co_name}"
+            if frame.f_code.co_filename != __file__:
+                yield from _held(where, frame.f_locals, seen, 0)
+            traceback = traceback.tb_next
+
+
+_OPAQUE = (type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
+
+
+def _held(where: str, value: object, seen: set[int], depth: int) -> Iterator[tuple[str, str]]:
+    """Texts of a value and of what it holds."""
+    if isinstance(value, str | bytes):
+        yield where, value if isinstance(value, str) else value.decode(errors="replace")
+        return
+    if depth > _DEEPEST or isinstance(value, _OPAQUE) or id(value) in seen:
+        return
+    seen.add(id(value))
+    if isinstance(value, dict):
+        inner: list[tuple[object, object]] = list(value.items())
+    elif isinstance(value, list | tuple | set | frozenset):
+        inner = list(enumerate(value))
+    elif isinstance(value, BaseException):
+        inner = list(enumerate(value.args))
+    else:
+        yield where, repr(value)
+        inner = list(getattr(value, "__dict__", {}).items())
+        if dataclasses.is_dataclass(value):
+            inner += [(f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)]
+    for name, held in inner:
+        yield from _held(f"{where} {name}", held, seen, depth + 1)
+
+
+def test_the_walk_finds_what_is_there() -> None:
+    """A walk that finds nothing anywhere would prove nothing."""
+
+    def inner(account: Account) -> None:
+        raise ValueError("no secret in the text")
+
+    namespace: dict[str, Any] = {}
+    code = compile("def outer(inner, account):\n    inner(account)\n", "elsewhere", "exec")
+    exec(code, namespace)  # noqa: S102 -- a frame of another file
+    with pytest.raises(ValueError, match="no secret") as raised:
+        namespace["outer"](inner, Account("user", VALUE, "new"))
+    places = [place for place, text in _texts(raised.value) if VALUE in text]
+    assert any("outer account old" in place for place in places)
