@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 from vault_harness.errors import HarnessDefect
@@ -180,18 +181,32 @@ class Lab(Running):
         self._decide(Seen("the scenario", why, met=False))
 
     def _decide(self, *further: Seen) -> None:
-        found = leaks(self.secrets, self.history, logs=self.logs(), pid=self._pid())
+        found = leaks(self.secrets, self.history, log=self.log_lines(), pid=self._pid())
         if self.entry.leaks:
             self._findings.extend(found)
             found = []
         self.verdict = decide(
-            self._findings,
+            self._with_their_ends(),
             [*further, *self._seen_faults(), *self._seen_conditions()],
             faults=self.history.faults,
             stalls=[stall for stall in self.history.stalls if stall.end >= self.steady_since],
             longest_stall=self._longest_stall(),
         )
         self.verdict.leaks = found
+
+    def _with_their_ends(self) -> list[Finding]:
+        """The findings; one about a call lasts as long as the call did.
+
+        A call that began before a fault and was held up by it is not a matter of the time before.
+        """
+        now = self.history.now()
+        ends = {o.began: now if o.ended is None else o.ended for o in self.history.operations}
+        return [
+            replace(finding, until=ends[finding.at])
+            if finding.until is None and finding.at in ends
+            else finding
+            for finding in self._findings
+        ]
 
     def _seen_faults(self) -> list[Seen]:
         """Each fault: how it is known to have touched the subject, or that it is not."""

@@ -159,7 +159,7 @@ def decide(
         elif stall := _explained(finding, stalls):
             aside.append(SetAside(finding, str(stall)))
             reasons.append(f"{TOO_SLOW}: {stall}")
-        elif first is not None and finding.at is not None and finding.at < first:
+        elif first is not None and _over_by(finding, first):
             early.append(finding)
         else:
             counting.append(finding)
@@ -173,6 +173,12 @@ def decide(
         reasons += [f"{TOO_SLOW}: {stall}" for stall in stalls if stall.length > longest_stall][:1]
     word: Word = "fail" if counting else "not exercised" if reasons else "pass"
     return Verdict(word, counting, reasons, evidence, aside)
+
+
+def _over_by(finding: Finding, moment: float) -> bool:
+    """Whether a finding is about a while that was over by then."""
+    until = finding.at if finding.until is None else finding.until
+    return until is not None and until < moment
 
 
 def _missing_ground(

@@ -100,6 +100,14 @@ def test_finding_before_any_fault() -> None:
     assert verdict.untouched == ["before any fault: +3.00 s: a read failed (promised: p)"]
 
 
+def test_call_that_was_caught_by_the_fault() -> None:
+    """It began before it, and was held up in it."""
+    caught = Finding("p", "a read ended only after 5 s", 9.5, until=14.5)
+    assert decide([caught], [MET], faults=[SEAL]).word == "fail"
+    over = Finding("p", "a read ended only after 5 s", 3.0, until=8.0)
+    assert decide([over], [MET], faults=[SEAL]).word == "not exercised"
+
+
 def test_harm_before_any_fault() -> None:
     """It is never excused."""
     early = Finding("p", "a wrong value", 3.0, harm=True)

@@ -1,0 +1,118 @@
+"""Secrets that came out: where, when, and in which line, without being told again."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario._leaks import leaks
+from vault_harness.scenario._logs import LogLine, LogWatch
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.waiting import wait_until
+
+TOKEN, KEY = "s.abcdefghijkl", "-----BEGIN\nKEY-----"
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    """Two of them."""
+    known = Secrets()
+    known.add("token", TOKEN)
+    known.add("secret", KEY, "v1")
+    return known
+
+
+def test_no_leak(story: Story, secrets: Secrets) -> None:
+    """Words are no secrets."""
+    assert leaks(secrets, story.history, log=[LogLine(1.0, "logged in")], pid=None) == []
+
+
+def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
+    """With its time, and the secret replaced by its label."""
+    log = [LogLine(1.0, "logging in"), LogLine(2.5, f"  got {TOKEN}!")]
+    (found,) = leaks(secrets, story.history, log=log, pid=None)
+    assert str(found).startswith("+2.50 s: its log has token-1: got <token-1>! (promised: ")
+    assert found.harm
+
+
+def test_secret_of_several_lines(story: Story, secrets: Secrets) -> None:
+    """No line holds it, the log does."""
+    log = [LogLine(1.0, line) for line in f"key: {KEY}".splitlines()]
+    (found,) = leaks(secrets, story.history, log=log, pid=None)
+    assert found.seen == "its log has v1: over several lines"
+
+
+def test_message(story: Story, secrets: Secrets) -> None:
+    """The driver has marked it, and replaced the secret."""
+    story.call(3.0, outcome="error", message="cannot use <token-1> [contains token-1]")
+    (found,) = leaks(secrets, story.history, log=[], pid=None)
+    assert (found.at, found.seen) == (
+        3.0,
+        "a failed read said: cannot use <token-1> [contains token-1]",
+    )
+
+
+@pytest.fixture
+def talkative() -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose command line holds a token."""
+    code = "import time; time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code, f"--token={TOKEN}"]) as child:
+        yield child
+        child.kill()
+
+
+def test_command_line(story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]) -> None:
+    """Everybody on the machine can read it."""
+    (found,) = leaks(secrets, story.history, log=[], pid=talkative.pid)
+    assert found.seen == "a command line has token-1"
+
+
+# The log on the scenario's clock
+
+
+def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
+    """Of several files, in the order of time."""
+    first, second = tmp_path / "1.log", tmp_path / "2.log"
+    clock = iter([1.0, 2.0, 3.0, 4.0])
+    watch = LogWatch(lambda: [first, second], lambda: next(clock))
+    watch.look()
+    first.write_text("one\n")
+    watch.look()
+    second.write_text("other\n")
+    watch.look()
+    with first.open("a") as file:
+        file.write("two\nthree\n")
+    assert [(line.at, line.text) for line in watch.lines()] == [
+        (1.0, "one"),
+        (2.0, "other"),
+        (3.0, "two"),
+        (3.0, "three"),
+    ]
+
+
+def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
+    """By a thread that ends with it."""
+    file = tmp_path / "1.log"
+    seen: list[float] = []
+
+    def now() -> float:
+        seen.append(1.0)
+        return 1.0
+
+    before = threading.active_count()
+    with LogWatch(lambda: [file], now):
+        file.write_text("one\n")
+        wait_until(lambda: bool(seen), "the line to be seen", timeout=10)
+    assert threading.active_count() == before
+
+
+def test_empty_log(tmp_path: Path) -> None:
+    """It has no lines."""
+    (tmp_path / "1.log").touch()
+    assert LogWatch(lambda: [tmp_path / "1.log"], lambda: 0.0).lines() == []
