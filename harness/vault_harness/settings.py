@@ -33,6 +33,12 @@ def resources() -> Path:
     return root / "compose" if root is not None else _PACKAGE / "_compose"
 
 
+def scenarios_folder() -> Path:
+    """The folder with the scenarios and their catalogue, in a checkout or a wheel."""
+    root = checkout()
+    return root / "scenarios" if root is not None else _PACKAGE / "scenarios"
+
+
 def _default_data_dir() -> Path:
     return (checkout() or Path.cwd()) / "vault-data"
 

@@ -13,12 +13,6 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 SECRETS = ("it's secret", "pw-of-the-file", "AGE-SECRET-KEY")
-TASKS = (
-    *("migrate", "drill", "vault", "doctor", "unlock", "audit", "audit.report"),
-    *("rotate.secret-id", "rotate.secrets", "rotate.rollback", "root.revoke", "root.generate"),
-    *("backup", "backup.keys", "backup.list", "backup.verify", "backup.identity"),
-    *("restore", "restore.keys"),
-)
 
 
 class Shell:
@@ -136,23 +130,6 @@ def test_the_guide_from_top_to_bottom(shell: Shell) -> None:
     shell.invoke("unseal")
     shell.invoke("doctor")
     assert [secret for secret in SECRETS if secret in shell.printed] == []
-
-
-def test_every_task_explains_itself_with_an_example(tmp_path: Path) -> None:
-    """`invoke --help TASK` has an example for each of the operator's tasks."""
-    shell = Shell(tmp_path)
-    text = shell.invoke("--list")
-    for name in TASKS:
-        assert re.search(rf"[ (]{re.escape(name)}[ )\n]", text), name
-    from vault_harness import operations
-
-    tasks = [getattr(operations, name) for name in dir(operations) if name in _FUNCTIONS]
-    assert len(tasks) == len(TASKS)
-    for task in tasks:
-        assert "Example: invoke " in (task.__doc__ or ""), task.name
-
-
-_FUNCTIONS = {name.replace(".", "_").replace("-", "_") for name in TASKS}
 
 
 @pytest.mark.parametrize(

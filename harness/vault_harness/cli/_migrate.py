@@ -1,4 +1,4 @@
-"""``invoke migrate``."""
+"""Secrets of a dotenv file into Vault, and back."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
-from vault_harness.console import guarded, say, table
-from vault_harness.operations._common import local_stack, plural
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import plural, say, table
+from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.blueprint import Blueprint
@@ -19,7 +18,11 @@ if TYPE_CHECKING:
     from vault_harness.vault.migrate import ClientSettings, DotEnv, Plan
 
 
-@task(
+@command(
+    "migrate",
+    group="operator",
+    takes=("env_file",),
+    examples=("migrate .env --dry-run", "migrate .env", "migrate .env --undo"),
     help={
         "env-file": "the dotenv file, default .env; it is never changed",
         "map": "a TOML file that says where variables belong, before the guide's own lines",
@@ -30,12 +33,10 @@ if TYPE_CHECKING:
         "interpolate": "replace ${NAME} and ${NAME:-default}, as a shell would",
         "encoding": "what the file is written in, default UTF-8",
         "role": "whose credentials .env.vault names, default the blueprint's first AppRole",
-    }
+    },
 )
-@guarded
 def migrate(
-    context: Context,  # noqa: ARG001 -- invoke passes it to every task
-    env_file: str = ".env",
+    env_file: str | None = None,
     map: str | None = None,  # noqa: A002 -- the option is called --map
     dry_run: bool = False,
     undo: bool = False,
@@ -45,13 +46,10 @@ def migrate(
     encoding: str | None = None,
     role: str | None = None,
 ) -> None:
-    """Move secrets from a dotenv file into Vault, and write .env.vault beside it.
+    """Move secrets from a dotenv file into Vault.
 
-    The original is copied first (0600). Nobody's newer value is overwritten. Safe to run again.
-
-    Example: invoke migrate --env-file .env --dry-run
-    Then:    invoke migrate --env-file .env
-    Back:    invoke migrate --env-file .env --undo
+    The original is copied first (0600) and stays as it is; .env.vault beside it has what clients
+    need instead. Nobody's newer value is overwritten. Safe to run again; --undo takes it back.
     """
     from contextlib import closing
 
@@ -65,7 +63,7 @@ def migrate(
             "--overwrite and --keep contradict each other", remedy="Give one of them."
         )
     stack = local_stack()
-    file = Path(env_file)
+    file = Path(env_file or ".env")
     with stack.held(), closing(stack.operator()) as op:
         blueprint = stack.blueprint()
         kv = Kv(op, blueprint.mount)
@@ -93,7 +91,7 @@ def migrate(
     say(f"wrote {plural(len(outcome.changed), 'secret')}, each read back and compared")
     say(f"the original's copy: {outcome.backup}")
     say(f"for clients:         {outcome.env_vault}")
-    say("next: invoke doctor; then remove what is in Vault now from the original:")
+    say(f"next: {named('doctor')}; then remove what is in Vault now from the original:")
     say(f"  {', '.join(each.name for each in plan.placements if each.action != 'conflict')}")
     if plan.unknown:
         say(f"keep the others, they are nowhere else: {', '.join(plan.unknown)}")

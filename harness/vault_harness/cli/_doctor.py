@@ -1,4 +1,4 @@
-"""``invoke doctor`` and ``invoke unlock``."""
+"""What is wrong with the stack, and the lock of an AppRole."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
-from vault_harness.console import guarded, say
-from vault_harness.operations._common import local_stack, plural
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import plural, say
+from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
@@ -19,17 +18,18 @@ if TYPE_CHECKING:
 _MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
 
 
-@task(help={"json": "for programs", "all": "the good findings too"})
-@guarded
-def doctor(context: Context, json: bool = False, all: bool = False) -> None:  # noqa: A002, ARG001 -- names of options
-    """Find out why it does not work: each finding with the one command that mends it.
+@command(
+    "doctor",
+    group="every day",
+    examples=("doctor", "doctor --all"),
+    help={"json": "for programs", "all": "the good findings too"},
+)
+def doctor(json: bool = False, all: bool = False) -> None:  # noqa: A002 -- the option is called --all
+    """Find out what is wrong, and what mends it.
 
-    Looks at processes, network, clock, seal, keys, tokens, mounts, policies, AppRoles, credentials
-    and secrets. Changes nothing, and never locks a role by trying. Exit code 1 if anything is
-    wrong.
-
-    Example: invoke doctor
-             invoke doctor --all
+    Each finding has the one command that mends it. Looks at processes, network, clock, seal, keys,
+    tokens, mounts, policies, AppRoles, credentials and secrets. Changes nothing, and never locks a
+    role by trying. Exit code 1 if anything is wrong.
     """
     import json as json_module
     from dataclasses import asdict
@@ -56,15 +56,25 @@ def doctor(context: Context, json: bool = False, all: bool = False) -> None:  # 
         raise SystemExit(1)
 
 
-@task(positional=["role"], help={"role": "the AppRole", "dry-run": "only say whether it is locked"})
-@guarded
-def unlock(context: Context, role: str, dry_run: bool = False) -> None:  # noqa: ARG001 -- as above
-    """Unlock an AppRole that five bad secret-ids locked, instead of waiting 15 minutes.
+@command(
+    "unlock",
+    group="operator",
+    takes=("role",),
+    needs=("role",),
+    examples=("unlock backend",),
+    help={
+        "role": "the AppRole, for example backend",
+        "dry-run": "only say whether it is locked",
+    },
+)
+def unlock(role: str | None = None, dry_run: bool = False) -> None:
+    """Unlock an AppRole that five bad secret-ids locked.
 
-    Example: invoke unlock backend
+    Otherwise it opens by itself after 15 minutes.
     """
     from vault_harness.vault import approle
 
+    assert role is not None, "the command line asks for it"
     stack = local_stack()
     with closing(stack.operator()) as op:
         role_id = approle.role_id(op, role)
@@ -74,7 +84,7 @@ def unlock(context: Context, role: str, dry_run: bool = False) -> None:  # noqa:
             return
         done = approle.unlock(op, role_id)
     say(f"{role} is unlocked" if done else f"{role} was not locked")
-    say("next: invoke doctor, to find who has the bad secret-id")
+    say(f"next: {named('doctor')}, to find who has the bad secret-id")
 
 
 def _patient(stack: LocalStack) -> Patient:

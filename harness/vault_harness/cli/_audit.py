@@ -1,4 +1,4 @@
-"""``invoke audit`` and ``invoke audit.report``."""
+"""The audit log: followed, and summed up."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
-from vault_harness.console import guarded, say, table
-from vault_harness.operations._common import local_stack
+from vault_harness.cli._command import Seconds, command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import say, table
+from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
@@ -28,9 +27,11 @@ _FILTERS = {
 }
 
 
-@task(
-    name="follow",
+@command(
+    "audit.follow",
+    group="operator",
     default=True,
+    examples=("audit --who backend --status bad", "audit --no-follow --since 15m --lines 0"),
     help={
         **_FILTERS,
         "lines": "how many entries that are there already, counted after filtering, default 20; "
@@ -38,28 +39,25 @@ _FILTERS = {
         "follow": "go on until Ctrl-C; --no-follow ends at once",
     },
 )
-@guarded
-def audit(
-    context: Context,  # noqa: ARG001 -- invoke passes it to every task
+def follow(
     who: str | None = None,
     path: str | None = None,
     operation: str | None = None,
     status: str | None = None,
-    since: str | None = None,
+    since: Seconds | None = None,
     file: str | None = None,
     lines: int = 20,
     follow: bool = True,
 ) -> None:
-    """Follow the audit log: who did what, when, and how it went. Values stay hashed.
+    """Follow the audit log: who did what, when, and how it went.
 
-    Example: invoke audit --who backend --status bad
-             invoke audit --no-follow --since 15m --lines 0
+    Values stay hashed, as Vault writes them.
     """
     from vault_harness.vault.audit import entries, follow_entries, last_entries, read_lines
 
     stack = local_stack()
-    log = _log(stack, file)
     wanted = _filter(who, path, operation, status, since)
+    log = _log(stack, file)
     roles = _hashes(stack)
     if not follow:
         found = (
@@ -75,43 +73,46 @@ def audit(
             say(str(entry))
 
 
-@task(
-    name="report",
+@command(
+    "audit.report",
+    group="operator",
+    examples=("audit.report --since 7d --write proposals/",),
     help={
         "since": _FILTERS["since"],
         "file": _FILTERS["file"],
         "write": "also write each proposed policy to a file in this folder",
     },
 )
-@guarded
-def audit_report(
-    context: Context,  # noqa: ARG001 -- as above
-    since: str | None = None,
+def report(
+    since: Seconds | None = None,
     file: str | None = None,
     write: str | None = None,
 ) -> None:
-    """Sum the audit log up per AppRole, and propose narrower policies as exact changes.
+    """Sum the audit log up, and propose narrower policies.
 
-    Example: invoke audit.report --since 7d --write proposals/
+    Per AppRole. The proposals are exact changes: the whole narrower text of a policy, with a diff.
     """
-    from vault_harness.vault.audit import report
+    from vault_harness.vault.audit import report as sum_up
 
     stack = local_stack()
     log = _log(stack, file)
     with contextlib.closing(stack.operator()) as op:
-        found = report(op, [log], wanted=_filter(None, None, None, None, since))
+        found = sum_up(op, [log], wanted=_filter(None, None, None, None, since))
     _show(found)
     for proposal in found.proposals:
         target = Path(write or ".") / f"{proposal.policy}.hcl"
         if write:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(proposal.text)
-            say(f"to apply it: invoke vault -- policy write {proposal.policy} {target}")
+            apply = named("vault", "--", "policy", "write", proposal.policy, target)
+            say(f"to apply it: {apply}")
         else:
-            say(f"to apply the proposal for {proposal.policy}: invoke audit.report --write FOLDER")
+            again = named("audit.report", "--write", "FOLDER")
+            say(f"to apply the proposal for {proposal.policy}: {again}")
     if found.proposals:
-        say("and change it in the blueprint too: invoke doctor compares policies with it, and")
-        say("invoke seed --only access brings the blueprint's back")
+        doctor, access = named("doctor"), named("seed", "--only", "access")
+        say(f"and change it in the blueprint too: {doctor} compares policies with it, and")
+        say(f"{access} brings the blueprint's back")
 
 
 def _show(found: AuditReport) -> None:
@@ -134,9 +135,11 @@ def _show(found: AuditReport) -> None:
     if found.unknown_logins:
         say(f"failed logins with a role-id of nobody here: {found.unknown_logins}")
     for role in found.unused_roles:
-        say(f"AppRole {role} never logged in: invoke vault -- delete auth/approle/role/{role}")
+        delete = named("vault", "--", "delete", f"auth/approle/role/{role}")
+        say(f"AppRole {role} never logged in; if nobody needs it: {delete}")
     for name in found.unused_policies:
-        say(f"policy {name} belongs to nobody: invoke vault -- policy delete {name}")
+        delete = named("vault", "--", "policy", "delete", name)
+        say(f"policy {name} belongs to nobody; if nobody needs it: {delete}")
     for name in found.idle_policies:
         say(f"policy {name}: nothing that it allows was done in this time")
     for name, why in found.unread_policies.items():
@@ -152,6 +155,12 @@ def _log(stack: LocalStack, file: str | None) -> Path:
     from vault_harness.errors import StackError
 
     if file:
+        if not Path(file).exists():
+            raise StackError(
+                "there is no such audit log",
+                looked_at=file,
+                remedy="name the right file, or leave --file out for the stack's own log",
+            )
         return Path(file)
     found = stack.provider().audit_path
     if found is None:
@@ -160,6 +169,8 @@ def _log(stack: LocalStack, file: str | None) -> Path:
             looked_at=f"the {stack.provider().name} engine",
             remedy="Fetch it, and give it with --file.",
         )
+    if not found.exists():
+        stack.endpoints()  # says that nothing runs; where Vault runs the log comes with a request
     return found
 
 
@@ -180,7 +191,7 @@ def _filter(
     path: str | None,
     operation: str | None,
     status: str | None,
-    since: str | None,
+    since: Seconds | None,
 ) -> Filter:
     from vault_harness.errors import SettingsError
     from vault_harness.vault.audit import STATUSES, Filter
@@ -189,14 +200,5 @@ def _filter(
         raise SettingsError(
             f"there is no status {status}", remedy=f"Give one of {', '.join(STATUSES)}, bad."
         )
-    moment = datetime.now(UTC) - _duration(since) if since else None
+    moment = datetime.now(UTC) - timedelta(seconds=since) if since is not None else None
     return Filter(who=who, path=path, operation=operation, status=status, since=moment)
-
-
-def _duration(text: str) -> timedelta:
-    from vault_harness.errors import SettingsError
-
-    unit = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}.get(text[-1:])
-    if unit is None or not text[:-1].isdigit():
-        raise SettingsError(f"{text} is no time span", remedy="Write 90s, 15m, 2h or 7d.")
-    return timedelta(**{unit: int(text[:-1])})

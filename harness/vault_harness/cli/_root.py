@@ -1,23 +1,26 @@
-"""The tasks ``root.revoke`` and ``root.generate``."""
+"""The root token: ended, and made again."""
 
 from __future__ import annotations
 
 from contextlib import closing
 
-from invoke.context import Context
-from invoke.tasks import task
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import say
+from vault_harness.commands import named
 
-from vault_harness.console import guarded, say
-from vault_harness.operations._common import local_stack
 
+@command(
+    "root.revoke",
+    group="operator",
+    examples=("root.revoke --dry-run", "root.revoke"),
+    help={"dry-run": "show what would be done, change nothing"},
+)
+def revoke(dry_run: bool = False) -> None:
+    """End the root token; the tasks go on without it.
 
-@task(name="revoke", help={"dry-run": "show what would be done, change nothing"})
-@guarded
-def root_revoke(context: Context, dry_run: bool = False) -> None:  # noqa: ARG001 -- invoke passes it
-    """End the root token. The tasks go on with an operator's token of a narrow policy.
-
-    Example: invoke root.revoke
-    Back:    invoke root.generate
+    They use the operator's token of a narrow policy, in a file beside the keyring. root.generate
+    makes a root token again when one is needed.
     """
     from vault_harness.vault import Keyring, Operator
     from vault_harness.vault.root import OPERATOR_TOKEN_NAME, revoke_root
@@ -36,26 +39,26 @@ def root_revoke(context: Context, dry_run: bool = False) -> None:  # noqa: ARG00
             done = revoke_root(root, stack.keyring_path, stack.blueprint().mounts, stack.data_dir)
     say("the root token had ended before" if done.before else "the root token is revoked")
     say(f"the tasks act with the operator's token in {done.token_file}")
-    say("when mounts, policies or roles must change: invoke root.generate")
+    say(f"when mounts, policies or roles must change: {named('root.generate')}")
 
 
-@task(
-    name="generate",
+@command(
+    "root.generate",
+    group="operator",
+    examples=("root.generate",),
     help={
         "cancel": "end an attempt that somebody else began",
         "dry-run": "show what would be done, change nothing",
     },
 )
-@guarded
-def root_generate(
-    context: Context,  # noqa: ARG001 -- as above
+def generate(
     cancel: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Make a new root token from the unseal keys, into the keyring. It is never printed.
+    """Make a new root token from the unseal keys.
 
-    Example: invoke root.generate
-    Then:    invoke seed, or whatever needs it, and invoke root.revoke
+    It goes into the keyring, vault-data/init.json, and is never printed. Do what needs it, then end
+    it with root.revoke.
     """
     from vault_harness.vault import Operator
     from vault_harness.vault.root import generate_root, operator_token
@@ -69,4 +72,4 @@ def root_generate(
         with closing(Operator(address, operator_token(stack.data_dir))) as op:
             made = generate_root(op, stack.keyring_path, stack.data_dir, cancel=cancel)
     say("a new root token is in the keyring" if made else "the keyring has a good root token")
-    say("when you are done with it: invoke root.revoke")
+    say(f"when you are done with it: {named('root.revoke')}")

@@ -1,58 +1,52 @@
-"""The tasks ``rotate.secret-id``, ``rotate.secrets`` and ``rotate.rollback``."""
+"""New secret-ids, new secrets, and the way back."""
 
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
-from vault_harness.console import guarded, say
-from vault_harness.operations._common import local_stack
+from vault_harness.cli._command import Seconds, command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import say
+from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.errors import HarnessError
     from vault_harness.vault.rotate import SecretRotation, Target
 
 
-def _role_or_all() -> list[str]:
-    """Invoke wants every positional argument to be given: with --all there is none."""
-    return [] if {"--all", "-a"} & set(sys.argv) else ["role"]
-
-
-@task(
-    name="secret-id",
-    positional=_role_or_all(),
+@command(
+    "rotate.secret-id",
+    group="operator",
+    takes=("role",),
+    examples=(
+        "rotate.secret-id backend",
+        "rotate.secret-id --all",
+        "rotate.secret-id backend --grace 10m",
+    ),
     help={
         "role": "the AppRole, for example backend",
         "all": "every AppRole of the blueprint",
         "dry-run": "show what would be replaced, change nothing",
-        "grace": "seconds for which the old one stays good, for services that have it by value",
+        "grace": "time for which the old one stays good, for services that have it by value",
         "end-others": "end every other secret-id of the role too, as those of a lost machine",
     },
 )
-@guarded
-def rotate_secret_id(
-    context: Context,  # noqa: ARG001 -- invoke passes it to every task
+def secret_id(
     role: str | None = None,
     all: bool = False,  # noqa: A002 -- the option is called --all
     dry_run: bool = False,
-    grace: float = 0.0,
+    grace: Seconds = 0.0,
     end_others: bool = False,
 ) -> None:
-    """Give a role's services a new secret-id; the old one ends after the new one logged in.
+    """Give a role's services a new secret-id, and end the old one.
 
-    Clients that read the file at each login need no restart. Whoever was given the secret-id by
-    value gets 400 once it ends: give such services the new one within --grace seconds. Ended
-    meanwhile, the same command waits for the rest. Safe to run again after any end.
-
-    Example: invoke rotate.secret-id backend
-             invoke rotate.secret-id --all
-             invoke rotate.secret-id backend --grace 600
+    The old one ends after the new one logged in; Vault names it by its accessor, which is not
+    secret. Clients that read the file at each login need no restart. Whoever was given the
+    secret-id by value gets 400 once it ends: give such services the new one within --grace.
+    Ended meanwhile, the same command waits for the rest. Safe to run again after any end.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.stack import hand_out_ids
@@ -64,7 +58,9 @@ def rotate_secret_id(
     if bool(role) == all:
         raise SettingsError(
             "name one AppRole, or give --all",
-            remedy=f"One of {', '.join(blueprint.approles)}.",
+            looked_at="the command line",
+            remedy=f"{named('rotate.secret-id', 'ROLE')}, with one of "
+            f"{', '.join(blueprint.approles)}",
         )
 
     def hand_out(_step: str) -> None:
@@ -91,34 +87,34 @@ def rotate_secret_id(
                 say(f"{each}: destroyed the secret-id with accessor {accessor}")
 
 
-@task(
-    name="secrets",
-    positional=["name"],
+@command(
+    "rotate.secrets",
+    group="operator",
+    default=True,
+    takes=("name",),
+    needs=("name",),
+    examples=("rotate database", "rotate all --dry-run", "rotate.secret-id backend"),
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
         "dry-run": "show what would be made anew, change nothing",
-        "grace": "seconds for which a Redis takes the old password too: longer than clients cache",
+        "grace": "time for which a Redis takes the old password too: longer than clients keep it",
     },
 )
-@guarded
-def rotate_secrets(
-    context: Context,  # noqa: ARG001 -- as above
-    name: str,
+def secrets(
+    name: str | None = None,
     dry_run: bool = False,
-    grace: float = 10.0,
+    grace: Seconds = 10.0,
 ) -> None:
-    """Make secrets anew: a new version in Vault, and the password on the server that knows it.
+    """Make secrets anew, in Vault and on their server.
 
     A PostgreSQL or Redis is changed too if HARNESS_POSTGRESQL_URL=postgresql://host:port/ or
     HARNESS_REDIS_URL=redis://host:port names it; if it refuses, Vault keeps the old value.
-
-    Example: invoke rotate.secrets database
-             invoke rotate.secrets all --dry-run
     """
     from vault_harness.vault.kv import Kv
     from vault_harness.vault.rotate import configured, each_of, find_targets, rotate_secret
 
     stack = local_stack()
+    assert name is not None, "the command line asks for it"
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         blueprint = stack.blueprint()
@@ -144,30 +140,30 @@ def rotate_secrets(
             ),
         )
         _tell(done, kv.mount)
-    say(f"to take it back: invoke rotate.rollback {name}")
+    say(f"to take it back: {named('rotate.rollback', name)}")
 
 
-@task(
-    name="rollback",
-    positional=["name"],
+@command(
+    "rotate.rollback",
+    group="operator",
+    takes=("name",),
+    needs=("name",),
+    examples=("rotate.rollback database",),
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
         "dry-run": "show what would be returned to, change nothing",
-        "grace": "seconds for which a Redis takes the newer password too",
+        "grace": "time for which a Redis takes the newer password too",
     },
 )
-@guarded
-def rotate_rollback(
-    context: Context,  # noqa: ARG001 -- as above
-    name: str,
+def rollback(
+    name: str | None = None,
     dry_run: bool = False,
-    grace: float = 10.0,
+    grace: Seconds = 10.0,
 ) -> None:
-    """Return to the value before the newest rotation, in Vault and on the server.
+    """Return to the value before the newest rotation.
 
-    A value that somebody wrote since the rotation stays.
-
-    Example: invoke rotate.rollback database
+    In Vault, and on the server that knows it. A value that somebody wrote since the rotation
+    stays.
     """
     from vault_harness.vault.kv import Kv
     from vault_harness.vault.rotate import (
@@ -179,6 +175,7 @@ def rotate_rollback(
     )
 
     stack = local_stack()
+    assert name is not None, "the command line asks for it"
     targets = find_targets(name)
     with stack.held(), closing(stack.operator()) as op:
         kv = Kv(op, stack.blueprint().mount)

@@ -8,45 +8,48 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from invoke.context import Context
-from invoke.tasks import task
-
-from vault_harness.console import guarded, say, table
-from vault_harness.operations._common import backups_dir, local_stack, plural
+from vault_harness.cli._command import command
+from vault_harness.cli._common import backups_dir, local_stack
+from vault_harness.cli._console import plural, say, table
+from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
     from vault_harness.vault.backup import Backup, Comparison, Keys, Lock, Opener
 
+_ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
 _LOCKS = {
     "to": "the folder that holds backups, default vault-backups beside the data directory",
     "recipient": "a public key (age1... or ssh-ed25519 ...), or a file of them; may be repeated",
-    "passphrase-file": "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or asking",
+    "passphrase-file": _ITS_FILE,
     "dry-run": "show what would be done, change nothing",
 }
 _OPENERS = {
     "source": "the folder of one backup, default the newest one that has what is needed",
     "identity": "a file with the private key; may be repeated",
-    "passphrase-file": "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or asking",
+    "passphrase-file": _ITS_FILE,
 }
 _KEYRING = "where keyring.age is, if it is kept in another place than the rest, as it should be"
 
 
-@task(name="now", default=True, iterable=["recipient"], help=_LOCKS)
-@guarded
-def backup(
-    context: Context,  # noqa: ARG001 -- invoke passes it to every task
-    recipient: list[str],
+@command(
+    "backup.now",
+    group="operator",
+    default=True,
+    examples=("backup.identity --out backup-key.txt", "backup --recipient age1..."),
+    iterable=["recipient"],
+    help=_LOCKS,
+)
+def now(
+    recipient: list[str] | None = None,
     to: str | None = None,
     passphrase_file: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Take a snapshot of Vault and of its keys, each encrypted on its own.
+    """Take a snapshot of Vault and of its keys, encrypted.
 
-    The format is age (https://age-encryption.org): `age -d` opens it without this project too.
-
-    Example: invoke backup.identity --out backup-key.txt
-             invoke backup --recipient age1...
+    Each on its own. The keys are the keyring: unseal keys and root token. The format is age
+    (https://age-encryption.org): `age -d` opens it without this project too.
     """
     from vault_harness.vault.backup import make_backup
 
@@ -61,21 +64,25 @@ def backup(
         made = make_backup(op, _keys(stack), directory, lock, mounts=mounts)
     say(f"{made.directory}: {plural(made.secrets, 'secret')}, locked with {made.locked_with}")
     say("keep keyring.age in another place than snapshot.age; --keyring says where it is")
-    say("next: invoke backup.verify; now and then invoke drill")
+    say(f"next: {named('backup.verify')}; now and then {named('drill')}")
 
 
-@task(name="keys", iterable=["recipient"], help=_LOCKS)
-@guarded
-def backup_keys(
-    context: Context,  # noqa: ARG001 -- as above
-    recipient: list[str],
+@command(
+    "backup.keys",
+    group="operator",
+    examples=("backup.keys --recipient age1... --to /media/usb",),
+    iterable=["recipient"],
+    help=_LOCKS,
+)
+def keys(
+    recipient: list[str] | None = None,
     to: str | None = None,
     passphrase_file: str | None = None,
     dry_run: bool = False,
 ) -> None:
-    """Back up the unseal keys alone; works while Vault is sealed or away.
+    """Back up the unseal keys alone.
 
-    Example: invoke backup.keys --recipient age1... --to /media/usb
+    Works while Vault is sealed or away.
     """
     from vault_harness.vault.backup import backup_keys as take
 
@@ -83,21 +90,17 @@ def backup_keys(
     lock = _lock(recipient, passphrase_file)
     directory = backups_dir(stack, to)
     with stack.held():
-        keys = _keys(stack)
+        present = _keys(stack)
         if dry_run:
             say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
             return
-        made = take(keys, directory, lock, vault=_cluster_id(stack))
+        made = take(present, directory, lock, vault=_cluster_id(stack))
     say(f"{made.directory}: the unseal keys, locked with {lock.kind}")
 
 
-@task(name="list", help={"to": _LOCKS["to"]})
-@guarded
-def backup_list(context: Context, to: str | None = None) -> None:  # noqa: ARG001 -- as above
-    """Show the backups that are there, newest first.
-
-    Example: invoke backup.list
-    """
+@command("backup.list", group="operator", examples=("backup.list",), help={"to": _LOCKS["to"]})
+def list_(to: str | None = None) -> None:
+    """Show the backups that are there, newest first."""
     from vault_harness.vault.backup import SNAPSHOT, list_backups
 
     directory = backups_dir(local_stack(), to)
@@ -113,27 +116,26 @@ def backup_list(context: Context, to: str | None = None) -> None:  # noqa: ARG00
         )
         for each in found
     ]
-    say(table(rows) if rows else f"no backups in {directory}; make one: invoke backup")
+    say(table(rows) if rows else f"no backups in {directory}; make one: {named('backup')}")
 
 
-@task(
-    name="verify",
+@command(
+    "backup.verify",
+    group="operator",
+    examples=("backup.verify", "backup.verify --identity backup-key.txt"),
     iterable=["identity"],
     help={**_OPENERS, "to": _LOCKS["to"], "keyring": _KEYRING},
 )
-@guarded
-def backup_verify(
-    context: Context,  # noqa: ARG001 -- as above
-    identity: list[str],
+def verify(
+    identity: list[str] | None = None,
     source: str | None = None,
     to: str | None = None,
     passphrase_file: str | None = None,
     keyring: str | None = None,
 ) -> None:
-    """Check a backup's checksums, and, with a key or passphrase, that it opens and is whole.
+    """Check that a backup is whole.
 
-    Example: invoke backup.verify
-             invoke backup.verify --identity backup-key.txt
+    Its checksums always; with a key or a passphrase also that it opens.
     """
     from vault_harness.vault.backup import KEYRING, PASSPHRASE_VARIABLE, SNAPSHOT
 
@@ -151,21 +153,28 @@ def backup_verify(
         _, contents = found.open_snapshot(opener)
         say(f"the snapshot opens and is whole: {plural(len(contents.secrets), 'secret')}")
     if found.has(KEYRING) or keyring:
-        keys = found.open_keys(opener, file=Path(keyring) if keyring else None)
-        say(f"the keyring opens: {plural(len(keys.keyring.keys), 'unseal key')}")
+        opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
+        say(f"the keyring opens: {plural(len(opened.keyring.keys), 'unseal key')}")
 
 
-@task(name="identity", help={"out": "where the private key goes, mode 0600; must not exist"})
-@guarded
-def backup_identity(context: Context, out: str) -> None:  # noqa: ARG001 -- as above
-    """Make a key pair for backups: the private key into a file, the public one is printed.
+@command(
+    "backup.identity",
+    group="operator",
+    takes=("out",),
+    needs=("out",),
+    examples=("backup.identity --out backup-key.txt",),
+    help={"out": "where the private key goes, mode 0600; must not exist"},
+)
+def identity(out: str | None = None) -> None:
+    """Make a key pair for backups.
 
-    Example: invoke backup.identity --out backup-key.txt
+    The private key goes into a file, the public one is printed.
     """
     from vault_harness import files
     from vault_harness.errors import SettingsError
     from vault_harness.vault.backup import new_identity
 
+    assert out is not None, "the command line asks for it"
     path = Path(out)
     if path.exists():
         raise SettingsError(
@@ -177,9 +186,14 @@ def backup_identity(context: Context, out: str) -> None:  # noqa: ARG001 -- as a
     say(f"public key:  {public}")
 
 
-@task(
-    name="now",
+@command(
+    "restore.now",
+    group="operator",
     default=True,
+    examples=(
+        "restore --source FOLDER --identity backup-key.txt",
+        "restore --identity backup-key.txt --dry-run",
+    ),
     iterable=["identity"],
     help={
         **_OPENERS,
@@ -188,22 +202,18 @@ def backup_identity(context: Context, out: str) -> None:  # noqa: ARG001 -- as a
         "dry-run": "open and check the backup, change nothing",
     },
 )
-@guarded
 def restore(
-    context: Context,  # noqa: ARG001 -- as above
-    identity: list[str],
+    identity: list[str] | None = None,
     source: str | None = None,
     passphrase_file: str | None = None,
     keyring: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Put a backup into an empty stack, unseal it with the backup's keys, compare every secret.
+    """Put a backup into an empty stack.
 
-    Ended half-way, the same command goes on.
-
-    Example: invoke up
-             invoke restore --source vault-backups/20260101T120000Z --identity backup-key.txt
+    Every secret is compared afterwards. It is unsealed with the backup's own keys. Ended half-way,
+    the same command goes on.
     """
     from vault_harness.vault import Operator
     from vault_harness.vault.backup import SNAPSHOT
@@ -213,28 +223,32 @@ def restore(
     found = _chosen(source, None, SNAPSHOT)
     opener = _opener(identity, passphrase_file)
     snapshot, contents = found.open_snapshot(opener)
-    keys = found.open_keys(opener, file=Path(keyring) if keyring else None)
+    opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
     say(f"{found.directory} opens and is whole: {plural(len(contents.secrets), 'secret')}")
     if dry_run:
         say(f"would put it into {stack.endpoints().vault} and its keys into {stack.keyring_path}")
         return
     with stack.held(), closing(Operator(stack.endpoints().vault)) as op:
-        done = put_back(op, stack.keyring_path, snapshot, contents, keys, overwrite=overwrite)
+        done = put_back(op, stack.keyring_path, snapshot, contents, opened, overwrite=overwrite)
     _tell(done.comparison)
     say(f"restored in {done.seconds:.1f} s")
     if done.kept is not None:
         say(f"the keyring of what was here before: {done.kept}")
-    say("next: invoke seed, which writes new credentials for the services, then invoke doctor")
+    seed, doctor = named("seed"), named("doctor")
+    say(f"next: {seed}, which writes new credentials for the services, then {doctor}")
     if done.secret_ids:
         count = sum(done.secret_ids.values())
         say(f"{plural(count, 'secret-id')} from before the loss are good again. If a machine that")
-        say("had one is in other hands: invoke rotate.secret-id --all --end-others")
+        end = named("rotate.secret-id", "--all", "--end-others")
+        say(f"had one is in other hands: {end}")
     if done.comparison.different:
         raise SystemExit(1)
 
 
-@task(
-    name="keys",
+@command(
+    "restore.keys",
+    group="operator",
+    examples=("restore.keys --source FOLDER --identity backup-key.txt",),
     iterable=["identity"],
     help={
         **_OPENERS,
@@ -243,18 +257,16 @@ def restore(
         "dry-run": "open and check the backup, change nothing",
     },
 )
-@guarded
 def restore_keys(
-    context: Context,  # noqa: ARG001 -- as above
-    identity: list[str],
+    identity: list[str] | None = None,
     source: str | None = None,
     passphrase_file: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Put the unseal keys of a backup back where the tasks look for them.
+    """Put the unseal keys of a backup back.
 
-    Example: invoke restore.keys --source vault-backups/20260101T120000Z --identity backup-key.txt
+    Into vault-data/init.json, where the tasks look for them.
     """
     from vault_harness.vault import Operator
     from vault_harness.vault.backup import KEYRING, open_keys_file
@@ -263,34 +275,38 @@ def restore_keys(
     stack = local_stack()
     opener = _opener(identity, passphrase_file)
     if source and Path(source).is_file():
-        keys = open_keys_file(Path(source), opener)
+        opened = open_keys_file(Path(source), opener)
     else:
-        keys = _chosen(source, None, KEYRING).open_keys(opener)
+        opened = _chosen(source, None, KEYRING).open_keys(opener)
     if dry_run:
-        say(f"would write {plural(len(keys.keyring.keys), 'unseal key')} to {stack.keyring_path}")
+        say(f"would write {plural(len(opened.keyring.keys), 'unseal key')} to {stack.keyring_path}")
         return
     with stack.held():
         address = _address(stack)
         with closing(Operator(address)) if address else nullcontext() as op:
-            done = put_back(keys, stack.keyring_path, op=op, overwrite=overwrite)
-    say(f"{plural(len(keys.keyring.keys), 'unseal key')} in {stack.keyring_path}")
+            done = put_back(opened, stack.keyring_path, op=op, overwrite=overwrite)
+    say(f"{plural(len(opened.keyring.keys), 'unseal key')} in {stack.keyring_path}")
     if done.kept is not None:
         say(f"what was there before: {done.kept}")
     if done.unsealed:
         say("they opened this Vault, which was sealed")
     elif done.proven:
         say("they are this Vault's")
-    say("next: invoke doctor" if done.proven else "next: invoke up, then invoke doctor")
+    doctor = named("doctor")
+    say(f"next: {doctor}" if done.proven else f"next: {named('up')}, then {doctor}")
 
 
-@task(help={"keep": "leave the exercise's files in this folder instead of removing them"})
-@guarded
-def drill(context: Context, keep: str | None = None) -> None:  # noqa: ARG001 -- as above
-    """Exercise a disaster with a copy: back up, start anew elsewhere, restore, compare, log in.
+@command(
+    "drill",
+    group="operator",
+    examples=("drill", "drill --keep exercise/"),
+    help={"keep": "leave the exercise's files in this folder instead of removing them"},
+)
+def drill(keep: str | None = None) -> None:
+    """Exercise a disaster with a copy of Vault.
 
-    The running Vault is only read. Prints how long recovery would take.
-
-    Example: invoke drill
+    Back up, start anew elsewhere, restore, compare. The running Vault is only read. Roles log in to
+    the copy. Prints how long recovery would take.
     """
     import tempfile
 
@@ -355,21 +371,21 @@ def _cluster_id(stack: LocalStack) -> str:
         return ""
 
 
-def _lock(recipients: list[str], passphrase_file: str | None) -> Lock:
+def _lock(recipients: list[str] | None, passphrase_file: str | None) -> Lock:
     from vault_harness.vault.backup import lock_from
 
     file = Path(passphrase_file) if passphrase_file else None
     return lock_from(
-        recipients=recipients, passphrase_file=file, environ=os.environ, ask=_ask_twice()
+        recipients=recipients or [], passphrase_file=file, environ=os.environ, ask=_ask_twice()
     )
 
 
-def _opener(identities: list[str], passphrase_file: str | None) -> Opener:
+def _opener(identities: list[str] | None, passphrase_file: str | None) -> Opener:
     from vault_harness.vault.backup import opener_from
 
     file = Path(passphrase_file) if passphrase_file else None
     return opener_from(
-        identity_files=[Path(each) for each in identities],
+        identity_files=[Path(each) for each in identities or []],
         passphrase_file=file,
         environ=os.environ,
         ask=_ask_once(),

@@ -1,0 +1,29 @@
+"""``python -m vault_harness TASK``, and what the console script ``vault-harness`` runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Run the task that the command line names.
+
+    Raises:
+        SystemExit: With the task's exit code.
+    """
+    if os.environ.pop("HARNESS_INTERRUPTS", None) == "held":
+        # ./dev ignores Ctrl-C as long as Python starts, which would print a traceback.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        from vault_harness.cli import run
+
+        run(sys.argv[1:])
+    except KeyboardInterrupt:
+        # Before any task began; from there on tasks say themselves what an interrupt leaves.
+        raise SystemExit(130) from None
+
+
+if __name__ == "__main__":
+    main()

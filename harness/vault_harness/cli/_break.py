@@ -1,0 +1,163 @@
+"""Faults by hand, for the first look at what a client does: small, and undone by ``heal``."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import plural, say
+from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.toxiproxy import Attributes, Proxy
+    from vault_harness.vault import Operator
+
+_TOXIC = "by-hand"
+"""Name of the toxic of these tasks: there is one at a time, and `heal` takes all away."""
+
+
+@command(
+    "break.latency",
+    group="break it",
+    takes=("milliseconds",),
+    examples=("break.latency", "break.latency 3000 --jitter 500"),
+    help={
+        "milliseconds": "how late each answer comes; 1000 if nothing is said",
+        "jitter": "milliseconds more or less, drawn for each piece",
+    },
+)
+def latency(milliseconds: int | None = None, jitter: int = 0) -> None:
+    """Let each answer of Vault come late."""
+    from vault_harness.toxiproxy import Latency
+
+    late = 1000 if milliseconds is None else milliseconds
+    _set(Latency(latency=late, jitter=jitter))
+    _tell(f"answers come {late} ms late" + (f", give or take {jitter} ms" if jitter else ""))
+
+
+@command(
+    "break.slow",
+    group="break it",
+    takes=("rate",),
+    examples=("break.slow", "break.slow 10"),
+    help={"rate": "kilobytes a second; 1 if nothing is said, 0 holds everything back"},
+)
+def slow(rate: int | None = None) -> None:
+    """Let Vault's answers trickle through a narrow line."""
+    from vault_harness.toxiproxy import Bandwidth
+
+    chosen = 1 if rate is None else rate
+    _set(Bandwidth(rate=chosen))
+    _tell(f"answers pass at {chosen} kB a second" if chosen else "answers are held back")
+
+
+@command("break.cut", group="break it", examples=("break.cut",))
+def cut() -> None:
+    """Cut the network: open connections end, new ones are refused."""
+    _proxy().disable()
+    _tell("connections through Toxiproxy are cut")
+
+
+@command("break.seal", group="break it", examples=("break.seal",))
+def seal() -> None:
+    """Seal Vault; heal unseals it again."""
+    local_stack().seal()
+    _tell("Vault is sealed and answers 503")
+
+
+@command(
+    "break.revoke",
+    group="break it",
+    takes=("role",),
+    needs=("role",),
+    examples=("break.revoke backend",),
+    help={"role": "the AppRole, for example backend"},
+)
+def revoke(role: str | None = None) -> None:
+    """Revoke all tokens of an AppRole.
+
+    Its clients get 403 until they log in again. Nothing else can undo it, nothing else is lost.
+    """
+    from vault_harness.errors import SettingsError
+    from vault_harness.vault.root import needing_root
+
+    assert role is not None, "the command line asks for it"
+    stack = local_stack()
+    with closing(stack.operator()) as op, needing_root(op, named("break.revoke", role)):
+        known = _listed(op, "auth/approle/role")
+        if role not in known:
+            raise SettingsError(
+                f"there is no AppRole {role}",
+                looked_at=f"the AppRoles of {op.address}",
+                remedy=f"name one of {', '.join(known)}" if known else named("seed"),
+            )
+        revoked = _revoke_tokens(op, role)
+    say(f"{plural(revoked, 'token')} of {role} revoked: they cannot come back")
+    say("a client that survives this logs in anew; its secret-id is as good as before")
+
+
+@command("heal", group="break it", examples=("heal",))
+def heal() -> None:
+    """Undo what was broken by hand.
+
+    Toxics are removed, the proxy lets connections through, Vault is unsealed.
+    """
+    from vault_harness.toxiproxy import Toxiproxy
+
+    stack = local_stack()
+    with stack.held():
+        toxiproxy = Toxiproxy(stack.endpoints().toxiproxy)
+        undone = []
+        for proxy in toxiproxy.proxies().values():
+            undone += [f"toxic {toxic.name} of {proxy.name} removed" for toxic in proxy.toxics()]
+            undone += [] if proxy.enabled else [f"proxy {proxy.name} enabled"]
+        toxiproxy.reset()
+    if stack.status().sealed:
+        stack.unseal()
+        undone.append("Vault unsealed")
+    say("\n".join(undone) or "nothing was broken")
+
+
+def _listed(op: Operator, path: str) -> list[str]:
+    found = op.request("LIST", path).get("data", {}).get("keys", [])
+    return [str(name) for name in found]
+
+
+def _revoke_tokens(op: Operator, role: str) -> int:
+    """Revoke what the logins of a role gave out; returns how many tokens that were.
+
+    By accessor, which names a token without being one.
+    """
+    revoked = 0
+    for accessor in _listed(op, "auth/token/accessors"):
+        found = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
+        meta = found.get("data", {}).get("meta") or {}
+        if meta.get("role_name") == role:
+            op.request("POST", "auth/token/revoke-accessor", accessor=accessor)
+            revoked += 1
+    return revoked
+
+
+def _proxy() -> Proxy:
+    from vault_harness.engine import PROXY_NAME
+    from vault_harness.toxiproxy import Toxiproxy
+
+    return Toxiproxy(local_stack().endpoints().toxiproxy).proxy(PROXY_NAME)
+
+
+def _set(attributes: Attributes) -> None:
+    """Put a toxic on the answers, in place of one that these tasks put there before."""
+    proxy = _proxy()
+    for toxic in proxy.toxics():
+        if toxic.name == _TOXIC:
+            toxic.remove()
+    proxy.add(attributes, name=_TOXIC)
+
+
+def _tell(what: str) -> None:
+    say(what)
+    say("clients that go through Toxiproxy feel it; seen from here:")
+    say(f"  {named('status')}")
+    say(f"to undo it: {named('heal')}")

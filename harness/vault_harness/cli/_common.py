@@ -1,0 +1,46 @@
+"""What several tasks need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from vault_harness.settings import Settings
+    from vault_harness.stack import LocalStack
+
+
+def settings(**overrides: object) -> Settings:
+    """The settings of the environment; overrides that are None do not count."""
+    from vault_harness.settings import Settings
+
+    return Settings.from_environment(**overrides)
+
+
+def local_stack() -> LocalStack:
+    """The stack that ``up`` starts, by the settings of the environment."""
+    from vault_harness.stack import LocalStack
+
+    return LocalStack(settings())
+
+
+def backups_dir(stack: LocalStack, given: str | None) -> Path:
+    """Where backups are: as given, else ``vault-backups`` beside the data directory."""
+    from pathlib import Path
+
+    return Path(given) if given else stack.data_dir.parent / "vault-backups"
+
+
+def become(program: str, *arguments: str) -> NoReturn:
+    """Replace this process by a program, so that signals reach the program itself."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
+
+
+def run_pytest(*arguments: str) -> NoReturn:
+    """Replace this process by pytest."""
+    become(sys.executable, "-m", "pytest", *arguments)

@@ -1,0 +1,97 @@
+"""How tasks talk to a person: text to stdout, what went wrong to stderr.
+
+What is printed is printed as it is: commands in it were made by `vault_harness.commands.named`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+
+def say(text: str = "") -> None:
+    """A line for a person, or for a program that reads stdout."""
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A line about what went wrong; lost if nobody listens to stderr."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def table(rows: Iterable[Sequence[str]], *, indent: str = "  ") -> str:
+    """Rows with aligned columns."""
+    lines = [tuple(row) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        (
+            indent + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 secret``, ``2 secrets``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def confirmed(question: str) -> bool:
+    """Whether a person says yes.
+
+    Raises:
+        SettingsError: Nobody is there to ask.
+    """
+    from vault_harness.errors import SettingsError
+
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise SettingsError(
+            f"nobody is there to answer: {question}",
+            looked_at="standard input",
+            remedy="give --yes if you are sure",
+        )
+    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+
+
+@contextlib.contextmanager
+def streams() -> Iterator[None]:
+    """Make the standard streams good for whatever a task prints, until the block ends.
+
+    A stream that was closed by the caller leads nowhere. Letters that the terminal's encoding
+    lacks are escaped. Whoever read our output and had enough (``head``, ``less``) ends the task
+    quietly.
+    """
+    nowhere: list[int] = []
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free: the one that was closed, as long as we go in order.
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                nowhere.append(handle)
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
+    for stream in (sys.stdout, sys.stderr):
+        if reconfigure := getattr(stream, "reconfigure", None):
+            reconfigure(errors="backslashreplace")
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        swallow_output()
+        raise SystemExit(0) from None
+    finally:
+        for handle in nowhere:
+            os.close(handle)
+
+
+def swallow_output() -> None:
+    """Lead stdout nowhere: the interpreter flushes it at its end, and would complain."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

@@ -1,0 +1,87 @@
+"""Working on the project itself: its tests, its style, its speed. They need a checkout."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+from vault_harness.cli._command import command
+from vault_harness.cli._common import become, run_pytest
+from vault_harness.cli._console import complain, say
+
+
+@command(
+    "test",
+    group="develop",
+    examples=("test", "test --slow", "test --args '-k keyring'"),
+    help={
+        "slow": "the slow ones too",
+        "args": "further arguments for pytest, e.g. --args '-k keyring'",
+    },
+)
+def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
+    """Test the harness itself."""
+    root = _checkout()
+    options = ["-n", "2", "--dist", "loadgroup", *(["-m", ""] if slow else [])]
+    os.environ.pop("HARNESS_RUNNER", None)  # the tests say themselves who runs the tasks
+    # Not from the checkout: relative paths in the arguments are the caller's.
+    place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
+    run_pytest(*place, *options, *shlex.split(args))
+
+
+@command("lint", group="develop", examples=("lint",))
+def lint() -> None:
+    """Check style, formatting and types: ruff, mypy."""
+    root = _checkout()
+    commands = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+    here = Path(sys.executable).parent
+    failed = [
+        " ".join(each)
+        for each in commands
+        if subprocess.run([str(here / each[0]), *each[1:]], cwd=root, check=False).returncode
+    ]
+    if failed:
+        complain(f"failed: {', '.join(failed)}")
+        raise SystemExit(1)
+    say("clean")
+
+
+@command(
+    "bench",
+    group="develop",
+    takes=("name",),
+    needs=("name",),
+    examples=("bench toxiproxy", "bench client"),
+    help={"name": "toxiproxy, client, engines or fixtures", "args": "further arguments for it"},
+)
+def bench(name: str | None = None, args: str = "") -> None:
+    """Measure, and print a table with the bars to reach."""
+    from vault_harness.errors import SettingsError
+
+    folder = _checkout() / "tests" / "bench"
+    script = folder / str(name) / "run.py"
+    if not script.is_file():
+        known = sorted(path.parent.name for path in folder.glob("*/run.py"))
+        raise SettingsError(
+            f"there is no bench {name}",
+            looked_at=str(folder),
+            remedy=f"name one of {', '.join(known)}",
+        )
+    become(sys.executable, str(script), *shlex.split(args))
+
+
+def _checkout() -> Path:
+    from vault_harness.errors import SettingsError
+    from vault_harness.settings import checkout
+
+    root = checkout()
+    if root is None:
+        raise SettingsError(
+            "this task works on the project's own files, which an installed package has not",
+            looked_at=str(Path(__file__).parent),
+            remedy="run it in a clone of the project",
+        )
+    return root

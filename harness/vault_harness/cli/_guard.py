@@ -1,0 +1,131 @@
+"""What becomes of an exception that ends a task: a text, an exit code, and no traceback."""
+
+from __future__ import annotations
+
+import errno
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vault_harness.cli._console import complain, swallow_output
+from vault_harness.commands import named
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+MISTAKE = 70
+"""Exit code of a mistake in vault-harness itself, as ``sysexits.h`` has it (EX_SOFTWARE)."""
+
+_MACHINE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO}
+)
+"""What the machine lacks, whichever file it was noticed at."""
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+@contextmanager
+def guarded(*, debug: bool = False) -> Iterator[None]:
+    """Turn exceptions of the block into a text on stderr and a `SystemExit`.
+
+    Args:
+        debug: Print the traceback too.
+    """
+    from vault_harness.errors import HarnessError  # tasks are listed without importing it
+
+    try:
+        yield
+    except HarnessError as error:
+        _trace(debug)
+        complain(str(error))
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        _trace(debug)
+        complain(f"interrupted; nothing is half-written: {named('status')} says how far it came")
+        raise SystemExit(INTERRUPTED) from None
+    except BrokenPipeError as error:
+        if error.filename is not None or not _of_stdout(error):
+            raise _mistake(error, debug) from None
+        # Whoever read our output (head, less) has seen enough.
+        swallow_output()
+        raise SystemExit(0) from None
+    except OSError as error:
+        if _of_the_machine(error):
+            _trace(debug)
+            complain(_told(error))
+            raise SystemExit(1) from None
+        raise _mistake(error, debug) from None
+    except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
+        raise _mistake(error, debug) from None
+
+
+def _of_stdout(error: BrokenPipeError) -> bool:
+    """Whether it was our own printing that broke; a socket's end is another thing."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and frames[-1].f_code.co_filename.endswith("_console.py")
+
+
+def _of_the_machine(error: OSError) -> bool:
+    """A full disk, a folder of somebody else: for a person to mend.
+
+    Errors of HTTP libraries are OSErrors too, without a file; so is a mistake of ours that uses a
+    closed socket.
+    """
+    return error.errno in _MACHINE or (error.errno is not None and error.filename is not None)
+
+
+def _told(error: OSError) -> str:
+    lines = [str(error.strerror or error)]
+    if error.filename is not None:
+        lines = [f"{error.filename}: {error.strerror}", f"  looked at: {error.filename}"]
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        lines.append("  what to do: make room on that disk, and run it again")
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        lines.append(
+            "  what to do: run it as the owner of that file, or let HARNESS_DATA_DIR name a "
+            "folder of your own"
+        )
+    else:
+        lines.append(
+            "  what to do: see whether that path is what you meant (HARNESS_DATA_DIR names the "
+            "data directory), and run it again"
+        )
+    return "\n".join(lines)
+
+
+def _mistake(error: BaseException, debug: bool) -> SystemExit:
+    """An exception that nobody foresaw: its kind and place, and its text if it can hold no secret.
+
+    What requests and docker say of a connection are addresses; other texts may quote a value.
+    """
+    where = _place(error)
+    told = f": {_line(error)}" if isinstance(error, OSError) else ""
+    complain(f"a mistake in vault-harness itself: {type(error).__name__}{told}")
+    complain(f"  looked at: {where}")
+    if debug:
+        _trace(debug)
+    else:
+        complain("  what to do: run it again with --debug to see where it comes from, report it")
+    return SystemExit(MISTAKE)
+
+
+def _line(error: OSError) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]} ..."
+
+
+def _place(error: BaseException) -> str:
+    """The last line of ours that the exception passed."""
+    place = "the command line"
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if path.is_relative_to(_PACKAGE):
+            place = f"{path.relative_to(_PACKAGE.parent)}:{line}"
+    return place
+
+
+def _trace(debug: bool) -> None:
+    if debug and sys.exc_info()[0] is not None:
+        complain(traceback.format_exc().rstrip())

@@ -1,0 +1,100 @@
+"""Judging a client: the scenarios, and one scenario's history."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from vault_harness.cli._command import Seconds, command
+from vault_harness.cli._common import run_pytest, settings
+from vault_harness.cli._console import say
+
+
+@command(
+    "scenarios",
+    group="judge",
+    examples=(
+        "scenarios",
+        "scenarios --subject python:yourpackage.module:factory",
+        "scenarios --subject 'command:./client --flag' --only TOK-11 --only SEA",
+        "scenarios --only critical --declare max_stale=30",
+    ),
+    help={
+        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., http://...",
+        "only": "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated",
+        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
+        "seed": "seed of the network faults, as a failure printed it",
+        "repeat": "how many times each scenario runs: a verdict that differs is flaky",
+        "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
+        "workers": "how many scenarios run side by side",
+        "args": "further arguments for pytest",
+    },
+    iterable=["only", "declare"],
+)
+def scenarios(
+    subject: str | None = None,
+    only: list[str] | None = None,
+    declare: list[str] | None = None,
+    seed: int | None = None,
+    repeat: int | None = None,
+    ttl_scale: float | None = None,
+    workers: int | None = None,
+    args: str = "",
+) -> None:
+    """Break Vault in every way, and judge a client.
+
+    Each scenario has a Vault of its own. docs/subjects.md says how a client is named and what it
+    must do; report/ has the verdicts and the history of every scenario.
+    """
+    from vault_harness.settings import checkout, scenarios_folder
+
+    folder, root = scenarios_folder(), checkout()
+    # Relative paths in the arguments are the caller's; settings of pytest are ours alone.
+    place = [
+        "--rootdir",
+        str(root or folder),
+        "-c",
+        str(root / "pyproject.toml") if root else os.devnull,
+    ]
+    options = ["-n", str(settings(workers=workers).workers)] if workers is not None else []
+    options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-seed", str(seed)] if seed is not None else []
+    options += ["--vault-repeat", str(repeat)] if repeat is not None else []
+    options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
+    options += [word for name in only or [] for word in ("--vault-only", name)]
+    options += [word for text in declare or [] for word in ("--vault-declare", text)]
+    run_pytest(*place, str(folder), *options, *shlex.split(args))
+
+
+@command(
+    "timeline",
+    group="judge",
+    takes=("id",),
+    needs=("id",),
+    examples=("timeline TOK-11", "timeline TOK-11 --since 2s --until 3.5s --raw"),
+    help={
+        "id": "of a scenario of the last run, for example TOK-11",
+        "journal": "the journal of a run, default report/journal.json",
+        "since": "leave out what came earlier, counted from the scenario's begin",
+        "until": "leave out what came later",
+        "raw": "a line for every moment, however many are alike",
+    },
+)
+def timeline(
+    id: str | None = None,  # noqa: A002 -- the word is called ID
+    journal: str | None = None,
+    since: Seconds = 0.0,
+    until: Seconds | None = None,
+    raw: bool = False,
+) -> None:
+    """Print one scenario's history, all witnesses on one clock.
+
+    What the scenario did, what the client answered and logged, and every request that Vault saw.
+    """
+    from vault_harness.report.timeline import timeline as told
+
+    assert id is not None, "the command line asks for it"
+    file = Path(journal) if journal else Path("report") / "journal.json"
+    end = float("inf") if until is None else until
+    say(told(file, id.upper(), since=since, until=end, raw=raw))

@@ -1,0 +1,288 @@
+"""The stack of every day: Vault and Toxiproxy up and down, filled, looked at."""
+
+from __future__ import annotations
+
+import json as json_module
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack, settings
+from vault_harness.cli._console import complain, confirmed, plural, say, table
+from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from vault_harness.engine import LogName
+    from vault_harness.stack import StackStatus
+    from vault_harness.vault import Change
+    from vault_harness.vault.apply import What
+
+
+@command("up", group="every day", examples=("up",))
+def up() -> None:
+    """Start Vault, unsealed, and Toxiproxy in front of it.
+
+    Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
+    keyring) go into vault-data/init.json. Addresses are printed, keys never.
+    """
+    stack = local_stack()
+    stack.up()
+    status = stack.status()
+    say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
+    say(_addresses(status))
+    say(f"next: {status.next_step}")
+
+
+@command(
+    "seed",
+    group="every day",
+    examples=("seed", "seed --dry-run", "seed --only access", "seed --blueprint my.toml"),
+    help={
+        "blueprint": "a blueprint file of your own instead of the e-commerce one",
+        "only": "access: policies and AppRoles alone, no secret is read or written",
+        "overwrite": "write everything as the blueprint has it, generated values anew; asks first",
+        "dry-run": "show what would be done, change nothing",
+        "yes": "do not ask before values are overwritten",
+    },
+)
+def seed(
+    blueprint: str | None = None,
+    only: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    yes: bool = False,
+) -> None:
+    """Fill Vault by the blueprint, and write AppRole ids to files.
+
+    What is there already stays as it is, also where it differs from the blueprint.
+    """
+    from vault_harness.blueprint import Blueprint
+    from vault_harness.vault.apply import values_replaced
+
+    stack = local_stack()
+    file = Path(blueprint) if blueprint else stack.settings.blueprint
+    plan = Blueprint.load(file) if file else Blueprint.default()
+    what = _what(only)
+    if dry_run or (overwrite and not yes):
+        planned = stack.seed(plan, what=what, overwrite=overwrite, dry=True)
+        replaced = values_replaced(planned)
+        if dry_run:
+            say(_changes(planned))
+            say(f"would replace {plural(replaced, 'value')}; dry run: nothing was changed")
+            return
+        if replaced:
+            say(table((c.kind, c.name, ", ".join(c.replaces)) for c in planned if c.replaces))
+            if not confirmed(f"replace {plural(replaced, 'value')} in Vault by other ones?"):
+                complain("nothing was changed")
+                raise SystemExit(1)
+    changes = stack.seed(plan, what=what, overwrite=overwrite)
+    say(_changes(changes))
+    counts = [
+        f"{sum(change.action == action for change in changes)} {action}"
+        for action in ("created", "changed", "unchanged")
+    ]
+    say(f"{plan.name}: {', '.join(counts)}")
+    services = ", ".join(plan.services)
+    env = f"{named('env', 'SERVICE')}, for one of {services}"
+    say(f"next: {env if services else named('status')}")
+
+
+@command(
+    "status", group="every day", examples=("status", "status --json"), help={"json": "for programs"}
+)
+def status(json: bool = False) -> None:
+    """Show what runs, where, sealed or not, and its toxics."""
+    found = local_stack().status()
+    if json:
+        say(json_module.dumps(found.to_json(), indent=2))
+        return
+    rows = [
+        ("state", found.state),
+        ("engine", f"{found.engine} ({found.choice})"),
+        ("version", _product(found) if found.version else "unknown while it does not answer"),
+        ("initialised", _yes(found.initialised)),
+        ("sealed", _yes(found.sealed)),
+        (
+            "seeded",
+            f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
+        ),
+        ("unseal keys", "here" if found.keyring else "not here"),
+        *((name, detail or "does not run") for name, detail in found.services.items()),
+    ]
+    say(table(rows))
+    say(_addresses(found))
+    for proxy in found.proxies:
+        state = "enabled" if proxy.enabled else "disabled"
+        say(f"  proxy {proxy.name}: {proxy.listen} -> {proxy.upstream}, {state}")
+        for toxic in proxy.toxics:
+            values = ", ".join(f"{name}={value}" for name, value in toxic.attributes.items())
+            say(
+                f"    toxic {toxic.name}: {toxic.type} {toxic.stream} x {toxic.toxicity:g} {values}"
+            )
+    if any(proxy.toxics or not proxy.enabled for proxy in found.proxies):
+        say(f"the way through Toxiproxy is broken on purpose; {named('heal')} mends it")
+    say(f"next: {found.next_step}")
+
+
+@command(
+    "env",
+    group="every day",
+    takes=("service",),
+    needs=("service",),
+    examples=('eval "$(env backend)"', "env backend", "env backend --direct"),
+    help={
+        "service": "backend, celery_worker, celery_beat, api_gateway, ai_services, or an AppRole",
+        "reveal": "print the ids themselves instead of the paths of their files",
+        "direct": "Vault's own address instead of the one through Toxiproxy",
+    },
+)
+def env(service: str | None = None, reveal: bool = False, direct: bool = False) -> None:
+    """Print the export lines of one service's variables."""
+    from vault_harness.stack import export_lines, service_environment
+
+    assert service is not None, "the command line asks for it"
+    say(export_lines(service_environment(local_stack(), service, reveal=reveal, direct=direct)))
+
+
+@command("seal", group="break it", examples=("seal",))
+def seal() -> None:
+    """Seal Vault: it answers 503 until it is unsealed."""
+    local_stack().seal()
+    say(f"Vault is sealed\nnext: {named('unseal')}")
+
+
+@command("unseal", group="operator", examples=("unseal",))
+def unseal() -> None:
+    """Unseal Vault with the unseal keys in vault-data/init.json."""
+    local_stack().unseal()
+    say("Vault is unsealed")
+
+
+@command("restart", group="break it", examples=("restart",))
+def restart() -> None:
+    """Restart Vault: it comes back sealed.
+
+    As after a crash or an upgrade.
+    """
+    local_stack().restart()
+    say(f"Vault was restarted and is sealed\nnext: {named('unseal')}")
+
+
+@command(
+    "logs",
+    group="every day",
+    takes=("service",),
+    examples=("logs", "logs toxiproxy", "logs audit --follow"),
+    help={
+        "service": "vault, toxiproxy or audit; vault if none is named",
+        "tail": "only the last lines, 50 by default, 0 for all",
+        "follow": "go on until Ctrl-C",
+    },
+)
+def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> None:
+    """Show what a server printed, or the audit log."""
+    for line in local_stack().logs(_log_name(service or "vault"), tail=tail or None, follow=follow):
+        say(line)
+
+
+@command("down", group="every day", examples=("down",))
+def down() -> None:
+    """End the servers; data and keys stay.
+
+    Also ends what a task left that crashed.
+    """
+    from vault_harness.engine.docker import sweep_leftovers
+
+    ended = local_stack().down()
+    if leftovers := sweep_leftovers():
+        ended.append(str(leftovers))
+    say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+
+
+@command(
+    "destroy", group="every day", examples=("destroy", "destroy --yes"), help={"yes": "do not ask"}
+)
+def destroy(yes: bool = False) -> None:
+    """End the servers and delete data and keys. Asks first."""
+    stack = local_stack()
+    if not yes and not confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
+        complain("nothing was deleted")
+        raise SystemExit(1)
+    removed = stack.destroy()
+    say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+
+
+@command(
+    "images",
+    group="operator",
+    examples=("images", "images --rebuild"),
+    help={"rebuild": "build also what did not change"},
+)
+def images(rebuild: bool = False) -> None:
+    """Build container images without a registry.
+
+    From programs that are on this machine; what did not change is not built again.
+    """
+    from vault_harness.engine.docker import connected, inspect_docker
+    from vault_harness.images import build_images
+
+    chosen = settings()
+    with connected(timeout=300) as client:
+        built = build_images(client, chosen, rebuild=rebuild, progress=say)
+    say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
+    say(inspect_docker(chosen, ask_registry=False).line)
+
+
+def _what(only: str | None) -> What:
+    from vault_harness.errors import SettingsError
+    from vault_harness.vault.apply import What
+
+    known: tuple[What, ...] = get_args(What)
+    for one in known:
+        if one == (only or "everything"):
+            return one
+    raise SettingsError(
+        f"--only {only} does not make sense",
+        looked_at="the command line",
+        remedy=f"give one of {', '.join(one for one in known if one != 'everything')}",
+    )
+
+
+def _changes(changes: Sequence[Change]) -> str:
+    return table((change.action, change.kind, change.name, change.detail) for change in changes)
+
+
+def _log_name(service: str) -> LogName:
+    from vault_harness.errors import SettingsError
+
+    match service:
+        case "vault" | "toxiproxy" | "audit":
+            return service
+    raise SettingsError(
+        f"there is no log of {service}",
+        looked_at="the command line",
+        remedy="name one of vault, toxiproxy, audit",
+    )
+
+
+def _product(found: StackStatus) -> str:
+    title = "OpenBao" if found.product == "openbao" else "HashiCorp Vault"
+    return f"{title} {found.version}"
+
+
+def _yes(answer: bool | None) -> str:
+    return "unknown" if answer is None else "yes" if answer else "no"
+
+
+def _addresses(found: StackStatus) -> str:
+    if found.address is None:
+        return "  it has no addresses yet"
+    return table(
+        [
+            ("Vault", found.address),
+            ("Vault through Toxiproxy", found.proxy or ""),
+            ("Toxiproxy's API", found.toxiproxy or ""),
+        ]
+    )

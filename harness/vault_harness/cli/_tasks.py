@@ -1,0 +1,83 @@
+"""All tasks in the order in which they are shown, and the program that runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from invoke.collection import Collection
+
+from vault_harness.cli import (
+    _audit,
+    _backup,
+    _break,
+    _develop,
+    _doctor,
+    _judge,
+    _migrate,
+    _root,
+    _rotate,
+    _services,
+    _stack,
+    _vault,
+)
+from vault_harness.cli._command import Command
+from vault_harness.cli._console import streams
+from vault_harness.cli._program import TaskProgram
+
+_EVERY_DAY = (
+    *(_stack.up, _stack.seed, _stack.status, _stack.env, _stack.logs, _doctor.doctor),
+    *(_stack.down, _stack.destroy),
+    *(_services.up, _services.status, _services.down),
+)
+_OPERATOR = (
+    *(_vault.vault, _migrate.migrate, _stack.unseal, _doctor.unlock),
+    *(_rotate.secret_id, _rotate.secrets, _rotate.rollback),
+    *(_backup.now, _backup.keys, _backup.list_, _backup.verify, _backup.identity),
+    *(_backup.restore, _backup.restore_keys, _backup.drill),
+    *(_root.revoke, _root.generate),
+    *(_audit.follow, _audit.report),
+    _stack.images,
+)
+_BREAK_IT = (
+    *(_stack.seal, _stack.restart),
+    *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke, _break.heal),
+)
+_JUDGE = (_judge.scenarios, _judge.timeline)
+_DEVELOP = (_develop.test, _develop.lint, _develop.bench)
+
+_ALL: tuple[Command, ...] = (*_EVERY_DAY, *_OPERATOR, *_BREAK_IT, *_JUDGE, *_DEVELOP)
+
+
+def collection() -> Collection:
+    """The tasks as invoke has them."""
+    root = Collection()
+    groups: dict[str, Collection] = {}
+    for task in _ALL:
+        group, _, _ = task.path.rpartition(".")
+        if not group:
+            root.add_task(task)
+            continue
+        if group not in groups:
+            groups[group] = Collection(group)
+        groups[group].add_task(task, default=task.is_default)
+    for each in groups.values():
+        root.add_collection(each)
+    return root
+
+
+def by_name() -> dict[str, Command]:
+    """All tasks by each of the names that they may be called by."""
+    return {name: task for task in _ALL for name in task.names}
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the task that a command line names.
+
+    Args:
+        words: The command line without the program.
+
+    Raises:
+        SystemExit: The task failed, or said something else than its result.
+    """
+    with streams():
+        TaskProgram(collection(), by_name()).main(words)

@@ -1,0 +1,174 @@
+"""The program as a process: its streams, its interrupts, its names, how quickly it is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vault_harness.settings import checkout
+
+ROOT = checkout() or Path()
+PROGRAM = [sys.executable, "-m", "vault_harness"]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data directory of one's own, and a runner as it is found."""
+    monkeypatch.delenv("HARNESS_RUNNER", raising=False)
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "vault-data"))
+    monkeypatch.setenv("HARNESS_ENGINE", "process")
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A line for a shell that knows the program as $P."""
+    return subprocess.run(
+        ["/bin/bash", "-c", line],
+        env={**os.environ, "P": f"{sys.executable} -m vault_harness", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("$P >&-", 0),
+        ("$P status >&-", 0),
+        ("$P <&- >&- 2>&-", 0),
+        ("$P unseal 2>&-", 5),
+        ("set -o pipefail; $P | head -1", 0),
+        ("set -o pipefail; $P status | true", 0),
+        ("$P > /dev/full", 1),
+        ("PYTHONIOENCODING=ascii $P --help env", 0),
+        ("LC_ALL=C PYTHONUTF8=0 PYTHONCOERCECLOCALE=0 $P", 0),
+        ("COLUMNS=5 $P --help migrate", 0),
+        ("COLUMNS=0 $P --help migrate", 0),
+        ("COLUMNS=nonsense $P", 0),
+        ("$P --print-completion-script bash", 0),
+        ("$P --complete -- vault-harness ro", 0),
+        ("$P --list-format json --list", 0),
+    ],
+)
+def test_streams(line: str, code: int) -> None:
+    """Closed, full, narrow or poor of letters: no traceback, and the task's own exit code."""
+    ended = shell(line)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (code, False), ended.stderr
+    assert "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.parametrize("after", [0.03, 0.08, 0.15, 0.25, 0.4])
+def test_an_early_interrupt(after: float) -> None:
+    """Ctrl-C while `./dev` starts its program ends it without a traceback."""
+    process = subprocess.Popen(
+        [str(ROOT / "dev"), "logs", "--follow"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    time.sleep(after)  # the moment is what is tried, nothing is awaited
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=10)
+    except subprocess.TimeoutExpired:
+        # It came while Python started, where it is ignored.
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert b"Traceback" not in err
+    assert process.returncode != 0 or err == b""
+
+
+@pytest.mark.parametrize("link", ["dev", "harness"])
+def test_a_link_to_dev(link: str, tmp_path: Path) -> None:
+    """Called through a link elsewhere, even one with a relative target, it finds its checkout."""
+    folder = tmp_path / "my bin"
+    folder.mkdir()
+    (tmp_path / "second").symlink_to(ROOT / "dev")
+    (folder / link).symlink_to(Path("..") / "second")
+    ended = subprocess.run(
+        [str(folder / link), "unseal"], cwd="/", capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 5
+    assert f"what to do: '{folder / link}' up" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "runner"),
+    [
+        ([*PROGRAM], "python -m vault_harness"),
+        ([str(Path(sys.executable).with_name("vault-harness"))], "vault-harness"),
+        ([sys.executable, "-m", "invoke"], "invoke"),
+        ([str(ROOT / "dev")], str(ROOT / "dev")),
+    ],
+    ids=["module", "script", "invoke", "dev"],
+)
+def test_each_way_to_run_a_task_names_itself(command: list[str], runner: str) -> None:
+    """A remedy is what its reader can paste."""
+    ended = subprocess.run(
+        [*command, "unseal"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 5
+    assert re.search(rf"what to do: \S*{re.escape(runner)} up\n", ended.stderr)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("destroy", "--dry", "--yes"),
+        ("--dry", "destroy", "--yes"),
+        ("unlock", "--dry", "backend"),
+        ("unlock",),
+        ("rotate.secret-id",),
+    ],
+)
+def test_under_plain_invoke(words: tuple[str, ...]) -> None:
+    """`invoke` is another program, whose --dry would be ignored: it is refused there too."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "invoke", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode != 0
+    assert "required positional" not in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "removed" not in ended.stdout
+
+
+def test_words_without_options_under_plain_invoke() -> None:
+    """`migrate .env` and `rotate.secret-id backend` work there as well."""
+    for words in (("migrate", ".env"), ("rotate.secret-id", "backend"), ("env", "backend")):
+        ended = subprocess.run(
+            [sys.executable, "-m", "invoke", *words],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "the stack is not up" in ended.stderr
+
+
+def test_debug(tmp_path: Path) -> None:
+    """`--debug` before or after the task shows the traceback, and the message stays the last."""
+    for words in (("--debug", "unseal"), ("unseal", "--debug")):
+        ended = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, check=False)
+        assert "Traceback" in ended.stderr
+        assert ended.stderr.endswith("python -m vault_harness up\n")
+
+
+def test_listing_imports_nothing_slow() -> None:
+    """The overview knows its tasks without loading what they need."""
+    code = (
+        "import sys; import vault_harness.cli; slow = {'hvac', 'requests', 'pydantic', 'docker',"
+        " 'psutil', 'rich', 'pytest', 'dotenv', 'uvloop'}; print(sorted(slow & sys.modules.keys()))"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert answer.stdout == "[]\n"

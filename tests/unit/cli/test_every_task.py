@@ -1,0 +1,162 @@
+"""Every task, in every way to call it wrongly: a cause, a remedy, an exit code, no traceback."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.cli._command import GROUPS, Command
+from vault_harness.cli._tasks import by_name
+
+Program = Callable[..., Any]  # of conftest.py
+TASKS = list(dict.fromkeys(by_name().values()))
+DEVELOP = {"test", "lint", "bench"}
+STARTS_SOMETHING = {"up", "images", "scenarios", "drill", *DEVELOP}
+# These do their work, or find that there is none, where nothing was ever started.
+WELL_WITHOUT_A_STACK = {
+    *("status", "down", "destroy", "logs"),
+    *("backup.list", "backup.identity"),
+}
+WORDS = {
+    "role": "backend",
+    "service": "backend",
+    "name": "database",
+    "out": "key.txt",
+    "id": "TOK-11",
+}
+
+
+def each_of(tasks: list[Command]) -> pytest.MarkDecorator:
+    """One test for each task."""
+    return pytest.mark.parametrize("task", tasks, ids=lambda task: task.path)
+
+
+each_task = each_of(TASKS)
+
+
+def words_of(task: Command) -> list[str]:
+    """The task with all that it needs."""
+    extra = {"vault": ["kv", "list"], "destroy": ["--yes"]}.get(task.path, [])
+    return [task.path, *(WORDS[name] for name in task.takes if name in task.needed), *extra]
+
+
+def says_what_to_do(err: str) -> bool:
+    """Whether an error has a cause, what was looked at, and a remedy."""
+    return "  looked at: " in err and "  what to do: " in err and "Traceback" not in err
+
+
+@each_task
+@pytest.mark.parametrize("form", [("--help", "{}"), ("{}", "--help"), ("{}", "-h"), ("help", "{}")])
+def test_help(task: Command, form: tuple[str, str], program: Program) -> None:
+    """Usage, what it does, each option, examples; nothing of invoke's own, and nothing is done."""
+    ended = program(*(word.format(task.path) for word in form))
+    assert (ended.code, ended.err, ended.became) == (0, "", ())
+    assert ended.out.startswith(f"Usage: ./dev {task.shortest}")
+    assert "Examples:\n  " in ended.out
+    assert "./dev" in ended.out.partition("Examples:")[2]
+    for name in task.parameters:
+        assert name in task.takes or task.option(name).removeprefix("--") in ended.out
+    assert "core-opts" not in ended.out
+    assert max(map(len, ended.out.splitlines())) <= 80
+
+
+@each_of([task for task in TASKS if task.needed])
+def test_without_words(task: Command, program: Program) -> None:
+    """What is missing is told with the usage and an example."""
+    ended = program(task.path)
+    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert says_what_to_do(ended.err)
+    assert f"./dev {task.shortest} " in ended.err
+    assert "for example: " in ended.err
+
+
+@each_task
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_dry_is_refused(task: Command, first: bool, program: Program, tmp_path: Path) -> None:
+    """`--dry`, before the task or after it, does nothing, and says so."""
+    words = ["--dry", *words_of(task)] if first else [task.path, "--dry", *words_of(task)[1:]]
+    ended = program(*words)
+    if task.passes_on and not first:
+        assert ended.code == 2 or says_what_to_do(ended.err)
+        return
+    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert says_what_to_do(ended.err)
+    assert "nothing was done" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_of([task for task in TASKS if not task.passes_on])
+def test_an_unknown_option(task: Command, program: Program, tmp_path: Path) -> None:
+    """An option that the task has not is named, with the usage; nothing is done."""
+    ended = program(*words_of(task), "--no-such-option")
+    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert says_what_to_do(ended.err)
+    assert f"{task.path} has no option --no-such-option" in ended.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@each_of([task for task in TASKS if task.path not in STARTS_SOMETHING])
+def test_without_a_stack(task: Command, program: Program) -> None:
+    """Where nothing runs a task says so and what to do, or does its work."""
+    ended = program(*words_of(task))
+    if task.path in WELL_WITHOUT_A_STACK:
+        assert (ended.code, ended.err) == (0, "")
+    elif task.path == "doctor":
+        assert ended.code == 1
+        assert "what to do: ./dev up" in ended.out
+    else:
+        assert ended.code in {1, 2, 3, 5}
+        assert says_what_to_do(ended.err)
+
+
+@each_of([task for task in TASKS if task.path not in STARTS_SOMETHING - {"up"}])
+def test_a_data_directory_that_cannot_be(
+    task: Command, program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A data directory below a plain file is named, with a remedy."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "file" / "vault-data"))
+    ended = program(*words_of(task))
+    if ended.code == 0:
+        assert task.path in WELL_WITHOUT_A_STACK
+        return
+    assert says_what_to_do(ended.err)
+
+
+def test_every_task_is_shown_in_its_group(program: Program) -> None:
+    """Without any word: the groups in order, a line for each task, nothing longer than a screen."""
+    ended = program()
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert [line for line in lines if line in GROUPS] == list(GROUPS)
+    for task in TASKS:
+        assert any(line.split()[:1] == [task.shortest] for line in lines), task.path
+    assert max(map(len, lines)) <= 80
+
+
+@each_task
+def test_texts_are_sentences(task: Command) -> None:
+    """One sentence for the overview, a text for every option, an example that is a command."""
+    assert task.summary.endswith(".")
+    assert set(task.told) == {name.replace("_", "-") for name in task.parameters}
+    assert task.examples
+    for line in task.examples:
+        assert task.shortest.partition(".")[0] in line or "rotate" in line or "backup" in line
+
+
+@each_task
+def test_options_have_no_short_letters(task: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`-e` and `-v` made of an option's letters tell nobody anything."""
+    monkeypatch.setattr("sys.argv", ["vault-harness"])
+    assert [one.names for one in task.get_arguments() if len(one.names) > 1] == []
+
+
+def test_the_body_of_a_task_is_called_as_it_is_declared() -> None:
+    """Invoke reads a task's options from its signature, which has the context first."""
+    for task in TASKS:
+        names = list(inspect.signature(task.body).parameters)
+        assert names == ["context", *task.parameters]

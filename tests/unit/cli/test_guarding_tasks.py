@@ -1,0 +1,105 @@
+"""An exception that ends a task is a text and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import docker.errors
+import pytest
+import requests
+
+from vault_harness import errors
+from vault_harness.cli._console import table
+from vault_harness.cli._guard import guarded
+
+
+def ended(error: BaseException, *, debug: bool = False) -> object:
+    """The exit code of a task that raises this."""
+    with pytest.raises(SystemExit) as caught, guarded(debug=debug):
+        raise error
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.SettingsError("wrong setting"), 2),
+        (errors.PortTaken("port taken"), 3),
+        (errors.NotUp("not up"), 5),
+        (errors.KeyringMissing("no keyring"), 5),
+        (errors.VaultIsSealed("sealed"), 6),
+    ],
+)
+def test_an_error_is_its_text_and_code(
+    error: errors.HarnessError, code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No traceback, nothing on stdout."""
+    assert ended(error) == code
+    assert capsys.readouterr() == ("", f"{error}\n")
+
+
+def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupt ends with the code that shells expect, and says where to look."""
+    assert ended(KeyboardInterrupt()) == 130
+    assert "invoke status" in capsys.readouterr().err
+
+
+def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    """What the machine refuses is told in its words, with the file and a remedy."""
+    assert ended(OSError(28, "No space left on device", "/data/init.json")) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("/data/init.json: No space left on device\n")
+    assert "make room" in said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        requests.ConnectionError("HTTPConnectionPool(host='127.0.0.1', port=1): refused"),
+        requests.Timeout("read timed out"),
+        docker.errors.APIError("500 Server Error"),
+        OSError("out of nowhere"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_of_http_is_no_file(error: OSError, capsys: pytest.CaptureFixture[str]) -> None:
+    """Requests' and docker's errors are OSErrors: they are told as what they are."""
+    assert ended(error) == 70
+    said = capsys.readouterr().err
+    assert type(error).__name__ in said
+    assert "no file named" not in said
+    assert "--debug" in said
+
+
+def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    """Anything else is a line with its kind; its text may quote a value, and is not printed."""
+    assert ended(KeyError("s.aVeryPrivateValue")) == 70
+    said = capsys.readouterr().err
+    assert "KeyError" in said
+    assert "aVeryPrivateValue" not in said
+    assert "Traceback" not in said
+
+
+def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --debug the traceback is there, and the exit code is the same."""
+    assert ended(ZeroDivisionError("by zero"), debug=True) == 70
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_debug_shows_where_an_error_was_raised(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error with a text of its own has a traceback too, if one is wanted."""
+    assert ended(errors.NotUp("not up"), debug=True) == 5
+    said = capsys.readouterr().err
+    assert "Traceback" in said
+    assert said.endswith("not up\n")
+
+
+def test_a_socket_that_broke_is_no_reader_who_had_enough(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """EPIPE of a connection is an error; only that of our own printing ends well."""
+    assert ended(BrokenPipeError(32, "Broken pipe")) == 70
+    assert "BrokenPipeError" in capsys.readouterr().err
+
+
+def test_columns_line_up() -> None:
+    """Each column is as wide as its widest cell, and no line ends with blanks."""
+    assert table([("a", "long", ""), ("bb", "c", "d")]) == "  a   long\n  bb  c     d"

@@ -1,0 +1,131 @@
+"""What people type: the guide's own forms, slips of the finger, and half a command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from vault_harness.cli._command import seconds_in
+from vault_harness.cli._tasks import by_name
+from vault_harness.cli._words import normalised
+
+Program = Callable[..., Any]  # of conftest.py
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("rotate secret-id backend", "rotate.secret-id backend"),
+        ("rotate database", "rotate database"),
+        ("backup list", "backup.list"),
+        ("services up", "services.up"),
+        ("audit report --since 7d", "audit.report --since 7d"),
+        ("break seal", "break.seal"),
+        ("seal status", "seal status"),
+        ("vault kv list ecommerce/", "vault -- kv list ecommerce/"),
+        ("vault kv get -field=x --help", "vault -- kv get -field=x --help"),
+        ("vault -- kv list", "vault -- kv list"),
+        ("vault --debug kv list", "--debug vault -- kv list"),
+        ("vault --help", "--help vault"),
+        ("up seed", "up seed"),
+        ("env backend --help", "--help env"),
+        ("help rotate secret-id", "--help rotate.secret-id"),
+        ("rotate secret-id --help", "--help rotate.secret-id"),
+        ("seed --blueprint --debug", "seed --blueprint --debug"),
+        ("up --debug", "--debug up"),
+        ("test --args --dry", "test --args --dry"),
+        ("unlock seal", "unlock seal"),
+    ],
+)
+def test_forms(typed: str, meant: str) -> None:
+    """Each form becomes the one that the parser takes."""
+    assert normalised(typed.split(), by_name()) == meant.split()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("migrate .env", "the stack is not up"),
+        ("rotate database", "the stack is not up"),
+        ("rotate secret-id backend", "the stack is not up"),
+        ("rotate.secret-id --all", "the stack is not up"),
+        ("unlock backend", "the stack is not up"),
+        ("vault kv list ecommerce/", "the stack is not up"),
+        ("vault", "./dev vault -- kv list ecommerce/"),
+        ("root", "./dev root.generate"),
+        ("services", "./dev services.up"),
+        ("break", "./dev break.latency"),
+        ("unsael", "did you mean ./dev unseal"),
+        ("migrate-secrets.sh .env", "did you mean ./dev migrate"),
+        ("scripts/init-vault.sh", "did you mean ./dev up"),
+        ("secret-id backend", "did you mean ./dev rotate.secret-id"),
+        ("kv list ecommerce/", "did you mean ./dev vault"),
+        ("zzzz", "./dev --list"),
+        ("--help zzzz", "there is no task zzzz"),
+        ("--list zzzz", "there is no group of tasks zzzz"),
+        ("unlock backend api", "api is one word more than unlock takes"),
+        ("status now", "now is one word more than status takes"),
+        ("env --service", "--service needs a value"),
+        ("--unknown up", "there is no option --unknown"),
+        ("logs --tail many", "--tail many: give a whole number"),
+        ("rotate database --grace 5x", "--grace 5x: give a time as 5, 5s"),
+        ("audit --since yesterday", "--since yesterday: give a time"),
+        ("seed --only roles-and-more", "--only roles-and-more"),
+        ("env nobody", "there is no service nobody"),
+        ("logs redis", "there is no log of redis"),
+        ("bench nothing", "there is no bench nothing"),
+        ("destroy", "nobody is there to answer"),
+        ("seed --blueprint /nowhere.toml", "/nowhere.toml: cannot be read"),
+    ],
+)
+def test_what_is_wrong_is_said_with_what_is_right(typed: str, said: str, program: Program) -> None:
+    """Never `No idea what`, never `required positional arguments`."""
+    ended = program(*typed.split())
+    assert ended.code in {2, 5}
+    assert (ended.out, ended.became) == ("", ())
+    assert said in ended.err
+    assert "what to do: " in ended.err
+    assert "No idea" not in ended.err
+
+
+def test_a_grace_in_words(program: Program) -> None:
+    """`--grace 5s` is a time."""
+    assert "the stack is not up" in program("rotate", "database", "--grace", "5s").err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5", 5), ("5s", 5), ("0.5", 0.5), ("250ms", 0.25), ("15m", 900), ("2h", 7200), ("1d", 86400)],
+)
+def test_times(text: str, seconds: float) -> None:
+    """A number with or without its unit."""
+    assert seconds_in(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "5x", "-1", "inf", "nan", "5 minutes", "ms"])
+def test_no_times(text: str) -> None:
+    """Anything else is none."""
+    assert seconds_in(text) is None
+
+
+def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that makes no sense is an error with its name."""
+    monkeypatch.setenv("HARNESS_VAULT_PORT", "eighty")
+    ended = program("status")
+    assert ended.code == 2
+    assert "HARNESS_VAULT_PORT" in ended.err
+
+
+def test_scenarios_are_pytest_with_options(program: Program) -> None:
+    """The task's options become those of the plugin."""
+    ended = program(
+        *("scenarios", "--subject", "python:a.b:c", "--only", "TOK", "--only", "SEA-01"),
+        *("--seed", "7", "--workers", "3", "--declare", "max_stale=30", "--args", "-x -k 'a b'"),
+    )
+    words = " ".join(ended.became)
+    assert ended.became[1:3] == ("-m", "pytest")
+    assert "-n 3 " in words
+    assert words.endswith("-x -k a b")
+    assert ended.became[-1] == "a b"
