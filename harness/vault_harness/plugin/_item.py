@@ -46,6 +46,7 @@ CLOSING = pytest.StashKey[ExitStack]()
 def _environment(config: pytest.Config) -> Environment:
     """What the scenarios of this process share, opened for the first of them."""
     if _ENVIRONMENT not in config.stash:
+        from vault_harness.report import parts_folder
         from vault_harness.scenario import open_environment
         from vault_harness.settings import Settings
         from vault_harness.subjects import parse_subject
@@ -60,6 +61,7 @@ def _environment(config: pytest.Config) -> Environment:
                 seed=chosen.seed,
                 declared=chosen.declared,
                 ttl_scale=chosen.ttl_scale,
+                turns=parts_folder(chosen.report, chosen.run) / "turns",
             )
         )
     return config.stash[_ENVIRONMENT]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.oracles._standing import NEWS
 from vault_harness.scenario.verdict import Finding
 
 if TYPE_CHECKING:
@@ -167,7 +168,8 @@ def tokens_held(history: History) -> list[str]:
     """The tokens that the subject holds: used, not given back, and not replaced by a later login.
 
     A token of which it never learned (the answer to the login was lost) is not its own. One that
-    it replaced before the end may live out its time.
+    it replaced before the end may live out its time; a call that was about to be sent with it when
+    the new one came may still use it.
     """
     used: dict[str, Exchange] = {}
     gone = set()
@@ -183,12 +185,13 @@ def tokens_held(history: History) -> list[str]:
         login = born.get(token)
         if login is None or token in gone:
             continue
-        later = [
-            other
+        replaced = any(
+            other.began > login.began
+            and other.token in used
+            and last.began <= (other.ended or other.began) + NEWS
             for other in born.values()
-            if other.began > login.began and other.token in used and other.began > last.began
-        ]
-        if not later:
+        )
+        if not replaced:
             held.append(token)
     return held
 

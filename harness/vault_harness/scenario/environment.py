@@ -28,6 +28,7 @@ class Environment:
         declared: Times that the command line declares for it; they win over its own.
         seed: Of the Toxiproxy server, to be printed on failure.
         ttl_scale: By how much all lives, and the waits tied to them, are stretched.
+        turns: A file that all processes of a run share: by it a scenario can be run alone.
     """
 
     engine: Engine
@@ -39,6 +40,7 @@ class Environment:
     declared: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     ttl_scale: float = 1.0
+    turns: Path | None = None
 
 
 @contextmanager
@@ -49,6 +51,7 @@ def open_environment(
     seed: int,
     declared: Mapping[str, float] | None = None,
     ttl_scale: float = 1.0,
+    turns: Path | None = None,
 ) -> Iterator[Environment]:
     """An engine and a Toxiproxy server for scenarios, ended when the block does.
 
@@ -58,6 +61,7 @@ def open_environment(
         seed: Of the network faults.
         declared: Times that are declared for the client, in seconds.
         ttl_scale: By how much all lives are stretched.
+        turns: A file that all processes of a run share, if there are several.
 
     Raises:
         EngineError: A server could not be run.
@@ -78,6 +82,7 @@ def open_environment(
                 declared=dict(declared or {}),
                 seed=seed,
                 ttl_scale=ttl_scale,
+                turns=turns,
             )
         finally:
             server.stop()

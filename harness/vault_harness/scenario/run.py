@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import HarnessError
+from vault_harness.scenario._turns import turn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
@@ -68,7 +69,8 @@ def run_scenario(
 
     Lives are scaled by the environment's `ttl_scale`, and further where the subject declares
     (``min_ttl``) that its timers are made for longer ones: the scenario is then run anew with them.
-    It is run anew, too, where nothing but the machine's own slowness kept it from a verdict.
+    It is run anew, too, and without others beside it, where nothing but the machine's own slowness
+    kept it from a verdict.
 
     Args:
         environment: What scenarios share.
@@ -79,14 +81,16 @@ def run_scenario(
     if subject is not None:
         environment = replace(environment, subject=subject)
     scaled = _scaled(environment, entry)
-    result, wanted = _run(environment, scaled, function)
-    if wanted is not None and wanted > scaled.ttl:
-        scaled = scaled.scaled(wanted / scaled.ttl)
-        result, _ = _run(environment, scaled, function)
+    with turn(environment.turns, alone=False):
+        result, wanted = _run(environment, scaled, function)
+        if wanted is not None and wanted > scaled.ttl:
+            scaled = scaled.scaled(wanted / scaled.ttl)
+            result, _ = _run(environment, scaled, function)
     slow = 0
     while result.verdict is not None and result.verdict.too_slow and slow < TRIES_OF_A_SLOW_MACHINE:
         slow += 1
-        result, _ = _run(environment, scaled, function)
+        with turn(environment.turns, alone=True):
+            result, _ = _run(environment, scaled, function)
     if slow:
         result.record["slow_machine"] = slow
     return result

@@ -1,0 +1,51 @@
+"""Scenarios beside each other, and one alone."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from vault_harness.scenario._turns import turn
+from vault_harness.waiting import wait_until
+
+
+def test_many_beside_each_other(tmp_path: Path) -> None:
+    """They do not wait for each other."""
+    file = tmp_path / "parts" / "turns"
+    with turn(file, alone=False), turn(file, alone=False):
+        assert file.exists()
+
+
+def test_one_process_needs_no_turns() -> None:
+    """There is nobody to wait for."""
+    with turn(None, alone=True), turn(None, alone=True):
+        pass
+
+
+def test_one_that_wants_to_be_alone(tmp_path: Path) -> None:
+    """It waits for those that are under way, and others wait for it."""
+    file = tmp_path / "turns"
+    told: list[str] = []
+    may_end = threading.Event()
+
+    def lonely() -> None:
+        with turn(file, alone=True):
+            told.append("alone")
+            may_end.wait(10)
+            told.append("done")
+
+    def another() -> None:
+        with turn(file, alone=False):
+            told.append("another")
+
+    threads = [threading.Thread(target=lonely)]
+    with turn(file, alone=False):
+        threads[0].start()
+        told.append("first")
+    wait_until(lambda: "alone" in told, "its turn", timeout=10)
+    threads.append(threading.Thread(target=another))
+    threads[1].start()
+    may_end.set()
+    for thread in threads:
+        thread.join(10)
+    assert told == ["first", "alone", "done", "another"]
