@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import socket
 import sys
 
@@ -11,6 +12,11 @@ import psutil
 from vault_harness.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
+
+# Programs of container engines that hold a published port for the container behind it.
+_RELAYS = frozenset(
+    {"dockerd", "docker-proxy", "com.docker.backend", "rootlesskit", "rootlessport", "conmon"}
+)
 
 
 class PortLease:
@@ -80,6 +86,15 @@ def port_taken(port: int, *, setting: str = "") -> PortTaken:
     """The error for a port that somebody else has."""
     who = listener(port)
     ways = [f"end {who}" if who else "end what listens there"]
+    if not who or who.partition(" ")[0] in _RELAYS:
+        # The engine listens for its containers: it is not what should be ended.
+        module = importlib.import_module("vault_harness.engine.docker")
+        container: str = module.container_on(port)
+        if container:
+            who = f"the container {container}"
+            ways = [f"end {who} (docker stop {container})"]
+        elif who:
+            ways = [f"find its container (docker ps) behind {who}, and end that"]
     if setting:
         ways.append(f"choose another port with {setting}")
     return PortTaken(

@@ -141,6 +141,9 @@ def test_a_taken_port_is_said_before_anything_starts(
     with pytest.raises(PortTaken) as caught:
         other.up()
     assert "HARNESS_VAULT_PORT" in caught.value.remedy
+    holder = container_of(local, "vault").name
+    assert f"docker stop {holder}" in caught.value.remedy
+    assert "dockerd" not in str(caught.value)
     label = f"com.docker.compose.project={project_name(other.data_dir)}"
     assert sum(map(len, objects_of(label).values())) == 0
 

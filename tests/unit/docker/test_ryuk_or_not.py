@@ -1,12 +1,14 @@
 """testcontainers pulls Ryuk before anything else; where that fails it must not be asked for."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from docker.errors import ImageNotFound
 from testcontainers.core.config import testcontainers_config
+from testcontainers.core.container import Reaper
 
-from vault_harness.engine.docker._engine import _use_ryuk_if_present
+from vault_harness.engine.docker._reaper import start_ryuk_if_present
 
 
 class Images:
@@ -22,19 +24,39 @@ class Images:
         return object()
 
 
-@pytest.fixture(autouse=True)
-def nobody_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As after the import of testcontainers."""
+def engine_with(*images: str) -> Any:
+    """A client of an engine that has these images."""
+    return SimpleNamespace(images=Images(*images))
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was started instead of Ryuk, as after the import of testcontainers."""
+    started: list[str] = []
     monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", False)
+    monkeypatch.setattr(Reaper, "get_instance", lambda: started.append("ryuk"))
+    return started
 
 
-def test_absent_it_is_done_without() -> None:
+def test_absent_it_is_done_without(asked: list[str]) -> None:
     """The watcher of the run does its work."""
-    _use_ryuk_if_present(SimpleNamespace(images=Images()))
-    assert testcontainers_config.ryuk_disabled
+    assert not start_ryuk_if_present(engine_with())
+    assert asked == []
 
 
-def test_present_it_is_used() -> None:
-    """It also outlives a watcher that is killed."""
-    _use_ryuk_if_present(SimpleNamespace(images=Images(testcontainers_config.ryuk_image)))
+def test_it_stays_on_for_everybody_else(asked: list[str]) -> None:
+    """Containers that somebody else starts in this process are his business."""
+    start_ryuk_if_present(engine_with())
     assert not testcontainers_config.ryuk_disabled
+
+
+def test_present_it_is_used(asked: list[str]) -> None:
+    """It also outlives a watcher that is killed."""
+    assert start_ryuk_if_present(engine_with(testcontainers_config.ryuk_image))
+    assert asked == ["ryuk"]
+
+
+def test_switched_off_it_is_not_used(asked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By whoever set TESTCONTAINERS_RYUK_DISABLED."""
+    monkeypatch.setattr(testcontainers_config, "_ryuk_disabled", True)
+    assert not start_ryuk_if_present(engine_with(testcontainers_config.ryuk_image))

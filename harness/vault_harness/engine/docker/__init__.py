@@ -3,7 +3,7 @@
 Kept out of `vault_harness.engine`, which every task imports: the docker client is slow to load.
 """
 
-from vault_harness.engine.docker._client import connect, connected
+from vault_harness.engine.docker._client import connect, connected, container_on
 from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE, Compose, project_name
 from vault_harness.engine.docker._engine import DockerEngine, docker_state
 from vault_harness.engine.docker._labels import Removed, sweep_leftovers
@@ -29,6 +29,7 @@ __all__ = [
     "refuse_outdated",
     "connect",
     "connected",
+    "container_on",
     "Compose",
     "project_name",
     "LABEL_PROJECT",

@@ -67,6 +67,23 @@ def connected(*, timeout: float = 60.0) -> Iterator[docker.DockerClient]:
         client.close()
 
 
+def container_on(port: int) -> str:
+    """The name of the container that a port of this machine leads to.
+
+    Empty if none does, or nobody can tell.
+    """
+    try:
+        with connected(timeout=5) as client:
+            for container in client.containers.list(ignore_removed=True):
+                published = (container.attrs["NetworkSettings"].get("Ports") or {}).values()
+                bound = {one["HostPort"] for several in published for one in several or ()}
+                if str(port) in bound:
+                    return str(container.name)
+    except (EngineUnavailable, OSError):  # requests' errors are OSErrors
+        return ""
+    return ""
+
+
 def _knock() -> None:
     """Fail at once where nobody can answer: the libraries take long to import."""
     host = os.environ.get("DOCKER_HOST", "")

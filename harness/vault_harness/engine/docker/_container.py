@@ -1,9 +1,9 @@
-"""A container with the verbs that nodes and Toxiproxy share, through testcontainers."""
+"""A container with the verbs that nodes and Toxiproxy share."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vault_harness.errors import DeadlineExceeded, EngineError, PortTaken, ServerDied
 
 if TYPE_CHECKING:
+    import docker
     from docker.models.containers import Container as EngineContainer
 
 LOOPBACK = "127.0.0.1"
@@ -23,6 +24,7 @@ class Container:
     """One container of a run.
 
     Args:
+        client: The engine.
         image: Its image.
         name: Unique on the engine; also its name on the network.
         network: The run's network.
@@ -39,6 +41,7 @@ class Container:
 
     def __init__(
         self,
+        client: docker.DockerClient,
         image: str,
         *,
         name: str,
@@ -53,38 +56,39 @@ class Container:
         working_dir: str | None = None,
         knows_host: bool = False,
     ) -> None:
-        from testcontainers.core.container import DockerContainer
+        from testcontainers.core.labels import create_labels
 
         self.name = name
-        options: dict[str, Any] = {
+        self._client = client
+        self._container: EngineContainer | None = None
+        self._options: dict[str, Any] = {
+            "image": image,
+            "name": name,
             "network": network,
-            "labels": dict(labels),
+            # Ryuk, where it runs, knows what to remove by the labels of testcontainers.
+            "labels": create_labels(image, dict(labels)),
+            "command": list(command),
+            "environment": dict(environment or {}),
+            "ports": {
+                f"{inside}/tcp": (LOOPBACK, outside or None) for inside, outside in publish.items()
+            },
+            # z: on a machine with SELinux the container may use it; elsewhere it means nothing.
+            "volumes": {
+                str(source): {"bind": target, "mode": "rw,z"}
+                for source, target in (mounts or {}).items()
+            },
             "cap_drop": ["ALL"],
             "cap_add": ["IPC_LOCK"],
             "security_opt": ["no-new-privileges:true"],
         }
         if knows_host:
-            options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
+            self._options["extra_hosts"] = {"host.docker.internal": "host-gateway"}
         if entrypoint is not None:
-            options["entrypoint"] = list(entrypoint)
+            self._options["entrypoint"] = list(entrypoint)
         if working_dir is not None:
-            options["working_dir"] = working_dir
+            self._options["working_dir"] = working_dir
         if user is not None:
-            options["user"] = user
-        with warnings.catch_warnings():
-            # Its decorators and its import of a deprecated module are not this project's to mend.
-            warnings.simplefilter("ignore", DeprecationWarning)
-            self._wrapper = DockerContainer(image, env=dict(environment or {}), name=name)
-        self._wrapper.with_kwargs(**options).with_command(list(command))
-        for source, target in (mounts or {}).items():
-            # z: on a machine with SELinux the container may use it; elsewhere it means nothing.
-            self._wrapper.with_volume_mapping(source, target, "rw,z")
-        # testcontainers would publish on every interface; a pair names the one.
-        ports: dict[str, Any] = self._wrapper.ports
-        ports.update(
-            {f"{inside}/tcp": (LOOPBACK, outside or None) for inside, outside in publish.items()}
-        )
-        self._started = False
+            self._options["user"] = user
 
     def start(self) -> None:
         """Create and start it at the first call, start it again at later ones. Does not wait.
@@ -96,11 +100,9 @@ class Container:
         from docker.errors import APIError
 
         try:
-            if self._started:
-                self._inner.start()
-            else:
-                self._started = True
-                self._wrapper.start()
+            if self._container is None:
+                self._container = self._client.containers.create(**self._options)
+            self._container.start()
         except APIError as error:
             raise _refused(self.name, error) from error
 
@@ -160,11 +162,11 @@ class Container:
         """What the server printed."""
         from docker.errors import APIError
 
-        if not self._started:
+        if self._container is None:
             return ""
         try:
-            raw: bytes = self._inner.logs(tail="all" if tail is None else tail)
-        except (APIError, EngineError):
+            raw: bytes = self._container.logs(tail="all" if tail is None else tail)
+        except APIError:
             return ""
         return raw.decode(errors="replace").rstrip("\n")
 
@@ -199,29 +201,31 @@ class Container:
         """Remove it and its anonymous volumes. May be called twice."""
         from docker.errors import NotFound
 
-        if not self._started:
-            self._wrapper.get_docker_client().client.close()
-            return
-        try:
-            self._wrapper.stop(force=True, delete_volume=True)
-        except NotFound:
-            pass  # somebody removed it by hand
-        finally:
-            self._started = False
+        container, self._container = self._container, None
+        if container is not None:
+            with contextlib.suppress(NotFound):  # somebody removed it by hand
+                container.remove(force=True, v=True)
 
     @property
     def _inner(self) -> EngineContainer:
-        return self._wrapper.get_wrapped_container()
+        if self._container is None:
+            raise EngineError(
+                f"the container {self.name} was not started",
+                looked_at="the docker engine",
+                remedy="start it first",
+            )
+        return self._container
 
     def _status(self) -> str:
         from docker.errors import NotFound
-        from testcontainers.core.exceptions import ContainerStartException
 
-        try:
-            self._inner.reload()
-        except (NotFound, ContainerStartException):
+        if self._container is None:
             return "gone"
-        return self._inner.status
+        try:
+            self._container.reload()
+        except NotFound:
+            return "gone"
+        return self._container.status
 
 
 def _refused(name: str, error: Exception) -> EngineError:

@@ -9,7 +9,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from vault_harness import files
 from vault_harness.commands import named
@@ -26,7 +26,7 @@ from vault_harness.engine.docker._inside import (
 from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
 from vault_harness.engine.docker._node import DockerNode
-from vault_harness.engine.docker._reaper import Reaper
+from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.errors import CapabilityMissing, ProgramMissing
@@ -76,7 +76,7 @@ class DockerEngine:
         with contextlib.ExitStack() as undo:
             undo.callback(self._client.close)
             self.vault_image, self.toxiproxy_image = require(self._client, settings)
-            _use_ryuk_if_present(self._client)
+            start_ryuk_if_present(self._client)
             self.swept = sweep(self._client)
             self._user = container_user(self._client)
             self.run = Run()
@@ -140,6 +140,7 @@ class DockerEngine:
         return DockerToxiproxy(
             flavour=flavour,
             make=lambda publish, arguments: Container(
+                self._client,
                 self.toxiproxy_image.name,
                 name=name,
                 network=self.network.name,
@@ -206,6 +207,7 @@ class DockerEngine:
 
     def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:
         return Container(
+            self._client,
             self.vault_image.name,
             name=name,
             network=self.network.name,
@@ -220,19 +222,6 @@ class DockerEngine:
             user=self._user,
             environment={"HOME": INSIDE},
         )
-
-
-def _use_ryuk_if_present(client: Any) -> None:
-    """Let testcontainers start Ryuk only if its image is there: it would die in pulling it."""
-    from docker.errors import ImageNotFound
-    from testcontainers.core.config import testcontainers_config
-
-    if testcontainers_config.ryuk_disabled:
-        return
-    try:
-        client.images.get(testcontainers_config.ryuk_image)
-    except ImageNotFound:
-        testcontainers_config.ryuk_disabled = True
 
 
 def _no_detached() -> CapabilityMissing:

@@ -12,10 +12,14 @@ import contextlib
 import subprocess
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import psutil
 
 from vault_harness.engine.docker._labels import Run
+
+if TYPE_CHECKING:
+    import docker
 
 # Seconds: a container that the engine was still creating when the run died appears a moment later.
 _SETTLE = 5.0
@@ -54,6 +58,26 @@ class Reaper:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait(timeout=5)
+
+
+def start_ryuk_if_present(client: docker.DockerClient) -> bool:
+    """Let Ryuk watch this process too, if its image is on the engine; returns whether it does.
+
+    It is not pulled, which would fail where no registry is reachable, and not switched off: other
+    people's containers in this process may want it.
+    """
+    from docker.errors import ImageNotFound
+    from testcontainers.core.config import testcontainers_config
+    from testcontainers.core.container import Reaper as Ryuk
+
+    if testcontainers_config.ryuk_disabled:
+        return False
+    try:
+        client.images.get(testcontainers_config.ryuk_image)
+    except ImageNotFound:
+        return False
+    Ryuk.get_instance()
+    return True
 
 
 def _await_end(pid: int, born: float) -> None:
