@@ -23,6 +23,7 @@ class Capability(enum.StrEnum):
     AUDIT_LOG = "audit log"  # its audit log can be read as a file here
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
+    PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +141,12 @@ class Node(Protocol):
     def reload(self) -> None:
         """Make it read its configuration and reopen its audit log (SIGHUP)."""
 
+    def disconnect(self) -> None:
+        """Cut it off from other nodes, Toxiproxy and its own: what is sent to it is swallowed."""
+
+    def reconnect(self) -> None:
+        """Undo `disconnect`. Does nothing if it is not cut off."""
+
     def is_running(self) -> bool:
         """Whether the server lives, paused or not."""
 
@@ -164,6 +171,16 @@ class ToxiproxyProcess(Protocol):
 
     def reachable(self, listen: str) -> str:
         """``host:port`` by which a client here reaches a proxy that listens on ``listen``."""
+
+    def disconnect(self) -> None:
+        """Cut it off: a client's first packet is swallowed, so that it cannot even connect.
+
+        Raises:
+            CapabilityMissing: The engine has no network of its own.
+        """
+
+    def reconnect(self) -> None:
+        """Undo `disconnect`. Does nothing if it is not cut off."""
 
     def is_running(self) -> bool:
         """Whether it lives."""

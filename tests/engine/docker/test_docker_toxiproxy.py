@@ -9,12 +9,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from vault_harness.engine import ToxiproxyProcess
+from vault_harness.engine import ToxiproxyProcess, answers
+from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._engine import DockerEngine
 from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._toxiproxy import POOL, DockerToxiproxy
 from vault_harness.errors import EngineError
 from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.docker
 
@@ -79,6 +81,54 @@ def test_a_disabled_proxy_refuses_the_client(
     with proxy.disabled(), socket.socket() as client:
         client.settimeout(5)
         assert client.connect_ex((host, int(port))) != 0
+
+
+def test_cut_off_it_swallows_the_first_packet(
+    toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
+) -> None:
+    """A client cannot even connect, which no toxic can do; afterwards all is as before."""
+    proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
+    host, port = toxiproxy.reachable(proxy.listen).split(":")
+    toxiproxy.disconnect()
+    try:
+        with pytest.raises(TimeoutError):
+            socket.create_connection((host, int(port)), timeout=1.0)
+    finally:
+        toxiproxy.reconnect()
+    assert toxiproxy.reachable(proxy.listen) == f"{host}:{port}"
+    url = f"http://{host}:{port}/v1/sys/seal-status"
+    assert requests.get(url, timeout=5).json()["initialized"] is False
+
+
+def test_a_node_that_is_cut_off_is_not_refused_but_silent(
+    toxiproxy: DockerToxiproxy, front: Toxiproxy, node: DockerNode
+) -> None:
+    """Toxiproxy accepts and gets no answer from behind: a partition, not a dead server."""
+    proxy = front.create("vault", listen=toxiproxy.listen(), upstream=node.upstream)
+    url = f"http://{toxiproxy.reachable(proxy.listen)}/v1/sys/seal-status"
+    assert requests.get(url, timeout=5).ok
+    address = node.address
+    node.disconnect()
+    try:
+        with pytest.raises(requests.exceptions.RequestException):
+            requests.get(url, timeout=1.0)
+        assert node.is_running()
+    finally:
+        node.reconnect()
+    assert node.address == address
+    assert requests.get(f"{address}/v1/sys/seal-status", timeout=5).ok
+    wait_until(lambda: answers(url), "Vault through Toxiproxy again", timeout=15)
+
+
+def test_nothing_of_it_is_published(engine: DockerEngine, toxiproxy: DockerToxiproxy) -> None:
+    """Clients go to its own address: no relay in between, and seventeen ports less."""
+    with connected() as client:
+        (container,) = client.containers.list(
+            filters={
+                "label": [f"vault-harness.run={engine.run.name}", "vault-harness.kind=toxiproxy"]
+            }
+        )
+    assert not [one for one in container.attrs["NetworkSettings"]["Ports"].values() if one]
 
 
 def test_it_reaches_a_listener_of_this_process(

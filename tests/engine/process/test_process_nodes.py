@@ -28,7 +28,7 @@ from vault_harness.engine import (
     open_engine,
 )
 from vault_harness.engine.process._engine import ProcessEngine
-from vault_harness.errors import DeadlineExceeded, PortTaken, ServerDied
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, PortTaken, ServerDied
 from vault_harness.settings import Settings
 from vault_harness.stack import launch
 from vault_harness.toxiproxy import Toxiproxy
@@ -346,3 +346,12 @@ def test_metrics_of_every_server(engine: ProcessEngine, tmp_path: Path) -> None:
         answer = requests.get(url, timeout=5)
         assert answer.ok
         assert "core_unsealed" in answer.text
+
+
+def test_a_process_cannot_be_cut_off_from_loopback(engine: ProcessEngine, tmp_path: Path) -> None:
+    """It says so, by its capabilities and when it is asked."""
+    node = engine.node(NodeSpec(name="vault", directory=tmp_path / "vault"))
+    assert Capability.PARTITION not in node.capabilities | engine.capabilities
+    with pytest.raises(CapabilityMissing, match="cut off"):
+        node.disconnect()
+    node.reconnect()

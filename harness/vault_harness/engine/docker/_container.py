@@ -61,6 +61,7 @@ class Container:
         self.name = name
         self._client = client
         self._container: EngineContainer | None = None
+        self._away: str | None = None
         self._options: dict[str, Any] = {
             "image": image,
             "name": name,
@@ -139,14 +140,44 @@ class Container:
         if self._status() == "paused":
             self._inner.unpause()
 
+    def disconnect(self) -> None:
+        """Take it off its network. It keeps its address in mind for `reconnect`."""
+        if self._away is None:
+            self._away = self.address()
+            self._network().disconnect(self._inner)
+
+    def reconnect(self) -> None:
+        """Undo `disconnect`. Does nothing if it is on its network.
+
+        Raises:
+            EngineError: Its address was given to another container meanwhile.
+        """
+        from docker.errors import APIError
+
+        if self._away is None:
+            return
+        try:
+            self._network().connect(self._inner, ipv4_address=self._away)
+        except APIError as error:
+            raise EngineError(
+                f"the container {self.name} cannot go back to its network",
+                looked_at=str(error),
+                remedy="start no other container of a run while one is cut off",
+            ) from error
+        self._away = None
+
+    def _network(self) -> Any:
+        return self._client.networks.get(self._options["network"])
+
     def is_running(self) -> bool:
         """Whether the server lives, frozen or not."""
         return self._status() in {"running", "paused", "restarting"}
 
-    def address(self, network: str) -> str:
-        """Its own address on a network."""
+    def address(self) -> str:
+        """Its own address on its network."""
         self._inner.reload()
-        return str(self._inner.attrs["NetworkSettings"]["Networks"][network]["IPAddress"])
+        networks = self._inner.attrs["NetworkSettings"]["Networks"]
+        return str(networks[self._options["network"]]["IPAddress"])
 
     def published(self) -> dict[int, int]:
         """Ports inside to ports on this machine's loopback, as they are now."""
@@ -202,6 +233,7 @@ class Container:
         from docker.errors import NotFound
 
         container, self._container = self._container, None
+        self._away = None
         if container is not None:
             with contextlib.suppress(NotFound):  # somebody removed it by hand
                 container.remove(force=True, v=True)

@@ -25,7 +25,7 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
-from vault_harness.engine.docker._node import DockerNode
+from vault_harness.engine.docker._node import REMOTE_LACKS, DockerNode
 from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
@@ -96,10 +96,8 @@ class DockerEngine:
 
     @property
     def capabilities(self) -> frozenset[Capability]:
-        """Everything, but for the audit log where the engine is on another machine."""
-        if self.network.is_local:
-            return frozenset(Capability)
-        return frozenset(Capability) - {Capability.AUDIT_LOG, Capability.AUDIT_FAULTS}
+        """Everything, but for what needs files or a network shared with this machine."""
+        return frozenset(Capability) - (set() if self.network.is_local else REMOTE_LACKS)
 
     def node(self, spec: NodeSpec) -> DockerNode:
         """A node by that specification, not started yet.

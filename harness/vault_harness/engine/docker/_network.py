@@ -31,13 +31,9 @@ class PrivateNetwork:
         from testcontainers.core.labels import create_labels
 
         self.name = f"vault-harness-{run.name}"
-        self._network: Any = client.networks.create(
-            self.name,
-            driver="bridge",
-            # Ryuk, where it runs, knows what to remove by the labels of testcontainers.
-            labels=create_labels("", run.labels(kind="network")),
-            check_duplicate=True,
-        )
+        # Ryuk, where it runs, knows what to remove by the labels of testcontainers.
+        labels = create_labels("", run.labels(kind="network"))
+        self._network: Any = _with_subnet_of_its_own(client, self.name, labels)
         self._network.reload()
         self.gateway: str = self._network.attrs["IPAM"]["Config"][0]["Gateway"].partition("/")[0]
         self.is_local = _can_bind(self.gateway)
@@ -56,6 +52,29 @@ class PrivateNetwork:
 
         with contextlib.suppress(APIError):
             self._network.remove()
+
+
+def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict[str, str]) -> Any:
+    """A network whose subnet is said outright: only there a container may come back to its address.
+
+    The engine is asked for a subnet that is free, by a network that is made and removed.
+    """
+    from docker.errors import APIError
+    from docker.types import IPAMConfig, IPAMPool
+
+    while True:
+        asked = client.networks.create(name, driver="bridge", labels=labels, check_duplicate=True)
+        asked.reload()
+        given = asked.attrs["IPAM"]["Config"][0]
+        asked.remove()
+        pool = IPAMPool(subnet=given["Subnet"], gateway=given["Gateway"].partition("/")[0])
+        ipam = IPAMConfig(pool_configs=[pool])
+        try:
+            return client.networks.create(name, driver="bridge", labels=labels, ipam=ipam)
+        except APIError as error:
+            # 403, "Pool overlaps": another run was given it meanwhile; there are few of those.
+            if error.status_code != 403:
+                raise
 
 
 def _can_bind(address: str) -> bool:

@@ -23,6 +23,9 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
 
+REMOTE_LACKS = frozenset({Capability.AUDIT_LOG, Capability.AUDIT_FAULTS, Capability.PARTITION})
+"""What cannot be done where the engine is not on this machine."""
+
 _TRIES = 5
 
 
@@ -118,11 +121,11 @@ class DockerNode:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this engine can do to it."""
-        lacking = set()
+        lacking: set[Capability] = set()
         if self.spec.storage == "inmem":
             lacking.add(Capability.DURABLE)
         if not self._shares_files:
-            lacking.update({Capability.AUDIT_LOG, Capability.AUDIT_FAULTS})
+            lacking |= REMOTE_LACKS
         return frozenset(Capability) - lacking
 
     @property
@@ -193,6 +196,17 @@ class DockerNode:
             self._must_run("reload")
             copy_tls_files(self.spec)
             self._container.signal("SIGHUP")
+
+    def disconnect(self) -> None:
+        """Take it off the run's network: whoever sends to it waits for an answer in vain."""
+        with self._lock:
+            self._must_run("cut off")
+            self._container.disconnect()
+
+    def reconnect(self) -> None:
+        """Undo `disconnect`, at the same address."""
+        with self._lock:
+            self._container.reconnect()
 
     def is_running(self) -> bool:
         """Whether the server lives, paused or not."""

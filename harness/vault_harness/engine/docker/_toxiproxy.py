@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from collections.abc import Callable
 from typing import Literal
@@ -12,7 +11,7 @@ from vault_harness.addresses import base_url
 from vault_harness.engine._probe import answers, ask
 from vault_harness.engine.docker._container import LOOPBACK, Container
 from vault_harness.engine.docker._network import PrivateNetwork
-from vault_harness.errors import EngineError
+from vault_harness.errors import CapabilityMissing, EngineError
 
 API_PORT = 8474
 POOL = range(20000, 20016)
@@ -24,10 +23,10 @@ _EVERYWHERE = "0.0.0.0"  # noqa: S104 -- inside a container of our own
 class DockerToxiproxy:
     """A Toxiproxy server as a container; see `vault_harness.engine.ToxiproxyProcess`.
 
-    Where the engine publishes ports through a relay of its own (``docker-proxy``, its default), a
-    client of the published port never sees a refusal or a reset: the relay accepts whatever
-    happens behind it. So `reachable` gives the published port only where the kernel forwards it,
-    or where there is no other way, and else the container's own address on the run's network.
+    Clients go to the container's own address on the run's network, and nothing is published: an
+    engine publishes ports through a relay of its own (``docker-proxy``, its default), which accepts
+    whatever happens behind it, so that a client sees neither refusal nor reset nor a packet that is
+    swallowed. Only where the engine is in a virtual machine or elsewhere there is no other way.
     """
 
     def __init__(
@@ -47,12 +46,13 @@ class DockerToxiproxy:
         arguments = [f"-host={_EVERYWHERE}", f"-port={API_PORT}"]
         if seed is not None:
             arguments.append(f"-seed={seed}")
-        self._container = make({API_PORT: port, **dict.fromkeys(POOL, 0)}, arguments)
+        publish = {} if network.is_local else {API_PORT: port, **dict.fromkeys(POOL, 0)}
+        self._container = make(publish, arguments)
         try:
             self._container.start()
             self._published = self._container.published()
+            self._direct = self._container.address() if network.is_local else None
             self._container.wait_until(self._answers, "its API answered", timeout=start_timeout)
-            self._direct = self._direct_address()
         except BaseException:
             self._container.remove()
             raise
@@ -62,18 +62,13 @@ class DockerToxiproxy:
 
     @property
     def api(self) -> str:
-        """Base URL of its HTTP API, on this machine's loopback."""
-        return base_url(f"{LOOPBACK}:{self._published[API_PORT]}")
+        """Base URL of its HTTP API."""
+        return base_url(self.reachable(f"{_EVERYWHERE}:{API_PORT}"))
 
     @property
     def flavour(self) -> Literal["embedded", "real"]:
         """Which of the two servers it is."""
         return self._flavour
-
-    @property
-    def direct(self) -> str | None:
-        """The container's own address, if clients use it; None if they use the published ports."""
-        return self._direct
 
     def listen(self) -> str:
         """A port of the pool that no proxy listens on.
@@ -96,7 +91,7 @@ class DockerToxiproxy:
                 self._handed_out.append(port)
                 return f"{_EVERYWHERE}:{port}"
         raise EngineError(
-            f"all {len(POOL)} published ports of {self._container.name} are in use",
+            f"all {len(POOL)} ports for proxies of {self._container.name} are in use",
             looked_at=f"GET {self.api}/proxies",
             remedy="delete proxies that are not needed any more",
         )
@@ -118,6 +113,24 @@ class DockerToxiproxy:
             )
         return f"{LOOPBACK}:{self._published[port]}"
 
+    def disconnect(self) -> None:
+        """Take it off the run's network: a client's SYN is swallowed, and its API is away too.
+
+        Raises:
+            CapabilityMissing: The engine is not on this machine: its relay would answer instead.
+        """
+        if self._direct is None:
+            raise CapabilityMissing(
+                "Toxiproxy cannot be cut off: the engine's relay would answer in its place",
+                looked_at="the docker engine, which is not on this machine",
+                remedy="use an engine on this machine for that",
+            )
+        self._container.disconnect()
+
+    def reconnect(self) -> None:
+        """Undo `disconnect`, at the same address."""
+        self._container.reconnect()
+
     def is_running(self) -> bool:
         """Whether it lives."""
         return self._container.is_running()
@@ -132,13 +145,6 @@ class DockerToxiproxy:
         """What it printed."""
         return self._container.logs(tail=tail)
 
-    def _direct_address(self) -> str | None:
-        if not self._network.is_local or not _accepts(LOOPBACK, self._published[POOL[0]]):
-            return None
-        # Nobody listens on that port yet, and still it accepted: a relay is in the way.
-        address = self._container.address(self._network.name)
-        return address if _accepts(address, API_PORT) else None
-
     def _answers(self) -> bool:
         return answers(f"{self.api}/version")
 
@@ -146,9 +152,3 @@ class DockerToxiproxy:
         answer = ask(f"{self.api}/proxies", timeout=5.0)
         proxies = json.loads(answer.body) if answer is not None else {}
         return {int(proxy["listen"].rpartition(":")[2]) for proxy in proxies.values()}
-
-
-def _accepts(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((host, port)) == 0

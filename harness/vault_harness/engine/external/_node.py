@@ -109,6 +109,13 @@ class ExternalNode:
         """Never: raises `CapabilityMissing`."""
         raise self._cannot("be told to reload")
 
+    def disconnect(self) -> None:
+        """Never: raises `CapabilityMissing`."""
+        raise self._cannot("be cut off")
+
+    def reconnect(self) -> None:
+        """Nothing to undo."""
+
     def is_running(self) -> bool:
         """Whether it answers."""
         return answers(seal_status_url(self._address), timeout=2.0, tls=self._tls)

@@ -10,6 +10,7 @@ from typing import Final
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
+from vault_harness.engine._capabilities import no_network
 from vault_harness.engine._configuration import (
     AUDIT_LOG_NAME,
     DATA_NAME,
@@ -24,7 +25,7 @@ from vault_harness.engine.process._server import Server
 from vault_harness.errors import EngineError, ServerDied
 from vault_harness.programs import Program
 
-CAPABILITIES = frozenset(Capability)
+CAPABILITIES = frozenset(Capability) - {Capability.PARTITION}
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
 
@@ -213,6 +214,13 @@ class ProcessNode:
     def reload(self) -> None:
         """Make it read its configuration and reopen its audit log (SIGHUP)."""
         self._server.signal(signal.SIGHUP)
+
+    def disconnect(self) -> None:
+        """Never: raises `CapabilityMissing`."""
+        raise no_network(self.name)
+
+    def reconnect(self) -> None:
+        """Nothing to undo."""
 
     def is_running(self) -> bool:
         """Whether the server lives."""

@@ -8,6 +8,7 @@ from typing import Literal
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.engine._capabilities import no_network
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine.process._server import Server
 from vault_harness.programs import ToxiproxyProgram
@@ -98,6 +99,13 @@ class ProcessToxiproxy:
         except BaseException:
             self.server.kill()
             raise
+
+    def disconnect(self) -> None:
+        """Never: raises `CapabilityMissing`."""
+        raise no_network("Toxiproxy")
+
+    def reconnect(self) -> None:
+        """Nothing to undo."""
 
     def is_running(self) -> bool:
         """Whether it lives."""
