@@ -1,0 +1,59 @@
+"""What the hosted workflow says of itself; a hosted runner alone can run it."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE
+
+ROOT = Path(__file__).parents[3]
+WORKFLOW = (ROOT / ".github" / "workflows" / "scenarios.yml").read_text()
+JOBS = dict(
+    re.findall(r"^  (\w+):\n((?:    .*\n|\n)+)", WORKFLOW.split("jobs:\n")[1], re.MULTILINE)
+)
+
+
+def summary_of(journal: Path) -> subprocess.CompletedProcess[str]:
+    """What the step that makes the page of a job writes."""
+    command = [sys.executable, str(ROOT / ".github" / "summary.py"), str(journal)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
+    """Neither does a new line; the columns stay four."""
+    scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "a|b", "why": "c\nd | e"}
+    (tmp_path / "j.json").write_text(json.dumps({"summary": "1 fail", "scenarios": [scenario]}))
+    row = summary_of(tmp_path / "j.json").stdout.splitlines()[-1]
+    assert row == r"| X-1 | fail | 1.0 | a\|b<br>c<br>d \| e |"
+
+
+def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
+    """A run that did not begin is not an empty table."""
+    assert summary_of(tmp_path / "nothing").returncode != 0
+
+
+def test_verdicts_are_compared_when_a_leg_fails() -> None:
+    """That is when the comparison tells most."""
+    assert "if: ${{ !cancelled() }}" in JOBS["verdicts"]
+
+
+def test_lint_and_tests_run_too() -> None:
+    """A hosted run says of the project itself whether it is sound."""
+    assert "./dev lint" in JOBS["lint"]
+    assert "./dev test" in JOBS["tests"]
+
+
+def test_each_leg_differs_in_one_thing() -> None:
+    """From the leg of containers: the engine, or Vault, or Toxiproxy."""
+    legs = {}
+    for text in JOBS["scenarios"].split("- leg: ")[1:]:
+        name = text.split()[0]
+        legs[name] = dict(re.findall(r"^ {12}(engine|vault|toxiproxy): (\S+)$", text, re.MULTILINE))
+    base = legs.pop("containers")
+    for name, leg in legs.items():
+        # What a leg leaves out is the same: processes run those very programs.
+        assert len(leg.items() - base.items()) == 1, name
+    assert legs["hashicorp"]["vault"] == DEFAULT_VAULT_IMAGE
+    assert legs["real-toxiproxy"]["toxiproxy"] == DEFAULT_TOXIPROXY_IMAGE
