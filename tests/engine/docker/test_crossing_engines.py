@@ -1,0 +1,91 @@
+"""A backup of one engine is opened in the other: one shape of a Vault, container or process."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, NodeSpec
+from vault_harness.engine.docker import DockerEngine
+from vault_harness.engine.process import ProcessEngine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.vault import Operator
+from vault_harness.vault.backup import (
+    Keys,
+    Lock,
+    Opener,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+)
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+@pytest.fixture(scope="module")
+def process(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The process engine, with the product of the image."""
+    with ProcessEngine(settings, directory=tmp_path_factory.mktemp("process")) as opened:
+        yield opened
+
+
+@pytest.fixture
+def seeded(tmp_path: Path) -> Callable[[Engine], Stack]:
+    """Launches a seeded, durable Vault with an audit device."""
+
+    def make(engine: Engine) -> Stack:
+        directory = tmp_path / f"seeded-{engine.name}"
+        return launch(engine, Blueprint.default(), directory=directory, storage="raft")
+
+    return make
+
+
+@pytest.mark.parametrize("there_and_back", [False, True], ids=["to docker", "to processes"])
+def test_a_backup_crosses(
+    process: Engine,
+    engine: DockerEngine,
+    seeded: Callable[[Engine], Stack],
+    tmp_path: Path,
+    there_and_back: bool,
+) -> None:
+    """With the audit device declared as in every other Vault; all secrets are the same."""
+    source, target = (engine, process) if there_and_back else (process, engine)
+    with seeded(source) as stack:
+        backup = make_backup(
+            stack.operator, Keys(stack.keyring), tmp_path / "b", LOCK, mounts=["ecommerce"]
+        )
+    snapshot, contents = backup.open_snapshot(OPENER)
+    node = target.node(NodeSpec(name="empty", directory=tmp_path / "empty", storage="raft"))
+    node.start()
+    op = Operator(node.address)
+    keyring = op.init()
+    path = tmp_path / "vault-data" / "init.json"
+    path.parent.mkdir(mode=0o700)
+    keyring.save(path)
+    op.unseal(keyring)
+    restored = restore(op, path, snapshot, contents, backup.open_keys(OPENER))
+    assert restored.comparison.different == ()
+    assert restored.comparison.same == len(contents.secrets) >= 12
+    assert node.audit_path is not None
+    assert node.audit_path.read_text(), "the audit device goes on, under the same name"
+    op.close()
+
+
+@pytest.mark.parametrize("live", ["process", "docker"])
+def test_a_drill_in_containers(
+    process: Engine,
+    engine: DockerEngine,
+    seeded: Callable[[Engine], Stack],
+    tmp_path: Path,
+    live: str,
+) -> None:
+    """Whichever engine runs the live Vault."""
+    with seeded(process if live == "process" else engine) as stack:
+        report = drill(stack.operator, Keys(stack.keyring), engine, stack.blueprint, tmp_path / "d")
+    assert report.problems == []
