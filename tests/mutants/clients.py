@@ -54,7 +54,7 @@ MUTANTS: dict[str, Mutant] = {
     "renews-once": Mutant(lazy.RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(lazy.RenewsAllTheTime, "TOK-01", "into a life of"),
     "logs-in-for-every-read": Mutant(lazy.LogsInForEveryRead, "TOK-01", "at most 1 login"),
-    "renews-by-the-clock": Mutant(lazy.RenewsByTheClock, "TOK-02", "renewals differ by"),
+    "renews-by-the-clock": Mutant(lazy.RenewsByTheClock, "TOK-02", "instances differ by"),
     "ignores-max-ttl": Mutant(lazy.IgnoresMaxTtl, "TOK-03", "no read fails"),
     "renews-the-unrenewable": Mutant(lazy.RenewsTheUnrenewable, "TOK-06", "renewals"),
     "never-logs-in-again": Mutant(lazy.NeverLogsInAgain, "TOK-11", "a new login within"),
@@ -65,7 +65,7 @@ MUTANTS: dict[str, Mutant] = {
     "loses-a-reset-renewal": Mutant(lazy.GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "leaves-its-token-behind": Mutant(lazy.LeavesItsTokenBehind, "TOK-19", "tokens alive"),
     "hangs-at-the-end": Mutant(lazy.HangsAtTheEnd, "TOK-19", "tokens alive"),
-    "logs-in-on-every-403": Mutant(lazy.LogsInOnEvery403, "POL-01", "at most 1 login"),
+    "logs-in-on-every-403": Mutant(lazy.LogsInOnEvery403, "POL-01", "3 logins for"),
     "takes-denied-for-unavailable": Mutant(
         lazy.TakesDeniedForUnavailable, "POL-01", "fails as denied"
     ),

@@ -48,11 +48,14 @@ LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {LAZY}"
 
 
 class RevokesBatchTokens(LazyClient):
-    """Gives every token back, those that cannot be given back too."""
+    """Gives every token back when it has the next, those that cannot be given back too."""
 
     def _log_in(self, deadline: float) -> Token:
+        old = self._token
         token = super()._log_in(deadline)
-        token.batch = False
+        if old is not None:
+            for _ in range(2):  # Vault says 400, so once more
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
         return token
 
 
@@ -435,7 +438,7 @@ class ReadsEachSecretOnce(LazyClient):
 
 FURTHER: dict[str, Mutant] = {
     "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
-    "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "renewals"),
+    "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
     "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "requests (revoke)"),
     "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
     "surfaces-the-end-of-uses": Mutant(SurfacesTheEndOfUses, "TOK-10", "no read fails"),
@@ -443,12 +446,12 @@ FURTHER: dict[str, Mutant] = {
     "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
     "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
     "logs-in-for-all-secrets": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
-    "takes-a-policy-for-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "at most 1 login"),
+    "takes-a-policy-for-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
     "remembers-a-denial": Mutant(RemembersADenialForEver, "POL-02", "a good read within"),
     "remembers-a-denial-after-a-login": Mutant(
         RemembersADenialForEver, "POL-03", "a good read within"
     ),
-    "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read fails"),
+    "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read of"),
     "takes-a-lock-for-a-bad-secret-id": Mutant(
         TakesALockForABadSecretId, "SID-04", "a good read within"
     ),
@@ -478,7 +481,7 @@ FURTHER: dict[str, Mutant] = {
     "storms-a-lagging-standby": Mutant(RetriesWithoutAPause, "SRV-09", "for one call"),
     "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
     "keeps-a-dead-connection": Mutant(
-        KeepsADeadConnection, "NET-04", "a good read within", REFERENCE
+        KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE
     ),
     "retries-a-stalled-write": Mutant(
         RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
@@ -486,7 +489,7 @@ FURTHER: dict[str, Mutant] = {
     "is-impatient": Mutant(IsImpatient, "NET-06", "no read fails"),
     "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
     "waits-for-a-big-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
-    "tries-once": Mutant(TriesOnce, "NET-11", "at most 4 reads fail"),
+    "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
     "leaves-a-thread-for-each-flap": Mutant(
         LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"

@@ -34,6 +34,9 @@ LONGEST = 60.0
 PROBE = 2.0
 """Seconds granted beyond a back-off: for the probe itself, and a login where one is needed."""
 
+AFTER = 0.5
+"""Seconds for which a window is watched beyond its end; what comes then is late, and is told."""
+
 START = 30.0
 """Seconds from a subject's start to its ``hello``: a virtual machine takes its time to warm up."""
 
@@ -271,7 +274,7 @@ class Running(Servers):
 
     def until_good_read(self, *, since: float, within: float) -> None:
         """Wait for a good read that began after `since`; an oracle says whether it was in time."""
-        limit = within + oracles.TOLERANCE + max(0.0, since - self.history.now())
+        limit = within + AFTER + max(0.0, since - self.history.now())
         self.history.wait_for(
             lambda: any(o.good for o in self.history.calls("read", "read_cached", since=since)),
             limit,
@@ -305,7 +308,7 @@ class Running(Servers):
         The window is waited for to its end, unless the login comes before: reads that are served
         from memory say nothing of it.
         """
-        left = max(0.0, since + within + oracles.TOLERANCE - self.history.now())
+        left = max(0.0, since + within + AFTER - self.history.now())
         self.until(lambda: bool(self.history.logins(since=since)), within=left)
         self._asked.append(oracles.logs_in_again(since=since, within=within))
 
@@ -327,7 +330,7 @@ class Running(Servers):
         """Read until it works; after `within` seconds the last failure is a finding."""
         since = self.history.now()
         last: Operation | None = None
-        while self.history.now() - since <= within + oracles.TOLERANCE:
+        while self.history.now() - since <= within + self.history.slack(since, self.history.now()):
             last = self.client.read()
             if last.good or last.outcome == "died":
                 break

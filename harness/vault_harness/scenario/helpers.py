@@ -15,6 +15,7 @@ from vault_harness.scenario.history import History, RequestKind
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.recorder import Recorder, Stub
 from vault_harness.scenario.verdict import Finding, NotClaimed
+from vault_harness.vault import approle
 
 
 @contextmanager
@@ -94,6 +95,14 @@ def other_host(lab: Lab) -> Iterator[OtherHost]:
                 "renew": "auth/token/renew-self",
                 "lookup": "auth/token/lookup-self",
                 "login": "auth/approle/login",
+                "revoke": "auth/token/revoke-self",
+                "capabilities": "sys/capabilities-self",
+                "unwrap": "sys/wrapping/unwrap",
+                "lease": "sys/leases/renew",
+                "write": f"{lab.entry.mount}/data/{lab.entry.path}",
+                "metadata": f"{lab.entry.mount}/metadata/{lab.entry.path}",
+                "status": "sys/health",
+                "other": "sys/internal/ui/mounts",
             },
         )
     finally:
@@ -153,6 +162,13 @@ def version_of(lab: Lab, path: str) -> int:
     )
     data = answer.get("data") if isinstance(answer, dict) else None
     return int(data["current_version"]) if data else 0
+
+
+def lockout(lab: Lab) -> set[str]:
+    """The subject's role, in words, if failed logins have locked it for everybody."""
+    locked = approle.locked(lab.stack.operator)
+    role = lab.entry.approle
+    return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
 
 
 @dataclass(frozen=True)

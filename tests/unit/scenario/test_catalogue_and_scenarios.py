@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,6 +82,16 @@ def test_every_test_is_told(catalogue: dict[str, Entry]) -> None:
         assert len(test.name.removeprefix("test_").split("_")) >= 2, test.where
 
 
+def test_each_group_has_one_file() -> None:
+    """TOK-11 stands in test_tok.py: a reader finds it by its id alone."""
+    strays = {
+        test.where
+        for test in written()
+        if test.where.split(":")[0] != f"test_{(test.id or '').split('-')[0].lower()}.py"
+    }
+    assert strays == set()
+
+
 def test_every_entry_is_told(catalogue: dict[str, Entry]) -> None:
     """A promise in one line, unlike any other, and a source that can be looked up."""
     promises = Counter(entry.promise for entry in catalogue.values())
@@ -107,6 +118,37 @@ def test_times_fit_together(catalogue: dict[str, Entry]) -> None:
     for entry in catalogue.values():
         assert entry.ttl <= entry.max_ttl, entry.id
         assert entry.seconds <= 60.0, entry.id
+
+
+def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
+    """Vault counts whole seconds, and timers of real clients are made for longer lives."""
+    for entry in catalogue.values():
+        assert min(entry.ttl, entry.max_ttl) >= 8.0, entry.id
+        assert entry.ttl == int(entry.ttl), entry.id
+        assert entry.max_ttl == int(entry.max_ttl), entry.id
+        for name in ("token_period", "token_explicit_max_ttl"):
+            assert re.fullmatch(r"\d+s", entry.role.get(name, "8s")), entry.id
+
+
+def test_every_scenario_shows_that_it_took_place() -> None:
+    """Each names what must have happened: a fault, a condition, or a refusal to judge."""
+    shown = re.compile(
+        r"lab\.(vault|network|process)\.|require\(|must_have\(|condition\(|instead_of_vault\("
+        r"|dead_connections\(|vault_gone\("
+    )
+    for file in sorted(SCENARIOS.glob("test_*.py")):
+        functions = {
+            node.name: ast.unparse(node)
+            for node in ast.parse(file.read_text(encoding="utf-8")).body
+            if isinstance(node, ast.FunctionDef)
+        }
+        for name, text in functions.items():
+            if name.startswith("test_"):
+                called = [helper for helper in functions if f"{helper}(lab" in text]
+                # A helper may call another one.
+                deeper = [h for c in called for h in functions if f"{h}(lab" in functions[c]]
+                whole = "".join([text, *(functions[helper] for helper in (*called, *deeper))])
+                assert shown.search(whole), f"{file.name}: {name}"
 
 
 def test_fallbacks_are_canaries(catalogue: dict[str, Entry]) -> None:

@@ -1,18 +1,19 @@
 """Oracles: functions from a history to findings. Each factory names a promise and its bound.
 
-Times are in seconds. `TOLERANCE` is granted to every bound on a time: a lab's machine is busy.
+Times are in seconds, on the history's one clock. A bound on a time is exact, but for what the
+machine was late by meanwhile (`History.slack`, some hundredths of a second on an idle one).
+
+An oracle that asks something of each of many (reads, lives, failures) finds fault with none at all,
+unless it is told that there `may_be_empty`. A bound on a count holds for none.
 """
 
-from vault_harness.scenario.oracles._base import (
-    STORM_PEAK,
-    TOLERANCE,
-    Oracle,
-)
+from vault_harness.scenario.oracles._base import HANDOVER, Oracle
 from vault_harness.scenario.oracles._callers import (
     every_call_ends_within,
     failed_reads_at_most,
     fails_as,
     failures_are,
+    health_is_answered,
     no_failed_read,
     no_wrong_value,
     recovers_within,
@@ -20,37 +21,47 @@ from vault_harness.scenario.oracles._callers import (
     sees,
     stays_alive,
 )
-from vault_harness.scenario.oracles._measured import (
-    at_most,
-    none_of,
+from vault_harness.scenario.oracles._lives import (
+    no_refused_read,
+    renewals_at_most,
+    renews_again,
+    renews_within,
+    replaced_before_the_end,
 )
-from vault_harness.scenario.oracles._vault import (
+from vault_harness.scenario.oracles._logins import (
     bad_logins_at_most,
     logins_at_most,
     logins_with_one_secret_id_at_most,
     logs_in_again,
+    same_token,
+)
+from vault_harness.scenario.oracles._measured import (
+    at_most,
+    none_of,
+)
+from vault_harness.scenario.oracles._requests import (
+    STORM_PEAK,
+    a_denial_costs_little,
     no_connection_storm,
-    no_refused_read,
     no_request_storm,
     obeys_retry_after,
-    renewals_at_most,
-    renews_again,
-    renews_within,
+    pauses_between_tries,
     requests_a_call_at_most,
     requests_at_most,
-    same_token,
 )
 
 __all__ = [
+    "HANDOVER",
     "Oracle",
     "STORM_PEAK",
-    "TOLERANCE",
+    "a_denial_costs_little",
     "at_most",
     "bad_logins_at_most",
     "every_call_ends_within",
     "failed_reads_at_most",
     "fails_as",
     "failures_are",
+    "health_is_answered",
     "logins_at_most",
     "logins_with_one_secret_id_at_most",
     "logs_in_again",
@@ -61,10 +72,12 @@ __all__ = [
     "no_wrong_value",
     "none_of",
     "obeys_retry_after",
+    "pauses_between_tries",
     "recovers_within",
     "renewals_at_most",
     "renews_again",
     "renews_within",
+    "replaced_before_the_end",
     "requests_a_call_at_most",
     "requests_at_most",
     "same_token",

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from vault_harness.scenario.history import History, Operation
-from vault_harness.scenario.oracles._base import TOLERANCE, Oracle, times
+from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
 from vault_harness.scenario.verdict import Finding
+
+READS = ("read", "read_cached")
+
+OUT_OF_TIME = 0.5
+"""Seconds from which a read that failed is taken for one that waited in vain: a hundred times what
+a read takes.
+"""
+
+TIMED = (*READS, "write")
+"""Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
 
 def no_wrong_value(
     *, refresh: float = 0.0, stale_for: float | None = None, fallback: bool = False
 ) -> Oracle:
     """Every value handed out was the right one, now or at most `refresh` seconds before the call.
+
+    It holds for a client that hands out nothing: that it does is for other oracles to ask.
 
     Args:
         refresh: How old a value may be that is not marked stale.
@@ -21,9 +33,10 @@ def no_wrong_value(
 
     def right(history: History, operation: Operation, age: float | None) -> set[str]:
         changes = [r for r in history.rotations if r.path == operation.path]
-        since = (
-            float("-inf") if age is None else operation.began - age - (TOLERANCE if age else 0.0)
-        )
+        since = float("-inf")
+        if age is not None:
+            since = operation.began - age
+            since -= history.slack(since, operation.began) if age else 0.0
         until = operation.ended if operation.ended is not None else history.now()
         labels: set[str] = set()
         for change, following in zip(changes, [*changes[1:], None], strict=False):
@@ -34,7 +47,7 @@ def no_wrong_value(
 
     def oracle(history: History) -> list[Finding]:
         findings = []
-        for operation in history.calls("read", "read_cached"):
+        for operation in history.calls(*READS):
             if operation.outcome not in ("ok", "stale"):
                 continue
             allowed = right(history, operation, refresh if operation.good else stale_for)
@@ -55,21 +68,29 @@ def no_wrong_value(
 
 
 def every_call_ends_within(deadline: float) -> Oracle:
-    """No call takes longer than the client's total deadline."""
+    """No read and no write takes longer than the client's total deadline.
+
+    `HANDOVER` is granted beyond it, and what the machine was late by.
+    """
     promise = f"every call ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
         findings = []
-        for operation in history.calls("read", "read_cached", "write"):
+        for operation in history.calls(*TIMED):
             ended = operation.ended if operation.ended is not None else history.now()
             taken = ended - operation.began
-            if operation.outcome == "hung" or taken > deadline + TOLERANCE:
+            over = taken - deadline - HANDOVER - history.slack(operation.began, ended)
+            if operation.outcome == "hung" or over > 0:
                 word = "had not ended" if operation.outcome in ("hung", None) else "ended only"
+                what = f"{operation.verb} of {operation.path}"
                 findings.append(
                     Finding(
                         promise,
-                        f"{operation.verb} of {operation.path} {word} after {taken:.1f} s",
+                        f"{what} {word} after {taken:.2f} s",
                         operation.began,
+                        rests_on=(),
+                        missed=max(over, 0.0) if operation.outcome != "hung" else None,
+                        until=ended,
                     )
                 )
         return findings[:3]
@@ -78,46 +99,58 @@ def every_call_ends_within(deadline: float) -> Oracle:
 
 
 def no_failed_read(
-    *, since: float = 0.0, until: float | None = None, path: str | None = None
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    path: str | None = None,
+    may_be_empty: bool = False,
 ) -> Oracle:
-    """No read fails in that time."""
-    promise = "no read fails"
+    """No read fails in that time.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        path: Of reads of this path only.
+        may_be_empty: Whether it holds where nobody read then.
+    """
+    promise = "no read fails" if path is None else f"no read of {path} fails"
 
     def oracle(history: History) -> list[Finding]:
-        bad = history.calls(
-            "read",
-            "read_cached",
-            since=since,
-            until=until,
-            where=lambda o: o.failed and path in (None, o.path),
-        )
+        calls = _reads(history, since, until, path)
+        bad = [call for call in calls if call.failed]
+        if not calls and not may_be_empty:
+            return lacking(promise, "read", since, until)
         if not bad:
             return []
         first = bad[0]
         said = f": {first.message}" if first.message else ""
-        return [
-            Finding(promise, f"{len(bad)} failed, the first as {first.outcome}{said}", first.began)
-        ]
+        text = f"{len(bad)} of {len(calls)} failed ({times(bad)}), "
+        text += f"the first as {first.outcome}{said}"
+        # One that ran out of time may have done so because the machine stood still.
+        took = (first.ended or first.began) - first.began
+        missed = took if took >= OUT_OF_TIME else None
+        return [Finding(promise, text, first.began, missed=missed, until=first.ended)]
 
     return oracle
 
 
 def recovers_within(bound: float, *, since: float, path: str | None = None) -> Oracle:
     """A good read ends at most `bound` seconds after `since`, without a restart."""
-    promise = f"a good read within {bound:g} s after the fault"
+    promise = f"a good read within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
         good = [
             o.ended
-            for o in history.calls(
-                "read", "read_cached", where=lambda o: o.good and path in (None, o.path)
-            )
+            for o in history.calls(*READS, where=lambda o: o.good and path in (None, o.path))
             if o.ended is not None and o.ended >= since
         ]
-        if good and min(good) <= since + bound + TOLERANCE:
+        end = since + bound
+        first = min(good, default=None)
+        if first is not None and first <= end + history.slack(since, end):
             return []
-        seen = f"the first came after {min(good) - since:.1f} s" if good else "none came"
-        return [Finding(promise, seen, since)]
+        seen = "none came" if first is None else f"the first came after {first - since:.2f} s"
+        missed = None if first is None else first - end
+        return [Finding(promise, seen, since, missed=missed, until=end)]
 
     return oracle
 
@@ -127,33 +160,54 @@ def sees(value: str, path: str, *, since: float, within: float) -> Oracle:
     promise = f"the new value of {path} is seen within {within:g} s"
 
     def oracle(history: History) -> list[Finding]:
-        good = history.calls(
-            "read", "read_cached", since=since, where=lambda o: o.good and o.path == path
-        )
+        good = history.calls(*READS, since=since, where=lambda o: o.good and o.path == path)
         first = next((o for o in good if o.value == value), None)
-        if first is not None and first.began <= since + within + TOLERANCE:
+        end = since + within
+        if first is not None and first.began <= end + history.slack(since, end):
             return []
         seen = f"{len(good)} good reads gave {', '.join(sorted({o.value or '' for o in good}))}"
-        return [Finding(promise, seen if good else "there was no good read", since)]
+        missed = None if first is None else first.began - end
+        seen = seen if good else "there was no good read"
+        return [Finding(promise, seen, since, missed=missed, until=end)]
 
     return oracle
 
 
-def fails_as(*outcomes: str, path: str, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Reads of `path` fail, and with one of these outcomes, as far as the subject tells."""
-    promise = f"a read of {path} fails as {' or '.join(outcomes)}"
+def fails_as(
+    *outcomes: str,
+    path: str | None = None,
+    since: float = 0.0,
+    until: float | None = None,
+    or_stale: bool = False,
+    may_be_empty: bool = False,
+) -> Oracle:
+    """Reads of that time all fail, with one of these outcomes, as far as the subject tells.
+
+    Args:
+        outcomes: The right ones. A failure that the subject does not classify is right too.
+        path: Reads of this path; of any, if None.
+        since: When it begins.
+        until: When it ends.
+        or_stale: Whether a value that is marked stale is right too.
+        may_be_empty: Whether it holds where no read has ended.
+    """
+    what = "a read" if path is None else f"a read of {path}"
+    promise = f"{what} fails as {' or '.join(outcomes)}"
 
     def oracle(history: History) -> list[Finding]:
-        calls = history.calls(
-            "read", "read_cached", since=since, until=until, where=lambda o: o.path == path
-        )
+        calls = [call for call in _reads(history, since, until, path) if call.outcome is not None]
         for call in calls:
-            if call.outcome is None or call.outcome == "error" or call.outcome in outcomes:
+            if call.failed and call.outcome in ("error", *outcomes):
                 continue  # `error` is a failure that the subject does not classify
-            what = (
+            if call.outcome == "stale" and or_stale:
+                continue
+            seen = (
                 f"gave the value {call.value}" if not call.failed else f"failed as {call.outcome}"
             )
-            return [Finding(promise, f"a read {what}", call.began, harm=not call.failed)]
+            text = f"a read {seen}" + (f": {call.message}" if call.message else "")
+            return [Finding(promise, text, call.began, harm=not call.failed)]
+        if not calls and not may_be_empty:
+            return lacking(promise, "read that ended", since, until)
         return []
 
     return oracle
@@ -164,64 +218,127 @@ def failures_are(
     since: float = 0.0,
     until: float | None = None,
     path: str | None = None,
+    verbs: tuple[str, ...] = READS,
     unsorted: bool = True,
+    may_be_empty: bool = False,
 ) -> Oracle:
-    """Whatever fails in that time fails with one of these outcomes; nothing needs to fail.
+    """Whatever fails in that time fails with one of these outcomes.
 
     Args:
         outcomes: The right ones.
         since: When it begins.
         until: When it ends.
-        path: Of reads of this path only.
+        path: Of calls for this path only.
+        verbs: Of these verbs.
         unsorted: Whether a failure that the subject does not classify is right too.
+        may_be_empty: Whether it holds where nothing failed: a cache may hide a fault from callers.
     """
     promise = f"a failure then is {' or '.join(outcomes)}"
     allowed = {*outcomes, "error"} if unsorted else set(outcomes)
 
     def oracle(history: History) -> list[Finding]:
-        wrong = history.calls(
-            "read",
-            "read_cached",
+        failed = history.calls(
+            *verbs,
             since=since,
             until=until,
-            where=lambda o: o.failed and o.outcome not in allowed and path in (None, o.path),
+            where=lambda o: o.failed and path in (None, o.path),
         )
+        if not failed and not may_be_empty:
+            return lacking(promise, "failure", since, until)
+        wrong = [call for call in failed if call.outcome not in allowed]
         if not wrong:
             return []
         first = wrong[0]
-        seen = f"{len(wrong)} were not, the first is {first.outcome}: {first.message}"
+        seen = f"{len(wrong)} of {len(failed)} were not ({times(wrong)}), "
+        seen += f"the first is {first.outcome}: {first.message}"
         return [Finding(promise, seen, first.began)]
 
     return oracle
 
 
-def failed_reads_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """At most so many reads fail in that time."""
-    promise = f"at most {count} reads fail"
+def failed_reads_at_most(
+    count: int,
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    each_caller: bool = False,
+    may_be_empty: bool = False,
+) -> Oracle:
+    """At most so many reads fail in that time.
+
+    Args:
+        count: How many may.
+        since: When it begins.
+        until: When it ends.
+        each_caller: Whether they are counted for each caller by itself.
+        may_be_empty: Whether it holds where nobody read then.
+    """
+    who = " of each caller" if each_caller else ""
+    promise = f"at most {count} read{'s' * (count != 1)}{who} fail{'s' * (count == 1)}"
 
     def oracle(history: History) -> list[Finding]:
-        calls = history.calls("read", "read_cached", since=since, until=until)
-        bad = [call for call in calls if call.failed]
-        if len(bad) <= count:
-            return []
-        seen = f"{len(bad)} of {len(calls)} did ({times(bad)}), the last: {bad[-1].message}"
-        return [Finding(promise, seen, bad[count].began)]
+        calls = _reads(history, since, until)
+        if not calls and not may_be_empty:
+            return lacking(promise, "read", since, until)
+        findings = []
+        for caller in sorted({call.caller for call in calls}) if each_caller else [None]:
+            own = [call for call in calls if caller in (None, call.caller)]
+            bad = [call for call in own if call.failed]
+            if len(bad) > count:
+                name = "" if caller is None else f" by caller {caller}"
+                seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
+                seen += f", the last: {bad[-1].message}"
+                findings.append(Finding(promise, seen, bad[count].began))
+        return findings[:3]
 
     return oracle
 
 
-def says_of_its_health(*, well: bool, since: float, until: float | None = None) -> Oracle:
-    """The last answer of the subject's health in that time is this one, if it was asked at all."""
+def says_of_its_health(
+    *, well: bool, since: float, until: float | None = None, may_be_empty: bool = False
+) -> Oracle:
+    """The last answer of the subject's health in that time is this one.
+
+    A question that is not answered (an error, a hang) is neither yes nor no: that is a finding.
+
+    Args:
+        well: What it should say.
+        since: When it begins.
+        until: When it ends.
+        may_be_empty: Whether it holds where nobody asked.
+    """
     word = "well" if well else "not well"
     promise = f"health says {word} within that time"
 
     def oracle(history: History) -> list[Finding]:
-        asked = history.calls("health", since=since, until=until)
-        said = [o.outcome == "ok" and o.message == "well" for o in asked]
-        if not said or said[-1] == well:
+        asked = [
+            o for o in history.calls("health", since=since, until=until) if o.outcome is not None
+        ]
+        if not asked:
+            return [] if may_be_empty else lacking(promise, "question for it", since, until)
+        last = asked[-1]
+        if last.outcome != "ok":
+            return [Finding(promise, f"it ended {last.outcome}: {last.message}", last.began)]
+        if (last.message == "well") == well:
             return []
-        other = "not well" if well else "well"
-        return [Finding(promise, f"it still said {other}", asked[-1].began)]
+        return [Finding(promise, f"it still said {last.message}", last.began)]
+
+    return oracle
+
+
+def health_is_answered() -> Oracle:
+    """Whoever asks for the subject's health gets an answer, in an outage too.
+
+    It holds where nobody asked.
+    """
+    promise = "a question for its health is answered with yes or no"
+
+    def oracle(history: History) -> list[Finding]:
+        bad = history.calls("health", where=lambda o: o.failed)
+        if not bad:
+            return []
+        seen = f"{len(bad)} were not ({times(bad)}), the first ended {bad[0].outcome}"
+        return [Finding(promise, f"{seen}: {bad[0].message}", bad[0].began, rests_on=())]
 
     return oracle
 
@@ -239,3 +356,9 @@ def stays_alive() -> Oracle:
         )
 
     return oracle
+
+
+def _reads(
+    history: History, since: float, until: float | None, path: str | None = None
+) -> list[Operation]:
+    return history.calls(*READS, since=since, until=until, where=lambda o: path in (None, o.path))

@@ -9,14 +9,13 @@ import pytest
 from vault_harness.scenario import Lab
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.oracles import (
-    TOLERANCE,
+    a_denial_costs_little,
     fails_as,
     failures_are,
     logins_at_most,
     no_failed_read,
     no_request_storm,
     recovers_within,
-    requests_at_most,
 )
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
@@ -36,11 +35,10 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
             lab.watch(0.5)
         lab.watch(2.0)
     lab.judge(
+        # Its variable is set in the catalogue: a value of it would be harm.
         fails_as("denied", path=DENIED),
-        logins_at_most(1, since=denied.began),
-        requests_at_most(3, "lookup", "capabilities", since=denied.began),
-        requests_at_most(9, "read", since=denied.began, path=DENIED),
-        no_failed_read(since=denied.began, path="backend/django"),
+        a_denial_costs_little(since=denied.began, path=DENIED),
+        no_failed_read(since=denied.began, path=PATH),
     )
 
 
@@ -48,17 +46,18 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
 def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     """The policy's content is narrowed under reads, and restored; live tokens feel it at once."""
     lab.start()
-    with lab.reading(every=0.4):
+    with lab.reading(every=0.5):
         with lab.vault.policy(ROLE, NARROW) as fault:
-            lab.watch(3.0)
-        restored = fault.ended or 0.0
-        lab.until_good_read(since=restored, within=lab.recovery)
+            # What a cache holds may be served for as long as it is fresh.
+            lab.hold(fault, lab.refresh + 3.0)
+        lab.recovers(after=fault)
     lab.judge(
-        failures_are("denied", since=fault.began, until=restored),
-        logins_at_most(1, since=fault.began),
-        requests_at_most(3, "lookup", "capabilities", since=fault.began),
-        no_request_storm(since=fault.began, until=restored),
-        recovers_within(lab.recovery, since=restored),
+        fails_as("denied", since=fault.began + lab.refresh, until=fault.end - lab.deadline),
+        failures_are(
+            "denied", since=fault.began, until=fault.end - lab.deadline, may_be_empty=True
+        ),
+        a_denial_costs_little(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
     )
 
 
@@ -70,18 +69,21 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
     with lab.condition("path denied", statuses=frozenset({403}), kinds=frozenset({"read"})) as old:
         client.read(DENIED, DENIED_KEY)
         lab.watch(0.5)
-    bound = lab.entry.max_ttl + lab.recovery
+    life = lab.entry.max_ttl
+    # The token's life, one call, and what a denial may be remembered for: a fresh value's time.
+    bound = life + lab.deadline + lab.refresh
     with lab.vault.role(ROLE, token_policies=[ROLE, "ai-services"]) as gained:
         good = False
-        while not good and lab.history.now() < gained.began + bound + TOLERANCE:
+        while not good and lab.history.now() < gained.began + bound:
             good = client.read(DENIED, DENIED_KEY).good
             lab.watch(0.4)
         end = lab.history.now()
-    lives = 1 + int((end - old.began) / lab.entry.max_ttl)
+    lives = 1 + int((end - old.began) / life)
     lab.judge(
         recovers_within(bound, since=gained.began, path=DENIED),
         fails_as("denied", path=DENIED, until=gained.began),
-        failures_are("denied", since=gained.began, path=DENIED),
+        # A client may find the new policy with its first call.
+        failures_are("denied", since=gained.began, path=DENIED, may_be_empty=True),
         # One for each life, as many again for a careful client, and one to try what is new.
         logins_at_most(2 * lives + 1, since=old.began, until=end),
     )
@@ -107,11 +109,8 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         for path, key in allowed.items():
             callers.enter_context(lab.reading(every=0.5, path=path, key=key))
         lab.watch(4.0)
-    asked = len(lab.history.calls("read", where=lambda o: o.path == DENIED))
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
         fails_as("denied", path=DENIED),
-        logins_at_most(1, since=denied.began),
-        requests_at_most(asked, "lookup", "capabilities", since=denied.began),
-        requests_at_most(2 * asked, "read", since=denied.began, path=DENIED),
+        a_denial_costs_little(since=denied.began, path=DENIED),
     )

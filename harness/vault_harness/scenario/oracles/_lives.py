@@ -1,0 +1,161 @@
+"""Oracles on the lives of tokens: renewed in time, and replaced before they end.
+
+All times are the recorder's own, so they are compared to the millisecond.
+"""
+
+from __future__ import annotations
+
+from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
+from vault_harness.scenario.verdict import Finding
+
+
+def renews_within(
+    low: float, high: float, *, since: float = 0.0, until: float, may_be_empty: bool = False
+) -> Oracle:
+    """In each token's life a renewal or a login lands in ``[low, high]`` of the time it was given.
+
+    A renewal right after the login is taken for the beginning of that life: Vault's own
+    LifetimeWatcher begins so, to learn the TTL.
+
+    Args:
+        low: As a share of the TTL.
+        high: The same.
+        since: Lives that began before are not judged.
+        until: A life that had not reached `high` by then is not judged.
+        may_be_empty: Whether it holds where no life was judged.
+    """
+    promise = f"a renewal or a login between {low:g} and {high:g} of each token's life"
+
+    def oracle(history: History) -> list[Finding]:
+        lives = history.find("login", "renew", since=since, where=lambda e: e.good and bool(e.ttl))
+        findings = []
+        judged = 0
+        for life, following in zip(lives, [*lives[1:], None], strict=False):
+            ttl = life.ttl or 0.0
+            start = _answered(life)
+            if start + high * ttl > until:
+                continue
+            judged += 1
+            late, early = start + high * ttl, start + low * ttl
+            if following is None or following.began > late + history.slack(start, late):
+                gap = f"after {following.began - start:.2f} s" if following else "never"
+                findings.append(
+                    Finding(
+                        promise,
+                        f"the next came {gap}, the token's TTL was {ttl:g} s",
+                        start,
+                        missed=following.began - late if following else None,
+                        until=late,
+                    )
+                )
+            # A login, or a renewal right after one, does no harm.
+            elif life.kind == following.kind == "renew" and following.began < early:
+                text = f"renewed {following.began - start:.2f} s into a life of {ttl:g} s"
+                findings.append(Finding(promise, text, following.began))
+        if not judged and not may_be_empty:
+            return lacking(promise, f"life that had come to {high:g} of its time", since, until)
+        return findings[:3]
+
+    return oracle
+
+
+def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
+    """Each token is replaced while it lives: the next accepted login begins before it ends.
+
+    A token ends its TTL after the answer to its login, or to its last renewal. Nothing is granted
+    beyond that: a client that plans ahead is seconds early, and one that logs in when it finds
+    its token ended is late by however little.
+
+    Args:
+        since: Tokens from logins before are not judged.
+        until: A token that had not ended by then, and was not replaced, is not judged.
+        at_least: How many tokens must have been judged.
+    """
+    promise = "a token is replaced before it ends"
+
+    def oracle(history: History) -> list[Finding]:
+        logins = history.find("login", since=since, where=lambda e: e.good and bool(e.ttl))
+        renewals = history.find("renew", since=since, where=lambda e: e.good and bool(e.ttl))
+        findings = []
+        judged = 0
+        for login, following in zip(logins, [*logins[1:], None], strict=False):
+            grants = [login]
+            if login.accessor:  # a batch token has none, and cannot be renewed
+                grants += [e for e in renewals if e.accessor == login.accessor]
+            end = max(_answered(grant) + (grant.ttl or 0.0) for grant in grants)
+            if following is None and end > until:
+                continue
+            judged += 1
+            if following is None or following.began > end:
+                gap = f"{following.began - end:.3f} s after it" if following else "never"
+                text = f"the token of the login at +{login.began:.2f} s ended at +{end:.2f} s, "
+                text += f"the next login came {gap}"
+                missed = following.began - end if following else None
+                findings.append(Finding(promise, text, end, missed=missed, until=end))
+        if judged < at_least:
+            seen = f"only {counted(judged, 'token')} came to an end or a replacement"
+            return [Finding(promise, f"{seen} by +{until:.2f} s", since), *findings[:3]]
+        return findings[:3]
+
+    return oracle
+
+
+def _answered(exchange: Exchange) -> float:
+    return exchange.ended if exchange.ended is not None else exchange.began
+
+
+def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
+    """At most so many renewals are tried in that time; none is fine."""
+    promise = f"at most {counted(count, 'renewal')}"
+
+    def oracle(history: History) -> list[Finding]:
+        seen = history.find("renew", since=since, until=until)
+        if len(seen) <= count:
+            return []
+        text = f"{len(seen)} ({times(seen)})"
+        return [Finding(promise, text, seen[count].began, rests_on=())]
+
+    return oracle
+
+
+def renews_again(*, since: float, before: float) -> Oracle:
+    """A renewal succeeds in that time."""
+    promise = "the next renewal succeeds before the token's life ends"
+
+    def oracle(history: History) -> list[Finding]:
+        if history.find("renew", since=since, until=before, where=lambda e: e.good):
+            return []
+        tries = history.find("renew", since=since, until=before)
+        were = "was" if len(tries) == 1 else "were"
+        text = f"{len(tries)} {were} tried, none succeeded"
+        return [Finding(promise, text, since, until=before)]
+
+    return oracle
+
+
+def no_refused_read(
+    *, since: float = 0.0, until: float | None = None, may_be_empty: bool = False
+) -> Oracle:
+    """No read is answered 403 in that time, which the caller may not have noticed.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        may_be_empty: Whether it holds where no read reached Vault.
+    """
+    promise = "no read is sent with a token that has ended"
+
+    def oracle(history: History) -> list[Finding]:
+        reads = history.find("read", since=since, until=until)
+        if not reads and not may_be_empty:
+            return lacking(promise, "read that reached Vault", since, until)
+        refused = [e for e in reads if e.status == 403]
+        if not refused:
+            return []
+        first = refused[0]
+        were = "read was" if len(refused) == 1 else "reads were"
+        seen = f"{len(refused)} {were} answered 403 ({times(refused)})"
+        return [Finding(promise, f"{seen}, the first with {first.token}", first.began, rests_on=())]
+
+    return oracle

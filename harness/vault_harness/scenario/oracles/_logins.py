@@ -1,0 +1,139 @@
+"""Oracles on logins: how many, how soon, and with which secret-id.
+
+A bound on a count holds where nothing was counted: that is what it asks for.
+"""
+
+from __future__ import annotations
+
+from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.oracles._base import Oracle, counted, times
+from vault_harness.scenario.verdict import Finding
+
+LOCKOUT_WINDOW = 15 * 60.0
+"""Seconds after which Vault forgets failed logins, by its default."""
+
+STOPPED = 1.5
+"""A client that has not tried again for that many times its last pause has stopped trying."""
+
+
+def logins_at_most(
+    count: int, *, since: float = 0.0, until: float | None = None, accepted: bool = False
+) -> Oracle:
+    """At most so many logins reach Vault in that time: all of them, or only the accepted."""
+    promise = f"at most {counted(count, 'login')}"
+
+    def oracle(history: History) -> list[Finding]:
+        seen = (
+            history.logins(since=since, until=until)
+            if accepted
+            else history.find("login", since=since, until=until)
+        )
+        if len(seen) <= count:
+            return []
+        text = f"{counted(len(seen), 'login')} ({times(seen)})"
+        return [Finding(promise, text, seen[count].began, rests_on=())]
+
+    return oracle
+
+
+def logs_in_again(*, since: float, within: float) -> Oracle:
+    """Vault accepts a login in that time."""
+    promise = f"a new login within {within:.3g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        end = since + within
+        accepted = history.logins(since=since)
+        if accepted and accepted[0].began <= end + history.slack(since, end):
+            return []
+        tries = history.find("login", since=since)
+        seen = "there was none"
+        if tries:
+            were = "was" if len(tries) == 1 else "were"
+            seen = f"{len(tries)} {were} tried ({times(tries)}), none was accepted in time"
+        missed = accepted[0].began - end if accepted else None
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def bad_logins_at_most(
+    count: int,
+    *,
+    secret_id: str | None = None,
+    since: float = 0.0,
+    watched: float | None = None,
+) -> Oracle:
+    """At most so many refused logins with the same secret-id (five lock the role for everybody).
+
+    Args:
+        count: How many may be.
+        secret_id: Of this one only, by its label.
+        since: When it begins.
+        watched: Until when the client was watched while nothing changed. Then its pace counts too:
+            one that had not stopped trying by then goes on as it did, for the 15 minutes after
+            which Vault forgets. It has stopped if it was quiet for 1.5 times its last pause.
+    """
+    promise = f"at most {count} refused logins with the same secret-id"
+    promise += " in 15 minutes" if watched is not None else ""
+
+    def oracle(history: History) -> list[Finding]:
+        refused = history.find("login", since=since, where=lambda e: e.status in (400, 403))
+        findings = []
+        for label in sorted({e.secret_id or "no secret-id" for e in refused}):
+            same = [e for e in refused if (e.secret_id or "no secret-id") == label]
+            if secret_id not in (None, label):
+                continue
+            if len(same) > count:
+                text = f"{len(same)} with {label} ({times(same)})"
+                findings.append(Finding(promise, text, same[count].began))
+            elif watched is not None and (coming := _coming(same, watched)) > count:
+                pause = same[-1].began - same[-2].began
+                text = f"{len(same)} with {label} ({times(same)}), and the last pause of "
+                text += f"{pause:.1f} s leads to {coming} in 15 minutes"
+                findings.append(Finding(promise, text, same[-1].began))
+        return findings
+
+    return oracle
+
+
+def _coming(refused: list[Exchange], watched: float) -> int:
+    """How many tries there will be in 15 minutes at the pace of the last two."""
+    tried = [e for e in refused if e.began <= watched]
+    if len(tried) < 2:
+        return len(tried)
+    pause = tried[-1].began - tried[-2].began
+    if watched - tried[-1].began >= STOPPED * pause or not pause:
+        return len(tried)
+    left = LOCKOUT_WINDOW - (tried[-1].began - tried[0].began)
+    return len(tried) + int(left / pause)
+
+
+def logins_with_one_secret_id_at_most(count: int) -> Oracle:
+    """No secret-id is presented more often than that, accepted or not."""
+    promise = f"at most {counted(count, 'login')} with the same secret-id"
+
+    def oracle(history: History) -> list[Finding]:
+        findings = []
+        logins = history.find("login")
+        for label in sorted({e.secret_id or "no secret-id" for e in logins}):
+            same = [e for e in logins if (e.secret_id or "no secret-id") == label]
+            if len(same) > count:
+                seen = f"{len(same)} with {label} ({times(same)})"
+                findings.append(Finding(promise, seen, same[count].began, rests_on=()))
+        return findings
+
+    return oracle
+
+
+def same_token(*, since: float, until: float | None = None) -> Oracle:
+    """The token stays in use: no login is tried in that time."""
+    promise = "the token survives: no login"
+
+    def oracle(history: History) -> list[Finding]:
+        seen = history.find("login", since=since, until=until)
+        if not seen:
+            return []
+        text = f"{counted(len(seen), 'login')} ({times(seen)})"
+        return [Finding(promise, text, seen[0].began, rests_on=())]
+
+    return oracle

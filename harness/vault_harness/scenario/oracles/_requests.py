@@ -1,0 +1,250 @@
+"""Oracles on how many requests a client sends, and with which pauses.
+
+A bound on a count holds where nothing was counted: that is what it asks for.
+"""
+
+from __future__ import annotations
+
+from vault_harness.scenario.history import History, between
+from vault_harness.scenario.oracles._base import Oracle, counted, lacking, requests, times
+from vault_harness.scenario.verdict import Finding
+
+STORM_PEAK = 5
+"""Requests of the client's own, whoever calls, in one second."""
+
+STORM_MEAN = 1
+"""Requests a second of the client's own over the whole of a fault, beyond one peak."""
+
+A_CALLER = 2
+"""Requests a second for each caller, however often it calls."""
+
+A_SECRET = 1
+"""Requests a second for each secret that the client kept fresh before, and nobody asks for now."""
+
+PAUSE = 0.1
+"""Seconds from one try to the next within a call; the first repetition may come at once."""
+
+
+def no_request_storm(*, since: float, until: float) -> Oracle:
+    """While a fault lasts, a client sends few requests.
+
+    In any second `STORM_PEAK`, and over the whole time `STORM_MEAN` a second and one peak; to both
+    are added `A_CALLER` a second for each caller and `A_SECRET` for each secret that the client
+    keeps of its own accord. How often a caller calls does not count. It holds for silence.
+    """
+    promise = _quiet("request")
+
+    def oracle(history: History) -> list[Finding]:
+        sent = history.find(since=since, until=until)
+        budget = _budget(history, since, until)
+        for first in sent:
+            burst = [e for e in sent if first.began <= e.began <= first.began + 1.0]
+            if len(burst) > STORM_PEAK + budget:
+                text = f"{len(burst)} requests in one second, {STORM_PEAK + budget} are allowed"
+                return [_storm(promise, f"{text}: {requests(burst)}", first.began)]
+        allowed = _in_all(budget, since, until)
+        if len(sent) > allowed:
+            text = f"{len(sent)} requests in {until - since:.1f} s, {allowed} are allowed"
+            return [_storm(promise, f"{text}: {requests(sent)}", since)]
+        return []
+
+    return oracle
+
+
+def no_connection_storm(*, since: float, until: float) -> Oracle:
+    """The same for connections, where they end before a request can be sent."""
+    promise = _quiet("connection")
+
+    def oracle(history: History) -> list[Finding]:
+        opened = sorted(at for at in list(history.connections) if since <= at <= until)
+        budget = _budget(history, since, until)
+        for at in opened:
+            seen = between(opened, at, at + 1.0)
+            if seen > STORM_PEAK + budget:
+                text = f"{seen} connections in one second, {STORM_PEAK + budget} are allowed"
+                return [_storm(promise, text, at)]
+        allowed = _in_all(budget, since, until)
+        if len(opened) > allowed:
+            text = f"{len(opened)} connections in {until - since:.1f} s, {allowed} are allowed"
+            return [_storm(promise, text, since)]
+        return []
+
+    return oracle
+
+
+def _quiet(what: str) -> str:
+    return (
+        f"no {what} storm (at most {STORM_PEAK} {what}s a second of the client's own, "
+        f"and {A_CALLER} for each caller)"
+    )
+
+
+def _storm(promise: str, text: str, at: float) -> Finding:
+    return Finding(promise, text, at, rests_on=())
+
+
+def _budget(history: History, since: float, until: float) -> int:
+    """Requests a second for those who call, and for what the client keeps."""
+    calling = history.calls("read", "read_cached", "write", until=until)
+    callers = {(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since}
+    kept = {e.path for e in history.find("read", until=since, where=lambda e: e.good)}
+    asked = {o.path for o in calling}
+    return A_CALLER * len(callers) + A_SECRET * max(0, len(kept) - len(asked))
+
+
+def _in_all(budget: int, since: float, until: float) -> int:
+    return int((STORM_MEAN + budget) * max(until - since, 1.0)) + STORM_PEAK
+
+
+def requests_at_most(
+    count: int, *kinds: str, since: float, until: float | None = None, path: str | None = None
+) -> Oracle:
+    """At most so many requests of these kinds in that time."""
+    what = " and ".join(kinds) or "all kinds"
+    promise = f"at most {count} requests ({what})"
+
+    def oracle(history: History) -> list[Finding]:
+        seen = history.find(
+            since=since,
+            until=until,
+            where=lambda e: (
+                (not kinds or e.kind in kinds) and (path is None or e.path.endswith(path))
+            ),
+        )
+        if len(seen) <= count:
+            return []
+        text = f"{len(seen)} ({times(seen)})"
+        return [Finding(promise, text, seen[count].began, rests_on=())]
+
+    return oracle
+
+
+def requests_a_call_at_most(
+    count: int, *kinds: str, since: float, until: float | None = None, may_be_empty: bool = False
+) -> Oracle:
+    """During each read at most so many requests of these kinds are sent. For a single caller.
+
+    Args:
+        count: How many may be.
+        kinds: Which requests; all, if none is named.
+        since: When it begins.
+        until: When it ends.
+        may_be_empty: Whether it holds where nobody read then.
+    """
+    promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls("read", "read_cached", since=since, until=until)
+        if not calls and not may_be_empty:
+            return lacking(promise, "read", since, until)
+        for call in calls:
+            seen = history.find(
+                since=call.began, until=call.ended, where=lambda e: not kinds or e.kind in kinds
+            )
+            if len(seen) > count:
+                text = f"{len(seen)} ({times(seen)})"
+                return [Finding(promise, text, call.began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def pauses_between_tries(*, since: float, until: float) -> Oracle:
+    """Within one call, tries of a read come with pauses. For a single caller.
+
+    The first repetition may come at once; from the next on there is `PAUSE` for each on average.
+    It holds where no call tries three times: how often it must is another promise.
+    """
+    promise = f"tries within a call come {PAUSE:g} s apart, the second one excepted"
+
+    def oracle(history: History) -> list[Finding]:
+        for call in history.calls("read", "read_cached", since=since, until=until):
+            tries = history.find("read", since=call.began, until=call.ended)
+            if len(tries) < 3:
+                continue
+            took, least = tries[-1].began - tries[0].began, PAUSE * (len(tries) - 2)
+            if took < least:
+                text = f"{len(tries)} tries in {took:.2f} s ({times(tries)})"
+                return [Finding(promise, text, tries[0].began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False) -> Oracle:
+    """After a 429 with ``Retry-After`` no read is sent before that time is over, whoever calls.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        may_be_empty: Whether it holds where Vault told nobody to wait.
+    """
+    promise = "Retry-After is obeyed"
+
+    def oracle(history: History) -> list[Finding]:
+        reads = history.find("read", since=since, until=until)
+        told = [e for e in reads if e.status == 429 and e.retry_after and e.ended is not None]
+        if not told and not may_be_empty:
+            return lacking(promise, "429 with a time to wait", since, until)
+        for refusal in told:
+            began, wait = refusal.ended or 0.0, refusal.retry_after or 0.0
+            # The client may have had the answer a moment before its end was noted.
+            end = began + wait - history.slack(refusal.began, began)
+            hasty = [e for e in reads if began < e.began < end]
+            if hasty:
+                text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
+                text += f" {counted(len(hasty), 'read')} within that time ({times(hasty)})"
+                return [Finding(promise, text, hasty[0].began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def a_denial_costs_little(
+    *, since: float, until: float | None = None, path: str | None = None
+) -> Oracle:
+    """A denied read (403) costs one look at the token and one repetition, all of them one login.
+
+    The rule for every 403 whose token lives: it may be the token or the policy, so each one may
+    cost a look at the token (``lookup-self`` or ``capabilities-self``), each call one more try, and
+    once in a while a login shows whether the role has got another policy.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        path: The denied path; any read, if None.
+    """
+    promise = "a denial costs one look at the token, one repetition of the read, and one login"
+
+    def oracle(history: History) -> list[Finding]:
+        reads = history.find(
+            "read",
+            since=since,
+            until=until,
+            where=lambda e: path is None or e.path.endswith(f"/{path}"),
+        )
+        denied = [e for e in reads if e.status == 403]
+        calls = history.calls(
+            "read",
+            "read_cached",
+            since=since,
+            until=until,
+            where=lambda o: path in (None, o.path),
+        )
+        looks = history.find("lookup", "capabilities", since=since, until=until)
+        logins = history.find("login", since=since, until=until)
+        findings = []
+        for word, seen, most in (
+            ("looks at the token", looks, len(denied)),
+            ("reads", reads if path else [], 2 * len(calls)),
+            ("logins", logins, 1),
+        ):
+            if len(seen) > most:
+                text = f"{len(seen)} {word} for {counted(len(denied), 'denied read')} of "
+                text += f"{counted(len(calls), 'call')}, {most} are allowed ({times(seen)})"
+                findings.append(Finding(promise, text, seen[most].began, rests_on=()))
+        if not denied:
+            findings.extend(lacking(promise, "denied read", since, until))
+        return findings
+
+    return oracle

@@ -1,0 +1,168 @@
+"""Secrets and caches: rotated, outdated, deleted, and where there are none."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import Condition, Finding, Lab, NotClaimed
+from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.history import Operation
+from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.oracles import (
+    fails_as,
+    logins_at_most,
+    no_failed_read,
+    requests_at_most,
+)
+
+LONGEST = 30.0
+"""A declared refresh or max_stale beyond this would make a scenario wait for too long."""
+
+
+def _refuse_longer(name: str, seconds: float) -> None:
+    if seconds > LONGEST:
+        raise NotClaimed(
+            f"it declares {name} of {seconds:g} s; configure it with at most {LONGEST:g} s"
+        )
+
+
+def _verbs(lab: Lab) -> list[Verb]:
+    """The ways in which the subject reads."""
+    return ["read", "read_cached"] if lab.can("cached") else ["read"]
+
+
+def _held(read: Operation) -> Condition:
+    """Demand that a read gave a value, which a cache may hold from then on."""
+    return lambda _: read.good
+
+
+@pytest.mark.scenario("KV-01")
+def test_rotated_secret_is_seen(lab: Lab) -> None:
+    """A new version is written while callers read, from the cache too where there is one."""
+    client = lab.start()
+    _refuse_longer("refresh", lab.refresh)
+    for number, verb in enumerate(_verbs(lab), start=2):
+        # One way of reading at a time: a plain read must not freshen what the cache would serve.
+        before = client.read(verb=verb)
+        new = f"v{number}"
+        lab.put(new)
+        changed = lab.history.now()
+        late = changed + lab.refresh
+        seen = client.read(verb=verb)
+        while seen.value != new and (seen.good or not seen.failed) and seen.began <= late:
+            lab.watch(0.2)
+            seen = client.read(verb=verb)
+        lab.require(
+            f"a value before the change ({verb})",
+            _held(before),
+        )
+        if not seen.failed and seen.value != new:
+            promise = f"a rotated secret is seen within {lab.refresh:g} s"
+            over = seen.began - late - lab.history.slack(changed, seen.began)
+            if over > 0:
+                text = f"{verb} still gives {seen.value} {seen.began - changed:.2f} s after it"
+                lab.note(Finding(promise, text, seen.began, missed=over, until=seen.began))
+    lab.judge(no_failed_read())
+
+
+@pytest.mark.scenario("KV-02")
+def test_stale_values_have_an_end(lab: Lab) -> None:
+    """Vault is away for longer than max_stale."""
+    client = lab.start()
+    limit = lab.declared("max_stale", 0.0)
+    _refuse_longer("max_stale", limit)
+    client.read(verb="read_cached")
+    with lab.network.down() as fault:
+        while lab.history.now() < fault.began + limit + 3.0:
+            call = client.read(verb="read_cached")
+            _judge_age(lab, call, (call.ended or call.began) - fault.began, limit)
+            lab.watch(0.3)
+        if lab.can("health") and client.healthy():
+            lab.note(
+                Finding("health tells the truth", "it says well in an outage", lab.history.now())
+            )
+    lab.judge()
+
+
+def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
+    """Judge one read of an outage that has lasted for `age` seconds at its end."""
+    slack = lab.history.slack(call.began, call.began + age)
+    # What it served may have been as old as R when the outage began.
+    if call.failed and age < limit - lab.refresh - slack:
+        text = f"a read failed {age:.2f} s into the outage as {call.outcome}"
+        lab.note(Finding(f"the last good value is served for {limit:g} s", text, call.began))
+    over = age - limit - lab.deadline - slack
+    if not call.failed and over > 0:
+        lab.note(
+            Finding(
+                f"no value is served past {limit:g} s",
+                f"one was, {age:.2f} s into the outage",
+                call.began,
+                harm=True,
+            )
+        )
+
+
+@pytest.mark.scenario("KV-03")
+def test_deleted_is_not_missing(lab: Lab) -> None:
+    """Soft-deleted, destroyed, removed with its metadata; read in each way before and after."""
+    client = lab.start()
+    _refuse_longer("refresh", lab.refresh)
+    kv = lab.stack.operator.client.secrets.kv.v2
+    path, key = "backend/celery", "CELERY_BROKER_URL"
+    lab.put("v1", path=path, key=key)
+    for verb in _verbs(lab):
+        held = client.read(path, key, verb=verb)
+        lab.require(f"a value before it was deleted ({verb})", _held(held))
+
+    def gone(wanted: str) -> None:
+        since = lab.history.now()
+        for verb in _verbs(lab):
+            call = client.read(path, key, verb=verb)
+            while not call.failed and call.began <= since + lab.refresh:
+                lab.watch(0.3)
+                call = client.read(path, key, verb=verb)
+            promise = f"a {wanted} secret is reported as {wanted} within {lab.refresh:g} s"
+            if not call.failed:
+                text = f"{verb} still gives {call.value}"
+                lab.note(Finding(promise, text, call.began))
+            elif call.outcome not in ("error", wanted):
+                text = f"{verb} ended {call.outcome}: {call.message}"
+                lab.note(Finding(promise, text, call.began))
+
+    lab.delete(path)
+    gone("deleted")
+    kv.destroy_secret_versions(path, [1, 2], mount_point="ecommerce")
+    gone("deleted")
+    kv.delete_metadata_and_all_versions(path, mount_point="ecommerce")
+    gone("missing")
+    lab.needs_outcomes()
+    client.read()
+    lab.judge(no_failed_read(path=PATH))
+
+
+@pytest.mark.scenario("KV-05")
+def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
+    """VAULT_MOUNT_POINT names no mount; the subject is asked three times, then once each second."""
+    client = lab.open()
+    if client is None:
+        # It refused to start, which is an answer too.
+        lab.require("a refusal to start", lambda history: history.operations[-1].failed)
+        lab.judge(logins_at_most(1), steady=False, no_closing="it refused to start")
+        return
+    with lab.condition("no such mount", statuses=frozenset({403, 404})) as fault:
+        for _ in range(3):
+            client.read()
+            lab.watch(0.5)
+        with lab.reading(every=1.0):
+            lab.watch(2.5)
+    calls = len(lab.history.calls("read"))
+    lab.judge(
+        fails_as("denied", "missing", path=PATH),
+        # One to begin with, and one to see whether the role has got a policy meanwhile.
+        logins_at_most(2),
+        requests_at_most(2 * calls, "read", since=fault.began),
+        requests_at_most(1 + calls, "lookup", "capabilities", since=fault.began),
+        steady=False,
+        no_closing="no secret is where it looks for them",
+    )

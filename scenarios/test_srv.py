@@ -1,0 +1,161 @@
+"""A sick server, and what stands in front of it: hanging, failing, rate-limited, lagging."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import Finding, Lab, Stub
+from vault_harness.scenario.helpers import instead_of_vault
+from vault_harness.scenario.oracles import (
+    failures_are,
+    logins_at_most,
+    no_request_storm,
+    obeys_retry_after,
+    pauses_between_tries,
+    requests_a_call_at_most,
+    same_token,
+    says_of_its_health,
+)
+
+# Hanging and failing behind a green health check
+
+
+@pytest.mark.scenario("SRV-01")
+def test_blocked_audit_log(lab: Lab) -> None:
+    """The audit log is a full pipe: every request hangs, and sys/health says 200 all the while."""
+    client = lab.start()
+    with lab.reading(every=0.5, callers=2):
+        lab.watch(0.5)
+        with lab.vault.audit_blocked() as fault:
+            lab.hold(fault, 1.5 * lab.deadline)
+            if lab.can("health"):
+                client.healthy()
+                told = lab.history.now()
+                lab.judge_later(says_of_its_health(well=False, since=fault.began, until=told))
+            lab.watch(0.5 * lab.deadline)
+        lab.recovers(after=fault)
+    lab.judge(no_request_storm(since=fault.began, until=fault.end), same_token(since=fault.began))
+
+
+@pytest.mark.scenario("SRV-02")
+def test_unwritable_audit_log(lab: Lab) -> None:
+    """The audit log cannot be opened: 500 for everything, logins too, behind a green sys/health."""
+    lab.start()
+    with lab.reading(every=0.5):
+        with lab.vault.audit_unwritable() as fault:
+            lab.hold(fault, 3.0)
+        lab.recovers(after=fault)
+    lab.judge(
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+@pytest.mark.scenario("SRV-04")
+def test_paused_server(lab: Lab) -> None:
+    """The server's process stands still: connections are accepted, nothing is answered."""
+    lab.start()
+    with lab.reading(every=0.5, callers=3):
+        lab.watch(0.5)
+        with lab.process.server_paused(lab.stack.node) as fault:
+            lab.hold(fault, 3 * lab.deadline)
+        lab.recovers(after=fault)
+    lab.judge(no_request_storm(since=fault.began, until=fault.end))
+
+
+# Rate limits
+
+
+@pytest.mark.scenario("SRV-05")
+def test_retry_after_is_obeyed(lab: Lab) -> None:
+    """A quota answers 429 with Retry-After, and a caller asks on, twice a second."""
+    lab.start()
+    with lab.reading(every=0.5):
+        with lab.vault.rate_limited("ecommerce/", rate=2, interval=3.0) as fault:
+            lab.hold(fault, 7.0)
+        lab.recovers(after=fault)
+    lab.judge(
+        obeys_retry_after(since=fault.began, until=fault.end),
+        logins_at_most(0, since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+@pytest.mark.scenario("SRV-06")
+def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
+    """A quota answers 429 without Retry-After; callers come back twice a second all the same."""
+    lab.start()
+    with lab.reading(every=0.5):
+        with lab.vault.rate_limited("ecommerce/", rate=1, interval=4.0, headers=False) as fault:
+            lab.hold(fault, 5.0)
+        lab.recovers(after=fault)
+    lab.judge(
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        logins_at_most(0, since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+# Not Vault's own answer, or not the newest
+
+PAGE = b"""<!DOCTYPE html>
+<html><head><title>%d</title></head><body><h1>The service is not there</h1></body></html>
+"""
+
+LAGS = b'{"errors":["required index state not present"]}'
+
+
+def _page(status: int) -> Stub:
+    return Stub(status=status, body=PAGE % status, headers={"Content-Type": "text/html"})
+
+
+@pytest.mark.scenario("SRV-08")
+def test_page_of_a_load_balancer(lab: Lab) -> None:
+    """502, 503, 504 and then 200, each with an HTML page, to everything that is asked."""
+    lab.start()
+    with lab.reading(every=0.5):
+        for status in (502, 503, 504, 200):
+            with instead_of_vault(lab, f"HTML page with {status}", _page(status)) as fault:
+                lab.hold(fault, 1.2)
+            lab.judge_later(
+                # A page with 200 is nobody's refusal; how that failure is called is left open.
+                failures_are(
+                    "unavailable",
+                    since=fault.began,
+                    until=fault.end,
+                    unsorted=status == 200 or not lab.tells_outcomes,
+                    may_be_empty=True,
+                ),
+                no_request_storm(since=fault.began, until=fault.end),
+            )
+            lab.recovers(after=fault)
+    lab.judge(same_token(since=lab.history.faults[0].began))
+
+
+@pytest.mark.scenario("SRV-09")
+def test_lagging_standby_is_asked_again(lab: Lab) -> None:
+    """A standby that lags answers 412 once; then one that never catches up."""
+    client = lab.start()
+    once = Stub(status=412, body=LAGS, kinds=frozenset({"read"}), times=1)
+    with instead_of_vault(lab, "412 once", once) as fault:
+        read = client.read()
+        lab.hold(fault, 0.0)  # who answers from memory meets it when it looks again
+        if not read.good:
+            text = f"a read ended {read.outcome}: {read.message}"
+            lab.note(Finding("a 412 is tried again within the call", text, read.began))
+    lab.watch(0.5)
+    ever = Stub(status=412, body=LAGS, kinds=frozenset({"read"}))
+    with instead_of_vault(lab, "412 for ever", ever) as fault:
+        for _ in range(2):
+            client.read()
+            lab.watch(0.5)
+        lab.hold(fault, 0.0)
+    lab.until_good_read_by_asking(within=lab.recovery_after(fault))
+    lab.recovers(after=fault)
+    lab.judge(
+        requests_a_call_at_most(6, "read", since=fault.began, until=fault.end),
+        pauses_between_tries(since=fault.began, until=fault.end),
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        same_token(since=fault.began),
+    )

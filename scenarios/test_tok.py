@@ -1,0 +1,450 @@
+"""Tokens: renewal, max TTL, kinds of token, revocation, and the clean end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import pytest
+
+from vault_harness.errors import SubjectError
+from vault_harness.scenario import Finding, History, Lab, NotClaimed, NotExercised
+from vault_harness.scenario.driver import Driver, reading
+from vault_harness.scenario.lab import KEY, PATH, ROLE
+from vault_harness.scenario.oracles import (
+    STORM_PEAK,
+    at_most,
+    bad_logins_at_most,
+    logins_at_most,
+    logs_in_again,
+    no_failed_read,
+    no_refused_read,
+    recovers_within,
+    renewals_at_most,
+    renews_again,
+    renews_within,
+    replaced_before_the_end,
+    requests_at_most,
+    same_token,
+    says_of_its_health,
+)
+from vault_harness.subjects import OperationFailed
+
+# Renewed in time, replaced in time
+
+
+def lives_under_reads(lab: Lab, lives: float, *, of: float) -> None:
+    """Demand that so many lives of `of` seconds have passed since the first login, under reads."""
+
+    def passed(history: History) -> str:
+        leased = [login for login in history.logins() if login.ttl]
+        if not leased:
+            return ""
+        reads = history.calls("read", since=leased[0].began)
+        over = reads[-1].began - leased[0].began if reads else 0.0
+        return f"{over / of:.1f} lives, {len(reads)} reads" if over >= 0.95 * lives * of else ""
+
+    lab.require(f"{lives:g} lives of {of:g} s under reads", passed)
+
+
+@pytest.mark.scenario("TOK-01")
+def test_token_is_renewed_in_time(lab: Lab) -> None:
+    """Two lives of a token and a bit pass; each is renewed between 0.3 and 0.9 of it."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(2.2 * lab.ttl)
+        end = lab.history.now()
+    lives_under_reads(lab, 2.2, of=lab.ttl)
+    lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
+
+
+INSTANCES, ROUNDS = 4, 3
+SPREAD = 0.005
+"""Of the TTL: the least difference between the first and the last of four renewals, in two of three
+rounds. A jitter of 5 % in all gives less once in 20,000 runs, one of 3.3 % (that of Vault's
+LifetimeWatcher) once in 2,000.
+"""
+NEAR = 0.3
+"""Seconds before a renewal in which a machine that is late makes the renewal late."""
+
+
+@pytest.mark.scenario("TOK-02")
+def test_renewals_are_spread(lab: Lab) -> None:
+    """Four instances start together; in each of three rounds they wait for different times."""
+    if lab.environment.subject.kind == "http":
+        raise NotClaimed("a server is one instance: several need several servers")
+    instances = [lab.start(), *(lab.open() for _ in range(INSTANCES - 1))]
+    with contextlib.ExitStack() as callers:
+        for instance in instances:
+            if instance is not None:
+                callers.enter_context(reading(instance, every=0.5))
+        lab.history.wait_for(lambda: len(_rounds(lab.history)) >= ROUNDS, 2.4 * lab.ttl)
+    spread, alike = [], []
+    for waits, moments in _rounds(lab.history):
+        differ, least = max(waits) - min(waits), SPREAD * lab.ttl
+        # What the machine was late by may make a difference, and never hides one.
+        if differ < least:
+            alike.append(differ)
+        elif differ > least + 2 * _lateness(lab.history, moments):
+            spread.append(differ)
+    lab.require(
+        f"two rounds of renewals of {INSTANCES} instances that show whether they are spread",
+        lambda _: f"{len(spread)} do, {len(alike)} do not" if len(spread + alike) >= 2 else "",
+    )
+    if len(alike) > len(spread):
+        text = (
+            f"in {len(alike)} of {len(spread + alike)} rounds the waits of {INSTANCES} instances "
+        )
+        text += f"differ by {max(alike) / lab.ttl:.2%} of the TTL or less"
+        lab.note(Finding("renewals of instances that start together are spread", text))
+    lab.judge(no_failed_read())
+
+
+def _rounds(history: History) -> list[tuple[list[float], list[float]]]:
+    """Of each round, how long each instance waited for its renewal, and when those came.
+
+    A renewal right after the login, as Vault's LifetimeWatcher makes one, begins the first round.
+    """
+    lives = history.find("login", "renew", where=lambda e: e.good and e.ended is not None)
+    last: dict[str | None, float] = {}
+    renewals: dict[str | None, list[tuple[float, float]]] = {}
+    for life in lives:
+        if life.kind == "renew" and life.accessor in last:
+            wait = life.began - last[life.accessor]
+            if wait > 0.1 * (life.ttl or 0.0):
+                renewals.setdefault(life.accessor, []).append((wait, life.began))
+        last[life.accessor] = life.ended or life.began
+    if len(renewals) < INSTANCES:
+        return []
+    turns = zip(*renewals.values(), strict=False)
+    return [([wait for wait, _ in turn], [at for _, at in turn]) for turn in turns]
+
+
+def _lateness(history: History, moments: list[float]) -> float:
+    return max(history.lateness(at - NEAR, at) for at in moments)
+
+
+@pytest.mark.scenario("TOK-03")
+def test_max_ttl_is_met_by_a_login_in_time(lab: Lab) -> None:
+    """A max TTL and a bit pass under reads; the subject logs in anew before the token's end."""
+    _ends_at_a_max_ttl(lab)
+
+
+@pytest.mark.scenario("TOK-05")
+def test_explicit_max_ttl_is_met_by_a_login_in_time(lab: Lab) -> None:
+    """An explicit max TTL and a bit pass under reads; a renewal beyond it is capped."""
+    _ends_at_a_max_ttl(lab)
+
+
+def _ends_at_a_max_ttl(lab: Lab) -> None:
+    longest = 1.5 * lab.ttl
+    lab.start()
+    with lab.reading(every=0.25):
+        lab.watch(1.3 * longest)
+        end = lab.history.now()
+        alive = lab.tokens_alive()
+    lives_under_reads(lab, 1.3, of=longest)
+    lab.judge(
+        no_failed_read(),
+        no_refused_read(),
+        replaced_before_the_end(until=end),
+        # One at the start, and two for each TTL that has passed: a careful client's.
+        logins_at_most(5),
+        # Each lives for one and a half TTLs, and is replaced after half of one at the earliest.
+        at_most(3, alive, "tokens alive at once"),
+    )
+
+
+@pytest.mark.scenario("TOK-06")
+def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
+    """Each login gives a token with `renewable` false; renewing it answers 400."""
+    lab.issue_instead(renewable=False)
+    lab.start()
+    end = _one_life_and_a_bit(lab)
+    lab.judge(
+        no_failed_read(),
+        no_refused_read(),
+        renewals_at_most(len(lab.history.logins()), since=0.0),
+        replaced_before_the_end(until=end),
+        logins_at_most(5),
+    )
+
+
+def _one_life_and_a_bit(lab: Lab) -> float:
+    """Let 1.6 lives of a token pass under reads; returns when they had."""
+    with lab.reading(every=0.25):
+        lab.watch(1.6 * lab.ttl)
+        end = lab.history.now()
+    lives_under_reads(lab, 1.6, of=lab.ttl)
+    return end
+
+
+@pytest.mark.scenario("TOK-07")
+def test_batch_token_is_replaced(lab: Lab) -> None:
+    """A life and a bit of batch tokens passes under reads, and the subject is ended."""
+    client = lab.start()
+    end = _one_life_and_a_bit(lab)
+    client.close(timeout=5.0)
+    lab.judge(
+        no_failed_read(),
+        no_refused_read(until=end),
+        renewals_at_most(1, since=0.0),
+        # One at the end does no harm: Vault answers 400, and the client is gone.
+        requests_at_most(1, "revoke", since=0.0),
+        replaced_before_the_end(until=end),
+        logins_at_most(5),
+        steady=False,
+    )
+
+
+@pytest.mark.scenario("TOK-08")
+def test_periodic_token_is_renewed(lab: Lab) -> None:
+    """Two periods and a bit pass, past a max TTL that does not count for such a token."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(2.2 * lab.ttl)
+        end = lab.history.now()
+    lives_under_reads(lab, 2.2, of=lab.ttl)
+    lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
+
+
+USES = 6
+"""`token_num_uses` in the catalogue."""
+
+
+@pytest.mark.scenario("TOK-10")
+def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
+    """Each token is good for six requests; callers read on and on."""
+    lab.start()
+    with lab.reading(every=0.25):
+        lab.watch(5.0)
+    reads = len(lab.history.calls("read"))
+    tokens = len(lab.history.logins())
+
+    def used_up(history: History) -> bool:
+        spent = [e.token for e in history.find() if e.token]
+        return any(spent.count(token) >= USES for token in set(spent))
+
+    lab.require(f"a token that was used {USES} times", used_up)
+    lab.judge(
+        no_failed_read(),
+        # Some of its uses may go into a look at itself, a renewal or a revocation.
+        logins_at_most(2 + reads // 3),
+        logs_in_again(since=lab.history.logins()[0].began + 0.001, within=5.0),
+        requests_at_most(tokens, "lookup", since=0.0),
+    )
+
+
+@pytest.mark.scenario("TOK-14")
+def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
+    """Without the policy ``default`` a renewal is denied, while the token is good for all else."""
+    lab.start()
+    with lab.condition("renewal denied", statuses=frozenset({403}), kinds=frozenset({"renew"})):
+        end = _one_life_and_a_bit(lab)
+    lives = lab.history.logins()
+    lab.judge(
+        no_failed_read(),
+        renewals_at_most(4 * len(lives), since=0.0),
+        replaced_before_the_end(until=end),
+        logins_at_most(5),
+    )
+
+
+# Lost before its time
+
+
+@pytest.mark.scenario("TOK-11")
+def test_revoked_token_costs_one_login(lab: Lab) -> None:
+    """Somebody revokes the token under reads."""
+    lab.start()
+    bound = min(0.1 * lab.ttl, 5.0)
+    with lab.reading(every=0.25):
+        lab.watch(0.5)
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            dead = lab.history.now()  # for sure: it was noted before Vault was asked
+            # Who answers from memory meets it at its next renewal only.
+            lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
+            refused = lab.history.find(since=fault.began, where=lambda e: e.status == 403)
+            met = max(dead, refused[0].began if refused else dead)
+            lab.logs_in_again(since=met, within=bound)
+            lab.until_good_read(since=met, within=bound)
+            lab.watch(1.0)
+    lab.judge(recovers_within(bound, since=met), logins_at_most(1, since=fault.began))
+
+
+@pytest.mark.scenario("TOK-12")
+def test_fifty_readers_cause_one_login(lab: Lab) -> None:
+    """Fifty callers have sent their reads when the first of them hears that the token is dead."""
+    lab.start()
+    # Late answers: all have asked before one has heard, however quick the client is.
+    with lab.network.slow(latency=0.15) as slow, lab.reading(every=1.0, callers=50):
+        slow.optional = True
+        lab.watch(1.5)
+        before = lab.tokens_alive()
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            dead = lab.history.now()  # for sure: it was noted before Vault was asked
+            lab.logs_in_again(since=dead, within=0.1 * lab.ttl + lab.deadline)
+            lab.until_good_read(since=dead, within=lab.deadline)
+            lab.watch(1.0)
+            after = lab.tokens_alive()
+    lab.must_have(refused_readers=10, since=fault.began)
+    lab.judge(
+        logins_at_most(1, since=fault.began),
+        at_most(before, after, "tokens alive, as before"),
+    )
+
+
+@pytest.mark.scenario("TOK-15")
+def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
+    """The token is revoked while nobody reads, so that a renewal is the first to meet it."""
+    lab.start()
+    ends = _end_of(lab)
+    with lab.vault.token_revoked(lab.accessor()) as fault:
+        lab.history.wait_for(lambda: bool(lab.history.find(since=fault.began)), lab.ttl)
+        first = lab.history.find(since=fault.began)
+        met = first[0].began if first else lab.history.now()
+    lab.logs_in_again(since=met, within=max(ends - met, 0.0) + lab.deadline)
+    lab.until_good_read_by_asking(within=lab.deadline)
+    lab.watch(1.0)
+    logins = lab.history.logins(since=met)
+    lab.judge(
+        renewals_at_most(4, since=met, until=logins[0].began if logins else None),
+        logins_at_most(1, since=met),
+    )
+
+
+def _end_of(lab: Lab) -> float:
+    """When the token of the last login ends, if nobody renews it."""
+    born = lab.history.logins()[-1]
+    return (born.ended or born.began) + lab.ttl
+
+
+@pytest.mark.scenario("TOK-16")
+def test_failed_renewal_is_tried_again(lab: Lab) -> None:
+    """The audit log cannot be written until a renewal was answered 500; then all is well."""
+    lab.start()
+    ends = _end_of(lab)
+    lab.watch(0.2 * lab.ttl)
+    with lab.vault.audit_unwritable() as fault:
+        failed = lab.history.wait_for(
+            lambda: bool(
+                lab.history.find("renew", since=fault.began, where=lambda e: e.status == 500)
+            ),
+            0.7 * lab.ttl,
+        )
+    if not failed:
+        raise NotExercised(
+            "no renewal was tried while renewals failed, up to nine tenths of the token's life"
+        )
+    lab.history.wait_for(
+        lambda: bool(lab.history.find("renew", since=fault.end)), ends - lab.history.now()
+    )
+    lab.judge(renews_again(since=fault.end, before=ends), same_token(since=fault.began))
+
+
+@pytest.mark.scenario("TOK-17")
+def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
+    """The role is deleted, then made again with a new secret-id; renewals answer 500 meanwhile."""
+    client = lab.start()
+    ends = _end_of(lab)
+    with lab.reading(every=0.4):
+        with lab.vault.role_deleted(ROLE) as fault:
+            lab.watch(ends + 1.0 - lab.history.now())
+            if lab.can("health"):
+                client.healthy()
+                lab.judge_later(
+                    says_of_its_health(well=False, since=fault.began, until=lab.history.now())
+                )
+            lab.watch(0.5)
+        lab.new_secret_id()
+        lab.recovers(after=fault)
+    lab.judge(
+        # Vault counts from a moment before its answer; a read takes one too.
+        no_failed_read(until=ends - 0.25),
+        # As in a storm: one peak, and one a second for the half of a life in which they fail.
+        renewals_at_most(STORM_PEAK + int(lab.ttl / 2), since=fault.began, until=ends),
+        bad_logins_at_most(4),
+    )
+
+
+# The clean end, and what is left behind
+
+
+@pytest.mark.scenario("TOK-19")
+def test_clean_end_revokes_the_token(lab: Lab) -> None:
+    """The subject is ended as a deployment would."""
+    before = lab.tokens_alive()
+    client = lab.start()
+    held = lab.tokens_alive() - before
+    lab.require("a token that was alive before the end", lambda _: held > 0)
+    ended = client.close(timeout=5.0)
+    if ended.outcome != "ok":
+        text = f"it {ended.outcome}: {ended.message}"
+        lab.note(Finding("a clean end within five seconds", text, ended.began))
+    lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
+    lab.judge(
+        at_most(before, lab.tokens_alive(), "tokens alive five seconds after the end"), steady=False
+    )
+
+
+@pytest.mark.scenario("TOK-20")
+def test_restarts_leak_no_token(lab: Lab) -> None:
+    """Ended after reads, ended at once, and ended while it logs in over a slow network."""
+    before = lab.tokens_alive()
+    for _ in range(2):
+        lab.start().close(timeout=5.0)
+    if (idle := lab.open()) is not None:
+        idle.close(timeout=5.0)
+    with lab.network.slow(latency=0.4) as slow:
+        for _ in range(2):
+            _end_while_it_logs_in(lab)
+    if not lab.history.find("login", since=slow.began):
+        raise NotExercised("the subject did not log in, so it was not ended while it did")
+    lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
+    lab.judge(
+        at_most(before, lab.tokens_alive(), "tokens alive five seconds after the last end"),
+        steady=False,
+    )
+
+
+def _end_while_it_logs_in(lab: Lab) -> None:
+    began = lab.history.now()
+    client = lab.open()
+    if client is None:
+        return
+    reader = threading.Thread(target=_read_in_vain, args=(client,), daemon=True)
+    reader.start()
+    lab.history.wait_for(lambda: bool(lab.history.find("login", since=began)), 3.0)
+    client.close(timeout=5.0)
+    reader.join(timeout=10.0)
+
+
+def _read_in_vain(client: Driver) -> None:
+    """A read that nobody hears the end of, since the subject is ended first."""
+    with contextlib.suppress(OperationFailed, SubjectError):
+        client.subject.read(PATH, KEY, timeout=8.0)
+
+
+@pytest.mark.scenario("TOK-21")
+def test_no_login_for_each_read(lab: Lab) -> None:
+    """Five callers read three secrets, from the cache too where there is one, for many calls."""
+    lab.start()
+    others = {"backend/database": "DB_PASSWORD", "backend/redis": "REDIS_PASSWORD"}
+    for path, key in others.items():
+        lab.put("v1", path=path, key=key)
+    with (
+        lab.reading(every=0.4, callers=2),
+        lab.reading(every=0.4, verb="read_cached" if lab.can("cached") else "read"),
+        lab.reading(every=0.4, path="backend/database", key="DB_PASSWORD"),
+        lab.reading(every=0.4, path="backend/redis", key="REDIS_PASSWORD"),
+    ):
+        lab.watch(4.0)
+        alive = lab.tokens_alive()
+    calls = len(lab.history.calls("read", "read_cached"))
+    lab.require("forty calls or more", lambda _: f"{calls} calls" if calls >= 40 else "")
+    lab.judge(
+        logins_at_most(1),
+        at_most(1, alive, "tokens alive"),
+        requests_at_most(3 + calls // 4, "lookup", "capabilities", since=0.0),
+        no_failed_read(),
+    )

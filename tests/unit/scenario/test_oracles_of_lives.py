@@ -1,0 +1,195 @@
+"""Oracles on the lives of tokens: histories that keep a promise, and that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import (
+    no_refused_read,
+    renewals_at_most,
+    renews_again,
+    renews_within,
+    replaced_before_the_end,
+)
+
+# Renewals: T = 10 s unless said otherwise, the login's answer came at 0 s
+
+
+def life(story: Story, *renewals: float, ttl: float = 10.0) -> None:
+    """A login at 0 s, and renewals."""
+    story.sent("login", 0.0, ttl=ttl, ended=0.0)
+    for at in renewals:
+        story.sent("renew", at, ttl=ttl, ended=at)
+
+
+def test_renewed_in_time(story: Story) -> None:
+    """Between 0.3 and 0.9 of each life; the last life is too young to be judged."""
+    life(story, 6.0, 12.0, 18.0)
+    assert story.finds(renews_within(0.3, 0.9, until=20.0)) == []
+
+
+@pytest.mark.parametrize("at", [3.0, 9.0])
+def test_renewed_just_in_time(story: Story, at: float) -> None:
+    """At the bounds."""
+    life(story, 6.0, 6.0 + at)
+    assert story.finds(renews_within(0.3, 0.9, until=17.0)) == []
+
+
+def test_renewed_too_late(story: Story) -> None:
+    """In the last tenth of its life, if only just."""
+    life(story, 9.1)
+    assert story.finds(renews_within(0.3, 0.9, until=12.0)) == [
+        "the next came after 9.10 s, the token's TTL was 10 s"
+    ]
+
+
+def test_renewed_too_soon(story: Story) -> None:
+    """In the first three tenths of a renewed life, if only just."""
+    life(story, 6.0, 8.95)
+    assert story.finds(renews_within(0.3, 0.9, until=16.0)) == [
+        "renewed 2.95 s into a life of 10 s"
+    ]
+
+
+def test_never_renewed(story: Story) -> None:
+    """The life ended with the token."""
+    life(story)
+    assert story.finds(renews_within(0.3, 0.9, until=12.0)) == [
+        "the next came never, the token's TTL was 10 s"
+    ]
+    assert story.finds(renews_within(0.3, 0.9, until=8.9, may_be_empty=True)) == [], "not over yet"
+    assert story.finds(renews_within(0.3, 0.9, until=8.9)) == [
+        (
+            "nothing shows it: there was no life that had come to 0.9 of its time between +0.00 "
+            "and +8.90 s"
+        )
+    ]
+
+
+def test_renewed_all_the_time(story: Story) -> None:
+    """A renewal a second is none too many for the token, but too many for Vault."""
+    life(story, *map(float, range(1, 12)))
+    seen = story.finds(renews_within(0.3, 0.9, until=20.0))
+    assert seen[0] == "renewed 1.00 s into a life of 10 s"
+    assert len(seen) == 3
+
+
+def test_renewed_at_once_after_the_login(story: Story) -> None:
+    """As Vault's own LifetimeWatcher does, to learn the TTL; the next one is in time."""
+    life(story, 0.02, 7.0, 14.0)
+    assert story.finds(renews_within(0.3, 0.9, until=20.0)) == []
+
+
+def test_replaced_instead_of_renewed(story: Story) -> None:
+    """A login serves as well, early or not."""
+    life(story)
+    story.sent("login", 2.0, ttl=10.0, ended=2.0)
+    story.sent("login", 8.0, ttl=10.0, ended=8.0)
+    assert story.finds(renews_within(0.3, 0.9, until=12.0)) == []
+
+
+def test_refused_renewal_is_none(story: Story) -> None:
+    """What counts is what Vault did."""
+    life(story)
+    story.sent("renew", 6.0, 500)
+    assert len(story.finds(renews_within(0.3, 0.9, until=12.0))) == 1
+
+
+def test_life_without_a_ttl_has_no_end(story: Story) -> None:
+    """A root token, or an answer that tells none."""
+    life(story, ttl=0.0)
+    assert story.finds(renews_within(0.3, 0.9, until=99.0, may_be_empty=True)) == []
+
+
+# Replacement: T = 10 s, the first login's answer came at 0 s
+
+
+def token(story: Story, at: float, accessor: str, *renewals: float, ttl: float = 10.0) -> None:
+    """A login and its token's renewals; each is answered at once."""
+    story.sent("login", at, ttl=ttl, ended=at, accessor=accessor)
+    for renewal in renewals:
+        story.sent("renew", renewal, ttl=ttl, ended=renewal, accessor=accessor)
+
+
+def test_replaced_in_time(story: Story) -> None:
+    """Each login begins while the token before it lives; the last token has not ended yet."""
+    token(story, 0.0, "a", 6.0)
+    token(story, 16.0, "b")
+    token(story, 25.9, "c")
+    assert story.finds(replaced_before_the_end(until=30.0, at_least=2)) == []
+
+
+def test_replaced_a_moment_too_late(story: Story) -> None:
+    """A thousandth of a second after the end is after the end: no read needs to have noticed."""
+    token(story, 0.0, "a")
+    token(story, 10.001, "b")
+    (finding,) = replaced_before_the_end(until=15.0)(story.history)
+    assert finding.seen == (
+        "the token of the login at +0.00 s ended at +10.00 s, the next login came 0.001 s after it"
+    )
+
+
+def test_never_replaced(story: Story) -> None:
+    """Its renewals went on to the end, and then nothing came."""
+    token(story, 0.0, "a", 6.0)
+    assert story.finds(replaced_before_the_end(until=16.1)) == [
+        "the token of the login at +0.00 s ended at +16.00 s, the next login came never"
+    ]
+
+
+def test_no_token_to_be_replaced(story: Story) -> None:
+    """A life that goes on shows nothing."""
+    token(story, 0.0, "a", 6.0)
+    assert story.finds(replaced_before_the_end(until=15.9)) == [
+        "only 0 tokens came to an end or a replacement by +15.90 s"
+    ]
+    assert story.finds(replaced_before_the_end(until=15.9, at_least=0)) == []
+
+
+def test_renewal_of_another_token(story: Story) -> None:
+    """What a batch token has no accessor for cannot have renewed it."""
+    token(story, 0.0, "", 6.0)
+    token(story, 12.0, "b")
+    assert len(story.finds(replaced_before_the_end(until=15.0))) == 1
+
+
+# How many
+
+
+def test_renewals_in_a_loop(story: Story) -> None:
+    """As many as granted, and one more."""
+    story.several("renew", 1.0, 2.0, 3.0, status=403)
+    assert story.finds(renewals_at_most(3, since=0.0)) == []
+    assert story.finds(renewals_at_most(1, since=1.5)) == ["2 (+2.00, +3.00)"]
+    assert story.finds(renewals_at_most(1, since=1.5, until=2.5)) == []
+
+
+def test_renewed_again(story: Story) -> None:
+    """One success before the end is enough; one after it is too late."""
+    story.several("renew", 5.0, status=500)
+    story.several("renew", 6.0)
+    assert story.finds(renews_again(since=5.5, before=8.0)) == []
+    assert story.finds(renews_again(since=4.0, before=5.9)) == ["1 was tried, none succeeded"]
+    assert story.finds(renews_again(since=6.1, before=8.0)) == ["0 were tried, none succeeded"]
+
+
+def test_no_read_with_an_ended_token(story: Story) -> None:
+    """A denial of another kind of request, or at another time, is not asked for; a read is."""
+    story.several("read", 1.0)
+    story.several("renew", 2.0, status=403)
+    story.several("read", 9.0, status=403)
+    assert story.finds(no_refused_read(until=8.0)) == []
+    assert story.finds(no_refused_read(since=1.5, until=8.0)) == [
+        "nothing shows it: there was no read that reached Vault between +1.50 and +8.00 s"
+    ]
+    assert story.finds(no_refused_read(since=1.5, until=8.0, may_be_empty=True)) == []
+
+
+def test_read_with_an_ended_token(story: Story) -> None:
+    """Even if the caller never knew, since the client logged in and asked again."""
+    story.sent("read", 3.0, 403, token="token-1")
+    story.sent("read", 3.1, 403, token="token-1")
+    assert story.finds(no_refused_read()) == [
+        "2 reads were answered 403 (+3.00, +3.10), the first with token-1"
+    ]

@@ -1,0 +1,148 @@
+"""Oracles on logins: histories that keep a promise, and that do not."""
+
+from __future__ import annotations
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import (
+    bad_logins_at_most,
+    logins_at_most,
+    logins_with_one_secret_id_at_most,
+    logs_in_again,
+    same_token,
+)
+
+
+def test_as_many_logins_as_granted(story: Story) -> None:
+    """And none that began before or after."""
+    story.several("login", 1.0, 5.0, 9.0)
+    assert story.finds(logins_at_most(3)) == []
+    assert story.finds(logins_at_most(1, since=2.0, until=8.0)) == []
+
+
+def test_one_login_too_many(story: Story) -> None:
+    """Refused ones count, unless only the accepted are asked for."""
+    story.several("login", 1.0, 3.0)
+    story.several("login", 2.0, status=400)
+    story.several("login", 4.0, status=None)
+    assert story.finds(logins_at_most(2)) == ["4 logins (+1.00, +3.00, +2.00, +4.00)"]
+    assert story.finds(logins_at_most(2, accepted=True)) == []
+    assert len(story.finds(logins_at_most(1, accepted=True))) == 1
+
+
+def test_many_times_are_cut(story: Story) -> None:
+    """A loop of logins fits into a line."""
+    story.several("login", *map(float, range(1, 21)))
+    assert story.finds(logins_at_most(0)) == [
+        "20 logins (+1.00, +2.00, +3.00, +4.00, +5.00, +6.00 and 14 more)"
+    ]
+
+
+def test_login_again_in_time(story: Story) -> None:
+    """Accepted, and within the bound."""
+    story.several("login", 10.0 + 2.0)
+    assert story.finds(logs_in_again(since=10.0, within=2.0)) == []
+
+
+def test_no_login_again(story: Story) -> None:
+    """None, one before, one too late, one refused."""
+    story.several("login", 9.0)
+    assert story.finds(logs_in_again(since=10.0, within=2.0)) == ["there was none"]
+    story.several("login", 12.1)
+    story.several("login", 11.0, status=503)
+    assert story.finds(logs_in_again(since=10.0, within=2.0)) == [
+        "2 were tried (+12.10, +11.00), none was accepted in time"
+    ]
+
+
+def test_refused_logins_are_counted_by_secret_id(story: Story) -> None:
+    """Four with each are granted; what Vault did not judge, or accepted, does not count."""
+    for label in ("secret-id-1", "secret-id-2"):
+        for at in (1.0, 2.0, 3.0, 4.0):
+            story.sent("login", at, 400, secret_id=label)
+    story.sent("login", 5.0, 503, secret_id="secret-id-1")
+    story.sent("login", 6.0, None, secret_id="secret-id-1")
+    story.sent("login", 7.0, 200, secret_id="secret-id-1")
+    assert story.finds(bad_logins_at_most(4)) == []
+
+
+def test_secret_id_that_is_hammered(story: Story) -> None:
+    """The fifth locks the role; the sixth is refused with 403 for that."""
+    for at in (1.0, 2.0, 3.0, 4.0, 5.0):
+        story.sent("login", at, 400, secret_id="secret-id-1")
+    story.sent("login", 6.0, 403, secret_id="secret-id-1")
+    (finding,) = bad_logins_at_most(4)(story.history)
+    assert finding.seen.startswith("6 with secret-id-1 (+1.00")
+    assert finding.at == 5.0
+    assert story.finds(bad_logins_at_most(4, secret_id="secret-id-2")) == []
+    assert story.finds(bad_logins_at_most(4, since=2.5)) == []
+
+
+def tried(story: Story, *moments: float) -> None:
+    """Refused logins with one secret-id."""
+    for at in moments:
+        story.sent("login", at, 400, secret_id="secret-id-1")
+
+
+def test_secret_id_that_would_be_hammered(story: Story) -> None:
+    """Three tries and no end: at that pace there are 192 before Vault has forgotten the first."""
+    tried(story, 10.0, 14.7, 19.4)
+    assert story.finds(bad_logins_at_most(4)) == [], "three are three"
+    assert story.finds(bad_logins_at_most(4, watched=26.0)) == [
+        (
+            "3 with secret-id-1 (+10.00, +14.70, +19.40), and the last pause of 4.7 s leads to 192 "
+            "in 15 minutes"
+        )
+    ]
+
+
+def test_client_that_has_stopped_trying(story: Story) -> None:
+    """Quiet for one and a half times its last pause, or it had one try only."""
+    tried(story, 10.0)
+    assert story.finds(bad_logins_at_most(4, watched=60.0)) == []
+    tried(story, 14.0, 22.0)
+    assert story.finds(bad_logins_at_most(4, watched=34.0)) == []
+    assert len(story.finds(bad_logins_at_most(4, watched=33.9))) == 1
+
+
+def test_pace_that_locks_nothing(story: Story) -> None:
+    """A try every five minutes is forgotten in time; one in less than that is not."""
+    tried(story, 10.0, 310.0)
+    assert len(story.finds(bad_logins_at_most(3, watched=400.0))) == 1
+    assert story.finds(bad_logins_at_most(4, watched=400.0)) == []
+
+
+def test_new_secret_id_ends_the_watch(story: Story) -> None:
+    """What came after it says nothing about the pace before."""
+    tried(story, 10.0, 60.0)
+    assert story.finds(bad_logins_at_most(4, watched=30.0)) == []
+
+
+def test_logins_without_a_secret_id_are_one_of_a_kind(story: Story) -> None:
+    """A client that sends none is refused as well."""
+    story.several("login", 1.0, 2.0, status=400)
+    assert story.finds(bad_logins_at_most(1)) == ["2 with no secret-id (+1.00, +2.00)"]
+
+
+def test_secret_id_of_one_use(story: Story) -> None:
+    """Each is presented once, whatever came of it."""
+    story.sent("login", 1.0, secret_id="secret-id-1")
+    story.sent("login", 2.0, secret_id="secret-id-2")
+    assert story.finds(logins_with_one_secret_id_at_most(1)) == []
+    story.sent("login", 3.0, None, secret_id="secret-id-2")
+    assert story.finds(logins_with_one_secret_id_at_most(1)) == [
+        "2 with secret-id-2 (+2.00, +3.00)"
+    ]
+
+
+def test_token_kept(story: Story) -> None:
+    """The login before is its own."""
+    story.several("login", 1.0)
+    story.several("renew", 5.0)
+    assert story.finds(same_token(since=2.0)) == []
+
+
+def test_token_thrown_away(story: Story) -> None:
+    """A login that was only tried shows it as well."""
+    story.several("login", 5.0, status=503)
+    assert story.finds(same_token(since=2.0)) == ["1 login (+5.00)"]
+    assert story.finds(same_token(since=2.0, until=4.0)) == []

@@ -1,0 +1,280 @@
+"""Oracles on how many requests a client sends: histories that keep a promise, and that do not."""
+
+from __future__ import annotations
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import (
+    STORM_PEAK,
+    a_denial_costs_little,
+    no_connection_storm,
+    no_request_storm,
+    obeys_retry_after,
+    pauses_between_tries,
+    requests_a_call_at_most,
+    requests_at_most,
+)
+
+
+def test_few_requests(story: Story) -> None:
+    """As many in a second as may be at once, and one a second after that."""
+    story.several("read", 10.0, 10.1, 10.2, 10.3, 10.4, 12.0, 13.0, 14.0)
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+
+
+def test_storm_within_a_second(story: Story) -> None:
+    """One more than the peak, of whatever kind; the finding lists them."""
+    story.several("read", 12.0, 12.1, 12.2)
+    story.several("login", 12.3, 12.4, 12.5, status=None)
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == [
+        (
+            "6 requests in one second, 5 are allowed: 3 read, 3 login: read +12.00 (200), "
+            "read +12.10 (200), read +12.20 (200), login +12.30 (no answer), "
+            "login +12.40 (no answer), login +12.50 (no answer)"
+        )
+    ]
+
+
+def test_steady_rain_is_a_storm(story: Story) -> None:
+    """Fifteen in ten seconds are granted with nobody calling, sixteen are not."""
+    story.several("renew", *(10.0 + n * 0.6 for n in range(15)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.several("renew", 19.9)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("16 requests in 10.0 s, 15 are allowed: 16 renew: renew +10.00 (200)")
+    assert seen.endswith("and 10 more")
+
+
+def test_connections_storm_too(story: Story) -> None:
+    """Six in a second are one too many, five are not, though no request was sent over any."""
+    story.history.connections += [9.0, 12.0, 12.1, 12.2, 12.3, 12.4]
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == []
+    story.history.connections.append(12.5)
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
+        "6 connections in one second, 5 are allowed"
+    ]
+
+
+def test_steady_rain_of_connections(story: Story) -> None:
+    """Two a second of nobody's."""
+    story.history.connections += [10.0 + n * 0.6 for n in range(16)]
+    assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
+        "16 connections in 10.0 s, 15 are allowed"
+    ]
+
+
+def test_callers_bring_their_own_requests(story: Story) -> None:
+    """Two a second for each of three callers, beyond the client's own five."""
+    for caller in range(3):
+        story.call(12.0, 12.9, "unavailable").caller = caller
+    story.several("read", *(12.0 + n / 30 for n in range(STORM_PEAK + 6)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("read", 12.5)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("12 requests in one second, 11 are allowed")
+
+
+def test_fast_caller_grants_nothing(story: Story) -> None:
+    """A hundred calls of one caller are one caller: how often it calls does not count."""
+    for n in range(100):
+        story.call(12.0 + n / 200, outcome="unavailable")
+    story.several("read", *(12.0 + n / 200 for n in range(STORM_PEAK + 3)))
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("8 requests in one second, 7 are allowed")
+
+
+def test_caller_that_had_ended_brings_nothing(story: Story) -> None:
+    """A call before the fault is none in it."""
+    story.call(1.0, 9.9)
+    story.several("read", *(12.0 + n / 10 for n in range(STORM_PEAK + 1)))
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
+def test_kept_secrets_bring_their_own_requests(story: Story) -> None:
+    """One a second for each secret that was read before and that nobody asks for."""
+    for n in range(3):
+        story.sent("read", 1.0, path=f"/v1/ecommerce/data/kept/{n}")
+    story.several("renew", *(12.0 + n / 10 for n in range(STORM_PEAK + 3)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("renew", 12.05)
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
+def test_hot_loop_in_one_call(story: Story) -> None:
+    """One caller has two a second, and the client one, over the whole time, beyond one peak."""
+    story.call(10.0, 20.0, "unavailable")
+    story.several("read", *(10.0 + n * 0.28 for n in range(35)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.several("read", 19.9)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("36 requests in 10.0 s, 35 are allowed")
+
+
+def test_requests_outside_the_fault(story: Story) -> None:
+    """Are not this oracle's matter."""
+    story.several("read", *(9.0 + n / 100 for n in range(50)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+
+
+def test_requests_of_some_kinds(story: Story) -> None:
+    """Counted by kind and by the end of the path."""
+    story.sent("lookup", 1.0, path="auth/token/lookup-self")
+    story.sent("read", 2.0, 403, path="ecommerce/data/ai/openai")
+    story.sent("read", 3.0, 403, path="ecommerce/data/ai/openai")
+    assert story.finds(requests_at_most(1, "lookup", "capabilities", since=0.0)) == []
+    assert story.finds(requests_at_most(1, "read", since=0.0, path="ai/openai")) == [
+        "2 (+2.00, +3.00)"
+    ]
+    assert story.finds(requests_at_most(1, "read", since=0.0, path="ai/other")) == []
+    assert story.finds(requests_at_most(2, since=0.0)) == ["3 (+1.00, +2.00, +3.00)"]
+    assert story.finds(requests_at_most(1, since=1.5, until=2.5)) == []
+
+
+def test_requests_of_one_call(story: Story) -> None:
+    """Each call has its own count."""
+    story.call(1.0, 2.0)
+    story.call(3.0, 4.0)
+    story.several("read", 1.1, 1.2, 3.1, 3.2)
+    assert story.finds(requests_a_call_at_most(2, "read", since=0.0)) == []
+    story.several("lookup", 3.3)
+    assert story.finds(requests_a_call_at_most(2, "read", since=0.0)) == []
+    assert story.finds(requests_a_call_at_most(2, "read", "lookup", since=0.0)) == [
+        "3 (+3.10, +3.20, +3.30)"
+    ]
+    assert story.finds(requests_a_call_at_most(2, "read", since=5.0)) == [
+        "nothing shows it: there was no read after +5.00 s"
+    ]
+    assert story.finds(requests_a_call_at_most(2, "read", since=5.0, may_be_empty=True)) == []
+
+
+# Pauses
+
+
+def test_tries_with_pauses(story: Story) -> None:
+    """The second try may come at once; four have taken two tenths of a second, or more."""
+    story.call(1.0, 2.0)
+    story.several("read", 1.0, 1.01, 1.1, 1.25)
+    assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == []
+
+
+def test_tries_without_pauses(story: Story) -> None:
+    """A hundredth of a second less."""
+    story.call(1.0, 2.0)
+    story.several("read", 1.0, 1.01, 1.1, 1.19)
+    assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == [
+        "4 tries in 0.19 s (+1.00, +1.01, +1.10, +1.19)"
+    ]
+
+
+def test_two_tries_at_once(story: Story) -> None:
+    """One repetition is no loop; the next call has its own."""
+    story.call(1.0, 1.1)
+    story.call(1.2, 1.3)
+    story.several("read", 1.0, 1.01, 1.2, 1.21)
+    assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == []
+
+
+# Retry-After
+
+
+def refused(story: Story, at: float, retry_after: float | None = 3.0) -> None:
+    """A read answered 429."""
+    exchange = story.sent("read", at, 429, ended=at)
+    exchange.retry_after = retry_after
+
+
+def test_patience(story: Story) -> None:
+    """Asked again once it may be, to the hundredth of a second; other requests go on."""
+    refused(story, 1.0)
+    story.several("renew", 2.0)
+    story.several("read", 3.99)
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == []
+
+
+def test_impatience(story: Story) -> None:
+    """Asked again before it may be, whichever call it was."""
+    story.call(1.0, 1.1, "unavailable")
+    story.call(2.0, 2.1, "stale")
+    refused(story, 1.0)
+    story.several("read", 2.0, 3.9)
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == [
+        "asked again after 1.00 s, told to wait 3 s; 2 reads within that time (+2.00, +3.90)"
+    ]
+
+
+def test_request_on_its_way(story: Story) -> None:
+    """What was sent before the answer came cannot know of it."""
+    story.sent("read", 0.9, 200)
+    refused(story, 1.0)
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == []
+
+
+def test_nothing_to_obey(story: Story) -> None:
+    """A 429 without the header, or with 0, tells no time; a 503 with it is another matter."""
+    refused(story, 1.0, None)
+    refused(story, 1.05, 0.0)
+    story.sent("read", 1.1, 503, retry_after=3.0)
+    story.several("read", 1.2)
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0, may_be_empty=True)) == []
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == [
+        "nothing shows it: there was no 429 with a time to wait between +0.00 and +9.00 s"
+    ]
+
+
+# Denials
+
+
+DENIED = "/v1/ecommerce/data/ai/openai"
+
+
+def denied(story: Story, *moments: float) -> None:
+    """Calls for a denied path, each with one read and one look at the token."""
+    for at in moments:
+        story.call(at, at + 0.1, "denied", path="ai/openai")
+        story.sent("read", at, 403, path=DENIED)
+        story.sent("lookup", at + 0.01)
+
+
+def test_denial_that_costs_little(story: Story) -> None:
+    """A look for each denied read, each read repeated once, and one login in all."""
+    denied(story, 1.0, 2.0)
+    for at in (1.05, 2.05):
+        story.sent("read", at, 403, path=DENIED)
+        story.sent("capabilities", at)
+    story.several("login", 1.04)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
+    assert story.finds(a_denial_costs_little(since=0.0)) == []
+
+
+def test_denial_that_costs_looks(story: Story) -> None:
+    """One look more than there were denied reads."""
+    denied(story, 1.0, 2.0)
+    story.several("capabilities", 3.0)
+    assert story.finds(a_denial_costs_little(since=0.0)) == [
+        "3 looks at the token for 2 denied reads of 2 calls, 2 are allowed (+1.01, +2.01, +3.00)"
+    ]
+
+
+def test_denial_that_costs_reads(story: Story) -> None:
+    """One repetition more; where no path is named, reads of others are not counted."""
+    denied(story, 1.0)
+    story.sent("read", 1.05, 403, path=DENIED)
+    story.sent("read", 1.06, 403, path=DENIED)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == [
+        "3 reads for 3 denied reads of 1 call, 2 are allowed (+1.00, +1.05, +1.06)"
+    ]
+    assert story.finds(a_denial_costs_little(since=0.0)) == []
+
+
+def test_denial_that_costs_logins(story: Story) -> None:
+    """Two."""
+    denied(story, 1.0, 2.0)
+    story.several("login", 1.04, 2.04)
+    assert len(story.finds(a_denial_costs_little(since=0.0))) == 1
+
+
+def test_nothing_denied(story: Story) -> None:
+    """Shows nothing."""
+    story.several("read", 1.0)
+    assert story.finds(a_denial_costs_little(since=0.0, until=2.0)) == [
+        "nothing shows it: there was no denied read between +0.00 and +2.00 s"
+    ]
