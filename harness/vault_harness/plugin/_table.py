@@ -12,7 +12,18 @@ from vault_harness.plugin._options import options
 if TYPE_CHECKING:
     from vault_harness.report import Line, Summary
 
-_LINE = ("id", "promise", "severity", "word", "seconds", "why", "rate", "leaks", "about_leaks")
+_LINE = (
+    "id",
+    "promise",
+    "severity",
+    "word",
+    "seconds",
+    "why",
+    "rate",
+    "leaks",
+    "about_leaks",
+    "broken",
+)
 
 
 class Table:
@@ -46,7 +57,11 @@ class Table:
         from vault_harness import report as reports
 
         line = reports.Line(
-            **{**{name: given[name] for name in _LINE}, "leaks": tuple(given["leaks"])}
+            **{
+                **{name: given[name] for name in _LINE},
+                "leaks": tuple(given["leaks"]),
+                "broken": tuple(given["broken"]),
+            }
         )
         if self._summary is None:
             self._summary = reports.Summary(options(self._config).subject)
@@ -96,6 +111,10 @@ class Table:
             terminalreporter.section("secrets came out")
             for leak in leaks:
                 terminalreporter.write_line(leak, red=True)
+        if often := summary.broken_often():
+            terminalreporter.section("broken again and again")
+            for text in often:
+                terminalreporter.write_line(text, red=True)
         parts = reports.parts_folder(chosen.report, chosen.run)
         journal = reports.collect_parts(chosen.report, parts, summary)
         terminalreporter.section("verdict")

@@ -11,6 +11,9 @@ from vault_harness.scenario.record import ScenarioRecord
 WORDS = ("fail", "flaky", "not exercised", "error")
 """The verdicts that a summary names the scenarios of."""
 
+OFTEN = 5
+"""Scenarios that must have found the same promise broken for it to be told once for all."""
+
 
 @dataclass(frozen=True)
 class Line:
@@ -26,6 +29,7 @@ class Line:
         rate: Of several runs: how many passed, ``4 of 5``.
         leaks: Secrets that came out in it, each in one line.
         about_leaks: Whether this is the row that such leaks fail.
+        broken: The promises that it broke, each once.
     """
 
     id: str
@@ -37,6 +41,7 @@ class Line:
     rate: str = ""
     leaks: tuple[str, ...] = ()
     about_leaks: bool = False
+    broken: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
@@ -58,6 +63,7 @@ def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
         record.get("rate", ""),
         tuple(_leak(leak) for leak in record["leaks"]),
         about_leaks,
+        tuple(dict.fromkeys(finding["promise"] for finding in record["findings"])),
     )
 
 
@@ -89,6 +95,20 @@ class Summary:
     def leaks(self) -> list[str]:
         """Secrets that came out in a scenario that is about something else."""
         return [f"{line.id:<8} {leak}" for line in self.lines for leak in line.leaks]
+
+    def broken_often(self) -> list[str]:
+        """Promises that one scenario after the other found broken, in a line each.
+
+        What is asked in every scenario may fail every row; a person wants to know it once.
+        """
+        failed = [line for line in self.lines if line.word == "fail"]
+        counts = Counter(promise for line in failed for promise in line.broken)
+        told = []
+        for promise, count in counts.most_common():
+            if count >= OFTEN:
+                alone = sum(line.broken == (promise,) for line in failed)
+                told.append(f"{count} scenarios, {alone} of them for nothing else: {promise}")
+        return told
 
     def settle_leaks(self) -> list[Line]:
         """Let what came out anywhere fail the row that is about it; returns the changed rows."""

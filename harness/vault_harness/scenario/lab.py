@@ -15,6 +15,7 @@ from vault_harness.scenario.closing import closing_act
 from vault_harness.scenario.conditions import Condition, look
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.history import Exchange, Operation
 from vault_harness.scenario.oracles import Oracle, _standing
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import (
@@ -195,12 +196,13 @@ class Lab(Running):
         self.verdict.leaks = found
 
     def _with_their_ends(self) -> list[Finding]:
-        """The findings; one about a call lasts as long as the call did.
+        """The findings; one about a call or a request lasts as long as that did.
 
         A call that began before a fault and was held up by it is not a matter of the time before.
         """
         now = self.history.now()
-        ends = {o.began: now if o.ended is None else o.ended for o in self.history.operations}
+        events: list[Exchange | Operation] = [*self.history.exchanges, *self.history.operations]
+        ends = {event.began: now if event.ended is None else event.ended for event in events}
         return [
             replace(finding, until=ends[finding.at])
             if finding.until is None and finding.at in ends

@@ -36,7 +36,8 @@ class Finding:
             once). None for the fault that was the last to begin before `at`.
         missed: By how many seconds a bound was missed, beyond what was granted; None where it is
             not a matter of time.
-        until: Where the window of that bound ends; `at` is where it begins.
+        until: Where the while that it is about ends; `at` is where it begins. None where that is
+            not known.
     """
 
     promise: str
@@ -131,7 +132,8 @@ def decide(
     - Harm makes ``fail``, whatever else is so.
     - A finding does not count where it rests on a fault or a condition that was not met, or where
       the machine stood still within its window for long enough to explain it.
-    - A finding before the first fault shows that there was no steady state to break.
+    - A finding that was over before the first fault began shows that there was no steady state to
+      break.
     - Whatever findings are left make ``fail``, even if another fault was not met.
     - Without findings it is ``not exercised`` if anything that must have happened did not, and if
       the machine stood still so long that a bound on a time proves nothing.
@@ -176,9 +178,8 @@ def decide(
 
 
 def _over_by(finding: Finding, moment: float) -> bool:
-    """Whether a finding is about a while that was over by then."""
-    until = finding.at if finding.until is None else finding.until
-    return until is not None and until < moment
+    """Whether a finding is known to be about a while that was over by then."""
+    return finding.until is not None and finding.until < moment
 
 
 def _missing_ground(

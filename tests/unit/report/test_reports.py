@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -104,6 +105,21 @@ def test_skipped_row_about_leaks_stays_skipped() -> None:
     lines = [line("KV-01", leaks=("l",)), line("PRC-04", "skipped", about_leaks=True)]
     summary = Summary("mine", lines)
     assert (summary.settle_leaks(), len(summary.leaks())) == ([], 1)
+
+
+# What every row would say
+
+
+def test_promise_that_is_broken_again_and_again() -> None:
+    """It is told once, with how many rows fail for nothing else."""
+    alive, late = "its tokens are dead once it is closed", "a good read within 3 s"
+    rows = [replace(line(f"SEA-{n:02}", "fail"), broken=(alive,)) for n in range(1, 6)]
+    rows.append(replace(line("NET-01", "fail"), broken=(late, alive)))
+    rows.append(replace(line("NET-02"), broken=(late,)))
+    assert Summary("mine", rows).broken_often() == [
+        f"6 scenarios, 5 of them for nothing else: {alive}"
+    ]
+    assert Summary("mine", rows[:4]).broken_often() == []
 
 
 # The command

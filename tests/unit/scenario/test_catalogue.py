@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import SettingsError
-from vault_harness.scenario.catalogue import Entry, load
+from vault_harness.scenario.catalogue import Entry, find_catalogue, load
 
 GOOD = """
 [TOK-11]
@@ -136,3 +136,53 @@ def test_no_file(file: Path) -> None:
     """It is named."""
     with pytest.raises(SettingsError, match=r"catalogue\.toml"):
         load(file)
+
+
+# What all entries share, and where a catalogue is found
+
+
+def test_defaults_of_a_catalogue(file: Path) -> None:
+    """They hold for every entry that does not say otherwise; a blueprint stands beside the file."""
+    shared = '[defaults]\nmount = "kv"\nblueprint = "shop.toml"\nttl = 30.0\n'
+    file.write_text(shared + GOOD + "ttl = 8.0\n")
+    (entry,) = load(file).values()
+    assert (entry.id, entry.mount, entry.ttl) == ("TOK-11", "kv", 8.0)
+    assert entry.blueprint == file.parent / "shop.toml"
+
+
+def test_defaults_that_are_wrong(file: Path) -> None:
+    """As a field of an entry."""
+    file.write_text("[defaults]\nmoutn = 'kv'\n" + GOOD)
+    with pytest.raises(SettingsError, match="TOK-11: unknown field moutn"):
+        load(file)
+
+
+def test_catalogue_is_found_above(tmp_path: Path) -> None:
+    """The nearest one counts."""
+    deep = tmp_path / "a" / "b" / "test_x.py"
+    deep.parent.mkdir(parents=True)
+    with pytest.raises(SettingsError, match=r"there is no catalogue\.toml"):
+        find_catalogue(deep)
+    (tmp_path / "catalogue.toml").touch()
+    assert find_catalogue(deep) == tmp_path / "catalogue.toml"
+    (tmp_path / "a" / "catalogue.toml").touch()
+    assert find_catalogue(deep) == tmp_path / "a" / "catalogue.toml"
+
+
+# Longer lives
+
+
+def test_scaled_lives(file: Path) -> None:
+    """All lives together, in whole seconds; the client's own times stay."""
+    role = 'role = { token_period = "3s", token_num_uses = 6, secret_id_ttl = "9s" }'
+    file.write_text(GOOD + f"ttl = 3\nmax_ttl = 5\ndeadline = 2\nseconds = 10\n{role}\n")
+    entry = load(file)["TOK-11"].scaled(1.5)
+    assert (entry.ttl, entry.max_ttl, entry.deadline, entry.seconds) == (5.0, 8.0, 2.0, 15.0)
+    assert entry.role == {"token_period": "5s", "token_num_uses": 6, "secret_id_ttl": "9s"}
+
+
+def test_lives_that_are_long_enough(file: Path) -> None:
+    """Nothing changes."""
+    file.write_text(GOOD)
+    entry = load(file)["TOK-11"]
+    assert entry.scaled(1.0) is entry

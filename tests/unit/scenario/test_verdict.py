@@ -94,7 +94,7 @@ def test_finding_about_the_whole() -> None:
 
 def test_finding_before_any_fault() -> None:
     """There was no steady state to break."""
-    early = Finding("p", "a read failed", 3.0)
+    early = Finding("p", "a read failed", 3.0, until=3.1)
     verdict = decide([early], [MET], faults=[SEAL])
     assert verdict.word == "not exercised"
     assert verdict.untouched == ["before any fault: +3.00 s: a read failed (promised: p)"]
@@ -106,6 +106,11 @@ def test_call_that_was_caught_by_the_fault() -> None:
     assert decide([caught], [MET], faults=[SEAL]).word == "fail"
     over = Finding("p", "a read ended only after 5 s", 3.0, until=8.0)
     assert decide([over], [MET], faults=[SEAL]).word == "not exercised"
+
+
+def test_finding_whose_end_is_not_known() -> None:
+    """A life that began before the fault may have gone wrong within it."""
+    assert decide([Finding("p", "never renewed", 3.0)], [MET], faults=[SEAL]).word == "fail"
 
 
 def test_harm_before_any_fault() -> None:

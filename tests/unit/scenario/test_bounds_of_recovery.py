@@ -1,0 +1,52 @@
+"""How soon a client must be back after a fault, and when a fault was over."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.errors import HarnessDefect
+from vault_harness.faults import Fault, Signature
+from vault_harness.scenario._running import LONGEST, PROBE, Running
+
+
+def fault(length: float | None) -> Fault:
+    """From 10 s on."""
+    ended = None if length is None else 10.0 + length
+    return Fault("the fault", Signature(), began=10.0, ended=ended)
+
+
+def bound(length: float, *, cap: float | None = None, ttl: float = 60.0) -> float:
+    """Seconds after a fault of that length."""
+    lab = SimpleNamespace(declared_or_none=lambda _: cap, ttl=ttl)
+    return Running.recovery_after(cast("Any", lab), fault(length))
+
+
+@pytest.mark.parametrize(
+    ("length", "seconds"),
+    [(0.1, 1.0), (2.0, 3.0), (10.0, 15.0), (40.0, 30.0)],
+)
+def test_bound_follows_the_length_of_the_fault(length: float, seconds: float) -> None:
+    """Pauses that double are about as long as the fault, and no longer than half a life."""
+    assert bound(length) == seconds + PROBE
+
+
+def test_declared_pause_is_the_bound() -> None:
+    """Longer and shorter ones, up to what anybody waits for."""
+    assert bound(0.1, cap=20.0) == 20.0 + PROBE
+    assert bound(40.0, cap=0.5) == 0.5 + PROBE
+    assert bound(1.0, cap=3600.0) == LONGEST + PROBE
+
+
+def test_times_of_a_fault() -> None:
+    """Its end, its length, and a while after it."""
+    over = fault(5.0)
+    assert (over.end, over.length, over.over(2.0)) == (15.0, 5.0, 17.0)
+
+
+def test_fault_that_lasts_has_no_end() -> None:
+    """To ask for it is a mistake of the scenario, not a time of zero."""
+    with pytest.raises(HarnessDefect, match="the fault was taken for undone while it lasts"):
+        fault(None).over(1.0)
