@@ -24,7 +24,7 @@ class Dialect:
         product: Which of the two.
         title: Its name for people.
         program: Name of its binary; in images it is on PATH, in a folder that changes.
-        storages: Storage back ends that it still has.
+        storages: Storage back ends of it that this project configures.
         audit_in_configuration: An audit device is declared in the configuration file, and the API
             refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
             cannot.
@@ -60,7 +60,7 @@ OPENBAO = Dialect(
     product="openbao",
     title="OpenBao",
     program="bao",
-    storages=frozenset({"inmem", "raft", "postgresql"}),
+    storages=frozenset({"inmem", "raft"}),
     audit_in_configuration=True,
     knows_disable_mlock=False,
     namespaces=True,
@@ -71,7 +71,7 @@ VAULT = Dialect(
     product="vault",
     title="HashiCorp Vault",
     program="vault",
-    storages=frozenset({"inmem", "raft", "file", "consul", "postgresql"}),
+    storages=frozenset({"inmem", "raft"}),
     audit_in_configuration=False,
     knows_disable_mlock=True,
     namespaces=False,

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -33,7 +32,14 @@ import pytest
 
 from vault_harness import dialect
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Capability, Engine, Storage, ToxiproxyProcess, open_engine
+from vault_harness.engine import (
+    Capability,
+    Engine,
+    Storage,
+    ToxiproxyProcess,
+    open_engine,
+    run_directory,
+)
 from vault_harness.errors import CapabilityMissing, HarnessError, SettingsError, StackError
 from vault_harness.faults import Fault, NetworkFaults, Signature
 from vault_harness.settings import EngineChoice, Settings
@@ -74,9 +80,7 @@ class VaultServer:
         self._prepared: Stack | None = None
         self._guests: set[Vault] = set()
         self._closing = contextlib.ExitStack()
-        self._directory = Path(
-            self._closing.enter_context(tempfile.TemporaryDirectory(prefix="vault-harness-"))
-        )
+        self._directory = self._closing.enter_context(run_directory())
         self.engine: Engine = self._closing.enter_context(
             open_engine(settings, directory=self._directory / "engine")
         )

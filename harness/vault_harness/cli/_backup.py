@@ -308,15 +308,13 @@ def drill(keep: str | None = None) -> None:
     Back up, start anew elsewhere, restore, compare. The running Vault is only read. Roles log in to
     the copy. Prints how long recovery would take.
     """
-    import tempfile
-
-    from vault_harness.engine import open_engine
+    from vault_harness.engine import open_engine, run_directory
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
     stack = local_stack()
-    with tempfile.TemporaryDirectory(prefix="vault-drill-") as temporary:
-        directory = Path(keep).absolute() / backup_name() if keep else Path(temporary)
+    with run_directory() as temporary:
+        directory = Path(keep).absolute() / backup_name() if keep else temporary
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (
             stack.held(),

@@ -1,6 +1,7 @@
 """How servers run: child processes, containers, or already there. One shape, three providers."""
 
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
+from vault_harness.engine._folders import run_directory
 from vault_harness.engine._ports import PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
@@ -57,5 +58,6 @@ __all__ = [
     "Answer",
     "seal_status_url",
     "PortLease",
+    "run_directory",
     "die_with_parent",
 ]

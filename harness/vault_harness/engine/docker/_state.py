@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,12 @@ from vault_harness.settings import Settings
 
 if TYPE_CHECKING:
     import docker
+
+
+_log = logging.getLogger(__name__)
+
+# Of the engine's words for each layer, those that come once.
+_PULL_STEPS = frozenset({"Already exists", "Download complete", "Pull complete"})
 
 
 class DockerStatus(enum.StrEnum):
@@ -224,10 +231,19 @@ def _in_registry(client: docker.DockerClient, name: str) -> bool:
 
 def _pull(client: docker.DockerClient, name: str) -> Image:
     from docker.errors import APIError
+    from docker.utils import parse_repository_tag
     from requests.exceptions import RequestException
 
+    # A warning, so that it is seen without any setting: this may take minutes.
+    _log.warning("pulling the image %s ...", name)
     try:
-        return _image(name, client.images.pull(name))
+        repository, tag = parse_repository_tag(name)
+        for event in client.api.pull(repository, tag or "latest", stream=True, decode=True):
+            if "error" in event:
+                raise APIError(event["error"])
+            if event.get("status") in _PULL_STEPS:
+                _log.warning("%s: %s %s", name, event.get("id", ""), event["status"].lower())
+        return _image(name, client.images.get(name))
     except (APIError, RequestException, OSError) as error:
         raise ImageMissing(
             f"the image {name} is not on this engine, and it cannot be pulled",

@@ -1,0 +1,66 @@
+"""What a run keeps on disk goes with it, whatever ends it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from vault_harness.engine import run_directory
+from vault_harness.engine._folders import sweep_run_directories
+
+HOLD = (
+    "import sys; from pathlib import Path; from vault_harness.engine import run_directory\n"
+    "with run_directory(parent=Path(sys.argv[1])) as directory:\n"
+    "    (directory / 'raft').mkdir(); print(directory, flush=True); sys.stdin.read()\n"
+)
+
+
+def holder(parent: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Another run with a folder of its own."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(parent)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def test_it_is_private_and_gone_afterwards(tmp_path: Path) -> None:
+    """As a temporary folder is."""
+    with run_directory(parent=tmp_path) as directory:
+        assert directory.stat().st_mode & 0o777 == 0o700
+        (directory / "raft").mkdir()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_after_kill_9_the_next_run_deletes_it(tmp_path: Path) -> None:
+    """The lock ended with its holder."""
+    process, directory = holder(tmp_path)
+    with process:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=10)
+    assert directory.is_dir()
+    with run_directory(parent=tmp_path) as own:
+        assert list(tmp_path.iterdir()) == [own]
+
+
+def test_a_living_run_is_spared(tmp_path: Path) -> None:
+    """Two runs at once are usual."""
+    process, directory = holder(tmp_path)
+    with process:
+        assert sweep_run_directories(tmp_path) == []
+        assert (directory / "raft").is_dir()
+        process.kill()
+
+
+def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
+    """A name alone is no reason to delete."""
+    (tmp_path / "vault-harness-run-of-somebody").mkdir()
+    assert sweep_run_directories(tmp_path) == []
