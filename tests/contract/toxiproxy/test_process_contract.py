@@ -127,6 +127,27 @@ def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
         process.kill()
 
 
+def test_a_log_whose_reader_is_gone_does_not_stop_it() -> None:
+    """It serves, and ends with 0 when it is told to."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "vault_harness.toxiproxy", "-port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        address = json.loads(process.stdout.readline())["address"]
+        process.stdout.close()
+        toxiproxy = Toxiproxy(f"http://{address}")
+        for number in range(100):
+            toxiproxy.create(f"proxy {number}", upstream="127.0.0.1:9")
+        process.terminate()
+        assert process.wait(15) == 0
+        assert process.stderr.read() == ""
+
+
 @pytest.mark.parametrize("content", ["", "nonsense", "{}", '[{"name":"x"}]', None])
 def test_a_wrong_configuration_does_not_stop_it(
     kind: Kind, start_server: Start, content: str | None, tmp_path_factory: pytest.TempPathFactory

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import requests
 
+from vault_harness import dialect
 from vault_harness.blueprint import Blueprint
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.fixtures import SMALL, Vault, VaultServer
@@ -232,6 +234,48 @@ def test_a_server_that_a_test_broke_by_itself_is_given_up(server: VaultServer) -
     following = Vault(server, BLUEPRINT)
     following.write("app/one", {"KEY": "2"})
     following.close()
+
+
+def test_without_namespaces_each_test_takes_a_whole_server(
+    server: VaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on HashiCorp Vault's community edition; the verbs are the same."""
+    monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
+    vaults = [Vault(server, BLUEPRINT) for _ in range(2)]
+    assert vaults[0].direct != vaults[1].direct
+    for vault in vaults:
+        assert "VAULT_NAMESPACE" not in vault.environ()
+        vault.write("app/one", {"KEY": "1"})
+        assert Client(vault.environ()).read("app/one") == {"KEY": "1"}
+        with vault.sealed():
+            pass
+        vault.close()
+        with pytest.raises(requests.ConnectionError):
+            requests.get(vault.direct, timeout=15)
+
+
+def test_somebody_else_s_server_is_used_but_not_broken(
+    vault_stack: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A namespace in it, gone afterwards; and nothing that would touch the rest."""
+    settings = Settings.from_environment(
+        engine="external", vault_addr=vault_stack.direct, vault_token=vault_stack.token
+    )
+    server = VaultServer(settings)
+    try:
+        vault = Vault(server, BLUEPRINT)
+        vault.write("app/one", {"KEY": "1"})
+        assert Client(vault.environ()).read("app/one") == {"KEY": "1"}
+        with pytest.raises(CapabilityMissing, match="somebody else's"):
+            vault.seal()
+        vault.close()
+        monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
+        with pytest.raises(SettingsError, match="only through namespaces"):
+            Vault(server, BLUEPRINT)
+    finally:
+        server.close()
+    assert vault_stack.operator.request("LIST", "sys/namespaces") == {}
+    vault_stack.write("app/shared", {"KEY": "still there"})
 
 
 def test_a_stack_for_the_whole_run(vault_stack: Vault, vault: Vault) -> None:

@@ -76,13 +76,32 @@ def test_who_asks_for_the_same_name_shares_a_look_up(names: Names) -> None:
 
 def test_a_name_that_hangs_is_given_up(names: Names, monkeypatch: pytest.MonkeyPatch) -> None:
     """With Go's words, and what is left running does no harm when it ends."""
-    monkeypatch.setattr(addresses, "RESOLVE_TIMEOUT", 0.01)
 
     async def run() -> None:
         resolver = Resolver()
-        with pytest.raises(AddressError, match=r"^lookup slow\.test: i/o timeout$"):
-            await resolver.addresses("slow.test")
+        with monkeypatch.context() as patch:
+            patch.setattr(addresses, "RESOLVE_TIMEOUT", 0.01)
+            with pytest.raises(AddressError, match=r"^lookup slow\.test: i/o timeout$"):
+                await resolver.addresses("slow.test")
         names.answer.set()
         assert await resolver.addresses("slow.test") == ["192.0.2.7"]
+
+    asyncio.run(run())
+
+
+def test_a_machine_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is an error of that look-up, and no more."""
+
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        resolver = Resolver()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            with pytest.raises(AddressError, match="no such host"):
+                await resolver.addresses("quick.test")
+        monkeypatch.setattr(socket, "getaddrinfo", Names().getaddrinfo)
+        assert await resolver.addresses("quick.test") == ["192.0.2.7"]
 
     asyncio.run(run())

@@ -150,7 +150,10 @@ class Resolver:
                 loop.call_soon_threadsafe(found, hosts)
 
         # Not by an executor: its few threads are what hanging look-ups would use up.
-        threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+        try:
+            threading.Thread(target=run, name=f"look-up of {host}", daemon=True).start()
+        except RuntimeError:  # there are too many
+            found([])
         return future
 
 

@@ -97,23 +97,17 @@ class Connection:
 
     def record(self) -> dict[str, object]:
         """What the API shows of it; times in unix seconds."""
-        counts = {"bytes": (0, 0), "received": (0, 0)}
-        if self.links:
-            up, down = self.links
-            counts = {
-                "bytes": (up.sink.sent, down.sink.sent),
-                "received": (up.source.received, down.source.received),
-            }
+        up, down = self.links or (None, None)
         return {
             "id": f"{self.route.proxy}-{self._ordinal}",
             "proxy": self.route.proxy,
             "client": self._client_name,
             "opened": self._opened,
             "closed": self._closed,
-            "bytes_upstream": counts["bytes"][0],
-            "bytes_downstream": counts["bytes"][1],
-            "received_upstream": counts["received"][0],
-            "received_downstream": counts["received"][1],
+            "bytes_upstream": up.sink.sent if up else 0,
+            "bytes_downstream": down.sink.sent if down else 0,
+            "received_upstream": up.source.received if up else 0,
+            "received_downstream": down.source.received if down else 0,
             "toxics": list(self._acted),
             "end": self._end if self._closed is not None else None,
         }

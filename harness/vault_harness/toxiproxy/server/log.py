@@ -14,13 +14,12 @@ import json
 import logging
 import os
 import select
-import sys
 import time
 from collections.abc import Mapping
-from typing import TextIO
 
 ROOM = 4096
 """Bytes that a pipe which is ready takes at once; longer lines are cut (POSIX: ``PIPE_BUF``)."""
+STANDARD_OUTPUT = 1
 LEVELS = {
     "trace": logging.DEBUG,
     "debug": logging.DEBUG,
@@ -36,9 +35,9 @@ NAMES = {level: name for name, level in reversed(LEVELS.items())} | {logging.DEB
 class JsonLines(logging.Handler):
     """Writes each record as a line of JSON, as long as there is room for it."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, descriptor: int) -> None:
         super().__init__()
-        self._stream = stream
+        self._descriptor = descriptor
         self._dropped = 0
 
     def format(self, record: logging.LogRecord) -> str:
@@ -64,9 +63,9 @@ class JsonLines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the record, or count it as dropped."""
         try:
-            if select.select([], [self._stream], [], 0)[1]:
-                self._stream.write(self.format(record) + "\n")
-                self._stream.flush()
+            if select.select([], [self._descriptor], [], 0)[1]:
+                # Past the buffer of sys.stdout, in which a line that nobody takes would stay.
+                os.write(self._descriptor, self.format(record).encode() + b"\n")
                 self._dropped = 0
             else:
                 self._dropped += 1
@@ -78,7 +77,7 @@ def set_up() -> None:
     """Log to standard output from the level that ``LOG_LEVEL`` names; ``info`` without it."""
     name = os.environ.get("LOG_LEVEL", "info").lower()
     root = logging.getLogger()
-    root.handlers = [JsonLines(sys.stdout)]
+    root.handlers = [JsonLines(STANDARD_OUTPUT)]
     root.setLevel(LEVELS.get(name, logging.INFO))
     if name not in LEVELS:
         root.error("unknown LOG_LEVEL", {"value": name})
