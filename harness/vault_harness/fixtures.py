@@ -92,15 +92,25 @@ class VaultServer:
         self._closing.callback(server.stop)
         return server
 
+    @cached_property
+    def namespaces(self) -> bool:
+        """Whether its servers have namespaces."""
+        status = self._prepare().operator.seal_status()
+        return dialect.of_product(status.product).namespaces
+
     def number(self) -> int:
         """The next of 1, 2, 3, ...: for names that nobody else has."""
         return next(self._numbers)
 
     def enter(self, vault: Vault) -> Stack:
-        """The prepared server, started if there is none, with one more guest."""
+        """The prepared server, with one more guest."""
+        stack = self._prepare()
+        self._guests.add(vault)
+        return stack
+
+    def _prepare(self) -> Stack:
         if self._prepared is None:
             self._prepared = self.launch(_EMPTY)
-        self._guests.add(vault)
         return self._prepared
 
     def leave(self, vault: Vault) -> None:
@@ -202,14 +212,13 @@ class Vault:
         self._stack = server.enter(self)
         self._closing.callback(self._move_out)
         root = self._stack.operator
-        product = root.seal_status().product
-        if dialect.of_product(product).namespaces:
+        if server.namespaces:
             self.namespace = f"test-{server.number()}"
             root.request("POST", f"sys/namespaces/{self.namespace}")
         elif server.engine.name == "external":
             raise SettingsError(
                 "a Vault of somebody else's is used only through namespaces, and it has none",
-                looked_at=f"{root.address}, which is {product}",
+                looked_at=root.address,
                 remedy="use the process or the docker engine, or an OpenBao",
             )
         else:

@@ -269,7 +269,11 @@ def test_somebody_else_s_server_is_used_but_not_broken(
         with pytest.raises(CapabilityMissing, match="somebody else's"):
             vault.seal()
         vault.close()
-        monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
+    finally:
+        server.close()
+    monkeypatch.setattr(dialect, "OPENBAO", replace(dialect.OPENBAO, namespaces=False))
+    server = VaultServer(settings)
+    try:
         with pytest.raises(SettingsError, match="only through namespaces"):
             Vault(server, BLUEPRINT)
     finally:
