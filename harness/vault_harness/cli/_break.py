@@ -56,7 +56,8 @@ def slow(rate: int | None = None) -> None:
 @command("break.cut", group="break it", examples=("break.cut",))
 def cut() -> None:
     """Cut the network: open connections end, new ones are refused."""
-    _proxy().disable()
+    for proxy in _proxies():
+        proxy.disable()
     _tell("connections through Toxiproxy are cut")
 
 
@@ -78,7 +79,8 @@ def seal() -> None:
 def revoke(role: str | None = None) -> None:
     """Revoke all tokens of an AppRole.
 
-    Its clients get 403 until they log in again. Nothing else can undo it, nothing else is lost.
+    Its clients get 403 until they log in again. The tokens are gone for good; secret-ids and
+    secrets are as before.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.vault.root import needing_root
@@ -111,12 +113,15 @@ def heal() -> None:
         toxiproxy = Toxiproxy(stack.endpoints().toxiproxy)
         undone = []
         for proxy in toxiproxy.proxies().values():
-            undone += [f"toxic {toxic.name} of {proxy.name} removed" for toxic in proxy.toxics()]
-            undone += [] if proxy.enabled else [f"proxy {proxy.name} enabled"]
+            undone += [
+                f"removed the toxic {toxic.name} from the proxy {proxy.name}"
+                for toxic in proxy.toxics()
+            ]
+            undone += [] if proxy.enabled else [f"enabled the proxy {proxy.name}"]
         toxiproxy.reset()
     if stack.status().sealed:
         stack.unseal()
-        undone.append("Vault unsealed")
+        undone.append("unsealed Vault")
     say("\n".join(undone) or "nothing was broken")
 
 
@@ -140,20 +145,20 @@ def _revoke_tokens(op: Operator, role: str) -> int:
     return revoked
 
 
-def _proxy() -> Proxy:
-    from vault_harness.engine import PROXY_NAME
+def _proxies() -> list[Proxy]:
+    """The proxies in front of the stack's nodes."""
     from vault_harness.toxiproxy import Toxiproxy
 
-    return Toxiproxy(local_stack().endpoints().toxiproxy).proxy(PROXY_NAME)
+    return list(Toxiproxy(local_stack().endpoints().toxiproxy).proxies().values())
 
 
 def _set(attributes: Attributes) -> None:
     """Put a toxic on the answers, in place of one that these tasks put there before."""
-    proxy = _proxy()
-    for toxic in proxy.toxics():
-        if toxic.name == _TOXIC:
-            toxic.remove()
-    proxy.add(attributes, name=_TOXIC)
+    for proxy in _proxies():
+        for toxic in proxy.toxics():
+            if toxic.name == _TOXIC:
+                toxic.remove()
+        proxy.add(attributes, name=_TOXIC)
 
 
 def _tell(what: str) -> None:

@@ -62,10 +62,12 @@ def _in_order(task: Command) -> list[str]:
 def _spelled(task: Command, name: str) -> str:
     if name in task.takes:
         return metavar(name)
-    default = task.parameters[name].default
-    if isinstance(default, bool):
-        return f"--[no-]{name.replace('_', '-')}" if default else task.option(name)
-    return f"{task.option(name)} {metavar(name)}"
+    parameter = task.parameters[name]
+    if isinstance(parameter.default, bool):
+        return f"--[no-]{name.replace('_', '-')}" if parameter.default else task.option(name)
+    kind = str(parameter.annotation).removesuffix(" | None")
+    value = {"int": "N", "float": "FACTOR", "Seconds": "TIME"}.get(kind, metavar(name))
+    return f"{task.option(name)} {value}"
 
 
 def _meaning(task: Command, name: str) -> str:

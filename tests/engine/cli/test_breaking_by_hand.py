@@ -124,7 +124,7 @@ def test_seal(checkout: Checkout, proxy: str) -> None:
     """Vault answers 503 until it is healed."""
     checkout.run("break.seal")
     assert health(proxy) == 503
-    assert "Vault unsealed" in checkout.run("heal")
+    assert "unsealed Vault" in checkout.run("heal")
     assert health(proxy) == 200
 
 
