@@ -5,6 +5,6 @@ Bodies are thin, and import what they need when they run, so that listing them i
 
 from __future__ import annotations
 
-from vault_harness.cli._tasks import collection, run
+from vault_harness.cli._tasks import collection, names, run
 
-__all__ = ["collection", "run"]
+__all__ = ["collection", "names", "run"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import sys
 import traceback
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def guarded(*, debug: bool = False) -> Iterator[None]:
         complain(f"interrupted; nothing is half-written: {named('status')} says how far it came")
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError as error:
-        if error.filename is not None or not _of_stdout(error):
+        if not _stdout_is_gone():
             raise _mistake(error, debug) from None
         # Whoever read our output (head, less) has seen enough.
         swallow_output()
@@ -61,10 +62,14 @@ def guarded(*, debug: bool = False) -> Iterator[None]:
         raise _mistake(error, debug) from None
 
 
-def _of_stdout(error: BrokenPipeError) -> bool:
-    """Whether it was our own printing that broke; a socket's end is another thing."""
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return bool(frames) and frames[-1].f_code.co_filename.endswith("_console.py")
+def _stdout_is_gone() -> bool:
+    """Whether nobody reads our output any more: else it was a connection that broke."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _of_the_machine(error: OSError) -> bool:

@@ -70,6 +70,11 @@ def by_name() -> dict[str, Command]:
     return {name: task for task in _ALL for name in task.names}
 
 
+def names() -> tuple[str, ...]:
+    """The full names of all tasks, in the order in which they are shown."""
+    return tuple(task.path for task in _ALL)
+
+
 def run(words: Sequence[str]) -> None:
     """Run the task that a command line names.
 

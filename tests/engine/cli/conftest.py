@@ -1,0 +1,83 @@
+"""Command lines against a stack of one's own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from vault_harness.vault import Keyring
+
+
+class Checkout:
+    """Command lines against a stack of one's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.code = 0
+        self.data_dir = directory / "vault-data"
+        self.environment = {
+            **os.environ,
+            "HARNESS_RUNNER": "./dev",
+            "HARNESS_ENGINE": "process",
+            "HARNESS_DATA_DIR": str(self.data_dir),
+            "HARNESS_VAULT_PORT": "0",
+            "HARNESS_PROXY_PORT": "0",
+            "HARNESS_TOXIPROXY_PORT": "0",
+            "DOCKER_HOST": f"unix://{directory}/no-engine-here",
+        }
+
+    def run(self, *words: str, code: int | None = 0) -> str:
+        """What a command line prints; its exit code is the one that is given, or any.
+
+        No traceback is printed, whatever comes.
+        """
+        answer = subprocess.run(
+            [sys.executable, "-m", "vault_harness", *words],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        printed = answer.stdout + answer.stderr
+        self.code = answer.returncode
+        wanted = answer.returncode if code is None else code
+        assert (answer.returncode, "Traceback" in printed) == (wanted, False), printed
+        return printed
+
+    def proxy(self) -> str:
+        """The address that clients use."""
+        return str(json.loads(self.run("status", "--json"))["proxy"])
+
+    def login(self) -> str:
+        """A token of the AppRole backend."""
+        ids = {
+            name: (self.data_dir / f"backend-{name.replace('_', '-')}").read_text().strip()
+            for name in ("role_id", "secret_id")
+        }
+        answer = requests.post(f"{self.proxy()}/v1/auth/approle/login", json=ids, timeout=10)
+        return str(answer.json()["auth"]["client_token"])
+
+    def value(self, path: str) -> object:
+        """A secret, read as root."""
+        token = Keyring.load(self.data_dir / "init.json").root_token
+        assert token is not None
+        url = f"{self.proxy()}/v1/ecommerce/data/{path}"
+        return requests.get(url, headers={"X-Vault-Token": token}, timeout=10).json()["data"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A seeded stack, which ends with the tests."""
+    opened = Checkout(tmp_path_factory.mktemp("by hand"))
+    opened.run("up")
+    opened.run("seed")
+    yield opened
+    opened.run("destroy", "--yes")
