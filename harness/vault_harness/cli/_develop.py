@@ -34,9 +34,14 @@ def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
 
 @command("lint", group="develop", examples=("lint",))
 def lint() -> None:
-    """Check style, formatting and types: ruff, mypy."""
+    """Check style, formatting, types and who imports whom."""
     root = _checkout()
-    commands = (["ruff", "check"], ["ruff", "format", "--check"], ["mypy"])
+    commands = (
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["mypy"],
+        ["lint-imports", "--no-logo"],
+    )
     here = Path(sys.executable).parent
     failed = [
         " ".join(each)

@@ -145,6 +145,11 @@ class Running(Servers):
         assert self._drivers, "the scenario did not call lab.start()"
         return self._drivers[-1]
 
+    @property
+    def drivers(self) -> list[Driver]:
+        """Every client that was started, in that order."""
+        return list(self._drivers)
+
     def can(self, word: str) -> bool:
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""
         return word in self.client.subject.capabilities

@@ -8,16 +8,13 @@ client did not have: an act whose own conditions were not met makes a scenario `
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import Exchange, History, Operation
-from vault_harness.scenario.oracles._standing import NEWS
+from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
-
-if TYPE_CHECKING:
-    from vault_harness.scenario.lab import Lab
 
 LABEL = "closing"
 """Label of the value that the act writes."""
@@ -32,7 +29,7 @@ PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""
 
 
-def closing_act(lab: Lab) -> None:
+def closing_act(lab: Asking) -> None:
     """Carry out the act; what it finds is noted in the lab, and what it rests on is required."""
     verbs: list[Verb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
     client = lab.client
@@ -43,7 +40,7 @@ def closing_act(lab: Lab) -> None:
     _closed(lab)
 
 
-def _rotated_and_deleted(lab: Lab, client: Driver, verbs: list[Verb]) -> None:
+def _rotated_and_deleted(lab: Asking, client: Driver, verbs: list[Verb]) -> None:
     """One value is new, another is gone, and both are seen within the refresh time."""
     entry = lab.entry
     before = [client.read(verb=verb) for verb in verbs]
@@ -66,7 +63,7 @@ def _rotated_and_deleted(lab: Lab, client: Driver, verbs: list[Verb]) -> None:
         _see_it_gone(lab, client, verb, changed)
 
 
-def _see_the_new(lab: Lab, client: Driver, verb: Verb, changed: float) -> None:
+def _see_the_new(lab: Asking, client: Driver, verb: Verb, changed: float) -> None:
     def new(call: Operation) -> bool:
         return call.value == LABEL
 
@@ -77,7 +74,7 @@ def _see_the_new(lab: Lab, client: Driver, verb: Verb, changed: float) -> None:
         lab.note(_late(lab, promise, seen, last, changed))
 
 
-def _see_it_gone(lab: Lab, client: Driver, verb: Verb, changed: float) -> None:
+def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> None:
     path, key = lab.entry.spare_path, lab.entry.spare_key
 
     def gone(call: Operation) -> bool:
@@ -99,13 +96,13 @@ def _not_read(call: Operation) -> Finding:
     return Finding(promise, seen, call.began, rests_on=())
 
 
-def _late(lab: Lab, promise: str, seen: str, last: Operation, changed: float) -> Finding:
+def _late(lab: Asking, promise: str, seen: str, last: Operation, changed: float) -> Finding:
     missed = max(0.0, last.began - changed - lab.refresh)
     return Finding(promise, seen, changed, rests_on=(), missed=missed, until=last.began)
 
 
 def _until(
-    lab: Lab,
+    lab: Asking,
     read: Callable[[], Operation],
     seen: Callable[[Operation], bool],
     *,
@@ -121,7 +118,7 @@ def _until(
         history.wait_for(lambda: False, PAUSE)
 
 
-def _healthy(lab: Lab, client: Driver) -> None:
+def _healthy(lab: Asking, client: Driver) -> None:
     """It says that it is well: it reads, and nothing is broken."""
     since = lab.history.now()
     well = client.healthy()
@@ -133,7 +130,7 @@ def _healthy(lab: Lab, client: Driver) -> None:
         lab.note(Finding("health tells the truth", seen, since, rests_on=()))
 
 
-def _closed(lab: Lab) -> None:
+def _closed(lab: Asking) -> None:
     """Every client is closed, within its bound, and its tokens are dead afterwards."""
     held = tokens_held(lab.history)
     alive = {token: a for token, a in _accessors(lab, held).items() if lab.token_lives(a)}
@@ -196,7 +193,7 @@ def tokens_held(history: History) -> list[str]:
     return held
 
 
-def _accessors(lab: Lab, tokens: list[str]) -> dict[str, str]:
+def _accessors(lab: Asking, tokens: list[str]) -> dict[str, str]:
     return {token: accessor for token in tokens if (accessor := lab.recorder.accessor(token))}
 
 
@@ -205,5 +202,5 @@ def _refused_to_end(history: History, token: str) -> bool:
     return any(e.token == token and e.status == 403 for e in history.find("revoke"))
 
 
-def _require(lab: Lab, what: str, met: bool, text: str) -> None:
+def _require(lab: Asking, what: str, met: bool, text: str) -> None:
     lab.require(f"{ACT}: {what}", lambda _: Sighting(met, "it was so" if met else text))

@@ -6,17 +6,16 @@ from dataclasses import replace
 from typing import Self
 
 from vault_harness.errors import HarnessDefect
-from vault_harness.scenario import conditions, oracles
+from vault_harness.scenario import oracles
+from vault_harness.scenario._asking import Asking
 from vault_harness.scenario._audit import read_audit
 from vault_harness.scenario._leaks import leaks
-from vault_harness.scenario._running import Running
 from vault_harness.scenario._servers import KEY, MOUNT, PATH, ROLE
 from vault_harness.scenario.closing import closing_act
-from vault_harness.scenario.conditions import Condition, look
-from vault_harness.scenario.driver import Driver
+from vault_harness.scenario.conditions import look
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.history import Exchange, Operation
-from vault_harness.scenario.oracles import Oracle, _standing
+from vault_harness.scenario.oracles import Oracle, standing
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import (
     Finding,
@@ -30,7 +29,7 @@ from vault_harness.scenario.verdict import (
 __all__ = ["KEY", "MOUNT", "PATH", "ROLE", "Environment", "Lab", "NotClaimed", "NotExercised"]
 
 
-class Lab(Running):
+class Lab(Asking):
     """One scenario under way. Close it (it is a context manager) and nothing of it is left.
 
     Attributes:
@@ -42,74 +41,7 @@ class Lab(Running):
     verdict: Verdict | None = None
     no_closing: str = ""
 
-    # What must have happened
-
-    def require(self, name: str, condition: Condition) -> None:
-        """Name something that must have happened for the verdict to mean anything.
-
-        It is looked at when it comes to the verdict. If it did not happen the scenario is
-        ``not exercised``, unless the subject broke a promise that does not rest on it.
-
-        Args:
-            name: What that is, as a person would say it: ``a renewal seen``.
-            condition: Takes the history; returns a `Sighting`, the evidence as a text, or a bool.
-        """
-        self._conditions.append((name, condition))
-
-    def must_have(
-        self,
-        *,
-        renewals: int = 0,
-        logins: int = 0,
-        refused_reads: int = 0,
-        refused_readers: int = 0,
-        versions: int = 0,
-        calls_each: int = 0,
-        callers: int | None = None,
-        since: float = 0.0,
-        until: float | None = None,
-    ) -> None:
-        """`require` the usual things: each is a least number, and 0 asks for nothing.
-
-        Args:
-            renewals: Renewals that Vault granted.
-            logins: Logins that Vault accepted.
-            refused_reads: Reads that Vault refused (400, 403).
-            refused_readers: Different callers that had a read refused with 403.
-            versions: Different values of one secret that callers were given.
-            calls_each: Reads that each caller made.
-            callers: How many callers there must be, for `calls_each`.
-            since: When to begin to look; not for `versions`.
-            until: When to end; not for `versions`.
-        """
-        wanted = {
-            "renewal": (renewals, conditions.renewals),
-            "login": (logins, conditions.logins),
-            "refused read": (refused_reads, conditions.refused),
-            "refused reader": (refused_readers, conditions.readers_refused),
-        }
-        for what, (number, condition) in wanted.items():
-            if number:
-                self.require(_count(number, what), condition(number, since=since, until=until))
-        if versions:
-            self.require(_count(versions, "version"), conditions.versions_served(versions))
-        if calls_each:
-            self.require(
-                f"{_count(calls_each, 'call')} by each caller",
-                conditions.calls_by_each_caller(
-                    calls_each, callers=callers, since=since, until=until
-                ),
-            )
-
     # The verdict
-
-    def judge_later(self, *asked: Oracle) -> None:
-        """Ask these oracles too when it comes to the verdict."""
-        self._asked.extend(asked)
-
-    def note(self, *found: Finding) -> None:
-        """Add findings that a scenario made by itself."""
-        self._findings.extend(found)
 
     def judge(
         self,
@@ -145,21 +77,21 @@ class Lab(Running):
         self._close_or_say_why(no_closing, steady=steady)
         self._collect()
         self._look_again()
-        standing = (
+        always = (
             oracles.no_wrong_value(
                 refresh=self.refresh if refresh is None else refresh,
                 stale_for=self.declared_or_none("max_stale") if stale_for is None else stale_for,
                 fallback=fallback,
             ),
             oracles.every_call_ends_within(self.deadline),
-            _standing.verbs_end_in_time(self.deadline),
-            _standing.closes_well(),
-            _standing.writes_succeed(self.recovery),
-            _standing.one_renewal_at_a_time(),
-            _standing.no_request_with_a_dead_token(),
+            standing.verbs_end_in_time(self.deadline),
+            standing.closes_well(),
+            standing.writes_succeed(self.recovery),
+            standing.one_renewal_at_a_time(),
+            standing.no_request_with_a_dead_token(),
             oracles.stays_alive(),
         )
-        for oracle in standing:
+        for oracle in always:
             self._findings.extend(oracle(self.history))
         self._decide()
 
@@ -263,11 +195,6 @@ class Lab(Running):
 
     # Witnesses
 
-    @property
-    def drivers(self) -> list[Driver]:
-        """Every client that was started, in that order."""
-        return list(self._drivers)
-
     def _collect(self) -> None:
         """Hear all witnesses, and let nobody write any more."""
         self._look_at_connections()
@@ -290,7 +217,3 @@ class Lab(Running):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'s' * (number != 1)}"

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
 from vault_harness.scenario.history import GRAIN, Stall
-from vault_harness.scenario.oracles._standing import (
+from vault_harness.scenario.oracles.standing import (
     CLOSE_BOUND,
     NEWS,
     TWINS,

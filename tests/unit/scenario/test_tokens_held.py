@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.closing import tokens_held
-from vault_harness.scenario.oracles._standing import NEWS
+from vault_harness.scenario.oracles.standing import NEWS
 
 
 def login(story: Story, began: float, token: str, *, ended: float | None = None) -> None:
