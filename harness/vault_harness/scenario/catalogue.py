@@ -105,6 +105,13 @@ class Entry(BaseModel):
             raise ValueError("must be a number of seconds above 0")
         return seconds
 
+    @field_validator("ttl", "max_ttl")
+    @classmethod
+    def _whole(cls, seconds: float) -> float:
+        if seconds != int(seconds):
+            raise ValueError("must be whole seconds: Vault cuts off the rest")
+        return seconds
+
     @field_validator(*_WORDS)
     @classmethod
     def _known(cls, words: frozenset[str], info: Any) -> frozenset[str]:

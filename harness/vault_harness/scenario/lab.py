@@ -67,6 +67,12 @@ class Lab(Asking):
             HarnessDefect: Something went wrong in the harness, or the scenario has neither a fault
                 nor a condition that must have been met.
         """
+        if not self.history.faults and not self._conditions:
+            raise HarnessDefect(
+                f"{self.entry.id} has neither a fault nor a condition that must have been met: "
+                "whatever happens, it would pass",
+                looked_at="lab.history.faults, lab.require, lab.must_have",
+            )
         if steady:
             self.until_good_read_by_asking(within=self._back_within())
         # The scenario's own oracles see what was before the closing act; the standing ones see all.

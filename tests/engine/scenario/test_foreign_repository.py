@@ -84,6 +84,9 @@ promise = "Nobody meets this fault"
 [TILL-03]
 promise = "A renewal is seen"
 
+[TILL-04]
+promise = "It promises nothing"
+
 [TILL-05]
 promise = "It is broken itself"
 """
@@ -120,6 +123,13 @@ def test_condition(lab):
     """It does not wait for one."""
     lab.start()
     lab.must_have(renewals=1)
+    lab.judge()
+
+
+@pytest.mark.scenario("TILL-04")
+def test_nothing(lab):
+    """Neither fault nor condition."""
+    lab.start()
     lab.judge()
 
 
@@ -233,6 +243,7 @@ def test_their_scenarios(repository: Repository) -> None:
         "TILL-01": "pass",
         "TILL-02": "not exercised",
         "TILL-03": "not exercised",
+        "TILL-04": "error",
         "TILL-05": "error",
     }, out
     assert code == 1
@@ -245,9 +256,10 @@ def test_their_scenarios(repository: Repository) -> None:
     again = "pytest resilience/deeper/test_till.py::test_broken --vault-subject"
     assert f"run it again: {again} python:till_client:Client --vault-seed 7" in out
     assert "1 renewal: not seen, 0 of at least 1" in out
+    assert "neither a fault nor a condition" in scenarios["TILL-04"]["why"]
     assert scenarios["TILL-05"]["why"] == "LookupError: where is my till?"
     assert (
-        "python:till_client:Client: 1 of 4 scenarios pass; not exercised: TILL-02, TILL-03" in out
+        "python:till_client:Client: 1 of 5 scenarios pass; not exercised: TILL-02, TILL-03" in out
     )
 
 

@@ -46,7 +46,7 @@ declares = ["max_stale"]
 process = true
 seconds = 4
 ttl = 3
-max_ttl = 9.5
+max_ttl = 9.0
 role = { token_num_uses = 5 }
 deadline = 1
 ids = "files"
@@ -58,7 +58,7 @@ environ = { SECRET_KEY = "canary-fallback" }
     entry = load(file)["TOK-11"]
     assert entry.needs == {"read", "cached"}
     assert entry.declares == {"max_stale"}
-    assert (entry.ttl, entry.max_ttl, entry.deadline, entry.seconds) == (3.0, 9.5, 1.0, 4.0)
+    assert (entry.ttl, entry.max_ttl, entry.deadline, entry.seconds) == (3.0, 9.0, 1.0, 4.0)
     assert (entry.role, entry.environ) == (
         {"token_num_uses": 5},
         {"SECRET_KEY": "canary-fallback"},
@@ -76,6 +76,8 @@ environ = { SECRET_KEY = "canary-fallback" }
         ("ttl = 0", "field ttl: must be a number of seconds above 0"),
         ("ttl = inf", "field ttl: must be a number of seconds above 0"),
         ("max_ttl = nan", "field max_ttl: must be a number of seconds above 0"),
+        ("ttl = 2.5", "field ttl: must be whole seconds"),
+        ("max_ttl = 9.5", "field max_ttl: must be whole seconds"),
         ("deadline = -1.0", "field deadline: must be a number of seconds above 0"),
         ('needs = "read"', "field needs: "),
         ('needs = ["raed"]', "field needs: there is no raed, only cached, "),
