@@ -127,7 +127,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
                 text = f"{verb} still gives {call.value}"
                 lab.note(Finding(promise, text, call.began))
             elif call.outcome not in ("error", wanted):
-                text = f"{verb} ended {call.outcome}: {call.message}"
+                text = f"it was reported as {call.outcome}: {call.message} ({verb})"
                 lab.note(Finding(promise, text, call.began))
 
     lab.delete(path)
