@@ -61,6 +61,9 @@ token_ttl = "1h"
 """
 """What a Vault contains when no blueprint is given: a KV engine, and an AppRole that may use it."""
 
+UNSEAL_SECONDS = 30.0
+"""How long an unsealed server may take until it serves, on however busy a machine."""
+
 _EMPTY = Blueprint(name="prepared", mounts={})
 
 
@@ -382,7 +385,7 @@ class Vault:
     def unseal(self) -> None:
         """Unseal it, and wait until it serves."""
         stack = self._take()
-        stack.operator.unseal(stack.keyring)
+        stack.operator.unseal(stack.keyring, timeout=UNSEAL_SECONDS)
 
     @contextlib.contextmanager
     def sealed(self) -> Iterator[None]:
