@@ -76,9 +76,8 @@ class AuditReport:
         roles: By name.
         unknown_logins: Failed logins whose role-id belongs to no role.
         unused_roles: AppRoles that nobody logged in with.
-        unused_policies: Policies that no role has and no token in the log had, or that allowed
-            nothing
-            that anybody did.
+        unused_policies: Policies that no role has and no token in the log had.
+        idle_policies: Policies that somebody had, and that allowed nothing that anybody did.
         unread_policies: Policies that could not be read, with the reason: nothing is proposed for
             them.
         proposals: Narrower policies.

@@ -1,8 +1,7 @@
 """Which rule of a policy Vault applies to a path, and writing rules down again.
 
 ``+`` is one segment, ``*`` at the end any rest; of several rules that fit, the order is that of
-Vault's policy
-documentation, which OpenBao kept.
+Vault's policy documentation, which OpenBao kept.
 """
 
 from __future__ import annotations

@@ -247,7 +247,7 @@ def _snapshot(op: Operator) -> bytes:
         except hvac.exceptions.InvalidPath:
             pass
     raise OperatorError(
-        "this Vault's storage is not raft, there is no snapshot of it",
+        "this Vault's storage is not raft, and only raft makes snapshots",
         looked_at=f"{op.address}/v1/sys/storage/raft/snapshot",
         remedy=f"Back up the stack of `{named('up')}`, or give this server raft storage.",
     )

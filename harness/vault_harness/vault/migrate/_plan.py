@@ -28,8 +28,7 @@ class Placement:
         target: Its place.
         value: Never shown by ``repr``.
         action: ``create``, ``change``, ``unchanged``, or ``conflict``: Vault has another value
-            there, which
-            neither seeding nor an earlier migration wrote.
+            there, which neither seeding nor an earlier migration wrote.
         why: For a conflict, what was found.
     """
 

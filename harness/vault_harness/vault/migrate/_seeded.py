@@ -18,8 +18,8 @@ def seeded_by(blueprint: Blueprint, mount: str, path: str, key: str, value: str)
     """Whether seeding with this blueprint may have written a value.
 
     Literal text must be the same; a generated value must have its prefix, length and alphabet; a
-    template its
-    fixed parts. A value that came from an environment variable counts as somebody's own.
+    template its fixed parts. A value that came from an environment variable counts as somebody's
+    own.
     """
     spec = blueprint.secrets.get(mount, {}).get(path, {}).get(key)
     return spec is not None and re.fullmatch(_pattern(spec), value, re.DOTALL) is not None

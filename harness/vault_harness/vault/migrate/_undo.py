@@ -19,9 +19,8 @@ def undo(
     """Take the newest migration of a file back, as far as nobody wrote since.
 
     A secret that the migration made is soft-deleted (``kv undelete`` brings it back), one that it
-    changed gets
-    its earlier keys as a new version. A ``.env.vault`` that it wrote is removed, or replaced by
-    what was there.
+    changed gets its earlier keys as a new version. A ``.env.vault`` that it wrote is removed, or
+    replaced by what was there.
 
     Raises:
         StackError: There is no migration of that file, or the copy of it that is needed is not

@@ -19,8 +19,7 @@ from vault_harness.vault.root._standing import alive
 
 _ATTEMPT_NAME = "root-attempt"
 # HashiCorp Vault takes the unseal keys alone. OpenBao has that switched off since 2.5.3, and since
-# 2.6 the
-# second one, which wants a token beside the keys.
+# 2.6 the second one, which wants a token beside the keys.
 _ENDPOINTS = ("sys/generate-root", "sys/generate-root-token")
 
 
@@ -36,8 +35,7 @@ def generate_root(
     """Make a new root token and put it into the keyring, unless the one there is good.
 
     An attempt that an ended run of ours left behind is taken up anew; one of somebody else is left
-    alone,
-    unless ``cancel``.
+    alone, unless ``cancel``.
 
     Args:
         op: With the operator's token, which OpenBao wants; without one for HashiCorp Vault.

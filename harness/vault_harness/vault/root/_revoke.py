@@ -55,7 +55,7 @@ def revoke_root(
         return RootRevoked(directory / OPERATOR_TOKEN_NAME, before=True)
     if "root" not in found["policies"]:
         raise OperatorError(
-            "this is no root token",
+            "this is not a root token",
             looked_at=f"its policies: {', '.join(found['policies'])}",
             remedy="Nothing was revoked; look at root_token in the keyring.",
         )

@@ -1,8 +1,15 @@
 """New secret-ids and new secrets, under clients that go on."""
 
+from vault_harness.vault.rotate._exchange import SecretRotation
+from vault_harness.vault.rotate._password_server import (
+    Account,
+    PasswordServer,
+    ServerRefusedError,
+)
+from vault_harness.vault.rotate._postgresql import PostgreSQL
+from vault_harness.vault.rotate._redis import Redis
 from vault_harness.vault.rotate._rotation import (
     NothingToRollBack,
-    SecretRotation,
     each_of,
     find_rollback,
     roll_back,
@@ -17,11 +24,6 @@ from vault_harness.vault.rotate._secret_id import (
 from vault_harness.vault.rotate._servers import (
     POSTGRESQL_VARIABLE,
     REDIS_VARIABLE,
-    Account,
-    PasswordServer,
-    PostgreSQL,
-    Redis,
-    ServerRefusedError,
     configured,
 )
 from vault_harness.vault.rotate._targets import Target, find_targets, known_targets

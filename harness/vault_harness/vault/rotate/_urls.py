@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
-from vault_harness.vault.rotate._servers import Account
+from vault_harness.vault.rotate._password_server import Account
 
 
 def with_urls(data: dict[str, Any], account: Account) -> dict[str, Any]:

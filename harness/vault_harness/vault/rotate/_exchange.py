@@ -1,0 +1,206 @@
+"""The steps by which a value is exchanged for another, forwards and backwards."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.vault.kv import CheckAndSetError, Kv
+from vault_harness.vault.rotate._password_server import (
+    Account,
+    PasswordServer,
+    ServerRefusedError,
+)
+from vault_harness.vault.rotate._record import RotationRecord, load
+from vault_harness.vault.rotate._secret_id import Checkpoint
+from vault_harness.vault.rotate._targets import Target
+from vault_harness.vault.rotate._urls import with_urls
+
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class SecretRotation:
+    """What a rotation, or taking one back, did.
+
+    Attributes:
+        target: What was rotated.
+        versions: By path, the version that has the new value: the secret itself, and others that
+            hold the password inside a URL.
+        server: Title of the server that was changed too, or None.
+        resumed: Whether it finished what an earlier run had begun.
+    """
+
+    target: Target
+    versions: dict[str, int]
+    server: str | None
+    resumed: bool = False
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every step needs."""
+
+    kv: Kv
+    target: Target
+    server: PasswordServer | None
+    file: Path
+    grace: float
+    checkpoint: Checkpoint
+
+
+def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
+    """Give a secret a value, in Vault and on the server, with a record of it.
+
+    Args:
+        work: What is to be done.
+        new: The value.
+        ends_as: State of the record in the end.
+    """
+    kv, target = work.kv, work.target
+    now = kv.read(target.path)
+    old = now.data.get(target.key)
+    if old is None:
+        raise OperatorError(
+            f"{kv.mount}/{target.path} has no {target.key} to rotate",
+            looked_at=f"version {now.version}, which is {now.state}",
+            remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
+        )
+    account = Account(str(now.data.get(target.user_key, "")), str(old), new)
+    present = load(work.file)
+    previous = present.settled if present is not None else None
+    record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as, previous=previous)
+    record.save(work.file)
+    work.checkpoint("recorded")
+    versions: dict[str, int] = {}
+    try:
+        if work.server is None:
+            versions = _write_all(work, account)
+        else:
+            with work.server.changing(account) as confirm:
+                work.checkpoint("the server is ready")
+                versions = _write_all(work, account)
+                confirm()
+            work.checkpoint("the server has it")
+            _check(work.server, account)
+    except HarnessError:
+        # If Vault cannot be reached now, the record stays, and the next run goes on from it.
+        with contextlib.suppress(HarnessError):
+            _restore(work, account)
+            record.come_to_nothing(work.file)
+        raise
+    return _conclude(work, record, account, versions)
+
+
+def _conclude(
+    work: Work, record: RotationRecord, account: Account, versions: dict[str, int]
+) -> SecretRotation:
+    if work.server is not None:
+        if work.grace:
+            # Nothing tells when the last client has read the new value: they are given time.
+            time.sleep(work.grace)
+        work.server.retire_old(account)
+        work.checkpoint("the old password ended")
+    record.state = record.ends_as
+    record.save(work.file)
+    return SecretRotation(work.target, versions, work.server.title if work.server else None)
+
+
+def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
+    """Finish what an ended run began; None if Vault does not have its new value (any more)."""
+    kv, target = work.kv, work.target
+    now = kv.read(target.path)
+    new = now.data.get(target.key)
+    old = record.earlier(kv)
+    if old is None or not record.wrote(new):
+        return None
+    account = Account(str(now.data.get(target.user_key, "")), old, str(new))
+    versions = {target.path: now.version}
+    try:
+        if work.server is not None and not work.server.accepts(account, account.new):
+            with work.server.changing(account) as confirm:
+                confirm()
+            _check(work.server, account)
+        versions |= _write_urls(work, account)
+    except ServerRefusedError:
+        _restore(work, account)
+        record.come_to_nothing(work.file)
+        raise
+    concluded = _conclude(work, record, account, versions)
+    return SecretRotation(target, concluded.versions, concluded.server, resumed=True)
+
+
+def _check(server: PasswordServer, account: Account) -> None:
+    if server.accepts(account, account.new):
+        return
+    back = Account(account.user, account.new, account.old)
+    with server.changing(back) as confirm:
+        confirm()
+    server.retire_old(back)
+    raise ServerRefusedError(
+        f"{server.title} took the new password, and then refused a login with it",
+        looked_at=repr(server),
+        remedy="The old password is back. Look at the server's log and its list of users.",
+    )
+
+
+def _write_all(work: Work, account: Account) -> dict[str, int]:
+    """The secret itself first, then every other one that holds the password inside a URL."""
+    target = work.target
+
+    def change(data: dict[str, Any]) -> dict[str, Any]:
+        return {**with_urls(data, account), target.key: account.new}
+
+    versions = {target.path: _update(work, target.path, change)}
+    return versions | _write_urls(work, account)
+
+
+def _write_urls(work: Work, account: Account) -> dict[str, int]:
+    if work.target.server is None:
+        return {}
+    versions = {}
+    for path in work.kv.paths():
+        data = dict(work.kv.read(path).data)
+        if with_urls(data, account) != data:
+            versions[path] = _update(work, path, lambda data: with_urls(data, account))
+    return versions
+
+
+def _update(work: Work, path: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> int:
+    """Change some keys of a secret; other writers' keys survive."""
+    for _ in range(_ATTEMPTS):
+        now = work.kv.read(path)
+        changed = change(dict(now.data))
+        if changed == dict(now.data):
+            return now.version
+        try:
+            version = work.kv.write(path, changed, cas=now.version)
+        except CheckAndSetError:
+            continue
+        work.checkpoint(f"wrote {path}")
+        return version
+    raise OperatorError(
+        f"{work.kv.mount}/{path} is being changed all the time by somebody else",
+        looked_at=f"{_ATTEMPTS} attempts with check-and-set",
+        remedy=f"Find out who writes there: {named('audit', '--path', f'*{path}')}",
+    )
+
+
+def _restore(work: Work, account: Account) -> None:
+    """Put the old value back wherever Vault has the new one."""
+    back = Account(account.user, account.new, account.old)
+    key = work.target.key
+
+    def change(data: dict[str, Any]) -> dict[str, Any]:
+        if data.get(key) == account.new:
+            data[key] = account.old
+        return with_urls(data, back)
+
+    _update(work, work.target.path, change)
+    _write_urls(work, back)

@@ -1,0 +1,131 @@
+"""The password of a Redis user, through redis-py."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from vault_harness.vault.rotate._password_server import (
+    CONNECT_SECONDS,
+    Account,
+    library,
+    refused,
+    unreachable,
+)
+
+
+class Redis:
+    """A second password beside the old one (ACL, Redis 6 and newer), and the old one ends last."""
+
+    title = "Redis"
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._parts = urlsplit(url)
+
+    def __repr__(self) -> str:
+        return f"<Redis {self._parts.hostname}:{self._parts.port or 6379}>"
+
+    @contextmanager
+    def changing(self, account: Account) -> Iterator[Callable[[], None]]:
+        """See `PasswordServer`: both passwords open the account from here on."""
+        redis = library("redis", "redis")
+        user = account.user or "default"
+        with self._refusals(redis, "change the password"), self._connect(redis, account) as client:
+            if "nopass" in (client.acl_getuser(user) or {}).get("flags", []):
+                raise refused(self, "change the password", ValueError("the account has none"))
+            # A verifier, so that no password is in the server's slow log or in MONITOR.
+            client.execute_command("ACL", "SETUSER", user, f"#{_sha256(account.new)}")
+            confirmed = False
+
+            def confirm() -> None:
+                nonlocal confirmed
+                confirmed = True
+                self._persist(redis, client)
+
+            try:
+                yield confirm
+            finally:
+                if not confirmed:
+                    client.execute_command("ACL", "SETUSER", user, f"!{_sha256(account.new)}")
+
+    def accepts(self, account: Account, password: str) -> bool:
+        """See `PasswordServer`.
+
+        Raises:
+            ServerRefusedError: The server cannot be reached, which says nothing about the password.
+        """
+        redis = library("redis", "redis")
+        try:
+            with self._open(redis, account.user, password) as client:
+                client.ping()
+        except redis.AuthenticationError:
+            return False
+        except redis.RedisError as error:
+            raise unreachable(self, error) from None
+        return True
+
+    def retire_old(self, account: Account) -> None:
+        """See `PasswordServer`: every password of the account but the new one ends."""
+        redis = library("redis", "redis")
+        user, keep = account.user or "default", _sha256(account.new)
+        with (
+            self._refusals(redis, "end the old password"),
+            self._connect(redis, account, password=account.new) as client,
+        ):
+            if user == "default" and client.config_get("requirepass").get("requirepass"):
+                # It would be written to the configuration file beside the new one otherwise.
+                client.config_set("requirepass", account.new)
+            for verifier in (client.acl_getuser(user) or {}).get("passwords") or []:
+                if verifier != keep:
+                    client.execute_command("ACL", "SETUSER", user, f"!{verifier}")
+            self._persist(redis, client)
+
+    def _persist(self, redis: Any, client: Any) -> None:
+        """Make it survive a restart, where the server has a file to write it to."""
+        for command in (("ACL", "SAVE"), ("CONFIG", "REWRITE")):
+            try:
+                client.execute_command(*command)
+            except redis.ResponseError:
+                continue  # started without such a file: whoever starts it gives it the password
+            return
+
+    def _connect(self, redis: Any, account: Account, password: str | None = None) -> Any:
+        if self._parts.username or self._parts.password:
+            return self._open(
+                redis, unquote(self._parts.username or ""), unquote(self._parts.password or "")
+            )
+        return self._open(redis, account.user, account.old if password is None else password)
+
+    def _open(self, redis: Any, user: str, password: str) -> Any:
+        return redis.Redis(
+            host=self._parts.hostname,
+            port=self._parts.port or 6379,
+            username=user or None,
+            password=password or None,
+            ssl=self._parts.scheme == "rediss",
+            socket_timeout=CONNECT_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            # The library's default tries four times, a second apart and more, wrong passwords too.
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
+            decode_responses=True,
+        )
+
+    @contextmanager
+    def _refusals(self, redis: Any, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (redis.ConnectionError, redis.TimeoutError) as error:
+            if isinstance(error, redis.AuthenticationError):
+                raise refused(self, what, error) from None
+            raise unreachable(self, error) from None
+        except redis.RedisError as error:
+            raise refused(self, what, error) from None
+
+
+def _sha256(password: str) -> str:
+    """What Redis keeps of a password (``ACL SETUSER ... #<hash>``)."""
+    return hashlib.sha256(password.encode()).hexdigest()
