@@ -95,16 +95,20 @@ def _patient(stack: LocalStack) -> Patient:
     settings = stack.settings
     record = StackRecord.load(stack.data_dir)
     engine = settings.engine if settings.engine != "auto" else record.engine or "auto"
-    addresses: tuple[str, ...] = (
-        tuple(node.address for node in record.endpoints.nodes) if record.endpoints else ()
-    )
+    endpoints = record.endpoints
+    addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
     services: tuple[ServiceView, ...] = ()
+    data_gone, toxiproxy, audit_log = False, "", None
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
     else:
+        toxiproxy = endpoints.toxiproxy if endpoints else ""
         try:
-            found = stack.provider().describe()
+            provider = stack.provider()
+            found = provider.describe()
             services = tuple(ServiceView(each.name, each.running) for each in found)
+            audit_log = provider.audit_path
+            data_gone = provider.name == "process" and not (stack.data_dir / "vault").is_dir()
         except HarnessError:
             services = ()  # Docker is away: that is the first finding
     return Patient(
@@ -114,6 +118,27 @@ def _patient(stack: LocalStack) -> Patient:
         services=services,
         engine=engine,
         docker=lambda: look_at_docker(settings),
+        data_gone=data_gone,
+        toxiproxy=toxiproxy,
+        obstacles=lambda: _obstacles(stack),
+        audit_log=audit_log,
         environ=os.environ,
         ca_cert=settings.vault_cacert,
     )
+
+
+def _obstacles(stack: LocalStack) -> list[str]:
+    """What stands between a client and Vault, a line each."""
+    from vault_harness.engine import PROXY_NAME
+
+    proxies = {proxy.name: proxy for proxy in stack.status().proxies}
+    if PROXY_NAME not in proxies:
+        return [f"the proxy {PROXY_NAME} in front of Vault is gone"]
+    found = []
+    for proxy in proxies.values():
+        found += [] if proxy.enabled else [f"the proxy {proxy.name} is disabled"]
+        found += [
+            f"the toxic {toxic.name} ({toxic.type}, {toxic.stream}) is on the proxy {proxy.name}"
+            for toxic in proxy.toxics
+        ]
+    return found

@@ -150,3 +150,42 @@ def test_what_is_wrong_is_said_with_an_exit_code(
     text = Shell(tmp_path).invoke(*words, code=code)
     assert said in text
     assert "Traceback" not in text
+
+
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow  # every command of the page, with a drill and a restore
+def test_the_page_runs_as_it_is_written(shell: Shell) -> None:
+    """Its blocks for a shell, from the first to the last, in one shell and one new folder."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    assert len(blocks) >= 5
+    invoke = f'invoke() {{ "{sys.executable}" -m invoke --search-root "{ROOT}" "$@"; }}'
+    end = "trap 'invoke destroy --yes' EXIT"
+    done = subprocess.run(
+        ["/bin/bash", "-exc", "\n".join((invoke, end, *blocks))],
+        cwd=shell.directory,
+        env=shell.environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=300,
+        check=False,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode == 0, said
+    assert [secret for secret in SECRETS if secret in done.stdout] == []
+
+
+def test_every_command_that_the_page_names_is_there(tmp_path: Path) -> None:
+    """Each `invoke TASK --option` of its sentences and tables: the task has that option."""
+    commands = re.findall(r"`invoke ([^`]+)`", PAGE)
+    named = {tuple(re.findall(r"[^\s\"]+", c)) for c in commands if c[0] != "-"}
+    tasks = {words[0] for words in named}
+    assert len(tasks) > 15
+    shell = Shell(tmp_path)
+    help_of = {task: shell.invoke("--help", task) for task in sorted(tasks - {"TASK"})}
+    for task, *words in named:
+        mine = words[: words.index("--")] if "--" in words else words
+        for option in (word for word in mine if word.startswith("--")):
+            assert option in help_of[task], f"{task} {option}"
