@@ -114,7 +114,7 @@ def test_vault_is_frozen(patient: Patient, stack: Stack) -> None:
     finally:
         stack.node.resume()
     assert "does not answer within 0.3 s" in found.wrong
-    assert found.remedy == "invoke restart && invoke unseal"
+    assert found.remedy == "invoke down && invoke up"
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ KINDS: Mapping[str, Kind] = {
     "frozen": Kind(
         "answers",
         "it takes connections and does not answer within {seconds} s: frozen, or overloaded",
-        _REOPEN,
+        (_task("down"), _task("up")),  # `restart` wants a Vault that runs, `up` one that answers
     ),
     "certificate": Kind(
         "answers",
