@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-# The first pause: short enough for a connection that broke by chance, in a call of a few seconds.
+# The first pause: short enough for several tries in a call of a few seconds.
 _FIRST = 0.3
 
 # Until the first login nobody knows how long tokens live, and someone is waiting for a start.
@@ -15,8 +15,8 @@ class Backoff:
     """Pauses that about double up to a cap, with jitter.
 
     The jitter is a quarter either way rather than the whole pause, so that each pause is longer
-    than
-    the one before: a server that comes up again must not meet a crowd that happened to draw zero.
+    than the one before: a server that comes up again must not meet a crowd that happened to draw
+    zero.
 
     Args:
         cap: The longest pause, in seconds. Half the token's life is the limit where that is
@@ -41,12 +41,12 @@ class Backoff:
         """Take note of how long a new token lives, in seconds; None for ever."""
         self._ttl = float("inf") if ttl is None else max(ttl, 0.1)
 
-    def next(self, previous: float | None) -> float:
-        """The pause after one of ``previous`` seconds, or the first one."""
+    def next(self, previous: float | None, *, first: float = _FIRST) -> float:
+        """The pause after one of ``previous`` seconds, or one of about ``first`` seconds."""
         if not self.active:
             return 0.0
         if previous is None:
-            return min(self.cap, _FIRST * self._random.uniform(0.75, 1.25))
+            return min(self.cap, first * self._random.uniform(0.75, 1.25))
         longer = previous * self._random.uniform(1.6, 2.4)
         return longer if longer < self.cap else self.cap * self._random.uniform(0.8, 1.0)
 

@@ -177,7 +177,7 @@ class Circuit:
 
     def _open(self, permit: Permit, error: VaultUnavailable, now: float) -> bool:
         """Note what is out; True if that is news about the whole server."""
-        pause = self._backoff.next(None)
+        pause = self._backoff.next(None, first=error.first_pause)
         new = Outage(since=now, error=error, pause=pause, next_attempt=now + pause)
         others = any(
             scope not in (EVERYWHERE, permit.scope) and not outage.alone

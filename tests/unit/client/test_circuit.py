@@ -8,7 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from resilient_vault_client import ClientClosed, ServerFailed, VaultError, VaultSealed, VaultTimeout
+from resilient_vault_client import (
+    ClientClosed,
+    ConnectionLost,
+    ServerFailed,
+    VaultError,
+    VaultSealed,
+    VaultTimeout,
+)
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._deadline import Deadline
@@ -134,6 +141,19 @@ def test_failures_of_one_moment_count_once() -> None:
     assert outage is not None
     assert outage.pause < 1.0
     assert len(setup.events) == 1
+
+
+def test_broken_connection_is_followed_up_sooner() -> None:
+    """What broke by chance costs its readers little; a seal is not asked about so soon."""
+    pauses = []
+    for error in (ConnectionLost("reset"), SEALED):
+        setup = Setup(cap=60.0)
+        setup.fail(error)
+        outage = setup.circuit.outage
+        assert outage is not None
+        pauses.append(outage.pause)
+
+    assert 0 < pauses[0] < 0.1 < pauses[1]
 
 
 def test_own_error_of_one_path_is_its_own() -> None:
