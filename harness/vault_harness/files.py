@@ -58,6 +58,24 @@ def _sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_to_others(directory: Path) -> list[Path]:
+    """What others than its owner may look into: the directory itself, and what is directly in it.
+
+    Symbolic links say nothing of their own, and are left out.
+    """
+    if not directory.is_dir():
+        return []
+    found = [directory, *sorted(directory.iterdir())]
+    return [path for path in found if not path.is_symlink() and _is_open(path)]
+
+
+def _is_open(path: Path) -> bool:
+    try:
+        return bool(path.lstat().st_mode & 0o077)
+    except FileNotFoundError:
+        return False
+
+
 def tail(path: Path, lines: int | None = None) -> str:
     """The last ``lines`` lines of a text file, all of it for None, nothing if it is not there."""
     try:

@@ -1,7 +1,7 @@
 """How servers run: child processes, containers, or already there. One shape, three providers."""
 
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
-from vault_harness.engine._folders import run_directory
+from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
@@ -15,6 +15,7 @@ from vault_harness.engine._provider import (
     ServiceName,
     ServiceState,
     StackProvider,
+    holds_data,
 )
 from vault_harness.engine._shape import (
     Capability,
@@ -59,5 +60,7 @@ __all__ = [
     "seal_status_url",
     "PortLease",
     "run_directory",
+    "sweep_run_directories",
+    "holds_data",
     "die_with_parent",
 ]

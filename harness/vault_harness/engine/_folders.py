@@ -37,9 +37,18 @@ def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def sweep_run_directories(parent: Path) -> list[Path]:
-    """Delete what killed runs left; returns what it was. Folders that are held are spared."""
-    swept = []
+def sweep_run_directories(parent: Path | None = None) -> list[Path]:
+    """Delete what killed runs left; returns what it was. Folders that are held are spared.
+
+    Args:
+        parent: Where they are; the machine's folder for temporary files by default.
+    """
+    swept: list[Path] = []
+    if parent is None:
+        try:
+            parent = Path(tempfile.gettempdir())
+        except FileNotFoundError:
+            return swept  # none can be written to: the disk is full
     for directory in parent.glob(f"{_PREFIX}*"):
         held = directory / _HELD
         # Without that file the folder was made this very moment, or is not ours to judge.

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from vault_harness.engine._configuration import DATA_NAME
 from vault_harness.engine._shape import EngineName
 
 ServiceName = Literal["vault", "toxiproxy"]
@@ -140,9 +141,20 @@ class ServiceState:
         return self.running and not self.paused
 
 
+def own_directories(data_dir: Path) -> list[Path]:
+    """What the servers of a stack keep, whichever engine ran them."""
+    return [data_dir / name for name in _DIRECTORIES if (data_dir / name).exists()]
+
+
+def holds_data(data_dir: Path) -> bool:
+    """Whether there is a Vault's data where a started server would look for it."""
+    data = data_dir / SERVICES[0] / DATA_NAME
+    return data.is_dir() and any(data.iterdir())
+
+
 def remove_directories(data_dir: Path) -> list[str]:
     """Delete what the servers of a stack keep, whichever engine ran them; returns what it was."""
-    present = [data_dir / name for name in _DIRECTORIES if (data_dir / name).exists()]
+    present = own_directories(data_dir)
     for directory in present:
         shutil.rmtree(directory)
     return [str(directory) for directory in present]
@@ -190,6 +202,13 @@ class StackProvider(Protocol):
 
         Returns:
             What was removed, for a person.
+        """
+
+    def belongings(self) -> list[str]:
+        """What `destroy` would remove, servers that run included, for a person. Changes nothing.
+
+        Raises:
+            EngineUnavailable: The engine does not answer, so nobody can tell.
         """
 
     def describe(self) -> list[ServiceState]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from vault_harness.engine import Engine, open_engine
+from vault_harness.engine import Engine, open_engine, run_directory
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec
 from vault_harness.toxiproxy import Toxiproxy
@@ -67,8 +66,8 @@ def open_environment(
         EngineError: A server could not be run.
     """
     with (
-        tempfile.TemporaryDirectory(prefix="vault-harness-") as directory,
-        open_engine(settings, directory=Path(directory) / "engine") as engine,
+        run_directory() as directory,
+        open_engine(settings, directory=directory / "engine") as engine,
     ):
         server = engine.toxiproxy(seed=seed)
         try:

@@ -1,47 +1,36 @@
-"""The stack of ``invoke up``: a Vault and a Toxiproxy that outlive the task, keys on disk."""
+"""The stack of ``up``: a Vault and a Toxiproxy that outlive the task, keys on disk."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import time
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
 from vault_harness.engine import (
-    PROXY_NAME,
     Endpoints,
     LogName,
     StackProvider,
-    choose,
-    open_provider,
+    holds_data,
+    sweep_run_directories,
 )
-from vault_harness.errors import (
-    HarnessError,
-    KeyringMissing,
-    NotUp,
-    SettingsError,
-    StackError,
-    ToxiproxyError,
-    VaultIsSealed,
-)
+from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
 from vault_harness.settings import Settings
-from vault_harness.stack._guard import LOCK_NAME, exclusive, uninterrupted
+from vault_harness.stack import _choice, _data_dir, _way
+from vault_harness.stack._lock import exclusive
+from vault_harness.stack._look import look
+from vault_harness.stack._opening import Opening
 from vault_harness.stack._service_ids import hand_out_ids
-from vault_harness.stack._status import ProxyStatus, StackStatus, State, ToxicStatus
-from vault_harness.stack.record import StackRecord, StackRecordFile
-from vault_harness.toxiproxy import Toxiproxy
-from vault_harness.vault import Change, Keyring, Operator, SealStatus, apply, approle
+from vault_harness.stack._status import StackStatus
+from vault_harness.stack.record import StackRecord
+from vault_harness.vault import Change, Operator, apply, approle, cluster
 from vault_harness.vault.apply import Action, What
-from vault_harness.vault.root import OPERATOR_TOKEN_NAME, needing_root, standing_operator
+from vault_harness.vault.root import needing_root, standing_operator
 
-KEYRING_NAME = "init.json"
-_INIT_MARKER = "init.started"
-_OURS = (KEYRING_NAME, "stack.json", LOCK_NAME, _INIT_MARKER, "vault", "toxiproxy")
-_UNSEAL_SECONDS = 30.0
+_ACTIVE_SECONDS = 10.0
 
 
 class LocalStack:
@@ -54,12 +43,12 @@ class LocalStack:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir
-        self._memory = StackRecordFile(settings.data_dir)
+        self._opening = Opening(settings.data_dir)
 
     @property
     def keyring_path(self) -> Path:
         """Where the unseal keys are."""
-        return self.data_dir / KEYRING_NAME
+        return self._opening.keyring_path
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -67,8 +56,9 @@ class LocalStack:
 
         Raises:
             Busy: Another task does not let go.
+            SettingsError: The data directory is somebody else's.
         """
-        self._check_data_dir()
+        _data_dir.check(self.data_dir)
         with exclusive(self.data_dir, timeout=self.settings.lock_timeout):
             yield
 
@@ -76,135 +66,105 @@ class LocalStack:
         """Who runs it: whoever did last, unless nothing of that is left.
 
         Raises:
-            StackError: Another engine than the one asked for runs it.
+            StackError: The Vault here is another engine's than the one asked for.
         """
-        record = StackRecord.load(self.data_dir)
-        wanted = self.settings.engine
-        if record.engine is None or wanted == record.engine:
-            return open_provider(self.settings, self._memory)
-        present = open_provider(self.settings, self._memory, name=record.engine)
-        if wanted == "auto":
-            return present
-        if any(service.running for service in present.describe()):
-            raise StackError(
-                f"a stack of the {record.engine} engine runs, and HARNESS_ENGINE asks for {wanted}",
-                looked_at=str(self.data_dir / "stack.json"),
-                remedy=f"HARNESS_ENGINE={record.engine} {named('destroy')} ends it and its data; "
-                "or unset HARNESS_ENGINE to use it",
-            )
-        return open_provider(self.settings, self._memory)
-
-    def _check_data_dir(self) -> None:
-        """A data directory with other people's files in it would be made 0700 and written to."""
-        if not self.data_dir.is_dir():
-            return
-        present = {entry.name for entry in self.data_dir.iterdir()}
-        if present and present.isdisjoint(_OURS):
-            raise SettingsError(
-                f"{self.data_dir} holds other files than the stack's",
-                looked_at=f"HARNESS_DATA_DIR, {', '.join(sorted(present)[:5])}",
-                remedy="name an empty or a new folder",
-            )
+        return _choice.provider_wanted(self.settings)
 
     # -- up and down ------------------------------------------------------------------------------
 
     def up(self) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
+        What it cannot open it leaves as it is: no data and no keyring is ever removed.
+
         Raises:
             KeyringMissing: This Vault is initialised and its keys are not here.
+            StackError: Keys are here, and no data that they belong to; or the Vault here is
+                another engine's.
             PortTaken: Somebody else listens on one of the ports.
             HarnessError: What the engine or Vault say.
         """
+        if not self.data_dir.exists():
+            self._check_data(self.provider())  # before the lock makes the folder anew
         with self.held():
             provider = self.provider()
-            choice = self._choice(StackRecord.load(self.data_dir), provider)
+            self._check_data(provider)
+            choice = _choice.reason(self.settings, StackRecord.load(self.data_dir), provider)
             ran_before = any(service.running for service in provider.describe())
+            new = not holds_data(self.data_dir)
             endpoints = provider.start()
             try:
-                endpoints = self._open(provider, endpoints)
+                self._opening.open(provider, endpoints)
             except HarnessError:
                 if not ran_before:
                     provider.stop()
                 raise
-            self._ensure_proxy(endpoints)
+            _way.ensure_proxies(endpoints)
             record = StackRecord.load(self.data_dir)
             record.choice = choice
+            if new:
+                record.seeded = record.blueprint = ""
             record.save(self.data_dir)
             return endpoints
 
-    def _open(self, provider: StackProvider, endpoints: Endpoints) -> Endpoints:
-        status = self._seal_status(endpoints)
-        if status.initialised and not self.keyring_path.exists():
-            if not self._marker.exists():
-                raise self._keyring_missing()
-            # A task was killed between Vault handing out the keys and their being written. Nobody
-            # ever had them, so nothing can be in this Vault.
-            provider.destroy()
-            endpoints = provider.start()
-            status = self._seal_status(endpoints)
-        if not status.initialised:
-            self._initialise(endpoints)
-        self._unseal(endpoints)
-        return endpoints
-
-    @property
-    def _marker(self) -> Path:
-        return self.data_dir / _INIT_MARKER
-
-    def _initialise(self, endpoints: Endpoints) -> None:
-        if self.keyring_path.exists():
-            # Keys of a Vault whose data is gone; never overwritten, it may come back.
-            kept = self.keyring_path.with_name(f"{KEYRING_NAME}.{time.strftime('%Y%m%d-%H%M%S')}")
-            self.keyring_path.rename(kept)
-        files.write_private(self._marker, "")
-        record = StackRecord.load(self.data_dir)
-        record.seeded = ""
-        record.save(self.data_dir)
-        with contextlib.closing(Operator(endpoints.vault)) as operator, uninterrupted():
-            operator.init().save(self.keyring_path)
-
-    def _unseal(self, endpoints: Endpoints) -> None:
-        if not self.keyring_path.exists():
-            raise self._keyring_missing()
-        keyring = Keyring.load(self.keyring_path)
-        self._marker.unlink(missing_ok=True)
-        with contextlib.closing(Operator(endpoints.vault)) as operator:
-            operator.unseal(keyring, timeout=_UNSEAL_SECONDS)
-
-    def _keyring_missing(self) -> KeyringMissing:
-        return KeyringMissing(
-            "this Vault is initialised, but its unseal keys are not here: nobody can open it",
-            looked_at=str(self.keyring_path),
-            remedy=f"{named('restore.keys')} puts them back from a backup; without one all is "
-            f"lost: {named('destroy')}, then {named('up')} start a new one",
-        )
-
-    def _ensure_proxy(self, endpoints: Endpoints) -> None:
-        """The proxy in front of Vault, should somebody have deleted or moved it; toxics stay."""
-        toxiproxy = Toxiproxy(endpoints.toxiproxy)
-        listen, upstream = endpoints.node.proxy_listen, endpoints.node.upstream
-        present = toxiproxy.proxies().get(PROXY_NAME)
-        if present is None:
-            toxiproxy.create(PROXY_NAME, listen=listen, upstream=upstream)
-        # Only the port: a server may spell the address otherwise than it was told.
-        elif (_port(present.listen), present.upstream) != (_port(listen), upstream):
-            present.update(listen=listen, upstream=upstream)
+    def _check_data(self, provider: StackProvider) -> None:
+        """A server whose data was deleted under it is the last to know what it holds."""
+        running = {service.name: service for service in provider.describe() if service.running}
+        if "vault" in running and not holds_data(self.data_dir):
+            raise StackError(
+                "Vault runs, and its data directory is gone",
+                looked_at=f"{self.data_dir}; {running['vault'].detail}",
+                remedy="put the folder back where it was; a token that you have still reads this "
+                f"Vault. When it ends ({named('down')}), what it holds is lost",
+            )
 
     def down(self) -> list[str]:
-        """End the servers and what a crashed `up` left; the data stays. Returns what was ended."""
-        with self.held():
-            return self.provider().stop()
+        """End the servers and what a crashed `up` left; the data stays.
 
-    def destroy(self) -> list[str]:
-        """`down`, and delete data, keys and ids. Returns what was removed."""
+        Temporary folders of scenarios that were killed are removed too.
+
+        Returns:
+            What was ended and removed, for a person.
+        """
+        with self.held():
+            ended = self.provider().stop()
+        return [*ended, *_swept()]
+
+    def destroy(self, *, dry: bool = False) -> list[str]:
+        """`down`, and delete data, keys, ids and the records of tasks. Other files stay.
+
+        Args:
+            dry: Remove nothing; tell what would be.
+
+        Returns:
+            What was removed, for a person.
+        """
+        if dry:
+            _data_dir.check(self.data_dir)
+            return [*self.provider().belongings(), *map(str, _data_dir.state(self.data_dir))]
         with self.held():
             removed = self.provider().destroy()
-            for path in sorted(self.data_dir.iterdir()):
-                if _is_state(path):
+            # Last: while there is data, its keys are worth something.
+            for path in _data_dir.state(self.data_dir):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
                     path.unlink()
-                    removed.append(str(path))
-            return removed
+                removed.append(str(path))
+        return [*removed, *_swept()]
+
+    def heal(self) -> list[str]:
+        """Free the way to Vault: no toxic is left, and every proxy is there and enabled.
+
+        Returns:
+            What was done, for a person; empty if nothing was in the way.
+
+        Raises:
+            NotUp: It does not run.
+            ToxiproxyError: Toxiproxy does not answer.
+        """
+        with self.held():
+            return _way.clear(self.endpoints())
 
     # -- the sealed and the open Vault -----------------------------------------------------------
 
@@ -232,29 +192,39 @@ class LocalStack:
         Raises:
             NotUp: It does not run.
             VaultIsSealed: It must be unsealed first.
-            KeyringMissing: There is no keyring, or neither token is good.
+            KeyringMissing: There is no token that is good.
         """
         endpoints = self.endpoints()
-        status = self._seal_status(endpoints)
-        if not self.keyring_path.exists():
-            raise self._keyring_missing()
-        if status.sealed:
+        sealed = self._opening.seal_status(endpoints).sealed
+        if sealed and not self.keyring_path.exists():
+            raise self._opening.keyring_missing()
+        if sealed:
             raise VaultIsSealed(
                 "this Vault is sealed", looked_at=endpoints.vault, remedy=named("unseal")
             )
-        return standing_operator(endpoints.vault, Keyring.load(self.keyring_path), self.data_dir)
+        keyring = self._opening.keyring()
+        addresses = [node.address for node in endpoints.nodes]
+        with cluster.operators(addresses, keyring) as nodes:
+            address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
+        ca_cert = keyring.ca_cert if keyring is not None else None
+        return standing_operator(address, keyring, self.data_dir, ca_cert=ca_cert)
 
     def seal(self) -> None:
         """Seal it; does nothing if it is sealed."""
         with self.held():
-            if not self._seal_status(self.endpoints()).sealed:
-                with contextlib.closing(self.operator()) as operator:
-                    operator.seal()
+            endpoints = self.endpoints()
+            if self._opening.seal_status(endpoints).sealed:
+                return
+            with contextlib.closing(self.operator()) as operator:
+                addresses = [node.address for node in endpoints.nodes]
+                keyring, token = self._opening.keyring(), str(operator.client.token)
+                with cluster.operators(addresses, keyring, token=token) as nodes:
+                    cluster.seal_all(nodes)
 
     def unseal(self) -> None:
         """Unseal it with the keyring; does nothing if it is unsealed."""
         with self.held():
-            self._unseal(self.endpoints())
+            self._opening.unseal(self.endpoints())
 
     def restart(self) -> None:
         """Restart Vault, which leaves it sealed."""
@@ -330,7 +300,7 @@ class LocalStack:
         self, name: LogName, *, tail: int | None = None, follow: bool = False
     ) -> Iterator[str]:
         """Lines of a log."""
-        return self.provider().logs(name, tail=tail, follow=follow)
+        return _choice.provider_here(self.settings).logs(name, tail=tail, follow=follow)
 
     # -- looking ---------------------------------------------------------------------------------
 
@@ -350,111 +320,8 @@ class LocalStack:
             blueprint: What it should contain; as `blueprint` says by default.
         """
         blueprint = blueprint or self.blueprint()
-        record = StackRecord.load(self.data_dir)
-        provider = self.provider()
-        services = provider.describe()
-        running = {service.name for service in services if service.serves}
-        endpoints = record.endpoints
-        seal = None
-        if endpoints is not None and "vault" in running:
-            with contextlib.suppress(HarnessError):
-                seal = self._seal_status(endpoints, timeout=2.0)
-        up = endpoints is not None and "toxiproxy" in running
-        return StackStatus(
-            state=_state(len(running), seal),
-            engine=provider.name,
-            choice=self._choice(record, provider),
-            address=endpoints.vault if endpoints else None,
-            proxy=endpoints.proxy if endpoints else None,
-            toxiproxy=endpoints.toxiproxy if endpoints else None,
-            initialised=seal.initialised if seal else None,
-            sealed=seal.sealed if seal else None,
-            version=seal.version if seal else None,
-            product=seal.product if seal else None,
-            keyring=self.keyring_path.exists(),
-            seeded=self._seeded(blueprint, record, seal),
-            blueprint=record.seeded or None,
-            proxies=_proxies(endpoints.toxiproxy) if endpoints and up else (),
-            services={s.name: s.detail if s.running else "" for s in services},
-        )
-
-    def _choice(self, record: StackRecord, provider: StackProvider) -> str:
-        if self.settings.engine == "auto" and record.engine == provider.name and record.choice:
-            return record.choice
-        return choose(self.settings, lasting=True)[1]
-
-    def _seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
-        with contextlib.closing(Operator(endpoints.vault, timeout=timeout)) as operator:
-            return operator.seal_status()
-
-    def _seeded(self, blueprint: Blueprint, record: StackRecord, seal: SealStatus | None) -> bool:
-        """Whether mounts, policies and roles are there; what was last known if nobody can tell."""
-        last_known = bool(record.seeded)
-        if seal is None or not seal.initialised or seal.sealed or not self.keyring_path.exists():
-            return last_known
-        try:
-            with contextlib.closing(self.operator()) as operator:
-                return _contains(operator, blueprint)
-        except HarnessError:
-            return last_known
+        return look(self.settings, self._opening, blueprint, self.operator)
 
 
-def _port(address: str) -> str:
-    return address.rpartition(":")[2]
-
-
-def _is_state(path: Path) -> bool:
-    """Whether `destroy` deletes it; backups and reports that other tasks wrote beside it stay."""
-    return path.is_file() and (
-        path.name in {KEYRING_NAME, "stack.json", _INIT_MARKER, OPERATOR_TOKEN_NAME}
-        or path.name.endswith(("-role-id", "-secret-id"))
-    )
-
-
-def _state(running: int, seal: SealStatus | None) -> State:
-    if not running:
-        return "down"
-    if seal is None:
-        return "not answering" if running > 1 else "partly up"
-    if not seal.initialised:
-        return "not initialised"
-    if seal.sealed:
-        return "sealed"
-    return "ready" if running > 1 else "partly up"
-
-
-def _contains(operator: Operator, blueprint: Blueprint) -> bool:
-    mounts = operator.request("GET", "sys/mounts").get("data", {})
-    policies = operator.request("LIST", "sys/policies/acl").get("data", {}).get("keys", [])
-    roles = operator.request("LIST", "auth/approle/role").get("data", {}).get("keys", [])
-    return (
-        all(f"{name}/" in mounts for name in blueprint.mounts)
-        and set(blueprint.policies) <= set(policies)
-        and set(blueprint.approles) <= set(roles)
-    )
-
-
-def _proxies(api: str) -> tuple[ProxyStatus, ...]:
-    try:
-        present = Toxiproxy(api, timeout=2.0).proxies()
-        return tuple(
-            ProxyStatus(
-                name=proxy.name,
-                listen=proxy.listen,
-                upstream=proxy.upstream,
-                enabled=proxy.enabled,
-                toxics=tuple(
-                    ToxicStatus(
-                        name=toxic.name,
-                        type=toxic.type,
-                        stream=toxic.stream,
-                        toxicity=toxic.toxicity,
-                        attributes=toxic.attributes.as_json(),
-                    )
-                    for toxic in proxy.toxics()
-                ),
-            )
-            for proxy in present.values()
-        )
-    except ToxiproxyError:
-        return ()
+def _swept() -> list[str]:
+    return [f"temporary folder {path}" for path in sweep_run_directories()]

@@ -7,7 +7,10 @@ from typing import Any, Literal
 
 from vault_harness.commands import named
 
-State = Literal["down", "partly up", "not answering", "not initialised", "sealed", "ready"]
+State = Literal[
+    "down", "forgotten", "partly up", "not answering", "not initialised", "sealed", "ready"
+]
+"""``forgotten``: servers run, and the data directory knows nothing of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,9 @@ class StackStatus:
             known.
         blueprint: Name of the blueprint that was applied last.
         proxies: Toxiproxy's proxies with their toxics.
+        obstacles: What stands between a client and Vault, a line each: a proxy that is disabled or
+            gone, a toxic that was left, a Toxiproxy that does not answer.
+        data: Whether Vault's data is where a started server looks for it.
         services: Process or container of each server, empty for one that does not run.
     """
 
@@ -70,6 +76,8 @@ class StackStatus:
     blueprint: str | None
     proxies: tuple[ProxyStatus, ...]
     services: dict[str, str]
+    obstacles: tuple[str, ...] = ()
+    data: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -77,17 +85,26 @@ class StackStatus:
 
     @property
     def next_step(self) -> str:
-        """What a person would do next."""
+        """What a person would do next. Nothing of it deletes anything."""
         if self.state == "sealed" and not self.keyring:
-            again = f"{named('destroy')}, {named('up')}"
-            return f"put init.json back from a backup, or start anew: {again}"
+            return f"put init.json back: {named('restore.keys')}"
+        if self.state == "forgotten" and not self.data:
+            # Started anew they would find an empty place, and what they hold is nowhere else.
+            return (
+                "put the data directory back where it was; its servers still run, and when they "
+                f"end ({named('down')}), what they hold is lost"
+            )
         steps: dict[State, str] = {
             "down": named("up"),
+            "forgotten": named("up"),
             "partly up": named("up"),
-            "not answering": f"{named('logs')}, then {named('down')} and {named('up')}",
+            "not answering": f"{named('up')} wakes what was paused; else {named('logs')}, "
+            f"{named('down')}, {named('up')}",
             "not initialised": named("up"),
             "sealed": named("unseal"),
         }
         if self.state in steps:
             return steps[self.state]
+        if self.obstacles:
+            return named("heal")
         return named("env", "backend") if self.seeded else named("seed")

@@ -43,7 +43,11 @@ class Peer:
 
 @contextlib.contextmanager
 def operators(
-    addresses: Sequence[str], keyring: Keyring | None = None, *, token: str | None = None
+    addresses: Sequence[str],
+    keyring: Keyring | None = None,
+    *,
+    token: str | None = None,
+    timeout: float = 10.0,
 ) -> Iterator[tuple[Operator, ...]]:
     """An operator at each node, closed at the end of the block.
 
@@ -51,11 +55,12 @@ def operators(
         addresses: Base URLs of the nodes.
         keyring: The cluster's: its CA is trusted.
         token: What to act with; None for what needs no token (unseal, seal status, leader).
+        timeout: Seconds for each request.
     """
     ca_cert = keyring.ca_cert if keyring is not None else None
     with contextlib.ExitStack() as stack:
         yield tuple(
-            stack.enter_context(contextlib.closing(Operator(address, token, ca_cert)))
+            stack.enter_context(contextlib.closing(Operator(address, token, ca_cert, timeout)))
             for address in addresses
         )
 

@@ -186,48 +186,6 @@ def test_keys_of_another_vault(stack: LocalStack) -> None:
     assert stack.status().state == "ready"
 
 
-@pytest.mark.slow
-def test_keys_whose_vault_is_gone_are_kept(stack: LocalStack) -> None:
-    """A new Vault gets new keys; the old ones are put aside, for the data may turn up."""
-    stack.up()
-    old = stack.keyring_path.read_text()
-    stack.provider().destroy()
-
-    stack.up()
-
-    assert stack.keyring_path.read_text() != old
-    (aside,) = stack.data_dir.glob("init.json.*")
-    assert aside.read_text() == old
-
-
-KILLED = """
-import os, signal
-from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-from vault_harness.vault import Keyring
-Keyring.save = lambda self, path: os.kill(os.getpid(), signal.SIGKILL)
-LocalStack(Settings.from_environment()).up()
-"""
-
-
-@pytest.mark.slow
-def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
-    """Keys that nobody ever got protect nothing: the next `up` starts over by itself."""
-    code = subprocess.run([sys.executable, "-c", KILLED], check=False, timeout=120).returncode
-    assert code == -signal.SIGKILL
-    assert not stack.keyring_path.exists()
-
-    stack.up()
-
-    assert stack.status().state == "ready"
-    assert len(servers(stack)) == 2
-    # From now on a missing keyring is taken seriously again.
-    stack.down()
-    stack.keyring_path.unlink()
-    with pytest.raises(KeyringMissing):
-        stack.up()
-
-
 def test_a_killed_server_comes_back(stack: LocalStack) -> None:
     """After `kill -9` of both servers `up` mends it, and nothing that was confirmed is lost."""
     stack.up()

@@ -34,7 +34,7 @@ READY = StackStatus(
         ("down", "invoke up"),
         ("partly up", "invoke up"),
         ("not initialised", "invoke up"),
-        ("not answering", "invoke logs"),
+        ("not answering", "invoke up"),
         ("sealed", "invoke unseal"),
         ("ready", "invoke env backend"),
     ],
@@ -42,6 +42,19 @@ READY = StackStatus(
 def test_each_state_has_a_next_step(state: State, step: str) -> None:
     """The task that leads on from there."""
     assert replace(READY, state=state).next_step.startswith(step)
+
+
+def test_servers_whose_data_is_gone() -> None:
+    """Whoever ended or restarted them would lose what they hold: the step says so first."""
+    step = replace(READY, state="forgotten", data=False).next_step
+
+    assert step.startswith("put the data directory back")
+    assert replace(READY, state="forgotten").next_step == "invoke up"
+
+
+def test_something_in_the_way() -> None:
+    """A Vault that is ready and that no client reaches is healed first."""
+    assert replace(READY, obstacles=("the proxy vault is disabled",)).next_step == "invoke heal"
 
 
 def test_not_seeded() -> None:

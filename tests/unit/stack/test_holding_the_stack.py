@@ -14,12 +14,12 @@ import pytest
 from vault_harness.errors import Busy, SettingsError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
-from vault_harness.stack._guard import exclusive, uninterrupted
+from vault_harness.stack._lock import exclusive, uninterrupted
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vault_harness.stack._guard import exclusive
+from vault_harness.stack._lock import exclusive
 with exclusive(Path(sys.argv[1]), timeout=5):
     print("held", flush=True)
     time.sleep(300)

@@ -26,6 +26,7 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
     ServiceName,
     ServiceState,
+    own_directories,
     remove_directories,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
@@ -157,6 +158,16 @@ class DockerStack:
         removed = self._down("--volumes") + remove_directories(self._data_dir)
         (self._data_dir / ENV_FILE_NAME).unlink(missing_ok=True)
         return removed
+
+    def belongings(self) -> list[str]:
+        """Containers, what an earlier version kept in a volume, and the servers' directories."""
+        label = {"label": f"{LABEL_PROJECT}={self.project}"}
+        with connected() as client:
+            return [
+                *(f"container {item.name}" for item in self._containers(client)),
+                *(f"volume {volume.name}" for volume in client.volumes.list(filters=label)),
+                *map(str, own_directories(self._data_dir)),
+            ]
 
     def describe(self) -> list[ServiceState]:
         """Both servers' state."""

@@ -30,6 +30,7 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
     ServiceName,
     ServiceState,
+    own_directories,
     remove_directories,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
@@ -263,6 +264,18 @@ class ProcessStack:
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration."""
         return self.stop() + remove_directories(self._data_dir)
+
+    def belongings(self) -> list[str]:
+        """Servers that run, and the directories of both."""
+        record = self._record_if_readable()
+        return [
+            *(
+                f"{_TITLES[name]} (pid {process.pid})"
+                for name in SERVICES
+                for process in self._running(name, record)
+            ),
+            *map(str, own_directories(self._data_dir)),
+        ]
 
     def describe(self) -> list[ServiceState]:
         """Both servers' state."""

@@ -33,7 +33,9 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
     holder = data_dir / _HOLDER_NAME
     try:
         with lock:
-            holder.write_text(str(os.getpid()))
+            # For the message alone: a full disk must not keep anybody from `down` and `destroy`.
+            with contextlib.suppress(OSError):
+                holder.write_text(str(os.getpid()))
             try:
                 yield
             finally:

@@ -1,0 +1,74 @@
+"""What lies in the data directory: which names are ours, and that nothing else is touched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from vault_harness.errors import SettingsError
+from vault_harness.stack._lock import LOCK_NAME
+from vault_harness.stack.record import FILE_NAME as RECORD_NAME
+from vault_harness.vault.root import OPERATOR_TOKEN_NAME
+
+KEYRING_NAME = "init.json"
+INIT_MARKER_NAME = "init.started"
+"""There from before a Vault is initialised until its keys are known to work."""
+
+_FILES = frozenset(
+    {RECORD_NAME, INIT_MARKER_NAME, OPERATOR_TOKEN_NAME, "root-attempt", "doctor-logins.json"}
+)
+_ID_SUFFIXES = ("-role-id", "-secret-id")
+_DIRECTORIES = frozenset({"rotations", "migrations"})
+_ENGINES = frozenset({"vault", "toxiproxy", "audit", "services"})
+# What `vault_harness.files.write_private` leaves if it is killed half-way.
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
+
+
+def check(data_dir: Path) -> None:
+    """See that a data directory is ours: it is made 0700, and written to.
+
+    Raises:
+        SettingsError: It holds other people's files only.
+    """
+    if not data_dir.is_dir():
+        return
+    present = {entry.name for entry in data_dir.iterdir()}
+    if present and not any(map(_is_known, present)):
+        raise SettingsError(
+            f"{data_dir} holds other files than the stack's",
+            looked_at=f"HARNESS_DATA_DIR, {', '.join(sorted(present)[:5])}",
+            remedy="name an empty or a new folder",
+        )
+
+
+def state(data_dir: Path) -> list[Path]:
+    """What the tasks wrote there beside the engine's own: keys of any age, ids, records.
+
+    Backups, reports and whatever else a person keeps there are not among it, nor is the lock.
+    """
+    if not data_dir.is_dir():
+        return []
+    return sorted(path for path in data_dir.iterdir() if _is_state(path))
+
+
+def _is_state(path: Path) -> bool:
+    if path.is_dir() and not path.is_symlink():
+        return path.name in _DIRECTORIES
+    return _is_state_file(path.name)
+
+
+def _is_state_file(name: str) -> bool:
+    unfinished = _UNFINISHED.fullmatch(name)
+    if unfinished is not None:
+        name = unfinished["name"]
+    return (
+        name in _FILES
+        or name.endswith(_ID_SUFFIXES)
+        # Its own name, and what was kept beside it or is on its way to be it.
+        or name == KEYRING_NAME
+        or name.startswith(f"{KEYRING_NAME}.")
+    )
+
+
+def _is_known(name: str) -> bool:
+    return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME}

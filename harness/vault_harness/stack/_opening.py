@@ -1,0 +1,137 @@
+"""From a Vault that answers to one that serves: initialised once, its keys kept, unsealed."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import UTC, datetime
+from pathlib import Path
+
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.engine import Endpoints, StackProvider
+from vault_harness.errors import HarnessError, KeyringMissing, StackError
+from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
+from vault_harness.stack._lock import uninterrupted
+from vault_harness.vault import Keyring, SealStatus, cluster
+
+_UNSEAL_SECONDS = 30.0
+
+
+class Opening:
+    """Opens the Vault of a data directory.
+
+    It initialises a Vault only where there are no keys, and never removes one that somebody else
+    may have initialised.
+
+    Args:
+        data_dir: Where the keyring is.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.keyring_path = data_dir / KEYRING_NAME
+        self._marker = data_dir / INIT_MARKER_NAME
+
+    def keyring(self) -> Keyring | None:
+        """The keyring, or None if there is none."""
+        return Keyring.load(self.keyring_path) if self.keyring_path.exists() else None
+
+    def seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
+        """What the nodes say together: initialised if one is, sealed if one is.
+
+        Raises:
+            OperatorError: One does not answer.
+        """
+        addresses = [node.address for node in endpoints.nodes]
+        keyring = None
+        with contextlib.suppress(HarnessError):  # a broken one: no reason not to look
+            keyring = self.keyring()
+        with cluster.operators(addresses, keyring, timeout=timeout) as nodes:
+            found = [node.seal_status() for node in nodes]
+        return max(found, key=lambda status: (status.initialised, status.sealed))
+
+    def open(self, provider: StackProvider, endpoints: Endpoints) -> None:
+        """Initialise what is new, and unseal what is sealed.
+
+        Raises:
+            KeyringMissing: It is initialised, and its keys are not here.
+            StackError: It is not initialised, and keys are here.
+        """
+        if not self.seal_status(endpoints).initialised:
+            self._initialise(provider, endpoints)
+        self.unseal(endpoints)
+
+    def unseal(self, endpoints: Endpoints) -> None:
+        """Unseal every node.
+
+        Raises:
+            KeyringMissing: The keys are not here.
+        """
+        keyring = self.keyring()
+        if keyring is None:
+            raise self.keyring_missing()
+        addresses = [node.address for node in endpoints.nodes]
+        with cluster.operators(addresses, keyring) as nodes:
+            cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+        self._marker.unlink(missing_ok=True)
+
+    def _initialise(self, provider: StackProvider, endpoints: Endpoints) -> None:
+        if self.keyring_path.exists():
+            raise self._keys_of_another()
+        files.write_private(self._marker, datetime.now(UTC).isoformat(timespec="seconds"))
+        with cluster.operators([endpoints.node.address]) as (operator,), uninterrupted():
+            try:
+                keyring = operator.init()
+            except HarnessError:
+                self._forget_if_new(endpoints)
+                raise
+            try:
+                keyring.save(self.keyring_path)
+            except OSError as error:
+                # Ours alone, a moment old, and its keys are lost with this process.
+                provider.destroy()
+                self._marker.unlink(missing_ok=True)
+                raise StackError(
+                    f"the unseal keys of the new Vault could not be written: {error.strerror}",
+                    looked_at=str(self.keyring_path),
+                    remedy="make room there; the new, empty Vault was removed again, so run "
+                    f"{named('up')} once more",
+                ) from None
+
+    def _forget_if_new(self, endpoints: Endpoints) -> None:
+        """Drop the marker of an init that came to nothing."""
+        with contextlib.suppress(HarnessError):
+            if not self.seal_status(endpoints).initialised:
+                self._marker.unlink(missing_ok=True)
+
+    def _keys_of_another(self) -> StackError:
+        return StackError(
+            "keys are here, and the Vault that was started has never been initialised: its data "
+            "is not where it was",
+            looked_at=str(self.keyring_path),
+            remedy="put the data back, of a backup or from where it was moved; to begin anew move "
+            f"{KEYRING_NAME} to a safe place and run {named('up')}",
+        )
+
+    def keyring_missing(self) -> KeyringMissing:
+        """The error for an initialised Vault whose keys are not here."""
+        here = self.keyring_path
+        beside = ", ".join(path.name for path in sorted(here.parent.glob(f"{here.name}.*")))
+        begun = files.tail(self._marker).strip()
+        looked_at = str(here) + (f"; beside it: {beside}" if beside else "")
+        back = f"{named('restore.keys')} puts them back from a backup"
+        anew = "a new Vault finds its place in another folder (HARNESS_DATA_DIR)"
+        if self._marker.exists():
+            return KeyringMissing(
+                "this Vault is initialised, and its unseal keys are not here: an up that was "
+                "ended half-way may have lost them, or somebody initialised it by hand",
+                looked_at=f"{looked_at}; {self._marker} of {begun or 'an unknown time'}",
+                remedy=f"whoever has the keys saves them as {here} (`vault operator init "
+                f"-format=json` prints that form), or {back}. If nobody ever had them, nothing is "
+                f"in this Vault: {named('destroy')}, then {named('up')}",
+            )
+        return KeyringMissing(
+            "this Vault is initialised, and its unseal keys are not here: once sealed, nobody can "
+            "open it",
+            looked_at=looked_at,
+            remedy=f"{back}; the data stays for the day when they turn up, and {anew}",
+        )

@@ -1,0 +1,134 @@
+"""The way that clients take to Vault: through Toxiproxy, which may be left disturbed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+
+from vault_harness.engine import Endpoints, NodeEndpoint
+from vault_harness.errors import ToxiproxyError
+from vault_harness.stack._status import ProxyStatus, ToxicStatus
+from vault_harness.toxiproxy import Proxy, Toxiproxy
+from vault_harness.vault import Operator
+
+_LOOK_SECONDS = 2.0
+
+
+def ensure_proxies(endpoints: Endpoints) -> list[str]:
+    """The proxy in front of each node, should somebody have deleted or moved it; toxics stay.
+
+    Returns:
+        What was done, for a person.
+    """
+    toxiproxy = Toxiproxy(endpoints.toxiproxy)
+    present = toxiproxy.proxies()
+    done = []
+    for node in endpoints.nodes:
+        proxy = present.get(node.name)
+        if proxy is None:
+            toxiproxy.create(node.name, listen=node.proxy_listen, upstream=node.upstream)
+            done.append(f"made the proxy {node.name} anew")
+        elif not _leads_to(proxy, node):
+            proxy.update(listen=node.proxy_listen, upstream=node.upstream)
+            done.append(f"led the proxy {node.name} to Vault again")
+    return done
+
+
+def clear(endpoints: Endpoints) -> list[str]:
+    """Take every toxic away, and enable every proxy.
+
+    Returns:
+        What was done, for a person; empty if nothing was in the way.
+
+    Raises:
+        ToxiproxyError: Toxiproxy does not answer.
+    """
+    done = ensure_proxies(endpoints)
+    for proxy in Toxiproxy(endpoints.toxiproxy).proxies().values():
+        for toxic in proxy.toxics():
+            toxic.remove()
+            done.append(f"removed the toxic {toxic.name} from the proxy {proxy.name}")
+        if not proxy.enabled:
+            proxy.enable()
+            done.append(f"enabled the proxy {proxy.name}")
+    return done
+
+
+def look(api: str) -> tuple[ProxyStatus, ...] | None:
+    """Every proxy with its toxics, or None if Toxiproxy does not answer."""
+    try:
+        present = Toxiproxy(api, timeout=_LOOK_SECONDS).proxies()
+        return tuple(_status(proxy) for proxy in present.values())
+    except ToxiproxyError:
+        return None
+
+
+def obstacles(
+    endpoints: Endpoints, proxies: tuple[ProxyStatus, ...] | None, *, answering: bool
+) -> tuple[str, ...]:
+    """What stands between a client and Vault, a line each; empty if the way is free.
+
+    Args:
+        endpoints: Where the stack is.
+        proxies: What `look` gave.
+        answering: Whether Vault itself answers: then it is asked through the proxy too.
+    """
+    if proxies is None:
+        return (f"Toxiproxy does not answer at {endpoints.toxiproxy}",)
+    known = {proxy.name: proxy for proxy in proxies}
+    found = [line for node in endpoints.nodes for line in _obstacles(node, known)]
+    if not found and answering:
+        found = [
+            f"Vault answers at {node.address}, and not through the proxy at {node.proxy}"
+            for node in endpoints.nodes
+            if not _answers(node.proxy)
+        ]
+    return tuple(found)
+
+
+def _obstacles(node: NodeEndpoint, known: Mapping[str, ProxyStatus]) -> list[str]:
+    proxy = known.get(node.name)
+    if proxy is None:
+        return [f"the proxy {node.name} in front of Vault is gone"]
+    found = [] if proxy.enabled else [f"the proxy {node.name} is disabled"]
+    if not _leads_to(proxy, node):
+        found.append(f"the proxy {node.name} leads from {proxy.listen} to {proxy.upstream}")
+    found += [
+        f"the toxic {toxic.name} ({toxic.type}, {toxic.stream}) is on the proxy {node.name}"
+        for toxic in proxy.toxics
+    ]
+    return found
+
+
+def _leads_to(proxy: Proxy | ProxyStatus, node: NodeEndpoint) -> bool:
+    # Only the port: a server may spell the address that it listens on otherwise than it was told.
+    return (_port(proxy.listen), proxy.upstream) == (_port(node.proxy_listen), node.upstream)
+
+
+def _answers(address: str) -> bool:
+    with contextlib.closing(Operator(address, timeout=_LOOK_SECONDS)) as operator:
+        return operator.health() != 0
+
+
+def _status(proxy: Proxy) -> ProxyStatus:
+    toxics = tuple(
+        ToxicStatus(
+            name=toxic.name,
+            type=toxic.type,
+            stream=toxic.stream,
+            toxicity=toxic.toxicity,
+            attributes=toxic.attributes.as_json(),
+        )
+        for toxic in proxy.toxics()
+    )
+    return ProxyStatus(
+        name=proxy.name,
+        listen=proxy.listen,
+        upstream=proxy.upstream,
+        enabled=proxy.enabled,
+        toxics=toxics,
+    )
+
+
+def _port(address: str) -> str:
+    return address.rpartition(":")[2]

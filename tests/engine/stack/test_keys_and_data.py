@@ -1,0 +1,363 @@
+"""Whatever happens to keys, data and record: nothing that somebody may need is removed unasked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError
+from vault_harness.stack import LocalStack, StackRecord
+from vault_harness.vault import Keyring, Operator
+
+BLUEPRINT = Blueprint.default()
+
+KILLED = """
+import os, signal
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.vault import {owner}
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+{owner}.{method} = die
+LocalStack(Settings.from_environment()).up()
+"""
+
+FULL = """
+import resource, sys
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # no file can be written to any more
+for line in getattr(LocalStack(Settings.from_environment()), sys.argv[1])():
+    print(line)
+"""
+
+
+def killed_in(owner: str, method: str) -> None:
+    """Run `up` in a process that is killed when it comes to that method."""
+    code = KILLED.format(owner=owner, method=method)
+    done = subprocess.run([sys.executable, "-c", code], check=False, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+
+
+def on_a_full_disk(verb: str) -> str:
+    """Run a verb in a process that cannot write to any file; returns what it printed."""
+    command = [sys.executable, "-c", FULL, verb]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def servers(stack: LocalStack) -> list[psutil.Process]:
+    """Every process that has this stack's data directory on its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def put(stack: LocalStack, value: str) -> None:
+    """Write a secret that is nowhere else."""
+    operator = stack.operator()
+    operator.request("POST", "sys/mounts/mine", type="kv", options={"version": "1"})
+    operator.request("POST", "mine/x", value=value)
+    operator.close()
+
+
+def got(stack: LocalStack) -> str:
+    """Read it back."""
+    operator = stack.operator()
+    value = str(operator.request("GET", "mine/x")["data"]["value"])
+    operator.close()
+    return value
+
+
+def litter(directory: Path) -> set[str]:
+    """Files of every kind that tasks leave in a data directory; returns their names."""
+    names = {
+        *("init.json.restoring", "init.json.20251231-235959", ".init.json.a1b2c3d4"),
+        *(".stack.json.zzzzzzzz", "operator-token", "root-attempt", "doctor-logins.json"),
+        *("backend-role-id", ".backend-secret-id.a_b_c_d_"),
+    }
+    for name in names:
+        (directory / name).write_text("of ours")
+    for name in ("rotations", "migrations"):
+        (directory / name).mkdir()
+        (directory / name / "record.json").write_text("{}")
+    return names | {"rotations", "migrations"}
+
+
+def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> None:
+    """No key of any age survives it, no record either; a dry run names exactly what would go."""
+    stack.up()
+    ours = litter(stack.data_dir) | {"init.json", "stack.json", "vault", "toxiproxy"}
+    others = {"notes.txt", "init.json-how-to.md", "backups"}
+    (stack.data_dir / "notes.txt").write_text("mine")
+    (stack.data_dir / "init.json-how-to.md").write_text("mine")
+    (stack.data_dir / "backups").mkdir()
+    (stack.data_dir / "backups" / "init.json.old").write_text("mine")
+
+    planned = stack.destroy(dry=True)
+    assert stack.status().state == "ready"
+    assert {path.name for path in stack.data_dir.iterdir()} == ours | others | {"lock"}
+    removed = stack.destroy()
+
+    assert sorted(planned) == sorted(removed)
+    assert {Path(line).name for line in removed if "pid" not in line} == ours
+    assert {path.name for path in stack.data_dir.iterdir()} == others | {"lock"}
+    assert (stack.data_dir / "backups" / "init.json.old").exists()
+    assert servers(stack) == []
+
+
+def test_a_full_disk_keeps_nobody_from_down_and_destroy(stack: LocalStack) -> None:
+    """Servers end and data goes although not one byte can be written."""
+    stack.up()
+    assert len(on_a_full_disk("down").splitlines()) == 2
+    assert servers(stack) == []
+    assert stack.status().state == "down"
+
+    stack.up()
+    assert str(stack.keyring_path) in on_a_full_disk("destroy")
+    assert servers(stack) == []
+    assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
+
+
+def test_keys_without_their_vault_are_never_put_aside(stack: LocalStack) -> None:
+    """Data may turn up again: `up` begins nothing new beside its keys, and says what to do."""
+    stack.up()
+    put(stack, "needed")
+    keys = stack.keyring_path.read_text()
+    stack.down()
+    moved = stack.data_dir.parent / "moved"
+    (stack.data_dir / "vault").rename(moved)
+
+    with pytest.raises(StackError, match="keys are here") as caught:
+        stack.up()
+    assert "destroy" not in caught.value.remedy
+    assert servers(stack) == []
+    assert stack.keyring_path.read_text() == keys
+    assert not list(stack.data_dir.glob("init.json.*"))
+
+    shutil.rmtree(stack.data_dir / "vault")
+    moved.rename(stack.data_dir / "vault")
+    stack.up()
+    assert got(stack) == "needed"
+
+
+def test_a_vault_that_a_person_initialised_is_left_alone(stack: LocalStack) -> None:
+    """An `up` that was killed before init says nothing of who initialised it then."""
+    killed_in("Operator", "init")
+    assert (stack.data_dir / "init.started").exists()
+    assert stack.status().state == "not initialised"
+    address = stack.endpoints().vault
+    operator = Operator(address)
+    by_hand = operator.init()
+    operator.unseal(by_hand, timeout=30)
+    person = operator.with_token(by_hand.root_token)
+    person.request("POST", "sys/mounts/mine", type="kv", options={"version": "1"})
+    person.request("POST", "mine/x", value="a person's")
+
+    with pytest.raises(KeyringMissing, match="somebody initialised it by hand") as caught:
+        stack.up()
+
+    assert "init.started" in caught.value.looked_at
+    assert person.request("GET", "mine/x")["data"]["value"] == "a person's"
+    by_hand.save(stack.keyring_path)
+    stack.up()
+    assert got(stack) == "a person's"
+    assert not (stack.data_dir / "init.started").exists()
+    for each in (operator, person):
+        each.close()
+
+
+@pytest.mark.slow
+def test_killed_between_init_and_keyring(stack: LocalStack) -> None:
+    """Whether somebody has the keys only a person can know: `up` asks, and `destroy` ends it."""
+    killed_in("Keyring", "save")
+    assert not stack.keyring_path.exists()
+
+    with pytest.raises(KeyringMissing, match="an up that was ended half-way") as caught:
+        stack.up()
+    assert "If nobody ever had them" in caught.value.remedy
+
+    stack.destroy()
+    stack.up()
+    assert stack.status().state == "ready"
+
+
+def test_an_init_that_failed_leaves_no_doubt(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault refused, so nobody's keys were lost: no marker is left that says so."""
+
+    def refuse(self: Operator, shares: int = 5, threshold: int = 3) -> Keyring:
+        raise OperatorError("cannot initialise: no")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Operator, "init", refuse)
+        with pytest.raises(OperatorError, match="cannot initialise"):
+            stack.up()
+    assert not (stack.data_dir / "init.started").exists()
+
+    stack.up()
+    assert stack.status().state == "ready"
+
+
+def test_keys_that_cannot_be_written_are_no_loss(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Vault that nobody could open is taken back at once; with room again `up` works."""
+
+    def full(self: Keyring, path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Keyring, "save", full)
+        with pytest.raises(StackError, match="could not be written: No space left"):
+            stack.up()
+    assert servers(stack) == []
+
+    stack.up()
+    assert stack.status().state == "ready"
+
+
+def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
+    """It may hold keys: nothing overwrites it, and the remedy does not lead back to it."""
+    stack.up()
+    right = stack.keyring_path.read_text()
+    stack.restart()
+    stack.keyring_path.write_text(right[:-20])
+
+    for verb in (stack.up, stack.unseal):
+        with pytest.raises(StackError, match="is not a keyring") as caught:
+            verb()
+        assert "restore.keys" in caught.value.remedy
+    assert stack.keyring_path.read_text() == right[:-20]
+    assert stack.status().state == "sealed"
+
+    stack.keyring_path.write_text(right)
+    stack.unseal()
+    assert stack.status().state == "ready"
+
+
+def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> None:
+    """The operator's token alone reads on; nothing proposes to throw the Vault away."""
+    stack.up()
+    put(stack, "needed")
+    token = Keyring.load(stack.keyring_path).root_token
+    stack.keyring_path.unlink()
+    with pytest.raises(KeyringMissing) as caught:
+        stack.operator()
+    assert "destroy" not in str(caught.value)
+
+    (stack.data_dir / "operator-token").write_text(token)
+    assert got(stack) == "needed"
+
+
+def test_another_engine_is_refused_while_one_runs(stack: LocalStack) -> None:
+    """Two engines never share one Vault's data: no verb begins, ends or deletes anything."""
+    stack.up()
+    put(stack, "needed")
+    before = {path.name for path in stack.data_dir.iterdir()}
+    other = LocalStack(stack.settings.model_copy(update={"engine": "docker"}))
+
+    for verb in (other.up, other.down, other.destroy, other.unseal, other.restart):
+        with pytest.raises(StackError, match="the process engine runs the stack here") as caught:
+            verb()
+        assert "destroy" not in caught.value.remedy
+
+    assert {path.name for path in stack.data_dir.iterdir()} == before
+    assert other.status().state == "ready", "looking is allowed"
+    assert got(stack) == "needed"
+    automatic = LocalStack(stack.settings.model_copy(update={"engine": "auto"}))
+    (stack.data_dir / "stack.json").unlink()
+    assert automatic.provider().name == "process", "known by what runs, without a record too"
+
+
+def test_what_was_ended_another_engine_may_go_on_with(stack: LocalStack) -> None:
+    """It finds data and keys where they are; nothing is put aside for it."""
+    stack.up()
+    keys = stack.keyring_path.read_text()
+    stack.down()
+
+    other = LocalStack(stack.settings.model_copy(update={"engine": "docker"}))
+    assert other.provider().name == "docker"
+    assert stack.keyring_path.read_text() == keys
+    stack.destroy()
+    assert other.provider().name == "docker"
+
+
+def test_a_lost_record_is_found_again(stack: LocalStack) -> None:
+    """`status` says that servers run of which nothing is known, and `up` loses nothing of them."""
+    stack.up()
+    put(stack, "needed")
+    (stack.data_dir / "stack.json").unlink()
+
+    status = stack.status()
+    assert (status.state, status.data) == ("forgotten", True)
+    assert status.next_step.endswith("up")
+    with pytest.raises(NotUp):
+        stack.endpoints()
+    stack.up()
+
+    assert got(stack) == "needed"
+    assert len(servers(stack)) == 2
+
+
+def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
+    """It is not "never started": `up` begins nothing new over them, and the moved folder is it."""
+    stack.up()
+    put(stack, "needed")
+    moved = stack.data_dir.rename(stack.data_dir.parent / "moved")
+
+    status = stack.status()
+    assert (status.state, status.data) == ("forgotten", False)
+    assert "put the data directory back" in status.next_step
+    with pytest.raises(StackError, match="Vault runs, and its data directory is gone"):
+        stack.up()
+    assert not stack.data_dir.exists()
+    assert len(servers(stack)) == 2
+
+    moved.rename(stack.data_dir)
+    assert stack.status().state == "ready"
+    assert got(stack) == "needed"
+    stack.data_dir.rename(moved)
+    assert len(stack.down()) == 2
+    assert servers(stack) == []
+
+
+def test_a_stack_of_version_0_1_goes_on(stack: LocalStack) -> None:
+    """Record and keyring without format numbers: the same servers, the same secrets."""
+    endpoints = stack.up()
+    put(stack, "needed")
+    path = stack.data_dir / "stack.json"
+    content = json.loads(path.read_text())
+    (node,) = content.pop("nodes")
+    del content["format"]
+    content["endpoints"] = {
+        "vault": node["address"],
+        "toxiproxy": content.pop("toxiproxy"),
+        "proxy": node["proxy"],
+        "proxy_listen": node["proxy_listen"],
+        "proxy_upstream": node["upstream"],
+    }
+    path.write_text(json.dumps(content))
+    keys = json.loads(stack.keyring_path.read_text())
+    del keys["format"]
+    stack.keyring_path.write_text(json.dumps(keys))
+    running = {process.pid for process in servers(stack)}
+
+    assert stack.status().state == "ready"
+    assert stack.up() == endpoints
+
+    assert {process.pid for process in servers(stack)} == running
+    assert got(stack) == "needed"
+    assert StackRecord.load(stack.data_dir).endpoints == endpoints
