@@ -76,7 +76,7 @@ def open_environment(
                 toxiproxy=Toxiproxy(server.api),
                 listen=server.listen,
                 reachable=server.reachable,
-                directory=Path(directory),
+                directory=directory,
                 subject=subject,
                 declared=dict(declared or {}),
                 seed=seed,

@@ -15,7 +15,14 @@ INIT_MARKER_NAME = "init.started"
 """There from before a Vault is initialised until its keys are known to work."""
 
 _FILES = frozenset(
-    {RECORD_NAME, INIT_MARKER_NAME, OPERATOR_TOKEN_NAME, "root-attempt", "doctor-logins.json"}
+    {
+        "compose.env",
+        RECORD_NAME,
+        INIT_MARKER_NAME,
+        OPERATOR_TOKEN_NAME,
+        "root-attempt",
+        "doctor-logins.json",
+    }
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
 _DIRECTORIES = frozenset({"rotations", "migrations"})

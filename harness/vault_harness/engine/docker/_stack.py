@@ -156,7 +156,10 @@ class DockerStack:
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration, and the services' ids."""
         removed = self._down("--volumes") + remove_directories(self._data_dir)
-        (self._data_dir / ENV_FILE_NAME).unlink(missing_ok=True)
+        variables = self._data_dir / ENV_FILE_NAME
+        if variables.exists():
+            variables.unlink()
+            removed.append(str(variables))
         return removed
 
     def belongings(self) -> list[str]:
