@@ -13,12 +13,12 @@ def main() -> None:
     Raises:
         SystemExit: With the task's exit code.
     """
-    if os.environ.pop("HARNESS_INTERRUPTS", None) == "held":
-        # ./dev ignores Ctrl-C as long as Python starts, which would print a traceback.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         from vault_harness.cli import run
 
+        if os.environ.pop("HARNESS_INTERRUPTS", None) == "held":
+            # ./dev ignores Ctrl-C until here: within an import it would print a traceback.
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         run(sys.argv[1:])
     except KeyboardInterrupt:
         # Before any task began; from there on tasks say themselves what an interrupt leaves.

@@ -106,19 +106,8 @@ def heal() -> None:
 
     Toxics are removed, the proxy lets connections through, Vault is unsealed.
     """
-    from vault_harness.toxiproxy import Toxiproxy
-
     stack = local_stack()
-    with stack.held():
-        toxiproxy = Toxiproxy(stack.endpoints().toxiproxy)
-        undone = []
-        for proxy in toxiproxy.proxies().values():
-            undone += [
-                f"removed the toxic {toxic.name} from the proxy {proxy.name}"
-                for toxic in proxy.toxics()
-            ]
-            undone += [] if proxy.enabled else [f"enabled the proxy {proxy.name}"]
-        toxiproxy.reset()
+    undone = stack.heal()
     if stack.status().sealed:
         stack.unseal()
         undone.append("unsealed Vault")

@@ -88,6 +88,7 @@ def unlock(role: str | None = None, dry_run: bool = False) -> None:
 
 
 def _patient(stack: LocalStack) -> Patient:
+    from vault_harness.engine import holds_data
     from vault_harness.errors import HarnessError
     from vault_harness.stack import StackRecord
     from vault_harness.vault.doctor import Patient, ServiceView, look_at_docker
@@ -108,7 +109,7 @@ def _patient(stack: LocalStack) -> Patient:
             found = provider.describe()
             services = tuple(ServiceView(each.name, each.running) for each in found)
             audit_log = provider.audit_path
-            data_gone = provider.name == "process" and not (stack.data_dir / "vault").is_dir()
+            data_gone = not holds_data(stack.data_dir)
         except HarnessError:
             services = ()  # Docker is away: that is the first finding
     return Patient(
@@ -120,25 +121,8 @@ def _patient(stack: LocalStack) -> Patient:
         docker=lambda: look_at_docker(settings),
         data_gone=data_gone,
         toxiproxy=toxiproxy,
-        obstacles=lambda: _obstacles(stack),
+        obstacles=lambda: stack.status().obstacles,
         audit_log=audit_log,
         environ=os.environ,
         ca_cert=settings.vault_cacert,
     )
-
-
-def _obstacles(stack: LocalStack) -> list[str]:
-    """What stands between a client and Vault, a line each."""
-    from vault_harness.engine import PROXY_NAME
-
-    proxies = {proxy.name: proxy for proxy in stack.status().proxies}
-    if PROXY_NAME not in proxies:
-        return [f"the proxy {PROXY_NAME} in front of Vault is gone"]
-    found = []
-    for proxy in proxies.values():
-        found += [] if proxy.enabled else [f"the proxy {proxy.name} is disabled"]
-        found += [
-            f"the toxic {toxic.name} ({toxic.type}, {toxic.stream}) is on the proxy {proxy.name}"
-            for toxic in proxy.toxics
-        ]
-    return found

@@ -59,6 +59,10 @@ def guarded(*, debug: bool = False) -> Iterator[None]:
             raise SystemExit(1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
+        if isinstance(error.__cause__, KeyboardInterrupt):
+            # Python 3.11 wraps one that comes while a class is made, within an import.
+            complain("interrupted before anything was done")
+            raise SystemExit(INTERRUPTED) from None
         raise _mistake(error, debug) from None
 
 

@@ -32,6 +32,7 @@ def up() -> None:
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     say(_addresses(status))
+    _say_obstacles(status)
     say(f"next: {status.next_step}")
 
 
@@ -121,8 +122,7 @@ def status(json: bool = False) -> None:
             say(
                 f"    toxic {toxic.name}: {toxic.type} {toxic.stream} x {toxic.toxicity:g} {values}"
             )
-    if any(proxy.toxics or not proxy.enabled for proxy in found.proxies):
-        say(f"the way through Toxiproxy is broken on purpose; {named('heal')} mends it")
+    _say_obstacles(found)
     say(f"next: {found.next_step}")
 
 
@@ -265,6 +265,12 @@ def _log_name(service: str) -> LogName:
         looked_at="the command line",
         remedy="name one of vault, toxiproxy, audit",
     )
+
+
+def _say_obstacles(found: StackStatus) -> None:
+    """What stands between clients and Vault, which a look at Vault itself would not show."""
+    for line in found.obstacles:
+        say(f"in the way of clients: {line}")
 
 
 def _product(found: StackStatus) -> str:

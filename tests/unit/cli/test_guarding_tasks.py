@@ -36,6 +36,14 @@ def test_an_error_is_its_text_and_code(
     assert capsys.readouterr() == ("", f"{error}\n")
 
 
+def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:
+    """Python wraps one that comes while a class is made; it is an interrupt all the same."""
+    wrapped = RuntimeError("Error calling __set_name__")
+    wrapped.__cause__ = KeyboardInterrupt()
+    assert ended(wrapped) == 130
+    assert "mistake" not in capsys.readouterr().err
+
+
 def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     """An interrupt ends with the code that shells expect, and says where to look."""
     assert ended(KeyboardInterrupt()) == 130
