@@ -34,6 +34,8 @@ def wait_until(
     while not condition():
         if time.monotonic() >= deadline:
             raise DeadlineExceeded(
-                f"Waited {timeout:g} s for {what}, in vain", looked_at=evidence(), remedy=remedy
+                f"timed out after {timeout:g} s waiting for {what}",
+                looked_at=evidence(),
+                remedy=remedy,
             )
         time.sleep(interval)

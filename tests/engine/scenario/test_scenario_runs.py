@@ -41,7 +41,7 @@ def test_text_of_the_failure(mixed: Run) -> None:
     )
     text = "".join(failure.itertext())
     assert f"KV-03  fail: {mixed.scenarios['KV-03']['promise']}" in text
-    assert "read ended missing: DeletedError: " in text
+    assert "reported as missing: DeletedError: " in text
     assert "(promised: a deleted secret is reported as deleted" in text
     assert text.strip() in mixed.out.replace("\r", "")
     seed = mixed.scenarios["KV-03"]["seed"]
@@ -74,7 +74,7 @@ def test_journal_of_a_run(mixed: Run) -> None:
     own = [r for r in mixed.scenarios["KV-01"]["rotations"] if r["path"] == "backend/django"]
     assert [rotation["value"] for rotation in own] == ["seeded", "v1", "v2", "closing"]
     finding = mixed.scenarios["KV-03"]["findings"][0]
-    assert finding["seen"].startswith("read ended missing: ")
+    assert finding["seen"].startswith("it was reported as missing: ")
     assert abs(mixed.scenarios["KV-01"]["clock_gap"]) < 0.05
 
 

@@ -195,7 +195,7 @@ class ProcessNode:
     def pause(self) -> None:
         """Freeze it by SIGSTOP."""
         with self._lock:
-            self._server.signal(signal.SIGSTOP)
+            self._server.freeze()
             self._paused = True
 
     def resume(self) -> None:

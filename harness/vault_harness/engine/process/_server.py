@@ -8,6 +8,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import psutil
+
 from vault_harness import files
 from vault_harness.engine._probe import answers
 from vault_harness.engine.process._spawn import (
@@ -17,9 +19,11 @@ from vault_harness.engine.process._spawn import (
     child_environment,
 )
 from vault_harness.errors import DeadlineExceeded, ServerDied
+from vault_harness.waiting import wait_until
 
 POLL_SECONDS = 0.005
 _LOG_LINES_IN_ERRORS = 12
+_FREEZE_SECONDS = 5.0
 
 
 class Server:
@@ -150,6 +154,25 @@ class Server:
             assert self._process is not None  # check_alive raised otherwise
             self._process.signal(number)
 
+    def freeze(self) -> None:
+        """Stop its clock (SIGSTOP), and wait until all of its threads stand still.
+
+        A thread that is within a system call goes on until that returns, on a busy machine long
+        enough to answer one more request.
+
+        Raises:
+            DeadlineExceeded: One of them still runs after a while.
+        """
+        self.signal(signal.SIGSTOP)
+        process = self._process
+        assert process is not None  # signal raised otherwise
+        wait_until(
+            lambda: _stands_still(process.pid),
+            f"{self.title} to stand still",
+            timeout=_FREEZE_SECONDS,
+            interval=POLL_SECONDS,
+        )
+
     def logs(self, *, tail: int | None = None) -> str:
         """What it printed."""
         return files.tail(self.log, tail)
@@ -158,3 +181,22 @@ class Server:
         """The end of its log, indented for an error message."""
         lines = self.logs(tail=_LOG_LINES_IN_ERRORS).splitlines() or ["(empty)"]
         return "\n".join(f"    {line}" for line in lines)
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether no thread of a process runs; its death counts too."""
+    threads = Path(f"/proc/{pid}/task")
+    if threads.is_dir():
+        return all(_state(thread) in "TtZX" for thread in threads.iterdir())
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _state(thread: Path) -> str:
+    """The letter of a thread's state; the name before it may hold anything, brackets too."""
+    try:
+        return (thread / "stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"  # it ended between the list and the look
