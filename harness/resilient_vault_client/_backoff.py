@@ -11,6 +11,11 @@ _FIRST = 0.3
 _CAP_BEFORE_LOGIN = 2.5
 
 
+# Of a token's life. A renewal that is due at 0.75 of it must not wait until past its end because an
+# attempt failed a moment before.
+_SHARE = 0.2
+
+
 class Backoff:
     """Pauses that about double up to a cap, with jitter.
 
@@ -19,7 +24,7 @@ class Backoff:
     zero.
 
     Args:
-        cap: The longest pause, in seconds. Half the token's life is the limit where that is
+        cap: The longest pause, in seconds. A fifth of the token's life is the limit where that is
             shorter, since a token must not die between two attempts to renew it.
         active: False makes every pause nothing, for an application's tests.
     """
@@ -34,7 +39,7 @@ class Backoff:
     @property
     def cap(self) -> float:
         """The longest pause, in seconds."""
-        limit = _CAP_BEFORE_LOGIN if self._ttl is None else self._ttl / 2
+        limit = _CAP_BEFORE_LOGIN if self._ttl is None else self._ttl * _SHARE
         return min(self._configured, limit)
 
     def learn(self, ttl: float | None) -> None:

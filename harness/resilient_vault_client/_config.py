@@ -75,7 +75,7 @@ class Config:
         max_stale: ``VAULT_MAX_STALE``: how old a last good value may be that stands in during an
             outage.
         backoff_cap: ``VAULT_BACKOFF_CAP``: the longest pause between two attempts during an outage.
-            The client uses half the token's life where that is shorter.
+            The client uses a fifth of the token's life where that is shorter.
         state_dir: ``VAULT_STATE_DIR``: where failed logins are counted, so that all processes of a
             machine, and one that is started again and again, count together. Without it each
             counts for itself.

@@ -131,7 +131,9 @@ def decide(
 
     - Harm makes ``fail``, whatever else is so.
     - A finding does not count where it rests on a fault or a condition that was not met, or where
-      the machine stood still within its window for long enough to explain it.
+      the machine stood still within its window for long enough to explain it. One that has no
+      bound on a time (a login too many) is explained by a stall from which a pass would prove
+      nothing either, between the fault and the finding: a client cannot tell it from an outage.
     - A finding that was over before the first fault began shows that there was no steady state to
       break.
     - Whatever findings are left make ``fail``, even if another fault was not met.
@@ -158,7 +160,7 @@ def decide(
             counting.append(finding)
         elif rests := _missing_ground(finding, faults, missing):
             aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
-        elif stall := _explained(finding, stalls):
+        elif stall := _explained(finding, stalls, faults, longest_stall):
             aside.append(SetAside(finding, str(stall)))
             reasons.append(f"{TOO_SLOW}: {stall}")
         elif first is not None and _over_by(finding, first):
@@ -193,10 +195,21 @@ def _missing_ground(
     return last.name if last is not None and last.name in missing and not last.optional else None
 
 
-def _explained(finding: Finding, stalls: Sequence[Stall]) -> Stall | None:
-    """The stall that explains why a bound on a time was missed, if one does."""
-    if finding.missed is None or finding.at is None:
+def _explained(
+    finding: Finding,
+    stalls: Sequence[Stall],
+    faults: Sequence[Fault],
+    longest_stall: float | None,
+) -> Stall | None:
+    """The stall that explains a finding, if one does."""
+    if finding.at is None:
         return None
+    if finding.missed is None:
+        begun = max((f.began for f in faults if f.began <= finding.at), default=None)
+        if longest_stall is None or begun is None:
+            return None
+        between = (stall for stall in stalls if stall.end >= begun and stall.at <= finding.at)
+        return next((stall for stall in between if stall.length > longest_stall), None)
     until = finding.at if finding.until is None else finding.until
     within = [stall for stall in stalls if stall.at <= until and stall.end >= finding.at]
     longest = max(within, key=lambda stall: stall.length, default=None)

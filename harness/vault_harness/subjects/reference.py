@@ -18,7 +18,7 @@ class ReferenceSubject:
 
     def __init__(self, client: VaultClient) -> None:
         self.client = client
-        # No backoff_cap: the client keeps to half of the token's life, as the suite assumes.
+        # No backoff_cap: it keeps to a fifth of the token's life, less than the suite grants.
         self.declares = {
             "deadline": client.config.timeout,
             "refresh": client.config.cache_ttl,

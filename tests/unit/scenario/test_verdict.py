@@ -161,6 +161,25 @@ def test_pass_on_a_machine_that_stood_still(length: float, word: Word) -> None:
     assert verdict.word == word
 
 
+@pytest.mark.parametrize(
+    ("stall", "word"),
+    [
+        (Stall(3.0, 1.2), "not exercised"),
+        (Stall(3.0, 0.4), "fail"),
+        (Stall(1.0, 0.9), "fail"),
+        (Stall(6.5, 1.2), "fail"),
+    ],
+    ids=["longer than a bound", "shorter", "before the fault", "after the finding"],
+)
+def test_excess_on_a_machine_that_stood_still(stall: Stall, word: Word) -> None:
+    """A login too many after a stall as long as a call's deadline may be the machine's doing."""
+    fault = Fault("vault sealed", Signature(), began=2.0, ended=4.0)
+    finding = Finding("no login", "1 login", 5.0, rests_on=())
+    verdict = decide([finding], [MET], faults=[fault], stalls=[stall], longest_stall=1.0)
+    assert verdict.word == word
+    assert verdict.too_slow is (word == "not exercised")
+
+
 def test_text_of_a_finding() -> None:
     """When, what was seen, and what was promised."""
     assert str(WRONG) == "+13.00 s: a late call (promised: p)"
