@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests compare with into a folder: .ci/install-peers.sh FOLDER
 #
-# The real Toxiproxy and its command line from their Go modules, PostgreSQL, Redis and Chromium from Debian, and what
-# its own Python needs to make an environment.
+# The real Toxiproxy and its command line from their Go modules, PostgreSQL, Redis, Chromium and Prometheus from Debian, and
+# what its own Python needs to make an environment.
 # What cannot be installed here is said; the tests that need it skip with a reason.
 set -eu
 folder=$1
@@ -25,6 +25,8 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     command -v redis-server >/dev/null 2>&1 || missing="$missing redis-server"
     command -v setpriv >/dev/null 2>&1 || missing="$missing util-linux"
     command -v chromium >/dev/null 2>&1 || missing="$missing chromium"
+    command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
+    command -v prometheus-blackbox-exporter >/dev/null 2>&1 || missing="$missing prometheus-blackbox-exporter"
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then
         apt-get update -qq
@@ -32,5 +34,5 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     fi
 else
-    echo "install-peers: no apt-get for root here, so no PostgreSQL, Redis, Chromium" >&2
+    echo "install-peers: no apt-get for root here, so no PostgreSQL, Redis, Chromium, Prometheus" >&2
 fi
