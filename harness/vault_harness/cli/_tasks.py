@@ -19,13 +19,15 @@ from vault_harness.cli import (
     _services,
     _stack,
     _vault,
+    _watch,
 )
 from vault_harness.cli._command import Command
 from vault_harness.cli._console import streams
 from vault_harness.cli._program import TaskProgram
 
 _EVERY_DAY = (
-    *(_stack.up, _stack.seed, _stack.status, _stack.env, _stack.logs, _doctor.doctor),
+    *(_stack.up, _stack.seed, _stack.status, _watch.watch),
+    *(_stack.env, _stack.logs, _doctor.doctor),
     *(_stack.down, _stack.destroy),
     *(_services.up, _services.status, _services.down),
 )

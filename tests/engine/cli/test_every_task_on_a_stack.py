@@ -31,6 +31,7 @@ WORDS = {
     "timeline": ["TOK-11"],
     "unlock": ["backend"],
     "vault": ["kv", "list", "ecommerce/"],
+    "watch": ["--once"],
 }
 # They begin or end servers, mend the state that is looked at, or have tests of their own.
 LEFT_OUT = {

@@ -18,7 +18,7 @@ DEVELOP = {"test", "lint", "bench"}
 STARTS_SOMETHING = {"up", "images", "scenarios", "drill", *DEVELOP}
 # These do their work, or find that there is none, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
-    *("status", "down", "destroy", "logs"),
+    *("status", "watch", "down", "destroy", "logs"),
     *("backup.list", "backup.identity"),
 }
 WORDS = {
