@@ -1,12 +1,39 @@
-"""Standbys: redirects."""
+"""Standbys: a leader that is lost, and redirects.
+
+Clients are led to the leader of three nodes, and to another one once that leads.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import instead_of_vault, other_host
-from vault_harness.scenario.oracles import no_request_storm
+from vault_harness.scenario.helpers import fails_over, instead_of_vault, other_host
+from vault_harness.scenario.oracles import no_request_storm, same_token
+
+
+@pytest.mark.scenario("HA-02")
+def test_leader_is_killed(lab: Lab) -> None:
+    """SIGKILL for the leader; another node leads, and the dead one comes back as a standby."""
+    lab.start()
+    leader = lab.stack.leader()
+    with lab.reading(every=0.25, callers=2):
+        with lab.process.leader_killed(leader, revive=lab.stack.unseal) as fault:
+            back = fails_over(lab, fault, lost=leader)
+        lab.watch(1.0)
+    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
+
+
+@pytest.mark.scenario("HA-03")
+def test_leader_stands_still(lab: Lab) -> None:
+    """SIGSTOP for the leader: connections stay open until another node leads."""
+    lab.start()
+    leader = lab.stack.leader()
+    with lab.reading(every=0.25, callers=2):
+        with lab.process.leader_paused(leader) as fault:
+            back = fails_over(lab, fault, lost=leader)
+        lab.watch(1.0)
+    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
 
 
 @pytest.mark.scenario("HA-05")

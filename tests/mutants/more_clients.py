@@ -463,6 +463,14 @@ FURTHER: dict[str, Mutant] = {
     "sends-an-empty-secret-id": Mutant(
         SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
     ),
+    "never-comes-back-after-a-failover": Mutant(NeverComesBack, "HA-02", "a good read within"),
+    "takes-a-failover-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-02", "the token survives"
+    ),
+    "waits-for-a-silent-leader": Mutant(HasNoTimeout, "HA-03", "every call ends within"),
+    "takes-silence-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-03", "the token survives"
+    ),
     "leaves-a-thread-for-each-seal": Mutant(
         LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"
     ),

@@ -16,6 +16,9 @@ WATCHDOG = "vault-harness-watchdog"
 """A word in the command line of the process that ends a subject when the harness dies."""
 
 
+_NO_LEADER = Signature(unanswered=True, late=0.5, statuses=frozenset({500, 503}))
+
+
 class ProcessFaults:
     """Freezing and killing.
 
@@ -54,6 +57,39 @@ class ProcessFaults:
         finally:
             node.start()
             revive()
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def leader_killed(self, node: Node, *, revive: Callable[[], object]) -> Iterator[Fault]:
+        """A cluster whose leader dies without a goodbye; afterwards it is started again.
+
+        Args:
+            node: The leader.
+            revive: Called once it runs again: a Shamir-sealed node needs its keys.
+        """
+        # Noted first: a request that is under way in the leader dies with it.
+        fault = self._journal.begin_fault("leader killed", _NO_LEADER)
+        node.kill()
+        try:
+            yield fault
+        finally:
+            node.start()
+            revive()
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def leader_paused(self, node: Node) -> Iterator[Fault]:
+        """A cluster whose leader stands still (SIGSTOP): connections to it stay open, and silent.
+
+        Args:
+            node: The leader.
+        """
+        fault = self._journal.begin_fault("leader paused", _NO_LEADER)
+        node.pause()
+        try:
+            yield fault
+        finally:
+            node.resume()
             self._journal.end_fault(fault)
 
     @contextmanager

@@ -307,6 +307,10 @@ class Running(Servers):
             for o in self.history.calls("read", "read_cached", since=since)
         )
 
+    def ask(self, oracle: Oracle) -> None:
+        """Ask this oracle too when the scenario is judged."""
+        self._asked.append(oracle)
+
     def logs_in_again(self, *, since: float, within: float) -> None:
         """Wait for a login that Vault accepts, and ask later whether it came in time.
 

@@ -20,7 +20,7 @@ from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.history import GONE, History
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import NotExercised
-from vault_harness.stack import Stack, launch
+from vault_harness.stack import Stack, launch, launch_cluster
 from vault_harness.toxiproxy import Proxy
 from vault_harness.vault import approle
 
@@ -64,19 +64,14 @@ class Servers:
         work, entry = self.environment, self.entry
         self._closing.enter_context(Heartbeat(self.history))
         self.stack: Stack = self._closing.enter_context(
-            launch(
-                work.engine,
-                Blueprint.load(entry.blueprint) if entry.blueprint else Blueprint.default(),
-                directory=self.directory / "vault",
-                storage=entry.storage,
-                audit_raw=True,
-                name=entry.id.lower(),
+            self._launch(
+                Blueprint.load(entry.blueprint) if entry.blueprint else Blueprint.default()
             )
         )
         self.recorder = Recorder(
             self.history,
             self.secrets,
-            upstream=self.stack.node.address.split("//")[1],
+            upstream=self.stack.leader().address.split("//")[1],
             host=work.engine.bind_host(),
         )
         self._closing.callback(self.recorder.close)
@@ -99,6 +94,27 @@ class Servers:
         self._learn_what_is_there()
         self._set_role()
         self.put("v1")
+
+    def _launch(self, blueprint: Blueprint) -> Stack:
+        engine, name = self.environment.engine, self.entry.id.lower()
+        directory = self.directory / "vault"
+        if self.entry.nodes > 1:
+            return launch_cluster(
+                engine,
+                blueprint,
+                directory=directory,
+                count=self.entry.nodes,
+                audit_raw=True,
+                name=name,
+            )
+        return launch(
+            engine,
+            blueprint,
+            directory=directory,
+            storage=self.entry.storage,
+            audit_raw=True,
+            name=name,
+        )
 
     def _set_role(self) -> None:
         parameters = {

@@ -51,6 +51,7 @@ class Entry(BaseModel):
         deadline: ``VAULT_CLIENT_TIMEOUT`` for the subject, seconds.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
+        nodes: How many servers; three are a raft cluster, and clients are led to its leader.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
         leaks: Whether a secret that comes out fails this scenario; others only tell it.
@@ -80,6 +81,7 @@ class Entry(BaseModel):
     deadline: float = 2.0
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
+    nodes: Literal[1, 3] = 1
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
     leaks: bool = False

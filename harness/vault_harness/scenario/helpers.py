@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 
+from vault_harness.engine import Node
+from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, Signature, process_tree
 from vault_harness.scenario.history import History, RequestKind
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.oracles import recovers_within
 from vault_harness.scenario.recorder import Recorder, Stub
 from vault_harness.scenario.verdict import Finding, NotClaimed
-from vault_harness.vault import approle
+from vault_harness.vault import Operator, approle
+from vault_harness.waiting import wait_until
 
 
 @contextmanager
@@ -38,6 +42,62 @@ def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
             yield fault
         finally:
             lab.history.end_fault(fault)
+
+
+_ELECTION = 30.0
+"""Seconds in which another node must lead: a hundred times what an idle machine takes."""
+
+
+def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = None) -> float:
+    """Wait until another node leads, and lead clients there, as a load balancer does.
+
+    From then on the subject has its time: a good read is waited for, and an oracle says whether it
+    came while the lost leader was still out. That another node leads is a required condition.
+
+    Args:
+        lab: The scenario; callers must go on reading.
+        fault: What the leader was lost by; it lasts.
+        lost: The node that led.
+        within: Seconds from the moment that Vault serves again; by default what the length of the
+            outage and the declared back-off give.
+
+    Returns:
+        When Vault served again, on the history's clock.
+
+    Raises:
+        DeadlineExceeded: No other node leads.
+    """
+    leader = lab.stack.leader(without=lost, timeout=_ELECTION)
+    wait_until(
+        lambda: _serves(lab, leader),
+        f"{leader.name} to answer a request with a token",
+        timeout=_ELECTION,
+    )
+    lab.recorder.upstream = leader.address.split("//")[1]
+    elected = lab.history.now()
+    outage = elected - fault.began
+    lab.history.mark(f"{leader.name} leads, Vault serves again after {outage:.2f} s")
+    lab.require(
+        "another node leads",
+        lambda _: f"{leader.name} in place of {lost.name}" if leader is not lost else False,
+    )
+    bound = lab.recovery_after(replace(fault, ended=elected)) if within is None else within
+    lab.until(
+        lambda: any(o.good for o in lab.history.calls("read", "read_cached", since=elected)),
+        within=bound + lab.deadline,
+    )
+    lab.ask(recovers_within(bound, since=elected))
+    return elected
+
+
+def _serves(lab: Lab, node: Node) -> bool:
+    """Whether a node answers a request with a token."""
+    token = lab.stack.keyring.root_token
+    with closing(Operator(node.address, token, timeout=1.0)) as operator:
+        try:
+            return bool(operator.request("GET", "auth/token/lookup-self"))
+        except OperatorError:
+            return False
 
 
 @dataclass(frozen=True)

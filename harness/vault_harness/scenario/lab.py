@@ -206,8 +206,10 @@ class Lab(Asking):
         self._look_at_connections()
         self.history.freeze()
         self._refuse_defects()
-        if (path := self.stack.node.audit_path) and path.is_file():
-            self.history.audit.extend(read_audit(path, self.history))
+        for node in self.stack.nodes:
+            if (path := node.audit_path) and path.is_file():
+                self.history.audit.extend(read_audit(path, self.history))
+        self.history.audit.sort(key=lambda entry: entry.at)
 
     def _refuse_defects(self) -> None:
         if self.recorder.defects:

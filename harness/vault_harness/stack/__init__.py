@@ -1,7 +1,7 @@
 """Servers, keys and blueprint together: a Vault for one scenario, the stack of ``invoke up``."""
 
 from vault_harness.stack._env import export_lines, service_environment
-from vault_harness.stack._launch import Stack, launch
+from vault_harness.stack._launch import Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
@@ -10,6 +10,7 @@ from vault_harness.stack.record import StackRecord
 __all__ = [
     "Stack",
     "launch",
+    "launch_cluster",
     "LocalStack",
     "StackRecord",
     "StackStatus",

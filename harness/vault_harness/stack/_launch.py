@@ -11,9 +11,13 @@ from typing import Self
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, ExternalEngine, Node, NodeSpec, Storage
 from vault_harness.errors import OperatorError, VaultIsSealed
-from vault_harness.vault import Change, Keyring, Operator, apply
+from vault_harness.vault import Change, Keyring, Operator, apply, cluster
 
 _UNSEAL_SECONDS = 15.0
+_CLUSTER_SECONDS = 60.0
+
+_QUICK_AUTOPILOT = {"autopilot_reconcile_interval": "500ms", "autopilot_update_interval": "500ms"}
+"""By default a new node is looked at every 10 s, and counts for the quorum after as long."""
 
 
 class Stack:
@@ -53,6 +57,34 @@ class Stack:
     def operator_at(self, node: Node) -> Operator:
         """The same operator at another node."""
         return Operator(node.address, self.keyring.root_token)
+
+    def leader(self, *, without: Node | None = None, timeout: float = _CLUSTER_SECONDS) -> Node:
+        """The node that leads; waited for while there is none.
+
+        Args:
+            without: A node that is not asked: it is lost, and may not know it.
+            timeout: Seconds.
+
+        Raises:
+            DeadlineExceeded: None leads within ``timeout`` seconds; each node's state is named.
+        """
+        asked = [node.address for node in self.nodes if node is not without]
+        with cluster.operators(asked) as every:
+            address = cluster.wait_for_active(every, timeout=timeout).address
+        return next(node for node in self.nodes if node.address == address)
+
+    def unseal(self, *, timeout: float = _CLUSTER_SECONDS) -> None:
+        """Give its keys to every node that is sealed, and wait until all serve.
+
+        Args:
+            timeout: Seconds for all of it.
+
+        Raises:
+            OperatorError: A node does not answer, or does not take the keys.
+            DeadlineExceeded: Not all serve within ``timeout`` seconds.
+        """
+        with cluster.operators([node.address for node in self.nodes], self.keyring) as every:
+            cluster.unseal_all(every, self.keyring, timeout=timeout)
 
     def close(self) -> None:
         """End its servers, without a goodbye: nobody wants their data. May be called twice."""
@@ -126,6 +158,80 @@ def launch(
         undo.pop_all()
     return Stack(
         nodes=(node,),
+        operator=operator,
+        keyring=keyring,
+        blueprint=blueprint,
+        changes=tuple(changes),
+    )
+
+
+def launch_cluster(
+    engine: Engine,
+    blueprint: Blueprint,
+    *,
+    directory: Path,
+    count: int = 3,
+    audit_raw: bool = False,
+    name: str = "vault",
+    environ: Mapping[str, str] | None = None,
+) -> Stack:
+    """A raft cluster of its own: all nodes unsealed and voters, filled by the blueprint.
+
+    The last node leads at first. So the operator, who is at the first one, goes on where the leader
+    is lost: a standby hands requests on to whoever leads.
+
+    Args:
+        engine: Who runs the servers; not the external one.
+        blueprint: What it shall contain.
+        directory: Where each server has a folder for its files.
+        count: How many nodes.
+        audit_raw: Log values in clear; for throw-away secrets only.
+        name: What the nodes' names begin with.
+        environ: Where ``env`` values come from, as in `launch`.
+
+    Raises:
+        EngineError: A server could not be run.
+        OperatorError: One refused something.
+        DeadlineExceeded: The nodes did not become voters in time.
+    """
+    with contextlib.ExitStack() as undo:
+        nodes: list[Node] = []
+        for number in range(1, count + 1):
+            spec = NodeSpec(
+                name=f"{name}-{number}",
+                directory=directory / f"{name}-{number}",
+                storage="raft",
+                audit_raw=audit_raw,
+                extra={"storage": {"raft": _QUICK_AUTOPILOT}},
+            )
+            node = engine.node(spec)
+            undo.callback(getattr(node, "close", lambda: None))
+            nodes.append(node)
+        for node in nodes:
+            node.start()
+        keyring = _own(engine, nodes[-1])
+        addresses = [node.address for node in nodes]
+        with cluster.operators(addresses, keyring, token=keyring.root_token) as every:
+            *others, leader = every
+            cluster.wait_for_active([leader], timeout=_CLUSTER_SECONDS)
+            leader.request(
+                "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
+            )
+            for other in others:
+                cluster.join(other, leader)
+            cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS)
+            changes = apply(
+                leader,
+                blueprint,
+                environ=environ or {},
+                audit_path=nodes[-1].server_audit_path,
+                audit_raw=audit_raw,
+            )
+            cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
+        operator = Operator(nodes[0].address, keyring.root_token)
+        undo.pop_all()
+    return Stack(
+        nodes=tuple(nodes),
         operator=operator,
         keyring=keyring,
         blueprint=blueprint,
