@@ -10,13 +10,16 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 _PREFIX = "vault-harness-run-"
+_UNHELD = "vault-harness-new-"  # of a folder that is not held yet: nobody else looks at it
 _HELD = ".held"
+_GRACE = 60.0  # seconds after which one that was never held was left by a run that was killed
 
 
 @contextlib.contextmanager
@@ -28,13 +31,16 @@ def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
     """
     parent = parent or Path(tempfile.gettempdir())
     sweep_run_directories(parent)
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=parent))
-    lock = FileLock(directory / _HELD, timeout=0)
+    # Held before it has the name by which others find it: the lock is the file's, not the name's.
+    made = Path(tempfile.mkdtemp(prefix=_UNHELD, dir=parent))
+    directory = made.with_name(_PREFIX + made.name.removeprefix(_UNHELD))
     try:
-        with lock:
+        with FileLock(made / _HELD, timeout=0):
+            made.rename(directory)
             yield directory
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        for path in (made, directory):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep_run_directories(parent: Path | None = None) -> list[Path]:
@@ -56,5 +62,10 @@ def sweep_run_directories(parent: Path | None = None) -> list[Path]:
             if held.is_file() and held.owner() == directory.owner():
                 with FileLock(held, timeout=0):
                     shutil.rmtree(directory)
+                swept.append(directory)
+    for directory in parent.glob(f"{_UNHELD}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - directory.stat().st_mtime > _GRACE:
+                shutil.rmtree(directory)
                 swept.append(directory)
     return swept

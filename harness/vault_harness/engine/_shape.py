@@ -23,6 +23,7 @@ class Capability(enum.StrEnum):
     AUDIT_LOG = "audit log"  # its audit log can be read as a file here
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
+    CLUSTER = "cluster"  # its nodes reach each other by the address that this machine uses
     PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed
 
 

@@ -29,13 +29,20 @@ PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""
 
 
-def closing_act(lab: Asking) -> None:
-    """Carry out the act; what it finds is noted in the lab, and what it rests on is required."""
+def closing_act(lab: Asking, *, no_health: str = "") -> None:
+    """Carry out the act; what it finds is noted in the lab, and what it rests on is required.
+
+    Args:
+        lab: The scenario.
+        no_health: Why the subject is not asked how it is.
+    """
     verbs: list[Verb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
     client = lab.client
     lab.history.mark("closing act")
     _rotated_and_deleted(lab, client, verbs)
-    if lab.can("health"):
+    if no_health:
+        lab.history.mark(f"not asked for its health: {no_health}")
+    elif lab.can("health"):
         _healthy(lab, client)
     _closed(lab)
 

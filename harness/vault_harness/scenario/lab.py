@@ -51,6 +51,7 @@ class Lab(Asking):
         fallback: bool = False,
         steady: bool = True,
         no_closing: str = "",
+        no_health: str = "",
     ) -> None:
         """Ask the oracles, those of every scenario too, and come to a verdict.
 
@@ -60,6 +61,7 @@ class Lab(Asking):
             stale_for: How old one may be that is marked stale; the subject's S by default.
             fallback: Whether the value of the environment variable is right too.
             steady: Whether the steady state must hold again now.
+            no_health: Why the closing act leaves out the question after the subject's health.
             no_closing: Why the closing act is left out, in a few words. It need not be given where
                 the scenario itself has ended the subject.
 
@@ -80,7 +82,7 @@ class Lab(Asking):
         self._look_again()
         for oracle in (*self._asked, *asked):
             self._findings.extend(oracle(self.history))
-        self._close_or_say_why(no_closing, steady=steady)
+        self._close_or_say_why(no_closing, no_health, steady=steady)
         self._collect()
         self._look_again()
         always = (
@@ -176,14 +178,14 @@ class Lab(Asking):
 
     # The closing act
 
-    def _close_or_say_why(self, why: str, *, steady: bool) -> None:
+    def _close_or_say_why(self, why: str, no_health: str, *, steady: bool) -> None:
         if not why:
             why = self._cannot_close(steady=steady)
         self.no_closing = why
         if why:
             self.history.mark(f"no closing act: {why}")
         else:
-            closing_act(self)
+            closing_act(self, no_health=no_health)
 
     def _cannot_close(self, *, steady: bool) -> str:
         """Why there can be no closing act, if so."""

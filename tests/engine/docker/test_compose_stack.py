@@ -160,7 +160,7 @@ def test_a_paused_toxiproxy_is_not_ready(local: LocalStack) -> None:
     """It keeps its sockets and answers nothing: that is not a stack that serves."""
     local.up()
     container_of(local, "toxiproxy").pause()
-    assert local.status().state == "partly up"
+    assert local.status().state == "not answering"
     assert local.status().next_step == "invoke up"
     with pytest.raises(NotUp, match="toxiproxy"):
         local.endpoints()

@@ -6,10 +6,10 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from vault_harness.engine import run_directory
-from vault_harness.engine._folders import sweep_run_directories
+from vault_harness.engine import run_directory, sweep_run_directories
 
 HOLD = (
     "import sys; from pathlib import Path; from vault_harness.engine import run_directory\n"
@@ -64,3 +64,27 @@ def test_folders_of_others_are_left_alone(tmp_path: Path) -> None:
     """A name alone is no reason to delete."""
     (tmp_path / "vault-harness-run-of-somebody").mkdir()
     assert sweep_run_directories(tmp_path) == []
+
+
+def test_a_sweep_takes_no_folder_that_is_being_made(tmp_path: Path) -> None:
+    """Many runs begin at once, and each sweeps what nobody holds: none loses its folder."""
+
+    def begin_and_end(_: int) -> bool:
+        with run_directory(parent=tmp_path) as directory:
+            (directory / "mine").touch()
+            sweep_run_directories(tmp_path)
+            return (directory / "mine").exists()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(begin_and_end, range(200)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_was_never_held_is_swept_after_a_while(tmp_path: Path) -> None:
+    """A run that was killed between making its folder and holding it."""
+    old, new = tmp_path / "vault-harness-new-a", tmp_path / "vault-harness-new-b"
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    assert sweep_run_directories(tmp_path) == [old]
+    assert new.is_dir()

@@ -25,7 +25,7 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
-from vault_harness.engine.docker._node import REMOTE_LACKS, DockerNode
+from vault_harness.engine.docker._node import LACKS, REMOTE_LACKS, DockerNode
 from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
@@ -97,7 +97,7 @@ class DockerEngine:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Everything, but for what needs files or a network shared with this machine."""
-        return frozenset(Capability) - (set() if self.network.is_local else REMOTE_LACKS)
+        return frozenset(Capability) - LACKS - (set() if self.network.is_local else REMOTE_LACKS)
 
     def node(self, spec: NodeSpec) -> DockerNode:
         """A node by that specification, not started yet.

@@ -23,6 +23,9 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
 
+LACKS = frozenset({Capability.CLUSTER})
+"""A container is published on the machine's loopback, where other containers do not find it."""
+
 REMOTE_LACKS = frozenset({Capability.AUDIT_LOG, Capability.AUDIT_FAULTS, Capability.PARTITION})
 """What cannot be done where the engine is not on this machine."""
 
@@ -126,7 +129,7 @@ class DockerNode:
             lacking.add(Capability.DURABLE)
         if not self._shares_files:
             lacking |= REMOTE_LACKS
-        return frozenset(Capability) - lacking
+        return frozenset(Capability) - LACKS - lacking
 
     @property
     def configuration_path(self) -> Path:
