@@ -31,6 +31,7 @@ from typing import Any
 import pytest
 
 from vault_harness import dialect
+from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import (
     Capability,
@@ -266,7 +267,7 @@ class Vault:
     @property
     def address(self) -> str:
         """Base URL through Toxiproxy."""
-        return f"http://{self._server.toxiproxy.reachable(self.proxy.listen)}"
+        return base_url(self._server.toxiproxy.reachable(self.proxy.listen))
 
     @property
     def token(self) -> str:

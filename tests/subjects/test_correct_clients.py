@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -67,6 +69,35 @@ def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
     subject.close(timeout=30)
     assert tokens(stack) <= before
     assert subject.exit_code in (None, 0)
+
+
+def test_it_answers_what_is_piped_in(client: str, stack: Stack, tmp_path: Path) -> None:
+    """As the page on subjects shows it by hand: one request, then the end of standard input."""
+    words = shlex.split(client.partition(":")[2])
+    if client.startswith("python:"):
+        words = [sys.executable, "-m", "vault_harness.subjects", client]
+    stack.operator.client.secrets.kv.v2.create_or_update_secret(
+        "backend/django", {"K": "v"}, mount_point="ecommerce"
+    )
+    files = approle.write_credentials(stack.operator, ROLE, tmp_path)
+    done = subprocess.run(
+        words,
+        input='{"id": 1, "op": "read", "path": "backend/django", "key": "K"}\n',
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("VAULT_")},
+            "VAULT_ADDR": stack.node.address,
+            "VAULT_MOUNT_POINT": "ecommerce",
+            "VAULT_ROLE_ID_FILE": str(files.role_id_file),
+            "VAULT_SECRET_ID_FILE": str(files.secret_id_file),
+        },
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert json.loads(done.stdout) == {"id": 1, "ok": True, "value": "v"} | (
+        {"stale": False} if "stale" in done.stdout else {}
+    ), done.stderr
 
 
 @pytest.mark.xdist_group("whole suite")  # each takes both cores

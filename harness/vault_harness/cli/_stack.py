@@ -202,11 +202,18 @@ def down() -> None:
 
 
 @command(
-    "destroy", group="every day", examples=("destroy", "destroy --yes"), help={"yes": "do not ask"}
+    "destroy",
+    group="every day",
+    examples=("destroy", "destroy --dry-run", "destroy --yes"),
+    help={"yes": "do not ask", "dry-run": "only say what would be deleted"},
 )
-def destroy(yes: bool = False) -> None:
+def destroy(yes: bool = False, dry_run: bool = False) -> None:
     """End the servers and delete data and keys. Asks first."""
     stack = local_stack()
+    if dry_run:
+        there = stack.destroy(dry=True)
+        say("\n".join(f"would remove {what}" for what in there) or "nothing is there")
+        return
     if not yes and not confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
         complain("nothing was deleted")
         raise SystemExit(1)

@@ -10,6 +10,7 @@ from typing import Any
 
 import hvac
 
+from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
 from vault_harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
 from vault_harness.files import write_private
@@ -81,7 +82,7 @@ class Servers:
             upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
         )
         self._closing.callback(self.proxy.delete)
-        self.address = f"http://{work.reachable(self.proxy.listen)}"
+        self.address = base_url(work.reachable(self.proxy.listen))
         status = self.stack.operator.seal_status()
         self.product = f"{status.product} {status.version}"
         self.vault = VaultFaults(self.stack, self.history)

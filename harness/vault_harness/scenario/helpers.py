@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from vault_harness.addresses import base_url
 from vault_harness.engine import Node
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, Signature, process_tree
@@ -148,7 +149,7 @@ def other_host(lab: Lab) -> Iterator[OtherHost]:
     try:
         # By another name than the subject's VAULT_ADDR, which is a number.
         yield OtherHost(
-            f"http://localhost:{recorder.port}",
+            base_url(f"localhost:{recorder.port}"),
             history,
             {
                 "read": f"{lab.entry.mount}/data/{lab.entry.path}",

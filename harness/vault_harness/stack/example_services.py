@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
 from vault_harness.engine import ask
@@ -209,7 +210,7 @@ class ExampleServices:
                 looked_at=str(self._local.data_dir / "stack.json"),
                 remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
             )
-        address = "http://toxiproxy:8201" if through_toxiproxy else "http://vault:8200"
+        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200")
         ports = {
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
@@ -232,7 +233,7 @@ def _describe(name: str, attributes: Mapping[str, Any] | None) -> ExampleService
         return ExampleService(name=name, url=None, health="none", status="")
     state = attributes["State"]
     bindings = (attributes["NetworkSettings"].get("Ports") or {}).get(_INSIDE_PORT)
-    url = f"http://127.0.0.1:{bindings[0]['HostPort']}" if bindings else None
+    url = base_url(f"127.0.0.1:{bindings[0]['HostPort']}") if bindings else None
     health = str((state.get("Health") or {}).get("Status", state["Status"]))
     answer = ask(f"{url}/health", timeout=10.0) if url else None
     status = ""

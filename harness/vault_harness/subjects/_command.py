@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from vault_harness import errors
-from vault_harness.subjects import _wire
-from vault_harness.subjects._launch import Leashed, spawn, surroundings
+from vault_harness.subjects import _protocol
+from vault_harness.subjects._process import Leashed, spawn, surroundings
 from vault_harness.subjects._shape import (
     Kind,
     OperationFailed,
@@ -59,13 +59,13 @@ class CommandSubject:
         self._told = False
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._exchange = _wire.Exchange(self._outbox.put)
+        self._conversation = _protocol.Conversation(self._outbox.put)
         leashed = spawn(spec.command, surroundings(environ, withhold), log)
         self._life = _Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
-            said = _wire.hello(self._exchange.ask("hello", {}, timeout=timeout))
+            said = _protocol.hello(self._conversation.ask("hello", {}, timeout=timeout))
         except BaseException:
             self.kill()
             raise
@@ -92,19 +92,19 @@ class CommandSubject:
 
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """One key of the secret at ``path``."""
-        return self._ask("read", {"path": path, "key": key}, _wire.reading, timeout)
+        return self._ask("read", {"path": path, "key": key}, _protocol.reading, timeout)
 
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
-        return self._ask("read_cached", {"path": path, "key": key}, _wire.reading, timeout)
+        return self._ask("read_cached", {"path": path, "key": key}, _protocol.reading, timeout)
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
-        self._ask("write", {"path": path, "data": dict(data)}, _wire.check, timeout)
+        self._ask("write", {"path": path, "data": dict(data)}, _protocol.check, timeout)
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
-        return self._ask("health", {}, _wire.flag, timeout)
+        return self._ask("health", {}, _protocol.flag, timeout)
 
     def close(self, *, timeout: float) -> None:
         """Say ``close``, end its input, and, if that does not end it by half of the time, SIGTERM.
@@ -115,7 +115,7 @@ class CommandSubject:
         if self._closing:
             return
         self._closing = True
-        self._exchange.tell("close")
+        self._conversation.tell("close")
         self._outbox.put(None)
         started = time.monotonic()
         if not self._life.ended.wait(timeout / 2):
@@ -143,17 +143,17 @@ class CommandSubject:
 
     def is_alive(self) -> bool:
         """Whether its process runs and keeps to the protocol."""
-        return not self._life.ended.is_set() and self._exchange.broken is None
+        return not self._life.ended.is_set() and self._conversation.broken is None
 
     def _ask(
         self,
         op: str,
-        fields: _wire.Object,
-        understand: Callable[[_wire.Object], T],
+        fields: _protocol.Object,
+        understand: Callable[[_protocol.Object], T],
         timeout: float,
     ) -> T:
         try:
-            return understand(self._exchange.ask(op, fields, timeout=timeout))
+            return understand(self._conversation.ask(op, fields, timeout=timeout))
         except OperationFailed as failure:
             self._told = self._told or failure.outcome is not None
             raise
@@ -174,13 +174,13 @@ class CommandSubject:
         with pipe:
             while chunk := os.read(pipe.fileno(), _CHUNK):
                 if not self._closing:  # last words on standard output break nothing any more
-                    self._exchange.feed(chunk)
+                    self._conversation.feed(chunk)
         self._drained.set()
         if not self._life.ended.wait(_DRAIN) and not self._closing:
-            self._exchange.fail(
+            self._conversation.fail(
                 errors.SubjectError(
                     "the subject closed its standard output and runs on",
-                    looked_at=f"pid {self.pid}; last: {_wire.excerpt(self._exchange.rest)}",
+                    looked_at=f"pid {self.pid}; last: {_protocol.excerpt(self._conversation.rest)}",
                     remedy="keep standard output open for answers until standard input ends",
                 )
             )
@@ -192,7 +192,7 @@ class CommandSubject:
             f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
         )
         tail = log_tail(self._log)
-        self._exchange.fail(
+        self._conversation.fail(
             errors.SubjectDied(
                 f"the subject {ended}",
                 looked_at="its standard error"

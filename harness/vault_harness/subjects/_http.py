@@ -15,7 +15,7 @@ import requests
 import urllib3
 
 from vault_harness import errors
-from vault_harness.subjects import _wire
+from vault_harness.subjects import _protocol
 from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import (
     Kind,
@@ -66,7 +66,7 @@ class HttpSubject:
         self._take_turn()
         try:
             self._configure(environ, timeout)
-            said = _wire.hello(self._post(self._url, {"op": "hello"}, timeout))
+            said = _protocol.hello(self._post(self._url, {"op": "hello"}, timeout))
         except BaseException:
             self.kill()
             raise
@@ -83,26 +83,28 @@ class HttpSubject:
 
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """One key of the secret at ``path``."""
-        return self._ask({"op": "read", "path": path, "key": key}, _wire.reading, timeout)
+        return self._ask({"op": "read", "path": path, "key": key}, _protocol.reading, timeout)
 
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
-        return self._ask({"op": "read_cached", "path": path, "key": key}, _wire.reading, timeout)
+        return self._ask(
+            {"op": "read_cached", "path": path, "key": key}, _protocol.reading, timeout
+        )
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
-        self._ask({"op": "write", "path": path, "data": dict(data)}, _wire.check, timeout)
+        self._ask({"op": "write", "path": path, "data": dict(data)}, _protocol.check, timeout)
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
-        return self._ask({"op": "health"}, _wire.flag, timeout)
+        return self._ask({"op": "health"}, _protocol.flag, timeout)
 
     def close(self, *, timeout: float) -> None:
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:
             return
         try:
-            self._ask({"op": "close"}, _wire.check, timeout)
+            self._ask({"op": "close"}, _protocol.check, timeout)
         finally:
             self.logs()
             self.kill()
@@ -145,7 +147,7 @@ class HttpSubject:
     def _configure(self, environ: Mapping[str, str], timeout: float) -> None:
         url = self._base + "/configure"
         try:
-            answer = _wire.check(self._post(url, {"environ": dict(environ)}, timeout))
+            answer = _protocol.check(self._post(url, {"environ": dict(environ)}, timeout))
         except OperationFailed as failure:
             raise errors.SubjectError(
                 f"the subject cannot be configured: {failure.message or 'it does not say why'}",
@@ -164,7 +166,7 @@ class HttpSubject:
             self._turn.release()
 
     def _ask(
-        self, message: _wire.Object, understand: Callable[[_wire.Object], T], timeout: float
+        self, message: _protocol.Object, understand: Callable[[_protocol.Object], T], timeout: float
     ) -> T:
         if self._workers.closed:
             raise errors.SubjectDied(
@@ -178,19 +180,19 @@ class HttpSubject:
             self._told = self._told or failure.outcome is not None
             raise
 
-    def _post(self, url: str, message: _wire.Object, timeout: float) -> _wire.Object:
+    def _post(self, url: str, message: _protocol.Object, timeout: float) -> _protocol.Object:
         number = next(self._numbers)
-        body = _wire.encode({"id": number, **message})
+        body = _protocol.encode({"id": number, **message})
         answer = self._workers.run(lambda: self._send(url, body, timeout), _what(message), timeout)
         if "id" in answer and answer["id"] != number:
             raise errors.SubjectError(
                 f"the subject answered request {number} with another id",
-                looked_at=f"POST {url}: {_wire.excerpt(answer)}",
+                looked_at=f"POST {url}: {_protocol.excerpt(answer)}",
                 remedy="repeat the request's id, or leave it out",
             )
         return answer
 
-    def _send(self, url: str, body: bytes, timeout: float) -> _wire.Object:
+    def _send(self, url: str, body: bytes, timeout: float) -> _protocol.Object:
         try:
             with self._session.post(
                 url,
@@ -200,7 +202,7 @@ class HttpSubject:
                 stream=True,
                 allow_redirects=False,
             ) as response:
-                content = response.raw.read(_wire.MAX_LINE + 1, decode_content=True)
+                content = response.raw.read(_protocol.MAX_LINE + 1, decode_content=True)
                 status = response.status_code
         except requests.Timeout as error:
             raise SubjectHung(
@@ -222,21 +224,21 @@ class HttpSubject:
         return _answer(url, status, content)
 
 
-def _answer(url: str, status: int, content: bytes) -> _wire.Object:
+def _answer(url: str, status: int, content: bytes) -> _protocol.Object:
     try:
-        answer = _wire.decode(content)
+        answer = _protocol.decode(content)
         if isinstance(answer.get("ok"), bool):
             return answer  # whatever the status: 503 for "unavailable" is as good as 200
     except errors.SubjectError:
         pass
     raise errors.SubjectError(
         f"the subject answered with HTTP {status} and no object that has an 'ok'",
-        looked_at=f"POST {url}: {_wire.excerpt(content)}",
+        looked_at=f"POST {url}: {_protocol.excerpt(content)}",
         remedy="answer each POST with one JSON object, see docs/subjects.md",
     )
 
 
-def _what(message: _wire.Object) -> str:
+def _what(message: _protocol.Object) -> str:
     return str(message.get("op", "configure"))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vault_harness import errors
-from vault_harness.subjects import _wire
+from vault_harness.subjects import _protocol
 from vault_harness.subjects._capture import Capture
 from vault_harness.subjects._shape import (
     Kind,
@@ -177,13 +177,15 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # callable() tells no more of an Any
 
 
-def describe(client: object) -> _wire.Hello:
+def describe(client: object) -> _protocol.Hello:
     """What a Python client says of itself.
 
     Raises:
         SubjectError: It claims what nobody knows, or what it has no method for.
     """
-    said = _wire.claims(getattr(client, "capabilities", ["read"]), getattr(client, "declares", {}))
+    said = _protocol.claims(
+        getattr(client, "capabilities", ["read"]), getattr(client, "declares", {})
+    )
     needs = {"read": "read", "cached": "read_cached", "write": "write", "health": "health"}
     wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
     missing = [method for method in wanted if not callable(getattr(client, method, None))]

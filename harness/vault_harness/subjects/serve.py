@@ -21,11 +21,15 @@ from collections.abc import Sequence
 from typing import Any, BinaryIO
 
 from vault_harness import errors
-from vault_harness.subjects import _inprocess, _wire
+from vault_harness.subjects import _inprocess, _protocol
 from vault_harness.subjects._shape import OperationFailed
 from vault_harness.subjects._spec import parse_subject
 
 _USAGE = "usage: python -m vault_harness.subjects reference | python:package.module:factory\n"
+
+
+LAST_ANSWERS = 10.0
+"""Seconds for the answers that are still owed when standard input ends."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,23 +74,33 @@ def _leave(*_: object) -> None:
 class _Server:
     """Answers requests, each on a thread of its own."""
 
-    def __init__(self, client: Any, said: _wire.Hello, answers: BinaryIO) -> None:
+    def __init__(self, client: Any, said: _protocol.Hello, answers: BinaryIO) -> None:
         self._client = client
         self._said = said
         self._answers = answers
         self._workers = _inprocess.Workers("operation")
         self._lock = threading.Lock()
+        self._answered = threading.Condition(self._lock)
+        self._pending = 0
 
     def serve(self, requests: BinaryIO) -> None:
-        """Answer until the requests end, or one is ``close``."""
+        """Answer until the requests end, or one is ``close``.
+
+        Where they end without a ``close``, as when a person pipes one in, what was asked is still
+        answered, for `LAST_ANSWERS` seconds at most.
+        """
         for line in requests:
-            request = _wire.decode(line)
+            request = _protocol.decode(line)
             if request.get("op") == "close":
                 self._say({"id": request["id"], "ok": True})
                 return
+            with self._lock:
+                self._pending += 1
             self._workers.start(functools.partial(self._answer, request))
+        with self._answered:
+            self._answered.wait_for(lambda: not self._pending, LAST_ANSWERS)
 
-    def _answer(self, request: _wire.Object) -> None:
+    def _answer(self, request: _protocol.Object) -> None:
         try:
             answer = {"ok": True, **self._do(request)}
         except OperationFailed as failure:
@@ -94,8 +108,11 @@ class _Server:
         except errors.SubjectError as breach:
             answer = {"ok": False, "message": str(breach)}
         self._say({"id": request["id"], **answer})
+        with self._answered:
+            self._pending -= 1
+            self._answered.notify_all()
 
-    def _do(self, request: _wire.Object) -> dict[str, Any]:
+    def _do(self, request: _protocol.Object) -> dict[str, Any]:
         op, client = request["op"], self._client
         if op == "hello":
             return {
@@ -122,6 +139,6 @@ class _Server:
         reading = _inprocess.as_reading(value)
         return {"value": reading.value, "stale": reading.stale}
 
-    def _say(self, answer: _wire.Object) -> None:
+    def _say(self, answer: _protocol.Object) -> None:
         with self._lock:
-            self._answers.write(_wire.encode(answer))
+            self._answers.write(_protocol.encode(answer))

@@ -112,3 +112,12 @@ def test_a_log_line_is_printed_as_it_is(checkout: Checkout) -> None:
     with log.open("a") as lines:
         lines.write("somebody may invoke seed here\n")
     assert "somebody may invoke seed here" in checkout.run("logs")
+
+
+def test_destroy_says_first_what_would_go(checkout: Checkout, proxy: str) -> None:
+    """A dry run names the keys and the servers, and touches neither."""
+    said = checkout.run("destroy", "--dry-run")
+    assert f"would remove {checkout.data_dir / 'init.json'}" in said
+    assert "would remove Vault" in said
+    assert health(proxy) == 200
+    assert (checkout.data_dir / "init.json").is_file()

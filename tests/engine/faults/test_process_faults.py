@@ -20,7 +20,7 @@ from vault_harness.engine import Engine
 from vault_harness.errors import ToxiproxyError
 from vault_harness.faults import Fault, ProcessFaults, flapping, process_tree
 from vault_harness.stack import launch
-from vault_harness.subjects._launch import spawn
+from vault_harness.subjects._process import spawn
 from vault_harness.waiting import wait_until
 
 

@@ -37,14 +37,21 @@ func main() {
 	}()
 
 	var mutex sync.Mutex
+	var answering sync.WaitGroup
 	out := json.NewEncoder(os.Stdout)
 	in := json.NewDecoder(os.Stdin)
 	for {
 		var asked request
-		if err := in.Decode(&asked); err != nil || asked.Op == "close" {
+		if err := in.Decode(&asked); err != nil {
+			answering.Wait() // what a person piped in is answered before the end
 			leave()
 		}
+		if asked.Op == "close" {
+			leave()
+		}
+		answering.Add(1)
 		go func() {
+			defer answering.Done()
 			answer := serve(vault, asked)
 			answer["id"] = asked.ID
 			mutex.Lock()

@@ -36,8 +36,12 @@ function leave() {
 }
 
 const lines = createInterface({ input: process.stdin, crlfDelay: Infinity });
-lines.on("line", async (line) => {
-  if (line.trim()) process.stdout.write(`${JSON.stringify(await answer(JSON.parse(line)))}\n`);
+const pending = new Set(); // what a person piped in is answered before the end
+lines.on("line", (line) => {
+  if (!line.trim()) return;
+  const answered = answer(JSON.parse(line)).then((said) => process.stdout.write(`${JSON.stringify(said)}\n`));
+  pending.add(answered);
+  answered.finally(() => pending.delete(answered));
 });
-lines.on("close", leave);
+lines.on("close", () => Promise.allSettled(pending).then(leave));
 process.on("SIGTERM", leave);

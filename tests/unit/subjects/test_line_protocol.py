@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from vault_harness.errors import SubjectError
 from vault_harness.subjects import OperationFailed, Reading, SubjectHung
-from vault_harness.subjects import _wire as wire
+from vault_harness.subjects import _protocol as wire
 
 # How long an example takes says nothing on a busy machine.
 RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -164,7 +164,7 @@ class Peer:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.arrived = threading.Semaphore(0)
-        self.exchange = wire.Exchange(self._receive)
+        self.exchange = wire.Conversation(self._receive)
 
     def _receive(self, line: bytes) -> None:
         self.requests.append(json.loads(line))

@@ -236,7 +236,7 @@ class Lines:
         )
 
 
-class Exchange:
+class Conversation:
     """Requests and answers over one pair of streams, many in flight at once.
 
     Args:
