@@ -98,3 +98,28 @@ def timeline(
     file = Path(journal) if journal else Path("report") / "journal.json"
     end = float("inf") if until is None else until
     say(told(file, id.upper(), since=since, until=end, raw=raw))
+
+
+@command(
+    "report",
+    group="judge",
+    takes=("journal", "beside"),
+    examples=("report", "report mine/journal.json yours/journal.json --to both.html"),
+    help={
+        "journal": "the journal of a run, default report/journal.json",
+        "beside": "that of another run, to stand beside it",
+        "to": "the page, default report/index.html",
+    },
+)
+def report(
+    journal: str | None = None, beside: str | None = None, to: str = "report/index.html"
+) -> None:
+    """Make the page of a run, or of two side by side.
+
+    It is one file that needs nothing but a browser: the verdicts, and a timeline of each scenario.
+    """
+    from vault_harness.report import load
+    from vault_harness.report.html import write_page
+
+    files = [Path(journal or "report/journal.json"), *([Path(beside)] if beside else [])]
+    say(f"written: {write_page([load(file) for file in files], Path(to))}")

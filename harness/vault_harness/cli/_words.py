@@ -81,12 +81,11 @@ def _has_value(option: str, task: Command | None) -> bool:
 
 
 def _joined(words: list[str], tasks: Mapping[str, Command]) -> list[str]:
-    """``rotate secret-id`` is ``rotate.secret-id``, unless both are tasks of their own."""
+    """``rotate secret-id`` is ``rotate.secret-id``."""
     if len(words) < 2:
         return words
     first, second, *rest = words
-    both = first in tasks and second in tasks
-    return [f"{first}.{second}", *rest] if f"{first}.{second}" in tasks and not both else words
+    return [f"{first}.{second}", *rest] if f"{first}.{second}" in tasks else words
 
 
 def members(word: str, tasks: Mapping[str, Command]) -> list[Command]:

@@ -95,6 +95,7 @@ class Table:
         if self._summary is None and not (self._suite and self._broken):
             return
         from vault_harness import report as reports
+        from vault_harness.report.html import write_page
 
         chosen = options(self._config)
         summary = self._summary or reports.Summary(chosen.subject)
@@ -122,3 +123,5 @@ class Table:
             self._write(terminalreporter, line)
         terminalreporter.write_line(str(summary))
         terminalreporter.write_line(f"history of every scenario: {journal}")
+        page = write_page([reports.load(journal)], journal.with_name("index.html"))
+        terminalreporter.write_line(f"to look at, with a timeline for each: {page}")

@@ -12,6 +12,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vault_harness.report._explain import again
+
 Journal = Mapping[str, Any]
 
 OPERATION = ("verb", "path", "began", "ended", "outcome", "value", "message", "caller")
@@ -54,7 +56,7 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "word": str(entry.get("word", "error")),
         "why": str(entry.get("why") or ""),
-        "again": str(entry.get("again") or ""),
+        "again": _again(entry),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
         "untouched": [str(text) for text in entry.get("untouched") or ()],
@@ -67,8 +69,26 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
         "rotations": rows(entry.get("rotations"), ROTATION),
         "touches": rows(entry.get("touches"), TOUCH),
         "marks": rows(entry.get("marks"), MARK),
-        "log": str(entry.get("log") or ""),
+        "log": "" if entry.get("word") == "pass" else _log(entry.get("log")),
     }
+
+
+def _again(entry: Mapping[str, Any]) -> str:
+    """The command that runs it again as it was; empty where the journal does not tell enough."""
+    if "seed" not in entry or "subject" not in entry:
+        return ""
+    return again(
+        str(entry["id"]),
+        subject=str(entry["subject"]),
+        declared=dict(entry.get("declared") or {}),
+        seed=int(entry["seed"]),
+        ttl_scale=float(entry.get("ttl_scale") or 1.0),
+    )
+
+
+def _log(lines: object) -> str:
+    """What the subject logged, each line on the scenario's clock."""
+    return "\n".join(f"+{float(line['at']):.2f} s  {line['text']}" for line in _objects(lines))
 
 
 def packed(content: object) -> str:

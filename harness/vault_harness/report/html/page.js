@@ -67,7 +67,7 @@
         what: `fault: ${name}${extra ? ` (${extra})` : ""}`, end: ended === null ? "not undone" : `lasted ${seconds(ended - began)}` });
     }
     for (const [at, done, path, value] of run.rotations) {
-      add({ lane: "values", began: at, ended: done ?? at, shape: "value", label: value,
+      add({ lane: "values", began: at, ended: done ?? at, shape: "value", label: value.endsWith("seeded") ? "" : value,
         what: `${path} is given the value ${value}`, end: "" });
     }
     for (const [verb, path, began, ended, outcome, value, message, caller] of run.operations) {
