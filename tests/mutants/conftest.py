@@ -34,7 +34,8 @@ def _import(path: Path) -> ModuleType:
     return sys.modules[name]
 
 
-def _scenarios() -> dict[str, Callable[[Lab], None]]:
+def scenarios() -> dict[str, Callable[[Lab], None]]:
+    """Every scenario's function by its id."""
     found = {}
     for path in sorted(SCENARIOS.glob("test_*.py")):
         for name, function in vars(_import(path)).items():
@@ -56,7 +57,7 @@ def environment() -> Iterator[Environment]:
 def judge(environment: Environment) -> Judge:
     """Runs one scenario on one subject, as the suite would."""
     catalogue: dict[str, Entry] = load(SCENARIOS / "catalogue.toml")
-    functions = _scenarios()
+    functions = scenarios()
 
     def run(subject: str, scenario: str) -> tuple[Verdict, str]:
         result = run_scenario(
