@@ -37,10 +37,13 @@ def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
     try:
         with FileLock(made / _HELD, timeout=0):
             made.rename(directory)
-            yield directory
+            try:
+                yield directory
+            finally:
+                # While it is held: else a sweep would take it up half deleted.
+                shutil.rmtree(directory, ignore_errors=True)
     finally:
-        for path in (made, directory):
-            shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def sweep_run_directories(parent: Path | None = None) -> list[Path]:
