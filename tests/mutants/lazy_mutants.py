@@ -59,9 +59,8 @@ class RenewsOnce(LazyClient):
     _done = False
 
     def _renewed(self, token: Token, deadline: float) -> bool:
-        renewed = super()._renewed(token, deadline)
         self._done = True
-        return renewed
+        return super()._renewed(token, deadline)
 
     def _arm(self, seconds: float) -> None:
         if not self._done:
