@@ -99,7 +99,7 @@ class ScenarioItem(pytest.Item):
         results = [run_scenario(environment, self.entry, self.function)]
         while len(results) < chosen.repeat and results[0].word != "skipped":
             results.append(run_scenario(environment, self.entry, self.function))
-        self.record = record = joined(results)
+        self.record = record = {**joined(results), "again": self._again()}
         write_part(parts_folder(chosen.report, chosen.run), record)
         if record["word"] == "skipped":
             pytest.skip(record["why"])
@@ -112,11 +112,18 @@ class ScenarioItem(pytest.Item):
             if excinfo.errisinstance(HarnessError):
                 return str(excinfo.value)
             return super().repr_failure(excinfo, style)
-        from vault_harness.report import again, explain
+        from vault_harness.report import explain
+
+        text = explain(self.record, again=self.record["again"])
+        return f"{text}\n{self.record['trace']}" if self.record.get("trace") else text
+
+    def _again(self) -> str:
+        """The command that runs it again: the task, or pytest in somebody else's repository."""
+        from vault_harness.report import again
 
         chosen = options(self.config)
         suite = OF_A_SUITE in self.config.stash
-        command = again(
+        return again(
             self.entry.id if suite else self.nodeid,
             subject=chosen.subject,
             declared=chosen.declared,
@@ -124,8 +131,6 @@ class ScenarioItem(pytest.Item):
             ttl_scale=chosen.ttl_scale,
             by_pytest=not suite,
         )
-        text = explain(self.record, again=command)
-        return f"{text}\n{self.record['trace']}" if self.record.get("trace") else text
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it stands."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
 import os
+import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -153,6 +156,19 @@ class Run:
     def words(self) -> dict[str, str]:
         """The verdicts by id."""
         return {id: scenario["word"] for id, scenario in self.scenarios.items()}  # noqa: A001 - it is one
+
+    @cached_property
+    def page(self) -> str:
+        """``index.html``."""
+        return (self.report / "index.html").read_text(encoding="utf-8")
+
+    @cached_property
+    def on_the_page(self) -> dict[str, Any]:
+        """What the page's script is given, which is compressed in it."""
+        packed = re.search(r'<script id="data" type="text/plain">(.*?)</script>', self.page)
+        assert packed is not None
+        found: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+        return found
 
     @cached_property
     def junit(self) -> ET.Element:

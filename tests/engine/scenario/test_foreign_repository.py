@@ -255,6 +255,7 @@ def test_their_scenarios(repository: Repository) -> None:
     assert "the moon is full (from +" in out
     again = "pytest resilience/deeper/test_till.py::test_broken --vault-subject"
     assert f"run it again: {again} python:till_client:Client --vault-seed 7" in out
+    assert f"{again} python:till_client:Client --vault-seed 7" == scenarios["TILL-05"]["again"]
     assert "1 renewal: not seen, 0 of at least 1" in out
     assert "neither a fault nor a condition" in scenarios["TILL-04"]["why"]
     assert scenarios["TILL-05"]["why"] == "LookupError: where is my till?"

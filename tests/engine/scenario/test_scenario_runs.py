@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -94,10 +95,10 @@ def test_junit_of_a_run(mixed: Run) -> None:
 
 
 def test_no_secret_is_told(mixed: Run) -> None:
-    """Neither by the terminal nor by the journal nor by the JUnit file."""
+    """Neither by the terminal nor by the journal, the page or the JUnit file."""
     assert len(mixed.seen) >= 6, "secret-ids, tokens and values of several scenarios"
-    for name in ("journal.json", "junit.xml"):
-        text = (mixed.report / name).read_text()
+    files = [(mixed.report / name).read_text() for name in ("journal.json", "junit.xml")]
+    for text in (*files, mixed.page, json.dumps(mixed.on_the_page)):
         assert [secret for secret in mixed.seen if secret in text] == []
     assert [secret for secret in mixed.seen if secret in mixed.out] == []
 
@@ -105,8 +106,20 @@ def test_no_secret_is_told(mixed: Run) -> None:
 def test_nothing_but_the_report_is_left(mixed: Run) -> None:
     """No part of a journal, no file that is half written."""
     names = {path.name for path in mixed.report.iterdir() if path.suffix != ".log"}
-    assert names == {"journal.json", "junit.xml"}
+    assert names == {"index.html", "journal.json", "junit.xml"}
     assert {path.stem for path in mixed.report.glob("*.log")} <= set(mixed.words)
+
+
+def test_page_of_a_run(mixed: Run) -> None:
+    """It holds each scenario's verdict, history and command as the journal has them."""
+    for name, scenario in mixed.scenarios.items():
+        (shown,) = mixed.on_the_page[name]
+        assert shown["word"] == scenario["word"]
+        assert len(shown["exchanges"]) == len(scenario.get("exchanges", ()))
+        assert shown["again"] == scenario["again"]
+    (failed,) = mixed.on_the_page["KV-03"]
+    assert f"run it again: {failed['again']}\n" in mixed.out
+    assert failed["log"] or not mixed.scenarios["KV-03"]["log"]
 
 
 # Other clients

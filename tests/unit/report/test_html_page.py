@@ -10,6 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from vault_harness.report.html import render, write_page
 
 
@@ -31,6 +33,14 @@ def details(page: str) -> dict[str, Any]:
     packed = re.search(r'<script id="data" type="text/plain">(.*?)</script>', page)
     assert packed is not None
     content: dict[str, Any] = json.loads(gzip.decompress(base64.b64decode(packed[1])))
+    return content
+
+
+def heads(page: str) -> dict[str, Any]:
+    """The names of runs and scenarios, for the script."""
+    found = re.search(r'<script type="application/json" id="heads">(.*?)</script>', page)
+    assert found is not None
+    content: dict[str, Any] = json.loads(found[1])
     return content
 
 
@@ -88,6 +98,43 @@ def test_runs_stand_side_by_side() -> None:
     assert row is not None
     assert re.findall(r'class="verdict [^"]*">([^<]*)<', row[0]) == ["not run", "pass"]
     assert details(page)["SEA-01"][0] is None
+
+
+def test_two_runs_of_one_subject_can_be_told_apart() -> None:
+    """Each bears the letter of its column; a run alone needs none."""
+    assert heads(render([journal({}), journal({})]))["runs"] == ["A reference", "B reference"]
+    assert heads(render([journal({})]))["runs"] == ["reference"]
+
+
+def test_the_command_is_the_journals_own() -> None:
+    """Somebody else's scenarios are run by pytest, which only the run itself knew."""
+    command = "pytest resilience/test_till.py::test_seal --vault-seed 7"
+    mine = {"again": command, "subject": "reference", "seed": 7}
+    assert details(render([journal(mine)]))["TOK-11"][0]["again"] == command
+
+
+def test_the_log_of_what_did_not_pass() -> None:
+    """On the scenario's clock; that of a scenario that passed is left out."""
+    log = {"log": [{"at": 1.5, "text": "renewed"}, {"at": None, "text": "no clock"}]}
+    failed = details(render([journal({"word": "fail", **log})]))["TOK-11"][0]
+    assert failed["log"] == "+1.50 s  renewed\nno clock"
+    assert details(render([journal(log)]))["TOK-11"][0]["log"] == ""
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"log": [{"text": "without a time"}]},
+        {"log": [{"at": 1.0}]},
+        {"log": "one text"},
+        {"connections": [None]},
+        {"seed": None, "subject": "reference"},
+        {"declared": None, "seed": 1, "subject": "reference"},
+    ],
+)
+def test_journals_of_other_versions_can_be_shown(odd: dict[str, Any]) -> None:
+    """A field that is missing or of another form costs that field and no more."""
+    assert details(render([journal({"word": "fail", **odd})]))["TOK-11"][0]["word"] == "fail"
 
 
 def test_times_are_whole_milliseconds() -> None:

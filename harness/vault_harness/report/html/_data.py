@@ -12,8 +12,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault_harness.report._explain import again
-
 Journal = Mapping[str, Any]
 
 OPERATION = ("verb", "path", "began", "ended", "outcome", "value", "message", "caller")
@@ -56,7 +54,7 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "word": str(entry.get("word", "error")),
         "why": str(entry.get("why") or ""),
-        "again": _again(entry),
+        "again": str(entry.get("again") or ""),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
         "untouched": [str(text) for text in entry.get("untouched") or ()],
@@ -64,7 +62,11 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
         "faults": rows(entry.get("faults"), FAULT),
         "operations": rows(entry.get("operations"), OPERATION),
         "exchanges": rows(entry.get("exchanges"), EXCHANGE),
-        "connections": [round(at * 1000) for at in entry.get("connections") or ()],
+        "connections": [
+            round(at * 1000)
+            for at in entry.get("connections") or ()
+            if isinstance(at, (int, float))
+        ],
         "audit": rows(entry.get("audit"), AUDIT),
         "rotations": rows(entry.get("rotations"), ROTATION),
         "touches": rows(entry.get("touches"), TOUCH),
@@ -73,22 +75,13 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _again(entry: Mapping[str, Any]) -> str:
-    """The command that runs it again as it was; empty where the journal does not tell enough."""
-    if "seed" not in entry or "subject" not in entry:
-        return ""
-    return again(
-        str(entry["id"]),
-        subject=str(entry["subject"]),
-        declared=dict(entry.get("declared") or {}),
-        seed=int(entry["seed"]),
-        ttl_scale=float(entry.get("ttl_scale") or 1.0),
-    )
-
-
 def _log(lines: object) -> str:
-    """What the subject logged, each line on the scenario's clock."""
-    return "\n".join(f"+{float(line['at']):.2f} s  {line['text']}" for line in _objects(lines))
+    """What the subject logged, each line on the scenario's clock if its time is known."""
+    return "\n".join(_line(line.get("at"), line.get("text")) for line in _objects(lines))
+
+
+def _line(at: object, text: object) -> str:
+    return f"+{at:.2f} s  {text or ''}" if isinstance(at, (int, float)) else str(text or "")
 
 
 def packed(content: object) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -71,7 +72,7 @@ def render(journals: Sequence[_data.Journal]) -> str:
         style=Markup(_asset("page.css")),  # noqa: S704 - our own files, not data
         script=Markup(_asset("page.js")),  # noqa: S704 - the same
         heads={
-            "runs": [run.subject for run in runs],
+            "runs": [_title(n, run, of=len(runs)) for n, run in enumerate(runs)],
             "scenarios": {
                 row.id: {"promise": row.promise, "severity": row.severity, "source": row.source}
                 for row in rows
@@ -102,6 +103,11 @@ def _run(journal: _data.Journal) -> Run:
         summary=", ".join(f"{counts[word]} {word}" for word in reversed(WORDS) if counts[word]),
         verdicts=verdicts,
     )
+
+
+def _title(number: int, run: Run, *, of: int) -> str:
+    """What a run is called: with the letter of its column, as both may be of one subject."""
+    return run.subject if of == 1 else f"{ascii_uppercase[number]} {run.subject}"
 
 
 def _rows(journals: Sequence[_data.Journal], runs: Sequence[Run]) -> list[Row]:

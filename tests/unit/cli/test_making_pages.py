@@ -1,0 +1,48 @@
+"""``report``: the page of a run, or of two."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Program = Callable[..., Any]  # of conftest.py
+
+
+def journal(path: Path, subject: str) -> str:
+    """The journal of a run with one scenario; returns its path."""
+    one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": "pass"}
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps({"subject": subject, "engine": "process", "scenarios": [one]}))
+    return str(path)
+
+
+def test_the_last_run(program: Program, tmp_path: Path) -> None:
+    """Nothing need be named: report/journal.json becomes the page beside it."""
+    journal(tmp_path / "report" / "journal.json", "mine")
+    ended = program("report")
+    assert (ended.code, ended.out.strip()) == (0, "written: report/index.html")
+    assert "<dt>mine</dt>" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_two_runs(program: Program, tmp_path: Path) -> None:
+    """Both stand on the page that was named."""
+    first, second = journal(tmp_path / "a.json", "mine"), journal(tmp_path / "b.json", "yours")
+    assert program("report", first, second, "--to", "both.html").code == 0
+    page = (tmp_path / "both.html").read_text()
+    assert "<dt><b>A</b> mine</dt>" in page
+    assert "<dt><b>B</b> yours</dt>" in page
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": []}'])
+def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | None) -> None:
+    """It is named with the remedy, and no page is written."""
+    if text is not None:
+        (tmp_path / "x.json").write_text(text)
+    ended = program("report", "x.json")
+    assert ended.code not in (0, None)
+    assert "looked at: x.json" in ended.err
+    assert not (tmp_path / "report").exists()
