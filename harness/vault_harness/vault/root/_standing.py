@@ -135,5 +135,8 @@ def standing_operator(
     raise KeyringMissing(
         "there is neither a root token nor an operator's token that is good",
         looked_at=f"the keyring, {directory / OPERATOR_TOKEN_NAME}",
-        remedy=f"{named('root.generate')} makes a root token from the unseal keys",
+        remedy=f"{named('root.generate')} makes a root token from the unseal keys"
+        if keyring is not None
+        else f"{named('restore.keys')} puts the unseal keys back from a backup; "
+        f"{named('root.generate')} then makes a root token from them",
     )
