@@ -8,13 +8,13 @@ that ends; what nobody holds belongs to nobody.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 _PREFIX = "vault-harness-run-"
 _UNHELD = "vault-harness-new-"  # of a folder that is not held yet: nobody else looks at it
@@ -34,15 +34,17 @@ def run_directory(*, parent: Path | None = None) -> Iterator[Path]:
     # Held before it has the name by which others find it: the lock is the file's, not the name's.
     made = Path(tempfile.mkdtemp(prefix=_UNHELD, dir=parent))
     directory = made.with_name(_PREFIX + made.name.removeprefix(_UNHELD))
+    held = os.open(made / _HELD, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        with FileLock(made / _HELD, timeout=0):
-            made.rename(directory)
-            try:
-                yield directory
-            finally:
-                # While it is held: else a sweep would take it up half deleted.
-                shutil.rmtree(directory, ignore_errors=True)
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made.rename(directory)
+        try:
+            yield directory
+        finally:
+            with contextlib.suppress(FileNotFoundError):  # somebody has cleaned up by hand
+                _delete(directory)
     finally:
+        os.close(held)
         shutil.rmtree(made, ignore_errors=True)
 
 
@@ -59,12 +61,8 @@ def sweep_run_directories(parent: Path | None = None) -> list[Path]:
         except FileNotFoundError:
             return swept  # none can be written to: the disk is full
     for directory in parent.glob(f"{_PREFIX}*"):
-        held = directory / _HELD
-        # Without that file the folder was made this very moment, or is not ours to judge.
-        with contextlib.suppress(OSError, Timeout):
-            if held.is_file() and held.owner() == directory.owner():
-                with FileLock(held, timeout=0):
-                    shutil.rmtree(directory)
+        with contextlib.suppress(OSError):
+            if _sweep(directory):
                 swept.append(directory)
     for directory in parent.glob(f"{_UNHELD}*"):
         with contextlib.suppress(OSError):
@@ -72,3 +70,30 @@ def sweep_run_directories(parent: Path | None = None) -> list[Path]:
                 shutil.rmtree(directory)
                 swept.append(directory)
     return swept
+
+
+def _sweep(directory: Path) -> bool:
+    """Delete one folder unless somebody holds it; whether it was deleted.
+
+    Raises:
+        OSError: It is held, gone, or not ours to delete.
+    """
+    held = directory / _HELD
+    # Without that file it is not ours to judge.
+    if not held.is_file() or held.owner() != directory.owner():
+        return False
+    # Never made here: who makes it anew, and its folder, gives life to what another has deleted.
+    descriptor = os.open(held, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _delete(directory)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _delete(directory: Path) -> None:
+    """Delete a folder that is held here, out of the sight of sweeps."""
+    hidden = directory.with_name(_UNHELD + directory.name.removeprefix(_PREFIX))
+    directory.rename(hidden)
+    shutil.rmtree(hidden, ignore_errors=True)
