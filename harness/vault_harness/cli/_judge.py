@@ -22,11 +22,12 @@ from vault_harness.cli._console import say
     ),
     help={
         "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., http://...",
-        "only": "an id (TOK-11), a group (TOK) or a severity (critical); may be repeated",
+        "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "seed": "seed of the network faults, as a failure printed it",
         "repeat": "how many times each scenario runs: a verdict that differs is flaky",
         "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
+        "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "workers": "how many scenarios run side by side",
         "args": "further arguments for pytest",
     },
@@ -39,6 +40,7 @@ def scenarios(
     seed: int | None = None,
     repeat: int | None = None,
     ttl_scale: float | None = None,
+    strict: bool = False,
     workers: int | None = None,
     args: str = "",
 ) -> None:
@@ -62,6 +64,7 @@ def scenarios(
     options += ["--vault-seed", str(seed)] if seed is not None else []
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []
     options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
+    options += ["--vault-strict"] if strict else []
     options += [word for name in only or [] for word in ("--vault-only", name)]
     options += [word for text in declare or [] for word in ("--vault-declare", text)]
     run_pytest(*place, str(folder), *options, *shlex.split(args))

@@ -114,6 +114,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
     line = getattr(report, "scenario", None)
     if line is None:
         return None
+    if line["forgiven"]:
+        return "SHOULD, and not kept", "", ""
     return {"pass": "passed", "fail": "failed"}.get(line["word"], line["word"]), "", ""
 
 

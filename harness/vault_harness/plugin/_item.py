@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,20 @@ def joined(results: list[Result]) -> dict[str, Any]:
     return record
 
 
+def _forgiven(item: ScenarioItem, word: str) -> str | None:
+    """What to call a verdict that is no pass, and fails no run; None if it fails it.
+
+    Harm (a wrong value, a dead client) is never forgiven, whatever the scenario was about.
+    """
+    chosen = options(item.config)
+    if word == "not exercised":
+        return word if chosen.allow_not_exercised else None
+    if word not in ("fail", "flaky") or chosen.strict or item.entry.obligation == "MUST":
+        return None
+    assert item.record is not None, "it came to a verdict"
+    return None if any(one["harm"] for one in item.record["findings"]) else f"SHOULD, {word}"
+
+
 def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Give a scenario's report its line, as data that workers can send."""
     from vault_harness.report import Line, line_of
@@ -178,7 +192,8 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
         extra = {"product": "", "engine": ""}
     if line.word in _EXPLAINED:
         report.sections = []  # what it logged stands in the text, without secrets
-    if line.word == "not exercised" and options(item.config).allow_not_exercised:
+    if called := _forgiven(item, line.word):
+        line = replace(line, forgiven=line.word != "not exercised")
         extra["text"] = str(report.longrepr)
-        report.outcome, report.longrepr = "skipped", ("", 0, f"not exercised: {line.why}")
+        report.outcome, report.longrepr = "skipped", ("", 0, f"{called}: {line.why}")
     report.scenario = {**asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it

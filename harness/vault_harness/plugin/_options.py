@@ -30,6 +30,7 @@ class Options:
         repeat: How many times each scenario runs.
         ttl_scale: By how much lives are stretched.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
+        strict: Whether a SHOULD that is not kept fails the run.
         run: Name of this run, the same in all its processes.
     """
 
@@ -41,6 +42,7 @@ class Options:
     repeat: int
     ttl_scale: float
     allow_not_exercised: bool
+    strict: bool
     run: str
 
 
@@ -49,16 +51,20 @@ _HELP = {
     "'command:./my-client', or a URL",
     "declare": "a time that the client promises, NAME=SECONDS: max_stale, refresh, backoff_cap, "
     "deadline, min_ttl (may be repeated)",
-    "only": "run this scenario only, or those of this severity or group: TOK-11, critical, SEA "
-    "(may be repeated)",
+    "only": "run this scenario only, or those of this severity or group: TOK-11, critical, "
+    "MUST, SEA (may be repeated)",
     "report": "where journal.json and junit.xml go (default: report)",
     "seed": "seed of the network faults (default: a new one)",
     "repeat": "run each scenario N times: a verdict that is not the same each time is flaky",
     "ttl_scale": "stretch all lives and the waits tied to them by this factor",
     "allow_not_exercised": "let the run succeed although a fault never touched the client",
+    "strict": "fail the run for a SHOULD too: without it, a broken promise of medium or low "
+    "severity is shown, and fails nothing",
 }
 
 _LISTS = {"declare", "only"}
+
+_SWITCHES = {"allow_not_exercised", "strict"}
 
 _METAVARS = {
     "subject": "CLIENT",
@@ -77,7 +83,7 @@ def add_options(parser: pytest.Parser) -> None:
     for name, text in _HELP.items():
         flag = f"--vault-{name.replace('_', '-')}"
         dest = f"vault_{name}"
-        if name == "allow_not_exercised":
+        if name in _SWITCHES:
             group.addoption(flag, dest=dest, action="store_true", default=None, help=text)
             parser.addini(dest, text, type="bool", default=False)
             continue
@@ -125,6 +131,7 @@ def _read_options(config: pytest.Config) -> Options:
         repeat=_number("repeat", given("repeat") or "1", int, least=1),
         ttl_scale=_number("ttl-scale", given("ttl_scale") or "1", float, least=1),
         allow_not_exercised=bool(given("allow_not_exercised")),
+        strict=bool(given("strict")),
         run=worker.get("vault_run", str(os.getpid())),
     )
 
@@ -169,7 +176,7 @@ def parse_declared(given: Iterable[str]) -> dict[str, float]:
 
 def words_of(entry: Entry) -> set[str]:
     """The words by which ``--vault-only`` names a scenario."""
-    return {entry.id, entry.group, entry.severity.upper()}
+    return {entry.id, entry.group, entry.severity.upper(), entry.obligation}
 
 
 def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at: str) -> None:
@@ -182,5 +189,5 @@ def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at:
         raise SettingsError(
             f"--only {', '.join(sorted(unknown))} names no scenario",
             looked_at=looked_at,
-            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical)",
+            remedy="Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)",
         )

@@ -23,6 +23,7 @@ _LINE = (
     "leaks",
     "about_leaks",
     "broken",
+    "forgiven",
 )
 
 
@@ -71,12 +72,12 @@ class Table:
         self._summary.product = given["product"] or self._summary.product
         self._summary.engine = given["engine"] or self._summary.engine
         self._write(terminal, line)
-        if line.word == "not exercised":
+        if line.word == "not exercised" or line.forgiven:
             self._texts.append(given.get("text") or str(report.longrepr))
 
     def _write(self, terminal: Any, line: Line) -> None:
         colour = {"pass": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
-            line.word, "red"
+            line.word, "yellow" if line.forgiven else "red"
         )
         terminal.write_line(str(line), **{colour: True})
 

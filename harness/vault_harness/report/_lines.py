@@ -30,6 +30,7 @@ class Line:
         leaks: Secrets that came out in it, each in one line.
         about_leaks: Whether this is the row that such leaks fail.
         broken: The promises that it broke, each once.
+        forgiven: Whether it is no pass, and fails no run: a SHOULD.
     """
 
     id: str
@@ -42,6 +43,7 @@ class Line:
     leaks: tuple[str, ...] = ()
     about_leaks: bool = False
     broken: tuple[str, ...] = ()
+    forgiven: bool = False
 
     def __str__(self) -> str:
         word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
@@ -130,8 +132,9 @@ class Summary:
         judged = len(self.lines) - counts["skipped"]
         text = f"{self.subject}: {counts['pass']} of {judged} scenarios pass"
         for word in WORDS:
-            if ids := [line.id for line in self.lines if line.word == word]:
-                text += f"; {word}: {', '.join(sorted(ids))}"
+            if found := {line.id: line for line in self.lines if line.word == word}:
+                ids = (f"{one} (SHOULD)" if found[one].forgiven else one for one in sorted(found))
+                text += f"; {word}: {', '.join(ids)}"
         if leaking := sorted({line.id for line in self.lines if line.leaks}):
             text += f"; secrets came out in {', '.join(leaking)}"
         if self.broken:

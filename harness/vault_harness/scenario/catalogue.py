@@ -16,6 +16,9 @@ from vault_harness.subjects import CAPABILITIES, DECLARATIONS
 
 Severity = Literal["critical", "high", "medium", "low"]
 
+Obligation = Literal["MUST", "SHOULD"]
+"""Whether a client that breaks a promise fails a run, or is told of it."""
+
 CATALOGUE = "catalogue.toml"
 """Name of the file, which stands beside the scenarios or in a folder above them."""
 
@@ -126,6 +129,11 @@ class Entry(BaseModel):
     def group(self) -> str:
         """The letters of its id."""
         return self.id.split("-")[0]
+
+    @property
+    def obligation(self) -> Obligation:
+        """``MUST`` for what is critical or high, ``SHOULD`` for the rest."""
+        return "MUST" if self.severity in ("critical", "high") else "SHOULD"
 
     def scaled(self, factor: float) -> Entry:
         """The same scenario with longer lives, and the waits that follow from them.

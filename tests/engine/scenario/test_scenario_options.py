@@ -33,7 +33,7 @@ def test_only_what_there_is(suite: Suite) -> None:
     said = refused(suite, "--vault-only", "TOK-19,NOPE-01")
     assert "--only NOPE-01 names no scenario" in said
     assert "catalogue.toml" in said
-    assert "Give an id (TOK-11), a group (TOK) or a severity (critical)" in said
+    assert "Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)" in said
 
 
 @pytest.mark.slow  # a run each
@@ -55,12 +55,14 @@ def test_client_that_is_not_there(suite: Suite, client: str) -> None:
 
 
 @pytest.mark.slow  # a run each
-@pytest.mark.parametrize("word", ["tok-19", "POL", "medium", "SEA-01,sid"])
+@pytest.mark.parametrize("word", ["tok-19", "POL", "medium", "SEA-01,sid", "should"])
 def test_choosing(suite: Suite, catalogue: dict[str, Entry], word: str) -> None:
     """By id, group or severity, in any case, several at once."""
     run = suite.run("Good", "--vault-only", word, "--collect-only", "-q")
     words = set(word.upper().split(","))
-    wanted = [e for e in catalogue.values() if words & {e.id, e.id[:3], e.severity.upper()}]
+    wanted = [
+        e for e in catalogue.values() if words & {e.id, e.group, e.severity.upper(), e.obligation}
+    ]
     assert len(re.findall(r"^scenarios/\S+::\S+$", run.out, re.MULTILINE)) == len(wanted)
     assert run.code == 0
 

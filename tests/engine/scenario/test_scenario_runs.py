@@ -189,6 +189,17 @@ def test_client_that_keeps_its_token(suite: Suite) -> None:
 
 
 @pytest.mark.slow  # a run of its own
+def test_should_that_is_not_kept(suite: Suite) -> None:
+    """It is shown as what it is with its whole text, and fails the run only where that is asked."""
+    run = suite.run("Leaky", "--vault-only", "TOK-19")
+    assert (run.words, run.code) == ({"TOK-19": "fail"}, 0), run.out
+    assert "0 of 1 scenarios pass; fail: TOK-19 (SHOULD)" in run.journal["summary"]
+    assert "TOK-19  fail: A client that is ended cleanly revokes its token" in run.out
+    strict = suite.run("Leaky", "--vault-only", "TOK-19", "--vault-strict")
+    assert (strict.words, strict.code) == ({"TOK-19": "fail"}, 1), strict.out
+
+
+@pytest.mark.slow  # a run of its own
 def test_verdict_that_does_not_repeat(suite: Suite) -> None:
     """It is called flaky, with its rate, and fails the run; one that does repeat keeps its word."""
     run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", "-n", "0")

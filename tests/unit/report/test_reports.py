@@ -53,6 +53,12 @@ def test_line_of_runs_that_disagree() -> None:
     assert str(line("TOK-11", "flaky", rate="3 of 5")).startswith("TOK-11   flaky 3 of 5 ")
 
 
+def test_summary_marks_what_fails_no_run() -> None:
+    """A SHOULD that is not kept stands among the failures, and is called what it is."""
+    lines = [line("TOK-01", "fail"), replace(line("NET-09", "fail"), forgiven=True)]
+    assert "0 of 2 scenarios pass; fail: NET-09 (SHOULD), TOK-01 (" in str(Summary("it", lines))
+
+
 def test_summary_of_a_good_run() -> None:
     """Skips are no verdicts, and are counted."""
     lines = [line("TOK-01"), line("TOK-02"), line("KV-02", "skipped")]

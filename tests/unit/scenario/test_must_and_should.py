@@ -1,0 +1,65 @@
+"""MUST and SHOULD: which broken promise fails a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.plugin import _item
+from vault_harness.plugin._item import ScenarioItem
+from vault_harness.scenario.catalogue import Entry, Severity
+
+
+def called(
+    monkeypatch: pytest.MonkeyPatch,
+    severity: Severity,
+    word: str,
+    *,
+    strict: bool = False,
+    harm: bool = False,
+) -> str | None:
+    """What a verdict is called that fails no run."""
+    chosen = SimpleNamespace(strict=strict, allow_not_exercised=False)
+    monkeypatch.setattr(_item, "options", lambda _: chosen)
+    entry = Entry(id="TOK-11", promise="One login", severity=severity, source="vault#26172")
+    item: Any = SimpleNamespace(entry=entry, config=None, record={"findings": [{"harm": harm}]})
+    return _item._forgiven(cast("ScenarioItem", item), word)
+
+
+@pytest.mark.parametrize(
+    ("severity", "obligation"),
+    [("critical", "MUST"), ("high", "MUST"), ("medium", "SHOULD"), ("low", "SHOULD")],
+)
+def test_severity_says_what_is_owed(severity: Severity, obligation: str) -> None:
+    """What is critical or high must be kept."""
+    entry = Entry(id="TOK-11", promise="One login", severity=severity, source="vault#26172")
+    assert entry.obligation == obligation
+
+
+@pytest.mark.parametrize("word", ["fail", "flaky"])
+def test_should_is_told(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """Its failure has a name of its own."""
+    assert called(monkeypatch, "medium", word) == f"SHOULD, {word}"
+
+
+def test_must_fails_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A high one too."""
+    assert called(monkeypatch, "high", "fail") is None
+
+
+def test_strict_fails_the_run_for_a_should(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even for a low one."""
+    assert called(monkeypatch, "low", "fail", strict=True) is None
+
+
+def test_harm_is_never_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong value in a scenario of low severity is a wrong value."""
+    assert called(monkeypatch, "low", "fail", harm=True) is None
+
+
+@pytest.mark.parametrize("word", ["not exercised", "error"])
+def test_what_proves_nothing_fails_the_run(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """It is no broken promise, and no pass either."""
+    assert called(monkeypatch, "low", word) is None
