@@ -19,6 +19,13 @@ which a machine that stands still holds up anew.
 """
 
 
+BUSY = 0.2
+"""Seconds of standing still, once in a run, from which a machine is called busy.
+
+Ten beats of the clockwork: then others take most of its time, and a client that needs some for
+itself (fifty threads, a process of its own) may be late by more than any single stall explains.
+"""
+
 TOO_SLOW = "the machine was too slow"
 
 
@@ -80,6 +87,7 @@ class Verdict:
         evidence: How each fault is known to have touched the subject, and each condition to hold.
         set_aside: Findings that do not count, and why.
         leaks: Secrets that came out, where another scenario is about that.
+        stood_still: Seconds of the longest while in which the machine stood still.
     """
 
     word: Word
@@ -88,6 +96,17 @@ class Verdict:
     evidence: list[str] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     leaks: list[Finding] = field(default_factory=list)
+    stood_still: float = 0.0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether it failed, without harm, on a busy machine: a second run has to confirm it."""
+        return (
+            self.word == "fail"
+            and self.stood_still >= BUSY
+            and not self.leaks
+            and not any(finding.harm for finding in self.findings)
+        )
 
     @property
     def too_slow(self) -> bool:
@@ -155,6 +174,7 @@ def decide(
     early: list[Finding] = []
     aside: list[SetAside] = []
     first = min((fault.began for fault in faults), default=None)
+    stood_still = max((stall.length for stall in stalls), default=0.0)
     for finding in findings:
         if finding.harm:
             counting.append(finding)
@@ -171,12 +191,12 @@ def decide(
     if early and not harm:
         aside += [SetAside(finding, "before any fault") for finding in early]
         reasons = [f"before any fault: {finding}" for finding in early] + reasons
-        return Verdict("not exercised", counting, reasons, evidence, aside)
+        return Verdict("not exercised", counting, reasons, evidence, aside, [], stood_still)
     counting = early + counting
     if not counting and longest_stall is not None:
         reasons += [f"{TOO_SLOW}: {stall}" for stall in stalls if stall.length > longest_stall][:1]
     word: Word = "fail" if counting else "not exercised" if reasons else "pass"
-    return Verdict(word, counting, reasons, evidence, aside)
+    return Verdict(word, counting, reasons, evidence, aside, [], stood_still)
 
 
 def _over_by(finding: Finding, moment: float) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from vault_harness.faults import Fault, Signature
@@ -178,6 +180,20 @@ def test_excess_on_a_machine_that_stood_still(stall: Stall, word: Word) -> None:
     verdict = decide([finding], [MET], faults=[fault], stalls=[stall], longest_stall=1.0)
     assert verdict.word == word
     assert verdict.too_slow is (word == "not exercised")
+
+
+@pytest.mark.parametrize(
+    ("finding", "stall", "in_doubt"),
+    [(WRONG, 0.25, True), (WRONG, 0.15, False), (replace(WRONG, harm=True), 0.25, False)],
+    ids=["a late call on a busy machine", "on an idle one", "harm is harm"],
+)
+def test_failure_that_a_second_run_must_confirm(
+    finding: Finding, stall: float, in_doubt: bool
+) -> None:
+    """A busy machine makes a client late in more ways than one stall explains; never harmful."""
+    verdict = decide([finding], [MET], stalls=[Stall(1.0, stall)], longest_stall=1.0)
+    assert verdict.word == "fail"
+    assert verdict.in_doubt is in_doubt
 
 
 def test_text_of_a_finding() -> None:
