@@ -1,24 +1,58 @@
-"""Clients that are broken on purpose, each in one way that was seen in the wild.
+"""What a mutant is, and the broken clients that several groups of scenarios have in common.
 
-A mutant deviates in a few lines from a client that is correct: from ``tests.subjects.lazy_client``,
-or from the reference client where the fault needs a cache or a fallback. `MUTANTS` says which
-scenario must catch it, and what its verdict must say. Each can be tried by hand::
+A mutant is a client that is broken on purpose, in one way that was seen in the wild. It deviates
+in a few lines from a client that is correct: from ``tests.subjects.lazy_client``, or from the
+reference client where the fault needs a cache or a fallback. A group of scenarios has a module of
+its own beside this one, `tests.mutants.catalogue` joins them, and each can be tried by hand::
 
-    ./dev scenarios --only TOK-01 --subject python:tests.mutants.lazy_mutants:NeverRenews
+    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok:RenewsTooLate
 """
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from tests.mutants import lazy_mutants as lazy
-from tests.mutants import reference_mutants as reference
+from resilient_vault_client import VaultClient
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
+from tests.subjects.lazy_wire import (
+    Gate,
+    Reply,
+    UnavailableError,
+    Wire,
+)
+from vault_harness.subjects.reference import ReferenceSubject
 
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
+LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {LAZY}"
 REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Tolerated:
+    """A client at the very edge of what a scenario allows: it keeps the promise, just so.
+
+    Attributes:
+        factory: Makes it from an environment.
+        scenario: The id of the scenario that must pass it.
+        base: The correct client, as a subject, from which it deviates.
+        process: Whether it runs in a process of its own.
+    """
+
+    factory: Callable[[Mapping[str, str]], Any]
+    scenario: str
+    base: str = LAZY
+    process: bool = False
+
+    @property
+    def subject(self) -> str:
+        """What to give as ``--subject``."""
+        return _subject(self.factory, process=self.process)
 
 
 @dataclass(frozen=True)
@@ -42,73 +76,170 @@ class Mutant:
     @property
     def subject(self) -> str:
         """What to give as ``--subject``."""
-        text = f"python:{self.factory.__module__}:{self.factory.__name__}"
-        return (
-            f"command:{sys.executable} -m vault_harness.subjects {text}" if self.process else text
-        )
+        return _subject(self.factory, process=self.process)
 
 
-MUTANTS: dict[str, Mutant] = {
-    "never-renews": Mutant(lazy.NeverRenews, "TOK-01", "a renewal or a login between"),
-    "renews-too-late": Mutant(lazy.RenewsTooLate, "TOK-01", "a renewal or a login between"),
-    "renews-once": Mutant(lazy.RenewsOnce, "TOK-01", "a renewal or a login between"),
-    "renews-all-the-time": Mutant(lazy.RenewsAllTheTime, "TOK-01", "into a life of"),
-    "logs-in-for-every-read": Mutant(lazy.LogsInForEveryRead, "TOK-01", "at most 1 login"),
-    "renews-by-the-clock": Mutant(lazy.RenewsByTheClock, "TOK-02", "instances differ by"),
-    "ignores-max-ttl": Mutant(lazy.IgnoresMaxTtl, "TOK-03", "no read fails"),
-    "renews-the-unrenewable": Mutant(lazy.RenewsTheUnrenewable, "TOK-06", "renewals"),
-    "never-logs-in-again": Mutant(lazy.NeverLogsInAgain, "TOK-11", "a new login within"),
-    "logs-in-twice": Mutant(lazy.LogsInTwice, "TOK-11", "at most 1 login"),
-    "logs-in-once-per-thread": Mutant(lazy.LogsInOncePerThread, "TOK-12", "at most 1 login"),
-    "renews-in-a-hot-loop": Mutant(lazy.RenewsInAHotLoop, "TOK-15", "at most 4 renewals"),
-    "gives-up-renewing": Mutant(lazy.GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
-    "loses-a-reset-renewal": Mutant(lazy.GivesUpRenewing, "NET-12", "the next renewal succeeds"),
-    "leaves-its-token-behind": Mutant(lazy.LeavesItsTokenBehind, "TOK-19", "tokens alive"),
-    "hangs-at-the-end": Mutant(lazy.HangsAtTheEnd, "TOK-19", "tokens alive"),
-    "logs-in-on-every-403": Mutant(lazy.LogsInOnEvery403, "POL-01", "3 logins for"),
-    "takes-denied-for-unavailable": Mutant(
-        lazy.TakesDeniedForUnavailable, "POL-01", "fails as denied"
-    ),
-    "reads-its-secret-id-once": Mutant(lazy.ReadsItsSecretIdOnce, "SID-01", "refused logins"),
-    "hammers-its-secret-id": Mutant(lazy.HammersItsSecretId, "SID-02", "the same secret-id"),
-    "never-tries-a-new-secret-id": Mutant(
-        lazy.NeverTriesANewSecretId, "SID-03", "a good read within"
-    ),
-    "always-says-well": Mutant(
-        reference.AlwaysSaysWell, "SID-02", "health tells the truth", REFERENCE
-    ),
-    "takes-a-seal-for-a-dead-token": Mutant(
-        lazy.TakesASealForADeadToken, "SEA-01", "the token survives"
-    ),
-    "retries-without-a-pause": Mutant(lazy.RetriesWithoutAPause, "SEA-01", "no request storm"),
-    "storms-at-its-start": Mutant(lazy.StormsAtItsStart, "SEA-03", "no request storm"),
-    "gives-up-at-its-start": Mutant(lazy.GivesUpAtItsStart, "SEA-03", "a good read within"),
-    "one-call-at-a-time": Mutant(lazy.OneCallAtATime, "SRV-04", "every call ends within"),
-    "ignores-retry-after": Mutant(lazy.IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
-    "never-comes-back": Mutant(lazy.NeverComesBack, "NET-01", "a good read within"),
-    "dies-in-an-outage": Mutant(
-        lazy.DiesInAnOutage, "NET-02", "the client stays alive", process=True
-    ),
-    "no-total-deadline": Mutant(lazy.NoTotalDeadline, "NET-08", "every call ends within"),
-    "takes-half-an-answer": Mutant(lazy.TakesHalfAnAnswer, "NET-10", "no wrong value"),
-    "caches-for-ever": Mutant(
-        reference.CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE
-    ),
-    "serves-stale-for-ever": Mutant(
-        reference.ServesStaleForEver, "KV-02", "no value is served", REFERENCE
-    ),
-    "hides-that-it-is-stale": Mutant(
-        reference.HidesThatItIsStale, "KV-02", "no value is served", REFERENCE
-    ),
-    "takes-deleted-for-empty": Mutant(lazy.TakesDeletedForEmpty, "KV-03", "reported as deleted"),
-    "has-no-fallback": Mutant(reference.HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
-    "falls-back-for-good": Mutant(
-        reference.FallsBackForGood, "FBK-01", "still give the fallback", REFERENCE
-    ),
-    "falls-back-on-a-denial": Mutant(
-        reference.FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE
-    ),
-    "logs-its-token": Mutant(lazy.LogsItsToken, "PRC-04", "token"),
-    "shows-its-secret-id": Mutant(lazy.ShowsItsSecretId, "PRC-04", "secret-id"),
-}
-"""The catalogue: every name says the fault."""
+def _subject(factory: Callable[[Mapping[str, str]], Any], *, process: bool) -> str:
+    text = f"python:{factory.__module__}:{factory.__name__}"
+    return f"command:{sys.executable} -m vault_harness.subjects {text}" if process else text
+
+
+class GivesUpRenewing(LazyClient):
+    """The first failed renewal ends the renewer, quietly."""
+
+    _broken = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            self._broken = True
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        if not self._broken:
+            super()._arm(seconds)
+
+
+class LogsInOnEvery403(LazyClient):
+    """Takes every denial for a dead token."""
+
+    def _was_dead(self, *_: Any, **__: Any) -> bool:
+        self._token = None
+        return True
+
+
+class LeavesItsTokenBehind(LazyClient):
+    """Ends without revoking its token."""
+
+    def close(self) -> None:
+        self._token = None
+        super().close()
+
+
+class HangsAtTheEnd(LazyClient):
+    """Waits at its end for a thread that never ends."""
+
+    def close(self) -> None:
+        threading.Event().wait(60.0)
+
+
+class _ReadOnce(Credentials):
+    """What was read first holds."""
+
+    def _one(self, name: str) -> str:
+        return self._last.get(name) or super()._one(name)
+
+
+class ReadsItsSecretIdOnce(LazyClient):
+    """Keeps the secret-id of its first login, whatever is in the file now."""
+
+    credentials_type = _ReadOnce
+
+
+class _NoGate(Gate):
+    """Always open."""
+
+    @contextlib.contextmanager
+    def passage(self, *_: Any, **__: Any) -> Iterator[None]:
+        yield
+
+
+class RetriesWithoutAPause(LazyClient):
+    """Asks again as fast as the refusals come."""
+
+    gate_type = _NoGate
+
+
+class _Latch(Gate):
+    """Closes for good."""
+
+    def _enter(self, deadline: float) -> bool:
+        if self._failures >= 3:
+            raise UnavailableError("too many failures")
+        return super()._enter(deadline)
+
+
+class NeverComesBack(LazyClient):
+    """After three failures in a row its circuit opens, and nothing closes it."""
+
+    gate_type = _Latch
+
+
+class TakesASealForADeadToken(LazyClient):
+    """Drops its token when Vault is sealed, and logs in anew afterwards."""
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            return super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            self._token = None
+            raise
+
+
+class Tweaked(ReferenceSubject):
+    """The reference client with other settings than it declares."""
+
+    settings: ClassVar[Mapping[str, Any]] = {}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self.client.close()
+        self.client = VaultClient(environ=environ, **self.settings)
+
+
+class AlwaysSaysWell(Tweaked):
+    """Its health is a constant."""
+
+    def health(self) -> bool:
+        return True
+
+
+class LeavesAThreadForEachFailure(LazyClient):
+    """Starts a thread to wait for Vault's return at each failure, and ends none."""
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            return super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            for _ in range(2):
+                threading.Thread(target=threading.Event().wait, args=(60.0,), daemon=True).start()
+            raise
+
+
+class _NoTimeout(Wire):
+    """Waits as long as it takes."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        del deadline
+        return super()._exchange(request, time.monotonic() + 3600.0)
+
+
+class HasNoTimeout(LazyClient):
+    """Waits for an answer for ever."""
+
+    wire_type = _NoTimeout
+
+
+class TriesNowAndThen(Credentials):
+    """A refused secret-id is tried again after 4.7 s, for ever."""
+
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        return not times or time.monotonic() - times[-1] >= 4.7
+
+
+class Remembers(LazyClient):
+    """Keeps the last good value of each key."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        self._kept[path, key] = value = super().read(path, key)
+        return value

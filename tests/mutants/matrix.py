@@ -1,21 +1,25 @@
 """Which scenario catches which mutant: ``python -m tests.mutants.matrix [GROUP ...]``.
 
 Each mutant meets every scenario of the group that is to catch it, by the same `run_scenario` that
-users run. The table goes to ``MATRIX.md`` beside this file; its rows are kept for the groups that a
-call does not name. A mutant is *caught* where its own scenario fails it, and may break others.
+users run. The table goes to ``MATRIX.md`` beside this file; what a call does not run stays as it
+is there. A mutant is *caught* where its own scenario fails it, and may break others. A group can
+grow without being run whole::
+
+    python -m tests.mutants.matrix NET --only-missing            # new mutants, new scenarios
+    python -m tests.mutants.matrix --mutant never-renews         # one row anew
+    python -m tests.mutants.matrix --scenario NET-19             # one column anew
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
-from tests.mutants.clients import Mutant
+from tests.mutants.catalogue import CATALOGUE, group_of
 from tests.mutants.conftest import SCENARIOS, scenarios
-from tests.mutants.test_mutants import CATALOGUE
 from vault_harness.files import write_text
 from vault_harness.scenario import open_environment, run_scenario
 from vault_harness.scenario.catalogue import load
@@ -24,82 +28,145 @@ from vault_harness.subjects import parse_subject
 
 TABLE = Path(__file__).with_name("MATRIX.md")
 
+HEAD = """\
+# Which scenario catches which mutant
+
+Made by `python -m tests.mutants.matrix`. F: fails it, ·: passes it, o: not exercised,
+-: skipped, E: the harness failed, nothing: not run. Bold is the scenario that must catch it.
+"""
+
 _LETTERS = {"pass": "·", "fail": "F", "not exercised": "o", "skipped": "-", "error": "E"}
 
-Row = tuple[str, str, dict[str, str]]
-"""A mutant's name, the scenario that must catch it, and the verdict of each scenario."""
+Cells = dict[str, dict[str, str]]
+"""The letters of the table: by mutant, then by scenario."""
 
 
-def group_of(scenario: str) -> str:
-    """The group of a scenario's id."""
-    return scenario.partition("-")[0]
-
-
-def verdicts(name: str) -> Row:
-    """What each scenario of its group says of one mutant."""
-    mutant: Mutant = CATALOGUE[name]
+def verdicts(name: str, wanted: Sequence[str]) -> tuple[str, dict[str, str]]:
+    """What each of these scenarios says of one mutant, as letters."""
     catalogue, functions = load(SCENARIOS / "catalogue.toml"), scenarios()
-    subject = parse_subject(mutant.subject)
+    subject = parse_subject(CATALOGUE[name].subject)
     found = {}
     with open_environment(Settings(engine="process"), subject, seed=1) as environment:
-        for entry in catalogue.values():
-            if group_of(entry.id) == group_of(mutant.scenario):
-                result = run_scenario(environment, entry, functions[entry.id], subject=subject)
-                found[entry.id] = str(result.word)
-    return name, mutant.scenario, found
+        for one in wanted:
+            result = run_scenario(environment, catalogue[one], functions[one], subject=subject)
+            found[one] = _LETTERS.get(str(result.word), "?")
+    return name, found
 
 
-def table(rows: Iterable[Row]) -> str:
-    """The rows of one group as Markdown; the scenario that must catch a mutant is in bold."""
-    rows = sorted(rows)
-    ids = sorted({scenario for _, _, found in rows for scenario in found})
+def plan(
+    cells: Mapping[str, Mapping[str, str]],
+    ids: Iterable[str],
+    *,
+    groups: Sequence[str] = (),
+    mutants: Sequence[str] = (),
+    only: Sequence[str] = (),
+    only_missing: bool = False,
+) -> dict[str, list[str]]:
+    """Which scenarios each mutant has yet to meet; what is not named is not narrowed.
+
+    Args:
+        cells: What the table has already.
+        ids: The ids of all scenarios.
+        groups: Only mutants that these groups must catch.
+        mutants: Only these mutants.
+        only: Only these scenarios.
+        only_missing: Only cells that the table has not.
+    """
+    ids = sorted(ids)
+    planned = {}
+    for name, mutant in CATALOGUE.items():
+        group = group_of(mutant.scenario)
+        if (groups and group not in groups) or (mutants and name not in mutants):
+            continue
+        planned[name] = [
+            one
+            for one in ids
+            if group_of(one) == group
+            and (not only or one in only)
+            and not (only_missing and one in cells.get(name, {}))
+        ]
+    return {name: wanted for name, wanted in planned.items() if wanted}
+
+
+def table(group: str, cells: Mapping[str, Mapping[str, str]], ids: Iterable[str]) -> str:
+    """One group as Markdown; the scenario that must catch a mutant is in bold."""
+    ids = sorted(one for one in ids if group_of(one) == group)
     lines = [
         f"| mutant | {' | '.join(one.partition('-')[2] for one in ids)} |",
         f"| --- |{' :-: |' * len(ids)}",
     ]
-    for name, own, found in rows:
-        cells = (_cell(found.get(one, "error"), own=one == own) for one in ids)
-        lines.append(f"| {name} | {' | '.join(cells)} |")
+    for name in sorted(cells):
+        own = CATALOGUE[name].scenario
+        if group_of(own) == group:
+            row = (_cell(cells[name].get(one, ""), own=one == own) for one in ids)
+            lines.append(f"| {name} | {' | '.join(row)} |")
     return "\n".join(lines)
 
 
-def _cell(word: str, *, own: bool) -> str:
-    letter = _LETTERS.get(word, "?")
-    return f"**{letter}**" if own else letter
+def _cell(letter: str, *, own: bool) -> str:
+    return f"**{letter}**" if own and letter else letter
 
 
-def written() -> dict[str, str]:
-    """The table of each group, as it stands in the file."""
-    if not TABLE.is_file():
-        return {}
-    parts = TABLE.read_text(encoding="utf-8").split("\n## ")[1:]
-    return {part.split("\n", 1)[0]: part.split("\n", 1)[1].strip() for part in parts}
+def read(text: str) -> Cells:
+    """The cells of a table that `render` wrote."""
+    cells: Cells = {}
+    for part in text.split("\n## ")[1:]:
+        group, head, _, *rows = [line for line in part.splitlines() if line.strip()]
+        ids = [f"{group.strip()}-{one.strip()}" for one in head.split("|")[2:-1]]
+        for row in rows:
+            name, *letters = [one.strip().strip("*") for one in row.split("|")[1:-1]]
+            cells[name] = {one: got for one, got in zip(ids, letters, strict=True) if got}
+    return cells
+
+
+def render(cells: Mapping[str, Mapping[str, str]], ids: Iterable[str]) -> str:
+    """The whole file. A mutant or a scenario that is no more is left out."""
+    ids = list(ids)
+    kept = {name: row for name, row in cells.items() if name in CATALOGUE}
+    groups = sorted({group_of(CATALOGUE[name].scenario) for name in kept})
+    return "\n".join([HEAD, *(f"## {one}\n\n{table(one, kept, ids)}\n" for one in groups)])
+
+
+def written() -> Cells:
+    """What the file says now."""
+    return read(TABLE.read_text(encoding="utf-8")) if TABLE.is_file() else {}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; 1 if a mutant is not caught by its own scenario."""
-    parser = argparse.ArgumentParser(prog="python -m tests.mutants.matrix", description=__doc__)
+    """The command line; 1 if a mutant that was run is not caught by its own scenario."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutants.matrix",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("group", nargs="*", help="TOK, NET, ...; all by default")
+    parser.add_argument("--mutant", action="append", default=[], choices=sorted(CATALOGUE))
+    parser.add_argument("--scenario", action="append", default=[], metavar="ID")
+    parser.add_argument("--only-missing", action="store_true", help="only what the table has not")
     parser.add_argument("--workers", type=int, default=6)
     given = parser.parse_args(arguments)
-    groups = given.group or sorted({group_of(one.scenario) for one in CATALOGUE.values()})
-    names = [name for name, one in CATALOGUE.items() if group_of(one.scenario) in groups]
+    ids = list(load(SCENARIOS / "catalogue.toml"))
+    planned = plan(
+        written(),
+        ids,
+        groups=given.group,
+        mutants=given.mutant,
+        only=given.scenario,
+        only_missing=given.only_missing,
+    )
+    if not planned and not given.only_missing:
+        parser.error("no mutant meets such a scenario: look at the names of groups and scenarios")
     escaped = []
     with ProcessPoolExecutor(given.workers) as pool:
-        rows = list(pool.map(verdicts, names))
-    tables = written()  # only now: another call may have written other groups meanwhile
-    for group in groups:
-        own = [row for row in rows if group_of(row[1]) == group]
-        tables[group] = table(own)
-        escaped += [f"{name} by {scenario}" for name, scenario, f in own if f[scenario] != "fail"]
-    head = (
-        "# Which scenario catches which mutant\n\n"
-        "Made by `python -m tests.mutants.matrix`. F: fails it, ·: passes it, o: not exercised,\n"
-        "-: skipped, E: the harness failed. Bold is the scenario that must catch it.\n"
-    )
-    text = "\n".join([head, *(f"## {group}\n\n{tables[group]}\n" for group in sorted(tables))])
-    write_text(TABLE, text)
-    sys.stdout.write(text)
+        for future in as_completed([pool.submit(verdicts, *each) for each in planned.items()]):
+            name, found = future.result()
+            cells = written()  # read anew: another call may have written meanwhile
+            cells[name] = cells.get(name, {}) | found
+            write_text(TABLE, render(cells, ids))
+            own = CATALOGUE[name].scenario
+            if found.get(own, "F") != "F":
+                escaped.append(f"{name} by {own}: {found[own]}")
+    sys.stdout.write(TABLE.read_text(encoding="utf-8"))
     for one in escaped:
         sys.stderr.write(f"not caught: {one}\n")
     return 1 if escaped else 0

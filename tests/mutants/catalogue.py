@@ -1,0 +1,38 @@
+"""All mutants by name, and every name says the fault. One module a group of scenarios."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from tests.mutants import fbk, ha, kv, net, ops, pol, prc, sea, sid, srv, tok
+from tests.mutants.clients import Mutant, Tolerated
+
+MODULES: tuple[ModuleType, ...] = (
+    fbk,
+    ha,
+    kv,
+    net,
+    ops,
+    pol,
+    prc,
+    sea,
+    sid,
+    srv,
+    tok,
+)
+"""Each has ``MUTANTS``, and ``TOLERATED`` if it likes, of the group that it is named after."""
+
+CATALOGUE: dict[str, Mutant] = {
+    name: mutant for module in MODULES for name, mutant in module.MUTANTS.items()
+}
+"""Clients that the suite must catch, each by the scenario that it names."""
+
+TOLERATED: dict[str, Tolerated] = {
+    name: client for module in MODULES for name, client in getattr(module, "TOLERATED", {}).items()
+}
+"""Clients at the very edge of what is allowed; the scenario that they name must pass them."""
+
+
+def group_of(scenario: str) -> str:
+    """The group of a scenario's id."""
+    return scenario.partition("-")[0]

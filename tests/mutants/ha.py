@@ -1,0 +1,57 @@
+"""Clients that break the promises of HA: several nodes."""
+
+from __future__ import annotations
+
+import socket
+from http.client import HTTPMessage, parse_headers
+from io import BytesIO
+from urllib.parse import urlsplit
+
+from tests.mutants.clients import (
+    HasNoTimeout,
+    Mutant,
+    NeverComesBack,
+    TakesASealForADeadToken,
+)
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import (
+    Wire,
+    is_whole,
+)
+
+
+class _Follower(Wire):
+    """Goes where it is sent."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        line, _, rest = raw.partition(b"\r\n")
+        if b" 307 " not in line:
+            return raw
+        headers: HTTPMessage = parse_headers(BytesIO(rest))
+        there = urlsplit(headers["Location"])
+        with socket.create_connection((there.hostname, there.port), timeout=1.0) as peer:
+            peer.sendall(request)
+            received = bytearray()
+            while not is_whole(received) and (piece := peer.recv(65536)):
+                received += piece
+        return bytes(received)
+
+
+class FollowsRedirects(LazyClient):
+    """Follows a redirect to any host, with all that it would have sent to its own."""
+
+    wire_type = _Follower
+
+
+MUTANTS: dict[str, Mutant] = {
+    "never-comes-back-after-a-failover": Mutant(NeverComesBack, "HA-02", "a good read within"),
+    "takes-a-failover-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-02", "the token survives"
+    ),
+    "waits-for-a-silent-leader": Mutant(HasNoTimeout, "HA-03", "every call ends within"),
+    "takes-silence-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-03", "the token survives"
+    ),
+    "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
+}

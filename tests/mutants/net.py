@@ -1,0 +1,203 @@
+"""Clients that break the promises of NET: slow, lost and cut connections."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from resilient_vault_client import VaultUnavailable
+from tests.mutants.clients import (
+    REFERENCE,
+    GivesUpRenewing,
+    HasNoTimeout,
+    LeavesAThreadForEachFailure,
+    Mutant,
+    NeverComesBack,
+    RetriesWithoutAPause,
+    Tweaked,
+)
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import (
+    Gate,
+    Reply,
+    UnavailableError,
+    Wire,
+    is_whole,
+)
+
+
+class _Patient(Wire):
+    """A timeout for each piece."""
+
+    def _exchange(self, request: bytes, *_: Any, **__: Any) -> bytes:
+        received = []
+        with socket.create_connection((self._host, self._port), timeout=1.5) as peer:
+            peer.sendall(request)
+            while piece := peer.recv(65536):
+                received.append(piece)
+        return b"".join(received)
+
+
+class NoTotalDeadline(LazyClient):
+    """Gives each piece of an answer a timeout, and the whole none."""
+
+    wire_type = _Patient
+
+
+class DiesInAnOutage(LazyClient):
+    """Ends its process when Vault has not answered three times."""
+
+    _failed = 0
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._failed += 1
+            if self._failed == 3:
+                os._exit(1)
+            raise
+
+
+class TakesHalfAnAnswer(LazyClient):
+    """Finds no value in an answer that is cut short, and hands out the empty string."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError as error:
+            if "cut short" in str(error):
+                return ""
+            raise
+
+
+class _Keeper(Wire):
+    """One connection for each thread, kept whatever becomes of it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept = threading.local()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer: socket.socket | None = getattr(self._kept, "peer", None)
+        if peer is None:
+            peer = self._kept.peer = socket.create_connection((self._host, self._port))
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        peer.sendall(request.replace(b"Connection: close\r\n", b"", 1))
+        received = bytearray()
+        while not is_whole(received):
+            piece = peer.recv(65536)
+            if not piece:
+                del self._kept.peer
+                break
+            received += piece
+        return bytes(received)
+
+
+class KeepsADeadConnection(LazyClient):
+    """Keeps its connections, and those that do not answer any more too."""
+
+    wire_type = _Keeper
+
+
+class RetriesWrites(Tweaked):
+    """Takes a write whose answer did not come for one that did not happen."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable:
+            super().write(path, data)
+
+
+class RetriesWritesLater(Tweaked):
+    """The same, after a while."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable:
+            time.sleep(1.2)
+            super().write(path, data)
+
+
+class _Impatient(Wire):
+    """Half a second is long enough."""
+
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        return super().send(*args, deadline=min(deadline, time.monotonic() + 0.5), **how)
+
+
+class IsImpatient(LazyClient):
+    """Has a timeout for each try that only a quick network can keep."""
+
+    wire_type = _Impatient
+
+
+class _Frank(Gate):
+    """Keeps no count of failures."""
+
+    @contextlib.contextmanager
+    def passage(self, deadline: float) -> Iterator[None]:
+        del deadline
+        yield
+
+
+class TriesOnce(LazyClient):
+    """Surfaces the first failure."""
+
+    gate_type = _Frank
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline
+        reply = self._fetch(path, deadline)
+        return str(reply.body["data"]["data"][key])
+
+
+class LeavesItsTokenAfterAnOutage(LazyClient):
+    """Gives its token back in calm weather; after an outage it forgets to."""
+
+    _shaken = False
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._shaken = True
+            raise
+
+    def close(self) -> None:
+        if self._shaken:
+            self._token = None
+        super().close()
+
+
+MUTANTS: dict[str, Mutant] = {
+    "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
+    "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
+    "dies-in-an-outage": Mutant(DiesInAnOutage, "NET-02", "the client stays alive", process=True),
+    "waits-in-a-black-hole": Mutant(HasNoTimeout, "NET-03", "every call ends within"),
+    "keeps-a-dead-connection": Mutant(
+        KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE
+    ),
+    "retries-a-stalled-write": Mutant(
+        RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
+    ),
+    "is-impatient": Mutant(IsImpatient, "NET-06", "no read fails"),
+    "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
+    "no-total-deadline": Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
+    "waits-for-a-big-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
+    "takes-half-an-answer": Mutant(TakesHalfAnAnswer, "NET-10", "no wrong value"),
+    "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
+    "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
+    "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
+    "leaves-a-thread-for-each-flap": Mutant(
+        LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
+    ),
+    "storms-a-dead-upstream": Mutant(RetriesWithoutAPause, "NET-18", "no connection storm"),
+}

@@ -1,0 +1,47 @@
+"""Clients that break the promises of OPS: what operators change while a client runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tests.mutants.clients import (
+    Mutant,
+    ReadsItsSecretIdOnce,
+    TriesNowAndThen,
+)
+from tests.subjects.lazy_client import LazyClient
+
+
+class ReadsEachSecretOnce(LazyClient):
+    """Keeps every value that it has read, and never asks for it again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        if (path, key) not in self._kept:
+            self._kept[path, key] = super().read(path, key)
+        return self._kept[path, key]
+
+
+class _NeverAsksTheFileAgain(TriesNowAndThen):
+    def usable(self, secret_id: str) -> bool:
+        del secret_id
+        return True
+
+    def _one(self, name: str) -> str:
+        return self._last.get(name) or super()._one(name)
+
+
+class LocksItsRoleInARotation(LazyClient):
+    """Goes on with the secret-id that it read first, at every call."""
+
+    credentials_type = _NeverAsksTheFileAgain
+
+
+MUTANTS: dict[str, Mutant] = {
+    "outlives-its-secret-id": Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails"),
+    "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
+    "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
+}

@@ -1,0 +1,88 @@
+"""Clients that break the promises of SEA: seals and restarts."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import (
+    HangsAtTheEnd,
+    LeavesAThreadForEachFailure,
+    LeavesItsTokenBehind,
+    Mutant,
+    NeverComesBack,
+    Remembers,
+    RetriesWithoutAPause,
+    TakesASealForADeadToken,
+)
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    UnavailableError,
+)
+
+
+class StormsAtItsStart(LazyClient):
+    """Will not start without a token, and asks for one without a pause."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        ids = self._credentials.current()
+        body = dict(zip(("role_id", "secret_id"), ids, strict=True))
+        while True:
+            with contextlib.suppress(UnavailableError):
+                self._wire.send(
+                    "POST", "auth/approle/login", deadline=time.monotonic() + 1.0, body=body
+                )
+                return
+            time.sleep(0.02)
+
+
+class GivesUpAtItsStart(LazyClient):
+    """Logs in at its start or never."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        with contextlib.suppress(UnavailableError):
+            self._log_in(time.monotonic() + 1.0)
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is None:
+            raise UnavailableError("there was no Vault")
+        return super()._valid_token(deadline)
+
+
+class IsStaleAfterAnOutage(Remembers):
+    """Asks Vault in calm weather; after an outage it is content with what it has."""
+
+    _shaken = False
+
+    def read(self, path: str, key: str) -> str:
+        if self._shaken and (path, key) in self._kept:
+            return self._kept[path, key]
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._shaken = True
+            raise
+
+
+MUTANTS: dict[str, Mutant] = {
+    "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
+    "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
+    "takes-a-seal-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "SEA-01", "the token survives"
+    ),
+    "retries-without-a-pause": Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
+    "sleeps-through-a-seal": Mutant(NeverComesBack, "SEA-02", "a good read within"),
+    "storms-at-its-start": Mutant(StormsAtItsStart, "SEA-03", "no request storm"),
+    "gives-up-at-its-start": Mutant(GivesUpAtItsStart, "SEA-03", "a good read within"),
+    "leaves-a-thread-for-each-seal": Mutant(
+        LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"
+    ),
+    "takes-a-restart-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "SEA-06", "the token survives"
+    ),
+    "never-comes-back-after-a-restart": Mutant(NeverComesBack, "SEA-06", "a good read within"),
+    "hangs-at-a-sealed-end": Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly"),
+}

@@ -1,0 +1,118 @@
+"""Clients that break the promises of SID: what becomes of a secret-id."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from tests.mutants.clients import (
+    REFERENCE,
+    AlwaysSaysWell,
+    Mutant,
+    ReadsItsSecretIdOnce,
+    RetriesWithoutAPause,
+    TriesNowAndThen,
+)
+from tests.subjects.lazy_client import Credentials, LazyClient, Token
+from tests.subjects.lazy_wire import (
+    UnavailableError,
+)
+
+
+class _Unrestrained(Credentials):
+    """Every secret-id is good for another try."""
+
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return True
+
+
+class HammersItsSecretId(LazyClient):
+    """Tries a refused secret-id again at every call, until the role is locked for everybody."""
+
+    credentials_type = _Unrestrained
+
+
+class _Offended(Credentials):
+    """One refusal is enough for all."""
+
+    def usable(self, *_: Any, **__: Any) -> bool:
+        return not self._failed
+
+
+class NeverTriesANewSecretId(LazyClient):
+    """Once refused, it takes no other secret-id either."""
+
+    credentials_type = _Offended
+
+
+class TakesALockForABadSecretId(LazyClient):
+    """Waits for another secret-id when the role is locked."""
+
+    credentials_type = _Offended
+
+    def _log_in(self, deadline: float) -> Token:
+        secret_id = self._credentials.current()[1]
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if "no login of this role" in str(error):
+                self._credentials.refused(secret_id)
+            raise
+
+
+class RetriesALoginBlindly(LazyClient):
+    """Takes a login for something that can be repeated."""
+
+    def _log_in(self, deadline: float) -> Token:
+        for _ in range(9):
+            with contextlib.suppress(UnavailableError):
+                return super()._log_in(deadline)
+            self._gate = self.gate_type(self._longest)
+        return super()._log_in(deadline)
+
+
+class _Verbatim(Credentials):
+    """What is in the file is the secret-id, whatever it is."""
+
+    def _one(self, name: str) -> str:
+        if file := self._environ.get(f"{name}_FILE"):
+            return Path(file).read_text(encoding="ascii")
+        return super()._one(name)
+
+
+class SendsAnEmptySecretId(LazyClient):
+    """Logs in with what the file holds, and be it nothing."""
+
+    credentials_type = _Verbatim
+
+
+class TriesABadSecretIdForEver(LazyClient):
+    """Few tries in a short look; the fifth, which locks the role, comes after half a minute."""
+
+    credentials_type = TriesNowAndThen
+
+
+MUTANTS: dict[str, Mutant] = {
+    "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
+    "tries-a-bad-secret-id-for-ever": Mutant(
+        TriesABadSecretIdForEver, "SID-02", "the same secret-id"
+    ),
+    "hammers-its-secret-id": Mutant(HammersItsSecretId, "SID-02", "the same secret-id"),
+    "always-says-well": Mutant(AlwaysSaysWell, "SID-02", "health tells the truth", REFERENCE),
+    "tries-a-bad-secret-id-until-a-new-one": Mutant(
+        TriesABadSecretIdForEver, "SID-03", "the same secret-id"
+    ),
+    "never-tries-a-new-secret-id": Mutant(NeverTriesANewSecretId, "SID-03", "a good read within"),
+    "takes-a-lock-for-a-bad-secret-id": Mutant(
+        TakesALockForABadSecretId, "SID-04", "a good read within"
+    ),
+    "storms-a-locked-role": Mutant(RetriesWithoutAPause, "SID-04", "requests (login)"),
+    "uses-a-secret-id-twice": Mutant(ReadsItsSecretIdOnce, "SID-06", "refused logins"),
+    "retries-a-login-blindly": Mutant(
+        RetriesALoginBlindly, "SID-07", "logins with the same secret-id"
+    ),
+    "sends-an-empty-secret-id": Mutant(
+        SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
+    ),
+}

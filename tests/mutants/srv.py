@@ -1,0 +1,174 @@
+"""Clients that break the promises of SRV: a Vault that is slow, limited or sick."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tests.mutants.clients import (
+    REFERENCE,
+    AlwaysSaysWell,
+    HasNoTimeout,
+    Mutant,
+    Remembers,
+    RetriesWithoutAPause,
+    TakesASealForADeadToken,
+)
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import (
+    ClientError,
+    Gate,
+    Reply,
+    UnavailableError,
+    Wire,
+)
+
+
+class OneCallAtATime(LazyClient):
+    """Lets callers queue behind one that hangs, without a deadline for the queue."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._one = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        with self._one:
+            return super().read(path, key)
+
+
+class _Deaf(Gate):
+    """Pauses by its own measure."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**{**how, "pause": 0.0})
+
+
+class IgnoresRetryAfter(LazyClient):
+    """Backs off as it likes, not as Vault says."""
+
+    gate_type = _Deaf
+
+
+class _Page(dict[str, Any]):
+    """A page, taken for a secret: it has a value for every key."""
+
+    def __contains__(self, key: object) -> bool:
+        return True
+
+    def __getitem__(self, key: str) -> str:
+        return "<!DOCTYPE html>"
+
+
+class _TakesPages(Wire):
+    """Asks for no more than the status."""
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "none of Vault's" in str(error):
+                return Reply(200, {"data": {"data": _Page()}})
+            raise
+
+
+class TakesAPageForASecret(LazyClient):
+    """Hands out whatever came with 200."""
+
+    wire_type = _TakesPages
+
+
+class _Stumbles(Wire):
+    """Knows no body but JSON."""
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "none of Vault's" in str(error):
+                raise ValueError("Expecting value: line 1 column 1 (char 0)") from None
+            raise
+
+
+class StumblesOverAPage(LazyClient):
+    """Parses every body as JSON, and lets the parser's error escape."""
+
+    wire_type = _Stumbles
+
+
+class _KnowsNo412(Wire):
+    """Everything below 500 is final."""
+
+    def send(self, *args: Any, **how: Any) -> Reply:
+        try:
+            return super().send(*args, **how)
+        except UnavailableError as error:
+            if "answered 412" in str(error):
+                raise ClientError(str(error)) from None
+            raise
+
+
+class KnowsNo412(LazyClient):
+    """Surfaces the 412 of a standby that lags."""
+
+    wire_type = _KnowsNo412
+
+
+class _Old(str):
+    """A value that the client marks as old."""
+
+    __slots__ = ()
+    stale = True
+
+
+class HidesBehindItsLastValue(Remembers):
+    """Asks at every call whatever ``Retry-After`` said, and hands out an old value, marked so."""
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        token = self._valid_token(deadline)
+        where = f"{self._mount}/data/{path}"
+        with contextlib.suppress(UnavailableError):
+            reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+            if reply.status != 200:
+                return super().read(path, key)
+            self._kept[path, key] = value = str(reply.body["data"]["data"][key])
+            return value
+        if (path, key) in self._kept:
+            return _Old(self._kept[path, key])
+        raise UnavailableError("there is no value yet")
+
+
+class TriesSixTimesAtOnce(LazyClient):
+    """Counts its tries, and forgets to pause between them."""
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for _ in range(6):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            time.sleep(0.003)
+        raise UnavailableError("none of six tries was answered")
+
+
+MUTANTS: dict[str, Mutant] = {
+    "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
+    "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
+    "takes-500-for-a-dead-token": Mutant(TakesASealForADeadToken, "SRV-02", "the token survives"),
+    "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
+    "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
+    "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
+    "storms-a-quota": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
+    "takes-a-page-for-a-secret": Mutant(TakesAPageForASecret, "SRV-08", "no wrong value"),
+    "stumbles-over-a-page": Mutant(StumblesOverAPage, "SRV-08", "a failure then is unavailable"),
+    "knows-no-412": Mutant(KnowsNo412, "SRV-09", "a 412 is tried again"),
+    "storms-a-lagging-standby": Mutant(RetriesWithoutAPause, "SRV-09", "for one call"),
+    "tries-six-times-at-once": Mutant(TriesSixTimesAtOnce, "SRV-09", "0.1 s apart"),
+}

@@ -1,0 +1,59 @@
+"""The table of which scenario catches which mutant, and how it grows."""
+
+from __future__ import annotations
+
+from tests.mutants.catalogue import CATALOGUE, group_of
+from tests.mutants.conftest import SCENARIOS
+from tests.mutants.matrix import plan, read, render, written
+from vault_harness.scenario.catalogue import load
+
+IDS = ["FBK-01", "FBK-02", "KV-01", "KV-02", "KV-03", "KV-05"]
+
+
+def test_each_mutant_is_caught_by_its_own_scenario() -> None:
+    """In each row the scenario that must catch the mutant fails it."""
+    rows = written()
+    assert [name for name in rows if rows[name].get(CATALOGUE[name].scenario) != "F"] == []
+
+
+def test_groups_in_the_table_have_all_their_mutants() -> None:
+    """A new one needs its row: ``python -m tests.mutants.matrix GROUP --only-missing``."""
+    rows = set(written())
+    groups = {group_of(CATALOGUE[name].scenario) for name in rows}
+    assert rows == {name for name, one in CATALOGUE.items() if group_of(one.scenario) in groups}
+
+
+def test_what_is_written_is_read_again() -> None:
+    """A call that runs little leaves all else as it is."""
+    cells = written()
+    assert cells
+    assert read(render(cells, load(SCENARIOS / "catalogue.toml"))) == cells
+
+
+def test_only_missing_cells_are_run() -> None:
+    """A new mutant meets its group, an old one only the scenarios that came since."""
+    cells = {
+        "has-no-fallback": {"FBK-01": "F"},
+        "falls-back-for-good": {"FBK-01": "F", "FBK-02": "·"},
+    }
+    planned = plan(cells, IDS, groups=["FBK"], only_missing=True)
+    assert planned == {
+        "has-no-fallback": ["FBK-02"],
+        "falls-back-on-a-denial": ["FBK-01", "FBK-02"],
+    }
+
+
+def test_one_row_or_one_column_is_run() -> None:
+    """A mutant and a scenario can be named, whatever the table has."""
+    assert plan({}, IDS, mutants=["has-no-fallback"]) == {"has-no-fallback": ["FBK-01", "FBK-02"]}
+    planned = plan({}, IDS, only=["KV-05"])
+    assert planned == {
+        name: ["KV-05"] for name, one in CATALOGUE.items() if group_of(one.scenario) == "KV"
+    }
+
+
+def test_cells_that_were_not_run_are_empty() -> None:
+    """A group that is half done shows it, and is read back so."""
+    cells = {"has-no-fallback": {"FBK-01": "F"}}
+    assert "| has-no-fallback | **F** |  |" in render(cells, IDS)
+    assert read(render(cells, IDS)) == cells

@@ -1,0 +1,243 @@
+"""Clients that break the promises of TOK: a token's life, from its login to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+from tests.mutants.clients import (
+    GivesUpRenewing,
+    HangsAtTheEnd,
+    LeavesItsTokenBehind,
+    Mutant,
+)
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    ClientError,
+    UnavailableError,
+)
+
+
+class NeverRenews(LazyClient):
+    """Logs in when the token has ended, and not before."""
+
+    def _arm(self, seconds: float) -> None:
+        pass
+
+
+class RenewsTooLate(LazyClient):
+    """Waits for the last moment, which a slow network misses."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        super()._arm(token.ttl * 0.98 if token is not None else seconds)
+
+
+class RenewsByTheClock(LazyClient):
+    """Renews at half of its token's life to the millisecond, as all its sisters do."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        super()._arm(token.ttl / 2 if token is not None else seconds)
+
+
+class RenewsAllTheTime(LazyClient):
+    """Renews every half second, however long the token lives."""
+
+    def _arm(self, seconds: float) -> None:
+        super()._arm(min(seconds, 0.5))
+
+
+class RenewsOnce(LazyClient):
+    """Its renewer works, and then ends."""
+
+    _done = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        self._done = True
+        return super()._renewed(token, deadline)
+
+    def _arm(self, seconds: float) -> None:
+        if not self._done:
+            super()._arm(seconds)
+
+
+class RenewsInAHotLoop(LazyClient):
+    """Takes a refused renewal for a hiccup, and forgets to pause before the next."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        while token.left > 0:
+            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+            if reply.status == 200:
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(0.02)
+        return False
+
+
+class IgnoresMaxTtl(LazyClient):
+    """Renews on while the TTL shrinks; the first to notice the end is a caller."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        token.first_ttl = 0.0
+        super()._renewed(token, deadline)
+        return True
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        super()._was_dead(where, token, deadline)
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()  # its own clock says nothing
+        return super()._valid_token(deadline)
+
+
+class RenewsTheUnrenewable(LazyClient):
+    """Does not look at ``renewable``, and takes the 400 for a hiccup."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+        if reply.status != 200:
+            raise UnavailableError("not renewed")
+        token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+        self._arm(token.due)
+        return True
+
+
+class LogsInForEveryRead(LazyClient):
+    """Has no memory of its token."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        with self._held(deadline):
+            return self._log_in(deadline)
+
+
+class LogsInOncePerThread(LazyClient):
+    """Has no single flight: each thread that meets a dead token logs in for itself."""
+
+    def _was_dead(self, _: str, token: Token, deadline: float) -> bool:
+        looked = self._ask("GET", "auth/token/lookup-self", deadline, token)
+        if looked.status != 403:
+            return False
+        self._log_in(deadline)
+        return True
+
+
+class LogsInTwice(LazyClient):
+    """Logs in, and logs in once more to be sure; the first token is left to Vault."""
+
+    def _log_in(self, deadline: float) -> Token:
+        super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class NeverLogsInAgain(LazyClient):
+    """Surfaces a dead token as a denial, for ever."""
+
+    def _was_dead(self, *_: Any, **__: Any) -> bool:
+        return False
+
+
+class RevokesBatchTokens(LazyClient):
+    """Gives every token back when it has the next, those that cannot be given back too."""
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        if old is not None:
+            for _ in range(2):  # Vault says 400, so once more
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
+
+
+class SurfacesTheEndOfUses(LazyClient):
+    """Does not count its token's uses, and hands the 403 that ends them to whoever reads."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        token.uses = 0
+        return token
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        super()._was_dead(where, token, deadline)
+        return False
+
+
+class DropsItsTokenOnError(LazyClient):
+    """Throws its token away when a renewal fails, though it lives on."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            self._token = None
+            raise
+
+
+class AbandonsALogin(LazyClient):
+    """Does not wait at its end for the login that is on its way."""
+
+    def close(self) -> None:
+        self._closed = True
+        token = self._token
+        if token is not None:
+            deadline = time.monotonic() + 2.0
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "POST", "auth/token/revoke-self", deadline=deadline, token=token.value
+                )
+
+
+class RenewsTwiceAtOnce(LazyClient):
+    """Two renewers of one token, which know nothing of each other."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if not token.renewable:
+            return super()._renewed(token, deadline)
+
+        def again() -> None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/renew-self", deadline, token, {})
+
+        others = [threading.Thread(target=again, daemon=True) for _ in range(3)]
+        for other in others:
+            other.start()
+        renewed = super()._renewed(token, deadline)
+        for other in others:
+            other.join()
+        return renewed
+
+
+MUTANTS: dict[str, Mutant] = {
+    "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
+    "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
+    "renews-too-late": Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
+    "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
+    "renews-all-the-time": Mutant(RenewsAllTheTime, "TOK-01", "into a life of"),
+    "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
+    "renews-by-the-clock": Mutant(RenewsByTheClock, "TOK-02", "instances differ by"),
+    "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
+    "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
+    "logs-in-after-the-end-of-explicit-max-ttl": Mutant(NeverRenews, "TOK-05", "before"),
+    "logs-in-after-the-end-of-the-unrenewable": Mutant(NeverRenews, "TOK-06", "before"),
+    "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
+    "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
+    "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "requests (revoke)"),
+    "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
+    "surfaces-the-end-of-uses": Mutant(SurfacesTheEndOfUses, "TOK-10", "no read fails"),
+    "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
+    "logs-in-twice": Mutant(LogsInTwice, "TOK-11", "at most 1 login"),
+    "logs-in-once-per-thread": Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
+    "renews-what-it-may-not": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
+    "renews-in-a-hot-loop": Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals"),
+    "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
+    "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
+    "leaves-its-token-behind": Mutant(LeavesItsTokenBehind, "TOK-19", "tokens alive"),
+    "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "tokens alive"),
+    "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
+    "logs-in-for-all-secrets": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
+}
