@@ -21,21 +21,40 @@ _MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
 @command(
     "doctor",
     group="every day",
-    examples=("doctor", "doctor --all"),
-    help={"json": "for programs", "all": "the good findings too"},
+    examples=("doctor", "doctor --all", "doctor --production"),
+    help={
+        "json": "for programs",
+        "all": "the good findings too",
+        "production": "instead, whether it is run as a Vault in production should be",
+        "backups": "with --production: the folder that holds backups, default vault-backups "
+        "beside the data directory",
+    },
 )
-def doctor(json: bool = False, all: bool = False) -> None:  # noqa: A002 -- the option is called --all
+def doctor(
+    json: bool = False,
+    all: bool = False,  # noqa: A002 -- the option is called --all
+    production: bool = False,
+    backups: str | None = None,
+) -> None:
     """Find out what is wrong, and what mends it.
 
     Each finding has the one command that mends it. Looks at processes, network, clock, seal, keys,
     tokens, mounts, policies, AppRoles, credentials and secrets. Changes nothing, and never locks a
     role by trying. Exit code 1 if anything is wrong.
+
+    With --production it goes through good practice instead, on this stack or on the Vault of
+    VAULT_ADDR and VAULT_TOKEN (HARNESS_ENGINE=external): root token, audit, TLS, nodes, keys,
+    lives of secret-ids and tokens, policies, rotation, backups, monitoring. Each is kept, broken
+    or cannot be told.
     """
     import json as json_module
     from dataclasses import asdict
 
     from vault_harness.vault.doctor import State, examine
 
+    if production:
+        _production(json=json, backups=backups)
+        return
     findings = examine(_patient(local_stack()))
     bad = [finding for finding in findings if finding.bad]
     if json:
@@ -53,6 +72,51 @@ def doctor(json: bool = False, all: bool = False) -> None:  # noqa: A002 -- the 
         if bad:
             say(f"begin with the first: {bad[0].remedy}")
     if bad:
+        raise SystemExit(1)
+
+
+def _production(*, json: bool, backups: str | None) -> None:
+    """Tell how each practice stands; exit code 1 if one is broken."""
+    import json as json_module
+    from dataclasses import asdict
+
+    from vault_harness.cli._common import backups_dir
+    from vault_harness.cli._console import complain
+    from vault_harness.vault.doctor import admit
+    from vault_harness.vault.practices import Deployment, Standing, go_through
+
+    stack = local_stack()
+    patient = _patient(stack)
+    operator, in_the_way = admit(patient)
+    if operator is None:
+        for finding in in_the_way:
+            complain(f"{finding.name}: {finding.wrong}")
+        complain(f"nothing can be told of this Vault before that: {named('doctor')}")
+        raise SystemExit(1)
+    with closing(operator):
+        practices = go_through(
+            Deployment.today(
+                operator,
+                addresses=patient.addresses,
+                keyring=patient.keyring_path,
+                backups=backups_dir(stack, backups),
+                audit_log=patient.audit_log,
+            )
+        )
+    if json:
+        say(json_module.dumps([asdict(practice) for practice in practices], indent=2))
+    else:
+        for practice in practices:
+            say(f"{practice.standing:<12} {practice.name}: {practice.seen}")
+            if practice.remedy:
+                say(f"{'':<12} looked at: {practice.looked_at}")
+                say(f"{'':<12} what to do: {practice.remedy}")
+        counts = [
+            f"{sum(practice.standing is standing for practice in practices)} {standing}"
+            for standing in Standing
+        ]
+        say(", ".join(counts))
+    if any(practice.standing is Standing.BROKEN for practice in practices):
         raise SystemExit(1)
 
 

@@ -31,9 +31,11 @@ from vault_harness.vault.doctor._server import (
     check_running,
     check_way,
 )
+from vault_harness.vault.operator import Operator
 
 __all__ = [
     "examine",
+    "admit",
     "Finding",
     "State",
     "KINDS",
@@ -73,3 +75,16 @@ def examine(patient: Patient) -> list[Finding]:
         except HarnessError as error:
             found.unknown("content", error.looked_at, error.cause)
     return found.findings
+
+
+@without_frames
+def admit(patient: Patient) -> tuple[Operator | None, list[Finding]]:
+    """Somebody with a good token at an open Vault; without one, what is in the way.
+
+    Returns:
+        The operator, to be closed by the caller, or None; and what is wrong on the way to it.
+    """
+    found = Examination()
+    if check_running(patient, found) and check_answers(patient, found):
+        check_open(patient, found)
+    return found.operator, [finding for finding in found.findings if finding.bad]

@@ -99,6 +99,19 @@ path "sys/storage/raft/configuration" {
   capabilities = ["read"]
 }
 
+# How many tokens live, and whether one of them is root: `invoke doctor --production`, `invoke watch`.
+path "auth/token/accessors" {
+  capabilities = ["list", "sudo"]
+}
+
+path "auth/token/lookup-accessor" {
+  capabilities = ["update"]
+}
+
+path "sys/config/state/sanitized" {
+  capabilities = ["read"]
+}
+
 path "sys/seal" {
   capabilities = ["update", "sudo"]
 }

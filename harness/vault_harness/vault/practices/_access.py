@@ -1,0 +1,199 @@
+"""Practices about who may do what, and for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from vault_harness import policy
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError
+from vault_harness.vault.audit import policies_of, report
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.practices._practice import (
+    Deployment,
+    Practice,
+    broken,
+    cannot_tell,
+    kept,
+)
+
+SECRET_ID_LIFE = timedelta(days=90)
+"""The longest life of a secret-id."""
+
+TOKEN_LIFE, TOKEN_LONGEST = timedelta(hours=1), timedelta(days=1)
+"""The longest life of a token until it is renewed, and over all."""
+
+VALUE_AGE = timedelta(days=90)
+"""After that a value should have been rotated."""
+
+LOG_LENGTH = timedelta(days=1)
+"""What an audit log must span before a right that nobody used is called too much."""
+
+_APPROLE, _KV = "approle", "kv"
+
+
+def _roles(deployment: Deployment) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every AppRole of every mount, by its path, with its settings."""
+    op = deployment.operator
+    for mount, settings in sorted((op.request("GET", "sys/auth").get("data") or {}).items()):
+        if settings.get("type") != _APPROLE:
+            continue
+        path = f"auth/{mount.rstrip('/')}/role"
+        for role in op.request("LIST", path).get("data", {}).get("keys") or []:
+            yield f"{path}/{role}", op.request("GET", f"{path}/{role}").get("data") or {}
+
+
+def secret_ids(deployment: Deployment) -> Practice:
+    """Every secret-id ends."""
+    name, where = "secret-ids", "auth/approle/role, secret_id_ttl of each"
+    roles = list(_roles(deployment))
+    if not roles:
+        return cannot_tell(name, where, "there is no AppRole")
+    endless = [path for path, role in roles if not role.get("secret_id_ttl")]
+    long = [
+        path
+        for path, role in roles
+        if int(role.get("secret_id_ttl") or 0) > _seconds(SECRET_ID_LIFE)
+    ]
+    if not endless and not long:
+        return kept(name, where, f"all of {_count(roles)} end within {SECRET_ID_LIFE.days} days")
+    role = (endless or long)[0]
+    seen = f"those of {role} never end" if endless else f"those of {role} live too long"
+    days = f"secret_id_ttl={_seconds(SECRET_ID_LIFE)}"
+    return broken(name, where, seen, named("vault", "--", "write", role, days))
+
+
+def tokens(deployment: Deployment) -> Practice:
+    """Tokens of services are short, renewed, and end."""
+    name, where = "token lives", "auth/approle/role, token_ttl and token_max_ttl of each"
+    roles = list(_roles(deployment))
+    if not roles:
+        return cannot_tell(name, where, "there is no AppRole")
+    for path, role in roles:
+        ttl, longest = int(role.get("token_ttl") or 0), int(role.get("token_max_ttl") or 0)
+        hour = f"token_ttl={_seconds(TOKEN_LIFE)}"
+        day = f"token_max_ttl={_seconds(TOKEN_LONGEST)}"
+        if role.get("token_period"):
+            seen, mend = f"{path}: token_period lets a token be renewed for ever", "token_period=0"
+        elif not 0 < ttl <= _seconds(TOKEN_LIFE):
+            seen, mend = f"{path}: token_ttl is {_life(ttl)}", hour
+        elif not 0 < longest <= _seconds(TOKEN_LONGEST):
+            seen, mend = f"{path}: token_max_ttl is {_life(longest)}", day
+        else:
+            continue
+        return broken(name, where, seen, named("vault", "--", "write", path, mend))
+    return kept(name, where, f"those of {_count(roles)} live an hour at most, and end within a day")
+
+
+def policies(deployment: Deployment) -> Practice:
+    """Roles may do what they do, and not more."""
+    name, where = "policies", "sys/policies/acl of each role"
+    texts = policies_of(deployment.operator)
+    held = {each for _, role in _roles(deployment) for each in role.get("token_policies") or ()}
+    for policy_name in sorted(held & set(texts)):
+        try:
+            rules = policy.parse(texts[policy_name])
+        except policy.PolicyError as error:
+            return cannot_tell(name, f"sys/policies/acl/{policy_name}", str(error))
+        for rule in rules:
+            if rule.path in ("*", "+/*") or "sudo" in rule.capabilities:
+                what = "sudo" if "sudo" in rule.capabilities else "everything"
+                seen = f"{policy_name} grants {what} on {rule.path!r}"
+                return broken(name, where, seen, f"narrow it: {named('audit.report')}")
+    if "root" in held:
+        return broken(name, where, "an AppRole has the policy root", "give it one of its own")
+    return _used(deployment, name, len(held))
+
+
+def _used(deployment: Deployment, name: str, count: int) -> Practice:
+    """What the audit log says about rights that nobody used."""
+    log = deployment.audit_log
+    if log is None or not log.exists():
+        why = "no right is boundless; who uses which one is in an audit log that is not here"
+        remedy = f"{named('audit.report')} --file LOG"
+        return cannot_tell(name, "the audit log", why, remedy)
+    found = report(deployment.operator, [log])
+    if found.since is None or found.until is None or found.until - found.since < LOG_LENGTH:
+        why = "no right is boundless; the log is too short to say which ones nobody uses"
+        remedy = f"{named('audit.report')}, after a day"
+        return cannot_tell(name, str(log), why, remedy)
+    wide = sorted(proposal.policy for proposal in found.proposals)
+    if wide:
+        seen = f"wider than what was used: {', '.join(wide)}"
+        return broken(name, str(log), seen, f"{named('audit.report')} --write FOLDER")
+    return kept(name, str(log), f"{count} policies grant what was used, and not more")
+
+
+def rotation(deployment: Deployment) -> Practice:
+    """No value is older than a quarter of a year."""
+    name = "rotation"
+    op = deployment.operator
+    mounts = op.request("GET", "sys/mounts").get("data") or {}
+    kv = [
+        mount.rstrip("/")
+        for mount, settings in sorted(mounts.items())
+        if settings.get("type") == _KV and (settings.get("options") or {}).get("version") == "2"
+    ]
+    where = ", ".join(f"{mount}/metadata" for mount in kv) or "sys/mounts"
+    if not kv:
+        return cannot_tell(name, where, "there is no key-value store with versions")
+    count, oldest, at = 0, deployment.now, ""
+    for mount in kv:
+        for path in Kv(op, mount).paths():
+            count += 1
+            data = op.request("GET", f"{mount}/metadata/{path}").get("data") or {}
+            written = _moment(str(data.get("updated_time") or ""))
+            if written is not None and written < oldest:
+                oldest, at = written, f"{mount}/{path}"
+    age = deployment.now - oldest
+    if age > VALUE_AGE:
+        seen = f"{at} is {age.days} days old"
+        return broken(name, where, seen, f"{named('rotate.secrets')} for the paths that it lists")
+    return kept(name, where, f"none of {count} secrets is older than {VALUE_AGE.days} days")
+
+
+def lockout(deployment: Deployment) -> Practice:
+    """Guessing a secret-id locks the role."""
+    name = "lockout"
+    op = deployment.operator
+    try:
+        mounts = op.request("GET", "sys/auth").get("data") or {}
+    except HarnessError as error:
+        return cannot_tell(name, error.looked_at, error.cause)
+    off = [
+        mount
+        for mount, settings in sorted(mounts.items())
+        if settings.get("type") == _APPROLE and _lockout_is_off(settings.get("config") or {})
+    ]
+    if not off:
+        return kept(name, "sys/auth", "five wrong secret-ids lock a role for 15 minutes")
+    mend = named("vault", "--", "auth", "tune", "-user-lockout-disable=false", off[0])
+    return broken(name, f"sys/auth/{off[0]}tune", "secret-ids can be guessed without end", mend)
+
+
+def _lockout_is_off(config: dict[str, Any]) -> bool:
+    """Whether a mount's settings, as ``sys/auth`` has them, switch it off."""
+    settings = config.get("user_lockout_config") or {}
+    return bool(settings.get("user_lockout_disable") or settings.get("lockout_disable"))
+
+
+def _seconds(life: timedelta) -> int:
+    return int(life.total_seconds())
+
+
+def _life(seconds: int) -> str:
+    return f"{seconds} s" if seconds else "not set, so that it is the server's: 32 days by default"
+
+
+def _count(roles: list[tuple[str, dict[str, Any]]]) -> str:
+    return "one role" if len(roles) == 1 else f"{len(roles)} roles"
+
+
+def _moment(text: str) -> datetime | None:
+    """A time as Vault writes it, with nanoseconds."""
+    try:
+        return datetime.fromisoformat(text[:19]).replace(tzinfo=UTC)
+    except ValueError:
+        return None

@@ -1,0 +1,175 @@
+"""Practices about the servers: how they are reached, sealed, watched and saved."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from vault_harness.commands import named
+from vault_harness.errors import HarnessError
+from vault_harness.vault.backup import KEYRING, SNAPSHOT, list_backups
+from vault_harness.vault.cluster import peers
+from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.practices._practice import (
+    Deployment,
+    Practice,
+    broken,
+    cannot_tell,
+    kept,
+)
+
+AUDIT_DEVICES = 2
+"""Vault refuses every request when no device can write any more; the second one is for that day."""
+
+VOTERS = 3
+"""Of a raft cluster that survives the loss of one."""
+
+SHARES, THRESHOLD = 5, 3
+"""Vault's own defaults for ``operator init``: no two people alone can unseal."""
+
+BACKUP_AGE = timedelta(days=1)
+"""How old the newest backup may be."""
+
+MOST_TOKENS = 2000
+"""More accessors than that are not looked up one by one."""
+
+
+def root_token(deployment: Deployment) -> Practice:
+    """No token with the root policy lives."""
+    name, where = "root token", "auth/token/accessors, each looked up"
+    op = deployment.operator
+    accessors = op.request("LIST", "auth/token/accessors").get("data", {}).get("keys") or []
+    if len(accessors) > MOST_TOKENS:
+        seen = f"{len(accessors)} tokens are too many to be looked up one by one"
+        return cannot_tell(name, where, seen)
+    living = 0
+    for accessor in accessors:
+        try:
+            answer = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
+        except HarnessError:
+            continue  # it ended between the list and the look
+        living += "root" in (answer.get("data", {}).get("policies") or ())
+    if not living:
+        return kept(name, where, f"none of {len(accessors)} tokens is root")
+    tokens = "one token is" if living == 1 else f"{living} tokens are"
+    return broken(name, where, f"{tokens} root, for whoever finds it", named("root.revoke"))
+
+
+def audit(deployment: Deployment) -> Practice:
+    """Two audit devices, so that one that is full does not stop Vault."""
+    where = "sys/audit"
+    devices = sorted(deployment.operator.request("GET", where).get("data") or {})
+    if len(devices) >= AUDIT_DEVICES:
+        return kept("audit", where, f"{len(devices)} devices: {', '.join(devices)}")
+    seen = f"one device: {devices[0]}" if devices else "no device"
+    remedy = (
+        "enable another device, on another disk or of another kind: a second audit block in "
+        "OpenBao's configuration, `vault audit enable` for HashiCorp Vault"
+    )
+    return broken("audit", where, seen, remedy)
+
+
+def tls(deployment: Deployment) -> Practice:
+    """Every node is reached by https."""
+    plain = [address for address in deployment.addresses if not address.startswith("https://")]
+    where = ", ".join(deployment.addresses)
+    if not plain:
+        return kept("TLS", where, "all addresses are https, and their certificates are trusted")
+    remedy = "give the listener a certificate (tls_cert_file, tls_key_file) instead of tls_disable"
+    return broken("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
+
+
+def high_availability(deployment: Deployment) -> Practice:
+    """Three voters, so that one may be lost."""
+    where = "sys/storage/raft/configuration"
+    try:
+        voters = [peer.node_id for peer in peers(deployment.operator) if peer.voter]
+    except HarnessError as error:
+        return _by_ha_status(deployment, error)
+    if len(voters) >= VOTERS:
+        return kept("HA", where, f"{len(voters)} voters: {', '.join(voters)}")
+    seen = "one voter" if len(voters) == 1 else f"{len(voters)} voters"
+    remedy = "run three nodes with raft storage in three places, joined by retry_join"
+    return broken("HA", where, f"{seen}: the loss of one node stops everything", remedy)
+
+
+def _by_ha_status(deployment: Deployment, error: HarnessError) -> Practice:
+    """Another storage than raft: who takes part is told, but not who may be lost."""
+    where = "sys/ha-status"
+    try:
+        nodes = deployment.operator.request("GET", where).get("data", {}).get("nodes") or []
+    except HarnessError:
+        return cannot_tell("HA", f"{error.looked_at}; {where}", error.cause)
+    if len(nodes) > 1:
+        return kept("HA", where, f"{len(nodes)} nodes on a storage that is not raft")
+    remedy = "use a storage that several nodes can share: raft, on three of them"
+    return broken("HA", where, "one node, and no storage that others could share", remedy)
+
+
+def unseal_keys(deployment: Deployment) -> Practice:
+    """Enough shares, and not all of them beside the Vault that they open."""
+    op = deployment.operator
+    where = f"{op.address}/v1/sys/seal-status, {deployment.keyring}"
+    status = op.seal_status()
+    try:
+        keyring: Keyring | None = Keyring.load(deployment.keyring)
+    except HarnessError:
+        keyring = None
+    # With auto-unseal these are recovery keys: as good as root, since they make a root token.
+    if status.shares < SHARES or status.threshold < THRESHOLD:
+        seen = f"{status.threshold} of {status.shares} keys are enough"
+        remedy = (
+            f"rekey to {SHARES} shares of which {THRESHOLD} are needed: bao operator rotate-keys"
+        )
+        return broken("key shares", where, seen, remedy)
+    if keyring is not None and keyring.shares >= status.threshold:
+        seen = f"{keyring.shares} of {status.shares} keys lie together on this machine"
+        remedy = (
+            f"{named('backup.keys')}, take the result to another place, and give each share to "
+            f"another person; then no machine has {status.threshold} of them"
+        )
+        return broken("key shares", where, seen, remedy)
+    return kept("key shares", where, f"{status.threshold} of {status.shares}, not kept here")
+
+
+def auto_unseal(deployment: Deployment) -> Practice:
+    """A node that restarts at night is open before anybody wakes."""
+    where = f"{deployment.operator.address}/v1/sys/seal-status"
+    kind = str(deployment.operator.request("GET", "sys/seal-status").get("type") or "")
+    if not kind:
+        return cannot_tell("auto-unseal", where, "the server does not say how it is sealed")
+    if kind != "shamir":
+        return kept("auto-unseal", where, f"the seal is {kind}")
+    remedy = 'a seal block in the server\'s configuration: seal "transit", "awskms", ...'
+    return broken("auto-unseal", where, "a restarted node waits for people with keys", remedy)
+
+
+def backups(deployment: Deployment) -> Practice:
+    """A snapshot of the last day."""
+    where = str(deployment.backups)
+    found = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
+    if not found:
+        return broken("backups", where, "there is no backup", named("backup"))
+    age = deployment.now - found[0].made
+    hours = max(age.total_seconds(), 0.0) / 3600
+    seen = f"the newest is {hours:.0f} h old" if hours >= 1 else "the newest is of this hour"
+    if age > BACKUP_AGE:
+        return broken("backups", where, seen, f"{named('backup')}, once a day from a timer")
+    if found[0].has(KEYRING):
+        return kept("backups", where, f"{seen}, encrypted, with its keys")
+    return kept("backups", where, f"{seen}, encrypted; its keys are kept elsewhere")
+
+
+def monitoring(deployment: Deployment) -> Practice:
+    """Numbers that Prometheus can fetch."""
+    where = "sys/config/state/sanitized"
+    data = deployment.operator.request("GET", where).get("data") or {}
+    telemetry = data.get("telemetry") or {}
+    if telemetry.get("prometheus_retention_time"):
+        return kept("monitoring", where, "telemetry is on, for Prometheus to fetch")
+    others = [
+        name for name in ("statsd_addr", "statsite_addr", "dogstatsd_addr") if telemetry.get(name)
+    ]
+    if others:
+        return kept("monitoring", where, f"telemetry goes to {', '.join(others)}")
+    remedy = 'telemetry { prometheus_retention_time = "30s" } in the server\'s configuration'
+    return broken("monitoring", where, "telemetry is off: nobody is told when it is sealed", remedy)

@@ -1,0 +1,158 @@
+"""Good practice in production: each one made broken and kept on a real Vault, and told as such."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine
+from vault_harness.stack import Stack, launch
+from vault_harness.vault.backup import Keys, Lock, make_backup
+from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.practices import PRACTICES, Deployment, Practice, Standing, go_through
+from vault_harness.vault.root import revoke_root, standing_operator
+
+BROAD = 'path "*" { capabilities = ["read"] }'
+
+
+def deployed(stack: Stack, folder: Path) -> Deployment:
+    """A stack as the task would look at it; its keys are not on this machine."""
+    return Deployment.today(
+        stack.operator,
+        addresses=(stack.node.address,),
+        keyring=folder / "init.json",
+        backups=folder / "vault-backups",
+    )
+
+
+def look(deployment: Deployment, name: str) -> Practice:
+    """How one practice stands."""
+    return next(each for each in go_through(deployment) if each.name == name)
+
+
+def test_fresh_stack(shared: Stack, tmp_path: Path) -> None:
+    """What a developer's stack keeps by itself, and what nobody would run in production."""
+    standing = {each.name: each.standing for each in go_through(deployed(shared, tmp_path))}
+    assert list(standing) == list(PRACTICES)
+    assert {name for name, each in standing.items() if each is Standing.KEPT} >= {
+        *("key shares", "secret-ids", "token lives", "lockout", "rotation", "monitoring")
+    }
+    assert {name for name, each in standing.items() if each is Standing.BROKEN} >= {
+        *("root token", "audit", "TLS", "HA", "auto-unseal", "backups")
+    }
+
+
+def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
+    """A practice that is broken without a word on how to keep it would only annoy."""
+    found = go_through(deployed(shared, tmp_path))
+    assert [
+        each.name for each in found if each.standing is Standing.BROKEN and not each.remedy
+    ] == []
+    assert [each.name for each in found if each.standing is Standing.KEPT and each.remedy] == []
+
+
+def test_keys_beside_their_vault(shared: Stack, tmp_path: Path) -> None:
+    """Shares that lie together are one key."""
+    shared.keyring.save(tmp_path / "init.json")
+    found = look(deployed(shared, tmp_path), "key shares")
+    assert found.standing is Standing.BROKEN
+    assert "5 of 5 keys lie together" in found.seen
+
+
+def test_root_token_that_is_gone(stack: Stack, tmp_path: Path) -> None:
+    """The operator's narrow token sees that none is left, and all else that root would see."""
+    assert look(deployed(stack, tmp_path), "root token").standing is Standing.BROKEN
+    keyring = tmp_path / "init.json"
+    stack.keyring.save(keyring)
+    revoke_root(stack.operator, keyring, stack.blueprint.mounts, tmp_path)
+    narrow = standing_operator(stack.node.address, Keyring.load(keyring), tmp_path)
+    with contextlib.closing(narrow):
+        found = go_through(replace(deployed(stack, tmp_path), operator=narrow))
+    assert found[0].name == "root token"
+    assert found[0].standing is Standing.KEPT, found[0]
+    untold = [each for each in found if each.standing is Standing.CANNOT_TELL]
+    assert {each.name for each in untold} <= {"policies", "HA"}, untold
+
+
+@pytest.mark.parametrize(
+    ("name", "spoil"),
+    [
+        ("secret-ids", {"secret_id_ttl": 0}),
+        ("secret-ids", {"secret_id_ttl": 91 * 86400}),
+        ("token lives", {"token_period": 3600}),
+        ("token lives", {"token_ttl": 7200}),
+        ("token lives", {"token_max_ttl": 0}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
+)
+def test_lives_without_an_end(
+    stack: Stack, tmp_path: Path, name: str, spoil: dict[str, object]
+) -> None:
+    """One role of several is enough, and it is named."""
+    deployment = deployed(stack, tmp_path)
+    assert look(deployment, name).standing is Standing.KEPT
+    stack.operator.request("POST", "auth/approle/role/ai-services", **spoil)
+    found = look(deployment, name)
+    assert found.standing is Standing.BROKEN
+    assert "ai-services" in f"{found.seen} {found.remedy}"
+
+
+def test_policy_for_everything(stack: Stack, tmp_path: Path) -> None:
+    """A right over all paths needs no audit log to be called too much."""
+    deployment = deployed(stack, tmp_path)
+    assert look(deployment, "policies").standing is Standing.CANNOT_TELL
+    stack.operator.request("POST", "sys/policies/acl/ai-services", policy=BROAD)
+    found = look(deployment, "policies")
+    assert found.standing is Standing.BROKEN
+    assert "ai-services grants everything" in found.seen
+
+
+def test_lockout_that_was_switched_off(stack: Stack, tmp_path: Path) -> None:
+    """Without it a secret-id can be guessed for as long as one likes."""
+    stack.operator.request(
+        "POST", "sys/auth/approle/tune", user_lockout_config={"lockout_disable": True}
+    )
+    assert look(deployed(stack, tmp_path), "lockout").standing is Standing.BROKEN
+
+
+def test_old_values(shared: Stack, tmp_path: Path) -> None:
+    """The oldest one is named."""
+    deployment = deployed(shared, tmp_path)
+    later = replace(deployment, now=deployment.now + timedelta(days=91))
+    found = look(later, "rotation")
+    assert found.standing is Standing.BROKEN
+    assert "days old" in found.seen
+
+
+def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
+    """One of today will do, one of the day before yesterday will not."""
+    with launch(
+        engine, Blueprint.default(), directory=tmp_path / "vault", storage="raft"
+    ) as durable:
+        _age_of_backups(durable, tmp_path)
+
+
+def _age_of_backups(durable: Stack, tmp_path: Path) -> None:
+    deployment = deployed(durable, tmp_path)
+    assert look(deployment, "backups").standing is Standing.BROKEN
+    lock = Lock(passphrase="four words and a number")
+    make_backup(
+        durable.operator, Keys(durable.keyring), deployment.backups, lock, mounts=("ecommerce",)
+    )
+    assert look(deployment, "backups").standing is Standing.KEPT
+    later = replace(deployment, now=deployment.now + timedelta(days=2))
+    assert "48 h old" in look(later, "backups").seen
+
+
+def test_token_that_may_see_nothing(shared: Stack, tmp_path: Path) -> None:
+    """What may not be looked at is said to be so; nothing is raised, and nothing called kept."""
+    answer = shared.operator.request("POST", "auth/token/create", policies=["default"], ttl="60s")
+    blind = shared.operator.with_token(answer["auth"]["client_token"])
+    found = go_through(replace(deployed(shared, tmp_path), operator=blind))
+    unseen = {each.name for each in found if each.standing is Standing.CANNOT_TELL}
+    assert unseen >= {"root token", "audit", "secret-ids", "token lives", "policies", "rotation"}
