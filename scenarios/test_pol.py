@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.scenario import Lab
+from vault_harness.scenario.history import Exchange
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.oracles import (
     a_denial_costs_little,
@@ -16,6 +17,7 @@ from vault_harness.scenario.oracles import (
     no_failed_read,
     no_request_storm,
     recovers_within,
+    requests_at_most,
 )
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
@@ -113,3 +115,36 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )
+
+
+@pytest.mark.scenario("POL-05")
+def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
+    """The role binds its tokens to addresses that are not the client's, and the old one is lost."""
+    lab.start()
+    elsewhere = ["203.0.113.0/24"]
+    with lab.reading(every=1.5):
+        with (
+            lab.vault.role(ROLE, token_bound_cidrs=elsewhere) as bound,
+            lab.vault.token_revoked(lab.accessor()) as fault,
+        ):
+            # Who answers from memory needs a login only at its token's next renewal.
+            lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
+            lab.watch(6.0)
+        lab.recovers(after=bound)
+    refused = lab.history.find("read", since=fault.began, until=fault.end, where=_denied)
+    lab.require(
+        "a token that was issued, and refused at once",
+        lambda history: bool(refused and history.find("login", since=fault.began)),
+    )
+    lab.judge(
+        failures_are(
+            "denied", "unavailable", since=fault.began, until=fault.end, may_be_empty=True
+        ),
+        no_request_storm(since=fault.began, until=fault.end),
+        # As in a storm: one peak, and one a second.
+        requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
+    )
+
+
+def _denied(exchange: Exchange) -> bool:
+    return exchange.status == 403

@@ -6,13 +6,18 @@ import threading
 
 import pytest
 
+from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, Lab
 from vault_harness.scenario.helpers import footprint
+from vault_harness.scenario.herd import herd_reading, open_herd
 from vault_harness.scenario.oracles import (
     HANDOVER,
     at_most,
+    each_caller_recovers,
+    logins_are_spread,
     logins_at_most,
     no_request_storm,
+    no_stampede,
     none_of,
     recovers_within,
     same_token,
@@ -104,6 +109,39 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
         at_most(1, lab.tokens_alive(), "tokens alive"),
         same_token(since=began),
     )
+
+
+HERD = 20
+
+
+@pytest.mark.scenario("SEA-05")
+def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
+    """Twenty instances are sealed off for longer than their tokens live: all need a login then."""
+    herd = open_herd(lab, HERD)
+    pace = 2.0
+    with herd_reading(lab, herd, every=pace):
+        lab.watch(0.5)
+        with lab.vault.sealed() as fault:
+            lab.hold(fault, 1.2 * lab.ttl)
+        # A caller whose call has just failed comes again after its pace.
+        bound = lab.recovery_after(fault) + pace
+        lab.ask(each_caller_recovers(bound, since=fault.end))
+        lab.until(lambda: len(_logged_in(lab, fault)) >= HERD, within=bound + lab.deadline)
+        lab.watch(pace)
+    lab.require(
+        "a seal that outlasts the tokens",
+        lambda _: f"{fault.length:.1f} s" if fault.length > lab.ttl else "",
+    )
+    lab.judge(
+        logins_at_most(HERD, since=fault.began, accepted=True),
+        logins_are_spread(HERD, since=fault.began),
+        no_stampede(HERD, since=fault.end),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+def _logged_in(lab: Lab, fault: Fault) -> set[str | None]:
+    return {login.token for login in lab.history.logins(since=fault.began)}
 
 
 @pytest.mark.scenario("SEA-06")

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from vault_harness.faults import Fault
+from vault_harness.faults import Fault, Signature
 from vault_harness.scenario import Finding, Lab, NotExercised
 from vault_harness.scenario.helpers import lockout
 from vault_harness.scenario.lab import ROLE
@@ -120,6 +120,37 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
     )
 
 
+@pytest.mark.scenario("SID-05")
+def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
+    """Secret-ids live shorter than tokens, and are delivered in time; at last one is late."""
+    life, pace = int(0.4 * lab.ttl), 0.25 * lab.ttl
+    with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"):
+        lab.new_secret_id()
+        lab.start()
+        began = lab.history.now()
+        with lab.reading(every=0.25):
+            lab.watch(pace)
+            while not lab.history.logins(since=began) and lab.history.now() < began + lab.ttl:
+                lab.new_secret_id()
+                lab.until(lambda: bool(lab.history.logins(since=began)), within=pace)
+            lab.logs_in_again(since=began, within=lab.ttl)
+            replaced = lab.history.now()
+            late = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}))
+            expired = lab.history.begin_fault("secret-id expired", late)
+            _watch_the_tries(lab, expired)
+            watched = lab.history.now()
+            lab.new_secret_id()
+            lab.history.end_fault(expired)
+            lab.recovers(after=expired)
+        locked = lockout(lab)
+    lab.judge(
+        no_failed_read(until=replaced),
+        bad_logins_at_most(0, until=replaced),
+        bad_logins_at_most(TRIES, watched=watched),
+        none_of("the role is not locked for everybody", locked, harm=True),
+    )
+
+
 @pytest.mark.scenario("SID-06")
 def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
     """Each secret-id is good for one login; a new one is delivered before the token is lost."""
@@ -198,4 +229,22 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
         ),
         bad_logins_at_most(TRIES),
         recovers_within(bound, since=delivered),
+    )
+
+
+@pytest.mark.scenario("SID-12")
+def test_auth_mount_that_is_gone_is_waited_out(lab: Lab) -> None:
+    """The auth mount is disabled, and all its tokens with it; it comes back as it was."""
+    lab.start()
+    with lab.reading(every=0.5):
+        with lab.vault.auth_mount_disabled(ROLE, lab.secret_id.secret_id) as fault:
+            lab.watch(4.0)
+            # Who answers from memory needs a login only at its token's next renewal.
+            lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
+            lab.watch(1.0)
+        lab.recovers(after=fault)
+    lab.judge(
+        # As in a storm: one peak, and one a second.
+        requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
+        no_request_storm(since=fault.began, until=fault.end),
     )

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import pytest
 
 from vault_harness.errors import SubjectError
+from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Driver, reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
@@ -155,6 +158,34 @@ def _ends_at_a_max_ttl(lab: Lab) -> None:
     )
 
 
+@pytest.mark.scenario("TOK-04")
+def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
+    """The role's max TTL is lowered under a live token, whose renewals are capped from then on."""
+    shorter = 1.25 * lab.ttl
+    lab.start()
+    born = lab.history.logins()[-1]
+    end_of_it = (born.ended or born.began) + shorter
+    with (
+        lab.reading(every=0.25),
+        lab.vault.role(ROLE, token_max_ttl=f"{shorter:g}s") as lowered,
+    ):
+        lab.watch(max(0.0, end_of_it + 0.1 * lab.ttl - lab.history.now()))
+        end = lab.history.now()
+    lives_under_reads(lab, 1.25, of=lab.ttl)
+    replaced = lab.history.logins(since=lowered.began)
+    lab.judge(
+        no_failed_read(),
+        no_refused_read(until=end),
+        replaced_before_the_end(until=end),
+        # As where a renewal is refused: the one that is capped and three more.
+        renewals_at_most(
+            4, since=lowered.began, until=replaced[0].began if replaced else end_of_it
+        ),
+        # One at the start, and two for a TTL that has passed: a careful client's.
+        logins_at_most(3, until=end),
+    )
+
+
 @pytest.mark.scenario("TOK-06")
 def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
     """Each login gives a token with `renewable` false; renewing it answers 400."""
@@ -208,6 +239,31 @@ def test_periodic_token_is_renewed(lab: Lab) -> None:
     lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
 
 
+@pytest.mark.scenario("TOK-09")
+def test_periodic_token_is_replaced_after_a_freeze(lab: Lab) -> None:
+    """The client stands still for longer than a period, in which its token should be renewed."""
+    client = lab.start()
+    pid = client.subject.pid
+    assert pid is not None
+    with lab.process.client_paused(pid) as fault:
+        lab.watch(1.3 * lab.ttl)
+    bound = 5.0
+    with lab.reading(every=0.5):
+        lab.recovers(after=fault, within=bound)
+        lab.logs_in_again(since=fault.end, within=bound)
+        lab.watch(1.0)
+        end = lab.history.now()
+    lab.require(
+        "a process that stood still for longer than a period",
+        lambda _: f"{fault.length:.1f} s" if fault.length > lab.ttl else "",
+    )
+    lab.judge(
+        logins_at_most(1, since=fault.end),
+        # The one that was under way, and three more as where they are refused.
+        renewals_at_most(4, since=fault.end, until=end),
+    )
+
+
 USES = 6
 """`token_num_uses` in the catalogue."""
 
@@ -259,10 +315,28 @@ def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
 def test_revoked_token_costs_one_login(lab: Lab) -> None:
     """Somebody revokes the token under reads."""
     lab.start()
+    _costs_one_login(lab, lambda: lab.vault.token_revoked(lab.accessor()))
+
+
+@pytest.mark.scenario("TOK-13")
+def test_token_that_dies_with_its_parent_costs_one_login(lab: Lab) -> None:
+    """Each login gives the child of another token; that one is revoked under reads."""
+    lab.issue_instead(with_parent=True)
+    lab.start()
+
+    def revoked() -> AbstractContextManager[Fault]:
+        child = lab.accessor()
+        return lab.vault.parent_revoked(lab.parent_of(child), child=child)
+
+    _costs_one_login(lab, revoked)
+
+
+def _costs_one_login(lab: Lab, loses: Callable[[], AbstractContextManager[Fault]]) -> None:
+    """The token dies under reads by that fault: one login, and reads work again soon."""
     bound = min(0.1 * lab.ttl, 5.0)
     with lab.reading(every=0.25):
         lab.watch(0.5)
-        with lab.vault.token_revoked(lab.accessor()) as fault:
+        with loses() as fault:
             dead = lab.history.now()  # for sure: it was noted before Vault was asked
             # Who answers from memory meets it at its next renewal only.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)

@@ -10,9 +10,10 @@ from tests.mutants.clients import (
     Mutant,
     Remembers,
 )
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     DeniedError,
+    Reply,
     UnavailableError,
 )
 
@@ -71,6 +72,36 @@ class PapersOverADenial(Remembers):
             raise
 
 
+class LogsInUntilItReads(LazyClient):
+    """Takes each refused token for a revoked one, and logs in again within the same call."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        while time.monotonic() < deadline - 0.2:
+            reply = self._ask(
+                "GET", f"{self._mount}/data/{path}", deadline, self._valid_token(deadline)
+            )
+            if reply.status != 403:
+                return reply
+            self._token = None
+        raise DeniedError("no token is good enough")
+
+
+class GivesUpOnStillbornTokens(LazyClient):
+    """After three logins whose tokens were refused it logs in no more."""
+
+    _refused = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        if self._refused >= 3:
+            raise UnavailableError("Vault refuses its own tokens")
+        return super()._log_in(deadline)
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        self._refused += dead
+        return dead
+
+
 MUTANTS: dict[str, Mutant] = {
     "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "3 logins for"),
     "takes-denied-for-unavailable": Mutant(TakesDeniedForUnavailable, "POL-01", "fails as denied"),
@@ -81,4 +112,7 @@ MUTANTS: dict[str, Mutant] = {
         RemembersADenialForEver, "POL-03", "a good read within"
     ),
     "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read of"),
+    "gives-up-on-stillborn-tokens": Mutant(
+        GivesUpOnStillbornTokens, "POL-05", "a good read within"
+    ),
 }

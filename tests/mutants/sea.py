@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from tests.mutants.clients import (
     HangsAtTheEnd,
@@ -18,6 +19,7 @@ from tests.mutants.clients import (
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
+    Gate,
     UnavailableError,
 )
 
@@ -67,6 +69,36 @@ class IsStaleAfterAnOutage(Remembers):
             raise
 
 
+class _ByTheClock(Gate):
+    """Probes at each whole second of the time of day."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() + 1.0 - time.time() % 1.0
+
+
+class ComesBackByTheClock(LazyClient):
+    """Asks whether Vault is back when all its sisters do."""
+
+    gate_type = _ByTheClock
+
+
+class AsksForEverythingAgain(LazyClient):
+    """After a login it makes sure of its token: a look, its rights, and a first renewal."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        for method, path in (
+            ("GET", "auth/token/lookup-self"),
+            ("POST", "sys/capabilities-self"),
+            ("POST", "auth/token/renew-self"),
+        ):
+            self._ask(method, path, deadline, token, {"paths": ["sys"]})
+        return token
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
@@ -85,4 +117,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "never-comes-back-after-a-restart": Mutant(NeverComesBack, "SEA-06", "a good read within"),
     "hangs-at-a-sealed-end": Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly"),
+    "comes-back-by-the-clock": Mutant(ComesBackByTheClock, "SEA-05", "instances log in within"),
+    "asks-for-everything-again": Mutant(AsksForEverythingAgain, "SEA-05", "no stampede"),
+    "leaves-some-behind-a-seal": Mutant(NeverComesBack, "SEA-05", "each caller has a good read"),
 }

@@ -115,4 +115,12 @@ MUTANTS: dict[str, Mutant] = {
     "sends-an-empty-secret-id": Mutant(
         SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
     ),
+    "keeps-an-expired-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-05", "0 refused logins"),
+    "hammers-an-expired-secret-id": Mutant(HammersItsSecretId, "SID-05", "4 refused logins"),
+    "never-gets-over-an-expired-secret-id": Mutant(
+        NeverTriesANewSecretId, "SID-05", "a good read within"
+    ),
+    "takes-a-missing-mount-for-a-bad-secret-id": Mutant(
+        TakesALockForABadSecretId, "SID-12", "a good read within"
+    ),
 }

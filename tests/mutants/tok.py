@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from tests.mutants.clients import (
+    LAZY_PROCESS,
     GivesUpRenewing,
     HangsAtTheEnd,
     LeavesItsTokenBehind,
@@ -212,6 +213,60 @@ class RenewsTwiceAtOnce(LazyClient):
         return renewed
 
 
+class KeepsItsFirstTtl(LazyClient):
+    """Takes it for granted that a renewal gives what the login gave."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        renewed = super()._renewed(token, deadline)
+        if token.ttl < token.first_ttl:
+            token.ttl, token.renewable = token.first_ttl, True
+            self._arm(token.due)
+            return True
+        return renewed
+
+
+class RenewsWhatIsCapped(LazyClient):
+    """Asks again and again for the life that a renewal does not give any more."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        renewed = super()._renewed(token, deadline)
+        if token.left < 1.0:
+            return renewed
+        if not renewed and token.ttl < token.first_ttl:
+            token.renewable = True
+            self._arm(0.3)
+            return True
+        return renewed
+
+
+class TakesAPeriodForEver(LazyClient):
+    """Its periodic token cannot end, it thinks, and takes whatever Vault says for a policy."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()
+        return super()._valid_token(deadline)
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
+        return True
+
+    def _was_dead(self, *_: object, **__: object) -> bool:
+        return False
+
+
+class RenewsTheDead(LazyClient):
+    """Wakes up and tries hard to renew a token that has ended meanwhile."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = self._token
+        if token is not None and token.left <= 0:
+            for _ in range(8):
+                self._ask("POST", "auth/token/renew-self", deadline, token, {})
+                time.sleep(0.05)
+        return super()._valid_token(deadline)
+
+
 MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
@@ -240,4 +295,14 @@ MUTANTS: dict[str, Mutant] = {
     "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "tokens alive"),
     "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
     "logs-in-for-all-secrets": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
+    "keeps-its-first-ttl": Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
+    "renews-what-is-capped": Mutant(RenewsWhatIsCapped, "TOK-04", "at most 4 renewals"),
+    "takes-a-period-for-ever": Mutant(
+        TakesAPeriodForEver, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "renews-the-dead": Mutant(
+        RenewsTheDead, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True
+    ),
+    "never-replaces-a-lost-child": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
+    "logs-in-twice-for-a-lost-child": Mutant(LogsInTwice, "TOK-13", "at most 1 login"),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +13,8 @@ import requests
 
 from vault_harness.engine import Capability
 from vault_harness.errors import CapabilityMissing
-from vault_harness.faults._fault import Fault, Journal, Signature
-from vault_harness.stack import Stack
+from vault_harness.faults._auth import AuthFaults
+from vault_harness.faults._fault import Fault, Signature
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
 
@@ -25,7 +25,7 @@ SILENCE = 0.5
 """Seconds without an answer by which a Vault is known to hang: a hundred times what one takes."""
 
 
-class VaultFaults:
+class VaultFaults(AuthFaults):
     """What can go wrong with a Vault, done to the one of a stack.
 
     Args:
@@ -33,12 +33,6 @@ class VaultFaults:
         journal: Where faults are noted.
         mount: Mount point of the AppRole method.
     """
-
-    def __init__(self, stack: Stack, journal: Journal, *, mount: str = "approle") -> None:
-        self._stack = stack
-        self._operator = stack.operator
-        self._journal = journal
-        self._mount = mount
 
     # The seal
 
@@ -258,14 +252,6 @@ class VaultFaults:
 
     def _client(self) -> hvac.Client:
         return self._operator.client
-
-    def _get(self, path: str) -> Mapping[str, object]:
-        answer = self._client().adapter.get(f"/v1/{path}")
-        found: Mapping[str, object] = answer["data"]
-        return found
-
-    def _post(self, path: str, data: Mapping[str, object]) -> None:
-        self._client().adapter.post(f"/v1/{path}", json=dict(data))
 
     def _audit_path(self) -> Path:
         path = self._stack.node.audit_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets as random
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import NotExercised
 from vault_harness.stack import Stack, launch, launch_cluster
 from vault_harness.toxiproxy import Proxy
-from vault_harness.vault import approle
+from vault_harness.vault import Operator, approle
 
 ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
@@ -52,6 +52,7 @@ class Servers:
         self.environment = environment
         self.history = History()
         self.secrets = Secrets()
+        self._parents: dict[str, str] = {}
         self.directory = environment.directory / entry.id if directory is None else directory
         self.directory.mkdir(mode=0o700, parents=True)
         self._closing = ExitStack()
@@ -272,11 +273,16 @@ class Servers:
         mine = self.entry.approle
         return sum((token.get("meta") or {}).get("role_name") == mine for token in found)
 
-    def issue_instead(self, **parameters: object) -> None:
+    def issue_instead(self, *, with_parent: bool = False, **parameters: object) -> None:
         """From now on each accepted login is answered with another token of that role.
 
         The token is a real one of this Vault, made with these parameters of ``auth/token/create``;
         the one that the login made is revoked. For kinds of token that no AppRole can issue.
+
+        Args:
+            with_parent: Whether each of them is the child of a token of its own, whose accessor
+                `parent_of` then tells; else they are orphans, as a login's are.
+            parameters: Of the new token.
         """
         client = self.stack.operator.client
 
@@ -287,15 +293,38 @@ class Servers:
                 "policies": auth["policies"],
                 "meta": auth["metadata"],
                 "ttl": f"{self.ttl:g}s",
-                "no_parent": True,
+                "no_parent": not with_parent,
                 **parameters,
             }
-            made = client.adapter.post("/v1/auth/token/create", json=order)["auth"]
+            made = self._child(order) if with_parent else self._create(order)
             client.auth.token.revoke_accessor(auth["accessor"])
             same = ("client_token", "accessor", "renewable", "lease_duration", "token_type")
             return {**body, "auth": {**auth, **{name: made[name] for name in same}}}
 
         self.recorder.rewrite_login = rewrite
+
+    def _create(self, order: dict[str, object]) -> Mapping[str, Any]:
+        """Make a token; what the answer says of it."""
+        made: Mapping[str, Any] = self.stack.operator.client.adapter.post(
+            "/v1/auth/token/create", json=order
+        )["auth"]
+        return made
+
+    def _child(self, order: dict[str, object]) -> Mapping[str, Any]:
+        """Make a token with a parent of its own, that lives on unless it is revoked."""
+        parent = self._create({"policies": ["root"], "ttl": "1h", "no_parent": True})
+        self.secrets.add("token", parent["client_token"], "a parent token")
+        address = self.stack.leader().address
+        with closing(Operator(address, parent["client_token"])) as its_owner:
+            made: Mapping[str, Any] = its_owner.request("POST", "auth/token/create", **order)[
+                "auth"
+            ]
+        self._parents[made["accessor"]] = parent["accessor"]
+        return made
+
+    def parent_of(self, accessor: str) -> str:
+        """The accessor of the parent of a token that was issued with one."""
+        return self._parents[accessor]
 
     @contextmanager
     def condition(self, name: str, **marks: Any) -> Iterator[Fault]:

@@ -21,6 +21,11 @@ from vault_harness.scenario.oracles._callers import (
     sees,
     stays_alive,
 )
+from vault_harness.scenario.oracles._herd import (
+    each_caller_recovers,
+    logins_are_spread,
+    no_stampede,
+)
 from vault_harness.scenario.oracles._lives import (
     no_refused_read,
     renewals_at_most,
@@ -57,11 +62,13 @@ __all__ = [
     "a_denial_costs_little",
     "at_most",
     "bad_logins_at_most",
+    "each_caller_recovers",
     "every_call_ends_within",
     "failed_reads_at_most",
     "fails_as",
     "failures_are",
     "health_is_answered",
+    "logins_are_spread",
     "logins_at_most",
     "logins_with_one_secret_id_at_most",
     "logs_in_again",
@@ -69,6 +76,7 @@ __all__ = [
     "no_failed_read",
     "no_refused_read",
     "no_request_storm",
+    "no_stampede",
     "no_wrong_value",
     "none_of",
     "obeys_retry_after",

@@ -61,6 +61,7 @@ def bad_logins_at_most(
     *,
     secret_id: str | None = None,
     since: float = 0.0,
+    until: float | None = None,
     watched: float | None = None,
 ) -> Oracle:
     """At most so many refused logins with the same secret-id (five lock the role for everybody).
@@ -69,6 +70,7 @@ def bad_logins_at_most(
         count: How many may be.
         secret_id: Of this one only, by its label.
         since: When it begins.
+        until: When it ends.
         watched: Until when the client was watched while nothing changed. Then its pace counts too:
             one that had not stopped trying by then goes on as it did, for the 15 minutes after
             which Vault forgets. It has stopped if it was quiet for 1.5 times its last pause.
@@ -77,7 +79,9 @@ def bad_logins_at_most(
     promise += " in 15 minutes" if watched is not None else ""
 
     def oracle(history: History) -> list[Finding]:
-        refused = history.find("login", since=since, where=lambda e: e.status in (400, 403))
+        refused = history.find(
+            "login", since=since, until=until, where=lambda e: e.status in (400, 403)
+        )
         findings = []
         for label in sorted({e.secret_id or "no secret-id" for e in refused}):
             same = [e for e in refused if (e.secret_id or "no secret-id") == label]

@@ -1,0 +1,97 @@
+"""Oracles on many instances that come back after the same outage."""
+
+from __future__ import annotations
+
+from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.oracles._base import Oracle, lacking, requests
+from vault_harness.scenario.oracles._callers import READS
+from vault_harness.scenario.verdict import Finding
+
+AN_INSTANCE = 2
+"""Requests that an instance needs to come back: a login and a read."""
+
+BUNCH = 0.3
+"""Seconds in which no more than `BUNCHED` of a herd may log in."""
+
+BUNCHED = 0.75
+"""Twenty that come at random times within one second, as with a back-off that is capped there,
+have sixteen within 0.3 s once in 10,000 times.
+"""
+
+
+def no_stampede(count: int, *, since: float) -> Oracle:
+    """In the first second after an outage each instance sends a login and a read.
+
+    What its callers ask for in that second comes on top, once for each call.
+
+    Args:
+        count: How many instances there are.
+        since: When Vault served again.
+    """
+    promise = f"no stampede: in any second {AN_INSTANCE} requests for each of {count} instances, "
+    promise += "and one for each call"
+
+    def oracle(history: History) -> list[Finding]:
+        sent = history.find(since=since)
+        for first in sent:
+            burst = _within(sent, first.began, 1.0)
+            calls = history.calls(*READS, since=first.began, until=first.began + 1.0)
+            allowed = AN_INSTANCE * count + len(calls)
+            if len(burst) > allowed:
+                text = f"{len(burst)} in one second, {allowed} are allowed: {requests(burst)}"
+                return [Finding(promise, text, first.began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def logins_are_spread(count: int, *, since: float) -> Oracle:
+    """The instances do not all log in at the same moment.
+
+    Args:
+        count: How many instances there are.
+        since: When the outage began.
+    """
+    most = int(BUNCHED * count)
+    promise = f"at most {most} of {count} instances log in within {BUNCH:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        logins = history.logins(since=since)
+        if not logins:
+            return lacking(promise, "login", since, None)
+        for first in logins:
+            bunch = _within(logins, first.began, BUNCH)
+            if len(bunch) > most:
+                took = bunch[-1].began - first.began
+                text = f"{len(bunch)} logged in within {took:.2f} s"
+                return [Finding(promise, text, first.began, until=bunch[-1].began)]
+        return []
+
+    return oracle
+
+
+def each_caller_recovers(bound: float, *, since: float) -> Oracle:
+    """Each of the callers that read before has a good read at most so long after `since`."""
+    promise = f"each caller has a good read within {bound:.3g} s after the fault"
+
+    def oracle(history: History) -> list[Finding]:
+        callers = {call.caller for call in history.calls(*READS, until=since) if call.caller}
+        if not callers:
+            return lacking(promise, "caller", 0.0, since)
+        end = since + bound
+        end += history.slack(since, end)
+        served = {
+            call.caller
+            for call in history.calls(*READS, where=lambda o: o.good)
+            if call.ended is not None and since <= call.ended <= end
+        }
+        if missing := callers - served:
+            text = f"{len(missing)} of {len(callers)} callers had none"
+            return [Finding(promise, text, since, until=end)]
+        return []
+
+    return oracle
+
+
+def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchange]:
+    return [event for event in events if since <= event.began <= since + seconds]

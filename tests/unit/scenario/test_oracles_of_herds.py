@@ -1,0 +1,48 @@
+"""Oracles on many instances that come back together: histories that keep a promise, or do not."""
+
+from __future__ import annotations
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import each_caller_recovers, logins_are_spread, no_stampede
+
+
+def test_a_login_and_a_read_for_each(story: Story) -> None:
+    """Four requests of two instances in a second, and one for a call: no stampede."""
+    story.several("login", 20.1, 20.2)
+    story.several("read", 20.3, 20.4, 20.5)
+    story.call(20.5)
+    assert story.finds(no_stampede(2, since=20.0)) == []
+
+
+def test_stampede(story: Story) -> None:
+    """One more than that."""
+    story.several("login", 20.1, 20.2)
+    story.several("lookup", 20.3, 20.4, 20.5)
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
+
+
+def test_logins_that_are_spread(story: Story) -> None:
+    """Three of four within 0.3 s, and the last one after it."""
+    story.several("login", 20.0, 20.1, 20.2, 20.31)
+    assert story.finds(logins_are_spread(4, since=10.0)) == []
+
+
+def test_logins_in_a_bunch(story: Story) -> None:
+    """All four within 0.3 s."""
+    story.several("login", 20.0, 20.1, 20.2, 20.25)
+    assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.25 s"]
+
+
+def test_a_herd_that_never_logs_in_shows_nothing(story: Story) -> None:
+    """What holds for none is no promise kept."""
+    [seen] = story.finds(logins_are_spread(4, since=10.0))
+    assert "there was no login" in seen
+
+
+def test_a_caller_that_is_left_behind(story: Story) -> None:
+    """Two callers read before, and one of them reads again in time."""
+    for caller, at in ((1, 5.0), (2, 5.1), (1, 21.0), (2, 24.0)):
+        story.call(at).caller = caller
+    assert story.finds(each_caller_recovers(2.0, since=20.0)) == ["1 of 2 callers had none"]
+    assert story.finds(each_caller_recovers(4.5, since=20.0)) == []
