@@ -183,7 +183,7 @@ def test_lost_answer_to_a_login(lab: Lab) -> None:
             client.read()
         opened.set()
 
-    with lab.network.black_hole(closes_after=0.1) as fault:
+    with lab.http.lose_answer("login", first=1) as fault:
         threading.Thread(target=start, name="start", daemon=True).start()
         tried = lab.history.wait_for(lambda: bool(lab.history.logins()), 10.0)
         lab.watch(0.4)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario import Finding, Lab, Stub
-from vault_harness.scenario.helpers import instead_of_vault
+from vault_harness.scenario import Finding, Lab
 from vault_harness.scenario.oracles import (
     failures_are,
     logins_at_most,
@@ -106,8 +105,7 @@ PAGE = b"""<!DOCTYPE html>
 LAGS = b'{"errors":["required index state not present"]}'
 
 
-def _page(status: int) -> Stub:
-    return Stub(status=status, body=PAGE % status, headers={"Content-Type": "text/html"})
+HTML = {"Content-Type": "text/html"}
 
 
 @pytest.mark.scenario("SRV-08")
@@ -116,7 +114,7 @@ def test_page_of_a_load_balancer(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5):
         for status in (502, 503, 504, 200):
-            with instead_of_vault(lab, f"HTML page with {status}", _page(status)) as fault:
+            with lab.http.fail("any", status=status, body=PAGE % status, headers=HTML) as fault:
                 lab.hold(fault, 1.2)
             lab.judge_later(
                 # A page with 200 is nobody's refusal; how that failure is called is left open.
@@ -137,16 +135,14 @@ def test_page_of_a_load_balancer(lab: Lab) -> None:
 def test_lagging_standby_is_asked_again(lab: Lab) -> None:
     """A standby that lags answers 412 once; then one that never catches up."""
     client = lab.start()
-    once = Stub(status=412, body=LAGS, kinds=frozenset({"read"}), times=1)
-    with instead_of_vault(lab, "412 once", once) as fault:
+    with lab.http.fail("read", first=1, status=412, body=LAGS) as fault:
         read = client.read()
         lab.hold(fault, 0.0)  # who answers from memory meets it when it looks again
         if not read.good:
             text = f"a read ended {read.outcome}: {read.message}"
             lab.note(Finding("a 412 is tried again within the call", text, read.began))
     lab.watch(0.5)
-    ever = Stub(status=412, body=LAGS, kinds=frozenset({"read"}))
-    with instead_of_vault(lab, "412 for ever", ever) as fault:
+    with lab.http.fail("read", status=412, body=LAGS) as fault:
         for _ in range(2):
             client.read()
             lab.watch(0.5)

@@ -21,6 +21,7 @@ class Signature:
         toxics: Names of toxics that acted on a connection.
         token: A request that carried the token of this accessor, refused.
         stubbed: An answer that the harness gave in Vault's place.
+        interference: A request on which the interference of this name acted.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
     """
 
@@ -31,7 +32,16 @@ class Signature:
     toxics: frozenset[str] = frozenset()
     token: str | None = None
     stubbed: bool = False
+    interference: str | None = None
     lingers: bool = False
+
+
+class Counter(Protocol):
+    """What counts requests."""
+
+    @property
+    def taken(self) -> int:
+        """On how many requests it has acted."""
 
 
 @dataclass
@@ -45,6 +55,7 @@ class Fault:
         began: When it was in force.
         ended: When it was undone; None while it lasts.
         optional: The verdict does not depend on whether it touched the subject.
+        counter: What counts the requests on which it acts; None where it acts on no single one.
     """
 
     name: str
@@ -53,6 +64,12 @@ class Fault:
     began: float = 0.0
     ended: float | None = None
     optional: bool = False
+    counter: Counter | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def touched(self) -> int:
+        """On how many requests it has acted; 0 where it acts on no single one."""
+        return self.counter.taken if self.counter is not None else 0
 
     @property
     def end(self) -> float:

@@ -83,6 +83,8 @@ def _exchange(exchange: dict[str, Any]) -> Moment:
     )
     good = exchange["status"] is not None and exchange["status"] < 300
     by = " from the harness" if exchange["by"] == "stub" else ""
+    if not by and exchange.get("interference"):  # journals of older runs have none
+        by = f" ({exchange['interference'].rpartition(' #')[0]})"
     label = exchange["secret_id"] or exchange["token"]
     credential = f" with {label}" if label else ""
     what = f" of {exchange['path']}" if exchange["kind"] in ("read", "write") else ""

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import h11
 
-from vault_harness.scenario.history import RequestKind
+from vault_harness.faults import RequestKind
 
 _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
     # method pattern, path pattern below /v1/, kind; the first that fits wins

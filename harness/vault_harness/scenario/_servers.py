@@ -12,7 +12,14 @@ import hvac
 
 from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
-from vault_harness.faults import Fault, NetworkFaults, ProcessFaults, Signature, VaultFaults
+from vault_harness.faults import (
+    Fault,
+    HttpFaults,
+    NetworkFaults,
+    ProcessFaults,
+    Signature,
+    VaultFaults,
+)
 from vault_harness.files import write_private
 from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._secrets import Secrets
@@ -39,6 +46,7 @@ class Servers:
         directory: For files of this scenario.
         vault: Faults of Vault.
         network: Faults of the network.
+        http: Faults of single requests, by what they are for and by their count.
         process: Faults of processes.
         stack: The Vault, its keyring and an operator's token.
         address: Where a client finds Vault: the proxy's base URL.
@@ -88,6 +96,7 @@ class Servers:
         self.product = f"{status.product} {status.version}"
         self.vault = VaultFaults(self.stack, self.history)
         self.network = NetworkFaults(self.proxy, self.history)
+        self.http = HttpFaults(self.recorder, self.history)
         self.process = ProcessFaults(self.history)
         self.secrets.add("token", self.stack.keyring.root_token, "root token")
         for value in entry.environ.values():

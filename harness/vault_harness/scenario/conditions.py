@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from vault_harness.scenario.history import Exchange, History, Operation, RequestKind
+from vault_harness.faults import RequestKind
+from vault_harness.scenario.history import Exchange, History, Operation
 from vault_harness.scenario.verdict import Seen
 
 

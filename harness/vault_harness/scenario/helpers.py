@@ -13,11 +13,11 @@ import psutil
 from vault_harness.addresses import base_url
 from vault_harness.engine import Node
 from vault_harness.errors import OperatorError
-from vault_harness.faults import Fault, Signature, process_tree
-from vault_harness.scenario.history import History, RequestKind
+from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
+from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.oracles import recovers_within
-from vault_harness.scenario.recorder import Recorder, Stub
+from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
 from vault_harness.vault import Operator, approle
 from vault_harness.waiting import wait_until

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from vault_harness.faults import Fault, Signature
+from vault_harness.faults import Fault, RequestKind, Signature
 
 Outcome = Literal[
     "ok", "stale", "unavailable", "denied", "missing", "deleted", "error", "hung", "died"
@@ -33,22 +33,6 @@ Outcome = Literal[
 ``error`` is a failure that the subject did not classify, ``hung`` one that the harness stopped
 waiting for, ``died`` the end of the subject's process.
 """
-
-RequestKind = Literal[
-    "login",
-    "renew",
-    "lookup",
-    "revoke",
-    "capabilities",
-    "unwrap",
-    "lease",
-    "read",
-    "write",
-    "metadata",
-    "status",
-    "other",
-]
-"""What a request to Vault is for."""
 
 
 @dataclass
@@ -103,6 +87,7 @@ class Exchange:
         retry_after: The answer's ``Retry-After`` in seconds.
         by: ``vault``, or ``stub`` where the harness answered in Vault's place.
         closed: ``client`` or ``server`` if the connection ended before the answer was complete.
+        interference: Name of what acted on it here, if anything did: `faults.http`.
     """
 
     number: int
@@ -122,6 +107,7 @@ class Exchange:
     errors: tuple[str, ...] = ()
     by: Literal["vault", "stub"] = "vault"
     closed: Literal["client", "server"] | None = None
+    interference: str | None = None
 
     @property
     def good(self) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from vault_harness.faults import Fault
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
@@ -68,7 +69,7 @@ def record_of(
         "clock_gap": round(history.clock_gap(), 6),
         "no_closing": lab.no_closing,
         "faults": [
-            {"name": f.name, "began": f.began, "ended": f.ended, "detail": dict(f.detail)}
+            {"name": f.name, "began": f.began, "ended": f.ended, "detail": _detail(f)}
             for f in history.faults
         ],
         "operations": [asdict(operation) for operation in history.operations],
@@ -83,6 +84,11 @@ def record_of(
     text = lab.secrets.redact(json.dumps(record, default=str))
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def _detail(fault: Fault) -> dict[str, object]:
+    counted = {} if fault.counter is None else {"requests": fault.touched}
+    return {**fault.detail, **counted}
 
 
 def _verdict(verdict: Verdict | None) -> dict[str, Any]:

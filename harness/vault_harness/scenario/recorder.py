@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Literal
 
 from vault_harness.errors import DeadlineExceeded
+from vault_harness.faults import Interference, RequestKind, Stub
+from vault_harness.faults.http import Choice
 from vault_harness.scenario._http import (
     Message,
     NotHttp,
@@ -27,27 +28,7 @@ from vault_harness.scenario._http import (
     render,
 )
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Exchange, History, RequestKind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stub:
-    """An answer that the recorder gives in Vault's place.
-
-    Attributes:
-        status: HTTP status.
-        body: The whole body.
-        headers: Beyond ``Content-Length``.
-        kinds: Which requests get it; empty means all.
-        times: How many of them; None means as long as the stub is set.
-    """
-
-    status: int
-    body: bytes = b""
-    headers: dict[str, str] = field(default_factory=dict)
-    kinds: frozenset[RequestKind] = frozenset()
-    times: int | None = None
-
+from vault_harness.scenario.history import Exchange, History
 
 Side = Literal["client", "server"]
 
@@ -75,7 +56,7 @@ class Recorder:
         self.secrets = secrets
         self.upstream = upstream
         self.rewrite_login: Rewrite | None = None
-        self._stubs: list[tuple[Stub, list[int]]] = []
+        self._interferences: list[Interference] = []
         self._accessors: dict[str, str] = {}
         self._away = False
         self._host = host
@@ -92,15 +73,20 @@ class Recorder:
     # For the scenario
 
     @contextmanager
-    def stub(self, stub: Stub) -> Iterator[list[int]]:
-        """Answer in Vault's place while the block runs; the list grows with each answer given."""
-        given: list[int] = []
-        entry = (stub, given)
-        self._stubs.append(entry)
+    def interfere(self, one: Interference) -> Iterator[None]:
+        """Do this to the requests that it takes, while the block runs."""
+        self._interferences.append(one)
         try:
-            yield given
+            yield
         finally:
-            self._stubs.remove(entry)
+            self._interferences.remove(one)
+
+    @contextmanager
+    def stub(self, stub: Stub) -> Iterator[Interference]:
+        """Answer in Vault's place while the block runs; what it yields counts the answers."""
+        one = Interference("stub", Choice(kinds=stub.kinds, first=stub.times), stub=stub)
+        with self.interfere(one):
+            yield one
 
     def accessor(self, token_label: str | None) -> str | None:
         """The accessor of a token by its label, if its login passed here."""
@@ -177,15 +163,10 @@ class Recorder:
 
     # For a connection
 
-    def take_stub(self, kind: RequestKind) -> Stub | None:
-        """The stub that answers a request of this kind now, if any; counts it as given."""
-        for stub, given in reversed(self._stubs):
-            if (not stub.kinds or kind in stub.kinds) and (
-                stub.times is None or len(given) < stub.times
-            ):
-                given.append(stub.status)
-                return stub
-        return None
+    def interference(self, kind: RequestKind, path: str) -> Interference | None:
+        """What acts on this request, if anything; each that counts such requests counts it."""
+        taking = [one for one in list(self._interferences) if one.takes(kind, path)]
+        return taking[-1] if taking else None
 
     def note_request(self, connection: int, request: Message) -> Exchange:
         """Note a request whose head has come, and learn the token in it."""
@@ -292,6 +273,7 @@ class _Connection:
         """Be ready for the next request."""
         self._request = RequestReader()
         self._head = b""
+        self._acting: Interference | None = None
         self._stub: Stub | None = None
         self._exchange: Exchange | None = None
         self._response: ResponseReader | None = None
@@ -374,7 +356,12 @@ class _Connection:
     def _begin(self, request: Message) -> None:
         """The head of a request is there: note it, and let it on, or not."""
         self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
-        self._stub = stub = self._recorder.take_stub(exchange.kind)
+        self._acting = acting = self._recorder.interference(exchange.kind, exchange.path)
+        if acting is None:
+            self._stub = stub = None
+        else:
+            exchange.interference = acting.name
+            self._stub = stub = acting.stub
         if stub is not None:
             exchange.by, exchange.status = "stub", stub.status
             return
@@ -387,12 +374,17 @@ class _Connection:
             raise NotHttp("an answer without a request")
         reader.feed(data)
         rewrite = self._recorder.rewrite_login if exchange.kind == "login" else None
+        acting = self._acting
         if not reader.message.complete:
-            self.client.write(b"" if rewrite else data)
-            self._held += data if rewrite else b""
+            whole = rewrite is not None or acting is not None
+            self.client.write(b"" if whole else data)
+            self._held += data if whole else b""
             return True
+        data = self._held + data
         if rewrite is not None:
-            data = await self._rewritten(reader.message, self._held + data, rewrite)
+            data = await self._rewritten(reader.message, data, rewrite)
+        if acting is not None and not await self._delivered(exchange, acting, reader.message):
+            return False
         # Known before the client can act on it, ended after it was sent.
         self._recorder.note_response(exchange, reader.message)
         self.client.write(data)
@@ -402,6 +394,36 @@ class _Connection:
             return True  # Vault answered before it had the whole request
         self._next()
         return self._read_requests()
+
+    async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
+        """Hold an answer back, or lose it; whether the client is still to get it."""
+        if acting.loses:
+            self._recorder.note_response(exchange, answer)
+            exchange.closed = "server"
+            self.client.abort()
+            return False
+        if acting.late and not await self._patient(acting.late):
+            self._recorder.note_response(exchange, answer)
+            exchange.closed = "client"
+            return False
+        return True
+
+    async def _patient(self, seconds: float) -> bool:
+        """Wait so long, and look after both sides meanwhile; whether the client waited too."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        later: list[tuple[Side, bytes]] = []
+        while (left := until - loop.time()) > 0:
+            try:
+                side, data = await asyncio.wait_for(self._heard.get(), left)
+            except TimeoutError:
+                break
+            if side == "client" and not data:
+                return False
+            later.append((side, data))
+        for one in later:  # nobody else reads this queue, so their order stays what it was
+            self._heard.put_nowait(one)
+        return True
 
     async def _rewritten(self, response: Message, raw: bytes, rewrite: Rewrite) -> bytes:
         """What the client shall see of a login's answer."""

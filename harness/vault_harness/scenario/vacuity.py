@@ -80,6 +80,10 @@ def _mark_on(exchange: Exchange, fault: Fault, accessors: dict[str, str]) -> str
         return None
     if mark.token is not None and accessors.get(exchange.token or "") != mark.token:
         return None
+    if mark.interference is not None and mark.interference == exchange.interference:
+        if exchange.by == "stub":
+            return f"{exchange.kind} answered {exchange.status} in Vault's place"
+        return f"{exchange.kind} was met"
     if mark.stubbed and exchange.by == "stub":
         return f"{exchange.kind} answered {exchange.status} in Vault's place"
     if exchange.by == "vault" and exchange.status in mark.statuses:

@@ -11,10 +11,10 @@ from typing import Literal, TypedDict, Unpack
 
 import pytest
 
-from vault_harness.faults import Fault, Signature
+from vault_harness.faults import Fault, RequestKind, Signature
 from vault_harness.scenario import Exchange, History, Operation, Recorder
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Outcome, RequestKind
+from vault_harness.scenario.history import Outcome
 from vault_harness.scenario.oracles import Oracle
 
 TIMEOUT = 10.0

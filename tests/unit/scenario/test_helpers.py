@@ -7,8 +7,9 @@ import socket
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
+from vault_harness.faults import RequestKind
 from vault_harness.scenario.helpers import Footprint, OtherHost
-from vault_harness.scenario.history import History, RequestKind
+from vault_harness.scenario.history import History
 
 PATHS: dict[RequestKind, str] = {
     "read": "ecommerce/data/backend/django",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from vault_harness.faults import RequestKind
 from vault_harness.scenario._http import NotHttp, RequestReader, ResponseReader, kind_of, render
-from vault_harness.scenario.history import RequestKind
 
 TABLE: list[tuple[str, str, RequestKind]] = [
     # logins, by any method of any mount

@@ -171,7 +171,7 @@ def test_stub_answers_and_is_counted(bench: Bench) -> None:
     with recorder.stub(page) as given:
         status, headers, body = ask(wire, READ)
     assert (status, headers["content-type"], body) == (502, "text/html", b"<html>")
-    assert given == [502]
+    assert given.taken == 1
     assert ask(wire, READ)[0] == 200
     stubbed, real = bench.ended(2)
     assert (stubbed.by, stubbed.status, real.by, real.status) == ("stub", 502, "vault", 200)
@@ -185,7 +185,7 @@ def test_stub_of_some_kinds(bench: Bench) -> None:
         assert ask(wire, READ)[0] == 412
         assert ask(wire, LOGIN)[0] == 200
         assert ask(wire, READ)[0] == 412
-    assert given == [412, 412]
+    assert given.taken == 2
 
 
 def test_stub_so_many_times(bench: Bench) -> None:
@@ -194,7 +194,7 @@ def test_stub_so_many_times(bench: Bench) -> None:
     wire = bench.connect()
     with recorder.stub(Stub(status=503, times=2)) as given:
         assert [ask(wire, READ)[0] for _ in range(4)] == [503, 503, 200, 200]
-    assert given == [503, 503]
+    assert given.taken == 2
 
 
 def test_last_stub_wins(bench: Bench) -> None:

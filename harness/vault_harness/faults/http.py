@@ -1,0 +1,332 @@
+"""Faults of single requests, by what they are for and their count: the third renewal, each login.
+
+A toxic of Toxiproxy acts on bytes and knows no request. These act on requests, behind Toxiproxy, so
+that both can be there at once: answers that come late to logins only, on a narrow network.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal, Protocol, get_args
+
+from vault_harness.errors import SettingsError
+from vault_harness.faults._fault import Fault, Journal, Signature
+
+RequestKind = Literal[
+    "login",
+    "renew",
+    "lookup",
+    "revoke",
+    "capabilities",
+    "unwrap",
+    "lease",
+    "read",
+    "write",
+    "metadata",
+    "status",
+    "other",
+]
+"""What a request to Vault is for."""
+
+Target = RequestKind | Literal["health", "any"]
+"""What a fault is for: a kind of request, ``sys/health`` alone, or whatever comes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stub:
+    """An answer given in Vault's place, which is not asked.
+
+    Attributes:
+        status: HTTP status.
+        body: The whole body.
+        headers: Beyond ``Content-Length``.
+        kinds: Which requests get it; empty means all.
+        times: How many of them; None means as long as the stub is set.
+    """
+
+    status: int
+    body: bytes = b""
+    headers: dict[str, str] = field(default_factory=dict)
+    kinds: frozenset[RequestKind] = frozenset()
+    times: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which of the requests a fault acts on.
+
+    Attributes:
+        kinds: What they are for; empty means anything.
+        path: A pattern (``*``, ``?``) for the path below ``/v1/``; None for any.
+        first: The first so many of them.
+        nth: That one alone, counted from 1.
+        every: 3 means the third, the sixth and so on.
+    """
+
+    kinds: frozenset[RequestKind] = frozenset()
+    path: str | None = None
+    first: int | None = None
+    nth: int | None = None
+    every: int | None = None
+
+    def fits(self, kind: RequestKind, path: str) -> bool:
+        """Whether a request is one of those that are counted."""
+        return (not self.kinds or kind in self.kinds) and (
+            self.path is None or fnmatchcase(path, self.path)
+        )
+
+    def turn(self, number: int) -> bool:
+        """Whether it is the turn of the request with this number, counted from 1."""
+        if self.first is not None:
+            return number <= self.first
+        if self.nth is not None:
+            return number == self.nth
+        return self.every is None or number % self.every == 0
+
+
+class Interference:
+    """What is done to some of the requests that pass, and to how many it was done.
+
+    Safe to be asked from several threads.
+
+    Args:
+        name: A mark of its own, by which requests that it acted on are known.
+        choice: Which requests.
+        stub: Answer them with this, and let Vault know nothing of them.
+        late: Hold the answer of Vault back for so many seconds.
+        loses: Take the answer of Vault away, and the connection with it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        choice: Choice,
+        *,
+        stub: Stub | None = None,
+        late: float = 0.0,
+        loses: bool = False,
+    ) -> None:
+        self.name = name
+        self.stub = stub
+        self.late = late
+        self.loses = loses
+        self._choice = choice
+        self._seen = 0
+        self._taken = 0
+        self._lock = threading.Lock()
+
+    def takes(self, kind: RequestKind, path: str) -> bool:
+        """Count a request, and say whether this acts on it."""
+        if not self._choice.fits(kind, path):
+            return False
+        with self._lock:
+            self._seen += 1
+            taken = self._choice.turn(self._seen)
+            self._taken += taken
+            return taken
+
+    @property
+    def taken(self) -> int:
+        """On how many requests it has acted."""
+        return self._taken
+
+
+class Relay(Protocol):
+    """What stands between clients and Vault, and reads their requests."""
+
+    def interfere(self, one: Interference) -> AbstractContextManager[None]:
+        """Do this while the block runs."""
+
+
+class HttpFaults:
+    """What can happen to single requests.
+
+    Each fault counts the requests that fit, from the moment that it is set, and acts on those whose
+    turn it is: the `first` so many, the `nth` alone, `every` third, or all. Where several are set
+    each of them counts, and of those whose turn it is the one that was set last acts.
+
+    Args:
+        relay: Where the requests pass.
+        journal: Where faults are noted.
+    """
+
+    def __init__(self, relay: Relay, journal: Journal) -> None:
+        self._relay = relay
+        self._journal = journal
+        self._numbers = itertools.count(1)
+
+    @contextmanager
+    def fail(
+        self,
+        *targets: Target,
+        status: int = 503,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Requests are answered with an error, and never get to Vault.
+
+        For what Vault itself cannot be made to say, or not to this request alone.
+
+        Args:
+            targets: What they are for.
+            status: HTTP status of the answer.
+            body: Its body; by default an error as Vault writes one.
+            headers: Its headers; by default they say that the body is JSON.
+            path: As in `Choice`, like those that follow.
+            first: The first so many.
+            nth: That one alone.
+            every: The third, the sixth and so on, for 3.
+
+        Raises:
+            SettingsError: That makes no sense.
+        """
+        if not 200 <= status <= 599:
+            raise _senseless(f"status {status}", "a status from 200 to 599")
+        stub = Stub(
+            status=status,
+            body=_error(status) if body is None else body,
+            headers={"Content-Type": "application/json"} if headers is None else dict(headers),
+        )
+        choice = _choice(targets, path, first, nth, every)
+        what = f"{_words(targets)} answered {status}"
+        with self._acting(what, choice, stub=stub) as fault:
+            yield fault
+
+    @contextmanager
+    def delay(
+        self,
+        *targets: Target,
+        by: float,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Vault does at once what is asked, and its answer comes `by` seconds late.
+
+        Args:
+            targets: What the requests are for.
+            by: Seconds.
+            path: As in `Choice`, like those that follow.
+            first: The first so many.
+            nth: That one alone.
+            every: The third, the sixth and so on, for 3.
+
+        Raises:
+            SettingsError: That makes no sense.
+        """
+        if not 0 < by < float("inf"):
+            raise _senseless(f"by {by:g}", "a number of seconds above 0")
+        choice = _choice(targets, path, first, nth, every)
+        what = f"answer to {_words(targets)} {by:g} s late"
+        with self._acting(what, choice, late=by) as fault:
+            yield fault
+
+    @contextmanager
+    def lose_answer(
+        self,
+        *targets: Target,
+        path: str | None = None,
+        first: int | None = None,
+        nth: int | None = None,
+        every: int | None = None,
+    ) -> Iterator[Fault]:
+        """Vault does what is asked; its answer is lost, and the connection ends.
+
+        Args:
+            targets: What the requests are for.
+            path: As in `Choice`, like those that follow.
+            first: The first so many.
+            nth: That one alone.
+            every: The third, the sixth and so on, for 3.
+
+        Raises:
+            SettingsError: That makes no sense.
+        """
+        choice = _choice(targets, path, first, nth, every)
+        with self._acting(f"answer to {_words(targets)} lost", choice, loses=True) as fault:
+            yield fault
+
+    @contextmanager
+    def _acting(
+        self,
+        what: str,
+        choice: Choice,
+        *,
+        stub: Stub | None = None,
+        late: float = 0.0,
+        loses: bool = False,
+    ) -> Iterator[Fault]:
+        name = f"{what} #{next(self._numbers)}"
+        one = Interference(name, choice, stub=stub, late=late, loses=loses)
+        fault: Fault | None = None
+        try:
+            with self._relay.interfere(one):
+                counts = {"first": choice.first, "nth": choice.nth, "every": choice.every}
+                given = {"path": choice.path, **counts}
+                detail = {key: value for key, value in given.items() if value is not None}
+                fault = self._journal.begin_fault(what, Signature(interference=name), detail)
+                fault.counter = one
+                yield fault
+        finally:
+            if fault is not None:
+                self._journal.end_fault(fault)
+
+
+def _choice(
+    targets: tuple[Target, ...],
+    path: str | None,
+    first: int | None,
+    nth: int | None,
+    every: int | None,
+) -> Choice:
+    known = (*get_args(RequestKind), "health", "any")
+    for target in targets or ("nothing",):
+        if target not in known:
+            raise _senseless(target, f"any of {', '.join(known)}")
+    counts = [count for count in (first, nth, every) if count is not None]
+    if len(counts) > 1:
+        raise _senseless("several of first, nth and every", "one of them")
+    if counts and counts[0] < 1:
+        raise _senseless(f"a count of {counts[0]}", "a count from 1 on")
+    kinds = frozenset(_kind(target) for target in targets if target != "any")
+    if "any" in targets:
+        kinds = frozenset()
+    if "health" in targets:
+        if len(targets) > 1 or path is not None:
+            raise _senseless("health with another target or a path", "health alone")
+        path = "sys/health"
+    return Choice(kinds=kinds, path=path, first=first, nth=nth, every=every)
+
+
+def _kind(target: Target) -> RequestKind:
+    if target == "health":
+        return "status"
+    assert target != "any", "it names no kind"
+    return target
+
+
+def _words(targets: tuple[Target, ...]) -> str:
+    return " or ".join(targets)
+
+
+def _error(status: int) -> bytes:
+    return json.dumps({"errors": [f"answered {status} on purpose"]}).encode()
+
+
+def _senseless(what: str, wanted: str) -> SettingsError:
+    return SettingsError(
+        f"a fault was asked for {what}, which makes no sense",
+        looked_at="the call of lab.http",
+        remedy=f"give {wanted}",
+    )

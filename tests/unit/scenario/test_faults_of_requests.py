@@ -1,0 +1,233 @@
+"""Faults by operation and count, before a server of the test's own."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from tests.unit.scenario.conftest import Bench, Talk, Wire
+from tests.unit.scenario.test_recorder_notes import (
+    AUTH,
+    LOGIN,
+    READ,
+    answer,
+    ask,
+    replying,
+    request,
+)
+from vault_harness.errors import SettingsError
+from vault_harness.faults import HttpFaults
+from vault_harness.faults.http import Choice, Target
+from vault_harness.scenario.vacuity import evidence_of
+
+RENEW = request("POST", "auth/token/renew-self", b"{}")
+WRITE = request("POST", "ecommerce/data/backend/ledger", b"{}")
+
+
+def faults(bench: Bench, *replies: bytes) -> HttpFaults:
+    """Verbs for a recorder before a server that gives these answers."""
+    return HttpFaults(bench.serve(replying(*replies)), bench.history)
+
+
+def again_and_again(reply: bytes) -> Talk:
+    """A server that knows one answer, on every connection."""
+
+    def talk(wire: Wire) -> None:
+        while wire.until(b"\r\n\r\n"):
+            wire.send(reply)
+
+    return talk
+
+
+@pytest.mark.parametrize(
+    ("choice", "taken"),
+    [
+        (Choice(), [1, 2, 3, 4, 5, 6]),
+        (Choice(first=2), [1, 2]),
+        (Choice(nth=3), [3]),
+        (Choice(every=2), [2, 4, 6]),
+    ],
+)
+def test_whose_turn_it_is(choice: Choice, taken: list[int]) -> None:
+    """By count, from 1 on."""
+    assert [number for number in range(1, 7) if choice.turn(number)] == taken
+
+
+def test_first_logins_fail(bench: Bench) -> None:
+    """Two logins never get to Vault, the third does, and reads were never meant."""
+    http = faults(bench, answer({}), answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.fail("login", first=2, status=503) as fault:
+        assert [ask(wire, one)[0] for one in (LOGIN, READ, LOGIN, LOGIN)] == [503, 200, 503, 200]
+    assert fault.touched == 2
+    assert [(e.kind, e.by) for e in bench.ended(4)] == [
+        ("login", "stub"),
+        ("read", "vault"),
+        ("login", "stub"),
+        ("login", "vault"),
+    ]
+
+
+def test_failure_reads_as_from_vault(bench: Bench) -> None:
+    """JSON with a list of errors, unless the scenario has another body."""
+    http = faults(bench)
+    wire = bench.connect()
+    with http.fail("any", status=500):
+        _, headers, body = ask(wire, READ)
+    assert headers["content-type"] == "application/json"
+    assert body == b'{"errors": ["answered 500 on purpose"]}'
+
+
+def test_path_of_the_choice(bench: Bench) -> None:
+    """One secret's reads fail, another's do not."""
+    http = faults(bench, answer({}))
+    wire = bench.connect()
+    other = request("GET", "ecommerce/data/shared/email")
+    with http.fail("read", path="*/shared/*"):
+        assert ask(wire, READ)[0] == 200
+        assert ask(wire, other)[0] == 503
+
+
+def test_health_alone(bench: Bench) -> None:
+    """The seal status, which is asked for the same end, is answered by Vault."""
+    http = faults(bench, answer({}))
+    wire = bench.connect()
+    with http.fail("health", status=473) as fault:
+        assert ask(wire, request("GET", "sys/health"))[0] == 473
+        assert ask(wire, request("GET", "sys/seal-status"))[0] == 200
+    assert fault.touched == 1
+
+
+def test_second_renewal_is_late(bench: Bench) -> None:
+    """Vault has done it long before its answer comes; the first was answered at once."""
+    http = faults(bench, answer({"auth": AUTH}), answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.delay("renew", nth=2, by=0.3) as fault:
+        began = time.monotonic()
+        assert ask(wire, RENEW)[0] == 200
+        first = time.monotonic() - began
+        assert ask(wire, RENEW)[0] == 200
+    assert fault.touched == 1
+    one, two = bench.ended(2)
+    assert first < 0.3
+    assert (one.ended or 0) - one.began < 0.3 <= (two.ended or 0) - two.began
+
+
+def test_client_that_does_not_wait(bench: Bench) -> None:
+    """An answer that is held back for somebody who has gone is noted as not delivered."""
+    http = faults(bench, answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.delay("login", by=30.0) as fault:
+        wire.send(LOGIN)
+        assert bench.history.wait_for(lambda: fault.touched == 1, 10.0)
+        wire.close()
+        (exchange,) = bench.ended(1)
+    assert exchange.closed == "client"
+
+
+def test_request_behind_a_late_answer_is_not_lost(bench: Bench) -> None:
+    """What a client sends before it has its answer is kept, also while that is held back."""
+    http = faults(bench, answer({"auth": AUTH}), answer({"data": 1}))
+    wire = bench.connect()
+    with http.delay("login", by=0.2):
+        sent = threading.Thread(target=wire.send, args=(LOGIN + READ,))
+        sent.start()
+        assert wire.until(b"}").startswith(b"HTTP/1.1 200")
+        sent.join()
+    assert [e.kind for e in bench.ended(2)] == ["login", "read"]
+
+
+def test_lost_answer_to_a_write(bench: Bench) -> None:
+    """Vault has done it, the connection ends without a byte, and the next write is answered."""
+    recorder = bench.serve(again_and_again(answer({})))
+    http = HttpFaults(recorder, bench.history)
+    with http.lose_answer("write", first=1) as fault:
+        wire = bench.connect()
+        wire.send(WRITE)
+        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+            assert wire.rest() == b""
+        assert ask(bench.connect(), WRITE)[0] == 200
+    lost, answered = bench.ended(2)
+    assert (lost.status, lost.closed, lost.by) == (200, "server", "vault")
+    assert (answered.status, answered.closed) == (200, None)
+    assert fault.touched == 1
+
+
+def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
+    """It lives in Vault, so it is looked for in logs and among the living like any other."""
+    http = faults(bench, answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.lose_answer("login"):
+        wire.send(LOGIN)
+        with contextlib.suppress(ConnectionResetError):
+            wire.rest()
+    (exchange,) = bench.ended(1)
+    assert exchange.accessor == AUTH["accessor"]
+    assert bench.secrets.label(str(AUTH["client_token"])) == exchange.token
+
+
+def test_two_at_once_both_count(bench: Bench) -> None:
+    """The second renewal fails and every login is lost: neither disturbs the other's count."""
+    http = faults(bench, answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.fail("renew", nth=2, status=500) as second, http.fail("any", first=1) as first:
+        assert [ask(wire, RENEW)[0] for _ in range(2)] == [503, 500]
+    assert (first.touched, second.touched) == (1, 1)
+
+
+def test_evidence_names_the_request(bench: Bench) -> None:
+    """The vacuity guard knows it by the fault's own mark."""
+    http = faults(bench, answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.fail("login", status=500) as met, http.delay("read", by=1.0) as unmet:
+        ask(wire, LOGIN)
+    bench.ended(1)
+    text = evidence_of(bench.history, met, {})
+    assert text is not None
+    assert text.startswith("login answered 500: login answered 500 in Vault's place at +")
+    assert evidence_of(bench.history, unmet, {}) is None
+
+
+def test_undone_afterwards(bench: Bench) -> None:
+    """Vault answers again, also where the block ends with an error."""
+    http = faults(bench, answer({}))
+    wire = bench.connect()
+    with contextlib.suppress(KeyError), http.fail("any") as fault:
+        raise KeyError
+    assert ask(wire, READ)[0] == 200
+    assert fault.ended is not None
+
+
+@pytest.mark.parametrize(
+    ("targets", "counts"),
+    [
+        ((), {}),
+        (("logins",), {}),
+        (("login",), {"first": 0}),
+        (("login",), {"first": 1, "nth": 2}),
+        (("health", "read"), {}),
+    ],
+)
+def test_senseless_choices(
+    bench: Bench, targets: tuple[Target, ...], counts: dict[str, Any]
+) -> None:
+    """Refused before anything is broken, with what would make sense."""
+    http = faults(bench)
+    with (
+        pytest.raises(SettingsError, match="makes no sense") as caught,
+        http.fail(*targets, **counts),
+    ):
+        pass
+    assert caught.value.remedy.startswith("give ")
+    assert bench.history.faults == []
+
+
+@pytest.mark.parametrize("by", [0.0, -1.0, float("inf")])
+def test_senseless_delays(bench: Bench, by: float) -> None:
+    """An answer that never comes is no late one."""
+    with pytest.raises(SettingsError, match="seconds above 0"), faults(bench).delay("any", by=by):
+        pass
