@@ -8,8 +8,8 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import fails_over, instead_of_vault, other_host
-from vault_harness.scenario.oracles import no_request_storm, same_token
+from vault_harness.scenario.helpers import fails_over, instead_of_vault, other_host, silent_host
+from vault_harness.scenario.oracles import at_most, failures_are, no_request_storm, same_token
 
 
 @pytest.mark.scenario("HA-02")
@@ -34,6 +34,24 @@ def test_leader_stands_still(lab: Lab) -> None:
             back = fails_over(lab, fault, lost=leader)
         lab.watch(1.0)
     lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
+
+
+@pytest.mark.scenario("HA-04")
+def test_redirect_to_a_dead_leader(lab: Lab) -> None:
+    """Everything is answered 307 to a leader that takes connections and never answers."""
+    lab.start()
+    with silent_host(lab) as dead, lab.reading(every=0.5):
+        with instead_of_vault(lab, "redirect to a dead leader", *dead.redirects()) as fault:
+            lab.hold(fault, 2.5 * lab.deadline)
+        lab.recovers(after=fault)
+        hops = len(dead.history.find())
+    told = lab.history.find(since=fault.began, where=lambda e: e.by == "stub")
+    lab.judge(
+        at_most(len(told), hops, f"requests to it for {len(told)} redirects"),
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        no_request_storm(since=fault.began, until=fault.end),
+        same_token(since=fault.began),
+    )
 
 
 @pytest.mark.scenario("HA-05")

@@ -12,8 +12,10 @@ from vault_harness.scenario.helpers import (
     allow_writes,
     dead_connections,
     footprint,
+    start_meanwhile,
     vault_gone,
     version_of,
+    works_after_all,
 )
 from vault_harness.scenario.oracles import (
     Oracle,
@@ -116,6 +118,24 @@ def test_flapping_link(lab: Lab) -> None:
 
 
 # Silent
+
+
+@pytest.mark.scenario("NET-19")
+def test_start_in_a_black_hole(lab: Lab) -> None:
+    """What the subject sends from its start on vanishes; it may wait or refuse to start."""
+    with lab.network.black_hole(stream="upstream") as fault:
+        opened = start_meanwhile(lab)
+        lab.watch(2.5 * lab.deadline)
+        # A slow starter has not asked yet.
+        lab.history.wait_for(lambda: lab.touched(fault), 15.0)
+        lab.watch(0.5 * lab.deadline)
+    bound = works_after_all(lab, fault, opened)
+    lab.judge(
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        recovers_within(bound, since=fault.end),
+        no_connection_storm(since=fault.began, until=fault.end),
+        steady=lab.started,
+    )
 
 
 @pytest.mark.scenario("NET-03")

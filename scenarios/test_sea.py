@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 
 from vault_harness.faults import Fault
-from vault_harness.scenario import Finding, Lab
-from vault_harness.scenario.helpers import footprint
+from vault_harness.scenario import Lab
+from vault_harness.scenario.helpers import (
+    footprint,
+    start_meanwhile,
+    uninitialised,
+    works_after_all,
+)
 from vault_harness.scenario.herd import herd_reading, open_herd
 from vault_harness.scenario.oracles import (
     HANDOVER,
     at_most,
     each_caller_recovers,
+    failures_are,
     logins_are_spread,
     logins_at_most,
     no_request_storm,
@@ -59,30 +63,32 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
 @pytest.mark.scenario("SEA-03")
 def test_start_against_a_sealed_vault(lab: Lab) -> None:
     """Vault is sealed before the subject starts; it may wait or refuse to start, but not storm."""
-    opened = threading.Event()
-
-    def start() -> None:
-        try:
-            if (client := lab.open(timeout=20.0)) is not None:
-                client.read()
-        finally:
-            opened.set()
-
     with lab.vault.sealed() as fault:
-        threading.Thread(target=start, name="start", daemon=True).start()
+        opened = start_meanwhile(lab)
         lab.watch(4.0)
         # A slow starter has not asked yet.
         lab.history.wait_for(lambda: lab.touched(fault), 15.0)
         lab.watch(1.0)
-    opened.wait(timeout=20.0)
-    bound = lab.recovery_after(fault)
-    # If it refused to start, its supervisor tries again.
-    if lab.started or lab.open() is not None:
-        lab.until_good_read_by_asking(within=bound)
-    else:
-        text = f"it does not start: {lab.history.operations[-1].message}"
-        lab.note(Finding("it starts once Vault is unsealed", text, lab.history.now()))
+    bound = works_after_all(lab, fault, opened)
     lab.judge(
+        recovers_within(bound, since=fault.end),
+        no_request_storm(since=fault.began, until=fault.end),
+        steady=lab.started,
+    )
+
+
+@pytest.mark.scenario("SEA-07")
+def test_start_against_an_empty_vault(lab: Lab) -> None:
+    """Nobody has initialised the Vault that the subject finds; then it is led to the right one."""
+    with uninitialised(lab) as fault:
+        opened = start_meanwhile(lab)
+        lab.watch(3.0)
+        # A slow starter has not asked yet.
+        lab.history.wait_for(lambda: lab.touched(fault), 15.0)
+        lab.watch(1.0)
+    bound = works_after_all(lab, fault, opened)
+    lab.judge(
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         recovers_within(bound, since=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
         steady=lab.started,

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.helpers import allow_writes, leading_to, version_of
 from vault_harness.scenario.oracles import (
+    at_most,
     failures_are,
     logins_at_most,
+    no_failed_read,
     no_request_storm,
+    none_of,
     obeys_retry_after,
     pauses_between_tries,
     requests_a_call_at_most,
+    requests_at_most,
     same_token,
     says_of_its_health,
 )
+
+LEDGER = "backend/ledger"
 
 # Hanging and failing behind a green health check
 
@@ -96,6 +103,32 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
     )
 
 
+# Too large
+
+
+@pytest.mark.scenario("SRV-10")
+def test_body_that_is_too_large(lab: Lab) -> None:
+    """Vault takes bodies of 16 kB at most (413), and a secret of 24 kB is written once."""
+    allow_writes(lab, LEDGER)
+    client = lab.start()
+    if (small := client.write(LEDGER, {"entry": "small"})).failed:
+        raise NotExercised(f"no small write: {small.outcome}: {small.message}")
+    before = version_of(lab, LEDGER)
+    marks = {"statuses": frozenset({413}), "kinds": frozenset({"write"})}
+    with lab.condition("body too large", **marks) as fault:
+        big = client.write(LEDGER, {"entry": "x" * 24_000})
+        lab.watch(1.0)  # for those who try again behind the caller's back
+    done = {"it was said to be done"} if not big.failed else set[str]()
+    lab.judge(
+        none_of("a write that Vault refuses fails", done, harm=True),
+        at_most(before, version_of(lab, LEDGER), "versions"),
+        requests_at_most(1, "write", since=fault.began),
+        # Who calls it an outage has it tried again, for ever.
+        failures_are("error", "denied", since=fault.began, verbs=("write",), may_be_empty=True),
+        same_token(since=fault.began),
+    )
+
+
 # Not Vault's own answer, or not the newest
 
 PAGE = b"""<!DOCTYPE html>
@@ -155,3 +188,42 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
     )
+
+
+# Not the leader
+
+REPLICA = b'{"initialized":true,"sealed":false,"standby":true}'
+
+
+@pytest.mark.scenario("SRV-07")
+def test_standby_is_no_outage(lab: Lab) -> None:
+    """Clients are led to a standby: 429 for its health, then 472 and 473, and all else works."""
+    lab.start()
+    leader = lab.stack.leader()
+    standby = next(node for node in lab.stack.nodes if node is not leader)
+    answers = {"statuses": frozenset({200, 429}), "kinds": frozenset({"read", "status"})}
+    with (
+        leading_to(lab, standby),
+        lab.condition("clients led to a standby", **answers) as fault,
+        lab.reading(every=0.5),
+    ):
+        _is_well(lab)
+        # A standby says 429 by itself; those of replicas are HashiCorp's alone.
+        for status in (472, 473):
+            with lab.http.fail("health", status=status, body=REPLICA) as replica:
+                replica.optional = True  # who never asks for it does nothing wrong
+                _is_well(lab)
+    lab.judge(
+        no_failed_read(since=fault.began, until=fault.end),
+        same_token(since=fault.began),
+    )
+
+
+def _is_well(lab: Lab) -> None:
+    """For a while, at the end of which the subject says of itself that it is well."""
+    began = lab.history.now()
+    lab.watch(1.0)
+    if lab.can("health"):
+        lab.client.healthy()
+        lab.judge_later(says_of_its_health(well=True, since=began, until=lab.history.now()))
+    lab.watch(0.5)

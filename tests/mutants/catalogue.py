@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.mutants import fbk, ha, kv, net, ops, pol, prc, sea, sid, srv, tok
+from tests.mutants import fbk, ha, iso, kv, net, ops, pol, prc, sea, sid, srv, tok
 from tests.mutants.clients import Mutant, Tolerated
 
 MODULES: tuple[ModuleType, ...] = (
     fbk,
     ha,
+    iso,
     kv,
     net,
     ops,

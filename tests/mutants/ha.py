@@ -44,6 +44,46 @@ class FollowsRedirects(LazyClient):
     wire_type = _Follower
 
 
+class _Patient(_Follower):
+    """Has time for the other host, as it has none for its own."""
+
+    patience: float | None = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = Wire._exchange(self, request, deadline)
+        line, _, rest = raw.partition(b"\r\n")
+        if b" 307 " not in line:
+            return raw
+        there = urlsplit(parse_headers(BytesIO(rest))["Location"])
+        self.told(there.hostname or "", there.port or 80)
+        with socket.create_connection((there.hostname, there.port), timeout=1.0) as peer:
+            peer.settimeout(self.patience)
+            peer.sendall(request)
+            return peer.recv(65536)
+
+    def told(self, host: str, port: int) -> None:
+        """Vault said that its leader is there."""
+
+
+class WaitsForADeadLeader(LazyClient):
+    """Follows a redirect, and its deadline does not."""
+
+    wire_type = _Patient
+
+
+class _Faithful(_Patient):
+    patience = 0.3
+
+    def told(self, host: str, port: int) -> None:
+        self._host, self._port = host, port
+
+
+class StaysWithADeadLeader(LazyClient):
+    """Goes where it was sent once, ever after."""
+
+    wire_type = _Faithful
+
+
 MUTANTS: dict[str, Mutant] = {
     "never-comes-back-after-a-failover": Mutant(NeverComesBack, "HA-02", "a good read within"),
     "takes-a-failover-for-a-dead-token": Mutant(
@@ -53,5 +93,7 @@ MUTANTS: dict[str, Mutant] = {
     "takes-silence-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "HA-03", "the token survives"
     ),
+    "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
+    "stays-with-a-dead-leader": Mutant(StaysWithADeadLeader, "HA-04", "requests to it for"),
     "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
 }

@@ -21,6 +21,7 @@ from tests.mutants.clients import (
     RetriesWithoutAPause,
     Tweaked,
 )
+from tests.mutants.sea import GivesUpAtItsStart
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
     Gate,
@@ -200,4 +201,8 @@ MUTANTS: dict[str, Mutant] = {
         LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
     ),
     "storms-a-dead-upstream": Mutant(RetriesWithoutAPause, "NET-18", "no connection storm"),
+    "waits-in-a-black-hole-from-its-start": Mutant(
+        HasNoTimeout, "NET-19", "every call ends within"
+    ),
+    "gives-up-in-a-black-hole": Mutant(GivesUpAtItsStart, "NET-19", "a good read within"),
 }

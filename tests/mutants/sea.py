@@ -99,6 +99,20 @@ class AsksForEverythingAgain(LazyClient):
         return token
 
 
+class InitialisesAnEmptyVault(LazyClient):
+    """Is helpful: a Vault that nobody has initialised gets one key, which it forgets."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            with contextlib.suppress(UnavailableError):
+                deadline = time.monotonic() + 1.0
+                alone = {"secret_shares": 1, "secret_threshold": 1}
+                self._wire.send("PUT", "sys/init", deadline=deadline, body=alone)
+            raise
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
@@ -116,6 +130,10 @@ MUTANTS: dict[str, Mutant] = {
         TakesASealForADeadToken, "SEA-06", "the token survives"
     ),
     "never-comes-back-after-a-restart": Mutant(NeverComesBack, "SEA-06", "a good read within"),
+    "initialises-an-empty-vault": Mutant(
+        InitialisesAnEmptyVault, "SEA-07", "nobody initialises a Vault"
+    ),
+    "storms-an-empty-vault": Mutant(StormsAtItsStart, "SEA-07", "no request storm"),
     "hangs-at-a-sealed-end": Mutant(HangsAtTheEnd, "SEA-08", "it ends cleanly"),
     "comes-back-by-the-clock": Mutant(ComesBackByTheClock, "SEA-05", "instances log in within"),
     "asks-for-everything-again": Mutant(AsksForEverythingAgain, "SEA-05", "no stampede"),

@@ -6,8 +6,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import closing
+from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
+from resilient_vault_client import VaultError
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -16,6 +20,7 @@ from tests.mutants.clients import (
     Remembers,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
+    Tweaked,
 )
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
@@ -158,6 +163,54 @@ class TriesSixTimesAtOnce(LazyClient):
         raise UnavailableError("none of six tries was answered")
 
 
+def _health(environ: Mapping[str, str]) -> int:
+    """The status of ``sys/health``."""
+    address = urlsplit(environ["VAULT_ADDR"])
+    with closing(HTTPConnection(address.hostname or "", address.port, timeout=1.0)) as connection:
+        connection.request("GET", "/v1/sys/health")
+        return connection.getresponse().status
+
+
+class SaysIllAtAStandby(Tweaked):
+    """Is well where the health of Vault is 200, and nowhere else."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def health(self) -> bool:
+        return _health(self._environ) == 200
+
+
+class TakesAStandbyForARateLimit(LazyClient):
+    """Looks at the health of Vault before each read, and takes its 429 for the quota's."""
+
+    def read(self, path: str, key: str) -> str:
+        if (status := _health(self._environ)) in {429, 472, 473}:
+            raise UnavailableError(f"Vault wants no more requests ({status})")
+        return super().read(path, key)
+
+
+class WritesATooLargeSecretAgain(Tweaked):
+    """Tries each write that fails once more, whatever was wrong with it."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError:
+            super().write(path, data)
+
+
+class TakesTooLargeForAnOutage(Tweaked):
+    """Tells its callers to come back later with what is too large."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError as error:
+            raise UnavailableError(f"try again later: {type(error).__name__}") from None
+
+
 MUTANTS: dict[str, Mutant] = {
     "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
     "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
@@ -166,9 +219,19 @@ MUTANTS: dict[str, Mutant] = {
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
     "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
     "storms-a-quota": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
+    "says-ill-at-a-standby": Mutant(SaysIllAtAStandby, "SRV-07", "health says well", REFERENCE),
+    "takes-a-standby-for-a-rate-limit": Mutant(
+        TakesAStandbyForARateLimit, "SRV-07", "no read fails"
+    ),
     "takes-a-page-for-a-secret": Mutant(TakesAPageForASecret, "SRV-08", "no wrong value"),
     "stumbles-over-a-page": Mutant(StumblesOverAPage, "SRV-08", "a failure then is unavailable"),
     "knows-no-412": Mutant(KnowsNo412, "SRV-09", "a 412 is tried again"),
     "storms-a-lagging-standby": Mutant(RetriesWithoutAPause, "SRV-09", "for one call"),
     "tries-six-times-at-once": Mutant(TriesSixTimesAtOnce, "SRV-09", "0.1 s apart"),
+    "writes-a-too-large-secret-again": Mutant(
+        WritesATooLargeSecretAgain, "SRV-10", "at most 1 requests (write)", REFERENCE
+    ),
+    "takes-too-large-for-an-outage": Mutant(
+        TakesTooLargeForAnOutage, "SRV-10", "a failure then is", REFERENCE
+    ),
 }

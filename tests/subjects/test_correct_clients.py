@@ -113,7 +113,7 @@ def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "scenarios", "-p", "no:cacheprovider"),
-            *("--vault-subject", client, "--vault-report", str(tmp_path)),
+            *("--vault-subject", client, "--vault-report", str(tmp_path), "--vault-strict"),
         ],
         cwd=root,
         env={k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")},

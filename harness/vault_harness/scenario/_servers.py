@@ -125,6 +125,7 @@ class Servers:
             storage=self.entry.storage,
             audit_raw=True,
             name=name,
+            extra=self.entry.server,
         )
 
     def _set_role(self) -> None:

@@ -33,6 +33,8 @@ _WORDS = {
     "engine_needs": frozenset(str(capability) for capability in Capability),
 }
 
+_INCIDENT = re.compile(r"[\w.-]+/[\w.-]+#\d+")
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)s")
 
 
@@ -44,6 +46,7 @@ class Entry(BaseModel):
         promise: What a good client does, in one line.
         severity: How bad it is to break that promise.
         source: The bug or the document that the scenario guards against.
+        incidents: Further incidents of the same kind, such as ``hashicorp/vault#6837``.
         needs: Capabilities that the subject must claim.
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
@@ -54,6 +57,7 @@ class Entry(BaseModel):
         deadline: ``VAULT_CLIENT_TIMEOUT`` for the subject, seconds.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
+        server: Further configuration of the server, in its JSON form; for one node only.
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
@@ -74,6 +78,7 @@ class Entry(BaseModel):
     promise: str
     severity: Severity
     source: str
+    incidents: tuple[str, ...] = ()
     needs: frozenset[str] = frozenset({"read"})
     declares: frozenset[str] = frozenset()
     process: bool = False
@@ -84,6 +89,7 @@ class Entry(BaseModel):
     deadline: float = 2.0
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
+    server: Mapping[str, Any] = Field(default_factory=dict)
     nodes: Literal[1, 3] = 1
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
@@ -102,6 +108,14 @@ class Entry(BaseModel):
         if not _ID.fullmatch(text):
             raise ValueError("an id is a group and a number, such as TOK-11")
         return text
+
+    @field_validator("incidents")
+    @classmethod
+    def _incidents(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            if not _INCIDENT.fullmatch(one):
+                raise ValueError(f"{one} names no incident; one is such as hashicorp/vault#6837")
+        return given
 
     @field_validator("ttl", "max_ttl", "deadline", "seconds")
     @classmethod
@@ -129,6 +143,11 @@ class Entry(BaseModel):
     def group(self) -> str:
         """The letters of its id."""
         return self.id.split("-")[0]
+
+    @property
+    def all_incidents(self) -> tuple[str, ...]:
+        """Those that its source names, and the further ones."""
+        return tuple(dict.fromkeys([*_INCIDENT.findall(self.source), *self.incidents]))
 
     @property
     def obligation(self) -> Obligation:

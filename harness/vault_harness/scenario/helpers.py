@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from vault_harness.addresses import base_url
-from vault_harness.engine import Node
+from vault_harness.engine import Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
 from vault_harness.scenario.history import History
@@ -43,6 +44,78 @@ def instead_of_vault(lab: Lab, name: str, *stubs: Stub) -> Iterator[Fault]:
             yield fault
         finally:
             lab.history.end_fault(fault)
+
+
+@contextmanager
+def uninitialised(lab: Lab) -> Iterator[Fault]:
+    """Clients are led to a Vault that nobody has initialised, while the block runs.
+
+    It answers 501 for its health, and 503 "Vault is sealed" for all the rest. That somebody has
+    initialised it is harm: the keys to all secrets to come are then in that hand.
+    """
+    name = f"{lab.entry.id.lower()}-new"
+    node = lab.environment.engine.node(
+        NodeSpec(name=name, directory=lab.directory / "new", audit=False)
+    )
+    with ExitStack() as undo:
+        undo.callback(getattr(node, "close", lambda: None))
+        node.start()
+        with leading_to(lab, node):
+            signature = Signature(statuses=frozenset({501, 503}))
+            fault = lab.history.begin_fault("Vault not initialised", signature)
+            yield fault
+        lab.history.end_fault(fault)
+        with closing(Operator(node.address)) as operator:
+            if operator.seal_status().initialised:
+                text = "it is initialised, and whoever did it has its keys"
+                promise = "nobody initialises a Vault but its operator"
+                lab.note(Finding(promise, text, fault.end, harm=True))
+
+
+@contextmanager
+def leading_to(lab: Lab, node: Node) -> Iterator[None]:
+    """Clients are led to this node while the block runs, and back afterwards."""
+    before = lab.recorder.upstream
+    lab.recorder.upstream = node.address.split("//")[1]
+    lab.network.drop_connections()
+    try:
+        yield
+    finally:
+        lab.recorder.upstream = before
+        lab.network.drop_connections()
+
+
+def start_meanwhile(lab: Lab) -> threading.Event:
+    """Start the subject in a thread of its own and let it read once; tells when that is done."""
+    opened = threading.Event()
+
+    def start() -> None:
+        try:
+            if (client := lab.open(timeout=20.0)) is not None:
+                client.read()
+        finally:
+            opened.set()
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    return opened
+
+
+def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
+    """What was started against a fault that is undone by now must come to work.
+
+    If it refused to start, its supervisor tries again.
+
+    Returns:
+        Seconds after the fault in which a good read must come.
+    """
+    opened.wait(timeout=20.0)
+    bound = lab.recovery_after(fault)
+    if lab.started or lab.open() is not None:
+        lab.until_good_read_by_asking(within=bound)
+    else:
+        text = f"it does not start: {lab.history.operations[-1].message}"
+        lab.note(Finding("it starts once Vault can serve it", text, lab.history.now()))
+    return bound
 
 
 _ELECTION = 30.0
@@ -142,10 +215,25 @@ class OtherHost:
 
 
 @contextmanager
-def other_host(lab: Lab) -> Iterator[OtherHost]:
-    """Another host on the network, that leads to the same Vault and notes what it is given."""
+def silent_host(lab: Lab) -> Iterator[OtherHost]:
+    """Another host that takes connections and never answers, as a leader that stands still."""
+    with (
+        socket.create_server(("127.0.0.1", 0), backlog=1024) as silent,
+        other_host(lab, upstream=f"127.0.0.1:{silent.getsockname()[1]}") as host,
+    ):
+        yield host
+
+
+@contextmanager
+def other_host(lab: Lab, *, upstream: str | None = None) -> Iterator[OtherHost]:
+    """Another host on the network, that notes what it is given.
+
+    Args:
+        lab: The scenario.
+        upstream: ``host:port`` of what it leads to; the same Vault by default.
+    """
     history = History(started_wall=lab.history.started_wall, started=lab.history.started)
-    recorder = Recorder(history, lab.secrets, upstream=lab.recorder.upstream)
+    recorder = Recorder(history, lab.secrets, upstream=upstream or lab.recorder.upstream)
     try:
         # By another name than the subject's VAULT_ADDR, which is a number.
         yield OtherHost(

@@ -21,6 +21,7 @@ from vault_harness.scenario.oracles._callers import (
     sees,
     stays_alive,
 )
+from vault_harness.scenario.oracles._going_on import reads_go_on
 from vault_harness.scenario.oracles._herd import (
     each_caller_recovers,
     logins_are_spread,
@@ -81,6 +82,7 @@ __all__ = [
     "none_of",
     "obeys_retry_after",
     "pauses_between_tries",
+    "reads_go_on",
     "recovers_within",
     "renewals_at_most",
     "renews_again",

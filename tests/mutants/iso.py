@@ -1,0 +1,58 @@
+"""Clients that break the promises of ISO: what is wrong with one secret holds up the others."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import Mutant, Tolerated
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import UnavailableError
+
+
+class RestsAfterAnyFailure(LazyClient):
+    """After any failed read it gives Vault a rest, whoever asks for what."""
+
+    rest = 0.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._rests_until = 0.0
+
+    def read(self, path: str, key: str) -> str:
+        if time.monotonic() < self._rests_until:
+            raise UnavailableError("Vault has just failed, and is given a rest")
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._rests_until = time.monotonic() + self.rest
+            raise
+
+
+class TakesOneFailureForAll(RestsAfterAnyFailure):
+    """Rests for longer than its callers can wait."""
+
+    rest = 7.0
+
+
+class GivesUpOnAllWithOne(LazyClient):
+    """Reads whatever was ever asked for before it answers, and fails if one of all does."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asked: dict[tuple[str, str], None] = {}
+
+    def read(self, path: str, key: str) -> str:
+        self._asked[path, key] = None
+        found = {one: super(GivesUpOnAllWithOne, self).read(*one) for one in list(self._asked)}
+        return found[path, key]
+
+
+MUTANTS: dict[str, Mutant] = {
+    "takes-one-failure-for-all": Mutant(TakesOneFailureForAll, "ISO-01", "no reader of"),
+    "gives-up-on-all-with-one": Mutant(GivesUpOnAllWithOne, "ISO-01", "no reader of"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "rests-after-any-failure": Tolerated(RestsAfterAnyFailure, "ISO-01"),
+}
