@@ -46,6 +46,7 @@ class Command(Task[Callable[..., None]]):
         needed: Those of them that must be given.
         examples: Command lines without the runner.
         passes_on: Whether all words after its name belong to another program.
+        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
         told: What each option is for.
     """
 
@@ -60,6 +61,7 @@ class Command(Task[Callable[..., None]]):
         needed: Sequence[str],
         examples: Sequence[str],
         passes_on: bool,
+        judges: bool,
         help: Mapping[str, str],  # noqa: A002 -- invoke's own name
         iterable: Iterable[str],
     ) -> None:
@@ -71,6 +73,7 @@ class Command(Task[Callable[..., None]]):
         self.needed = frozenset(needed)
         self.examples = tuple(examples)
         self.passes_on = passes_on
+        self.judges = judges
         self.told = dict(help)
         self.parameters = dict(inspect.signature(body).parameters)
         super().__init__(
@@ -134,7 +137,7 @@ class Command(Task[Callable[..., None]]):
             debug = bool(context.config.get("debug_traceback", False)) or logging.getLogger(
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
-            with guarded(debug=debug):
+            with guarded(debug=debug, judging=self.judges):
                 if context.config.run.dry:
                     raise refused_dry(self)
                 body(**self._read(given))
@@ -192,6 +195,7 @@ def command(
     needs: Sequence[str] = (),
     default: bool = False,
     passes_on: bool = False,
+    judges: bool = False,
     help: Mapping[str, str] | None = None,  # noqa: A002 -- invoke's own name
     iterable: Iterable[str] = (),
 ) -> Callable[[Callable[..., None]], Command]:
@@ -205,6 +209,7 @@ def command(
         needs: Of those, the ones that must be given.
         default: Whether the part of the name before the dot alone runs it too.
         passes_on: Whether all words after its name belong to another program.
+        judges: Whether its exit codes 0, 1 and 2 are verdicts on a client.
         help: What each option is for.
         iterable: Options that may be repeated.
     """
@@ -219,6 +224,7 @@ def command(
             needed=needs,
             examples=examples,
             passes_on=passes_on,
+            judges=judges,
             help=help or {},
             iterable=iterable,
         )

@@ -27,21 +27,27 @@ _MACHINE = frozenset(
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
+WRONG_USAGE, BROKE_DOWN = 4, 3
+"""Exit codes of tasks that judge, where 1 and 2 are verdicts: `vault_harness.report.outcome`."""
+
+
 @contextmanager
-def guarded(*, debug: bool = False) -> Iterator[None]:
+def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
     """Turn exceptions of the block into a text on stderr and a `SystemExit`.
 
     Args:
         debug: Print the traceback too.
+        judging: Whether 1 and 2 say something of a client, and no error may end with them.
     """
-    from vault_harness.errors import HarnessError  # tasks are listed without importing it
+    from vault_harness.errors import HarnessError, SettingsError  # listing tasks needs neither
 
     try:
         yield
     except HarnessError as error:
         _trace(debug)
         complain(str(error))
-        raise SystemExit(error.exit_code) from None
+        judged = WRONG_USAGE if isinstance(error, SettingsError) else BROKE_DOWN
+        raise SystemExit(judged if judging else error.exit_code) from None
     except KeyboardInterrupt:
         _trace(debug)
         complain(f"interrupted; nothing is half-written: {named('status')} says how far it came")
@@ -56,7 +62,7 @@ def guarded(*, debug: bool = False) -> Iterator[None]:
         if _of_the_machine(error):
             _trace(debug)
             complain(_told(error))
-            raise SystemExit(1) from None
+            raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
         if isinstance(error.__cause__, KeyboardInterrupt):

@@ -14,6 +14,7 @@ from vault_harness.cli._console import say
 @command(
     "scenarios",
     group="judge",
+    judges=True,
     examples=(
         "scenarios",
         "scenarios --subject python:yourpackage.module:factory",
@@ -29,6 +30,8 @@ from vault_harness.cli._console import say
         "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "workers": "how many scenarios run side by side",
+        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
+        "write-known": "write what is broken in this run to that file",
         "args": "further arguments for pytest",
     },
     iterable=["only", "declare"],
@@ -42,12 +45,17 @@ def scenarios(
     ttl_scale: float | None = None,
     strict: bool = False,
     workers: int | None = None,
+    known: str | None = None,
+    write_known: bool = False,
     args: str = "",
 ) -> None:
     """Break Vault in every way, and judge a client.
 
     Each scenario has a Vault of its own. docs/subjects.md says how a client is named and what it
     must do; report/ has the verdicts and the history of every scenario.
+
+    Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised;
+    3: the harness broke down; 4: the command line makes no sense; 130: interrupted.
     """
     from vault_harness.settings import checkout, scenarios_folder
 
@@ -65,6 +73,8 @@ def scenarios(
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []
     options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
     options += ["--vault-strict"] if strict else []
+    options += ["--vault-known", known] if known else []
+    options += ["--vault-write-known"] if write_known else []
     options += [word for name in only or [] for word in ("--vault-only", name)]
     options += [word for text in declare or [] for word in ("--vault-declare", text)]
     run_pytest(*place, str(folder), *options, *shlex.split(args))

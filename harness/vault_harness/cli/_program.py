@@ -53,7 +53,8 @@ class TaskProgram(Program):
             SystemExit: Always but for a task that ended well.
         """
         sys.argv[1:] = normalised(words, self._tasks)
-        with guarded(debug="--debug" in sys.argv):
+        judging = any(word in self._tasks and self._tasks[word].judges for word in sys.argv[1:])
+        with guarded(debug="--debug" in sys.argv, judging=judging):
             try:
                 self._dispatch()
             except Exit as ended:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.plugin._options import options
+from vault_harness.plugin._options import known, options
 from vault_harness.plugin._suite import OF_A_SUITE
 
 if TYPE_CHECKING:
+    from vault_harness.report import Line
     from vault_harness.scenario import Entry, Environment, Result
 
 _EXPLAINED = ("fail", "not exercised", "flaky", "error")
@@ -190,10 +191,25 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
             entry.id, entry.promise, entry.severity, "error", round(report.duration, 2), why
         )
         extra = {"product": "", "engine": ""}
+    line = known(item.config).mark(line)
     if line.word in _EXPLAINED:
         report.sections = []  # what it logged stands in the text, without secrets
     if called := _forgiven(item, line.word):
         line = replace(line, forgiven=line.word != "not exercised")
         extra["text"] = str(report.longrepr)
         report.outcome, report.longrepr = "skipped", ("", 0, f"{called}: {line.why}")
+    _as_known(report, line)
     report.scenario = {**asdict(line), **extra}  # type: ignore[attr-defined] # reports carry it
+
+
+def _as_known(report: pytest.TestReport, line: Line) -> None:
+    """Let pytest count it as it counts: an expected failure is none, a pass of one is."""
+    if line.is_news:
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{line.id} is known to fail, and passes: take its line out of the file of known "
+            f"failures\n  the reason there: {line.reason}"
+        )
+    elif line.known and line.counts_as == "kept" and line.word != "pass":
+        report.outcome = "skipped"
+        report.wasxfail = line.reason

@@ -14,6 +14,7 @@ import pytest
 from vault_harness.errors import SettingsError
 
 if TYPE_CHECKING:
+    from vault_harness.report.known import Known
     from vault_harness.scenario import Entry
 
 
@@ -31,6 +32,8 @@ class Options:
         ttl_scale: By how much lives are stretched.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
         strict: Whether a SHOULD that is not kept fails the run.
+        known_file: What the client is known not to keep; None for ``vault-harness.toml``, if any.
+        write_known: Whether what is broken is known from now on.
         run: Name of this run, the same in all its processes.
     """
 
@@ -43,6 +46,8 @@ class Options:
     ttl_scale: float
     allow_not_exercised: bool
     strict: bool
+    known_file: Path | None
+    write_known: bool
     run: str
 
 
@@ -60,11 +65,13 @@ _HELP = {
     "allow_not_exercised": "let the run succeed although a fault never touched the client",
     "strict": "fail the run for a SHOULD too: without it, a broken promise of medium or low "
     "severity is shown, and fails nothing",
+    "known": "what the client is known not to keep (default: vault-harness.toml, if it is there)",
+    "write_known": "write what is broken in this run to that file",
 }
 
 _LISTS = {"declare", "only"}
 
-_SWITCHES = {"allow_not_exercised", "strict"}
+_SWITCHES = {"allow_not_exercised", "strict", "write_known"}
 
 _METAVARS = {
     "subject": "CLIENT",
@@ -74,6 +81,7 @@ _METAVARS = {
     "seed": "N",
     "repeat": "N",
     "ttl_scale": "FACTOR",
+    "known": "FILE",
 }
 
 
@@ -119,8 +127,8 @@ def _read_options(config: pytest.Config) -> Options:
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     seed = worker.get("vault_seed")
     if seed is None:
-        text = given("seed")
-        seed = random.SystemRandom().randrange(2**31) if text == "" else _number("seed", text, int)
+        said = given("seed")
+        seed = random.SystemRandom().randrange(2**31) if said == "" else _number("seed", said, int)
     only = {word.strip().upper() for text in given("only") for word in str(text).split(",")}
     return Options(
         subject=given("subject") or "reference",
@@ -132,8 +140,28 @@ def _read_options(config: pytest.Config) -> Options:
         ttl_scale=_number("ttl-scale", given("ttl_scale") or "1", float, least=1),
         allow_not_exercised=bool(given("allow_not_exercised")),
         strict=bool(given("strict")),
+        known_file=Path(text) if (text := given("known")) else None,
+        write_known=bool(given("write_known")),
         run=worker.get("vault_run", str(os.getpid())),
     )
+
+
+_KNOWN = pytest.StashKey["Known"]()
+
+
+def known(config: pytest.Config) -> Known:
+    """What the client is known not to keep.
+
+    Raises:
+        SettingsError: The file that says so cannot be read.
+    """
+    if _KNOWN not in config.stash:
+        from vault_harness.report.known import Known, load_known
+
+        chosen = options(config)
+        begun = chosen.write_known and chosen.known_file and not chosen.known_file.exists()
+        config.stash[_KNOWN] = Known() if begun else load_known(chosen.known_file)
+    return config.stash[_KNOWN]
 
 
 def _number(name: str, text: str, kind: Callable[[str], Any], *, least: float = 0) -> Any:
@@ -190,4 +218,20 @@ def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at:
             f"--only {', '.join(sorted(unknown))} names no scenario",
             looked_at=looked_at,
             remedy="Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)",
+        )
+
+
+def refuse_foreign(known: Known, entries: Iterable[Entry], file: Path | None) -> None:
+    """Refuse known failures of scenarios that nobody has: a file that rots says nothing.
+
+    Raises:
+        SettingsError: An id is in no catalogue.
+    """
+    if unknown := sorted(known.ids - {entry.id for entry in entries}):
+        from vault_harness.report.known import KNOWN_FILE
+
+        raise SettingsError(
+            f"{', '.join(unknown)} is known to fail, and is no scenario",
+            looked_at=str(file or KNOWN_FILE),
+            remedy="Take its line out, or mend its id",
         )

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from vault_harness.errors import HarnessError
-from vault_harness.plugin._options import Options, options, refuse_unknown, words_of
+from vault_harness.plugin._options import (
+    Options,
+    known,
+    options,
+    refuse_foreign,
+    refuse_unknown,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from vault_harness.settings import Settings
@@ -64,6 +71,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         # The process with the terminal has looked at all of this; when it is killed, so are we.
         die_with_parent()
         return
+    from vault_harness.report import begin
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import Settings
     from vault_harness.subjects import check_subject, parse_subject
@@ -71,10 +79,14 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     try:
         chosen = options(config)
         check_subject(parse_subject(chosen.subject))
-        refuse_unknown(chosen.only, load(catalogue).values(), str(catalogue))
+        entries = load(catalogue)
+        refuse_unknown(chosen.only, entries.values(), str(catalogue))
+        refuse_foreign(known(config), entries.values(), chosen.known_file)
         config.stash[SUITE] = _engine(Settings.from_environment())
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+    if not config.option.collectonly:
+        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned=())
 
 
 def _engine(settings: Settings) -> str:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vault_harness.plugin._options import options
+from vault_harness.plugin._options import known, options
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from vault_harness.report import Line, Summary
+    from vault_harness.report.outcome import Outcome
 
 _LINE = (
     "id",
@@ -24,7 +27,13 @@ _LINE = (
     "about_leaks",
     "broken",
     "forgiven",
+    "known",
+    "reason",
 )
+
+
+_BEGAN = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
+_CRASHED = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 
 
 class Table:
@@ -45,6 +54,13 @@ class Table:
         self._broken: list[str] = []
         self._texts: list[str] = []
         self._changed: list[Line] = []
+        self._complete = True
+        self._cannot_collect = False
+        self._known_file: Path | None = None
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a file that cannot be read: pytest ends as if it had been interrupted."""
+        self._cannot_collect = self._cannot_collect or report.failed
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -76,30 +92,75 @@ class Table:
             self._texts.append(given.get("text") or str(report.longrepr))
 
     def _write(self, terminal: Any, line: Line) -> None:
-        colour = {"pass": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
-            line.word, "yellow" if line.forgiven else "red"
+        colour = {"kept": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
+            line.counts_as, "red"
         )
+        colour = "yellow" if colour == "green" and line.word != "pass" else colour
         terminal.write_line(str(line), **{colour: True})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Secrets that came out fail the run, whichever scenario they came out in."""
-        if self._summary is None:
+        """Give the run its exit code: of scenarios alone one of ours, among others pytest's.
+
+        Secrets that came out fail it, whichever scenario they came out in.
+        """
+        code = int(session.exitstatus)
+        if self._summary is None and not (self._suite and code in _BEGAN):
             return
+        if self._config.option.collectonly:
+            return
+        from vault_harness import report as reports
+        from vault_harness.report.outcome import Outcome
+
+        chosen = options(self._config)
+        if self._summary is None:
+            self._summary = reports.Summary(chosen.subject)
         self._changed = self._summary.settle_leaks()
-        if self._summary.leaks() and session.exitstatus == pytest.ExitCode.OK:
+        judged = {line.id for line in self._summary.lines}
+        planned = reports.planned(chosen.report, chosen.run)
+        self._summary.unfinished = sorted(set(planned) - judged)
+        if chosen.write_known and not self._summary.unfinished:
+            self._write_known()
+        found = self._outcome(code)
+        self._complete = found not in (Outcome.CRASHED, Outcome.INTERRUPTED)
+        self._complete = self._complete and not self._summary.unfinished
+        if self._suite:
+            session.exitstatus = int(found)
+        elif found and code == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _write_known(self) -> None:
+        """Know what is broken from now on."""
+        from vault_harness.report.known import write_known
+
+        assert self._summary is not None
+        chosen = options(self._config)
+        found = known(self._config).after(self._summary.lines)
+        self._known_file = write_known(found, chosen.known_file)
+        self._summary.lines = [found.mark(line) for line in self._summary.lines]
+
+    def _outcome(self, code: int) -> Outcome:
+        from vault_harness.report.outcome import outcome
+
+        assert self._summary is not None
+        return outcome(
+            self._summary.lines,
+            complete=not self._summary.unfinished,
+            interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
+            crashed=bool(self._broken) or code in _CRASHED,
+            allow_not_exercised=options(self._config).allow_not_exercised,
+        )
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """What pytest does not print, why scenarios were skipped, and the line to paste."""
-        if self._summary is None and not (self._suite and self._broken):
+        if self._summary is None:
             return
         from vault_harness import report as reports
         from vault_harness.report.html import write_page
 
         chosen = options(self._config)
-        summary = self._summary or reports.Summary(chosen.subject)
+        summary = self._summary
         summary.broken, summary.seconds = self._broken, time.monotonic() - self._began
         for text in self._texts:
             terminalreporter.write_line("")
@@ -118,11 +179,13 @@ class Table:
             for text in often:
                 terminalreporter.write_line(text, red=True)
         parts = reports.parts_folder(chosen.report, chosen.run)
-        journal = reports.collect_parts(chosen.report, parts, summary)
+        journal = reports.collect_parts(chosen.report, parts, summary, complete=self._complete)
         terminalreporter.section("verdict")
         for line in self._changed:
             self._write(terminalreporter, line)
         terminalreporter.write_line(str(summary))
+        if self._known_file is not None:
+            terminalreporter.write_line(f"what is broken is known from now on: {self._known_file}")
         terminalreporter.write_line(f"history of every scenario: {journal}")
         page = write_page([reports.load(journal)], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")

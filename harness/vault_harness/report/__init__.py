@@ -5,7 +5,14 @@ a journal.
 """
 
 from vault_harness.report._explain import again, explain
-from vault_harness.report._journal import collect_parts, load, parts_folder, write_part
+from vault_harness.report._journal import (
+    begin,
+    collect_parts,
+    load,
+    parts_folder,
+    planned,
+    write_part,
+)
 from vault_harness.report._lines import HEADER, Line, Summary, line_of
 from vault_harness.report._moments import Moment, collapse, moments, shown
 
@@ -15,6 +22,7 @@ __all__ = [
     "Moment",
     "Summary",
     "again",
+    "begin",
     "collapse",
     "collect_parts",
     "explain",
@@ -22,6 +30,7 @@ __all__ = [
     "load",
     "moments",
     "parts_folder",
+    "planned",
     "shown",
     "write_part",
 ]

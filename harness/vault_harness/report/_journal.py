@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import Summary
 from vault_harness.scenario.record import FORMAT, ScenarioRecord
 
 JOURNAL = "journal.json"
+
+LEFT_BY_A_RUN = ("index.html", "junit.xml", "score.json", "badge.json")
+"""What is made at the end of a run, from its journal."""
 
 PARTS = "parts"
 """Folders of this name are of runs under way, or of runs that were killed."""
@@ -38,10 +42,51 @@ def parts_folder(directory: Path, run: str) -> Path:
     return directory / f"{PARTS}-{run}"
 
 
-def collect_parts(directory: Path, parts: Path, summary: Summary) -> Path:
+def begin(directory: Path, *, subject: str, run: str, planned: Sequence[str]) -> None:
+    """Replace what an earlier run left by a journal that says that this one has not ended.
+
+    Whoever kills a run, or loses the machine under it, must not find the last one's verdicts.
+
+    Args:
+        directory: Of the report.
+        subject: The client under test.
+        run: Name of this run.
+        planned: Ids of the scenarios that will be run.
+    """
+    for name in LEFT_BY_A_RUN:
+        (directory / name).unlink(missing_ok=True)
+    journal = {
+        "format": FORMAT,
+        "complete": False,
+        "summary": f"{subject}: the run has not come to its end",
+        "subject": subject,
+        "engine": "",
+        "run": run,
+        "planned": sorted(planned),
+        "scenarios": [],
+    }
+    files.write_text(directory / JOURNAL, json.dumps(journal, indent=1) + "\n")
+
+
+def planned(directory: Path, run: str) -> list[str]:
+    """The scenarios that a run began with; none if it began none."""
+    try:
+        journal = load(directory / JOURNAL)
+    except SettingsError:
+        return []
+    return list(journal.get("planned", ())) if journal.get("run") == run else []
+
+
+def collect_parts(directory: Path, parts: Path, summary: Summary, *, complete: bool = True) -> Path:
     """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
 
     What an earlier run left there, its logs or parts if it was killed, goes.
+
+    Args:
+        directory: Of the report.
+        parts: Of this run.
+        summary: Its lines.
+        complete: Whether the run came to its end.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
@@ -57,10 +102,13 @@ def collect_parts(directory: Path, parts: Path, summary: Summary) -> Path:
     for scenario in scenarios:
         if (line := lines.pop(scenario["id"], None)) is not None:
             scenario |= {"word": line.word, "why": line.why}
+            if line.known:
+                scenario["known"] = {"kind": line.known, "reason": line.reason}
     scenarios += [asdict(line) for line in lines.values()]
     scenarios.sort(key=lambda scenario: str(scenario["id"]))
     journal = {
         "format": FORMAT,
+        "complete": complete,
         "summary": str(summary),
         "subject": summary.subject,
         "product": summary.product,
@@ -69,9 +117,7 @@ def collect_parts(directory: Path, parts: Path, summary: Summary) -> Path:
         "scenarios": scenarios,
     }
     target = directory / JOURNAL
-    new = directory / f".{JOURNAL}.new"
-    new.write_text(json.dumps(journal, indent=1) + "\n", encoding="utf-8")
-    new.replace(target)
+    files.write_text(target, json.dumps(journal, indent=1) + "\n")
     return target
 
 

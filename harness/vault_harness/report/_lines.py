@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from vault_harness.scenario.record import ScenarioRecord
 
@@ -31,6 +31,8 @@ class Line:
         about_leaks: Whether this is the row that such leaks fail.
         broken: The promises that it broke, each once.
         forgiven: Whether it is no pass, and fails no run: a SHOULD.
+        known: ``failing`` or ``flaky`` where the client is known not to keep this promise.
+        reason: Why it does not, in its authors' words.
     """
 
     id: str
@@ -44,9 +46,36 @@ class Line:
     about_leaks: bool = False
     broken: tuple[str, ...] = ()
     forgiven: bool = False
+    known: Literal["", "failing", "flaky"] = ""
+    reason: str = ""
+
+    @property
+    def counts_as(self) -> Literal["kept", "broken", "not exercised", "skipped", "error"]:
+        """What it means for the run: known failures are no news, a pass of one is."""
+        if self.forgiven:
+            return "kept"
+        match self.word:
+            case "pass":
+                return "broken" if self.known == "failing" else "kept"
+            case "fail":
+                return "kept" if self.known else "broken"
+            case "flaky":
+                return "kept" if self.known == "flaky" else "broken"
+            case "not exercised" | "skipped" as word:
+                return word
+        return "error"
+
+    @property
+    def is_news(self) -> bool:
+        """Whether it passes although it is known to fail."""
+        return self.word == "pass" and self.known == "failing"
 
     def __str__(self) -> str:
         word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
+        if self.known and self.word in ("fail", "flaky"):
+            word = f"{self.word} (known)"
+        if self.is_news:
+            word = "pass (fixed)"
         return f"{self.id:<8} {word:<13} {self.seconds:6.1f} s  {self.promise}"
 
 
@@ -85,6 +114,7 @@ class Summary:
         engine: Which engine ran it.
         seconds: How long the whole took.
         broken: Node ids of tests without a line, or with an error after it.
+        unfinished: Scenarios that were chosen and came to no end, as the run did not.
     """
 
     subject: str
@@ -93,6 +123,7 @@ class Summary:
     engine: str = ""
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
+    unfinished: list[str] = field(default_factory=list)
 
     def leaks(self) -> list[str]:
         """Secrets that came out in a scenario that is about something else."""
@@ -131,14 +162,25 @@ class Summary:
         counts = Counter(line.word for line in self.lines)
         judged = len(self.lines) - counts["skipped"]
         text = f"{self.subject}: {counts['pass']} of {judged} scenarios pass"
+        as_known = [line for line in self.lines if line.known and line.word in ("fail", "flaky")]
         for word in WORDS:
-            if found := {line.id: line for line in self.lines if line.word == word}:
-                ids = (f"{one} (SHOULD)" if found[one].forgiven else one for one in sorted(found))
-                text += f"; {word}: {', '.join(ids)}"
+            found = {line.id: line for line in self.lines if line.word == word}
+            told = [
+                f"{one} (SHOULD)" if found[one].forgiven else one
+                for one in sorted(found)
+                if found[one] not in as_known
+            ]
+            text += f"; {word}: {', '.join(told)}" if told else ""
+        if as_known:
+            text += f"; fail as known: {', '.join(sorted(line.id for line in as_known))}"
+        if news := sorted(line.id for line in self.lines if line.is_news):
+            text += f"; known to fail, and pass: {', '.join(news)}"
         if leaking := sorted({line.id for line in self.lines if line.leaks}):
             text += f"; secrets came out in {', '.join(leaking)}"
         if self.broken:
             text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
+        if self.unfinished:
+            text += f"; incomplete: {', '.join(sorted(self.unfinished))} did not come to an end"
         if counts["skipped"]:
             text += f"; {counts['skipped']} skipped"
         where = ", ".join(

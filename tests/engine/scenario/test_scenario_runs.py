@@ -151,7 +151,7 @@ def test_good_client(suite: Suite) -> None:
 def test_client_that_cannot_start(suite: Suite) -> None:
     """Nothing could be tested, and what the client said of it is told."""
     run = suite.run("Unready", "--vault-only", "TOK-19")
-    assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 1)
+    assert (run.words, run.code) == ({"TOK-19": "not exercised"}, 2)
     assert "the subject does not start: " in run.out
     assert "there is no configuration file" in run.out
     allowed = suite.run("Unready", "--vault-only", "TOK-19", "--vault-allow-not-exercised")
@@ -229,9 +229,10 @@ def test_longer_lives(suite: Suite, client: str, options: list[str], ttl: float)
 def test_client_that_takes_the_worker_along(suite: Suite) -> None:
     """Other scenarios go on, and the run says what is missing from the table."""
     run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "-n", "2")
-    assert run.code == 1
+    assert (run.code, run.journal["complete"]) == (3, False)
     summary = run.journal["summary"]
     assert "0 of 0 scenarios pass; the harness broke down in scenarios/" in summary
+    assert "incomplete: KV-03, TOK-19 did not come to an end" in summary
 
 
 @pytest.mark.slow  # a run of its own

@@ -44,6 +44,11 @@ def words_of(task: Command) -> list[str]:
     return [task.path, *(WORDS[name] for name in task.takes if name in task.needed), *extra]
 
 
+def wrong_usage(task: Command) -> int:
+    """Exit code for a wrong command line: that of a task that judges is no verdict."""
+    return 4 if task.judges else 2
+
+
 def says_what_to_do(err: str) -> bool:
     """Whether an error has a cause, what was looked at, and a remedy."""
     return "  looked at: " in err and "  what to do: " in err and "Traceback" not in err
@@ -68,7 +73,7 @@ def test_help(task: Command, form: tuple[str, str], program: Program) -> None:
 def test_without_words(task: Command, program: Program) -> None:
     """What is missing is told with the usage and an example."""
     ended = program(task.path)
-    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
     assert says_what_to_do(ended.err)
     assert f"./dev {task.shortest} " in ended.err
     assert "for example: " in ended.err
@@ -83,7 +88,7 @@ def test_dry_is_refused(task: Command, first: bool, program: Program, tmp_path: 
     if task.passes_on and not first:
         assert ended.code == 2 or says_what_to_do(ended.err)
         return
-    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
     assert says_what_to_do(ended.err)
     assert "nothing was done" in ended.err
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +98,7 @@ def test_dry_is_refused(task: Command, first: bool, program: Program, tmp_path: 
 def test_an_unknown_option(task: Command, program: Program, tmp_path: Path) -> None:
     """An option that the task has not is named, with the usage; nothing is done."""
     ended = program(*words_of(task), "--no-such-option")
-    assert (ended.code, ended.out, ended.became) == (2, "", ())
+    assert (ended.code, ended.out, ended.became) == (wrong_usage(task), "", ())
     assert says_what_to_do(ended.err)
     assert f"{task.path} has no option --no-such-option" in ended.err
     assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,137 @@
+"""Promises that a client is known not to keep, in a file that its authors commit.
+
+::
+
+    [known-failing]
+    TOK-12 = "https://example.org/issues/7: the renewer gives up after one error"
+
+    [known-flaky]
+    NET-11 = "one attempt more is on its way"
+
+Such scenarios are still run. One that fails as it is known to does not fail the run; one that
+passes although it is known to fail does, so that the file cannot rot.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from vault_harness import files
+from vault_harness.errors import SettingsError
+from vault_harness.report._lines import Line
+
+KNOWN_FILE = "vault-harness.toml"
+"""Looked for where a run is started."""
+
+Kind = Literal["", "failing", "flaky"]
+
+_FAILING, _FLAKY = "known-failing", "known-flaky"
+
+_HEAD = """\
+# Promises that this client is known not to keep, each with a reason or a link. They are asked in
+# every run: one of known-failing that is kept fails it until its line is gone from here.
+"""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a client is known not to keep: the reasons by the scenarios' ids.
+
+    Attributes:
+        failing: Scenarios that fail in every run.
+        flaky: Scenarios that pass in some runs and fail in others.
+    """
+
+    failing: Mapping[str, str] = field(default_factory=dict)
+    flaky: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """All that are named."""
+        return frozenset({*self.failing, *self.flaky})
+
+    def kind(self, id: str) -> Kind:  # noqa: A002 - it is one
+        """How a scenario is known."""
+        return "failing" if id in self.failing else "flaky" if id in self.flaky else ""
+
+    def mark(self, line: Line) -> Line:
+        """A line with what is known of its scenario."""
+        reason = self.failing.get(line.id) or self.flaky.get(line.id, "")
+        return replace(line, known=self.kind(line.id), reason=reason)
+
+    def after(self, lines: Iterable[Line]) -> Known:
+        """What is known once these lines came: reasons that were written by hand stay.
+
+        A scenario that was run and kept its promise is not named any more; one that was not run, or
+        not exercised, stays as it was.
+        """
+        failing, flaky = dict(self.failing), dict(self.flaky)
+        for line in lines:
+            why = line.broken[0] if line.broken else line.promise
+            if line.word == "fail" and line.id not in flaky:
+                failing.setdefault(line.id, why)
+            elif line.word == "flaky":
+                flaky.setdefault(line.id, failing.pop(line.id, why))
+            elif line.word == "pass":
+                failing.pop(line.id, None)
+        return Known(failing, flaky)
+
+
+def load_known(path: Path | None = None) -> Known:
+    """Read such a file.
+
+    Args:
+        path: The file; by default `KNOWN_FILE` in the working directory, which need not be there.
+
+    Raises:
+        SettingsError: It cannot be read, or it is not of this form.
+    """
+    if path is None:
+        path = Path(KNOWN_FILE)
+        if not path.is_file():
+            return Known()
+    try:
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _wrong(path, f"the file of known failures cannot be read: {error}") from error
+    if foreign := sorted(set(found) - {_FAILING, _FLAKY}):
+        raise _wrong(path, f"there is no {foreign[0]} in a file of known failures")
+    known = Known(*(_reasons(path, name, found.get(name, {})) for name in (_FAILING, _FLAKY)))
+    if both := sorted(set(known.failing) & set(known.flaky)):
+        raise _wrong(path, f"{both[0]} is said to fail always, and to be flaky")
+    return known
+
+
+def write_known(known: Known, path: Path | None = None) -> Path:
+    """Write such a file, replaced as a whole; returns it."""
+    path = Path(KNOWN_FILE) if path is None else path
+    text = _HEAD
+    for name, reasons in ((_FAILING, known.failing), (_FLAKY, known.flaky)):
+        if reasons:
+            # A JSON string without letters beyond ASCII is a TOML string too.
+            lines = (f"{id} = {json.dumps(reasons[id])}\n" for id in sorted(reasons))  # noqa: A001
+            text += f"\n[{name}]\n{''.join(lines)}"
+    files.write_text(path, text)
+    return path
+
+
+def _reasons(path: Path, name: str, table: object) -> dict[str, str]:
+    if not isinstance(table, dict):
+        raise _wrong(path, f"{name} is not a table of ids and reasons")
+    for id, reason in table.items():  # noqa: A001 - it is one
+        if not isinstance(reason, str) or not reason.strip():
+            raise _wrong(path, f"{name}: {id} has no reason")
+    return {id.upper(): reason for id, reason in table.items()}  # noqa: A001 - it is one
+
+
+def _wrong(path: Path, cause: str) -> SettingsError:
+    return SettingsError(
+        cause,
+        looked_at=str(path),
+        remedy=f'write [{_FAILING}] or [{_FLAKY}], and below it lines such as TOK-12 = "why"',
+    )

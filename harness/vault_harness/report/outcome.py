@@ -1,0 +1,64 @@
+"""What a run came to as a whole: the exit code that a CI job sees."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+from vault_harness.report._lines import Line
+
+
+class Outcome(IntEnum):
+    """Exit codes of a run of scenarios."""
+
+    KEPT = 0
+    """Every promise that was asked was kept, or is known not to be."""
+
+    BROKEN = 1
+    """A promise was broken, a secret came out, or what is known to fail does not."""
+
+    NOT_EXERCISED = 2
+    """Nothing was broken, but some scenario proved nothing."""
+
+    CRASHED = 3
+    """The harness or a scenario broke down, or the run did not come to its end."""
+
+    USAGE = 4
+    """The command line, a setting or a file makes no sense; nothing was begun."""
+
+    INTERRUPTED = 130
+    """Ctrl-C: 128 and the number of SIGINT, as shells have it."""
+
+
+def outcome(
+    lines: Iterable[Line],
+    *,
+    complete: bool = True,
+    interrupted: bool = False,
+    crashed: bool = False,
+    allow_not_exercised: bool = False,
+) -> Outcome:
+    """What a run came to.
+
+    A broken promise is told before anything but an interruption: whatever else went wrong, it is
+    broken. A pass needs a run that came to its end.
+
+    Args:
+        lines: Of the scenarios that were run; what is known of them is on them.
+        complete: Whether every scenario that was chosen has one.
+        interrupted: Whether somebody ended the run.
+        crashed: Whether something broke down that has no line.
+        allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
+    """
+    lines = list(lines)
+    words = {line.counts_as for line in lines}
+    leaky_row_is_known = any(line.about_leaks and line.known for line in lines)
+    if interrupted:
+        return Outcome.INTERRUPTED
+    if "broken" in words or (not leaky_row_is_known and any(line.leaks for line in lines)):
+        return Outcome.BROKEN
+    if crashed or not complete or "error" in words:
+        return Outcome.CRASHED
+    if "not exercised" in words and not allow_not_exercised:
+        return Outcome.NOT_EXERCISED
+    return Outcome.KEPT

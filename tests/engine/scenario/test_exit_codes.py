@@ -1,0 +1,101 @@
+"""How runs end: what CI sees of a promise that is broken, known to be, or was never asked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.engine.scenario.conftest import ROOT, Suite
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # a run each
+
+KV = ("--vault-only", "KV-03", "-n", "0")
+
+
+def known(suite: Suite, text: str) -> tuple[str, str]:
+    """The option that names a file with this text."""
+    file = suite.directory / "known.toml"
+    file.write_text(text)
+    return "--vault-known", str(file)
+
+
+def test_known_failure(suite: Suite) -> None:
+    """It is run, told, and fails neither the run nor the JUnit file."""
+    run = suite.run("Blurred", *KV, *known(suite, '[known-failing]\nKV-03 = "issue 7"'))
+    assert (run.words, run.code) == ({"KV-03": "fail"}, 0)
+    assert run.scenarios["KV-03"]["known"] == {"kind": "failing", "reason": "issue 7"}
+    assert "fail as known: KV-03" in run.journal["summary"]
+    assert next(run.junit.iter("testsuite")).get("failures") == "0"
+    assert run.journal["complete"]
+
+
+def test_known_failure_that_passes(suite: Suite) -> None:
+    """Its line must go, so the run fails, and says so."""
+    run = suite.run("Good", *KV, *known(suite, '[known-failing]\nKV-03 = "issue 7"'))
+    assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
+    assert "KV-03 is known to fail, and passes" in run.out
+    assert "issue 7" in run.out
+
+
+def test_writing_what_is_known(suite: Suite) -> None:
+    """The run that writes the file is good, and so is the next."""
+    file = suite.directory / "known.toml"
+    for options in (("--vault-write-known",), ()):
+        run = suite.run("Blurred", *KV, "--vault-known", str(file), *options)
+        assert (run.words, run.code) == ({"KV-03": "fail"}, 0)
+    assert "a deleted secret is reported as deleted" in file.read_text()
+
+
+def test_known_failure_of_no_scenario(suite: Suite) -> None:
+    """Refused before anything begins: it would never be noticed."""
+    run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
+    assert run.code == 4
+    assert "NOPE-01 is known to fail, and is no scenario" in run.out
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_run_that_is_ended(suite: Suite, workers: str, number: int, code: int) -> None:
+    """By Ctrl-C or without a goodbye: what it leaves is no pass, nor is what was there before."""
+    report = suite.directory / "report"
+    report.mkdir()
+    for name in ("journal.json", "index.html", "junit.xml", "score.json"):
+        (report / name).write_text('{"complete": true, "scenarios": []}')
+    words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", "-n", workers)
+    child = subprocess.Popen(
+        words, cwd=ROOT, env=suite.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with child, contextlib.ExitStack() as closing:
+        closing.callback(child.kill)
+        wait_until(lambda: any(report.glob("parts-*/turns")), "a scenario to begin", timeout=120)
+        child.send_signal(number)
+        assert child.stdout is not None
+        said = child.stdout.read().decode()
+        assert child.wait(60) == code, said
+    journal = json.loads((report / "journal.json").read_text())
+    assert not journal["complete"]
+    assert "NET-03" in str(journal.get("planned", journal["summary"]))
+    left = [name for name in ("score.json", "badge.json") if Path(report / name).exists()]
+    assert left == []
+
+
+def test_scenarios_that_cannot_be_read(suite: Suite) -> None:
+    """No verdict, though pytest calls it an interruption."""
+    folder = suite.directory / "broken"
+    folder.mkdir()
+    for name in ("conftest.py", "catalogue.toml"):
+        (folder / name).write_text((ROOT / "scenarios" / name).read_text())
+    (folder / "test_x.py").write_text("import nothing_of_that_name\n")
+    words = suite.command("Good", "-n", "0")
+    words[words.index("scenarios")] = str(folder)
+    words += ["--rootdir", str(ROOT), "-c", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(
+        words, cwd=suite.directory, env=suite.environ(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3, done.stdout + done.stderr

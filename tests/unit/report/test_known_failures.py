@@ -1,0 +1,162 @@
+"""What a client is known not to keep: the file, what it makes of lines, and of the run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vault_harness.errors import SettingsError
+from vault_harness.report import Line, Summary
+from vault_harness.report.known import Known, load_known, write_known
+from vault_harness.report.outcome import Outcome, outcome
+
+KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
+
+
+def line(id: str, word: str, *broken: str, leaks: tuple[str, ...] = ()) -> Line:  # noqa: A002 - it is one
+    """A scenario's line, with what `KNOWN` says of it."""
+    made = Line(id, "A promise", "high", word, 1.0, "+1.23 s: late", "", leaks, False, broken)
+    return KNOWN.mark(made)
+
+
+# The file
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    """Whatever a reason holds."""
+    known = Known({"TOK-12": 'a "quoted" \\ reason\nof two lines: ü'}, {"NET-11": "sometimes"})
+    assert load_known(write_known(known, tmp_path / "known.toml")) == known
+
+
+def test_both_ways_to_write_it(tmp_path: Path) -> None:
+    """A table in one line is one too, and ids are ids in any case."""
+    file = tmp_path / "known.toml"
+    file.write_text('known-failing = {"tok-12" = "issue 7"}\n')
+    assert load_known(file) == Known({"TOK-12": "issue 7"})
+
+
+def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unless one was named."""
+    monkeypatch.chdir(tmp_path)
+    assert load_known() == Known()
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load_known(tmp_path / "known.toml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[known-failing", "cannot be read"),
+        ('[known-falling]\nTOK-12 = "x"', "there is no known-falling"),
+        ('known-failing = ["TOK-12"]', "is not a table"),
+        ("[known-failing]\nTOK-12 = true", "TOK-12 has no reason"),
+        ('[known-failing]\nTOK-12 = " "', "TOK-12 has no reason"),
+        ('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nTOK-12 = "x"', "fail always, and"),
+    ],
+)
+def test_files_that_make_no_sense(tmp_path: Path, text: str, said: str) -> None:
+    """The cause is told, and how a line is written."""
+    file = tmp_path / "known.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_known(file)
+    assert (caught.value.looked_at, "TOK-12 =" in caught.value.remedy) == (str(file), True)
+
+
+def test_writing_after_a_run() -> None:
+    """What is broken comes in without a time, what is kept goes, what was not judged stays."""
+    old = Known(
+        {"TOK-12": "issue 7", "SEA-01": "gone", "KV-01": "by hand"}, {"NET-11": "sometimes"}
+    )
+    lines = [
+        line("TOK-12", "not exercised"),
+        line("SEA-01", "pass"),
+        line("KV-01", "fail", "values are right"),
+        line("NET-11", "fail", "reads work"),
+        line("POL-01", "fail", "one login at most"),
+        line("SRV-01", "flaky", "no storm"),
+    ]
+    assert old.after(lines) == Known(
+        {"TOK-12": "issue 7", "KV-01": "by hand", "POL-01": "one login at most"},
+        {"NET-11": "sometimes", "SRV-01": "no storm"},
+    )
+
+
+# What a line counts as
+
+
+@pytest.mark.parametrize(
+    ("id", "word", "counts"),
+    [
+        ("TOK-01", "pass", "kept"),
+        ("TOK-01", "fail", "broken"),
+        ("TOK-01", "flaky", "broken"),
+        ("TOK-01", "not exercised", "not exercised"),
+        ("TOK-01", "skipped", "skipped"),
+        ("TOK-01", "error", "error"),
+        ("TOK-12", "fail", "kept"),
+        ("TOK-12", "pass", "broken"),
+        ("TOK-12", "flaky", "broken"),
+        ("TOK-12", "not exercised", "not exercised"),
+        ("TOK-12", "error", "error"),
+        ("NET-11", "fail", "kept"),
+        ("NET-11", "pass", "kept"),
+        ("NET-11", "flaky", "kept"),
+    ],
+)
+def test_what_counts(id: str, word: str, counts: str) -> None:  # noqa: A002 - it is one
+    """A known failure is no news, a pass of one is, and nothing excuses what proves nothing."""
+    assert line(id, word).counts_as == counts
+
+
+def test_how_it_is_told() -> None:
+    """In the table and in the summary, apart from what is new."""
+    lines = [line("TOK-12", "fail"), line("TOK-01", "fail")]
+    assert "fail (known)" in str(lines[0])
+    assert "pass (fixed)" in str(line("TOK-12", "pass"))
+    text = str(Summary("mine", lines))
+    assert "; fail: TOK-01; fail as known: TOK-12 " in text
+
+
+# Exit codes
+
+PASS, FAIL, UNSURE = (line("TOK-01", word) for word in ("pass", "fail", "not exercised"))
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        ([PASS], Outcome.KEPT),
+        ([PASS, line("TOK-12", "fail")], Outcome.KEPT),
+        ([PASS, replace(FAIL, forgiven=True)], Outcome.KEPT),
+        ([PASS, FAIL, UNSURE], Outcome.BROKEN),
+        ([PASS, line("TOK-12", "pass")], Outcome.BROKEN),
+        ([line("KV-01", "pass", leaks=("token-1",))], Outcome.BROKEN),
+        ([PASS, UNSURE], Outcome.NOT_EXERCISED),
+        ([UNSURE, line("TOK-02", "error")], Outcome.CRASHED),
+    ],
+)
+def test_exit_codes(lines: list[Line], found: Outcome) -> None:
+    """The worst of what was found."""
+    assert outcome(lines) is found
+
+
+def test_runs_that_do_not_end_are_no_passes() -> None:
+    """Interrupted, broken down, or ended before its last scenario."""
+    assert outcome([PASS], interrupted=True) is Outcome.INTERRUPTED
+    assert outcome([PASS], crashed=True) is Outcome.CRASHED
+    assert outcome([PASS], complete=False) is Outcome.CRASHED
+    assert outcome([FAIL], complete=False) is Outcome.BROKEN
+
+
+def test_not_exercised_may_be_allowed() -> None:
+    """That alone."""
+    assert outcome([PASS, UNSURE], allow_not_exercised=True) is Outcome.KEPT
+
+
+def test_leaks_that_are_known() -> None:
+    """They do not fail the run where the row that is about them is known to fail."""
+    row = replace(line("TOK-12", "fail"), about_leaks=True)
+    assert outcome([row, line("KV-01", "pass", leaks=("token-1",))]) is Outcome.KEPT
