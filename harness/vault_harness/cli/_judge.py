@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from typing import NoReturn
 
 from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import run_pytest, settings
 from vault_harness.cli._console import say
+from vault_harness.commands import named
 
 
 @command(
@@ -57,6 +59,61 @@ def scenarios(
     Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised;
     3: the harness broke down; 4: the command line makes no sense; 130: interrupted.
     """
+    options = ["-n", str(settings(workers=workers).workers)] if workers is not None else []
+    options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-seed", str(seed)] if seed is not None else []
+    options += ["--vault-repeat", str(repeat)] if repeat is not None else []
+    options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
+    options += ["--vault-strict"] if strict else []
+    options += ["--vault-known", known] if known else []
+    options += ["--vault-write-known"] if write_known else []
+    _run_suite(options, only, declare, args)
+
+
+@command(
+    "judge",
+    group="judge",
+    judges=True,
+    examples=("judge --subject 'command:./my-client'", "judge --subject http://127.0.0.1:9000"),
+    help={
+        "subject": "your client: python:MODULE:FACTORY, command:..., http://..., reference",
+        "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
+        "strict": "fail for a SHOULD too: a promise of medium or low severity",
+        "known": "what the client is known not to keep, default vault-harness.toml if it is there",
+        "write-known": "write what is broken in this run to that file",
+    },
+    iterable=["declare"],
+)
+def judge(
+    subject: str | None = None,
+    declare: list[str] | None = None,
+    strict: bool = False,
+    known: str | None = None,
+    write_known: bool = False,
+) -> None:
+    """Judge a client of yours, with nothing else to set.
+
+    The scenarios that tell most come first. How many run side by side follows from what a start of
+    the client costs. docs/judge.md has exit codes, known failures and CI.
+    """
+    from vault_harness.errors import SettingsError
+
+    if not subject:
+        raise SettingsError(
+            "judge needs --subject: the client to judge",
+            looked_at="the command line",
+            remedy=f"{named('judge')} --subject 'command:./my-client'; docs/subjects.md says how",
+        )
+    options = ["--vault-subject", subject]
+    options += ["--vault-strict"] if strict else []
+    options += ["--vault-known", known] if known else []
+    options += ["--vault-write-known"] if write_known else []
+    _run_suite(options, None, declare, "")
+
+
+def _run_suite(
+    options: list[str], only: list[str] | None, declare: list[str] | None, args: str
+) -> NoReturn:
     from vault_harness.settings import checkout, scenarios_folder
 
     folder, root = scenarios_folder(), checkout()
@@ -67,14 +124,6 @@ def scenarios(
         "-c",
         str(root / "pyproject.toml") if root else os.devnull,
     ]
-    options = ["-n", str(settings(workers=workers).workers)] if workers is not None else []
-    options += ["--vault-subject", subject] if subject else []
-    options += ["--vault-seed", str(seed)] if seed is not None else []
-    options += ["--vault-repeat", str(repeat)] if repeat is not None else []
-    options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
-    options += ["--vault-strict"] if strict else []
-    options += ["--vault-known", known] if known else []
-    options += ["--vault-write-known"] if write_known else []
     options += [word for name in only or [] for word in ("--vault-only", name)]
     options += [word for text in declare or [] for word in ("--vault-declare", text)]
     run_pytest(*place, str(folder), *options, *shlex.split(args))

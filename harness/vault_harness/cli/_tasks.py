@@ -18,6 +18,7 @@ from vault_harness.cli import (
     _rotate,
     _services,
     _stack,
+    _subject,
     _vault,
     _watch,
 )
@@ -44,7 +45,10 @@ _BREAK_IT = (
     *(_stack.seal, _stack.restart),
     *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke, _break.heal),
 )
-_JUDGE = (_judge.scenarios, _judge.timeline, _judge.report)
+_JUDGE = (
+    *(_judge.judge, _judge.scenarios, _subject.check),
+    *(_judge.timeline, _judge.report),
+)
 _DEVELOP = (_develop.test, _develop.lint, _develop.bench)
 
 _ALL: tuple[Command, ...] = (*_EVERY_DAY, *_OPERATOR, *_BREAK_IT, *_JUDGE, *_DEVELOP)

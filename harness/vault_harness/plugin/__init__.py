@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import HarnessError
-from vault_harness.plugin._item import CATALOGUES, CLOSING, ScenarioItem, dress, entry_of
+from vault_harness.plugin._item import (
+    CATALOGUES,
+    CLOSING,
+    ScenarioItem,
+    dress,
+    entry_of,
+    in_order,
+)
 from vault_harness.plugin._options import (
     add_options,
     options,
@@ -23,7 +30,7 @@ from vault_harness.plugin._options import (
     refuse_unknown,
     words_of,
 )
-from vault_harness.plugin._suite import SUITE, begin_suite, check_suite
+from vault_harness.plugin._suite import COST, SUITE, begin_suite, check_suite
 from vault_harness.plugin._table import Table
 
 __all__ = ["begin_suite", "check_suite", "parse_declared"]
@@ -47,7 +54,10 @@ def pytest_report_header(config: pytest.Config) -> str | None:
     """Who is tested on what."""
     if (engine := config.stash.get(SUITE, None)) is None:
         return None
-    return f"subject: {options(config).subject}, {engine}, seed {options(config).seed}"
+    head = f"subject: {options(config).subject}, {engine}, seed {options(config).seed}"
+    if (cost := config.stash.get(COST, "")) != "":
+        head += f"\none start of the subject: {cost}"
+    return head
 
 
 def pytest_pycollect_makeitem(
@@ -84,15 +94,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     rest = [item for item in items if item not in left_out]
-    items[:] = sorted(
-        rest, key=lambda item: -item.entry.seconds if isinstance(item, ScenarioItem) else 0
-    )
+    items[:] = in_order(rest)
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     if worker.get("workerid", "gw0") == "gw0" and not config.option.collectonly:
         from vault_harness.report import begin
 
-        ids = [item.entry.id for item in items if isinstance(item, ScenarioItem)]
-        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned=ids)
+        planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
+        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned=planned)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -133,4 +141,8 @@ def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] 
 def pytest_configure_node(node: Any) -> None:
     """Give every worker of pytest-xdist the same seed."""
     chosen = options(node.config)
-    node.workerinput |= {"vault_seed": chosen.seed, "vault_run": chosen.run}
+    node.workerinput |= {
+        "vault_seed": chosen.seed,
+        "vault_run": chosen.run,
+        "vault_start": chosen.start,
+    }

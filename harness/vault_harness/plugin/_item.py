@@ -12,6 +12,7 @@ import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import known, options
+from vault_harness.plugin._progress import telling
 from vault_harness.plugin._suite import OF_A_SUITE
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ def _environment(config: pytest.Config) -> Environment:
         from vault_harness.subjects import parse_subject
 
         chosen = options(config)
+        parts = parts_folder(chosen.report, chosen.run)
         closing = ExitStack()
         config.stash[CLOSING] = closing
         config.stash[_ENVIRONMENT] = closing.enter_context(
@@ -62,7 +64,9 @@ def _environment(config: pytest.Config) -> Environment:
                 seed=chosen.seed,
                 declared=chosen.declared,
                 ttl_scale=chosen.ttl_scale,
-                turns=parts_folder(chosen.report, chosen.run) / "turns",
+                turns=parts / "turns",
+                start=chosen.start,
+                watched=lambda lab: telling(lab, parts),
             )
         )
     return config.stash[_ENVIRONMENT]
@@ -136,6 +140,24 @@ class ScenarioItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it stands."""
         return self.path, self.function.__code__.co_firstlineno - 1, f"{self.entry.id} {self.name}"
+
+
+def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
+    """Scenarios that tell most first, then the long ones.
+
+    The first few are parted by one other each: workers begin with two items apiece, and two of
+    these with the same worker would be told one after the other.
+    """
+
+    def seconds(item: pytest.Item) -> float:
+        return -item.entry.seconds if isinstance(item, ScenarioItem) else 0
+
+    ordered = sorted(items, key=seconds)
+    first = [item for item in ordered if isinstance(item, ScenarioItem) and item.entry.first]
+    rest = [item for item in ordered if item not in first]
+    for place, item in enumerate(first):
+        rest.insert(min(2 * place, len(rest)), item)
+    return rest
 
 
 class ScenarioEnded(Exception):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ class Options:
         known_file: What the client is known not to keep; None for ``vault-harness.toml``, if any.
         write_known: Whether what is broken is known from now on.
         run: Name of this run, the same in all its processes.
+        start: Seconds from the subject's start to its ``hello``.
     """
 
     subject: str
@@ -49,6 +50,7 @@ class Options:
     known_file: Path | None
     write_known: bool
     run: str
+    start: float = 30.0
 
 
 _HELP = {
@@ -119,6 +121,11 @@ def options(config: pytest.Config) -> Options:
     return config.stash[_OPTIONS]
 
 
+def set_start(config: pytest.Config, seconds: float) -> None:
+    """Grant a subject so long to its ``hello``, in all processes of this run."""
+    config.stash[_OPTIONS] = replace(options(config), start=seconds)
+
+
 def _read_options(config: pytest.Config) -> Options:
     def given(name: str) -> Any:
         found = config.getoption(f"vault_{name}")
@@ -143,6 +150,7 @@ def _read_options(config: pytest.Config) -> Options:
         known_file=Path(text) if (text := given("known")) else None,
         write_known=bool(given("write_known")),
         run=worker.get("vault_run", str(os.getpid())),
+        start=worker.get("vault_start", 30.0),
     )
 
 

@@ -14,6 +14,7 @@ from vault_harness.plugin._options import (
     options,
     refuse_foreign,
     refuse_unknown,
+    set_start,
     words_of,
 )
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 SUITE = pytest.StashKey[str]()
 """In a run of scenarios: which engine they will run on, and why."""
 
+
+COST = pytest.StashKey[str]()
+"""What a start of the subject was measured to cost, in words."""
 
 OF_A_SUITE = pytest.StashKey[bool]()
 """Set where a run is one of scenarios, in its workers too."""
@@ -47,7 +51,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     try:
         chosen = options(config)
         if getattr(option, "numprocesses", 0) is None and not option.collectonly:
-            option.numprocesses = 0 if option.usepdb else _workers(chosen, catalogue)
+            option.numprocesses = 0 if option.usepdb else _workers(config, chosen, catalogue)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     if getattr(option, "maxschedchunk", 0) is None:
@@ -86,7 +90,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     if not config.option.collectonly:
-        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned=())
+        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={})
 
 
 def _engine(settings: Settings) -> str:
@@ -110,11 +114,38 @@ def _engine(settings: Settings) -> str:
     return f"{name} engine ({why})"
 
 
-def _workers(chosen: Options, catalogue: Path) -> int:
-    """How many workers are of use; none where there is one scenario to run."""
+def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
+    """How many workers are of use; none where there is one scenario to run.
+
+    A subject with a process of its own is started once to see what it costs, and the deadline of
+    its starts follows from that too.
+    """
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import Settings
+    from vault_harness.subjects import parse_subject
 
-    most = Settings.from_environment().workers
+    settings = Settings.from_environment()
     entries = [e for e in load(catalogue).values() if not chosen.only or chosen.only & words_of(e)]
-    return min(most, len(entries)) if len(entries) > 1 else 0
+    if len(entries) <= 1:
+        return 0
+    workers = min(settings.workers, len(entries))
+    if workers > 1 and parse_subject(chosen.subject).kind == "command":
+        workers = _by_cost(config, chosen, settings, workers)
+    return workers
+
+
+def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
+    """How many workers a subject leaves room for, by one start of it."""
+    from vault_harness.scenario import open_environment
+    from vault_harness.scenario.cost import measure
+    from vault_harness.subjects import parse_subject
+
+    with open_environment(settings, parse_subject(chosen.subject), seed=chosen.seed) as environment:
+        cost = measure(environment)
+    if cost is None:
+        config.stash[COST] = "it does not start"
+        return most
+    workers = cost.workers(most)
+    set_start(config, cost.start(workers))
+    config.stash[COST] = f"{cost}: {workers} side by side"
+    return workers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.plugin._options import known, options
+from vault_harness.plugin._progress import Progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,10 +58,27 @@ class Table:
         self._complete = True
         self._cannot_collect = False
         self._known_file: Path | None = None
+        self._progress: Progress | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Note a file that cannot be read: pytest ends as if it had been interrupted."""
         self._cannot_collect = self._cannot_collect or report.failed
+
+    def pytest_runtest_logstart(self, location: tuple[str, int | None, str]) -> None:
+        """A scenario begins, if this is one."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        if not self._suite or terminal is None:
+            return
+        if self._progress is None:
+            from vault_harness import report as reports
+
+            chosen = options(self._config)
+            parts = reports.parts_folder(chosen.report, chosen.run)
+            planned = reports.planned(chosen.report, chosen.run)
+            workers = int(getattr(self._config.option, "numprocesses", 0) or 0)
+            terminal.ensure_newline()
+            self._progress = Progress(terminal, parts, planned, workers)
+        self._progress.began(location[2].split()[0])
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -82,9 +100,14 @@ class Table:
         )
         if self._summary is None:
             self._summary = reports.Summary(options(self._config).subject)
-            terminal.ensure_newline()
-            terminal.write_line(reports.HEADER, bold=True)
+            if self._progress is not None:
+                self._progress.write(reports.HEADER, "bold")
+            else:
+                terminal.ensure_newline()
+                terminal.write_line(reports.HEADER, bold=True)
         self._summary.lines.append(line)
+        if self._progress is not None:
+            self._progress.ended(line.id)
         self._summary.product = given["product"] or self._summary.product
         self._summary.engine = given["engine"] or self._summary.engine
         self._write(terminal, line)
@@ -96,7 +119,10 @@ class Table:
             line.counts_as, "red"
         )
         colour = "yellow" if colour == "green" and line.word != "pass" else colour
-        terminal.write_line(str(line), **{colour: True})
+        if self._progress is not None:
+            self._progress.write(str(line), colour)
+        else:
+            terminal.write_line(str(line), **{colour: True})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -105,6 +131,9 @@ class Table:
         Secrets that came out fail it, whichever scenario they came out in.
         """
         code = int(session.exitstatus)
+        if self._progress is not None:
+            self._progress.close()
+            self._progress = None
         if self._summary is None and not (self._suite and code in _BEGAN):
             return
         if self._config.option.collectonly:

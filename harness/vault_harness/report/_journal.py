@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ def parts_folder(directory: Path, run: str) -> Path:
     return directory / f"{PARTS}-{run}"
 
 
-def begin(directory: Path, *, subject: str, run: str, planned: Sequence[str]) -> None:
+def begin(directory: Path, *, subject: str, run: str, planned: Mapping[str, float]) -> None:
     """Replace what an earlier run left by a journal that says that this one has not ended.
 
     Whoever kills a run, or loses the machine under it, must not find the last one's verdicts.
@@ -51,7 +51,7 @@ def begin(directory: Path, *, subject: str, run: str, planned: Sequence[str]) ->
         directory: Of the report.
         subject: The client under test.
         run: Name of this run.
-        planned: Ids of the scenarios that will be run.
+        planned: The scenarios that will be run, and how long each takes, about.
     """
     for name in LEFT_BY_A_RUN:
         (directory / name).unlink(missing_ok=True)
@@ -62,19 +62,19 @@ def begin(directory: Path, *, subject: str, run: str, planned: Sequence[str]) ->
         "subject": subject,
         "engine": "",
         "run": run,
-        "planned": sorted(planned),
+        "planned": dict(planned),
         "scenarios": [],
     }
     files.write_text(directory / JOURNAL, json.dumps(journal, indent=1) + "\n")
 
 
-def planned(directory: Path, run: str) -> list[str]:
-    """The scenarios that a run began with; none if it began none."""
+def planned(directory: Path, run: str) -> dict[str, float]:
+    """The scenarios that a run began with, and their seconds; none if it began none."""
     try:
         journal = load(directory / JOURNAL)
     except SettingsError:
-        return []
-    return list(journal.get("planned", ())) if journal.get("run") == run else []
+        return {}
+    return dict(journal.get("planned", {})) if journal.get("run") == run else {}
 
 
 def collect_parts(directory: Path, parts: Path, summary: Summary, *, complete: bool = True) -> Path:

@@ -37,9 +37,6 @@ PROBE = 2.0
 AFTER = 0.5
 """Seconds for which a window is watched beyond its end; what comes then is late, and is told."""
 
-START = 30.0
-"""Seconds from a subject's start to its ``hello``: a virtual machine takes its time to warm up."""
-
 
 class Running(Servers):
     """The servers of one scenario and the subject that runs against them.
@@ -154,15 +151,19 @@ class Running(Servers):
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""
         return word in self.client.subject.capabilities
 
-    def open(self, *, timeout: float = START) -> Driver | None:
-        """Start the subject; None if it refuses to start, which the history then tells."""
+    def open(self, *, timeout: float | None = None) -> Driver | None:
+        """Start the subject; None if it refuses to start, which the history then tells.
+
+        Args:
+            timeout: Seconds until its ``hello``; those of the environment by default.
+        """
         operation = self.history.begin_operation("start")
         try:
             subject = open_subject(
                 self.environment.subject,
                 self.environ(),
                 log=self.directory / f"subject-{operation.number}.log",
-                timeout=timeout,
+                timeout=self.environment.start if timeout is None else timeout,
                 # A developer's own SECRET_KEY is no fallback of this scenario's.
                 withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
             )
@@ -189,15 +190,16 @@ class Running(Servers):
         self._closing.callback(self._end_subject, driver)
         return driver
 
-    def start(self, *, within: float = STEADY_WITHIN) -> Driver:
+    def start(self, *, within: float | None = None) -> Driver:
         """Start the subject and wait for its steady state: three good reads in a row.
 
         Args:
-            within: Seconds that it may take after ``hello``.
+            within: Seconds that it may take after ``hello``; a third of what that may take itself.
 
         Raises:
             NotExercised: It does not start, or it does not read.
         """
+        within = max(STEADY_WITHIN, self.environment.start / 3) if within is None else within
         client = self.open()
         if client is None:
             raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")

@@ -51,6 +51,7 @@ class Entry(BaseModel):
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
         seconds: How long it takes, about; long ones are started first.
+        first: Whether it is among the few that tell most, which are started before all others.
         ttl: The token's TTL, whole seconds: Vault counts no parts of one.
         max_ttl: Its max TTL, whole seconds.
         role: Further parameters of the AppRole.
@@ -83,6 +84,7 @@ class Entry(BaseModel):
     declares: frozenset[str] = frozenset()
     process: bool = False
     seconds: float = 10.0
+    first: bool = False
     ttl: float = 20.0
     max_ttl: float = 600.0
     role: Mapping[str, Any] = Field(default_factory=dict)

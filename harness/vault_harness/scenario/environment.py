@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from vault_harness.engine import Engine, open_engine, run_directory
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec
 from vault_harness.toxiproxy import Toxiproxy
+
+START = 30.0
+"""Seconds from a subject's start to its ``hello``: a virtual machine takes its time to warm up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,8 @@ class Environment:
         seed: Of the Toxiproxy server, to be printed on failure.
         ttl_scale: By how much all lives, and the waits tied to them, are stretched.
         turns: A file that all processes of a run share: by it a scenario can be run alone.
+        start: Seconds from the subject's start to its ``hello``.
+        watched: What is held around each scenario, given its lab: for whoever shows progress.
     """
 
     engine: Engine
@@ -40,6 +46,8 @@ class Environment:
     seed: int = 0
     ttl_scale: float = 1.0
     turns: Path | None = None
+    start: float = START
+    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext
 
 
 @contextmanager
@@ -51,6 +59,8 @@ def open_environment(
     declared: Mapping[str, float] | None = None,
     ttl_scale: float = 1.0,
     turns: Path | None = None,
+    start: float = START,
+    watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
 ) -> Iterator[Environment]:
     """An engine and a Toxiproxy server for scenarios, ended when the block does.
 
@@ -61,6 +71,8 @@ def open_environment(
         declared: Times that are declared for the client, in seconds.
         ttl_scale: By how much all lives are stretched.
         turns: A file that all processes of a run share, if there are several.
+        start: Seconds from the subject's start to its ``hello``.
+        watched: What is held around each scenario, given its lab.
 
     Raises:
         EngineError: A server could not be run.
@@ -82,6 +94,8 @@ def open_environment(
                 seed=seed,
                 ttl_scale=ttl_scale,
                 turns=turns,
+                start=start,
+                watched=watched,
             )
         finally:
             server.stop()

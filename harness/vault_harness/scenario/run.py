@@ -119,7 +119,7 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
     folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
     lab: Lab | None = None
     try:
-        with Lab(environment, entry, directory=folder / "lab") as lab:
+        with Lab(environment, entry, directory=folder / "lab") as lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
             least = lab.declared_or_none(MIN_TTL)
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did

@@ -1,0 +1,143 @@
+"""What is going on while scenarios run: which ones, what each waits for, and how long still."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.live import Live
+
+    from vault_harness.scenario import Lab
+
+PLAIN_EVERY = 15.0
+"""Seconds between two lines where the output is no terminal."""
+
+NOW = ".now"
+"""Ending of the files in which processes that run scenarios say what each one waits for."""
+
+
+@contextmanager
+def telling(lab: Lab, parts: Path) -> Iterator[None]:
+    """Say in a file what a scenario waits for, while the block runs."""
+    file, over = parts / f"{lab.entry.id}{NOW}", threading.Event()
+
+    def tell() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError):  # nobody is told then
+                file.write_text(_waits_for(lab), encoding="utf-8")
+            over.wait(1.0)
+
+    parts.mkdir(parents=True, exist_ok=True)
+    thread = threading.Thread(target=tell, name="telling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(5.0)
+        file.unlink(missing_ok=True)
+
+
+def _waits_for(lab: Lab) -> str:
+    """What a scenario waits for, in a few words: what is broken, or what the client does."""
+    history = lab.history
+    faults = [fault for fault in list(history.faults) if fault.ended is None]
+    if faults:
+        since = history.now() - faults[-1].began
+        return f"{faults[-1].name} for {since:.0f} s"
+    if not lab.started:
+        return "the client to start"
+    operations = list(history.operations)
+    if operations and operations[-1].verb == "close":
+        return "the client's end"
+    if not history.faults:
+        return f"a steady state, or a life of {lab.ttl:g} s"
+    return "the steady state to hold again"
+
+
+class Progress:
+    """Keeps count of a run, and shows it: in place on a terminal, else as a line now and then.
+
+    Args:
+        terminal: Pytest's.
+        parts: Where processes say what their scenarios wait for.
+        planned: How long each scenario takes, about, in seconds.
+        workers: How many run side by side.
+    """
+
+    def __init__(
+        self, terminal: Any, parts: Path, planned: Mapping[str, float], workers: int
+    ) -> None:
+        self._terminal, self._parts, self._workers = terminal, parts, max(1, workers)
+        self._left = dict(planned)
+        self._running: dict[str, float] = {}
+        self._over = threading.Event()
+        self._live: Live | None = None
+        if terminal.isatty:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=terminal._tw._file)  # noqa: SLF001 - where pytest itself writes
+            self._live = Live(
+                get_renderable=self.text, console=console, transient=True, refresh_per_second=2
+            )
+            self._live.start()
+        else:
+            threading.Thread(target=self._lines, name="progress", daemon=True).start()
+
+    def began(self, id: str) -> None:  # noqa: A002 - it is one
+        """A scenario began."""
+        self._running[id] = time.monotonic()
+
+    def ended(self, id: str) -> None:  # noqa: A002 - it is one
+        """A scenario ended."""
+        self._running.pop(id, None)
+        self._left.pop(id, None)
+
+    def write(self, text: str, colour: str) -> None:
+        """A line that stays."""
+        if self._live is None:
+            self._terminal.write_line(text, **{colour: True})
+        else:
+            self._live.console.print(text, style=colour, markup=False, highlight=False)
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._over.set()
+        if self._live is not None:
+            self._live.stop()
+
+    def text(self) -> str:
+        """What runs, what it waits for, how long still."""
+        now = time.monotonic()
+        running = dict(self._running)
+        told = [
+            f"{id} {now - began:.0f} s ({self._waits(id)})"
+            for id, began in sorted(running.items())  # noqa: A001 - it is one
+        ]
+        return f"{len(self._left)} to go, about {self.seconds_left(now):.0f} s; {', '.join(told)}"
+
+    def seconds_left(self, now: float) -> float:
+        """Seconds until the last scenario ends, about."""
+        running = dict(self._running)
+        rest = {
+            id: max(1.0, seconds - (now - running.get(id, now)))
+            for id, seconds in dict(self._left).items()  # noqa: A001 - it is one
+        }
+        longest = max(rest.values(), default=0.0)
+        return max(longest, sum(rest.values()) / self._workers)
+
+    def _waits(self, id: str) -> str:  # noqa: A002 - it is one
+        with contextlib.suppress(OSError):
+            return (self._parts / f"{id}{NOW}").read_text(encoding="utf-8") or "begins"
+        return "begins"
+
+    def _lines(self) -> None:
+        while not self._over.wait(PLAIN_EVERY):
+            self._terminal.write_line(self.text())

@@ -1,0 +1,248 @@
+"""A rehearsal: every operation of the protocol with a subject, on a real Vault without any fault.
+
+For whoever writes a subject: it says what it lacks, what is slow, and what it printed where it
+should not, before thirty scenarios say the same in thirty ways.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vault_harness.scenario._leaks import leaks
+from vault_harness.scenario.catalogue import Entry
+from vault_harness.scenario.driver import Driver
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.helpers import allow_writes
+from vault_harness.scenario.history import Operation
+from vault_harness.scenario.lab import Lab
+from vault_harness.subjects import CAPABILITIES
+
+ENTRY = Entry(
+    id="CHECK-01",
+    promise="A client answers every operation that it claims where nothing is broken",
+    severity="low",
+    source="docs/subjects.md, the line protocol",
+    ttl=60,
+)
+
+READY = 5.0
+"""Seconds until ``hello`` from which a start is called slow: dozens of scenarios wait for it."""
+
+QUICK = 0.5
+"""Seconds from which one call with nothing in its way is called slow."""
+
+SIDE_BY_SIDE = 8
+"""Callers that read at once."""
+
+WRITTEN = "backend/rehearsal"
+"""Where a subject that claims to write may do so."""
+
+Kind = Literal["wrong", "slow", "lacks"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation of the rehearsal.
+
+    Attributes:
+        name: What was asked.
+        seconds: How long it took.
+        said: What came of it.
+    """
+
+    name: str
+    seconds: float
+    said: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something that its author should know.
+
+    Attributes:
+        kind: ``wrong`` breaks its contract, ``slow`` costs time, ``lacks`` is skipped elsewhere.
+        text: In one sentence.
+    """
+
+    kind: Kind
+    text: str
+
+
+@dataclass
+class Rehearsal:
+    """What came of it.
+
+    Attributes:
+        steps: In the order in which they were taken.
+        remarks: What its author should know.
+        log: What the subject logged, without secrets.
+    """
+
+    steps: list[Step] = field(default_factory=list)
+    remarks: list[Remark] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        """Whether it keeps to its contract."""
+        return all(remark.kind != "wrong" for remark in self.remarks)
+
+    def remark(self, kind: Kind, text: str) -> None:
+        """Note something."""
+        self.remarks.append(Remark(kind, " ".join(text.split())))
+
+
+def rehearse(environment: Environment, *, start: float) -> Rehearsal:
+    """Speak the protocol with a subject.
+
+    Args:
+        environment: An engine, and which subject.
+        start: Seconds that it may take to its ``hello``.
+    """
+    came = Rehearsal()
+    folder = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=environment.directory))
+    with Lab(environment, ENTRY, directory=folder / "lab") as lab:
+        allow_writes(lab, WRITTEN)
+        driver = lab.open(timeout=start)
+        began = lab.history.operations[-1]
+        _note(came, "start and hello", began, slow=READY)
+        if driver is None:
+            came.remark("wrong", f"it does not start: {began.message}")
+        else:
+            _claims(came, driver)
+            _speak(came, lab, driver)
+            _end(came, lab, driver)
+        came.log = [lab.secrets.redact(line.text) for line in lab.log_lines()]
+        for leak in leaks(lab.secrets, lab.history, log=lab.log_lines(), pid=None):
+            came.remark("wrong", f"a secret came out: {leak.seen}")
+    return came
+
+
+def _claims(came: Rehearsal, driver: Driver) -> None:
+    subject = driver.subject
+    claimed = ", ".join(sorted(subject.capabilities))
+    declared = ", ".join(f"{name} {value:g} s" for name, value in sorted(subject.declares.items()))
+    came.steps.append(Step("hello said", 0.0, f"{claimed}; {declared or 'declares no times'}"))
+    lacking = sorted(CAPABILITIES - subject.capabilities - {"redirects"})
+    if lacking:
+        text = f"it does not claim {', '.join(lacking)}: scenarios about that are skipped"
+        came.remark("lacks", text)
+
+
+def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    """Ask for everything that it claims, with right and wrong words."""
+    claimed = driver.subject.capabilities
+    first = _first_read(came, lab, driver)
+    if not first.good:
+        came.remark("wrong", f"it does not read: {first.outcome}: {first.message}")
+        return
+    if lab.history.last_token() is None:
+        came.remark("wrong", "it reads, but no login of it was seen: is it asking another Vault?")
+    _right(came, "read", driver.read())
+    at_once = _side_by_side(driver)
+    came.steps.append(
+        Step(f"{SIDE_BY_SIDE} reads at once", max(map(_length, at_once)), _words(at_once))
+    )
+    if not all(one.good for one in at_once):
+        came.remark("wrong", f"of {SIDE_BY_SIDE} reads at once not all are answered rightly")
+    if "cached" in claimed:
+        _right(came, "read_cached", driver.read(verb="read_cached"))
+    if "health" in claimed:
+        _health(came, driver)
+    if "write" in claimed:
+        written = driver.write(WRITTEN, {"entry": "canary-rehearsal"})
+        _note(came, "write", written)
+        if written.outcome != "ok":
+            came.remark("wrong", f"it claims write, and its write ended {written.outcome}")
+    _refused(came, driver)
+
+
+def _first_read(came: Rehearsal, lab: Lab, driver: Driver) -> Operation:
+    """A first read that may take a while: to be ready need not mean that Vault is there."""
+    reads = [driver.read()]
+    while not reads[-1].good and driver.subject.is_alive() and lab.history.now() < lab.ttl / 2:
+        lab.watch(0.2)
+        reads.append(driver.read())
+    _note(came, "first read", reads[-1], slow=2.0)
+    if len(reads) > 1:
+        came.remark("slow", f"{len(reads)} reads were needed until one succeeded")
+    return reads[-1]
+
+
+def _right(came: Rehearsal, name: str, read: Operation) -> None:
+    _note(came, name, read)
+    if not read.good or read.value != "v1":
+        came.remark("wrong", f"{name} gave {read.outcome} {read.value or read.message}, not v1")
+
+
+def _health(came: Rehearsal, driver: Driver) -> None:
+    well = driver.healthy()
+    came.steps.append(Step("health", 0.0, "well" if well else "not well"))
+    if not well:
+        came.remark("wrong", "it claims health, and is not well where nothing is broken")
+
+
+def _refused(came: Rehearsal, driver: Driver) -> None:
+    """What it makes of a secret that is not there, and of an operation that it does not know."""
+    missing = driver.read("backend/no-such-secret", "NO_SUCH_KEY")
+    _note(came, "read of a secret that is not there", missing)
+    if missing.good:
+        came.remark("wrong", "it gave a value for a secret that is not there")
+    elif missing.outcome != "missing" and driver.subject.is_alive():
+        text = f"a missing secret ended {missing.outcome}: it does not tell why a read fails"
+        came.remark("lacks", f"{text} (outcomes)")
+    if not driver.subject.is_alive():
+        came.remark("wrong", f"it broke down then: {missing.message}")
+
+
+def _side_by_side(driver: Driver) -> list[Operation]:
+    found: list[Operation] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(driver.read()), daemon=True)
+        for _ in range(SIDE_BY_SIDE)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(driver.patience + 1.0)
+    return found
+
+
+def _end(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    closed = driver.close(timeout=5.0)
+    _note(came, "close", closed, slow=2.0)
+    if closed.outcome != "ok":
+        came.remark("wrong", f"its close ended {closed.outcome}: {closed.message}")
+    code = driver.subject.exit_code
+    if code not in (None, 0):
+        came.remark("wrong", f"its process ended with {code}, not with 0")
+    _alive(came, lab.tokens_alive)
+
+
+def _alive(came: Rehearsal, count: Callable[[], int]) -> None:
+    alive = count()
+    came.steps.append(Step("tokens left", 0.0, str(alive)))
+    if alive:
+        came.remark("wrong", f"{alive} of its tokens live on after close: revoke them")
+
+
+def _note(came: Rehearsal, name: str, operation: Operation, *, slow: float = QUICK) -> None:
+    seconds = _length(operation)
+    said = operation.outcome or "nothing"
+    came.steps.append(Step(name, seconds, f"{said} {operation.value or ''}".strip()))
+    if seconds > slow:
+        came.remark("slow", f"{name} took {seconds:.1f} s with nothing in its way")
+
+
+def _length(operation: Operation) -> float:
+    return (operation.ended or operation.began) - operation.began
+
+
+def _words(operations: list[Operation]) -> str:
+    good = sum(one.good for one in operations)
+    return f"{good} of {SIDE_BY_SIDE} right"

@@ -1,0 +1,95 @@
+"""``subject check``: what it says of good subjects and of wrong ones, on a real Vault."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.engine.scenario.conftest import ROOT
+
+SHELL = """\
+#!/bin/sh
+while read -r line; do
+  id=${line#*:}; id=${id%%%%,*}
+  case $line in
+    *hello*) %s ;;
+    *close*) exit 0 ;;
+    *) %s ;;
+  esac
+done
+"""
+HELLO = """printf '{"id":%s,"ok":true,"capabilities":["read"]}\\n' "$id" """
+SAYS_X = """printf '{"id":%s,"ok":true,"value":"x"}\\n' "$id" """
+
+
+def check(subject: str) -> tuple[int, str]:
+    """Exit code and output of ``subject check``."""
+    done = subprocess.run(
+        [sys.executable, "-m", "vault_harness", "subject", "check", subject],
+        cwd=ROOT,
+        env={**os.environ, "HARNESS_ENGINE": "process", "PYTHONPATH": f"{ROOT}:{ROOT / 'harness'}"},
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def program(folder: Path, hello: str, rest: str) -> str:
+    """A subject in a few lines of shell."""
+    file = folder / "subject.sh"
+    file.write_text(SHELL % (hello, rest))
+    file.chmod(0o755)
+    return f"command:{file}"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "reference",
+        f"command:{sys.executable} -m vault_harness.subjects reference",
+        "python:tests.subjects.lazy_client:LazyClient",
+    ],
+)
+def test_good_subject(subject: str) -> None:
+    """Each operation is told, and nothing is wrong."""
+    code, said = check(subject)
+    assert code == 0, said
+    for step in ("start and hello", "first read", "8 of 8 right", "tokens left"):
+        assert step in said
+    assert f"it keeps to its contract: {subject}" in said
+
+
+def test_what_it_printed_where_it_should_not(tmp_path: Path) -> None:
+    """A banner on standard output is quoted, with where it belongs."""
+    code, said = check(program(tmp_path, "echo welcome to my client", SAYS_X))
+    assert code == 1
+    assert "welcome to my client" in said
+    assert "print logs to stderr only" in said
+
+
+def test_wrong_values_and_reads_without_a_vault(tmp_path: Path) -> None:
+    """It answers every read, whatever it is asked, and never logged in."""
+    code, said = check(program(tmp_path, HELLO, SAYS_X))
+    assert code == 1
+    assert "no login of it was seen" in said
+    assert "read gave ok unknown, not v1" in said
+    assert "it gave a value for a secret that is not there" in said
+    assert "it does not claim cached, fallback, health, outcomes, write" in said
+
+
+def test_what_is_slow(tmp_path: Path) -> None:
+    """A start that takes its time is told with how long it took."""
+    code, said = check(program(tmp_path, f"sleep 6; {HELLO}", SAYS_X))
+    assert code == 1
+    assert "slow   start and hello took 6." in said
+
+
+def test_wrong_words() -> None:
+    """No subject is no verdict on one."""
+    assert check("nobody")[0] == 4

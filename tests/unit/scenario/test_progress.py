@@ -1,0 +1,64 @@
+"""What is shown while scenarios run, and which of them come first."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.plugin._item import ScenarioItem, in_order
+from vault_harness.plugin._progress import Progress, telling
+from vault_harness.waiting import wait_until
+
+
+def progress(parts: Path, **planned: float) -> Progress:
+    """Of a run on two workers, where the output is no terminal."""
+    terminal = SimpleNamespace(isatty=False, write_line=lambda *_, **__: None)
+    return Progress(terminal, parts, planned, 2)
+
+
+def test_how_long_still(tmp_path: Path) -> None:
+    """Shared by the workers, and never shorter than the longest; what ended does not count."""
+    shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=30.0)
+    assert shown.seconds_left(time.monotonic()) == 30.0
+    shown.ended("D")
+    assert shown.seconds_left(time.monotonic()) == 15.0
+    shown.began("A")
+    assert shown.seconds_left(time.monotonic() + 8.0) == pytest.approx(11.0, abs=0.1)
+    shown.close()
+
+
+def test_which_wait(tmp_path: Path, story: Story) -> None:
+    """A scenario says what is broken in it, or whom it waits for; afterwards it says nothing."""
+    lab: Any = SimpleNamespace(
+        entry=SimpleNamespace(id="TOK-11"), history=story.history, started=False, ttl=20.0
+    )
+    shown = progress(tmp_path, **{"TOK-11": 8.0})
+    shown.began("TOK-11")
+    with telling(lab, tmp_path):
+        wait_until(lambda: "(the client to start)" in shown.text(), "the start", timeout=10)
+        fault = story.history.begin_fault("vault sealed", Signature())
+        wait_until(lambda: "(vault sealed for" in shown.text(), "the fault", timeout=10)
+        story.history.end_fault(fault)
+    assert list(tmp_path.iterdir()) == []
+    shown.close()
+
+
+def item(name: str, seconds: float, *, first: bool = False) -> pytest.Item:
+    """A scenario that nobody runs."""
+    made = ScenarioItem.__new__(ScenarioItem)
+    made.entry = cast("Any", SimpleNamespace(id=name, seconds=seconds, first=first))
+    return made
+
+
+def test_order() -> None:
+    """Those that tell most go to the first workers, one to each; then come the long ones."""
+    items = [item("a", 5), item("X", 8, first=True), item("b", 9), item("c", 30)]
+    items += [item("Y", 4, first=True), item("d", 1)]
+    names = [cast("ScenarioItem", one).entry.id for one in in_order(items)]
+    assert names == ["X", "c", "Y", "b", "a", "d"]
