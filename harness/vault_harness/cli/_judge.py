@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NoReturn
 
 from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import run_pytest, settings
-from vault_harness.cli._console import say
+from vault_harness.cli._console import say, table
 from vault_harness.commands import named
 
 
@@ -185,3 +186,61 @@ def report(
 
     files = [Path(journal or "report/journal.json"), *([Path(beside)] if beside else [])]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
+
+
+@command(
+    "score",
+    group="judge",
+    judges=True,
+    takes=("run",),
+    examples=("score", "score --against score.json", "score report/journal.json --to score.json"),
+    help={
+        "run": "journal.json or score.json of a run, default report/journal.json",
+        "against": "an older one, as it was committed: what changed is told",
+        "to": "write the score to this file",
+        "badge": "write a badge for shields.io to this file",
+        "markdown": "write what changed to this file, for a pull request",
+    },
+)
+def score(
+    run: str | None = None,
+    against: str | None = None,
+    to: str | None = None,
+    badge: str | None = None,
+    markdown: str | None = None,
+) -> None:
+    """Grade a run, and tell what changed since another one.
+
+    Exit code 0, and 1 where --against is given and something got worse. docs/judge.md says how
+    grades come about.
+    """
+    from vault_harness.errors import SettingsError
+    from vault_harness.files import write_text
+    from vault_harness.report import score as scores
+    from vault_harness.report.formats import suite_version
+
+    new = scores.load_score(Path(run or "report/journal.json"))
+    old = scores.load_score(Path(against)) if against else None
+    if markdown and old is None:
+        raise SettingsError(
+            "--markdown tells what changed, and needs --against",
+            looked_at="the command line",
+            remedy=named("score --against OLD.json --markdown FILE"),
+        )
+    say(scores.told(new))
+    if to:
+        write_text(Path(to), scores.as_text(new))
+    if badge:
+        drawn = scores.badge(new, version=suite_version())
+        write_text(Path(badge), json.dumps(drawn, indent=1) + "\n")
+    if old is None:
+        return
+    if found := scores.changes(old, new):
+        say()
+        say(table([change.row for change in found]))
+    for text in scores.harms(old, new):
+        say(f"new: {text}")
+    if markdown:
+        write_text(Path(markdown), scores.markdown(old, new))
+    if scores.regressed(old, new):
+        raise SystemExit(1)

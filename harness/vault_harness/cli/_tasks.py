@@ -47,7 +47,7 @@ _BREAK_IT = (
 )
 _JUDGE = (
     *(_judge.judge, _judge.scenarios, _subject.check),
-    *(_judge.timeline, _judge.report),
+    *(_judge.timeline, _judge.report, _judge.score),
 )
 _DEVELOP = (_develop.test, _develop.lint, _develop.bench)
 

@@ -100,7 +100,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from vault_harness.report import begin
 
         planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
-        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned=planned)
+        without = {item.entry.id: item.entry.severity for item in left_out}
+        begin(
+            chosen.report,
+            subject=chosen.subject,
+            run=chosen.run,
+            planned=planned,
+            left_out=without,
+        )
 
 
 @pytest.hookimpl(wrapper=True)

@@ -90,7 +90,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     if not config.option.collectonly:
-        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={})
+        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={}, left_out={})
 
 
 def _engine(settings: Settings) -> str:

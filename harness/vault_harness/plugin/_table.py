@@ -56,6 +56,7 @@ class Table:
         self._texts: list[str] = []
         self._changed: list[Line] = []
         self._complete = True
+        self._left_out: dict[str, str] = {}
         self._cannot_collect = False
         self._known_file: Path | None = None
         self._progress: Progress | None = None
@@ -74,7 +75,7 @@ class Table:
 
             chosen = options(self._config)
             parts = reports.parts_folder(chosen.report, chosen.run)
-            planned = reports.planned(chosen.report, chosen.run)
+            planned = reports.begun(chosen.report, chosen.run).get("planned", {})
             workers = int(getattr(self._config.option, "numprocesses", 0) or 0)
             terminal.ensure_newline()
             self._progress = Progress(terminal, parts, planned, workers)
@@ -146,8 +147,9 @@ class Table:
             self._summary = reports.Summary(chosen.subject)
         self._changed = self._summary.settle_leaks()
         judged = {line.id for line in self._summary.lines}
-        planned = reports.planned(chosen.report, chosen.run)
-        self._summary.unfinished = sorted(set(planned) - judged)
+        begun = reports.begun(chosen.report, chosen.run)
+        self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
+        self._left_out = begun.get("left_out", {})
         if chosen.write_known and not self._summary.unfinished:
             self._write_known()
         found = self._outcome(code)
@@ -208,7 +210,9 @@ class Table:
             for text in often:
                 terminalreporter.write_line(text, red=True)
         parts = reports.parts_folder(chosen.report, chosen.run)
-        journal = reports.collect_parts(chosen.report, parts, summary, complete=self._complete)
+        journal = reports.collect_parts(
+            chosen.report, parts, summary, complete=self._complete, left_out=self._left_out
+        )
         terminalreporter.section("verdict")
         for line in self._changed:
             self._write(terminalreporter, line)
@@ -216,5 +220,13 @@ class Table:
         if self._known_file is not None:
             terminalreporter.write_line(f"what is broken is known from now on: {self._known_file}")
         terminalreporter.write_line(f"history of every scenario: {journal}")
-        page = write_page([reports.load(journal)], journal.with_name("index.html"))
+        written = reports.load(journal)
+        page = write_page([written], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")
+        if self._suite and self._complete:
+            from vault_harness.report.score import score_of, told, write_score
+
+            score = score_of(written)
+            terminalreporter.write_line(told(score))
+            target = write_score(score, journal.parent)
+            terminalreporter.write_line(f"to commit and to compare: {target}")

@@ -7,10 +7,10 @@ a journal.
 from vault_harness.report._explain import again, explain
 from vault_harness.report._journal import (
     begin,
+    begun,
     collect_parts,
     load,
     parts_folder,
-    planned,
     write_part,
 )
 from vault_harness.report._lines import HEADER, Line, Summary, line_of
@@ -23,6 +23,7 @@ __all__ = [
     "Summary",
     "again",
     "begin",
+    "begun",
     "collapse",
     "collect_parts",
     "explain",
@@ -30,7 +31,6 @@ __all__ = [
     "load",
     "moments",
     "parts_folder",
-    "planned",
     "shown",
     "write_part",
 ]

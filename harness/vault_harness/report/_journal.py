@@ -12,7 +12,14 @@ from typing import Any
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report._lines import Summary
-from vault_harness.scenario.record import FORMAT, ScenarioRecord
+from vault_harness.report.formats import (
+    SCHEMA_VERSION,
+    client_of,
+    cores,
+    suite_version,
+    surroundings,
+)
+from vault_harness.scenario.record import ScenarioRecord
 
 JOURNAL = "journal.json"
 
@@ -42,7 +49,14 @@ def parts_folder(directory: Path, run: str) -> Path:
     return directory / f"{PARTS}-{run}"
 
 
-def begin(directory: Path, *, subject: str, run: str, planned: Mapping[str, float]) -> None:
+def begin(
+    directory: Path,
+    *,
+    subject: str,
+    run: str,
+    planned: Mapping[str, float],
+    left_out: Mapping[str, str],
+) -> None:
     """Replace what an earlier run left by a journal that says that this one has not ended.
 
     Whoever kills a run, or loses the machine under it, must not find the last one's verdicts.
@@ -52,32 +66,42 @@ def begin(directory: Path, *, subject: str, run: str, planned: Mapping[str, floa
         subject: The client under test.
         run: Name of this run.
         planned: The scenarios that will be run, and how long each takes, about.
+        left_out: Those that will not be, with their severities.
     """
     for name in LEFT_BY_A_RUN:
         (directory / name).unlink(missing_ok=True)
     journal = {
-        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "suite_version": suite_version(),
         "complete": False,
         "summary": f"{subject}: the run has not come to its end",
         "subject": subject,
         "engine": "",
         "run": run,
         "planned": dict(planned),
+        "left_out": dict(left_out),
         "scenarios": [],
     }
     files.write_text(directory / JOURNAL, json.dumps(journal, indent=1) + "\n")
 
 
-def planned(directory: Path, run: str) -> dict[str, float]:
-    """The scenarios that a run began with, and their seconds; none if it began none."""
+def begun(directory: Path, run: str) -> dict[str, Any]:
+    """The journal that a run began with; empty if it began none."""
     try:
         journal = load(directory / JOURNAL)
     except SettingsError:
         return {}
-    return dict(journal.get("planned", {})) if journal.get("run") == run else {}
+    return journal if journal.get("run") == run else {}
 
 
-def collect_parts(directory: Path, parts: Path, summary: Summary, *, complete: bool = True) -> Path:
+def collect_parts(
+    directory: Path,
+    parts: Path,
+    summary: Summary,
+    *,
+    complete: bool = True,
+    left_out: Mapping[str, str] | None = None,
+) -> Path:
     """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
 
     What an earlier run left there, its logs or parts if it was killed, goes.
@@ -87,6 +111,7 @@ def collect_parts(directory: Path, parts: Path, summary: Summary, *, complete: b
         parts: Of this run.
         summary: Its lines.
         complete: Whether the run came to its end.
+        left_out: Scenarios that were not chosen, with their severities.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
@@ -107,13 +132,18 @@ def collect_parts(directory: Path, parts: Path, summary: Summary, *, complete: b
     scenarios += [asdict(line) for line in lines.values()]
     scenarios.sort(key=lambda scenario: str(scenario["id"]))
     journal = {
-        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "suite_version": suite_version(),
         "complete": complete,
         "summary": str(summary),
         "subject": summary.subject,
         "product": summary.product,
         "engine": summary.engine,
+        "client": client_of(summary.subject, scenarios),
+        "surroundings": surroundings(summary.product, summary.engine, scenarios),
+        "cores": cores(),
         "seconds": round(summary.seconds, 1),
+        "left_out": dict(left_out or {}),
         "scenarios": scenarios,
     }
     target = directory / JOURNAL

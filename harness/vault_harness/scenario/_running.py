@@ -127,6 +127,18 @@ class Running(Servers):
         return environ
 
     @property
+    def said(self) -> dict[str, object] | None:
+        """What the subject says of itself, as data; None if it did not start."""
+        if self._subject is None:
+            return None
+        declared = {**self._subject.declares, **self.environment.declared}
+        return {
+            "version": self._subject.version,
+            "capabilities": sorted(self._subject.capabilities),
+            "declares": dict(sorted(declared.items())),
+        }
+
+    @property
     def started(self) -> bool:
         """Whether a subject runs."""
         return bool(self._drivers)

@@ -64,6 +64,7 @@ def record_of(
     history = lab.history
     record |= {
         "product": lab.product,
+        "client": lab.said,
         "times": {"ttl": lab.ttl, "max_ttl": entry.max_ttl, "deadline": lab.deadline},
         "started": history.started_wall,
         "clock_gap": round(history.clock_gap(), 6),

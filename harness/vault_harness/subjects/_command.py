@@ -71,6 +71,7 @@ class CommandSubject:
             raise
         self.capabilities = said.capabilities
         self.declares = said.declares
+        self.version = said.version
 
     def __repr__(self) -> str:
         return f"<{self.name}, pid {self.pid}>"

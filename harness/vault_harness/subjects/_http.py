@@ -72,6 +72,7 @@ class HttpSubject:
             raise
         self.capabilities = said.capabilities
         self.declares = said.declares
+        self.version = said.version
 
     def __repr__(self) -> str:
         return f"<{self.name}>"

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -61,6 +62,7 @@ class InProcessSubject:
             raise
         self.capabilities = said.capabilities
         self.declares = said.declares
+        self.version = said.version
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
@@ -195,7 +197,7 @@ def describe(client: object) -> _protocol.Hello:
             looked_at=f"its class {type(client).__qualname__}, and what it claims",
             remedy="add the method, or leave out the capability",
         )
-    return said
+    return replace(said, version=_protocol.version_of(getattr(client, "version", None)))
 
 
 def as_reading(value: object) -> Reading:

@@ -11,7 +11,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vault_harness import errors
@@ -37,10 +37,12 @@ class Hello:
     Attributes:
         capabilities: A subset of `CAPABILITIES`.
         declares: A subset of `DECLARATIONS`, in seconds.
+        version: Its own version, if it says so.
     """
 
     capabilities: frozenset[str]
     declares: Mapping[str, float]
+    version: str = ""
 
 
 READS_ONLY = Hello(frozenset({"read"}), {})
@@ -145,7 +147,13 @@ def hello(answer: Object) -> Hello:
         check(answer)
     except OperationFailed:
         return READS_ONLY
-    return claims(answer.get("capabilities", ["read"]), answer.get("declares", {}))
+    said = claims(answer.get("capabilities", ["read"]), answer.get("declares", {}))
+    return replace(said, version=version_of(answer.get("version")))
+
+
+def version_of(text: object) -> str:
+    """A client's version as it says it, short and in one line; empty where it says none."""
+    return " ".join(text.split())[:80] if isinstance(text, str) else ""
 
 
 def claims(capabilities: object, declares: object) -> Hello:

@@ -86,6 +86,10 @@ class Subject(Protocol):
         """What it says of its own times, a subset of `DECLARATIONS`, in seconds."""
 
     @property
+    def version(self) -> str:
+        """Its own version, empty where it says none."""
+
+    @property
     def tells_outcomes(self) -> bool:
         """Whether it has claimed, or shown by now, that it tells one failure from another."""
 

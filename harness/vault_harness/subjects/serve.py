@@ -118,6 +118,7 @@ class _Server:
             return {
                 "capabilities": sorted(self._said.capabilities),
                 "declares": dict(self._said.declares),
+                **({"version": self._said.version} if self._said.version else {}),
             }
         try:
             if op in {"read", "read_cached"}:

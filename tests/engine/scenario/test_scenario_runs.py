@@ -9,6 +9,8 @@ import shlex
 import pytest
 
 from tests.engine.scenario.conftest import Run, Suite
+from vault_harness.report.formats import Journal
+from vault_harness.report.score import load_score
 
 pytestmark = pytest.mark.xdist_group("scenario runs")  # they look at one run, which takes seconds
 # One client, four scenarios: two verdicts and a skip
@@ -106,7 +108,7 @@ def test_no_secret_is_told(mixed: Run) -> None:
 def test_nothing_but_the_report_is_left(mixed: Run) -> None:
     """No part of a journal, no file that is half written."""
     names = {path.name for path in mixed.report.iterdir() if path.suffix != ".log"}
-    assert names == {"index.html", "journal.json", "junit.xml"}
+    assert names == {"index.html", "journal.json", "junit.xml", "score.json", "badge.json"}
     assert {path.stem for path in mixed.report.glob("*.log")} <= set(mixed.words)
 
 
@@ -243,3 +245,15 @@ def test_journal_of_the_last_run_only(suite: Suite) -> None:
     (parts / "SEA-01.json").write_text('{"id": "SEA-01", "word": "fail"}')
     run = suite.run("Good", "--vault-only", "TOK-19")
     assert run.words == {"TOK-19": "pass"}
+
+
+def test_score_of_a_run(mixed: Run) -> None:
+    """What it leaves keeps to the formats; a part of the suite has no grade."""
+    Journal.model_validate(mixed.journal)
+    score = load_score(mixed.report / "score.json")
+    assert {id: one.verdict for id, one in score.scenarios.items()} == mixed.words  # noqa: A001
+    assert score.grade is None
+    assert "TOK-11" in score.why[0]
+    assert score.client.capabilities == ["outcomes", "read"]
+    assert "grade none (claims outcomes, read; suite" in mixed.out
+    assert json.loads((mixed.report / "badge.json").read_text())["message"] == "no grade"

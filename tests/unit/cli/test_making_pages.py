@@ -46,3 +46,24 @@ def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | Non
     assert ended.code not in (0, None)
     assert "looked at: x.json" in ended.err
     assert not (tmp_path / "report").exists()
+
+
+def scored(path: Path, word: str) -> str:
+    """A journal with one critical scenario; returns its path."""
+    one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": word}
+    kept = {"subject": "mine", "engine": "process", "suite_version": "0.1.0", "complete": True}
+    path.write_text(json.dumps({**kept, "scenarios": [one]}))
+    return str(path)
+
+
+def test_score(program: Program, tmp_path: Path) -> None:
+    """The grade of a run, written where it is wanted; 1 only where something got worse."""
+    good, bad = scored(tmp_path / "a.json", "pass"), scored(tmp_path / "b.json", "fail")
+    ended = program("score", good, "--to", "old.json", "--badge", "badge.json")
+    assert (ended.code, ended.out.startswith("grade A+ (claims nothing;")) == (0, True)
+    assert json.loads((tmp_path / "old.json").read_text())["grade"] == "A+"
+    ended = program("score", bad, "--against", "old.json", "--markdown", "change.md")
+    assert (ended.code, "TOK-11  pass  fail  regression" in ended.out) == (1, True)
+    assert "| TOK-11 | pass | fail | regression |" in (tmp_path / "change.md").read_text()
+    assert program("score", good, "--against", bad).code == 0
+    assert program("score", good, "--markdown", "change.md").code == 4

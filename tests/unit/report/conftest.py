@@ -49,6 +49,7 @@ def record(story: Story) -> Callable[..., Record]:
             deadline=2.0,
             product="openbao 2.7.2",
             no_closing="",
+            said={"version": "", "capabilities": ["read"], "declares": {}},
             log_lines=lambda: list(log),
         )
         environment = SimpleNamespace(

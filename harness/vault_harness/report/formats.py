@@ -1,0 +1,170 @@
+"""The files that a run leaves, as an interface: their fields, versions and JSON Schemas.
+
+``python -m vault_harness.report.formats FOLDER`` writes the schemas. `SCHEMA_VERSION` is raised
+when a field goes or changes its meaning; a new one may come at any time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from vault_harness import files
+
+SCHEMA_VERSION: Literal[2] = 2
+"""Of ``journal.json`` and ``score.json``."""
+
+Word = Literal["pass", "fail", "flaky", "not exercised", "skipped", "error"]
+Severity = Literal["critical", "high", "medium", "low"]
+Grade = Literal["A+", "A", "B", "C", "D", "F"]
+
+
+def suite_version() -> str:
+    """Of this suite: what its verdicts can be compared with."""
+    return metadata.version("vault-harness")
+
+
+class _Format(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+
+class Client(_Format):
+    """The client that was judged."""
+
+    subject: str = Field(description="What was given as --subject")
+    version: str = Field(default="", description="What it says of its own version, if it does")
+    capabilities: list[str] = Field(default=[], description="What it claims, in order")
+    declares: dict[str, float] = Field(default={}, description="Times that it declares, in seconds")
+
+
+class Surroundings(_Format):
+    """What the client was judged on."""
+
+    server: str = Field(description="Product and version, such as openbao 2.7.2")
+    engine: str = Field(description="What ran the servers: process, docker, external")
+    wire: str = Field(description="How client and server talk, such as http/1.1")
+    machine: str = Field(description="System and architecture, such as Linux x86_64")
+
+
+class Scenario(_Format):
+    """One scenario of a journal. Times are seconds since it began; secrets are labels."""
+
+    id: str
+    promise: str
+    severity: Severity
+    word: Word = Field(description="The verdict")
+    why: str = Field(default="", description="The reason of any verdict but pass, in one line")
+    seconds: float
+    known: dict[str, str] | None = Field(
+        default=None, description="kind (failing, flaky) and reason, where its failure is known"
+    )
+    findings: list[dict[str, Any]] = Field(default=[], description="Why it is fail")
+    leaks: list[dict[str, Any]] = Field(default=[], description="Secrets that came out in it")
+    faults: list[dict[str, Any]] = []
+    operations: list[dict[str, Any]] = Field(default=[], description="What the client was asked")
+    exchanges: list[dict[str, Any]] = Field(default=[], description="What Vault was asked")
+    audit: list[dict[str, Any]] = Field(default=[], description="What Vault's audit log says")
+
+
+class Journal(_Format):
+    """``journal.json``: all that happened in a run."""
+
+    schema_version: Literal[2]
+    suite_version: str
+    complete: bool = Field(description="Whether every scenario that was chosen came to an end")
+    summary: str = Field(description="The line to paste into a chat")
+    subject: str
+    product: str = Field(default="", description="The server, with its version")
+    engine: str
+    client: Client | None = None
+    surroundings: Surroundings | None = None
+    cores: int | None = Field(default=None, description="Of the machine")
+    seconds: float | None = Field(default=None, description="How long the run took")
+    left_out: dict[str, str] = Field(
+        default={}, description="Scenarios that were not chosen, with their severities"
+    )
+    scenarios: list[Scenario]
+
+
+class Judged(_Format):
+    """What a score keeps of one scenario: nothing that differs from run to run."""
+
+    verdict: Word
+    severity: Severity
+    broken: list[str] = Field(default=[], description="The promises that it broke")
+    harm: list[str] = Field(default=[], description="Secrets that came out, wrong values")
+
+
+class Score(_Format):
+    """``score.json``: what a run came to, without times, to be committed and compared."""
+
+    schema_version: Literal[2]
+    suite_version: str
+    complete: bool
+    client: Client
+    surroundings: Surroundings
+    grade: Grade | None = Field(description="None where it cannot be told")
+    why: list[str] = Field(description="What keeps the grade down, or from being given")
+    scenarios: dict[str, Judged]
+
+
+def machine() -> str:
+    """System and architecture of this machine, and nothing that names it."""
+    return f"{platform.system()} {platform.machine()}"
+
+
+def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
+    """The client, as its scenarios saw it: the first that it started in."""
+    for record in records:
+        if said := record.get("client"):
+            return {"subject": subject, **said}
+    return {"subject": subject, "version": "", "capabilities": [], "declares": {}}
+
+
+def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> dict[str, str]:
+    """What it was judged on."""
+    wires = [str(record["wire"]) for record in records if record.get("wire")]
+    return {
+        "server": product,
+        "engine": engine,
+        "wire": wires[0] if wires else "http/1.1",
+        "machine": machine(),
+    }
+
+
+def cores() -> int:
+    """How many this machine has."""
+    return os.cpu_count() or 1
+
+
+def schemas() -> dict[str, str]:
+    """The JSON Schemas, by the names of their files."""
+    made: dict[str, type[BaseModel]] = {"journal.schema.json": Journal, "score.schema.json": Score}
+    return {
+        name: json.dumps(
+            {
+                "$schema": "https://json-schema.org/draft/2020-12/schema",
+                **model.model_json_schema(),
+            },
+            indent=2,
+        )
+        + "\n"
+        for name, model in made.items()
+    }
+
+
+def main(arguments: list[str]) -> None:
+    """Write the schemas into a folder."""
+    for name, text in schemas().items():
+        files.write_text(Path(arguments[0]) / name, text)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

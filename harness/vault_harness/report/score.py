@@ -1,0 +1,264 @@
+"""The score of a run: a grade by caps, what changed since another one, and a badge.
+
+A grade is the best that nothing forbids. Averages would let many small promises pay for a broken
+critical one; so each rule only says how high a grade may be:
+
+====================================  ==============
+a secret came out, or a wrong value   F
+three critical promises broken        D
+a critical promise broken             C
+a high one broken                     B
+a medium or low one broken            A
+nothing broken                        A+
+====================================  ==============
+
+Where a critical promise was not asked, or the run did not end, there is no grade: it could be any
+down to C. What is known to fail is broken all the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import ValidationError
+
+from vault_harness import files
+from vault_harness.errors import SettingsError
+from vault_harness.report import formats
+from vault_harness.report.formats import SCHEMA_VERSION, Grade, Judged, Score
+
+SCORE, BADGE = "score.json", "badge.json"
+
+MANY = 3
+"""Critical promises broken from which a client is not to be used."""
+
+GRADES: tuple[Grade, ...] = get_args(Grade)
+"""The best first."""
+
+_RANKS = {"pass": 0, "flaky": 1, "fail": 2}
+"""Verdicts on the client, the best first; others say nothing of it."""
+
+_LEAK = "no secret in a log or a message"
+_COLOURS = {
+    "A+": "brightgreen",
+    "A": "brightgreen",
+    "B": "green",
+    "C": "orange",
+    "D": "red",
+    "F": "red",
+}
+
+
+def score_of(journal: Mapping[str, Any]) -> Score:
+    """The score of a journal."""
+    records = list(journal["scenarios"])
+    scenarios = {str(one["id"]): _judged(one) for one in sorted(records, key=lambda r: r["id"])}
+    left_out = dict(journal.get("left_out") or {})
+    grade, why = _grade(scenarios, left_out, complete=bool(journal.get("complete", False)))
+    subject = str(journal.get("subject", ""))
+    given = journal.get("surroundings") or formats.surroundings(
+        str(journal.get("product", "")), str(journal.get("engine", "")), records
+    )
+    return Score(
+        schema_version=SCHEMA_VERSION,
+        suite_version=str(journal.get("suite_version", "")),
+        complete=bool(journal.get("complete", False)),
+        client=formats.Client.model_validate(
+            journal.get("client") or formats.client_of(subject, records)
+        ),
+        surroundings=formats.Surroundings.model_validate(given),
+        grade=grade,
+        why=why,
+        scenarios=scenarios,
+    )
+
+
+def _judged(record: Mapping[str, Any]) -> Judged:
+    findings = list(record.get("findings") or ())
+    harm = [str(one["promise"]) for one in findings if one.get("harm")]
+    if record.get("leaks"):
+        harm.append(_LEAK)
+    broken = record.get("broken") or [str(one["promise"]) for one in findings]
+    if record["word"] not in ("fail", "flaky"):
+        broken = []
+    return Judged(
+        verdict=record["word"],
+        severity=record["severity"],
+        broken=sorted(set(broken)),
+        harm=sorted(set(harm)),
+    )
+
+
+def _grade(
+    scenarios: Mapping[str, Judged], left_out: Mapping[str, str], *, complete: bool
+) -> tuple[Grade | None, list[str]]:
+    """The grade and what keeps it down; None, and what keeps it from being given."""
+    if harm := [f"{id}: {text}" for id, one in scenarios.items() for text in one.harm]:  # noqa: A001
+        return "F", harm
+    broken = {
+        severity: [
+            id
+            for id, one in scenarios.items()  # noqa: A001 - it is one
+            if one.severity == severity and one.verdict in ("fail", "flaky")
+        ]
+        for severity in get_args(formats.Severity)
+    }
+    unasked = [
+        id
+        for id, one in scenarios.items()  # noqa: A001 - it is one
+        if one.severity == "critical" and one.verdict in ("not exercised", "error")
+    ]
+    unasked += [id for id, severity in left_out.items() if severity == "critical"]  # noqa: A001
+    lacking = [f"critical, and not asked: {', '.join(sorted(unasked))}"] if unasked else []
+    if not complete:
+        lacking.append("the run did not come to its end")
+    if not scenarios:
+        lacking.append("nothing was judged")
+    if lacking:
+        return None, lacking
+    why = [f"{severity}, and broken: {', '.join(ids)}" for severity, ids in broken.items() if ids]
+    if len(broken["critical"]) >= MANY:
+        return "D", why
+    caps: dict[str, Grade] = {"critical": "C", "high": "B", "medium": "A", "low": "A"}
+    return next((cap for severity, cap in caps.items() if broken[severity]), "A+"), why
+
+
+def load_score(path: Path) -> Score:
+    """Read a score, or make that of a journal.
+
+    Raises:
+        SettingsError: It is neither, or of a version that this suite does not know.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found["scenarios"], list):
+            return score_of(found)
+        return Score.model_validate(found)
+    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
+        first = str(error).partition("\n")[0]
+        raise SettingsError(
+            f"This is neither a score nor a journal: {type(error).__name__}: {first}",
+            looked_at=str(path),
+            remedy="Give the score.json or the journal.json that a run left in its report folder",
+        ) from error
+
+
+def as_text(score: Score) -> str:
+    """A score as the text of its file: the same for the same verdicts."""
+    return json.dumps(score.model_dump(), indent=1, sort_keys=True) + "\n"
+
+
+def write_score(score: Score, folder: Path) -> Path:
+    """Write a score and its badge into a folder; returns the file of the score."""
+    drawn = badge(score, version=formats.suite_version())
+    files.write_text(folder / BADGE, json.dumps(drawn, indent=1) + "\n")
+    files.write_text(folder / SCORE, as_text(score))
+    return folder / SCORE
+
+
+def profile(score: Score) -> str:
+    """What the client claims, which is part of its grade."""
+    return ", ".join(score.client.capabilities) or "nothing"
+
+
+def told(score: Score) -> str:
+    """The grade in a line, and below it what keeps it down."""
+    head = f"grade {score.grade or 'none'} (claims {profile(score)}; suite {score.suite_version})"
+    return "\n".join([head, *(f"  {reason}" for reason in score.why)])
+
+
+@dataclass(frozen=True)
+class Change:
+    """A scenario whose verdict differs between two scores; None where one did not have it."""
+
+    id: str
+    old: str | None
+    new: str | None
+
+    @property
+    def regression(self) -> bool:
+        """Whether it got worse, by verdicts that both say something of the client."""
+        if self.old not in _RANKS or self.new not in _RANKS:
+            return False
+        return _RANKS[self.new] > _RANKS[self.old]
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """Its cells in a table."""
+        mark = "regression" if self.regression else ""
+        return self.id, self.old or "not there", self.new or "not there", mark
+
+
+def changes(old: Score, new: Score) -> list[Change]:
+    """What differs, by id."""
+    words = [{id: one.verdict for id, one in s.scenarios.items()} for s in (old, new)]  # noqa: A001
+    found = (Change(id, words[0].get(id), words[1].get(id)) for id in sorted(words[0] | words[1]))  # noqa: A001
+    return [change for change in found if change.old != change.new]
+
+
+def harms(old: Score, new: Score) -> list[str]:
+    """Secrets and wrong values that came out in the new one and not in the old."""
+    before = {(id, text) for id, one in old.scenarios.items() for text in one.harm}  # noqa: A001
+    return [
+        f"{id}: {text}"
+        for id, one in new.scenarios.items()  # noqa: A001 - it is one
+        for text in one.harm
+        if (id, text) not in before
+    ]
+
+
+def markdown(old: Score, new: Score) -> str:
+    """What changed, for a pull request."""
+    lines = [f"### Vault client: {_grades(old, new)}", ""]
+    lines += [f"- {text}" for text in new.why]
+    lines += [f"- new: {text}" for text in harms(old, new)]
+    if found := changes(old, new):
+        lines += ["", "| scenario | before | now | |", "| --- | --- | --- | --- |"]
+        lines += [f"| {' | '.join(change.row)} |" for change in found]
+    else:
+        lines += ["", "No verdict changed."]
+    if old.suite_version != new.suite_version:
+        lines += ["", f"Suite {old.suite_version} before, {new.suite_version} now."]
+    return "\n".join(lines) + "\n"
+
+
+def _grades(old: Score, new: Score) -> str:
+    if old.grade == new.grade:
+        return f"grade {new.grade or 'none'}, as before"
+    return f"grade {old.grade or 'none'} before, {new.grade or 'none'} now"
+
+
+def regressed(old: Score, new: Score) -> bool:
+    """Whether anything got worse that both runs say something of."""
+    return bool(harms(old, new)) or any(change.regression for change in changes(old, new))
+
+
+def badge(score: Score, *, version: str) -> dict[str, object]:
+    """A badge as shields.io takes it from an endpoint; one of another suite has expired.
+
+    Args:
+        score: Of a run.
+        version: Of the suite that is asked; promises and grades are that suite's.
+    """
+    if _release(score.suite_version) != _release(version):
+        message, colour = f"expired (suite {score.suite_version})", "lightgrey"
+    elif score.grade is None:
+        message, colour = "no grade", "lightgrey"
+    else:
+        message, colour = f"{score.grade} ({profile(score)})", _COLOURS[score.grade]
+    return {
+        "schemaVersion": 1,
+        "label": f"vault-harness {_release(version)}",
+        "message": message,
+        "color": colour,
+        "cacheSeconds": 3600,
+    }
+
+
+def _release(version: str) -> str:
+    """The part of a version that changes when promises do: ``0.1``."""
+    return ".".join(version.split(".")[:2])

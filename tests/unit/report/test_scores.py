@@ -1,0 +1,233 @@
+"""Scores: grades by caps, what changed, badges, and the formats of the files."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import SettingsError
+from vault_harness.report import Summary, collect_parts, formats, write_part
+from vault_harness.report.score import (
+    Change,
+    as_text,
+    badge,
+    changes,
+    load_score,
+    markdown,
+    regressed,
+    score_of,
+    told,
+    write_score,
+)
+
+ROOT = Path(__file__).parents[3]
+Program = Callable[..., Any]  # of tests/unit/cli
+
+
+def one(id: str, word: str, severity: str = "medium", **more: Any) -> dict[str, Any]:  # noqa: A002
+    """A scenario of a journal."""
+    findings = [{"promise": f"{id} is kept", "seen": "+1.23 s: no", "harm": False}]
+    return {
+        "id": id,
+        "promise": f"{id} is kept",
+        "word": word,
+        "severity": severity,
+        "seconds": random.random(),
+        "findings": findings if word == "fail" else [],
+        "leaks": [],
+        **more,
+    }
+
+
+def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """A journal with these scenarios."""
+    return {
+        "schema_version": 2,
+        "suite_version": "0.1.0",
+        "complete": True,
+        "summary": "",
+        "subject": "command:./mine",
+        "product": "openbao 2.7.2",
+        "engine": "process",
+        "seconds": random.random(),
+        "client": {
+            "subject": "command:./mine",
+            "version": "1.2",
+            "capabilities": ["health", "read"],
+            "declares": {},
+        },
+        "scenarios": list(records),
+        **more,
+    }
+
+
+CRITICAL = one("TOK-01", "pass", "critical")
+
+
+# Grades
+
+
+@pytest.mark.parametrize(
+    ("records", "grade"),
+    [
+        ([CRITICAL], "A+"),
+        ([CRITICAL, one("KV-02", "skipped", "critical")], "A+"),
+        ([CRITICAL, one("SEA-08", "fail", "low")], "A"),
+        ([CRITICAL, one("SEA-08", "flaky", "medium")], "A"),
+        ([CRITICAL, one("NET-04", "fail", "high"), one("SEA-08", "fail", "low")], "B"),
+        ([CRITICAL, one("TOK-11", "fail", "critical")], "C"),
+        ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2)], "C"),
+        ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2, 3)], "D"),
+        ([CRITICAL, one("SEA-01", "not exercised", "high")], "A+"),
+        ([CRITICAL, one("SEA-01", "not exercised", "critical")], None),
+        ([CRITICAL, one("SEA-01", "error", "critical")], None),
+        ([], None),
+    ],
+)
+def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
+    """The best that nothing forbids; none where a critical promise was not asked."""
+    assert score_of(journal(*records)).grade == grade
+
+
+def test_leaks_and_wrong_values() -> None:
+    """Whatever else is so, in whichever scenario they were."""
+    wrong = {"promise": "no wrong value is ever handed out", "seen": "x", "harm": True}
+    leaking = one("KV-01", "pass", leaks=[{"seen": "its log has token-1"}])
+    lying = one("KV-01", "fail", findings=[wrong])
+    unsure = one("SEA-01", "not exercised", "critical")
+    for harmful in (leaking, lying):
+        score = score_of(journal(CRITICAL, harmful, unsure, complete=False))
+        assert (score.grade, len(score.why)) == ("F", 1)
+
+
+def test_part_of_the_suite_has_no_grade() -> None:
+    """Nor has a run that did not end: the rest could be worse."""
+    part = score_of(journal(CRITICAL, left_out={"TOK-11": "critical", "SEA-08": "low"}))
+    assert (part.grade, part.why) == (None, ["critical, and not asked: TOK-11"])
+    assert score_of(journal(CRITICAL, complete=False)).grade is None
+    assert score_of(journal(CRITICAL, left_out={"SEA-08": "low"})).grade == "A+"
+
+
+def test_profile_is_part_of_the_grade() -> None:
+    """A client that claims less is asked less, and the line says so."""
+    assert told(score_of(journal(CRITICAL))).splitlines()[0] == (
+        "grade A+ (claims health, read; suite 0.1.0)"
+    )
+
+
+# What changed
+
+
+def test_the_same_verdicts_are_the_same_file() -> None:
+    """However long they took, and in whatever order they came."""
+    records = [CRITICAL, one("KV-01", "fail", "high")]
+    text = as_text(score_of(journal(*records)))
+    again = [{**made, "seconds": 99.0} for made in reversed(records)]
+    assert as_text(score_of(journal(*again, seconds=500.0))) == text
+    assert "second" not in text
+    assert "1.23" not in text
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "worse"),
+    [
+        ("pass", "fail", True),
+        ("pass", "flaky", True),
+        ("flaky", "fail", True),
+        ("fail", "pass", False),
+        ("pass", "not exercised", False),
+        ("pass", "error", False),
+        ("not exercised", "fail", False),
+        ("skipped", "fail", False),
+        (None, "fail", False),
+        ("pass", None, False),
+    ],
+)
+def test_regressions(old: str | None, new: str | None, worse: bool) -> None:
+    """Both verdicts must say something of the client."""
+    assert Change("TOK-01", old, new).regression is worse
+
+
+def test_what_changed() -> None:
+    """As Markdown too, with both grades."""
+    old = score_of(journal(CRITICAL, one("KV-01", "fail", "high")))
+    new = score_of(journal(one("TOK-01", "fail", "critical"), one("KV-01", "pass", "high")))
+    assert changes(old, new) == [
+        Change("KV-01", "fail", "pass"),
+        Change("TOK-01", "pass", "fail"),
+    ]
+    assert regressed(old, new)
+    text = markdown(old, new)
+    assert "grade B before, C now" in text
+    assert "| TOK-01 | pass | fail | regression |" in text
+    assert "| KV-01 | fail | pass |  |" in text
+    assert not regressed(old, old)
+    assert "No verdict changed." in markdown(old, old)
+
+
+def test_a_new_leak_is_a_regression() -> None:
+    """Although the verdict of its scenario is the same."""
+    old = score_of(journal(CRITICAL))
+    new = score_of(journal({**CRITICAL, "leaks": [{"seen": "its log has token-1"}]}))
+    assert changes(old, new) == []
+    assert regressed(old, new)
+
+
+# Badges
+
+
+def test_badge() -> None:
+    """With what the client claims; one of another suite says nothing any more."""
+    score = score_of(journal(CRITICAL))
+    drawn = badge(score, version="0.1.9")
+    assert drawn["schemaVersion"] == 1
+    assert (drawn["message"], drawn["color"]) == ("A+ (health, read)", "brightgreen")
+    assert badge(score, version="0.2.0")["message"] == "expired (suite 0.1.0)"
+    assert badge(score_of(journal()), version="0.1.0")["message"] == "no grade"
+
+
+# Files
+
+
+def test_scores_are_read_again(tmp_path: Path) -> None:
+    """As they were written, and made of a journal where that is given."""
+    made = journal(CRITICAL)
+    score = score_of(made)
+    assert load_score(write_score(score, tmp_path)) == score
+    (tmp_path / "journal.json").write_text(json.dumps(made))
+    assert load_score(tmp_path / "journal.json") == score
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": {}}', '{"scenarios": [{}]}'])
+def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
+    """Named with the remedy."""
+    file = tmp_path / "x.json"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SettingsError, match="neither a score nor a journal") as caught:
+        load_score(file)
+    assert caught.value.looked_at == str(file)
+
+
+def test_schemas_in_the_repository_are_the_models() -> None:
+    """`python -m vault_harness.report.formats docs/formats` writes them."""
+    folder = ROOT / "docs" / "formats"
+    found = {file.name: file.read_text() for file in folder.glob("*.json")}
+    assert found == formats.schemas()
+
+
+def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any]) -> None:
+    """One that was made from records, and so does its score."""
+    write_part(tmp_path / "parts-1", record("pass"))
+    target = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
+    written = json.loads(target.read_text())
+    read = formats.Journal.model_validate(written)
+    assert (read.schema_version, read.complete) == (formats.SCHEMA_VERSION, True)
+    assert read.client is not None
+    assert read.client.capabilities == ["read"]
+    assert score_of(written).grade == "A+"
