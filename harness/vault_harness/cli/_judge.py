@@ -32,6 +32,7 @@ from vault_harness.commands import named
         "repeat": "how many times each scenario runs: a verdict that differs is flaky",
         "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
+        "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
         "workers": "how many scenarios run side by side",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
@@ -47,6 +48,7 @@ def scenarios(
     repeat: int | None = None,
     ttl_scale: float | None = None,
     strict: bool = False,
+    wire: str | None = None,
     workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
@@ -68,6 +70,7 @@ def scenarios(
     options += ["--vault-strict"] if strict else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
+    options += ["--vault-wire", wire] if wire else []
     _run_suite(options, only, declare, args)
 
 

@@ -1,5 +1,6 @@
 """How servers run: child processes, containers, or already there. One shape, three providers."""
 
+from vault_harness.certificates import TlsFiles
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
 from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import PortLease
@@ -24,7 +25,6 @@ from vault_harness.engine._shape import (
     Node,
     NodeSpec,
     Storage,
-    TlsFiles,
     ToxiproxyProcess,
 )
 from vault_harness.engine.external import ExternalEngine

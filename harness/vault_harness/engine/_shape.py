@@ -9,6 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
+from vault_harness.certificates import TlsFiles
+
 EngineName = Literal["process", "docker", "external"]
 Storage = Literal["inmem", "raft"]
 
@@ -25,22 +27,6 @@ class Capability(enum.StrEnum):
     DURABLE = "durable"  # data survives a restart
     CLUSTER = "cluster"  # its nodes reach each other by the address that this machine uses
     PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed
-
-
-@dataclass(frozen=True, kw_only=True)
-class TlsFiles:
-    """PEM files of a server that speaks TLS; read when it starts and at each reload.
-
-    Attributes:
-        certificate: Its certificate, and those between it and the CA. It must name each of the
-            node's `hosts`.
-        key: Its private key.
-        ca: The CA certificate by which clients and other nodes know it.
-    """
-
-    certificate: Path
-    key: Path
-    ca: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,6 +65,7 @@ def _environment(config: pytest.Config) -> Environment:
                 declared=chosen.declared,
                 ttl_scale=chosen.ttl_scale,
                 turns=parts / "turns",
+                wire=chosen.wire,
                 start=chosen.start,
                 watched=lambda lab: telling(lab, parts),
             )
@@ -134,6 +135,7 @@ class ScenarioItem(pytest.Item):
             declared=chosen.declared,
             seed=chosen.seed,
             ttl_scale=chosen.ttl_scale,
+            wire=chosen.wire,
             by_pytest=not suite,
         )
 
@@ -201,18 +203,19 @@ def _forgiven(item: ScenarioItem, word: str) -> str | None:
 
 def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Give a scenario's report its line, as data that workers can send."""
-    from vault_harness.report import Line, line_of
+    from vault_harness.report import Line, line_of, wire_of
 
     if item.record is not None:
         line = line_of(item.record, about_leaks=item.entry.leaks)
         extra = {"product": item.record.get("product", ""), "engine": item.record["engine"]}
+        extra["wire"] = wire_of(item.record) if item.entry.wire is None else ""
     else:
         why = str(call.excinfo.value) if call.excinfo is not None else ""
         entry = item.entry
         line = Line(
             entry.id, entry.promise, entry.severity, "error", round(report.duration, 2), why
         )
-        extra = {"product": "", "engine": ""}
+        extra = {"product": "", "engine": "", "wire": ""}
     line = known(item.config).mark(line)
     if line.word in _EXPLAINED:
         report.sections = []  # what it logged stands in the text, without secrets

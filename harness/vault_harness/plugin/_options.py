@@ -16,6 +16,7 @@ from vault_harness.errors import SettingsError
 if TYPE_CHECKING:
     from vault_harness.report.known import Known
     from vault_harness.scenario import Entry
+    from vault_harness.scenario.tls import Wire
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Options:
         seed: Of the network faults.
         repeat: How many times each scenario runs.
         ttl_scale: By how much lives are stretched.
+        wire: What is spoken between the client and Vault.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
         strict: Whether a SHOULD that is not kept fails the run.
         known_file: What the client is known not to keep; None for ``vault-harness.toml``, if any.
@@ -45,6 +47,7 @@ class Options:
     seed: int
     repeat: int
     ttl_scale: float
+    wire: Wire
     allow_not_exercised: bool
     strict: bool
     known_file: Path | None
@@ -64,6 +67,8 @@ _HELP = {
     "seed": "seed of the network faults (default: a new one)",
     "repeat": "run each scenario N times: a verdict that is not the same each time is flaky",
     "ttl_scale": "stretch all lives and the waits tied to them by this factor",
+    "wire": "what is spoken between client and Vault: plain (default), tls, or h2: TLS that offers "
+    "HTTP/2",
     "allow_not_exercised": "let the run succeed although a fault never touched the client",
     "strict": "fail the run for a SHOULD too: without it, a broken promise of medium or low "
     "severity is shown, and fails nothing",
@@ -84,6 +89,7 @@ _METAVARS = {
     "repeat": "N",
     "ttl_scale": "FACTOR",
     "known": "FILE",
+    "wire": "WIRE",
 }
 
 
@@ -145,6 +151,7 @@ def _read_options(config: pytest.Config) -> Options:
         seed=seed,
         repeat=_number("repeat", given("repeat") or "1", int, least=1),
         ttl_scale=_number("ttl-scale", given("ttl_scale") or "1", float, least=1),
+        wire=_wire(given("wire") or "plain"),
         allow_not_exercised=bool(given("allow_not_exercised")),
         strict=bool(given("strict")),
         known_file=Path(text) if (text := given("known")) else None,
@@ -170,6 +177,19 @@ def known(config: pytest.Config) -> Known:
         begun = chosen.write_known and chosen.known_file and not chosen.known_file.exists()
         config.stash[_KNOWN] = Known() if begun else load_known(chosen.known_file)
     return config.stash[_KNOWN]
+
+
+def _wire(text: str) -> Wire:
+    from vault_harness.scenario.tls import WIRES
+
+    for wire in WIRES:
+        if text == wire:
+            return wire
+    raise SettingsError(
+        f"--vault-wire {text} does not make sense",
+        looked_at="the command line and the configuration file",
+        remedy=f"Give one of {', '.join(WIRES)}",
+    )
 
 
 def _number(name: str, text: str, kind: Callable[[str], Any], *, least: float = 0) -> Any:

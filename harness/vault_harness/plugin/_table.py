@@ -111,6 +111,8 @@ class Table:
             self._progress.ended(line.id)
         self._summary.product = given["product"] or self._summary.product
         self._summary.engine = given["engine"] or self._summary.engine
+        if given["wire"]:
+            self._summary.wires.add(given["wire"])
         self._write(terminal, line)
         if line.word == "not exercised" or line.forgiven:
             self._texts.append(given.get("text") or str(report.longrepr))

@@ -13,7 +13,7 @@ from vault_harness.report._journal import (
     parts_folder,
     write_part,
 )
-from vault_harness.report._lines import HEADER, Line, Summary, line_of
+from vault_harness.report._lines import HEADER, Line, Summary, line_of, wire_of
 from vault_harness.report._moments import Moment, collapse, moments, shown
 
 __all__ = [
@@ -32,5 +32,6 @@ __all__ = [
     "moments",
     "parts_folder",
     "shown",
+    "wire_of",
     "write_part",
 ]

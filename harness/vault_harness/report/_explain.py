@@ -58,6 +58,7 @@ def again(
     declared: Mapping[str, float],
     seed: int,
     ttl_scale: float = 1.0,
+    wire: str = "plain",
     by_pytest: bool = False,
 ) -> str:
     """The command that runs one scenario again as it was.
@@ -68,6 +69,7 @@ def again(
         declared: Times that the command line declared.
         seed: Of the network faults.
         ttl_scale: By how much lives were stretched.
+        wire: What was spoken between client and Vault.
         by_pytest: Whether to name pytest itself, as in somebody else's repository.
     """
     prefix = "--vault-" if by_pytest else "--"
@@ -77,6 +79,8 @@ def again(
     words += [f"{prefix}seed", str(seed)]
     if ttl_scale != 1.0:
         words += [f"{prefix}ttl-scale", f"{ttl_scale:g}"]
+    if wire != "plain":
+        words += [f"{prefix}wire", wire]
     if by_pytest:
         return shlex.join(["pytest", name, *words])
     return named("scenarios", "--only", name, *words)

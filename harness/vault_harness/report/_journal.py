@@ -142,6 +142,7 @@ def collect_parts(
         "client": client_of(summary.subject, scenarios),
         "surroundings": surroundings(summary.product, summary.engine, scenarios),
         "cores": cores(),
+        "wires": sorted(summary.wires),
         "seconds": round(summary.seconds, 1),
         "left_out": dict(left_out or {}),
         "scenarios": scenarios,

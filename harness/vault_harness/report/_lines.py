@@ -98,6 +98,20 @@ def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
     )
 
 
+def wire_of(record: ScenarioRecord) -> str:
+    """What client and Vault spoke in a scenario, in words; nothing for plain HTTP.
+
+    A client that was offered HTTP/2 and does not know it speaks HTTP/1.1, and the verdict is one
+    about that.
+    """
+    if record.get("wire", "plain") == "plain":
+        return ""
+    spoken = {one["protocol"] for one in record.get("handshakes", ())} - {None}
+    if record["wire"] == "h2" and spoken and "h2" not in spoken:
+        return "HTTP/2 offered, the client speaks HTTP/1.1 over TLS"
+    return "HTTP/2" if "h2" in spoken else "TLS"
+
+
 def _leak(leak: dict[str, Any]) -> str:
     when = f"+{leak['at']:.2f} s: " if leak["at"] is not None else ""
     return f"{when}{leak['seen']}"
@@ -115,6 +129,7 @@ class Summary:
         seconds: How long the whole took.
         broken: Node ids of tests without a line, or with an error after it.
         unfinished: Scenarios that were chosen and came to no end, as the run did not.
+        wires: What was spoken between client and Vault, where it was not plain HTTP.
     """
 
     subject: str
@@ -124,6 +139,7 @@ class Summary:
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    wires: set[str] = field(default_factory=set)
 
     def leaks(self) -> list[str]:
         """Secrets that came out in a scenario that is about something else."""
@@ -184,6 +200,12 @@ class Summary:
         if counts["skipped"]:
             text += f"; {counts['skipped']} skipped"
         where = ", ".join(
-            part for part in (self.product, self.engine and f"{self.engine} engine") if part
+            part
+            for part in (
+                self.product,
+                self.engine and f"{self.engine} engine",
+                *sorted(self.wires),
+            )
+            if part
         )
         return f"{text} ({where}{', ' if where else ''}{self.seconds:.0f} s)"

@@ -47,11 +47,15 @@ def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
 
 def table(rows: list[Row], first: Mapping[str, Any], second: Mapping[str, Any]) -> Table:
     """The rows for a terminal."""
-    shown = Table("scenario", f"{first['engine']} engine", f"{second['engine']} engine", "")
+    shown = Table("scenario", _head(first), _head(second), "")
     for row in rows:
         mark = "[red]differs" if row.differs else ""
         shown.add_row(row.id, row.first or "not run", row.second or "not run", mark)
     return shown
+
+
+def _head(run: Mapping[str, Any]) -> str:
+    return ", ".join([f"{run['engine']} engine", *run.get("wires", ())])
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -115,6 +115,7 @@ class Running(Servers):
             # Beyond the guide's own variables: short ones, so that their ends can be watched.
             "VAULT_CACHE_TTL": "1",
             "VAULT_MAX_STALE": "6",
+            **(self._tls.environ() if self._tls is not None else {}),
             **self.entry.environ,
         }
         if self.entry.ids == "files":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets as random
+import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 
 import hvac
 
-from vault_harness.addresses import base_url
+from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
+from vault_harness.errors import HarnessDefect
 from vault_harness.faults import (
     Fault,
     HttpFaults,
@@ -27,6 +29,7 @@ from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.history import GONE, History
 from vault_harness.scenario.recorder import Recorder
+from vault_harness.scenario.tls import ScenarioTls, Wire
 from vault_harness.scenario.verdict import NotExercised
 from vault_harness.stack import Stack, launch, launch_cluster
 from vault_harness.toxiproxy import Proxy
@@ -51,6 +54,7 @@ class Servers:
         stack: The Vault, its keyring and an operator's token.
         address: Where a client finds Vault: the proxy's base URL.
         product: Which server it is, with its version.
+        wire: What is spoken between client and Vault.
     """
 
     def __init__(
@@ -72,17 +76,27 @@ class Servers:
 
     def _set_up(self) -> None:
         work, entry = self.environment, self.entry
+        self.wire: Wire = entry.wire or work.wire
+        self._tls = (
+            ScenarioTls(self.directory / "tls", http2=self.wire == "h2")
+            if self.wire != "plain"
+            else None
+        )
         self._closing.enter_context(Heartbeat(self.history))
         self.stack: Stack = self._closing.enter_context(
             self._launch(
                 Blueprint.load(entry.blueprint) if entry.blueprint else Blueprint.default()
             )
         )
+        leader = self.stack.leader()
         self.recorder = Recorder(
             self.history,
             self.secrets,
-            upstream=self.stack.leader().address.split("//")[1],
+            upstream=leader.address.split("//")[1],
             host=work.engine.bind_host(),
+            upstream_tls=ssl.create_default_context(cafile=leader.ca_cert)
+            if leader.address.startswith("https:")
+            else None,
         )
         self._closing.callback(self.recorder.close)
         self.proxy: Proxy = work.toxiproxy.create(
@@ -91,7 +105,9 @@ class Servers:
             upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
         )
         self._closing.callback(self.proxy.delete)
-        self.address = base_url(work.reachable(self.proxy.listen))
+        self.address = base_url(work.reachable(self.proxy.listen), tls=self._tls is not None)
+        if self._tls is not None:
+            self._tls.begin(self.recorder, host_and_port(self.address)[0], "localhost")
         status = self.stack.operator.seal_status()
         self.product = f"{status.product} {status.version}"
         self.vault = VaultFaults(self.stack, self.history)
@@ -108,6 +124,7 @@ class Servers:
 
     def _launch(self, blueprint: Blueprint) -> Stack:
         engine, name = self.environment.engine, self.entry.id.lower()
+        authority = self._tls.authority if self._tls is not None else None
         directory = self.directory / "vault"
         if self.entry.nodes > 1:
             return launch_cluster(
@@ -117,6 +134,7 @@ class Servers:
                 count=self.entry.nodes,
                 audit_raw=True,
                 name=name,
+                authority=authority,
             )
         return launch(
             engine,
@@ -126,7 +144,21 @@ class Servers:
             audit_raw=True,
             name=name,
             extra=self.entry.server,
+            authority=authority,
         )
+
+    @property
+    def tls(self) -> ScenarioTls:
+        """The TLS between client and Vault.
+
+        Raises:
+            HarnessDefect: There is none: the scenario's entry does not name such a `wire`.
+        """
+        if self._tls is None:
+            raise HarnessDefect(
+                f"{self.entry.id} is about TLS, and speaks none", looked_at="its entry's wire"
+            )
+        return self._tls
 
     def _set_role(self) -> None:
         parameters = {

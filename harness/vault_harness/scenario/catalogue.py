@@ -62,6 +62,7 @@ class Entry(BaseModel):
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
+        wire: What is spoken whatever the run asks for: ``tls``, or ``h2`` (TLS that offers HTTP/2).
         leaks: Whether a secret that comes out fails this scenario; others only tell it.
         blueprint: File of what Vault contains; the e-commerce one by default. A relative path is
             one beside the catalogue.
@@ -95,6 +96,7 @@ class Entry(BaseModel):
     nodes: Literal[1, 3] = 1
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
+    wire: Literal["tls", "h2"] | None = None
     leaks: bool = False
     blueprint: Path | None = None
     mount: str = "ecommerce"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.engine import Engine, open_engine, run_directory
+from vault_harness.scenario.tls import Wire
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec
 from vault_harness.toxiproxy import Toxiproxy
@@ -34,6 +35,7 @@ class Environment:
         turns: A file that all processes of a run share: by it a scenario can be run alone.
         start: Seconds from the subject's start to its ``hello``.
         watched: What is held around each scenario, given its lab: for whoever shows progress.
+        wire: What is spoken between clients and Vault, where a scenario does not say it itself.
     """
 
     engine: Engine
@@ -48,6 +50,7 @@ class Environment:
     turns: Path | None = None
     start: float = START
     watched: Callable[[Any], AbstractContextManager[object]] = nullcontext
+    wire: Wire = "plain"
 
 
 @contextmanager
@@ -61,6 +64,7 @@ def open_environment(
     turns: Path | None = None,
     start: float = START,
     watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
+    wire: Wire = "plain",
 ) -> Iterator[Environment]:
     """An engine and a Toxiproxy server for scenarios, ended when the block does.
 
@@ -73,6 +77,7 @@ def open_environment(
         turns: A file that all processes of a run share, if there are several.
         start: Seconds from the subject's start to its ``hello``.
         watched: What is held around each scenario, given its lab.
+        wire: What is spoken between clients and Vault.
 
     Raises:
         EngineError: A server could not be run.
@@ -96,6 +101,7 @@ def open_environment(
                 turns=turns,
                 start=start,
                 watched=watched,
+                wire=wire,
             )
         finally:
             server.stop()

@@ -167,7 +167,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
 def _serves(lab: Lab, node: Node) -> bool:
     """Whether a node answers a request with a token."""
     token = lab.stack.keyring.root_token
-    with closing(Operator(node.address, token, timeout=1.0)) as operator:
+    with closing(Operator(node.address, token, node.ca_cert, timeout=1.0)) as operator:
         try:
             return bool(operator.request("GET", "auth/token/lookup-self"))
         except OperatorError:
@@ -233,11 +233,17 @@ def other_host(lab: Lab, *, upstream: str | None = None) -> Iterator[OtherHost]:
         upstream: ``host:port`` of what it leads to; the same Vault by default.
     """
     history = History(started_wall=lab.history.started_wall, started=lab.history.started)
-    recorder = Recorder(history, lab.secrets, upstream=upstream or lab.recorder.upstream)
+    recorder = Recorder(
+        history,
+        lab.secrets,
+        upstream=upstream or lab.recorder.upstream,
+        tls=lab.recorder.tls,
+        upstream_tls=None if upstream else lab.recorder.upstream_tls,
+    )
     try:
         # By another name than the subject's VAULT_ADDR, which is a number.
         yield OtherHost(
-            base_url(f"localhost:{recorder.port}"),
+            base_url(f"localhost:{recorder.port}", tls=recorder.tls is not None),
             history,
             {
                 "read": f"{lab.entry.mount}/data/{lab.entry.path}",

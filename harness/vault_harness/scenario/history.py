@@ -119,6 +119,25 @@ GONE = "none (it is deleted)"
 """What stands in the place of a value's label once the secret is deleted."""
 
 
+@dataclass(frozen=True)
+class Handshake:
+    """A TLS handshake of a client that ended, well or not.
+
+    Attributes:
+        at: When, seconds on the history's clock.
+        connection: Ordinal of the TCP connection.
+        protocol: What both agreed on: ``h2`` or ``http/1.1``; None if it failed.
+        refused: Why it failed, in OpenSSL's words; None if it did not. A client that looks at our
+            certificate and goes away without a word has none: then it is what became of the
+            connection.
+    """
+
+    at: float
+    connection: int
+    protocol: str | None = None
+    refused: str | None = None
+
+
 @dataclass
 class Rotation:
     """A secret that the harness changes: from `at` on, `value` is a right one for `path`.
@@ -205,6 +224,7 @@ class History:
     operations: list[Operation] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     connections: list[float] = field(default_factory=list)
+    handshakes: list[Handshake] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -326,6 +346,15 @@ class History:
             if not self.frozen:
                 self.connections.append(self.now())
             return len(self.connections)
+
+    def note_handshake(
+        self, connection: int, protocol: str | None = None, *, refused: str | None = None
+    ) -> None:
+        """Note how a TLS handshake with a client ended."""
+        with self._changed:
+            if not self.frozen:
+                self.handshakes.append(Handshake(self.now(), connection, protocol, refused))
+            self._notify()
 
     def begin_fault(
         self,

@@ -56,6 +56,7 @@ def record_of(
         "seed": environment.seed,
         "engine": environment.engine.name,
         "ttl_scale": environment.ttl_scale,
+        "wire": entry.wire or environment.wire,
         "times": {"ttl": entry.ttl, "max_ttl": entry.max_ttl, "deadline": entry.deadline},
         **_verdict(lab.verdict if lab is not None else None),
     }
@@ -76,6 +77,7 @@ def record_of(
         "operations": [asdict(operation) for operation in history.operations],
         "exchanges": [asdict(exchange) for exchange in history.exchanges],
         "connections": history.connections,
+        "handshakes": [asdict(handshake) for handshake in history.handshakes],
         "audit": [asdict(record) for record in history.audit],
         "rotations": [asdict(rotation) for rotation in history.rotations],
         "marks": [asdict(mark) for mark in history.marks],

@@ -4,21 +4,26 @@ A request that Vault refuses because it is sealed, and one that a quota turns aw
 log; here they are seen. It passes on what both sides say byte for byte, unless the scenario asked
 it to answer in Vault's place with what neither Vault nor Toxiproxy can be made to say (a load
 balancer's HTML page).
+
+With a certificate it speaks TLS with clients, and HTTP/2 with those that ask for it where its
+context offers that; it opens both up, notes what is in them, and has a secured connection of its
+own to Vault.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from typing import Literal
 
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.faults.http import Choice
+from vault_harness.scenario._ends import Door, End, Heard, Side, Slammed, reach, shake_hands
 from vault_harness.scenario._http import (
     Message,
     NotHttp,
@@ -27,13 +32,9 @@ from vault_harness.scenario._http import (
     kind_of,
     render,
 )
+from vault_harness.scenario._http2 import Http2Connection, Rewrite
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import Exchange, History
-
-Side = Literal["client", "server"]
-
-Rewrite = Callable[[dict[str, object]], dict[str, object]]
-"""Takes the JSON of an accepted login and returns what the client shall see instead."""
 
 
 class Recorder:
@@ -44,17 +45,29 @@ class Recorder:
         secrets: Learns each token and secret-id that passes.
         upstream: ``host:port`` of Vault.
         host: Address to listen on.
+        tls: What it shows to clients; None in the clear. It may offer ``h2`` by ALPN.
+        upstream_tls: By what it checks Vault; None in the clear.
 
     Attributes:
+        tls: As given; another one is for connections to come.
         defects: What went wrong in the recorder itself: with any, the history proves nothing.
     """
 
     def __init__(
-        self, history: History, secrets: Secrets, *, upstream: str, host: str = "127.0.0.1"
+        self,
+        history: History,
+        secrets: Secrets,
+        *,
+        upstream: str,
+        host: str = "127.0.0.1",
+        tls: ssl.SSLContext | None = None,
+        upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
         self.history = history
         self.secrets = secrets
         self.upstream = upstream
+        self.tls = tls
+        self.upstream_tls = upstream_tls
         self.rewrite_login: Rewrite | None = None
         self._interferences: list[Interference] = []
         self._accessors: dict[str, str] = {}
@@ -63,8 +76,8 @@ class Recorder:
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
         self._connections: set[asyncio.Task[None]] = set()
-        self._relays: set[_Connection] = set()
-        self.ends: set[_End] = set()
+        self._relays: set[_Connection | Http2Connection] = set()
+        self.ends: set[End] = set()
         self.defects: list[str] = []
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -152,14 +165,40 @@ class Recorder:
     def _accept(self) -> asyncio.Protocol:
         ordinal = self.history.note_connection()
         if self._away:
-            return _Slammed()
-        connection = _Connection(self, ordinal)
-        task = self._loop.create_task(connection.run())
+            return Slammed()
+        heard: Heard = asyncio.Queue()
+        client = End("client", heard, self.ends)
+        if self.tls is None:
+            self._keep(self._relay(_Connection(self, ordinal, client, heard)))
+            return client
+        door = Door()
+        self._keep(self._secured(door, ordinal, client, heard, self.tls))
+        return door
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+
+    async def _relay(self, connection: _Connection | Http2Connection) -> None:
         self._relays.add(connection)
-        task.add_done_callback(lambda _: self._relays.discard(connection))
-        return connection.client
+        try:
+            await connection.run()
+        finally:
+            self._relays.discard(connection)
+
+    async def _secured(
+        self, door: Door, ordinal: int, client: End, heard: Heard, context: ssl.SSLContext
+    ) -> None:
+        """Shake hands with a client, note how that ended, and relay what it says."""
+        try:
+            protocol = await shake_hands(await door.opened, client, context)
+        except OSError as error:
+            self.history.note_handshake(ordinal, refused=_refusal(error))
+            return
+        self.history.note_handshake(ordinal, protocol)
+        kind = Http2Connection if protocol == "h2" else _Connection
+        await self._relay(kind(self, ordinal, client, heard))
 
     # For a connection
 
@@ -167,6 +206,23 @@ class Recorder:
         """What acts on this request, if anything; each that counts such requests counts it."""
         taking = [one for one in list(self._interferences) if one.takes(kind, path)]
         return taking[-1] if taking else None
+
+    async def rewritten(self, response: Message, rewrite: Rewrite) -> bool:
+        """Put what the client shall see into a login's answer; whether it is another one.
+
+        Raises:
+            ConnectionAbortedError: That could not be done, which is a defect.
+        """
+        if response.status >= 300:
+            return False
+        try:
+            seen = await asyncio.to_thread(rewrite, dict(response.json()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the client
+            text = f"a login's answer could not be exchanged: {type(error).__name__}"
+            self.defects.append(text)
+            raise ConnectionAbortedError(text) from None
+        response.body = bytearray(json.dumps(seen).encode())
+        return True
 
     def note_request(self, connection: int, request: Message) -> Exchange:
         """Note a request whose head has come, and learn the token in it."""
@@ -207,49 +263,11 @@ class Recorder:
                     exchange.token = label
 
 
-class _Slammed(asyncio.Protocol):
-    """A door that is shut as soon as it opens."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.abort()
-
-
-class _End(asyncio.Protocol):
-    """One side of a connection: puts what it hears into the queue that both sides share."""
-
-    def __init__(self, name: Side, heard: asyncio.Queue[tuple[Side, bytes]], ends: set[_End]):
-        self._name = name
-        self._heard = heard
-        self._ends = ends
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._ends.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        self._heard.put_nowait((self._name, data))
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        self._ends.discard(self)
-        self._heard.put_nowait((self._name, b""))
-
-    def write(self, data: bytes) -> None:
-        """Send, if there is still anybody to send to."""
-        if data and self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def close(self) -> None:
-        """Send what is left and close."""
-        if self._transport is not None:
-            self._transport.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        if self._transport is not None:
-            self._transport.abort()
+def _refusal(error: OSError) -> str:
+    """Why a handshake failed, in OpenSSL's words where it has any."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return str(error.reason).lower().replace("_", " ")
+    return type(error).__name__
 
 
 class _Connection:
@@ -259,12 +277,12 @@ class _Connection:
     sends before it has its answer is kept until then.
     """
 
-    def __init__(self, recorder: Recorder, ordinal: int) -> None:
+    def __init__(self, recorder: Recorder, ordinal: int, client: End, heard: Heard) -> None:
         self._recorder = recorder
         self._ordinal = ordinal
-        self._heard: asyncio.Queue[tuple[Side, bytes]] = asyncio.Queue()
-        self.client = _End("client", self._heard, recorder.ends)
-        self._server = _End("server", self._heard, recorder.ends)
+        self._heard = heard
+        self.client = client
+        self._server = End("server", heard, recorder.ends)
         self._unread = b""
         self.deaf = False
         self._next()
@@ -282,11 +300,11 @@ class _Connection:
 
     async def run(self) -> None:
         """Relay until one side ends the connection."""
+        recorder, securing = self._recorder, None
         try:
             # Connected at once, so that a dead Vault is seen by its client as at a plain relay.
-            host, _, port = self._recorder.upstream.rpartition(":")
-            await asyncio.get_running_loop().create_connection(
-                lambda: self._server, host, int(port)
+            securing = await reach(
+                self._server, self._heard, recorder.upstream, recorder.upstream_tls
             )
             going_on = True
             while going_on:
@@ -308,6 +326,8 @@ class _Connection:
         finally:
             if self._exchange is not None and self._exchange.ended is None:
                 self._recorder.history.end_exchange(self._exchange)
+            if securing is not None:
+                securing.cancel()
             self.client.close()
             self._server.close()
 
@@ -381,8 +401,9 @@ class _Connection:
             self._held += data if whole else b""
             return True
         data = self._held + data
-        if rewrite is not None:
-            data = await self._rewritten(reader.message, data, rewrite)
+        if rewrite is not None and await self._recorder.rewritten(reader.message, rewrite):
+            json_type = {"Content-Type": "application/json"}
+            data = render(reader.message.status, json_type, bytes(reader.message.body))
         if acting is not None and not await self._delivered(exchange, acting, reader.message):
             return False
         # Known before the client can act on it, ended after it was sent.
@@ -424,17 +445,3 @@ class _Connection:
         for one in later:  # nobody else reads this queue, so their order stays what it was
             self._heard.put_nowait(one)
         return True
-
-    async def _rewritten(self, response: Message, raw: bytes, rewrite: Rewrite) -> bytes:
-        """What the client shall see of a login's answer."""
-        if response.status >= 300:
-            return raw
-        try:
-            seen = await asyncio.to_thread(rewrite, dict(response.json()))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is no fault of the client
-            text = f"a login's answer could not be exchanged: {type(error).__name__}"
-            self._recorder.defects.append(text)
-            raise ConnectionAbortedError(text) from None
-        body = json.dumps(seen).encode()
-        response.body = bytearray(body)
-        return render(response.status, {"Content-Type": "application/json"}, body)

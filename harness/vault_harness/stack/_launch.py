@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.engine import Engine, ExternalEngine, Node, NodeSpec, Storage
 from vault_harness.errors import OperatorError, VaultIsSealed
 from vault_harness.vault import Change, Keyring, Operator, apply, cluster
@@ -56,7 +58,7 @@ class Stack:
 
     def operator_at(self, node: Node) -> Operator:
         """The same operator at another node."""
-        return Operator(node.address, self.keyring.root_token)
+        return Operator(node.address, self.keyring.root_token, node.ca_cert)
 
     def leader(self, *, without: Node | None = None, timeout: float = _CLUSTER_SECONDS) -> Node:
         """The node that leads; waited for while there is none.
@@ -69,7 +71,7 @@ class Stack:
             DeadlineExceeded: None leads within ``timeout`` seconds; each node's state is named.
         """
         asked = [node.address for node in self.nodes if node is not without]
-        with cluster.operators(asked) as every:
+        with cluster.operators(asked, self.keyring) as every:
             address = cluster.wait_for_active(every, timeout=timeout).address
         return next(node for node in self.nodes if node.address == address)
 
@@ -116,6 +118,7 @@ def launch(
     name: str = "vault",
     extra: Mapping[str, object] | None = None,
     environ: Mapping[str, str] | None = None,
+    authority: Authority | None = None,
 ) -> Stack:
     """A Vault of its own: started, initialised, unsealed, filled by the blueprint.
 
@@ -129,6 +132,8 @@ def launch(
         extra: Further server configuration, in the server's JSON form.
         environ: Where ``env`` values come from. Empty by default: a developer's real keys have no
             business in a scenario.
+        authority: Who signs its certificate; it speaks plain HTTP without one. An external Vault
+            speaks what it speaks.
 
     Raises:
         EngineError: The server could not be run.
@@ -141,12 +146,12 @@ def launch(
         audit_raw=audit_raw,
         extra=dict(extra or {}),
     )
-    node = engine.node(spec)
+    node = _node(engine, spec, authority)
     with contextlib.ExitStack() as undo:
         undo.callback(getattr(node, "close", lambda: None))
         node.start()
         keyring = _own(engine, node)
-        operator = Operator(node.address, keyring.root_token, ca_cert=_ca_cert(engine))
+        operator = Operator(node.address, keyring.root_token, ca_cert=node.ca_cert)
         undo.callback(operator.close)
         changes = apply(
             operator,
@@ -174,6 +179,7 @@ def launch_cluster(
     audit_raw: bool = False,
     name: str = "vault",
     environ: Mapping[str, str] | None = None,
+    authority: Authority | None = None,
 ) -> Stack:
     """A raft cluster of its own: all nodes unsealed and voters, filled by the blueprint.
 
@@ -188,6 +194,7 @@ def launch_cluster(
         audit_raw: Log values in clear; for throw-away secrets only.
         name: What the nodes' names begin with.
         environ: Where ``env`` values come from, as in `launch`.
+        authority: Who signs the nodes' certificates; they speak plain HTTP without one.
 
     Raises:
         EngineError: A server could not be run.
@@ -204,7 +211,7 @@ def launch_cluster(
                 audit_raw=audit_raw,
                 extra={"storage": {"raft": _QUICK_AUTOPILOT}},
             )
-            node = engine.node(spec)
+            node = _node(engine, spec, authority)
             undo.callback(getattr(node, "close", lambda: None))
             nodes.append(node)
         for node in nodes:
@@ -228,7 +235,7 @@ def launch_cluster(
                 audit_raw=audit_raw,
             )
             cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
-        operator = Operator(nodes[0].address, keyring.root_token)
+        operator = Operator(nodes[0].address, keyring.root_token, nodes[0].ca_cert)
         undo.pop_all()
     return Stack(
         nodes=tuple(nodes),
@@ -239,13 +246,19 @@ def launch_cluster(
     )
 
 
-def _ca_cert(engine: Engine) -> Path | None:
-    return engine.settings.vault_cacert if isinstance(engine, ExternalEngine) else None
+def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
+    """A node that is not started, with its certificate where it shall have one."""
+    if authority is None or isinstance(engine, ExternalEngine):
+        return engine.node(spec)
+    folder = spec.directory.with_name(f"{spec.directory.name}-tls")
+    node = engine.node(replace(spec, tls=TlsFiles.within(folder)))
+    authority.issue(folder, *node.hosts)
+    return node
 
 
 def _own(engine: Engine, node: Node) -> Keyring:
     """Initialise and unseal a new server, or take somebody else's as it is."""
-    operator = Operator(node.address, ca_cert=_ca_cert(engine))
+    operator = Operator(node.address, ca_cert=node.ca_cert)
     with contextlib.closing(operator):
         if not isinstance(engine, ExternalEngine):
             keyring = operator.init()
@@ -262,4 +275,4 @@ def _own(engine: Engine, node: Node) -> Keyring:
         token = engine.token.get_secret_value()
         if not token:
             raise OperatorError("VAULT_TOKEN is empty", remedy="set it to an operator's token")
-        return Keyring(keys=(), threshold=0, root_token=token)
+        return Keyring(keys=(), threshold=0, root_token=token, ca_cert=node.ca_cert)

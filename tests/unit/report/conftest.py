@@ -58,6 +58,7 @@ def record(story: Story) -> Callable[..., Record]:
             seed=7,
             engine=SimpleNamespace(name="process"),
             ttl_scale=1.0,
+            wire="plain",
         )
         return record_of(
             cast("Any", environment), entry, cast("Any", lab), word=word, why=why, seconds=1.25

@@ -15,7 +15,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness import report as reports
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Signature
-from vault_harness.report import Line, Summary, again, collect_parts, explain, shown
+from vault_harness.report import Line, Summary, again, collect_parts, explain, shown, wire_of
 from vault_harness.report.timeline import main, timeline
 from vault_harness.scenario import Finding, Verdict
 from vault_harness.scenario._logs import LogLine
@@ -136,10 +136,12 @@ def test_promise_that_is_broken_again_and_again() -> None:
 )
 def test_command_can_be_pasted(subject: str) -> None:
     """A shell reads every word as it was given."""
-    text = again("TOK-11", subject=subject, declared={"max_stale": 6.5}, seed=42, ttl_scale=8.0)
+    text = again(
+        "TOK-11", subject=subject, declared={"max_stale": 6.5}, seed=42, ttl_scale=8.0, wire="h2"
+    )
     assert shlex.split(text)[1:] == [
         *("scenarios", "--only", "TOK-11", "--subject", subject),
-        *("--declare", "max_stale=6.5", "--seed", "42", "--ttl-scale", "8"),
+        *("--declare", "max_stale=6.5", "--seed", "42", "--ttl-scale", "8", "--wire", "h2"),
     ]
 
 
@@ -354,3 +356,24 @@ def test_journal_replaces_the_last_one(tmp_path: Path) -> None:
     journal = json.loads((tmp_path / "journal.json").read_text())
     assert (journal["subject"], journal["scenarios"]) == ("two", [])
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+
+
+# What was spoken
+
+
+@pytest.mark.parametrize(
+    ("wire", "spoken", "said"),
+    [
+        ("plain", [], ""),
+        ("tls", ["http/1.1"], "TLS"),
+        ("h2", ["h2", None], "HTTP/2"),
+        ("h2", ["http/1.1"], "HTTP/2 offered, the client speaks HTTP/1.1 over TLS"),
+    ],
+)
+def test_what_was_spoken(wire: str, spoken: list[str | None], said: str) -> None:
+    """A verdict about HTTP/1.1 is not told as one about HTTP/2."""
+    record = {"wire": wire, "handshakes": [{"protocol": protocol} for protocol in spoken]}
+    assert wire_of(record) == said
+    summary = Summary("mine", [], wires={said} - {""})
+    assert said in str(summary)
+    assert ("TLS" in str(summary)) == ("TLS" in said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -106,15 +107,23 @@ class Bench:
         self.secrets = Secrets()
         self._closing: list[Callable[[], None]] = []
 
-    def serve(self, talk: Talk) -> Recorder:
+    def serve(self, talk: Talk, *, tls: ssl.SSLContext | None = None) -> Recorder:
         """Put a recorder before a server that talks like this."""
         server = Server(talk)
         self._closing.append(server.close)
-        return self.relay(server.address)
+        return self.relay(server.address, tls=tls)
 
-    def relay(self, upstream: str) -> Recorder:
+    def relay(
+        self,
+        upstream: str,
+        *,
+        tls: ssl.SSLContext | None = None,
+        upstream_tls: ssl.SSLContext | None = None,
+    ) -> Recorder:
         """Put a recorder before an address."""
-        self.recorder = Recorder(self.history, self.secrets, upstream=upstream)
+        self.recorder = Recorder(
+            self.history, self.secrets, upstream=upstream, tls=tls, upstream_tls=upstream_tls
+        )
         self._closing.append(self.recorder.close)
         return self.recorder
 

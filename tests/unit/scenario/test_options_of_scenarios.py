@@ -51,7 +51,7 @@ def test_every_flag_has_a_prefix_and_a_twin() -> None:
     pytest_addoption(cast("pytest.Parser", parser))
     assert all(flag.startswith("--vault-") for flag in parser.flags)
     assert {how["dest"] for how in parser.flags.values()} == set(parser.inis)
-    assert len(parser.flags) == 11
+    assert len(parser.flags) == 12
 
 
 def test_defaults() -> None:
@@ -60,6 +60,7 @@ def test_defaults() -> None:
     assert (found.subject, found.declared, found.only) == ("reference", {}, frozenset())
     assert (found.repeat, found.ttl_scale, found.allow_not_exercised) == (1, 1.0, False)
     assert not found.strict
+    assert found.wire == "plain"
     assert 0 <= found.seed < 2**31
 
 
@@ -73,12 +74,14 @@ def test_configuration_file() -> None:
         "vault_repeat": "3",
         "vault_allow_not_exercised": True,
         "vault_strict": True,
+        "vault_wire": "h2",
     }
     found = made(ini=ini)
     assert (found.subject, found.declared) == ("python:a:b", {"refresh": 3.0})
     assert (found.only, found.seed, found.repeat) == (frozenset({"TOK", "SEA-01"}), 7, 3)
     assert found.allow_not_exercised
     assert found.strict
+    assert found.wire == "h2"
     assert made({"vault_subject": "reference"}, ini).subject == "reference"
 
 
@@ -90,6 +93,7 @@ def test_configuration_file() -> None:
         ("ttl_scale", "0.5"),
         ("ttl_scale", "inf"),
         ("seed", "x"),
+        ("wire", "http3"),
     ],
 )
 def test_numbers_that_make_no_sense(name: str, text: str) -> None:

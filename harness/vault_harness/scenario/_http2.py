@@ -1,0 +1,367 @@
+"""HTTP/2 with a client: each stream is one request, and goes on to Vault over HTTP/1.1.
+
+Vault's own answers are the same over both; what is peculiar to HTTP/2 (one connection for all
+requests, streams that are reset, a connection that dies with all of them) is between the client
+and here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+
+from vault_harness.faults import Interference, RequestKind
+from vault_harness.scenario._ends import End, Heard, reach
+from vault_harness.scenario._http import Message, NotHttp, ResponseReader
+from vault_harness.scenario.history import Exchange, History
+
+_OF_ONE_HOP = frozenset(
+    {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
+)
+"""Headers that say how a message travels over HTTP/1.1, which HTTP/2 has frames for."""
+
+
+Rewrite = Callable[[dict[str, object]], dict[str, object]]
+"""Takes the JSON of an accepted login and returns what the client shall see instead."""
+
+
+class Notes(Protocol):
+    """The recorder, as far as a connection needs it; its own words explain each."""
+
+    upstream: str
+    upstream_tls: ssl.SSLContext | None
+    history: History
+    ends: set[End]
+    defects: list[str]
+    rewrite_login: Rewrite | None
+
+    def interference(self, kind: RequestKind, path: str) -> Interference | None: ...
+
+    async def rewritten(self, response: Message, rewrite: Rewrite) -> bool: ...
+
+    def note_request(self, connection: int, request: Message) -> Exchange: ...
+
+    def note_body(self, exchange: Exchange, request: Message) -> None: ...
+
+    def note_response(self, exchange: Exchange, response: Message) -> None: ...
+
+
+@dataclass(eq=False)
+class _Stream:
+    """One request, and as much of its answer as waits to be sent."""
+
+    number: int
+    request: Message
+    exchange: Exchange
+    acting: Interference | None = None
+    work: asyncio.Task[None] | None = None
+    unsent: bytes = b""
+    complete: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Http2Connection:
+    """One client connection that speaks HTTP/2, and as many to Vault as it needs at once.
+
+    Args:
+        recorder: Whose it is.
+        ordinal: Of the connection in the history.
+        client: The client's side, connected.
+        heard: What comes from there.
+    """
+
+    def __init__(self, recorder: Notes, ordinal: int, client: End, heard: Heard) -> None:
+        self._recorder = recorder
+        self._ordinal = ordinal
+        self._client = client
+        self._heard = heard
+        self._streams: dict[int, _Stream] = {}
+        self._idle: list[_Upstream] = []
+        self._upstreams: set[_Upstream] = set()
+        self._http = h2.connection.H2Connection(
+            h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        )
+        self.deaf = False
+
+    async def run(self) -> None:
+        """Answer requests until one side ends the connection."""
+        try:
+            # Connected at once, so that a dead Vault is seen by its client as at a plain relay.
+            self._idle.append(await self._connect())
+            self._http.initiate_connection()
+            self._flush()
+            while True:
+                side, data = await self._heard.get()
+                if self.deaf and data:
+                    continue
+                if not data:
+                    self._lost(side == "client")
+                    return
+                for event in self._http.receive_data(data):
+                    self._take(event)
+                self._flush()
+        except (OSError, NotHttp, h2.exceptions.ProtocolError):
+            self._flush()  # what the protocol has to say of it, if anything
+        except Exception as error:  # noqa: BLE001 - ours, and told to whoever judges
+            self._recorder.defects.append(f"{type(error).__name__}: {error}")
+        finally:
+            for stream in self._streams.values():
+                if stream.work is not None:
+                    stream.work.cancel()
+                if stream.exchange.ended is None:
+                    self._recorder.history.end_exchange(stream.exchange)
+            for upstream in self._upstreams:
+                upstream.close()
+            self._client.close()
+
+    def _lost(self, by_client: bool) -> None:
+        for stream in self._streams.values():
+            if stream.exchange.ended is None:
+                stream.exchange.closed = "client" if by_client else "server"
+
+    def _flush(self) -> None:
+        if not self.deaf:
+            self._client.write(self._http.data_to_send())
+
+    # What the client says
+
+    def _take(self, event: h2.events.Event) -> None:
+        if isinstance(event, h2.events.RequestReceived):
+            self._begin(event)
+        elif isinstance(event, h2.events.DataReceived):
+            self._http.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            if stream := self._streams.get(event.stream_id):
+                stream.request.body += event.data
+        elif isinstance(event, h2.events.StreamEnded):
+            if stream := self._streams.get(event.stream_id):
+                stream.request.complete = True
+                self._recorder.note_body(stream.exchange, stream.request)
+                stream.complete.set()
+        elif isinstance(event, h2.events.StreamReset):
+            if stream := self._streams.pop(event.stream_id, None):
+                self._given_up(stream)
+        elif isinstance(event, h2.events.WindowUpdated | h2.events.RemoteSettingsChanged):
+            for stream in list(self._streams.values()):
+                self._send_more(stream)
+        elif isinstance(event, h2.events.ConnectionTerminated):
+            raise ConnectionResetError("the client says goodbye")
+
+    def _begin(self, event: h2.events.RequestReceived) -> None:
+        """The head of a request is there: note it, and see to its answer."""
+        headers = [(_text(name), _text(value)) for name, value in event.headers or []]
+        pseudo = {name: value for name, value in headers if name.startswith(":")}
+        request = Message(
+            method=pseudo.get(":method", ""),
+            target=pseudo.get(":path", ""),
+            version="2",
+            headers={name: value for name, value in headers if not name.startswith(":")},
+            headers_done=True,
+        )
+        request.headers.setdefault("host", pseudo.get(":authority", "vault"))
+        assert event.stream_id is not None
+        exchange = self._recorder.note_request(self._ordinal, request)
+        acting = self._recorder.interference(exchange.kind, exchange.path)
+        if acting is not None:
+            exchange.interference = acting.name
+        stream = _Stream(event.stream_id, request, exchange, acting)
+        self._streams[stream.number] = stream
+        stream.work = asyncio.get_running_loop().create_task(self._answer(stream))
+
+    def _given_up(self, stream: _Stream) -> None:
+        """The client resets a stream: it does not wait for that answer any more."""
+        if stream.work is not None:
+            stream.work.cancel()
+        if stream.exchange.ended is None:
+            stream.exchange.closed = "client"
+            self._recorder.history.end_exchange(stream.exchange)
+
+    # What it is answered
+
+    async def _answer(self, stream: _Stream) -> None:
+        """Get the answer to one request and send it; what goes wrong ends the connection."""
+        try:
+            acting = stream.acting
+            if acting is not None and (stub := acting.stub) is not None:
+                stream.exchange.by, stream.exchange.status = "stub", stub.status
+                await stream.complete.wait()
+                self._send(stream, stub.status, stub.headers, stub.body)
+                return
+            await stream.complete.wait()
+            response = await self._ask(stream)
+            rewrite = self._recorder.rewrite_login
+            if rewrite is not None and stream.exchange.kind == "login":
+                await self._recorder.rewritten(response, rewrite)
+            if acting is not None and acting.loses:
+                self._lose(stream, response)
+                return
+            if acting is not None:
+                await asyncio.sleep(acting.late)  # the fault itself; a reset of the stream ends it
+            self._recorder.note_response(stream.exchange, response)
+            self._send(stream, response.status, response.headers, bytes(response.body))
+        except (OSError, NotHttp, h2.exceptions.ProtocolError):
+            # Vault ended in the middle of it: over HTTP/2 all requests of a connection end.
+            self._heard.put_nowait(("server", b""))
+        except Exception as error:  # noqa: BLE001 - ours, and told to whoever judges
+            self._recorder.defects.append(f"{type(error).__name__}: {error}")
+            self._heard.put_nowait(("server", b""))
+
+    def _lose(self, stream: _Stream, response: Message) -> None:
+        """Take an answer away, and the connection with it."""
+        self._recorder.note_response(stream.exchange, response)
+        stream.exchange.closed = "server"
+        self._recorder.history.end_exchange(stream.exchange)
+        self._heard.put_nowait(("server", b""))
+        self._client.abort()
+
+    async def _ask(self, stream: _Stream) -> Message:
+        upstream = self._idle.pop() if self._idle else await self._connect()
+        try:
+            response = await upstream.ask(stream.request)
+        except BaseException:
+            upstream.close()
+            self._upstreams.discard(upstream)
+            raise
+        if response.closes:
+            upstream.close()
+            self._upstreams.discard(upstream)
+        else:
+            self._idle.append(upstream)
+        return response
+
+    async def _connect(self) -> _Upstream:
+        upstream = _Upstream(self._recorder.ends, self._gone)
+        await upstream.connect(self._recorder)
+        self._upstreams.add(upstream)
+        return upstream
+
+    def _gone(self, upstream: _Upstream) -> None:
+        """Vault has ended a connection that is not in use: it is going, or has gone."""
+        if upstream in self._upstreams:
+            self._heard.put_nowait(("server", b""))
+
+    def _send(self, stream: _Stream, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Send the head of an answer, and as much of its body as the client takes now."""
+        bodiless = stream.request.method == "HEAD" or status in (204, 304)
+        kept = [
+            (name.lower(), value)
+            for name, value in headers.items()
+            if name.lower() not in {*_OF_ONE_HOP, "content-length"}
+        ]
+        if status != 204:
+            # An answer to HEAD tells the length of a body that did not come.
+            told = headers.get("content-length") if bodiless else None
+            kept.append(("content-length", told or str(len(body))))
+        body = b"" if bodiless else body
+        self._http.send_headers(
+            stream.number, [(":status", str(status)), *kept], end_stream=not body
+        )
+        stream.unsent = body
+        if body:
+            self._send_more(stream)
+        else:
+            self._sent(stream)
+        self._flush()
+
+    def _send_more(self, stream: _Stream) -> None:
+        while stream.unsent:
+            room = min(
+                self._http.local_flow_control_window(stream.number),
+                self._http.max_outbound_frame_size,
+            )
+            if room <= 0:
+                return
+            part, stream.unsent = stream.unsent[:room], stream.unsent[room:]
+            self._http.send_data(stream.number, part, end_stream=not stream.unsent)
+            if not stream.unsent:
+                self._sent(stream)
+
+    def _sent(self, stream: _Stream) -> None:
+        self._streams.pop(stream.number, None)
+        self._recorder.history.end_exchange(stream.exchange)
+
+
+class _Upstream:
+    """One connection to Vault, over HTTP/1.1, for one request at a time.
+
+    Args:
+        ends: All open ends of the recorder.
+        gone: Told when Vault ends the connection between two requests.
+    """
+
+    def __init__(self, ends: set[End], gone: Callable[[_Upstream], None]) -> None:
+        self._heard: Heard = asyncio.Queue()
+        self._end = End("server", self._heard, ends)
+        self._gone = gone
+        self._securing: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+
+    async def connect(self, recorder: Notes) -> None:
+        """Connect.
+
+        Raises:
+            OSError: Vault does not listen.
+        """
+        self._securing = await reach(
+            self._end, self._heard, recorder.upstream, recorder.upstream_tls
+        )
+        self._watch()
+
+    def _watch(self) -> None:
+        self._watching = asyncio.get_running_loop().create_task(self._until_gone())
+
+    async def _until_gone(self) -> None:
+        while (await self._heard.get())[1]:
+            pass  # an answer to nothing is no answer
+        self._gone(self)
+
+    async def ask(self, request: Message) -> Message:
+        """Send a request, and give the whole answer to it.
+
+        Raises:
+            ConnectionResetError: Vault ended before the answer was complete.
+            NotHttp: It is no answer.
+        """
+        if self._watching is not None:
+            self._watching.cancel()
+        reader = ResponseReader(request.method)
+        self._end.write(_as_http1(request))
+        while not reader.message.complete:
+            _, data = await self._heard.get()
+            if data:
+                reader.feed(data)
+            elif not reader.end():
+                raise ConnectionResetError("Vault ended in the middle of an answer")
+        self._watch()
+        return reader.message
+
+    def close(self) -> None:
+        """End it."""
+        for task in (self._securing, self._watching):
+            if task is not None:
+                task.cancel()
+        self._end.close()
+
+
+def _as_http1(request: Message) -> bytes:
+    """A request as bytes of HTTP/1.1, with its length."""
+    lines = [f"{request.method} {request.target} HTTP/1.1"]
+    lines += [
+        f"{name}: {value}"
+        for name, value in request.headers.items()
+        if name not in {*_OF_ONE_HOP, "content-length", "te"}
+    ]
+    if request.body or request.method not in ("GET", "HEAD", "LIST", "DELETE"):
+        lines.append(f"content-length: {len(request.body)}")
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + bytes(request.body)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

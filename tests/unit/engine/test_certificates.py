@@ -1,0 +1,60 @@
+"""Certificates of an authority of our own: what they name, how long they are good, who can read."""
+
+from __future__ import annotations
+
+import ssl
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority
+from vault_harness.errors import SettingsError
+
+
+def issued(path: Path) -> x509.Certificate:
+    """The certificate in a file."""
+    return x509.load_pem_x509_certificate(path.read_bytes())
+
+
+def test_what_a_certificate_says(tmp_path: Path) -> None:
+    """It names the hosts, and ends when it was told to."""
+    files = Authority().issue(tmp_path, "127.0.0.1", "vault.test", life=timedelta(days=3))
+    made = issued(files.certificate)
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["vault.test"]
+    assert [str(a) for a in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1"]
+    left = made.not_valid_after_utc - datetime.now(UTC)
+    assert timedelta(days=2, hours=23) < left <= timedelta(days=3)
+
+
+def test_keys_are_nobody_elses(tmp_path: Path) -> None:
+    """Both private keys are for their owner alone."""
+    authority = Authority()
+    authority.save(tmp_path / "ca")
+    files = authority.issue(tmp_path / "leaf", "127.0.0.1")
+    for path in (tmp_path / "ca" / CA_KEY_NAME, files.key):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_an_authority_that_was_saved(tmp_path: Path) -> None:
+    """What it signs later is trusted by who trusted it before."""
+    first = Authority()
+    first.save(tmp_path)
+    again = Authority.load(tmp_path)
+    assert again.certificate == first.certificate == (tmp_path / CA_NAME).read_bytes()
+    files = again.issue(tmp_path / "leaf", "127.0.0.1")
+    issued(files.certificate).verify_directly_issued_by(issued(tmp_path / CA_NAME))
+    ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
+
+
+@pytest.mark.parametrize("lost", [CA_NAME, CA_KEY_NAME])
+def test_half_an_authority(tmp_path: Path, lost: str) -> None:
+    """Without one of its files the error names both, and what to do."""
+    Authority().save(tmp_path)
+    (tmp_path / lost).write_text("nothing")
+    with pytest.raises(SettingsError, match="cannot be read") as caught:
+        Authority.load(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "backup" in str(caught.value)

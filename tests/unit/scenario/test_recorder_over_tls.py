@@ -1,0 +1,325 @@
+"""The recorder over TLS, and over HTTP/2: what it notes and passes on is the same."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import h2.connection
+import h2.events
+import httpcore
+import pytest
+
+from tests.unit.scenario.conftest import Bench, Talk, Wire
+from vault_harness.certificates import Authority
+from vault_harness.faults import Interference
+from vault_harness.faults.http import Choice
+from vault_harness.scenario import Stub
+
+READ = "/v1/ecommerce/data/backend/django"
+TOKEN = [("X-Vault-Token", "hvs.token")]
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Who signs for the recorder."""
+    return Authority()
+
+
+def shown(authority: Authority, directory: Path, *protocols: str) -> ssl.SSLContext:
+    """What a server of this authority shows."""
+    files = authority.issue(directory, "127.0.0.1")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+def trusting(authority: Authority) -> ssl.SSLContext:
+    """What a client goes by that trusts this authority alone."""
+    return ssl.create_default_context(cadata=authority.certificate.decode())
+
+
+@pytest.fixture
+def tls(authority: Authority, tmp_path: Path) -> ssl.SSLContext:
+    """A certificate that offers HTTP/2."""
+    return shown(authority, tmp_path, "h2", "http/1.1")
+
+
+@pytest.fixture(params=["http/1.1", "h2"])
+def protocol(request: pytest.FixtureRequest) -> str:
+    """What the client speaks."""
+    return str(request.param)
+
+
+@pytest.fixture
+def client(authority: Authority, protocol: str) -> Iterator[httpcore.ConnectionPool]:
+    """A client that keeps its connections."""
+    with httpcore.ConnectionPool(ssl_context=trusting(authority), http2=protocol == "h2") as made:
+        yield made
+
+
+def url(bench: Bench, path: str = READ) -> str:
+    """Of the recorder."""
+    return f"https://127.0.0.1:{bench.recorder.port}{path}"
+
+
+def saying(body: bytes, heard: list[bytes] | None = None) -> Talk:
+    """A server that answers every request with this body."""
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if heard is not None:
+                heard.append(head)
+            for line in head.lower().split(b"\r\n"):
+                if line.startswith(b"content-length:"):
+                    sent = wire.exactly(int(line.split(b":")[1]))
+                    if heard is not None:
+                        heard.append(sent)
+            said = b"" if head.startswith(b"HEAD") else body
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + said)
+
+    return talk
+
+
+def saying_nothing_to(mark: bytes) -> Talk:
+    """A server that answers every request but those with this in their head."""
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if mark not in head:
+                wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    return talk
+
+
+class Http2:
+    """A client's connection with several streams at once, which no library at hand has."""
+
+    def __init__(self, bench: Bench, authority: Authority) -> None:
+        context = trusting(authority)
+        context.set_alpn_protocols(["h2"])
+        plain = socket.create_connection(("127.0.0.1", bench.recorder.port), 10)
+        self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        self._http = h2.connection.H2Connection()
+        self._http.initiate_connection()
+        self._send()
+
+    def ask(self, stream: int, path: str) -> None:
+        """Send a request."""
+        head = {":method": "GET", ":path": path, ":authority": "v", ":scheme": "https"}
+        self._http.send_headers(stream, list(head.items()), end_stream=True)
+        self._send()
+
+    def reset(self, stream: int) -> None:
+        """Give a request up."""
+        self._http.reset_stream(stream)
+        self._send()
+
+    def answered(self) -> int:
+        """Which stream is answered next."""
+        while data := self._socket.recv(65536):
+            for event in self._http.receive_data(data):
+                if isinstance(event, h2.events.StreamEnded):
+                    return event.stream_id
+            self._send()
+        raise AssertionError("the recorder has ended the connection")
+
+    def close(self) -> None:
+        """End it."""
+        self._socket.close()
+
+    def _send(self) -> None:
+        self._socket.sendall(self._http.data_to_send())
+
+
+def test_requests_of_one_connection(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, protocol: str
+) -> None:
+    """Two reads over one handshake; the token and the protocol are noted."""
+    heard: list[bytes] = []
+    bench.serve(saying(b"{}", heard), tls=tls)
+    for _ in range(2):
+        response = client.request("GET", url(bench), headers=TOKEN)
+        assert (response.status, response.content) == (200, b"{}")
+    exchanges = bench.ended(2)
+    assert [(e.kind, e.connection, e.status, e.token) for e in exchanges] == [
+        ("read", 1, 200, "token-1")
+    ] * 2
+    assert [one.protocol for one in bench.history.handshakes] == [protocol]
+    assert all(b"hvs.token" in head for head in heard)
+
+
+def test_a_body_of_each_way(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """A login's body arrives and is learnt; an answer beyond any window of HTTP/2 is whole."""
+    heard: list[bytes] = []
+    large = b'{"a":"' + b"x" * 300_000 + b'"}'
+    bench.serve(saying(large, heard), tls=tls)
+    body = b'{"role_id":"r","secret_id":"a-secret-id"}'
+    response = client.request("POST", url(bench, "/v1/auth/approle/login"), content=body)
+    assert response.content == large
+    assert heard[1] == body
+    assert bench.ended(1)[0].secret_id == "secret-id-1"
+
+
+def test_no_body_for_a_head(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """HEAD is answered with the length alone, and the connection goes on."""
+    bench.serve(saying(b"12345"), tls=tls)
+    for _ in range(2):
+        response = client.request("HEAD", url(bench))
+        assert (response.status, response.content) == (200, b"")
+        assert (b"content-length", b"5") in [(k.lower(), v) for k, v in response.headers]
+    assert {e.connection for e in bench.ended(2)} == {1}
+
+
+def test_answers_in_the_place_of_vault(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """A stub reaches the client, and Vault never hears of it."""
+    heard: list[bytes] = []
+    bench.serve(saying(b"{}", heard), tls=tls)
+    with bench.recorder.stub(Stub(status=429, body=b"slow", headers={"Retry-After": "2"})):
+        response = client.request("GET", url(bench))
+    assert (response.status, response.content) == (429, b"slow")
+    assert (bench.ended(1)[0].by, heard) == ("stub", [])
+
+
+def test_faults_of_single_requests(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """An answer that is lost ends the connection, one that is late comes late, as in the clear."""
+    heard: list[bytes] = []
+    bench.serve(saying(b"{}", heard), tls=tls)
+    lost = Interference("lost", Choice(nth=1), loses=True)
+    late = Interference("late", Choice(nth=2), late=0.2)
+    with bench.recorder.interfere(lost), bench.recorder.interfere(late):
+        with pytest.raises(
+            (httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.ConnectionNotAvailable)
+        ):
+            client.request("GET", url(bench))
+        assert client.request("GET", url(bench)).status == 200
+    first, second = bench.ended(2)
+    assert (first.closed, first.interference, second.interference) == ("server", "lost", "late")
+    assert (second.ended or 0.0) - second.began >= 0.2
+    assert (first.connection, second.connection, len(heard)) == (1, 2, 2)
+
+
+def test_vault_ends_in_the_middle(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """Half an answer is none: the client sees the end, and whose it was is noted."""
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+
+    bench.serve(talk, tls=tls)
+    with pytest.raises(httpcore.RemoteProtocolError):
+        client.request("GET", url(bench))
+    assert bench.ended(1)[0].closed == "server"
+
+
+def test_nobody_behind_it(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """A Vault that does not listen is an end of the connection, without a request noted."""
+    bench.relay("127.0.0.1:1", tls=tls)
+    with pytest.raises((httpcore.RemoteProtocolError, httpcore.ReadError, httpcore.WriteError)):
+        client.request("GET", url(bench))
+    assert bench.history.exchanges == []
+
+
+def test_deaf_connections(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool, authority: Authority
+) -> None:
+    """What was open never answers again; a new connection does."""
+    bench.serve(saying(b"{}"), tls=tls)
+    client.request("GET", url(bench))
+    assert bench.recorder.deafen() == 1
+    with pytest.raises(httpcore.ReadTimeout):
+        client.request("GET", url(bench), extensions={"timeout": {"read": 0.3}})
+    with httpcore.ConnectionPool(ssl_context=trusting(authority)) as other:
+        assert other.request("GET", url(bench)).status == 200
+    assert len(bench.history.exchanges) == 2
+
+
+def test_streams_do_not_wait_for_each_other(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority
+) -> None:
+    """Over HTTP/2 a second request is answered while the first one waits."""
+    go_on = threading.Event()
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            if b"slow" in head:
+                go_on.wait(10)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    bench.serve(talk, tls=tls)
+    with closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/kv/slow")
+        client.ask(3, READ)
+        assert client.answered() == 3
+        go_on.set()
+        assert client.answered() == 1
+    assert {e.connection for e in bench.ended(2)} == {1}
+
+
+def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
+    """A client that gives one request up has the others on the same connection."""
+    bench.serve(saying_nothing_to(b"slow"), tls=tls)
+    with closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/kv/slow")
+        client.reset(1)
+        client.ask(3, READ)
+        assert client.answered() == 3
+    given_up, answered = bench.ended(2)
+    assert (given_up.closed, given_up.status) == ("client", None)
+    assert answered.status == 200
+
+
+def test_whom_a_client_does_not_trust(bench: Bench, tls: ssl.SSLContext, protocol: str) -> None:
+    """No request comes, and why there is none is noted."""
+    bench.serve(saying(b"{}"), tls=tls)
+    with (
+        httpcore.ConnectionPool(
+            ssl_context=trusting(Authority()), http2=protocol == "h2"
+        ) as client,
+        pytest.raises(httpcore.ConnectError),
+    ):
+        client.request("GET", url(bench), headers=TOKEN)
+    assert bench.history.wait_for(lambda: bool(bench.history.handshakes), 10)
+    assert bench.history.handshakes[0].refused == "tlsv1 alert unknown ca"
+    assert bench.history.exchanges == []
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_vault_is_verified(
+    bench: Bench,
+    authority: Authority,
+    tls: ssl.SSLContext,
+    client: httpcore.ConnectionPool,
+    tmp_path: Path,
+    *,
+    trusted: bool,
+) -> None:
+    """The way to Vault is secured as well, and a Vault that is not the right one gets nothing."""
+    heard: list[bytes] = []
+    of_vault = authority if trusted else Authority()
+    behind = bench.serve(saying(b"{}", heard), tls=shown(of_vault, tmp_path / "vault"))
+    bench.relay(f"127.0.0.1:{behind.port}", tls=tls, upstream_tls=trusting(authority))
+    if trusted:
+        assert client.request("GET", url(bench), headers=TOKEN).status == 200
+    else:
+        with pytest.raises((httpcore.RemoteProtocolError, httpcore.ReadError)):
+            client.request("GET", url(bench), headers=TOKEN)
+    assert bool(heard) is trusted
