@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.mutants import fbk, ha, iso, kv, net, ops, pol, prc, sea, sid, srv, tok
+from tests.mutants import fbk, h2, ha, iso, kv, net, ops, pol, prc, sea, sid, srv, tls, tok
 from tests.mutants.clients import Mutant, Tolerated
 
 MODULES: tuple[ModuleType, ...] = (
     fbk,
+    h2,
     ha,
     iso,
     kv,
@@ -19,6 +20,7 @@ MODULES: tuple[ModuleType, ...] = (
     sea,
     sid,
     srv,
+    tls,
     tok,
 )
 """Each has ``MUTANTS``, and ``TOLERATED`` if it likes, of the group that it is named after."""

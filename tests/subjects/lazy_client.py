@@ -110,7 +110,7 @@ class Token:
 class LazyClient:
     """The client; see the module."""
 
-    capabilities = frozenset({"read", "outcomes"})
+    capabilities = frozenset({"read", "outcomes", "tls"})
     wire_type, gate_type, credentials_type = Wire, Gate, Credentials
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -126,12 +126,8 @@ class Wire:
         self._port = address.port or (443 if address.scheme == "https" else 80)
         self._authority = address.netloc
         self._namespace = environ.get("VAULT_NAMESPACE", "")
-        self._tls: ssl.SSLContext | None = None
-        if address.scheme == "https":
-            self._tls = ssl.create_default_context(cafile=environ.get("VAULT_CACERT") or None)
-            if environ.get("VAULT_CLIENT_CERT"):
-                key = environ.get("VAULT_CLIENT_KEY") or None
-                self._tls.load_cert_chain(environ["VAULT_CLIENT_CERT"], key)
+        self._secure = address.scheme == "https"
+        self._environ = environ
 
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
@@ -156,15 +152,22 @@ class Wire:
             raise UnavailableError(f"{type(error).__name__} at {self._authority}") from None
         return _parse(method, raw)
 
+    def _context(self) -> ssl.SSLContext:
+        """By the files as they are now."""
+        context = ssl.create_default_context(cafile=self._environ.get("VAULT_CACERT") or None)
+        if certificate := self._environ.get("VAULT_CLIENT_CERT"):
+            context.load_cert_chain(certificate, self._environ.get("VAULT_CLIENT_KEY") or None)
+        return context
+
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         received = bytearray()
         with contextlib.ExitStack() as stack:
             plain = socket.create_connection((self._host, self._port), timeout=_left(deadline))
             stack.callback(plain.close)
             peer = plain
-            if self._tls is not None:
+            if self._secure:
                 plain.settimeout(_left(deadline))
-                peer = self._tls.wrap_socket(plain, server_hostname=self._host)
+                peer = self._context().wrap_socket(plain, server_hostname=self._host)
                 stack.callback(peer.close)
             peer.settimeout(_left(deadline))
             peer.sendall(request)
@@ -217,13 +220,23 @@ def _parse(method: str, raw: bytes) -> Reply:
         content = response.read()
         if b"\r\n\r\n" not in raw or not (content or response.status == 204):
             raise http.client.IncompleteRead(content)
-        body = json.loads(content) if content else {}
     except (http.client.HTTPException, ValueError, OSError):
+        raise UnavailableError("the answer is cut short, or none of Vault's") from None
+    return understood(response.status, content, response.getheader("Retry-After") or "")
+
+
+def understood(status: int, content: bytes, wait: str) -> Reply:
+    """What a whole answer says.
+
+    Raises:
+        UnavailableError: Vault cannot say now, or it is no answer of Vault's.
+    """
+    try:
+        body = json.loads(content) if content else {}
+    except ValueError:
         raise UnavailableError("the answer is cut short, or none of Vault's") from None
     if not isinstance(body, dict):
         raise UnavailableError("the answer is none of Vault's")
-    status = response.status
-    wait = response.getheader("Retry-After") or ""
     reply = Reply(status, body, float(wait) if wait.isdigit() else 0.0)
     if status in {307, 412, 429, 472, 473} or status >= 500:
         error = UnavailableError(f"Vault answered {status}: {reply.says}")

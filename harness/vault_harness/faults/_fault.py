@@ -20,6 +20,7 @@ class Signature:
         late: An answer that took at least that many seconds.
         toxics: Names of toxics that acted on a connection.
         token: A request that carried the token of this accessor, refused.
+        refused: A TLS handshake that one side refused.
         stubbed: An answer that the harness gave in Vault's place.
         interference: A request on which the interference of this name acted.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
@@ -31,6 +32,7 @@ class Signature:
     late: float | None = None
     toxics: frozenset[str] = frozenset()
     token: str | None = None
+    refused: bool = False
     stubbed: bool = False
     interference: str | None = None
     lingers: bool = False

@@ -8,6 +8,7 @@ and here.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ from vault_harness.faults import Interference, RequestKind
 from vault_harness.scenario._ends import End, Heard, reach
 from vault_harness.scenario._http import Message, NotHttp, ResponseReader
 from vault_harness.scenario.history import Exchange, History
+
+# It tells every header at level DEBUG, tokens too, in the log that a client within this process
+# shares with it.
+logging.getLogger("hpack").setLevel(logging.INFO)
 
 _OF_ONE_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}

@@ -15,6 +15,7 @@ from vault_harness.addresses import base_url
 from vault_harness.engine import Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
+from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.oracles import recovers_within
@@ -281,6 +282,17 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
         yield fault
     finally:
         lab.history.end_fault(fault)
+
+
+def handshakes_since(since: float) -> Condition:
+    """At least one TLS handshake of the subject that ended after `since`, well or not."""
+
+    def condition(history: History) -> str:
+        ended = [one for one in list(history.handshakes) if one.at >= since]
+        good = sum(one.protocol is not None for one in ended)
+        return f"{good} good, {len(ended) - good} refused" if ended else ""
+
+    return condition
 
 
 @contextmanager

@@ -61,6 +61,9 @@ class ScenarioTls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(files.certificate, files.key)
         context.set_alpn_protocols(self._protocols)
+        # A session that is resumed is not verified again by OpenSSL, as it is by Vault.
+        context.num_tickets = 0
+        context.options |= ssl.OP_NO_TICKET
         if clients is not None:
             context.load_verify_locations(cadata=clients.certificate.decode())
             context.verify_mode = ssl.CERT_REQUIRED

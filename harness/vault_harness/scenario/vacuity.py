@@ -27,6 +27,8 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             continue
         if found := _mark_on(exchange, fault, accessors):
             return f"{fault.name}: {found} at +{exchange.began:.2f} s"
+    if mark.refused and (refused := _refused(history, fault, until)):
+        return f"{fault.name}: {refused}"
     for toxic in mark.toxics:
         if count := sum(
             _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
@@ -34,18 +36,32 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
     if mark.toxics and not history.touches_known and (passed := _passed(history, fault, until)):
         return f"{fault.name}: {passed}"
-    if mark.unanswered:
-        for operation in history.calls(until=until):
-            over = (operation.ended or until) >= fault.began
-            if over and (operation.outcome not in ("ok", None) or operation.value == "fallback"):
-                how = operation.outcome if operation.value != "fallback" else "with the fallback"
-                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s ended {how}"
-            if mark.late and over and (operation.ended or until) - operation.began >= mark.late:
-                return f"{fault.name}: {operation.verb} at +{operation.began:.2f} s came late"
-            waited = _overlap(operation, fault, until)
-            if waited >= WAITED_OUT:
-                when = f"{operation.verb} at +{operation.began:.2f} s"
-                return f"{fault.name}: {when} waited {waited:.1f} s"
+    if mark.unanswered and (suffered := _suffered(history, fault, until)):
+        return f"{fault.name}: {suffered}"
+    return None
+
+
+def _suffered(history: History, fault: Fault, until: float) -> str | None:
+    """A call that failed, came late or was held up within that time."""
+    late = fault.signature.late
+    for operation in history.calls(until=until):
+        what = f"{operation.verb} at +{operation.began:.2f} s"
+        over = (operation.ended or until) >= fault.began
+        if over and (operation.outcome not in ("ok", None) or operation.value == "fallback"):
+            how = operation.outcome if operation.value != "fallback" else "with the fallback"
+            return f"{what} ended {how}"
+        if late and over and (operation.ended or until) - operation.began >= late:
+            return f"{what} came late"
+        if (waited := _overlap(operation, fault, until)) >= WAITED_OUT:
+            return f"{what} waited {waited:.1f} s"
+    return None
+
+
+def _refused(history: History, fault: Fault, until: float) -> str | None:
+    """A handshake that was refused within that time."""
+    for handshake in list(history.handshakes):
+        if handshake.refused and fault.began <= handshake.at <= until:
+            return f"handshake refused at +{handshake.at:.2f} s ({handshake.refused})"
     return None
 
 

@@ -11,7 +11,9 @@ from vault_harness import errors
 
 Kind = Literal["in-process", "command", "http"]
 
-CAPABILITIES = frozenset({"read", "cached", "fallback", "health", "write", "outcomes", "redirects"})
+CAPABILITIES = frozenset(
+    {"read", "cached", "fallback", "health", "write", "outcomes", "redirects", "tls"}
+)
 """All that a client can claim. ``read`` is the one that everybody has."""
 
 DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})

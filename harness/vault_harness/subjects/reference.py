@@ -14,7 +14,7 @@ class ReferenceSubject:
         client: The client.
     """
 
-    capabilities = frozenset({"read", "cached", "fallback", "health", "write", "outcomes"})
+    capabilities = frozenset({"read", "cached", "fallback", "health", "write", "outcomes", "tls"})
 
     def __init__(self, client: VaultClient) -> None:
         self.client = client

@@ -1,3 +1,3 @@
 module example.com/vault-subject
 
-go 1.22
+go 1.24

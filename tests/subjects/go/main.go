@@ -68,7 +68,7 @@ func serve(vault *Vault, asked request) map[string]any {
 	case "hello":
 		return map[string]any{
 			"ok":           true,
-			"capabilities": []string{"read", "health", "outcomes"},
+			"capabilities": []string{"read", "health", "outcomes", "tls"},
 			"declares": map[string]float64{
 				"deadline":    vault.timeout.Seconds(),
 				"backoff_cap": vault.gate.longest.Seconds(),

@@ -56,15 +56,18 @@ func newWire(getenv func(string) string) (*Wire, error) {
 		DialContext:         (&net.Dialer{}).DialContext,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     30 * time.Second,
+		ForceAttemptHTTP2:   true,
+		// One HTTP/2 connection carries all requests: without pings a dead one is used for ever.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 500 * time.Millisecond, PingTimeout: 500 * time.Millisecond},
 	}
-	if file := getenv("VAULT_CACERT"); file != "" {
-		pem, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
+	if base.Scheme == "https" {
+		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			config, err := trust(getenv) // as the files are now
+			if err != nil {
+				return nil, err
+			}
+			return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 		}
-		pool := x509.NewCertPool()
-		pool.AppendCertsFromPEM(pem)
-		transport.TLSClientConfig = &tls.Config{RootCAs: pool}
 	}
 	client := &http.Client{
 		Transport: transport,
@@ -72,6 +75,27 @@ func newWire(getenv func(string) string) (*Wire, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return &Wire{base, getenv("VAULT_NAMESPACE"), client}, nil
+}
+
+// trust says whom to believe, and what to show, by files that may be replaced at any time.
+func trust(getenv func(string) string) (*tls.Config, error) {
+	config := &tls.Config{NextProtos: []string{"h2", "http/1.1"}}
+	if file := getenv("VAULT_CACERT"); file != "" {
+		pem, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		config.RootCAs = x509.NewCertPool()
+		config.RootCAs.AppendCertsFromPEM(pem)
+	}
+	if file := getenv("VAULT_CLIENT_CERT"); file != "" {
+		mine, err := tls.LoadX509KeyPair(file, getenv("VAULT_CLIENT_KEY"))
+		if err != nil {
+			return nil, err
+		}
+		config.Certificates = []tls.Certificate{mine}
+	}
+	return config, nil
 }
 
 func (w *Wire) send(ctx context.Context, method, path, token string, body any) (*Answer, error) {

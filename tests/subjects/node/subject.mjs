@@ -10,7 +10,7 @@ const vault = new Vault(process.env, (line) => process.stderr.write(`${new Date(
 
 const operations = {
   hello: () => ({
-    capabilities: ["read", "cached", "fallback", "health", "write", "outcomes"],
+    capabilities: ["read", "cached", "fallback", "health", "write", "outcomes", "tls"],
     declares: vault.declares,
   }),
   read: ({ path, key }) => vault.read(path, key),

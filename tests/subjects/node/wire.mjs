@@ -12,14 +12,18 @@ export class Wire {
   constructor(env) {
     this.base = new URL(env.VAULT_ADDR || "http://127.0.0.1:8200");
     this.namespace = env.VAULT_NAMESPACE || "";
-    const secure = this.base.protocol === "https:";
-    this.http = secure ? https : http;
-    const file = (name) => (env[name] ? readFileSync(env[name]) : undefined);
-    const tls = secure
+    this.env = env;
+    this.secure = this.base.protocol === "https:";
+    this.http = this.secure ? https : http;
+    this.agent = new this.http.Agent({ keepAlive: true, maxSockets: 64 });
+  }
+
+  /** Whom to trust and what to show, by the files as they are now; new ones mean new connections. */
+  #tls() {
+    const file = (name) => (this.env[name] ? readFileSync(this.env[name]) : undefined);
+    return this.secure
       ? { ca: file("VAULT_CACERT"), cert: file("VAULT_CLIENT_CERT"), key: file("VAULT_CLIENT_KEY") }
       : {};
-    this.tls = tls;
-    this.agent = new this.http.Agent({ keepAlive: true, maxSockets: 64, ...tls });
   }
 
   /** One request; resolves to `{status, body}`, rejects with `Unavailable` for all that is no answer. */
@@ -46,7 +50,7 @@ export class Wire {
         request.destroy();
         reject(Object.assign(new Unavailable(`${why} at ${this.base.host}`), { stale }));
       };
-      const request = this.http.request(url, { method, headers, agent, ...this.tls });
+      const request = this.http.request(url, { method, headers, agent, ...this.#tls() });
       const timer = setTimeout(() => fail("no answer in time"), deadline - performance.now());
       request.on("error", (error) => fail(error.code || error.name, request.reusedSocket));
       request.on("response", (response) => {

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.history import Handshake
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
     a_denial_costs_little,
     no_connection_storm,
+    no_credential_sent,
     no_request_storm,
     obeys_retry_after,
     pauses_between_tries,
@@ -51,6 +53,20 @@ def test_connections_storm_too(story: Story) -> None:
     story.history.connections.append(12.5)
     assert story.finds(no_connection_storm(since=10.0, until=20.0)) == [
         "6 connections in one second, 5 are allowed"
+    ]
+
+
+def test_credentials_for_another_host(story: Story) -> None:
+    """What is sent over a connection that was secured then counts, whatever came over others."""
+    shaken = story.history.handshakes
+    shaken += [Handshake(5.0, 1, "h2"), Handshake(12.0, 2, "h2"), Handshake(12.5, 3, refused="no")]
+    for connection, at in ((1, 12.1), (2, 5.1), (3, 12.6)):
+        story.sent("read", at, token="token-1").connection = connection
+    story.sent("status", 12.7).connection = 2
+    assert story.finds(no_credential_sent(since=10.0, until=20.0)) == []
+    story.sent("login", 12.8, secret_id="secret-id-1").connection = 2
+    assert story.finds(no_credential_sent(since=10.0, until=20.0)) == [
+        "a login was sent to another host, with secret-id-1"
     ]
 
 

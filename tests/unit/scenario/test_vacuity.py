@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.scenario.history import Outcome, Touch
+from vault_harness.scenario.history import Handshake, Outcome, Touch
 from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
 SEALED = Signature(statuses=frozenset({503}))
@@ -28,6 +28,20 @@ def test_untouched(story: Story) -> None:
         statuses=frozenset({503}), unanswered=True, late=1.0, toxics=frozenset({"t"}), stubbed=True
     )
     assert evidence(story, everything) is None
+
+
+# Handshakes
+
+
+def test_refused_handshake(story: Story) -> None:
+    """One within the fault; a good one, and a refused one before it, say nothing."""
+    refused = Signature(refused=True)
+    story.history.handshakes += [Handshake(5.0, 1, refused="no"), Handshake(12.0, 2, "http/1.1")]
+    assert evidence(story, refused) is None
+    story.history.handshakes.append(Handshake(13.0, 3, refused="certificate verify failed"))
+    assert evidence(story, refused) == (
+        "the fault: handshake refused at +13.00 s (certificate verify failed)"
+    )
 
 
 # Statuses

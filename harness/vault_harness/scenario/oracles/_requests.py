@@ -72,6 +72,34 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
     return oracle
 
 
+def no_credential_sent(*, since: float, until: float) -> Oracle:
+    """Over connections whose handshake was in that time, no token and no secret-id is sent.
+
+    For a time in which the server shows a certificate that no client may take. It holds for
+    silence.
+    """
+    promise = "no token and no secret-id goes to a server whose certificate names another host"
+
+    def oracle(history: History) -> list[Finding]:
+        taken = {
+            one.connection
+            for one in list(history.handshakes)
+            if one.protocol is not None and since <= one.at <= until
+        }
+        return [
+            Finding(
+                promise,
+                f"a {sent.kind} was sent to another host, with {label}",
+                sent.began,
+                harm=True,
+            )
+            for sent in history.find(since=since)
+            if sent.connection in taken and (label := sent.secret_id or sent.token)
+        ][:2]
+
+    return oracle
+
+
 def _quiet(what: str) -> str:
     return (
         f"no {what} storm (at most {STORM_PEAK} {what}s a second of the client's own, "

@@ -1,0 +1,33 @@
+"""HTTP/2: one connection carries all requests, so that its death concerns all of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import Lab, NotClaimed
+from vault_harness.scenario.helpers import dead_connections
+from vault_harness.scenario.oracles import (
+    failed_reads_at_most,
+    recovers_within,
+    same_token,
+)
+
+
+@pytest.mark.scenario("H2-01")
+def test_dead_connection(lab: Lab) -> None:
+    """The HTTP/2 connection that the subject keeps is forgotten by the network; new ones work."""
+    lab.start()
+    if not any(one.protocol == "h2" for one in list(lab.history.handshakes)):
+        raise NotClaimed("the subject speaks HTTP/1.1, although it was offered HTTP/2")
+    with lab.reading(every=0.4, callers=3):
+        lab.watch(1.0)
+    lab.watch(0.3)
+    with dead_connections(lab) as fault, lab.reading(every=0.4, callers=3):
+        # Time for three calls of each caller that all wait in vain.
+        lab.hold(fault, 3.2 * lab.deadline)
+        end = lab.history.now()
+    lab.judge(
+        failed_reads_at_most(1, since=fault.began, until=end, each_caller=True),
+        recovers_within(2 * lab.deadline, since=fault.began),
+        same_token(since=fault.began),
+    )
