@@ -76,13 +76,15 @@ def uninitialised(lab: Lab) -> Iterator[Fault]:
 @contextmanager
 def leading_to(lab: Lab, node: Node) -> Iterator[None]:
     """Clients are led to this node while the block runs, and back afterwards."""
-    before = lab.recorder.upstream
+    before, secured = lab.recorder.upstream, lab.recorder.upstream_tls
     lab.recorder.upstream = node.address.split("//")[1]
+    if node.address.startswith("http:"):
+        lab.recorder.upstream_tls = None
     lab.network.drop_connections()
     try:
         yield
     finally:
-        lab.recorder.upstream = before
+        lab.recorder.upstream, lab.recorder.upstream_tls = before, secured
         lab.network.drop_connections()
 
 
