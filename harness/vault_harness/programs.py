@@ -92,6 +92,25 @@ def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
     return ToxiproxyProgram(command=(str(Path(found).absolute()),), flavour="real")
 
 
+def find_balancer() -> Path:
+    """HAProxy, which leads clients to the active node of a cluster.
+
+    Raises:
+        ProgramMissing: It is not here.
+    """
+    # Where distributions put it, which is often not on a user's PATH.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
+    found = shutil.which("haproxy", path=path)
+    if found is None:
+        raise ProgramMissing(
+            "no haproxy here, which leads clients to the active node of a cluster",
+            looked_at="PATH, /usr/sbin, /usr/local/sbin",
+            remedy="install it (Debian, Ubuntu: apt install haproxy; macOS: brew install haproxy), "
+            "or run one server, without --ha",
+        )
+    return Path(found).absolute()
+
+
 def _executable(path: Path, *, setting: str) -> Path:
     if path.is_file() and os.access(path, os.X_OK):
         return path

@@ -108,7 +108,8 @@ def heal() -> None:
     """
     stack = local_stack()
     undone = stack.heal()
-    if stack.status().sealed:
+    found = stack.status()
+    if found.sealed or any(node.role == "sealed" for node in found.nodes):
         stack.unseal()
         undone.append("unsealed Vault")
     say("\n".join(undone) or "nothing was broken")

@@ -14,23 +14,28 @@ from vault_harness.commands import named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from vault_harness.engine import LogName
     from vault_harness.stack import StackStatus
     from vault_harness.vault import Change
     from vault_harness.vault.apply import What
 
 
-@command("up", group="every day", examples=("up",))
-def up() -> None:
+@command(
+    "up",
+    group="every day",
+    examples=("up", "up --ha"),
+    help={"ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one"},
+)
+def up(ha: bool = False) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
     stack = local_stack()
-    stack.up()
+    stack.up(ha=ha)
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
+    _say_nodes(status)
     say(_addresses(status))
     _say_obstacles(status)
     say(f"next: {status.next_step}")
@@ -113,6 +118,7 @@ def status(json: bool = False) -> None:
         *((name, detail or "does not run") for name, detail in found.services.items()),
     ]
     say(table(rows))
+    _say_nodes(found)
     say(_addresses(found))
     for proxy in found.proxies:
         state = "enabled" if proxy.enabled else "disabled"
@@ -176,14 +182,16 @@ def restart() -> None:
     takes=("service",),
     examples=("logs", "logs toxiproxy", "logs audit --follow"),
     help={
-        "service": "vault, toxiproxy or audit; vault if none is named",
+        "service": "vault, toxiproxy, audit, or a node of a cluster; vault if none is named",
         "tail": "only the last lines, 50 by default, 0 for all",
         "follow": "go on until Ctrl-C",
     },
 )
 def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> None:
     """Show what a server printed, or the audit log."""
-    for line in local_stack().logs(_log_name(service or "vault"), tail=tail or None, follow=follow):
+    stack = local_stack()
+    name = _log_name(service or "vault", stack.log_names())
+    for line in stack.logs(name, tail=tail or None, follow=follow):
         say(line)
 
 
@@ -261,17 +269,33 @@ def _changes(changes: Sequence[Change]) -> str:
     return table((change.action, change.kind, change.name, change.detail) for change in changes)
 
 
-def _log_name(service: str) -> LogName:
+def _log_name(service: str, known: Sequence[str]) -> str:
     from vault_harness.errors import SettingsError
 
-    match service:
-        case "vault" | "toxiproxy" | "audit":
-            return service
-    raise SettingsError(
-        f"there is no log of {service}",
-        looked_at="the command line",
-        remedy="name one of vault, toxiproxy, audit",
-    )
+    if service not in known:
+        raise SettingsError(
+            f"there is no log of {service}",
+            looked_at="the command line",
+            remedy=f"name one of {', '.join(known)}",
+        )
+    return service
+
+
+def _say_nodes(found: StackStatus) -> None:
+    """The nodes of a cluster, a line each."""
+    if not found.nodes:
+        return
+    rows = [
+        (
+            node.name,
+            node.role,
+            {True: "voter", False: "no voter", None: ""}[node.voter],
+            "" if node.lag is None else f"{node.lag} behind",
+            node.address,
+        )
+        for node in found.nodes
+    ]
+    say(table(rows))
 
 
 def _say_obstacles(found: StackStatus) -> None:

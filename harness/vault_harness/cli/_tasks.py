@@ -14,6 +14,7 @@ from vault_harness.cli import (
     _doctor,
     _judge,
     _migrate,
+    _node,
     _root,
     _rotate,
     _services,
@@ -38,11 +39,13 @@ _OPERATOR = (
     *(_backup.now, _backup.keys, _backup.list_, _backup.verify, _backup.identity),
     *(_backup.restore, _backup.restore_keys, _backup.drill),
     *(_root.revoke, _root.generate),
+    *(_node.start, _node.add, _node.remove),
     *(_audit.follow, _audit.report),
     _stack.images,
 )
 _BREAK_IT = (
     *(_stack.seal, _stack.restart),
+    *(_node.kill, _node.step_down),
     *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke, _break.heal),
 )
 _JUDGE = (

@@ -2,21 +2,23 @@
 
 from vault_harness.certificates import TlsFiles
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
+from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
     NODE_NAME,
     PROXY_NAME,
+    ClusterProvider,
     Endpoints,
     KnownServers,
-    LogName,
     Memory,
     NodeEndpoint,
     ServiceName,
     ServiceState,
     StackProvider,
     holds_data,
+    lacking,
 )
 from vault_harness.engine._shape import (
     Capability,
@@ -45,13 +47,15 @@ __all__ = [
     "docker_state",
     "open_provider",
     "StackProvider",
+    "ClusterProvider",
+    "QUICK_AUTOPILOT",
+    "lacking",
     "Endpoints",
     "NodeEndpoint",
     "KnownServers",
     "Memory",
     "ServiceState",
     "ServiceName",
-    "LogName",
     "NODE_NAME",
     "PROXY_NAME",
     "ask",

@@ -21,6 +21,11 @@ DATA_NAME = "data"
 """A node's raft data, by its name in the same directory."""
 
 
+QUICK_AUTOPILOT = {"autopilot_reconcile_interval": "500ms", "autopilot_update_interval": "500ms"}
+"""Of raft storage, for a cluster. By default a new node is looked at every 10 s, and counts for the
+quorum after as long."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Place:
     """Where an engine puts a node, everything as the server itself names it.

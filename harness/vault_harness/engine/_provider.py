@@ -13,7 +13,7 @@ servers again, and ``endpoints``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -22,10 +22,15 @@ from vault_harness.engine._configuration import DATA_NAME
 from vault_harness.engine._shape import EngineName
 
 ServiceName = Literal["vault", "toxiproxy"]
-LogName = Literal["vault", "toxiproxy", "audit"]
 SERVICES: tuple[ServiceName, ...] = ("vault", "toxiproxy")
 
-_DIRECTORIES = ("vault", "toxiproxy", "services")
+NODES_DIRECTORY = "nodes"
+"""Where each node of a cluster but the first has its folder."""
+
+BALANCER_NAME = "balancer"
+"""The load balancer in front of a cluster, and its folder."""
+
+_DIRECTORIES = ("vault", NODES_DIRECTORY, BALANCER_NAME, "toxiproxy", "services")
 
 NODE_NAME = "vault"
 """The stack's first node and its raft node id: the same in every engine, which share its data."""
@@ -41,7 +46,7 @@ class NodeEndpoint:
     Attributes:
         name: Of the node, and of the Toxiproxy proxy in front of it.
         address: Base URL for this machine.
-        proxy: Base URL through Toxiproxy for this machine.
+        proxy: Base URL through Toxiproxy for this machine; empty where none leads to it alone.
         proxy_listen: ``host:port`` that its proxy listens on, as Toxiproxy sees it.
         upstream: ``host:port`` of the node, as Toxiproxy sees it.
         cluster: ``host:port`` by which other nodes reach it.
@@ -62,10 +67,12 @@ class Endpoints:
     Attributes:
         nodes: Its Vault servers; one, but for a cluster.
         toxiproxy: Base URL of Toxiproxy's API for this machine.
+        balancer: The load balancer that leads to whichever node is active; None without one.
     """
 
     nodes: tuple[NodeEndpoint, ...]
     toxiproxy: str
+    balancer: NodeEndpoint | None = None
 
     @property
     def node(self) -> NodeEndpoint:
@@ -73,14 +80,24 @@ class Endpoints:
         return self.nodes[0]
 
     @property
+    def addresses(self) -> list[str]:
+        """Base URL of each node."""
+        return [node.address for node in self.nodes]
+
+    @property
+    def ways(self) -> tuple[NodeEndpoint, ...]:
+        """What Toxiproxy has a proxy for: the balancer, or without one each node."""
+        return self.nodes if self.balancer is None else (self.balancer,)
+
+    @property
     def vault(self) -> str:
-        """Base URL of the first node."""
-        return self.node.address
+        """Base URL at which Vault is asked: the balancer's, or the only node's."""
+        return self.ways[0].address
 
     @property
     def proxy(self) -> str:
-        """Base URL of the first node through Toxiproxy."""
-        return self.node.proxy
+        """The same through Toxiproxy."""
+        return self.ways[0].proxy
 
 
 @dataclass
@@ -128,17 +145,26 @@ class ServiceState:
         running: Whether its process or container runs; it may still not answer.
         paused: Whether it was frozen: it runs, keeps its sockets, and answers nothing.
         detail: What a person would look for: ``pid 4711``, ``container vault-harness-vault-1``.
+        node: Whether it is a Vault server: of these one is enough.
     """
 
-    name: ServiceName
+    name: str
     running: bool
     detail: str
     paused: bool = False
+    node: bool = False
 
     @property
     def serves(self) -> bool:
         """Whether it could answer."""
         return self.running and not self.paused
+
+
+def lacking(services: Sequence[ServiceState]) -> list[str]:
+    """Servers without which there is no way to Vault, and which do not serve, by name."""
+    nodes = [service for service in services if service.node]
+    enough = any(node.serves for node in nodes)
+    return [s.name for s in services if not s.serves and not (s.node and enough)]
 
 
 def own_directories(data_dir: Path) -> list[Path]:
@@ -174,12 +200,17 @@ class StackProvider(Protocol):
     def name(self) -> EngineName:
         """Which engine it is; also what the memory says."""
 
-    def start(self) -> Endpoints:
-        """Start what does not run, and wait until both servers answer (a sealed Vault answers).
+    def start(self, *, nodes: int = 1) -> Endpoints:
+        """Start what does not run, and wait until all servers answer (a sealed Vault answers).
 
         Keeps what runs. Saves before it returns. If it fails, it ends what this call started.
 
+        Args:
+            nodes: How many there shall be at least, with a load balancer in front if that is more
+                than one. A cluster that is known stays one, with all of its nodes.
+
         Raises:
+            CapabilityMissing: It cannot run a cluster.
             PortTaken: Somebody else listens on a port of the settings.
             EngineError: A server could not be run.
             DeadlineExceeded: A server does not answer in time.
@@ -212,17 +243,52 @@ class StackProvider(Protocol):
         """
 
     def describe(self) -> list[ServiceState]:
-        """Both servers' state. Never raises because something does not run."""
+        """Each server's state. Never raises because something does not run."""
 
-    def logs(
-        self, name: LogName, *, tail: int | None = None, follow: bool = False
-    ) -> Iterator[str]:
-        """Lines of a log, the last ``tail`` of them; with ``follow`` until interrupted."""
+    def log_names(self) -> list[str]:
+        """What `logs` takes: each server's name, and ``audit``."""
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
+        """Lines of a log, the last ``tail`` of them; with ``follow`` until interrupted.
+
+        Args:
+            name: One of `log_names`.
+            tail: How many; None for all.
+            follow: Go on.
+        """
 
     @property
     def audit_path(self) -> Path | None:
-        """Vault's audit log on this machine, or None where it cannot be read as a file."""
+        """Vault's audit log on this machine, or None where it cannot be read as a file.
+
+        Of a cluster it is the first node's.
+        """
+
+    @property
+    def audit_paths(self) -> tuple[Path, ...]:
+        """The audit log of each node: a request is in that of the node that served it."""
 
     @property
     def server_audit_path(self) -> str | None:
         """The same log by the name that the server knows it by, for enabling it over the API."""
+
+
+@runtime_checkable
+class ClusterProvider(StackProvider, Protocol):
+    """A provider that can run a cluster. Nodes are named by `NodeEndpoint.name`."""
+
+    def kill_node(self, name: str) -> list[str]:
+        """End a node without a goodbye (SIGKILL); returns what was ended, for a person."""
+
+    def start_node(self, name: str) -> None:
+        """Start a node that does not run, at its old address. It is sealed afterwards."""
+
+    def add_node(self) -> NodeEndpoint:
+        """Start one more node, which is not a member yet, and tell the balancer of it."""
+
+    def remove_node(self, name: str) -> list[str]:
+        """End a node that is no member any more, and delete what it kept; never the first one.
+
+        Returns:
+            What was ended and removed, for a person.
+        """

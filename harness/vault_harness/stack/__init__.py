@@ -3,6 +3,8 @@
 from vault_harness.stack._env import export_lines, service_environment
 from vault_harness.stack._launch import Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
+from vault_harness.stack._members import NodeStatus
+from vault_harness.stack._nodes import Nodes
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
 from vault_harness.stack.record import StackRecord
@@ -12,6 +14,8 @@ __all__ = [
     "launch",
     "launch_cluster",
     "LocalStack",
+    "Nodes",
+    "NodeStatus",
     "StackRecord",
     "StackStatus",
     "ProxyStatus",

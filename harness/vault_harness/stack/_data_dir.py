@@ -26,7 +26,7 @@ _FILES = frozenset(
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
 _DIRECTORIES = frozenset({"rotations", "migrations"})
-_ENGINES = frozenset({"vault", "toxiproxy", "audit", "services"})
+_ENGINES = frozenset({"vault", "nodes", "balancer", "toxiproxy", "audit", "services"})
 # What `vault_harness.files.write_private` leaves if it is killed half-way.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 

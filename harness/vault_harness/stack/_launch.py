@@ -11,15 +11,12 @@ from typing import Self
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles
-from vault_harness.engine import Engine, ExternalEngine, Node, NodeSpec, Storage
+from vault_harness.engine import QUICK_AUTOPILOT, Engine, ExternalEngine, Node, NodeSpec, Storage
 from vault_harness.errors import OperatorError, VaultIsSealed
 from vault_harness.vault import Change, Keyring, Operator, apply, cluster
 
 _UNSEAL_SECONDS = 15.0
 _CLUSTER_SECONDS = 60.0
-
-_QUICK_AUTOPILOT = {"autopilot_reconcile_interval": "500ms", "autopilot_update_interval": "500ms"}
-"""By default a new node is looked at every 10 s, and counts for the quorum after as long."""
 
 
 class Stack:
@@ -209,7 +206,7 @@ def launch_cluster(
                 directory=directory / f"{name}-{number}",
                 storage="raft",
                 audit_raw=audit_raw,
-                extra={"storage": {"raft": _QUICK_AUTOPILOT}},
+                extra={"storage": {"raft": QUICK_AUTOPILOT}},
             )
             node = _node(engine, spec, authority)
             undo.callback(getattr(node, "close", lambda: None))

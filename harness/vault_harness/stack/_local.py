@@ -11,10 +11,11 @@ from pathlib import Path
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
 from vault_harness.engine import (
+    NODE_NAME,
     Endpoints,
-    LogName,
     StackProvider,
     holds_data,
+    lacking,
     sweep_run_directories,
 )
 from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
@@ -26,11 +27,12 @@ from vault_harness.stack._opening import Opening
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import StackStatus
 from vault_harness.stack.record import StackRecord
-from vault_harness.vault import Change, Operator, apply, approle, cluster
+from vault_harness.vault import Change, Keyring, Operator, apply, approle, cluster
 from vault_harness.vault.apply import Action, What
 from vault_harness.vault.root import needing_root, standing_operator
 
 _ACTIVE_SECONDS = 10.0
+_CLUSTER_NODES = 3
 
 
 class LocalStack:
@@ -72,10 +74,14 @@ class LocalStack:
 
     # -- up and down ------------------------------------------------------------------------------
 
-    def up(self) -> Endpoints:
+    def up(self, *, ha: bool = False) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
         What it cannot open it leaves as it is: no data and no keyring is ever removed.
+
+        Args:
+            ha: Three nodes with a load balancer in front. A single server that was ended keeps its
+                data and gets the other two; what is a cluster stays one without being asked.
 
         Raises:
             KeyringMissing: This Vault is initialised and its keys are not here.
@@ -92,7 +98,7 @@ class LocalStack:
             choice = _choice.reason(self.settings, StackRecord.load(self.data_dir), provider)
             ran_before = any(service.running for service in provider.describe())
             new = not holds_data(self.data_dir)
-            endpoints = provider.start()
+            endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
             try:
                 self._opening.open(provider, endpoints)
             except HarnessError:
@@ -110,10 +116,10 @@ class LocalStack:
     def _check_data(self, provider: StackProvider) -> None:
         """A server whose data was deleted under it is the last to know what it holds."""
         running = {service.name: service for service in provider.describe() if service.running}
-        if "vault" in running and not holds_data(self.data_dir):
+        if NODE_NAME in running and not holds_data(self.data_dir):
             raise StackError(
                 "Vault runs, and its data directory is gone",
-                looked_at=f"{self.data_dir}; {running['vault'].detail}",
+                looked_at=f"{self.data_dir}; {running[NODE_NAME].detail}",
                 remedy="put the folder back where it was; a token that you have still reads this "
                 f"Vault. When it ends ({named('down')}), what it holds is lost",
             )
@@ -176,7 +182,7 @@ class LocalStack:
         """
         endpoints = StackRecord.load(self.data_dir).endpoints
         services = self.provider().describe()
-        missing = [service.name for service in services if not service.serves]
+        missing = lacking(services)
         if endpoints is None or missing:
             raise NotUp(
                 "the stack is not up"
@@ -203,11 +209,25 @@ class LocalStack:
                 "this Vault is sealed", looked_at=endpoints.vault, remedy=named("unseal")
             )
         keyring = self._opening.keyring()
-        addresses = [node.address for node in endpoints.nodes]
-        with cluster.operators(addresses, keyring) as nodes:
+        with cluster.operators(endpoints.addresses, keyring) as nodes:
             address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
         ca_cert = keyring.ca_cert if keyring is not None else None
         return standing_operator(address, keyring, self.data_dir, ca_cert=ca_cert)
+
+    def known_endpoints(self) -> Endpoints | None:
+        """Where the stack is, or was last; None if nothing was ever started."""
+        return StackRecord.load(self.data_dir).endpoints
+
+    def keyring(self) -> Keyring | None:
+        """The keyring, or None if there is none."""
+        return self._opening.keyring()
+
+    def open_nodes(self) -> None:
+        """Unseal every node that runs, and make members of those that are none yet.
+
+        For who holds the stack already; `unseal` holds it.
+        """
+        self._opening.unseal(self.endpoints())
 
     def seal(self) -> None:
         """Seal it; does nothing if it is sealed."""
@@ -216,15 +236,15 @@ class LocalStack:
             if self._opening.seal_status(endpoints).sealed:
                 return
             with contextlib.closing(self.operator()) as operator:
-                addresses = [node.address for node in endpoints.nodes]
                 keyring, token = self._opening.keyring(), str(operator.client.token)
-                with cluster.operators(addresses, keyring, token=token) as nodes:
-                    cluster.seal_all(nodes)
+                with cluster.operators(endpoints.addresses, keyring, token=token) as nodes:
+                    health = cluster.health_of_all(nodes)
+                    cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
 
     def unseal(self) -> None:
         """Unseal it with the keyring; does nothing if it is unsealed."""
         with self.held():
-            self._opening.unseal(self.endpoints())
+            self.open_nodes()
 
     def restart(self) -> None:
         """Restart Vault, which leaves it sealed."""
@@ -296,9 +316,11 @@ class LocalStack:
         action: Action = "created" if written else "unchanged"
         return Change("secret-id", role, action, secret_file.name)
 
-    def logs(
-        self, name: LogName, *, tail: int | None = None, follow: bool = False
-    ) -> Iterator[str]:
+    def log_names(self) -> list[str]:
+        """What `logs` takes."""
+        return _choice.provider_here(self.settings).log_names()
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
         return _choice.provider_here(self.settings).logs(name, tail=tail, follow=follow)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Endpoints, holds_data
+from vault_harness.engine import Endpoints, holds_data, lacking
 from vault_harness.errors import HarnessError
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _way
+from vault_harness.stack import _choice, _members, _way
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._status import StackStatus, State
 from vault_harness.stack.record import StackRecord
@@ -35,19 +36,23 @@ def look(
     record = StackRecord.load(settings.data_dir)
     provider = _choice.provider_here(settings)
     services = provider.describe()
-    running = {service.name for service in services if service.running}
     serving = {service.name for service in services if service.serves}
     endpoints, seal, proxies = record.endpoints, None, None
-    if endpoints is not None and "vault" in serving:
+    running = any(service.running for service in services)
+    complete = not lacking([replace(service, paused=False) for service in services])
+    if endpoints is not None and any(node.name in serving for node in endpoints.nodes):
         with contextlib.suppress(HarnessError):
             seal = opening.seal_status(endpoints, timeout=_LOOK_SECONDS)
     if endpoints is not None and "toxiproxy" in serving:
         proxies = _way.look(endpoints.toxiproxy)
     obstacles: tuple[str, ...] = ()
-    if endpoints is not None and len(running) == len(services):
+    if endpoints is not None and complete:
         obstacles = _way.obstacles(endpoints, proxies, answering=seal is not None)
+    seeded, nodes = _inside(opening, blueprint, record, seal, serving, operator)
     return StackStatus(
-        state=_state(endpoints, len(running), len(serving), seal),
+        state=_state(
+            endpoints, seal, running=running, complete=complete, serving=not lacking(services)
+        ),
         engine=provider.name,
         choice=_choice.reason(settings, record, provider),
         address=endpoints.vault if endpoints else None,
@@ -58,50 +63,71 @@ def look(
         version=seal.version if seal else None,
         product=seal.product if seal else None,
         keyring=opening.keyring_path.exists(),
-        seeded=_seeded(blueprint, record, seal, operator),
+        seeded=seeded,
         blueprint=record.seeded or None,
         proxies=proxies or (),
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
         data=holds_data(settings.data_dir),
+        nodes=nodes,
     )
 
 
-def _seeded(
+def _inside(
+    opening: Opening,
     blueprint: Blueprint,
     record: StackRecord,
     seal: SealStatus | None,
+    serving: set[str],
     operator: Callable[[], Operator],
-) -> bool:
-    """Whether mounts, policies and roles are there; what was last known if nobody can tell."""
-    if seal is not None and seal.initialised and not seal.sealed:
-        with contextlib.suppress(HarnessError), contextlib.closing(operator()) as op:
-            return _contains(op, blueprint)
-    return bool(record.seeded)
+) -> tuple[bool, tuple[_members.NodeStatus, ...]]:
+    """Whether mounts, policies and roles are there, and the nodes of a cluster.
+
+    Of the first, what was last known if nobody can tell.
+    """
+    endpoints = record.endpoints
+    keyring = None
+    with contextlib.suppress(HarnessError):
+        keyring = opening.keyring()
+    seeded, acting = bool(record.seeded), None
+    with contextlib.ExitStack() as closing:
+        if seal is not None and seal.initialised and not seal.sealed:
+            with contextlib.suppress(HarnessError):
+                acting = closing.enter_context(contextlib.closing(operator()))
+                seeded = _contains(acting, blueprint)
+        if endpoints is None or endpoints.balancer is None:
+            return seeded, ()
+        return seeded, _members.look(endpoints, keyring, serving, acting)
 
 
 def _state(
-    endpoints: Endpoints | None, running: int, serving: int, seal: SealStatus | None
+    endpoints: Endpoints | None,
+    seal: SealStatus | None,
+    *,
+    running: bool,
+    complete: bool,
+    serving: bool,
 ) -> State:
     """The state in a word.
 
     Args:
         endpoints: Where it is, by the record.
-        running: How many of the two servers run.
-        serving: How many of them could answer: the others are paused.
         seal: What Vault says; None if it says nothing.
+        running: Whether any server runs.
+        complete: Whether enough of them run for clients to find Vault.
+        serving: Whether enough of them could answer: the others are paused.
     """
     if not running:
         return "down"
     if endpoints is None:
         return "forgotten"
     if seal is None:
-        return "not answering" if running > 1 else "partly up"
+        return "not answering" if complete else "partly up"
     if not seal.initialised:
         return "not initialised"
     if seal.sealed:
         return "sealed"
-    return "ready" if serving > 1 else "not answering" if running > 1 else "partly up"
+    return "ready" if serving else "not answering" if complete else "partly up"
 
 
 def _contains(operator: Operator, blueprint: Blueprint) -> bool:

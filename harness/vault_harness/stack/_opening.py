@@ -9,10 +9,12 @@ from pathlib import Path
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.engine import Endpoints, StackProvider
-from vault_harness.errors import HarnessError, KeyringMissing, StackError
+from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
 from vault_harness.stack._lock import uninterrupted
-from vault_harness.vault import Keyring, SealStatus, cluster
+from vault_harness.stack._members import await_voters, join
+from vault_harness.vault import Keyring, Operator, SealStatus, cluster
+from vault_harness.vault.root import standing_operator
 
 _UNSEAL_SECONDS = 30.0
 
@@ -36,18 +38,24 @@ class Opening:
         return Keyring.load(self.keyring_path) if self.keyring_path.exists() else None
 
     def seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
-        """What the nodes say together: initialised if one is, sealed if one is.
+        """What those nodes say together that answer: initialised if one is, sealed if all are.
 
         Raises:
-            OperatorError: One does not answer.
+            OperatorError: None of them answers.
         """
-        addresses = [node.address for node in endpoints.nodes]
         keyring = None
         with contextlib.suppress(HarnessError):  # a broken one: no reason not to look
             keyring = self.keyring()
-        with cluster.operators(addresses, keyring, timeout=timeout) as nodes:
-            found = [node.seal_status() for node in nodes]
-        return max(found, key=lambda status: (status.initialised, status.sealed))
+        found, errors = [], []
+        with cluster.operators(endpoints.addresses, keyring, timeout=timeout) as nodes:
+            for node in nodes:
+                try:
+                    found.append(node.seal_status())
+                except OperatorError as error:
+                    errors.append(error)
+        if not found:
+            raise errors[0]
+        return max(found, key=lambda status: (status.initialised, not status.sealed))
 
     def open(self, provider: StackProvider, endpoints: Endpoints) -> None:
         """Initialise what is new, and unseal what is sealed.
@@ -61,7 +69,7 @@ class Opening:
         self.unseal(endpoints)
 
     def unseal(self, endpoints: Endpoints) -> None:
-        """Unseal every node.
+        """Unseal every node that answers; one of a cluster that is none yet becomes a member.
 
         Raises:
             KeyringMissing: The keys are not here.
@@ -69,10 +77,33 @@ class Opening:
         keyring = self.keyring()
         if keyring is None:
             raise self.keyring_missing()
-        addresses = [node.address for node in endpoints.nodes]
-        with cluster.operators(addresses, keyring) as nodes:
-            cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+        with cluster.operators(endpoints.addresses, keyring) as every:
+            health = cluster.health_of_all(every)
+            nodes = [n for n, status in zip(every, health, strict=True) if status] or list(every)
+            new = len(every) > 1 and 501 in health
+            if new:
+                members = [n for n, status in zip(every, health, strict=True) if status != 501]
+                for node in members:
+                    node.give_keys(keyring)
+                leader = cluster.wait_for_active(members, timeout=_UNSEAL_SECONDS)
+                join(nodes, leader)
+            leader = cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+            if new:
+                self._await_voters(leader, keyring, len(nodes))
+        if endpoints.balancer is not None:
+            self._await_balancer(endpoints)
         self._marker.unlink(missing_ok=True)
+
+    def _await_voters(self, leader: Operator, keyring: Keyring, count: int) -> None:
+        directory = self.keyring_path.parent
+        acting = standing_operator(leader.address, keyring, directory, ca_cert=leader.ca_cert)
+        with contextlib.closing(acting) as operator:
+            await_voters(operator, count)
+
+    def _await_balancer(self, endpoints: Endpoints) -> None:
+        """Until it knows who leads, clients would be turned away."""
+        with cluster.operators([endpoints.vault], self.keyring()) as (front,):
+            front.wait_active(_UNSEAL_SECONDS)
 
     def _initialise(self, provider: StackProvider, endpoints: Endpoints) -> None:
         if self.keyring_path.exists():

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vault_harness.commands import named
+from vault_harness.stack._members import NodeStatus
 
 State = Literal[
     "down", "forgotten", "partly up", "not answering", "not initialised", "sealed", "ready"
@@ -59,6 +60,7 @@ class StackStatus:
             gone, a toxic that was left, a Toxiproxy that does not answer.
         data: Whether Vault's data is where a started server looks for it.
         services: Process or container of each server, empty for one that does not run.
+        nodes: Each node of a cluster; empty for a single server.
     """
 
     state: State
@@ -78,6 +80,12 @@ class StackStatus:
     services: dict[str, str]
     obstacles: tuple[str, ...] = ()
     data: bool = True
+    nodes: tuple[NodeStatus, ...] = ()
+
+    @property
+    def leader(self) -> str | None:
+        """Name of the node of a cluster that leads; None while none does."""
+        return next((node.name for node in self.nodes if node.role == "leader"), None)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""
@@ -107,4 +115,9 @@ class StackStatus:
             return steps[self.state]
         if self.obstacles:
             return named("heal")
+        for node in self.nodes:
+            if node.role == "down":
+                return named("node.start", node.name)
+            if node.role in {"sealed", "not a member"}:
+                return named("unseal")
         return named("env", "backend") if self.seeded else named("seed")

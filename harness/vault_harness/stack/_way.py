@@ -15,7 +15,7 @@ _LOOK_SECONDS = 2.0
 
 
 def ensure_proxies(endpoints: Endpoints) -> list[str]:
-    """The proxy in front of each node, should somebody have deleted or moved it; toxics stay.
+    """The proxy in front of each node or of the balancer, should it be gone or moved; toxics stay.
 
     Returns:
         What was done, for a person.
@@ -23,7 +23,7 @@ def ensure_proxies(endpoints: Endpoints) -> list[str]:
     toxiproxy = Toxiproxy(endpoints.toxiproxy)
     present = toxiproxy.proxies()
     done = []
-    for node in endpoints.nodes:
+    for node in endpoints.ways:
         proxy = present.get(node.name)
         if proxy is None:
             toxiproxy.create(node.name, listen=node.proxy_listen, upstream=node.upstream)
@@ -76,11 +76,11 @@ def obstacles(
     if proxies is None:
         return (f"Toxiproxy does not answer at {endpoints.toxiproxy}",)
     known = {proxy.name: proxy for proxy in proxies}
-    found = [line for node in endpoints.nodes for line in _obstacles(node, known)]
+    found = [line for node in endpoints.ways for line in _obstacles(node, known)]
     if not found and answering:
         found = [
             f"Vault answers at {node.address}, and not through the proxy at {node.proxy}"
-            for node in endpoints.nodes
+            for node in endpoints.ways
             if not _answers(node.proxy)
         ]
     return tuple(found)

@@ -73,6 +73,9 @@ class StackRecord(KnownServers):
             "engine": self.engine,
             "choice": self.choice,
             "nodes": [asdict(node) for node in self.endpoints.nodes] if self.endpoints else [],
+            "balancer": asdict(self.endpoints.balancer)
+            if self.endpoints and self.endpoints.balancer
+            else None,
             "toxiproxy": self.endpoints.toxiproxy if self.endpoints else None,
             "services": self.services,
             "seeded": self.seeded,
@@ -105,7 +108,14 @@ class StackRecordFile:
 
 def _endpoints(content: Mapping[str, Any]) -> Endpoints | None:
     nodes = tuple(NodeEndpoint(**node) for node in content["nodes"])
-    return Endpoints(nodes=nodes, toxiproxy=str(content["toxiproxy"])) if nodes else None
+    if not nodes:
+        return None
+    balancer = content.get("balancer")
+    return Endpoints(
+        nodes=nodes,
+        toxiproxy=str(content["toxiproxy"]),
+        balancer=NodeEndpoint(**balancer) if balancer else None,
+    )
 
 
 def _first_endpoints(content: Mapping[str, Any]) -> Endpoints | None:

@@ -65,9 +65,19 @@ def operators(
         )
 
 
+def health_of_all(nodes: Sequence[Operator]) -> list[int]:
+    """Each node's status of ``sys/health``, asked all at once; 0 for one that does not answer."""
+    if not nodes:
+        return []
+    if len(nodes) == 1:
+        return [nodes[0].health(timeout=_LOOK_SECONDS)]
+    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
+        return list(pool.map(lambda node: node.health(timeout=_LOOK_SECONDS), nodes))
+
+
 def find_leader(nodes: Sequence[Operator]) -> Operator | None:
     """The node that serves as the active one, or None while there is none."""
-    return _active(nodes, _health_of_all(nodes))
+    return _active(nodes, health_of_all(nodes))
 
 
 def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
@@ -82,7 +92,7 @@ def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
     """
     deadline = time.monotonic() + timeout
     while True:
-        health = _health_of_all(nodes)
+        health = health_of_all(nodes)
         leader = _active(nodes, health)
         if leader is not None:
             return leader
@@ -110,7 +120,7 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
         for node in nodes:
             node.give_keys(keyring)
     while True:
-        health = _health_of_all(nodes)
+        health = health_of_all(nodes)
         leader = _active(nodes, health)
         if leader is not None and _SERVING.issuperset(health):
             return leader
@@ -169,6 +179,27 @@ def peers(leader: Operator) -> list[Peer]:
     ]
 
 
+def step_down(leader: Operator) -> None:
+    """Let the leader give its lead to another node; it stays a standby.
+
+    Args:
+        leader: At the leader itself, with a token that may.
+
+    Raises:
+        OperatorError: It does not answer, or the token may not.
+    """
+    leader.request("POST", "sys/step-down")
+
+
+def remove(leader: Operator, node_id: str) -> None:
+    """Let a node be no member any more; it need not run.
+
+    Raises:
+        OperatorError: There is no such member, or it may not be removed.
+    """
+    leader.request("POST", "sys/storage/raft/remove-peer", server_id=node_id)
+
+
 def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Peer]:
     """Wait until so many members count for the quorum: before that a lost leader is the end.
 
@@ -195,14 +226,6 @@ def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Pee
                 remedy=f"look at the servers' logs: {named('logs')}",
             )
         time.sleep(_POLL_SECONDS * 5)  # between two looks, bounded by the deadline
-
-
-def _health_of_all(nodes: Sequence[Operator]) -> list[int]:
-    """Each node's status of ``sys/health``, asked all at once."""
-    if len(nodes) == 1:
-        return [nodes[0].health(timeout=_LOOK_SECONDS)]
-    with ThreadPoolExecutor(max_workers=len(nodes)) as pool:
-        return list(pool.map(lambda node: node.health(timeout=_LOOK_SECONDS), nodes))
 
 
 def _active(nodes: Sequence[Operator], health: Sequence[int]) -> Operator | None:

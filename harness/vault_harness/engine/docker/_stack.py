@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.commands import named
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
@@ -21,7 +22,6 @@ from vault_harness.engine._provider import (
     SERVICES,
     Endpoints,
     KnownServers,
-    LogName,
     Memory,
     NodeEndpoint,
     ServiceName,
@@ -48,7 +48,7 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.engine.docker._labels import sweep
 from vault_harness.engine.docker._state import Image, require
-from vault_harness.errors import EngineUnavailable, HarnessError, StackError
+from vault_harness.errors import CapabilityMissing, EngineUnavailable, HarnessError, StackError
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -102,8 +102,14 @@ class DockerStack:
         """Its name in the directory that the server runs in."""
         return AUDIT_LOG_NAME
 
-    def start(self) -> Endpoints:
+    @property
+    def audit_paths(self) -> tuple[Path, ...]:
+        """The same: there is one node."""
+        return (self._node.directory / AUDIT_LOG_NAME,)
+
+    def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
+        self._refuse_cluster(nodes)
         # The engine would make missing directories for its mounts, as root's.
         files.private_directory(self._data_dir)
         files.private_directory(self._node.directory)
@@ -142,6 +148,16 @@ class DockerStack:
             raise
         return endpoints
 
+    def _refuse_cluster(self, nodes: int) -> None:
+        """Never a part of a cluster: one node of three waits for the others for ever."""
+        known = self._memory.load().endpoints
+        if nodes > 1 or (known is not None and known.balancer is not None):
+            raise CapabilityMissing(
+                "the docker engine runs one server, and this is a cluster of three",
+                looked_at=f"{self._settings.data_dir}, HARNESS_ENGINE",
+                remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
+            )
+
     def stop(self) -> list[str]:
         """Remove the containers and the network, and what dead runs left; keep the data."""
         return self._down()
@@ -179,12 +195,17 @@ class DockerStack:
             with connected(timeout=5) as client:
                 found = {_service(item): item for item in self._containers(client)}
         except EngineUnavailable as error:
-            return [ServiceState(name=name, running=False, detail=error.cause) for name in SERVICES]
+            return [
+                ServiceState(name=name, running=False, detail=error.cause, node=name == "vault")
+                for name in SERVICES
+            ]
         return [_state(name, found.get(name)) for name in SERVICES]
 
-    def logs(
-        self, name: LogName, *, tail: int | None = None, follow: bool = False
-    ) -> Iterator[str]:
+    def log_names(self) -> list[str]:
+        """Both servers' names, and ``audit``."""
+        return [*SERVICES, "audit"]
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
         if name == "audit":
             assert self.audit_path is not None  # it is a file of the data directory
@@ -337,12 +358,13 @@ def _service(container: Any) -> str:
 
 def _state(name: ServiceName, container: Any) -> ServiceState:
     if container is None:
-        return ServiceState(name=name, running=False, detail="")
+        return ServiceState(name=name, running=False, detail="", node=name == "vault")
     return ServiceState(
         name=name,
         running=container.status in {"running", "paused"},
         paused=container.status == "paused",
         detail=f"container {container.name}, {container.status}",
+        node=name == "vault",
     )
 
 

@@ -4,62 +4,62 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
 import time
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
-
-import psutil
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.engine._configuration import AUDIT_LOG_NAME
+from vault_harness.commands import named
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME, QUICK_AUTOPILOT
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
+    BALANCER_NAME,
     NODE_NAME,
+    NODES_DIRECTORY,
     PROXY_NAME,
-    SERVICES,
     Endpoints,
     KnownServers,
-    LogName,
     Memory,
     NodeEndpoint,
-    ServiceName,
     ServiceState,
     own_directories,
     remove_directories,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
+from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
+from vault_harness.engine.process._balancer import ProcessBalancer
+from vault_harness.engine.process._finding import recorded, started_with
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
-from vault_harness.errors import HarnessError
-from vault_harness.programs import find_toxiproxy, find_vault
+from vault_harness.errors import HarnessError, StackError
+from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
 _STOP_SECONDS = 10.0
-_TITLES: dict[ServiceName, str] = {"vault": "Vault", "toxiproxy": "Toxiproxy"}
+_TOXIPROXY = "toxiproxy"
+_TITLES = {NODE_NAME: "Vault", BALANCER_NAME: "HAProxy", _TOXIPROXY: "Toxiproxy"}
+_NODE_CONFIGURATION = "vault.json"
+_CONFIGURATION = {BALANCER_NAME: BALANCER_CONFIGURATION, _TOXIPROXY: "proxies.json"}
 
 
 class ProcessStack:
     """Vault and Toxiproxy as processes that belong to nobody, found again by pid and birth.
 
     Should the record be lost, they are found by their configuration file, which their command line
-    names and which nobody else's would.
+    names and which nobody else's would. A cluster is several of Vault, and HAProxy before them.
     """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
         self._memory = memory
         self._data_dir = settings.data_dir
-        self._directories: dict[ServiceName, Path] = {
-            name: self._data_dir / name for name in SERVICES
-        }
 
     @property
     def name(self) -> EngineName:
@@ -68,41 +68,62 @@ class ProcessStack:
 
     @property
     def audit_path(self) -> Path | None:
-        """Vault's audit log."""
-        return self._directories["vault"] / AUDIT_LOG_NAME
+        """Vault's audit log, the first node's."""
+        return self._directory(NODE_NAME) / AUDIT_LOG_NAME
+
+    @property
+    def audit_paths(self) -> tuple[Path, ...]:
+        """The audit log of each node."""
+        nodes = self._members(self._record_if_readable())
+        return tuple(self._directory(name) / AUDIT_LOG_NAME for name in nodes)
 
     @property
     def server_audit_path(self) -> str | None:
         """Its name in the directory that the server runs in; see `ProcessNode`."""
         return AUDIT_LOG_NAME
 
-    def start(self) -> Endpoints:
-        """Start what does not run, and wait until both servers answer."""
+    def start(self, *, nodes: int = 1) -> Endpoints:
+        """Start what does not run, and wait until all servers answer."""
         record = self._memory.load()
-        started: list[ServiceName] = []
+        members = self._members(record)
+        members += [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        balanced = nodes > 1 or self._is_cluster(record)
+        if balanced and not self._is_cluster(record):
+            self._refuse_running(record)
+        started: list[str] = []
         try:
-            for name in SERVICES:
+            for name in (*members, *([BALANCER_NAME] if balanced else []), _TOXIPROXY):
                 if not self._keep(name, record):
                     started.append(name)
-                    self._launch(name, record)
+                    self._launch(name, record, members if balanced else ())
         except BaseException:
             self._end(started, record)
             self._memory.save(record)
             raise
         record.engine = self.name
-        record.endpoints = self._endpoints(record)
+        record.endpoints = self._endpoints(record, members)
         self._memory.save(record)
         return record.endpoints
 
-    def _keep(self, name: ServiceName, record: KnownServers) -> bool:
+    def _refuse_running(self, record: KnownServers) -> None:
+        """A server that clients know by its own address cannot be put behind another one."""
+        if found := self._running(NODE_NAME, record):
+            raise StackError(
+                "one server runs, and three with a load balancer are asked for",
+                looked_at=f"{self._data_dir}; pid {found[0].pid}",
+                remedy=f"{named('down')}, then {named('up', '--ha')}: its data stays, and the "
+                "other nodes get it",
+            )
+
+    def _keep(self, name: str, record: KnownServers) -> bool:
         """Whether it runs already; then it answers too when this returns."""
-        process = self._recorded(name, record)
+        process = recorded(name, record)
         if process is None or not process.alive():
             self._end([name], record)  # what a crashed start may have left
             return False
         process.signal(signal.SIGCONT)  # whoever paused it wants it up now
         Server(
-            title=_TITLES[name],
+            title=_title(name),
             command=(),
             log=self._log_path(name),
             probe=str(record.services[name]["probe"]),
@@ -111,9 +132,21 @@ class ProcessStack:
         ).wait_ready(timeout=self._settings.start_timeout)
         return True
 
-    def _launch(self, name: ServiceName, record: KnownServers) -> None:
+    def _launch(self, name: str, record: KnownServers, members: Iterable[str] = ()) -> None:
+        """Start one server.
+
+        Args:
+            name: Which.
+            record: Where it is noted at once: the next server may fail.
+            members: The nodes of the cluster that it belongs to; none for a single Vault.
+        """
         files.private_directory(self._data_dir)
-        server = self._vault(record) if name == "vault" else self._toxiproxy(record)
+        if name == BALANCER_NAME:
+            server = self._balancer(record, members)
+        elif name == _TOXIPROXY:
+            server = self._toxiproxy(record)
+        else:
+            server = self._node(name, record, cluster=bool(members))
         process = server.process
         assert process is not None  # it was just started
         born = process.born if isinstance(process, DetachedProcess) else 0.0
@@ -123,18 +156,24 @@ class ProcessStack:
             "born": born,
             "probe": server.probe,
         }
-        # At once: the next server may fail.
         record.engine = self.name
         self._memory.save(record)
 
-    def _vault(self, record: KnownServers) -> Server:
-        port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+    def _node(self, name: str, record: KnownServers, *, cluster: bool) -> Server:
+        api, others = self._known(name, record)
+        if cluster:
+            # What clients know is the balancer's address; it may be the one that a node had before.
+            port = _last(api) if self._is_cluster(record) else 0
+        else:
+            port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
         spec = NodeSpec(
-            name=NODE_NAME,
-            directory=self._directories["vault"],
+            name=name,
+            directory=self._directory(name),
             storage="raft",
             port=port,
-            cluster_port=self._last_cluster_port(record),
+            # The one that other nodes know, if it is free and not another engine's.
+            cluster_port=_last(others),
+            extra={"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {},
             detached=True,
         )
         program = find_vault(self._settings)
@@ -142,9 +181,28 @@ class ProcessStack:
         check_product(spec.directory, program.dialect, looked_at=str(program.path))
         node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
         node.start()
-        record.services["vault"] = {"upstream": node.upstream, "cluster": node.cluster_address}
+        record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
         node.close()
         return node.server
+
+    def _balancer(
+        self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None
+    ) -> Server:
+        if instead_of:
+            port = int(str(record.services[BALANCER_NAME]["listen"]).rpartition(":")[2])
+        else:
+            port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+        balancer = ProcessBalancer(
+            find_balancer(),
+            directory=self._directory(BALANCER_NAME),
+            port=port,
+            nodes={name: self._known(name, record)[0] for name in members},
+            instead_of=instead_of,
+        )
+        balancer.start(timeout=self._settings.start_timeout)
+        record.services[BALANCER_NAME] = {"listen": balancer.listen}
+        balancer.close()
+        return balancer.server
 
     def _toxiproxy(self, record: KnownServers) -> Server:
         settings = self._settings
@@ -152,16 +210,17 @@ class ProcessStack:
         proxy_port = self._port(settings.proxy_port, "HARNESS_PROXY_PORT", record, "proxy")
         toxiproxy = ProcessToxiproxy(
             find_toxiproxy(settings),
-            directory=self._directories["toxiproxy"],
+            directory=self._directory(_TOXIPROXY),
             port=port,
             detached=True,
         )
         listen = f"{LOOPBACK}:{proxy_port}" if proxy_port else toxiproxy.listen()
-        upstream = record.services["vault"]["upstream"]
+        balancer = record.services.get(BALANCER_NAME)
+        upstream = balancer["listen"] if balancer else record.services[NODE_NAME]["upstream"]
         proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
         toxiproxy.write_proxies(json.dumps([proxy]))
         toxiproxy.start(timeout=settings.start_timeout)
-        record.services["toxiproxy"] = {"listen": listen, "api": toxiproxy.api}
+        record.services[_TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
         toxiproxy.close()
         return toxiproxy.server
 
@@ -174,33 +233,33 @@ class ProcessStack:
         if record.endpoints is None:
             return 0
         url: str = getattr(record.endpoints, endpoint)
-        last = int(url.rsplit(":", 1)[1])
-        return 0 if listens(last) else last
+        return _last(url)
 
-    def _last_cluster_port(self, record: KnownServers) -> int:
-        """The one that other nodes know, if it is free."""
-        cluster = record.endpoints.nodes[0].cluster if record.endpoints else ""
-        host, _, port = cluster.rpartition(":")
-        if host != LOOPBACK or listens(int(port)):
-            return 0  # unknown, or another engine's
-        return int(port)
-
-    def _endpoints(self, record: KnownServers) -> Endpoints:
-        vault, toxiproxy = record.services["vault"], record.services["toxiproxy"]
-        node = NodeEndpoint(
-            name=NODE_NAME,
-            address=base_url(str(vault["upstream"])),
-            proxy=base_url(str(toxiproxy["listen"])),
-            proxy_listen=str(toxiproxy["listen"]),
-            upstream=str(vault["upstream"]),
-            cluster=str(vault.get("cluster") or ""),
+    def _endpoints(self, record: KnownServers, members: Iterable[str]) -> Endpoints:
+        toxiproxy, balancer = record.services[_TOXIPROXY], record.services.get(BALANCER_NAME)
+        listen = str(toxiproxy["listen"])
+        way = {"proxy": base_url(listen), "proxy_listen": listen}
+        none = {"proxy": "", "proxy_listen": ""}
+        nodes = tuple(
+            NodeEndpoint(
+                name=name,
+                address=base_url(self._known(name, record)[0]),
+                upstream=self._known(name, record)[0],
+                cluster=self._known(name, record)[1],
+                **(none if balancer else way),
+            )
+            for name in members
         )
-        return Endpoints(nodes=(node,), toxiproxy=str(toxiproxy["api"]))
+        front = None
+        if balancer:
+            at = str(balancer["listen"])
+            front = NodeEndpoint(name=PROXY_NAME, address=base_url(at), upstream=at, **way)
+        return Endpoints(nodes=nodes, toxiproxy=str(toxiproxy["api"]), balancer=front)
 
     def stop(self) -> list[str]:
-        """End both servers, and whatever a crashed start left; keep the data."""
+        """End all servers, and whatever a crashed start left; keep the data."""
         record = self._record_if_readable()
-        ended = self._end(SERVICES, record)
+        ended = self._end(self._all_names(record), record)
         if record.engine is not None:
             # A full disk must not keep servers alive. The old record names processes that are
             # gone, and which nobody takes for others.
@@ -214,7 +273,8 @@ class ProcessStack:
         except HarnessError:
             return KnownServers()  # the servers are found by their command lines
 
-    def _end(self, names: Iterable[ServiceName], record: KnownServers) -> list[str]:
+    def _end(self, names: Iterable[str], record: KnownServers) -> list[str]:
+        names = list(names)
         found = [(name, process) for name in names for process in self._running(name, record)]
         for _, process in found:  # all at once: each takes a second or two
             process.signal(signal.SIGTERM)
@@ -225,41 +285,85 @@ class ProcessStack:
                 process.kill()
         for name in names:
             record.services.pop(name, None)
-        return [f"{_TITLES[name]} (pid {process.pid})" for name, process in found]
+        return [f"{_title(name)} (pid {process.pid})" for name, process in found]
 
-    def _running(self, name: ServiceName, record: KnownServers) -> list[DetachedProcess]:
+    def _running(self, name: str, record: KnownServers) -> list[DetachedProcess]:
         """Its process by the record, and those by their command line."""
-        processes = {process.pid: process for process in self._leftovers(name)}
-        recorded = self._recorded(name, record)
-        if recorded is not None and recorded.alive():
-            processes[recorded.pid] = recorded
+        configuration = self._directory(name) / _CONFIGURATION.get(name, _NODE_CONFIGURATION)
+        processes = {process.pid: process for process in started_with(configuration)}
+        known = recorded(name, record)
+        if known is not None and known.alive():
+            processes[known.pid] = known
         return list(processes.values())
 
-    def _recorded(self, name: ServiceName, record: KnownServers) -> DetachedProcess | None:
-        service: dict[str, Any] = record.services.get(name, {})
-        if "pid" not in service:
-            return None
-        return DetachedProcess(int(service["pid"]), float(service["born"]))
-
-    def _leftovers(self, name: ServiceName) -> list[DetachedProcess]:
-        """Processes that were given our configuration file as theirs."""
-        path = str(self._directories[name] / _CONFIGURATION[name])
-        found = []
-        for process in psutil.process_iter(["cmdline", "create_time"]):
-            arguments: list[str] = process.info["cmdline"] or []
-            # Not just the path: an editor that has the file open is not to be ended.
-            if f"-config={path}" in arguments or ("-config", path) in pairwise(arguments):
-                found.append(DetachedProcess(process.pid, float(process.info["create_time"])))
-        return found
-
     def restart_vault(self) -> None:
-        """End Vault politely and start it again at the same address."""
+        """End Vault politely and start it again at the same address; all nodes of a cluster."""
         record = self._memory.load()
-        self._end(["vault"], record)
+        nodes = self._members(record)
+        self._end(nodes, record)
         try:
-            self._launch("vault", record)
+            for name in nodes:
+                self._launch(name, record, nodes if self._is_cluster(record) else ())
         finally:
             self._memory.save(record)
+
+    # -- the nodes of a cluster -------------------------------------------------------------------
+
+    def kill_node(self, name: str) -> list[str]:
+        """End a node by SIGKILL."""
+        record = self._memory.load()
+        found = self._running(name, record)
+        for process in found:
+            process.kill()
+        record.services.pop(name, None)
+        self._memory.save(record)
+        return [f"{_title(name)} (pid {process.pid})" for process in found]
+
+    def start_node(self, name: str) -> None:
+        """Start a node that does not run."""
+        record = self._memory.load()
+        if not self._keep(name, record):
+            self._launch(name, record, self._members(record))
+
+    def add_node(self) -> NodeEndpoint:
+        """Start one more node."""
+        record = self._memory.load()
+        members = self._members(record)
+        taken = {*members, *(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))}
+        name = next(n for i in range(2, len(taken) + 3) if (n := f"{NODE_NAME}-{i}") not in taken)
+        try:
+            self._launch(name, record, members)
+            self._lead_to(record, [*members, name])
+        except BaseException:
+            self._end([name], record)
+            self._memory.save(record)
+            raise
+        assert record.endpoints is not None  # just made
+        return record.endpoints.nodes[-1]
+
+    def remove_node(self, name: str) -> list[str]:
+        """End a node, and delete its folder."""
+        record = self._memory.load()
+        self._lead_to(record, [member for member in self._members(record) if member != name])
+        ended = self._end([name], record)
+        self._memory.save(record)
+        shutil.rmtree(self._directory(name), ignore_errors=True)
+        return [*ended, str(self._directory(name))]
+
+    def _lead_to(self, record: KnownServers, members: list[str]) -> None:
+        """Let the balancer know these nodes, and the record too."""
+        before = recorded(BALANCER_NAME, record)
+        alive = before.pid if before is not None and before.alive() else None
+        server = self._balancer(record, members, instead_of=alive)
+        process = server.process
+        assert isinstance(process, DetachedProcess)  # it was just started
+        record.services[BALANCER_NAME] |= {
+            "pid": process.pid,
+            "born": process.born,
+            "probe": server.probe,
+        }
+        record.endpoints = self._endpoints(record, members)
+        self._memory.save(record)
 
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration."""
@@ -270,29 +374,38 @@ class ProcessStack:
         record = self._record_if_readable()
         return [
             *(
-                f"{_TITLES[name]} (pid {process.pid})"
-                for name in SERVICES
+                f"{_title(name)} (pid {process.pid})"
+                for name in self._all_names(record)
                 for process in self._running(name, record)
             ),
             *map(str, own_directories(self._data_dir)),
         ]
 
     def describe(self) -> list[ServiceState]:
-        """Both servers' state."""
+        """Each server's state."""
         record = self._record_if_readable()
         states = []
-        for name in SERVICES:
+        names, members = self._names(record), self._members(record)
+        for name in self._all_names(record):
             found = self._running(name, record)
-            detail = ", ".join(f"pid {process.pid}" for process in found)
-            paused = any(process.paused() for process in found)
+            if name not in names and not found:
+                continue  # nobody misses it
             states.append(
-                ServiceState(name=name, running=bool(found), paused=paused, detail=detail)
+                ServiceState(
+                    name=name,
+                    running=bool(found),
+                    paused=any(process.paused() for process in found),
+                    detail=", ".join(f"pid {process.pid}" for process in found),
+                    node=name in members,
+                )
             )
         return states
 
-    def logs(
-        self, name: LogName, *, tail: int | None = None, follow: bool = False
-    ) -> Iterator[str]:
+    def log_names(self) -> list[str]:
+        """Each server's name, and ``audit``."""
+        return [*self._names(self._record_if_readable()), "audit"]
+
+    def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
         path = self._log_path(name)
         text = files.tail(path, tail)
@@ -300,10 +413,62 @@ class ProcessStack:
         if follow:
             yield from follow_file(path)
 
-    def _log_path(self, name: LogName) -> Path:
+    def _log_path(self, name: str) -> Path:
         if name == "audit":
-            return self._directories["vault"] / AUDIT_LOG_NAME
-        return self._directories[name] / f"{name}.log"
+            return self._directory(NODE_NAME) / AUDIT_LOG_NAME
+        files_of = {BALANCER_NAME: "haproxy.log", _TOXIPROXY: "toxiproxy.log"}
+        return self._directory(name) / files_of.get(name, "vault.log")
+
+    def _members(self, record: KnownServers) -> list[str]:
+        """Names of the nodes that belong to it; by their folders where there is no record."""
+        if record.endpoints is not None:
+            return [node.name for node in record.endpoints.nodes]
+        found = (self._data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
+        return [NODE_NAME, *sorted({path.parents[1].name for path in found})]
+
+    def _is_cluster(self, record: KnownServers) -> bool:
+        if record.endpoints is not None:
+            return record.endpoints.balancer is not None
+        return len(self._members(record)) > 1
+
+    def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
+        """``host:port`` of a node's API and of its listener for other nodes, empty if unknown.
+
+        Now, or when it ran last: a server's own configuration says it too.
+        """
+        service = record.services.get(name, {})
+        if "upstream" in service:
+            return str(service["upstream"]), str(service.get("cluster") or "")
+        for node in record.endpoints.nodes if record.endpoints else ():
+            if node.name == name:
+                return node.upstream, node.cluster
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            configuration = json.loads((self._directory(name) / _NODE_CONFIGURATION).read_text())
+            listener = configuration["listener"]["tcp"]
+            return str(listener["address"]), str(listener["cluster_address"])
+        return "", ""
+
+    def _names(self, record: KnownServers) -> list[str]:
+        """Every server that should be there."""
+        balancer = [BALANCER_NAME] if self._is_cluster(record) else []
+        return [*self._members(record), *balancer, _TOXIPROXY]
+
+    def _all_names(self, record: KnownServers) -> list[str]:
+        """Those too that a crashed start may have left."""
+        folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
+        return list(dict.fromkeys([*self._names(record), *folders, BALANCER_NAME]))
+
+    def _directory(self, name: str) -> Path:
+        if name in {NODE_NAME, *_CONFIGURATION}:
+            return self._data_dir / name
+        return self._data_dir / NODES_DIRECTORY / name
 
 
-_CONFIGURATION: dict[ServiceName, str] = {"vault": "vault.json", "toxiproxy": "proxies.json"}
+def _title(name: str) -> str:
+    return _TITLES.get(name, f"Vault {name}")
+
+
+def _last(address: str) -> int:
+    """The port of an address on loopback, if it is free; else 0, which lets one be picked."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    return int(port) if host == LOOPBACK and not listens(int(port)) else 0

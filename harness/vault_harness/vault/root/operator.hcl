@@ -112,6 +112,18 @@ path "sys/config/state/sanitized" {
   capabilities = ["read"]
 }
 
+path "sys/storage/raft/autopilot/*" {
+  capabilities = ["read", "create", "update"]
+}
+
+path "sys/storage/raft/remove-peer" {
+  capabilities = ["create", "update"]
+}
+
+path "sys/step-down" {
+  capabilities = ["create", "update", "sudo"]
+}
+
 path "sys/seal" {
   capabilities = ["update", "sudo"]
 }

@@ -1,0 +1,87 @@
+"""The nodes of a cluster (``up --ha``): lost, brought back, added, removed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from vault_harness.cli._command import command
+from vault_harness.cli._common import local_stack
+from vault_harness.cli._console import say
+from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.stack import Nodes
+
+
+@command(
+    "node.kill",
+    group="break it",
+    takes=("name",),
+    needs=("name",),
+    examples=("node.kill vault-2",),
+    help={"name": "the node, as status shows it"},
+)
+def kill(name: str | None = None) -> None:
+    """Kill a node of the cluster, as a power failure would."""
+    assert name is not None, "the command line asks for it"
+    ended = _nodes().kill(name)
+    say(f"killed {', '.join(ended)}" if ended else f"{name} did not run")
+    say(f"to bring it back: {named('node.start', name)}")
+
+
+@command(
+    "node.start",
+    group="operator",
+    takes=("name",),
+    needs=("name",),
+    examples=("node.start vault-2",),
+    help={"name": "the node, as status shows it"},
+)
+def start(name: str | None = None) -> None:
+    """Start a node of the cluster again, and unseal it."""
+    assert name is not None, "the command line asks for it"
+    _nodes().start(name)
+    say(f"{name} runs and is unsealed\nnext: {named('status')}")
+
+
+@command("node.step-down", group="break it", examples=("node.step-down",))
+def step_down() -> None:
+    """Let another node lead.
+
+    As before an upgrade of the one that leads. Connections to it are cut.
+    """
+    before, after, seconds = _nodes().step_down()
+    say(f"{after} leads in place of {before}, {seconds:.2f} s later")
+
+
+@command("node.add", group="operator", examples=("node.add",))
+def add() -> None:
+    """Add a node to the cluster.
+
+    Started, joined, unsealed, and awaited until it counts for the quorum.
+    """
+    made = _nodes().add()
+    say(f"{made.name} is a voter: {made.address}\nnext: {named('status')}")
+
+
+@command(
+    "node.remove",
+    group="operator",
+    takes=("name",),
+    needs=("name",),
+    examples=("node.remove vault-4",),
+    help={"name": "the node, as status shows it; not the first one"},
+)
+def remove(name: str | None = None) -> None:
+    """Take a node out of the cluster for good.
+
+    Its copy of the data is deleted; the others have all of it.
+    """
+    assert name is not None, "the command line asks for it"
+    say("\n".join(f"removed {what}" for what in _nodes().remove(name)))
+
+
+def _nodes() -> Nodes:
+    from vault_harness.stack import Nodes
+
+    return Nodes(local_stack())

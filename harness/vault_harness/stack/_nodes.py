@@ -1,0 +1,176 @@
+"""The nodes of the stack's cluster: killed, started, added, removed, and led by another one."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+from vault_harness.commands import named
+from vault_harness.engine import NODE_NAME, ClusterProvider, Endpoints, NodeEndpoint
+from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.stack._local import LocalStack
+from vault_harness.vault import Operator, cluster
+from vault_harness.vault.root import needing_root
+
+_LEADER_SECONDS = 30.0
+
+
+class Nodes:
+    """The verbs behind the tasks of nodes. Each holds the stack while it works.
+
+    Args:
+        stack: One that was started with ``up(ha=True)``.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._stack = stack
+
+    def kill(self, name: str) -> list[str]:
+        """End a node without a goodbye, as a power failure would.
+
+        Returns:
+            What was ended, for a person; empty if it did not run.
+
+        Raises:
+            SettingsError: There is no such node.
+        """
+        with self._stack.held():
+            provider, _ = self._cluster(name)
+            return provider.kill_node(name)
+
+    def start(self, name: str) -> None:
+        """Start a node that does not run, and unseal it; it catches up by itself.
+
+        Raises:
+            SettingsError: There is no such node.
+            KeyringMissing: The unseal keys are not here.
+        """
+        with self._stack.held():
+            provider, _ = self._cluster(name)
+            provider.start_node(name)
+            self._stack.open_nodes()
+
+    def step_down(self) -> tuple[str, str, float]:
+        """Let another node lead.
+
+        Returns:
+            Who led, who leads now, and how many seconds nobody did.
+
+        Raises:
+            DeadlineExceeded: Nobody else leads in time.
+        """
+        with self._stack.held(), contextlib.closing(self._stack.operator()) as leader:
+            _, endpoints = self._cluster()
+            _refuse_alone(endpoints)
+            before, begun = leader.address, time.monotonic()
+            with needing_root(leader, named("node.step-down")):
+                cluster.step_down(leader)
+            after = self._another_leader(endpoints, before)
+            return _name(endpoints, before), _name(endpoints, after), time.monotonic() - begun
+
+    def add(self) -> NodeEndpoint:
+        """One more node: started, joined, unsealed, and a voter.
+
+        Raises:
+            DeadlineExceeded: It does not become a voter in time; it is a member then, and `status`
+                says what it is.
+        """
+        with self._stack.held():
+            provider, _ = self._cluster()
+            with contextlib.closing(self._stack.operator()):
+                made = provider.add_node()  # only where there is somebody to join
+            self._stack.open_nodes()
+            return made
+
+    def remove(self, name: str) -> list[str]:
+        """Let a node be no member any more, end it, and delete its copy of the data.
+
+        One that leads gives its lead away first. Those that stay must be a quorum by themselves.
+
+        Returns:
+            What was ended and removed, for a person.
+
+        Raises:
+            SettingsError: There is no such node, or it is the first one.
+            StackError: Too few of the others serve.
+        """
+        with self._stack.held(), contextlib.closing(self._stack.operator()) as operator:
+            provider, endpoints = self._cluster(name)
+            if name == NODE_NAME:
+                raise SettingsError(
+                    f"the node {name} stays: the stack's data is looked for there",
+                    looked_at=f"the nodes of {self._stack.data_dir}",
+                    remedy="remove another one; "
+                    f"{named('node.kill', name)} ends it for as long as you like",
+                )
+            self._refuse_losing_quorum(endpoints, name)
+            with needing_root(operator, named("node.remove", name)):
+                leader = self._leading_without(endpoints, operator, name)
+                with contextlib.closing(leader):
+                    if any(peer.node_id == name for peer in cluster.peers(leader)):
+                        cluster.remove(leader, name)
+            return provider.remove_node(name)
+
+    def _leading_without(self, endpoints: Endpoints, operator: Operator, name: str) -> Operator:
+        """An operator at a leader that is not the node of that name."""
+        address = operator.address
+        if _name(endpoints, address) == name:
+            cluster.step_down(operator)
+            address = self._another_leader(endpoints, address)
+        return Operator(address, str(operator.client.token), operator.ca_cert)
+
+    def _another_leader(self, endpoints: Endpoints, before: str) -> str:
+        """Address of the node that leads in place of another."""
+        with cluster.operators(endpoints.addresses, self._stack.keyring()) as nodes:
+            others = [node for node in nodes if node.address != before]
+            return cluster.wait_for_active(others, timeout=_LEADER_SECONDS).address
+
+    def _refuse_losing_quorum(self, endpoints: Endpoints, name: str) -> None:
+        others = [node for node in endpoints.nodes if node.name != name]
+        with cluster.operators([node.address for node in others], self._stack.keyring()) as nodes:
+            serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
+        if serving * 2 <= len(others):
+            raise StackError(
+                f"without {name} there is no quorum: {serving} of the other {len(others)} nodes "
+                "serve",
+                looked_at=", ".join(node.address for node in others),
+                remedy=f"{named('status')} says which do not; {named('node.start', 'NAME')} and "
+                f"{named('unseal')} bring them back",
+            )
+
+    def _cluster(self, name: str | None = None) -> tuple[ClusterProvider, Endpoints]:
+        """Who runs it, and where it is; see that there is a node of that name."""
+        provider, endpoints = self._stack.provider(), self._stack.known_endpoints()
+        if not isinstance(provider, ClusterProvider):
+            raise CapabilityMissing(
+                f"the {provider.name} engine runs one server",
+                looked_at="HARNESS_ENGINE",
+                remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
+            )
+        if endpoints is None or endpoints.balancer is None:
+            raise StackError(
+                "the stack is not a cluster",
+                looked_at=str(self._stack.data_dir),
+                remedy=f"{named('down')}, then {named('up', '--ha')}: its data stays",
+            )
+        names = [node.name for node in endpoints.nodes]
+        if name is not None and name not in names:
+            raise SettingsError(
+                f"there is no node {name}",
+                looked_at=f"the nodes of {self._stack.data_dir}",
+                remedy=f"name one of {', '.join(names)}",
+            )
+        return provider, endpoints
+
+
+def _refuse_alone(endpoints: Endpoints) -> None:
+    if len(endpoints.nodes) == 1:
+        raise StackError(
+            "there is no other node that could lead",
+            looked_at=endpoints.node.address,
+            remedy=named("node.add"),
+        )
+
+
+def _name(endpoints: Endpoints, address: str) -> str:
+    return next(node.name for node in endpoints.nodes if node.address == address)

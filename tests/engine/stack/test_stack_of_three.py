@@ -1,0 +1,214 @@
+"""The stack of `invoke up --ha`: three nodes, a load balancer, and every accident in between."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import hvac
+import psutil
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import ProgramMissing, SettingsError, StackError
+from vault_harness.programs import find_balancer
+from vault_harness.stack import LocalStack, Nodes, StackRecord, service_environment
+from vault_harness.vault import Operator
+from vault_harness.waiting import wait_until
+
+BLUEPRINT = Blueprint.default()
+THREE = ["vault", "vault-2", "vault-3"]
+
+
+@pytest.fixture(autouse=True)
+def haproxy() -> None:
+    """HAProxy must be here."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+
+
+@pytest.fixture
+def client(stack: LocalStack) -> Iterator[hvac.Client]:
+    """A backend's client, by way of Toxiproxy and the balancer; the stack is up and seeded."""
+    stack.up(ha=True)
+    stack.seed(BLUEPRINT)
+    with backend(stack) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def backend(stack: LocalStack) -> Iterator[hvac.Client]:
+    """A client of the backend that is logged in."""
+    variables = service_environment(stack, "backend")
+    client = hvac.Client(url=variables["VAULT_ADDR"], timeout=5)
+    client.auth.approle.login(
+        role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
+        secret_id=Path(variables["VAULT_SECRET_ID_FILE"]).read_text(),
+    )
+    with contextlib.closing(client.adapter):
+        yield client
+
+
+def secret_key(client: hvac.Client) -> str:
+    """A secret that the backend may read."""
+    found = client.secrets.kv.v2.read_secret_version(
+        "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
+    )
+    return str(found["data"]["data"]["SECRET_KEY"])
+
+
+def reads_again(client: hvac.Client, key: str) -> None:
+    """Wait until a client reads the same as before."""
+
+    def reads() -> bool:
+        with contextlib.suppress(Exception):
+            return secret_key(client) == key
+        return False
+
+    wait_until(reads, "the backend to read its secret", timeout=30)
+
+
+def roles(stack: LocalStack) -> dict[str, str]:
+    """What each node is."""
+    return {node.name: node.role for node in stack.status().nodes}
+
+
+def servers(stack: LocalStack) -> list[psutil.Process]:
+    """Every process that has this stack's data directory on its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
+    """Three voters, one leads; clients keep token and data through each loss, down and up."""
+    nodes, key = Nodes(stack), secret_key(client)
+    status = stack.status()
+    assert (status.state, status.obstacles) == ("ready", ())
+    assert [node.name for node in status.nodes] == THREE
+    assert sorted(node.role for node in status.nodes) == ["leader", "standby", "standby"]
+    assert {node.voter for node in status.nodes} == {True}
+    assert [proxy.name for proxy in status.proxies] == ["vault"]
+
+    before, after, _ = nodes.step_down()
+    assert (before, after) == (status.leader, stack.status().leader)
+    reads_again(client, key)
+
+    assert len(nodes.kill(after)) == 1
+    reads_again(client, key)
+    lost = stack.status()
+    assert lost.state == "ready", "a client finds another node"
+    assert {node.name: node.role for node in lost.nodes}[after] == "down"
+    assert lost.next_step == f"invoke node.start {after}"
+    assert nodes.kill(after) == []
+    nodes.start(after)
+    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+
+    stack.restart()
+    assert set(roles(stack).values()) == {"sealed"}
+    assert stack.status().state == "sealed"
+    stack.unseal()
+    reads_again(client, key)
+
+    endpoints = stack.known_endpoints()
+    assert len(stack.down()) == 5
+    assert servers(stack) == []
+    assert stack.up() == endpoints, "a cluster stays one"
+    reads_again(client, key)
+
+    stack.destroy()
+    assert servers(stack) == []
+    assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
+
+
+def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
+    """A fourth node becomes a voter; one that leads can be removed; the first one cannot."""
+    nodes, key = Nodes(stack), secret_key(client)
+    assert nodes.add().name == "vault-4"
+    assert {node.voter for node in stack.status().nodes} == {True}
+    leader = stack.status().leader
+    if leader == "vault":
+        _, leader, _ = nodes.step_down()
+    assert leader is not None
+
+    removed = nodes.remove(leader)
+    assert str(stack.data_dir / "nodes" / leader) in removed
+    left = [node.name for node in stack.status().nodes]
+    assert sorted([*left, leader]) == [*THREE, "vault-4"]
+    assert {node.voter for node in stack.status().nodes} == {True}
+    reads_again(client, key)
+
+    with pytest.raises(SettingsError, match="the node vault stays"):
+        nodes.remove("vault")
+    with pytest.raises(SettingsError, match=f"there is no node {leader}"):
+        nodes.kill(leader)
+    nodes.kill("vault")
+    wait_until(lambda: stack.status().leader is not None, "another leader", timeout=30)
+    with pytest.raises(StackError, match="there is no quorum"):
+        nodes.remove(left[-1])
+    nodes.start("vault")
+    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+
+
+def test_one_server_becomes_three(stack: LocalStack) -> None:
+    """Not while it runs; after `down` its data is on all of them, and clients' addresses stay."""
+    single = stack.up()
+    stack.seed(BLUEPRINT)
+    with backend(stack) as client:
+        key = secret_key(client)
+        with pytest.raises(StackError, match="the stack is not a cluster"):
+            Nodes(stack).step_down()
+        with pytest.raises(StackError, match="one server runs"):
+            stack.up(ha=True)
+        assert secret_key(client) == key, "the server that runs is left alone"
+        stack.down()
+        three = stack.up(ha=True)
+        assert (three.vault, three.proxy) == (single.vault, single.proxy)
+        assert len(three.nodes) == 3
+        reads_again(client, key)
+        Nodes(stack).kill("vault")  # the one that had the data
+        reads_again(client, key)
+
+
+def test_without_its_record_it_is_found_by_its_folders(
+    stack: LocalStack, client: hvac.Client
+) -> None:
+    """`stack.json` is lost: `up` starts all three where the others look for them."""
+    key = secret_key(client)
+    stack.down()
+    (stack.data_dir / "stack.json").unlink()
+    stack.up()
+    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+    reads_again(client, key)
+
+
+def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac.Client) -> None:
+    """Its folder is gone: started anew it joins again, and counts."""
+    key = secret_key(client)
+    nodes = Nodes(stack)
+    nodes.kill("vault-3")
+    shutil.rmtree(stack.data_dir / "nodes" / "vault-3" / "data")
+    nodes.start("vault-3")
+    status = stack.status()
+    assert {node.role for node in status.nodes} == {"leader", "standby"}
+    assert {node.voter for node in status.nodes} == {True}
+    reads_again(client, key)
+
+
+def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Client) -> None:
+    """Where no node leads and all are sealed, clients hear 503 and not a connection that ends."""
+    stack.seal()
+    proxy = StackRecord.load(stack.data_dir).endpoints
+    assert proxy is not None
+    with contextlib.closing(Operator(proxy.proxy, timeout=5)) as operator:
+        wait_until(
+            lambda: operator.health() == 503, "the balancer to lead to a sealed node", timeout=10
+        )
+    stack.unseal()
+    assert client.auth.token.lookup_self()
