@@ -35,10 +35,26 @@ WRONG_USAGE, BROKE_DOWN = 4, 3
 def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
     """Turn exceptions of the block into a text on stderr and a `SystemExit`.
 
+    No frame of the block stays with what comes out: the bodies of tasks hold tokens and keys.
+
     Args:
         debug: Print the traceback too.
         judging: Whether 1 and 2 say something of a client, and no error may end with them.
     """
+    try:
+        with _told(debug=debug, judging=judging):
+            yield
+    except SystemExit as ending:
+        from vault_harness.boundary import forget_frames  # as below
+
+        if ending.__context__ is not None:
+            forget_frames(ending.__context__)
+        forget_frames(ending)
+        raise SystemExit(ending.code) from None
+
+
+@contextmanager
+def _told(*, debug: bool, judging: bool) -> Iterator[None]:
     from vault_harness.errors import HarnessError, SettingsError  # listing tasks needs neither
 
     try:
@@ -61,7 +77,7 @@ def guarded(*, debug: bool = False, judging: bool = False) -> Iterator[None]:
     except OSError as error:
         if _of_the_machine(error):
             _trace(debug)
-            complain(_told(error))
+            complain(_of_a_file(error))
             raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
@@ -91,7 +107,7 @@ def _of_the_machine(error: OSError) -> bool:
     return error.errno in _MACHINE or (error.errno is not None and error.filename is not None)
 
 
-def _told(error: OSError) -> str:
+def _of_a_file(error: OSError) -> str:
     lines = [str(error.strerror or error)]
     if error.filename is not None:
         lines = [f"{error.filename}: {error.strerror}", f"  looked at: {error.filename}"]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from vault_harness import errors
+from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._process import Leashed, spawn, surroundings
 from vault_harness.subjects._shape import (
@@ -44,6 +45,7 @@ class CommandSubject:
 
     kind: Kind = "command"
 
+    @without_frames
     def __init__(
         self,
         spec: SubjectSpec,
@@ -91,22 +93,27 @@ class CommandSubject:
         """Whether it has claimed, or shown by now, that it tells one failure from another."""
         return self._told or "outcomes" in self.capabilities
 
+    @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """One key of the secret at ``path``."""
         return self._ask("read", {"path": path, "key": key}, _protocol.reading, timeout)
 
+    @without_frames
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
         return self._ask("read_cached", {"path": path, "key": key}, _protocol.reading, timeout)
 
+    @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
         self._ask("write", {"path": path, "data": dict(data)}, _protocol.check, timeout)
 
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask("health", {}, _protocol.flag, timeout)
 
+    @without_frames
     def close(self, *, timeout: float) -> None:
         """Say ``close``, end its input, and, if that does not end it by half of the time, SIGTERM.
 

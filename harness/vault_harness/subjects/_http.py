@@ -15,6 +15,7 @@ import requests
 import urllib3
 
 from vault_harness import errors
+from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import (
@@ -50,6 +51,7 @@ class HttpSubject:
     pid: int | None = None
     exit_code: int | None = None
 
+    @without_frames
     def __init__(
         self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
     ) -> None:
@@ -82,24 +84,29 @@ class HttpSubject:
         """Whether it has claimed, or shown by now, that it tells one failure from another."""
         return self._told or "outcomes" in self.capabilities
 
+    @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """One key of the secret at ``path``."""
         return self._ask({"op": "read", "path": path, "key": key}, _protocol.reading, timeout)
 
+    @without_frames
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
         return self._ask(
             {"op": "read_cached", "path": path, "key": key}, _protocol.reading, timeout
         )
 
+    @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
         self._ask({"op": "write", "path": path, "data": dict(data)}, _protocol.check, timeout)
 
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask({"op": "health"}, _protocol.flag, timeout)
 
+    @without_frames
     def close(self, *, timeout: float) -> None:
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:

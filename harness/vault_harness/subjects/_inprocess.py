@@ -6,6 +6,7 @@ import importlib
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vault_harness import errors
+from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._capture import Capture
 from vault_harness.subjects._shape import (
@@ -45,6 +47,7 @@ class InProcessSubject:
     pid: int | None = None
     exit_code: int | None = None
 
+    @without_frames
     def __init__(
         self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
     ) -> None:
@@ -72,22 +75,27 @@ class InProcessSubject:
         """Whether it has claimed, or shown by now, that it tells one failure from another."""
         return self._told or "outcomes" in self.capabilities
 
+    @without_frames
     def read(self, path: str, key: str, *, timeout: float) -> Reading:
         """One key of the secret at ``path``."""
         return as_reading(self._call("read", timeout, path, key))
 
+    @without_frames
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
         return as_reading(self._call("read_cached", timeout, path, key))
 
+    @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
         self._call("write", timeout, path, dict(data))
 
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return as_flag(self._call("health", timeout))
 
+    @without_frames
     def close(self, *, timeout: float) -> None:
         """Call its ``close``.
 
@@ -123,7 +131,7 @@ class InProcessSubject:
         except Exception as error:
             raise errors.SubjectDied(
                 f"the factory of the subject raised {_words(error)}",
-                looked_at=self.name,
+                looked_at=f"{self.name}{_passed(error)}",
                 remedy="call the factory by hand with the same environment",
             ) from error
 
@@ -226,6 +234,12 @@ def as_flag(value: object) -> bool:
 def as_failure(error: BaseException) -> OperationFailed:
     """What a Python client's exception says."""
     return OperationFailed(outcome_of(getattr(error, "outcome", None)), _words(error))
+
+
+def _passed(error: BaseException) -> str:
+    """Where an exception of a foreign client came from, since its frames are not kept."""
+    places = traceback.extract_tb(error.__traceback__)
+    return f", at {places[-1].filename}:{places[-1].lineno}" if places else ""
 
 
 def _words(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.subjects._command import CommandSubject
 from vault_harness.subjects._http import HttpSubject
 from vault_harness.subjects._inprocess import InProcessSubject, find_factory
@@ -21,6 +22,7 @@ def check_subject(spec: SubjectSpec) -> None:
         find_factory(spec)
 
 
+@without_frames
 def open_subject(
     spec: SubjectSpec,
     environ: Mapping[str, str],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
@@ -45,6 +46,9 @@ class Hello:
     version: str = ""
 
 
+_LIKE_AN_ID = re.compile(r"(?=[\w.+/=-]*\d)[\w.+/=-]{20,}")
+"""What a secret-id, a token and most passwords look like."""
+
 READS_ONLY = Hello(frozenset({"read"}), {})
 """What is assumed of a client that does not know ``hello``."""
 
@@ -74,14 +78,22 @@ def decode(line: bytes | str) -> dict[str, Any]:
 
 
 def excerpt(line: object, limit: int = 100) -> str:
-    """The beginning of what a client sent, cut before anything that looks like a secret's value."""
+    """The beginning of what a client sent, without what may be a secret.
+
+    It is cut before a value, and long words with a digit in them, as ids and tokens are, are left
+    out.
+    """
     if isinstance(line, bytes):
         line = line.decode("utf-8", errors="replace")
     elif not isinstance(line, str):
         line = json.dumps(line, default=str)
     head, value, _ = line.partition('"value"')
     shown = head[:limit] + ("…" if value or len(head) > limit else "")
-    return ascii(shown)
+    return ascii(_without_ids(shown))
+
+
+def _without_ids(text: str) -> str:
+    return _LIKE_AN_ID.sub("…", text)
 
 
 def _breach(cause: str, seen: object, remedy: str) -> errors.SubjectError:
@@ -173,7 +185,7 @@ def claims(capabilities: object, declares: object) -> Hello:
     ]
     if unknown:
         raise errors.SubjectError(
-            f"the subject claims {', '.join(map(repr, unknown))}, which is no capability",
+            f"the subject claims {', '.join(map(excerpt, unknown))}, which is no capability",
             looked_at="its answer to hello, or its attribute 'capabilities'",
             remedy=f"choose from {', '.join(sorted(CAPABILITIES))}",
         )
@@ -190,13 +202,13 @@ def claims(capabilities: object, declares: object) -> Hello:
 def _seconds(name: object, value: object) -> float:
     if name not in DECLARATIONS:
         raise errors.SubjectError(
-            f"the subject declares {name!r}, which the suite does not know",
+            f"the subject declares {excerpt(name)}, which the suite does not know",
             looked_at="its answer to hello, or its attribute 'declares'",
             remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
         )
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
         raise errors.SubjectError(
-            f"the subject declares {name} as {value!r}, which is not a number of seconds",
+            f"the subject declares {name} as {excerpt(value)}, which is not a number of seconds",
             looked_at="its answer to hello, or its attribute 'declares'",
             remedy="declare a number that is not negative, or leave it out",
         )

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from vault_harness import dialect
 from vault_harness.blueprint import AuditDevice, Blueprint, Secret, Value
+from vault_harness.boundary import without_frames
 from vault_harness.errors import BlueprintError, OperatorError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.approle import DEFAULT_MOUNT
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.operator import Operator

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
-from vault_harness.vault._boundary import without_frames
+from vault_harness.boundary import without_frames
 from vault_harness.vault.operator import Operator
 
 DEFAULT_MOUNT = "approle"

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, StackError
-from vault_harness.vault._boundary import without_frames
 
 FORMAT = 2
 """Of the file. 1, which says no number, is that of ``vault operator init -format=json``."""

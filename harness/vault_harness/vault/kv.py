@@ -9,9 +9,9 @@ from typing import Any
 
 import hvac.exceptions
 
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.operator import Operator
 
 DEFAULT_MOUNT = "ecommerce"

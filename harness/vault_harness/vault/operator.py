@@ -16,6 +16,7 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from vault_harness import dialect
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.dialect import Product
 from vault_harness.errors import (
@@ -26,7 +27,6 @@ from vault_harness.errors import (
     OperatorError,
     VaultIsSealed,
 )
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import KeyKind, Keyring
 
 _POLL_SECONDS = 0.005

@@ -6,16 +6,15 @@ walked: its texts and notes, its causes, and all locals of all frames, with what
 
 from __future__ import annotations
 
-import dataclasses
 import errno
-import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.walking import places
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, PortLease
@@ -54,7 +53,6 @@ from vault_harness.vault.root import (
     standing_operator,
 )
 from vault_harness.vault.rotate import (
-    Account,
     configured,
     known_targets,
     roll_back,
@@ -66,7 +64,6 @@ VALUE = "value-of-a-secret-4711"
 PASSPHRASE = "passphrase-of-a-backup-4711"
 PRIVATE, PUBLIC = new_identity()
 DATABASE = known_targets()["database"]
-_DEEPEST = 6
 
 
 @dataclass
@@ -316,9 +313,7 @@ def test_no_frame_of_any_error_holds_a_secret(
         if error is None:
             continue
         raised.append(name)
-        found = [
-            place for place, text in _texts(error) if any(secret in text for secret in case.secrets)
-        ]
+        found = places(error, case.secrets, of=__file__)
         assert found == [], f"{name}: {error}"
     # These five fail in any state; a state in which no more do would show nothing.
     assert len(raised) > (5 if state == "healthy" else 7), raised
@@ -330,65 +325,3 @@ def _error_of(doing: Callable[[Case], object], case: Case) -> BaseException | No
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- whatever it raises
         return error
     return None
-
-
-def _texts(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Every text that somebody who has the error can read, with its place."""
-    seen: set[int] = set()
-    errors: list[BaseException | None] = [error]
-    while errors:
-        one = errors.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield f"{type(one).__name__}", f"{one!s} {one!r} {getattr(one, '__notes__', ())}"
-        yield from _held(f"{type(one).__name__}", vars(one), seen, 0)
-        errors += [one.__cause__, one.__context__]
-        traceback = one.__traceback__
-        while traceback is not None:
-            frame = traceback.tb_frame
-            where = f"{frame.f_code.co_filename}:{traceback.tb_lineno} {frame.f_code.co_name}"
-            if frame.f_code.co_filename != __file__:
-                yield from _held(where, frame.f_locals, seen, 0)
-            traceback = traceback.tb_next
-
-
-_OPAQUE = (type, types.ModuleType, types.FunctionType, types.MethodType, types.BuiltinFunctionType)
-
-
-def _held(where: str, value: object, seen: set[int], depth: int) -> Iterator[tuple[str, str]]:
-    """Texts of a value and of what it holds."""
-    if isinstance(value, str | bytes):
-        yield where, value if isinstance(value, str) else value.decode(errors="replace")
-        return
-    if depth > _DEEPEST or isinstance(value, _OPAQUE) or id(value) in seen:
-        return
-    seen.add(id(value))
-    if isinstance(value, dict):
-        inner: list[tuple[object, object]] = list(value.items())
-    elif isinstance(value, list | tuple | set | frozenset):
-        inner = list(enumerate(value))
-    elif isinstance(value, BaseException):
-        inner = list(enumerate(value.args))
-    else:
-        yield where, repr(value)
-        inner = list(getattr(value, "__dict__", {}).items())
-        if dataclasses.is_dataclass(value):
-            inner += [(f.name, getattr(value, f.name, None)) for f in dataclasses.fields(value)]
-    for name, held in inner:
-        yield from _held(f"{where} {name}", held, seen, depth + 1)
-
-
-def test_the_walk_finds_what_is_there() -> None:
-    """A walk that finds nothing anywhere would prove nothing."""
-
-    def inner(account: Account) -> None:
-        raise ValueError("no secret in the text")
-
-    namespace: dict[str, Any] = {}
-    code = compile("def outer(inner, account):\n    inner(account)\n", "elsewhere", "exec")
-    exec(code, namespace)  # noqa: S102 -- a frame of another file
-    with pytest.raises(ValueError, match="no secret") as raised:
-        namespace["outer"](inner, Account("user", VALUE, "new"))
-    places = [place for place, text in _texts(raised.value) if VALUE in text]
-    assert any("outer account old" in place for place in places)

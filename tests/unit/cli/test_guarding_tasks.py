@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import docker.errors
 import pytest
 import requests
 
+from tests.walking import places
 from vault_harness import errors
 from vault_harness.cli._console import table
 from vault_harness.cli._guard import guarded
@@ -84,6 +87,19 @@ def test_a_mistake_of_ours_names_its_place(capsys: pytest.CaptureFixture[str]) -
     assert "KeyError" in said
     assert "aVeryPrivateValue" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("ending", [errors.NotUp("x"), KeyError("x"), SystemExit(1)], ids=repr)
+def test_no_frame_of_a_task_is_kept(ending: BaseException) -> None:
+    """What ends the program can be walked to the bottom: the task's own variables are not there."""
+    code = "def body(guarded, token):\n with guarded():\n  inner(token)\n"
+    code += "def inner(token):\n raise ending\n"
+    namespace: dict[str, Any] = {"ending": ending}
+    exec(compile(code, "elsewhere", "exec"), namespace)  # noqa: S102 -- a frame of another file
+    with pytest.raises(SystemExit) as caught:
+        namespace["body"](guarded, "s.token-4711")
+    found = places(caught.value, {"s.token-4711"}, of=__file__)
+    assert [place for place in found if " body " not in place] == []
 
 
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:

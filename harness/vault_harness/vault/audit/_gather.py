@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.audit._entry import Filter, entries
 from vault_harness.vault.audit._log import read_lines
 from vault_harness.vault.audit._report import AuditReport, summarise

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from vault_harness.vault._boundary import without_frames
+from vault_harness.boundary import without_frames
 from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.operator import Operator
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.boundary import without_frames
 from vault_harness.engine import Engine, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import Comparison, compare
 from vault_harness.vault.backup._files import Backup, Keys
 from vault_harness.vault.backup._lock import Lock, Opener, new_identity

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, StackError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import Contents
 from vault_harness.vault.backup._lock import Opener
 from vault_harness.vault.keyring import Keyring

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator

@@ -20,9 +20,9 @@ import pyrage  # type: ignore[import-untyped]  # it ships no types
 from pyrage import passphrase as _passphrase
 from pyrage import ssh, x25519
 
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.vault._boundary import without_frames
 
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
 SHORTEST_PASSPHRASE = 12

@@ -11,10 +11,10 @@ from pathlib import Path
 import hvac.exceptions
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError, StackError, VaultIsSealed
 from vault_harness.vault import approle
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.backup._contents import (
     Comparison,
     Contents,

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vault_harness import files
-from vault_harness.vault._boundary import without_frames
+from vault_harness.boundary import without_frames
 from vault_harness.vault.backup._contents import Contents
 from vault_harness.vault.backup._files import (
     FORMAT,

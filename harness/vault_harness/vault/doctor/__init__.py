@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import HarnessError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.doctor._content import (
     check_audit,
     check_mounts,

@@ -24,8 +24,8 @@ from pathlib import Path
 from dotenv.parser import Binding, Reader, parse_binding
 from dotenv.variables import parse_variables
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.migrate._doubts import ASSIGNMENT_INSIDE, Note, Variable, doubts
 
 _NAME = re.compile(r"[^\W\d][\w.-]*\Z")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
-from vault_harness.vault._boundary import without_frames
 
 _GUIDE = Path(__file__).with_name("guide.toml")
 _PATH = re.compile(r"[^/:*\s]+(?:/[^/:*\s]+)*\Z")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._dotenv import DotEnv
 from vault_harness.vault.migrate._doubts import Note

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError, SettingsError, StackError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import CheckAndSetError, Kv
 from vault_harness.vault.migrate._dotenv import read
 from vault_harness.vault.migrate._files import (

@@ -6,7 +6,7 @@ import re
 from dataclasses import replace
 
 from vault_harness.blueprint import Blueprint, Value
-from vault_harness.vault._boundary import without_frames
+from vault_harness.boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._mapping import Place
 from vault_harness.vault.migrate._plan import Placement, Plan

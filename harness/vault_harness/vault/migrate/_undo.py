@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import StackError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.migrate._files import Checkpoint, take_back_files
 from vault_harness.vault.migrate._record import DIRECTORY, MigrationRecord, Written, records

@@ -6,8 +6,8 @@ sleep beside it. It changes nothing.
 
 from __future__ import annotations
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import HarnessError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.practices import _access, _server
 from vault_harness.vault.practices._practice import Deployment, Practice, Standing, cannot_tell
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import OperatorError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root._standing import OPERATOR_TOKEN_NAME, alive, install_operator

@@ -10,9 +10,9 @@ from typing import Any
 import hvac.exceptions
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError, StackError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.rotate._exchange import SecretRotation, Work, exchange, resume
 from vault_harness.vault.rotate._password_server import PasswordServer

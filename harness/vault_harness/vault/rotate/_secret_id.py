@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.rotate._record import DIRECTORY
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
+from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
-from vault_harness.vault._boundary import without_frames
 from vault_harness.vault.rotate._password_server import PasswordServer
 from vault_harness.vault.rotate._postgresql import PostgreSQL
 from vault_harness.vault.rotate._redis import Redis

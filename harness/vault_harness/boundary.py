@@ -1,4 +1,4 @@
-"""Errors that leave the operator's side carry no frame of it, since frames hold secrets.
+"""Errors that leave here carry no frame of what was done, since frames hold secrets.
 
 A traceback keeps every frame that it passed, with all locals: tokens, unseal keys, passwords.
 Whatever records locals (error trackers, rich, ``pytest -l``) would print them.
@@ -31,16 +31,17 @@ def without_frames(function: Callable[P, R]) -> Callable[P, R]:
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 -- raised again, all of them
             caught: BaseException = error
         del args, kwargs
-        raise _bare(caught)
+        if not isinstance(caught, HarnessError) and not hasattr(caught, "__notes__"):
+            # The first place is the boundary itself.
+            for place in traceback.extract_tb(caught.__traceback__)[1:]:
+                caught.add_note(f"  passed {place.filename}:{place.lineno} in {place.name}")
+        raise forget_frames(caught)
 
     return call
 
 
-def _bare(error: BaseException) -> BaseException:
-    if not isinstance(error, HarnessError) and not hasattr(error, "__notes__"):
-        passed = traceback.extract_tb(error.__traceback__)[1:]  # the first is the boundary itself
-        for place in passed:
-            error.add_note(f"  passed {place.filename}:{place.lineno} in {place.name}")
+def forget_frames(error: BaseException) -> BaseException:
+    """Take from an error the frames that it passed, and the errors that it came from."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
     error.__suppress_context__ = True
     return error

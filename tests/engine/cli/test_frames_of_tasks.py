@@ -1,0 +1,137 @@
+"""What ends a task leaves no secret behind: not in its words, not in a frame of what it raised."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.walking import places
+from vault_harness.cli._tasks import run
+from vault_harness.vault import Keyring
+
+pytestmark = pytest.mark.slow  # each state has all tasks, and a stack of its own
+
+Checkout = Any  # of conftest.py
+
+VALUE = "value-of-the-file-4711"
+PASSPHRASE = "passphrase-of-a-backup-4711"
+
+TASKS = {
+    "seed": "--overwrite --yes",
+    "env": "backend",
+    "env of nobody": "",
+    "unlock": "backend",
+    "rotate.secret-id": "backend",
+    "rotate.secrets": "database",
+    "rotate.rollback": "jwt",
+    "migrate": "ENV",
+    "backup.now": "",
+    "backup.keys": "--to FILE",
+    "backup.verify": "--source NONE",
+    "restore.now": "--overwrite",
+    "restore.keys": "",
+    "root.generate": "",
+    "root.revoke": "--yes",
+    "audit.report": "",
+    "audit.follow": "--no-follow",
+    "doctor": "",
+    "vault": "-- kv list ecommerce/",
+    "watch": "--once",
+    "break.revoke": "backend",
+    "break.seal": "1s",
+    "unseal": "",
+    "status": "",
+}
+
+
+def words(task: str, folder: Path) -> list[str]:
+    """The command line of one of `TASKS`."""
+    name = task.partition(" ")[0]
+    named = {"ENV": "ENV", "FILE": "FILE", "NONE": "no-such-folder"}
+    given = [str(folder / named[w]) if w in named else w for w in TASKS[task].split()]
+    return [name, *(["nobody"] if task == "env of nobody" else []), *given]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A dotenv file, and a file where a folder is wanted."""
+    (tmp_path / "ENV").write_text(f"SECRET_KEY={VALUE}\nDB_PASSWORD={VALUE}\n")
+    (tmp_path / "FILE").write_text("no folder\n")
+    return tmp_path
+
+
+@pytest.fixture
+def secrets(checkout: Checkout) -> set[str]:
+    """Everything that nobody may find."""
+    keyring = Keyring.load(checkout.data_dir / "init.json")
+    found = {*keyring.keys, keyring.root_token, VALUE, PASSPHRASE}
+    found |= {path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")}
+    found |= {str(value) for value in checkout.value("backend/django")["data"].values()}
+    return {secret for secret in found if len(secret) > 6}
+
+
+@pytest.fixture(params=["sealed", "cut", "keyring broken", "wrong keys", "dead token"])
+def state(request: pytest.FixtureRequest, checkout: Checkout, secrets: set[str]) -> Iterator[str]:
+    """A state in which little works, and what it is called."""
+    keyring = checkout.data_dir / "init.json"
+    whole = keyring.read_text()
+    told = json.loads(whole)
+    match request.param:
+        case "sealed":
+            checkout.run("seal")
+        case "cut":
+            checkout.run("break.cut")
+        case "keyring broken":
+            keyring.write_text(whole[: len(whole) // 2])
+        case "wrong keys":
+            checkout.run("seal")
+            keyring.write_text(json.dumps(told | {"unseal_keys_b64": told["unseal_keys_b64"][::2]}))
+        case "dead token":
+            told["root_token"] = "s.dead-token-4711-of-nobody"
+            secrets.add(told["root_token"])
+            keyring.write_text(json.dumps(told))
+    yield request.param
+    keyring.write_text(whole)
+    checkout.run("unseal")
+    checkout.run("heal")
+
+
+def test_no_frame_of_a_task_that_ends_holds_a_secret(
+    state: str,
+    checkout: Checkout,
+    secrets: set[str],
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """In this state every task is run in this process, and what it raises is walked."""
+
+    def no_program(program: str, *_: object) -> None:
+        raise PermissionError(13, "Permission denied", program)
+
+    monkeypatch.setattr(os, "execve", no_program)
+    monkeypatch.setattr(sys, "stdin", (folder / "ENV").open())
+    monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", PASSPHRASE)
+    for name, value in checkout.environment.items():
+        if name.startswith("HARNESS_"):
+            monkeypatch.setenv(name, value)
+    ended = {}
+    for task in TASKS:
+        line = words(task, folder)
+        monkeypatch.setattr(sys, "argv", ["vault-harness", *line])
+        try:
+            run(line)
+        except SystemExit as ending:
+            ended[task] = places(ending, secrets, of=__file__)
+        printed = "".join(capsys.readouterr())
+        if task != "env":
+            assert [one for one in secrets if one in printed] == [], task
+    sys.stdin.close()
+    assert {task: found for task, found in ended.items() if found} == {}
+    assert len(ended) >= 6, ended

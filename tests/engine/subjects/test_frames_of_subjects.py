@@ -1,0 +1,273 @@
+"""No error of a client under test bears a secret, but for what the client itself says in words.
+
+Clients in this process, in one of their own and behind HTTP are asked everything in states in which
+little works, and clients that break their contract are asked too. Each error is walked: its texts,
+its causes, and all locals of all frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import socket
+import socketserver
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.subjects.lazy_client import LazyClient
+from tests.walking import places
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import PortLease, open_engine
+from vault_harness.settings import Settings
+from vault_harness.stack import Stack, launch
+from vault_harness.subjects import Subject, open_subject, parse_subject
+from vault_harness.vault import approle
+from vault_harness.vault.kv import Kv
+
+VALUE = "value-of-a-secret-4711"
+WRITTEN = "value-that-is-written-4711"
+FALLBACK = "value-of-a-variable-4711"
+LAZY = "python:tests.subjects.lazy_client:LazyClient"
+SERVED = f"command:{sys.executable} -m vault_harness.subjects"
+
+
+@dataclass
+class Case:
+    """What a client is started with, and what must be nowhere in an error."""
+
+    environ: dict[str, str]
+    stack: Stack
+    secrets: set[str] = field(default_factory=set)
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    """A seeded Vault, and a client's variables, the secret-id by value among them."""
+    settings = Settings.from_environment(engine="process")
+    with (
+        open_engine(settings, directory=tmp_path / "engine") as engine,
+        launch(engine, Blueprint.default(), directory=tmp_path / "vault") as stack,
+    ):
+        ids = approle.write_credentials(stack.operator, "backend", tmp_path)
+        kv = Kv(stack.operator)
+        kv.write("backend/django", {"SECRET_KEY": VALUE}, cas=kv.read("backend/django").version)
+        environ = {
+            "USE_VAULT": "true",
+            "VAULT_ADDR": stack.node.address,
+            "VAULT_MOUNT_POINT": "ecommerce",
+            "VAULT_CLIENT_TIMEOUT": "1",
+            "VAULT_ROLE_ID": ids.role_id_file.read_text().strip(),
+            "VAULT_SECRET_ID": ids.secret_id_file.read_text().strip(),
+            "OPENAI_API_KEY": FALLBACK,
+        }
+        secrets = {VALUE, WRITTEN, FALLBACK, environ["VAULT_SECRET_ID"]}
+        yield Case(environ, stack, secrets)
+
+
+@contextlib.contextmanager
+def _well(case: Case) -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def _sealed(case: Case) -> Iterator[None]:
+    case.stack.operator.seal()
+    yield
+
+
+@contextlib.contextmanager
+def _wrong_secret_id(case: Case) -> Iterator[None]:
+    case.environ["VAULT_SECRET_ID"] = "5c1d2ad3-4711-bbbb-cccc-0123456789ab"
+    case.secrets.add(case.environ["VAULT_SECRET_ID"])
+    yield
+
+
+@contextlib.contextmanager
+def _refused(case: Case) -> Iterator[None]:
+    lease = PortLease()
+    lease.release()
+    case.environ["VAULT_ADDR"] = f"http://127.0.0.1:{lease.port}"
+    yield
+
+
+class _Half(socketserver.BaseRequestHandler):
+    """Answers everything with half of a login's answer and half of a secret."""
+
+    def handle(self) -> None:
+        peer: socket.socket = self.request
+        peer.recv(65536)
+        body = {"auth": {"client_token": "s.token-4711-cut"}, "data": {"data": {"K": VALUE}}}
+        text = json.dumps(body).encode()
+        peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (len(text) + 9) + text)
+
+
+@contextlib.contextmanager
+def _cut_off(case: Case) -> Iterator[None]:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Half) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        case.environ["VAULT_ADDR"] = f"http://127.0.0.1:{server.server_address[1]}"
+        case.secrets.add("s.token-4711-cut")
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+STATES: dict[str, Callable[[Case], contextlib.AbstractContextManager[None]]] = {
+    "well": _well,
+    "sealed": _sealed,
+    "wrong secret-id": _wrong_secret_id,
+    "refused": _refused,
+    "cut off": _cut_off,
+}
+
+ASKED: dict[str, Callable[[Subject], object]] = {
+    "a read": lambda s: s.read("backend/django", "SECRET_KEY", timeout=20),
+    "a cached read": lambda s: s.read_cached("backend/django", "SECRET_KEY", timeout=20),
+    "a denied read": lambda s: s.read("ai/openai", "OPENAI_API_KEY", timeout=20),
+    "a missing secret": lambda s: s.read("backend/no-such", "SECRET_KEY", timeout=20),
+    "a write": lambda s: s.write("ai/openai", {"K": WRITTEN}, timeout=20),
+    "health": lambda s: s.health(timeout=20),
+    "a read that is given up": lambda s: s.read("backend/other", "SECRET_KEY", timeout=0.0),
+    "a write that is given up": lambda s: s.write("backend/other", {"K": WRITTEN}, timeout=0.0),
+    "the end": lambda s: s.close(timeout=20),
+    "a write after it": lambda s: s.write("backend/other", {"K": WRITTEN}, timeout=20),
+}
+
+
+class _Front(BaseHTTPRequestHandler):
+    """The lazy client behind HTTP; it says that a secret does not exist in the secret's words."""
+
+    client: LazyClient | None = None
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        try:
+            answer = {"ok": True, **self._do(asked)}
+        except Exception as error:  # noqa: BLE001 -- told to whoever asked
+            answer = {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
+        body = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _do(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        kind = type(self)
+        if self.path == "/configure":
+            kind.client = LazyClient(asked["environ"])
+            return {}
+        assert kind.client is not None
+        match asked["op"]:
+            case "hello":
+                return {"capabilities": ["read", "outcomes"]}
+            case "read":
+                return {"value": kind.client.read(asked["path"], asked["key"])}
+            case "close":
+                kind.client.close()
+                return {}
+        raise ValueError("there is no such operation")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing of it belongs on the tests' standard error."""
+
+
+@pytest.fixture
+def front() -> Iterator[str]:
+    """The address of a server that holds a client."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Front) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize(
+    "client", ["reference", LAZY, f"{SERVED} reference", f"{SERVED} {LAZY}", "http"]
+)
+def test_no_frame_of_a_subjects_error_holds_a_secret(
+    client: str, state: str, case: Case, front: str, tmp_path: Path
+) -> None:
+    """In this state everything is asked; each error is walked to the bottom."""
+    raised = {}
+    with STATES[state](case):
+        spec = parse_subject(front if client == "http" else client)
+        one = open_subject(spec, case.environ, log=tmp_path / "log", timeout=20)
+        try:
+            for what, ask in ASKED.items():
+                error = _error_of(lambda ask=ask: ask(one))  # type: ignore[misc]  # bound at once
+                if error is not None:
+                    raised[what] = places(error, case.secrets, of=__file__)
+        finally:
+            one.kill()
+    assert {what: found for what, found in raised.items() if found} == {}
+    # These fail in any state; where nothing fails nothing is shown.
+    wanted = {"a missing secret", "a write that is given up", "a write after it"}
+    assert wanted <= set(raised), raised
+
+
+VARIABLES = {"VAULT_SECRET_ID": "5c1d2ad3-4711-bbbb-cccc-0123456789ab"}
+
+BREACHES = {
+    "says what it was given": "print(os.environ['VAULT_SECRET_ID'], flush=True); time.sleep(60)",
+    "says it in JSON": (
+        "print(json.dumps({'id': 1, 'ok': True, 'capabilities': "
+        "[os.environ['VAULT_SECRET_ID']]}), flush=True); time.sleep(60)"
+    ),
+    "ends": "sys.exit(3)",
+    "hangs": "time.sleep(60)",
+    "answers with a number": (
+        "print(json.dumps({'id': 1, 'ok': True, 'secret_id': os.environ['VAULT_SECRET_ID'], "
+        "'declares': 7}), flush=True); time.sleep(60)"
+    ),
+}
+
+
+@pytest.mark.parametrize("breach", BREACHES)
+def test_a_program_that_breaks_its_contract(breach: str, tmp_path: Path) -> None:
+    """It is told what it did, and not with what it was configured."""
+    command = shlex.join(
+        [sys.executable, "-I", "-c", f"import json, os, sys, time\n{BREACHES[breach]}"]
+    )
+    spec = parse_subject(f"command:{command}")
+    error = _error_of(lambda: open_subject(spec, VARIABLES, log=tmp_path / "log", timeout=2.0))
+    assert error is not None
+    assert places(error, set(VARIABLES.values()), of=__file__) == []
+
+
+def _raises(environ: Mapping[str, str]) -> object:
+    given = dict(environ)
+    raise RuntimeError(f"no client for {sorted(given)}")
+
+
+def test_a_factory_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its error is told in its words and with its place, without what it was called with."""
+    monkeypatch.setattr("tests.subjects.lazy_client.LazyClient", _raises)
+    error = _error_of(
+        lambda: open_subject(parse_subject(LAZY), VARIABLES, log=tmp_path / "log", timeout=20)
+    )
+    assert "no client for ['VAULT_SECRET_ID']" in str(error)
+    assert f"{Path(__file__).name}:" in str(error)
+    assert error is not None
+    assert places(error, set(VARIABLES.values()), of="nowhere") == []
+
+
+def _error_of(doing: Callable[[], object]) -> BaseException | None:
+    try:
+        doing()
+    except Exception as error:  # noqa: BLE001 -- whatever it raises
+        return error
+    return None
