@@ -22,6 +22,7 @@ from resilient_vault_client import VaultClient
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     Gate,
+    GivenUpError,
     Reply,
     UnavailableError,
     Wire,
@@ -243,3 +244,97 @@ class Remembers(LazyClient):
     def read(self, path: str, key: str) -> str:
         self._kept[path, key] = value = super().read(path, key)
         return value
+
+
+# Clients at the edge of a threshold
+
+
+class AtShare(LazyClient):
+    """Looks after its token at a fixed share of its life."""
+
+    share = 0.5
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        super()._arm(token.ttl * self.share if token is not None else seconds)
+
+
+class _Paced(Gate):
+    """Lets requests through at a fixed pace, whatever became of the last one."""
+
+    pace = 0.4
+
+    def __init__(self, longest: float) -> None:
+        super().__init__(longest)
+        self._turn = threading.Lock()
+        self._next = 0.0
+
+    @contextlib.contextmanager
+    def passage(self, deadline: float) -> Iterator[None]:
+        with self._turn:
+            wait = self._next - time.monotonic()
+            if time.monotonic() + wait >= deadline:
+                raise GivenUpError("there is no time for another try")
+            time.sleep(max(0.0, wait))
+            self._next = time.monotonic() + self.pace
+        yield
+
+
+class _Hasty(_Paced):
+    pace = 0.14
+
+
+class AsksOften(LazyClient):
+    """In an outage it asks two and a half times a second: two are its caller's, one its own."""
+
+    gate_type = _Paced
+
+
+class AsksTooOften(LazyClient):
+    """In an outage it asks seven times a second."""
+
+    gate_type = _Hasty
+
+
+class LogsInOnTheFirst403(LazyClient):
+    """Looks once whether the role has got another policy."""
+
+    times = 1
+    _done = 0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        if self._done < self.times:
+            self._done += 1
+            self._token = None
+            return True
+        return super()._was_dead(where, token, deadline)
+
+
+class LogsInOnTwo403s(LogsInOnTheFirst403):
+    """Looks twice whether the role has got another policy."""
+
+    times = 2
+
+
+class LeavesFiveThreads(LazyClient):
+    """Keeps a few threads that it started in an outage, and no more with the next."""
+
+    left = 5
+    _started = 0
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            return super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            if self._started < self.left:
+                self._started += 1
+                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            raise
+
+
+class LeavesNineThreads(LeavesFiveThreads):
+    """Keeps nine."""
+
+    left = 9

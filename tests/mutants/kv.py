@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -9,8 +10,11 @@ from resilient_vault_client import Secret
 from tests.mutants.clients import (
     REFERENCE,
     LogsInOnEvery403,
+    LogsInOnTheFirst403,
+    LogsInOnTwo403s,
     Mutant,
     Remembers,
+    Tolerated,
     Tweaked,
 )
 from tests.subjects.lazy_client import LazyClient
@@ -72,6 +76,34 @@ class ServesTheDeadFromItsCache(Remembers):
             raise
 
 
+class CachesForTheRefreshTime(LazyClient):
+    """Hands out what it has read for nearly five seconds."""
+
+    keeps = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._values: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        at, value = self._values.get((path, key), (0.0, ""))
+        if not at or asked - at >= self.keeps:
+            value = super().read(path, key)
+            self._values[path, key] = asked, value
+        return value
+
+
+class CachesForTooLong(CachesForTheRefreshTime):
+    """Hands out what it has read for three seconds longer than it may.
+
+    How old a value is when it is changed is chance, so a smaller excess would show only now and
+    then.
+    """
+
+    keeps = 8.0
+
+
 MUTANTS: dict[str, Mutant] = {
     "caches-for-ever": Mutant(CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE),
     "serves-stale-for-ever": Mutant(ServesStaleForEver, "KV-02", "no value is served", REFERENCE),
@@ -79,4 +111,11 @@ MUTANTS: dict[str, Mutant] = {
     "serves-the-dead-from-its-cache": Mutant(ServesTheDeadFromItsCache, "KV-03", "deleted"),
     "takes-deleted-for-empty": Mutant(TakesDeletedForEmpty, "KV-03", "reported as deleted"),
     "logs-in-at-a-wrong-mount": Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins"),
+    "caches-for-too-long": Mutant(CachesForTooLong, "KV-01", "within 5 s"),
+    "logs-in-at-a-wrong-mount-twice": Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
+    "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
 }

@@ -13,12 +13,16 @@ from typing import Any
 from resilient_vault_client import VaultUnavailable
 from tests.mutants.clients import (
     REFERENCE,
+    AsksOften,
+    AsksTooOften,
+    AtShare,
     GivesUpRenewing,
     HasNoTimeout,
     LeavesAThreadForEachFailure,
     Mutant,
     NeverComesBack,
     RetriesWithoutAPause,
+    Tolerated,
     Tweaked,
 )
 from tests.mutants.sea import GivesUpAtItsStart
@@ -178,6 +182,65 @@ class LeavesItsTokenAfterAnOutage(LazyClient):
         super().close()
 
 
+# At the edges of thresholds
+
+
+class _SixSeconds(Gate):
+    """Asks again so many seconds after a failure, and not before."""
+
+    pause = 6.2
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        super()._leave(probe=probe, failed=failed, pause=self.pause if failed else pause)
+
+
+class _EightSeconds(_SixSeconds):
+    pause = 8.4
+
+
+class ComesBackLate(LazyClient):
+    """Looks again two seconds after an outage of four, and has promised three."""
+
+    gate_type = _SixSeconds
+
+
+class ComesBackTooLate(LazyClient):
+    """Looks again four seconds after an outage of four, and has promised three."""
+
+    gate_type = _EightSeconds
+
+
+class AsksForItFourTimes(LazyClient):
+    """Asks four times in one call for what comes cut off."""
+
+    tries = 4
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for _ in range(self.tries):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            time.sleep(0.05)
+        raise UnavailableError("no answer came whole")
+
+
+class AsksForItFiveTimes(AsksForItFourTimes):
+    """Once too often."""
+
+    tries = 5
+
+
+class RenewsInTimeOnASlowNetwork(AtShare):
+    """Its tokens are late themselves, so it plans ahead."""
+
+    share = 0.78
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
     "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
@@ -205,4 +268,14 @@ MUTANTS: dict[str, Mutant] = {
         HasNoTimeout, "NET-19", "every call ends within"
     ),
     "gives-up-in-a-black-hole": Mutant(GivesUpAtItsStart, "NET-19", "a good read within"),
+    "comes-back-too-late": Mutant(ComesBackTooLate, "NET-01", "a good read within"),
+    "asks-five-times-for-a-cut-answer": Mutant(AsksForItFiveTimes, "NET-10", "requests (read)"),
+    "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
+    "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
+    "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
 }

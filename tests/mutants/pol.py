@@ -7,8 +7,11 @@ from collections.abc import Mapping
 
 from tests.mutants.clients import (
     LogsInOnEvery403,
+    LogsInOnTheFirst403,
+    LogsInOnTwo403s,
     Mutant,
     Remembers,
+    Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -115,4 +118,9 @@ MUTANTS: dict[str, Mutant] = {
     "gives-up-on-stillborn-tokens": Mutant(
         GivesUpOnStillbornTokens, "POL-05", "a good read within"
     ),
+    "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
 }

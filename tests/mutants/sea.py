@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from tests.mutants.clients import (
+    AsksOften,
+    AsksTooOften,
     HangsAtTheEnd,
     LeavesAThreadForEachFailure,
+    LeavesFiveThreads,
     LeavesItsTokenBehind,
+    LeavesNineThreads,
     Mutant,
     NeverComesBack,
     Remembers,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
+    Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -113,6 +119,27 @@ class InitialisesAnEmptyVault(LazyClient):
             raise
 
 
+class _EndsLate(LazyClient):
+    """Takes its time at its end, and then leaves without a goodbye."""
+
+    lasts = 4.5
+
+    def close(self) -> None:
+        threading.Event().wait(self.lasts)
+        self._token = None
+        super().close()
+
+
+class EndsInTime(_EndsLate):
+    """Ends within the five seconds that it has."""
+
+
+class EndsTooLate(_EndsLate):
+    """Ends half a second later than it may."""
+
+    lasts = 5.5
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
@@ -138,4 +165,13 @@ MUTANTS: dict[str, Mutant] = {
     "comes-back-by-the-clock": Mutant(ComesBackByTheClock, "SEA-05", "instances log in within"),
     "asks-for-everything-again": Mutant(AsksForEverythingAgain, "SEA-05", "no stampede"),
     "leaves-some-behind-a-seal": Mutant(NeverComesBack, "SEA-05", "each caller has a good read"),
+    "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
+    "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
+    "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
+    "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from tests.mutants.clients import (
     Mutant,
     ReadsItsSecretIdOnce,
     RetriesWithoutAPause,
+    Tolerated,
     TriesNowAndThen,
 )
-from tests.subjects.lazy_client import Credentials, LazyClient, Token
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     UnavailableError,
 )
@@ -93,6 +95,32 @@ class TriesABadSecretIdForEver(LazyClient):
     credentials_type = TriesNowAndThen
 
 
+class _FourTimes(Credentials):
+    """A refused secret-id is tried four times in all."""
+
+    tries = 4
+
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        return len(times) < self.tries and (not times or time.monotonic() - times[-1] >= 1.0)
+
+
+class _FiveTimes(_FourTimes):
+    tries = 5
+
+
+class TriesASecretIdFourTimes(LazyClient):
+    """Stops one short of the lock."""
+
+    credentials_type = _FourTimes
+
+
+class TriesASecretIdFiveTimes(LazyClient):
+    """The fifth failure locks the role for everybody."""
+
+    credentials_type = _FiveTimes
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
     "tries-a-bad-secret-id-for-ever": Mutant(
@@ -123,4 +151,11 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-missing-mount-for-a-bad-secret-id": Mutant(
         TakesALockForABadSecretId, "SID-12", "a good read within"
     ),
+    "tries-a-bad-secret-id-five-times": Mutant(
+        TriesASecretIdFiveTimes, "SID-02", "the same secret-id"
+    ),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
 }

@@ -20,6 +20,7 @@ from tests.mutants.clients import (
     Remembers,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
+    Tolerated,
     Tweaked,
 )
 from tests.subjects.lazy_client import LazyClient
@@ -211,6 +212,90 @@ class TakesTooLargeForAnOutage(Tweaked):
             raise UnavailableError(f"try again later: {type(error).__name__}") from None
 
 
+# At the edges of thresholds
+
+
+class _AsTold(Gate):
+    """Waits for a share of what ``Retry-After`` says."""
+
+    share = 1.0
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            if probe:
+                self._probing = False
+            if not failed:
+                self._failures = 0
+            elif probe or not self._failures:
+                self._failures += 1
+                self._opens = time.monotonic() + (pause * self.share or 0.5)
+            self._changed.notify_all()
+
+
+class _Hasty(_AsTold):
+    share = 0.85
+
+
+class AsksWhenItMay(LazyClient):
+    """Asks in the moment in which ``Retry-After`` is over."""
+
+    gate_type = _AsTold
+
+
+class AsksTooSoon(LazyClient):
+    """Asks a third of a second too soon."""
+
+    gate_type = _Hasty
+
+
+class TriesSixTimes(LazyClient):
+    """Asks six times in one call for what a standby has not got yet, with the least pause."""
+
+    tries, pause = 6, 0.11
+
+    def read(self, path: str, key: str) -> str:
+        deadline = time.monotonic() + self._deadline * 0.95
+        for number in range(self.tries):
+            token = self._valid_token(deadline)
+            where = f"{self._mount}/data/{path}"
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                if reply.status != 200:
+                    return super().read(path, key)
+                return str(reply.body["data"]["data"][key])
+            if number:
+                time.sleep(self.pause)
+        raise UnavailableError("no try was answered")
+
+
+class TriesSevenTimes(TriesSixTimes):
+    """Once too often."""
+
+    tries = 7
+
+
+class TriesInHaste(TriesSixTimes):
+    """With pauses that are a little too short."""
+
+    pause = 0.07
+
+
+class EndsAtItsDeadline(LazyClient):
+    """Uses all the time that a call has."""
+
+    share = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._deadline *= self.share / 0.95  # it keeps a twentieth back itself
+
+
+class EndsAfterItsDeadline(EndsAtItsDeadline):
+    """Takes a sixth more time than a call has."""
+
+    share = 1.17
+
+
 MUTANTS: dict[str, Mutant] = {
     "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
     "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
@@ -234,4 +319,14 @@ MUTANTS: dict[str, Mutant] = {
     "takes-too-large-for-an-outage": Mutant(
         TakesTooLargeForAnOutage, "SRV-10", "a failure then is", REFERENCE
     ),
+    "ends-after-its-deadline": Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
+    "asks-too-soon": Mutant(AsksTooSoon, "SRV-05", "Retry-After is obeyed"),
+    "tries-seven-times": Mutant(TriesSevenTimes, "SRV-09", "for one call"),
+    "tries-in-haste": Mutant(TriesInHaste, "SRV-09", "0.1 s apart"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
+    "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
+    "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
 }

@@ -9,10 +9,12 @@ from typing import Any
 
 from tests.mutants.clients import (
     LAZY_PROCESS,
+    AtShare,
     GivesUpRenewing,
     HangsAtTheEnd,
     LeavesItsTokenBehind,
     Mutant,
+    Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -267,6 +269,89 @@ class RenewsTheDead(LazyClient):
         return super()._valid_token(deadline)
 
 
+# At the edges of thresholds
+
+
+class RenewsAtAQuarter(AtShare):
+    """A little too early."""
+
+    share = 0.27
+
+
+class RenewsAtAThird(AtShare):
+    """Early enough to cost Vault more than it must, and allowed."""
+
+    share = 0.33
+
+
+class RenewsLate(AtShare):
+    """As late as is allowed, and still before the end."""
+
+    share = 0.87
+
+
+class ReplacesLate(AtShare):
+    """Logs in just before the end of a token that cannot be renewed."""
+
+    share = 0.95
+
+
+class LogsInFiveTimes(AtShare):
+    """Renews nothing, and logs in twice in each TTL and a bit."""
+
+    share = 0.42
+
+    def _renewed(self, *_: Any) -> bool:
+        return False
+
+
+class LogsInSixTimes(LogsInFiveTimes):
+    """Renews nothing, and logs in nearly three times in each TTL."""
+
+    share = 0.36
+
+
+class TriesARenewalFourTimes(LazyClient):
+    """Takes a refused renewal for a hiccup, and three more of them."""
+
+    tries = 4
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        for _ in range(self.tries):
+            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
+            if reply.status == 200:
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(0.1)
+        return False
+
+
+class TriesARenewalFiveTimes(TriesARenewalFourTimes):
+    """Once too often."""
+
+    tries = 5
+
+
+class LogsInSlowly(LazyClient):
+    """Thinks for a while about a token that it has lost."""
+
+    after = 1.4
+    _first = True
+
+    def _log_in(self, deadline: float) -> Token:
+        if not self._first:
+            time.sleep(self.after)
+        self._first = False
+        return super()._log_in(deadline)
+
+
+class LogsInTooLate(LogsInSlowly):
+    """Thinks for too long."""
+
+    after = 2.5
+
+
 MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
@@ -305,4 +390,23 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "never-replaces-a-lost-child": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
     "logs-in-twice-for-a-lost-child": Mutant(LogsInTwice, "TOK-13", "at most 1 login"),
+    "renews-at-a-quarter": Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
+    "logs-in-six-times": Mutant(LogsInSixTimes, "TOK-03", "at most 5 logins"),
+    "logs-in-too-late": Mutant(LogsInTooLate, "TOK-11", "a new login within"),
+    "tries-a-denied-renewal-five-times": Mutant(
+        TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
+    ),
+    "tries-a-refused-renewal-five-times": Mutant(
+        TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
+    ),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "renews-at-a-third": Tolerated(RenewsAtAThird, "TOK-01"),
+    "renews-late": Tolerated(RenewsLate, "TOK-01"),
+    "logs-in-five-times": Tolerated(LogsInFiveTimes, "TOK-03"),
+    "replaces-late": Tolerated(ReplacesLate, "TOK-06"),
+    "logs-in-slowly": Tolerated(LogsInSlowly, "TOK-11"),
+    "tries-a-denied-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-14"),
+    "tries-a-refused-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-15"),
 }
