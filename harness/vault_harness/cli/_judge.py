@@ -33,6 +33,7 @@ from vault_harness.commands import named
         "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",
+        "shard": "run one of several parts that take about as long as each other: 2/4",
         "workers": "how many scenarios run side by side",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
@@ -49,6 +50,7 @@ def scenarios(
     ttl_scale: float | None = None,
     strict: bool = False,
     wire: str | None = None,
+    shard: str | None = None,
     workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
@@ -68,6 +70,7 @@ def scenarios(
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []
     options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []
     options += ["--vault-strict"] if strict else []
+    options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
     options += ["--vault-wire", wire] if wire else []
@@ -83,6 +86,7 @@ def scenarios(
         "subject": "your client: python:MODULE:FACTORY, command:..., http://..., reference",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
+        "shard": "run one of several parts that take about as long as each other: 2/4",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
     },
@@ -92,6 +96,7 @@ def judge(
     subject: str | None = None,
     declare: list[str] | None = None,
     strict: bool = False,
+    shard: str | None = None,
     known: str | None = None,
     write_known: bool = False,
 ) -> None:
@@ -110,6 +115,7 @@ def judge(
         )
     options = ["--vault-subject", subject]
     options += ["--vault-strict"] if strict else []
+    options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
     _run_suite(options, None, declare, "")
@@ -169,26 +175,59 @@ def timeline(
 @command(
     "report",
     group="judge",
+    judges=True,
     takes=("journal", "beside"),
-    examples=("report", "report mine/journal.json yours/journal.json --to both.html"),
+    examples=(
+        "report",
+        "report --join shards/",
+        "report mine/journal.json yours/journal.json --to both.html",
+    ),
     help={
         "journal": "the journal of a run, default report/journal.json",
         "beside": "that of another run, to stand beside it",
         "to": "the page, default report/index.html",
+        "join": "a part of a run (--shard), or a folder with all of them; may be repeated",
     },
+    iterable=["join"],
 )
 def report(
-    journal: str | None = None, beside: str | None = None, to: str = "report/index.html"
+    journal: str | None = None,
+    beside: str | None = None,
+    to: str = "report/index.html",
+    join: list[str] | None = None,
 ) -> None:
     """Make the page of a run, or of two side by side.
 
     It is one file that needs nothing but a browser: the verdicts, and a timeline of each scenario.
+    With --join it makes one run of its parts: journal, page, score and badge, beside each other.
+    The exit code is then that of the whole run.
     """
+    if join:
+        _join([Path(part) for part in join], Path(to))
+        return
     from vault_harness.report import load
     from vault_harness.report.html import write_page
 
     files = [Path(journal or "report/journal.json"), *([Path(beside)] if beside else [])]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
+
+
+def _join(places: list[Path], page: Path) -> None:
+    from vault_harness.files import write_text
+    from vault_harness.report.html import write_page
+    from vault_harness.report.join import join, journals_in, lines_of
+    from vault_harness.report.outcome import outcome
+    from vault_harness.report.score import score_of, told, write_score
+
+    whole = join(journals_in(places))
+    write_text(page.with_name("journal.json"), json.dumps(whole, indent=1) + "\n")
+    graded = score_of(whole)
+    write_score(graded, page.parent)
+    say(whole["summary"])
+    say(told(graded))
+    say(f"written: {write_page([whole], page)}")
+    if found := outcome(lines_of(whole["scenarios"]), complete=whole["complete"]):
+        raise SystemExit(int(found))
 
 
 @command(
@@ -228,7 +267,7 @@ def score(
         raise SettingsError(
             "--markdown tells what changed, and needs --against",
             looked_at="the command line",
-            remedy=named("score --against OLD.json --markdown FILE"),
+            remedy=f"{named('score')} --against OLD.json --markdown FILE",
         )
     say(scores.told(new))
     if to:

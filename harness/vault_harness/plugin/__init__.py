@@ -22,13 +22,13 @@ from vault_harness.plugin._item import (
     dress,
     entry_of,
     in_order,
+    without,
 )
 from vault_harness.plugin._options import (
     add_options,
     options,
     parse_declared,
     refuse_unknown,
-    words_of,
 )
 from vault_harness.plugin._suite import COST, SUITE, begin_suite, check_suite
 from vault_harness.plugin._table import Table
@@ -90,7 +90,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             refuse_unknown(chosen.only, entries, ", ".join(str(path) for path in catalogues))
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
-    left_out = [s for s in scenarios if chosen.only and not chosen.only & words_of(s.entry)]
+    left_out = without(scenarios, chosen)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
     rest = [item for item in items if item not in left_out]
@@ -100,13 +100,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from vault_harness.report import begin
 
         planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
-        without = {item.entry.id: item.entry.severity for item in left_out}
+        others = {item.entry.id: item.entry.severity for item in left_out}
         begin(
             chosen.report,
             subject=chosen.subject,
             run=chosen.run,
             planned=planned,
-            left_out=without,
+            left_out=others,
         )
 
 

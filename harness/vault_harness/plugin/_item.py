@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.plugin._options import known, options
+from vault_harness.plugin._options import Options, known, options, words_of
 from vault_harness.plugin._progress import telling
 from vault_harness.plugin._suite import OF_A_SUITE
 
@@ -142,6 +142,17 @@ class ScenarioItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, int | None, str]:
         """Where it stands."""
         return self.path, self.function.__code__.co_firstlineno - 1, f"{self.entry.id} {self.name}"
+
+
+def without(scenarios: list[ScenarioItem], chosen: Options) -> list[ScenarioItem]:
+    """The scenarios that are not run: not asked for, or in another part."""
+    asked = [s for s in scenarios if not chosen.only or chosen.only & words_of(s.entry)]
+    if chosen.shard is not None:
+        from vault_harness.scenario.durations import shard
+
+        mine = shard({s.entry.id: s.entry.seconds for s in asked}, *chosen.shard)
+        asked = [s for s in asked if s.entry.id in mine]
+    return [s for s in scenarios if s not in asked]
 
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:

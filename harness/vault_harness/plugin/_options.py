@@ -36,6 +36,7 @@ class Options:
         strict: Whether a SHOULD that is not kept fails the run.
         known_file: What the client is known not to keep; None for ``vault-harness.toml``, if any.
         write_known: Whether what is broken is known from now on.
+        shard: Which part of how many is run; None for all.
         run: Name of this run, the same in all its processes.
         start: Seconds from the subject's start to its ``hello``.
     """
@@ -52,6 +53,7 @@ class Options:
     strict: bool
     known_file: Path | None
     write_known: bool
+    shard: tuple[int, int] | None
     run: str
     start: float = 30.0
 
@@ -72,6 +74,7 @@ _HELP = {
     "allow_not_exercised": "let the run succeed although a fault never touched the client",
     "strict": "fail the run for a SHOULD too: without it, a broken promise of medium or low "
     "severity is shown, and fails nothing",
+    "shard": "run one of several parts that take about as long as each other: 2/4",
     "known": "what the client is known not to keep (default: vault-harness.toml, if it is there)",
     "write_known": "write what is broken in this run to that file",
 }
@@ -88,6 +91,7 @@ _METAVARS = {
     "seed": "N",
     "repeat": "N",
     "ttl_scale": "FACTOR",
+    "shard": "K/N",
     "known": "FILE",
     "wire": "WIRE",
 }
@@ -137,6 +141,8 @@ def _read_options(config: pytest.Config) -> Options:
         found = config.getoption(f"vault_{name}")
         return config.getini(f"vault_{name}") if found is None else found
 
+    from vault_harness.scenario.durations import parse_shard
+
     worker: dict[str, Any] = getattr(config, "workerinput", {})
     seed = worker.get("vault_seed")
     if seed is None:
@@ -156,6 +162,7 @@ def _read_options(config: pytest.Config) -> Options:
         strict=bool(given("strict")),
         known_file=Path(text) if (text := given("known")) else None,
         write_known=bool(given("write_known")),
+        shard=parse_shard(given("shard")),
         run=worker.get("vault_run", str(os.getpid())),
         start=worker.get("vault_start", 30.0),
     )

@@ -135,8 +135,8 @@ class Progress:
 
     def _waits(self, id: str) -> str:  # noqa: A002 - it is one
         with contextlib.suppress(OSError):
-            return (self._parts / f"{id}{NOW}").read_text(encoding="utf-8") or "begins"
-        return "begins"
+            return (self._parts / f"{id}{NOW}").read_text(encoding="utf-8") or "its turn"
+        return "its turn"
 
     def _lines(self) -> None:
         while not self._over.wait(PLAIN_EVERY):

@@ -127,6 +127,8 @@ def collect_parts(
     for scenario in scenarios:
         if (line := lines.pop(scenario["id"], None)) is not None:
             scenario |= {"word": line.word, "why": line.why}
+            if line.forgiven:
+                scenario["forgiven"] = True
             if line.known:
                 scenario["known"] = {"kind": line.known, "reason": line.reason}
     scenarios += [asdict(line) for line in lines.values()]

@@ -1,22 +1,17 @@
 """The files that a run leaves, as an interface: their fields, versions and JSON Schemas.
 
-``python -m vault_harness.report.formats FOLDER`` writes the schemas. `SCHEMA_VERSION` is raised
-when a field goes or changes its meaning; a new one may come at any time.
+`SCHEMA_VERSION` is raised when a field goes or changes its meaning; a new one may come at any time.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import sys
+from collections import Counter
 from importlib import metadata
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-
-from vault_harness import files
 
 SCHEMA_VERSION: Literal[2] = 2
 """Of ``journal.json`` and ``score.json``."""
@@ -49,7 +44,7 @@ class Surroundings(_Format):
 
     server: str = Field(description="Product and version, such as openbao 2.7.2")
     engine: str = Field(description="What ran the servers: process, docker, external")
-    wire: str = Field(description="How client and server talk, such as http/1.1")
+    wire: str = Field(description="How client and server talk, plain, tls or h2")
     machine: str = Field(description="System and architecture, such as Linux x86_64")
 
 
@@ -130,11 +125,12 @@ def client_of(subject: str, records: list[dict[str, Any]]) -> dict[str, Any]:
 
 def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> dict[str, str]:
     """What it was judged on."""
-    wires = [str(record["wire"]) for record in records if record.get("wire")]
+    # A scenario about TLS speaks it whatever the run speaks, so most of them say what that is.
+    wires = Counter(str(record["wire"]) for record in records if record.get("wire"))
     return {
         "server": product,
         "engine": engine,
-        "wire": wires[0] if wires else "http/1.1",
+        "wire": max(sorted(wires), key=wires.__getitem__, default="plain"),
         "machine": machine(),
     }
 
@@ -142,29 +138,3 @@ def surroundings(product: str, engine: str, records: list[dict[str, Any]]) -> di
 def cores() -> int:
     """How many this machine has."""
     return os.cpu_count() or 1
-
-
-def schemas() -> dict[str, str]:
-    """The JSON Schemas, by the names of their files."""
-    made: dict[str, type[BaseModel]] = {"journal.schema.json": Journal, "score.schema.json": Score}
-    return {
-        name: json.dumps(
-            {
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                **model.model_json_schema(),
-            },
-            indent=2,
-        )
-        + "\n"
-        for name, model in made.items()
-    }
-
-
-def main(arguments: list[str]) -> None:
-    """Write the schemas into a folder."""
-    for name, text in schemas().items():
-        files.write_text(Path(arguments[0]) / name, text)
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from vault_harness.engine import Capability
 from vault_harness.errors import SettingsError
+from vault_harness.scenario.durations import load_durations
 from vault_harness.subjects import CAPABILITIES, DECLARATIONS
 
 Severity = Literal["critical", "high", "medium", "low"]
@@ -50,7 +51,8 @@ class Entry(BaseModel):
         needs: Capabilities that the subject must claim.
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
-        seconds: How long it takes, about; long ones are started first.
+        seconds: How long it takes, about, unless it was measured (``durations.json``); long ones
+            are started first.
         first: Whether it is among the few that tell most, which are started before all others.
         ttl: The token's TTL, whole seconds: Vault counts no parts of one.
         max_ttl: Its max TTL, whole seconds.
@@ -214,7 +216,12 @@ def load(path: Path) -> dict[str, Entry]:
             f"The catalogue cannot be read: {error}", looked_at=str(path)
         ) from error
     shared = tables.pop(DEFAULTS, {})
-    return {name: _entry(path, name, shared, table) for name, table in tables.items()}
+    entries = {name: _entry(path, name, shared, table) for name, table in tables.items()}
+    took = load_durations(path)
+    return {
+        name: entry.model_copy(update={"seconds": took[name]}) if name in took else entry
+        for name, entry in entries.items()
+    }
 
 
 def _entry(path: Path, name: str, shared: object, table: object) -> Entry:

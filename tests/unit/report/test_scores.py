@@ -12,6 +12,7 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.report import Summary, collect_parts, formats, write_part
+from vault_harness.report.schemas import schemas
 from vault_harness.report.score import (
     Change,
     as_text,
@@ -215,10 +216,10 @@ def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
 
 
 def test_schemas_in_the_repository_are_the_models() -> None:
-    """`python -m vault_harness.report.formats docs/formats` writes them."""
+    """`python -m vault_harness.report.schemas docs/formats` writes them."""
     folder = ROOT / "docs" / "formats"
     found = {file.name: file.read_text() for file in folder.glob("*.json")}
-    assert found == formats.schemas()
+    assert found == schemas()
 
 
 def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any]) -> None:

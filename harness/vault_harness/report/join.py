@@ -1,0 +1,102 @@
+"""One journal of several: the parts of a suite that ran on machines of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import SettingsError
+from vault_harness.report._journal import JOURNAL, load
+from vault_harness.report._lines import Line, Summary
+
+SAME = ("suite_version", "subject", "engine", "schema_version")
+"""What parts of one run have in common."""
+
+
+def journals_in(places: Iterable[Path]) -> list[Path]:
+    """The journals that are named, and those somewhere in folders that are named.
+
+    Raises:
+        SettingsError: A folder has none.
+    """
+    found: list[Path] = []
+    for place in places:
+        inside = sorted(place.rglob(JOURNAL)) if place.is_dir() else [place]
+        if not inside:
+            raise SettingsError(
+                f"there is no {JOURNAL} in this folder",
+                looked_at=str(place),
+                remedy="name the folder into which the reports of all parts were copied",
+            )
+        found += inside
+    return found
+
+
+def join(paths: Sequence[Path]) -> dict[str, Any]:
+    """The journal of all parts together.
+
+    It is complete if each part is, and what one left out and another judged was not left out.
+
+    Raises:
+        SettingsError: One is no journal, they are not of one suite and one client, or two judged
+            the same scenario.
+    """
+    parts = [load(path) for path in paths]
+    first = parts[0]
+    for path, part in zip(paths, parts, strict=True):
+        for name in SAME:
+            if part.get(name) != first.get(name):
+                raise _wrong(path, f"{name} is {part.get(name)}, elsewhere {first.get(name)}")
+    scenarios: dict[str, Any] = {}
+    for path, part in zip(paths, parts, strict=True):
+        for scenario in part["scenarios"]:
+            if scenario["id"] in scenarios:
+                raise _wrong(path, f"{scenario['id']} was judged by another part too")
+            scenarios[scenario["id"]] = scenario
+    left_out = {id: s for part in parts for id, s in part.get("left_out", {}).items()}  # noqa: A001
+    lines = lines_of(list(scenarios.values()))
+    seconds = max(float(part.get("seconds") or 0.0) for part in parts)
+    summary = Summary(
+        first["subject"], lines, str(first.get("product", "")), first["engine"], seconds
+    )
+    claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
+    return {
+        **(claiming or parts)[0],
+        "complete": all(part.get("complete", False) for part in parts),
+        "summary": str(summary),
+        "seconds": seconds,
+        "left_out": {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))},  # noqa: A001
+        "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
+    }
+
+
+def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:
+    """The lines of a journal's scenarios, with what was known of them."""
+    lines = []
+    for record in records:
+        known = record.get("known") or {}
+        line = Line(
+            str(record["id"]),
+            str(record["promise"]),
+            str(record["severity"]),
+            str(record["word"]),
+            float(record["seconds"]),
+            str(record.get("why") or ""),
+            str(record.get("rate") or ""),
+            tuple(str(leak) for leak in record.get("leaks") or ()),
+            broken=tuple(str(one["promise"]) for one in record.get("findings") or ()),
+            forgiven=bool(record.get("forgiven")),
+            known=known.get("kind", ""),
+            reason=str(known.get("reason", "")),
+        )
+        lines.append(line)
+    return lines
+
+
+def _wrong(path: Path, cause: str) -> SettingsError:
+    return SettingsError(
+        f"these are not the parts of one run: {cause}",
+        looked_at=str(path),
+        remedy="join the journals of --shard 1/N to N/N, all of one client on one suite",
+    )

@@ -1,0 +1,77 @@
+"""How long scenarios take, measured: by that a suite is ordered, parted, and its end foretold.
+
+The table stands in a file beside the catalogue; `vault_harness.report.durations` makes it of a run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from vault_harness.errors import SettingsError
+
+DURATIONS = "durations.json"
+"""Name of the file beside a catalogue."""
+
+
+def load_durations(catalogue: Path) -> dict[str, float]:
+    """The measured seconds of a catalogue's scenarios; empty if nobody measured.
+
+    Raises:
+        SettingsError: The file is not a table of ids and seconds above 0.
+    """
+    path = catalogue.with_name(DURATIONS)
+    if not path.is_file():
+        return {}
+    try:
+        found = {name: float(seconds) for name, seconds in json.loads(path.read_text()).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _wrong(path, f"the durations cannot be read: {error}") from error
+    if wrong := sorted(name for name, seconds in found.items() if not 0 < seconds < float("inf")):
+        raise _wrong(path, f"{wrong[0]} takes no number of seconds above 0")
+    return found
+
+
+def shard(seconds: Mapping[str, float], number: int, of: int) -> frozenset[str]:
+    """The scenarios of one of several parts that take about as long as each other.
+
+    The longest that is left goes to the part that has least: the same table is always parted alike,
+    each scenario is in one part, and no part is longer than the others by more than one scenario.
+
+    Args:
+        seconds: How long each takes.
+        number: Which part, from 1.
+        of: How many there are.
+    """
+    parts: list[tuple[float, int, list[str]]] = [(0.0, n, []) for n in range(1, of + 1)]
+    for name in sorted(seconds, key=lambda name: (-seconds[name], name)):
+        least = min(parts, key=lambda part: part[:2])
+        parts[least[1] - 1] = (least[0] + seconds[name], least[1], [*least[2], name])
+    return frozenset(parts[number - 1][2])
+
+
+def parse_shard(text: str) -> tuple[int, int] | None:
+    """``2/4`` as two numbers; None for an empty text.
+
+    Raises:
+        SettingsError: It is not of that form, or there is no such part.
+    """
+    if not text:
+        return None
+    number, slash, of = text.partition("/")
+    if slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+        return int(number), int(of)
+    raise SettingsError(
+        f"--shard {text} does not make sense",
+        looked_at="the command line and the configuration file",
+        remedy="Give the part and how many there are: 1/4, 2/4, 3/4, 4/4",
+    )
+
+
+def _wrong(path: Path, cause: str) -> SettingsError:
+    return SettingsError(
+        cause,
+        looked_at=str(path),
+        remedy="make it anew from the journal of a run: python -m vault_harness.report.durations",
+    )

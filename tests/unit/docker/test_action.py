@@ -1,0 +1,96 @@
+"""``action.yml``: its steps as a shell runs them; a hosted runner alone can run the whole."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ACTION = (Path(__file__).parents[3] / "action.yml").read_text()
+INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
+
+
+def script(name: str) -> str:
+    """What one step runs."""
+    step = ACTION.split(f"- name: {name}\n")[1].split("\n\n")[0]
+    return "\n".join(line[8:] for line in step.split("run: |\n")[1].splitlines())
+
+
+def ran(
+    tmp_path: Path, name: str, environ: dict[str, str], *, code: int = 0
+) -> tuple[int, list[str]]:
+    """Exit code of a step, and the command lines of ``vault-harness`` in it."""
+    folder = tmp_path / "vault-harness" / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    for program in ("vault-harness", "python"):
+        file = folder / program
+        end = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
+        file.write_text(f"#!/bin/sh\n{end if program == 'vault-harness' else 'exit 0'}\n")
+        file.chmod(0o755)
+    (tmp_path / "change.md").write_text("### what changed\n")
+    done = subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", script(name)],
+        env={
+            "PATH": os.environ["PATH"],
+            "RUNNER_TEMP": str(tmp_path),
+            "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            "HERE": str(tmp_path),
+            **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST"), ""),
+            **environ,
+        },
+        check=False,
+        timeout=60,
+    )
+    calls = tmp_path / "calls"
+    return done.returncode, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_every_input_is_used() -> None:
+    """And none is pasted into a script, where it would be read as one."""
+    assert INPUTS == ["subject", "declare", "known", "against", "shard", "strict", "artifact"]
+    for name in INPUTS:
+        assert f"${{{{ inputs.{name} }}}}" in ACTION
+    scripts = [script("Judge the client"), script("What changed, in the job's page")]
+    assert all("${{" not in text for text in scripts)
+
+
+def test_least_that_is_given(tmp_path: Path) -> None:
+    """A subject of several words is one."""
+    code, calls = ran(tmp_path, "Judge the client", {"SUBJECT": "command:./my client; rm -rf x"})
+    assert (code, calls) == (0, ["judge|--subject|command:./my client; rm -rf x|"])
+
+
+def test_all_that_can_be_given(tmp_path: Path) -> None:
+    """Each becomes an option."""
+    given = {"SUBJECT": "reference", "STRICT": "true"}
+    given |= {"DECLARE": "refresh=3 max_stale=9", "KNOWN": "k.toml", "SHARD": "2/4"}
+    _, calls = ran(tmp_path, "Judge the client", given)
+    words = [
+        "judge",
+        "--subject",
+        "reference",
+        "--declare",
+        "refresh=3",
+        "--declare",
+        "max_stale=9",
+    ]
+    words += ["--known", "k.toml", "--shard", "2/4", "--strict"]
+    assert calls == ["".join(f"{word}|" for word in words)]
+
+
+@pytest.mark.parametrize("code", [0, 1, 2, 3])
+def test_the_verdict_is_the_steps(tmp_path: Path, code: int) -> None:
+    """What the run came to is what the job comes to."""
+    assert ran(tmp_path, "Judge the client", {"SUBJECT": "reference"}, code=code)[0] == code
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
+    """After its page was written."""
+    name = "What changed, in the job's page"
+    assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=code)[0] == code
+    assert (tmp_path / "summary").read_text() == "### what changed\n"
+    assert ran(tmp_path, name, {}, code=1)[0] == 0

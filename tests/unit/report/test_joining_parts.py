@@ -1,0 +1,92 @@
+"""One run of several parts: what is joined, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import SettingsError
+from vault_harness.report.join import join, journals_in, lines_of
+from vault_harness.report.outcome import Outcome, outcome
+from vault_harness.report.score import score_of
+
+
+def part(path: Path, word: str, name: str, without: str, **more: Any) -> Path:
+    """The journal of a part with one critical scenario, which leaves another one out."""
+    one = {"id": name, "promise": "p", "severity": "critical", "word": word, "seconds": 2.0}
+    head = {"suite_version": "0.1.0", "subject": "mine", "engine": "process", "complete": True}
+    left = {"left_out": {without: "critical"}, "seconds": 60.0}
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text(json.dumps({**head, **left, "scenarios": [one], **more}))
+    return path
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> list[Path]:
+    """Both parts of a run."""
+    first = part(tmp_path / "shards" / "1" / "journal.json", "pass", "TOK-11", "KV-01")
+    return [first, part(tmp_path / "shards" / "2" / "journal.json", "fail", "KV-01", "TOK-11")]
+
+
+def test_parts_are_one_run(two: list[Path]) -> None:
+    """All scenarios, nothing left out, and so a grade that neither part had."""
+    whole = join(two)
+    assert [one["id"] for one in whole["scenarios"]] == ["KV-01", "TOK-11"]
+    assert (whole["complete"], whole["left_out"]) == (True, {})
+    assert whole["summary"].startswith("mine: 1 of 2 scenarios pass; fail: KV-01 (")
+    assert [score_of(json.loads(path.read_text())).grade for path in two] == [None, None]
+    assert score_of(whole).grade == "C"
+    assert outcome(lines_of(whole["scenarios"])) is Outcome.BROKEN
+
+
+def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
+    """Wherever below it; a folder without any is told."""
+    assert journals_in([tmp_path / "shards"]) == two
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SettingsError, match=r"no journal\.json in this folder"):
+        journals_in([tmp_path / "empty"])
+
+
+def test_a_part_that_lacks(two: list[Path]) -> None:
+    """What it would have judged stays left out, so there is no grade."""
+    assert join(two[:1])["left_out"] == {"KV-01": "critical"}
+
+
+def test_a_part_that_did_not_end(two: list[Path]) -> None:
+    """The whole did not, either."""
+    part(two[1], "pass", "KV-01", "TOK-11", complete=False)
+    assert not join(two)["complete"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"subject": "yours"}, "subject is yours, elsewhere mine"),
+        ({"suite_version": "0.2.0"}, "suite_version is 0.2.0, elsewhere 0.1.0"),
+        ({"engine": "docker"}, "engine is docker, elsewhere process"),
+    ],
+)
+def test_what_does_not_belong_together(two: list[Path], more: dict[str, Any], said: str) -> None:
+    """It is named."""
+    part(two[1], "pass", "KV-01", "TOK-11", **more)
+    with pytest.raises(SettingsError, match=said) as caught:
+        join(two)
+    assert caught.value.looked_at == str(two[1])
+
+
+def test_the_same_part_twice(two: list[Path]) -> None:
+    """Which of two verdicts counts nobody knows."""
+    with pytest.raises(SettingsError, match="TOK-11 was judged by another part too"):
+        join([two[0], two[0]])
+
+
+def test_what_was_known_is_known(two: list[Path]) -> None:
+    """A known failure does not fail the whole either; nor does a SHOULD."""
+    journal = json.loads(two[1].read_text())
+    journal["scenarios"][0]["known"] = {"kind": "failing", "reason": "issue 7"}
+    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+    journal["scenarios"][0] |= {"known": None, "forgiven": True}
+    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT

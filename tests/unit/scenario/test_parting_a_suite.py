@@ -1,0 +1,77 @@
+"""Parts of a suite: by what scenarios were measured to take, each scenario in one of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vault_harness.errors import SettingsError
+from vault_harness.report.durations import main, measured
+from vault_harness.scenario.catalogue import load
+from vault_harness.scenario.durations import load_durations, parse_shard, shard
+
+SCENARIOS = Path(__file__).parents[3] / "scenarios"
+
+TABLES = st.dictionaries(st.text("ABC", min_size=1, max_size=4), st.floats(0.5, 60.0), max_size=30)
+
+
+@given(TABLES, st.integers(1, 6))
+def test_each_scenario_is_in_one_part(seconds: dict[str, float], of: int) -> None:
+    """None is lost, and none is run twice; no part is longer than another by more than one."""
+    parts = [shard(seconds, number, of) for number in range(1, of + 1)]
+    assert sorted(id for part in parts for id in part) == sorted(seconds)  # noqa: A001 - it is one
+    lengths = [sum(seconds[id] for id in part) for part in parts]  # noqa: A001 - it is one
+    assert max(lengths) - min(lengths) <= max(seconds.values(), default=0.0) + 1e-6
+
+
+def test_parts_of_the_suite_are_about_as_long() -> None:
+    """Four of them, by the table beside the catalogue."""
+    seconds = {id: e.seconds for id, e in load(SCENARIOS / "catalogue.toml").items()}  # noqa: A001
+    lengths = [sum(seconds[id] for id in shard(seconds, n, 4)) for n in (1, 2, 3, 4)]  # noqa: A001
+    assert max(lengths) <= 1.05 * min(lengths)
+
+
+@pytest.mark.parametrize("text", ["0/4", "5/4", "2", "2/", "/4", "a/b", "-1/4", "1/0"])
+def test_parts_that_there_are_not(text: str) -> None:
+    """Refused with how it is written."""
+    with pytest.raises(SettingsError, match=f"--shard {text} ") as caught:
+        parse_shard(text)
+    assert "1/4" in caught.value.remedy
+
+
+def test_naming_a_part() -> None:
+    """And naming none."""
+    assert (parse_shard("2/4"), parse_shard("")) == ((2, 4), None)
+
+
+def test_what_is_measured(tmp_path: Path) -> None:
+    """A pass says how long a scenario takes; a failure, or several runs, say little."""
+    run = [
+        {"id": "TOK-01", "word": "pass", "seconds": 30.6},
+        {"id": "TOK-02", "word": "fail", "seconds": 99.0},
+        {"id": "TOK-03", "word": "pass", "seconds": 99.0, "runs": [{}, {}]},
+        {"id": "KV-01", "word": "pass", "seconds": 0.2},
+    ]
+    before = {"TOK-02": 33, "TOK-03": 30}
+    assert measured({"scenarios": run}, before) == {
+        "KV-01": 1,
+        "TOK-01": 31,
+        "TOK-02": 33,
+        "TOK-03": 30,
+    }
+    (tmp_path / "journal.json").write_text(json.dumps({"engine": "process", "scenarios": run}))
+    main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")])
+    assert load_durations(tmp_path / "catalogue.toml") == {"KV-01": 1, "TOK-01": 31}
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"TOK-01": "long"}', '{"TOK-01": 0}'])
+def test_tables_that_make_no_sense(tmp_path: Path, text: str) -> None:
+    """Refused with how to make one."""
+    (tmp_path / "durations.json").write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        load_durations(tmp_path / "catalogue.toml")
+    assert "vault_harness.report.durations" in caught.value.remedy
