@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.mutants import fbk, h2, ha, iso, kv, net, ops, pol, prc, sea, sid, srv, tls, tok
+from tests.mutants import fbk, h2, ha, iso, kv, net, nsp, ops, pol, prc, sea, sid, srv, tls, tok
 from tests.mutants.clients import Mutant, Tolerated
 
 MODULES: tuple[ModuleType, ...] = (
@@ -14,6 +14,7 @@ MODULES: tuple[ModuleType, ...] = (
     iso,
     kv,
     net,
+    nsp,
     ops,
     pol,
     prc,

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from vault_harness.faults._fault import Fault, Journal, Signature
 from vault_harness.stack import Stack
 from vault_harness.vault import approle
+from vault_harness.vault.namespace import Namespace
 
 
 class AuthFaults:
@@ -17,11 +18,20 @@ class AuthFaults:
         stack: The Vault, with its keyring and an operator's token.
         journal: Where faults are noted.
         mount: Mount point of the AppRole method.
+        namespace: Where the client works, if that is not the root.
     """
 
-    def __init__(self, stack: Stack, journal: Journal, *, mount: str = "approle") -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        journal: Journal,
+        *,
+        mount: str = "approle",
+        namespace: Namespace | None = None,
+    ) -> None:
         self._stack = stack
-        self._operator = stack.operator
+        self._namespace = namespace
+        self._operator = stack.operator if namespace is None else namespace.operator
         self._journal = journal
         self._mount = mount
 

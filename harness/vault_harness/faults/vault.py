@@ -12,7 +12,7 @@ import hvac
 import requests
 
 from vault_harness.engine import Capability
-from vault_harness.errors import CapabilityMissing
+from vault_harness.errors import CapabilityMissing, HarnessDefect
 from vault_harness.faults._auth import AuthFaults
 from vault_harness.faults._fault import Fault, Signature
 from vault_harness.vault import approle
@@ -32,6 +32,7 @@ class VaultFaults(AuthFaults):
         stack: The Vault, with its keyring and an operator's token.
         journal: Where faults are noted.
         mount: Mount point of the AppRole method.
+        namespace: Where the client works, if that is not the root.
     """
 
     # The seal
@@ -42,10 +43,27 @@ class VaultFaults(AuthFaults):
         # Noted first: Vault refuses requests for a second before its answer to this one comes.
         fault = self._journal.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
         try:
-            self._operator.seal()
+            self._stack.operator.seal()
             yield fault
         finally:
-            self._operator.unseal(self._stack.keyring)
+            self._stack.operator.unseal(self._stack.keyring)
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def namespace_sealed(self) -> Iterator[Fault]:
+        """The client's namespace answers 503; ``sys/health`` is green, and so are its neighbours.
+
+        Raises:
+            HarnessDefect: The client works in none.
+        """
+        if self._namespace is None:
+            raise HarnessDefect("there is no namespace to seal", looked_at="the scenario's entry")
+        fault = self._journal.begin_fault("namespace sealed", Signature(statuses=frozenset({503})))
+        try:
+            self._namespace.seal()
+            yield fault
+        finally:
+            self._namespace.unseal()
             self._journal.end_fault(fault)
 
     # Tokens and policies

@@ -100,6 +100,18 @@ class Message:
         """A request's path below ``/v1/``, without its query."""
         return unquote(urlsplit(self.target).path).removeprefix("/v1/").lstrip("/")
 
+    def place(self, namespace: str) -> tuple[str, str]:
+        """The namespace that a request names, by its header or in its path, and the path in it.
+
+        Args:
+            namespace: The one that is in use: what else a path begins with is a mount.
+        """
+        header = self.headers.get("x-vault-namespace", "").strip("/")
+        whole = f"{header}/{self.path}" if header else self.path
+        if namespace and whole.startswith(f"{namespace}/"):
+            return namespace, whole.removeprefix(f"{namespace}/")
+        return header, self.path
+
     @property
     def closes(self) -> bool:
         """Whether the connection ends after it."""

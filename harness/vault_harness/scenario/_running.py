@@ -116,6 +116,7 @@ class Running(Servers):
             "VAULT_CACHE_TTL": "1",
             "VAULT_MAX_STALE": "6",
             **(self._tls.environ() if self._tls is not None else {}),
+            **({"VAULT_NAMESPACE": self.entry.namespace} if self.entry.namespace else {}),
             **self.entry.environ,
         }
         if self.entry.ids == "files":

@@ -13,6 +13,7 @@ import hvac
 
 from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
+from vault_harness.dialect import of_product
 from vault_harness.errors import HarnessDefect
 from vault_harness.faults import (
     Fault,
@@ -30,10 +31,11 @@ from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.history import GONE, History
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.tls import ScenarioTls, Wire
-from vault_harness.scenario.verdict import NotExercised
+from vault_harness.scenario.verdict import NotClaimed, NotExercised
 from vault_harness.stack import Stack, launch, launch_cluster
 from vault_harness.toxiproxy import Proxy
-from vault_harness.vault import Operator, approle
+from vault_harness.vault import Operator, apply, approle
+from vault_harness.vault.namespace import Namespace
 
 ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
@@ -52,6 +54,8 @@ class Servers:
         http: Faults of single requests, by what they are for and by their count.
         process: Faults of processes.
         stack: The Vault, its keyring and an operator's token.
+        operator: Who acts where the client works: in its namespace, if it has one.
+        namespace: That namespace.
         address: Where a client finds Vault: the proxy's base URL.
         product: Which server it is, with its version.
         wire: What is spoken between client and Vault.
@@ -108,9 +112,10 @@ class Servers:
         self.address = base_url(work.reachable(self.proxy.listen), tls=self._tls is not None)
         if self._tls is not None:
             self._tls.begin(self.recorder, host_and_port(self.address)[0], "localhost")
+        self._move_in()
         status = self.stack.operator.seal_status()
         self.product = f"{status.product} {status.version}"
-        self.vault = VaultFaults(self.stack, self.history)
+        self.vault = VaultFaults(self.stack, self.history, namespace=self.namespace)
         self.network = NetworkFaults(self.proxy, self.history)
         self.http = HttpFaults(self.recorder, self.history)
         self.process = ProcessFaults(self.history)
@@ -147,6 +152,22 @@ class Servers:
             authority=authority,
         )
 
+    def _move_in(self) -> None:
+        """Take a namespace of the scenario's own, if its entry names one."""
+        self.namespace: Namespace | None = None
+        self.operator = self.stack.operator
+        if not self.entry.namespace:
+            return
+        status = self.operator.seal_status()
+        if not of_product(status.product).namespaces:
+            raise NotClaimed(f"{status.product} {status.version} has no namespaces")
+        self.namespace = Namespace.create(self.stack.operator, self.entry.namespace)
+        self._closing.callback(self.namespace.operator.close)
+        self.operator = self.namespace.operator
+        # Audit devices belong to the server, which has its own.
+        apply(self.operator, self.stack.blueprint.model_copy(update={"audit": {}}), environ={})
+        self.recorder.namespace = self.entry.namespace
+
     @property
     def tls(self) -> ScenarioTls:
         """The TLS between client and Vault.
@@ -167,8 +188,8 @@ class Servers:
             **self.entry.role,
         }
         path = f"/v1/auth/approle/role/{self.entry.approle}"
-        self.stack.operator.client.adapter.post(path, json=parameters)
-        self.role_id = approle.role_id(self.stack.operator, self.entry.approle)
+        self.operator.client.adapter.post(path, json=parameters)
+        self.role_id = approle.role_id(self.operator, self.entry.approle)
         self.new_secret_id()
 
     @property
@@ -199,7 +220,7 @@ class Servers:
 
     @property
     def _kv(self) -> Any:
-        return self.stack.operator.client.secrets.kv.v2
+        return self.operator.client.secrets.kv.v2
 
     def put(
         self,
@@ -254,7 +275,7 @@ class Servers:
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
         """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
-        made = approle.new_secret_id(self.stack.operator, self.entry.approle)
+        made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
             self.deliver(made)
@@ -293,7 +314,7 @@ class Servers:
     def _token(self, accessor: str) -> Mapping[str, Any] | None:
         """What Vault tells of a token; None if it is gone."""
         try:
-            found = self.stack.operator.client.auth.token.lookup_accessor(accessor)
+            found = self.operator.client.auth.token.lookup_accessor(accessor)
         except (hvac.exceptions.Forbidden, hvac.exceptions.InvalidPath):
             return None
         except hvac.exceptions.InvalidRequest as error:
@@ -310,7 +331,7 @@ class Servers:
         Raises:
             Exception: Vault could not be asked.
         """
-        accessors = self.stack.operator.client.list("auth/token/accessors")["data"]["keys"]
+        accessors = self.operator.client.list("auth/token/accessors")["data"]["keys"]
         found = [token for accessor in accessors if (token := self._token(accessor)) is not None]
         mine = self.entry.approle
         return sum((token.get("meta") or {}).get("role_name") == mine for token in found)
@@ -326,7 +347,7 @@ class Servers:
                 `parent_of` then tells; else they are orphans, as a login's are.
             parameters: Of the new token.
         """
-        client = self.stack.operator.client
+        client = self.operator.client
 
         def rewrite(body: dict[str, object]) -> dict[str, object]:
             auth = body["auth"]

@@ -65,6 +65,7 @@ class Entry(BaseModel):
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
         wire: What is spoken whatever the run asks for: ``tls``, or ``h2`` (TLS that offers HTTP/2).
+        namespace: Where in Vault all of it is, with a seal of its own; empty for the root.
         leaks: Whether a secret that comes out fails this scenario; others only tell it.
         blueprint: File of what Vault contains; the e-commerce one by default. A relative path is
             one beside the catalogue.
@@ -99,6 +100,7 @@ class Entry(BaseModel):
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
     wire: Literal["tls", "h2"] | None = None
+    namespace: str = ""
     leaks: bool = False
     blueprint: Path | None = None
     mount: str = "ecommerce"

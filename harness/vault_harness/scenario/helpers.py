@@ -313,7 +313,7 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
 
 def allow_writes(lab: Lab, path: str) -> None:
     """Let tokens that the role gets from now on write one secret."""
-    client = lab.stack.operator.client
+    client = lab.operator.client
     rules = (
         f'path "{lab.entry.mount}/data/{path}" {{ capabilities = ["create", "update", "read"] }}'
     )
@@ -326,7 +326,7 @@ def allow_writes(lab: Lab, path: str) -> None:
 
 def version_of(lab: Lab, path: str) -> int:
     """The number of a secret's latest version; 0 if there is none."""
-    answer = lab.stack.operator.client.adapter.request(
+    answer = lab.operator.client.adapter.request(
         "GET", f"/v1/{lab.entry.mount}/metadata/{path}", raise_exception=False
     )
     data = answer.get("data") if isinstance(answer, dict) else None
@@ -335,7 +335,7 @@ def version_of(lab: Lab, path: str) -> int:
 
 def lockout(lab: Lab) -> set[str]:
     """The subject's role, in words, if failed logins have locked it for everybody."""
-    locked = approle.locked(lab.stack.operator)
+    locked = approle.locked(lab.operator)
     role = lab.entry.approle
     return {f"{role} is in sys/locked-users" for found in locked if found.role_id == lab.role_id}
 

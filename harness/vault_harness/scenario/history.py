@@ -88,6 +88,7 @@ class Exchange:
         by: ``vault``, or ``stub`` where the harness answered in Vault's place.
         closed: ``client`` or ``server`` if the connection ended before the answer was complete.
         interference: Name of what acted on it here, if anything did: `faults.http`.
+        namespace: Which one it named, by its header or at the head of its path; `path` is below.
     """
 
     number: int
@@ -108,6 +109,7 @@ class Exchange:
     by: Literal["vault", "stub"] = "vault"
     closed: Literal["client", "server"] | None = None
     interference: str | None = None
+    namespace: str = ""
 
     @property
     def good(self) -> bool:

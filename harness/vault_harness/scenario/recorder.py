@@ -50,6 +50,7 @@ class Recorder:
 
     Attributes:
         tls: As given; another one is for connections to come.
+        namespace: The one in use, which a path may begin with.
         defects: What went wrong in the recorder itself: with any, the history proves nothing.
     """
 
@@ -69,6 +70,7 @@ class Recorder:
         self.tls = tls
         self.upstream_tls = upstream_tls
         self.rewrite_login: Rewrite | None = None
+        self.namespace = ""
         self._interferences: list[Interference] = []
         self._accessors: dict[str, str] = {}
         self._away = False
@@ -226,9 +228,11 @@ class Recorder:
 
     def note_request(self, connection: int, request: Message) -> Exchange:
         """Note a request whose head has come, and learn the token in it."""
+        namespace, path = request.place(self.namespace)
         exchange = self.history.begin_exchange(
-            connection, request.method, request.path, kind_of(request.method, request.target)
+            connection, request.method, path, kind_of(request.method, f"/v1/{path}")
         )
+        exchange.namespace = namespace
         if token := request.token():
             exchange.token = self.secrets.add("token", token)
         return exchange

@@ -122,6 +122,8 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
         with Lab(environment, entry, directory=folder / "lab") as lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
             least = lab.declared_or_none(MIN_TTL)
+    except NotClaimed as error:  # of its servers: they cannot do it
+        return _result(environment, entry, None, "skipped", str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
     return result, least if least is not None and least > entry.ttl else None

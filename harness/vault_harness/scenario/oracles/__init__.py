@@ -48,6 +48,7 @@ from vault_harness.scenario.oracles._measured import (
 from vault_harness.scenario.oracles._requests import (
     STORM_PEAK,
     a_denial_costs_little,
+    names_its_namespace,
     no_connection_storm,
     no_credential_sent,
     no_request_storm,
@@ -78,6 +79,7 @@ __all__ = [
     "no_credential_sent",
     "no_failed_read",
     "no_refused_read",
+    "names_its_namespace",
     "no_request_storm",
     "no_stampede",
     "no_wrong_value",

@@ -276,3 +276,27 @@ def a_denial_costs_little(
         return findings
 
     return oracle
+
+
+def names_its_namespace(namespace: str) -> Oracle:
+    """Each request names that namespace, in its header or at the head of its path.
+
+    Args:
+        namespace: Where the client works. Requests below it, in a child, are none of its own.
+    """
+    promise = f"every request names the namespace {namespace}"
+
+    def oracle(history: History) -> list[Finding]:
+        stray = [e for e in history.find() if e.namespace != namespace]
+        firsts = {e.kind: e for e in reversed(stray)}
+        return [
+            Finding(
+                promise,
+                f"a {kind} named {first.namespace or 'none'} ({first.method} {first.path})",
+                first.began,
+                rests_on=(),
+            )
+            for kind, first in sorted(firsts.items(), key=lambda each: each[1].began)
+        ]
+
+    return oracle

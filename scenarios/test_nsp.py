@@ -1,0 +1,53 @@
+"""Namespaces: a Vault within a Vault, whose seal is its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import Lab
+from vault_harness.scenario.oracles import (
+    names_its_namespace,
+    no_request_storm,
+    renews_within,
+    same_token,
+)
+
+GREEN = 200
+"""``sys/health`` of a Vault that is open and leads."""
+
+
+@pytest.mark.scenario("NSP-01")
+def test_every_request_names_the_namespace(lab: Lab) -> None:
+    """A token dies before its time, the next is renewed and given back, all in the namespace."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(0.5)
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            # Who answers from memory meets it at its next renewal only.
+            lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
+        lab.watch(1.1 * lab.ttl)
+        until = lab.history.now()
+    lab.judge(
+        names_its_namespace(lab.entry.namespace),
+        renews_within(0.3, 0.9, since=fault.began, until=until),
+    )
+
+
+@pytest.mark.scenario("NSP-02")
+def test_sealed_namespace_is_an_outage(lab: Lab) -> None:
+    """The namespace is sealed for 0.3 of the token's life, under reads; the server is well."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(0.5)
+        with lab.vault.namespace_sealed() as fault:
+            health = lab.stack.operator.health()
+            lab.hold(fault, 0.3 * lab.ttl)
+        lab.recovers(after=fault)
+    lab.require(
+        "the server's health is green while the namespace is sealed",
+        lambda _: f"sys/health answered {health}" if health == GREEN else "",
+    )
+    lab.judge(
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+    )

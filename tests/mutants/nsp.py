@@ -1,0 +1,106 @@
+"""Clients that break the promises of NSP: namespaces."""
+
+from __future__ import annotations
+
+import time
+
+from tests.mutants.clients import Mutant
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
+
+
+class Namespaced(LazyClient):
+    """The client that these deviate from: correct, and at home in a namespace."""
+
+    auth = frozenset({"approle", "namespace"})
+
+
+class _Forgetful(Wire):
+    """Names the namespace but for some requests."""
+
+    forgets = ""
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        if path != self.forgets:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        named, self._namespace = self._namespace, ""
+        try:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        finally:
+            self._namespace = named
+
+
+class _RenewsInTheRoot(_Forgetful):
+    forgets = "auth/token/renew-self"
+
+
+class _LooksInTheRoot(_Forgetful):
+    forgets = "auth/token/lookup-self"
+
+
+class RenewsInTheRoot(Namespaced):
+    """Makes its renewals by code of their own, which has no header for the namespace."""
+
+    wire_type = _RenewsInTheRoot
+
+
+class LooksInTheRoot(Namespaced):
+    """Asks the root about a token of the namespace."""
+
+    wire_type = _LooksInTheRoot
+
+
+class TakesASealForADeadToken(Namespaced):
+    """Drops its token at a 503, since the server's health is green."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            if self._green():
+                self._token = None
+            raise
+
+    def _green(self) -> bool:
+        deadline = time.monotonic() + 0.5
+        named, self._wire._namespace = self._wire._namespace, ""
+        try:
+            return self._wire.send("GET", "sys/health", deadline=deadline).status == 200
+        except UnavailableError:
+            return False
+        finally:
+            self._wire._namespace = named
+
+
+class TrustsAGreenHealth(Namespaced):
+    """Asks again without a pause for as long as the server's health is green."""
+
+    def read(self, path: str, key: str) -> str:
+        end = time.monotonic() + 0.9 * self._deadline
+        while True:
+            try:
+                return self._once(path, key, end)
+            except UnavailableError:
+                if time.monotonic() > end - 0.1:
+                    raise
+
+    def _once(self, path: str, key: str, end: float) -> str:
+        token = self._valid_token(end)
+        reply = self._wire.send(
+            "GET", f"{self._mount}/data/{path}", deadline=end, token=token.value
+        )
+        return str(reply.body["data"]["data"][key])
+
+
+_BASE = f"python:{__name__}:Namespaced"
+
+MUTANTS: dict[str, Mutant] = {
+    "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none", _BASE),
+    "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none", _BASE),
+    "takes-a-sealed-namespace-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "NSP-02", "token", _BASE
+    ),
+    "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in", _BASE),
+}
