@@ -45,7 +45,9 @@ from resilient_vault_client._errors import (
     WrappingTokenSpent,
     WriteConflict,
 )
+from resilient_vault_client._grant import Credential
 from resilient_vault_client._health import Health
+from resilient_vault_client._lease import Lease
 from resilient_vault_client._secret import Secret
 from resilient_vault_client.events import Event
 
@@ -54,6 +56,8 @@ __all__ = [
     "get_vault_secret",
     "Config",
     "Secret",
+    "Lease",
+    "Credential",
     "Health",
     "Event",
     "VaultError",

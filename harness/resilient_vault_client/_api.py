@@ -1,7 +1,7 @@
 """The few requests of Vault's API that the client makes.
 
-Sources: the API documentation of Vault for ``auth/approle``, ``auth/token``, KV version 2 and
-``sys/wrapping``.
+Sources: the API documentation of Vault for ``auth/approle``, ``auth/token``, KV version 2,
+``sys/leases`` and ``sys/wrapping``.
 """
 
 from __future__ import annotations
@@ -71,6 +71,27 @@ class Api:
     def revoke(self, token: str, deadline: Deadline) -> None:
         """The end of a token."""
         self._transport.request("POST", "auth/token/revoke-self", token=token, deadline=deadline)
+
+    def lease(self, token: str, path: str, deadline: Deadline) -> Answer:
+        """What a dynamic secrets engine makes at each request: a credential and its lease."""
+        return self._transport.request("GET", path, token=token, deadline=deadline)
+
+    def renew_lease(self, token: str, lease_id: str, increment: int, deadline: Deadline) -> Answer:
+        """A longer life for a lease: so many seconds from now, if its maximum allows it."""
+        body = {"lease_id": lease_id, "increment": increment}
+        return self._transport.request(
+            "POST", "sys/leases/renew", token=token, body=body, deadline=deadline
+        )
+
+    def revoke_lease(self, token: str, lease_id: str, deadline: Deadline) -> None:
+        """The end of a lease, which few policies allow: it ends with its token otherwise."""
+        self._transport.request(
+            "POST",
+            "sys/leases/revoke",
+            token=token,
+            body={"lease_id": lease_id},
+            deadline=deadline,
+        )
 
     def unwrap(self, token: str, deadline: Deadline) -> Answer:
         """What a wrapping token holds; it is used up by that."""

@@ -24,6 +24,8 @@ from resilient_vault_client._errors import (
     VaultUnavailable,
 )
 from resilient_vault_client._health import Health, examine
+from resilient_vault_client._lease import Lease
+from resilient_vault_client._leases import Listener
 from resilient_vault_client._memory import Entry
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._secret import Secret, clean_path
@@ -73,6 +75,7 @@ class VaultClient:
         self._notifier = Notifier(on_event)
         self._renew = renew and not self._config.testing
         self._opened = Opened()
+        self._listeners: dict[str, list[Listener]] = {}
         self._closed = False
         self._sessions: dict[int, Session] = {}
         self._finalizer = weakref.finalize(self, _end, weakref.ref(self), self._sessions)
@@ -214,6 +217,29 @@ class VaultClient:
         return self._session().write(path, data, Deadline(seconds), cas)
 
     @boundary
+    def lease(self, path: str, *, on_change: Listener | None = None) -> Lease:
+        """What a dynamic secrets engine makes for this client, kept alive and replaced in time.
+
+        Nothing is sent yet: `Lease.current` asks Vault for the first credential.
+
+        Args:
+            path: Where, with the mount: ``database/creds/app``.
+            on_change: Called with each further `Credential`, for a pool to move on to it: the one
+                before works for two seconds more where it has not ended. It runs in the thread in
+                which that happened; what it raises is logged and forgotten.
+
+        Raises:
+            InvalidPath: Nothing can have that path.
+            ConfigurationError: ``USE_VAULT`` is false, and nothing stands in for a lease.
+        """
+        path = clean_path(path)
+        if not self._config.enabled:
+            raise ConfigurationError("USE_VAULT is false: there is no Vault to ask", path=path)
+        if on_change is not None:
+            self._listeners.setdefault(path, []).append(on_change)
+        return Lease(path, lambda: self._session().leases, self._config.timeout)
+
+    @boundary
     def unwrap(self, wrapping_token: str, *, timeout: float | None = None) -> dict[str, Any]:
         """What a wrapping token holds: ``data`` or ``auth`` of the answer. Never tried twice.
 
@@ -282,6 +308,7 @@ class VaultClient:
                 self._environ,
                 notifier=self._notifier,
                 opened=self._opened,
+                listeners=self._listeners,
                 memory=memory,
                 renew=self._renew,
             ),

@@ -85,6 +85,9 @@ def examine(session: Session, deadline: Deadline) -> Health:
         reasons.append(str(failure or "there is no token"))
     if renewer_died:
         reasons.append("the thread that renews the token had died, and was started again")
+    trouble = session.leases.trouble
+    if trouble is not None:
+        reasons.append(trouble)
     failures = session.renewer.failures
     if failures >= _RENEWAL_FAILURES:
         reasons.append(f"the token was not renewed, {failures} times in a row")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from resilient_vault_client._api import Api
@@ -59,6 +59,9 @@ class Authenticator:
         retrier: Makes requests under the circuit.
         backoff: How long to pause after a failed login.
         notifier: Who hears of it.
+
+    Attributes:
+        on_change: Called when a token came or was lost, for what hangs on it. It must be quick.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Authenticator:
         self._login_backoff = LoginBackoff(backoff)
         self._policy_login_due = 0.0
         self._closed = False
+        self.on_change: Callable[[], None] = _nothing
 
     @property
     def current(self) -> Token | None:
@@ -207,6 +211,8 @@ class Authenticator:
             self._lock.release()
             for event in events:
                 self._notifier.notify(event)
+            if events:
+                self.on_change()
 
     def _ended(self, token: Token | None) -> str:
         if token is None:
@@ -286,3 +292,7 @@ class Authenticator:
         if isinstance(failure, AuthenticationFailed | ConfigurationError):
             failure.retry_in = self._login_backoff.failed(failure)
         self._events.append(LoginFailed(error=failure.again(), retry_in=failure.retry_in or 0.0))
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

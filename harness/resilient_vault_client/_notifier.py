@@ -11,6 +11,9 @@ from resilient_vault_client.events import (
     Event,
     EventHandler,
     FellBack,
+    Leased,
+    LeaseRenewalFailed,
+    LeaseRenewed,
     LoginFailed,
     OutageBegan,
     Recovered,
@@ -25,12 +28,16 @@ _log = logging.getLogger("resilient_vault_client")
 _LEVELS: dict[type[Event], int] = {
     Renewed: logging.DEBUG,
     TokenRevoked: logging.DEBUG,
+    LeaseRenewed: logging.DEBUG,
     Authenticated: logging.INFO,
+    Leased: logging.INFO,
     Recovered: logging.INFO,
 }
 
 # One line an outage says it; one line a read would bury it.
 _FREQUENT = (ServedStale, FellBack)
+
+_WITH_ERROR = (LoginFailed, RenewalFailed, LeaseRenewalFailed, OutageBegan, ServedStale, FellBack)
 
 # Of so many paths an outage is told in the log, each once; beyond that it is no news.
 _MOST_WARNINGS = 100
@@ -74,6 +81,6 @@ class Notifier:
 
 def _from_outside(event: Event) -> Event:
     """The event with its error as an application may see it: without the frames of the client."""
-    if isinstance(event, LoginFailed | RenewalFailed | OutageBegan | ServedStale | FellBack):
+    if isinstance(event, _WITH_ERROR):
         return dataclasses.replace(event, error=event.error.again())
     return event

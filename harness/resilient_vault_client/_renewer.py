@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-import queue
-import threading
 import time
-from collections.abc import Callable
 from typing import Any
 
 from resilient_vault_client._api import Api
+from resilient_vault_client._background import Background
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._boundary import boundary, where
 from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
@@ -32,8 +28,6 @@ from resilient_vault_client.events import (
     RenewerRestarted,
     TokenRevoked,
 )
-
-_log = logging.getLogger("resilient_vault_client")
 
 # Where in the rest of its life a token is renewed, at random: early enough for several tries, and
 # clients that started together drift apart.
@@ -55,7 +49,7 @@ _RETIRED_EVERY = 0.05
 _NO_PATIENCE = 0.0
 
 
-class Renewer:
+class Renewer(Background):
     """Renews the current token, or replaces it while it still lives.
 
     Args:
@@ -68,7 +62,6 @@ class Renewer:
         timeout: What one request may take, in seconds.
 
     Attributes:
-        running: Whether the thread does its work; for a finalizer, which must not ask the thread.
         failures: How many renewals failed in a row.
     """
 
@@ -83,6 +76,7 @@ class Renewer:
         notifier: Notifier,
         timeout: float,
     ) -> None:
+        super().__init__("vault-renewer", "renew the token")
         self._authenticator = authenticator
         self._api = api
         self._retrier = retrier
@@ -90,94 +84,14 @@ class Renewer:
         self._backoff = backoff
         self._notifier = notifier
         self._timeout = timeout
-        self._lock = threading.Lock()
-        self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
-        self._stopped = False
-        self.running = False
-        self._farewell: Callable[[], None] | None = None
-        self._thread: threading.Thread | None = None
         self._planned: Token | None = None
         self._due = 0.0
         self._grant = 0.0
         self._pause: float | None = None
         self.failures = 0
 
-    @property
-    def alive(self) -> bool:
-        """Whether the thread runs."""
-        thread = self._thread
-        return thread is not None and thread.is_alive()
-
-    @property
-    def started_before(self) -> bool:
-        """Whether it has ever run."""
-        return self._thread is not None
-
-    def ensure_running(self) -> None:
-        """Start the thread at the first call, and again if it has died."""
-        if self.alive or self._stopped:
-            return
-        with self._lock:
-            before = self._thread
-            if before is not None and before.is_alive():
-                return
-            thread = threading.Thread(target=self._run, name="vault-renewer", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                # The machine is out of threads, or the interpreter is about to end: reads go on.
-                _log.warning("vault: no thread to renew the token: %s", error)
-                return
-            self._thread = thread
-        if before is not None:
-            self._notifier.notify(RenewerRestarted())
-
-    def wake(self) -> None:
-        """Look at the token now: there is another one."""
-        # The one way to wake a thread that takes no lock, as a finalizer must not.
-        self._wake.put(None)
-
-    def stop(self) -> None:
-        """Let the thread end when it has finished what it does."""
-        self._stopped = True
-        self._wake.put(None)
-
-    def abandon(self, farewell: Callable[[], None]) -> None:
-        """As `stop`, from a finalizer: no lock is taken, and the thread does what is left to do."""
-        self._farewell = farewell
-        self.stop()
-
-    def join(self, timeout: float) -> None:
-        """Wait for its end."""
-        thread = self._thread
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout)
-
-    @boundary
-    def _run(self) -> None:
-        self.running = True
-        try:
-            self._work()
-        finally:
-            self.running = False
-
-    def _work(self) -> None:
-        while not self._stopped:
-            wait: float | None = 1.0
-            try:
-                wait = self._step()
-            except Exception as error:  # noqa: BLE001 - a mistake here must not end all renewal
-                _log.error("vault: the renewal stumbled over %s", where(error))
-            self._rest(wait)
-        if self._farewell is not None:
-            self._farewell()
-
-    def _rest(self, seconds: float | None) -> None:
-        """Wait until then, or until there is something to look at."""
-        with contextlib.suppress(queue.Empty):
-            self._wake.get(timeout=seconds)
-            while True:
-                self._wake.get_nowait()
+    def _restarted(self) -> None:
+        self._notifier.notify(RenewerRestarted())
 
     def _step(self) -> float | None:
         """Do what is due; the seconds until something else is, or None for never."""

@@ -25,7 +25,9 @@ from resilient_vault_client._errors import (
     SecretNotFound,
     UnexpectedAnswer,
     VaultError,
+    VaultUnavailable,
 )
+from resilient_vault_client._leases import Leases, Listeners
 from resilient_vault_client._login import Authenticator, LoginMethod
 from resilient_vault_client._memory import Entry, Memory
 from resilient_vault_client._notifier import Notifier
@@ -48,6 +50,7 @@ class Session:
         environ: Where ids are read at each login.
         notifier: Who hears of events.
         opened: What a wrapping token gave before, to this process or its parent.
+        listeners: Who wants to know when a credential is replaced, by its path.
         memory: What was read before, by the parent process.
         renew: Whether a thread keeps the token alive.
     """
@@ -59,6 +62,7 @@ class Session:
         *,
         notifier: Notifier,
         opened: Opened,
+        listeners: Listeners,
         memory: Memory | None = None,
         renew: bool = True,
     ) -> None:
@@ -90,6 +94,19 @@ class Session:
             notifier=notifier,
             timeout=config.timeout,
         )
+
+        self.leases = Leases(
+            self._with_token,
+            self.authenticator,
+            api=self._api,
+            retrier=self._retrier,
+            backoff=self.backoff,
+            notifier=notifier,
+            listeners=listeners,
+            timeout=config.timeout,
+            threaded=renew,
+        )
+        self.authenticator.on_change = self.leases.wake
 
     def _login_method(self, environ: Mapping[str, str], opened: Opened) -> LoginMethod:
         if self.config.token_file is not None:
@@ -140,7 +157,7 @@ class Session:
                 scope=f"read {path}",
                 deadline=deadline,
                 patience=patience,
-                repeat=True,
+                repeat=always,
             )
 
         known = self.memory.stand_in(path) is not None
@@ -180,7 +197,7 @@ class Session:
                 scope=f"write {path}",
                 deadline=deadline,
                 patience=self.config.timeout,
-                repeat=False,
+                repeat=never,
             )
         except VaultError as error:
             error.path = path
@@ -226,7 +243,7 @@ class Session:
         scope: str,
         deadline: Deadline,
         patience: float,
-        repeat: bool,
+        repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
         """Do something with the current token, and once more with another if it was dead."""
         token = self._hold(deadline, patience)
@@ -249,7 +266,7 @@ class Session:
         scope: str,
         deadline: Deadline,
         patience: float,
-        repeat: bool,
+        repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
         """Do something with a token that is held for it, and let go of the token."""
         try:
@@ -258,7 +275,7 @@ class Session:
                 scope=scope,
                 deadline=deadline,
                 patience=patience,
-                repeat=always if repeat else never,
+                repeat=repeat,
             )
         finally:
             token.end()
@@ -301,6 +318,7 @@ class Session:
         The thread gives the token back and ends; where there is none the token expires by itself.
         """
         self._closed = True
+        self.leases.stop()
         if self.renewer.running:
             self.renewer.abandon(self._farewell)
         else:
@@ -323,11 +341,15 @@ class Session:
         self._closed = True
         self.circuit.close()
         self.renewer.stop()
+        self.leases.stop()
         tokens = self.authenticator.surrender(min(1.0, timeout / 4))
+        # A lease ends with its token; those of a token that is not ours to revoke, by themselves.
+        self.leases.give_back(tokens, deadline.remaining() / 4)
         self.renewer.give_back(tokens, deadline.remaining() / 2)
         self._transport.abort()
         self._transport.close()
         self.renewer.join(deadline.remaining())
+        self.leases.join(deadline.remaining())
 
 
 def _check_there(answer: Answer, path: str) -> None:

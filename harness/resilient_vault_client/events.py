@@ -14,6 +14,11 @@
     ├── ServedStale       a last good value stood in for an answer
     ├── FellBack          an environment variable stood in for an answer
     ├── Denied            the policy says no
+    ├── Leased            Vault made a credential
+    ├── LeaseRenewed      it lives longer
+    ├── LeaseRenewalFailed   it does not, yet
+    ├── LeaseLost         it died before its time
+    ├── LeaseOrphaned     Vault may have made one of which nobody knows
     └── RenewerRestarted  the thread that renews had died
 """
 
@@ -136,6 +141,54 @@ class Denied(Event):
 
     path: str
     cool_down: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leased(Event):
+    """Vault made a credential at ``path``, which lives ``ttl`` seconds.
+
+    Attributes:
+        reason: Why it was needed: ``start``, ``not_found``, ``refused``, ``token``, ``max_ttl``,
+            ``not_renewable``, ``expired``.
+    """
+
+    path: str
+    reason: str
+    ttl: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseRenewed(Event):
+    """The credential of ``path`` lives ``ttl`` seconds; ``capped`` if its maximum is in sight."""
+
+    path: str
+    ttl: float
+    capped: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseRenewalFailed(Event):
+    """A lease with ``remaining`` seconds was not kept; next try in ``retry_in``."""
+
+    path: str
+    error: VaultError
+    remaining: float
+    retry_in: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseLost(Event):
+    """The credential is of no use; ``reason`` is ``not_found`` (at Vault) or ``refused``."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseOrphaned(Event):
+    """An answer was lost, and Vault may have made a credential; it ends with the client's token."""
+
+    path: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,6 +105,16 @@ class ProgramMissing(EngineError):
         )
 
     @classmethod
+    def postgresql(cls, name: str, searched: Iterable[str]) -> ProgramMissing:
+        """No PostgreSQL, or nobody to run it as."""
+        return cls(
+            f"no PostgreSQL can be run here: {name} was not found",
+            looked_at=", ".join(searched),
+            remedy="install your system's PostgreSQL (Debian: postgresql); root needs setpriv "
+            "(util-linux) too, since PostgreSQL refuses to run as root",
+        )
+
+    @classmethod
     def not_executable(cls, path: str, *, setting: str) -> ProgramMissing:
         """A setting names a file that cannot be run."""
         return cls(

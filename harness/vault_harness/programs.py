@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -109,6 +110,53 @@ def find_balancer() -> Path:
             "or run one server, without --ha",
         )
     return Path(found).absolute()
+
+
+POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
+"""Where Debian keeps PostgreSQL's programs, which are not on PATH there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostgresqlPrograms:
+    """What it takes to run a PostgreSQL.
+
+    Attributes:
+        initdb: Makes a data directory.
+        postgres: The server.
+        wrapper: What goes before either: PostgreSQL refuses to run as root.
+        user: Whom they run as then; None for the one that runs this.
+    """
+
+    initdb: Path
+    postgres: Path
+    wrapper: tuple[str, ...] = ()
+    user: str | None = None
+
+
+def find_postgresql() -> PostgresqlPrograms:
+    """PostgreSQL's own programs: on PATH, else where Debian keeps them, the newest first.
+
+    Raises:
+        ProgramMissing: One is not there; or this is root, and there is nobody else to run them as.
+    """
+    folders = sorted(Path("/").glob(POSTGRESQL_FOLDERS.lstrip("/")), reverse=True)
+    places = os.pathsep.join([*os.get_exec_path(), *map(str, folders)])
+    found = {name: shutil.which(name, path=places) for name in ("initdb", "postgres")}
+    for name, path in found.items():
+        if path is None:
+            raise ProgramMissing.postgresql(name, ["PATH", POSTGRESQL_FOLDERS])
+    initdb, postgres = (Path(str(path)) for path in found.values())
+    if os.geteuid() != 0:
+        return PostgresqlPrograms(initdb=initdb, postgres=postgres)
+    setpriv = shutil.which("setpriv")
+    known = {entry.pw_name: entry for entry in pwd.getpwall()}
+    entry = known.get("postgres") or known.get("nobody")
+    if setpriv is None or entry is None:
+        raise ProgramMissing.postgresql("setpriv", ["PATH", "the users postgres and nobody"])
+    ids = ("--reuid", str(entry.pw_uid), "--regid", str(entry.pw_gid), "--clear-groups")
+    return PostgresqlPrograms(
+        initdb=initdb, postgres=postgres, wrapper=(setpriv, *ids), user=entry.pw_name
+    )
 
 
 def _executable(path: Path, *, setting: str) -> Path:

@@ -30,7 +30,7 @@ from vault_harness.engine._shape import (
     ToxiproxyProcess,
 )
 from vault_harness.engine.external import ExternalEngine
-from vault_harness.engine.process import die_with_parent
+from vault_harness.engine.process import Postgresql, die_with_parent
 
 __all__ = [
     "Engine",
@@ -67,4 +67,5 @@ __all__ = [
     "sweep_run_directories",
     "holds_data",
     "die_with_parent",
+    "Postgresql",
 ]

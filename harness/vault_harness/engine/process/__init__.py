@@ -2,8 +2,16 @@
 
 from vault_harness.engine.process._engine import ProcessEngine
 from vault_harness.engine.process._node import ProcessNode
+from vault_harness.engine.process._postgresql import Postgresql
 from vault_harness.engine.process._spawn import die_with_parent
 from vault_harness.engine.process._stack import ProcessStack
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
 
-__all__ = ["ProcessEngine", "ProcessNode", "ProcessStack", "ProcessToxiproxy", "die_with_parent"]
+__all__ = [
+    "Postgresql",
+    "ProcessEngine",
+    "ProcessNode",
+    "ProcessStack",
+    "ProcessToxiproxy",
+    "die_with_parent",
+]

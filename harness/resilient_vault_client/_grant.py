@@ -1,0 +1,103 @@
+"""One lease: what Vault made for it, how long it lives, and the token that it hangs on."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from resilient_vault_client._token import Token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credential:
+    """What a lease is about: usually the name and the password of a user made for this client.
+
+    Attributes:
+        path: Where it was asked for, e.g. ``database/creds/app``.
+        data: All that Vault made, by its names; engines other than databases have names of theirs.
+    """
+
+    path: str
+    data: dict[str, Any] = field(repr=False)
+
+    @property
+    def username(self) -> str:
+        """The user's name."""
+        return str(self.data.get("username", ""))
+
+    @property
+    def password(self) -> str:
+        """The user's password."""
+        return str(self.data.get("password", ""))
+
+
+class Grant:
+    """A lease as Vault granted it.
+
+    Its token is marked as in use for as long as the lease is, since Vault ends both together: a
+    token that was replaced is given back only when nobody needs its leases any more.
+
+    Args:
+        path: Where it was asked for.
+        answer: Vault's answer.
+        token: Whose request it was.
+        started: When that was sent, on the monotonic clock: the lease is no older.
+
+    Attributes:
+        increment: Seconds that it was given at first, and that each renewal asks for.
+        granted_at: When the request was sent that gave it the life it has.
+        renewable: Whether asking for a longer life makes sense.
+        capped: Whether a renewal gave less than was asked for, because its maximum is near.
+        lost: Why it is of no use any more: ``not_found``, ``refused``; None while it is.
+    """
+
+    def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
+        self.credential = Credential(path=path, data=dict(answer.get("data") or {}))
+        self.id = str(answer["lease_id"])
+        self.token = token
+        self.increment = int(answer.get("lease_duration") or 0)
+        self.granted_at = started
+        self.renewable = bool(answer.get("renewable"))
+        self.capped = False
+        self.lost: str | None = None
+        self._expires_at = started + self.increment if self.increment else float("inf")
+        self._holds = True
+        token.begin()
+
+    @property
+    def expires_at(self) -> float:
+        """When it ends, on the monotonic clock: by itself, or with its token if that is sooner.
+
+        Vault grants a renewal more than the token has left, and ends the lease with the token.
+        """
+        return min(self._expires_at, self.token.expires_at)
+
+    @property
+    def life(self) -> float:
+        """Seconds of life that it was given last, its token's end aside."""
+        return self._expires_at - self.granted_at
+
+    @property
+    def remaining(self) -> float:
+        """Seconds of life left."""
+        return max(0.0, self.expires_at - time.monotonic())
+
+    @property
+    def usable(self) -> bool:
+        """Whether its credential works, as far as is known here."""
+        alive = self.token.renewing or time.monotonic() < self.expires_at
+        return alive and self.lost is None and self.token.lost is None
+
+    def renewed(self, answer: dict[str, Any], started: float) -> None:
+        """Take note of a renewal; a life shorter than the first means that the end is near."""
+        life = int(answer.get("lease_duration") or 0)
+        self.capped = life < self.increment
+        self.granted_at = started
+        self._expires_at = started + life
+
+    def let_go(self) -> None:
+        """Nobody uses its credential any more; its token may be given back."""
+        if self._holds:
+            self._holds = False
+            self.token.end()

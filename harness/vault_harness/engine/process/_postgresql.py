@@ -1,0 +1,176 @@
+"""A PostgreSQL of the harness's own, as a child process: what leases of credentials are about."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from vault_harness import files
+from vault_harness.engine._folders import run_directory
+from vault_harness.engine._ports import LOOPBACK, PortLease
+from vault_harness.engine.process._spawn import LeashedProcess, child_environment
+from vault_harness.errors import EngineError, ServerDied
+from vault_harness.programs import PostgresqlPrograms
+from vault_harness.waiting import wait_until
+
+ADMIN = "harness"
+"""The superuser's name."""
+
+_INITDB_SECONDS = 60.0
+_STOP_SECONDS = 5.0
+_LOG_LINES = 12
+
+# Nothing in it outlives a run, so nothing is written through to the disk.
+_SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60")
+
+
+class Postgresql:
+    """A started PostgreSQL on loopback, with a superuser whose password is random.
+
+    Every connection needs a password (SCRAM), as on a server that somebody cares for. It dies with
+    this process, and its folder is deleted by `close`, or by a later run.
+
+    Args:
+        programs: What to run, and as whom.
+        start_timeout: Seconds in which it must take connections.
+
+    Attributes:
+        port: On 127.0.0.1.
+        user: The superuser's name.
+
+    Raises:
+        EngineError: It could not be run.
+    """
+
+    user = ADMIN
+
+    def __init__(self, programs: PostgresqlPrograms, *, start_timeout: float = 15.0) -> None:
+        self._programs = programs
+        # A folder of its own: as root it must be open to the one that the server runs as.
+        self._held = run_directory()
+        self._folder = self._held.__enter__()
+        self._log = self._folder / "postgresql.log"
+        self._password = secrets.token_hex(16)
+        self._process: LeashedProcess | None = None
+        self._port = PortLease()
+        self.port = self._port.port
+        try:
+            self._make_data()
+            self._start(start_timeout)
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<PostgreSQL on {LOOPBACK}:{self.port}>"
+
+    @property
+    def host(self) -> str:
+        """Where it listens."""
+        return LOOPBACK
+
+    @property
+    def password(self) -> str:
+        """The superuser's."""
+        return self._password
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "server" / "data"
+
+    def _make_data(self) -> None:
+        """A new data directory, which knows the superuser's password as a verifier only."""
+        home = files.private_directory(self._data.parent)
+        password = home / "password"
+        files.write_private(password, self._password)
+        user = self._programs.user
+        if user is not None:
+            self._folder.chmod(0o711)
+            for path in (home, password):
+                shutil.chown(path, user)
+        command = [*self._programs.wrapper, str(self._programs.initdb), "-D", str(self._data)]
+        command += ["-U", ADMIN, "--auth=scram-sha-256", "--locale=C", "--encoding=UTF8"]
+        command += ["--no-sync", f"--pwfile={password}"]
+        try:
+            done = subprocess.run(
+                command,
+                cwd=home,
+                env=child_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=_INITDB_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise EngineError(
+                f"initdb could not be run: {error}", looked_at=str(self._programs.initdb)
+            ) from None
+        finally:
+            password.unlink()
+        if done.returncode != 0:
+            raise EngineError(
+                f"initdb ended with exit code {done.returncode}",
+                looked_at=f"what it said:\n{_tail(done.stdout)}",
+                remedy="mend what it complains of; as root see that the folder for temporary "
+                "files (TMPDIR) is open to others",
+            )
+
+    def _start(self, timeout: float) -> None:
+        command = [*self._programs.wrapper, str(self._programs.postgres), "-D", str(self._data)]
+        command += ["-p", str(self.port), "-h", LOOPBACK, "-k", ""]
+        for setting in _SETTINGS:
+            command += ["-c", setting]
+        self._process = LeashedProcess(command, log=self._log, environment=child_environment())
+        wait_until(self._ready, "PostgreSQL to be ready", timeout=timeout, evidence=self._said)
+
+    def _ready(self) -> bool:
+        """Whether it takes connections: it writes so itself, as pg_ctl's own wait relies on."""
+        assert self._process is not None  # it was started before
+        if not self._process.alive():
+            raise ServerDied(
+                "PostgreSQL ended before it was ready", looked_at=f"its log:\n{self._said()}"
+            )
+        try:
+            lines = (self._data / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
+
+    def _said(self) -> str:
+        return _tail(self._log.read_text(errors="replace") if self._log.is_file() else "")
+
+    def close(self) -> None:
+        """End it, sessions and all, and delete its data."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.signal(signal.SIGINT)  # a "fast" shutdown: it waits for no session
+            if not process.wait(_STOP_SECONDS):
+                process.kill()
+            process.release()
+        self._port.release()
+        self._held.__exit__(None, None, None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+_STATUS_LINE = 7  # of postmaster.pid, counted from 0
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-_LOG_LINES:])

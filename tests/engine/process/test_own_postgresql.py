@@ -1,0 +1,104 @@
+"""The PostgreSQL that the suite runs for itself."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from vault_harness.engine import Postgresql
+from vault_harness.errors import ProgramMissing
+from vault_harness.programs import PostgresqlPrograms, find_postgresql
+from vault_harness.waiting import wait_until
+
+
+@pytest.fixture
+def programs() -> PostgresqlPrograms:
+    """PostgreSQL's programs, where there are any."""
+    try:
+        return find_postgresql()
+    except ProgramMissing as missing:
+        pytest.skip(str(missing))
+
+
+def _ask(server: Postgresql, password: str) -> str:
+    with psycopg.connect(
+        host=server.host, port=server.port, user=server.user, password=password, dbname="postgres"
+    ) as connection:
+        row = connection.execute("SELECT current_user").fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
+    """It is ready when it is made, and lets nobody in without the password."""
+    with Postgresql(programs) as server:
+        assert _ask(server, server.password) == server.user
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            _ask(server, "another")
+
+
+def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
+    """Neither a command line nor the repr has it."""
+    with Postgresql(programs) as server:
+        lines = [process.info["cmdline"] for process in psutil.process_iter(["cmdline"])]
+        assert server.password not in f"{lines} {server!r}"
+
+
+def test_close_leaves_nothing(
+    programs: PostgresqlPrograms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are open do not hold it up, and its folder is gone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o711)
+        monkeypatch.setattr(tempfile, "tempdir", name)
+        server = Postgresql(programs)
+        connection = psycopg.connect(
+            host=server.host, port=server.port, user=server.user, password=server.password,
+            dbname="postgres",
+        )  # fmt: skip
+        server.close()
+        with pytest.raises(psycopg.OperationalError):
+            connection.execute("SELECT 1")
+        connection.close()
+        assert list(folder.iterdir()) == []
+
+
+def test_it_dies_with_its_harness(programs: PostgresqlPrograms) -> None:
+    """A harness that is killed leaves no server."""
+    script = (
+        "import sys, time\n"
+        "from vault_harness.engine import Postgresql\n"
+        "from vault_harness.programs import find_postgresql\n"
+        "server = Postgresql(find_postgresql())\n"
+        "print(server.port, flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as harness:
+        assert harness.stdout is not None
+        port = int(harness.stdout.readline())
+        harness.send_signal(signal.SIGKILL)
+        wait_until(lambda: not _listens(port), "the server to be gone", timeout=10)
+
+
+def _listens(port: int) -> bool:
+    return any(
+        found.laddr and found.laddr.port == port and found.status == psutil.CONN_LISTEN
+        for found in psutil.net_connections("tcp")
+    )
+
+
+def test_what_initdb_complains_of_is_told(programs: PostgresqlPrograms) -> None:
+    """An error says what initdb said."""
+    broken = PostgresqlPrograms(
+        initdb=Path("/bin/false"), postgres=programs.postgres, user=programs.user
+    )
+    with pytest.raises(Exception, match="initdb ended with exit code 1"):
+        Postgresql(broken)
