@@ -17,6 +17,7 @@ from vault_harness.scenario.helpers import (
     version_of,
     works_after_all,
 )
+from vault_harness.scenario.leases import CREDENTIALS
 from vault_harness.scenario.oracles import (
     Oracle,
     at_most,
@@ -291,6 +292,34 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
         failures_are("unavailable", since=fault.began, verbs=("write",), may_be_empty=True),
         same_token(since=fault.began),
     )
+
+
+@pytest.mark.scenario("NET-14")
+def test_lost_answer_to_a_request_for_a_credential(lab: Lab) -> None:
+    """Vault makes a user of the database, and the answer is lost with its connection."""
+    client = lab.start()
+    with lab.network.black_hole(closes_after=0.3) as fault:
+        client.lease(CREDENTIALS)
+        unknown = lab.database.users()
+    lab.require("a user of whom the client does not know", lambda _: ", ".join(sorted(unknown)))
+    works = lab.until(lambda: _leased(lab), within=lab.recovery_after(fault))
+    made = unknown | lab.database.users()
+    client.close()
+    given_back = lab.until(lambda: not lab.database.users(), within=2.0)
+    left = set() if given_back else lab.database.users()
+    lab.judge(
+        none_of("a credential that works, after it", set() if works else {"there is none"}),
+        at_most(2, len(made), "users that were made"),
+        none_of("what nobody knows of is given back at the end", left),
+        same_token(since=fault.began),
+        steady=False,
+    )
+
+
+def _leased(lab: Lab) -> bool:
+    """Ask for a credential; whether it works."""
+    credential = lab.client.lease(CREDENTIALS)
+    return credential is not None and lab.database.accepts(credential)
 
 
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:

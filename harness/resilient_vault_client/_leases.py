@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from resilient_vault_client._api import Api
@@ -25,10 +24,10 @@ from resilient_vault_client._errors import (
     RequestRefused,
     ServerFailed,
     VaultError,
-    VaultTimeout,
     VaultUnavailable,
 )
 from resilient_vault_client._grant import Credential, Grant
+from resilient_vault_client._held import Held
 from resilient_vault_client._login import Authenticator
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._retrier import Retrier, never, unless_sent
@@ -62,7 +61,9 @@ _MOVE_ON = 2.0
 
 _NO_PATIENCE = 0.0
 
-# What Vault says, with a 400, of a lease that lives and cannot be made to live longer.
+# What Vault says, with a 400, of a lease that is gone, and of one that lives and cannot be made to
+# live longer. With other words the engine behind it failed, a database for instance.
+_GONE = ("not found", "invalid lease", "expired")
 _NOT_RENEWABLE = "not renewable"
 
 
@@ -79,43 +80,6 @@ class WithToken(Protocol):
         repeat: Callable[[VaultUnavailable], bool],
     ) -> Grant:
         """What the operation returns."""
-
-
-class _Held:
-    """What is held of one path.
-
-    Attributes:
-        grant: The current lease; None until there is one.
-        due: When it is to be renewed or replaced, on the monotonic clock.
-        pause: The last pause after a failure.
-        error: Why the last attempt to get a new one failed; None if it did not.
-        blocked_until: No other attempt before.
-        refusal_pause: The last pause between two credentials that were refused.
-        refusable_at: A refusal counts from here on.
-        leaving: Leases that were replaced, and when they are let go.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.grant: Grant | None = None
-        self.due = 0.0
-        self.pause: float | None = None
-        self.error: VaultError | None = None
-        self.blocked_until = 0.0
-        self.refusal_pause: float | None = None
-        self.refusable_at = 0.0
-        self.leaving: list[tuple[Grant, float]] = []
-        self.lock = threading.Lock()
-
-    @contextlib.contextmanager
-    def alone(self, deadline: Deadline) -> Iterator[None]:
-        """One thread at a time asks Vault for a credential of this path."""
-        if not self.lock.acquire(timeout=deadline.remaining()):
-            raise VaultTimeout("another thread's lease was not there in time", sent=False)
-        try:
-            yield
-        finally:
-            self.lock.release()
 
 
 class Leases(Background):
@@ -156,7 +120,7 @@ class Leases(Background):
         self._listeners = listeners
         self._timeout = timeout
         self._threaded = threaded
-        self._by_path: dict[str, _Held] = {}
+        self._by_path: dict[str, Held] = {}
 
     def current(self, path: str, deadline: Deadline) -> Credential:
         """The credential of this path, a new one if there is none that works.
@@ -166,7 +130,7 @@ class Leases(Background):
         """
         if self._stopped:
             raise ClientClosed("the client is closed")
-        held = self._by_path.setdefault(path, _Held(path))
+        held = self._by_path.setdefault(path, Held(path))
         if self._threaded:
             self.ensure_running()
         elif held.grant is not None and time.monotonic() >= held.due:
@@ -190,13 +154,8 @@ class Leases(Background):
         grant = held.grant if held is not None else None
         if held is None or grant is None or grant.credential.username != username:
             return
-        now = time.monotonic()
-        if grant.lost is not None or now < held.refusable_at:
+        if grant.lost is not None or not held.may_refuse(self._backoff):
             return
-        if now - held.refusable_at > self._backoff.cap:
-            held.refusal_pause = None  # the last one worked for a while
-        held.refusal_pause = self._backoff.next(held.refusal_pause)
-        held.refusable_at = now + held.refusal_pause
         grant.lost = "refused"
         self._notifier.notify(LeaseLost(path=path, reason="refused"))
         self.wake()
@@ -231,7 +190,7 @@ class Leases(Background):
                 waits.append(max(0.0, wait))
         return min(waits, default=None)
 
-    def _tend(self, held: _Held) -> float | None:
+    def _tend(self, held: Held) -> float | None:
         """Do what is due for one path; the seconds until something else is."""
         now = time.monotonic()
         for grant, until in list(held.leaving):
@@ -242,7 +201,7 @@ class Leases(Background):
             waits.append(self._keep(held))
         return min((wait for wait in waits if wait != float("inf")), default=None)
 
-    def _keep(self, held: _Held) -> float:
+    def _keep(self, held: Held) -> float:
         """Renew or replace the current lease if that is due; the seconds until it is."""
         deadline = Deadline(self._timeout)
         old: Grant | None = None
@@ -272,7 +231,7 @@ class Leases(Background):
             return "token"
         return None
 
-    def _renew(self, held: _Held, grant: Grant, deadline: Deadline) -> str | None:
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         """Give a lease a longer life; why it must be replaced instead, if so."""
         if grant.capped or not grant.renewable:
             return "max_ttl" if grant.capped else "not_renewable"
@@ -285,7 +244,9 @@ class Leases(Background):
                 repeat=never,
             )
         except RequestRefused as refusal:
-            if _NOT_RENEWABLE in str(refusal):
+            if not any(word in str(refusal) for word in _GONE):
+                if _NOT_RENEWABLE not in str(refusal):
+                    raise
                 self._live_out(held, grant, refusal)
                 return None
             grant.lost = "not_found"
@@ -304,7 +265,7 @@ class Leases(Background):
         return self._api.renew_lease(grant.token.text, grant.id, grant.increment, deadline)
 
     def _denied(
-        self, held: _Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
+        self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
     ) -> str | None:
         """A renewal was answered 403: the token is dead, or may not renew leases."""
         new = self._authenticator.after_denial(
@@ -315,7 +276,7 @@ class Leases(Background):
         self._live_out(held, grant, denial)
         return None
 
-    def _live_out(self, held: _Held, grant: Grant, error: VaultError) -> None:
+    def _live_out(self, held: Held, grant: Grant, error: VaultError) -> None:
         """Vault will not renew this lease, which is good for the rest of its life."""
         grant.renewable = False
         held.due = grant.granted_at + grant.life * (1.0 - _LAST_RESORT)
@@ -326,12 +287,9 @@ class Leases(Background):
             )
         )
 
-    def _replace(self, held: _Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         """A new credential in the place of the current one, which is kept alive for a moment."""
-        if held.error is not None and time.monotonic() < held.blocked_until:
-            known = held.error.again()
-            known.retry_in, known.echo = held.blocked_until - time.monotonic(), True
-            raise known
+        held.check()
         try:
             grant = self._with_token(
                 lambda token: self._ask(held.path, token, deadline),
@@ -360,7 +318,7 @@ class Leases(Background):
             )
         return Grant(path, answer, token, started)
 
-    def _note(self, held: _Held, error: VaultError) -> None:
+    def _note(self, held: Held, error: VaultError) -> None:
         """Remember why there is no new credential, and when to try again."""
         error.path = held.path
         if error.echo or isinstance(error, ClientClosed):
@@ -372,7 +330,7 @@ class Leases(Background):
             held.pause = self._backoff.next(held.pause)
             held.blocked_until = time.monotonic() + max(held.pause, error.retry_in or 0.0)
 
-    def _failed(self, held: _Held, error: VaultError) -> float:
+    def _failed(self, held: Held, error: VaultError) -> float:
         """Choose when to try again: with growing pauses, to the end of the lease."""
         grant = held.grant
         assert grant is not None  # it is the one that could not be kept
@@ -387,7 +345,8 @@ class Leases(Background):
                 )
             )
         last_resort = grant.increment * _LAST_RESORT
-        if isinstance(error, ServerFailed) and grant.remaining <= last_resort:
+        refused = isinstance(error, ServerFailed | RequestRefused)
+        if refused and grant.remaining <= last_resort:
             # Vault answers, and does not renew: a new credential may work where that does not.
             grant.renewable = False
         if grant.usable:
@@ -397,7 +356,7 @@ class Leases(Background):
             held.blocked_until = max(held.blocked_until, held.due)
         return wait
 
-    def _plan(self, held: _Held, grant: Grant) -> None:
+    def _plan(self, held: Held, grant: Grant) -> None:
         """Choose when to act next for a lease that is new, or newly renewed."""
         held.pause = None
         if grant.capped and grant.life < _TOO_SHORT:
@@ -405,7 +364,7 @@ class Leases(Background):
         else:
             held.due = grant.granted_at + grant.life * self._backoff.between(_EARLIEST, _LATEST)
 
-    def _let_go(self, held: _Held, grant: Grant, until: float) -> None:
+    def _let_go(self, held: Held, grant: Grant, until: float) -> None:
         """A replaced credential has no users any more."""
         held.leaving.remove((grant, until))
         current = self._authenticator.current

@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from tests.mutants import fbk, h2, ha, iso, kv, net, nsp, ops, pol, prc, sea, sid, srv, tls, tok
+from tests.mutants import (
+    fbk,
+    h2,
+    ha,
+    iso,
+    kv,
+    lease,
+    net,
+    nsp,
+    ops,
+    pol,
+    prc,
+    sea,
+    sid,
+    srv,
+    tls,
+    tok,
+)
 from tests.mutants.clients import Mutant, Tolerated
 
 MODULES: tuple[ModuleType, ...] = (
@@ -13,6 +30,7 @@ MODULES: tuple[ModuleType, ...] = (
     ha,
     iso,
     kv,
+    lease,
     net,
     nsp,
     ops,

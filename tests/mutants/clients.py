@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from resilient_vault_client import VaultClient
+from resilient_vault_client._leases import Leases
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     Gate,
@@ -189,6 +190,24 @@ class Tweaked(ReferenceSubject):
         super().__init__(VaultClient(environ=environ))
         self.client.close()
         self.client = VaultClient(environ=environ, **self.settings)
+
+
+class Leasing(ReferenceSubject):
+    """The reference client, whose leases are of another kind."""
+
+    leases_type: ClassVar[type[Leases]] = Leases
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self.client._session().leases.__class__ = self.leases_type
+
+
+class LeavesItsCredentialsBehind(Leasing):
+    """Ends without a word to Vault."""
+
+    def close(self) -> None:
+        self.client._session().authenticator.surrender(1.0)
+        super().close()
 
 
 class AlwaysSaysWell(Tweaked):

@@ -11,6 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from resilient_vault_client import VaultUnavailable
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
 from tests.mutants.clients import (
     REFERENCE,
     AsksOften,
@@ -18,7 +22,9 @@ from tests.mutants.clients import (
     AtShare,
     GivesUpRenewing,
     HasNoTimeout,
+    Leasing,
     LeavesAThreadForEachFailure,
+    LeavesItsCredentialsBehind,
     Mutant,
     NeverComesBack,
     RetriesWithoutAPause,
@@ -241,6 +247,22 @@ class RenewsInTimeOnASlowNetwork(AtShare):
     share = 0.78
 
 
+class _AsksAgain(Leases):
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        while True:
+            try:
+                return super()._replace(held, deadline, patience, reason)
+            except VaultUnavailable as error:
+                if deadline.passed or not error.sent:
+                    raise
+
+
+class RetriesALostLease(Leasing):
+    """Asks for a credential again and again, as if it were a read."""
+
+    leases_type = _AsksAgain
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
     "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
@@ -260,6 +282,10 @@ MUTANTS: dict[str, Mutant] = {
     "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
+    "retries-a-lost-lease": Mutant(RetriesALostLease, "NET-14", "users that were made", REFERENCE),
+    "leaves-a-lost-credential-behind": Mutant(
+        LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
+    ),
     "leaves-a-thread-for-each-flap": Mutant(
         LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
     ),

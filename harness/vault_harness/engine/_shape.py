@@ -26,6 +26,7 @@ class Capability(enum.StrEnum):
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
     CLUSTER = "cluster"  # its nodes reach each other by the address that this machine uses
+    DATABASE = "database"  # its nodes reach a PostgreSQL on this machine's loopback
     PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed
 
 

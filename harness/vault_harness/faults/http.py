@@ -26,6 +26,7 @@ RequestKind = Literal[
     "capabilities",
     "unwrap",
     "lease",
+    "credential",
     "read",
     "write",
     "metadata",

@@ -178,6 +178,48 @@ class VaultFaults(AuthFaults):
             approle.unlock(self._operator, role_id)
             self._journal.end_fault(fault)
 
+    # Leases
+
+    @contextmanager
+    def leases_revoked(self, prefix: str, *, optional: bool = False) -> Iterator[Fault]:
+        """What was leased below a path is gone, as after an incident; that cannot be undone.
+
+        Args:
+            prefix: Where, with the mount.
+            optional: Whether a client may find it out without asking Vault, from the database.
+        """
+        signature = Signature(statuses=frozenset({400}), kinds=frozenset({"lease"}), lingers=True)
+        fault = self._journal.begin_fault(
+            "leases revoked", signature, {"prefix": prefix}, optional=optional
+        )
+        self._client().adapter.put(f"/v1/sys/leases/revoke-prefix/{prefix}", json={"sync": True})
+        try:
+            yield fault
+        finally:
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def lease_renewals_fail(self, path: str) -> Iterator[Fault]:
+        """The database does not let Vault prolong a user: each renewal is answered 400.
+
+        So says Vault where its engine fails, "failed to renew entry"; new users can be made.
+
+        Args:
+            path: Where they are leased, ``database/creds/app``.
+        """
+        role = path.replace("/creds/", "/roles/")
+        self._post(role, {"renew_statements": ["SELECT no_such_function()"]})
+        fault = self._journal.begin_fault(
+            "lease renewals fail",
+            Signature(statuses=frozenset({400, 500}), kinds=frozenset({"lease"})),
+            {"path": path},
+        )
+        try:
+            yield fault
+        finally:
+            self._post(role, {"renew_statements": []})
+            self._journal.end_fault(fault)
+
     # A server that is sick behind a green health check
 
     @contextmanager

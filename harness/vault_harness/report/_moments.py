@@ -47,6 +47,7 @@ def moments(record: ScenarioRecord) -> list[Moment]:
     found += [_rotation(rotation) for rotation in record.get("rotations", ())]
     found += [_exchange(exchange) for exchange in record.get("exchanges", ())]
     found += [_operation(operation) for operation in record.get("operations", ())]
+    found += [_use(use) for use in record.get("uses", ())]
     found += [
         Moment(line["at"], f"log: {one_line(line['text'])}", minor=True)
         for line in record.get("log", ())
@@ -75,6 +76,12 @@ def _rotation(rotation: dict[str, Any]) -> Moment:
     return Moment(rotation["at"], text, "seeded" if seeded else "", minor=seeded)
 
 
+def _use(use: dict[str, Any]) -> Moment:
+    how = "accepted" if use["accepted"] else "refused"
+    text = f"the database {how} {use['credential']}"
+    return Moment(use["began"], text, text, minor=use["accepted"])
+
+
 def _exchange(exchange: dict[str, Any]) -> Moment:
     answer = (
         str(exchange["status"])
@@ -85,7 +92,7 @@ def _exchange(exchange: dict[str, Any]) -> Moment:
     by = " from the harness" if exchange["by"] == "stub" else ""
     if not by and exchange.get("interference"):  # journals of older runs have none
         by = f" ({exchange['interference'].rpartition(' #')[0]})"
-    label = exchange["secret_id"] or exchange["token"]
+    label = exchange["secret_id"] or exchange.get("credential") or exchange["token"]
     credential = f" with {label}" if label else ""
     what = f" of {exchange['path']}" if exchange["kind"] in ("read", "write") else ""
     text = f"Vault saw {exchange['kind']}{what}{credential}: {answer}{by}"

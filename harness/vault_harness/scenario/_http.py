@@ -26,6 +26,7 @@ _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
     (r".*", r"sys/(health|seal-status|leader|init|internal/.*)", "status"),
     (r".*", r"sys/leases/.*", "lease"),
     (r".*", r"[^/]+/metadata/.*", "metadata"),
+    (r"GET|POST|PUT", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/creds/.+", "credential"),
     (r"GET|HEAD", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/.+", "read"),
     (r"POST|PUT|PATCH|DELETE", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/.+", "write"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from vault_harness.errors import SubjectError
+from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
 from vault_harness.scenario._logs import LogLine, LogWatch
@@ -189,7 +189,8 @@ class Running(Servers):
         self._subject = subject
         try:
             self._check_claims(subject)
-        except NotClaimed:
+            self.prepare_database()
+        except (NotClaimed, EngineError):
             subject.kill()
             raise
         driver = Driver(

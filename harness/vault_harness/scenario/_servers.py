@@ -24,6 +24,7 @@ from vault_harness.faults import (
     VaultFaults,
 )
 from vault_harness.files import write_private
+from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.catalogue import Entry
@@ -125,7 +126,37 @@ class Servers:
                 self.secrets.add("secret", value, "fallback")
         self._learn_what_is_there()
         self._set_role()
+        self._database: Database | None = None
+        if entry.lease_ttl is not None:
+            allow(self.stack.operator, entry.approle)
         self.put("v1")
+
+    def prepare_database(self) -> None:
+        """See to it that there is a database, if the scenario has leases.
+
+        Not before it is known that the subject claims them: a server of its own costs a second.
+        """
+        entry = self.entry
+        if entry.lease_ttl is None or self._database is not None:
+            return
+        database = Database(self.environment.postgresql.server(), self.history, self.secrets)
+        self._closing.callback(database.close)
+        database.mount(self.stack.operator, ttl=entry.lease_ttl, max_ttl=entry.lease_max_ttl)
+        self._database = database
+
+    @property
+    def database(self) -> Database:
+        """The PostgreSQL of this scenario, and Vault's engine for it.
+
+        Raises:
+            HarnessDefect: Its entry has no ``lease_ttl``, or no subject was started.
+        """
+        if self._database is None:
+            raise HarnessDefect(
+                f"{self.entry.id} has no database",
+                looked_at="lease_ttl of its entry, and whether a subject was started",
+            )
+        return self._database
 
     def _launch(self, blueprint: Blueprint) -> Stack:
         engine, name = self.environment.engine, self.entry.id.lower()

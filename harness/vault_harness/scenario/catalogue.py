@@ -61,6 +61,9 @@ class Entry(BaseModel):
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
         server: Further configuration of the server, in its JSON form; for one node only.
+        lease_ttl: TTL of a database credential's lease, whole seconds; with one the scenario has a
+            PostgreSQL, and the subject's role may ask for users of it.
+        lease_max_ttl: Its max TTL, whole seconds.
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
@@ -96,6 +99,8 @@ class Entry(BaseModel):
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
     server: Mapping[str, Any] = Field(default_factory=dict)
+    lease_ttl: float | None = None
+    lease_max_ttl: float = 600.0
     nodes: Literal[1, 3] = 1
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
@@ -125,17 +130,17 @@ class Entry(BaseModel):
                 raise ValueError(f"{one} names no incident; one is such as hashicorp/vault#6837")
         return given
 
-    @field_validator("ttl", "max_ttl", "deadline", "seconds")
+    @field_validator("ttl", "max_ttl", "deadline", "seconds", "lease_ttl", "lease_max_ttl")
     @classmethod
-    def _positive(cls, seconds: float) -> float:
-        if not 0 < seconds < float("inf"):
+    def _positive(cls, seconds: float | None) -> float | None:
+        if seconds is not None and not 0 < seconds < float("inf"):
             raise ValueError("must be a number of seconds above 0")
         return seconds
 
-    @field_validator("ttl", "max_ttl")
+    @field_validator("ttl", "max_ttl", "lease_ttl", "lease_max_ttl")
     @classmethod
-    def _whole(cls, seconds: float) -> float:
-        if seconds != int(seconds):
+    def _whole(cls, seconds: float | None) -> float | None:
+        if seconds is not None and seconds != int(seconds):
             raise ValueError("must be whole seconds: Vault cuts off the rest")
         return seconds
 
@@ -182,6 +187,8 @@ class Entry(BaseModel):
             update={
                 "ttl": longer(self.ttl),
                 "max_ttl": longer(self.max_ttl),
+                "lease_ttl": None if self.lease_ttl is None else longer(self.lease_ttl),
+                "lease_max_ttl": longer(self.lease_max_ttl),
                 "seconds": self.seconds * factor,
                 "role": {name: parameter(name, value) for name, value in self.role.items()},
             }

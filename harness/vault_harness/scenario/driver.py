@@ -11,7 +11,7 @@ from typing import Literal
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import History, Operation, Outcome
-from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
 
 PATIENCE = 6.0
 """Seconds beyond its deadline after which a call is given up as hung."""
@@ -102,6 +102,23 @@ class Driver:
         else:
             self._history.end_operation(operation, "ok")
         return operation
+
+    def lease(self, path: str, failed: str | None = None) -> Credential | None:
+        """Ask for a credential; None if the subject gives none, which the history then tells.
+
+        Args:
+            path: Where, with the mount.
+            failed: The user that the database refused, if the last one was.
+        """
+        operation = self._history.begin_operation("lease", path)
+        try:
+            credential = self.subject.lease(path, failed, timeout=self._timeout)
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+            return None
+        label = self._secrets.label(credential.password) or "unknown"
+        self._history.end_operation(operation, "ok", value=label)
+        return credential
 
     def healthy(self) -> bool:
         """What the subject says of its own health; False if it does not answer."""

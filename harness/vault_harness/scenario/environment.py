@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.engine import Engine, open_engine, run_directory
+from vault_harness.scenario._postgresql import SharedPostgresql
 from vault_harness.scenario.tls import Wire
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec
@@ -36,6 +37,7 @@ class Environment:
         start: Seconds from the subject's start to its ``hello``.
         watched: What is held around each scenario, given its lab: for whoever shows progress.
         wire: What is spoken between clients and Vault, where a scenario does not say it itself.
+        postgresql: The PostgreSQL of this process, started for the first scenario that has leases.
     """
 
     engine: Engine
@@ -51,6 +53,7 @@ class Environment:
     start: float = START
     watched: Callable[[Any], AbstractContextManager[object]] = nullcontext
     wire: Wire = "plain"
+    postgresql: SharedPostgresql = field(default_factory=SharedPostgresql)
 
 
 @contextmanager
@@ -87,6 +90,7 @@ def open_environment(
         open_engine(settings, directory=directory / "engine") as engine,
     ):
         server = engine.toxiproxy(seed=seed)
+        postgresql = SharedPostgresql()
         try:
             yield Environment(
                 engine=engine,
@@ -102,6 +106,8 @@ def open_environment(
                 start=start,
                 watched=watched,
                 wire=wire,
+                postgresql=postgresql,
             )
         finally:
+            postgresql.close()
             server.stop()

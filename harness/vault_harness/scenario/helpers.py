@@ -257,6 +257,7 @@ def other_host(lab: Lab, *, upstream: str | None = None) -> Iterator[OtherHost]:
                 "capabilities": "sys/capabilities-self",
                 "unwrap": "sys/wrapping/unwrap",
                 "lease": "sys/leases/renew",
+                "credential": "database/creds/app",
                 "write": f"{lab.entry.mount}/data/{lab.entry.path}",
                 "metadata": f"{lab.entry.mount}/metadata/{lab.entry.path}",
                 "status": "sys/health",

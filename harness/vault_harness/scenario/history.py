@@ -80,8 +80,9 @@ class Exchange:
         connection: Ordinal of the TCP connection that carried it.
         token: Label of the token it presented, or None.
         secret_id: Label of the secret-id it presented (logins only), or None.
+        credential: Label of the dynamic credential that it made, or whose lease it is about.
         accessor: Accessor of the token that the answer is about (logins, renewals).
-        ttl: ``lease_duration`` of that answer in seconds.
+        ttl: ``lease_duration`` of that answer, a token's or a lease's, in seconds.
         renewable: What the answer says of the token's renewal.
         status: HTTP status; None as long as, or if, no answer came.
         retry_after: The answer's ``Retry-After`` in seconds.
@@ -99,6 +100,7 @@ class Exchange:
     kind: RequestKind
     token: str | None = None
     secret_id: str | None = None
+    credential: str | None = None
     ended: float | None = None
     status: int | None = None
     accessor: str | None = None
@@ -175,6 +177,23 @@ class Touch:
 
 
 @dataclass
+class Use:
+    """A login at the database with a credential that the subject had handed out.
+
+    Attributes:
+        began: Seconds on the history's clock.
+        ended: The same.
+        credential: Its label; ``unknown`` for one that no answer of Vault's has shown.
+        accepted: Whether the database let it in.
+    """
+
+    began: float
+    ended: float
+    credential: str
+    accepted: bool
+
+
+@dataclass
 class AuditRecord:
     """One answered request in the server's own audit log."""
 
@@ -231,6 +250,7 @@ class History:
     rotations: list[Rotation] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     audit: list[AuditRecord] = field(default_factory=list)
+    uses: list[Use] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     touches_known: bool = True  # a real Toxiproxy does not tell them
     stalls: list[Stall] = field(default_factory=list)
@@ -392,6 +412,15 @@ class History:
         """Note that it is written."""
         with self._changed:
             rotation.done = self.now()
+
+    def note_use(self, began: float, credential: str, *, accepted: bool) -> Use:
+        """Note a login at the database that has just ended."""
+        with self._changed:
+            use = Use(began, self.now(), credential, accepted)
+            if not self.frozen:
+                self.uses.append(use)
+            self._notify()
+            return use
 
     def mark(self, text: str) -> Mark:
         """Note a remark."""

@@ -80,6 +80,7 @@ def record_of(
         "handshakes": [asdict(handshake) for handshake in history.handshakes],
         "audit": [asdict(record) for record in history.audit],
         "rotations": [asdict(rotation) for rotation in history.rotations],
+        "uses": [asdict(use) for use in history.uses],
         "marks": [asdict(mark) for mark in history.marks],
         "stalls": [asdict(stall) for stall in history.stalls],
         "log": [asdict(line) for line in lab.log_lines()],

@@ -16,7 +16,7 @@ import asyncio
 import json
 import ssl
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 
@@ -73,6 +73,7 @@ class Recorder:
         self.namespace = ""
         self._interferences: list[Interference] = []
         self._accessors: dict[str, str] = {}
+        self._leases: dict[str, str] = {}
         self._away = False
         self._host = host
         self._loop = asyncio.new_event_loop()
@@ -238,7 +239,10 @@ class Recorder:
         return exchange
 
     def note_body(self, exchange: Exchange, request: Message) -> None:
-        """Learn the secret-id in a request that is complete."""
+        """Learn the secret-id in a request that is complete, or the lease that it is about."""
+        if exchange.kind == "lease":
+            named = str(request.json().get("lease_id") or exchange.path.partition("renew/")[2])
+            exchange.credential = self._leases.get(named)
         if exchange.kind == "login" and isinstance(
             secret_id := request.json().get("secret_id"), str
         ):
@@ -248,9 +252,12 @@ class Recorder:
         """Fill in what an answer says."""
         exchange.status = response.status
         exchange.retry_after = response.retry_after()
-        if exchange.kind not in ("login", "renew", "unwrap") and response.status < 400:
+        told = exchange.kind in ("login", "renew", "unwrap", "credential", "lease")
+        if not told and response.status < 400:
             return
         body = response.json()
+        if exchange.kind in ("credential", "lease"):
+            self._note_lease(exchange, body)
         errors = body.get("errors")
         if isinstance(errors, list):
             exchange.errors = tuple(self.secrets.redact(str(error)) for error in errors)
@@ -265,6 +272,18 @@ class Recorder:
                     self._accessors[label] = exchange.accessor
                 if exchange.kind == "login":
                     exchange.token = label
+
+    def _note_lease(self, exchange: Exchange, body: Mapping[str, object]) -> None:
+        """Learn a credential that Vault made, and how long a lease lives."""
+        duration = body.get("lease_duration")
+        if isinstance(duration, int | float) and duration:
+            exchange.ttl = float(duration)
+        lease, data = body.get("lease_id"), body.get("data")
+        if exchange.kind == "credential" and lease and isinstance(data, dict):
+            # Engines other than databases call it otherwise: then the lease stands for it.
+            secret = str(data.get("password") or lease)
+            exchange.credential = self.secrets.add("credential", secret)
+            self._leases[str(lease)] = exchange.credential
 
 
 def _refusal(error: OSError) -> str:

@@ -17,6 +17,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._process import Leashed, spawn, surroundings
 from vault_harness.subjects._shape import (
+    Credential,
     Kind,
     OperationFailed,
     Reading,
@@ -109,6 +110,10 @@ class CommandSubject:
         self._ask("write", {"path": path, "data": dict(data)}, _protocol.check, timeout)
 
     @without_frames
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
+        return self._ask("lease", _protocol.leasing(path, failed), _protocol.credential, timeout)
+
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask("health", {}, _protocol.flag, timeout)

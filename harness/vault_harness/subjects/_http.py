@@ -19,6 +19,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import (
+    Credential,
     Kind,
     OperationFailed,
     Reading,
@@ -102,6 +103,11 @@ class HttpSubject:
         self._ask({"op": "write", "path": path, "data": dict(data)}, _protocol.check, timeout)
 
     @without_frames
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
+        message = {"op": "lease", **_protocol.leasing(path, failed)}
+        return self._ask(message, _protocol.credential, timeout)
+
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask({"op": "health"}, _protocol.flag, timeout)

@@ -18,6 +18,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._capture import Capture
 from vault_harness.subjects._shape import (
+    Credential,
     Kind,
     OperationFailed,
     Reading,
@@ -91,6 +92,10 @@ class InProcessSubject:
         self._call("write", timeout, path, dict(data))
 
     @without_frames
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
+        return as_credential(self._call("lease", timeout, path, failed))
+
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return as_flag(self._call("health", timeout))
@@ -196,7 +201,13 @@ def describe(client: object) -> _protocol.Hello:
     said = _protocol.claims(
         getattr(client, "capabilities", ["read"]), getattr(client, "declares", {})
     )
-    needs = {"read": "read", "cached": "read_cached", "write": "write", "health": "health"}
+    needs = {
+        "read": "read",
+        "cached": "read_cached",
+        "write": "write",
+        "health": "health",
+        "lease": "lease",
+    }
     wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
     missing = [method for method in wanted if not callable(getattr(client, method, None))]
     if missing:
@@ -218,6 +229,21 @@ def as_reading(value: object) -> Reading:
             remedy="return the value of the one key that was asked for",
         )
     return Reading(str.__str__(text), bool(getattr(value, "stale", False)))
+
+
+def as_credential(value: object) -> Credential:
+    """What a Python client leased: a mapping, or something with ``username`` and ``password``."""
+    if isinstance(value, Mapping):
+        username, password = value.get("username"), value.get("password")
+    else:
+        username, password = getattr(value, "username", None), getattr(value, "password", None)
+    if not isinstance(username, str) or not isinstance(password, str):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not a username and a password",
+            looked_at="what lease returned",
+            remedy="return both, as attributes or as the keys of a dictionary",
+        )
+    return Credential(username, password)
 
 
 def as_flag(value: object) -> bool:

@@ -19,6 +19,7 @@ from vault_harness import errors
 from vault_harness.subjects._shape import (
     CAPABILITIES,
     DECLARATIONS,
+    Credential,
     OperationFailed,
     Reading,
     SubjectHung,
@@ -141,6 +142,25 @@ def reading(answer: Object) -> Reading:
             "the 'stale' of an answer is not true or false", answer, "leave it out if unknown"
         )
     return Reading(value, stale)
+
+
+def credential(answer: Object) -> Credential:
+    """The credential in an answer to ``lease``."""
+    value = check(answer).get("value")
+    found = value if isinstance(value, Mapping) else {}
+    username, password = found.get("username"), found.get("password")
+    if not isinstance(username, str) or not isinstance(password, str):
+        raise _breach(
+            "the value of a lease is no object with a username and a password",
+            answer,
+            "answer with both, as Vault gave them",
+        )
+    return Credential(username, password)
+
+
+def leasing(path: str, failed: str | None) -> dict[str, str]:
+    """The members of a request for a credential."""
+    return {"path": path} if failed is None else {"path": path, "failed": failed}
 
 
 def flag(answer: Object) -> bool:

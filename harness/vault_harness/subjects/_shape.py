@@ -12,7 +12,7 @@ from vault_harness import errors
 Kind = Literal["in-process", "command", "http"]
 
 CAPABILITIES = frozenset(
-    {"read", "cached", "fallback", "health", "write", "outcomes", "redirects", "tls"}
+    {"read", "cached", "fallback", "health", "write", "outcomes", "redirects", "tls", "lease"}
 )
 """All that a client can claim. ``read`` is the one that everybody has."""
 
@@ -38,6 +38,19 @@ class Reading:
 
     value: str = field(repr=False)
     stale: bool = False
+
+
+@dataclass(frozen=True)
+class Credential:
+    """What a client leased and hands out.
+
+    Attributes:
+        username: The user that Vault made for it.
+        password: That user's password; kept out of the repr.
+    """
+
+    username: str
+    password: str = field(repr=False)
 
 
 class OperationFailed(Exception):
@@ -111,6 +124,9 @@ class Subject(Protocol):
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""
+
+    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
+        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from resilient_vault_client import Secret, VaultClient
+from resilient_vault_client import Credential, Secret, VaultClient
 
 
 class ReferenceSubject:
@@ -14,7 +14,9 @@ class ReferenceSubject:
         client: The client.
     """
 
-    capabilities = frozenset({"read", "cached", "fallback", "health", "write", "outcomes", "tls"})
+    capabilities = frozenset(
+        {"read", "cached", "fallback", "health", "write", "outcomes", "tls", "lease"}
+    )
 
     def __init__(self, client: VaultClient) -> None:
         self.client = client
@@ -36,6 +38,13 @@ class ReferenceSubject:
     def write(self, path: str, data: Mapping[str, str]) -> None:
         """Write a new version, once."""
         self.client.put_secret(path, data)
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        """The credential of this path that works now."""
+        lease = self.client.lease(path)
+        if failed is not None:
+            lease.failed(failed)
+        return lease.current()
 
     def health(self) -> bool:
         """Whether secrets can be read."""

@@ -18,6 +18,7 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from vault_harness import errors
@@ -127,6 +128,8 @@ class _Server:
                 value = client.write(request["path"], request["data"])
             elif op == "health":
                 value = client.health()
+            elif op == "lease":
+                value = client.lease(request["path"], request.get("failed"))
             else:
                 raise OperationFailed(None, f"there is no operation {op!r}")
         except OperationFailed:
@@ -137,6 +140,8 @@ class _Server:
             return {}
         if op == "health":
             return {"value": _inprocess.as_flag(value)}
+        if op == "lease":
+            return {"value": asdict(_inprocess.as_credential(value))}
         reading = _inprocess.as_reading(value)
         return {"value": reading.value, "stale": reading.stale}
 

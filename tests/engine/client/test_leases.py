@@ -16,6 +16,7 @@ from resilient_vault_client import (
     InvalidPath,
     PermissionDenied,
     VaultClient,
+    VaultError,
 )
 from tests.engine.client.lab import Lab, run, until
 from vault_harness.engine import Postgresql
@@ -83,11 +84,11 @@ class Database:
         policy = f'path "{self.path}" {{ capabilities = ["read"] }}'
         self.lab.vault.sys.create_or_update_policy(name=self.name, policy=policy)
 
-    def client(self, *, policy: bool = True, **role: Any) -> VaultClient:
+    def client(self, *, policy: bool = True, renew: bool = True, **role: Any) -> VaultClient:
         """A client whose role may ask for users."""
         policies = ["default", self.lab.role, *([self.name] if policy else [])]
         self.lab.make_role(**{"token_policies": ",".join(policies), **role})
-        return self.lab.client()
+        return self.lab.client(renew=renew)
 
     def users(self) -> set[str]:
         """Who is there now."""
@@ -143,6 +144,17 @@ def test_one_credential_for_all(database: Database) -> None:
     assert first == second
     assert database.users() == {first.username}
     assert database.accepts(first)
+
+
+def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither in a log, nor in what a lease, a credential or an event says of itself."""
+    caplog.set_level("DEBUG")
+    lease = database.client().lease(database.path)
+    credential = lease.current()
+    until(lambda: "lease_renewed" in database.lab.names(), "a renewal")
+    shown = f"{lease!r} {credential!r} {credential} {database.lab.events} {caplog.text}"
+    assert credential.username not in shown
+    assert credential.password not in shown
 
 
 def test_it_is_renewed_beyond_its_first_life(database: Database) -> None:
@@ -210,6 +222,47 @@ def test_refusal_after_refusal_is_no_storm(database: Database) -> None:
     for _ in range(50):
         lease.failed(lease.current().username)
     assert len(database.users()) <= 3
+
+
+def test_an_engine_that_fails_renewals_costs_one_a_life(database: Database) -> None:
+    """Vault says 400 to that too, but the lease lives: the next comes when its end is near."""
+    database.lab.stack.operator.request(
+        "POST", f"{database.name}/roles/app", renew_statements=["SELECT no_such_function()"]
+    )
+    lease = database.client().lease(database.path, on_change=database.changes.append)
+    first = lease.current()
+    until(lambda: "lease_renewal_failed" in database.lab.names(), "a renewal that fails")
+    assert lease.current() == first
+    assert database.accepts(first)
+    until(lambda: bool(database.changes), "a new credential")
+    assert database.accepts(lease.current())
+    assert "lease_lost" not in database.lab.names()
+
+
+def test_health_tells_of_a_lease_that_ended(database: Database) -> None:
+    """No credential can be made any more: the client is well until the last one has ended."""
+    client = database.client()
+    lease = client.lease(database.path)
+    lease.current()
+    database.lab.vault.delete(f"{database.name}/roles/app")
+    assert client.health().ok
+    until(lambda: not client.health().ok, "the client to say so")
+    assert f"the lease of {database.path} has ended" in " ".join(client.health().reasons)
+    with pytest.raises(VaultError):
+        lease.current()
+
+
+def test_without_a_thread_it_is_kept_by_those_who_ask(database: Database) -> None:
+    """With ``renew=False`` what is due is done when somebody asks."""
+    lease = database.client(renew=False).lease(database.path)
+    first = lease.current()
+
+    def renewed() -> bool:
+        assert lease.current() == first
+        return "lease_renewed" in database.lab.names()
+
+    until(renewed, "a renewal")
+    assert database.accepts(first)
 
 
 def test_close_gives_them_back(database: Database) -> None:

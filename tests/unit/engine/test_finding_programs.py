@@ -134,3 +134,36 @@ def test_a_real_toxiproxy_that_is_not_there(only_on_path: Path) -> None:
     """Asked for and missing is an error, never a silent fallback."""
     with pytest.raises(ProgramMissing, match="toxiproxy-server"):
         programs.find_toxiproxy(Settings(toxiproxy="binary"))
+
+
+@pytest.fixture
+def no_debian(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """PostgreSQL is nowhere but on PATH."""
+    monkeypatch.setattr(programs, "POSTGRESQL_FOLDERS", str(tmp_path / "none" / "*" / "bin"))
+
+
+def test_no_postgresql(only_on_path: Path, no_debian: None) -> None:
+    """The first program that is missing is named, and where it was looked for."""
+    program(only_on_path / "initdb", "#!/bin/sh\n")
+
+    with pytest.raises(ProgramMissing, match="postgres was not found") as caught:
+        programs.find_postgresql()
+    assert "PATH" in caught.value.looked_at
+    assert "Debian: postgresql" in caught.value.remedy
+
+
+def test_postgresql_does_not_run_as_root(
+    only_on_path: Path, no_debian: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root leaves itself by setpriv, for a user that is there; without it there is none."""
+    for name in ("initdb", "postgres"):
+        program(only_on_path / name, "#!/bin/sh\n")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert programs.find_postgresql().wrapper == ()
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    with pytest.raises(ProgramMissing, match="setpriv"):
+        programs.find_postgresql()
+    setpriv = program(only_on_path / "setpriv", "#!/bin/sh\n")
+    found = programs.find_postgresql()
+    assert found.wrapper[:2] == (str(setpriv), "--reuid")
+    assert found.user in ("postgres", "nobody")

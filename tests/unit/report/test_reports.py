@@ -238,6 +238,13 @@ def test_moments_that_matter(story: Story, record: Make) -> None:
     ]
 
 
+def test_refused_logins_at_the_database_are_told(story: Story, record: Make) -> None:
+    """Those that were accepted are left out, ten a second as they are."""
+    story.used(1.0)
+    story.used(2.0, accepted=False)
+    assert shown(record()) == ["+2.00 s  the database refused credential-1"]
+
+
 def test_call_that_still_runs(story: Story, record: Make) -> None:
     """It has no end to tell."""
     story.call(4.0, outcome=None)

@@ -208,6 +208,12 @@ class Story:
         rotation = self.history.note_rotation(path, value)
         rotation.at, rotation.done = at, at + 0.01
 
+    def used(self, *began: float, accepted: bool = True, credential: str = "credential-1") -> None:
+        """Logins at the database with a credential that was handed out."""
+        for at in began:
+            use = self.history.note_use(at, credential, accepted=accepted)
+            use.ended = at + 0.01
+
     def fault(self, signature: Signature, began: float = 10.0, ended: float | None = 20.0) -> Fault:
         """A fault from 10 s to 20 s."""
         fault = self.history.begin_fault("the fault", signature)
@@ -226,6 +232,7 @@ class Said(TypedDict, total=False):
     ended: float | None
     token: str
     secret_id: str
+    credential: str
     accessor: str
     ttl: float
     retry_after: float

@@ -183,6 +183,15 @@ def test_scaled_lives(file: Path) -> None:
     assert entry.role == {"token_period": "5s", "token_num_uses": 6, "secret_id_ttl": "9s"}
 
 
+def test_leases_are_scaled_with_tokens(file: Path) -> None:
+    """A scenario without leases gets none by that."""
+    file.write_text(GOOD + "lease_ttl = 8\nlease_max_ttl = 21\n")
+    entry = load(file)["TOK-11"].scaled(1.5)
+    assert (entry.lease_ttl, entry.lease_max_ttl) == (12.0, 32.0)
+    file.write_text(GOOD)
+    assert load(file)["TOK-11"].scaled(1.5).lease_ttl is None
+
+
 def test_lives_that_are_long_enough(file: Path) -> None:
     """Nothing changes."""
     file.write_text(GOOD)

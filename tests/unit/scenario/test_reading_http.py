@@ -41,6 +41,7 @@ TABLE: list[tuple[str, str, RequestKind]] = [
     ("PUT", "/v1/sys/seal", "other"),
     # leases
     ("POST", "/v1/sys/leases/renew", "lease"),
+    ("GET", "/v1/ecommerce/data/creds/app", "read"),
     ("PUT", "/v1/sys/leases/revoke/database/creds/x/1", "lease"),
     # KV v2
     ("GET", "/v1/ecommerce/data/backend/django", "read"),
@@ -58,7 +59,7 @@ TABLE: list[tuple[str, str, RequestKind]] = [
     ("GET", "/v1/ecommerce/metadata/", "metadata"),
     # KV v1, dynamic secrets, a mount with a slash
     ("GET", "/v1/secret/django", "read"),
-    ("GET", "/v1/database/creds/readonly", "read"),
+    ("GET", "/v1/database/creds/readonly", "credential"),
     ("GET", "/v1/team/kv/data/x", "read"),
     ("PUT", "/v1/transit/encrypt/key", "write"),
     # what is nobody's secret

@@ -310,3 +310,26 @@ def test_peer_that_does_not_speak_http_is_no_defect(bench: Bench) -> None:
     assert wire.rest() == b""
     assert bench.ended(1)[0].status is None
     assert recorder.defects == []
+
+
+def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> None:
+    """A lease is learned from the answer that made it; a renewal names it in its body."""
+    made = {
+        "lease_id": "database/creds/app/1",
+        "lease_duration": 8,
+        "data": {"username": "v-app-1", "password": "a-secret-password"},
+    }
+    again = {"lease_id": "database/creds/app/1", "lease_duration": 5}
+    gone = {"errors": ["lease not found"]}
+    bench.serve(replying(answer(made), answer(again), answer(gone, "400 Bad Request")))
+    wire = bench.connect()
+    header = f"X-Vault-Token: {TOKEN}"
+    renew = json.dumps({"lease_id": "database/creds/app/1", "increment": 8}).encode()
+    ask(wire, request("GET", "database/creds/app", b"", header))
+    ask(wire, request("PUT", "sys/leases/renew", renew, header))
+    ask(wire, request("PUT", "sys/leases/renew/database/creds/app/1", b"{}", header))
+    first, second, third = bench.ended(3)
+    assert (first.kind, first.credential, first.ttl) == ("credential", "credential-1", 8.0)
+    assert (second.kind, second.credential, second.ttl) == ("lease", "credential-1", 5.0)
+    assert (third.credential, third.errors) == ("credential-1", ("lease not found",))
+    assert bench.secrets.label("a-secret-password") == "credential-1"

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -25,7 +25,7 @@ EVERYTHING = """
     stored = {}
     for request in requests():
         number, op = request["id"], request["op"]
-        if greet(request, capabilities=["cached", "health", "write", "outcomes"],
+        if greet(request, capabilities=["cached", "health", "write", "outcomes", "lease"],
                  declares={"deadline": 2}):
             continue
         if op in ("read", "read_cached"):
@@ -39,6 +39,9 @@ EVERYTHING = """
             say(id=number, ok=True)
         elif op == "health":
             say(id=number, ok=True, value=True)
+        elif op == "lease":
+            name = "after-" + request["failed"] if "failed" in request else "first"
+            say(id=number, ok=True, value={"username": name, "password": request["path"]})
         elif op == "close":
             print("goodbye", file=sys.stderr)
             say(id=number, ok=True)
@@ -59,7 +62,7 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert one.kind == "command"
-    assert one.capabilities == {"read", "cached", "health", "write", "outcomes"}
+    assert one.capabilities == {"read", "cached", "health", "write", "outcomes", "lease"}
     assert one.declares == {"deadline": 2.0}
     assert one.tells_outcomes
     assert one.read("p", "SECRET", timeout=20) == Reading("s3cr3t")
@@ -67,6 +70,8 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     one.write("p", {"K": "ü\n\u2028x"}, timeout=20)
     assert one.read("p", "K", timeout=20).value == "ü\n\u2028x"
     assert one.health(timeout=20) is True
+    assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
+    assert one.lease("db/creds/a", "x", timeout=20).username == "after-x"
     with pytest.raises(OperationFailed, match="no such key") as caught:
         one.read("p", "NONE", timeout=20)
     assert caught.value.outcome == "missing"

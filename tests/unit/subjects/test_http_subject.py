@@ -48,6 +48,9 @@ class Server(ThreadingHTTPServer):
                 return 200, {"id": request["id"], "ok": True, "value": client[request["key"]]}
             case "read":
                 return 503, {"ok": False, "error": "unavailable", "message": "sealed"}
+            case "lease":
+                made = {"username": request.get("failed", "first"), "password": request["path"]}
+                return 200, {"ok": True, "value": made}
             case "health":
                 return 200, {"ok": True, "value": False}
             case _:

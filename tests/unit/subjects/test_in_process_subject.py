@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
-from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]
@@ -27,7 +27,7 @@ class OldValue(str):
 class Client:
     """A well-behaved client with everything."""
 
-    capabilities = frozenset({"read", "cached", "health", "write"})
+    capabilities = frozenset({"read", "cached", "health", "write", "lease"})
     declares: Mapping[str, float] = {"max_stale": 30}
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -48,6 +48,9 @@ class Client:
 
     def health(self) -> bool:
         return not self.closed
+
+    def lease(self, path: str, failed: str | None = None) -> Any:
+        return {"username": failed or "first", "password": path}
 
     def close(self) -> None:
         self.closed = True
@@ -71,7 +74,7 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
-    assert one.capabilities == {"read", "cached", "health", "write"}
+    assert one.capabilities == {"read", "cached", "health", "write", "lease"}
     assert one.declares == {"max_stale": 30.0}
     assert one.read("a/b", "K", timeout=20) == Reading("a/b:K")
     assert one.read("a/b", "SECRET", timeout=20) == Reading("s3cr3t")
@@ -79,6 +82,8 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     one.write("a/b", {"K": "new"}, timeout=20)
     assert one.read("a/b", "K", timeout=20).value == "new"
     assert one.health(timeout=20) is True
+    assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
+    assert one.lease("db/creds/a", "x", timeout=20).username == "x"
     assert one.is_alive()
     one.close(timeout=20)
     one.close(timeout=20)
@@ -93,6 +98,19 @@ def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     assert one.capabilities == {"read"}
     assert not one.tells_outcomes
     assert one.read("p", "k", timeout=20) == Reading("v", stale=False)
+
+
+@pytest.mark.parametrize(
+    "made", [None, ("a", "b"), {"username": "a"}, SimpleNamespace(password="b")]
+)
+def test_half_a_credential_is_a_breach(subject: Open, python_client: Make, made: object) -> None:
+    """A lease is a username and a password, as attributes or as keys."""
+    client = SimpleNamespace(
+        read=lambda *_: "v", close=lambda: None, lease=lambda *_: made, capabilities={"lease"}
+    )
+    one = subject(python_client(lambda _: client))
+    with pytest.raises(SubjectError, match="a username and a password"):
+        one.lease("db/creds/a", timeout=20)
 
 
 def test_an_exception_is_a_failed_operation(subject: Open, python_client: Make) -> None:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.errors import SubjectError
-from vault_harness.subjects import OperationFailed, Reading, SubjectHung
+from vault_harness.subjects import Credential, OperationFailed, Reading, SubjectHung
 from vault_harness.subjects import _protocol as wire
 
 # How long an example takes says nothing on a busy machine.
@@ -88,7 +88,7 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
     """No object that a client may send ends in another error."""
-    for understand in (wire.reading, wire.flag, wire.hello, wire.check):
+    for understand in (wire.reading, wire.credential, wire.flag, wire.hello, wire.check):
         with contextlib.suppress(SubjectError, OperationFailed):
             understand(answer)
             assert answer["ok"] is True or understand is wire.hello
@@ -112,6 +112,21 @@ def test_a_value_that_is_no_string_is_a_breach(value: object) -> None:
     """A whole secret, or none, is not an answer to the question for one key."""
     with pytest.raises(SubjectError, match="not a string"):
         wire.reading({"ok": True, "value": value})
+
+
+def test_a_credential_is_a_username_and_a_password() -> None:
+    """Both come through, whatever else there is; the password is not shown."""
+    value = {"username": "v-app-1", "password": "hunter22", "lease_duration": 8}
+    found = wire.credential({"ok": True, "value": value})
+    assert found == Credential("v-app-1", "hunter22")
+    assert "hunter22" not in repr(found)
+
+
+@pytest.mark.parametrize("value", [None, "v-app-1", {"username": "v-app-1"}, {"username": 1}])
+def test_half_a_credential_is_a_breach(value: object) -> None:
+    """A database is asked with both."""
+    with pytest.raises(SubjectError, match="a username and a password"):
+        wire.credential({"ok": True, "value": value})
 
 
 def test_a_breach_does_not_show_the_secret() -> None:

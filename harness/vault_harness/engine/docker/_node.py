@@ -23,7 +23,7 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
 
-LACKS = frozenset({Capability.CLUSTER})
+LACKS = frozenset({Capability.CLUSTER, Capability.DATABASE})
 """A container is published on the machine's loopback, where other containers do not find it."""
 
 REMOTE_LACKS = frozenset({Capability.AUDIT_LOG, Capability.AUDIT_FAULTS, Capability.PARTITION})

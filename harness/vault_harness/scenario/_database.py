@@ -1,0 +1,132 @@
+"""A scenario's database: Vault makes users in it, and the harness logs in as what it is given."""
+
+from __future__ import annotations
+
+import secrets as random
+from typing import TYPE_CHECKING, Any
+
+from vault_harness.engine import Postgresql
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import History
+from vault_harness.subjects import Credential
+from vault_harness.vault import Operator
+
+if TYPE_CHECKING:
+    import psycopg
+
+MOUNT, CREDENTIALS = "database", "database/creds/app"
+"""Where Vault's database engine is, and where a client asks it for a user."""
+
+CONNECT_SECONDS = 3.0
+"""Seconds that a login may take; PostgreSQL answers in some milliseconds."""
+
+# The second and third are said to one whose user is dropped while it comes in.
+_REFUSED = ("authentication failed", "does not exist", "cache lookup failed for role")
+
+# As Vault's documentation of the plugin has it, and a group by which a scenario knows its own.
+_CREATE = (
+    "CREATE ROLE \"{{{{name}}}}\" WITH LOGIN PASSWORD '{{{{password}}}}' "
+    "VALID UNTIL '{{{{expiration}}}}' IN ROLE {group}"
+)
+
+
+class Database:
+    """A group of users in a PostgreSQL server that several scenarios share.
+
+    Args:
+        server: The server.
+        history: Where logins are noted.
+        secrets: Gives credentials their labels.
+    """
+
+    def __init__(self, server: Postgresql, history: History, secrets: Secrets) -> None:
+        self._server = server
+        self._history = history
+        self._secrets = secrets
+        self._group = f"scenario_{random.token_hex(6)}"
+        self._admin = self._connect(server.user, server.password)
+        self._admin.execute(f"CREATE ROLE {self._group} NOLOGIN".encode())
+        secrets.add("secret", server.password, "password of the database's administrator")
+
+    # Vault's side
+
+    def mount(self, operator: Operator, *, ttl: float, max_ttl: float) -> None:
+        """Let Vault make users whose leases live so many seconds."""
+        server = self._server
+        operator.request("POST", f"sys/mounts/{MOUNT}", type="database")
+        operator.request(
+            "POST",
+            f"{MOUNT}/config/app",
+            plugin_name="postgresql-database-plugin",
+            allowed_roles="app",
+            connection_url="postgresql://{{username}}:{{password}}@"
+            f"{server.host}:{server.port}/postgres?sslmode=disable",
+            username=server.user,
+            password=server.password,
+        )
+        operator.request(
+            "POST",
+            f"{MOUNT}/roles/app",
+            db_name="app",
+            default_ttl=f"{ttl:g}s",
+            max_ttl=f"{max_ttl:g}s",
+            creation_statements=[_CREATE.format(group=self._group)],
+        )
+
+    # The database's side
+
+    def accepts(self, credential: Credential) -> bool:
+        """Log in with what the subject handed out; whether the database let it in.
+
+        Raises:
+            psycopg.OperationalError: It could not be asked, which is no fault of the subject.
+        """
+        import psycopg
+
+        began = self._history.now()
+        try:
+            self._connect(credential.username, credential.password).close()
+        except psycopg.OperationalError as error:
+            if not any(words in str(error) for words in _REFUSED):
+                raise
+            accepted = False
+        else:
+            accepted = True
+        label = self._secrets.label(credential.password) or "unknown"
+        self._history.note_use(began, label, accepted=accepted)
+        return accepted
+
+    def users(self) -> set[str]:
+        """The users that Vault has made in this scenario, and not removed by now."""
+        found = self._admin.execute(
+            "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
+            "JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = %s",
+            (self._group,),
+        )
+        return {str(row[0]) for row in found.fetchall()}
+
+    def close(self) -> None:
+        """End the connection; what is left of the group goes with the server."""
+        self._admin.close()
+
+    def _connect(self, user: str, password: str) -> psycopg.Connection[Any]:
+        import psycopg
+
+        return psycopg.connect(
+            host=self._server.host,
+            port=self._server.port,
+            dbname="postgres",
+            user=user,
+            password=password,
+            autocommit=True,
+            connect_timeout=int(CONNECT_SECONDS),
+        )
+
+
+def allow(operator: Operator, role: str) -> None:
+    """Let tokens that an AppRole gets from now on ask for users."""
+    rules = f'path "{CREDENTIALS}" {{ capabilities = ["read"] }}'
+    operator.client.sys.create_or_update_policy("scenario-database", rules)
+    path = f"/v1/auth/approle/role/{role}"
+    policies = operator.client.adapter.get(path)["data"]["token_policies"]
+    operator.client.adapter.post(path, json={"token_policies": [*policies, "scenario-database"]})

@@ -1,0 +1,87 @@
+"""What a scenario about leases does: it uses what the subject hands out, as a pool would."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from vault_harness.scenario._database import CREDENTIALS
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.verdict import NotExercised
+from vault_harness.subjects import Credential
+
+__all__ = ["CREDENTIALS", "Pool", "first_credential", "pool"]
+
+EVERY = 0.1
+"""Seconds from one login at the database to the next."""
+
+
+def first_credential(lab: Lab) -> Credential:
+    """The credential with which a scenario begins; the database accepts it.
+
+    Raises:
+        NotExercised: There is none, or it does not work, before any fault.
+    """
+    credential = lab.client.lease(CREDENTIALS)
+    if credential is None:
+        last = lab.history.calls("lease")[-1]
+        raise NotExercised(f"no credential before any fault: {last.outcome}: {last.message}")
+    if not lab.database.accepts(credential):
+        raise NotExercised("the database refused the first credential, before any fault")
+    return credential
+
+
+@dataclass
+class Pool:
+    """What a pool has seen.
+
+    Attributes:
+        users: Every user that was there at some time, by the database's own word.
+    """
+
+    users: set[str] = field(default_factory=set)
+
+
+@contextmanager
+def pool(
+    lab: Lab, *, every: float = EVERY, logs_in: bool = True, reports: bool = True
+) -> Iterator[Pool]:
+    """Ask for the credential again and again, and log in to the database with it.
+
+    Args:
+        lab: The scenario.
+        every: Seconds from one login to the next.
+        logs_in: False asks only, and leaves the database alone.
+        reports: Whether a refused login is told with the next question, as by a good pool.
+    """
+    stop = threading.Event()
+    failures: list[BaseException] = []
+    seen = Pool()
+
+    def use() -> None:
+        failed: str | None = None
+        due = time.monotonic()
+        try:
+            while not stop.is_set() and lab.client.subject.is_alive():
+                credential = lab.client.lease(CREDENTIALS, failed)
+                failed = None
+                if credential is not None and logs_in and not lab.database.accepts(credential):
+                    failed = credential.username if reports else None
+                seen.users |= lab.database.users()
+                due = max(due + every, time.monotonic())
+                stop.wait(due - time.monotonic())
+        except BaseException as error:  # noqa: BLE001 - passed on below: a silent pool proves nothing
+            failures.append(error)
+
+    thread = threading.Thread(target=use, name="pool", daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        thread.join(timeout=lab.client.patience + 1.0)
+        if failures:
+            raise failures[0]

@@ -1,0 +1,177 @@
+"""Oracles on leases: how many credentials are made, how long they live, and that they work.
+
+What Vault was asked is the recorder's word; whether a credential works is the database's own.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from vault_harness.scenario.history import Exchange, History, Use
+from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
+from vault_harness.scenario.verdict import Finding
+
+SHORT = 1.0
+"""Seconds by which a renewal's answer may fall short: Vault counts whole ones."""
+
+
+def credentials_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
+    """Vault makes at most so many credentials in that time; none is fine."""
+    promise = f"at most {counted(count, 'credential')}"
+
+    def oracle(history: History) -> list[Finding]:
+        made = _made(history, since, until)
+        if len(made) <= count:
+            return []
+        text = f"{len(made)} ({times(made)})"
+        return [Finding(promise, text, made[count].began, rests_on=())]
+
+    return oracle
+
+
+def credentials_apart(least: float, *, since: float = 0.0) -> Oracle:
+    """Between one credential and the next are at least so many seconds; one is fine, none too."""
+    promise = f"{least:g} s at least from one credential to the next"
+
+    def oracle(history: History) -> list[Finding]:
+        for first, second in pairwise(_made(history, since, None)):
+            gap = second.began - first.began
+            if gap + history.slack(first.began, second.began) < least:
+                text = f"{gap:.2f} s after the one before, at +{second.began:.2f} s"
+                return [Finding(promise, text, second.began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def no_refused_use(
+    *, since: float = 0.0, until: float | None = None, around_logins: float = 0.0
+) -> Oracle:
+    """The database lets in whoever comes with what the subject handed out.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        around_logins: Seconds before and after each login at Vault in which one may be refused.
+    """
+    promise = "what is handed out is accepted by the database"
+    if around_logins:
+        promise += f", but for {around_logins:g} s around a login at Vault"
+
+    def oracle(history: History) -> list[Finding]:
+        uses = _uses(history, since, until)
+        if not uses:
+            return lacking(promise, "login at the database", since, until)
+        logins = history.logins()
+        refused = [
+            use
+            for use in uses
+            if not use.accepted
+            and not any(_near(use, login, around_logins, history) for login in logins)
+        ]
+        if not refused:
+            return []
+        text = f"{counted(len(refused), 'login')} refused, the first at +{refused[0].began:.2f} s "
+        text += f"with {refused[0].credential}, the last at +{refused[-1].began:.2f} s"
+        return [Finding(promise, text, refused[0].began, rests_on=())]
+
+    return oracle
+
+
+def _near(use: Use, login: Exchange, seconds: float, history: History) -> bool:
+    if not seconds:
+        return False
+    ended = login.ended if login.ended is not None else login.began
+    grace = seconds + history.slack(login.began - seconds, ended + seconds)
+    return login.began - grace <= use.began <= ended + grace
+
+
+def accepted_again(*, since: float, within: float) -> Oracle:
+    """The database lets the subject's credential in within so many seconds."""
+    promise = f"a credential that works within {within:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        end = since + within
+        good = next((use for use in _uses(history, since, None) if use.accepted), None)
+        if good is not None and good.began <= end + history.slack(since, end):
+            return []
+        when = f"the first came after {good.began - since:.2f} s" if good else "there was none"
+        missed = good.began - end if good else None
+        return [Finding(promise, when, since, missed=missed, until=end)]
+
+    return oracle
+
+
+def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
+    """In each life of a lease a renewal of it lands in ``[low, high]``, for the whole of a life.
+
+    Args:
+        low: As a share of the lease's TTL.
+        high: The same.
+        until: A life that had not reached `high` by then is not judged.
+    """
+    promise = f"a renewal between {low:g} and {high:g} of each lease's life, for a whole one"
+
+    def oracle(history: History) -> list[Finding]:
+        findings: list[Finding] = []
+        judged = 0
+        for made in _made(history, 0.0, until):
+            lives = [made, *_renewals(history, made)]
+            for life, following in zip(lives, [*lives[1:], None], strict=False):
+                start = life.ended if life.ended is not None else life.began
+                ttl = life.ttl or 0.0
+                early, late = start + low * ttl, start + high * ttl
+                if life.kind == "lease" and ttl + SHORT < (made.ttl or 0.0):
+                    text = f"renewed for {ttl:g} s of {made.ttl:g} s at +{life.began:.2f} s"
+                    findings.append(Finding(promise, text, life.began, rests_on=()))
+                if late > until:
+                    continue
+                judged += 1
+                if following is None or following.began > late + history.slack(start, late):
+                    gap = f"after {following.began - start:.2f} s" if following else "never"
+                    text = f"{made.credential}, whose TTL is {ttl:g} s, was renewed {gap}"
+                    missed = following.began - late if following else None
+                    findings.append(Finding(promise, text, start, missed=missed, until=late))
+                elif life.kind == following.kind and following.began < early:
+                    text = f"renewed {following.began - start:.2f} s into a life of {ttl:g} s"
+                    findings.append(Finding(promise, text, following.began))
+        if not judged:
+            return lacking(promise, f"life that had come to {high:g} of its time", 0.0, until)
+        return findings[:3]
+
+    return oracle
+
+
+def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
+    """A lease that Vault does not know (400) is asked about so often at most; never is fine."""
+    promise = f"at most {counted(count, 'renewal')} of a lease that is not found"
+
+    def oracle(history: History) -> list[Finding]:
+        for made in _made(history, 0.0, None):
+            lost = history.find(
+                "lease",
+                since=since,
+                where=lambda e, made=made: e.status == 400 and e.credential == made.credential,  # type: ignore[misc]  # bound now, as a loop's name must be
+            )
+            if len(lost) > count:
+                text = f"{len(lost)} of {made.credential} ({times(lost)})"
+                return [Finding(promise, text, lost[count].began)]
+        return []
+
+    return oracle
+
+
+def _made(history: History, since: float, until: float | None) -> list[Exchange]:
+    return history.find("credential", since=since, until=until, where=lambda e: e.good)
+
+
+def _renewals(history: History, made: Exchange) -> list[Exchange]:
+    return history.find("lease", where=lambda e: e.good and e.credential == made.credential)
+
+
+def _uses(history: History, since: float, until: float | None) -> list[Use]:
+    return [
+        use
+        for use in list(history.uses)
+        if since <= use.began and (until is None or use.began <= until)
+    ]

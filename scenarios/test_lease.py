@@ -1,0 +1,187 @@
+"""Leases: credentials of a database that live for a while, on a PostgreSQL of the scenario's own.
+
+The harness itself logs in to the database with what the subject hands out.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from vault_harness.scenario import Lab, Stub
+from vault_harness.scenario.conditions import Condition, Sighting
+from vault_harness.scenario.helpers import instead_of_vault
+from vault_harness.scenario.history import History
+from vault_harness.scenario.leases import CREDENTIALS, first_credential, pool
+from vault_harness.scenario.oracles import (
+    accepted_again,
+    at_most,
+    credentials_apart,
+    credentials_at_most,
+    leases_renewed_within,
+    no_refused_use,
+    none_of,
+    renewals_of_a_lost_lease_at_most,
+)
+from vault_harness.subjects import Credential
+
+RESTARTS = 3
+
+
+@pytest.mark.scenario("LEASE-01")
+def test_revoked_by_prefix(lab: Lab) -> None:
+    """Every lease of the database is revoked; the pool meets it, and says so to the subject."""
+    lab.start()
+    first_credential(lab)
+    bound = 5.0
+    with pool(lab):
+        lab.watch(1.0)
+        with lab.vault.leases_revoked(CREDENTIALS, optional=True) as fault:
+            lab.until(lambda: _refused_after(lab.history, fault.began), within=lab.deadline)
+            met = _first_refused(lab.history, fault.began)
+            lab.until(lambda: _accepted_after(lab.history, met), within=bound + 0.5)
+        lab.watch(1.0)
+    lab.require(
+        "the database refused a credential that had been revoked",
+        lambda history: _refused_after(history, fault.began),
+    )
+    back = next((u.began for u in lab.history.uses if u.accepted and u.began > met), None)
+    lab.judge(
+        no_refused_use(until=fault.began),
+        accepted_again(since=met, within=bound),
+        *([no_refused_use(since=back)] if back is not None else []),
+        credentials_at_most(2, since=fault.began),
+    )
+
+
+@pytest.mark.scenario("LEASE-02")
+def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
+    """The token comes to its max TTL, and takes a lease of a minute with it."""
+    lab.start()
+    began = lab.history.now()
+    first_credential(lab)
+    with lab.reading(every=0.5), pool(lab, reports=False):
+        # Past the first token's end, so that its leases are gone.
+        lab.watch(lab.entry.max_ttl + 2.0)
+    lab.must_have(logins=1, since=began)
+    lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
+    logins = len(lab.history.logins())
+    lab.judge(no_refused_use(around_logins=1.0), credentials_at_most(logins))
+
+
+@pytest.mark.scenario("LEASE-03")
+def test_lease_not_found(lab: Lab) -> None:
+    """A lease is gone from Vault, which its next renewal finds out (400)."""
+    client = lab.start()
+    first_credential(lab)
+    ttl = lab.entry.lease_ttl or 0.0
+    with pool(lab, every=0.5, logs_in=False):
+        with lab.vault.leases_revoked(CREDENTIALS) as fault:
+            lab.until(lambda: bool(_lost(lab.history, fault.began)), within=ttl)
+            told = lab.history.now()
+            lab.watch(2.0)
+            new = client.lease(CREDENTIALS)
+            works = new is not None and lab.database.accepts(new)
+        lab.watch(0.25 * ttl)
+    lab.judge(
+        none_of("a new credential that works, 2 s later", set() if works else {"it does not work"}),
+        credentials_at_most(1, since=fault.began),
+        renewals_of_a_lost_lease_at_most(2, since=fault.began),
+        no_refused_use(since=told),
+    )
+
+
+@pytest.mark.scenario("LEASE-04")
+def test_renewals_keep_failing(lab: Lab) -> None:
+    """Each renewal is answered 400, since the database does not allow it, and later on 500."""
+    lab.start()
+    ttl = lab.entry.lease_ttl or 0.0
+    first_credential(lab)
+    failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
+    with pool(lab) as seen:
+        with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
+            lab.watch(1.3 * ttl)
+        with instead_of_vault(lab, "renewals answered 500", failing):
+            lab.watch(1.3 * ttl)
+        over = lab.history.now()
+    least = 0.5 * ttl
+    lab.require("two lives of a lease", _lived_on(fault.began, 2.5 * ttl))
+    lab.judge(
+        no_refused_use(),
+        credentials_apart(least),
+        at_most(
+            1 + (over - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
+        ),
+    )
+
+
+@pytest.mark.scenario("LEASE-05")
+def test_restarts_leave_no_credential(lab: Lab) -> None:
+    """The subject is closed and started again, and five callers ask at once each time."""
+    lab.start()
+    left: set[str] = set()
+    worked = 0
+    for restart in range(RESTARTS):
+        if restart and lab.open() is None:
+            break
+        worked += _five_ask(lab)
+        users = lab.database.users()
+        lab.client.close()
+        if not lab.until(lambda: not lab.database.users(), within=2.0):
+            left |= {f"{len(lab.database.users())} of {len(users)} users after close {restart + 1}"}
+    lab.require(
+        "a credential that works after each start",
+        lambda _: Sighting(worked == RESTARTS, f"{worked} of {RESTARTS}"),
+    )
+    lab.judge(
+        none_of("its credentials are given back at its end", left),
+        credentials_at_most(RESTARTS),
+        steady=False,
+    )
+
+
+@pytest.mark.scenario("LEASE-06")
+def test_renewed_for_a_whole_life(lab: Lab) -> None:
+    """Two lives of a lease pass; the credential is the same one all the time."""
+    lab.start()
+    began = lab.history.now()
+    first_credential(lab)
+    ttl = lab.entry.lease_ttl or 0.0
+    with pool(lab):
+        lab.watch(2.3 * ttl)
+    until = lab.history.now()
+    lab.require("two lives of the lease", _lived_on(began, 2.2 * ttl))
+    lab.judge(
+        leases_renewed_within(0.3, 0.9, until=until), credentials_at_most(1), no_refused_use()
+    )
+
+
+def _five_ask(lab: Lab) -> bool:
+    """Five callers ask at once; whether all were given a credential that works."""
+    with ThreadPoolExecutor(5) as callers:
+        found: list[Credential | None] = list(
+            callers.map(lambda _: lab.client.lease(CREDENTIALS), range(5))
+        )
+    return all(one is not None and lab.database.accepts(one) for one in found)
+
+
+def _refused_after(history: History, since: float) -> bool:
+    return any(not use.accepted and use.began >= since for use in list(history.uses))
+
+
+def _first_refused(history: History, since: float) -> float:
+    """When the database first refused a credential after that; the time itself if it never did."""
+    return next((u.began for u in list(history.uses) if not u.accepted and u.began >= since), since)
+
+
+def _accepted_after(history: History, since: float) -> bool:
+    return any(use.accepted and use.began > since for use in list(history.uses))
+
+
+def _lost(history: History, since: float) -> bool:
+    return bool(history.find("lease", since=since, where=lambda e: e.status == 400))
+
+
+def _lived_on(since: float, seconds: float) -> Condition:
+    return lambda history: history.now() >= since + seconds

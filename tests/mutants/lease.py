@@ -1,0 +1,309 @@
+"""Clients that break the promises of LEASE: credentials that live for a while.
+
+Each deviates from the reference client, the one of the correct clients that leases.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from resilient_vault_client import Credential, RequestRefused, VaultClient
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
+from resilient_vault_client._token import Token
+from tests.mutants.clients import (
+    REFERENCE,
+    Leasing,
+    LeavesItsCredentialsBehind,
+    Mutant,
+    Tolerated,
+)
+
+# What the database says
+
+
+class IgnoresRefusals(Leasing):
+    """Does not listen to a pool that was refused: Vault will tell, at the next renewal."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        del failed
+        return super().lease(path)
+
+
+class HeedsRefusalsLate(Leasing):
+    """Believes a pool once it has been refused for six seconds."""
+
+    after = 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, float] = {}
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if failed is not None:
+            since = time.monotonic() - self._first.setdefault(failed, time.monotonic())
+            failed = failed if since >= self.after else None
+        return super().lease(path, failed)
+
+
+class HeedsRefusalsJustInTime(HeedsRefusalsLate):
+    """After four seconds."""
+
+    after = 4.0
+
+
+# The parent token
+
+
+class _Loose(Grant):
+    """A lease that does not know on which token it hangs."""
+
+    def __init__(self, path: str, answer: dict[str, Any], token: Token, started: float) -> None:
+        super().__init__(path, answer, token, started)
+        self.let_go()
+
+    @property
+    def expires_at(self) -> float:
+        return self._expires_at
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None and time.monotonic() < self._expires_at
+
+
+class _KnowsNoParent(Leases):
+    replaces_after = float("inf")
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        started = time.monotonic()
+        return _Loose(path, self._api.lease(token.text, path, deadline), token, started)
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return 0.1 if wait is None else min(wait, 0.1)
+
+    def _reason(self, grant: Grant) -> str | None:
+        current = self._authenticator.current
+        young = current is None or time.monotonic() - current.issued_at < self.replaces_after
+        return None if grant.lost is None and (young or grant.token is current) else "token"
+
+
+class ForgetsTheParent(Leasing):
+    """Goes by a lease's own time, which a token at its max TTL does not wait for."""
+
+    leases_type = _KnowsNoParent
+
+
+class _NoticesLate(_KnowsNoParent):
+    replaces_after = 2.5
+
+
+class NoticesTheParentLate(Leasing):
+    """Replaces its credentials two and a half seconds after the login that killed them."""
+
+    leases_type = _NoticesLate
+
+
+class _NoticesSoon(_KnowsNoParent):
+    replaces_after = 0.4
+
+
+class NoticesTheParentSoon(Leasing):
+    """Less than a second after it."""
+
+    leases_type = _NoticesSoon
+
+
+# A lease that is gone
+
+
+class _Insists(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        if reason == "not_found":
+            grant.lost = None
+            raise RequestRefused("lease not found")
+        return reason
+
+
+class LoopsOnALostLease(Leasing):
+    """Takes `lease not found` for a failure that passes."""
+
+    leases_type = _Insists
+
+
+class _FetchesTwice(Leases):
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        grant = super()._replace(held, deadline, patience, reason)
+        if reason == "not_found":
+            return super()._replace(held, deadline, patience, reason)
+        return grant
+
+
+class FetchesTwice(Leasing):
+    """Both the one that renews and the one that is asked replace a lost lease."""
+
+    leases_type = _FetchesTwice
+
+
+# Renewals that fail
+
+
+class _MintsAtEachFailure(Leases):
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        held.due = grant.granted_at + grant.life * 0.4
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        try:
+            return super()._renew(held, grant, deadline)
+        except Exception:  # noqa: BLE001 - whatever it is, it is taken for the lease's end
+            return "not_renewed"
+
+
+class MintsAtEachFailure(Leasing):
+    """A renewal that fails, early in a life, costs a new credential."""
+
+    leases_type = _MintsAtEachFailure
+
+
+class _Trusting(Leases):
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        grant.__class__ = _Endless
+        return grant
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        grant.renewable = True
+        return super()._renew(held, grant, deadline)
+
+
+class _Endless(Grant):
+    @property
+    def usable(self) -> bool:
+        return self.lost is None
+
+
+class TrustsItsRenewals(Leasing):
+    """Renews as long as it takes, and hands out what has ended meanwhile."""
+
+    leases_type = _Trusting
+
+
+# Restarts
+
+
+class LeasesForEachThread(Leasing):
+    """Each thread has a client of its own, and so a credential."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+        self._own: dict[int, VaultClient] = {}
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        del failed
+        client = self._own.setdefault(threading.get_ident(), VaultClient(environ=self._environ))
+        return client.lease(path).current()
+
+    def close(self) -> None:
+        for client in self._own.values():
+            client.close()
+        super().close()
+
+
+# Renewals
+
+
+class _NeverRenews(Leases):
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        del held, grant, deadline
+        return "not_renewable"
+
+
+class LeasesInsteadOfRenewing(Leasing):
+    """Asks for a new credential when half of a life is over."""
+
+    leases_type = _NeverRenews
+
+
+class _AsksForLittle(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        half = grant.increment // 2
+        return self._api.renew_lease(grant.token.text, grant.id, half, deadline)
+
+
+class RenewsForHalf(Leasing):
+    """Each renewal asks for half of what the lease was given at first."""
+
+    leases_type = _AsksForLittle
+
+
+class _RenewsLate(Leases):
+    share = 0.94
+
+    def _plan(self, held: Held, grant: Grant) -> None:
+        super()._plan(held, grant)
+        held.due = grant.granted_at + grant.life * self.share
+
+
+class RenewsLeasesLate(Leasing):
+    """In the last tenth of a life, where a slow answer is too late."""
+
+    leases_type = _RenewsLate
+
+
+class _RenewsJustInTime(_RenewsLate):
+    share = 0.86
+
+
+class RenewsLeasesJustInTime(Leasing):
+    """Before it."""
+
+    leases_type = _RenewsJustInTime
+
+
+MUTANTS: dict[str, Mutant] = {
+    "ignores-refusals": Mutant(IgnoresRefusals, "LEASE-01", "a credential that works", REFERENCE),
+    "heeds-refusals-late": Mutant(
+        HeedsRefusalsLate, "LEASE-01", "a credential that works within 5 s", REFERENCE
+    ),
+    "forgets-the-parent": Mutant(
+        ForgetsTheParent, "LEASE-02", "accepted by the database", REFERENCE
+    ),
+    "notices-the-parent-late": Mutant(
+        NoticesTheParentLate, "LEASE-02", "accepted by the database", REFERENCE
+    ),
+    "loops-on-a-lost-lease": Mutant(
+        LoopsOnALostLease, "LEASE-03", "renewals of a lease that is not found", REFERENCE
+    ),
+    "fetches-twice": Mutant(FetchesTwice, "LEASE-03", "at most 1 credential", REFERENCE),
+    "leases-at-each-failure": Mutant(
+        MintsAtEachFailure, "LEASE-04", "from one credential to the next", REFERENCE
+    ),
+    "trusts-its-renewals": Mutant(
+        TrustsItsRenewals, "LEASE-04", "accepted by the database", REFERENCE
+    ),
+    "leaves-its-credentials-behind": Mutant(
+        LeavesItsCredentialsBehind, "LEASE-05", "given back at its end", REFERENCE
+    ),
+    "leases-for-each-thread": Mutant(
+        LeasesForEachThread, "LEASE-05", "at most 3 credentials", REFERENCE
+    ),
+    "leases-instead-of-renewing": Mutant(
+        LeasesInsteadOfRenewing, "LEASE-06", "at most 1 credential", REFERENCE
+    ),
+    "renews-for-half": Mutant(RenewsForHalf, "LEASE-06", "renewed for", REFERENCE),
+    "renews-leases-late": Mutant(RenewsLeasesLate, "LEASE-06", "a renewal between", REFERENCE),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "heeds-refusals-just-in-time": Tolerated(HeedsRefusalsJustInTime, "LEASE-01", REFERENCE),
+    "notices-the-parent-soon": Tolerated(NoticesTheParentSoon, "LEASE-02", REFERENCE),
+    "renews-leases-just-in-time": Tolerated(RenewsLeasesJustInTime, "LEASE-06", REFERENCE),
+}

@@ -1,0 +1,135 @@
+"""Oracles on leases: histories that keep a promise, and that do not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.scenario.oracles import (
+    accepted_again,
+    credentials_apart,
+    credentials_at_most,
+    leases_renewed_within,
+    no_refused_use,
+    renewals_of_a_lost_lease_at_most,
+)
+
+
+def leased(story: Story, at: float, label: str = "credential-1", ttl: float = 10.0) -> None:
+    """Vault made a credential, in no time."""
+    story.sent("credential", at, credential=label, ttl=ttl, ended=at)
+
+
+def renewed(story: Story, at: float, status: int = 200, ttl: float = 10.0) -> None:
+    """Its lease was renewed, or was not."""
+    story.sent("lease", at, status, credential="credential-1", ttl=ttl, ended=at)
+
+
+def test_count_of_credentials(story: Story) -> None:
+    """What Vault made counts, in the window; what it refused does not."""
+    leased(story, 1.0)
+    leased(story, 5.0)
+    story.sent("credential", 6.0, 500)
+    assert story.finds(credentials_at_most(2)) == []
+    assert story.finds(credentials_at_most(1, since=2.0)) == []
+    assert story.finds(credentials_at_most(1)) == ["2 (+1.00, +5.00)"]
+
+
+def test_credentials_follow_each_other_slowly(story: Story) -> None:
+    """At the bound is far enough, if only just below is not."""
+    leased(story, 1.0)
+    leased(story, 5.0)
+    assert story.finds(credentials_apart(4.0)) == []
+    leased(story, 8.9)
+    assert story.finds(credentials_apart(4.0)) == ["3.90 s after the one before, at +8.90 s"]
+
+
+def test_every_use_is_accepted(story: Story) -> None:
+    """One that is refused is a finding, within the window."""
+    story.used(1.0, 2.0)
+    story.used(3.0, accepted=False)
+    assert story.finds(no_refused_use(until=2.5)) == []
+    assert story.finds(no_refused_use()) == [
+        "1 login refused, the first at +3.00 s with credential-1, the last at +3.00 s"
+    ]
+
+
+def test_no_use_shows_nothing(story: Story) -> None:
+    """Whoever never came to the database proved nothing."""
+    assert story.finds(no_refused_use()) == [
+        "nothing shows it: there was no login at the database after +0.00 s"
+    ]
+
+
+@pytest.mark.parametrize(("at", "found"), [(9.1, 0), (10.9, 0), (11.2, 1), (8.8, 1)])
+def test_a_use_may_be_refused_around_a_login(story: Story, at: float, found: int) -> None:
+    """A second before the login at Vault, and a second after it."""
+    story.sent("login", 10.0, ttl=20.0, ended=10.0)
+    story.used(at, accepted=False)
+    assert len(story.finds(no_refused_use(around_logins=1.0))) == found
+
+
+def test_accepted_in_time(story: Story) -> None:
+    """The first that works counts, by when it was tried."""
+    story.used(1.0, 2.0, accepted=False)
+    story.used(5.9)
+    assert story.finds(accepted_again(since=1.0, within=5.0)) == []
+    assert story.finds(accepted_again(since=0.5, within=5.0)) == ["the first came after 5.40 s"]
+
+
+def test_never_accepted(story: Story) -> None:
+    """None that works is a finding too."""
+    story.used(1.0, accepted=False)
+    assert story.finds(accepted_again(since=1.0, within=5.0)) == ["there was none"]
+
+
+def test_lease_renewed_in_time(story: Story) -> None:
+    """Each life that came to its end is judged, and no other."""
+    leased(story, 0.0)
+    renewed(story, 6.0)
+    renewed(story, 14.0)
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=20.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("at", "seen"),
+    [
+        ((9.1,), "credential-1, whose TTL is 10 s, was renewed after 9.10 s"),
+        ((), "credential-1, whose TTL is 10 s, was renewed never"),
+        ((6.0, 8.9), "renewed 2.90 s into a life of 10 s"),
+    ],
+)
+def test_lease_not_renewed_in_time(story: Story, at: tuple[float, ...], seen: str) -> None:
+    """Too late, never, or too soon, if only just."""
+    leased(story, 0.0)
+    for one in at:
+        renewed(story, one)
+    assert seen in story.finds(leases_renewed_within(0.3, 0.9, until=15.0))
+
+
+def test_lease_renewed_for_too_little(story: Story) -> None:
+    """A renewal gives as much as the lease had at first; whole seconds are Vault's."""
+    leased(story, 0.0)
+    renewed(story, 6.0, ttl=9.0)
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=9.5)) == []
+    renewed(story, 12.0, ttl=5.0)
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=14.0)) == [
+        "renewed for 5 s of 10 s at +12.00 s"
+    ]
+
+
+def test_no_lease_shows_nothing(story: Story) -> None:
+    """Whoever never leased kept no promise."""
+    assert len(story.finds(leases_renewed_within(0.3, 0.9, until=20.0))) == 1
+
+
+def test_lost_lease_is_left_alone(story: Story) -> None:
+    """A renewal that finds it gone, one more, and no third."""
+    leased(story, 0.0)
+    renewed(story, 5.0, 400)
+    renewed(story, 5.5, 400)
+    assert story.finds(renewals_of_a_lost_lease_at_most(2, since=1.0)) == []
+    renewed(story, 6.0, 400)
+    assert story.finds(renewals_of_a_lost_lease_at_most(2, since=1.0)) == [
+        "3 of credential-1 (+5.00, +5.50, +6.00)"
+    ]

@@ -1,0 +1,72 @@
+"""Scenarios about leases where there is no PostgreSQL."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.engine import Capability
+from vault_harness.errors import ProgramMissing
+from vault_harness.scenario import Entry, run_scenario
+from vault_harness.scenario._postgresql import SharedPostgresql
+
+MODULE = "vault_harness.scenario._postgresql"
+
+
+def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) -> Any:
+    """Enough of an environment to see that a scenario is not begun."""
+    return SimpleNamespace(
+        subject=SimpleNamespace(text="reference"),
+        declared={},
+        seed=7,
+        engine=SimpleNamespace(name="process", capabilities=capabilities),
+        ttl_scale=1.0,
+        turns=None,
+        wire="plain",
+        postgresql=SharedPostgresql(),
+    )
+
+
+def entry() -> Entry:
+    """A scenario with leases."""
+    return Entry(
+        id="LEASE-01",
+        promise="Credentials are replaced",
+        severity="critical",
+        source="vault#1",
+        lease_ttl=8,
+        engine_needs=frozenset({"database"}),
+    )
+
+
+def never(lab: object) -> None:
+    """The scenario itself."""
+    raise AssertionError("it was begun")
+
+
+def test_it_is_skipped_without_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason says what is missing and where it was looked for."""
+
+    def find() -> None:
+        raise ProgramMissing.postgresql("initdb", ["PATH"])
+
+    monkeypatch.setattr(f"{MODULE}.find_postgresql", find)
+    result = run_scenario(environment(), entry(), cast("Any", never))
+    assert result.word == "skipped"
+    assert result.why == ("no PostgreSQL can be run here: initdb was not found (looked at: PATH)")
+
+
+def test_it_is_skipped_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library is an extra of the suite's distribution."""
+    monkeypatch.setattr(f"{MODULE}.importlib.util.find_spec", lambda _: None)
+    result = run_scenario(environment(), entry(), cast("Any", never))
+    assert (result.word, "vault-harness[postgresql]" in result.why) == ("skipped", True)
+
+
+def test_it_is_skipped_on_engines_that_cannot() -> None:
+    """A Vault in a container does not reach this machine's loopback."""
+    lacking = frozenset(Capability) - {Capability.DATABASE}
+    result = run_scenario(environment(capabilities=lacking), entry(), cast("Any", never))
+    assert (result.word, "database" in result.why) == ("skipped", True)
