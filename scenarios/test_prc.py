@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from vault_harness.errors import SubjectError
-from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario import Finding, Lab, NotClaimed
+from vault_harness.scenario.helpers import footprint
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -17,11 +18,45 @@ from vault_harness.scenario.oracles import (
     bad_logins_at_most,
     health_is_answered,
     logins_at_most,
+    no_failed_read,
     none_of,
+    renews_within,
     requests_at_most,
 )
 from vault_harness.subjects import OperationFailed
 from vault_harness.vault.approle import SecretId
+
+
+@pytest.mark.scenario("PRC-02")
+def test_thread_that_died_is_noticed(lab: Lab) -> None:
+    """The client's threads end as by a defect, its renewer among them; callers read on."""
+    if lab.environment.subject.kind != "in-process":
+        raise NotClaimed("only threads of this process can be ended from here: not a program's")
+    others = set(threading.enumerate())
+    lab.start()
+    born = lab.history.logins()[-1]
+    threads = [one for one in threading.enumerate() if one not in others and not _ours(one)]
+    if not threads:
+        raise NotClaimed("the client has no thread of its own")
+    with lab.reading(every=0.5):
+        with lab.process.threads_ended(threads) as fault:
+            lab.watch(1.2 * lab.ttl)
+        end = lab.history.now()
+    lab.require(
+        "a thread of the client that ended",
+        lambda _: ", ".join(sorted({one.name for one in threads if not one.is_alive()})),
+    )
+    lab.judge(
+        renews_within(0.3, 0.95, until=end),
+        # The one that is there, and another in the place of a renewal that did not come.
+        logins_at_most(1, since=fault.began),
+        no_failed_read(since=born.began),
+    )
+
+
+def _ours(thread: threading.Thread) -> bool:
+    """Whether the harness runs it to call the client."""
+    return thread.name.startswith("subject ")
 
 
 @pytest.mark.scenario("PRC-04")
@@ -109,6 +144,41 @@ def _turns(lab: Lab, *, well: bool, within: float) -> bool:
             return False
         lab.watch(0.3)
     return True
+
+
+SPARE = 6
+"""What a client may hold more of after a round of faults than before, without leaking."""
+
+
+@pytest.mark.scenario("PRC-06")
+def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
+    """Seals, cuts, silence, half answers and a lost token: three rounds cost no more than one."""
+    lab.start()
+    _round_of_faults(lab)  # what a client makes once, it makes now
+    before = footprint(lab)
+    for _ in range(2):
+        _round_of_faults(lab)
+    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
+    after = footprint(lab)
+    lab.judge(
+        none_of("faults leave nothing behind", before.growth(after, spare=SPARE)),
+        at_most(1, lab.tokens_alive(), "tokens alive"),
+    )
+
+
+def _round_of_faults(lab: Lab) -> None:
+    """One fault of each kind under reads of three callers, each with a good read after it."""
+    for fails in (
+        lab.vault.sealed,
+        lab.network.down,
+        lambda: lab.network.black_hole(closes_after=0.2),
+        lambda: lab.network.truncated(after=150),
+        lambda: lab.vault.token_revoked(lab.accessor()),
+    ):
+        with lab.reading(every=0.3, callers=3):
+            with fails() as fault:
+                lab.hold(fault, 0.5)
+            lab.recovers(after=fault)
 
 
 @pytest.mark.scenario("PRC-07")

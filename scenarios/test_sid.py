@@ -6,12 +6,13 @@ import threading
 
 import pytest
 
-from vault_harness.faults import Fault, Signature
+from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, Lab, NotExercised
 from vault_harness.scenario.helpers import lockout
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.oracles import (
     bad_logins_at_most,
+    fails_as,
     logins_with_one_secret_id_at_most,
     no_failed_read,
     no_request_storm,
@@ -135,12 +136,12 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
                 lab.until(lambda: bool(lab.history.logins(since=began)), within=pace)
             lab.logs_in_again(since=began, within=lab.ttl)
             replaced = lab.history.now()
-            late = Signature(statuses=frozenset({400}), kinds=frozenset({"login"}))
-            expired = lab.history.begin_fault("secret-id expired", late)
-            _watch_the_tries(lab, expired)
-            watched = lab.history.now()
-            lab.new_secret_id()
-            lab.history.end_fault(expired)
+            with lab.condition(
+                "secret-id expired", statuses=frozenset({400}), kinds=frozenset({"login"})
+            ) as expired:
+                _watch_the_tries(lab, expired)
+                watched = lab.history.now()
+                lab.new_secret_id()
             lab.recovers(after=expired)
         locked = lockout(lab)
     lab.judge(
@@ -230,6 +231,104 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
         bad_logins_at_most(TRIES),
         recovers_within(bound, since=delivered),
     )
+
+
+@pytest.mark.scenario("SID-10")
+def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
+    """Somebody put a wrapping token of their own into the file: no request for a secret-id."""
+    good = lab.wrapping_file.read_text()
+    foreign = lab.wrap_foreign(lab.new_secret_id(deliver=False).secret_id)
+    lab.deliver_wrapping(foreign)
+    opened = threading.Event()
+    with lab.condition("foreign wrapping token") as swapped:
+        swapped.optional = True  # a good client sends nothing that shows it
+        threading.Thread(target=_start, args=(lab, opened), name="start", daemon=True).start()
+        lab.until(opened.is_set, within=20.0)
+        for _ in range(4):
+            if lab.started:
+                lab.client.read()
+            lab.watch(0.5)
+    lab.require(
+        "a read, or a refusal to start, with the foreign token in the file",
+        lambda history: (
+            any(o.failed for o in history.calls("start", "read", since=swapped.began))
+            or bool(history.find("unwrap", "login", since=swapped.began))
+        ),
+    )
+    used = lab.history.find("unwrap", "login", since=swapped.began, until=swapped.end)
+    lab.deliver_wrapping(good)
+    _reads_again(lab, since=lab.history.now(), after=swapped)
+    lab.judge(
+        none_of(
+            "a wrapping token that no request for a secret-id made is neither opened nor used",
+            {f"{e.kind} at +{e.began:.2f} s" for e in used},
+            harm=True,
+        ),
+    )
+
+
+@pytest.mark.scenario("SID-09")
+def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
+    """The answer to the first unwrap is lost, and the secret-id in it; later a new one comes."""
+    with lab.http.lose_answer("unwrap", first=1) as fault:
+        _start_without_a_secret_id(lab)
+    _reads_again(lab, since=lab.history.now(), after=fault)
+    lab.judge(
+        requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
+        requests_at_most(0, "login", since=fault.began, until=fault.end),
+    )
+
+
+@pytest.mark.scenario("SID-11")
+def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
+    """The client is ended and started again with the same wrapping token, which is spent."""
+    lab.start().close(timeout=5.0)
+    with lab.condition("wrapping token spent", statuses=frozenset({400, 403})) as fault:
+        _start_without_a_secret_id(lab)
+    _reads_again(lab, since=lab.history.now(), after=fault)
+    lab.judge(
+        requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
+        requests_at_most(0, "login", since=fault.began, until=fault.end),
+    )
+
+
+def _start_without_a_secret_id(lab: Lab) -> None:
+    """Start the subject, which cannot get its secret-id; a new one is delivered after a while.
+
+    It may refuse to start. If it does not, its reads fail, and say that it cannot log in.
+    """
+    opened = threading.Event()
+    before = len(lab.drivers)
+    threading.Thread(target=_start, args=(lab, opened), name="start", daemon=True).start()
+    lab.until(opened.is_set, within=20.0)
+    if len(lab.drivers) > before:
+        said = lab.history.now()
+        for _ in range(4):
+            lab.client.read()
+            lab.watch(0.5)
+        lab.ask(fails_as("denied", since=said, until=lab.history.now()))
+    else:
+        lab.watch(2.0)
+    lab.deliver_wrapping(lab.wrap_secret_id())
+
+
+def _start(lab: Lab, opened: threading.Event) -> None:
+    """Start the subject and let it read, which it may refuse."""
+    try:
+        if (client := lab.open(timeout=20.0)) is not None:
+            client.read()
+    finally:
+        opened.set()
+
+
+def _reads_again(lab: Lab, *, since: float, after: Fault) -> None:
+    """Demand a good read soon after what was missing has been delivered."""
+    bound = lab.recovery_after(after)
+    if not lab.started or lab.client.closed:
+        lab.open()  # it refused to start: its supervisor tries again
+    if lab.started:
+        lab.until_good_read_by_asking(within=bound)
+    lab.ask(recovers_within(bound, since=since))
 
 
 @pytest.mark.scenario("SID-12")

@@ -98,3 +98,9 @@ class Api:
         return self._transport.request(
             "POST", "sys/wrapping/unwrap", token=token, deadline=deadline
         )
+
+    def look_up_wrapping(self, token: str, deadline: Deadline) -> Answer:
+        """What was asked for when a wrapping token was made; that does not use it up."""
+        return self._transport.request(
+            "POST", "sys/wrapping/lookup", body={"token": token}, deadline=deadline
+        )

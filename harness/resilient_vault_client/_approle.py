@@ -60,7 +60,9 @@ class AppRole:
         self._retrier = retrier
         file = config.wrapped_secret_id_file
         self._wrapped = (
-            None if file is None else WrappedSecretId(file, opened, api=api, retrier=retrier)
+            None
+            if file is None
+            else WrappedSecretId(file, opened, mount=self._mount, api=api, retrier=retrier)
         )
         self._denied: VaultError | None = None
 

@@ -34,6 +34,8 @@ class Settings(TypedDict, total=False):
     secret_id_file: Path | None
     wrapped_secret_id_file: Path | None
     token_file: Path | None
+    jwt_file: Path | None
+    jwt_role: str | None
     ca_cert: Path | None
     client_cert: Path | None
     client_key: Path | None
@@ -57,7 +59,8 @@ class Config:
         namespace: ``VAULT_NAMESPACE``.
         mount_point: ``VAULT_MOUNT_POINT``, where the KV version 2 engine is mounted; ``secret``, as
             in Vault's own documentation, unless something else is said.
-        auth_mount: ``VAULT_AUTH_MOUNT``, where the AppRole method is mounted.
+        auth_mount: ``VAULT_AUTH_MOUNT``, where the method is mounted: by default ``approle``, or
+            ``jwt`` with a JWT.
         role_id, secret_id: As arguments only; ``VAULT_ROLE_ID`` and ``VAULT_SECRET_ID`` are read at
             every login.
         role_id_file, secret_id_file: ``VAULT_ROLE_ID_FILE``, ``VAULT_SECRET_ID_FILE``: read at
@@ -66,6 +69,9 @@ class Config:
             stands for the secret-id; it is opened once.
         token_file: ``VAULT_TOKEN_FILE``: a file with a token that an agent keeps alive. With it
             there is no login, and the token is neither renewed nor revoked here.
+        jwt_file, jwt_role: ``VAULT_JWT_FILE``, ``VAULT_JWT_ROLE``: a file with a JWT that the
+            platform replaces, read at every login, and as which role to log in with it. For the JWT
+            method, and for Kubernetes with its mount.
         ca_cert, client_cert, client_key: ``VAULT_CACERT``, ``VAULT_CLIENT_CERT``,
             ``VAULT_CLIENT_KEY``: files, read again when they change. Without a CA file the system's
             authorities are trusted.
@@ -96,6 +102,8 @@ class Config:
     secret_id_file: Path | None = None
     wrapped_secret_id_file: Path | None = None
     token_file: Path | None = None
+    jwt_file: Path | None = None
+    jwt_role: str | None = None
     ca_cert: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -127,6 +135,8 @@ class Config:
             "secret_id_file": _path(environ, "VAULT_SECRET_ID_FILE"),
             "wrapped_secret_id_file": _path(environ, "VAULT_WRAPPED_SECRET_ID_FILE"),
             "token_file": _path(environ, "VAULT_TOKEN_FILE"),
+            "jwt_file": _path(environ, "VAULT_JWT_FILE"),
+            "jwt_role": _text(environ, "VAULT_JWT_ROLE"),
             "ca_cert": _path(environ, "VAULT_CACERT"),
             "client_cert": _path(environ, "VAULT_CLIENT_CERT"),
             "client_key": _path(environ, "VAULT_CLIENT_KEY"),
@@ -144,6 +154,8 @@ class Config:
         if hosts is not None:
             found["redirect_hosts"] = frozenset(host.strip() for host in hosts.split(","))
         found.update((name, value) for name, value in given.items() if value is not None)
+        if found["auth_mount"] is None and found["jwt_file"] is not None:
+            found["auth_mount"] = "jwt"
         config = cls(**{name: value for name, value in found.items() if value is not None})
         return config.checked()
 
@@ -173,6 +185,10 @@ class Config:
             raise ConfigurationError("VAULT_MOUNT_POINT is empty: name the KV version 2 mount")
         if self.client_key is not None and self.client_cert is None:
             raise ConfigurationError("VAULT_CLIENT_KEY is set and VAULT_CLIENT_CERT is not")
+        if (self.jwt_file is None) != (self.jwt_role is None):
+            raise ConfigurationError(
+                "VAULT_JWT_FILE and VAULT_JWT_ROLE belong together: set both, or neither"
+            )
         return self
 
 

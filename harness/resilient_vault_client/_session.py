@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from resilient_vault_client._api import Api
-from resilient_vault_client._approle import AppRole
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
 from resilient_vault_client._config import Config
@@ -28,13 +27,13 @@ from resilient_vault_client._errors import (
     VaultUnavailable,
 )
 from resilient_vault_client._leases import Leases, Listeners
-from resilient_vault_client._login import Authenticator, LoginMethod
+from resilient_vault_client._login import Authenticator
 from resilient_vault_client._memory import Entry, Memory
+from resilient_vault_client._methods import login_method
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._renewer import Renewer
 from resilient_vault_client._retrier import Retrier, always, never
 from resilient_vault_client._token import Token
-from resilient_vault_client._token_file import TokenFile
 from resilient_vault_client._transport import Answer, Transport
 from resilient_vault_client._wrapped import Opened
 from resilient_vault_client.events import Denied
@@ -79,7 +78,14 @@ class Session:
         self._denials = Denials()
         self._closed = False
         self.authenticator = Authenticator(
-            self._login_method(environ, opened),
+            login_method(
+                config,
+                environ,
+                opened,
+                backoff=self.backoff,
+                api=self._api,
+                retrier=self._retrier,
+            ),
             api=self._api,
             retrier=self._retrier,
             backoff=self.backoff,
@@ -94,7 +100,6 @@ class Session:
             notifier=notifier,
             timeout=config.timeout,
         )
-
         self.leases = Leases(
             self._with_token,
             self.authenticator,
@@ -107,11 +112,6 @@ class Session:
             threaded=renew,
         )
         self.authenticator.on_change = self.leases.wake
-
-    def _login_method(self, environ: Mapping[str, str], opened: Opened) -> LoginMethod:
-        if self.config.token_file is not None:
-            return TokenFile(self.config.token_file, api=self._api, retrier=self._retrier)
-        return AppRole(self.config, environ, opened, api=self._api, retrier=self._retrier)
 
     @property
     def closed(self) -> bool:

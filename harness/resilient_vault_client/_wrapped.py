@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,7 +15,9 @@ from resilient_vault_client._errors import (
     PermissionDenied,
     RequestRefused,
 )
-from resilient_vault_client._retrier import Retrier, unless_sent
+from resilient_vault_client._retrier import Retrier, always, unless_sent
+
+_log = logging.getLogger("resilient_vault_client")
 
 
 @dataclass
@@ -33,13 +37,17 @@ class WrappedSecretId:
     Args:
         file: Where the wrapping token is.
         opened: What was opened before, by this process or the one that it was forked from.
+        mount: Where the AppRole method is mounted: only what was wrapped there is opened.
         api: Vault's API.
         retrier: Makes requests under the circuit.
     """
 
-    def __init__(self, file: Path, opened: Opened, *, api: Api, retrier: Retrier) -> None:
+    def __init__(
+        self, file: Path, opened: Opened, *, mount: str, api: Api, retrier: Retrier
+    ) -> None:
         self._file = file
         self._opened = opened
+        self._origin = re.compile(rf"(.*/)?auth/{re.escape(mount)}/role/[^/]+/(custom-)?secret-id")
         self._api = api
         self._retrier = retrier
 
@@ -47,7 +55,8 @@ class WrappedSecretId:
         """The secret-id.
 
         Raises:
-            CredentialsMissing: There is no wrapping token, or it was used before.
+            CredentialsMissing: There is no wrapping token, it was used before, or it holds
+                something else than a secret-id.
             VaultUnavailable: Vault cannot be asked.
         """
         wrapping = read_word(self._file)
@@ -66,8 +75,22 @@ class WrappedSecretId:
         """What is inside; nothing if the token is spent.
 
         If the answer is lost, so is what was in it: the next try finds the token spent.
+
+        Raises:
+            CredentialsMissing: It was made by something else than a request for a secret-id: who
+                put another one in its place may know what is in it.
         """
         try:
+            known = self._retrier.run(
+                lambda: self._api.look_up_wrapping(wrapping, deadline),
+                scope="unwrap",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,
+            )
+            made_by = (known.get("data") or {}).get("creation_path")
+            if not isinstance(made_by, str) or not self._origin.fullmatch(made_by):
+                raise self._foreign(made_by)
             answer = self._retrier.run(
                 lambda: self._api.unwrap(wrapping, deadline),
                 scope="unwrap",
@@ -79,3 +102,16 @@ class WrappedSecretId:
             return ""
         found = (answer.get("data") or {}).get("secret_id")
         return found if isinstance(found, str) else ""
+
+    def _foreign(self, made_by: object) -> CredentialsMissing:
+        _log.error(
+            "vault: the wrapping token in %s was made by %s, not by a request for a secret-id: "
+            "it was not opened; find out who put it there",
+            self._file,
+            made_by,
+        )
+        return CredentialsMissing(
+            f"there is no secret-id: the wrapping token in VAULT_WRAPPED_SECRET_ID_FILE "
+            f"({self._file}) was made by {made_by}, not by a request for a secret-id; it was not "
+            "opened. Find out who put it there, and deliver another one"
+        )

@@ -9,6 +9,7 @@ from tests.mutants import (
     h2,
     ha,
     iso,
+    jwt,
     kv,
     lease,
     net,
@@ -19,6 +20,7 @@ from tests.mutants import (
     sea,
     sid,
     srv,
+    tkf,
     tls,
     tok,
 )
@@ -29,6 +31,7 @@ MODULES: tuple[ModuleType, ...] = (
     h2,
     ha,
     iso,
+    jwt,
     kv,
     lease,
     net,
@@ -39,6 +42,7 @@ MODULES: tuple[ModuleType, ...] = (
     sea,
     sid,
     srv,
+    tkf,
     tls,
     tok,
 )

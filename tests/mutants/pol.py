@@ -118,6 +118,7 @@ MUTANTS: dict[str, Mutant] = {
     "gives-up-on-stillborn-tokens": Mutant(
         GivesUpOnStillbornTokens, "POL-05", "a good read within"
     ),
+    "logs-in-until-it-reads": Mutant(LogsInUntilItReads, "POL-05", "requests (login)"),
     "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
 }
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Mapping
+from typing import ClassVar
 
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
     AlwaysSaysWell,
     HangsAtTheEnd,
+    LeavesAThreadForEachFailure,
     Mutant,
     Tweaked,
 )
@@ -20,6 +23,8 @@ from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
     UnavailableError,
+    Wire,
+    is_whole,
 )
 
 
@@ -93,6 +98,63 @@ class SaysNothingOfItsHealth(LazyClient):
         return True
 
 
+class NeverMissesItsThread(Tweaked):
+    """Starts the thread that renews once, and never looks after it again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        renewer = self.client._session().renewer
+        start = renewer.ensure_running
+
+        def once() -> None:
+            if renewer._thread is None:
+                start()
+
+        renewer.ensure_running = once  # type: ignore[method-assign]  # that is its fault
+
+
+class LogsInWithoutATimer(LazyClient):
+    """Takes a timer that is gone for a token that is gone, at every call, and sets no other."""
+
+    _armed = False
+
+    def _arm(self, seconds: float) -> None:
+        if not self._armed:
+            self._armed = True
+            super()._arm(seconds)
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._timer is not None and not self._timer.is_alive():
+            self._token = None
+        return super()._valid_token(deadline)
+
+
+class _Hoarder(Wire):
+    """Closes a connection only if all went well."""
+
+    _kept: ClassVar[list[socket.socket]] = []
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        peer = socket.create_connection((self._host, self._port), timeout=1.0)
+        self._kept.append(peer)
+        peer.settimeout(max(0.01, deadline - time.monotonic()))
+        peer.sendall(request)
+        received = bytearray()
+        while not is_whole(received):
+            piece = peer.recv(65536)
+            if not piece:
+                return bytes(received)
+            received += piece
+        peer.close()
+        return bytes(received)
+
+
+class HoardsDeadConnections(LazyClient):
+    """Lets go of a connection that failed without closing it."""
+
+    wire_type = _Hoarder
+
+
 MUTANTS: dict[str, Mutant] = {
     "catches-up-after-sleep": Mutant(
         CatchesUpAfterSleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
@@ -105,4 +167,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "says-nothing-of-its-health": Mutant(SaysNothingOfItsHealth, "PRC-05", "health"),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
+    "never-misses-its-thread": Mutant(
+        NeverMissesItsThread, "PRC-02", "a renewal or a login between", REFERENCE
+    ),
+    "logs-in-without-a-timer": Mutant(LogsInWithoutATimer, "PRC-02", "at most 1 login"),
+    "leaves-a-thread-for-each-fault": Mutant(
+        LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
+    ),
+    "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
 }

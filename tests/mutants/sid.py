@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from resilient_vault_client import VaultClient, VaultError
+from resilient_vault_client._approle import AppRole
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._wrapped import WrappedSecretId
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -20,6 +25,7 @@ from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
     UnavailableError,
 )
+from vault_harness.subjects.reference import ReferenceSubject
 
 
 class _Unrestrained(Credentials):
@@ -121,6 +127,59 @@ class TriesASecretIdFiveTimes(LazyClient):
     credentials_type = _FiveTimes
 
 
+class _Opens(WrappedSecretId):
+    """Opens whatever is in the file, again and again."""
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        for _ in range(3):
+            with contextlib.suppress(VaultError):
+                answer = self._api.unwrap(wrapping, deadline)
+                return str(answer["data"].get("secret_id", ""))
+        return ""
+
+
+class OpensAnyWrappingToken(ReferenceSubject):
+    """Does not ask who made a wrapping token, and takes a spent one for a hiccup."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        assert method._wrapped is not None
+        method._wrapped.__class__ = _Opens
+
+
+class LooksAtItsWrappingTokenOnce(ReferenceSubject):
+    """What is in the file when it starts is what it tries, and nothing else."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        file = Path(environ["VAULT_WRAPPED_SECRET_ID_FILE"])
+        kept = file.with_name("kept-wrapping")
+        kept.write_text(file.read_text(encoding="ascii"), encoding="ascii")
+        environ = {**environ, "VAULT_WRAPPED_SECRET_ID_FILE": str(kept)}
+        super().__init__(VaultClient(environ=environ))
+
+
+class LogsInWithoutASecretId(OpensAnyWrappingToken):
+    """Logs in with what a spent wrapping token gives: nothing."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        wrapped = method._wrapped
+        assert wrapped is not None
+        load = wrapped.load
+
+        def whatever(deadline: Deadline, patience: float) -> str:
+            with contextlib.suppress(VaultError):
+                return load(deadline, patience)
+            return ""
+
+        wrapped.load = whatever  # type: ignore[method-assign]  # that is its fault
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
     "tries-a-bad-secret-id-for-ever": Mutant(
@@ -150,6 +209,28 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-a-missing-mount-for-a-bad-secret-id": Mutant(
         TakesALockForABadSecretId, "SID-12", "a good read within"
+    ),
+    "opens-any-wrapping-token": Mutant(
+        OpensAnyWrappingToken, "SID-10", "neither opened nor used", REFERENCE
+    ),
+    "never-looks-for-another-wrapping-token": Mutant(
+        LooksAtItsWrappingTokenOnce, "SID-10", "a good read within", REFERENCE
+    ),
+    "hammers-a-spent-wrapping-token": Mutant(
+        OpensAnyWrappingToken, "SID-11", "requests (unwrap)", REFERENCE
+    ),
+    "logs-in-without-a-secret-id": Mutant(
+        LogsInWithoutASecretId, "SID-11", "requests (login)", REFERENCE
+    ),
+    "starts-once-with-its-wrapping-token": Mutant(
+        LooksAtItsWrappingTokenOnce, "SID-11", "a good read within", REFERENCE
+    ),
+    "storms-a-missing-mount": Mutant(RetriesWithoutAPause, "SID-12", "requests (login)"),
+    "opens-a-spent-wrapping-token-again": Mutant(
+        OpensAnyWrappingToken, "SID-09", "requests (unwrap)", REFERENCE
+    ),
+    "logs-in-with-what-was-lost": Mutant(
+        LogsInWithoutASecretId, "SID-09", "requests (login)", REFERENCE
     ),
     "tries-a-bad-secret-id-five-times": Mutant(
         TriesASecretIdFiveTimes, "SID-02", "the same secret-id"

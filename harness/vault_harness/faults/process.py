@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -90,6 +92,27 @@ class ProcessFaults:
             yield fault
         finally:
             node.resume()
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def threads_ended(self, threads: Collection[threading.Thread]) -> Iterator[Fault]:
+        """Threads of this process end as by a defect of their own; nobody else is told.
+
+        One that waits ends when it wakes: it does nothing more, whatever it woke for.
+
+        Args:
+            threads: Which.
+        """
+        fault = self._journal.begin_fault(
+            "client's threads ended", Signature(), {"threads": len(threads)}, optional=True
+        )
+        for thread in threads:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit)
+            )
+        try:
+            yield fault
+        finally:
             self._journal.end_fault(fault)
 
     @contextmanager

@@ -10,7 +10,7 @@ from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
 from vault_harness.scenario._logs import LogLine, LogWatch
-from vault_harness.scenario._servers import Servers
+from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Driver, Verb, reading, redacted
@@ -20,7 +20,6 @@ from vault_harness.scenario.oracles import Oracle
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.subjects import OperationFailed, Subject, open_subject
-from vault_harness.vault import approle
 
 STEADY_READS = 3
 """Good reads in a row that make a steady state."""
@@ -38,7 +37,7 @@ AFTER = 0.5
 """Seconds for which a window is watched beyond its end; what comes then is late, and is told."""
 
 
-class Running(Servers):
+class Running(WaysIn):
     """The servers of one scenario and the subject that runs against them.
 
     Attributes:
@@ -107,7 +106,7 @@ class Running(Servers):
 
     def environ(self) -> dict[str, str]:
         """The subject's whole configuration."""
-        environ = {
+        return {
             "USE_VAULT": "true",
             "VAULT_ADDR": self.address,
             "VAULT_MOUNT_POINT": self.entry.mount,
@@ -118,15 +117,8 @@ class Running(Servers):
             **(self._tls.environ() if self._tls is not None else {}),
             **({"VAULT_NAMESPACE": self.entry.namespace} if self.entry.namespace else {}),
             **self.entry.environ,
+            **self.login_environ(),
         }
-        if self.entry.ids == "files":
-            files = approle.credential_files(self.entry.approle, self.directory)
-            environ["VAULT_ROLE_ID_FILE"] = str(files[0])
-            environ["VAULT_SECRET_ID_FILE"] = str(files[1])
-        else:
-            environ["VAULT_ROLE_ID"] = self.role_id
-            environ["VAULT_SECRET_ID"] = self.secret_id.secret_id
-        return environ
 
     @property
     def said(self) -> dict[str, object] | None:
@@ -230,7 +222,7 @@ class Running(Servers):
                 )
             if not good:
                 self.history.wait_for(lambda: False, 0.2)
-        if self.history.last_token() is None:
+        if self.history.last_token() is None and self.entry.auth != "token-file":
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
         for operation in self.history.calls("read", where=lambda o: o.failed):
@@ -240,7 +232,7 @@ class Running(Servers):
 
     def _check_claims(self, subject: Subject) -> None:
         entry = self.entry
-        if missing := sorted(entry.needs - subject.capabilities):
+        if missing := sorted(entry.asks_for - subject.capabilities):
             raise NotClaimed(f"the subject does not claim: {', '.join(missing)}")
         known = {*self.environment.declared, *subject.declares}
         if missing := sorted(entry.declares - known):

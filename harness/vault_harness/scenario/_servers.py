@@ -365,7 +365,8 @@ class Servers:
         accessors = self.operator.client.list("auth/token/accessors")["data"]["keys"]
         found = [token for accessor in accessors if (token := self._token(accessor)) is not None]
         mine = self.entry.approle
-        return sum((token.get("meta") or {}).get("role_name") == mine for token in found)
+        metas = [token.get("meta") or {} for token in found]
+        return sum(mine in (meta.get("role_name"), meta.get("role")) for meta in metas)
 
     def issue_instead(self, *, with_parent: bool = False, **parameters: object) -> None:
         """From now on each accepted login is answered with another token of that role.

@@ -58,6 +58,7 @@ class Entry(BaseModel):
         max_ttl: Its max TTL, whole seconds.
         role: Further parameters of the AppRole.
         deadline: ``VAULT_CLIENT_TIMEOUT`` for the subject, seconds.
+        auth: How the subject gets its token; anything but ``approle`` it must claim.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
         server: Further configuration of the server, in its JSON form; for one node only.
@@ -96,6 +97,7 @@ class Entry(BaseModel):
     max_ttl: float = 600.0
     role: Mapping[str, Any] = Field(default_factory=dict)
     deadline: float = 2.0
+    auth: Literal["approle", "jwt", "token-file", "wrapped-secret-id"] = "approle"
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft"] = "inmem"
     server: Mapping[str, Any] = Field(default_factory=dict)
@@ -151,6 +153,11 @@ class Entry(BaseModel):
         if foreign := sorted(words - known):
             raise ValueError(f"there is no {foreign[0]}, only {', '.join(sorted(known))}")
         return words
+
+    @property
+    def asks_for(self) -> frozenset[str]:
+        """Capabilities that the subject must claim, its way in among them."""
+        return self.needs | ({self.auth} - {"approle"})
 
     @property
     def group(self) -> str:

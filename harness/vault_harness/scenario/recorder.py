@@ -108,6 +108,10 @@ class Recorder:
         """The accessor of a token by its label, if its login passed here."""
         return self._accessors.get(token_label or "")
 
+    def learn(self, token_label: str, accessor: str) -> None:
+        """Know the accessor of a token that no login made."""
+        self._accessors[token_label] = accessor
+
     def deafen(self) -> int:
         """Never again pass on what comes over the connections that are open now; how many."""
         relays = list(self._relays)

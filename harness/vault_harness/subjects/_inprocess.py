@@ -199,7 +199,9 @@ def describe(client: object) -> _protocol.Hello:
         SubjectError: It claims what nobody knows, or what it has no method for.
     """
     said = _protocol.claims(
-        getattr(client, "capabilities", ["read"]), getattr(client, "declares", {})
+        getattr(client, "capabilities", ["read"]),
+        getattr(client, "declares", {}),
+        getattr(client, "auth", ()),
     )
     needs = {
         "read": "read",

@@ -32,12 +32,16 @@ MAX_LINE = 32 * 1024 * 1024
 Object = Mapping[str, Any]
 
 
+WAYS_IN = frozenset({"jwt", "token-file", "wrapped-secret-id", "namespace"})
+"""What a client can claim by ``auth``: how it gets its token, beyond AppRole, the default."""
+
+
 @dataclass(frozen=True)
 class Hello:
     """What a client says of itself.
 
     Attributes:
-        capabilities: A subset of `CAPABILITIES`.
+        capabilities: A subset of `CAPABILITIES` and `WAYS_IN`.
         declares: A subset of `DECLARATIONS`, in seconds.
         version: Its own version, if it says so.
     """
@@ -179,7 +183,9 @@ def hello(answer: Object) -> Hello:
         check(answer)
     except OperationFailed:
         return READS_ONLY
-    said = claims(answer.get("capabilities", ["read"]), answer.get("declares", {}))
+    said = claims(
+        answer.get("capabilities", ["read"]), answer.get("declares", {}), answer.get("auth", [])
+    )
     return replace(said, version=version_of(answer.get("version")))
 
 
@@ -188,12 +194,25 @@ def version_of(text: object) -> str:
     return " ".join(text.split())[:80] if isinstance(text, str) else ""
 
 
-def claims(capabilities: object, declares: object) -> Hello:
-    """Capabilities and declared times of a client, checked.
+def claims(capabilities: object, declares: object, auth: object = ()) -> Hello:
+    """Capabilities, declared times and ways in of a client, checked.
 
     Raises:
         SubjectError: One of them is unknown, or of the wrong kind.
     """
+    if isinstance(auth, str) or not isinstance(auth, (list, tuple, set, frozenset)):
+        raise errors.SubjectError(
+            f"what the subject says of auth is {type(auth).__name__}, not a list of words",
+            looked_at="its answer to hello, or its attribute 'auth'",
+            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}",
+        )
+    ways = [word for word in auth if word != "approle"]
+    if foreign := [repr(word) for word in ways if not isinstance(word, str) or word not in WAYS_IN]:
+        raise errors.SubjectError(
+            f"the subject logs in by {', '.join(foreign)}, which the suite does not know",
+            looked_at="its answer to hello, or its attribute 'auth'",
+            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}",
+        )
     if isinstance(capabilities, str) or not isinstance(capabilities, (list, tuple, set, frozenset)):
         raise errors.SubjectError(
             f"the subject's capabilities are {type(capabilities).__name__}, not a list of words",
@@ -216,7 +235,7 @@ def claims(capabilities: object, declares: object) -> Hello:
             remedy=f"choose from {', '.join(sorted(DECLARATIONS))}",
         )
     times = {name: _seconds(name, value) for name, value in declares.items()}
-    return Hello(frozenset(capabilities) | {"read"}, times)
+    return Hello(frozenset(capabilities) | {*ways, "read"}, times)
 
 
 def _seconds(name: object, value: object) -> float:

@@ -26,6 +26,7 @@ class ReferenceSubject:
             "refresh": client.config.cache_ttl,
             "max_stale": client.config.max_stale,
         }
+        self.auth = {"approle", "jwt", "token-file", "wrapped-secret-id", "namespace"}
 
     def read(self, path: str, key: str) -> Secret:
         """One key, from Vault or what stands in for it."""

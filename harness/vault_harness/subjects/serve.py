@@ -117,7 +117,8 @@ class _Server:
         op, client = request["op"], self._client
         if op == "hello":
             return {
-                "capabilities": sorted(self._said.capabilities),
+                "capabilities": sorted(self._said.capabilities - _protocol.WAYS_IN),
+                "auth": sorted(self._said.capabilities & _protocol.WAYS_IN),
                 "declares": dict(self._said.declares),
                 **({"version": self._said.version} if self._said.version else {}),
             }

@@ -1,4 +1,4 @@
-"""Other ways to get a token: a file that an agent keeps, and a secret-id that comes wrapped."""
+"""Other ways to get a token: an agent's file, a secret-id that comes wrapped, and a JWT."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from resilient_vault_client import CredentialsMissing, CredentialsRejected
+from resilient_vault_client import AuthMountMissing, CredentialsMissing, CredentialsRejected
 from tests.engine.client.lab import Lab, read_until, run, until
+from vault_harness.vault.jwt_issuer import JwtIssuer
 
 
 def token(lab: Lab, ttl: str = "30s") -> str:
@@ -113,11 +114,78 @@ def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(CredentialsMissing, match="stolen"):
         client.get_secret(lab.path)
     assert not client.authenticate()
-    assert lab.gateway.count("unwrap") == 1
+    assert lab.gateway.count("sys/wrapping") == 1
     assert lab.gateway.count("login") == 0
     file.write_text(wrapped(lab))
 
     until(client.authenticate, "the login", 4.0)
+
+
+def test_wrapping_token_of_somebody_else(lab: Lab, tmp_path: Path) -> None:
+    """What no request for a secret-id has wrapped is not opened, and the log says who made it."""
+    file = tmp_path / "wrapped"
+    environ = by_wrapping(lab, file)
+    made = lab.vault.adapter.post("/v1/sys/wrapping/wrap", json={"secret_id": "x"}, wrap_ttl="60s")
+    file.write_text(made["wrap_info"]["token"])
+    client = lab.client(environ)
+    with pytest.raises(CredentialsMissing, match="made by sys/wrapping/wrap"):
+        client.get_secret(lab.path)
+    assert lab.gateway.count("unwrap") == 0
+    assert lab.gateway.count("login") == 0
+
+
+def by_jwt(lab: Lab, issuer: JwtIssuer, file: Path) -> dict[str, str]:
+    """An environment that names the JWT's file; tokens live for a second."""
+    lab.make_role()
+    environ = lab.environ()
+    issuer.add_role(lab.role, token_policies=[lab.role], token_ttl="1s", token_max_ttl="1s")
+    file.write_text(issuer.issue())
+    return {
+        **{name: environ[name] for name in environ if "_ID" not in name},
+        "VAULT_JWT_FILE": str(file),
+        "VAULT_JWT_ROLE": lab.role,
+        "VAULT_AUTH_MOUNT": f"jwt-{lab.role}",
+    }
+
+
+def test_jwt_that_its_issuer_replaces(lab: Lab, tmp_path: Path) -> None:
+    """It is read at each login, so that a key that is withdrawn costs nothing."""
+    issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
+    file = tmp_path / "jwt"
+    client = lab.client(by_jwt(lab, issuer, file))
+    assert client.get_secret(lab.path, "KEY") == lab.value
+    issuer.rotate()
+    file.write_text(issuer.issue())
+    issuer.trust_newest()
+    before = lab.gateway.count("login")
+
+    seen = read_until(client, lab, lambda: lab.gateway.count("login") > before, "another login")
+    assert {getattr(one, "source", None) for one in seen} == {"vault"}
+
+
+def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
+    """It is said to be refused, not tried at every call, and the next one is used at once."""
+    issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
+    file = tmp_path / "jwt"
+    environ = by_jwt(lab, issuer, file)
+    file.write_text("not.a.jwt")
+    client = lab.client(environ)
+    for _ in range(20):
+        with pytest.raises(CredentialsRejected, match=r"rejects the JWT|rejected the JWT"):
+            client.get_secret(lab.path)
+    assert lab.gateway.count("login") <= 2
+    file.write_text(issuer.issue())
+
+    until(client.authenticate, "the login", 4.0)
+
+
+def test_jwt_at_a_mount_that_is_not_there(lab: Lab, tmp_path: Path) -> None:
+    """The mount is named, and the JWT is not blamed."""
+    issuer = JwtIssuer(lab.stack.operator, mount=f"jwt-{lab.role}")
+    environ = by_jwt(lab, issuer, tmp_path / "jwt")
+    client = lab.client({**environ, "VAULT_AUTH_MOUNT": "elsewhere"})
+    with pytest.raises(AuthMountMissing, match="auth/elsewhere"):
+        client.get_secret(lab.path)
 
 
 FORKING = """

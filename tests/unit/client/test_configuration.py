@@ -29,6 +29,20 @@ def test_defaults() -> None:
     assert config.verify
 
 
+def test_a_jwt_has_a_mount_of_its_own() -> None:
+    """With a JWT the default mount is another, and one that is given wins."""
+    jwt = {**ADDRESS, "VAULT_JWT_FILE": "/run/jwt", "VAULT_JWT_ROLE": "web"}
+    assert Config.from_environ(jwt).auth_mount == "jwt"
+    assert Config.from_environ({**jwt, "VAULT_AUTH_MOUNT": "kubernetes"}).auth_mount == "kubernetes"
+
+
+@pytest.mark.parametrize("name", ["VAULT_JWT_FILE", "VAULT_JWT_ROLE"])
+def test_half_of_a_jwt_login_makes_no_sense(name: str) -> None:
+    """A JWT needs a role to log in as, and a role a JWT."""
+    with pytest.raises(ConfigurationError, match="belong together"):
+        Config.from_environ({**ADDRESS, name: "x"})
+
+
 def test_everything_from_the_environment() -> None:
     """Each variable has its setting; durations may have a unit."""
     config = Config.from_environ(

@@ -146,6 +146,12 @@ def test_hello_says_what_a_client_can_do() -> None:
     assert said == wire.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
 
 
+def test_hello_says_how_a_client_gets_its_token() -> None:
+    """Each way in is a capability; AppRole is everybody's, and none."""
+    said = wire.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
+    assert said.capabilities == {"read", "jwt", "token-file"}
+
+
 def test_a_client_that_does_not_know_hello_can_read() -> None:
     """An error for an unknown operation is an answer as well."""
     assert wire.hello({"ok": False, "message": "unknown op"}) == wire.READS_ONLY
@@ -157,6 +163,9 @@ def test_a_client_that_does_not_know_hello_can_read() -> None:
         {"capabilities": ["fly"]},
         {"capabilities": "read"},
         {"capabilities": [["read"]]},
+        {"auth": ["password"]},
+        {"auth": "jwt"},
+        {"auth": [["jwt"]]},
         {"declares": {"max_age": 1}},
         {"declares": {"max_stale": "1"}},
         {"declares": {"max_stale": -1}},

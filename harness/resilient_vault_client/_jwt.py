@@ -1,0 +1,122 @@
+"""Logging in with a JWT that the platform writes into a file, as Kubernetes does for a pod."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+
+from resilient_vault_client._api import Api
+from resilient_vault_client._backoff import Backoff
+from resilient_vault_client._credentials import read_word
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import (
+    AuthMountMissing,
+    CredentialsMissing,
+    CredentialsRejected,
+    PermissionDenied,
+    RequestRefused,
+    SecretNotFound,
+    UnexpectedAnswer,
+)
+from resilient_vault_client._retrier import Retrier, always
+from resilient_vault_client._token import Token
+
+
+class JwtFile:
+    """The JWT method, and those that take the same two words (Kubernetes).
+
+    The file is read anew at every login: its owner replaces it long before the JWT in it ends. One
+    that Vault rejected is tried again ever less often, since its key may be known to Vault a little
+    late; another one in the file is tried at once.
+
+    Args:
+        mount: Where the method is mounted.
+        role: As whom to log in.
+        file: Where the JWT is.
+        backoff: How long to pause before the same JWT is tried again.
+        api: Vault's API.
+        retrier: Makes requests under the circuit.
+    """
+
+    def __init__(
+        self, mount: str, role: str, file: Path, *, backoff: Backoff, api: Api, retrier: Retrier
+    ) -> None:
+        self._mount = mount
+        self._role = role
+        self._file = file
+        self._backoff = backoff
+        self._api = api
+        self._retrier = retrier
+        self._rejected = ""
+        self._pause: float | None = None
+        self._until = 0.0
+
+    def log_in(self, deadline: Deadline, patience: float) -> Token:
+        """A new token.
+
+        Raises:
+            CredentialsMissing: There is no JWT.
+            CredentialsRejected: Vault does not accept it.
+            AuthMountMissing: Vault denies the login whatever the JWT is.
+            VaultUnavailable: Vault cannot be asked.
+        """
+        jwt = read_word(self._file)
+        if not jwt:
+            raise CredentialsMissing(
+                f"there is no JWT to log in with: VAULT_JWT_FILE is {self._file}, which is "
+                "missing, unreadable, or empty"
+            )
+        self._spare(jwt)
+        try:
+            started, answer = self._retrier.run(
+                lambda: (time.monotonic(), self._request(jwt, deadline)),
+                scope="login",
+                deadline=deadline,
+                patience=patience,
+                repeat=always,  # a JWT is not used up
+            )
+        except RequestRefused as error:
+            raise CredentialsRejected(
+                f"Vault rejects the JWT in {self._file} ({error}): it may have expired, or be for "
+                f"another role than {self._role}, or Vault does not know its issuer's key",
+                retry_in=self._note(jwt),
+                status=error.status,
+            ) from None
+        except (PermissionDenied, SecretNotFound) as error:
+            raise AuthMountMissing(
+                f"there is no login with a JWT at auth/{self._mount}, or it is closed to this "
+                "client: enable it, or set VAULT_AUTH_MOUNT",
+                status=error.status,
+            ) from None
+        auth = answer.get("auth")
+        if not isinstance(auth, dict) or not auth.get("client_token"):
+            raise UnexpectedAnswer("the answer to the login holds no token")
+        self._rejected, self._pause = "", None
+        return Token(auth, started=started)
+
+    def _request(self, jwt: str, deadline: Deadline) -> dict[str, object]:
+        return self._api.log_in(self._mount, {"role": self._role, "jwt": jwt}, deadline)
+
+    def _spare(self, jwt: str) -> None:
+        """Raise what is known of a JWT that was rejected a moment ago."""
+        left = self._until - time.monotonic()
+        if left <= 0 or _fingerprint(jwt) != self._rejected:
+            return
+        error = CredentialsRejected(
+            f"Vault rejected the JWT in {self._file} before: waiting for a new one", retry_in=left
+        )
+        error.echo = True
+        raise error
+
+    def _note(self, jwt: str) -> float:
+        """A JWT was rejected; seconds until the same may be tried again."""
+        if _fingerprint(jwt) != self._rejected:
+            self._rejected, self._pause = _fingerprint(jwt), None
+        self._pause = self._backoff.next(self._pause)
+        self._until = time.monotonic() + self._pause
+        return self._pause
+
+
+def _fingerprint(jwt: str) -> str:
+    return hashlib.sha256(jwt.encode()).hexdigest()[:16]

@@ -1,0 +1,50 @@
+"""Token files: an agent beside the application keeps a token alive, and replaces it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import Lab
+from vault_harness.scenario.oracles import (
+    no_request_storm,
+    none_of,
+    recovers_within,
+    requests_at_most,
+)
+
+
+@pytest.mark.scenario("TKF-01")
+def test_replaced_token_is_used(lab: Lab) -> None:
+    """An agent replaces the token and revokes the old one; the next time the new one is late."""
+    client = lab.start()
+    bound = min(0.1 * lab.ttl, 5.0)
+    with lab.reading(every=0.5):
+        lab.watch(0.5)
+        old = lab.agent_token
+        lab.deliver_token(lab.new_agent_token())
+        with lab.vault.token_revoked(old):
+            dead = lab.history.now()  # for sure: it was noted before Vault was asked
+            lab.until_good_read(since=dead, within=bound)
+            lab.watch(0.5)
+        with lab.vault.token_revoked(lab.agent_token) as lost:
+            lost.optional = True  # who reads the file once lives on with the first
+            lab.hold(lost, 3.0)
+        lab.deliver_token(lab.new_agent_token())
+        delivered = lab.history.now()
+        back = lab.recovery_after(lost)
+        lab.until_good_read(since=delivered, within=back)
+        lab.watch(0.5)
+    client.close(timeout=5.0)
+    alive = lab.token_lives(lab.agent_token)
+    lab.judge(
+        recovers_within(bound, since=dead),
+        recovers_within(back, since=delivered),
+        no_request_storm(since=lost.began, until=delivered),
+        requests_at_most(0, "login", "renew", since=0.0),
+        none_of(
+            "the agent's token is left alone, which others may use too",
+            set() if alive else {"it was revoked at the end"},
+            harm=True,
+        ),
+        steady=False,
+    )
