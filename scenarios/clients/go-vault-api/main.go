@@ -136,7 +136,7 @@ type request struct {
 func (s *source) serve(asked request) map[string]any {
 	switch asked.Op {
 	case "hello":
-		return map[string]any{"ok": true, "capabilities": []string{"read"}}
+		return map[string]any{"ok": true, "capabilities": []string{"read", "tls"}}
 	case "read":
 		value, err := s.read(context.Background(), asked.Path, asked.Key)
 		if err != nil {

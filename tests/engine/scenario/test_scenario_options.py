@@ -93,3 +93,19 @@ def test_wrong_declarations(text: str) -> None:
         parse_declared([text])
     assert f"--declare {text} " in caught.value.cause
     assert "max_stale" in caught.value.remedy
+
+
+# What is spoken
+
+
+@pytest.mark.slow  # a scenario each
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [("tls", ", TLS, "), ("h2", "HTTP/2 offered, the client speaks HTTP/1.1 over TLS")],
+)
+def test_what_is_spoken(suite: Suite, wire: str, said: str) -> None:
+    """The whole way is secured, and a run tells which protocol its verdicts are about."""
+    run = suite.run("Good", "--vault-only", "TOK-19", "--vault-wire", wire)
+    assert run.code == 0, run.out
+    assert said in run.out
+    assert run.journal["scenarios"][0]["wire"] == wire
