@@ -8,8 +8,33 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import fails_over, instead_of_vault, other_host, silent_host
+from vault_harness.scenario.helpers import (
+    fails_over,
+    instead_of_vault,
+    leads_again,
+    other_host,
+    silent_host,
+)
 from vault_harness.scenario.oracles import at_most, failures_are, no_request_storm, same_token
+
+STEP_DOWN = 3.0
+"""Seconds after a step-down, and from when Vault serves again, in which a good read must come."""
+
+NO_QUORUM = 10.0
+"""Seconds without a quorum."""
+
+
+@pytest.mark.scenario("HA-01")
+def test_leader_steps_down(lab: Lab) -> None:
+    """An operator has the leader give its lead away; it stays on as a standby."""
+    lab.start()
+    leader = lab.stack.leader()
+    with lab.reading(every=0.1, callers=4):
+        lab.watch(0.5)
+        with lab.vault.stepped_down(leader) as fault:
+            back = fails_over(lab, fault, lost=leader, within=STEP_DOWN)
+        lab.watch(1.0)
+    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
 
 
 @pytest.mark.scenario("HA-02")
@@ -52,6 +77,21 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
         no_request_storm(since=fault.began, until=fault.end),
         same_token(since=fault.began),
     )
+
+
+@pytest.mark.scenario("HA-07")
+def test_quorum_is_lost(lab: Lab) -> None:
+    """Two of three nodes stand still; the third answers what it can alone until they are back."""
+    lab.start()
+    leader = lab.stack.leader()
+    with lab.reading(every=0.5, callers=2):
+        lab.watch(0.5)
+        with lab.process.quorum_lost([n for n in lab.stack.nodes if n is not leader]) as fault:
+            lab.hold(fault, NO_QUORUM)
+        leads_again(lab)
+        lab.recovers(after=fault)
+        lab.watch(1.0)
+    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=fault.end))
 
 
 @pytest.mark.scenario("HA-05")

@@ -27,6 +27,9 @@ from vault_harness.scenario.oracles import (
     same_token,
 )
 
+LONG_SEAL = 30.0
+"""Seconds: a pause that doubles from 0.1 s and has no cap is longer than 12 s by then."""
+
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""
 
@@ -164,6 +167,22 @@ def test_killed_server_comes_back_sealed(lab: Lab) -> None:
             lab.hold(fault, 1.5)
         lab.recovers(after=fault)
     lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=fault.end))
+
+
+@pytest.mark.scenario("SEA-09")
+def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
+    """Sealed for half a minute under reads, for a pause that doubles until it has no end."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(0.5)
+        with lab.vault.sealed() as fault:
+            lab.hold(fault, LONG_SEAL)
+        lab.recovers(after=fault)
+        end = lab.history.now()
+    lab.judge(
+        logins_at_most(1, since=fault.began, until=end, accepted=True),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
 
 
 @pytest.mark.scenario("SEA-08")

@@ -15,6 +15,8 @@ from tests.mutants.clients import (
 )
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
+    Gate,
+    UnavailableError,
     Wire,
     is_whole,
 )
@@ -84,7 +86,34 @@ class StaysWithADeadLeader(LazyClient):
     wire_type = _Faithful
 
 
+class _Fuse(Gate):
+    """Blows at the first failure."""
+
+    def _enter(self, deadline: float) -> bool:
+        if self._failures:
+            raise UnavailableError("Vault failed once")
+        return super()._enter(deadline)
+
+
+class GivesUpAtTheFirstFailure(LazyClient):
+    """One failed request is the end of it."""
+
+    gate_type = _Fuse
+
+
 MUTANTS: dict[str, Mutant] = {
+    "takes-a-step-down-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-01", "the token survives"
+    ),
+    "never-comes-back-after-a-step-down": Mutant(
+        GivesUpAtTheFirstFailure, "HA-01", "a good read within"
+    ),
+    "takes-a-lost-quorum-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "HA-07", "the token survives"
+    ),
+    "never-comes-back-after-a-lost-quorum": Mutant(
+        GivesUpAtTheFirstFailure, "HA-07", "a good read within"
+    ),
     "never-comes-back-after-a-failover": Mutant(NeverComesBack, "HA-02", "a good read within"),
     "takes-a-failover-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "HA-02", "the token survives"

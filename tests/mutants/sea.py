@@ -25,6 +25,7 @@ from tests.mutants.clients import (
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
+    FIRST_PAUSE,
     Gate,
     UnavailableError,
 )
@@ -140,6 +141,39 @@ class EndsTooLate(_EndsLate):
     lasts = 5.5
 
 
+class _HasNoLongestPause(Gate):
+    """Its pause grows threefold without an end."""
+
+    def __init__(self, longest: float) -> None:
+        super().__init__(longest)
+        self._longest = 3600.0
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        grown = FIRST_PAUSE * 3.0 ** min(self._failures, 9) if failed else 0.0
+        super()._leave(probe=probe, failed=failed, pause=max(grown, pause))
+
+
+class WaitsEverLonger(LazyClient):
+    """Lets its pauses grow for as long as Vault is away."""
+
+    gate_type = _HasNoLongestPause
+
+
+class _CountsItsTries(Gate):
+    """After ten failures in a row nothing is tried any more."""
+
+    def _enter(self, deadline: float) -> bool:
+        if self._failures >= 10:
+            raise UnavailableError("too many failures")
+        return super()._enter(deadline)
+
+
+class HasABudgetOfTries(LazyClient):
+    """Survives every short seal, and none that outlasts its count of tries."""
+
+    gate_type = _CountsItsTries
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
@@ -150,6 +184,8 @@ MUTANTS: dict[str, Mutant] = {
     "sleeps-through-a-seal": Mutant(NeverComesBack, "SEA-02", "a good read within"),
     "storms-at-its-start": Mutant(StormsAtItsStart, "SEA-03", "no request storm"),
     "gives-up-at-its-start": Mutant(GivesUpAtItsStart, "SEA-03", "a good read within"),
+    "waits-ever-longer": Mutant(WaitsEverLonger, "SEA-09", "a good read within"),
+    "has-a-budget-of-tries": Mutant(HasABudgetOfTries, "SEA-09", "a good read within"),
     "leaves-a-thread-for-each-seal": Mutant(
         LeavesAThreadForEachFailure, "SEA-04", "leave nothing behind"
     ),

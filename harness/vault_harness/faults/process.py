@@ -6,7 +6,7 @@ import ctypes
 import os
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import psutil
@@ -113,6 +113,23 @@ class ProcessFaults:
         try:
             yield fault
         finally:
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def quorum_lost(self, nodes: Sequence[Node]) -> Iterator[Fault]:
+        """So many nodes of a cluster stand still that the others are no quorum: nobody leads.
+
+        Args:
+            nodes: Those to stop, at least half of all.
+        """
+        fault = self._journal.begin_fault("quorum lost", _NO_LEADER, {"nodes": len(nodes)})
+        try:
+            for node in nodes:
+                node.pause()
+            yield fault
+        finally:
+            for node in nodes:
+                node.resume()
             self._journal.end_fault(fault)
 
     @contextmanager

@@ -5,21 +5,24 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import hvac
 import requests
 
-from vault_harness.engine import Capability
-from vault_harness.errors import CapabilityMissing, HarnessDefect
+from vault_harness.engine import Capability, Node
+from vault_harness.errors import CapabilityMissing, HarnessDefect, OperatorError
 from vault_harness.faults._auth import AuthFaults
 from vault_harness.faults._fault import Fault, Signature
-from vault_harness.vault import approle
+from vault_harness.vault import Operator, approle, cluster
 from vault_harness.waiting import wait_until
 
 LOCKOUT_THRESHOLD = 5
 """Bad secret-ids that lock an AppRole for everybody, by Vault's default (user lockout)."""
+
+RESTORE = 30.0
+"""Seconds in which a Vault that was given a snapshot must serve again."""
 
 SILENCE = 0.5
 """Seconds without an answer by which a Vault is known to hang: a hundred times what one takes."""
@@ -64,6 +67,59 @@ class VaultFaults(AuthFaults):
             yield fault
         finally:
             self._namespace.unseal()
+            self._journal.end_fault(fault)
+
+    # A cluster
+
+    @contextmanager
+    def stepped_down(self, leader: Node) -> Iterator[Fault]:
+        """A leader has given its lead away and stays a standby; that cannot be undone.
+
+        Args:
+            leader: The node that leads.
+        """
+        signature = Signature(unanswered=True, late=0.3, statuses=frozenset({307, 500, 503}))
+        # Noted first: it refuses requests before the answer to this one comes.
+        fault = self._journal.begin_fault("leader stepped down", signature)
+        with closing(self._stack.operator_at(leader)) as operator:
+            cluster.step_down(operator)
+        try:
+            yield fault
+        finally:
+            self._journal.end_fault(fault)
+
+    def snapshot(self) -> bytes:
+        """The raft storage as it is now, for `restored`."""
+        return bytes(self._stack.operator.client.sys.take_raft_snapshot().content)
+
+    def _serves(self) -> bool:
+        """Whether the operator's token, which is older than any snapshot, is answered."""
+        here, token = self._stack.operator, self._stack.keyring.root_token
+        with closing(Operator(here.address, token, here.ca_cert, timeout=1.0)) as operator:
+            try:
+                return bool(operator.request("GET", "auth/token/lookup-self"))
+            except OperatorError:
+                return False
+
+    @contextmanager
+    def restored(self, snapshot: bytes) -> Iterator[Fault]:
+        """Vault is as it was when a snapshot was taken; what was made since never was.
+
+        The block begins once Vault serves again: for some seconds it says that it is well, and
+        answers nothing else.
+
+        Args:
+            snapshot: Of the same Vault, so that its keys are the same.
+        """
+        # Tokens of later are answered 403, for good.
+        fault = self._journal.begin_fault(
+            "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
+        )
+        self._stack.operator.client.sys.force_restore_raft_snapshot(snapshot)
+        wait_until(self._serves, "Vault to serve what the snapshot has", timeout=RESTORE)
+        try:
+            yield fault
+        finally:
             self._journal.end_fault(fault)
 
     # Tokens and policies

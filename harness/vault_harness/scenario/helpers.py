@@ -167,6 +167,22 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
     return elected
 
 
+def leads_again(lab: Lab) -> None:
+    """Wait until any node leads and serves, and lead clients there, as a load balancer does.
+
+    Raises:
+        DeadlineExceeded: None does.
+    """
+    leader = lab.stack.leader(timeout=_ELECTION)
+    wait_until(
+        lambda: _serves(lab, leader),
+        f"{leader.name} to answer a request with a token",
+        timeout=_ELECTION,
+    )
+    lab.recorder.upstream = leader.address.split("//")[1]
+    lab.history.mark(f"{leader.name} leads, Vault serves again")
+
+
 def _serves(lab: Lab, node: Node) -> bool:
     """Whether a node answers a request with a token."""
     token = lab.stack.keyring.root_token

@@ -1,0 +1,41 @@
+"""Clients that break the promises of RST: a Vault that was put back to an earlier state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tests.mutants.clients import Mutant
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import Reply
+
+
+class TrustsRisingVersions(LazyClient):
+    """Keeps what it has as long as Vault has no higher version."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._newest: dict[str, tuple[int, Reply]] = {}
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        metadata = (reply.body.get("data") or {}).get("metadata") or {}
+        version = int(metadata.get("version") or 0)
+        known, kept = self._newest.get(path, (0, reply))
+        if version < known:
+            return kept
+        self._newest[path] = version, reply
+        return reply
+
+
+class BelievesItsOwnClock(LazyClient):
+    """A token that has time left cannot be dead, so a denial is the policy's."""
+
+    def _was_dead(self, *_: Any, **__: Any) -> bool:
+        return False
+
+
+MUTANTS: dict[str, Mutant] = {
+    "trusts-rising-versions": Mutant(TrustsRisingVersions, "RST-01", "VALUE"),
+    "believes-its-own-clock": Mutant(BelievesItsOwnClock, "RST-01", "a good read within"),
+}
