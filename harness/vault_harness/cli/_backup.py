@@ -226,9 +226,9 @@ def restore(
     opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
     say(f"{found.directory} opens and is whole: {plural(len(contents.secrets), 'secret')}")
     if dry_run:
-        say(f"would put it into {stack.endpoints().vault} and its keys into {stack.keyring_path}")
+        say(f"would put it into {stack.restorable().vault} and its keys into {stack.keyring_path}")
         return
-    with stack.held(), closing(Operator(stack.endpoints().vault)) as op:
+    with stack.held(), closing(Operator(stack.restorable().vault)) as op:
         done = put_back(op, stack.keyring_path, snapshot, contents, opened, overwrite=overwrite)
     _tell(done.comparison)
     say(f"restored in {done.seconds:.1f} s")

@@ -214,6 +214,23 @@ class LocalStack:
         ca_cert = keyring.ca_cert if keyring is not None else None
         return standing_operator(address, keyring, self.data_dir, ca_cert=ca_cert)
 
+    def restorable(self) -> Endpoints:
+        """Where a snapshot may be put into: a single server, since it seals whoever leads.
+
+        Raises:
+            NotUp: It does not run.
+            StackError: It is a cluster.
+        """
+        endpoints = self.endpoints()
+        if endpoints.balancer is not None:
+            raise StackError(
+                "a backup is restored into a single server, and this is a cluster",
+                looked_at=str(self.data_dir),
+                remedy=f"HARNESS_DATA_DIR=FOLDER for all of it: {named('up')}, restore there, "
+                f"{named('down')}, {named('up', '--ha')}",
+            )
+        return endpoints
+
     def known_endpoints(self) -> Endpoints | None:
         """Where the stack is, or was last; None if nothing was ever started."""
         return StackRecord.load(self.data_dir).endpoints
