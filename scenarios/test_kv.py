@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
-from vault_harness.scenario import Condition, Finding, Lab, NotClaimed
+from vault_harness.scenario import Condition, Finding, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.helpers import allow_writes
 from vault_harness.scenario.history import Operation
 from vault_harness.scenario.lab import PATH
 from vault_harness.scenario.oracles import (
     fails_as,
     logins_at_most,
     no_failed_read,
+    none_of,
     requests_at_most,
 )
+
+LEDGER = "backend/ledger"
 
 LONGEST = 30.0
 """A declared refresh or max_stale beyond this would make a scenario wait for too long."""
@@ -139,6 +145,51 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
+
+
+@pytest.mark.scenario("KV-04")
+def test_lost_update(lab: Lab) -> None:
+    """Another writer changes its key after the subject has read the secret to change its own."""
+    allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old"})
+    client = lab.start()
+    kept = lab.stack.operator.client.secrets.kv.v2
+    done: list[Operation] = []
+    pattern = f"*/data/{LEDGER}"
+    with lab.http.delay("read", path=pattern, first=1, by=0.3 * lab.deadline) as fault:
+        change = threading.Thread(
+            target=lambda: done.append(client.update(LEDGER, {"mine": "new"})), daemon=True
+        )
+        change.start()
+        if not lab.until(lambda: _ledger_is_read(lab, since=fault.began), within=lab.deadline):
+            raise NotExercised("it does not read the secret before it changes a key")
+        new = {"theirs": "new", "mine": "old"}
+        kept.create_or_update_secret(LEDGER, new, mount_point=lab.entry.mount)
+        change.join(client.patience)
+    found = kept.read_secret_version(
+        LEDGER, mount_point=lab.entry.mount, raise_on_deleted_version=True
+    )["data"]["data"]
+    said = done[0] if done else None
+    lab.judge(
+        none_of(
+            "no change of another is lost",
+            {"it is overwritten with what was there before"} if found["theirs"] != "new" else (),
+            harm=True,
+        ),
+        none_of(
+            "a change is made in spite of another, and said to be",
+            {f"it ended {said.outcome if said else 'not at all'}, the key is {found['mine']}"}
+            if said is None or said.failed or found["mine"] != "new"
+            else (),
+        ),
+        requests_at_most(3, "write", since=fault.began, path=LEDGER),
+    )
+
+
+def _ledger_is_read(lab: Lab, *, since: float) -> bool:
+    """Whether Vault has answered a read of it; the answer may be on its way for long."""
+    reads = lab.history.find("read", since=since, where=lambda e: e.path.endswith(LEDGER))
+    return any(read.status is not None for read in reads)
 
 
 @pytest.mark.scenario("KV-05")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from resilient_vault_client import Secret
+from resilient_vault_client import Secret, WriteConflict
 from tests.mutants.clients import (
     REFERENCE,
     LogsInOnEvery403,
@@ -104,7 +105,32 @@ class CachesForTooLong(CachesForTheRefreshTime):
     keeps = 8.0
 
 
+class UpdatesWithoutCas(Tweaked):
+    """Writes what it has read, changed in one key, over whatever is there by now."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.client.put_secret(path, {**self.client.read(path).value, **data})
+
+
+class InsistsOnItsVersion(Tweaked):
+    """Tries a refused change again with the version that was refused, four times."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        read = self.client.read(path)
+        for _ in range(4):
+            with contextlib.suppress(WriteConflict):
+                self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+                return
+        raise WriteConflict("somebody else wrote first", path=path)
+
+
 MUTANTS: dict[str, Mutant] = {
+    "updates-without-cas": Mutant(
+        UpdatesWithoutCas, "KV-04", "no change of another is lost", REFERENCE
+    ),
+    "insists-on-its-version": Mutant(
+        InsistsOnItsVersion, "KV-04", "at most 3 requests (write)", REFERENCE
+    ),
     "caches-for-ever": Mutant(CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE),
     "serves-stale-for-ever": Mutant(ServesStaleForEver, "KV-02", "no value is served", REFERENCE),
     "hides-that-it-is-stale": Mutant(HidesThatItIsStale, "KV-02", "no value is served", REFERENCE),

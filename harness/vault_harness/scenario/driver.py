@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
@@ -94,9 +94,18 @@ class Driver:
 
     def write(self, path: str, data: Mapping[str, str]) -> Operation:
         """One write; never raises for what the subject answers."""
-        operation = self._history.begin_operation("write", path)
+        return self._store("write", self.subject.write, path, data)
+
+    def update(self, path: str, data: Mapping[str, str]) -> Operation:
+        """A change of some keys; never raises for what the subject answers."""
+        return self._store("update", self.subject.update, path, data)
+
+    def _store(
+        self, verb: str, call: Callable[..., None], path: str, data: Mapping[str, str]
+    ) -> Operation:
+        operation = self._history.begin_operation(verb, path)
         try:
-            self.subject.write(path, data, timeout=self._timeout)
+            call(path, data, timeout=self._timeout)
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
         else:

@@ -114,6 +114,12 @@ class CommandSubject:
         """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
         return self._ask("lease", _protocol.leasing(path, failed), _protocol.credential, timeout)
 
+    @without_frames
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys of the secret at ``path``, and keep the others as they are."""
+        self._ask("update", {"path": path, "data": dict(data)}, _protocol.check, timeout)
+
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask("health", {}, _protocol.flag, timeout)

@@ -108,6 +108,12 @@ class HttpSubject:
         message = {"op": "lease", **_protocol.leasing(path, failed)}
         return self._ask(message, _protocol.credential, timeout)
 
+    @without_frames
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys of the secret at ``path``, and keep the others as they are."""
+        self._ask({"op": "update", "path": path, "data": dict(data)}, _protocol.check, timeout)
+
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask({"op": "health"}, _protocol.flag, timeout)

@@ -96,6 +96,12 @@ class InProcessSubject:
         """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
         return as_credential(self._call("lease", timeout, path, failed))
 
+    @without_frames
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys of the secret at ``path``, and keep the others as they are."""
+        self._call("update", timeout, path, dict(data))
+
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return as_flag(self._call("health", timeout))
@@ -203,13 +209,8 @@ def describe(client: object) -> _protocol.Hello:
         getattr(client, "declares", {}),
         getattr(client, "auth", ()),
     )
-    needs = {
-        "read": "read",
-        "cached": "read_cached",
-        "write": "write",
-        "health": "health",
-        "lease": "lease",
-    }
+    needs = {word: word for word in ("read", "write", "update", "health", "lease")}
+    needs["cached"] = "read_cached"
     wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
     missing = [method for method in wanted if not callable(getattr(client, method, None))]
     if missing:

@@ -12,7 +12,18 @@ from vault_harness import errors
 Kind = Literal["in-process", "command", "http"]
 
 CAPABILITIES = frozenset(
-    {"read", "cached", "fallback", "health", "write", "outcomes", "redirects", "tls", "lease"}
+    {
+        "read",
+        "cached",
+        "fallback",
+        "health",
+        "write",
+        "outcomes",
+        "redirects",
+        "tls",
+        "lease",
+        "update",
+    }
 )
 """All that a client can claim. ``read`` is the one that everybody has."""
 
@@ -127,6 +138,9 @@ class Subject(Protocol):
 
     def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
         """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
+
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        """Change these keys of the secret at ``path``, and keep the others as they are."""
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""

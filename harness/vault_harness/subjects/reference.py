@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from time import monotonic
 
-from resilient_vault_client import Credential, Secret, VaultClient
+from resilient_vault_client import Credential, Secret, VaultClient, WriteConflict
 
 
 class ReferenceSubject:
@@ -15,7 +16,7 @@ class ReferenceSubject:
     """
 
     capabilities = frozenset(
-        {"read", "cached", "fallback", "health", "write", "outcomes", "tls", "lease"}
+        {"read", "cached", "fallback", "health", "write", "outcomes", "tls", "lease", "update"}
     )
 
     def __init__(self, client: VaultClient) -> None:
@@ -46,6 +47,20 @@ class ReferenceSubject:
         if failed is not None:
             lease.failed(failed)
         return lease.current()
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        """Change some keys: read, then write over what was read; three times at most."""
+        until = monotonic() + self.client.config.timeout
+        for tries_left in (2, 1, 0):
+            read = self.client.read(path, timeout=max(0.0, until - monotonic()))
+            changed, left = {**read.value, **data}, max(0.0, until - monotonic())
+            try:
+                self.client.put_secret(path, changed, cas=read.version, timeout=left)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
 
     def health(self) -> bool:
         """Whether secrets can be read."""

@@ -125,8 +125,8 @@ class _Server:
         try:
             if op in {"read", "read_cached"}:
                 value = getattr(client, op)(request["path"], request["key"])
-            elif op == "write":
-                value = client.write(request["path"], request["data"])
+            elif op in {"write", "update"}:
+                value = getattr(client, op)(request["path"], request["data"])
             elif op == "health":
                 value = client.health()
             elif op == "lease":
@@ -137,7 +137,7 @@ class _Server:
             raise
         except Exception as error:
             raise _inprocess.as_failure(error) from error
-        if op == "write":
+        if op in {"write", "update"}:
             return {}
         if op == "health":
             return {"value": _inprocess.as_flag(value)}

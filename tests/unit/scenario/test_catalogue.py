@@ -197,3 +197,23 @@ def test_lives_that_are_long_enough(file: Path) -> None:
     file.write_text(GOOD)
     entry = load(file)["TOK-11"]
     assert entry.scaled(1.0) is entry
+
+
+def test_incidents_of_a_scenario() -> None:
+    """Those that the source names come first, and none comes twice."""
+    entry = Entry(
+        id="TOK-11",
+        promise="One login",
+        severity="critical",
+        source="hashicorp/vault#26172, and a field report",
+        incidents=("openbao/openbao#3747", "hashicorp/vault#26172"),
+    )
+    assert entry.all_incidents == ("hashicorp/vault#26172", "openbao/openbao#3747")
+
+
+@pytest.mark.parametrize("text", ["vault#26172", "hashicorp/vault", "hashicorp/vault#"])
+def test_incident_that_cannot_be_looked_up(file: Path, text: str) -> None:
+    """A number without its repository says nothing to others."""
+    file.write_text(GOOD + f'\nincidents = ["{text}"]\n')
+    with pytest.raises(SettingsError, match=f"field incidents: {text} names no incident"):
+        load(file)

@@ -41,6 +41,9 @@ class Puppet:
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         self._answer("write", path, data, timeout)
 
+    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
+        self._answer("update", path, data, timeout)
+
     def health(self, *, timeout: float) -> bool:
         return bool(self._answer("health", timeout))
 

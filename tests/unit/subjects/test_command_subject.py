@@ -25,7 +25,7 @@ EVERYTHING = """
     stored = {}
     for request in requests():
         number, op = request["id"], request["op"]
-        if greet(request, capabilities=["cached", "health", "write", "outcomes", "lease"],
+        if greet(request, capabilities=["cached", "health", "write", "outcomes", "lease", "update"],
                  declares={"deadline": 2}):
             continue
         if op in ("read", "read_cached"):
@@ -36,6 +36,9 @@ EVERYTHING = """
                 say(id=number, ok=True, value=key, stale=op == "read_cached")
         elif op == "write":
             stored[request["path"]] = request["data"]
+            say(id=number, ok=True)
+        elif op == "update":
+            stored[request["path"]] |= request["data"]
             say(id=number, ok=True)
         elif op == "health":
             say(id=number, ok=True, value=True)
@@ -62,13 +65,15 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert one.kind == "command"
-    assert one.capabilities == {"read", "cached", "health", "write", "outcomes", "lease"}
+    assert one.capabilities == {"read", "cached", "health", "write", "outcomes", "lease", "update"}
     assert one.declares == {"deadline": 2.0}
     assert one.tells_outcomes
     assert one.read("p", "SECRET", timeout=20) == Reading("s3cr3t")
     assert one.read_cached("p", "SECRET", timeout=20) == Reading("s3cr3t", stale=True)
     one.write("p", {"K": "ü\n\u2028x"}, timeout=20)
+    one.update("p", {"L": "too"}, timeout=20)
     assert one.read("p", "K", timeout=20).value == "ü\n\u2028x"
+    assert one.read("p", "L", timeout=20).value == "too"
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "after-x"
@@ -332,13 +337,14 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
         textwrap.dedent("""
             import logging
             class Client:
-                capabilities = {"read", "health", "write"}
+                capabilities = {"read", "health", "write", "update"}
                 declares = {"refresh": 3}
                 def __init__(self, environ): self.environ = environ
                 def read(self, path, key):
                     print("a stray print")
                     return self.environ[key]
                 def write(self, path, data): self.environ.update(data)
+                def update(self, path, data): self.environ |= {"changed": "x", **data}
                 def health(self): return True
                 def close(self): logging.getLogger(__name__).info("closed")
         """)
@@ -350,6 +356,8 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
     assert one.read("p", "K", timeout=20).value == "v"
     one.write("p", {"K": "w"}, timeout=20)
     assert one.read("p", "K", timeout=20).value == "w"
+    one.update("p", {"L": "x"}, timeout=20)
+    assert one.read("p", "changed", timeout=20).value == "x"
     assert one.health(timeout=20)
     with pytest.raises(OperationFailed, match="KeyError"):
         one.read("p", "NONE", timeout=20)

@@ -27,7 +27,7 @@ class OldValue(str):
 class Client:
     """A well-behaved client with everything."""
 
-    capabilities = frozenset({"read", "cached", "health", "write", "lease"})
+    capabilities = frozenset({"read", "cached", "health", "write", "lease", "update"})
     declares: Mapping[str, float] = {"max_stale": 30}
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -45,6 +45,9 @@ class Client:
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         self.written[path] = data
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.written[path] = {**self.written[path], **data}
 
     def health(self) -> bool:
         return not self.closed
@@ -74,13 +77,15 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
-    assert one.capabilities == {"read", "cached", "health", "write", "lease"}
+    assert one.capabilities == {"read", "cached", "health", "write", "lease", "update"}
     assert one.declares == {"max_stale": 30.0}
     assert one.read("a/b", "K", timeout=20) == Reading("a/b:K")
     assert one.read("a/b", "SECRET", timeout=20) == Reading("s3cr3t")
     assert one.read_cached("a/b", "K", timeout=20) == Reading("a/b:K", stale=True)
     one.write("a/b", {"K": "new"}, timeout=20)
+    one.update("a/b", {"L": "too"}, timeout=20)
     assert one.read("a/b", "K", timeout=20).value == "new"
+    assert one.read("a/b", "L", timeout=20).value == "too"
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "x"
@@ -234,7 +239,7 @@ def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> N
     held.set()
 
 
-@pytest.mark.parametrize("word", ["cached", "write", "health"])
+@pytest.mark.parametrize("word", ["cached", "write", "update", "health"])
 def test_a_claim_without_a_method_is_a_breach(
     subject: Open, python_client: Make, word: str
 ) -> None:

@@ -13,7 +13,7 @@ OUT_OF_TIME = 0.5
 a read takes.
 """
 
-TIMED = (*READS, "write", "lease")
+TIMED = (*READS, "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
 
@@ -68,7 +68,7 @@ def no_wrong_value(
 
 
 def every_call_ends_within(deadline: float) -> Oracle:
-    """No read, no write and no lease takes longer than the client's total deadline.
+    """No read, write, update or lease takes longer than the client's total deadline.
 
     `HANDOVER` is granted beyond it, and what the machine was late by.
     """

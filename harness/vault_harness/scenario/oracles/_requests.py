@@ -113,7 +113,7 @@ def _storm(promise: str, text: str, at: float) -> Finding:
 
 def _budget(history: History, since: float, until: float) -> int:
     """Requests a second for those who call, and for what the client keeps."""
-    calling = history.calls("read", "read_cached", "write", until=until)
+    calling = history.calls("read", "read_cached", "write", "update", until=until)
     callers = {(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since}
     kept = {e.path for e in history.find("read", until=since, where=lambda e: e.good)}
     asked = {o.path for o in calling}
