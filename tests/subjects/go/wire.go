@@ -14,6 +14,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -44,7 +45,8 @@ func (a *Answer) says() string { return strings.Join(a.Body.Errors, " ") }
 type Wire struct {
 	base      *url.URL
 	namespace string
-	client    *http.Client
+	dial      func(ctx context.Context, network, address string) (net.Conn, error)
+	client    atomic.Pointer[http.Client]
 }
 
 func newWire(getenv func(string) string) (*Wire, error) {
@@ -52,16 +54,9 @@ func newWire(getenv func(string) string) (*Wire, error) {
 	if err != nil || base.Host == "" {
 		return nil, fmt.Errorf("VAULT_ADDR is no URL")
 	}
-	transport := &http.Transport{
-		DialContext:         (&net.Dialer{}).DialContext,
-		MaxIdleConnsPerHost: 64,
-		IdleConnTimeout:     30 * time.Second,
-		ForceAttemptHTTP2:   true,
-		// One HTTP/2 connection carries all requests: without pings a dead one is used for ever.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 500 * time.Millisecond, PingTimeout: 500 * time.Millisecond},
-	}
+	wire := &Wire{base: base, namespace: getenv("VAULT_NAMESPACE")}
 	if base.Scheme == "https" {
-		transport.DialTLSContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		wire.dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 			config, err := trust(getenv) // as the files are now
 			if err != nil {
 				return nil, err
@@ -69,12 +64,30 @@ func newWire(getenv func(string) string) (*Wire, error) {
 			return (&tls.Dialer{Config: config}).DialContext(ctx, network, address)
 		}
 	}
-	client := &http.Client{
-		Transport: transport,
+	wire.client.Store(wire.fresh())
+	return wire, nil
+}
+
+// fresh has no connections yet.
+func (w *Wire) fresh() *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:         (&net.Dialer{}).DialContext,
+			DialTLSContext:      w.dial,
+			MaxIdleConnsPerHost: 64,
+			IdleConnTimeout:     30 * time.Second,
+			ForceAttemptHTTP2:   true,
+		},
 		// The token stays with the host that it was meant for.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Wire{base, getenv("VAULT_NAMESPACE"), client}, nil
+}
+
+// leave uses no connection of this client again: one of HTTP/2 carries all requests, and may be dead.
+func (w *Wire) leave(client *http.Client) {
+	if w.client.CompareAndSwap(client, w.fresh()) {
+		client.CloseIdleConnections()
+	}
 }
 
 // trust says whom to believe, and what to show, by files that may be replaced at any time.
@@ -118,13 +131,16 @@ func (w *Wire) send(ctx context.Context, method, path, token string, body any) (
 	if w.namespace != "" {
 		request.Header.Set("X-Vault-Namespace", w.namespace)
 	}
-	response, err := w.client.Do(request)
+	client := w.client.Load()
+	response, err := client.Do(request)
 	if err != nil {
+		w.leave(client)
 		return nil, unavailable(reason(err))
 	}
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, largestAnswer))
 	if err != nil {
+		w.leave(client)
 		return nil, unavailable("the answer was cut short: " + reason(err))
 	}
 	answer := &Answer{Status: response.StatusCode}
