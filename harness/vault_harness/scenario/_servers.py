@@ -410,7 +410,9 @@ class Servers:
         parent = self._create({"policies": ["root"], "ttl": "1h", "no_parent": True})
         self.secrets.add("token", parent["client_token"], "a parent token")
         address = self.stack.leader().address
-        with closing(Operator(address, parent["client_token"])) as its_owner:
+        with closing(
+            Operator(address, parent["client_token"], self.stack.operator.ca_cert)
+        ) as its_owner:
             made: Mapping[str, Any] = its_owner.request("POST", "auth/token/create", **order)[
                 "auth"
             ]
