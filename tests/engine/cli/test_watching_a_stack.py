@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 
+
+@pytest.mark.slow
 def test_what_is_broken_is_seen(checkout: Any) -> None:
     """A toxic, then a seal; and the table for people has the same."""
     seen = json.loads(checkout.run("watch", "--once", "--json"))

@@ -157,6 +157,7 @@ def test_a_password_is_shown_nowhere(database: Database, caplog: pytest.LogCaptu
     assert credential.password not in shown
 
 
+@pytest.mark.slow
 def test_it_is_renewed_beyond_its_first_life(database: Database) -> None:
     """After two lives the credential is the same one, and works."""
     client = database.client()

@@ -32,6 +32,7 @@ from vault_harness.vault.migrate import (
     undo,
     with_templates,
 )
+from vault_harness.waiting import wait_until
 
 NASTY = """\
 # an application's settings
@@ -398,6 +399,17 @@ def test_undo_names_the_copy_that_it_needs(project: Project, killable: Callable[
     assert project.in_vault() == {}
 
 
+def _is_set_up(kv: Kv) -> bool:
+    """Whether a new mount has become one with versions: it refuses everything before."""
+    try:
+        kv.op.request("GET", "kv/config")
+    except OperatorError as error:
+        if "Upgrading from non-versioned" not in error.cause:
+            raise
+        return False
+    return True
+
+
 def test_a_value_that_is_too_large_is_named(engine: Engine, tmp_path: Path) -> None:
     """Raft storage takes 1 MiB: the message has the path and the real size."""
     node = engine.node(NodeSpec(name="raft", directory=tmp_path / "raft", storage="raft"))
@@ -407,6 +419,7 @@ def test_a_value_that_is_too_large_is_named(engine: Engine, tmp_path: Path) -> N
     op.unseal(keyring)
     kv = Kv(op.with_token(keyring.root_token), "kv")
     kv.op.request("POST", "sys/mounts/kv", type="kv", options={"version": "2"})
+    wait_until(lambda: _is_set_up(kv), "the new mount to be set up", timeout=10.0)
     project = Project(tmp_path, kv)
     project.write(f"SECRET_KEY={'x' * 1_100_000}\n")
     with pytest.raises(OperatorError, match="backend/django is larger than") as refusal:

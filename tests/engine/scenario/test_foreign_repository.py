@@ -158,6 +158,7 @@ def test_nothing_is_loaded():
         "vault_harness.plugin._item",
         "vault_harness.plugin._options",
         "vault_harness.plugin._suite",
+        "vault_harness.plugin._progress",
         "vault_harness.plugin._table",
     }
     assert "hvac" not in sys.modules

@@ -18,6 +18,8 @@ from vault_harness.stack import LocalStack, Nodes, StackRecord, service_environm
 from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+
 BLUEPRINT = Blueprint.default()
 THREE = ["vault", "vault-2", "vault-3"]
 
@@ -134,7 +136,12 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     """A fourth node becomes a voter; one that leads can be removed; the first one cannot."""
     nodes, key = Nodes(stack), secret_key(client)
     assert nodes.add().name == "vault-4"
-    assert {node.voter for node in stack.status().nodes} == {True}
+    # The status has it from autopilot, which looks at the members twice a second.
+    wait_until(
+        lambda: {node.voter for node in stack.status().nodes} == {True},
+        "all four nodes to be told as voters",
+        timeout=10.0,
+    )
     leader = stack.status().leader
     if leader == "vault":
         _, leader, _ = nodes.step_down()
