@@ -68,6 +68,8 @@ def test_run_that_is_ended(suite: Suite, workers: str, number: int, code: int) -
     for name in ("journal.json", "index.html", "junit.xml", "score.json"):
         (report / name).write_text('{"complete": true, "scenarios": []}')
     words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", "-n", workers)
+    # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
+    words = ["env", "--default-signal=INT", *words]
     child = subprocess.Popen(
         words, cwd=ROOT, env=suite.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
