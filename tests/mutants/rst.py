@@ -36,6 +36,6 @@ class BelievesItsOwnClock(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
-    "trusts-rising-versions": Mutant(TrustsRisingVersions, "RST-01", "VALUE"),
+    "trusts-rising-versions": Mutant(TrustsRisingVersions, "RST-01", "gave the value v2"),
     "believes-its-own-clock": Mutant(BelievesItsOwnClock, "RST-01", "a good read within"),
 }
