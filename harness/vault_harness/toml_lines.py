@@ -50,7 +50,8 @@ def _remember(found: dict[KeyPath, int], path: KeyPath, number: int) -> None:
 def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     """Lines that are not inside a multi-line string, with their numbers."""
     closing = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Not `splitlines`, which ends a line at characters that TOML allows within a string.
+    for number, line in enumerate(re.split(r"\r?\n", text), start=1):
         if closing:
             if closing in line:
                 closing = ""

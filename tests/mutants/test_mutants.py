@@ -12,7 +12,7 @@ from vault_harness.scenario.catalogue import load
 # A subject's own carelessness is no error of these tests.
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-QUICK = {"never-renews", "logs-in-on-every-403", "no-total-deadline"}
+QUICK = {"logs-in-on-every-403", "no-total-deadline"}
 """Run by default; the others are slow in sum."""
 
 

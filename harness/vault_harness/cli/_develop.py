@@ -25,8 +25,7 @@ from vault_harness.cli._console import complain, say
 def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
     """Test the harness itself."""
     root = _checkout()
-    # Three: they wait as much as they compute.
-    options = ["-n", "3", "--dist", "loadgroup", *(["-m", ""] if slow else [])]
+    options = ["-n", "2", "--dist", "loadgroup", *(["-m", ""] if slow else [])]
     os.environ.pop("HARNESS_RUNNER", None)  # the tests say themselves who runs the tasks
     # Not from the checkout: relative paths in the arguments are the caller's.
     place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
