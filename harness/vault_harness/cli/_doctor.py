@@ -91,7 +91,9 @@ def _production(*, json: bool, backups: str | None) -> None:
     if operator is None:
         for finding in in_the_way:
             complain(f"{finding.name}: {finding.wrong}")
-        complain(f"nothing can be told of this Vault before that: {named('doctor')}")
+            complain(f"  looked at: {finding.looked_at}")
+            complain(f"  what to do: {finding.remedy}")
+        complain(f"nothing can be told of this Vault before that; {named('doctor')} has the rest")
         raise SystemExit(1)
     with closing(operator):
         practices = go_through(

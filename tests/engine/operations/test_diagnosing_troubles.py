@@ -153,6 +153,19 @@ def test_one_node_of_several_is_away(patient: Patient, stack: Stack) -> None:
     lease.release()
 
 
+def test_somebody_elses_vault_is_not_there(visitor: Patient) -> None:
+    """A stack of one's own would be no remedy: the address is wrong, or that Vault is down."""
+    lease = PortLease()
+    elsewhere = replace(
+        visitor, engine="external", services=(), addresses=(f"http://127.0.0.1:{lease.port}",)
+    )
+    found = only(elsewhere, "answers")
+    lease.release()
+    assert found.kind == "refused-elsewhere"
+    assert "VAULT_ADDR" in found.remedy
+    assert not found.runnable
+
+
 def test_it_was_never_initialised(visitor: Patient, engine: Engine, tmp_path: Path) -> None:
     """A new server without keys."""
     node = engine.node(NodeSpec(name="new", directory=tmp_path / "new"))

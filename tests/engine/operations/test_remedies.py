@@ -478,7 +478,7 @@ def _(world: World) -> None:
 APART = {
     *("never-started", "uninitialised", "no-token", "audit-off", "audit-off-by-configuration"),
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
-    *("clock", "ids-of-nobody"),
+    *("clock", "ids-of-nobody", "refused-elsewhere"),
 }
 
 

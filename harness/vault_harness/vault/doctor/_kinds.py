@@ -107,6 +107,11 @@ KINDS: Mapping[str, Kind] = {
         advice="name the file with its CA certificate: export VAULT_CACERT=FILE",
     ),
     "refused": Kind("answers", "the connection is refused: nobody listens there", (_task("up"),)),
+    "refused-elsewhere": Kind(
+        "answers",
+        "the connection is refused: nobody listens there",
+        advice="correct VAULT_ADDR, or have that Vault started",
+    ),
     "not-vault": Kind(
         "answers",
         "what answers there is not Vault (HTTP {code})",

@@ -129,7 +129,7 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
         found.bad("certificate", where)
         return False
     except requests.ConnectionError:
-        found.bad("refused", where)
+        found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
         return False
     except (ValueError, KeyError, TypeError):
         found.bad("not-vault", where, code=answer.status_code)
