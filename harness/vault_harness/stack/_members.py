@@ -62,15 +62,16 @@ def look(
         health = dict(
             zip((node.address for node in asked), cluster.health_of_all(asked), strict=True)
         )
-    servers = _autopilot(leader)
+    servers, voters = _autopilot(leader), _voters(leader)
     ahead = max((int(each.get("last_index") or 0) for each in servers.values()), default=0)
-    return tuple(_status(node, serving, health, servers, ahead) for node in endpoints.nodes)
+    return tuple(_status(node, serving, health, voters, servers, ahead) for node in endpoints.nodes)
 
 
 def _status(
     node: NodeEndpoint,
     serving: set[str],
     health: dict[str, int],
+    voters: dict[str, bool],
     servers: dict[str, dict[str, Any]],
     ahead: int,
 ) -> NodeStatus:
@@ -82,7 +83,7 @@ def _status(
         name=node.name,
         address=node.address,
         role=role,
-        voter=known["status"] in {"voter", "leader"} if known else None,
+        voter=voters.get(node.name),
         lag=ahead - int(known["last_index"]) if known and following else None,
     )
 
@@ -94,6 +95,15 @@ def _autopilot(leader: Operator | None) -> dict[str, dict[str, Any]]:
     with contextlib.suppress(HarnessError):
         state = leader.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
         return dict(state.get("servers") or {})
+    return {}
+
+
+def _voters(leader: Operator | None) -> dict[str, bool]:
+    """Which members count for the quorum; autopilot itself hears of a change a moment later."""
+    if leader is None:
+        return {}
+    with contextlib.suppress(HarnessError):
+        return {peer.node_id: peer.voter for peer in cluster.peers(leader)}
     return {}
 
 
