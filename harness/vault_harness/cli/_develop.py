@@ -25,7 +25,9 @@ from vault_harness.cli._console import complain, say
 def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
     """Test the harness itself."""
     root = _checkout()
-    options = ["-n", "2", "--dist", "loadgroup", *(["-m", ""] if slow else [])]
+    # Half of the time is waiting for servers, so two a core.
+    workers = str(2 * min(os.cpu_count() or 1, 4))
+    options = ["-n", workers, "--dist", "loadgroup", *(["-m", ""] if slow else [])]
     os.environ.pop("HARNESS_RUNNER", None)  # the tests say themselves who runs the tasks
     # Not from the checkout: relative paths in the arguments are the caller's.
     place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
