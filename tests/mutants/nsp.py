@@ -9,12 +9,6 @@ from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
 
 
-class Namespaced(LazyClient):
-    """The client that these deviate from: correct, and at home in a namespace."""
-
-    auth = frozenset({"approle", "namespace"})
-
-
 class _Forgetful(Wire):
     """Names the namespace but for some requests."""
 
@@ -40,19 +34,19 @@ class _LooksInTheRoot(_Forgetful):
     forgets = "auth/token/lookup-self"
 
 
-class RenewsInTheRoot(Namespaced):
+class RenewsInTheRoot(LazyClient):
     """Makes its renewals by code of their own, which has no header for the namespace."""
 
     wire_type = _RenewsInTheRoot
 
 
-class LooksInTheRoot(Namespaced):
+class LooksInTheRoot(LazyClient):
     """Asks the root about a token of the namespace."""
 
     wire_type = _LooksInTheRoot
 
 
-class TakesASealForADeadToken(Namespaced):
+class TakesASealForADeadToken(LazyClient):
     """Drops its token at a 503, since the server's health is green."""
 
     def read(self, path: str, key: str) -> str:
@@ -74,7 +68,7 @@ class TakesASealForADeadToken(Namespaced):
             self._wire._namespace = named
 
 
-class TrustsAGreenHealth(Namespaced):
+class TrustsAGreenHealth(LazyClient):
     """Asks again without a pause for as long as the server's health is green."""
 
     def read(self, path: str, key: str) -> str:
@@ -94,13 +88,9 @@ class TrustsAGreenHealth(Namespaced):
         return str(reply.body["data"]["data"][key])
 
 
-_BASE = f"python:{__name__}:Namespaced"
-
 MUTANTS: dict[str, Mutant] = {
-    "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none", _BASE),
-    "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none", _BASE),
-    "takes-a-sealed-namespace-for-a-dead-token": Mutant(
-        TakesASealForADeadToken, "NSP-02", "token", _BASE
-    ),
-    "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in", _BASE),
+    "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none"),
+    "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
+    "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
+    "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
 }

@@ -34,6 +34,8 @@ class Http2Wire(Wire):
         headers = [("Host", self._authority), ("X-Vault-Request", "true")]
         if token:
             headers.append(("X-Vault-Token", token))
+        if self._namespace:
+            headers.append(("X-Vault-Namespace", self._namespace))
         content = b"" if body is None else json.dumps(body).encode()
         if content:
             headers.append(("Content-Length", str(len(content))))

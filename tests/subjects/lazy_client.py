@@ -111,6 +111,7 @@ class LazyClient:
     """The client; see the module."""
 
     capabilities = frozenset({"read", "outcomes", "tls"})
+    auth = frozenset({"approle", "namespace"})
     wire_type, gate_type, credentials_type = Wire, Gate, Credentials
 
     def __init__(self, environ: Mapping[str, str]) -> None:

@@ -69,7 +69,8 @@ class Entry(BaseModel):
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
         wire: What is spoken whatever the run asks for: ``tls``, or ``h2`` (TLS that offers HTTP/2).
-        namespace: Where in Vault all of it is, with a seal of its own; empty for the root.
+        namespace: Where in Vault all of it is, with a seal of its own; empty for the root. With one
+            the subject must claim ``namespace``.
         leaks: Whether a secret that comes out fails this scenario; others only tell it.
         blueprint: File of what Vault contains; the e-commerce one by default. A relative path is
             one beside the catalogue.
@@ -156,8 +157,9 @@ class Entry(BaseModel):
 
     @property
     def asks_for(self) -> frozenset[str]:
-        """Capabilities that the subject must claim, its way in among them."""
-        return self.needs | ({self.auth} - {"approle"})
+        """What the subject must claim: capabilities, its way in, and a namespace if it has one."""
+        namespace = {"namespace"} if self.namespace else set()
+        return self.needs | ({self.auth} - {"approle"}) | namespace
 
     @property
     def group(self) -> str:

@@ -69,6 +69,7 @@ func serve(vault *Vault, asked request) map[string]any {
 		return map[string]any{
 			"ok":           true,
 			"capabilities": []string{"read", "health", "outcomes", "tls"},
+			"auth":         []string{"approle", "namespace"},
 			"declares": map[string]float64{
 				"deadline":    vault.timeout.Seconds(),
 				"backoff_cap": vault.gate.longest.Seconds(),

@@ -11,6 +11,7 @@ const vault = new Vault(process.env, (line) => process.stderr.write(`${new Date(
 const operations = {
   hello: () => ({
     capabilities: ["read", "cached", "fallback", "health", "write", "outcomes", "tls"],
+    auth: ["approle", "namespace"],
     declares: vault.declares,
   }),
   read: ({ path, key }) => vault.read(path, key),

@@ -100,6 +100,20 @@ def test_wrong_field(file: Path, more: str, field: str) -> None:
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ("", {"read"}),
+        ('namespace = "shop"', {"read", "namespace"}),
+        ('auth = "jwt"', {"read", "jwt"}),
+    ],
+)
+def test_what_a_client_must_claim(file: Path, more: str, asked: set[str]) -> None:
+    """A way in and a namespace are claimed, though no entry names them among its needs."""
+    file.write_text(GOOD + more)
+    assert load(file)["TOK-11"].asks_for == asked
+
+
 @pytest.mark.parametrize("field", ["promise", "severity", "source"])
 def test_missing_field(file: Path, field: str) -> None:
     """Every scenario has a promise, a severity and a source."""
