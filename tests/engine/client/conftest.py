@@ -1,4 +1,4 @@
-"""A real Vault, a gateway in front of it, and clients that are closed after the test."""
+"""A real Vault, a way to it that can be broken, and clients that are closed after the test."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.client.gateway import Gateway
 from tests.engine.client.lab import Lab
+from tests.engine.client.way import Way
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, open_engine
+from vault_harness.engine import Engine, ToxiproxyProcess, open_engine
 from vault_harness.settings import Settings
 from vault_harness.stack import Stack, launch
 
@@ -30,13 +30,21 @@ def shared(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield stack
 
 
+@pytest.fixture(scope="session")
+def toxiproxy(engine: Engine) -> Iterator[ToxiproxyProcess]:
+    """A Toxiproxy server in which each test has a proxy of its own."""
+    server = engine.toxiproxy(seed=1)
+    yield server
+    server.stop()
+
+
 @pytest.fixture
-def make_lab() -> Iterator[Callable[[Stack], Lab]]:
-    """Make a lab on a Vault; its clients and its gateway are closed after the test."""
+def make_lab(engine: Engine, toxiproxy: ToxiproxyProcess) -> Iterator[Callable[[Stack], Lab]]:
+    """Make a lab on a Vault; its clients and its way are closed after the test."""
     labs: list[Lab] = []
 
     def make(stack: Stack) -> Lab:
-        lab = Lab(stack=stack, gateway=Gateway(stack.node.address))
+        lab = Lab(stack=stack, way=Way(engine, toxiproxy, stack))
         lab.set_up()
         labs.append(lab)
         return lab
@@ -45,7 +53,7 @@ def make_lab() -> Iterator[Callable[[Stack], Lab]]:
     for lab in labs:
         for client in lab.clients:
             client.close(timeout=2.0)
-        lab.gateway.close()
+        lab.way.close()
 
 
 @pytest.fixture

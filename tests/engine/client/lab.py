@@ -14,7 +14,7 @@ from typing import Any
 
 from resilient_vault_client import Event, VaultClient
 from resilient_vault_client._deadline import Deadline
-from tests.engine.client.gateway import Gateway
+from tests.engine.client.way import Way
 from vault_harness.stack import Stack
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
@@ -30,14 +30,14 @@ class Lab:
 
     Attributes:
         stack: The Vault.
-        gateway: Stands between it and the client.
+        way: Leads clients to it, and can be broken.
         path: Where a secret of the test's own is.
         value: The value of its key ``KEY``.
         role: The AppRole of the test's own.
     """
 
     stack: Stack
-    gateway: Gateway
+    way: Way
     path: str = field(default_factory=lambda: f"backend/{secrets.token_hex(4)}")
     value: str = field(default_factory=lambda: f"secret-value-{secrets.token_hex(8)}")
     role: str = field(default_factory=lambda: f"role-{secrets.token_hex(4)}")
@@ -48,7 +48,7 @@ class Lab:
 
     @property
     def vault(self) -> Any:
-        """A client of hvac with the root token, past the gateway."""
+        """A client of hvac with the root token, past the way of clients."""
         return self.stack.operator.client
 
     def set_up(self) -> None:
@@ -72,7 +72,7 @@ class Lab:
         """What configures a client for the role, with a new secret-id."""
         self.secret_id = approle.new_secret_id(self.stack.operator, self.role)
         return {
-            "VAULT_ADDR": self.gateway.address,
+            "VAULT_ADDR": self.way.address,
             "VAULT_MOUNT_POINT": "ecommerce",
             "VAULT_ROLE_ID": approle.role_id(self.stack.operator, self.role),
             "VAULT_SECRET_ID": self.secret_id.secret_id,

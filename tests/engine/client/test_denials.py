@@ -20,9 +20,9 @@ def test_denied_path_costs_little(lab: Lab) -> None:
             client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
         assert denied.value.outcome == "denied"
 
-    assert lab.gateway.count("ai/openai") <= 2
-    assert lab.gateway.count("login") <= 2
-    assert lab.gateway.count("lookup-self") <= 1
+    assert lab.way.count("ai/openai") <= 2
+    assert lab.way.count("login") <= 2
+    assert lab.way.count("lookup-self") <= 1
     until(lambda: lab.tokens() == 1, "the old token to be given back")
 
 
@@ -35,7 +35,7 @@ def test_many_denied_paths_cost_one_login(lab: Lab) -> None:
         with pytest.raises(PermissionDenied):
             client.get_secret(f"ai/path-{number}")
 
-    assert lab.gateway.count("login") <= 2
+    assert lab.way.count("login") <= 2
     assert lab.value == client.get_secret(lab.path, "KEY")
 
 
@@ -70,7 +70,7 @@ def test_role_that_gained_a_policy(lab: Lab) -> None:
     time.sleep(1.1)  # a token that is younger is not replaced for a policy
 
     assert client.get_secret("ai/openai")
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
     until(lambda: lab.tokens() == 1, "the old token to be given back")
 
 
@@ -84,7 +84,7 @@ def test_token_bound_to_other_addresses(lab: Lab) -> None:
             client.get_secret(lab.path)
         time.sleep(0.02)  # the pace of an application
 
-    assert lab.gateway.count("login") <= 4
+    assert lab.way.count("login") <= 4
 
 
 def test_denial_is_not_an_outage(lab: Lab) -> None:

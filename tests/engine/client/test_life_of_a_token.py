@@ -10,8 +10,8 @@ from itertools import pairwise
 import pytest
 
 from resilient_vault_client import VaultClient
-from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, keep_reading, read_until, until
+from tests.engine.client.way import http
 
 TTL = 2.0
 
@@ -25,11 +25,11 @@ def test_renewed_in_the_middle_of_its_life(lab: Lab) -> None:
     """Each renewal comes between half and three quarters of a life, and there is one login."""
     lab.make_role(token_ttl="2s", token_max_ttl="60s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("renew") >= 3, "three renewals")
+    seen = read_until(client, lab, lambda: lab.way.count("renew") >= 3, "three renewals")
 
     assert failures(seen) == []
-    assert lab.gateway.count("login") == 1
-    lives = [r.at for r in lab.gateway.requests if "login" in r.path or "renew" in r.path]
+    assert lab.way.count("login") == 1
+    lives = [r.at for r in lab.way.requests if "login" in r.path or "renew" in r.path]
     gaps = [after - before for before, after in pairwise(lives)]
     assert all(0.5 * TTL - 0.1 <= gap <= 0.75 * TTL + 0.5 for gap in gaps)
 
@@ -41,9 +41,9 @@ def test_clients_that_start_together_drift_apart(lab: Lab) -> None:
     environ = lab.environ()
     for _ in range(5):
         assert lab.client(environ).authenticate()
-    until(lambda: lab.gateway.count("renew-self") >= 5, "five renewals")
+    until(lambda: lab.way.count("renew-self") >= 5, "five renewals")
 
-    times = [r.at for r in lab.gateway.matching("renew-self")][:5]
+    times = [r.at for r in lab.way.matching("renew-self")][:5]
     assert max(times) - min(times) > 0.05 * 3
 
 
@@ -54,7 +54,7 @@ def test_at_max_ttl_another_token_takes_over(lab: Lab) -> None:
     seen = read_until(client, lab, lambda: "token_revoked" in lab.names(), "the hand-over")
 
     assert failures(seen) == []
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
     assert lab.tokens() == 1
     assert "token_lost" not in lab.names()
 
@@ -64,7 +64,7 @@ def test_explicit_max_ttl(lab: Lab) -> None:
     """A token with an explicit maximum is replaced in the same way."""
     lab.make_role(token_ttl="2s", token_explicit_max_ttl="2s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("login") == 2, "another login")
+    seen = read_until(client, lab, lambda: lab.way.count("login") == 2, "another login")
 
     assert failures(seen) == []
     assert "token_lost" not in lab.names()
@@ -79,10 +79,10 @@ def test_not_renewable(lab: Lab) -> None:
     token = login.current
     assert token is not None
     token.renewable = False  # as a login with renewable: false gives it, which AppRole never does
-    seen = read_until(client, lab, lambda: lab.gateway.count("login") == 2, "another login")
+    seen = read_until(client, lab, lambda: lab.way.count("login") == 2, "another login")
 
     assert failures(seen) == []
-    assert lab.gateway.count("renew-self") == 0
+    assert lab.way.count("renew-self") == 0
     assert "token_lost" not in lab.names()
 
 
@@ -90,12 +90,12 @@ def test_batch_token_is_never_renewed_or_revoked(lab: Lab) -> None:
     """Vault answers 400 to both, so neither is asked for."""
     lab.make_role(token_ttl="2s", token_type="batch", token_max_ttl="2s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("login") == 2, "another login")
+    seen = read_until(client, lab, lambda: lab.way.count("login") == 2, "another login")
     client.close()
 
     assert failures(seen) == []
-    assert lab.gateway.count("renew-self") == 0
-    assert lab.gateway.count("revoke-self") == 0
+    assert lab.way.count("renew-self") == 0
+    assert lab.way.count("revoke-self") == 0
 
 
 @pytest.mark.slow
@@ -103,10 +103,10 @@ def test_periodic_token_lives_on(lab: Lab) -> None:
     """A periodic token is renewed for ever, with one login."""
     lab.make_role(token_period="2s", token_ttl="0s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("renew") == 3, "three renewals")
+    seen = read_until(client, lab, lambda: lab.way.count("renew") == 3, "three renewals")
 
     assert failures(seen) == []
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_token_of_few_uses(lab: Lab) -> None:
@@ -116,9 +116,9 @@ def test_token_of_few_uses(lab: Lab) -> None:
     for _ in range(7):
         assert lab.value == client.get_secret(lab.path, "KEY")
 
-    assert lab.gateway.count("login") == 3
-    assert lab.gateway.count("lookup-self") == 0
-    assert lab.gateway.count("renew-self") == 0
+    assert lab.way.count("login") == 3
+    assert lab.way.count("lookup-self") == 0
+    assert lab.way.count("renew-self") == 0
 
 
 def test_token_of_few_uses_over_threads(lab: Lab) -> None:
@@ -129,7 +129,7 @@ def test_token_of_few_uses_over_threads(lab: Lab) -> None:
         values = list(pool.map(lambda _: client.get_secret(lab.path, "KEY"), range(40)))
 
     assert [lab.value] * 40 == values
-    assert lab.gateway.count("login") <= 20
+    assert lab.way.count("login") <= 20
 
 
 def test_revoked_token_costs_one_login(lab: Lab) -> None:
@@ -139,7 +139,7 @@ def test_revoked_token_costs_one_login(lab: Lab) -> None:
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
     assert "token_lost" in lab.names()
 
 
@@ -156,7 +156,7 @@ def test_fifty_readers_cause_one_login(lab: Lab) -> None:
 
     with ThreadPoolExecutor(50) as pool:
         assert [lab.value] * 50 == list(pool.map(read, range(50)))
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
     assert lab.tokens() == 1
 
 
@@ -166,7 +166,7 @@ def test_fifty_readers_at_the_start_cause_one_login(lab: Lab) -> None:
     with ThreadPoolExecutor(50) as pool:
         list(pool.map(lambda _: client.get_secret(lab.path), range(50)))
 
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_renewal_that_fails_once(lab: Lab) -> None:
@@ -175,13 +175,13 @@ def test_renewal_that_fails_once(lab: Lab) -> None:
     client = lab.client()
     client.get_secret(lab.path)
     failing = [http(500, '{"errors":["internal error"]}')]
-    with lab.gateway.answering(
-        lambda _method, path: failing.pop() if failing and "renew-self" in path else None
+    with lab.way.answering(
+        lambda _kind, path: failing.pop() if failing and "renew-self" in path else None
     ):
         until(lambda: "renewed" in lab.names(), "a renewal")
 
     assert "renewal_failed" in lab.names()
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
     assert lab.value == client.get_secret(lab.path, "KEY")
 
 
@@ -191,9 +191,9 @@ def test_renewal_of_a_dead_token(lab: Lab) -> None:
     client = lab.client()
     client.get_secret(lab.path)
     lab.vault.auth.token.revoke_accessor(lab.accessor(client))
-    until(lambda: lab.gateway.count("login") == 2, "the second login")
+    until(lambda: lab.way.count("login") == 2, "the second login")
 
-    assert lab.gateway.count("renew-self") == 1
+    assert lab.way.count("renew-self") == 1
     assert failures(keep_reading(client, lab, 0.3)) == []
 
 
@@ -201,10 +201,10 @@ def test_no_right_to_renew(lab: Lab) -> None:
     """A role without the default policy cannot renew or look up itself, and works all the same."""
     lab.make_role(token_ttl="2s", token_no_default_policy=True, token_policies=lab.role)
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("login") == 2, "another login")
+    seen = read_until(client, lab, lambda: lab.way.count("login") == 2, "another login")
 
     assert failures(seen) == []
-    assert lab.gateway.count("renew-self") <= lab.gateway.count("login")
+    assert lab.way.count("renew-self") <= lab.way.count("login")
     assert "token_lost" not in lab.names()
 
 
@@ -222,7 +222,7 @@ def test_no_right_to_look_itself_up(lab: Lab) -> None:
             lab.vault.auth.token.revoke_accessor(accessor)
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
 
 
 @pytest.mark.slow
@@ -239,8 +239,8 @@ def test_role_deleted_while_running(lab: Lab) -> None:
     assert lab.value == client.get_secret(lab.path, "KEY")
     until(lambda: "login_failed" in lab.names(), "a login that fails")
     seconds = time.monotonic() - started
-    assert lab.gateway.count("renew-self") <= seconds + 3
-    assert lab.gateway.count("login", since=started) <= 2
+    assert lab.way.count("renew-self") <= seconds + 3
+    assert lab.way.count("login", since=started) <= 2
 
 
 def test_expired_while_nobody_renewed(lab: Lab) -> None:
@@ -253,8 +253,8 @@ def test_expired_while_nobody_renewed(lab: Lab) -> None:
     until(lambda: not token.usable, "its end", 3.0)
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.gateway.count("login") == 2
-    assert lab.gateway.count("lookup-self") == 0
+    assert lab.way.count("login") == 2
+    assert lab.way.count("lookup-self") == 0
 
 
 def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ def test_wall_clock_does_not_matter(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
     seen = read_until(client, lab, lambda: "renewed" in lab.names(), "a renewal")
     assert failures(seen) == []
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_close_gives_the_token_back(lab: Lab) -> None:
@@ -287,11 +287,11 @@ def test_renewal_over_a_slow_line(lab: Lab) -> None:
     lab.make_role(token_ttl="3s")
     client = lab.client()
     client.get_secret(lab.path)
-    lab.gateway.delay = 0.8
-    seen = read_until(client, lab, lambda: lab.names().count("renewed") == 2, "two renewals")
+    with lab.way.slow(0.8):
+        seen = read_until(client, lab, lambda: lab.names().count("renewed") == 2, "two renewals")
 
     assert failures(seen) == []
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
     assert "token_lost" not in lab.names()
 
 

@@ -18,8 +18,8 @@ from resilient_vault_client import (
     VaultUnavailable,
 )
 from resilient_vault_client.events import LoginFailed
-from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, read_until, until
+from tests.engine.client.way import http
 from vault_harness.vault import approle
 
 
@@ -54,7 +54,7 @@ def test_rotated_secret_id_file_is_read_at_the_next_login(lab: Lab, tmp_path: Pa
     assert lab.value == client.get_secret(lab.path, "KEY")
     lose_token(lab, client)
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
 
 
 @pytest.mark.parametrize("content", ["", "\n", "0f3d6a1c-77aa-4b", "two words", "\xff\xfe"])
@@ -83,7 +83,7 @@ def test_no_login_without_an_id(lab: Lab, tmp_path: Path) -> None:
     assert not client.authenticate()
     with pytest.raises(CredentialsMissing, match="VAULT_SECRET_ID_FILE"):
         client.get_secret(lab.path)
-    assert lab.gateway.count("login") == 0
+    assert lab.way.count("login") == 0
 
     file.write_text(good)
     until(client.authenticate, "the login", 3.0)
@@ -100,7 +100,7 @@ def test_rejected_secret_id_is_left_alone(lab: Lab) -> None:
             client.get_secret(lab.path)
         time.sleep(0.02)  # the pace of an application
 
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
     assert rejected.value.outcome == "denied"
     assert rejected.value.retry_in is not None
     health = client.health()
@@ -139,7 +139,7 @@ def test_destroyed_secret_id_serves_the_last_good_value(lab: Lab) -> None:
     until(lambda: client.read(lab.path, "KEY").stale, "a stale answer")
 
     assert lab.value == client.get_secret(lab.path, "KEY")
-    assert lab.gateway.count("login") <= 4
+    assert lab.way.count("login") <= 4
     assert "login_failed" in lab.names()
 
 
@@ -172,29 +172,29 @@ def test_missing_auth_mount_is_told_from_a_locked_role(lab: Lab) -> None:
             client.get_secret(lab.path)
 
     # One login and the question that tells why; the rest is known.
-    assert lab.gateway.count("login") <= 3
+    assert lab.way.count("login") <= 3
 
 
 def test_lost_answer_to_a_login(lab: Lab) -> None:
     """Its use is spent although no answer came, so the login is not repeated blindly."""
     lab.make_role(secret_id_num_uses=2)
     client = lab.client(timeout=1.0)
-    with lab.gateway.black_hole(), pytest.raises(VaultError):
+    with lab.way.black_hole(), pytest.raises(VaultError):
         client.get_secret(lab.path)
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
     until(client.authenticate, "the second login", 4.0)
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("login") == 2
 
 
 def test_refused_connection_is_no_login(lab: Lab) -> None:
     """A login that never reached Vault is tried again within the call."""
     client = lab.client(timeout=1.0)
-    with lab.gateway.refusing():
+    with lab.way.refusing():
         assert not client.authenticate()
     until(client.authenticate, "the login", 4.0)
 
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_environment_is_read_at_each_login(lab: Lab) -> None:
@@ -220,7 +220,7 @@ def test_secret_id_that_the_server_repeats(lab: Lab, caplog: pytest.LogCaptureFi
     told = http(400, '{"errors":["invalid secret_id \\"' + canary + '\\""]}')
     client = lab.client(environ)
     with (
-        lab.gateway.answering(lambda _, path: told if "login" in path else None),
+        lab.way.answering(lambda _, path: told if "login" in path else None),
         pytest.raises(CredentialsRejected) as rejected,
     ):
         client.get_secret(lab.path)
@@ -234,10 +234,10 @@ def test_one_use_secret_id(lab: Lab) -> None:
     """A secret-id for one login gives one, and the token is kept as long as it can be."""
     lab.make_role(secret_id_num_uses=1, token_ttl="1s")
     client = lab.client()
-    seen = read_until(client, lab, lambda: lab.gateway.count("renew") == 2, "two renewals")
+    seen = read_until(client, lab, lambda: lab.way.count("renew") == 2, "two renewals")
 
     assert {"vault"} == {getattr(one, "source", None) for one in seen}
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 @pytest.mark.parametrize(
@@ -249,7 +249,7 @@ def test_strange_answer_to_a_login(
     """A login that finds nothing is not taken for a secret that is missing, nor for a bad id."""
     client = lab.client()
     with (
-        lab.gateway.answering(lambda *_: http(status, '{"errors":[]}')),
+        lab.way.answering(http(status, '{"errors":[]}')),
         pytest.raises(AuthenticationFailed) as failed,
     ):
         client.get_secret(lab.path)
@@ -261,7 +261,6 @@ def test_strange_answer_to_a_login(
 def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
     """The token of a login that ends after the client's end is given back."""
     client = lab.client()
-    lab.gateway.delay = 0.5
     outcome: list[object] = []
 
     def log_in() -> None:
@@ -271,13 +270,13 @@ def test_client_that_is_closed_during_its_login(lab: Lab) -> None:
             outcome.append(error)
 
     thread = threading.Thread(target=log_in)
-    thread.start()
-    until(lambda: lab.gateway.count("login") == 1, "the login to be under way")
-    client.close()
-    thread.join(10)
+    with lab.way.slow(0.5):
+        thread.start()
+        until(lambda: lab.way.count("login") == 1, "the login to be under way")
+        client.close()
+        thread.join(10)
 
     assert outcome
-    lab.gateway.delay = 0.0
     until(lambda: lab.tokens() == 0, "the token's end")
 
 
@@ -285,7 +284,7 @@ def test_testing_mode(lab: Lab) -> None:
     """In an application's tests a failure comes at once, each time, and no thread is started."""
     client = lab.client(testing=True)
     client.get_secret(lab.path)
-    with lab.gateway.refusing():
+    with lab.way.refusing():
         started = time.monotonic()
         for _ in range(20):
             with pytest.raises(VaultUnavailable):

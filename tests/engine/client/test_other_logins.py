@@ -35,7 +35,7 @@ def test_token_of_an_agent(lab: Lab, tmp_path: Path) -> None:
     client.close()
 
     assert lab.vault.auth.token.lookup(kept)["data"]["id"] == kept
-    paths = [request.path for request in lab.gateway.requests]
+    paths = [request.path for request in lab.way.requests]
     assert not [path for path in paths if "login" in path or "renew" in path or "revoke" in path]
 
 
@@ -64,7 +64,7 @@ def test_token_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
     for _ in range(20):
         with pytest.raises(CredentialsRejected, match="refuses the token"):
             client.get_secret(lab.path)
-    assert lab.gateway.count("lookup-self") <= 2
+    assert lab.way.count("lookup-self") <= 2
     file.write_text(token(lab))
 
     until(client.authenticate, "the new token", 4.0)
@@ -76,7 +76,7 @@ def test_no_token_yet(lab: Lab, tmp_path: Path) -> None:
     client = lab.client(by_token(lab, tmp_path / "token"))
     with pytest.raises(CredentialsMissing, match="VAULT_TOKEN_FILE"):
         client.get_secret(lab.path)
-    assert lab.gateway.requests == []
+    assert lab.way.requests == []
 
 
 def wrapped(lab: Lab) -> str:
@@ -99,10 +99,10 @@ def by_wrapping(lab: Lab, file: Path) -> dict[str, str]:
 def test_wrapped_secret_id(lab: Lab, tmp_path: Path) -> None:
     """It is opened once, and serves all logins."""
     client = lab.client(by_wrapping(lab, tmp_path / "wrapped"))
-    read_until(client, lab, lambda: lab.gateway.count("login") >= 2, "the second login")
+    read_until(client, lab, lambda: lab.way.count("login") >= 2, "the second login")
 
     assert client.get_secret(lab.path, "KEY") == lab.value
-    assert lab.gateway.count("unwrap") == 1
+    assert lab.way.count("unwrap") == 1
 
 
 def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
@@ -114,8 +114,8 @@ def test_wrapping_token_that_was_used(lab: Lab, tmp_path: Path) -> None:
     with pytest.raises(CredentialsMissing, match="stolen"):
         client.get_secret(lab.path)
     assert not client.authenticate()
-    assert lab.gateway.count("sys/wrapping") == 1
-    assert lab.gateway.count("login") == 0
+    assert lab.way.count("sys/wrapping") == 1
+    assert lab.way.count("login") == 0
     file.write_text(wrapped(lab))
 
     until(client.authenticate, "the login", 4.0)
@@ -130,8 +130,8 @@ def test_wrapping_token_of_somebody_else(lab: Lab, tmp_path: Path) -> None:
     client = lab.client(environ)
     with pytest.raises(CredentialsMissing, match="made by sys/wrapping/wrap"):
         client.get_secret(lab.path)
-    assert lab.gateway.count("unwrap") == 0
-    assert lab.gateway.count("login") == 0
+    assert lab.way.count("unwrap") == 0
+    assert lab.way.count("login") == 0
 
 
 def by_jwt(lab: Lab, issuer: JwtIssuer, file: Path) -> dict[str, str]:
@@ -157,9 +157,9 @@ def test_jwt_that_its_issuer_replaces(lab: Lab, tmp_path: Path) -> None:
     issuer.rotate()
     file.write_text(issuer.issue())
     issuer.trust_newest()
-    before = lab.gateway.count("login")
+    before = lab.way.count("login")
 
-    seen = read_until(client, lab, lambda: lab.gateway.count("login") > before, "another login")
+    seen = read_until(client, lab, lambda: lab.way.count("login") > before, "another login")
     assert {getattr(one, "source", None) for one in seen} == {"vault"}
 
 
@@ -173,7 +173,7 @@ def test_jwt_that_vault_refuses(lab: Lab, tmp_path: Path) -> None:
     for _ in range(20):
         with pytest.raises(CredentialsRejected, match=r"rejects the JWT|rejected the JWT"):
             client.get_secret(lab.path)
-    assert lab.gateway.count("login") <= 2
+    assert lab.way.count("login") <= 2
     file.write_text(issuer.issue())
 
     until(client.authenticate, "the login", 4.0)
@@ -211,5 +211,5 @@ def test_wrapped_secret_id_after_a_fork(lab: Lab, tmp_path: Path) -> None:
     code, said, _ = run(FORKING, environ)
 
     assert code == 0, said
-    assert lab.gateway.count("unwrap") == 1
-    assert lab.gateway.count("login") == 2
+    assert lab.way.count("unwrap") == 1
+    assert lab.way.count("login") == 2

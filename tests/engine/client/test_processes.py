@@ -71,7 +71,7 @@ def test_fork(lab: Lab) -> None:
 
     assert code == 0, said
     assert json.loads(said.splitlines()[0]) == [0, 0, 0, 0], said
-    assert lab.gateway.count("login") == 5
+    assert lab.way.count("login") == 5
     assert lab.tokens() == 0
 
 
@@ -105,7 +105,7 @@ def test_exit_without_close_gives_the_token_back(lab: Lab) -> None:
     code, said, seconds = run(script, lab.environ())
 
     assert (code, said) == (0, "")
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
     assert lab.tokens() == 0
     assert seconds < 15
 
@@ -138,7 +138,7 @@ raise SystemExit(7)
         assert process.stdout is not None
         assert process.stdin is not None
         assert process.stdout.readline() == "ready\n"
-        with lab.gateway.black_hole():
+        with lab.way.black_hole():
             started = time.monotonic()
             process.stdin.write("\n")
             process.stdin.flush()
@@ -169,7 +169,7 @@ def test_renewer_that_died_is_started_again(lab: Lab) -> None:
     assert client.health().ok
     assert "renewer_restarted" in lab.names()
     read_until(client, lab, lambda: "renewed" in lab.names(), "a renewal")
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,9 +188,7 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(api, "renew", renew)
     read_until(client, lab, lambda: broken == [], "the mistake")
-    read_until(
-        client, lab, lambda: lab.gateway.count("renew") + lab.gateway.count("login") == 2, "more"
-    )
+    read_until(client, lab, lambda: lab.way.count("renew") + lab.way.count("login") == 2, "more")
 
     assert broken == []
     assert lab.value == client.get_secret(lab.path, "KEY")
@@ -212,7 +210,7 @@ def test_callback_that_raises_and_calls_back(lab: Lab) -> None:
     assert lab.value == client.get_secret(lab.path, "KEY")
     until(lambda: "renewed" in seen, "a renewal")
 
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_forgotten_client_ends_by_itself(lab: Lab) -> None:
@@ -243,9 +241,9 @@ def test_many_clients_leave_nothing(lab: Lab) -> None:
         client.close()
         lab.clients.clear()
         if number == 0:
-            until(lambda: len(lab.gateway._sockets) == 0, "the gateway to let go")
+            until(lambda: lab.way.open_connections == 0, "all connections to end")
             before = len(list(fds.iterdir()))
-    until(lambda: len(lab.gateway._sockets) == 0, "the gateway to let go")
+    until(lambda: lab.way.open_connections == 0, "all connections to end")
     gc.collect()
 
     until(lambda: len(list(fds.iterdir())) <= before + 2, "the files to be closed", 5.0)
@@ -279,11 +277,11 @@ while True:
             time.sleep(4.0)  # two lives of the token
             resumed = time.monotonic()
             process.send_signal(18)
-            until(lambda: lab.gateway.count("login", since=resumed) == 1, "a login", 5.0)
-            until(lambda: lab.gateway.count(lab.path, since=resumed) >= 3, "reads", 5.0)
-            burst = [r for r in lab.gateway.matching("", since=resumed) if r.at < resumed + 0.5]
+            until(lambda: lab.way.count("login", since=resumed) == 1, "a login", 5.0)
+            until(lambda: lab.way.count(lab.path, since=resumed) >= 3, "reads", 5.0)
+            burst = [r for r in lab.way.matching("", since=resumed) if r.at < resumed + 0.5]
             assert len(burst) <= 8
-            assert lab.gateway.count("login", since=resumed) == 1
+            assert lab.way.count("login", since=resumed) == 1
         finally:
             process.kill()
 
@@ -305,7 +303,7 @@ for _ in range(6):
 """
     code, said, _ = run(script, environ)
     assert code == 0, said
-    assert lab.gateway.count("login") <= 2
+    assert lab.way.count("login") <= 2
 
 
 def test_count_of_failed_logins_that_a_frozen_process_holds(lab: Lab, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from resilient_vault_client import (
     get_vault_secret,
 )
 from tests.engine.client.lab import Lab, until
+from tests.engine.client.way import http
 
 
 def test_key_and_whole_secret(lab: Lab) -> None:
@@ -92,8 +93,8 @@ def test_404_of_a_known_secret_is_asked_twice(lab: Lab) -> None:
     """A node that lags behind is given a moment to catch up."""
     client = lab.client()
     client.get_secret(lab.path)
-    answers = [b'HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n{"errors":[]}']
-    with lab.gateway.answering(lambda _method, _path: answers.pop() if answers else None):
+    answers = [http(404, '{"errors":[]}')]
+    with lab.way.answering(lambda _kind, _path: answers.pop() if answers else None):
         assert lab.value == client.get_secret(lab.path, "KEY")
 
     lab.vault.secrets.kv.v2.delete_metadata_and_all_versions(path=lab.path, mount_point="ecommerce")
@@ -107,7 +108,7 @@ def test_cache_asks_again_after_its_time(lab: Lab) -> None:
     client.get_secret_cached(lab.path, "KEY")
     for _ in range(10):
         client.get_secret_cached(lab.path, "KEY")
-    assert lab.gateway.count(lab.path) <= 2
+    assert lab.way.count(lab.path) <= 2
 
     lab.put(KEY="rotated")
     until(lambda: client.get_secret_cached(lab.path, "KEY") == "rotated", "the new value", 5.0)
@@ -147,7 +148,7 @@ def test_unwrap_once(lab: Lab) -> None:
     with pytest.raises(WrappingTokenSpent) as spent:
         client.unwrap(wrapped)
     assert wrapped not in str(spent.value)
-    assert lab.gateway.count("unwrap") == 2
+    assert lab.way.count("unwrap") == 2
 
 
 @pytest.mark.parametrize("path", ["", "/", "a//b", "../ai/openai", "backend/./x", "a?b", "a\nb"])
@@ -156,7 +157,7 @@ def test_impossible_paths(lab: Lab, path: str) -> None:
     client = lab.client()
     with pytest.raises(InvalidPath):
         client.get_secret(path)
-    assert lab.gateway.requests == []
+    assert lab.way.requests == []
 
 
 def test_wrong_mount_is_no_reason_to_log_in_again(lab: Lab) -> None:
@@ -166,8 +167,8 @@ def test_wrong_mount_is_no_reason_to_log_in_again(lab: Lab) -> None:
         with pytest.raises(PermissionDenied):
             client.get_secret("backend/django")
 
-    assert lab.gateway.count("login") <= 2
-    assert lab.gateway.count("nowhere") <= 2
+    assert lab.way.count("login") <= 2
+    assert lab.way.count("nowhere") <= 2
 
 
 def test_wrong_kind_of_engine_is_said(lab: Lab) -> None:
@@ -197,7 +198,7 @@ def test_function_with_a_client(lab: Lab) -> None:
     for _ in range(3):
         assert lab.value == get_vault_secret("MY_KEY", lab.path, "KEY", client=client)
 
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
 def test_without_vault_there_is_nothing_to_write_to(lab: Lab) -> None:

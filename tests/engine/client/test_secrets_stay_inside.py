@@ -31,9 +31,10 @@ from resilient_vault_client import (
     get_vault_secret,
 )
 from resilient_vault_client._deadline import Deadline
-from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, until
 from tests.engine.client.walking import chain, exposed, frames, texts
+from tests.engine.client.way import http
+from vault_harness.faults import RequestKind, Stub
 
 WRITTEN = "value-that-is-written-9f31"
 WRAPPED = "hvs.wrapping-token-5d2e"
@@ -91,7 +92,7 @@ def check(hunt: Hunt, error: BaseException) -> None:
 def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
     """Past the boundary the token, the secret-id and the value are there to be found."""
     session = hunt.client()._session()
-    with hunt.lab.gateway.black_hole():
+    with hunt.lab.way.black_hole():
         late = hunt.fail(lambda: session.fetch("a/b", Deadline(0.2), patience=0.2, version=None))
         lost = hunt.fail(lambda: session.write("a/b", {"K": WRITTEN}, Deadline(0.2), cas=None))
     found = hunt.leaks(text for error in (late, lost) for text in exposed(error))
@@ -102,9 +103,9 @@ def test_the_walk_finds_what_frames_hold(hunt: Hunt) -> None:
 
 
 @contextlib.contextmanager
-def answering(hunt: Hunt, answer: bytes) -> Iterator[None]:
+def answering(hunt: Hunt, answer: Stub) -> Iterator[None]:
     """Everything is answered so."""
-    with hunt.lab.gateway.answering(lambda _method, _path: answer):
+    with hunt.lab.way.answering(answer):
         yield
 
 
@@ -128,14 +129,14 @@ def fail_in_every_way(
 
 def test_faults_of_the_network(hunt: Hunt) -> None:
     """Reads, writes, unwraps and logins that are cut, dripped, swallowed or refused."""
-    lab, gateway = hunt.lab, hunt.lab.gateway
+    lab, way = hunt.lab, hunt.lab.way
     brief = hunt.environ | {"VAULT_CLIENT_TIMEOUT": "0.4"}
     for fault in (
-        gateway.black_hole,
-        functools.partial(gateway.dripping, 0.1),
-        functools.partial(gateway.cutting, 30),
-        functools.partial(gateway.cutting, 400),
-        gateway.refusing,
+        way.black_hole,
+        functools.partial(way.dripping, 0.1),
+        functools.partial(way.cutting, 30),
+        functools.partial(way.cutting, 400),
+        way.refusing,
     ):
         fail_in_every_way(hunt, hunt.client(), lab.client(brief, max_stale=0.0), fault, brief)
     assert len(hunt.errors) == 30
@@ -155,13 +156,13 @@ def test_answers_that_repeat_what_they_were_sent(hunt: Hunt, status: int) -> Non
     token = client._session().authenticator.current
     assert token is not None
 
-    def answer(method: str, path: str) -> bytes:
+    def answer(kind: RequestKind, path: str) -> Stub:
         sent = [] if "login" in path else [token.text]
-        sent += [WRITTEN] if method == "POST" and "/data/" in path else []
+        sent += [WRITTEN] if kind == "write" else []
         sent += [hunt.environ["VAULT_SECRET_ID"], hunt.environ["VAULT_ROLE_ID"]] * ("login" in path)
         return http(status, '{"errors":["you sent ' + " ".join(sent) + '"]}', Location="http://x/y")
 
-    with lab.gateway.answering(answer):
+    with lab.way.answering(answer):
         hunt.fail(lambda: client.put_secret(lab.path, {"KEY": WRITTEN}))
         hunt.fail(lambda: client.get_secret(lab.path))
         hunt.fail(lambda: client.get_secret_cached(lab.path))
@@ -178,7 +179,7 @@ def test_other_refusals(hunt: Hunt) -> None:
     bad = "5c1d2ad3-aaaa-bbbb-cccc-0123456789ab"
     hunt.canaries.add(bad)
     rejected = lab.client(environ | {"VAULT_SECRET_ID": bad})
-    secure = environ | {"VAULT_ADDR": lab.gateway.address.replace("http:", "https:")}
+    secure = environ | {"VAULT_ADDR": lab.stack.node.address.replace("http:", "https:")}
     untrusted = lab.client(secure, timeout=0.5)
     sealed = http(503, '{"errors":["Vault is sealed"]}')
     elsewhere = http(307, "", Location="http://127.0.0.2:9/v1/x")
@@ -247,7 +248,7 @@ def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseExcepti
 
     before = signal.signal(signal.SIGALRM, interrupt)
     try:
-        with hunt.lab.gateway.black_hole():
+        with hunt.lab.way.black_hole():
             signal.setitimer(signal.ITIMER_REAL, 0.3)
             error = hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
     finally:
@@ -261,13 +262,13 @@ def test_interruption_in_the_middle_of_a_call(hunt: Hunt, kind: type[BaseExcepti
 def test_close_during_a_call(hunt: Hunt) -> None:
     """Whoever waits when the client is closed gets an error that exposes nothing."""
     client = hunt.client(timeout=20.0)
-    with hunt.lab.gateway.black_hole():
-        before = hunt.lab.gateway.count(hunt.lab.path)
+    with hunt.lab.way.black_hole():
+        before = hunt.lab.way.count(hunt.lab.path)
         thread = threading.Thread(
             target=lambda: hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
         )
         thread.start()
-        until(lambda: hunt.lab.gateway.count(hunt.lab.path) > before, "the write to be under way")
+        until(lambda: hunt.lab.way.count(hunt.lab.path) > before, "the write to be under way")
         client.close(timeout=1.0)
         thread.join(10)
     (error,) = hunt.errors
@@ -285,7 +286,7 @@ def test_events_and_the_log(hunt: Hunt, caplog: pytest.LogCaptureFixture) -> Non
         raise RuntimeError(WRITTEN)
 
     client = hunt.client(on_event=callback, max_stale=60.0)
-    with hunt.lab.gateway.refusing():
+    with hunt.lab.way.refusing():
         assert client.read(hunt.lab.path).stale
         hunt.fail(lambda: client.put_secret(hunt.lab.path, {"KEY": WRITTEN}))
     hunt.fail(lambda: client.get_secret("ai/openai"))
@@ -354,7 +355,7 @@ def test_errors_can_be_pickled(lab: Lab) -> None:
 def test_traceback_as_it_is_printed(hunt: Hunt) -> None:
     """A printed traceback names the call and the error, and no inner file."""
     client = hunt.client()
-    with hunt.lab.gateway.refusing():
+    with hunt.lab.way.refusing():
         error = hunt.fail(lambda: client.get_secret("backend/other"))
     printed = "".join(traceback.format_exception(error))
 

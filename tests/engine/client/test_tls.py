@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import ssl
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from resilient_vault_client import (
     VaultTimeout,
     VaultUnavailable,
 )
-from tests.engine.client.gateway import http
 from tests.engine.client.lab import Lab, until
-from tests.engine.client.tls_front import TlsFront
+from tests.engine.client.way import http
 
 
 def server_context(ca: trustme.CA) -> ssl.SSLContext:
@@ -36,12 +34,12 @@ def ca() -> trustme.CA:
     return trustme.CA()
 
 
-@pytest.fixture
-def front(lab: Lab, ca: trustme.CA) -> Iterator[TlsFront]:
-    """TLS in front of the lab's gateway."""
-    front = TlsFront(lab.gateway.address, server_context(ca))
-    yield front
-    front.close()
+@pytest.fixture(autouse=True)
+def secure(lab: Lab, ca: trustme.CA) -> ssl.SSLContext:
+    """The way speaks TLS."""
+    context = server_context(ca)
+    lab.way.secure(context)
+    return context
 
 
 @pytest.fixture
@@ -52,15 +50,15 @@ def ca_file(ca: trustme.CA, tmp_path: Path) -> Path:
     return file
 
 
-def environ(lab: Lab, front: TlsFront, ca_file: Path) -> dict[str, str]:
-    """A client of the front that trusts the authority."""
+def environ(lab: Lab, ca_file: Path) -> dict[str, str]:
+    """A client that trusts the authority."""
     lab.make_role()
-    return lab.environ(VAULT_ADDR=front.address, VAULT_CACERT=str(ca_file))
+    return lab.environ(VAULT_CACERT=str(ca_file))
 
 
-def test_trusts_the_given_authority(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_trusts_the_given_authority(lab: Lab, ca_file: Path) -> None:
     """With the CA file a read works, and so does a directory of authorities' absence."""
-    client = lab.client(environ(lab, front, ca_file))
+    client = lab.client(environ(lab, ca_file))
 
     assert client.get_secret(lab.path, "KEY") == lab.value
     client.close()
@@ -68,11 +66,9 @@ def test_trusts_the_given_authority(lab: Lab, front: TlsFront, ca_file: Path) ->
 
 
 @pytest.mark.parametrize("trusted", ["another", "none", "missing"])
-def test_trusts_nobody_else(
-    lab: Lab, front: TlsFront, ca_file: Path, tmp_path: Path, trusted: str
-) -> None:
+def test_trusts_nobody_else(lab: Lab, ca_file: Path, tmp_path: Path, trusted: str) -> None:
     """Without the right authority nothing is sent, and the error says why."""
-    given = environ(lab, front, ca_file)
+    given = environ(lab, ca_file)
     if trusted == "another":
         trustme.CA().cert_pem.write_to_path(ca_file)
     elif trusted == "none":
@@ -84,39 +80,41 @@ def test_trusts_nobody_else(
         client.get_secret(lab.path)
 
     assert not failed.value.sent
-    assert lab.gateway.requests == []
+    assert lab.way.requests == []
 
 
-def test_verification_can_be_switched_off(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_verification_can_be_switched_off(lab: Lab, ca_file: Path) -> None:
     """VAULT_SKIP_VERIFY does what it says."""
-    given = environ(lab, front, ca_file)
+    given = environ(lab, ca_file)
     del given["VAULT_CACERT"]
     given["VAULT_SKIP_VERIFY"] = "true"
 
     assert lab.client(given).get_secret(lab.path, "KEY") == lab.value
 
 
-def test_authority_that_is_rotated(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_authority_that_is_rotated(lab: Lab, ca_file: Path) -> None:
     """The server moves to a new authority, the file is replaced: no restart is needed."""
-    client = lab.client(environ(lab, front, ca_file), timeout=1.0)
+    client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.get_secret(lab.path)
     new = trustme.CA()
-    front.context = server_context(new)
-    front.break_connections()
+    lab.way.secure(server_context(new))
+    lab.way.break_connections()
     assert client.read(lab.path, "KEY").stale
     fresh = ca_file.with_suffix(".new")
     new.cert_pem.write_to_path(fresh)
     fresh.replace(ca_file)
 
     until(lambda: client.read(lab.path, "KEY").source == "vault", "a fresh read", 6.0)
-    assert lab.gateway.count("login") == 1
+    assert lab.way.count("login") == 1
 
 
-def test_client_certificate(lab: Lab, front: TlsFront, ca: trustme.CA, ca_file: Path) -> None:
+def test_client_certificate(
+    lab: Lab, secure: ssl.SSLContext, ca: trustme.CA, ca_file: Path
+) -> None:
     """A server that asks for a certificate gets the client's; without one there is an error."""
-    ca.configure_trust(front.context)
-    front.context.verify_mode = ssl.CERT_REQUIRED
-    given = environ(lab, front, ca_file)
+    ca.configure_trust(secure)
+    secure.verify_mode = ssl.CERT_REQUIRED
+    given = environ(lab, ca_file)
     with pytest.raises(VaultError):
         lab.client(given, timeout=1.0).get_secret(lab.path)
     mine = ca.issue_cert("client.example.org")
@@ -129,20 +127,20 @@ def test_client_certificate(lab: Lab, front: TlsFront, ca: trustme.CA, ca_file: 
     assert lab.client(given).get_secret(lab.path, "KEY") == lab.value
 
 
-def test_dripping_answer_ends_in_time(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_dripping_answer_ends_in_time(lab: Lab, ca_file: Path) -> None:
     """The deadline of a call holds over TLS as well."""
-    client = lab.client(environ(lab, front, ca_file), timeout=1.0)
+    client = lab.client(environ(lab, ca_file), timeout=1.0)
     client.authenticate()
     started = time.monotonic()
-    with lab.gateway.dripping(0.2), pytest.raises(VaultTimeout):
+    with lab.way.dripping(0.2), pytest.raises(VaultTimeout):
         client.get_secret(lab.path)
 
     assert time.monotonic() - started < 2.0
 
 
-def test_handshake_that_hangs_ends_in_time(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
     """A server that accepts and never shakes hands costs the deadline and no more."""
-    given = environ(lab, front, ca_file)
+    given = environ(lab, ca_file)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         given["VAULT_ADDR"] = f"https://127.0.0.1:{silent.getsockname()[1]}"
         client = lab.client(given, timeout=0.5)
@@ -152,15 +150,15 @@ def test_handshake_that_hangs_ends_in_time(lab: Lab, front: TlsFront, ca_file: P
         assert time.monotonic() - started < 1.5
 
 
-def test_no_redirect_without_encryption(lab: Lab, front: TlsFront, ca_file: Path) -> None:
+def test_no_redirect_without_encryption(lab: Lab, ca_file: Path) -> None:
     """A redirect from https to http is refused, even to a host that is trusted."""
-    plain = lab.gateway.address.removeprefix("http://")
-    given = environ(lab, front, ca_file) | {"VAULT_REDIRECT_HOSTS": plain}
+    plain = lab.stack.node.upstream
+    given = environ(lab, ca_file) | {"VAULT_REDIRECT_HOSTS": plain}
     client = lab.client(given, timeout=0.5)
     client.authenticate()
     location = f"http://{plain}/v1/ecommerce/data/{lab.path}"
     with (
-        lab.gateway.answering(lambda *_: http(307, "", Location=location)),
+        lab.way.answering(http(307, "", Location=location)),
         pytest.raises(RedirectRefused, match="without encryption"),
     ):
         client.get_secret(lab.path)
