@@ -26,7 +26,7 @@ from resilient_vault_client._errors import (
 from resilient_vault_client._health import Health, examine
 from resilient_vault_client._lease import Lease
 from resilient_vault_client._leases import Listener
-from resilient_vault_client._memory import Entry
+from resilient_vault_client._memory import Remembered
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._secret import Secret, clean_path
 from resilient_vault_client._session import Session
@@ -388,7 +388,7 @@ class VaultClient:
         """A last good value, or the variable if Vault cannot be reached, or the error."""
         if self._closed:
             raise ClientClosed("the client was closed meanwhile", path=path)
-        entry: Entry | None = session.memory.stand_in(path)
+        entry: Remembered | None = session.memory.stand_in(path)
         if entry is not None:
             self._notifier.notify(ServedStale(path=path, age=entry.age, error=failure))
             return entry.secret(key, "stale")

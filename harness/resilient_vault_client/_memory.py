@@ -18,7 +18,7 @@ _MOST_ENTRIES = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Remembered:
     """What Vault said, and when.
 
     Attributes:
@@ -86,9 +86,9 @@ class Memory:
         self._lock = threading.Lock()
         self._refreshes: dict[str, _Refresh] = {}
         #: Looked into without a lock by the quick way of `get_secret_cached`.
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, Remembered] = {}
 
-    def keep(self, entry: Entry) -> None:
+    def keep(self, entry: Remembered) -> None:
         """Remember what Vault said, unless something younger is remembered."""
         with self._lock:
             known = self.entries.get(entry.path)
@@ -112,12 +112,12 @@ class Memory:
             if entry is not None:
                 self.entries[path] = replace(entry, fresh_until=0.0)
 
-    def fresh(self, path: str) -> Entry | None:
+    def fresh(self, path: str) -> Remembered | None:
         """What the cache may answer with."""
         entry = self.entries.get(path)
         return entry if entry is not None and time.monotonic() < entry.fresh_until else None
 
-    def stand_in(self, path: str) -> Entry | None:
+    def stand_in(self, path: str) -> Remembered | None:
         """What may stand in during an outage."""
         entry = self.entries.get(path)
         return entry if entry is not None and entry.age <= self._max_stale else None

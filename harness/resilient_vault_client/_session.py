@@ -28,7 +28,7 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._leases import Leases, Listeners
 from resilient_vault_client._login import Authenticator
-from resilient_vault_client._memory import Entry, Memory
+from resilient_vault_client._memory import Memory, Remembered
 from resilient_vault_client._methods import login_method
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._renewer import Renewer
@@ -128,7 +128,7 @@ class Session:
 
     def fetch(
         self, path: str, deadline: Deadline, *, patience: float, version: int | None
-    ) -> Entry:
+    ) -> Remembered:
         """Read a secret from Vault.
 
         Raises:
@@ -170,7 +170,7 @@ class Session:
         self.circuit.rest(min(self.backoff.next(None), deadline.remaining()))
         return run()
 
-    def _keep(self, path: str, answer: Answer, started: float, version: int | None) -> Entry:
+    def _keep(self, path: str, answer: Answer, started: float, version: int | None) -> Remembered:
         data = answer.get("data")
         values = data.get("data") if isinstance(data, dict) else None
         if not isinstance(data, dict) or not isinstance(values, dict):
@@ -179,7 +179,7 @@ class Session:
                 path=path,
             )
         found = (data.get("metadata") or {}).get("version")
-        entry = Entry(path, values, found, started, time.monotonic() + self.config.cache_ttl)
+        entry = Remembered(path, values, found, started, time.monotonic() + self.config.cache_ttl)
         if version is None:
             self.memory.keep(entry)
         return entry

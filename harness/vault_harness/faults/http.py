@@ -35,7 +35,7 @@ RequestKind = Literal[
 ]
 """What a request to Vault is for."""
 
-Target = RequestKind | Literal["health", "any"]
+Affected = RequestKind | Literal["health", "any"]
 """What a fault is for: a kind of request, ``sys/health`` alone, or whatever comes."""
 
 
@@ -165,7 +165,7 @@ class HttpFaults:
     @contextmanager
     def fail(
         self,
-        *targets: Target,
+        *targets: Affected,
         status: int = 503,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
@@ -206,7 +206,7 @@ class HttpFaults:
     @contextmanager
     def delay(
         self,
-        *targets: Target,
+        *targets: Affected,
         by: float,
         path: str | None = None,
         first: int | None = None,
@@ -236,7 +236,7 @@ class HttpFaults:
     @contextmanager
     def lose_answer(
         self,
-        *targets: Target,
+        *targets: Affected,
         path: str | None = None,
         first: int | None = None,
         nth: int | None = None,
@@ -285,7 +285,7 @@ class HttpFaults:
 
 
 def _choice(
-    targets: tuple[Target, ...],
+    targets: tuple[Affected, ...],
     path: str | None,
     first: int | None,
     nth: int | None,
@@ -310,14 +310,14 @@ def _choice(
     return Choice(kinds=kinds, path=path, first=first, nth=nth, every=every)
 
 
-def _kind(target: Target) -> RequestKind:
+def _kind(target: Affected) -> RequestKind:
     if target == "health":
         return "status"
     assert target != "any", "it names no kind"
     return target
 
 
-def _words(targets: tuple[Target, ...]) -> str:
+def _words(targets: tuple[Affected, ...]) -> str:
     return " or ".join(targets)
 
 

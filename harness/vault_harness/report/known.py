@@ -28,7 +28,7 @@ from vault_harness.report._lines import Line
 KNOWN_FILE = "vault-harness.toml"
 """Looked for where a run is started."""
 
-Kind = Literal["", "failing", "flaky"]
+Expected = Literal["", "failing", "flaky"]
 
 _FAILING, _FLAKY = "known-failing", "known-flaky"
 
@@ -55,7 +55,7 @@ class Known:
         """All that are named."""
         return frozenset({*self.failing, *self.flaky})
 
-    def kind(self, id: str) -> Kind:  # noqa: A002 - it is one
+    def kind(self, id: str) -> Expected:  # noqa: A002 - it is one
         """How a scenario is known."""
         return "failing" if id in self.failing else "flaky" if id in self.flaky else ""
 

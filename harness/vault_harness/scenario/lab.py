@@ -8,7 +8,7 @@ from typing import Self
 from vault_harness.errors import HarnessDefect
 from vault_harness.scenario import oracles
 from vault_harness.scenario._asking import Asking
-from vault_harness.scenario._audit import read_audit
+from vault_harness.scenario._audit_records import read_audit
 from vault_harness.scenario._leaks import leaks
 from vault_harness.scenario._servers import KEY, MOUNT, PATH, ROLE
 from vault_harness.scenario.closing import closing_act

@@ -24,7 +24,7 @@ from vault_harness.errors import DeadlineExceeded
 from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.faults.http import Choice
 from vault_harness.scenario._ends import Door, End, Heard, Side, Slammed, reach, shake_hands
-from vault_harness.scenario._http import (
+from vault_harness.scenario._http1 import (
     Message,
     NotHttp,
     RequestReader,

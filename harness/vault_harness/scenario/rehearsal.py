@@ -42,7 +42,7 @@ SIDE_BY_SIDE = 8
 WRITTEN = "backend/rehearsal"
 """Where a subject that claims to write may do so."""
 
-Kind = Literal["wrong", "slow", "lacks"]
+Shortcoming = Literal["wrong", "slow", "lacks"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Remark:
         text: In one sentence.
     """
 
-    kind: Kind
+    kind: Shortcoming
     text: str
 
 
@@ -92,7 +92,7 @@ class Rehearsal:
         """Whether it keeps to its contract."""
         return all(remark.kind != "wrong" for remark in self.remarks)
 
-    def remark(self, kind: Kind, text: str) -> None:
+    def remark(self, kind: Shortcoming, text: str) -> None:
         """Note something."""
         self.remarks.append(Remark(kind, " ".join(text.split())))
 

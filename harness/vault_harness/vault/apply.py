@@ -22,7 +22,7 @@ from vault_harness.vault.operator import Operator
 
 Action = Literal["created", "changed", "unchanged"]
 What = Literal["everything", "access"]
-Kind = Literal["mount", "audit", "policy", "auth", "approle", "secret", "secret-id"]
+PartKind = Literal["mount", "audit", "policy", "auth", "approle", "secret", "secret-id"]
 
 _READY_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -40,7 +40,7 @@ class Change:
         replaces: Keys of a secret whose present values are replaced by other ones.
     """
 
-    kind: Kind
+    kind: PartKind
     name: str
     action: Action
     detail: str = ""
@@ -155,7 +155,7 @@ class _Plan:
     def _listed(self, path: str) -> set[str]:
         return set(self._data(path, "LIST").get("keys") or [])
 
-    def _step(self, kind: Kind, name: str, action: Action, path: str, **body: object) -> _Step:
+    def _step(self, kind: PartKind, name: str, action: Action, path: str, **body: object) -> _Step:
         return _Step(Change(kind, name, action), lambda: self._write(path, body))
 
     def _write(self, path: str, body: Mapping[str, object]) -> None:

@@ -10,15 +10,15 @@ import pytest
 from resilient_vault_client import PermissionDenied, VaultSealed, VaultTimeout
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
-from resilient_vault_client._memory import Entry, Memory
+from resilient_vault_client._memory import Memory, Remembered
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client.events import Event, Recovered, ServedStale
 
 
-def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Entry:
+def entry(path: str, *, asked: float = 0.0, fresh: float = 60.0) -> Remembered:
     """What Vault said ``asked`` seconds ago, for the cache to use ``fresh`` seconds from now."""
     now = time.monotonic()
-    return Entry(path, {"KEY": path}, 1, now - asked, now + fresh)
+    return Remembered(path, {"KEY": path}, 1, now - asked, now + fresh)
 
 
 def test_younger_value_is_kept() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness.scenario import History
-from vault_harness.scenario._audit import read_audit
+from vault_harness.scenario._audit_records import read_audit
 
 
 def line(when: str, kind: str = "response", **more: object) -> str:

@@ -21,7 +21,7 @@ from tests.unit.scenario.test_recorder_notes import (
 )
 from vault_harness.errors import SettingsError
 from vault_harness.faults import HttpFaults
-from vault_harness.faults.http import Choice, Target
+from vault_harness.faults.http import Affected, Choice
 from vault_harness.scenario.vacuity import evidence_of
 
 RENEW = request("POST", "auth/token/renew-self", b"{}")
@@ -213,7 +213,7 @@ def test_undone_afterwards(bench: Bench) -> None:
     ],
 )
 def test_senseless_choices(
-    bench: Bench, targets: tuple[Target, ...], counts: dict[str, Any]
+    bench: Bench, targets: tuple[Affected, ...], counts: dict[str, Any]
 ) -> None:
     """Refused before anything is broken, with what would make sense."""
     http = faults(bench)

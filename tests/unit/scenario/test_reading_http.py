@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.faults import RequestKind
-from vault_harness.scenario._http import NotHttp, RequestReader, ResponseReader, kind_of, render
+from vault_harness.scenario._http1 import NotHttp, RequestReader, ResponseReader, kind_of, render
 
 TABLE: list[tuple[str, str, RequestKind]] = [
     # logins, by any method of any mount
