@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from secrets import token_hex
 
 import pytest
 
@@ -16,10 +17,14 @@ from vault_harness.scenario.oracles import (
     logins_at_most,
     no_failed_read,
     none_of,
+    of_one_version,
     requests_at_most,
 )
 
 LEDGER = "backend/ledger"
+
+VERSIONS = 16
+"""How often the pair of KV-06 is rotated under reads."""
 
 LONGEST = 30.0
 """A declared refresh or max_stale beyond this would make a scenario wait for too long."""
@@ -190,6 +195,59 @@ def _ledger_is_read(lab: Lab, *, since: float) -> bool:
     """Whether Vault has answered a read of it; the answer may be on its way for long."""
     reads = lab.history.find("read", since=since, where=lambda e: e.path.endswith(LEDGER))
     return any(read.status is not None for read in reads)
+
+
+@pytest.mark.scenario("KV-06")
+def test_torn_secret(lab: Lab) -> None:
+    """A user and a password are rotated together, again and again, while callers read both."""
+    allow_writes(lab, LEDGER)  # which lets the role read it too
+    pair = ("username", "password")
+    new = _rotate(lab, 1)
+    client = lab.start()
+    _refuse_longer("refresh", lab.refresh)
+    stop, caller = threading.Event(), client.reserve_callers(1)
+
+    def read_on() -> None:
+        while not stop.wait(0.05):
+            client.read_all(LEDGER, pair, caller=caller)
+
+    asking = threading.Thread(target=read_on, name="whole reads", daemon=True)
+    # Who asks for one key after the other is still waiting for the first when the next version is
+    # there: an answer takes longer than it is from one version to the next.
+    with lab.http.delay("read", path=f"*/data/{LEDGER}", by=0.2) as fault:
+        asking.start()
+        for number in range(2, 2 + VERSIONS):
+            lab.watch(0.15)
+            new = _rotate(lab, number)
+        lab.hold(fault, 0.0)
+    stop.set()
+    asking.join(client.patience)
+    last = client.read_all(LEDGER, pair)
+    while last.good and last.value != new and last.began <= fault.end + lab.refresh:
+        lab.watch(0.2)
+        last = client.read_all(LEDGER, pair)
+    lab.require(
+        f"{VERSIONS} versions written while it reads",
+        lambda history: sum(r.path == LEDGER for r in history.rotations) > VERSIONS,
+    )
+    calls = lab.history.calls("read_all")
+    lab.judge(
+        of_one_version(LEDGER),
+        none_of(
+            "a secret can be read as a whole while it is rotated",
+            {f"a read ended {call.outcome}: {call.message}" for call in calls if call.failed},
+        ),
+        none_of(
+            f"a rotated secret is seen within {lab.refresh:g} s",
+            {f"the last read gave {last.value}"} if last.good and last.value != new else (),
+        ),
+    )
+
+
+def _rotate(lab: Lab, number: int) -> str:
+    """Write both halves of the pair anew; the label of that version."""
+    user = {"username": f"canary-user-{number}-{token_hex(6)}"}
+    return lab.put(f"v{number}", path=LEDGER, key="password", also=user)
 
 
 @pytest.mark.scenario("KV-05")

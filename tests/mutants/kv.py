@@ -124,6 +124,47 @@ class InsistsOnItsVersion(Tweaked):
         raise WriteConflict("somebody else wrote first", path=path)
 
 
+class ReadsKeyByKey(LazyClient):
+    """Asks for the keys of a secret, and then for the value of each."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        read = super().read_all
+        return {key: read(path)[key] for key in read(path)}
+
+
+class KeepsTheWhole(LazyClient):
+    """Hands out a whole secret that it has read for nearly five seconds."""
+
+    keeps = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._whole: dict[str, tuple[float, dict[str, str]]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, values = self._whole.get(path, (0.0, {}))
+        if not at or asked - at >= self.keeps:
+            values = super().read_all(path)
+            self._whole[path] = asked, values
+        return values
+
+
+class KeepsEachKey(LazyClient):
+    """Keeps each key of a secret for a time of its own, a second longer than the one before."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked, new = time.monotonic(), super().read_all(path)
+        for number, (key, value) in enumerate(sorted(new.items()), start=1):
+            if asked - self._kept.get((path, key), (0.0, ""))[0] >= number:
+                self._kept[path, key] = asked, value
+        return {key: self._kept[path, key][1] for key in new}
+
+
 MUTANTS: dict[str, Mutant] = {
     "updates-without-cas": Mutant(
         UpdatesWithoutCas, "KV-04", "no change of another is lost", REFERENCE
@@ -131,6 +172,8 @@ MUTANTS: dict[str, Mutant] = {
     "insists-on-its-version": Mutant(
         InsistsOnItsVersion, "KV-04", "at most 3 requests (write)", REFERENCE
     ),
+    "reads-key-by-key": Mutant(ReadsKeyByKey, "KV-06", "all keys of a secret are of one version"),
+    "keeps-each-key": Mutant(KeepsEachKey, "KV-06", "all keys of a secret are of one version"),
     "caches-for-ever": Mutant(CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE),
     "serves-stale-for-ever": Mutant(ServesStaleForEver, "KV-02", "no value is served", REFERENCE),
     "hides-that-it-is-stale": Mutant(HidesThatItIsStale, "KV-02", "no value is served", REFERENCE),
@@ -143,5 +186,6 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
+    "keeps-the-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-06"),
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
 }

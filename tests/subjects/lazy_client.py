@@ -110,7 +110,7 @@ class Token:
 class LazyClient:
     """The client; see the module."""
 
-    capabilities = frozenset({"read", "outcomes", "tls"})
+    capabilities = frozenset({"read", "read_all", "outcomes", "tls"})
     auth = frozenset({"approle", "namespace"})
     wire_type, gate_type, credentials_type = Wire, Gate, Credentials
 
@@ -138,10 +138,17 @@ class LazyClient:
             if key in self._environ:
                 return self._environ[key]
             raise MissingError(f"{key} is not set, and Vault is not used")
+        values = self.read_all(path)
+        if key not in values:
+            raise MissingError(f"there is no {key} in {path}")
+        return values[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        """All keys and their values, by one request to Vault."""
         deadline = time.monotonic() + self._deadline * 0.95
         while True:
             try:
-                return _value(self._fetch(path, deadline), path, key)
+                return _secret(self._fetch(path, deadline), path)
             except GivenUpError:
                 raise
             except UnavailableError:
@@ -311,7 +318,7 @@ class LazyClient:
         return True
 
 
-def _value(reply: Reply, path: str, key: str) -> str:
+def _secret(reply: Reply, path: str) -> dict[str, str]:
     inner = reply.body.get("data") or {}
     if reply.status == 404:
         if inner.get("metadata"):
@@ -322,6 +329,4 @@ def _value(reply: Reply, path: str, key: str) -> str:
     secret = inner.get("data")
     if not isinstance(secret, dict):
         raise GivenUpError("the answer is none of Vault's")
-    if key not in secret:
-        raise MissingError(f"there is no {key} in {path}")
-    return str(secret[key])
+    return {key: str(value) for key, value in secret.items()}

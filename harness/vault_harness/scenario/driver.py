@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal
 
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import History, Operation, Outcome
+from vault_harness.scenario.history import BESIDE, History, Operation, Outcome
 from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
 
 PATIENCE = 6.0
@@ -82,6 +82,31 @@ class Driver:
         else:
             self._read(operation, reading)
         return operation
+
+    def read_all(self, path: str, keys: Collection[str], *, caller: int = 0) -> Operation:
+        """One read of a whole secret; never raises for what the subject answers.
+
+        Args:
+            path: Which secret.
+            keys: What its keys are. The operation's value has the label of each, and each label
+                once: more than one where the values are not of one version, ``nothing`` for a key
+                that is not there.
+            caller: As for `read`.
+        """
+        operation = self._history.begin_operation("read_all", path, caller=caller)
+        try:
+            values = self.subject.read_all(path, timeout=self._timeout).values
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+        else:
+            found = {self._label(path, values.get(key)) for key in keys}
+            self._history.end_operation(operation, "ok", value=BESIDE.join(sorted(found)))
+        return operation
+
+    def _label(self, path: str, value: str | None) -> str:
+        if value is None:
+            return "nothing"
+        return self._secrets.value_label(path, value) or "unknown"
 
     @property
     def patience(self) -> float:

@@ -35,18 +35,24 @@ waiting for, ``died`` the end of the subject's process.
 """
 
 
+BESIDE = " beside "
+"""Between the labels of a whole secret's values, where they are not all the same."""
+
+
 @dataclass
 class Operation:
     """One call of the subject.
 
     Attributes:
         number: Order in which calls began, from 1.
-        verb: ``read``, ``read_cached``, ``write``, ``health``, ``start`` or ``close``.
+        verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``health``,
+            ``start`` or ``close``.
         path: Secret path below the mount, or an empty string.
         began: Seconds on the history's clock.
         ended: The same; None while it lasts.
         value: Label of the value that came back (``v1``, ``fallback``), never the value;
-            ``unknown`` for a value that nobody ever wrote.
+            ``unknown`` for a value that nobody ever wrote. Several, with `BESIDE` between them,
+            where a whole secret is not of one version.
         message: What the subject said of a failure, with secrets taken out.
         caller: Which of several concurrent callers it was.
     """

@@ -152,6 +152,8 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
         came.remark("wrong", f"of {SIDE_BY_SIDE} reads at once not all are answered rightly")
     if "cached" in claimed:
         _right(came, "read_cached", driver.read(verb="read_cached"))
+    if "read_all" in claimed:
+        _right(came, "read_all", driver.read_all(lab.entry.path, (lab.entry.key,)))
     if "health" in claimed:
         _health(came, driver)
     if "write" in claimed:

@@ -11,6 +11,7 @@ from vault_harness.subjects._shape import (
     Subject,
     SubjectHung,
     SubjectSpec,
+    Whole,
 )
 from vault_harness.subjects._spec import parse_subject
 
@@ -22,6 +23,7 @@ __all__ = [
     "open_subject",
     "Reading",
     "Credential",
+    "Whole",
     "OperationFailed",
     "SubjectHung",
     "CAPABILITIES",

@@ -23,6 +23,7 @@ from vault_harness.subjects._shape import (
     Reading,
     SubjectHung,
     SubjectSpec,
+    Whole,
     log_tail,
     log_text,
 )
@@ -103,6 +104,11 @@ class CommandSubject:
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
         return self._ask("read_cached", {"path": path, "key": key}, _protocol.reading, timeout)
+
+    @without_frames
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        """All keys of the secret at ``path``, as one version has them."""
+        return self._ask("read_all", {"path": path}, _protocol.whole, timeout)
 
     @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:

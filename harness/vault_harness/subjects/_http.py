@@ -25,6 +25,7 @@ from vault_harness.subjects._shape import (
     Reading,
     SubjectHung,
     SubjectSpec,
+    Whole,
     log_text,
 )
 
@@ -96,6 +97,11 @@ class HttpSubject:
         return self._ask(
             {"op": "read_cached", "path": path, "key": key}, _protocol.reading, timeout
         )
+
+    @without_frames
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        """All keys of the secret at ``path``, as one version has them."""
+        return self._ask({"op": "read_all", "path": path}, _protocol.whole, timeout)
 
     @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:

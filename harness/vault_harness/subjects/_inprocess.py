@@ -24,6 +24,7 @@ from vault_harness.subjects._shape import (
     Reading,
     SubjectHung,
     SubjectSpec,
+    Whole,
     log_text,
     outcome_of,
 )
@@ -85,6 +86,11 @@ class InProcessSubject:
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
         return as_reading(self._call("read_cached", timeout, path, key))
+
+    @without_frames
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        """All keys of the secret at ``path``, as one version has them."""
+        return as_whole(self._call("read_all", timeout, path))
 
     @without_frames
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
@@ -209,7 +215,7 @@ def describe(client: object) -> _protocol.Hello:
         getattr(client, "declares", {}),
         getattr(client, "auth", ()),
     )
-    needs = {word: word for word in ("read", "write", "update", "health", "lease")}
+    needs = {word: word for word in ("read", "read_all", "write", "update", "health", "lease")}
     needs["cached"] = "read_cached"
     wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
     missing = [method for method in wanted if not callable(getattr(client, method, None))]
@@ -232,6 +238,19 @@ def as_reading(value: object) -> Reading:
             remedy="return the value of the one key that was asked for",
         )
     return Reading(str.__str__(text), bool(getattr(value, "stale", False)))
+
+
+def as_whole(value: object) -> Whole:
+    """What a Python client's ``read_all`` returned: a mapping of strings."""
+    if not isinstance(value, Mapping) or not all(
+        isinstance(word, str) for pair in value.items() for word in pair
+    ):
+        raise errors.SubjectError(
+            f"the subject returned {type(value).__name__}, not strings by their keys",
+            looked_at="what read_all returned",
+            remedy="return a dictionary of every key of the secret and its value",
+        )
+    return Whole(dict(value))
 
 
 def as_credential(value: object) -> Credential:

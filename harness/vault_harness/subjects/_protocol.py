@@ -23,6 +23,7 @@ from vault_harness.subjects._shape import (
     OperationFailed,
     Reading,
     SubjectHung,
+    Whole,
     outcome_of,
 )
 
@@ -146,6 +147,18 @@ def reading(answer: Object) -> Reading:
             "the 'stale' of an answer is not true or false", answer, "leave it out if unknown"
         )
     return Reading(value, stale)
+
+
+def whole(answer: Object) -> Whole:
+    """The keys and values in an answer to ``read_all``."""
+    value = check(answer).get("value")
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise _breach(
+            "the value of a whole secret is no object of strings",
+            answer,
+            "answer with every key of the secret and its value",
+        )
+    return Whole(value)
 
 
 def credential(answer: Object) -> Credential:

@@ -23,6 +23,7 @@ CAPABILITIES = frozenset(
         "tls",
         "lease",
         "update",
+        "read_all",
     }
 )
 """All that a client can claim. ``read`` is the one that everybody has."""
@@ -49,6 +50,17 @@ class Reading:
 
     value: str = field(repr=False)
     stale: bool = False
+
+
+@dataclass(frozen=True)
+class Whole:
+    """All of a secret that a client handed out at once.
+
+    Attributes:
+        values: Each key with its value; kept out of the repr.
+    """
+
+    values: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -132,6 +144,9 @@ class Subject(Protocol):
 
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         """The same, from the client's cache if it likes."""
+
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        """All keys of the secret at ``path``, as one version has them."""
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Store a new version of the secret at ``path``."""

@@ -16,7 +16,10 @@ class ReferenceSubject:
     """
 
     capabilities = frozenset(
-        {"read", "cached", "fallback", "health", "write", "outcomes", "tls", "lease", "update"}
+        {
+            *("read", "read_all", "cached", "fallback", "health", "write", "update"),
+            *("outcomes", "tls", "lease"),
+        }
     )
 
     def __init__(self, client: VaultClient) -> None:
@@ -36,6 +39,11 @@ class ReferenceSubject:
     def read_cached(self, path: str, key: str) -> Secret:
         """One key, from memory if it is fresh."""
         return self.client.read_cached(path, key)
+
+    def read_all(self, path: str) -> Mapping[str, str]:
+        """All keys, by one request."""
+        values: Mapping[str, str] = self.client.read(path).value
+        return values
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         """Write a new version, once."""

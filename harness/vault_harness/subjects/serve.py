@@ -114,8 +114,7 @@ class _Server:
             self._answered.notify_all()
 
     def _do(self, request: _protocol.Object) -> dict[str, Any]:
-        op, client = request["op"], self._client
-        if op == "hello":
+        if request["op"] == "hello":
             return {
                 "capabilities": sorted(self._said.capabilities - _protocol.WAYS_IN),
                 "auth": sorted(self._said.capabilities & _protocol.WAYS_IN),
@@ -123,29 +122,46 @@ class _Server:
                 **({"version": self._said.version} if self._said.version else {}),
             }
         try:
-            if op in {"read", "read_cached"}:
-                value = getattr(client, op)(request["path"], request["key"])
-            elif op in {"write", "update"}:
-                value = getattr(client, op)(request["path"], request["data"])
-            elif op == "health":
-                value = client.health()
-            elif op == "lease":
-                value = client.lease(request["path"], request.get("failed"))
-            else:
-                raise OperationFailed(None, f"there is no operation {op!r}")
+            value = self._call(request)
         except OperationFailed:
             raise
         except Exception as error:
             raise _inprocess.as_failure(error) from error
-        if op in {"write", "update"}:
-            return {}
-        if op == "health":
-            return {"value": _inprocess.as_flag(value)}
-        if op == "lease":
-            return {"value": asdict(_inprocess.as_credential(value))}
-        reading = _inprocess.as_reading(value)
-        return {"value": reading.value, "stale": reading.stale}
+        return _as_answer(request["op"], value)
+
+    def _call(self, request: _protocol.Object) -> object:
+        """What the client returns."""
+        op, client = request["op"], self._client
+        match op:
+            case "read" | "read_cached":
+                return getattr(client, op)(request["path"], request["key"])
+            case "read_all":
+                return client.read_all(request["path"])
+            case "write" | "update":
+                return getattr(client, op)(request["path"], request["data"])
+            case "health":
+                return client.health()
+            case "lease":
+                return client.lease(request["path"], request.get("failed"))
+            case _:
+                raise OperationFailed(None, f"there is no operation {op!r}")
 
     def _say(self, answer: _protocol.Object) -> None:
         with self._lock:
             self._answers.write(_protocol.encode(answer))
+
+
+def _as_answer(op: str, value: object) -> dict[str, Any]:
+    """What a client returned, as members of an answer."""
+    match op:
+        case "write" | "update":
+            return {}
+        case "health":
+            return {"value": _inprocess.as_flag(value)}
+        case "read_all":
+            return {"value": dict(_inprocess.as_whole(value).values)}
+        case "lease":
+            return {"value": asdict(_inprocess.as_credential(value))}
+        case _:
+            reading = _inprocess.as_reading(value)
+            return {"value": reading.value, "stale": reading.stale}

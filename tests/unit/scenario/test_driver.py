@@ -12,7 +12,7 @@ from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario import History
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.driver import PATIENCE, Driver, reading
-from vault_harness.subjects import OperationFailed, Reading, SubjectHung
+from vault_harness.subjects import OperationFailed, Reading, SubjectHung, Whole
 
 SECRET = "canary-v1-0123456789"
 
@@ -37,6 +37,9 @@ class Puppet:
     def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
         answer = self._answer("read_cached", path, key, timeout)
         return answer if isinstance(answer, Reading) else Reading(answer)
+
+    def read_all(self, path: str, *, timeout: float) -> Whole:
+        return Whole(self._answer("read_all", path, timeout))
 
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         self._answer("write", path, data, timeout)
@@ -86,6 +89,27 @@ def test_stale_read(stage: Set) -> None:
     stage.puppet.answer = Reading(SECRET, stale=True)
     operation = stage.driver.read()
     assert (operation.outcome, operation.value) == ("stale", "v1")
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ({"a": "canary-a-1", "b": "canary-b-1"}, "p:v1"),
+        ({"a": "canary-a-1", "b": "canary-b-2"}, "p:v1 beside p:v2"),
+        ({"a": "canary-a-1"}, "nothing beside p:v1"),
+        ({"a": "canary-a-1", "b": "canary-b-3"}, "p:v1 beside unknown"),
+        ({}, "nothing"),
+    ],
+)
+def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
+    """One label where all keys are of one version, whatever else the secret has."""
+    for version in (1, 2):
+        for key in ("a", "b"):
+            stage.secrets.add_value("p", f"canary-{key}-{version}", f"p:v{version}")
+    stage.puppet.answer = {**values, "other": "canary-other"}
+    operation = stage.driver.read_all("p", ("a", "b"), caller=3)
+    assert (operation.verb, operation.outcome, operation.value) == ("read_all", "ok", label)
+    assert stage.puppet.asked == [("read_all", "p", 2.0 + PATIENCE)]
 
 
 def test_value_that_nobody_wrote(stage: Set) -> None:

@@ -15,6 +15,7 @@ from vault_harness.scenario.oracles import (
     health_is_answered,
     no_failed_read,
     no_wrong_value,
+    of_one_version,
     recovers_within,
     says_of_its_health,
     stays_alive,
@@ -59,6 +60,32 @@ def test_value_before_its_time(rotated: Story) -> None:
     rotated.call(48.0, 49.0, value="v2")
     assert rotated.finds(no_wrong_value()) == [
         "read of backend/django gave the value v2, right was v1"
+    ]
+
+
+def test_halves_of_two_versions(rotated: Story) -> None:
+    """Each was right within the refresh time, but both at once never were."""
+    rotated.call(49.0, verb="read_all", value="v1")
+    assert rotated.finds(of_one_version("backend/django")) == []
+    rotated.call(51.0, verb="read_all", value="v1 beside v2")
+    assert rotated.finds(no_wrong_value(refresh=5.0)) == []
+    assert rotated.finds(of_one_version("backend/other")) == []
+    found = of_one_version("backend/django")(rotated.history)
+    assert [one.seen for one in found] == ["1 times not; first v1 beside v2"]
+    assert found[0].harm
+
+
+def test_half_a_secret(rotated: Story) -> None:
+    """A key that is not handed out is of no version."""
+    rotated.call(49.0, verb="read_all", value="nothing")
+    assert rotated.finds(of_one_version("backend/django")) == ["1 times not; first nothing"]
+
+
+def test_outdated_half(rotated: Story) -> None:
+    """A value of a whole secret is as old as one of a key may be."""
+    rotated.call(56.0, verb="read_all", value="v1 beside v2")
+    assert rotated.finds(no_wrong_value(refresh=5.0)) == [
+        "read_all of backend/django gave the value v1 beside v2, right was v2"
     ]
 
 

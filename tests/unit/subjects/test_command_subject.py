@@ -16,7 +16,14 @@ import psutil
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import (
+    Credential,
+    OperationFailed,
+    Reading,
+    Subject,
+    SubjectHung,
+    Whole,
+)
 
 Open = Callable[..., Subject]
 Program = Callable[[str], str]
@@ -25,8 +32,8 @@ EVERYTHING = """
     stored = {}
     for request in requests():
         number, op = request["id"], request["op"]
-        if greet(request, capabilities=["cached", "health", "write", "outcomes", "lease", "update"],
-                 declares={"deadline": 2}):
+        if greet(request, capabilities=["cached", "read_all", "health", "write", "outcomes",
+                                        "lease", "update"], declares={"deadline": 2}):
             continue
         if op in ("read", "read_cached"):
             key = stored.get(request["path"], os.environ).get(request["key"])
@@ -34,6 +41,8 @@ EVERYTHING = """
                 say(id=number, ok=False, error="missing", message="no such key")
             else:
                 say(id=number, ok=True, value=key, stale=op == "read_cached")
+        elif op == "read_all":
+            say(id=number, ok=True, value=stored[request["path"]])
         elif op == "write":
             stored[request["path"]] = request["data"]
             say(id=number, ok=True)
@@ -65,7 +74,9 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     one = subject(program(EVERYTHING), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert one.kind == "command"
-    assert one.capabilities == {"read", "cached", "health", "write", "outcomes", "lease", "update"}
+    assert one.capabilities == {
+        *("read", "cached", "read_all", "health", "write", "outcomes", "lease", "update")
+    }
     assert one.declares == {"deadline": 2.0}
     assert one.tells_outcomes
     assert one.read("p", "SECRET", timeout=20) == Reading("s3cr3t")
@@ -74,6 +85,7 @@ def test_a_whole_client(subject: Open, program: Program) -> None:
     one.update("p", {"L": "too"}, timeout=20)
     assert one.read("p", "K", timeout=20).value == "ü\n\u2028x"
     assert one.read("p", "L", timeout=20).value == "too"
+    assert one.read_all("p", timeout=20) == Whole({"K": "ü\n\u2028x", "L": "too"})
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "after-x"
@@ -337,12 +349,13 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
         textwrap.dedent("""
             import logging
             class Client:
-                capabilities = {"read", "health", "write", "update"}
+                capabilities = {"read", "read_all", "health", "write", "update"}
                 declares = {"refresh": 3}
                 def __init__(self, environ): self.environ = environ
                 def read(self, path, key):
                     print("a stray print")
                     return self.environ[key]
+                def read_all(self, path): return {"K": self.environ["K"]}
                 def write(self, path, data): self.environ.update(data)
                 def update(self, path, data): self.environ |= {"changed": "x", **data}
                 def health(self): return True
@@ -356,6 +369,7 @@ def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) 
     assert one.read("p", "K", timeout=20).value == "v"
     one.write("p", {"K": "w"}, timeout=20)
     assert one.read("p", "K", timeout=20).value == "w"
+    assert one.read_all("p", timeout=20) == Whole({"K": "w"})
     one.update("p", {"L": "x"}, timeout=20)
     assert one.read("p", "changed", timeout=20).value == "x"
     assert one.health(timeout=20)

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
-from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import (
+    Credential,
+    OperationFailed,
+    Reading,
+    Subject,
+    SubjectHung,
+    Whole,
+)
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]
@@ -27,7 +34,7 @@ class OldValue(str):
 class Client:
     """A well-behaved client with everything."""
 
-    capabilities = frozenset({"read", "cached", "health", "write", "lease", "update"})
+    capabilities = frozenset({"read", "cached", "health", "write", "lease", "update", "read_all"})
     declares: Mapping[str, float] = {"max_stale": 30}
 
     def __init__(self, environ: Mapping[str, str]) -> None:
@@ -42,6 +49,9 @@ class Client:
 
     def read_cached(self, path: str, key: str) -> Any:
         return OldValue(self.read(path, key))
+
+    def read_all(self, path: str) -> Any:
+        return self.written[path]
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         self.written[path] = data
@@ -77,7 +87,7 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     one = subject(python_client(Client), {"SECRET": "s3cr3t"})
     assert isinstance(one, Subject)
     assert (one.kind, one.pid, one.exit_code) == ("in-process", None, None)
-    assert one.capabilities == {"read", "cached", "health", "write", "lease", "update"}
+    assert one.capabilities == Client.capabilities
     assert one.declares == {"max_stale": 30.0}
     assert one.read("a/b", "K", timeout=20) == Reading("a/b:K")
     assert one.read("a/b", "SECRET", timeout=20) == Reading("s3cr3t")
@@ -86,6 +96,7 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     one.update("a/b", {"L": "too"}, timeout=20)
     assert one.read("a/b", "K", timeout=20).value == "new"
     assert one.read("a/b", "L", timeout=20).value == "too"
+    assert one.read_all("a/b", timeout=20) == Whole({"K": "new", "L": "too"})
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "x"
@@ -239,7 +250,7 @@ def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> N
     held.set()
 
 
-@pytest.mark.parametrize("word", ["cached", "write", "update", "health"])
+@pytest.mark.parametrize("word", ["cached", "read_all", "write", "update", "health"])
 def test_a_claim_without_a_method_is_a_breach(
     subject: Open, python_client: Make, word: str
 ) -> None:

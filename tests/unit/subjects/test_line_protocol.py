@@ -114,6 +114,14 @@ def test_a_value_that_is_no_string_is_a_breach(value: object) -> None:
         wire.reading({"ok": True, "value": value})
 
 
+@pytest.mark.parametrize("value", [None, "v", ["v"], {"K": 1}, {"K": None}])
+def test_what_is_no_whole_secret_is_a_breach(value: object) -> None:
+    """Keys and strings, nothing else; what they are is not shown."""
+    with pytest.raises(SubjectError, match="no object of strings"):
+        wire.whole({"ok": True, "value": value})
+    assert "hunter22" not in repr(wire.whole({"ok": True, "value": {"K": "hunter22"}}))
+
+
 def test_a_credential_is_a_username_and_a_password() -> None:
     """Both come through, whatever else there is; the password is not shown."""
     value = {"username": "v-app-1", "password": "hunter22", "lease_duration": 8}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vault_harness.scenario.history import History, Operation
+from vault_harness.scenario.history import BESIDE, History, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
 from vault_harness.scenario.verdict import Finding
 
@@ -13,7 +13,7 @@ OUT_OF_TIME = 0.5
 a read takes.
 """
 
-TIMED = (*READS, "write", "update", "lease")
+TIMED = (*READS, "read_all", "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
 
@@ -47,11 +47,11 @@ def no_wrong_value(
 
     def oracle(history: History) -> list[Finding]:
         findings = []
-        for operation in history.calls(*READS):
+        for operation in history.calls(*READS, "read_all"):
             if operation.outcome not in ("ok", "stale"):
                 continue
             allowed = right(history, operation, refresh if operation.good else stale_for)
-            if operation.value not in allowed:
+            if not set((operation.value or "").split(BESIDE)) <= allowed:
                 wanted = " or ".join(sorted(allowed)) or "none"
                 findings.append(
                     Finding(
@@ -63,6 +63,27 @@ def no_wrong_value(
                     )
                 )
         return findings[:3]
+
+    return oracle
+
+
+def of_one_version(path: str) -> Oracle:
+    """Whatever was handed out of a whole secret is of one version, and of all its keys.
+
+    Args:
+        path: The secret.
+    """
+    promise = "all keys of a secret are of one version"
+
+    def oracle(history: History) -> list[Finding]:
+        torn = history.calls(
+            "read_all",
+            where=lambda o: o.path == path and (BESIDE in (o.value or "") or o.value == "nothing"),
+        )
+        return [
+            Finding(promise, f"{len(torn)} times not; first {one.value}", one.began, harm=True)
+            for one in torn[:1]
+        ]
 
     return oracle
 
