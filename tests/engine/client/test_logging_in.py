@@ -289,6 +289,6 @@ def test_testing_mode(lab: Lab) -> None:
         for _ in range(20):
             with pytest.raises(VaultUnavailable):
                 client.get_secret("backend/other")
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 3.0  # one call alone would wait for as long
     assert client.read(lab.path, "KEY").source == "vault"
     assert not client._session().renewer.alive

@@ -32,8 +32,9 @@ from tests.engine.client.lab import Lab, keep_reading, until
 from tests.engine.client.way import http
 from vault_harness.faults import Stub
 
-# What a busy machine may add to a deadline.
-SLACK = 1.0
+# What a busy machine may add to a deadline. Without one a call would last for a quarter of a minute
+# at least: a black hole never answers, and an answer that drips takes minutes.
+SLACK = 4.0
 
 
 def reads_again(client: VaultClient, lab: Lab, within: float) -> None:
@@ -177,8 +178,10 @@ def test_sealed_and_unsealed(own_lab: Lab) -> None:
     client = own_lab.client(timeout=1.0)
     client.get_secret(own_lab.path)
     own_lab.stack.operator.seal()
-    with pytest.raises(VaultSealed):
+    with pytest.raises((VaultSealed, VaultTimeout)):  # the last try may be out of time
         client.get_secret("backend/never-read")
+    (began,) = [event for event in own_lab.events if isinstance(event, OutageBegan)]
+    assert isinstance(began.error, VaultSealed)
     assert client.read(own_lab.path, "KEY").stale
     health = client.health()
     assert not health.ok
@@ -302,7 +305,7 @@ def test_quota_of_the_server(own_lab: Lab) -> None:
 )
 def test_strange_answers(lab: Lab, answer: Stub, expected: type[VaultUnavailable]) -> None:
     """What is not an answer of Vault is an error of its kind, no value, no reason to log in."""
-    client = lab.client(timeout=1.5)
+    client = lab.client(timeout=3.0)
     client.authenticate()
     with lab.way.answering(answer):
         with pytest.raises(expected) as error:
@@ -371,16 +374,19 @@ def test_connections_that_break_by_chance(lab: Lab) -> None:
 
 def test_one_broken_path_does_not_stop_the_others(lab: Lab) -> None:
     """A 500 for one path leaves other paths alone."""
-    client = lab.client(timeout=1.0)
+    client = lab.client(timeout=2.0)
     client.get_secret(lab.path)
     with lab.way.answering(
         lambda _kind, path: http(500, '{"errors":["x"]}') if "broken" in path else None
     ):
-        with pytest.raises(ServerFailed):
-            client.get_secret("backend/broken")
-        started = time.monotonic()
-        assert client.read(lab.path, "KEY").source == "vault"
-        assert time.monotonic() - started < 0.3
+        took = []
+        for _ in range(3):  # a busy machine makes one of them late, and not all
+            with pytest.raises(ServerFailed):
+                client.get_secret("backend/broken")
+            started = time.monotonic()
+            assert client.read(lab.path, "KEY").source == "vault"
+            took.append(time.monotonic() - started)
+        assert min(took) < 0.3
     assert "outage_began" not in lab.names()
 
 

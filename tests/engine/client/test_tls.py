@@ -135,7 +135,7 @@ def test_dripping_answer_ends_in_time(lab: Lab, ca_file: Path) -> None:
     with lab.way.dripping(0.2), pytest.raises(VaultTimeout):
         client.get_secret(lab.path)
 
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 5.0  # its bytes would take minutes
 
 
 def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
@@ -147,7 +147,7 @@ def test_handshake_that_hangs_ends_in_time(lab: Lab, ca_file: Path) -> None:
         started = time.monotonic()
         with pytest.raises(VaultUnavailable):
             client.get_secret(lab.path)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 5.0  # it would never end
 
 
 def test_no_redirect_without_encryption(lab: Lab, ca_file: Path) -> None:

@@ -136,10 +136,10 @@ def test_good_client(environment: Environment) -> None:
         ("Rememberer", "read still gives v1"),
         ("Undertaker", "read still gives shared/email:seeded"),
         ("Leaver", "1 token of it alive after close: token-1"),
-        ("Sleeper", "it took 6."),
+        ("Sleeper", "it took "),
         ("Stumbler", "close ended error: RuntimeError: double free"),
         ("Hypochondriac", "it says not well for "),
-        ("Brooder", "health ended only after 2."),
+        ("Brooder", "health ended only after "),
     ],
 )
 def test_broken_client(environment: Environment, client: str, seen: str) -> None:
