@@ -129,7 +129,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     if len(entries) <= 1:
         return 0
     workers = min(settings.workers, len(entries))
-    if workers > 1 and parse_subject(chosen.subject).kind == "command":
+    if workers > 1 and parse_subject(chosen.subject).kind in ("command", "agent"):
         workers = _by_cost(config, chosen, settings, workers)
     return workers
 

@@ -11,7 +11,15 @@ from typing import Literal
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import BESIDE, History, Operation, Outcome
-from vault_harness.subjects import Credential, OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.scenario.verdict import NotClaimed
+from vault_harness.subjects import (
+    Credential,
+    OperationFailed,
+    Reading,
+    SecretNotServed,
+    Subject,
+    SubjectHung,
+)
 
 PATIENCE = 6.0
 """Seconds beyond its deadline after which a call is given up as hung."""
@@ -71,12 +79,18 @@ class Driver:
         """One read, of the scenario's own secret by default.
 
         Never raises for what the subject answers.
+
+        Raises:
+            NotClaimed: It was configured without this secret.
         """
         path, key = path or self._path, key or self._key
         operation = self._history.begin_operation(verb, path, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
         try:
             reading = call(path, key, timeout=self._timeout)
+        except SecretNotServed as error:
+            self._history.end_operation(operation, "error", message=error.cause)
+            raise NotClaimed(error.cause) from None
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
         else:

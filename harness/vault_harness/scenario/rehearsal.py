@@ -20,6 +20,7 @@ from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.helpers import allow_writes
 from vault_harness.scenario.history import Operation
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.verdict import NotClaimed
 from vault_harness.subjects import CAPABILITIES
 
 ENTRY = Entry(
@@ -191,7 +192,14 @@ def _health(came: Rehearsal, driver: Driver) -> None:
 
 def _refused(came: Rehearsal, driver: Driver) -> None:
     """What it makes of a secret that is not there, and of an operation that it does not know."""
-    missing = driver.read("backend/no-such-secret", "NO_SUCH_KEY")
+    try:
+        missing = driver.read("backend/no-such-secret", "NO_SUCH_KEY")
+    except NotClaimed:
+        text = (
+            "it serves only the secrets that it is configured with: scenarios of others are skipped"
+        )
+        came.remark("lacks", text)
+        return
     _note(came, "read of a secret that is not there", missing)
     if missing.good:
         came.remark("wrong", "it gave a value for a secret that is not there")
@@ -223,13 +231,15 @@ def _end(came: Rehearsal, lab: Lab, driver: Driver) -> None:
     code = driver.subject.exit_code
     if code not in (None, 0):
         came.remark("wrong", f"its process ended with {code}, not with 0")
-    _alive(came, lab.tokens_alive)
+    _alive(came, lab.tokens_alive, left="token" in driver.subject.leaves)
 
 
-def _alive(came: Rehearsal, count: Callable[[], int]) -> None:
+def _alive(came: Rehearsal, count: Callable[[], int], *, left: bool) -> None:
     alive = count()
     came.steps.append(Step("tokens left", 0.0, str(alive)))
-    if alive:
+    if alive and left:
+        came.remark("lacks", "its token lives on after its end, as its configuration says")
+    elif alive:
         came.remark("wrong", f"{alive} of its tokens live on after close: revoke them")
 
 

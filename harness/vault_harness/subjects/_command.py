@@ -15,7 +15,7 @@ from typing import TypeVar
 from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
-from vault_harness.subjects._process import Leashed, spawn, surroundings
+from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
 from vault_harness.subjects._shape import (
     Credential,
     Kind,
@@ -46,6 +46,7 @@ class CommandSubject:
     """
 
     kind: Kind = "command"
+    leaves: Collection[str] = ()
 
     @without_frames
     def __init__(
@@ -65,7 +66,7 @@ class CommandSubject:
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
         leashed = spawn(spec.command, surroundings(environ, withhold), log)
-        self._life = _Life(leashed, self._exited)
+        self._life = Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
@@ -213,58 +214,12 @@ class CommandSubject:
     def _exited(self, code: int) -> None:
         """Tell those who wait, once everything that it had printed is read."""
         self._drained.wait(_DRAIN)
-        ended = (
-            f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
-        )
         tail = log_tail(self._log)
         self._conversation.fail(
             errors.SubjectDied(
-                f"the subject {ended}",
+                f"the subject {how_ended(code)}",
                 looked_at="its standard error"
                 + (f", which ends:\n{tail}" if tail else ", which is empty"),
                 remedy="start it by hand with the same environment, and see why it does not stay",
             )
         )
-
-
-class _Life:
-    """A process, and a thread that waits for its end and buries it with its children.
-
-    Args:
-        leashed: What was started.
-        told: Is told its exit code.
-    """
-
-    def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
-        self.process = leashed.process
-        self.ended = threading.Event()
-        self.code: int | None = None
-        self._leash = leashed.leash
-        self._told = told
-        self._lock = threading.Lock()
-        threading.Thread(target=self._watch, name="subject process", daemon=True).start()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process and its children. Does nothing once it has ended."""
-        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
-            if self.code is None:
-                os.killpg(self.process.pid, number)
-
-    def _watch(self) -> None:
-        if hasattr(os, "waitid"):
-            # While it is not reaped its number cannot go to another, and neither can its group's.
-            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
-            self.signal(signal.SIGKILL)
-        code = self.process.wait()
-        with self._lock:
-            self.code = code
-        os.close(self._leash)
-        self._told(code)
-        self.ended.set()
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -6,7 +6,7 @@ import getpass
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,6 +52,7 @@ class HttpSubject:
     kind: Kind = "http"
     pid: int | None = None
     exit_code: int | None = None
+    leaves: Collection[str] = ()
 
     @without_frames
     def __init__(

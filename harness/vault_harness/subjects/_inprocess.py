@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +48,7 @@ class InProcessSubject:
     kind: Kind = "in-process"
     pid: int | None = None
     exit_code: int | None = None
+    leaves: Collection[str] = ()
 
     @without_frames
     def __init__(

@@ -6,6 +6,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
+from vault_harness.subjects._agent import AgentSubject
+from vault_harness.subjects._agent_config import load_agent
 from vault_harness.subjects._command import CommandSubject
 from vault_harness.subjects._http import HttpSubject
 from vault_harness.subjects._inprocess import InProcessSubject, find_factory
@@ -16,8 +18,10 @@ def check_subject(spec: SubjectSpec) -> None:
     """See whether a client can be opened at all, as far as that shows without starting it.
 
     Raises:
-        SettingsError: Its factory cannot be imported.
+        SettingsError: Its factory cannot be imported, or its configuration not be read.
     """
+    if spec.kind == "agent":
+        load_agent(Path(spec.config))
     if spec.kind == "in-process":
         find_factory(spec)
 
@@ -43,13 +47,15 @@ def open_subject(
             secrets, which it would take for fallbacks.
 
     Raises:
-        SettingsError: Its factory cannot be imported.
+        SettingsError: Its factory cannot be imported, or its configuration not be read.
         SubjectDied: Its process ended, its factory raised, or its server does not answer.
         SubjectHung: It was not ready in time.
         SubjectError: It broke its contract in another way.
     """
     if spec.kind == "command":
         return CommandSubject(spec, environ, log=log, timeout=timeout, withhold=withhold)
+    if spec.kind == "agent":
+        return AgentSubject(spec, environ, log=log, withhold=withhold)
     if spec.kind == "http":
         return HttpSubject(spec, environ, log=log, timeout=timeout)
     return InProcessSubject(spec, environ, log=log, timeout=timeout)

@@ -1,10 +1,13 @@
-"""Starting a process that cannot outlive the harness."""
+"""Processes that cannot outlive the harness, and how they end."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +31,7 @@ class Leashed:
     """A process in a session and a group of its own, and what keeps it alive.
 
     Attributes:
-        process: With unbuffered pipes to its input and output.
+        process: With unbuffered pipes to its input and output, if it talks.
         leash: The descriptor whose closing ends the group.
     """
 
@@ -36,18 +39,41 @@ class Leashed:
     leash: int
 
 
-def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Leashed:
-    """Start a program, its standard error appended to ``log``."""
+def spawn(
+    command: Sequence[str],
+    environ: Mapping[str, str],
+    log: Path,
+    *,
+    cwd: Path | None = None,
+    talks: bool = True,
+) -> Leashed:
+    """Start a program, its standard error appended to ``log``.
+
+    Args:
+        command: Program and arguments.
+        environ: Its whole environment.
+        log: The file, made if it is not there.
+        cwd: Where it is started.
+        talks: Whether it is asked by its standard input and answers on its standard output; of one
+            that is not the output goes to the log too, and there is nothing to read.
+    """
     os.close(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
     watched, leash = os.pipe()
     try:
+        output = subprocess.PIPE if talks else os.open(log, os.O_WRONLY | os.O_APPEND)
+    except BaseException:
+        os.close(watched)
+        os.close(leash)
+        raise
+    try:
         process = subprocess.Popen(
             ["/bin/sh", "-c", _LEASHED, "vault-harness-watchdog", str(log.absolute()), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
+            stdout=output,
             stderr=watched,
             bufsize=0,
             env=dict(environ),
+            cwd=cwd,
             start_new_session=True,
         )
     except BaseException:
@@ -55,6 +81,8 @@ def spawn(command: Sequence[str], environ: Mapping[str, str], log: Path) -> Leas
         raise
     finally:
         os.close(watched)
+        if not talks:
+            os.close(output)
     return Leashed(process, leash)
 
 
@@ -79,3 +107,51 @@ def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> 
         exempt = [host for host in inherited.get(name, "").split(",") if host]
         inherited[name] = ",".join([*exempt, "127.0.0.1", "localhost"])
     return {**inherited, **environ}
+
+
+class Life:
+    """A process, and a thread that waits for its end and buries it with its children.
+
+    Args:
+        leashed: What was started.
+        told: Is told its exit code.
+    """
+
+    def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
+        self.process = leashed.process
+        self.ended = threading.Event()
+        self.code: int | None = None
+        self._leash = leashed.leash
+        self._told = told
+        self._lock = threading.Lock()
+        threading.Thread(target=self._watch, name="subject process", daemon=True).start()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process and its children. Does nothing once it has ended."""
+        with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
+            if self.code is None:
+                os.killpg(self.process.pid, number)
+
+    def _watch(self) -> None:
+        if hasattr(os, "waitid"):
+            # While it is not reaped its number cannot go to another, and neither can its group's.
+            os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
+            self.signal(signal.SIGKILL)
+        code = self.process.wait()
+        with self._lock:
+            self.code = code
+        os.close(self._leash)
+        self._told(code)
+        self.ended.set()
+
+
+def how_ended(code: int) -> str:
+    """An exit code in words: ``ended with exit code 1``, ``was ended by SIGKILL``."""
+    return f"was ended by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

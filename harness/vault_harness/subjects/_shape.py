@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from vault_harness import errors
 
-Kind = Literal["in-process", "command", "http"]
+Kind = Literal["in-process", "command", "http", "agent"]
 
 CAPABILITIES = frozenset(
     {
@@ -97,6 +97,10 @@ class SubjectHung(errors.SubjectError):
     """An operation did not end within the time that the harness gave it, and was given up."""
 
 
+class SecretNotServed(errors.SubjectError):
+    """A client serves only the secrets that it was configured with, and this is none of them."""
+
+
 @runtime_checkable
 class Subject(Protocol):
     """A client under test, started and ready.
@@ -126,6 +130,10 @@ class Subject(Protocol):
     @property
     def version(self) -> str:
         """Its own version, empty where it says none."""
+
+    @property
+    def leaves(self) -> Collection[str]:
+        """What it says to leave behind: its ``token`` when it ends, a ``file`` of what is gone."""
 
     @property
     def tells_outcomes(self) -> bool:
@@ -184,6 +192,7 @@ class SubjectSpec:
         factory: Of an in-process subject: the dotted name of the factory in that module.
         command: Of a command subject: program and arguments, never seen by a shell.
         url: Of an HTTP subject: its base URL, without a slash at the end.
+        config: Of an agent: the file of its configuration.
     """
 
     text: str
@@ -192,6 +201,7 @@ class SubjectSpec:
     factory: str = ""
     command: tuple[str, ...] = ()
     url: str = ""
+    config: str = ""
 
     def __str__(self) -> str:
         return self.text

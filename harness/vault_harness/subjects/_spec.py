@@ -15,7 +15,7 @@ REFERENCE = ("vault_harness.subjects.reference", "factory")
 
 _FORMS = (
     "give one of: reference, python:package.module:factory, command:./my-client --flag, "
-    "http://127.0.0.1:9000"
+    "http://127.0.0.1:9000, agent:CONFIG.toml"
 )
 
 
@@ -26,10 +26,12 @@ def parse_subject(text: str) -> SubjectSpec:
 
     Args:
         text: ``reference``, ``python:package.module:factory``, ``command:PROGRAM ARGUMENTS``
-            (words as a shell splits them, but no shell is run), or the base URL of an HTTP subject.
+            (words as a shell splits them, but no shell is run), the base URL of an HTTP subject, or
+            ``agent:CONFIG``, a TOML file that describes a program which renders files or listens.
 
     Raises:
-        SettingsError: It is none of these, or the command's program is not there.
+        SettingsError: It is none of these, or the command's program or the agent's configuration
+            is not there.
     """
     text = text.strip()
     scheme, _, rest = text.partition(":")
@@ -40,6 +42,8 @@ def parse_subject(text: str) -> SubjectSpec:
         return _python(text, rest)
     if scheme == "command":
         return _command(text, rest)
+    if scheme == "agent":
+        return _agent(text, rest)
     if scheme in {"http", "https"}:
         return _http(text)
     raise SettingsError(f"there is no subject {text!r}", looked_at="--subject", remedy=_FORMS)
@@ -85,6 +89,17 @@ def _command(text: str, rest: str) -> SubjectSpec:
             remedy="name a program on PATH, or a path from where the suite is started",
         )
     return SubjectSpec(text, "command", command=(str(Path(found).absolute()), *words[1:]))
+
+
+def _agent(text: str, rest: str) -> SubjectSpec:
+    config = Path(rest)
+    if not config.is_file():
+        raise SettingsError(
+            f"there is no configuration of an agent at {rest!r}",
+            looked_at=str(config.absolute()),
+            remedy="write agent: and the name of a TOML file, see docs/subjects.md",
+        )
+    return SubjectSpec(text, "agent", config=str(config.absolute()))
 
 
 def _http(text: str) -> SubjectSpec:

@@ -95,3 +95,11 @@ def test_what_is_slow(tmp_path: Path) -> None:
 def test_wrong_words() -> None:
     """No subject is no verdict on one."""
     assert check("nobody")[0] == 4
+
+
+def test_good_agent() -> None:
+    """A program that renders files lacks much, and nothing of that is wrong."""
+    code, text = check("agent:tests/subjects/agent/bao-agent.toml")
+    assert code == 0, text
+    assert "it serves only the secrets that it is configured with" in text
+    assert "its token lives on after its end, as its configuration says" in text

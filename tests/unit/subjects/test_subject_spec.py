@@ -66,6 +66,8 @@ def test_a_url_is_a_base(text: str, url: str) -> None:
         "command:'unclosed",
         "command:/no/such/program",
         "command:no-such-program-anywhere",
+        "agent:",
+        "agent:no-such-file.toml",
         "http://",
         "http://user:hunter2@host",
         "http://host:port",
@@ -87,9 +89,9 @@ def test_nonsense_says_what_to_write(text: str) -> None:
 @given(st.text())
 def test_any_text_is_a_subject_or_a_settings_error(text: str) -> None:
     """No text whatever ends in another error."""
-    for prefix in ("", "python:", "command:", "http://"):
+    for prefix in ("", "python:", "command:", "agent:", "http://"):
         try:
             spec = parse_subject(prefix + text)
         except SettingsError:
             continue
-        assert spec.kind in {"in-process", "command", "http"}
+        assert spec.kind in {"in-process", "command", "agent", "http"}

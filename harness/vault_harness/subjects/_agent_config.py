@@ -1,0 +1,220 @@
+"""The configuration of a program that renders files or listens: what ``agent:CONFIG`` reads."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import string
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.programs import find_vault
+from vault_harness.settings import Settings
+from vault_harness.subjects import _protocol
+
+Leaves = Literal["token", "file"]
+"""What a program leaves behind by design: its ``token`` at its end, a ``file`` of what is gone."""
+
+_STRICT = ConfigDict(extra="forbid", frozen=True)
+
+
+class Rendered(BaseModel):
+    """A secret that the program writes into a file.
+
+    Attributes:
+        path: The secret, below the mount.
+        file: Where it is written; may have placeholders.
+        key: Of which key the whole file is the value; without one the file is a JSON object.
+    """
+
+    model_config = _STRICT
+
+    path: str
+    file: str
+    key: str = ""
+
+
+class Listener(BaseModel):
+    """Where the program answers requests that bear no token.
+
+    Attributes:
+        url: Its base URL; may have placeholders.
+    """
+
+    model_config = _STRICT
+
+    url: str = "http://127.0.0.1:${port}"
+
+
+class Sink(BaseModel):
+    """The file into which the program writes a token, for others to use.
+
+    Attributes:
+        file: Where it is; may have placeholders.
+    """
+
+    model_config = _STRICT
+
+    file: str
+
+
+class AgentConfig(BaseModel):
+    """A program, what it is given, and where its secrets are found.
+
+    Attributes:
+        command: Program and arguments, each with placeholders; no shell sees them.
+        files: What is written into the program's folder before it starts, by name.
+        rendered: The secrets that it writes into files; a read is what is in the file.
+        listener: Where it answers; a read is a request to it.
+        sink: Where it keeps a token; a read is a request to Vault with that.
+        auth: Further ways in, as in the answer to ``hello``.
+        declares: Times by which it asks to be judged, seconds.
+        leaves: What it leaves behind by design, of which the closing act then does not ask.
+        version: Its version, for the score.
+    """
+
+    model_config = _STRICT
+
+    command: tuple[str, ...] = Field(min_length=1)
+    files: Mapping[str, str] = Field(default_factory=dict)
+    rendered: tuple[Rendered, ...] = ()
+    listener: Listener | None = None
+    sink: Sink | None = None
+    auth: tuple[str, ...] = ()
+    declares: Mapping[str, float] = Field(default_factory=dict)
+    leaves: frozenset[Leaves] = frozenset()
+    version: str = ""
+
+    @field_validator("files")
+    @classmethod
+    def _plain_names(cls, files: Mapping[str, str]) -> Mapping[str, str]:
+        for name in files:
+            if "/" in name or name in {"", ".", ".."}:
+                raise ValueError(f"{name!r} is no name of a file: it may have no folder")
+        return files
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        ways = [bool(self.rendered), self.listener is not None, self.sink is not None]
+        if sum(ways) != 1:
+            raise ValueError("give one of rendered, listener and sink: that is where a read looks")
+        return self
+
+    def claims(self) -> _protocol.Hello:
+        """What follows from where its secrets are found.
+
+        Raises:
+            SubjectError: It declares or logs in by what the suite does not know.
+        """
+        # A file says neither why there is nothing in it nor how old it is.
+        words = ["read", "cached"] if self.rendered else ["read", "outcomes"]
+        found = _protocol.claims(words, dict(self.declares), self.auth)
+        return _protocol.Hello(
+            found.capabilities, found.declares, _protocol.version_of(self.version)
+        )
+
+
+def load_agent(path: Path) -> AgentConfig:
+    """Read the configuration of a program.
+
+    Raises:
+        SettingsError: It cannot be read, is no valid one, or its program is not there.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(
+            f"the configuration of the agent cannot be read: {error}",
+            looked_at=str(path),
+            remedy="name a TOML file; docs/subjects.md has one for bao agent and one for bao proxy",
+        ) from error
+    try:
+        config = AgentConfig.model_validate(table)
+        config.claims()
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        text = first["msg"].removeprefix("Value error, ")
+        raise _invalid(path, f"{where}: {text}" if where else text) from None
+    except HarnessError as error:
+        raise _invalid(path, error.cause) from error
+    return config.model_copy(update={"command": (_program(config, path), *config.command[1:])})
+
+
+def _invalid(path: Path, what: str) -> SettingsError:
+    return SettingsError(
+        f"the configuration of the agent is not valid: {what}",
+        looked_at=str(path),
+        remedy="docs/subjects.md names every field",
+    )
+
+
+def _program(config: AgentConfig, path: Path) -> str:
+    """The program's file: beside the configuration, on PATH, or OpenBao's from its package."""
+    word = config.command[0]
+    if "/" in word:
+        found = shutil.which(str(path.absolute().parent / word))
+    else:
+        found = shutil.which(word)
+        if found is None and word == "bao":
+            found = str(find_vault(Settings()).path)
+    if found is None:
+        raise SettingsError(
+            f"the agent's program {word!r} is not there, or may not be executed",
+            looked_at=f"PATH, and {path.absolute().parent}",
+            remedy="install it, or name its file, relative to the configuration",
+        )
+    return found
+
+
+class Placeholders:
+    """Fills in what is known only when the program is started: ``${port}``, ``${VAULT_ADDR}``.
+
+    Args:
+        known: Values by name.
+        looked_at: The configuration, for errors.
+    """
+
+    def __init__(self, known: Mapping[str, str], looked_at: str) -> None:
+        self._known = known
+        self._looked_at = looked_at
+
+    def fill(self, text: str) -> str:
+        """The text with each ``${name}`` replaced; ``$$`` is a dollar sign.
+
+        Raises:
+            SettingsError: A name is not known, or a dollar sign stands alone.
+        """
+        try:
+            return string.Template(text).substitute(self._known)
+        except KeyError as error:
+            cause = f"there is no placeholder ${{{error.args[0]}}}"
+        except ValueError as error:
+            cause = f"a placeholder is broken: {error}"
+        raise SettingsError(
+            cause,
+            looked_at=self._looked_at,
+            remedy=f"known are {', '.join(sorted(self._known))}; write $$ for a dollar sign",
+        )
+
+
+def secret_in(text: str, key: str, rendered: Rendered) -> str | None:
+    """The value of a key in what a program has rendered; None if there is none of that name.
+
+    Raises:
+        ValueError: It is no JSON object of strings, where it should be one.
+    """
+    if rendered.key:
+        return text if rendered.key == key else None
+    found: Any = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError("it is no JSON object")
+    value = found.get(key)
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"the value of {key} is no string")
+    return value

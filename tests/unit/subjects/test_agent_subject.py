@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import psutil
+import pytest
+
+from vault_harness.errors import SettingsError, SubjectDied, SubjectError
+from vault_harness.subjects import (
+    OperationFailed,
+    SecretNotServed,
+    Subject,
+    check_subject,
+    parse_subject,
+)
+from vault_harness.waiting import wait_until
+
+Open = Callable[..., Subject]
+Write = Callable[[str, str], str]
+
+STAYS = "import threading; threading.Event().wait()"
+
+JSON = """
+[[rendered]]
+path = "backend/django"
+file = "django.json"
+"""
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Write:
+    """Write a program in Python and its configuration; its ``agent:`` text."""
+
+    def write(program: str, config: str) -> str:
+        (tmp_path / "program.py").write_text(textwrap.dedent(program), encoding="utf-8")
+        command = json.dumps([sys.executable, "-I", "-S", "${config}/program.py", "${dir}"])
+        file = tmp_path / "agent.toml"
+        file.write_text(f"command = {command}\n{textwrap.dedent(config)}", encoding="utf-8")
+        return f"agent:{file}"
+
+    return write
+
+
+def directory_of(one: Subject) -> Path:
+    """The folder in which a program runs."""
+    return Path(psutil.Process(one.pid).cwd())
+
+
+def value_of(one: Subject, path: str = "backend/django", key: str = "K") -> str:
+    """A value, as soon as the program has rendered it."""
+    found: list[str] = []
+
+    def rendered() -> bool:
+        try:
+            found.append(one.read(path, key, timeout=20).value)
+        except OperationFailed:
+            return False
+        return True
+
+    wait_until(rendered, "a rendered secret", timeout=20)
+    return found[0]
+
+
+def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
+    """A file without a key of its own is a JSON object, read anew at each call."""
+    one = subject(
+        agent(
+            f"""
+            import sys
+            open("django.json", "w").write('{{"K": "välue", "N": 1}}')
+            {STAYS}
+            """,
+            JSON,
+        )
+    )
+    assert value_of(one) == "välue"
+    assert one.kind == "agent"
+    assert one.capabilities == {"read", "cached"}
+    assert one.read_cached("backend/django", "K", timeout=20).value == "välue"
+    for key in ("N", "L"):
+        with pytest.raises(OperationFailed, match=r"django\.json") as caught:
+            one.read("backend/django", key, timeout=20)
+        assert caught.value.outcome is None
+
+
+def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None:
+    """With a key the file is its value, line ends and all."""
+    config = '[[rendered]]\npath = "backend/django"\nfile = "${dir}/v"\nkey = "K"\n'
+    one = subject(agent(f"open('v', 'w').write('one\\ntwo\\n')\n{STAYS}", config))
+    assert value_of(one) == "one\ntwo\n"
+
+
+def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
+    """What breaks off in the middle is no secret, and no defect of the suite."""
+    one = subject(
+        agent(
+            f"""
+            import os
+            open("new", "w").write('{{"K": "va')
+            os.rename("new", "django.json")
+            {STAYS}
+            """,
+            JSON,
+        )
+    )
+    file = directory_of(one) / "django.json"
+    wait_until(file.exists, "half a file", timeout=20)
+    with pytest.raises(OperationFailed, match="cannot be read"):
+        one.read("backend/django", "K", timeout=20)
+
+
+def test_a_secret_without_a_file_is_not_served(subject: Open, agent: Write) -> None:
+    """It is none of the secrets in the configuration: that is no failure of the program."""
+    one = subject(agent(STAYS, JSON))
+    with pytest.raises(SecretNotServed, match="does not render shared/email"):
+        one.read("shared/email", "K", timeout=20)
+
+
+def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Write) -> None:
+    """Placeholders are variables, folder and ids, which come in files whatever they were."""
+    one = subject(
+        agent(
+            f"""
+            import json, pathlib
+            text = pathlib.Path("made").read_text()
+            secret = pathlib.Path(text.split()[1]).read_text()
+            pathlib.Path("django.json").write_text(json.dumps({{"K": text.split()[0] + secret}}))
+            {STAYS}
+            """,
+            JSON + '[files]\nmade = "$${VAULT_ADDR} ${secret_id_file} ${port}"\n',
+        ),
+        {"VAULT_ADDR": "http://vault.test", "VAULT_SECRET_ID": "s3cr3t"},
+    )
+    assert value_of(one) == "${VAULT_ADDR}s3cr3t"
+
+
+def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write) -> None:
+    """Nothing is started with a hole in its configuration."""
+    text = agent(STAYS, JSON + '[files]\nmade = "${VAULT_ADR}"\n')
+    with pytest.raises(SettingsError, match="VAULT_ADR") as caught:
+        subject(text, {"VAULT_ADDR": "http://vault.test"})
+    assert "VAULT_ADDR" in caught.value.remedy
+
+
+def test_a_program_that_ends_is_dead(subject: Open, agent: Write) -> None:
+    """A read after its end tells of it, with what it printed last."""
+    one = subject(agent("import sys\nprint('no such role')\nsys.exit(3)", JSON))
+    wait_until(lambda: not one.is_alive(), "its end", timeout=20)
+    with pytest.raises(SubjectDied, match="exit code 3") as caught:
+        one.read("backend/django", "K", timeout=20)
+    assert "no such role" in caught.value.looked_at
+    assert one.exit_code == 3
+
+
+def test_its_end_is_a_signal(subject: Open, agent: Write) -> None:
+    """SIGTERM is what it gets, with time to do what it must."""
+    one = subject(
+        agent(
+            """
+            import signal, sys, threading
+            signal.signal(signal.SIGTERM, lambda *_: (print("bye"), sys.exit(0)))
+            open("django.json", "w").write('{"K": "v"}')
+            threading.Event().wait()
+            """,
+            JSON,
+        )
+    )
+    assert value_of(one) == "v"
+    one.close(timeout=20)
+    assert (one.exit_code, "bye" in one.logs()) == (0, True)
+
+
+def test_what_it_cannot_do_is_no_answer(subject: Open, agent: Write) -> None:
+    """It claims to read, so whoever asks for more has made a mistake."""
+    one = subject(agent(STAYS, JSON))
+    with pytest.raises(SubjectError, match="cannot be asked to write"):
+        one.write("backend/django", {}, timeout=20)
+
+
+ANSWERS: Mapping[str, tuple[int, object]] = {
+    "good": (200, {"data": {"data": {"K": "v"}, "metadata": {}}}),
+    "gone": (404, {"data": {"data": None, "metadata": {"deletion_time": "now"}}}),
+    "none": (404, {"errors": []}),
+    "forbidden": (403, {"errors": ["permission denied"]}),
+    "sealed": (503, {"errors": ["Vault is sealed"]}),
+    "page": (200, "<html>"),
+}
+
+
+class Vault(BaseHTTPRequestHandler):
+    """Answers by path, and keeps the token of each request."""
+
+    tokens: list[str | None]
+
+    def do_GET(self) -> None:
+        self.tokens.append(self.headers["X-Vault-Token"])
+        status, body = ANSWERS[self.path.rpartition("/")[2]]
+        content = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def vault() -> Iterator[tuple[str, list[str | None]]]:
+    """A server's address, and the tokens that it was sent."""
+    tokens: list[str | None] = []
+    handler = type("Handler", (Vault,), {"tokens": tokens})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}", tokens
+        server.shutdown()
+        thread.join()
+
+
+def test_a_listener_is_asked_without_a_token(
+    subject: Open, agent: Write, vault: tuple[str, list[str | None]]
+) -> None:
+    """A read is a request, and the answer's status says why there is no value."""
+    address, tokens = vault
+    one = subject(agent(STAYS, f'[listener]\nurl = "{address}"\n'))
+    assert one.capabilities == {"read", "outcomes"}
+    assert one.read("good", "K", timeout=20).value == "v"
+    for path, key, outcome in (
+        ("good", "L", "missing"),
+        ("gone", "K", "deleted"),
+        ("none", "K", "missing"),
+        ("forbidden", "K", "denied"),
+        ("sealed", "K", "unavailable"),
+        ("page", "K", "unavailable"),
+    ):
+        with pytest.raises(OperationFailed) as caught:
+            one.read(path, key, timeout=20)
+        assert (path, caught.value.outcome) == (path, outcome)
+    assert set(tokens) == {None}
+
+
+def test_a_listener_that_is_not_there_is_an_outage(subject: Open, agent: Write) -> None:
+    """Nobody listens on the port yet: the application would see just that."""
+    one = subject(agent(STAYS, "[listener]\n"))
+    with pytest.raises(OperationFailed) as caught:
+        one.read("backend/django", "K", timeout=20)
+    assert caught.value.outcome == "unavailable"
+
+
+def test_a_sinks_token_is_read_anew(
+    subject: Open, agent: Write, vault: tuple[str, list[str | None]]
+) -> None:
+    """Vault itself is asked, each time with the token that is in the file then."""
+    address, tokens = vault
+    one = subject(agent(STAYS, '[sink]\nfile = "${dir}/token"\n'), {"VAULT_ADDR": address})
+    with pytest.raises(OperationFailed, match="token is not there"):
+        one.read("good", "K", timeout=20)
+    file = directory_of(one) / "token"
+    for token in ("first", "second"):
+        file.write_text(token + "\n")
+        assert one.read("good", "K", timeout=20).value == "v"
+    assert tokens == ["first", "second"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ("command = ", "cannot be read"),
+        ('command = ["true"]\n', "rendered, listener and sink"),
+        ('command = ["true"]\n[listener]\n[sink]\nfile = "t"\n', "rendered, listener and sink"),
+        ("command = []\n[listener]\n", "command"),
+        ('command = ["true"]\ncolour = 1\n[listener]\n', "colour"),
+        ('command = ["true"]\n[listener]\n[files]\n"a/b" = ""\n', "no name of a file"),
+        ('command = ["true"]\n[listener]\n[declares]\nmood = 1\n', "mood"),
+        ('command = ["no-such-program-anywhere"]\n[listener]\n', "no-such-program-anywhere"),
+        ('command = ["./no-such-program"]\n[listener]\n', "./no-such-program"),
+        ('command = ["true"]\nleaves = ["dust"]\n[listener]\n', "leaves"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_before_anything_starts(
+    tmp_path: Path, config: str, words: str
+) -> None:
+    """The error names the file and the field."""
+    file = tmp_path / "agent.toml"
+    file.write_text(config)
+    with pytest.raises(SettingsError) as caught:
+        check_subject(parse_subject(f"agent:{file}"))
+    assert words in caught.value.cause
+    assert str(tmp_path) in str(caught.value.looked_at)
+    assert caught.value.remedy
