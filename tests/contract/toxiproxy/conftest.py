@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from vault_harness.engine import die_with_parent
 from vault_harness.toxiproxy import Proxy, Toxiproxy
 
 Kind = Literal["embedded", "embedded by poll", "real"]
@@ -41,6 +42,7 @@ class ServerProcess:
     process: subprocess.Popen[str]
     url: str
     errors: list[str] = field(default_factory=list)
+    reader: threading.Thread | None = None
     """What the embedded server has logged about itself."""
 
     @property
@@ -198,6 +200,7 @@ def _embedded(log: IO[str], kind: Kind, *flags: str) -> ServerProcess:
         stderr=log,
         text=True,
         env={**os.environ, "LOG_LEVEL": "info"},
+        preexec_fn=die_with_parent,
     )
     assert process.stdout is not None
     stdout = process.stdout
@@ -205,7 +208,10 @@ def _embedded(log: IO[str], kind: Kind, *flags: str) -> ServerProcess:
         entry = json.loads(line)
         if entry["message"] == "Starting Toxiproxy HTTP server":
             server = ServerProcess(kind, process, f"http://{entry['address']}")
-            threading.Thread(target=_note_errors, args=(stdout, server.errors), daemon=True).start()
+            server.reader = threading.Thread(
+                target=_note_errors, args=(stdout, server.errors), daemon=True
+            )
+            server.reader.start()
             return server
     raise AssertionError(f"the embedded server ended with {process.wait()} before it was ready")
 
@@ -217,7 +223,11 @@ def _real(log: IO[str], *flags: str) -> ServerProcess:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     process = subprocess.Popen(
-        [program, "-port", str(port), *flags], stdout=subprocess.DEVNULL, stderr=log, text=True
+        [program, "-port", str(port), *flags],
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+        text=True,
+        preexec_fn=die_with_parent,
     )
     server = ServerProcess("real", process, f"http://127.0.0.1:{port}")
     Toxiproxy(server.url).wait_ready(DEADLINE)
@@ -244,6 +254,8 @@ def start_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
         for server in started:
             server.process.wait(DEADLINE)
             if server.process.stdout is not None:
+                if server.reader is not None:
+                    server.reader.join(DEADLINE)  # to the last line
                 server.process.stdout.close()
             assert server.errors == []
 

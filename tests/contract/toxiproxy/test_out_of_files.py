@@ -33,12 +33,14 @@ def _short_of_files() -> Iterator[Toxiproxy]:
         stdout = process.stdout
         stdout.readline()
         line = json.loads(stdout.readline())
-        threading.Thread(target=lambda: [None for _ in stdout], daemon=True).start()
+        reader = threading.Thread(target=lambda: [None for _ in stdout], daemon=True)
+        reader.start()
         try:
             yield Toxiproxy(f"http://{line['address']}", timeout=15)
         finally:
             process.terminate()
             assert process.wait(15) == 0
+            reader.join(15)  # to the last line, before the file is closed under it
 
 
 def test_a_server_out_of_files_recovers(embedded: Lab, wait: type[Wait]) -> None:
