@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from vault_harness.errors import SubjectError
+from vault_harness.faults import process_tree
 from vault_harness.scenario import Finding, Lab, NotClaimed
-from vault_harness.scenario.helpers import footprint
+from vault_harness.scenario.helpers import allow_writes, footprint
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -25,6 +27,84 @@ from vault_harness.scenario.oracles import (
 )
 from vault_harness.subjects import OperationFailed
 from vault_harness.vault.approle import SecretId
+
+WORKERS = 4
+"""How many processes PRC-01 has forked."""
+
+
+@pytest.mark.scenario("PRC-01")
+def test_forked_workers(lab: Lab) -> None:
+    """A client in use is forked four times; each worker outlives a token, and ends."""
+    allow_writes(lab, "workers/*")  # which lets the role read them too
+    paths = [f"workers/{number}" for number in range(1, WORKERS + 1)]
+    right = {path: lab.put("v1", path=path, key="KEY") for path in paths}
+    client = lab.start()
+    parents, lives, every = lab.accessor(), 1.3 * lab.ttl, 0.25
+    pid = client.subject.pid
+    assert pid is not None
+    alone, since = _processes(pid), lab.history.now()
+    with lab.reading(every=every), ThreadPoolExecutor(WORKERS) as pool:
+        works = [pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths]
+        lab.until(lambda: _processes(pid) >= alone + WORKERS, within=5.0)
+        most = _processes(pid) - alone
+        children = [work.result() for work in works]
+        lab.watch(1.0)
+    until = lab.history.now()
+    lab.require(
+        f"{WORKERS} processes forked from the client's",
+        lambda _: f"{most} were there at once" if most >= WORKERS else "",
+    )
+    lab.judge(
+        none_of(
+            "each worker is given its own secret",
+            {
+                f"{child.operation.path} gave {value}"
+                for child in children
+                for value in child.values
+                if value != right[child.operation.path]
+            },
+            harm=True,
+        ),
+        none_of("no read of a worker fails", {f for child in children for f in child.failures}),
+        none_of(
+            "each worker reads to its end",
+            {
+                f"{child.operation.path} ended {child.operation.outcome} after {len(child.values)} "
+                f"values: {child.operation.message}"
+                for child in children
+                if child.operation.failed or len(child.values) < lives / every / 2
+            },
+        ),
+        none_of("each process has connections of its own", _shared(lab, {PATH, *paths}, since)),
+        none_of(
+            "a worker that ends leaves its parent's token alone",
+            set() if lab.token_lives(parents) else {"it is dead"},
+        ),
+        logins_at_most(WORKERS, since=since, until=until),
+        no_failed_read(since=since, path=PATH),
+    )
+
+
+def _processes(pid: int) -> int:
+    """How many the client has; none once it is gone."""
+    try:
+        return len(process_tree(pid))
+    except ProcessLookupError:
+        return 0
+
+
+def _shared(lab: Lab, paths: set[str], since: float) -> set[str]:
+    """Connections that carried reads of several processes: each process reads one of these."""
+    carried: dict[int, set[str]] = {}
+    for read in lab.history.find("read", since=since):
+        path = read.path.partition("/data/")[2]
+        if path in paths:
+            carried.setdefault(read.connection, set()).add(path)
+    return {
+        f"connection {number} carried reads of {', '.join(sorted(several))}"
+        for number, several in carried.items()
+        if len(several) > 1
+    }
 
 
 @pytest.mark.scenario("PRC-02")

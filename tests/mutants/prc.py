@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -16,6 +18,7 @@ from tests.mutants.clients import (
     HangsAtTheEnd,
     LeavesAThreadForEachFailure,
     Mutant,
+    Tolerated,
     Tweaked,
 )
 from tests.subjects.lazy_client import LazyClient, Token, log
@@ -155,7 +158,112 @@ class HoardsDeadConnections(LazyClient):
     wire_type = _Hoarder
 
 
+class Prefork(LazyClient):
+    """The client that those of PRC-01 deviate from: correct, also after a fork."""
+
+    capabilities = frozenset({"read", "outcomes", "fork"})
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._process = os.getpid()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        self._look_around()
+        return super().read_all(path)
+
+    def close(self) -> None:
+        self._look_around()
+        super().close()
+
+    def _look_around(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """In a child, which has one thread: no lock, no timer and no token is its own."""
+        self._changing, self._timing = threading.RLock(), threading.Lock()
+        self._gate = self.gate_type(self._longest)
+        self._wire = self.wire_type(self._environ)
+        self._timer = self._token = None
+
+
+class RevokesItsParentsToken(Prefork):
+    """A child goes on with the token that it has found, and gives it back at its end."""
+
+    def _begin_anew(self) -> None:
+        token = self._token
+        super()._begin_anew()
+        self._token = token
+
+
+class RenewsInTheFirstProcessAlone(Prefork):
+    """Its timers were set before the fork, and nobody sets others in a child."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = self._process
+
+    def _arm(self, seconds: float) -> None:
+        if self._process == self._first:
+            super()._arm(seconds)
+
+
+class _OneConnection(Wire):
+    """Keeps a connection, which it never looks after again."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.turn = threading.Lock()
+        self._peer: socket.socket | None = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        with self.turn:
+            try:
+                return self._over_it(request.replace(b"Connection: close\r\n", b""), deadline)
+            except OSError:
+                self._peer = None
+                raise
+
+    def _over_it(self, request: bytes, deadline: float) -> bytes:
+        if self._peer is None:
+            self._peer = socket.create_connection((self._host, self._port), timeout=1.0)
+        self._peer.settimeout(max(0.01, deadline - time.monotonic()))
+        self._peer.sendall(request)
+        received = bytearray()
+        while not is_whole(received):
+            piece = self._peer.recv(65536)
+            if not piece:
+                raise ConnectionResetError
+            received += piece
+        return bytes(received)
+
+
+class SharesItsConnection(Prefork):
+    """A child has a token of its own, and sends it over its parent's connection."""
+
+    wire_type = _OneConnection
+
+    def _begin_anew(self) -> None:
+        wire = self._wire
+        super()._begin_anew()
+        self._wire = wire
+        assert isinstance(wire, _OneConnection)
+        wire.turn = threading.Lock()
+
+
+_PREFORK = f"command:{sys.executable} -m vault_harness.subjects python:{__name__}:Prefork"
+
 MUTANTS: dict[str, Mutant] = {
+    "revokes-its-parents-token": Mutant(
+        RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
+    ),
+    "renews-in-the-first-process-alone": Mutant(
+        RenewsInTheFirstProcessAlone, "PRC-01", "at most 4 logins", _PREFORK, process=True
+    ),
+    "shares-its-connection": Mutant(
+        SharesItsConnection, "PRC-01", "connections of its own", _PREFORK, process=True
+    ),
     "catches-up-after-sleep": Mutant(
         CatchesUpAfterSleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
     ),
@@ -175,4 +283,8 @@ MUTANTS: dict[str, Mutant] = {
         LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
 }

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 from vault_harness.errors import SubjectDied, SubjectError
@@ -33,6 +34,21 @@ _OUTCOMES: dict[str, Outcome] = {
     "deleted": "deleted",
     "stale": "stale",
 }
+
+
+@dataclass(frozen=True)
+class Child:
+    """What a forked child of the subject came to.
+
+    Attributes:
+        operation: The whole of its life, as one call.
+        values: The label of each value that it was given.
+        failures: How each read of it ended that gave none.
+    """
+
+    operation: Operation
+    values: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 class Driver:
@@ -121,6 +137,30 @@ class Driver:
         if value is None:
             return "nothing"
         return self._secrets.value_label(path, value) or "unknown"
+
+    def fork(self, path: str, key: str, *, seconds: float, every: float) -> Child:
+        """Have the subject fork a child that reads for so long; never raises for what it answers.
+
+        Args:
+            path: What the child reads.
+            key: Which key of it.
+            seconds: How long.
+            every: Seconds from one read to the next.
+        """
+        operation = self._history.begin_operation("fork", path)
+        try:
+            reads = self.subject.fork(
+                path, key, seconds=seconds, every=every, timeout=seconds + 2 * self._timeout
+            )
+        except (OperationFailed, SubjectError) as error:
+            self._failed(operation, error)
+            return Child(operation)
+        values = [self._label(path, one.value) for one in reads if isinstance(one, Reading)]
+        failures = [
+            redacted(self._secrets, str(one)) for one in reads if not isinstance(one, Reading)
+        ]
+        self._history.end_operation(operation, "ok", value=BESIDE.join(sorted(set(values))))
+        return Child(operation, tuple(values), tuple(failures))
 
     @property
     def patience(self) -> float:

@@ -45,8 +45,8 @@ class Operation:
 
     Attributes:
         number: Order in which calls began, from 1.
-        verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``health``,
-            ``start`` or ``close``.
+        verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``fork``,
+            ``health``, ``start`` or ``close``.
         path: Secret path below the mount, or an empty string.
         began: Seconds on the history's clock.
         ended: The same; None while it lasts.

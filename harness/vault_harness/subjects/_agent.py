@@ -155,6 +155,10 @@ class AgentSubject:
         """It cannot."""
         self._cannot("update")
 
+    def fork(self, *_: object, **__: object) -> NoReturn:
+        """It cannot."""
+        self._cannot("fork")
+
     def health(self, *_: object, **__: object) -> NoReturn:
         """It cannot."""
         self._cannot("health")

@@ -8,7 +8,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -125,6 +125,14 @@ class CommandSubject:
     def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Change these keys of the secret at ``path``, and keep the others as they are."""
         self._ask("update", {"path": path, "data": dict(data)}, _protocol.check, timeout)
+
+    @without_frames
+    def fork(
+        self, path: str, key: str, *, seconds: float, every: float, timeout: float
+    ) -> Sequence[Reading | OperationFailed]:
+        """Fork its process, and let the child read so long and end: what each read came to."""
+        asked = _protocol.forking(path, key, seconds, every)
+        return self._ask("fork", asked, _protocol.forked, timeout)
 
     @without_frames
     def health(self, *, timeout: float) -> bool:

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -107,6 +107,22 @@ class InProcessSubject:
     def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Change these keys of the secret at ``path``, and keep the others as they are."""
         self._call("update", timeout, path, dict(data))
+
+    @without_frames
+    def fork(
+        self, path: str, key: str, *, seconds: float, every: float, timeout: float
+    ) -> Sequence[Reading | OperationFailed]:
+        """Not here: the process is the suite's own.
+
+        Raises:
+            SubjectError: Always.
+        """
+        del path, key, seconds, every, timeout
+        raise errors.SubjectError(
+            "a client in the suite's own process cannot be forked",
+            looked_at=self.name,
+            remedy=f"run it as 'command:python -m vault_harness.subjects {self.name}'",
+        )
 
     @without_frames
     def health(self, *, timeout: float) -> bool:

@@ -161,6 +161,30 @@ def whole(answer: Object) -> Whole:
     return Whole(value)
 
 
+def forked(answer: Object) -> list[Reading | OperationFailed]:
+    """What a child's reads came to, in an answer to ``fork``."""
+    value = check(answer).get("value")
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise _breach(
+            "the value of a fork is no list of answers",
+            answer,
+            "answer with what each read of the child would have been answered with",
+        )
+    return [_read_or_failed(one) for one in value]
+
+
+def _read_or_failed(answer: Object) -> Reading | OperationFailed:
+    try:
+        return reading(answer)
+    except OperationFailed as failure:
+        return failure
+
+
+def forking(path: str, key: str, seconds: float, every: float) -> dict[str, str | float]:
+    """The members of a request for a child."""
+    return {"path": path, "key": key, "seconds": seconds, "every": every}
+
+
 def credential(answer: Object) -> Credential:
     """The credential in an answer to ``lease``."""
     value = check(answer).get("value")

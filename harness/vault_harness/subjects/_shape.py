@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
@@ -24,6 +24,7 @@ CAPABILITIES = frozenset(
         "lease",
         "update",
         "read_all",
+        "fork",
     }
 )
 """All that a client can claim. ``read`` is the one that everybody has."""
@@ -164,6 +165,11 @@ class Subject(Protocol):
 
     def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         """Change these keys of the secret at ``path``, and keep the others as they are."""
+
+    def fork(
+        self, path: str, key: str, *, seconds: float, every: float, timeout: float
+    ) -> Sequence[Reading | OperationFailed]:
+        """Fork its process, and let the child read so long and end: what each read came to."""
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""

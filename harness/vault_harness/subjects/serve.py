@@ -22,7 +22,7 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from vault_harness import errors
-from vault_harness.subjects import _inprocess, _protocol
+from vault_harness.subjects import _forking, _inprocess, _protocol
 from vault_harness.subjects._shape import OperationFailed
 from vault_harness.subjects._spec import parse_subject
 
@@ -139,6 +139,14 @@ class _Server:
                 return client.read_all(request["path"])
             case "write" | "update":
                 return getattr(client, op)(request["path"], request["data"])
+            case "fork":
+                return _forking.reads_of_a_child(
+                    client,
+                    request["path"],
+                    request["key"],
+                    seconds=request["seconds"],
+                    every=request["every"],
+                )
             case "health":
                 return client.health()
             case "lease":
@@ -160,6 +168,8 @@ def _as_answer(op: str, value: object) -> dict[str, Any]:
             return {"value": _inprocess.as_flag(value)}
         case "read_all":
             return {"value": dict(_inprocess.as_whole(value).values)}
+        case "fork":
+            return {"value": value}
         case "lease":
             return {"value": asdict(_inprocess.as_credential(value))}
         case _:

@@ -41,6 +41,9 @@ class Puppet:
     def read_all(self, path: str, *, timeout: float) -> Whole:
         return Whole(self._answer("read_all", path, timeout))
 
+    def fork(self, path: str, key: str, *, seconds: float, every: float, timeout: float) -> Any:
+        return self._answer("fork", path, key, seconds, every, timeout)
+
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         self._answer("write", path, data, timeout)
 
@@ -110,6 +113,25 @@ def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
     operation = stage.driver.read_all("p", ("a", "b"), caller=3)
     assert (operation.verb, operation.outcome, operation.value) == ("read_all", "ok", label)
     assert stage.puppet.asked == [("read_all", "p", 2.0 + PATIENCE)]
+
+
+def test_child(stage: Set) -> None:
+    """Labels of what it was given, and words for what it was not, without secrets."""
+    failure = OperationFailed("unavailable", f"no {SECRET}")
+    stage.puppet.answer = [Reading(SECRET), failure, Reading("else"), Reading(SECRET, stale=True)]
+    child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
+    assert child.values == ("v1", "unknown", "v1")
+    assert child.failures == ("unavailable: no <v1> [contains v1]",)
+    assert (child.operation.verb, child.operation.value) == ("fork", "unknown beside v1")
+    assert stage.puppet.asked == [("fork", "p", "K", 8.0, 0.5, 8.0 + 2 * (2.0 + PATIENCE))]
+
+
+def test_child_that_broke_down(stage: Set) -> None:
+    """It has read nothing, and the operation says why."""
+    stage.puppet.answer = OperationFailed(None, "the child died")
+    child = stage.driver.fork("p", "K", seconds=8.0, every=0.5)
+    assert (child.values, child.failures) == ((), ())
+    assert (child.operation.outcome, child.operation.message) == ("error", "the child died")
 
 
 def test_value_that_nobody_wrote(stage: Set) -> None:

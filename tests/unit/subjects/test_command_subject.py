@@ -343,6 +343,57 @@ def test_it_outlives_the_thread_that_opened_it(subject: Open, program: Program) 
     assert opened[0].read("p", "K", timeout=20).value == "v"
 
 
+FORKED = """
+    import os
+    class Client:
+        capabilities = {"read", "fork"}
+        def __init__(self, environ):
+            self.born, self.reads, self.end = os.getpid(), 0, environ["END"]
+        def read(self, path, key):
+            self.reads += 1
+            if key == "fails":
+                error = RuntimeError("not now")
+                error.outcome = "unavailable"
+                raise error
+            return f"{self.reads} {os.getpid() != self.born}"
+        def close(self):
+            if self.born != os.getpid():
+                print("the child ends")
+                if self.end == "badly":
+                    raise SystemExit(3)
+"""
+
+
+def forked(subject: Open, folder: Path, *, end: str) -> Subject:
+    """A Python client that can be forked, as a process of its own."""
+    (folder / "forked_client.py").write_text(textwrap.dedent(FORKED))
+    path = os.pathsep.join([str(folder), *sys.path])
+    command = f"{sys.executable} -m vault_harness.subjects python:forked_client:Client"
+    return subject(f"command:{command}", {"PYTHONPATH": path, "END": end})
+
+
+def test_a_forked_python_client(subject: Open, tmp_path: Path) -> None:
+    """The child goes on with its parent's object, ends it, and takes nothing from its parent."""
+    one = forked(subject, tmp_path, end="well")
+    assert one.read("p", "K", timeout=20).value == "1 False"
+    reads = one.fork("p", "K", seconds=0.3, every=0.1, timeout=20)
+    assert reads[:2] == [Reading("2 True"), Reading("3 True")]
+    assert one.read("p", "K", timeout=20).value == "2 False"
+    failed = one.fork("p", "fails", seconds=0.1, every=0.1, timeout=20)
+    assert [str(each) for each in failed] == ["unavailable: RuntimeError: not now"]
+    assert one.logs().count("the child ends") == 2
+    one.close(timeout=20)
+    assert one.exit_code == 0
+
+
+def test_a_forked_child_that_breaks_down(subject: Open, tmp_path: Path) -> None:
+    """A child that does not end well is a failure of the call, and its parent lives on."""
+    one = forked(subject, tmp_path, end="badly")
+    with pytest.raises(OperationFailed, match="the forked child ended with 1"):
+        one.fork("p", "K", seconds=0.1, every=0.1, timeout=20)
+    assert one.read("p", "K", timeout=20).value == "1 False"
+
+
 def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
     """The module serves a Python client by the line protocol: same answers, but a pid."""
     (tmp_path / "their_client.py").write_text(

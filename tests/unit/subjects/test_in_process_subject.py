@@ -108,6 +108,14 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
         one.read("a/b", "K", timeout=20)
 
 
+def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> None:
+    """The error says how to have it all the same."""
+    one = subject(python_client(Client))
+    with pytest.raises(SubjectError, match="cannot be forked") as caught:
+        one.fork("a/b", "K", seconds=1.0, every=0.1, timeout=20)
+    assert "vault_harness.subjects" in str(caught.value.remedy)
+
+
 def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     """An object with ``read`` and ``close`` is enough."""
     one = subject(python_client(reads(lambda: "v")))

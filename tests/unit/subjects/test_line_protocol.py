@@ -122,6 +122,21 @@ def test_what_is_no_whole_secret_is_a_breach(value: object) -> None:
     assert "hunter22" not in repr(wire.whole({"ok": True, "value": {"K": "hunter22"}}))
 
 
+def test_what_a_child_read() -> None:
+    """Answers to reads, good and bad, in their order."""
+    said = [{"ok": True, "value": "v"}, {"ok": False, "error": "denied", "message": "no"}]
+    good, bad = wire.forked({"ok": True, "value": said})
+    assert good == Reading("v")
+    assert str(bad) == "denied: no"
+
+
+@pytest.mark.parametrize("value", [None, "v", {"ok": True}, ["v"], [{"ok": True}], [{}]])
+def test_what_no_child_reads_is_a_breach(value: object) -> None:
+    """Each is an answer as any other."""
+    with pytest.raises(SubjectError):
+        wire.forked({"ok": True, "value": value})
+
+
 def test_a_credential_is_a_username_and_a_password() -> None:
     """Both come through, whatever else there is; the password is not shown."""
     value = {"username": "v-app-1", "password": "hunter22", "lease_duration": 8}

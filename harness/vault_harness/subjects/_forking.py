@@ -1,0 +1,82 @@
+"""A Python client in a child of its process, as under a server that forks its workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any, NoReturn
+
+from vault_harness.subjects import _inprocess
+from vault_harness.subjects._shape import OperationFailed
+
+_forking = threading.Lock()
+"""Held from a pipe to its fork: another child must not keep the end that is written to open."""
+
+
+def reads_of_a_child(
+    client: Any, path: str, key: str, *, seconds: float, every: float
+) -> list[dict[str, Any]]:
+    """Fork this process; the child uses the client that was made before, closes it, and ends.
+
+    Args:
+        client: The client.
+        path: What the child reads.
+        key: Which key of it.
+        seconds: How long it does so.
+        every: Seconds from the start of one read to the start of the next, if it ended by then.
+
+    Returns:
+        For each of its reads what ``read`` would have been answered with.
+
+    Raises:
+        OperationFailed: The child broke down.
+    """
+    with _forking:
+        ours, theirs = os.pipe()
+        child = os.fork()
+        if not child:
+            _work(client, path, key, seconds=seconds, every=every, pipe=theirs)
+        os.close(theirs)
+    with os.fdopen(ours, "rb") as pipe:
+        said = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if code := os.waitstatus_to_exitcode(status):
+        raise OperationFailed(None, f"the forked child ended with {code}, see the log")
+    answers: list[dict[str, Any]] = json.loads(said)
+    return answers
+
+
+def _work(client: Any, path: str, key: str, *, seconds: float, every: float, pipe: int) -> NoReturn:
+    """The life of a child, which ends here whatever happens: all else is its parent's."""
+    code = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        answers = []
+        due = time.monotonic()
+        end = due + seconds
+        while due < end:
+            answers.append(_read(client, path, key))
+            due = max(due + every, time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
+        client.close()
+        with os.fdopen(pipe, "wb") as told:
+            told.write(json.dumps(answers).encode())
+        code = 0
+    except BaseException:  # noqa: BLE001 - it must not return into its parent's stack
+        traceback.print_exc(limit=0, file=sys.stderr)
+    finally:
+        os._exit(code)
+
+
+def _read(client: Any, path: str, key: str) -> dict[str, Any]:
+    try:
+        reading = _inprocess.as_reading(client.read(path, key))
+    except Exception as error:  # noqa: BLE001 - whatever a client raises is its answer
+        failure = _inprocess.as_failure(error)
+        return {"ok": False, "error": failure.outcome, "message": failure.message}
+    return {"ok": True, "value": reading.value, "stale": reading.stale}
