@@ -12,7 +12,7 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.faults import process_tree
 from vault_harness.scenario import Finding, Lab, NotClaimed
-from vault_harness.scenario.helpers import allow_writes, footprint
+from vault_harness.scenario.helpers import allow_writes, footprint, footprint_at_rest
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -24,6 +24,7 @@ from vault_harness.scenario.oracles import (
     none_of,
     renews_within,
     requests_at_most,
+    takes_at_most,
 )
 from vault_harness.subjects import OperationFailed
 from vault_harness.vault.approle import SecretId
@@ -235,7 +236,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     """Seals, cuts, silence, half answers and a lost token: three rounds cost no more than one."""
     lab.start()
     _round_of_faults(lab)  # what a client makes once, it makes now
-    before = footprint(lab)
+    before = footprint_at_rest(lab)
     for _ in range(2):
         _round_of_faults(lab)
     lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
@@ -276,10 +277,12 @@ def test_end_while_a_call_hangs(lab: Lab) -> None:
         hanging.start()
         lab.history.wait_for(lambda: bool(lab.history.find(since=fault.began)), 3.0)
         closed = client.close(timeout=lab.deadline + 10.0)
-        took = (closed.ended or lab.history.now()) - closed.began
+        ended = closed.ended or lab.history.now()
         hanging.join(timeout=lab.deadline)
     lab.judge(
-        at_most(lab.deadline + 5.0 + HANDOVER, took, "seconds until it has ended"),
+        takes_at_most(
+            lab.deadline + 5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended
+        ),
         none_of("it ends cleanly", {closed.message} if closed.failed else ()),
         none_of("no call outlasts the end", {"the read still hangs"} if hanging.is_alive() else ()),
         steady=False,

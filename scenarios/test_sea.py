@@ -8,6 +8,7 @@ from vault_harness.faults import Fault
 from vault_harness.scenario import Lab
 from vault_harness.scenario.helpers import (
     footprint,
+    footprint_at_rest,
     start_meanwhile,
     uninitialised,
     works_after_all,
@@ -25,6 +26,7 @@ from vault_harness.scenario.oracles import (
     none_of,
     recovers_within,
     same_token,
+    takes_at_most,
 )
 
 LONG_SEAL = 30.0
@@ -104,7 +106,7 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.4, callers=2):
         lab.watch(0.5)
-    before = footprint(lab)
+    before = footprint_at_rest(lab)
     began = lab.history.now()
     for _ in range(4):
         with lab.reading(every=0.4, callers=2):
@@ -192,10 +194,10 @@ def test_end_while_sealed(lab: Lab) -> None:
     with lab.vault.sealed():
         client.read()
         closed = client.close(timeout=10.0)
-        took = (closed.ended or lab.history.now()) - closed.began
+        ended = closed.ended or lab.history.now()
         code = client.subject.exit_code
     lab.judge(
-        at_most(5.0 + HANDOVER, took, "seconds until it has ended"),
+        takes_at_most(5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended),
         none_of(
             "it ends cleanly", {f"{closed.outcome}: {closed.message}"} if closed.failed else ()
         ),

@@ -8,11 +8,17 @@ grow without being run whole::
     python -m tests.mutants.matrix NET --only-missing            # new mutants, new scenarios
     python -m tests.mutants.matrix --mutant never-renews         # one row anew
     python -m tests.mutants.matrix --scenario NET-19             # one column anew
+    python -m tests.mutants.matrix --count-missing               # how much is left; runs nothing
+
+Each cell is written as soon as it is known, so a call that was ended goes on with
+``--only-missing`` where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -42,7 +48,7 @@ Cells = dict[str, dict[str, str]]
 
 
 def verdicts(name: str, wanted: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """What each of these scenarios says of one mutant, as letters."""
+    """What each of these scenarios says of one mutant, as letters; each is written at once."""
     catalogue, functions = load(SCENARIOS / "catalogue.toml"), scenarios()
     subject = parse_subject(CATALOGUE[name].subject)
     found = {}
@@ -50,7 +56,21 @@ def verdicts(name: str, wanted: Sequence[str]) -> tuple[str, dict[str, str]]:
         for one in wanted:
             result = run_scenario(environment, catalogue[one], functions[one], subject=subject)
             found[one] = _LETTERS.get(str(result.word), "?")
+            note({name: {one: found[one]}}, catalogue)
     return name, found
+
+
+def note(found: Mapping[str, Mapping[str, str]], ids: Iterable[str], table: Path = TABLE) -> None:
+    """Put these cells into the file, and leave all others as they are, whoever writes meanwhile."""
+    folder = os.open(table.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        cells = written(table)
+        for name, row in found.items():
+            cells[name] = {**cells.get(name, {}), **row}
+        write_text(table, render(cells, ids))
+    finally:
+        os.close(folder)  # which lets go of the lock
 
 
 def plan(
@@ -127,9 +147,19 @@ def render(cells: Mapping[str, Mapping[str, str]], ids: Iterable[str]) -> str:
     return "\n".join([HEAD, *(f"## {one}\n\n{table(one, kept, ids)}\n" for one in groups)])
 
 
-def written() -> Cells:
+def written(table: Path = TABLE) -> Cells:
     """What the file says now."""
-    return read(TABLE.read_text(encoding="utf-8")) if TABLE.is_file() else {}
+    return read(table.read_text(encoding="utf-8")) if table.is_file() else {}
+
+
+def missing(planned: Mapping[str, Sequence[str]]) -> str:
+    """How many cells are yet to be run, in all and by group: a line each."""
+    groups: dict[str, list[int]] = {}
+    for name, wanted in planned.items():
+        groups.setdefault(group_of(CATALOGUE[name].scenario), []).append(len(wanted))
+    lines = [f"{sum(map(sum, groups.values()))} cells of {len(planned)} mutants are missing"]
+    lines += [f"{group}: {sum(cells)} of {len(cells)}" for group, cells in sorted(groups.items())]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -143,6 +173,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutant", action="append", default=[], choices=sorted(CATALOGUE))
     parser.add_argument("--scenario", action="append", default=[], metavar="ID")
     parser.add_argument("--only-missing", action="store_true", help="only what the table has not")
+    parser.add_argument(
+        "--count-missing", action="store_true", help="say how much that is; 1 if it is anything"
+    )
     parser.add_argument("--workers", type=int, default=6)
     given = parser.parse_args(arguments)
     ids = list(load(SCENARIOS / "catalogue.toml"))
@@ -152,17 +185,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         groups=given.group,
         mutants=given.mutant,
         only=given.scenario,
-        only_missing=given.only_missing,
+        only_missing=given.only_missing or given.count_missing,
     )
+    if given.count_missing:
+        sys.stdout.write(missing(planned))
+        return 1 if planned else 0
     if not planned and not given.only_missing:
         parser.error("no mutant meets such a scenario: look at the names of groups and scenarios")
     escaped = []
     with ProcessPoolExecutor(given.workers) as pool:
         for future in as_completed([pool.submit(verdicts, *each) for each in planned.items()]):
             name, found = future.result()
-            cells = written()  # read anew: another call may have written meanwhile
-            cells[name] = cells.get(name, {}) | found
-            write_text(TABLE, render(cells, ids))
             own = CATALOGUE[name].scenario
             if found.get(own, "F") != "F":
                 escaped.append(f"{name} by {own}: {found[own]}")

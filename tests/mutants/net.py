@@ -24,7 +24,9 @@ from tests.mutants.clients import (
     HasNoTimeout,
     Leasing,
     LeavesAThreadForEachFailure,
+    LeavesFiveThreads,
     LeavesItsCredentialsBehind,
+    LeavesNineThreads,
     Mutant,
     NeverComesBack,
     RetriesWithoutAPause,
@@ -247,6 +249,12 @@ class RenewsInTimeOnASlowNetwork(AtShare):
     share = 0.78
 
 
+class RenewsTooLateOnASlowNetwork(AtShare):
+    """In time, if answers did not take a tenth of its token's life."""
+
+    share = 0.9
+
+
 class _AsksAgain(Leases):
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         while True:
@@ -296,12 +304,19 @@ MUTANTS: dict[str, Mutant] = {
     "gives-up-in-a-black-hole": Mutant(GivesUpAtItsStart, "NET-19", "a good read within"),
     "comes-back-too-late": Mutant(ComesBackTooLate, "NET-01", "a good read within"),
     "asks-five-times-for-a-cut-answer": Mutant(AsksForItFiveTimes, "NET-10", "requests (read)"),
+    "renews-too-late-on-a-slow-network": Mutant(
+        RenewsTooLateOnASlowNetwork, "NET-06", "between 0.3 and 0.95"
+    ),
+    "leaves-nine-threads-behind-a-flap": Mutant(
+        LeavesNineThreads, "NET-15", "leaves nothing behind"
+    ),
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
 }

@@ -25,6 +25,7 @@ from tests.subjects.lazy_client import LazyClient, Token, log
 from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
+    GivenUpError,
     UnavailableError,
     Wire,
     is_whole,
@@ -254,6 +255,103 @@ class SharesItsConnection(Prefork):
 
 _PREFORK = f"command:{sys.executable} -m vault_harness.subjects python:{__name__}:Prefork"
 
+
+# At the edges of thresholds
+
+
+class AsksFourTimesAfterASleep(LazyClient):
+    """Notices by its clock that it stood still, and asks a few times whether Vault is well."""
+
+    times = 4
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._notice, daemon=True).start()
+
+    def _notice(self) -> None:
+        last = time.monotonic()
+        while not self._closed:
+            time.sleep(0.05)
+            now = time.monotonic()
+            if now - last > 4.0:
+                for _ in range(self.times):
+                    with contextlib.suppress(ClientError):
+                        self._wire.send("GET", "sys/health", deadline=time.monotonic() + 0.5)
+            last = now
+
+
+class AsksSixTimesAfterASleep(AsksFourTimesAfterASleep):
+    """Asks a little too often."""
+
+    times = 6
+
+
+class LogsInFourSecondsAfterASleep(LazyClient):
+    """Waits for its network before it logs in again."""
+
+    after = 4.2
+    _first = True
+    _since = 0.0
+
+    def _log_in(self, deadline: float) -> Token:
+        if not self._first:
+            self._since = self._since or time.monotonic()
+            left = self._since + self.after - time.monotonic()
+            if time.monotonic() + left >= deadline:
+                time.sleep(max(0.0, deadline - time.monotonic() - 0.05))
+                raise GivenUpError("the network may not be there yet")
+            time.sleep(max(0.0, left))
+        self._first = False
+        return super()._log_in(deadline)
+
+
+class LogsInSixSecondsAfterASleep(LogsInFourSecondsAfterASleep):
+    """Waits for too long."""
+
+    after = 5.7
+
+
+class _EndsWithACall(LazyClient):
+    """Gives its token back, and itself some time."""
+
+    lasts = 6.6
+
+    def close(self) -> None:
+        began = time.monotonic()
+        super().close()
+        threading.Event().wait(began + self.lasts - time.monotonic())
+
+
+class EndsWithACallInTime(_EndsWithACall):
+    """Ends within the deadline of its last call, and the five seconds that it has."""
+
+
+class EndsWithACallTooLate(_EndsWithACall):
+    """Ends a second and a half later than it may, which no busy machine explains."""
+
+    lasts = 8.6
+
+
+class LeavesFiveThreadsOnce(LazyClient):
+    """Starts a few threads with its third token, and ends none."""
+
+    left = 5
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(self.left if self._tokens == 3 else 0):
+            threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+        return token
+
+
+class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
+    """Starts nine."""
+
+    left = 9
+
+
 MUTANTS: dict[str, Mutant] = {
     "revokes-its-parents-token": Mutant(
         RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
@@ -283,8 +381,26 @@ MUTANTS: dict[str, Mutant] = {
         LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
+    "asks-six-times-after-a-sleep": Mutant(
+        AsksSixTimesAfterASleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
+    ),
+    "logs-in-six-seconds-after-a-sleep": Mutant(
+        LogsInSixSecondsAfterASleep, "PRC-03", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "ends-with-a-call-too-late": Mutant(
+        EndsWithACallTooLate, "PRC-07", "seconds until it has ended"
+    ),
+    "leaves-nine-threads-once": Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "asks-four-times-after-a-sleep": Tolerated(
+        AsksFourTimesAfterASleep, "PRC-03", LAZY_PROCESS, process=True
+    ),
+    "logs-in-four-seconds-after-a-sleep": Tolerated(
+        LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True
+    ),
+    "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
+    "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
     "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
 }

@@ -23,6 +23,7 @@ from tests.mutants.clients import (
 )
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
+    GivenUpError,
     UnavailableError,
 )
 from vault_harness.subjects.reference import ReferenceSubject
@@ -125,6 +126,36 @@ class TriesASecretIdFiveTimes(LazyClient):
     """The fifth failure locks the role for everybody."""
 
     credentials_type = _FiveTimes
+
+
+class TriesALockedRoleTenTimes(LazyClient):
+    """Logs in ten times while its role is locked, and then waits for a while."""
+
+    tries = 10
+    _refused = 0
+    _next = _since = 0.0
+
+    def _log_in(self, deadline: float) -> Token:
+        wait = self._next - time.monotonic()
+        if time.monotonic() + wait >= deadline:
+            time.sleep(max(0.0, deadline - time.monotonic() - 0.05))
+            raise GivenUpError("the role is locked")
+        time.sleep(max(0.0, wait))
+        self._gate = self.gate_type(self._longest)  # another one than this counts its tries
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError:
+            now = time.monotonic()
+            self._since = self._since or now
+            self._refused += 1
+            self._next = now + 0.3 if self._refused < self.tries else self._since + 6.5
+            raise
+
+
+class TriesALockedRoleThirteenTimes(TriesALockedRoleTenTimes):
+    """A few times too often."""
+
+    tries = 13
 
 
 class _Opens(WrappedSecretId):
@@ -235,8 +266,12 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-bad-secret-id-five-times": Mutant(
         TriesASecretIdFiveTimes, "SID-02", "the same secret-id"
     ),
+    "tries-a-locked-role-thirteen-times": Mutant(
+        TriesALockedRoleThirteenTimes, "SID-04", "requests (login)"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
+    "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
 }

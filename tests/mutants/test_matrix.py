@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 from tests.mutants.catalogue import CATALOGUE, group_of
 from tests.mutants.conftest import SCENARIOS
-from tests.mutants.matrix import plan, read, render, written
+from tests.mutants.matrix import missing, note, plan, read, render, written
 from vault_harness.scenario.catalogue import load
 
 IDS = ["FBK-01", "FBK-02", "KV-01", "KV-02", "KV-03", "KV-05"]
@@ -57,3 +60,20 @@ def test_cells_that_were_not_run_are_empty() -> None:
     cells = {"has-no-fallback": {"FBK-01": "F"}}
     assert "| has-no-fallback | **F** |  |" in render(cells, IDS)
     assert read(render(cells, IDS)) == cells
+
+
+def test_what_is_missing_is_counted_by_group() -> None:
+    """Nothing is run to say how much is left."""
+    planned = {"has-no-fallback": ["FBK-01", "FBK-02"], "caches-for-ever": ["KV-01"]}
+    assert missing(planned) == "3 cells of 2 mutants are missing\nFBK: 2 of 1\nKV: 1 of 1\n"
+    assert missing({}) == "0 cells of 0 mutants are missing\n"
+
+
+def test_cells_that_are_noted_at_once_are_all_kept(tmp_path: Path) -> None:
+    """Several write to one file, a cell each, and none takes another's away."""
+    table = tmp_path / "MATRIX.md"
+    wanted = [(name, one) for name in ("has-no-fallback", "falls-back-for-good") for one in IDS[:2]]
+    with ThreadPoolExecutor(4) as workers:
+        list(workers.map(lambda cell: note({cell[0]: {cell[1]: "F"}}, IDS, table), wanted))
+    row = {"FBK-01": "F", "FBK-02": "F"}
+    assert written(table) == {"has-no-fallback": row, "falls-back-for-good": row}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tests.mutants.clients import (
@@ -19,6 +21,7 @@ from tests.mutants.clients import (
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
+    Reply,
     UnavailableError,
 )
 
@@ -352,6 +355,104 @@ class LogsInTooLate(LogsInSlowly):
     after = 2.5
 
 
+class RenewsInVainElevenTimes(LazyClient):
+    """Asks eleven times for a renewal that fails, and then waits for its token's end."""
+
+    tries = 11
+    _tried = 0
+
+    def _renewed(self, token: Token, _: float) -> bool:
+        while self._tried < self.tries and token.left > 1.0:
+            self._tried += 1
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send(
+                    "POST",
+                    "auth/token/renew-self",
+                    deadline=time.monotonic() + 1.0,
+                    token=token.value,
+                    body={},
+                )
+                if reply.status != 200:
+                    return False
+                self._tried = 0
+                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
+                self._arm(token.due)
+                return True
+            time.sleep(0.2)
+        raise UnavailableError("it cannot be renewed now")
+
+
+class RenewsInVainTwelveTimes(RenewsInVainElevenTimes):
+    """Once too often."""
+
+    tries = 12
+
+
+class LooksAtEachToken(LazyClient):
+    """Spends a use of each token on a look at it."""
+
+    at_the_first = 1
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        for _ in range(self.at_the_first if self._tokens == 1 else 1):
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+        return token
+
+
+class LooksTwiceAtItsFirstToken(LooksAtEachToken):
+    """Spends one use more."""
+
+    at_the_first = 2
+
+
+class UsesATokenThreeTimes(LazyClient):
+    """Uses its first token up, and each later one half."""
+
+    later = 3
+    _tokens = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._tokens += 1
+        if self._tokens > 1 and token.uses:
+            token.uses = self.later
+        return token
+
+
+class UsesATokenOnce(UsesATokenThreeTimes):
+    """Uses its first token up, and takes another one for each read after that."""
+
+    later = 1
+
+
+class LooksAtEveryFourthRead(LazyClient):
+    """Makes sure of its token now and then."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._numbers = itertools.count(1)
+
+    def looks(self, number: int) -> bool:
+        """Whether it looks at its token before its read of this number."""
+        return number % 4 == 0
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        if self.looks(next(self._numbers)):
+            self._ask("GET", "auth/token/lookup-self", deadline, self._valid_token(deadline))
+        return super()._fetch(path, deadline)
+
+
+class LooksAtTwoReadsOfFive(LooksAtEveryFourthRead):
+    """Makes sure of it too often."""
+
+    def looks(self, number: int) -> bool:
+        """The second and the last of five."""
+        return number % 5 in (0, 2)
+
+
 MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
@@ -399,6 +500,14 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-refused-renewal-five-times": Mutant(
         TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
     ),
+    "renews-in-vain-twelve-times": Mutant(RenewsInVainTwelveTimes, "TOK-17", "at most 11 renewals"),
+    "looks-twice-at-its-first-token": Mutant(
+        LooksTwiceAtItsFirstToken, "TOK-10", "requests (lookup)"
+    ),
+    "uses-a-token-once": Mutant(UsesATokenOnce, "TOK-10", "logins"),
+    "looks-at-two-reads-of-five": Mutant(
+        LooksAtTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -409,4 +518,8 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-slowly": Tolerated(LogsInSlowly, "TOK-11"),
     "tries-a-denied-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-14"),
     "tries-a-refused-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-15"),
+    "renews-in-vain-eleven-times": Tolerated(RenewsInVainElevenTimes, "TOK-17"),
+    "looks-at-each-token": Tolerated(LooksAtEachToken, "TOK-10"),
+    "uses-a-token-three-times": Tolerated(UsesATokenThreeTimes, "TOK-10"),
+    "looks-at-every-fourth-read": Tolerated(LooksAtEveryFourthRead, "TOK-21"),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -42,6 +43,7 @@ class Running(WaysIn):
 
     Attributes:
         steady_since: When its steady state was reached; 0 where it was not asked for.
+        threads_before: Threads of this process that ran before the scenario did.
     """
 
     steady_since = 0.0
@@ -49,6 +51,7 @@ class Running(WaysIn):
     def __init__(
         self, environment: Environment, entry: Entry, *, directory: Path | None = None
     ) -> None:
+        self.threads_before = frozenset(threading.enumerate())
         self._findings: list[Finding] = []
         self._asked: list[Oracle] = []
         self._conditions: list[tuple[str, Condition]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -362,7 +362,7 @@ class Footprint:
     """What a subject holds of its machine's resources.
 
     Attributes:
-        threads: Of all its processes; the harness's own for a subject within it.
+        threads: Of all its processes; the scenario's own too for a subject within this process.
         files: Open file descriptors of them, sockets among them.
         connections: Its connections to the proxy; 0 where Toxiproxy does not tell.
     """
@@ -370,6 +370,14 @@ class Footprint:
     threads: int
     files: int
     connections: int
+
+    def least(self, other: Footprint) -> Footprint:
+        """The less of each."""
+        return Footprint(
+            min(self.threads, other.threads),
+            min(self.files, other.files),
+            min(self.connections, other.connections),
+        )
 
     def growth(self, later: Footprint, *, spare: int) -> set[str]:
         """What grew by more than `spare`, in words."""
@@ -385,6 +393,38 @@ class Footprint:
         }
 
 
+def threads_beside(before: Collection[threading.Thread]) -> int:
+    """How many threads there are that were not there before.
+
+    What an earlier subject left behind ends at some time, and would hide what this one leaves.
+    """
+    return sum(one not in before for one in threading.enumerate())
+
+
+_QUIET, _PATIENCE = 0.5, 3.0
+"""Seconds in which a footprint at rest does not become less, and for which that is waited."""
+
+
+def footprint_at_rest(lab: Lab) -> Footprint:
+    """The least that the subject holds while nothing is under way.
+
+    A thread that ends and a connection that closes, which take longer on a busy machine, are in a
+    single look. What is compared with it later could grow by as much more and be no leak.
+
+    Raises:
+        NotClaimed: As `footprint`.
+    """
+    history = lab.history
+    least, since = footprint(lab), history.now()
+    end = since + _PATIENCE
+    while history.now() < min(since + _QUIET, end):
+        history.wait_for(lambda: False, 0.05)
+        now = least.least(footprint(lab))
+        if now != least:
+            least, since = now, history.now()
+    return least
+
+
 def footprint(lab: Lab) -> Footprint:
     """The subject's footprint now; nothing else should be under way.
 
@@ -398,7 +438,7 @@ def footprint(lab: Lab) -> Footprint:
     pid = lab.client.subject.pid
     if pid is None:
         files = len(list(Path("/proc/self/fd").iterdir()))
-        return Footprint(threading.active_count(), files, connections)
+        return Footprint(threads_beside(lab.threads_before), files, connections)
     threads = files = 0
     for process in process_tree(pid):
         with suppress(psutil.Error):  # it ended meanwhile

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.faults import RequestKind
-from vault_harness.scenario.helpers import Footprint, OtherHost
+from vault_harness.scenario.helpers import Footprint, OtherHost, threads_beside
 from vault_harness.scenario.history import History
 
 PATHS: dict[RequestKind, str] = {
@@ -78,3 +79,24 @@ def test_growth_beyond_what_is_spare() -> None:
     before = Footprint(threads=5, files=20, connections=2)
     after = Footprint(threads=11, files=27, connections=0)
     assert before.growth(after, spare=6) == {"open files: 20 before, 27 after"}
+
+
+def test_the_least_of_two_looks() -> None:
+    """What was on its way out at one of them is in neither number."""
+    one, other = Footprint(threads=5, files=20, connections=2), Footprint(5, 19, 3)
+    assert one.least(other) == Footprint(threads=5, files=19, connections=2)
+
+
+def test_threads_of_an_earlier_subject_hide_none() -> None:
+    """One that ends meanwhile makes no room for one that is left behind."""
+    over = [threading.Event(), threading.Event()]
+    earlier, later = (threading.Thread(target=event.wait) for event in over)
+    earlier.start()
+    before = frozenset(threading.enumerate())
+    later.start()
+    over[0].set()
+    earlier.join()
+    seen = threads_beside(before)
+    over[1].set()
+    later.join()
+    assert seen == 1

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
     at_most,
     none_of,
+    takes_at_most,
 )
 
 
@@ -21,3 +24,14 @@ def test_a_number_within_its_limit(story: Story) -> None:
     assert story.finds(at_most(2, 2, "tokens alive")) == []
     (finding,) = at_most(2, 3, "tokens alive")(story.history)
     assert (finding.promise, finding.seen) == ("at most 2 tokens alive", "3 tokens alive")
+
+
+def test_a_time_within_its_limit(story: Story) -> None:
+    """What the machine was late by is granted, and what is beyond that is told."""
+    done = takes_at_most(5.0, "until it has ended", since=10.0, until=15.2)
+    (finding,) = done(story.history)
+    assert finding.seen == "5.20 seconds until it has ended"
+    assert finding.promise == "at most 5 seconds until it has ended"
+    assert finding.missed == pytest.approx(0.17)
+    story.history.note_stall(story.history.started + 12.0, 0.2)
+    assert story.finds(done) == []

@@ -53,6 +53,7 @@ from vault_harness.scenario.oracles._logins import (
 from vault_harness.scenario.oracles._measured import (
     at_most,
     none_of,
+    takes_at_most,
 )
 from vault_harness.scenario.oracles._requests import (
     STORM_PEAK,
@@ -114,4 +115,5 @@ __all__ = [
     "says_of_its_health",
     "sees",
     "stays_alive",
+    "takes_at_most",
 ]

@@ -29,3 +29,24 @@ def at_most(limit: float, seen: float, what: str) -> Oracle:
         )
 
     return oracle
+
+
+def takes_at_most(limit: float, what: str, *, since: float, until: float) -> Oracle:
+    """A promise about a time that the lab measured by itself, on the history's clock.
+
+    Args:
+        limit: Seconds that are granted, beyond what the machine was late by.
+        what: What took so long: ``until it has ended``.
+        since: When it began.
+        until: When it was done.
+    """
+
+    def oracle(history: History) -> list[Finding]:
+        took = until - since
+        missed = took - limit - history.slack(since, until)
+        if missed <= 0:
+            return []
+        promise, text = f"at most {limit:g} seconds {what}", f"{took:.2f} seconds {what}"
+        return [Finding(promise, text, since, missed=missed, until=until)]
+
+    return oracle

@@ -1,0 +1,99 @@
+"""Each number that a verdict turns on has a client on both sides, or a reason why not."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.mutants.catalogue import CATALOGUE, TOLERATED, group_of
+from tests.mutants.thresholds import (
+    Pair,
+    all_thresholds,
+    constants,
+    scenario_thresholds,
+    written,
+)
+from vault_harness.scenario import oracles
+
+FOUND = sorted(all_thresholds(oracles))
+PAIRS = written()
+
+SOURCE = """
+PACE, NAME = 0.5, "x"
+
+@pytest.mark.scenario("TOK-99")
+def test_it(lab):
+    bound = 3.0
+    lab.logs_in_again(since=1.0, within=bound)
+    judged(lab)
+
+def judged(lab):
+    lab.judge(renews_within(0.3, high=0.9, until=4.0), no_failed_read(until=2.0))
+
+def nobody_calls_it(lab):
+    lab.judge(logins_at_most(7))
+"""
+
+
+@pytest.mark.parametrize("threshold", FOUND)
+def test_no_threshold_is_forgotten(threshold: str) -> None:
+    """A new bound needs its two clients in ``thresholds.toml``, or a reason."""
+    assert [pair for pair in PAIRS if pair.about(threshold)], (
+        f"thresholds.toml says nothing of {threshold!r}: name who just keeps it and who just "
+        "misses it, or why there is no such pair"
+    )
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
+def test_each_entry_is_about_something(pair: Pair) -> None:
+    """A pattern that matches nothing is of a bound that is no more, or has got another number."""
+    dead = [one for one in pair.of if not any(Pair([one]).about(each) for each in FOUND)]
+    assert dead == []
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=lambda pair: pair.of[0])
+def test_two_clients_or_a_reason(pair: Pair) -> None:
+    """Never one side alone; both are clients that the suite is tried with."""
+    if pair.why:
+        assert (pair.kept, pair.missed) == ("", "")
+        assert len(pair.why.split()) >= 6, "a reason, and not a word"
+    else:
+        assert pair.kept in TOLERATED
+        assert pair.missed in CATALOGUE
+
+
+@pytest.mark.parametrize(
+    "pair", [pair for pair in PAIRS if pair.kept], ids=lambda pair: pair.missed
+)
+def test_a_pair_meets_the_scenario_of_its_threshold(pair: Pair) -> None:
+    """The two meet one and the same scenario, which asks for that number itself."""
+    scenario = CATALOGUE[pair.missed].scenario
+    assert TOLERATED[pair.kept].scenario == scenario
+    asked = [each.split()[0] for each in FOUND if pair.about(each)]
+    assert {each for each in asked if each != "oracles"} <= {scenario, group_of(scenario)}
+
+
+@pytest.mark.parametrize("name", TOLERATED)
+def test_each_tolerated_client_is_beside_a_threshold_that_is_told(name: str) -> None:
+    """One that is in no pair is here for a bound that is no number, and stands in the list."""
+    no_number = {
+        "caches-for-the-refresh-time",
+        "keeps-the-whole-for-the-refresh-time",
+        "comes-back-late",
+        "replaces-late",
+        "ends-at-its-deadline",
+        "asks-when-it-may",
+        "logs-in-on-the-first-denial",
+        "asks-often-of-a-dead-upstream",
+    }
+    paired = {pair.kept for pair in PAIRS}
+    assert (name in paired) != (name in no_number)
+
+
+def test_bounds_are_found_where_they_are_given() -> None:
+    """Through functions and names, positional or not; a moment, a text, an unused one are none."""
+    assert sorted(scenario_thresholds(SOURCE, oracles)) == [
+        "TOK-99 lab.logs_in_again.within = 3.0",
+        "TOK-99 renews_within.high = 0.9",
+        "TOK-99 renews_within.low = 0.3",
+    ]
+    assert list(constants("TOK", SOURCE)) == ["TOK PACE = 0.5"]

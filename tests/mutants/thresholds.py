@@ -1,0 +1,159 @@
+"""Every number that a verdict turns on, as it stands in the code: found, not listed by hand.
+
+What the two sides of each are is written in ``thresholds.toml`` beside this file: a client that
+just keeps it and one that just misses it, or why there are none.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[2]
+DATA = Path(__file__).with_suffix(".toml")
+SCENARIOS = ROOT / "scenarios"
+ORACLES = ROOT / "harness" / "vault_harness" / "scenario" / "oracles"
+
+NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
+"""Numbers that an oracle is given, and that are no bound: moments, and what was counted."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What stands on both sides of some thresholds, or why nothing does.
+
+    Attributes:
+        of: Patterns of thresholds, as `scenario_thresholds` and `constants` write them.
+        kept: A client of `TOLERATED` that just keeps it.
+        missed: A mutant that just misses it.
+        why: Why there is no such pair.
+    """
+
+    of: Sequence[str]
+    kept: str = ""
+    missed: str = ""
+    why: str = ""
+
+    def about(self, threshold: str) -> bool:
+        """Whether it is about this one."""
+        return any(fnmatchcase(threshold, pattern) for pattern in self.of)
+
+
+def written(path: Path = DATA) -> list[Pair]:
+    """The pairs and the reasons, as the file has them."""
+    entries = tomllib.loads(path.read_text(encoding="utf-8"))["threshold"]
+    return [Pair(**entry) for entry in entries]
+
+
+def all_thresholds(oracles: ModuleType) -> set[str]:
+    """Every threshold of the suite: bounds and constants of the scenarios, and of the oracles."""
+    found: set[str] = set()
+    for path in sorted(ORACLES.glob("*.py")):
+        found |= set(constants("oracles", path.read_text(encoding="utf-8")))
+    for path in sorted(SCENARIOS.glob("test_*.py")):
+        source = path.read_text(encoding="utf-8")
+        found |= set(constants(path.stem.removeprefix("test_").upper(), source))
+        found |= set(scenario_thresholds(source, oracles))
+    return found
+
+
+def constants(where: str, source: str) -> Iterator[str]:
+    """``oracles STORM_PEAK = 5``, ``NET SPARE = 6``: numbers that a module has at its top."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            for name, value in _assigned(node):
+                if _is_number(value):
+                    yield f"{where} {name} = {ast.unparse(value)}"
+
+
+def _assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            yield target.id, node.value
+        elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            for one, value in zip(target.elts, node.value.elts, strict=True):
+                yield ast.unparse(one), value
+
+
+def _is_number(value: ast.expr) -> bool:
+    """Whether it is a number, or made of numbers alone: ``15 * 60.0``."""
+    if isinstance(value, ast.BinOp):
+        return _is_number(value.left) and _is_number(value.right)
+    return (
+        isinstance(value, ast.Constant)
+        and isinstance(value.value, int | float)
+        and not isinstance(value.value, bool)
+    )
+
+
+def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
+    """``TOK-01 renews_within.low = 0.3``: bounds that one file's scenarios give to oracles.
+
+    What a function that is no scenario gives belongs to each scenario that comes to it.
+
+    Args:
+        source: The file.
+        oracles: Where the oracles come from; their signatures say which arguments are bounds.
+    """
+    module = ast.parse(source)
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    for function in functions.values():
+        if scenario := _scenario(function):
+            for one in _reached(function, functions):
+                named = _named(one)
+                for call in (node for node in ast.walk(one) if isinstance(node, ast.Call)):
+                    for name, value in _bounds(call, oracles):
+                        text = ast.unparse(value)
+                        yield f"{scenario} {name} = {named.get(text, text)}"
+
+
+def _named(function: ast.FunctionDef) -> dict[str, str]:
+    """What the names that a function sets once stand for: ``bound`` for ``5.0``."""
+    nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+    pairs = [(name, ast.unparse(value)) for node in nodes for name, value in _assigned(node)]
+    return {name: value for name, value in pairs if sum(name == one for one, _ in pairs) == 1}
+
+
+def _scenario(function: ast.FunctionDef) -> str:
+    """The id in a function's mark; empty for one that is no scenario."""
+    for mark in function.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
+            return str(ast.literal_eval(mark.args[0]))
+    return ""
+
+
+def _reached(
+    function: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef]
+) -> list[ast.FunctionDef]:
+    """The function, and those of its file that it comes to."""
+    reached, left = {function.name}, [function.name]
+    while left:
+        for node in ast.walk(functions[left.pop()]):
+            if isinstance(node, ast.Name) and node.id in functions and node.id not in reached:
+                reached.add(node.id)
+                left.append(node.id)
+    return [functions[name] for name in sorted(reached)]
+
+
+def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr]]:
+    """The bounds among a call's arguments, with their names."""
+    if isinstance(call.func, ast.Name) and hasattr(oracles, call.func.id):
+        factory = getattr(oracles, call.func.id)
+        parameters = inspect.signature(factory).parameters
+        plain = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        given = [*zip(plain, call.args, strict=False)]
+        given += [(one.arg, one.value) for one in call.keywords if one.arg]
+        for name, value in given:
+            numeric = parameters[name].annotation in ("int", "float")
+            if numeric and name not in NO_BOUNDS:
+                yield f"{call.func.id}.{name}", value
+    elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "lab":
+        for keyword in call.keywords:
+            if keyword.arg == "within":
+                yield f"lab.{call.func.attr}.within", keyword.value
