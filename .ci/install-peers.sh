@@ -1,8 +1,8 @@
 #!/bin/sh
 # Installs what the tests compare with into a folder: .ci/install-peers.sh FOLDER
 #
-# The real Toxiproxy and its command line from their Go modules, PostgreSQL, Redis, Chromium, HAProxy and Prometheus from Debian, and
-# what its own Python needs to make an environment.
+# The real Toxiproxy and its command line from their Go modules, PostgreSQL, Redis, Chromium, HAProxy, libfaketime and Prometheus from Debian,
+# and what its own Python needs to make an environment.
 # What cannot be installed here is said; the tests that need it skip with a reason.
 set -eu
 folder=$1
@@ -28,6 +28,7 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
     command -v promtool >/dev/null 2>&1 || missing="$missing prometheus"
     command -v prometheus-blackbox-exporter >/dev/null 2>&1 || missing="$missing prometheus-blackbox-exporter"
     [ -x /usr/sbin/haproxy ] || command -v haproxy >/dev/null 2>&1 || missing="$missing haproxy"
+    [ -n "$(ls /usr/lib/*/faketime/libfaketimeMT.so.1 2>/dev/null)" ] || missing="$missing libfaketime"
     /usr/bin/python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
     if [ -n "$missing" ]; then
         apt-get update -qq
@@ -35,5 +36,5 @@ if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
         DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $missing >/dev/null
     fi
 else
-    echo "install-peers: no apt-get for root here, so no PostgreSQL, Redis, Chromium, HAProxy, Prometheus" >&2
+    echo "install-peers: no apt-get for root here, so no PostgreSQL, Redis, Chromium, HAProxy, libfaketime, Prometheus" >&2
 fi

@@ -62,6 +62,9 @@ def test_token_is_renewed_in_time(lab: Lab) -> None:
     lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
 
 
+HALF_AN_HOUR = 1800
+"""Seconds; certificates of a run over TLS are good for an hour before they were made."""
+
 INSTANCES, ROUNDS = 4, 3
 SPREAD = 0.005
 """Of the TTL: the least difference between the first and the last of four renewals, in two of three
@@ -445,6 +448,24 @@ def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
 
 
 # The clean end, and what is left behind
+
+
+@pytest.mark.scenario("TOK-18")
+def test_clock_that_is_set(lab: Lab) -> None:
+    """The clock of the client's process goes forward for a life of a token, then back for one."""
+    client = lab.start()
+    pid = client.subject.pid
+    assert pid is not None
+    loaded = lab.clock.look(pid)
+    with lab.reading(every=0.5):
+        with lab.clock.set(HALF_AN_HOUR):
+            lab.watch(1.1 * lab.ttl)
+        with lab.clock.set(-HALF_AN_HOUR):
+            lab.watch(1.1 * lab.ttl)
+        end = lab.history.now()
+    lab.require("a process that takes its time from libfaketime", lambda _: loaded)
+    lives_under_reads(lab, 2.2, of=lab.ttl)
+    lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1), no_failed_read())
 
 
 @pytest.mark.scenario("TOK-19")

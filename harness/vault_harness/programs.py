@@ -112,6 +112,26 @@ def find_balancer() -> Path:
     return Path(found).absolute()
 
 
+FAKETIME = ("usr/lib/*/faketime", "usr/lib/faketime", "usr/local/lib/faketime")
+"""Where distributions and its own Makefile put libfaketime, below the root."""
+
+
+def find_faketime() -> Path:
+    """libfaketime, for programs with threads; loaded into a process it sets that one's clock.
+
+    Raises:
+        ProgramMissing: It is not here.
+    """
+    for folder in FAKETIME:
+        for path in sorted(Path("/").glob(f"{folder}/libfaketimeMT.so.1")):
+            return path
+    raise ProgramMissing(
+        "no libfaketime here, by which a client's clock is set",
+        looked_at=", ".join(f"/{folder}" for folder in FAKETIME),
+        remedy="install it (Debian, Ubuntu: apt install libfaketime)",
+    )
+
+
 POSTGRESQL_FOLDERS = "/usr/lib/postgresql/*/bin"
 """Where Debian keeps PostgreSQL's programs, which are not on PATH there."""
 

@@ -453,6 +453,48 @@ class LooksAtTwoReadsOfFive(LooksAtEveryFourthRead):
         return number % 5 in (0, 2)
 
 
+class _ByTheWallClock(Token):
+    """A token whose life is reckoned by the time of day."""
+
+    @property
+    def left(self) -> float:
+        day: float = vars(self).setdefault("day", time.time() - time.monotonic())
+        return self.since + day + self.ttl - time.time()
+
+
+class TrustsTheWallClock(LazyClient):
+    """Takes a token for dead once the time of day is past its end."""
+
+    def _log_in(self, deadline: float) -> Token:
+        self._token = token = _ByTheWallClock(**vars(super()._log_in(deadline)))
+        assert token.left > 0  # the difference of the two clocks is taken now
+        return token
+
+
+class _AtATimeOfDay(threading.Timer):
+    """Looks at the time of day again and again, until it is the one that it was set for."""
+
+    def run(self) -> None:
+        due = time.time() + self.interval
+        while not self.finished.wait(0.05):
+            if time.time() >= due:
+                self.function(*self.args, **self.kwargs)
+                self.finished.set()
+
+
+class WaitsForATimeOfDay(LazyClient):
+    """Renews when the time of day has come, however often that comes."""
+
+    def _arm(self, seconds: float) -> None:
+        with self._timing:
+            if self._timer is not None:
+                self._timer.cancel()
+            if not self._closed and self._token is not None and self._token.ttl:
+                self._timer = _AtATimeOfDay(seconds, self._tick)
+                self._timer.daemon = True
+                self._timer.start()
+
+
 MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
@@ -491,6 +533,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "never-replaces-a-lost-child": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
     "logs-in-twice-for-a-lost-child": Mutant(LogsInTwice, "TOK-13", "at most 1 login"),
+    "trusts-the-wall-clock": Mutant(
+        TrustsTheWallClock, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "waits-for-a-time-of-day": Mutant(
+        WaitsForATimeOfDay, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
+    ),
     "renews-at-a-quarter": Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
     "logs-in-six-times": Mutant(LogsInSixTimes, "TOK-03", "at most 5 logins"),
     "logs-in-too-late": Mutant(LogsInTooLate, "TOK-11", "a new login within"),

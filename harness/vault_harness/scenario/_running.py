@@ -119,6 +119,7 @@ class Running(WaysIn):
             "VAULT_MAX_STALE": "6",
             **(self._tls.environ() if self._tls is not None else {}),
             **({"VAULT_NAMESPACE": self.entry.namespace} if self.entry.namespace else {}),
+            **(self._clock.environ() if self._clock is not None else {}),
             **self.entry.environ,
             **self.login_environ(),
         }

@@ -24,6 +24,7 @@ from vault_harness.faults import (
     VaultFaults,
 )
 from vault_harness.files import write_private
+from vault_harness.scenario._clock import ClientClock
 from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._secrets import Secrets
@@ -81,6 +82,7 @@ class Servers:
 
     def _set_up(self) -> None:
         work, entry = self.environment, self.entry
+        self._clock = ClientClock(self.directory, self.history) if entry.clock else None
         self.wire: Wire = entry.wire or work.wire
         self._tls = (
             ScenarioTls(self.directory / "tls", http2=self.wire == "h2")
@@ -211,6 +213,19 @@ class Servers:
                 f"{self.entry.id} is about TLS, and speaks none", looked_at="its entry's wire"
             )
         return self._tls
+
+    @property
+    def clock(self) -> ClientClock:
+        """The wall clock of the subject's process.
+
+        Raises:
+            HarnessDefect: The scenario's entry does not ask for it.
+        """
+        if self._clock is None:
+            raise HarnessDefect(
+                f"{self.entry.id} sets no clock", looked_at="whether its entry has clock = true"
+            )
+        return self._clock
 
     def _set_role(self) -> None:
         parameters = {

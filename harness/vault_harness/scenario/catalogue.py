@@ -51,6 +51,7 @@ class Entry(BaseModel):
         needs: Capabilities that the subject must claim.
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
+        clock: Whether it sets the wall clock of the subject's process.
         seconds: How long it takes, about, unless it was measured (``durations.json``); long ones
             are started first.
         first: Whether it is among the few that tell most, which are started before all others.
@@ -92,6 +93,7 @@ class Entry(BaseModel):
     needs: frozenset[str] = frozenset({"read"})
     declares: frozenset[str] = frozenset()
     process: bool = False
+    clock: bool = False
     seconds: float = 10.0
     first: bool = False
     ttl: float = 20.0
