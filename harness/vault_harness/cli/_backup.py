@@ -308,7 +308,7 @@ def drill(keep: str | None = None) -> None:
     Back up, start anew elsewhere, restore, compare. The running Vault is only read. Roles log in to
     the copy. Prints how long recovery would take.
     """
-    from vault_harness.engine import open_engine, run_directory
+    from vault_harness.engine import open_engine, run_directory, seal_stanza
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
@@ -321,7 +321,15 @@ def drill(keep: str | None = None) -> None:
             closing(stack.operator()) as op,
             open_engine(stack.settings, directory=directory / "engine") as engine,
         ):
-            report = exercise(op, _keys(stack), engine, stack.blueprint(), directory, say=say)
+            report = exercise(
+                op,
+                _keys(stack),
+                engine,
+                stack.blueprint(),
+                directory,
+                seal=seal_stanza(stack.data_dir),
+                say=say,
+            )
     say()
     say(table([(step, f"{seconds:7.2f} s") for step, seconds in report.steps]))
     if report.comparison is not None:

@@ -14,6 +14,7 @@ from vault_harness.commands import named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vault_harness.engine import SealKind
     from vault_harness.stack import StackStatus
     from vault_harness.vault import Change
     from vault_harness.vault.apply import What
@@ -22,17 +23,21 @@ if TYPE_CHECKING:
 @command(
     "up",
     group="every day",
-    examples=("up", "up --ha"),
-    help={"ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one"},
+    examples=("up", "up --ha", "up --seal static", "up --seal transit"),
+    help={
+        "ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one",
+        "seal": "of a new Vault: shamir, or what unseals itself: static (its key is in a file), "
+        "transit (a second Vault has it)",
+    },
 )
-def up(ha: bool = False) -> None:
+def up(ha: bool = False, seal: str | None = None) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
     stack = local_stack()
-    stack.up(ha=ha)
+    stack.up(ha=ha, seal=_seal_kind(seal))
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
@@ -114,7 +119,11 @@ def status(json: bool = False) -> None:
             "seeded",
             f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
         ),
-        ("unseal keys", "here" if found.keyring else "not here"),
+        ("seal", found.seal),
+        (
+            "unseal keys" if found.seal == "shamir" else "recovery keys",
+            "here" if found.keyring else "not here",
+        ),
         *((name, detail or "does not run") for name, detail in found.services.items()),
     ]
     say(table(rows))
@@ -161,19 +170,24 @@ def seal() -> None:
 
 @command("unseal", group="operator", examples=("unseal",))
 def unseal() -> None:
-    """Unseal Vault with the unseal keys in vault-data/init.json."""
+    """Unseal Vault with the keys in vault-data/init.json.
+
+    One that unseals itself needs that only after it was sealed by hand.
+    """
     local_stack().unseal()
     say("Vault is unsealed")
 
 
 @command("restart", group="break it", examples=("restart",))
 def restart() -> None:
-    """Restart Vault: it comes back sealed.
+    """Restart Vault: it comes back sealed, unless it unseals itself.
 
     As after a crash or an upgrade.
     """
-    local_stack().restart()
-    say(f"Vault was restarted and is sealed\nnext: {named('unseal')}")
+    if local_stack().restart():
+        say("Vault was restarted, and has unsealed itself")
+    else:
+        say(f"Vault was restarted and is sealed\nnext: {named('unseal')}")
 
 
 @command(
@@ -248,6 +262,23 @@ def images(rebuild: bool = False) -> None:
         built = build_images(client, chosen, rebuild=rebuild, progress=say)
     say(table((one.action, one.tag, f"{one.megabytes} MB", one.contents) for one in built))
     say(inspect_docker(chosen, ask_registry=False).line)
+
+
+def _seal_kind(seal: str | None) -> SealKind | None:
+    from vault_harness.engine import SealKind
+    from vault_harness.errors import SettingsError
+
+    if seal is None:
+        return None
+    known: tuple[SealKind, ...] = get_args(SealKind)
+    for one in known:
+        if one == seal:
+            return one
+    raise SettingsError(
+        f"--seal {seal} does not make sense",
+        looked_at="the command line",
+        remedy=f"give one of {', '.join(known)}",
+    )
 
 
 def _what(only: str | None) -> What:

@@ -7,6 +7,7 @@ from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
+    HOLDER_NAME,
     NODE_NAME,
     PROXY_NAME,
     ClusterProvider,
@@ -19,6 +20,13 @@ from vault_harness.engine._provider import (
     StackProvider,
     holds_data,
     lacking,
+)
+from vault_harness.engine._seal import (
+    SEAL_DIRECTORY,
+    SealingProvider,
+    SealKind,
+    seal_stanza,
+    stanza_path,
 )
 from vault_harness.engine._shape import (
     Capability,
@@ -48,6 +56,12 @@ __all__ = [
     "open_provider",
     "StackProvider",
     "ClusterProvider",
+    "SealingProvider",
+    "SealKind",
+    "SEAL_DIRECTORY",
+    "seal_stanza",
+    "stanza_path",
+    "HOLDER_NAME",
     "QUICK_AUTOPILOT",
     "lacking",
     "Endpoints",

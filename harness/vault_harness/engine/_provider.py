@@ -27,10 +27,13 @@ SERVICES: tuple[ServiceName, ...] = ("vault", "toxiproxy")
 NODES_DIRECTORY = "nodes"
 """Where each node of a cluster but the first has its folder."""
 
+HOLDER_NAME = "holder"
+"""The Vault that holds the key of one that unseals itself, and its folder."""
+
 BALANCER_NAME = "balancer"
 """The load balancer in front of a cluster, and its folder."""
 
-_DIRECTORIES = ("vault", NODES_DIRECTORY, BALANCER_NAME, "toxiproxy", "services")
+_DIRECTORIES = ("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, "toxiproxy", "services")
 
 NODE_NAME = "vault"
 """The stack's first node and its raft node id: the same in every engine, which share its data."""
@@ -108,11 +111,13 @@ class KnownServers:
         engine: Who runs them; None if nothing was ever started.
         endpoints: Where they are, or were last.
         services: What the provider needs to find them again; empty when they were stopped.
+        seal: How Vault is sealed: ``shamir``, ``static`` or ``transit``.
     """
 
     engine: EngineName | None = None
     endpoints: Endpoints | None = None
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seal: str = "shamir"
 
 
 class Memory(Protocol):
@@ -146,6 +151,7 @@ class ServiceState:
         paused: Whether it was frozen: it runs, keeps its sockets, and answers nothing.
         detail: What a person would look for: ``pid 4711``, ``container vault-harness-vault-1``.
         node: Whether it is a Vault server: of these one is enough.
+        aside: Whether clients reach Vault without it.
     """
 
     name: str
@@ -153,6 +159,7 @@ class ServiceState:
     detail: str
     paused: bool = False
     node: bool = False
+    aside: bool = False
 
     @property
     def serves(self) -> bool:
@@ -164,7 +171,7 @@ def lacking(services: Sequence[ServiceState]) -> list[str]:
     """Servers without which there is no way to Vault, and which do not serve, by name."""
     nodes = [service for service in services if service.node]
     enough = any(node.serves for node in nodes)
-    return [s.name for s in services if not s.serves and not (s.node and enough)]
+    return [s.name for s in services if not s.serves and not s.aside and not (s.node and enough)]
 
 
 def own_directories(data_dir: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vault_harness.engine import SEAL_DIRECTORY
 from vault_harness.errors import SettingsError
 from vault_harness.stack._lock import LOCK_NAME
 from vault_harness.stack.record import FILE_NAME as RECORD_NAME
@@ -25,8 +26,8 @@ _FILES = frozenset(
     }
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
-_DIRECTORIES = frozenset({"rotations", "migrations"})
-_ENGINES = frozenset({"vault", "nodes", "balancer", "toxiproxy", "audit", "services"})
+_DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY})
+_ENGINES = frozenset({"vault", "nodes", "balancer", "holder", "toxiproxy", "audit", "services"})
 # What `vault_harness.files.write_private` leaves if it is killed half-way.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 

@@ -13,6 +13,7 @@ from vault_harness.commands import named
 from vault_harness.engine import (
     NODE_NAME,
     Endpoints,
+    SealKind,
     StackProvider,
     holds_data,
     lacking,
@@ -20,7 +21,7 @@ from vault_harness.engine import (
 )
 from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _data_dir, _way
+from vault_harness.stack import _choice, _data_dir, _sealing, _way
 from vault_harness.stack._lock import exclusive
 from vault_harness.stack._look import look
 from vault_harness.stack._opening import Opening
@@ -32,6 +33,7 @@ from vault_harness.vault.apply import Action, What
 from vault_harness.vault.root import needing_root, standing_operator
 
 _ACTIVE_SECONDS = 10.0
+_RESTART_SECONDS = 30.0
 _CLUSTER_NODES = 3
 
 
@@ -74,7 +76,7 @@ class LocalStack:
 
     # -- up and down ------------------------------------------------------------------------------
 
-    def up(self, *, ha: bool = False) -> Endpoints:
+    def up(self, *, ha: bool = False, seal: SealKind | None = None) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
         What it cannot open it leaves as it is: no data and no keyring is ever removed.
@@ -82,6 +84,8 @@ class LocalStack:
         Args:
             ha: Three nodes with a load balancer in front. A single server that was ended keeps its
                 data and gets the other two; what is a cluster stays one without being asked.
+            seal: How a new Vault is sealed: ``static`` and ``transit`` unseal themselves. One that
+                is there keeps the seal that it has.
 
         Raises:
             KeyringMissing: This Vault is initialised and its keys are not here.
@@ -98,12 +102,17 @@ class LocalStack:
             choice = _choice.reason(self.settings, StackRecord.load(self.data_dir), provider)
             ran_before = any(service.running for service in provider.describe())
             new = not holds_data(self.data_dir)
-            endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
+            kind = self._seal(seal, ha=ha)
+            _sealing.check_engine(kind, provider)
             try:
-                self._opening.open(provider, endpoints)
+                _sealing.prepare(kind, provider, self.data_dir)
+                self._note_seal(kind)
+                endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
+                self._opening.open(provider.destroy, endpoints)
             except HarnessError:
                 if not ran_before:
-                    provider.stop()
+                    with contextlib.suppress(HarnessError):  # the first error says more
+                        provider.stop()
                 raise
             _way.ensure_proxies(endpoints)
             record = StackRecord.load(self.data_dir)
@@ -112,6 +121,25 @@ class LocalStack:
                 record.seeded = record.blueprint = ""
             record.save(self.data_dir)
             return endpoints
+
+    def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
+        """The seal that Vault has or shall have; a cluster has Shamir's."""
+        record = StackRecord.load(self.data_dir)
+        kind = _sealing.chosen_seal(self.data_dir, record.seal, wanted)
+        cluster = record.endpoints is not None and record.endpoints.balancer is not None
+        if kind != "shamir" and (ha or cluster):
+            raise StackError(
+                f"three nodes with the seal {kind} are not built",
+                looked_at=f"{self.data_dir}; the command line",
+                remedy=f"{named('up', '--seal', kind)} for one node, or {named('up', '--ha')} in "
+                "a new folder (HARNESS_DATA_DIR), which is unsealed with keys",
+            )
+        return kind
+
+    def _note_seal(self, kind: SealKind) -> None:
+        record = StackRecord.load(self.data_dir)
+        record.seal = kind
+        record.save(self.data_dir)
 
     def _check_data(self, provider: StackProvider) -> None:
         """A server whose data was deleted under it is the last to know what it holds."""
@@ -259,15 +287,36 @@ class LocalStack:
                     cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
 
     def unseal(self) -> None:
-        """Unseal it with the keyring; does nothing if it is unsealed."""
+        """Unseal it with the keyring; does nothing if it is unsealed.
+
+        One that unseals itself stays sealed after `seal`, until its recovery keys are given or it
+        is restarted; its key must be within reach for either.
+        """
         with self.held():
+            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            kind = _sealing.seal_here(self.data_dir, record.seal)
+            if self._opening.seal_status(endpoints).sealed:
+                _sealing.prepare(kind, self.provider(), self.data_dir)
             self.open_nodes()
 
-    def restart(self) -> None:
-        """Restart Vault, which leaves it sealed."""
+    def restart(self) -> bool:
+        """Restart Vault, which leaves it sealed; one that unseals itself is waited for.
+
+        Returns:
+            Whether it serves again.
+        """
         with self.held():
-            self.endpoints()
-            self.provider().restart_vault()
+            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            kind = _sealing.seal_here(self.data_dir, record.seal)
+            provider = self.provider()
+            if kind != "shamir":
+                _sealing.prepare(kind, provider, self.data_dir)
+            provider.restart_vault()
+            if kind == "shamir":
+                return False
+            with cluster.operators(endpoints.addresses, self.keyring()) as nodes:
+                cluster.wait_for_active(nodes, timeout=_RESTART_SECONDS)
+            return True
 
     def seed(
         self,

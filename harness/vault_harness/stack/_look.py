@@ -66,6 +66,7 @@ def look(
         seeded=seeded,
         blueprint=record.seeded or None,
         proxies=proxies or (),
+        seal=seal.seal if seal else record.seal,
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
         data=holds_data(settings.data_dir),

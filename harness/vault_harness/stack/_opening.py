@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
 from vault_harness import files
 from vault_harness.commands import named
-from vault_harness.engine import Endpoints, StackProvider
+from vault_harness.engine import Endpoints
 from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
 from vault_harness.stack._lock import uninterrupted
@@ -57,15 +58,19 @@ class Opening:
             raise errors[0]
         return max(found, key=lambda status: (status.initialised, not status.sealed))
 
-    def open(self, provider: StackProvider, endpoints: Endpoints) -> None:
+    def open(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         """Initialise what is new, and unseal what is sealed.
+
+        Args:
+            discard: Removes a new Vault whose keys could not be kept.
+            endpoints: Where it is.
 
         Raises:
             KeyringMissing: It is initialised, and its keys are not here.
             StackError: It is not initialised, and keys are here.
         """
         if not self.seal_status(endpoints).initialised:
-            self._initialise(provider, endpoints)
+            self._initialise(discard, endpoints)
         self.unseal(endpoints)
 
     def unseal(self, endpoints: Endpoints) -> None:
@@ -105,7 +110,7 @@ class Opening:
         with cluster.operators([endpoints.vault], self.keyring()) as (front,):
             front.wait_active(_UNSEAL_SECONDS)
 
-    def _initialise(self, provider: StackProvider, endpoints: Endpoints) -> None:
+    def _initialise(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         if self.keyring_path.exists():
             raise self._keys_of_another()
         files.write_private(self._marker, datetime.now(UTC).isoformat(timespec="seconds"))
@@ -119,7 +124,7 @@ class Opening:
                 keyring.save(self.keyring_path)
             except OSError as error:
                 # Ours alone, a moment old, and its keys are lost with this process.
-                provider.destroy()
+                discard()
                 self._marker.unlink(missing_ok=True)
                 raise StackError(
                     f"the unseal keys of the new Vault could not be written: {error.strerror}",

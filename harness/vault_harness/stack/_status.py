@@ -61,6 +61,7 @@ class StackStatus:
         data: Whether Vault's data is where a started server looks for it.
         services: Process or container of each server, empty for one that does not run.
         nodes: Each node of a cluster; empty for a single server.
+        seal: ``shamir``, or what it unseals itself with.
     """
 
     state: State
@@ -81,6 +82,7 @@ class StackStatus:
     obstacles: tuple[str, ...] = ()
     data: bool = True
     nodes: tuple[NodeStatus, ...] = ()
+    seal: str = "shamir"
 
     @property
     def leader(self) -> str | None:

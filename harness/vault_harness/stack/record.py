@@ -14,8 +14,9 @@ from vault_harness.engine import PROXY_NAME, Endpoints, EngineName, KnownServers
 from vault_harness.errors import StackError
 
 FILE_NAME = "stack.json"
-FORMAT = 2
-"""Of the file. 1, which says no number, knew a single node by ``endpoints``."""
+FORMAT = 3
+"""Of the file. 1, which says no number, knew a single node by ``endpoints``; 2 no seal
+but Shamir's, which a program that knows no other must not start."""
 
 
 @dataclass
@@ -43,11 +44,12 @@ class StackRecord(KnownServers):
         try:
             content: Any = json.loads(path.read_text())
             number = content.get("format", 1)
-            if number in (1, FORMAT):
+            if number in (1, 2, FORMAT):
                 return cls(
                     engine=cast("EngineName | None", content.get("engine")),
                     endpoints=_first_endpoints(content) if number == 1 else _endpoints(content),
                     services=dict(content.get("services") or {}),
+                    seal=str(content.get("seal") or "shamir"),
                     choice=str(content.get("choice") or ""),
                     seeded=str(content.get("seeded") or ""),
                     blueprint=str(content.get("blueprint") or ""),
@@ -78,6 +80,7 @@ class StackRecord(KnownServers):
             else None,
             "toxiproxy": self.endpoints.toxiproxy if self.endpoints else None,
             "services": self.services,
+            "seal": self.seal,
             "seeded": self.seeded,
             "blueprint": self.blueprint,
         }
@@ -102,7 +105,7 @@ class StackRecordFile:
     def save(self, known: KnownServers) -> None:
         """Keep it; what else the record says stays if it came from `load`."""
         if not isinstance(known, StackRecord):
-            known = StackRecord(known.engine, known.endpoints, known.services)
+            known = StackRecord(known.engine, known.endpoints, known.services, known.seal)
         known.save(self._data_dir)
 
 

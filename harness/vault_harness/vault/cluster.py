@@ -106,7 +106,7 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
 
     Args:
         nodes: An operator at each node.
-        keyring: The cluster's. With recovery keys the nodes unseal themselves, and are waited for.
+        keyring: The cluster's.
         timeout: Seconds for all of it.
 
     Raises:
@@ -115,10 +115,9 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
         DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
     """
     deadline = time.monotonic() + timeout
-    if keyring.kind == "shamir":
-        # All of them before any wait: a leader needs a quorum of unsealed nodes.
-        for node in nodes:
-            node.give_keys(keyring)
+    # All of them before any wait: a leader needs a quorum of unsealed nodes.
+    for node in nodes:
+        node.give_keys(keyring)
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)

@@ -47,6 +47,7 @@ class SealStatus:
         version: The server's version.
         product: Whose server it is.
         kind: What its keys are: ``recovery`` for a server that unseals itself.
+        seal: The type of its seal: ``shamir``, ``static``, ``transit``, ``awskms``, ...
     """
 
     initialised: bool
@@ -57,6 +58,7 @@ class SealStatus:
     version: str
     product: Product
     kind: KeyKind = "shamir"
+    seal: str = "shamir"
 
 
 class _SameHostSession(requests.Session):
@@ -218,6 +220,7 @@ class Operator:
             version=str(status["version"]),
             product=dialect.of_seal_status(status).product,
             kind="recovery" if status.get("recovery_seal") else "shamir",
+            seal=str(status.get("type") or "shamir"),
         )
 
     @without_frames
@@ -251,7 +254,8 @@ class Operator:
     def unseal(self, keyring: Keyring, timeout: float = 10.0, *, standby_ok: bool = False) -> None:
         """Unseal it and wait until it serves. Does nothing but wait if it is unsealed.
 
-        A server that unseals itself is waited for: recovery keys do not unseal.
+        A server that unseals itself does so when it starts. After it was sealed by hand it takes
+        recovery keys, which prove who asks; its own key must be within reach.
 
         Args:
             keyring: The cluster's.
@@ -264,8 +268,7 @@ class Operator:
             DeadlineExceeded: It does not become active within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
-        if keyring.kind == "shamir":
-            self.give_keys(keyring)
+        self.give_keys(keyring)
         self.wait_active(max(deadline - time.monotonic(), 0.0), standby_ok=standby_ok)
 
     def give_keys(self, keyring: Keyring) -> None:
@@ -275,12 +278,32 @@ class Operator:
             KeyringMissing: The keyring holds fewer keys than are needed.
             OperatorError: Vault does not take the keys.
         """
+        if keyring.kind == "recovery" and not keyring.keys:
+            return  # whoever keeps them elsewhere waits for it to unseal itself
         if keyring.shares < max(keyring.threshold, 1):
             raise KeyringMissing(
                 "the keyring holds too few unseal keys",
                 looked_at=f"{keyring.shares} keys, {keyring.threshold} needed",
                 remedy="take the keyring that belongs to this Vault",
             )
+        if keyring.kind == "recovery":
+            try:
+                self._give(keyring)
+            except OperatorError as error:
+                status = self.seal_status()
+                if not status.sealed:  # it did it itself meanwhile
+                    return
+                raise OperatorError(
+                    f"this Vault unseals itself by its seal {status.seal}, and does not: "
+                    f"{error.cause}",
+                    looked_at=f"{self.address}; {error.looked_at}",
+                    remedy=f"see that what holds its key answers ({named('up')} starts it), and "
+                    f"look at the server's log ({named('logs')})",
+                ) from None
+            return
+        self._give(keyring)
+
+    def _give(self, keyring: Keyring) -> None:
         with self.asking("unseal") as client:
             if client.sys.read_seal_status()["sealed"]:
                 # Whoever began to unseal with other keys began in vain.

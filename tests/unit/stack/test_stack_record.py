@@ -104,3 +104,19 @@ def test_what_an_engine_saves_keeps_the_rest(tmp_path: Path) -> None:
     assert (after.seeded, after.choice, after.services) == ("ecommerce", "asked for", {})
     memory.save(KnownServers(engine="docker"))
     assert StackRecord.load(tmp_path).engine == "docker"
+
+
+def test_a_record_of_before_auto_unseal_has_shamirs_seal(tmp_path: Path) -> None:
+    """Format 2 knew no other; saving makes it new, and a newer seal stays."""
+    RECORD.save(tmp_path)
+    content = json.loads((tmp_path / "stack.json").read_text())
+    del content["seal"]
+    (tmp_path / "stack.json").write_text(json.dumps({**content, "format": 2}))
+
+    record = StackRecord.load(tmp_path)
+
+    assert record == RECORD
+    assert record.seal == "shamir"
+    record.seal = "transit"
+    record.save(tmp_path)
+    assert StackRecord.load(tmp_path).seal == "transit"

@@ -19,6 +19,7 @@ from vault_harness.engine._ports import LOOPBACK, listens, port_taken
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
     BALANCER_NAME,
+    HOLDER_NAME,
     NODE_NAME,
     NODES_DIRECTORY,
     PROXY_NAME,
@@ -30,6 +31,7 @@ from vault_harness.engine._provider import (
     own_directories,
     remove_directories,
 )
+from vault_harness.engine._seal import seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
 from vault_harness.engine.process._balancer import ProcessBalancer
@@ -44,7 +46,12 @@ from vault_harness.settings import Settings
 
 _STOP_SECONDS = 10.0
 _TOXIPROXY = "toxiproxy"
-_TITLES = {NODE_NAME: "Vault", BALANCER_NAME: "HAProxy", _TOXIPROXY: "Toxiproxy"}
+_TITLES = {
+    NODE_NAME: "Vault",
+    HOLDER_NAME: "the key holder's Vault",
+    BALANCER_NAME: "HAProxy",
+    _TOXIPROXY: "Toxiproxy",
+}
 _NODE_CONFIGURATION = "vault.json"
 _CONFIGURATION = {BALANCER_NAME: BALANCER_CONFIGURATION, _TOXIPROXY: "proxies.json"}
 
@@ -105,6 +112,21 @@ class ProcessStack:
         self._memory.save(record)
         return record.endpoints
 
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the seal's key; see `SealingProvider`."""
+        record = self._memory.load()
+        if not self._keep(HOLDER_NAME, record):
+            self._launch(HOLDER_NAME, record)
+        at, others = self._known(HOLDER_NAME, record)
+        return NodeEndpoint(
+            name=HOLDER_NAME,
+            address=base_url(at),
+            proxy="",
+            proxy_listen="",
+            upstream=at,
+            cluster=others,
+        )
+
     def _refuse_running(self, record: KnownServers) -> None:
         """A server that clients know by its own address cannot be put behind another one."""
         if found := self._running(NODE_NAME, record):
@@ -164,6 +186,8 @@ class ProcessStack:
         if cluster:
             # What clients know is the balancer's address; it may be the one that a node had before.
             port = _last(api) if self._is_cluster(record) else 0
+        elif name == HOLDER_NAME:
+            port = _last(api)
         else:
             port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
         spec = NodeSpec(
@@ -173,7 +197,8 @@ class ProcessStack:
             port=port,
             # The one that other nodes know, if it is free and not another engine's.
             cluster_port=_last(others),
-            extra={"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {},
+            extra=self._extra(name, cluster=cluster),
+            audit=name != HOLDER_NAME,
             detached=True,
         )
         program = find_vault(self._settings)
@@ -184,6 +209,11 @@ class ProcessStack:
         record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
         node.close()
         return node.server
+
+    def _extra(self, name: str, *, cluster: bool) -> dict[str, object]:
+        extra: dict[str, object] = {"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {}
+        stanza = {} if name == HOLDER_NAME else seal_stanza(self._data_dir)
+        return extra | ({"seal": stanza} if stanza else {})
 
     def _balancer(
         self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None
@@ -397,6 +427,7 @@ class ProcessStack:
                     paused=any(process.paused() for process in found),
                     detail=", ".join(f"pid {process.pid}" for process in found),
                     node=name in members,
+                    aside=name == HOLDER_NAME,
                 )
             )
         return states
@@ -451,15 +482,16 @@ class ProcessStack:
     def _names(self, record: KnownServers) -> list[str]:
         """Every server that should be there."""
         balancer = [BALANCER_NAME] if self._is_cluster(record) else []
-        return [*self._members(record), *balancer, _TOXIPROXY]
+        holder = [HOLDER_NAME] if record.seal == "transit" else []
+        return [*self._members(record), *balancer, *holder, _TOXIPROXY]
 
     def _all_names(self, record: KnownServers) -> list[str]:
         """Those too that a crashed start may have left."""
         folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
-        return list(dict.fromkeys([*self._names(record), *folders, BALANCER_NAME]))
+        return list(dict.fromkeys([*self._names(record), *folders, BALANCER_NAME, HOLDER_NAME]))
 
     def _directory(self, name: str) -> Path:
-        if name in {NODE_NAME, *_CONFIGURATION}:
+        if name in {NODE_NAME, HOLDER_NAME, *_CONFIGURATION}:
             return self._data_dir / name
         return self._data_dir / NODES_DIRECTORY / name
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,6 +70,7 @@ def drill(
     blueprint: Blueprint,
     directory: Path,
     *,
+    seal: Mapping[str, object] | None = None,
     say: Callable[[str], None] = lambda _line: None,
 ) -> DrillReport:
     """Exercise a disaster with a copy: the live Vault is only read.
@@ -82,6 +83,8 @@ def drill(
         engine: Runs the Vault that is restored into.
         blueprint: Which mounts and AppRoles matter.
         directory: For the backup and that Vault; emptied by whoever made it.
+        seal: The live Vault's seal stanza, if it unseals itself: its key is not in the backup, and
+            the exercise takes it as something that was not lost.
         say: Told each step as it begins.
 
     Raises:
@@ -106,7 +109,9 @@ def drill(
     say("starting an empty Vault")
     with report.timed(_START):
         # OpenBao refuses a snapshot's audit device where the configuration declares another one.
-        spec = NodeSpec(name="drill", directory=directory / "vault", storage="raft", audit=False)
+        extra = {"seal": dict(seal)} if seal else {}
+        home = directory / "vault"
+        spec = NodeSpec(name="drill", directory=home, storage="raft", audit=False, extra=extra)
         node = engine.node(spec)
         node.start()
         empty = Operator(node.address)

@@ -196,6 +196,7 @@ def restore(
     way = keyring_path.with_name(KEYRING_ON_THE_WAY)
     resumed = way.exists() and Keyring.load(way) == keys.keyring and _is_restored(op, keys)
     kept = None
+    _check_seal(op, keys)
     if not resumed:
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
@@ -212,10 +213,11 @@ def restore(
                 client.sys.force_restore_raft_snapshot(snapshot)
         checkpoint("put the snapshot in")
         if present.keys != keys.keyring.keys:
-            # It answers first, and seals itself when it finds that its keys are others now.
+            # It answers first, and seals itself when it finds that its keys are others now; one
+            # with auto-unseal goes on with what the snapshot has.
             wait_until(
-                lambda: op.seal_status().sealed,
-                "Vault to take the snapshot and seal itself",
+                lambda: _has_taken(op, keys),
+                "Vault to take the snapshot",
                 timeout=_RESTORE_SECONDS,
                 evidence=lambda: f"{op.address}/v1/sys/seal-status: {op.seal_status()}",
                 remedy=f"Look at its log: {named('logs')}.",
@@ -275,11 +277,35 @@ def _is_restored(op: Operator, keys: Keys) -> bool:
     return True
 
 
+def _has_taken(op: Operator, keys: Keys) -> bool:
+    if op.seal_status().sealed:
+        return True
+    if keys.keyring.kind == "shamir":
+        return False
+    with contextlib.suppress(OperatorError):  # it is busy with it
+        return any(_is_alive(op, t) for t in (keys.keyring.root_token, keys.operator_token))
+    return False
+
+
 def _is_alive(op: Operator, token: str) -> bool:
     if not token:
         return False
     with contextlib.closing(op.with_token(token)) as known:
         return alive(known) is not None
+
+
+def _check_seal(op: Operator, keys: Keys) -> None:
+    """A snapshot is opened by the kind of seal that it was taken from, and by no other."""
+    status = op.seal_status()
+    if status.kind != keys.keyring.kind:
+        theirs = {"shamir": "is unsealed with keys", "recovery": "unseals itself"}
+        raise StackError(
+            f"the backup is of a Vault that {theirs[keys.keyring.kind]}, and this one "
+            f"{theirs[status.kind]}; nothing was changed",
+            looked_at=f"{op.address}: seal {status.seal}",
+            remedy=f"restore into a stack of the same seal: {named('up', '--seal', 'KIND')} in a "
+            "folder of its own, with the seal's key (seal/ or holder/ of the data directory)",
+        )
 
 
 def _not_empty(op: Operator, contents: Contents) -> StackError:

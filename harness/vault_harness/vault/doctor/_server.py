@@ -208,7 +208,11 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
             their_threshold=theirs[1],
         )
         return None
-    found.good("keyring", str(path), f"{keyring.shares} unseal keys are here")
+    found.good(
+        "keyring",
+        str(path),
+        f"{keyring.shares} {'unseal' if keyring.kind == 'shamir' else 'recovery'} keys are here",
+    )
     return keyring
 
 

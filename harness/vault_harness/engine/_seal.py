@@ -1,0 +1,66 @@
+"""How a stack's Vault is sealed, as its engine must know: the stanza, and who holds the key.
+
+A stack with auto-unseal keeps the server's ``seal`` stanza in a file of its own, which names the
+files of key and token and holds neither. Whatever starts the server finds it there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal, Protocol, runtime_checkable
+
+from vault_harness.commands import named
+from vault_harness.engine._provider import NodeEndpoint, StackProvider
+from vault_harness.errors import StackError
+
+SealKind = Literal["shamir", "static", "transit"]
+
+SEAL_DIRECTORY = "seal"
+"""Where the stanza is, and the files that it names."""
+
+_STANZA = "seal.json"
+
+
+@runtime_checkable
+class SealingProvider(StackProvider, Protocol):
+    """A provider whose Vault may unseal itself, by the stanza in its data directory."""
+
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the key of the other one, and wait until it answers.
+
+        It is not initialised by this. Keeps it if it runs; `StackProvider.stop` and ``destroy`` end
+        it with the others.
+
+        Raises:
+            EngineError: It could not be run.
+            DeadlineExceeded: It does not answer in time.
+        """
+
+
+def stanza_path(data_dir: Path) -> Path:
+    """The file of the stanza; it is not there for Shamir's seal."""
+    return data_dir / SEAL_DIRECTORY / _STANZA
+
+
+def seal_stanza(data_dir: Path) -> dict[str, Any]:
+    """What the server's configuration says of its seal; empty for Shamir's.
+
+    Raises:
+        StackError: The file is there and cannot be read.
+    """
+    path = stanza_path(data_dir)
+    try:
+        content = json.loads(path.read_text())
+        kinds = list(content)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError):
+        kinds = []
+    if len(kinds) != 1:
+        raise StackError(
+            f"{_STANZA} is not a seal stanza",
+            looked_at=str(path),
+            remedy=f"remove it; {named('up')} writes it anew from what {path.parent.name}/ has",
+        )
+    return dict(content)

@@ -1,0 +1,155 @@
+"""A stack with auto-unseal, by a key in a file and by a second Vault that holds it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from vault_harness.engine import SealKind
+from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, StackRecord
+from vault_harness.vault import Keyring
+from vault_harness.waiting import wait_until
+
+
+def write(stack: LocalStack, value: str) -> None:
+    """Keep a value in Vault."""
+    with closing(stack.operator()) as op:
+        op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+        op.request("POST", "kept/x", value=value)
+
+
+def read(stack: LocalStack) -> object:
+    """The value that was kept."""
+    with closing(stack.operator()) as op:
+        return op.request("GET", "kept/x")["data"]["value"]
+
+
+def configuration(stack: LocalStack) -> dict[str, Any]:
+    """What Vault was started with."""
+    content: dict[str, Any] = json.loads((stack.data_dir / "vault" / "vault.json").read_text())
+    return content
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_it_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
+    """Recovery keys in the keyring; after a restart, and at the next up, nobody gives a key."""
+    stack.up(seal=kind)
+    write(stack, "of before")
+
+    assert Keyring.load(stack.keyring_path).kind == "recovery"
+    assert StackRecord.load(stack.data_dir).seal == stack.status().seal == kind
+    assert stack.restart()
+    assert read(stack) == "of before"
+    stack.down()
+    stack.up()
+    assert read(stack) == "of before"
+
+
+def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
+    """A server that was told to be sealed stays so until somebody proves who asks."""
+    stack.up(seal="static")
+    write(stack, "of before")
+
+    stack.seal()
+    assert stack.status().state == "sealed"
+    stack.unseal()
+
+    assert read(stack) == "of before"
+
+
+def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
+    """Vault goes on without it; unseal and restart bring it back, itself unsealed with its keys."""
+    stack.up(seal="transit")
+    write(stack, "of before")
+    holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
+    os.kill(holder.pid, signal.SIGKILL)
+    wait_until(lambda: not holder.is_running(), "the holder to be gone", timeout=10)
+
+    assert read(stack) == "of before"
+    stack.seal()
+    stack.unseal()
+    assert read(stack) == "of before"
+    assert stack.restart()
+
+
+def test_no_key_is_in_the_configuration(stack: LocalStack) -> None:
+    """It names the files of key and token, which only their owner reads."""
+    stack.up(seal="transit")
+    seal = configuration(stack)["seal"]["transit"]
+    token = Path(seal["token"].removeprefix("file://"))
+
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert token.read_text() not in (stack.data_dir / "vault" / "vault.json").read_text()
+    assert token.read_text() not in " ".join(
+        psutil.Process(StackRecord.load(stack.data_dir).services["vault"]["pid"]).cmdline()
+    )
+
+
+def test_a_lost_key_is_never_made_anew(stack: LocalStack) -> None:
+    """A new one would open nothing: up says what is missing, and what was lost may turn up."""
+    stack.up(seal="static")
+    stack.down()
+    key = stack.data_dir / "seal" / "static.key"
+    kept = key.read_bytes()
+    key.unlink()
+
+    with pytest.raises(StackError, match="what it does that with is not here") as caught:
+        stack.up()
+
+    assert str(key) in caught.value.looked_at
+    assert not key.exists()
+    key.write_bytes(kept)
+    stack.up()
+
+
+def test_a_lost_record_does_not_lose_the_seal(stack: LocalStack) -> None:
+    """The stanza beside the key says it too."""
+    stack.up(seal="static")
+    stack.down()
+    (stack.data_dir / "stack.json").unlink()
+
+    stack.up()
+
+    assert stack.status().seal == "static"
+
+
+def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
+    """Neither another one, nor three nodes; nothing is changed."""
+    stack.up(seal="static")
+    stack.down()
+
+    with pytest.raises(StackError, match="has the seal static, and transit is asked for"):
+        stack.up(seal="transit")
+    with pytest.raises(StackError, match="three nodes with the seal static are not built"):
+        stack.up(ha=True)
+
+    stack.up()
+
+
+def test_another_engine_refuses_it(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Containers are started without the stanza, and would find data that they cannot open."""
+    monkeypatch.setenv("HARNESS_ENGINE", "docker")
+    other = LocalStack(Settings.from_environment())
+
+    with pytest.raises(CapabilityMissing, match="cannot run a Vault with the seal static"):
+        other.up(seal="static")
+
+
+def test_nothing_is_left_of_it(stack: LocalStack) -> None:
+    """Destroy ends the holder, and removes its folder and all keys."""
+    stack.up(seal="transit")
+    holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
+
+    stack.destroy()
+
+    assert not holder.is_running()
+    assert not {path.name for path in stack.data_dir.iterdir()} & {"seal", "holder", "init.json"}
