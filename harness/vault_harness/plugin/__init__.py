@@ -30,7 +30,7 @@ from vault_harness.plugin._options import (
     parse_declared,
     refuse_unknown,
 )
-from vault_harness.plugin._suite import COST, SUITE, begin_suite, check_suite
+from vault_harness.plugin._suite import COST, SLOTS, SUITE, begin_suite, check_suite
 from vault_harness.plugin._table import Table
 
 __all__ = ["begin_suite", "check_suite", "parse_declared"]
@@ -84,7 +84,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     try:
         chosen = options(config)
         if not hasattr(config, "workerinput"):
-            check_subject(parse_subject(chosen.subject))
+            if SUITE not in config.stash:  # a suite has looked at it before
+                check_subject(parse_subject(chosen.subject))
             catalogues = config.stash[CATALOGUES]
             entries = [entry for found in catalogues.values() for entry in found.values()]
             refuse_unknown(chosen.only, entries, ", ".join(str(path) for path in catalogues))
@@ -108,6 +109,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             planned=planned,
             left_out=others,
         )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop(session: pytest.Session) -> bool | None:
+    """Run the suite's scenarios side by side."""
+    slots = session.config.stash.get(SLOTS, 0)
+    if not slots or session.config.option.collectonly or session.testsfailed:
+        return None
+    from vault_harness.plugin._slots import run_side_by_side
+
+    run_side_by_side(session, slots, lambda: pytest_unconfigure(session.config))
+    return True
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,13 @@ OF_A_SUITE = pytest.StashKey[bool]()
 """Set where a run is one of scenarios, in its workers too."""
 
 
+SLOTS = pytest.StashKey[int]()
+"""In how many forks the scenarios of this run go side by side; 0 for none."""
+
+_CAN_FORK = sys.platform == "linux"
+"""Elsewhere a fork may not use what its parent has loaded: there pytest-xdist starts workers."""
+
+
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run one of scenarios: side by side, with a JUnit file.
 
@@ -50,8 +58,12 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         return
     try:
         chosen = options(config)
-        if getattr(option, "numprocesses", 0) is None and not option.collectonly:
-            option.numprocesses = 0 if option.usepdb else _workers(config, chosen, catalogue)
+        wanted = getattr(option, "numprocesses", None)
+        if wanted is None and not option.collectonly:
+            wanted = 0 if option.usepdb else _workers(config, chosen, catalogue)
+        if _CAN_FORK and isinstance(wanted, int):
+            config.stash[SLOTS], wanted = wanted, 0
+        option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     if getattr(option, "maxschedchunk", 0) is None:
@@ -82,7 +94,12 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
 
     try:
         chosen = options(config)
-        check_subject(parse_subject(chosen.subject))
+        spec = parse_subject(chosen.subject)
+        if config.stash.get(SLOTS, 0):
+            from vault_harness.plugin._slots import check_apart as check
+        else:
+            check = check_subject
+        check(spec)
         entries = load(catalogue)
         refuse_unknown(chosen.only, entries.values(), str(catalogue))
         refuse_foreign(known(config), entries.values(), chosen.known_file)

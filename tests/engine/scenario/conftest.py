@@ -25,8 +25,12 @@ CLIENTS = '''
 
 import json
 import os
+import threading
 
 from tests.subjects.lazy_client import LazyClient
+
+PULSE = threading.Thread(target=threading.Event().wait, daemon=True)
+PULSE.start()
 
 
 class Good(LazyClient):
@@ -115,6 +119,15 @@ class Unready:
 
     def __init__(self, environ):
         raise RuntimeError("there is no configuration file")
+
+
+class Beating(Good):
+    """Needs the thread that its module has started when it was imported."""
+
+    def read(self, path, key):
+        if not PULSE.is_alive():
+            raise RuntimeError("no pulse")
+        return super().read(path, key)
 
 
 class Deadly(Good):

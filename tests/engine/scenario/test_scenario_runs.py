@@ -238,6 +238,21 @@ def test_client_that_takes_the_worker_along(suite: Suite) -> None:
 
 
 @pytest.mark.slow  # a run of its own
+def test_threads_of_a_clients_module(suite: Suite) -> None:
+    """What a client begins when it is imported is there in every process that runs it."""
+    run = suite.run("Beating", "--vault-only", "TOK-19,KV-03", "-n", "2")
+    assert (run.words, run.code) == ({"KV-03": "pass", "TOK-19": "pass"}, 0)
+
+
+@pytest.mark.slow  # a run of its own
+def test_first_failure_ends_the_run(suite: Suite) -> None:
+    """A scenario that is under way beside it is broken off, and is not in the journal."""
+    run = suite.run("Blurred", "--vault-only", "KV-03,NET-03", "-n", "2", "-x")
+    assert (run.words, run.code) == ({"KV-03": "fail"}, 1)
+    assert "stopping after 1 failures" in run.out
+
+
+@pytest.mark.slow  # a run of its own
 def test_journal_of_the_last_run_only(suite: Suite) -> None:
     """Parts that a killed run left behind are not of this one."""
     parts = suite.directory / "report" / "parts"

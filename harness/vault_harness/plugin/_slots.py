@@ -1,0 +1,261 @@
+"""Scenarios side by side, in forks of the process that has the terminal.
+
+Scenarios wait for most of their time, so many of them go side by side on few cores; what costs is
+to bring a process up to where it can begin. A fork begins with everything imported and collected.
+Each fork asks for one scenario after the other, and sends back what pytest reports of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import HarnessDefect, SettingsError
+from vault_harness.subjects import SubjectSpec, check_subject
+
+_FORK = multiprocessing.get_context("fork")
+
+PATIENCE = 30.0
+"""Seconds for a fork to undo what its scenario did, when the run is broken off."""
+
+_NEEDED = ("vault_harness.report", "vault_harness.scenario", "vault_harness.engine.process")
+"""What every scenario needs; loaded once, before the first fork."""
+
+
+@dataclass
+class _Slot:
+    """A fork, as its parent sees it.
+
+    Attributes:
+        process: Itself.
+        pipe: To it.
+        item: What it runs now.
+    """
+
+    process: ForkProcess
+    pipe: Connection
+    item: pytest.Item | None = None
+
+
+def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], None]) -> None:
+    """Run the items of a session in so many forks, begun in their order.
+
+    Args:
+        session: Collected.
+        count: How many at once.
+        close: Called at the end of each fork, in it.
+
+    Raises:
+        pytest.Session.Failed: As many failed as the command line allows.
+        pytest.Session.Interrupted: A plugin asked for the end.
+        HarnessDefect: A fork ended before it asked for work.
+    """
+    for name in _NEEDED:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # what is there stays shared with the forks
+    waiting = deque(enumerate(session.items))
+    slots: list[_Slot] = []
+    leaving: list[_Slot] = []
+    try:
+        while waiting or slots:
+            while len(slots) < count and len(slots) < len(waiting):
+                slots.append(_fork(session, slots, close))
+            ready = wait([slot.pipe for slot in slots])
+            for slot in [slot for slot in slots if slot.pipe in ready]:
+                if not _hear(session, slot) or not _give(slot, waiting):
+                    slots.remove(slot)
+                    leaving.append(slot)
+    finally:
+        for slot in slots:  # only where the run is broken off
+            slot.process.terminate()
+        _bury([*leaving, *slots])
+        gc.unfreeze()
+
+
+def _hear(session: pytest.Session, slot: _Slot) -> bool:
+    """Take the reports that a fork sends; False if it has ended instead."""
+    hook = session.config.hook
+    try:
+        reports = slot.pipe.recv()
+    except (EOFError, ConnectionError):
+        slot.process.join()
+        hook.pytest_runtest_logreport(report=_died(slot))
+        return False
+    slot.item = None
+    for data in reports:
+        report = hook.pytest_report_from_serializable(config=session.config, data=data)
+        hook.pytest_runtest_logreport(report=report)
+    if session.shouldfail:
+        raise session.Failed(session.shouldfail)
+    if session.shouldstop:
+        raise session.Interrupted(session.shouldstop)
+    return True
+
+
+def _give(slot: _Slot, waiting: deque[tuple[int, pytest.Item]]) -> bool:
+    """Give a fork what comes next; False if nothing does, and it may end."""
+    index, slot.item = waiting.popleft() if waiting else (None, None)
+    # If it has died by now, the next look at the pipe finds its end.
+    with contextlib.suppress(ConnectionError):
+        slot.pipe.send(index)
+    return index is not None
+
+
+def _died(slot: _Slot) -> pytest.TestReport:
+    """The report of an item whose process came to its end with it."""
+    code = slot.process.exitcode
+    if slot.item is None:
+        raise HarnessDefect(
+            f"a process for scenarios ended with exit code {code} before it asked for one",
+            looked_at=f"pid {slot.process.pid}",
+        )
+    text = f"the process that ran it ended with exit code {code}"
+    return pytest.TestReport(
+        slot.item.nodeid, slot.item.location, {}, "failed", text, "call", start=0.0, stop=0.0
+    )
+
+
+def _bury(slots: list[_Slot]) -> None:
+    """See forks to their end: they have servers to end themselves; or else by force."""
+    until = time.monotonic() + PATIENCE
+    for slot in slots:
+        slot.process.join(max(0.0, until - time.monotonic()))
+        slot.process.kill()
+        slot.process.join()
+        slot.pipe.close()
+
+
+def check_apart(spec: SubjectSpec) -> None:
+    """`check_subject` in a fork, so that what its import begins is begun in no parent of forks.
+
+    Raises:
+        SettingsError: Its factory cannot be imported.
+    """
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    process = _FORK.Process(target=_check, args=(spec, theirs))
+    process.start()
+    theirs.close()
+    with contextlib.closing(ours):
+        try:
+            told = ours.recv()
+        except EOFError:
+            process.join()
+            told = {
+                "cause": f"the import of {spec.text} ends the process",
+                "looked_at": f"its exit code {process.exitcode}, and what it printed",
+                "remedy": "import it by hand",
+            }
+    process.join()
+    if told:
+        raise SettingsError(told["cause"], looked_at=told["looked_at"], remedy=told["remedy"])
+
+
+# In the fork
+
+
+def _fork(session: pytest.Session, others: list[_Slot], close: Callable[[], None]) -> _Slot:
+    ours, theirs = multiprocessing.Pipe()
+    process = _FORK.Process(
+        target=_work, args=(session, theirs, [ours, *(slot.pipe for slot in others)], close)
+    )
+    process.start()
+    theirs.close()
+    return _Slot(process, ours)
+
+
+class _Reports:
+    """Keeps the reports of one item, as data."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+        self._kept: list[Any] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep it."""
+        hook = self._config.hook
+        data = hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._kept.append(data)
+
+    def take(self) -> list[Any]:
+        """Those since the last time."""
+        taken, self._kept = self._kept, []
+        return taken
+
+
+def _work(
+    session: pytest.Session,
+    pipe: Connection,
+    parents: list[Connection],
+    close: Callable[[], None],
+) -> None:
+    """Run one item after the other, until there is none or the parent is gone."""
+    from vault_harness.engine import die_with_parent
+
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent hears Ctrl-C too, and ends us
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for other in parents:
+        other.close()  # lest a pipe seem open whose parent is gone
+    _be_silent(session.config)
+    reports = _Reports(session.config)
+    session.config.pluginmanager.register(reports)
+    with _final():
+        try:
+            while True:
+                pipe.send(reports.take())
+                if (index := pipe.recv()) is None:
+                    break
+                item = session.items[index]
+                session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+        finally:
+            close()
+
+
+def _check(spec: SubjectSpec, pipe: Connection) -> None:
+    with _final():
+        try:
+            check_subject(spec)
+        except SettingsError as error:
+            told = {"cause": error.cause, "looked_at": error.looked_at, "remedy": error.remedy}
+        else:
+            told = {}
+        pipe.send(told)
+
+
+@contextlib.contextmanager
+def _final() -> Iterator[None]:
+    """End the process after the block, without a wait for threads that a client has left."""
+    code = 1
+    try:
+        with contextlib.suppress(KeyboardInterrupt, EOFError, ConnectionError):
+            yield
+        code = 0
+    except BaseException:  # noqa: BLE001 - it ends here
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _be_silent(config: pytest.Config) -> None:
+    """Leave the terminal, and the files that take what tests print, to the parent."""
+    if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:
+        config.pluginmanager.unregister(capture)
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (1, 2):
+        os.dup2(nothing, descriptor)
+    os.close(nothing)
