@@ -44,3 +44,15 @@ def become(program: str, *arguments: str) -> NoReturn:
 def run_pytest(*arguments: str) -> NoReturn:
     """Replace this process by pytest."""
     become(sys.executable, "-m", "pytest", *arguments)
+
+
+def suite_place() -> list[str]:
+    """What pytest must be told to run the project's own scenarios.
+
+    Relative paths in further arguments are the caller's; settings of pytest are ours alone.
+    """
+    from vault_harness.settings import checkout, scenarios_folder
+
+    folder, root = scenarios_folder(), checkout()
+    configuration = str(root / "pyproject.toml") if root else os.devnull
+    return ["--rootdir", str(root or folder), "-c", configuration, str(folder)]

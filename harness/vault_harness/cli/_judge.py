@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import shlex
 from pathlib import Path
 from typing import NoReturn
 
 from vault_harness.cli._command import Seconds, command
-from vault_harness.cli._common import run_pytest, settings
+from vault_harness.cli._common import run_pytest, settings, suite_place
 from vault_harness.cli._console import say, table
 from vault_harness.commands import named
 
@@ -124,19 +123,9 @@ def judge(
 def _run_suite(
     options: list[str], only: list[str] | None, declare: list[str] | None, args: str
 ) -> NoReturn:
-    from vault_harness.settings import checkout, scenarios_folder
-
-    folder, root = scenarios_folder(), checkout()
-    # Relative paths in the arguments are the caller's; settings of pytest are ours alone.
-    place = [
-        "--rootdir",
-        str(root or folder),
-        "-c",
-        str(root / "pyproject.toml") if root else os.devnull,
-    ]
     options += [word for name in only or [] for word in ("--vault-only", name)]
     options += [word for text in declare or [] for word in ("--vault-declare", text)]
-    run_pytest(*place, str(folder), *options, *shlex.split(args))
+    run_pytest(*suite_place(), *options, *shlex.split(args))
 
 
 @command(

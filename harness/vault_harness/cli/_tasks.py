@@ -19,6 +19,7 @@ from vault_harness.cli import (
     _rotate,
     _services,
     _stack,
+    _steady,
     _subject,
     _vault,
     _watch,
@@ -50,7 +51,7 @@ _BREAK_IT = (
 )
 _JUDGE = (
     *(_judge.judge, _judge.scenarios, _subject.check),
-    *(_judge.timeline, _judge.report, _judge.score),
+    *(_judge.timeline, _judge.report, _judge.score, _steady.steady),
 )
 _DEVELOP = (_develop.test, _develop.lint, _develop.bench)
 

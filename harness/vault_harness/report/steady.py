@@ -1,0 +1,196 @@
+"""Several runs of one suite: which verdicts are not those of the first run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vault_harness.errors import SettingsError
+from vault_harness.scenario.verdict import TOO_SLOW
+
+FORMAT = 1
+"""Of ``steady.json``."""
+
+MISSING = "missing"
+"""The word of a scenario that a run says nothing of: its process died, or the run broke off."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one run came to.
+
+    Attributes:
+        number: Counted from 1.
+        busy: Whether other programs kept the machine busy meanwhile.
+        seconds: How long it took.
+        words: The verdict of each scenario, by id.
+        why: The reason of each verdict but ``pass``, by id.
+        slow: Ids of those that nothing but the machine's slowness kept from a verdict.
+        kept: Folder of its journal, where it was kept.
+    """
+
+    number: int
+    busy: bool
+    seconds: float
+    words: Mapping[str, str]
+    why: Mapping[str, str] = field(default_factory=dict)
+    slow: Sequence[str] = ()
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A verdict that is not the first one.
+
+    Attributes:
+        id: Of the scenario.
+        first: Its verdict in the first run that came to one.
+        word: The other verdict.
+        why: Its reason.
+        run: Number of the run.
+        busy: Whether the machine was kept busy in it.
+    """
+
+    id: str
+    first: str
+    word: str
+    why: str
+    run: int
+    busy: bool
+
+
+def judged(number: int, journal: Mapping[str, Any], *, busy: bool, kept: str = "") -> Judged:
+    """What a run came to, by its journal."""
+    scenarios = journal["scenarios"]
+    return Judged(
+        number=number,
+        busy=busy,
+        seconds=float(journal["seconds"]),
+        words={one["id"]: one["word"] for one in scenarios},
+        why={one["id"]: one["why"] for one in scenarios if one["word"] != "pass"},
+        slow=[one["id"] for one in scenarios if _too_slow(one)],
+        kept=kept,
+    )
+
+
+def _too_slow(record: Mapping[str, Any]) -> bool:
+    """As `vault_harness.scenario.Verdict.too_slow`, of what is written down."""
+    reasons = record.get("untouched") or [""]
+    return record["word"] == "not exercised" and all(text.startswith(TOO_SLOW) for text in reasons)
+
+
+def differences(runs: Sequence[Judged]) -> list[Difference]:
+    """Each verdict that is not that of the first run, by scenario and run.
+
+    That the machine was too slow for a verdict is a difference in a run on an idle machine, and
+    none where other programs kept it busy on purpose.
+    """
+    found = []
+    for id in sorted({id for run in runs for id in run.words}):  # noqa: A001 - they are
+        first = _first(runs, id)
+        for run in runs:
+            word = run.words.get(id, MISSING)
+            if not run.busy if id in run.slow else word != first:
+                found.append(Difference(id, first, word, run.why.get(id, ""), run.number, run.busy))
+    return found
+
+
+def _first(runs: Iterable[Judged], id: str) -> str:  # noqa: A002 - it is one
+    """The first verdict on a scenario for which the machine was quick enough."""
+    words = [run.words.get(id, MISSING) for run in runs if id not in run.slow]
+    return words[0] if words else "not exercised"
+
+
+def alike(runs: Sequence[Judged]) -> int:
+    """How many runs have no verdict that differs from the first."""
+    return len(runs) - len({found.run for found in differences(runs)})
+
+
+def told(runs: Sequence[Judged], *, subject: str) -> str:
+    """The table, in Markdown."""
+    found = differences(runs)
+    busy = sum(run.busy for run in runs)
+    slow = sum(len(run.slow) for run in runs if run.busy)
+    lines = [
+        f"# {subject}: {alike(runs)} of {len(runs)} runs alike",
+        "",
+        f"{len(runs)} runs of {len(runs[0].words)} scenarios"
+        + (f", {busy} of them with every core kept busy by other programs" if busy else "")
+        + (
+            f"; there the machine was too slow for {slow} verdicts, which counts not"
+            if slow
+            else ""
+        )
+        + ".",
+        "",
+    ]
+    if found:
+        lines += ["| scenario | first | run | verdict | why |", "| --- | --- | --- | --- | --- |"]
+        for one in found:
+            where = f"{one.run} (busy)" if one.busy else str(one.run)
+            why = one.why.replace("|", "\\|").replace("\n", " ")
+            lines.append(f"| {one.id} | {one.first} | {where} | {one.word} | {why} |")
+    else:
+        lines.append("No verdict differs from that of the first run.")
+    lines += [
+        "",
+        "| run | machine | time | pass | else | journal |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for run in runs:
+        passed = sum(word == "pass" for word in run.words.values())
+        cells = ["busy" if run.busy else "idle", f"{run.seconds:.0f} s", str(passed)]
+        rest = str(len(run.words) - passed)
+        lines.append(f"| {run.number} | {' | '.join(cells)} | {rest} | {run.kept} |")
+    return "\n".join(lines) + "\n"
+
+
+def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> None:
+    """Write ``steady.json`` and ``steady.md``.
+
+    Args:
+        directory: Made if it is not there.
+        runs: Those so far.
+        order: What was asked for; `load` wants the same again.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    data = {
+        "format": FORMAT,
+        "order": dict(order),
+        "alike": alike(runs),
+        "runs": [asdict(run) for run in runs],
+        "differences": [asdict(one) for one in differences(runs)],
+    }
+    _write(directory / "steady.json", json.dumps(data, indent=1) + "\n")
+    _write(directory / "steady.md", told(runs, subject=str(order["subject"])))
+
+
+def load(directory: Path, order: Mapping[str, Any]) -> list[Judged]:
+    """The runs that `save` has kept of the same order; none where it has kept nothing.
+
+    Raises:
+        SettingsError: What is there is of another order, or cannot be read.
+    """
+    file = directory / "steady.json"
+    if not file.exists():
+        return []
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        if data["format"] != FORMAT or data["order"] != dict(order):
+            raise ValueError(f"it is of another order: {data['order']}")
+        return [Judged(**run) for run in data["runs"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SettingsError(
+            f"these runs cannot be gone on with: {error}",
+            looked_at=str(file),
+            remedy="leave out --resume to begin anew",
+        ) from error
+
+
+def _write(file: Path, text: str) -> None:
+    new = file.with_name(f".{file.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(file)

@@ -1,0 +1,91 @@
+"""Several runs of one suite, told apart by their verdicts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import SettingsError
+from vault_harness.report.steady import Judged, alike, differences, judged, load, save, told
+from vault_harness.scenario.verdict import TOO_SLOW
+
+ORDER = {"subject": "reference", "only": [], "runs": 3, "busy": 1}
+
+
+def scenario(id: str, word: str, *reasons: str) -> dict[str, Any]:  # noqa: A002 - it is one
+    """As a journal has it."""
+    why = reasons[0] if reasons else ""
+    return {"id": id, "word": word, "why": why, "untouched": list(reasons)}
+
+
+def run(number: int, *scenarios: dict[str, Any], busy: bool = False) -> Judged:
+    """What a run came to."""
+    return judged(number, {"seconds": 40.0, "scenarios": scenarios}, busy=busy)
+
+
+SLOW = scenario("A-1", "not exercised", f"{TOO_SLOW}: it stood still")
+PASS = scenario("A-1", "pass")
+FAIL = scenario("A-1", "fail", "| it\nbroke")
+
+
+def test_runs_that_are_alike() -> None:
+    """The same verdicts each time, whatever they are."""
+    runs = [run(1, FAIL), run(2, FAIL), run(3, FAIL, busy=True)]
+    assert differences(runs) == []
+    assert alike(runs) == 3
+    assert "# reference: 3 of 3 runs alike" in told(runs, subject="reference")
+
+
+def test_a_verdict_that_differs() -> None:
+    """Told with both verdicts and the reason, in a row of its own, busy or not."""
+    runs = [run(1, PASS), run(2, FAIL), run(3, FAIL, busy=True)]
+    assert [(one.first, one.word, one.run) for one in differences(runs)] == [
+        ("pass", "fail", 2),
+        ("pass", "fail", 3),
+    ]
+    assert alike(runs) == 1
+    table = told(runs, subject="reference").splitlines()
+    assert "| A-1 | pass | 2 | fail | \\| it broke |" in table
+    assert "| A-1 | pass | 3 (busy) | fail | \\| it broke |" in table
+
+
+@pytest.mark.parametrize(("busy", "found"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_machine_that_was_too_slow(busy: bool, found: int, first: bool) -> None:
+    """A difference on an idle machine, in the first run too; none where it was kept busy."""
+    slow, good = (1, 2) if first else (2, 1)
+    runs = sorted([run(slow, SLOW, busy=busy), run(good, PASS)], key=lambda one: one.number)
+    assert [one.run for one in differences(runs)] == [slow] * found
+
+
+def test_not_exercised_for_another_reason() -> None:
+    """It is a difference on a busy machine too, even if the machine was slow besides."""
+    other = scenario("A-1", "not exercised", "nothing was refused", f"{TOO_SLOW}: it stood still")
+    assert [one.run for one in differences([run(1, PASS), run(2, other, busy=True)])] == [2]
+
+
+def test_a_scenario_that_is_missing() -> None:
+    """Its process died: that is no verdict like the first one."""
+    (found,) = differences([run(1, PASS, scenario("B-1", "pass")), run(2, PASS)])
+    assert (found.id, found.word) == ("B-1", "missing")
+
+
+def test_going_on(tmp_path: Path) -> None:
+    """What is kept after a run is where the next call goes on."""
+    assert load(tmp_path, ORDER) == []
+    runs = [run(1, PASS), run(2, SLOW, busy=True)]
+    save(tmp_path, runs, ORDER)
+    assert load(tmp_path, ORDER) == runs
+    assert (tmp_path / "steady.md").read_text() == told(runs, subject="reference")
+
+
+@pytest.mark.parametrize("broken", [None, "", "{}", '{"format": 1, "order": 5}'])
+def test_not_going_on_with_something_else(tmp_path: Path, broken: str | None) -> None:
+    """Runs of another client, or a file that is none of ours."""
+    save(tmp_path, [run(1, PASS)], {**ORDER, "subject": "other"})
+    if broken is not None:
+        (tmp_path / "steady.json").write_text(broken)
+    with pytest.raises(SettingsError, match="leave out --resume"):
+        load(tmp_path, ORDER)
