@@ -36,6 +36,7 @@ from vault_harness.commands import named
         "workers": "how many scenarios run side by side",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
+        "durations": "tell where the time went",
         "args": "further arguments for pytest",
     },
     iterable=["only", "declare"],
@@ -53,6 +54,7 @@ def scenarios(
     workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
+    durations: bool = False,
     args: str = "",
 ) -> None:
     """Break Vault in every way, and judge a client.
@@ -65,6 +67,7 @@ def scenarios(
     """
     options = ["-n", str(settings(workers=workers).workers)] if workers is not None else []
     options += ["--vault-subject", subject] if subject else []
+    options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []
     options += ["--vault-repeat", str(repeat)] if repeat is not None else []
     options += ["--vault-ttl-scale", str(ttl_scale)] if ttl_scale is not None else []

@@ -37,6 +37,7 @@ class Options:
         known_file: What the client is known not to keep; None for ``vault-harness.toml``, if any.
         write_known: Whether what is broken is known from now on.
         shard: Which part of how many is run; None for all.
+        durations: Whether it is told where the time went.
         run: Name of this run, the same in all its processes.
         start: Seconds from the subject's start to its ``hello``.
     """
@@ -54,6 +55,7 @@ class Options:
     known_file: Path | None
     write_known: bool
     shard: tuple[int, int] | None
+    durations: bool
     run: str
     start: float = 30.0
 
@@ -77,11 +79,12 @@ _HELP = {
     "shard": "run one of several parts that take about as long as each other: 2/4",
     "known": "what the client is known not to keep (default: vault-harness.toml, if it is there)",
     "write_known": "write what is broken in this run to that file",
+    "durations": "tell where the time went: starts, waits and processor time of each scenario",
 }
 
 _LISTS = {"declare", "only"}
 
-_SWITCHES = {"allow_not_exercised", "strict", "write_known"}
+_SWITCHES = {"allow_not_exercised", "durations", "strict", "write_known"}
 
 _METAVARS = {
     "subject": "CLIENT",
@@ -163,6 +166,7 @@ def _read_options(config: pytest.Config) -> Options:
         known_file=Path(text) if (text := given("known")) else None,
         write_known=bool(given("write_known")),
         shard=parse_shard(given("shard")),
+        durations=bool(given("durations")),
         run=worker.get("vault_run", str(os.getpid())),
         start=worker.get("vault_start", 30.0),
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +11,12 @@ import pytest
 
 from vault_harness.plugin._options import known, options
 from vault_harness.plugin._progress import Progress
+from vault_harness.plugin._suite import SLOTS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vault_harness.report import Line, Summary
+    from vault_harness.report import Effort, Line, Summary
     from vault_harness.report.outcome import Outcome
 
 _LINE = (
@@ -117,6 +120,20 @@ class Table:
         if line.word == "not exercised" or line.forgiven:
             self._texts.append(given.get("text") or str(report.longrepr))
 
+    def _effort(self) -> Effort:
+        """What the run took, all of its processes that have ended included."""
+        from vault_harness.report import Effort
+
+        used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+        slots = self._config.stash.get(SLOTS, 0) or getattr(self._config.option, "numprocesses", 0)
+        return Effort(
+            wall=time.monotonic() - self._began,
+            user=sum(one.ru_utime for one in used),
+            system=sum(one.ru_stime for one in used),
+            side_by_side=slots or 1,
+            cores=os.cpu_count() or 1,
+        )
+
     def _write(self, terminal: Any, line: Line) -> None:
         colour = {"kept": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
             line.counts_as, "red"
@@ -215,6 +232,11 @@ class Table:
         journal = reports.collect_parts(
             chosen.report, parts, summary, complete=self._complete, left_out=self._left_out
         )
+        written = reports.load(journal)
+        if chosen.durations:
+            terminalreporter.section("where the time went")
+            for text in reports.durations(written["scenarios"], self._effort()):
+                terminalreporter.write_line(text)
         terminalreporter.section("verdict")
         for line in self._changed:
             self._write(terminalreporter, line)
@@ -222,7 +244,6 @@ class Table:
         if self._known_file is not None:
             terminalreporter.write_line(f"what is broken is known from now on: {self._known_file}")
         terminalreporter.write_line(f"history of every scenario: {journal}")
-        written = reports.load(journal)
         page = write_page([written], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")
         if self._suite and self._complete:

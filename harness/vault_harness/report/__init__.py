@@ -4,6 +4,7 @@ Everything here is made of records (`vault_harness.scenario.record`), so it can 
 a journal.
 """
 
+from vault_harness.report._durations import Effort, durations
 from vault_harness.report._explain import again, explain
 from vault_harness.report._journal import (
     begin,
@@ -17,6 +18,7 @@ from vault_harness.report._lines import HEADER, Line, Summary, line_of, wire_of
 from vault_harness.report._moments import Moment, collapse, moments, shown
 
 __all__ = [
+    "Effort",
     "HEADER",
     "Line",
     "Moment",
@@ -26,6 +28,7 @@ __all__ = [
     "begun",
     "collapse",
     "collect_parts",
+    "durations",
     "explain",
     "line_of",
     "load",

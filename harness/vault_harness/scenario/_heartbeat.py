@@ -28,7 +28,7 @@ class Heartbeat:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._stop = threading.Event()
+        self._stopped = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -41,12 +41,14 @@ class Heartbeat:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop.set()
+        self._stopped = True
         self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
         due = time.monotonic() + INTERVAL
-        while not self._stop.wait(max(0.0, due - time.monotonic())):
+        while not self._stopped:
+            # Not a wait for an event: that takes three times as much, fifty times a second.
+            time.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()
             if now - due > NOTED:
                 self._history.note_stall(due, now - due)

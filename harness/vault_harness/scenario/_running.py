@@ -11,6 +11,7 @@ from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
 from vault_harness.scenario._logs import LogLine, LogWatch
+from vault_harness.scenario._spent import cpu_of
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
@@ -57,6 +58,7 @@ class Running(WaysIn):
         self._conditions: list[tuple[str, Condition]] = []
         self._subject: Subject | None = None
         self._drivers: list[Driver] = []
+        self._logs: list[Path] = []
         super().__init__(environment, entry, directory=directory)
         self._log_watch = self._closing.enter_context(LogWatch(self.logs, self.history.now))
 
@@ -169,14 +171,10 @@ class Running(WaysIn):
         """
         operation = self.history.begin_operation("start")
         try:
-            subject = open_subject(
-                self.environment.subject,
-                self.environ(),
-                log=self.directory / f"subject-{operation.number}.log",
-                timeout=self.environment.start if timeout is None else timeout,
-                # A developer's own SECRET_KEY is no fallback of this scenario's.
-                withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
-            )
+            with self.spent.on("the subject's start"):
+                subject = self._open_subject(
+                    operation.number, self.environment.start if timeout is None else timeout
+                )
         except (OperationFailed, SubjectError) as error:
             text = redacted(self.secrets, str(error))
             self.history.end_operation(operation, "error", message=text)
@@ -200,6 +198,18 @@ class Running(WaysIn):
         self._drivers.append(driver)
         self._closing.callback(self._end_subject, driver)
         return driver
+
+    def _open_subject(self, number: int, timeout: float) -> Subject:
+        log = self.directory / f"subject-{number}.log"
+        self._logs.append(log)
+        return open_subject(
+            self.environment.subject,
+            self.environ(),
+            log=log,
+            timeout=timeout,
+            # A developer's own SECRET_KEY is no fallback of this scenario's.
+            withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
+        )
 
     def start(self, *, within: float | None = None) -> Driver:
         """Start the subject and wait for its steady state: three good reads in a row.
@@ -225,7 +235,7 @@ class Running(WaysIn):
                     f"{read.outcome}: {read.message}"
                 )
             if not good:
-                self.history.wait_for(lambda: False, 0.2)
+                self.history.wait_for(lambda: False, 0.2, what="a steady state")
         if self.history.last_token() is None and self.entry.auth != "token-file":
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
@@ -260,6 +270,7 @@ class Running(WaysIn):
             raise NotClaimed("the subject does not tell one failure from another (outcomes)")
 
     def _end_subject(self, client: Driver) -> None:
+        self.spent.subject += cpu_of(client.subject.pid)
         try:
             client.subject.close(timeout=5.0)
         except (OperationFailed, SubjectError):
@@ -281,7 +292,7 @@ class Running(WaysIn):
 
     def watch(self, seconds: float) -> None:
         """Let the scenario go on for so long, or until the subject dies."""
-        self.history.wait_for(self._dead, seconds)
+        self.history.wait_for(self._dead, seconds, what="time to pass")
 
     def until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """Let the scenario go on until something is so; whether it came within so many seconds."""
@@ -296,6 +307,7 @@ class Running(WaysIn):
         self.history.wait_for(
             lambda: any(o.good for o in self.history.calls("read", "read_cached", since=since)),
             limit,
+            what="a good read",
         )
 
     def recovers(
@@ -341,7 +353,9 @@ class Running(WaysIn):
         """
         self.watch(seconds)
         if not self._dead():
-            self.history.wait_for(lambda: self.touched(fault), self.reach)
+            self.history.wait_for(
+                lambda: self.touched(fault), self.reach, what="the fault to touch"
+            )
 
     def touched(self, fault: Fault) -> bool:
         """Whether a fault has touched the subject's traffic by now."""
@@ -356,7 +370,7 @@ class Running(WaysIn):
             last = self.client.read()
             if last.good or last.outcome == "died":
                 break
-            self.history.wait_for(lambda: False, 0.2)
+            self.history.wait_for(lambda: False, 0.2, what="a good read")
         if last is None or not last.good:
             how = f"{last.outcome}: {last.message}" if last else "nothing"
             promise = "the steady state holds again after the faults"
@@ -386,9 +400,7 @@ class Running(WaysIn):
 
     def logs(self) -> list[Path]:
         """The files into which the subject's log goes, one for each start."""
-        return sorted(
-            self.directory.glob("subject-*.log"), key=lambda path: int(path.stem.split("-")[1])
-        )
+        return list(self._logs)
 
     def log_lines(self) -> list[LogLine]:
         """Every line that the subject logged, on the history's clock. May hold secrets."""

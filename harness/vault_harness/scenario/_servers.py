@@ -28,6 +28,7 @@ from vault_harness.scenario._clock import ClientClock
 from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario._spent import Spent
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.history import GONE, History
@@ -55,6 +56,7 @@ class Servers:
         network: Faults of the network.
         http: Faults of single requests, by what they are for and by their count.
         process: Faults of processes.
+        spent: What its time goes into.
         stack: The Vault, its keyring and an operator's token.
         operator: Who acts where the client works: in its namespace, if it has one.
         namespace: That namespace.
@@ -71,11 +73,13 @@ class Servers:
         self.history = History()
         self.secrets = Secrets()
         self._parents: dict[str, str] = {}
+        self.spent = Spent()
         self.directory = environment.directory / entry.id if directory is None else directory
         self.directory.mkdir(mode=0o700, parents=True)
         self._closing = ExitStack()
         try:
-            self._set_up()
+            with self.spent.on("the servers' start"):
+                self._set_up()
         except BaseException:
             self._closing.close()
             raise

@@ -125,7 +125,7 @@ def _until(
         over = since + lab.refresh + history.slack(since, history.now())
         if seen(last) or last.outcome == "died" or last.began > over:
             return last
-        history.wait_for(lambda: False, PAUSE)
+        history.wait_for(lambda: False, PAUSE, what="the closing act")
 
 
 def _healthy(lab: Asking, client: Driver) -> None:
@@ -133,7 +133,7 @@ def _healthy(lab: Asking, client: Driver) -> None:
     since = lab.history.now()
     well = client.healthy()
     while not well and lab.history.now() < since + lab.recovery and not client.closed:
-        lab.history.wait_for(lambda: False, PAUSE)
+        lab.history.wait_for(lambda: False, PAUSE, what="the closing act")
         well = client.healthy()
     if not well:
         seen = f"it says not well for {lab.history.now() - since:.1f} s while reads work"

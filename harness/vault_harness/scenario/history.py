@@ -260,9 +260,11 @@ class History:
     touches: list[Touch] = field(default_factory=list)
     touches_known: bool = True  # a real Toxiproxy does not tell them
     stalls: list[Stall] = field(default_factory=list)
+    waited: dict[str, float] = field(default_factory=dict)
     frozen: bool = False
 
     def __post_init__(self) -> None:
+        self._scenario = threading.get_ident()
         self._changed = threading.Condition()
         self._changes = 0
         self._operation_numbers = itertools.count(1)
@@ -438,13 +440,27 @@ class History:
 
     # Readers
 
-    def wait_for(self, condition: Callable[[], bool], timeout: float) -> bool:
+    def wait_for(
+        self, condition: Callable[[], bool], timeout: float, *, what: str = "an event"
+    ) -> bool:
         """Wait until `condition` holds, looking at each change and at least 20 times a second.
+
+        Args:
+            condition: Looked at.
+            timeout: Seconds.
+            what: By which name `waited` has it, in few words.
 
         Returns:
             Whether it held before `timeout` seconds had passed.
         """
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        try:
+            return self._wait_for(condition, began + timeout)
+        finally:
+            if threading.get_ident() == self._scenario:
+                self.waited[what] = self.waited.get(what, 0.0) + time.monotonic() - began
+
+    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> bool:
         while True:
             with self._changed:
                 changes = self._changes

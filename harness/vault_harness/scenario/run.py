@@ -128,6 +128,7 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
         return _result(environment, entry, None, "skipped", str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
+    result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
     return result, least if least is not None and least > entry.ttl else None
 
 

@@ -27,7 +27,8 @@ WORDS = {
     "name": "database",
     "out": "key.txt",
     "id": "TOK-11",
-STARTS_SOMETHING = {"up", "images", "scenarios", "steady", "subject.check", "drill", *DEVELOP}
+    "subject": "reference",
+    "runs": "2",
 }
 
 

@@ -1,0 +1,73 @@
+"""What the time of one scenario went into: of the clock on the wall, and of processors."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import psutil
+
+
+def cpu_of(pid: int | None) -> float:
+    """Seconds of processor time that a process has used by now; 0 if it is gone or of no number."""
+    if pid is None:
+        return 0.0
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+@dataclass
+class Spent:
+    """Takes the time of parts of a scenario, which runs alone in its process.
+
+    Attributes:
+        wall: Seconds by what they went into.
+        subject: Seconds of processor time of the subject's own processes.
+    """
+
+    wall: dict[str, float] = field(default_factory=dict)
+    subject: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._own, self._children = time.process_time(), _of_children()
+
+    @contextmanager
+    def on(self, what: str) -> Iterator[None]:
+        """Add the time of the block."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.wall[what] = self.wall.get(what, 0.0) + time.monotonic() - began
+
+    def told(self, waited: Mapping[str, float], *, seconds: float) -> dict[str, dict[str, float]]:
+        """All of it as data, once the scenario's processes have ended.
+
+        Args:
+            waited: Seconds by what was waited for.
+            seconds: How long the scenario took.
+        """
+        wall = {**self.wall, **{f"waiting for {what}": s for what, s in waited.items()}}
+        wall["else"] = max(0.0, seconds - sum(wall.values()))
+        children = _of_children() - self._children
+        cpu = {
+            "servers": max(0.0, children - self.subject),
+            "subject": self.subject,
+            "harness": time.process_time() - self._own,
+        }
+        return {
+            "wall": {what: round(value, 3) for what, value in wall.items()},
+            "cpu": {what: round(value, 3) for what, value in cpu.items()},
+        }
+
+
+def _of_children() -> float:
+    """Processor time of all processes that were begun here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

@@ -1,0 +1,48 @@
+"""Where the time of a run went."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from vault_harness.report import Effort, durations
+
+EFFORT = Effort(wall=10.0, user=6.0, system=2.0, side_by_side=2, cores=4)
+
+
+def record(id: str, wall: dict[str, float], **cpu: float) -> dict[str, Any]:  # noqa: A002 - it is one
+    """As much of a scenario's record as counts here."""
+    return {"id": id, "spent": {"wall": wall, "cpu": cpu}}
+
+
+SHORT = record("A-1", {"the servers' start": 0.5, "else": 0.5}, servers=0.2, subject=0, harness=0.1)
+LONG = record(
+    "B-1",
+    {"the subject's start": 1.5, "waiting for x": 1.0, "waiting for time": 6.0, "else": 0.5},
+    servers=0.3,
+    subject=1.0,
+    harness=0.4,
+)
+
+
+def test_rows() -> None:
+    """The longest first; waits by their names, the longest first, and the sum of all."""
+    _, _, first, second, total, *_ = durations([SHORT, LONG], EFFORT)
+    told = [" ".join(line.split()) for line in (first, second, total)]
+    assert told == [
+        "B-1 9.0 0.00 1.50 7.0 0.5 0.30 1.00 0.40 time 6.0, x 1.0",
+        "A-1 1.0 0.50 0.00 0.0 0.5 0.20 0.00 0.10",
+        "all 10.0 0.50 1.50 7.0 1.0 0.50 1.00 0.50 time 6.0, x 1.0",
+    ]
+
+
+def test_summary_of_the_run() -> None:
+    """Ten of twenty places' seconds were used, and eight of forty cores'."""
+    *_, run, cpu = durations([SHORT, LONG], EFFORT)
+    assert run.startswith("the run: 10.0 s for 10 s of scenarios, up to 2 side by side; 50% of ")
+    assert cpu.startswith("CPU: 8.0 s (6.0 user, 2.0 system), 2.0 of them in scenarios; 80% of 4 ")
+
+
+def test_scenarios_that_never_began() -> None:
+    """They have no row."""
+    assert durations([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
+    assert len(durations([SHORT, {"id": "C-1"}], EFFORT)) == len(durations([SHORT], EFFORT))
