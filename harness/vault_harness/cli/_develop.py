@@ -62,7 +62,10 @@ def lint() -> None:
     takes=("name",),
     needs=("name",),
     examples=("bench toxiproxy", "bench client"),
-    help={"name": "toxiproxy, client, engines or fixtures", "args": "further arguments for it"},
+    help={
+        "name": "toxiproxy, client, engines, fixtures or suite",
+        "args": "further arguments for it",
+    },
 )
 def bench(name: str | None = None, args: str = "") -> None:
     """Measure, and print a table with the bars to reach."""
