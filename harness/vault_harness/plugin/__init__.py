@@ -25,6 +25,7 @@ from vault_harness.plugin._item import (
     without,
 )
 from vault_harness.plugin._options import (
+    TABLE,
     add_options,
     options,
     parse_declared,
@@ -47,7 +48,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Make the mark known, and have scenarios told where the terminal is."""
     config.addinivalue_line("markers", f"{MARK}(id): a scenario of the catalogue beside the test")
     if not hasattr(config, "workerinput"):
-        config.pluginmanager.register(Table(config, suite=SUITE in config.stash))
+        config.pluginmanager.register(Table(config, suite=SUITE in config.stash), TABLE)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from vault_harness.scenario.tls import Wire
 
 
+TABLE = "vault-harness table"
+"""Name of the plugin that prints where the terminal is."""
+
+
 @dataclass(frozen=True)
 class Options:
     """What the command line, or else the configuration file, asks for.

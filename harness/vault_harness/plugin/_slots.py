@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import HarnessDefect, SettingsError
+from vault_harness.plugin._options import TABLE
 from vault_harness.subjects import SubjectSpec, check_subject
 
 _FORK = multiprocessing.get_context("fork")
@@ -68,6 +69,8 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # what is there stays shared with the forks
+    if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
+        terminal.showfspath = False  # the line of a scenario is printed at its end
     waiting = deque(enumerate(session.items))
     slots: list[_Slot] = []
     leaving: list[_Slot] = []
@@ -110,6 +113,10 @@ def _hear(session: pytest.Session, slot: _Slot) -> bool:
 def _give(slot: _Slot, waiting: deque[tuple[int, pytest.Item]]) -> bool:
     """Give a fork what comes next; False if nothing does, and it may end."""
     index, slot.item = waiting.popleft() if waiting else (None, None)
+    if slot.item is not None:
+        slot.item.config.hook.pytest_runtest_logstart(
+            nodeid=slot.item.nodeid, location=slot.item.location
+        )
     # If it has died by now, the next look at the pipe finds its end.
     with contextlib.suppress(ConnectionError):
         slot.pipe.send(index)
@@ -253,6 +260,7 @@ def _final() -> Iterator[None]:
 
 def _be_silent(config: pytest.Config) -> None:
     """Leave the terminal, and the files that take what tests print, to the parent."""
+    config.pluginmanager.unregister(name=TABLE)
     if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:
         config.pluginmanager.unregister(capture)
     nothing = os.open(os.devnull, os.O_RDWR)

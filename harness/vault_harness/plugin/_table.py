@@ -79,9 +79,8 @@ class Table:
             chosen = options(self._config)
             parts = reports.parts_folder(chosen.report, chosen.run)
             planned = reports.begun(chosen.report, chosen.run).get("planned", {})
-            workers = int(getattr(self._config.option, "numprocesses", 0) or 0)
             terminal.ensure_newline()
-            self._progress = Progress(terminal, parts, planned, workers)
+            self._progress = Progress(terminal, parts, planned, self._side_by_side())
         self._progress.began(location[2].split()[0])
 
     @pytest.hookimpl(trylast=True)
@@ -120,19 +119,32 @@ class Table:
         if line.word == "not exercised" or line.forgiven:
             self._texts.append(given.get("text") or str(report.longrepr))
 
+    def _tell_durations(self, terminal: Any, scenarios: list[dict[str, Any]]) -> None:
+        from vault_harness.report import durations
+
+        if not options(self._config).durations:
+            return
+        terminal.section("where the time went")
+        for text in durations(scenarios, self._effort()):
+            terminal.write_line(text)
+
     def _effort(self) -> Effort:
         """What the run took, all of its processes that have ended included."""
         from vault_harness.report import Effort
 
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        slots = self._config.stash.get(SLOTS, 0) or getattr(self._config.option, "numprocesses", 0)
         return Effort(
             wall=time.monotonic() - self._began,
             user=sum(one.ru_utime for one in used),
             system=sum(one.ru_stime for one in used),
-            side_by_side=slots or 1,
+            side_by_side=self._side_by_side() or 1,
             cores=os.cpu_count() or 1,
         )
+
+    def _side_by_side(self) -> int:
+        """In how many processes scenarios run; 0 if it is this one."""
+        workers = getattr(self._config.option, "numprocesses", 0)
+        return int(self._config.stash.get(SLOTS, 0) or workers or 0)
 
     def _write(self, terminal: Any, line: Line) -> None:
         colour = {"kept": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
@@ -233,10 +245,7 @@ class Table:
             chosen.report, parts, summary, complete=self._complete, left_out=self._left_out
         )
         written = reports.load(journal)
-        if chosen.durations:
-            terminalreporter.section("where the time went")
-            for text in reports.durations(written["scenarios"], self._effort()):
-                terminalreporter.write_line(text)
+        self._tell_durations(terminalreporter, written["scenarios"])
         terminalreporter.section("verdict")
         for line in self._changed:
             self._write(terminalreporter, line)
