@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from vault_harness.scenario.tls import Wire
 
 
-TABLE = "vault-harness table"
+TABLE = "vault_harness_table"
 """Name of the plugin that prints where the terminal is."""
 
 

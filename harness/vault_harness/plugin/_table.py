@@ -120,12 +120,12 @@ class Table:
             self._texts.append(given.get("text") or str(report.longrepr))
 
     def _tell_durations(self, terminal: Any, scenarios: list[dict[str, Any]]) -> None:
-        from vault_harness.report import durations
+        from vault_harness.report import where_time_went
 
         if not options(self._config).durations:
             return
         terminal.section("where the time went")
-        for text in durations(scenarios, self._effort()):
+        for text in where_time_went(scenarios, self._effort()):
             terminal.write_line(text)
 
     def _effort(self) -> Effort:

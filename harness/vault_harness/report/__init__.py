@@ -4,7 +4,6 @@ Everything here is made of records (`vault_harness.scenario.record`), so it can 
 a journal.
 """
 
-from vault_harness.report._durations import Effort, durations
 from vault_harness.report._explain import again, explain
 from vault_harness.report._journal import (
     begin,
@@ -16,6 +15,7 @@ from vault_harness.report._journal import (
 )
 from vault_harness.report._lines import HEADER, Line, Summary, line_of, wire_of
 from vault_harness.report._moments import Moment, collapse, moments, shown
+from vault_harness.report._spent import Effort, where_time_went
 
 __all__ = [
     "Effort",
@@ -28,7 +28,7 @@ __all__ = [
     "begun",
     "collapse",
     "collect_parts",
-    "durations",
+    "where_time_went",
     "explain",
     "line_of",
     "load",

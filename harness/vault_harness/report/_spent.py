@@ -36,7 +36,7 @@ class Effort:
     cores: int
 
 
-def durations(scenarios: Iterable[ScenarioRecord], effort: Effort) -> list[str]:
+def where_time_went(scenarios: Iterable[ScenarioRecord], effort: Effort) -> list[str]:
     """The lines of a table, the longest scenario first, and a summary.
 
     Args:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vault_harness.report import Effort, durations
+from vault_harness.report import Effort, where_time_went
 
 EFFORT = Effort(wall=10.0, user=6.0, system=2.0, side_by_side=2, cores=4)
 
@@ -26,7 +26,7 @@ LONG = record(
 
 def test_rows() -> None:
     """The longest first; waits by their names, the longest first, and the sum of all."""
-    _, _, first, second, total, *_ = durations([SHORT, LONG], EFFORT)
+    _, _, first, second, total, *_ = where_time_went([SHORT, LONG], EFFORT)
     told = [" ".join(line.split()) for line in (first, second, total)]
     assert told == [
         "B-1 9.0 0.00 1.50 7.0 0.5 0.30 1.00 0.40 time 6.0, x 1.0",
@@ -37,12 +37,14 @@ def test_rows() -> None:
 
 def test_summary_of_the_run() -> None:
     """Ten of twenty places' seconds were used, and eight of forty cores'."""
-    *_, run, cpu = durations([SHORT, LONG], EFFORT)
+    *_, run, cpu = where_time_went([SHORT, LONG], EFFORT)
     assert run.startswith("the run: 10.0 s for 10 s of scenarios, up to 2 side by side; 50% of ")
     assert cpu.startswith("CPU: 8.0 s (6.0 user, 2.0 system), 2.0 of them in scenarios; 80% of 4 ")
 
 
 def test_scenarios_that_never_began() -> None:
     """They have no row."""
-    assert durations([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
-    assert len(durations([SHORT, {"id": "C-1"}], EFFORT)) == len(durations([SHORT], EFFORT))
+    assert where_time_went([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]
+    assert len(where_time_went([SHORT, {"id": "C-1"}], EFFORT)) == len(
+        where_time_went([SHORT], EFFORT)
+    )
