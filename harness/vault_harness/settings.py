@@ -98,7 +98,7 @@ class Settings(BaseSettings):
     vault_addr: str | None = Field(default=None, validation_alias=_alias("VAULT_ADDR"))
     vault_token: SecretStr | None = Field(default=None, validation_alias=_alias("VAULT_TOKEN"))
     vault_cacert: Path | None = Field(default=None, validation_alias=_alias("VAULT_CACERT"))
-    workers: int = Field(default=12, ge=1)
+    workers: int = Field(default=24, ge=1)
     start_timeout: float = Field(default=15.0, gt=0)
     lock_timeout: float = Field(default=60.0, ge=0)
 
