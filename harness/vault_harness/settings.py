@@ -70,7 +70,8 @@ class Settings(BaseSettings):
         vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
         workers: How many scenarios run side by side.
-        start_timeout: Seconds for a server to answer after its start.
+        start_timeout: Seconds for a server to answer after its start; a child process on a machine
+            that has more to do than it can gets as many times more, eight times at most.
         lock_timeout: Seconds to wait for another task that holds the stack.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -39,3 +40,15 @@ def wait_until(
                 remedy=remedy,
             )
         time.sleep(interval)
+
+
+MOST_CROWDED = 8.0
+"""How many times longer at most a start may take on a machine that has more to do than it can."""
+
+
+def crowding() -> float:
+    """How many processes want to run on each core: 1 at least, `MOST_CROWDED` at most.
+
+    It is an average over the last minute, so a wait looks at it again when its time is over.
+    """
+    return min(MOST_CROWDED, max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1)))

@@ -65,7 +65,9 @@ def scenarios(
     Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised;
     3: the harness broke down; 4: the command line makes no sense; 130: interrupted.
     """
-    options = ["-n", str(settings(workers=workers).workers)] if workers is not None else []
+    options = []
+    if workers is not None:
+        options += ["--vault-workers", str(settings(workers=workers).workers)]
     options += ["--vault-subject", subject] if subject else []
     options += ["--vault-durations"] if durations else []
     options += ["--vault-seed", str(seed)] if seed is not None else []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.plugin._options import Options, known, options, words_of
+from vault_harness.plugin._options import TOXIPROXY, Options, known, options, words_of
 from vault_harness.plugin._progress import telling
 from vault_harness.plugin._suite import OF_A_SUITE
 
@@ -67,6 +67,7 @@ def _environment(config: pytest.Config) -> Environment:
                 turns=parts / "turns",
                 wire=chosen.wire,
                 start=chosen.start,
+                toxiproxy=config.stash.get(TOXIPROXY, None),
                 watched=lambda lab: telling(lab, parts),
             )
         )

@@ -14,6 +14,7 @@ import pytest
 from vault_harness.errors import SettingsError
 
 if TYPE_CHECKING:
+    from vault_harness.engine import ToxiproxyProcess
     from vault_harness.report.known import Known
     from vault_harness.scenario import Entry
     from vault_harness.scenario.tls import Wire
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 TABLE = "vault_harness_table"
 """Name of the plugin that prints where the terminal is."""
+
+TOXIPROXY: pytest.StashKey[ToxiproxyProcess] = pytest.StashKey()
+"""A server that several processes share, for this one to use."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Options:
         write_known: Whether what is broken is known from now on.
         shard: Which part of how many is run; None for all.
         durations: Whether it is told where the time went.
+        workers: How many scenarios run side by side; 0 for as many as the client leaves room for.
         run: Name of this run, the same in all its processes.
         start: Seconds from the subject's start to its ``hello``.
     """
@@ -60,6 +65,7 @@ class Options:
     write_known: bool
     shard: tuple[int, int] | None
     durations: bool
+    workers: int
     run: str
     start: float = 30.0
 
@@ -84,6 +90,8 @@ _HELP = {
     "known": "what the client is known not to keep (default: vault-harness.toml, if it is there)",
     "write_known": "write what is broken in this run to that file",
     "durations": "tell where the time went: starts, waits and processor time of each scenario",
+    "workers": "how many scenarios run side by side (default: what a start of the client leaves "
+    "room for, at most HARNESS_WORKERS)",
 }
 
 _LISTS = {"declare", "only"}
@@ -97,6 +105,7 @@ _METAVARS = {
     "report": "DIR",
     "seed": "N",
     "repeat": "N",
+    "workers": "N",
     "ttl_scale": "FACTOR",
     "shard": "K/N",
     "known": "FILE",
@@ -171,6 +180,7 @@ def _read_options(config: pytest.Config) -> Options:
         write_known=bool(given("write_known")),
         shard=parse_shard(given("shard")),
         durations=bool(given("durations")),
+        workers=_number("workers", given("workers") or "0", int),
         run=worker.get("vault_run", str(os.getpid())),
         start=worker.get("vault_start", 30.0),
     )

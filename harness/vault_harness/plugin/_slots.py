@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
+import itertools
 import multiprocessing
 import os
 import signal
@@ -24,8 +25,11 @@ from typing import Any
 
 import pytest
 
+from vault_harness.engine import ToxiproxyProcess
 from vault_harness.errors import HarnessDefect, SettingsError
-from vault_harness.plugin._options import TABLE
+from vault_harness.plugin._options import TABLE, TOXIPROXY, options
+from vault_harness.scenario.shared import shared_toxiproxies
+from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec, check_subject
 
 _FORK = multiprocessing.get_context("fork")
@@ -52,6 +56,37 @@ class _Slot:
     item: pytest.Item | None = None
 
 
+@dataclass
+class _Forks:
+    """Begins forks.
+
+    Attributes:
+        session: Of which they run items.
+        count: How many at once.
+        close: Called at the end of each, in it.
+        servers: The Toxiproxy servers that they share; none where each has its own.
+    """
+
+    session: pytest.Session
+    count: int
+    close: Callable[[], None]
+    servers: list[ToxiproxyProcess]
+
+    def __post_init__(self) -> None:
+        self._turns = itertools.cycle(self.servers or [None])
+
+    def begin(self, others: list[_Slot]) -> _Slot:
+        """A fork beside those that there are."""
+        ours, theirs = multiprocessing.Pipe()
+        pipes = [ours, *(slot.pipe for slot in others)]
+        process = _FORK.Process(
+            target=_work, args=(self.session, theirs, pipes, self.close, next(self._turns))
+        )
+        process.start()
+        theirs.close()
+        return _Slot(process, ours)
+
+
 def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], None]) -> None:
     """Run the items of a session in so many forks, begun in their order.
 
@@ -72,12 +107,19 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
         terminal.showfspath = False  # the line of a scenario is printed at its end
     waiting = deque(enumerate(session.items))
+    count = min(count, len(waiting))
+    settings, seed = Settings.from_environment(), options(session.config).seed
+    with shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
+        _run(session, waiting, _Forks(session, count, close, servers))
+
+
+def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks: _Forks) -> None:
     slots: list[_Slot] = []
     leaving: list[_Slot] = []
     try:
         while waiting or slots:
-            while len(slots) < count and len(slots) < len(waiting):
-                slots.append(_fork(session, slots, close))
+            while len(slots) < forks.count and len(slots) < len(waiting):
+                slots.append(forks.begin(slots))
             ready = wait([slot.pipe for slot in slots])
             for slot in [slot for slot in slots if slot.pipe in ready]:
                 if not _hear(session, slot) or not _give(slot, waiting):
@@ -175,16 +217,6 @@ def check_apart(spec: SubjectSpec) -> None:
 # In the fork
 
 
-def _fork(session: pytest.Session, others: list[_Slot], close: Callable[[], None]) -> _Slot:
-    ours, theirs = multiprocessing.Pipe()
-    process = _FORK.Process(
-        target=_work, args=(session, theirs, [ours, *(slot.pipe for slot in others)], close)
-    )
-    process.start()
-    theirs.close()
-    return _Slot(process, ours)
-
-
 class _Reports:
     """Keeps the reports of one item, as data."""
 
@@ -209,6 +241,7 @@ def _work(
     pipe: Connection,
     parents: list[Connection],
     close: Callable[[], None],
+    toxiproxy: ToxiproxyProcess | None,
 ) -> None:
     """Run one item after the other, until there is none or the parent is gone."""
     from vault_harness.engine import die_with_parent
@@ -219,6 +252,8 @@ def _work(
     for other in parents:
         other.close()  # lest a pipe seem open whose parent is gone
     _be_silent(session.config)
+    if toxiproxy is not None:
+        session.config.stash[TOXIPROXY] = toxiproxy
     reports = _Reports(session.config)
     session.config.pluginmanager.register(reports)
     with _final():

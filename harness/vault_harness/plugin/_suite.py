@@ -36,9 +36,6 @@ OF_A_SUITE = pytest.StashKey[bool]()
 SLOTS = pytest.StashKey[int]()
 """In how many forks the scenarios of this run go side by side; 0 for none."""
 
-_CAN_FORK = sys.platform == "linux"
-"""Elsewhere a fork may not use what its parent has loaded: there pytest-xdist starts workers."""
-
 
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run one of scenarios: side by side, with a JUnit file.
@@ -58,12 +55,12 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         return
     try:
         chosen = options(config)
-        wanted = getattr(option, "numprocesses", None)
-        if wanted is None and not option.collectonly:
+        # Who names a number of workers by pytest's own option has them started by pytest-xdist.
+        if getattr(option, "numprocesses", None) is None and not option.collectonly:
             wanted = 0 if option.usepdb else _workers(config, chosen, catalogue)
-        if _CAN_FORK and isinstance(wanted, int):
-            config.stash[SLOTS], wanted = wanted, 0
-        option.numprocesses = wanted
+            if wanted and _may_fork():
+                config.stash[SLOTS], wanted = wanted, 0
+            option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     if getattr(option, "maxschedchunk", 0) is None:
@@ -131,6 +128,18 @@ def _engine(settings: Settings) -> str:
     return f"{name} engine ({why})"
 
 
+def _may_fork() -> bool:
+    """Whether scenarios run in forks of this process; else pytest-xdist starts workers.
+
+    Other systems than Linux do not let a fork use all that its parent has loaded, and the docker
+    engine's client was not made to be used in one.
+    """
+    from vault_harness.engine import choose
+    from vault_harness.settings import Settings
+
+    return sys.platform == "linux" and choose(Settings.from_environment())[0] == "process"
+
+
 def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     """How many workers are of use; none where there is one scenario to run.
 
@@ -145,8 +154,9 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     entries = [e for e in load(catalogue).values() if not chosen.only or chosen.only & words_of(e)]
     if len(entries) <= 1:
         return 0
-    workers = min(settings.workers, len(entries))
-    if workers > 1 and parse_subject(chosen.subject).kind in ("command", "agent"):
+    workers = min(chosen.workers or settings.workers, len(entries))
+    costly = parse_subject(chosen.subject).kind in ("command", "agent")
+    if costly and not chosen.workers and workers > 1:
         workers = _by_cost(config, chosen, settings, workers)
     return workers
 

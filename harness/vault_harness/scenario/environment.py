@@ -1,4 +1,4 @@
-"""What the scenarios of one process share: an engine, a Toxiproxy server, and who is tested."""
+"""What the scenarios of one process have in common: an engine, Toxiproxy, and who is tested."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vault_harness.engine import Engine, open_engine, run_directory
+from vault_harness.engine import Engine, ToxiproxyProcess, open_engine, run_directory
 from vault_harness.scenario._postgresql import SharedPostgresql
 from vault_harness.scenario.tls import Wire
 from vault_harness.settings import Settings
@@ -68,6 +68,7 @@ def open_environment(
     start: float = START,
     watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
     wire: Wire = "plain",
+    toxiproxy: ToxiproxyProcess | None = None,
 ) -> Iterator[Environment]:
     """An engine and a Toxiproxy server for scenarios, ended when the block does.
 
@@ -81,6 +82,7 @@ def open_environment(
         start: Seconds from the subject's start to its ``hello``.
         watched: What is held around each scenario, given its lab.
         wire: What is spoken between clients and Vault.
+        toxiproxy: One of that engine which runs already, and is not ended here.
 
     Raises:
         EngineError: A server could not be run.
@@ -89,7 +91,7 @@ def open_environment(
         run_directory() as directory,
         open_engine(settings, directory=directory / "engine") as engine,
     ):
-        server = engine.toxiproxy(seed=seed)
+        server = toxiproxy or engine.toxiproxy(seed=seed)
         postgresql = SharedPostgresql()
         try:
             yield Environment(
@@ -110,4 +112,5 @@ def open_environment(
             )
         finally:
             postgresql.close()
-            server.stop()
+            if toxiproxy is None:
+                server.stop()

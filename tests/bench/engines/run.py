@@ -103,7 +103,13 @@ def suite(measured: Measured, engine: EngineName, workers: int, only: Sequence[s
     """All scenarios against the reference client, in a pytest of their own."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += [str(ROOT / "scenarios"), "-n", str(workers), "--vault-report", report]
+        command += [
+            str(ROOT / "scenarios"),
+            "--vault-workers",
+            str(workers),
+            "--vault-report",
+            report,
+        ]
         command += [word for name in only for word in ("--vault-only", name)]
         begin = time.monotonic()
         answer = subprocess.run(

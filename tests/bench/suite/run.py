@@ -60,7 +60,13 @@ def run(only: Sequence[str], workers: int, subject: str) -> Cost:
     """The suite once, in a pytest of its own."""
     with tempfile.TemporaryDirectory() as report:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-        command += [str(ROOT / "scenarios"), "-n", str(workers), "--vault-report", report]
+        command += [
+            str(ROOT / "scenarios"),
+            "--vault-workers",
+            str(workers),
+            "--vault-report",
+            report,
+        ]
         command += ["--vault-subject", subject]
         command += [word for name in only for word in ("--vault-only", name)]
         began, used = time.monotonic(), _cpu()

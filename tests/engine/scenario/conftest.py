@@ -247,8 +247,14 @@ def suite(tmp_path: Path) -> Suite:
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A client that fails one of four quick scenarios, on two workers."""
+    """A client that fails one of four quick scenarios, in two forks."""
     suite = Suite(tmp_path_factory.mktemp("mixed"))
     return suite.run(
-        "Blurred", "--vault-only", "TOK-19,KV-01,KV-02", "--vault-only", "KV-03", "-n", "2"
+        "Blurred",
+        "--vault-only",
+        "TOK-19,KV-01,KV-02",
+        "--vault-only",
+        "KV-03",
+        "--vault-workers",
+        "2",
     )

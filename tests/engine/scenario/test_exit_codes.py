@@ -59,15 +59,17 @@ def test_known_failure_of_no_scenario(suite: Suite) -> None:
     assert "NOPE-01 is known to fail, and is no scenario" in run.out
 
 
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(
+    "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
+)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_run_that_is_ended(suite: Suite, workers: str, number: int, code: int) -> None:
+def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: int) -> None:
     """By Ctrl-C or without a goodbye: what it leaves is no pass, nor is what was there before."""
     report = suite.directory / "report"
     report.mkdir()
     for name in ("journal.json", "index.html", "junit.xml", "score.json"):
         (report / name).write_text('{"complete": true, "scenarios": []}')
-    words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", "-n", workers)
+    words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", *workers)
     # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
     words = ["env", "--default-signal=INT", *words]
     child = subprocess.Popen(

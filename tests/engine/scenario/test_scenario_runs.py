@@ -128,10 +128,12 @@ def test_page_of_a_run(mixed: Run) -> None:
 
 
 @pytest.mark.slow  # a run of its own
-@pytest.mark.parametrize("workers", ["0", "1", "4"])
-def test_any_number_of_workers(suite: Suite, mixed: Run, workers: str) -> None:
-    """The verdicts are the same."""
-    run = suite.run("Blurred", "--vault-only", "TOK-19,KV-01,KV-02,KV-03", "-n", workers)
+@pytest.mark.parametrize(
+    "workers", [["-n", "0"], ["-n", "1"], ["-n", "4"], ["--vault-workers", "1"]], ids=" ".join
+)
+def test_any_number_of_workers(suite: Suite, mixed: Run, workers: list[str]) -> None:
+    """The verdicts are the same, in forks and in workers of pytest-xdist."""
+    run = suite.run("Blurred", "--vault-only", "TOK-19,KV-01,KV-02,KV-03", *workers)
     assert run.words == mixed.words
     assert run.code == mixed.code
 
@@ -202,9 +204,10 @@ def test_should_that_is_not_kept(suite: Suite) -> None:
 
 
 @pytest.mark.slow  # a run of its own
-def test_verdict_that_does_not_repeat(suite: Suite) -> None:
+@pytest.mark.parametrize("workers", [["-n", "0"], ["--vault-workers", "2"]], ids=" ".join)
+def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
     """It is called flaky, with its rate, and fails the run; one that does repeat keeps its word."""
-    run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", "-n", "0")
+    run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", *workers)
     assert (run.words, run.code) == ({"KV-03": "flaky", "TOK-19": "pass"}, 1)
     scenario = run.scenarios["KV-03"]
     assert scenario["rate"] == "2 of 4"
@@ -230,7 +233,7 @@ def test_longer_lives(suite: Suite, client: str, options: list[str], ttl: float)
 @pytest.mark.slow  # a run of its own
 def test_client_that_takes_the_worker_along(suite: Suite) -> None:
     """Other scenarios go on, and the run says what is missing from the table."""
-    run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "-n", "2")
+    run = suite.run("Deadly", "--vault-only", "TOK-19,KV-03", "--vault-workers", "2")
     assert (run.code, run.journal["complete"]) == (3, False)
     summary = run.journal["summary"]
     assert "0 of 0 scenarios pass; the harness broke down in scenarios/" in summary
@@ -240,14 +243,14 @@ def test_client_that_takes_the_worker_along(suite: Suite) -> None:
 @pytest.mark.slow  # a run of its own
 def test_threads_of_a_clients_module(suite: Suite) -> None:
     """What a client begins when it is imported is there in every process that runs it."""
-    run = suite.run("Beating", "--vault-only", "TOK-19,KV-03", "-n", "2")
+    run = suite.run("Beating", "--vault-only", "TOK-19,KV-03", "--vault-workers", "2")
     assert (run.words, run.code) == ({"KV-03": "pass", "TOK-19": "pass"}, 0)
 
 
 @pytest.mark.slow  # a run of its own
 def test_first_failure_ends_the_run(suite: Suite) -> None:
     """A scenario that is under way beside it is broken off, and is not in the journal."""
-    run = suite.run("Blurred", "--vault-only", "KV-03,NET-03", "-n", "2", "-x")
+    run = suite.run("Blurred", "--vault-only", "KV-03,NET-03", "--vault-workers", "2", "-x")
     assert (run.words, run.code) == ({"KV-03": "fail"}, 1)
     assert "stopping after 1 failures" in run.out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -64,13 +65,19 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 @pytest.mark.slow  # a run each
-@pytest.mark.parametrize("workers", ["0", "2"])
+@pytest.mark.parametrize(
+    "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
+)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_server_outlives_the_run(suite: Suite, workers: str, number: signal.Signals) -> None:
+def test_no_server_outlives_the_run(
+    suite: Suite, workers: list[str], number: signal.Signals
+) -> None:
     """Killed without a goodbye, ended politely, or by Ctrl-C."""
-    with running(suite, "-n", workers) as child:
-        # Each worker has a Toxiproxy of its own, and a Vault for its scenario.
-        descendants = wait_for_servers(child, 2 * max(1, int(workers)))
+    with running(suite, *workers) as child:
+        # For each worker a Vault for its scenario and a Toxiproxy; forks share one for each core.
+        count = max(1, int(workers[-1]))
+        shared = min(count, os.cpu_count() or 1) if workers[0] != "-n" else count
+        descendants = wait_for_servers(child, count + shared)
         child.send_signal(number)
         child.wait(60)
         wait_until(

@@ -22,7 +22,9 @@ def test_two_parts_are_one_run(tmp_path: Path) -> None:
     for part in ("1", "2"):
         folder = tmp_path / part
         folder.mkdir()
-        run = Suite(folder).run("Blurred", *ONLY, "--vault-shard", f"{part}/2", "-n", "2")
+        run = Suite(folder).run(
+            "Blurred", *ONLY, "--vault-shard", f"{part}/2", "--vault-workers", "2"
+        )
         assert run.journal["complete"], run.out
         assert not set(words) & set(run.words)
         assert set(run.words) < {"KV-01", "KV-03", "KV-05", "TOK-19"}

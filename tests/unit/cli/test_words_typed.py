@@ -126,6 +126,6 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
     )
     words = " ".join(ended.became)
     assert ended.became[1:3] == ("-m", "pytest")
-    assert "-n 3 " in words
+    assert "--vault-workers 3 " in words
     assert words.endswith("-x -k a b")
     assert ended.became[-1] == "a b"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from vault_harness.engine import PortLease
 from vault_harness.engine.process._server import Server
 from vault_harness.errors import DeadlineExceeded, ServerDied
+from vault_harness.waiting import crowding
 
 SERVE = (
     "import http.server, sys; print('listening', flush=True);"
@@ -76,6 +79,22 @@ def test_a_server_that_never_answers(tmp_path: Path, lease: PortLease) -> None:
     assert "did not answer within" in caught.value.cause
     assert f"http://{lease.listen}/" in caught.value.looked_at
     assert "thinking" in caught.value.looked_at
+
+
+@pytest.mark.parametrize(("load", "longer"), [(0.0, 1.0), (3.0, 3.0), (99.0, 8.0)])
+def test_starts_on_a_busy_machine(
+    tmp_path: Path, lease: PortLease, monkeypatch: pytest.MonkeyPatch, load: float, longer: float
+) -> None:
+    """They may take as many times longer as there are processes that want each core."""
+    cores = os.cpu_count() or 1
+    monkeypatch.setattr(os, "getloadavg", lambda: (load * cores, 0.0, 0.0))
+    server = make(tmp_path, lease, "import time; time.sleep(300)")
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        server.start(timeout=0.2)
+    server.kill()
+    assert time.monotonic() - began >= 0.2 * longer - 0.05
+    assert crowding() == longer
 
 
 def test_a_server_that_ignores_sigterm_is_killed(tmp_path: Path, lease: PortLease) -> None:

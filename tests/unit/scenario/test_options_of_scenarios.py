@@ -51,7 +51,7 @@ def test_every_flag_has_a_prefix_and_a_twin() -> None:
     pytest_addoption(cast("pytest.Parser", parser))
     assert all(flag.startswith("--vault-") for flag in parser.flags)
     assert {how["dest"] for how in parser.flags.values()} == set(parser.inis)
-    assert len(parser.flags) == 14
+    assert len(parser.flags) == 15
 
 
 def test_defaults() -> None:
@@ -61,6 +61,7 @@ def test_defaults() -> None:
     assert (found.repeat, found.ttl_scale, found.allow_not_exercised) == (1, 1.0, False)
     assert not found.strict
     assert found.wire == "plain"
+    assert found.workers == 0
     assert 0 <= found.seed < 2**31
 
 

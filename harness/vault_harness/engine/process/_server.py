@@ -19,7 +19,7 @@ from vault_harness.engine.process._spawn import (
     child_environment,
 )
 from vault_harness.errors import DeadlineExceeded, ServerDied
-from vault_harness.waiting import wait_until
+from vault_harness.waiting import crowding, wait_until
 
 POLL_SECONDS = 0.005
 _LOG_LINES_IN_ERRORS = 12
@@ -86,7 +86,8 @@ class Server:
 
         Raises:
             ServerDied: It ended first.
-            DeadlineExceeded: It lives but does not answer within ``timeout`` seconds.
+            DeadlineExceeded: It lives but does not answer within ``timeout`` seconds, or as many
+                times longer as there are processes for each core that want to run.
         """
         started = time.monotonic()
         self.spawn()
@@ -94,16 +95,17 @@ class Server:
 
     def wait_ready(self, *, timeout: float) -> None:
         """Wait until it answers; see `start`."""
-        deadline = time.monotonic() + timeout
+        began = time.monotonic()
+        deadline = began + timeout
         while True:
             if answers(self.probe):
                 # The answer may be another server's, if ours ended because that one has the port.
                 self.check_alive()
                 return
             self.check_alive()
-            if time.monotonic() >= deadline:
+            if (now := time.monotonic()) >= deadline and now >= began + timeout * crowding():
                 raise DeadlineExceeded(
-                    f"{self.title} did not answer within {timeout:.1f} s",
+                    f"{self.title} did not answer within {now - began:.1f} s",
                     looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
                     remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
                 )

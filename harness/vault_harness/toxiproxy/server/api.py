@@ -321,11 +321,8 @@ class Api:
         return Answer(200, text.encode(), traffic.CONTENT_TYPE)
 
     async def _connections(self, request: Request) -> Answer:
-        wanted = parse_qs(request.target.partition("?")[2]).get("proxy")
-        records = self._traffic.records(self._live())
-        if wanted:
-            records = [record for record in records if record["proxy"] in wanted]
-        return _json(200, {"connections": records})
+        wanted = parse_qs(request.target.partition("?")[2]).get("proxy", [])
+        return _json(200, {"connections": self._traffic.records(self._live(), wanted)})
 
     def _live(self) -> Iterator[Connection]:
         for proxy in self.proxies.values():

@@ -6,12 +6,12 @@ The counters have upstream's names and labels, but they move while connections l
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from vault_harness.toxiproxy.server.connection import Connection, Route
 
 RECENT = 2000
-"""Ended connections that are remembered, over all proxies."""
+"""Ended connections of each proxy that are remembered."""
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 HANDLER_ERRORS = """\
 # HELP promhttp_metric_handler_errors_total Total number of internal errors encountered by the \
@@ -29,18 +29,31 @@ class Traffic:
     """Remembers connections that have ended; living ones are added when somebody asks."""
 
     def __init__(self) -> None:
-        self._recent: deque[dict[str, object]] = deque(maxlen=RECENT)
+        # By proxy: one with many short connections takes no place from the others.
+        self._recent: dict[str, deque[dict[str, object]]] = {}
         self._received: Bytes = Counter()
         self._sent: Bytes = Counter()
 
     def ended(self, connection: Connection) -> None:
         """Keep what an ended connection tells."""
-        self._recent.append(connection.record())
+        recent = self._recent.setdefault(connection.route.proxy, deque(maxlen=RECENT))
+        recent.append(connection.record())
         _count(connection, self._received, self._sent)
 
-    def records(self, live: Iterable[Connection]) -> list[dict[str, object]]:
-        """Of the connections that ended last, and of all that live."""
-        return [*self._recent, *(connection.record() for connection in live)]
+    def records(
+        self, live: Iterable[Connection], proxies: Collection[str] = ()
+    ) -> list[dict[str, object]]:
+        """Of the connections that ended last, and of all that live.
+
+        Args:
+            live: Those that do.
+            proxies: Names of those to look at; all of them if there are none.
+        """
+        ended = [self._recent.get(name, ()) for name in proxies or self._recent]
+        return [
+            *(record for records in ended for record in records),
+            *(one.record() for one in live if not proxies or one.route.proxy in proxies),
+        ]
 
     def metrics(self, live: Iterable[Connection]) -> str:
         """Bytes in Prometheus' text format."""

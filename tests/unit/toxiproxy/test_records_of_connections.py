@@ -1,0 +1,42 @@
+"""What the embedded server remembers of connections that have ended."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
+from vault_harness.toxiproxy.server.connection import Route
+from vault_harness.toxiproxy.server.traffic import RECENT, Traffic
+
+if TYPE_CHECKING:
+    from vault_harness.toxiproxy.server.connection import Connection
+
+
+def connection(proxy: str, number: int) -> Connection:
+    """One of a proxy, that carried nothing."""
+    made = SimpleNamespace(
+        route=Route(proxy=proxy, listener="127.0.0.1:1", upstream="127.0.0.1:2"),
+        links=(),
+        record=lambda: {"proxy": proxy, "number": number},
+    )
+    return cast("Connection", made)
+
+
+def test_many_connections_of_one_proxy_push_out_no_others() -> None:
+    """Scenarios share a server: a storm in one of them is not at another's cost."""
+    traffic = Traffic()
+    traffic.ended(connection("quiet", 0))
+    for number in range(RECENT + 1):
+        traffic.ended(connection("storm", number))
+    assert traffic.records([], ["quiet"]) == [{"proxy": "quiet", "number": 0}]
+    assert traffic.records([], ["storm"])[0] == {"proxy": "storm", "number": 1}
+    assert len(traffic.records([])) == 1 + RECENT
+
+
+def test_living_connections_are_told_by_their_proxy() -> None:
+    """One that has not ended is told after those that have, and only where it is asked for."""
+    traffic = Traffic()
+    traffic.ended(connection("quiet", 0))
+    live = [connection("quiet", 1), connection("storm", 2)]
+    assert [one["number"] for one in traffic.records(live, ["quiet"])] == [0, 1]
+    assert [one["number"] for one in traffic.records(live)] == [0, 1, 2]
