@@ -65,6 +65,8 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
         raise pytest.UsageError(str(error)) from error
     if getattr(option, "maxschedchunk", 0) is None:
         option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
+    # Imports Hypothesis for its summary, which takes a second of processor time that nobody needs.
+    config.pluginmanager.unregister(name="hypothesispytest")
     option.showcapture = "no"  # a failure's text says what matters, and has no secrets in it
     if option.xmlpath is None:
         option.xmlpath = str(chosen.report / "junit.xml")

@@ -204,7 +204,7 @@ def test_should_that_is_not_kept(suite: Suite) -> None:
 
 
 @pytest.mark.slow  # a run of its own
-@pytest.mark.parametrize("workers", [["-n", "0"], ["--vault-workers", "2"]], ids=" ".join)
+@pytest.mark.parametrize("workers", [["-n", "0"], ["--vault-workers", "1"]], ids=" ".join)
 def test_verdict_that_does_not_repeat(suite: Suite, workers: list[str]) -> None:
     """It is called flaky, with its rate, and fails the run; one that does repeat keeps its word."""
     run = suite.run("Moody", "--vault-only", "KV-03,TOK-19", "--vault-repeat", "4", *workers)
