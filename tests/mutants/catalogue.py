@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 
 from tests.mutants import (
+    agt,
     fbk,
     h2,
     ha,
@@ -28,6 +29,7 @@ from tests.mutants import (
 from tests.mutants.clients import Mutant, Tolerated
 
 MODULES: tuple[ModuleType, ...] = (
+    agt,
     fbk,
     h2,
     ha,

@@ -1,0 +1,87 @@
+"""An agent's proxy between client and Vault, which keeps tokens and answers from memory."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vault_harness.errors import ProgramMissing
+from vault_harness.programs import find_vault
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.verdict import NotClaimed
+from vault_harness.settings import Settings
+from vault_harness.subjects import open_subject, parse_subject
+from vault_harness.waiting import wait_until
+
+UP_WITHIN = 20.0
+"""Seconds from its start until it must listen."""
+
+_CONFIG = """
+command = ["{program}", "proxy", "-config=${{dir}}/proxy.hcl"]
+
+[listener]
+url = "http://127.0.0.1:{port}"
+
+[files]
+"proxy.hcl" = '''
+vault {{
+  address = "${{VAULT_ADDR}}"
+}}
+cache {{}}
+listener "tcp" {{
+  address = "127.0.0.1:{port}"
+  tls_disable = true
+}}
+'''
+"""
+
+
+@contextmanager
+def caching_proxy(lab: Lab) -> Iterator[None]:
+    """Lead the client through a proxy with a cache while the block runs.
+
+    It stands behind the recorder, which so sees what the client sends, and not what the proxy does
+    of its own: it renews the tokens of which it has seen the login, and answers the same login
+    again with the same token for as long as it takes that for alive.
+
+    Raises:
+        NotClaimed: There is no program for it here, or the scenario is run over TLS.
+    """
+    if lab.wire != "plain":
+        raise NotClaimed(f"the proxy of this scenario speaks no {lab.wire}")
+    try:
+        program = find_vault(Settings()).path
+    except ProgramMissing as error:
+        raise NotClaimed(error.cause) from error
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    config = lab.directory / "proxy.toml"
+    config.write_text(_CONFIG.format(program=program, port=port), encoding="utf-8")
+    proxy = open_subject(
+        parse_subject(f"agent:{config}"),
+        {"VAULT_ADDR": lab.stack.leader().address},
+        log=lab.directory / "proxy.log",
+    )
+    before = lab.recorder.upstream
+    try:
+        wait_until(
+            lambda: _listens(port),
+            "the caching proxy to listen",
+            timeout=UP_WITHIN,
+            evidence=proxy.logs,
+        )
+        lab.recorder.upstream = f"127.0.0.1:{port}"
+        yield
+    finally:
+        lab.recorder.upstream = before
+        proxy.kill()
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,86 @@
+"""Agents: one between client and Vault that answers from memory, and what is rendered beside it."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.scenario import History, Lab, Operation
+from vault_harness.scenario.caching_proxy import caching_proxy
+from vault_harness.scenario.oracles import (
+    no_failed_read,
+    none_of,
+    recovers_within,
+    requests_at_most,
+    sees,
+)
+
+VERSIONS = 6
+
+
+@pytest.mark.scenario("AGT-01")
+def test_cached_login(lab: Lab) -> None:
+    """The proxy's cache answers logins; a token is revoked, and the cache hands it out again."""
+    with caching_proxy(lab):
+        lab.start()
+        with lab.reading(every=0.5):
+            lab.watch(lab.ttl)
+            with lab.vault.token_revoked(lab.accessor()) as fault:
+                # The proxy learns of it when it renews the token next, after three quarters of the
+                # token's life at most; until then each login is answered with the dead one.
+                bound = 0.75 * lab.ttl + lab.recovery
+                revoked = lab.history.now()
+                lab.until_good_read(since=revoked, within=bound)
+            lab.watch(0.5)
+        # Each call may find out anew that it is refused, and log in for that; no call twice.
+        calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
+        lab.judge(
+            no_failed_read(until=fault.began - lab.deadline),
+            recovers_within(bound, since=revoked),
+            requests_at_most(1 + calls, "login", since=fault.began),
+            requests_at_most(2 * (1 + calls), "read", since=fault.began),
+        )
+
+
+@pytest.mark.scenario("AGT-02")
+def test_what_is_kept_is_whole(lab: Lab) -> None:
+    """A secret is rotated six times while callers look at what is kept of it all the time."""
+    client = lab.start()
+    client.read(verb="read_cached")
+    with lab.reading(every=0.02, callers=2, verb="read_cached"):
+        for number in range(2, 2 + VERSIONS):
+            lab.put(f"v{number}")
+            lab.watch(lab.refresh / 5)
+        last = f"v{1 + VERSIONS}"
+        written = lab.history.rotations[-1].done or lab.history.now()
+        lab.until(
+            lambda: lab.history.calls("read_cached")[-1].value == last, within=lab.refresh + 0.5
+        )
+    path = lab.entry.path
+    lab.require(
+        f"{VERSIONS} versions written while it reads",
+        lambda history: sum(r.path == path for r in history.rotations) > VERSIONS,
+    )
+    lab.judge(
+        no_failed_read(),
+        sees(last, path, since=written, within=lab.refresh),
+        none_of(
+            "a newer version is not followed by an older one", _steps_back(lab.history, path)[:3]
+        ),
+    )
+
+
+def _steps_back(history: History, path: str) -> list[str]:
+    """Where a read gave an older version than one that had ended before it began."""
+    age = {
+        rotation.value: n for n, rotation in enumerate(history.rotations) if rotation.path == path
+    }
+    reads = [o for o in history.calls("read", "read_cached") if o.path == path and o.value in age]
+    newest: list[Operation] = []
+    found = []
+    for read in sorted(reads, key=lambda o: o.began):
+        before = [o for o in newest if (o.ended or read.began) < read.began]
+        if before and age[str(before[-1].value)] > age[str(read.value)]:
+            found.append(f"{before[-1].value}, then {read.value} at +{read.began:.2f} s")
+        if not newest or age[str(read.value)] > age[str(newest[-1].value)]:
+            newest.append(read)
+    return found
