@@ -12,7 +12,7 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.faults import process_tree
 from vault_harness.scenario import Finding, Lab, NotClaimed
-from vault_harness.scenario.helpers import allow_writes, footprint, footprint_at_rest
+from vault_harness.scenario.helpers import allow_writes, footprint, footprint_at_rest, turns
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -202,11 +202,11 @@ def test_health_goes_red_and_green_again(lab: Lab) -> None:
     red_bound = 0.5 * lab.ttl
     with lab.reading(every=0.5):
         with lab.vault.sealed() as fault:
-            red = _turns(lab, well=False, within=red_bound)
+            red = turns(lab, well=False, within=red_bound)
             lab.hold(fault, 0.0)
         lab.recovers(after=fault)
         green_bound = lab.recovery_after(fault)
-        green = _turns(lab, well=True, within=green_bound)
+        green = turns(lab, well=True, within=green_bound)
     if not red:
         text = f"it said well for {red_bound:g} s under a seal"
         lab.note(Finding(promise, text, fault.began))
@@ -214,17 +214,6 @@ def test_health_goes_red_and_green_again(lab: Lab) -> None:
         text = f"it said not well {green_bound:.3g} s after Vault answered again"
         lab.note(Finding(promise, text, fault.end))
     lab.judge(health_is_answered())
-
-
-def _turns(lab: Lab, *, well: bool, within: float) -> bool:
-    """Ask for its health until it says so, or for so long."""
-    began = lab.history.now()
-    while lab.client.healthy() != well:
-        now = lab.history.now()
-        if now > began + within + lab.history.slack(began, now):
-            return False
-        lab.watch(0.3)
-    return True
 
 
 SPARE = 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Finding, Lab, NotExercised
-from vault_harness.scenario.helpers import allow_writes, leading_to, version_of
+from vault_harness.scenario.helpers import allow_writes, leading_to, turns, version_of
 from vault_harness.scenario.oracles import (
     at_most,
     failures_are,
@@ -20,6 +20,9 @@ from vault_harness.scenario.oracles import (
     same_token,
     says_of_its_health,
 )
+
+GREEN = 200
+"""``sys/health`` of a Vault that is open and leads."""
 
 LEDGER = "backend/ledger"
 
@@ -51,6 +54,35 @@ def test_unwritable_audit_log(lab: Lab) -> None:
         with lab.vault.audit_unwritable() as fault:
             lab.hold(fault, 3.0)
         lab.recovers(after=fault)
+    lab.judge(
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+@pytest.mark.scenario("SRV-03")
+def test_storage_is_gone(lab: Lab) -> None:
+    """The PostgreSQL in which Vault keeps its data is stopped, and comes back with them."""
+    lab.start()
+    with lab.reading(every=0.5):
+        lab.watch(0.5)
+        with lab.process.storage_stopped(lab.storage) as fault:
+            health = lab.stack.operator.health()
+            if lab.can("health") and not turns(
+                lab,
+                well=False,
+                within=0.5 * lab.ttl,
+                every=1.0,  # each may cost a request
+            ):
+                text = f"it said well for {0.5 * lab.ttl:g} s without a storage"
+                lab.note(Finding("health tells the truth", text, fault.began))
+            lab.hold(fault, max(0.0, fault.began + 3.0 - lab.history.now()))
+        lab.recovers(after=fault)
+    lab.require(
+        "the server's health is green without its storage",
+        lambda _: f"sys/health answered {health}" if health == GREEN else "",
+    )
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),

@@ -15,6 +15,8 @@ from resilient_vault_client import VaultError
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
+    AsksOften,
+    AsksTooOften,
     HasNoTimeout,
     Mutant,
     Remembers,
@@ -296,9 +298,27 @@ class EndsAfterItsDeadline(EndsAtItsDeadline):
     share = 1.17
 
 
+class TrustsSysHealth(LazyClient):
+    """Takes itself for well as long as Vault says that of itself."""
+
+    capabilities = frozenset({"read", "outcomes", "health"})
+
+    def health(self) -> bool:
+        deadline = time.monotonic() + 1.0
+        try:
+            return self._wire.send("GET", "sys/health", deadline=deadline).status == 200
+        except UnavailableError:
+            return False
+
+
 MUTANTS: dict[str, Mutant] = {
     "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
     "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
+    "takes-a-lost-storage-for-a-dead-token": Mutant(
+        TakesASealForADeadToken, "SRV-03", "the token survives"
+    ),
+    "trusts-sys-health": Mutant(TrustsSysHealth, "SRV-03", "health tells the truth"),
+    "asks-too-often-without-a-storage": Mutant(AsksTooOften, "SRV-03", "requests in"),
     "takes-500-for-a-dead-token": Mutant(TakesASealForADeadToken, "SRV-02", "the token survives"),
     "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
@@ -326,6 +346,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),

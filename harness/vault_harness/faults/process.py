@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from typing import Protocol
 
 import psutil
 
@@ -19,6 +20,16 @@ WATCHDOG = "vault-harness-watchdog"
 
 
 _NO_LEADER = Signature(unanswered=True, late=0.5, statuses=frozenset({500, 503}))
+
+
+class Storage(Protocol):
+    """A server that can be away for a while, and comes back with its data."""
+
+    def stop(self) -> None:
+        """End it."""
+
+    def start(self) -> None:
+        """Start it, and wait until it serves."""
 
 
 class ProcessFaults:
@@ -130,6 +141,21 @@ class ProcessFaults:
         finally:
             for node in nodes:
                 node.resume()
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def storage_stopped(self, storage: Storage) -> Iterator[Fault]:
+        """Where Vault keeps its data is gone; it answers 500 to whatever needs them.
+
+        Args:
+            storage: The server of that storage.
+        """
+        storage.stop()
+        fault = self._journal.begin_fault("storage stopped", Signature(statuses=frozenset({500})))
+        try:
+            yield fault
+        finally:
+            storage.start()
             self._journal.end_fault(fault)
 
     @contextmanager

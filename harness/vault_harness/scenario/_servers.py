@@ -13,7 +13,8 @@ import hvac
 
 from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
-from vault_harness.dialect import of_product
+from vault_harness.dialect import OPENBAO, of_product
+from vault_harness.engine import Postgresql
 from vault_harness.errors import HarnessDefect
 from vault_harness.faults import (
     Fault,
@@ -24,6 +25,7 @@ from vault_harness.faults import (
     VaultFaults,
 )
 from vault_harness.files import write_private
+from vault_harness.programs import find_postgresql
 from vault_harness.scenario._clock import ClientClock
 from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
@@ -77,6 +79,7 @@ class Servers:
         self.directory = environment.directory / entry.id if directory is None else directory
         self.directory.mkdir(mode=0o700, parents=True)
         self._closing = ExitStack()
+        self._storage: Postgresql | None = None
         try:
             with self.spent.on("the servers' start"):
                 self._set_up()
@@ -178,16 +181,45 @@ class Servers:
                 name=name,
                 authority=authority,
             )
+        outside = self.entry.storage == "postgresql"
         return launch(
             engine,
             blueprint,
             directory=directory,
-            storage=self.entry.storage,
+            storage="inmem" if self.entry.storage == "postgresql" else self.entry.storage,
             audit_raw=True,
             name=name,
-            extra=self.entry.server,
+            extra={**self.entry.server, **(self._storage_outside() if outside else {})},
             authority=authority,
         )
+
+    def _storage_outside(self) -> dict[str, object]:
+        """Configuration of a server that keeps its data in a PostgreSQL of the scenario's own.
+
+        Raises:
+            NotClaimed: HashiCorp Vault makes no tables there by itself.
+        """
+        program = getattr(self.environment.engine, "program", None)
+        if program is None or program.dialect is not OPENBAO:
+            raise NotClaimed("only OpenBao makes its tables in a PostgreSQL by itself")
+        server = self._closing.enter_context(Postgresql(find_postgresql()))
+        self.secrets.add("secret", server.password, "password of the storage")
+        self._storage = server
+        url = f"postgres://{server.user}:{server.password}@{server.host}:{server.port}/postgres"
+        return {"storage": {"postgresql": {"connection_url": f"{url}?sslmode=disable"}}}
+
+    @property
+    def storage(self) -> Postgresql:
+        """The PostgreSQL in which Vault keeps its data.
+
+        Raises:
+            HarnessDefect: The scenario's entry names another storage.
+        """
+        if self._storage is None:
+            raise HarnessDefect(
+                f"{self.entry.id} has no storage outside", looked_at="its entry's storage"
+            )
+        return self._storage
 
     def _move_in(self) -> None:
         """Take a namespace of the scenario's own, if its entry names one."""

@@ -61,7 +61,8 @@ class Entry(BaseModel):
         deadline: ``VAULT_CLIENT_TIMEOUT`` for the subject, seconds.
         auth: How the subject gets its token; anything but ``approle`` it must claim.
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
-        storage: Vault's storage: ``inmem``, or ``raft`` where data must survive a restart.
+        storage: Vault's storage: ``inmem``, ``raft`` where data must survive a restart, or
+            ``postgresql`` where the storage itself fails (one node of OpenBao).
         server: Further configuration of the server, in its JSON form; for one node only.
         lease_ttl: TTL of a database credential's lease, whole seconds; with one the scenario has a
             PostgreSQL, and the subject's role may ask for users of it.
@@ -102,7 +103,7 @@ class Entry(BaseModel):
     deadline: float = 2.0
     auth: Literal["approle", "jwt", "token-file", "wrapped-secret-id"] = "approle"
     ids: Literal["environment", "files"] = "environment"
-    storage: Literal["inmem", "raft"] = "inmem"
+    storage: Literal["inmem", "raft", "postgresql"] = "inmem"
     server: Mapping[str, Any] = Field(default_factory=dict)
     lease_ttl: float | None = None
     lease_max_ttl: float = 600.0
@@ -162,6 +163,11 @@ class Entry(BaseModel):
         """What the subject must claim: capabilities, its way in, and a namespace if it has one."""
         namespace = {"namespace"} if self.namespace else set()
         return self.needs | ({self.auth} - {"approle"}) | namespace
+
+    @property
+    def needs_postgresql(self) -> bool:
+        """Whether it has a PostgreSQL: for its leases, or as Vault's storage."""
+        return self.lease_ttl is not None or self.storage == "postgresql"
 
     @property
     def group(self) -> str:

@@ -328,6 +328,17 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
             lab.history.end_fault(fault)
 
 
+def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
+    """Ask the subject for its health until it says so, or for so many seconds; whether it did."""
+    began = lab.history.now()
+    while lab.client.healthy() != well:
+        now = lab.history.now()
+        if now > began + within + lab.history.slack(began, now):
+            return False
+        lab.watch(every)
+    return True
+
+
 def allow_writes(lab: Lab, path: str) -> None:
     """Let tokens that the role gets from now on write one secret."""
     client = lab.operator.client

@@ -116,7 +116,7 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
         why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
         return _result(environment, entry, None, "skipped", why, began), None
-    if entry.lease_ttl is not None and (lacking := environment.postgresql.lacking()):
+    if entry.needs_postgresql and (lacking := environment.postgresql.lacking()):
         return _result(environment, entry, None, "skipped", lacking, began), None
     folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
     lab: Lab | None = None

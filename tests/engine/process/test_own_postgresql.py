@@ -44,6 +44,25 @@ def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
             _ask(server, "another")
 
 
+def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
+    """Stopped it is gone for everybody; started again it has the same port, password and data."""
+    with Postgresql(programs) as server:
+        where = (
+            f"host={server.host} port={server.port} user={server.user} "
+            f"password={server.password} dbname=postgres"
+        )
+        with psycopg.connect(where) as connection:
+            connection.execute("CREATE TABLE kept (word text)")
+        server.stop()
+        server.stop()
+        with pytest.raises(psycopg.OperationalError):
+            _ask(server, server.password)
+        server.start()
+        server.start()
+        with psycopg.connect(where) as connection:
+            assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
 def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:
     """Neither a command line nor the repr has it."""
     with Postgresql(programs) as server:

@@ -1,4 +1,4 @@
-"""Scenarios about leases where there is no PostgreSQL."""
+"""Scenarios about leases, or about Vault's storage, where there is no PostgreSQL."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) 
     )
 
 
-def entry() -> Entry:
-    """A scenario with leases."""
+def entry(**more: Any) -> Entry:
+    """A scenario with leases, or what else is given."""
     return Entry(
         id="LEASE-01",
         promise="Credentials are replaced",
         severity="critical",
         source="vault#1",
-        lease_ttl=8,
         engine_needs=frozenset({"database"}),
+        **(more or {"lease_ttl": 8}),
     )
 
 
@@ -46,14 +46,17 @@ def never(lab: object) -> None:
     raise AssertionError("it was begun")
 
 
-def test_it_is_skipped_without_the_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("given", [{"lease_ttl": 8}, {"storage": "postgresql"}])
+def test_it_is_skipped_without_the_programs(
+    given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The reason says what is missing and where it was looked for."""
 
     def find() -> None:
         raise ProgramMissing.postgresql("initdb", ["PATH"])
 
     monkeypatch.setattr(f"{MODULE}.find_postgresql", find)
-    result = run_scenario(environment(), entry(), cast("Any", never))
+    result = run_scenario(environment(), entry(**given), cast("Any", never))
     assert result.word == "skipped"
     assert result.why == ("no PostgreSQL can be run here: initdb was not found (looked at: PATH)")
 

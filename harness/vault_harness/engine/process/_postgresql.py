@@ -57,11 +57,12 @@ class Postgresql:
         self._log = self._folder / "postgresql.log"
         self._password = secrets.token_hex(16)
         self._process: LeashedProcess | None = None
+        self._start_timeout = start_timeout
         self._port = PortLease()
         self.port = self._port.port
         try:
             self._make_data()
-            self._start(start_timeout)
+            self.start()
         except BaseException:
             self.close()
             raise
@@ -122,13 +123,22 @@ class Postgresql:
                 "files (TMPDIR) is open to others",
             )
 
-    def _start(self, timeout: float) -> None:
+    def start(self) -> None:
+        """Start it, with the data that are there. Does nothing if it runs.
+
+        Raises:
+            EngineError: It ended, or took no connections in time.
+        """
+        if self._process is not None:
+            return
         command = [*self._programs.wrapper, str(self._programs.postgres), "-D", str(self._data)]
         command += ["-p", str(self.port), "-h", LOOPBACK, "-k", ""]
         for setting in _SETTINGS:
             command += ["-c", setting]
         self._process = LeashedProcess(command, log=self._log, environment=child_environment())
-        wait_until(self._ready, "PostgreSQL to be ready", timeout=timeout, evidence=self._said)
+        wait_until(
+            self._ready, "PostgreSQL to be ready", timeout=self._start_timeout, evidence=self._said
+        )
 
     def _ready(self) -> bool:
         """Whether it takes connections: it writes so itself, as pg_ctl's own wait relies on."""
@@ -146,14 +156,18 @@ class Postgresql:
     def _said(self) -> str:
         return _tail(self._log.read_text(errors="replace") if self._log.is_file() else "")
 
-    def close(self) -> None:
-        """End it, sessions and all, and delete its data."""
+    def stop(self) -> None:
+        """End it, sessions and all, and keep its data. Does nothing if it does not run."""
         process, self._process = self._process, None
         if process is not None:
             process.signal(signal.SIGINT)  # a "fast" shutdown: it waits for no session
             if not process.wait(_STOP_SECONDS):
                 process.kill()
             process.release()
+
+    def close(self) -> None:
+        """End it, and delete its data."""
+        self.stop()
         self._port.release()
         self._held.__exit__(None, None, None)
 
