@@ -17,6 +17,7 @@ from vault_harness.cli import (
     _node,
     _root,
     _rotate,
+    _serve,
     _services,
     _stack,
     _steady,
@@ -50,7 +51,7 @@ _BREAK_IT = (
     *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke, _break.heal),
 )
 _JUDGE = (
-    *(_judge.judge, _judge.scenarios, _subject.check),
+    *(_judge.judge, _judge.scenarios, _subject.check, _serve.serve),
     *(_judge.timeline, _judge.report, _judge.score, _steady.steady),
 )
 _DEVELOP = (_develop.test, _develop.lint, _develop.bench)

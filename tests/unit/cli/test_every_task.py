@@ -15,7 +15,16 @@ from vault_harness.cli._tasks import by_name
 Program = Callable[..., Any]  # of conftest.py
 TASKS = list(dict.fromkeys(by_name().values()))
 DEVELOP = {"test", "lint", "bench"}
-STARTS_SOMETHING = {"up", "images", "scenarios", "steady", "subject.check", "drill", *DEVELOP}
+STARTS_SOMETHING = {
+    "up",
+    "images",
+    "scenarios",
+    "serve",
+    "steady",
+    "subject.check",
+    "drill",
+    *DEVELOP,
+}
 # These do their work, or find that there is none, where nothing was ever started.
 WELL_WITHOUT_A_STACK = {
     *("status", "watch", "down", "destroy", "logs"),

@@ -1,0 +1,228 @@
+"""The HTTP side of cases, on the loopback: for the author's runner, and for the scenario itself."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from vault_harness.cases._case import IDLE, Case, NobodyThere
+from vault_harness.report import explain
+from vault_harness.scenario import Entry, Environment, Result, Scenario, run_scenario
+from vault_harness.subjects import SubjectSpec
+
+POLL = 20.0
+"""Seconds for which a request for an operation or a verdict waits at most."""
+
+START = 60.0
+"""Seconds from a case's start until its environment is there."""
+
+END = 60.0
+"""Seconds in which a case that is ended must have taken its servers down."""
+
+KEPT = 50
+"""Cases that are over and remembered, for their verdicts."""
+
+LONGEST = 32 * 1024 * 1024
+"""Bytes of a request at most, as of an answer of a subject."""
+
+Answer = tuple[int, Mapping[str, Any] | None]
+
+
+class CaseServer:
+    """Cases, each with servers of its own, until the block ends.
+
+    Args:
+        environment: What they share.
+        catalogue: The scenarios' data by id.
+        functions: The scenarios themselves.
+        port: Where to listen on 127.0.0.1; 0 for any.
+        at_once: How many may be under way.
+        idle: Seconds without a request after which a case is given up.
+
+    Attributes:
+        url: Its base URL, with the secret that everybody needs who asks for anything.
+    """
+
+    def __init__(
+        self,
+        environment: Environment,
+        catalogue: Mapping[str, Entry],
+        functions: Mapping[str, Scenario],
+        *,
+        port: int = 0,
+        at_once: int = 2,
+        idle: float = IDLE,
+    ) -> None:
+        self._environment = environment
+        self._catalogue = {name: catalogue[name] for name in functions if name in catalogue}
+        self._functions = functions
+        self._at_once = at_once
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._cases: dict[str, Case] = {}
+        self._secret = secrets.token_urlsafe(24)
+        self._server = _Server(("127.0.0.1", port), _handler(self))
+        self.url = f"http://127.0.0.1:{self._server.server_port}/{self._secret}"
+        self._thread = threading.Thread(target=self._server.serve_forever, name="cases")
+        self._thread.daemon = True
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every case, and the server."""
+        with self._lock:
+            cases = list(self._cases.values())
+        for case in cases:
+            case.end(END)
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def handle(self, method: str, path: str, body: Mapping[str, Any]) -> Answer:
+        """Answer one request; its status and body."""
+        words = urlsplit(path).path.strip("/").split("/")
+        if not secrets.compare_digest(words[0].encode(), self._secret.encode()):
+            return 403, _error("the URL lacks the secret that the server printed at its start")
+        match method, words[1:]:
+            case "GET", ["cases"]:
+                return 200, {"scenarios": {n: e.promise for n, e in self._catalogue.items()}}
+            case "POST", ["cases", scenario]:
+                return self._start(scenario.upper())
+        case_id, *rest = words[2:] or [""]
+        with self._lock:
+            found = self._cases.get(case_id)
+        if words[1:2] != ["cases"] or found is None:
+            return 404, _error("there is no such case; POST /cases/TOK-11 starts one")
+        return self._of_case(found, method, rest, body)
+
+    def _of_case(self, case: Case, method: str, rest: list[str], body: Mapping[str, Any]) -> Answer:
+        match method, rest:
+            case "GET", ["next"]:
+                operation = case.next(POLL)
+                if operation is not None:
+                    return 200, operation
+                return (410, {"over": True}) if case.over else (204, None)
+            case "POST", ["answers"]:
+                return (204, None) if case.answer(body) else (404, _error("nobody waits for it"))
+            case "GET", ["verdict"]:
+                result = case.await_result(POLL)
+                return (202, {"over": False}) if result is None else (200, _verdict(result))
+            case "DELETE", []:
+                return self._end(case)
+            # What the scenario asks of its subject, by the protocol of HTTP subjects.
+            case "POST", ["subject", "configure"]:
+                return 200, case.configure(body["environ"])
+            case "POST", ["subject"]:
+                return 200, case.ask(body)
+        return 404, _error("a case has next, answers and verdict")
+
+    def _start(self, scenario: str) -> Answer:
+        if scenario not in self._catalogue:
+            return 404, _error(f"there is no scenario {scenario}; GET /cases names all")
+        with self._lock:
+            busy = [case for case in self._cases.values() if not case.over]
+            if any(case.scenario == scenario for case in busy):
+                return 409, _error(f"{scenario} is under way already; end it, or wait for it")
+            if len(busy) >= self._at_once:
+                return 429, _error(f"{len(busy)} cases are under way; end one, or wait for it")
+            case_id = f"{scenario}-{secrets.token_hex(4)}"
+            case = Case(case_id, scenario, self._runner(case_id, scenario), idle=self._idle)
+            self._cases[case_id] = case
+            for old in [c for c in self._cases.values() if c.over][:-KEPT]:
+                del self._cases[old.id]
+        if not case.await_start(START):
+            self._end(case)
+            return 503, _error(f"{scenario} had no environment within {START:g} s")
+        return 201, {"id": case_id, "scenario": scenario, "env": case.environ, "over": case.over}
+
+    def _runner(self, case_id: str, scenario: str) -> Callable[[], Result]:
+        url = f"{self.url}/cases/{case_id}/subject"
+        subject = SubjectSpec("case", "http", url=url)  # its name is shown: without the secret
+        entry, function = self._catalogue[scenario], self._functions[scenario]
+        return lambda: run_scenario(self._environment, entry, function, subject=subject)
+
+    def _end(self, case: Case) -> Answer:
+        if not case.end(END):
+            return 503, _error(f"its servers are still there after {END:g} s")
+        with self._lock:
+            self._cases.pop(case.id, None)
+        return 204, None
+
+
+def _verdict(result: Result) -> Mapping[str, Any]:
+    """What a scenario came to, as a person and a program want it."""
+    record = {**result.record, "trace": result.trace}
+    return {
+        "scenario": result.entry.id,
+        "promise": result.entry.promise,
+        "word": result.word,
+        "why": result.why,
+        "findings": record["findings"],
+        "text": explain(record),
+    }
+
+
+def _error(text: str) -> Mapping[str, Any]:
+    return {"error": text}
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of somebody who has gone before the answer: that is a runner's right."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 2 * POLL + START  # seconds of silence on a connection
+
+        def do_GET(self) -> None:
+            self._answer()
+
+        do_POST = do_DELETE = do_GET  # noqa: N815 - what http.server calls them
+
+        def _answer(self) -> None:
+            try:
+                status, body = cases.handle(self.command, self.path, self._body())
+            except NobodyThere:
+                self.close_connection = True  # as of a subject that has died
+                return
+            except (ValueError, KeyError):
+                status, body = 400, _error("the body is not the JSON object that is wanted")
+            content = b"" if body is None else json.dumps(body).encode()
+            self.send_response(status)
+            if status != 204:
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def _body(self) -> Mapping[str, Any]:
+            length = int(self.headers.get("Content-Length") or 0)
+            if not 0 <= length <= LONGEST:
+                raise ValueError(length)
+            found = json.loads(self.rfile.read(length) or b"{}")
+            if not isinstance(found, dict):
+                raise ValueError(type(found).__name__)
+            return found
+
+        def log_message(self, *_: object) -> None:
+            """Print nothing: the paths have the secret in them."""
+
+    return Handler

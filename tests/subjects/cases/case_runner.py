@@ -1,0 +1,34 @@
+"""A client judged in its author's own test runner; ``vault-harness serve`` prints the URL."""
+
+import threading
+from typing import Any
+
+import requests
+
+from resilient_vault_client import VaultClient
+
+
+def verdict(url: str, scenario: str) -> Any:
+    """Start a case, answer what it asks of the client, and fetch what it came to."""
+    started = requests.post(f"{url}/cases/{scenario}", timeout=90).json()
+    at, client = f"{url}/cases/{started['id']}", VaultClient(environ=started["env"])
+    while (found := requests.get(f"{at}/next", timeout=90)).ok:  # 410: it is over
+        if found.status_code == 200:  # 204: nothing is asked at the moment
+            op = found.json()
+            if op["op"] == "configure":
+                client = VaultClient(environ=op["environ"])
+            threading.Thread(target=answer, args=(f"{at}/answers", client, op)).start()
+    return requests.get(f"{at}/verdict", timeout=90).json()
+
+
+def answer(at: str, client: VaultClient, op: dict[str, Any]) -> None:
+    """Do what is asked, and say how it went."""
+    said: dict[str, Any] = {"id": op["id"], "ok": True}
+    try:
+        if op["op"] == "read":
+            said["value"] = client.read(op["path"], op["key"]).value
+        elif op["op"] == "close":
+            client.close()
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer
+        said |= {"ok": False, "error": getattr(error, "outcome", None), "message": str(error)}
+    requests.post(at, json=said, timeout=90)

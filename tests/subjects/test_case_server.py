@@ -1,0 +1,153 @@
+"""Cases on real servers, asked as an author's own test runner would."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from resilient_vault_client import VaultClient
+from vault_harness.waiting import wait_until
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL that ``vault-harness serve`` prints; it ends by a signal, and well."""
+    log = tmp_path_factory.mktemp("serve") / "log"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "vault_harness", "serve"],
+            cwd=ROOT,
+            env={**os.environ, "HARNESS_ENGINE": "process", "PYTHONUNBUFFERED": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        wait_until(
+            lambda: "cases at" in log.read_text(), "the server", timeout=60, evidence=log.read_text
+        )
+        found = re.search(r"cases at (\S+)", log.read_text())
+        assert found is not None
+        yield found[1]
+    finally:
+        server.terminate()
+        server.wait(90)
+
+
+def python_runner(url: str, scenario: str) -> dict[str, Any]:
+    """The verdict that the example in Python comes to."""
+    spec = importlib.util.spec_from_file_location("case_runner", HERE / "cases" / "case_runner.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: dict[str, Any] = module.verdict(url, scenario)
+    return found
+
+
+def test_a_python_client_is_judged(url: str) -> None:
+    """The example passes, and the server holds the case's verdict until it is deleted."""
+    found = python_runner(url, "KV-01")
+    assert (found["word"], found["findings"]) == ("pass", []), found["text"]
+
+
+def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
+    """Values that are made up make no steady state, and the verdict says what is missing."""
+    started = requests.post(f"{url}/cases/KV-01", timeout=90).json()
+    at = f"{url}/cases/{started['id']}"
+    while (answer := requests.get(f"{at}/next", timeout=90)).ok:
+        if answer.status_code == 200:
+            said = {"id": answer.json()["id"], "ok": True, "value": "made up"}
+            requests.post(f"{at}/answers", json=said, timeout=90)
+    assert answer.status_code == 410
+    found = requests.get(f"{at}/verdict", timeout=90).json()
+    assert found["word"] == "not exercised"
+    assert "no login of it passed" in found["why"]
+
+
+def test_a_client_that_keeps_what_it_has_read_fails(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken promise comes back as a finding, in the words of the suite."""
+    kept: dict[str, Any] = {}
+    real = VaultClient.read
+
+    def read(client: VaultClient, path: str, key: str) -> Any:
+        if path not in kept:
+            kept[path] = real(client, path, key)
+        return kept[path]
+
+    monkeypatch.setattr(VaultClient, "read", read)
+    found = python_runner(url, "KV-01")
+    assert found["word"] == "fail"
+    assert any("rotated secret is seen" in one["promise"] for one in found["findings"])
+
+
+def test_a_case_that_is_deleted_leaves_nothing(url: str) -> None:
+    """Its server answers no more once DELETE has come back, and its scenario can begin anew."""
+    started = requests.post(f"{url}/cases/TOK-11", timeout=90).json()
+    vault = started["env"]["VAULT_ADDR"]
+    assert requests.get(f"{vault}/v1/sys/health", timeout=30).status_code == 200
+    assert requests.post(f"{url}/cases/TOK-11", timeout=90).status_code == 409
+    at = f"{url}/cases/{started['id']}"
+    assert requests.delete(at, timeout=90).status_code == 204
+    assert requests.get(f"{at}/verdict", timeout=30).status_code == 404
+    with pytest.raises(requests.ConnectionError):
+        requests.get(f"{vault}/v1/sys/health", timeout=30)
+
+
+def test_too_many_at_once_are_refused(url: str) -> None:
+    """Two are under way; a third has to wait."""
+    ids = [
+        requests.post(f"{url}/cases/{name}", timeout=90).json()["id"] for name in ("KV-01", "KV-03")
+    ]
+    try:
+        assert requests.post(f"{url}/cases/TOK-11", timeout=90).status_code == 429
+    finally:
+        for one in ids:
+            assert requests.delete(f"{url}/cases/{one}", timeout=90).status_code == 204
+
+
+def test_only_who_knows_the_url_is_answered(url: str) -> None:
+    """Another program on the machine can neither start a case nor see one."""
+    foreign = url.rpartition("/")[0]
+    assert requests.get(f"{foreign}/guessed/cases", timeout=30).status_code == 403
+    assert requests.post(f"{foreign}/cases/KV-01", timeout=30).status_code == 403
+    assert requests.post(f"{url}/cases/NO-99", timeout=30).status_code == 404
+    assert "KV-01" in requests.get(f"{url}/cases", timeout=30).json()["scenarios"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("tool", "command", "folder"),
+    [
+        ("node", ["node", "--test", "case.test.mjs"], "node"),
+        ("go", ["go", "test", "-count=1", "."], "go"),
+    ],
+)
+def test_other_languages(url: str, tool: str, command: list[str], folder: str) -> None:
+    """A client is judged by its own language's test runner."""
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is not here")
+    done = subprocess.run(
+        command,
+        cwd=HERE / folder,
+        env={**os.environ, "VAULT_CASES": url, "SCENARIO": "KV-01"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.cases._case import Case, NobodyThere
+from vault_harness.scenario import Result
+from vault_harness.waiting import wait_until
+
+DONE = cast("Result", object())
+SOON = 20.0
+
+
+class Scenario:
+    """What a scenario does: asks its subject, and ends; told from outside when."""
+
+    def __init__(self, *asks: dict[str, Any]) -> None:
+        self.asks = asks
+        self.answers: list[Any] = []
+        self.go = threading.Event()
+        self.case: Case | None = None
+
+    def __call__(self) -> Result:
+        assert self.go.wait(SOON)
+        assert self.case is not None
+        self.case.configure({"VAULT_ADDR": "http://vault.test"})
+        for ask in self.asks:
+            try:
+                self.answers.append(self.case.ask(ask))
+            except NobodyThere:
+                self.answers.append("nobody")
+        return DONE
+
+
+@pytest.fixture
+def begin() -> Callable[..., tuple[Case, Scenario]]:
+    """Begin a case whose scenario asks for these things."""
+
+    def make(*asks: dict[str, Any], idle: float = SOON) -> tuple[Case, Scenario]:
+        scenario = Scenario(*asks)
+        case = Case("one", "TOK-11", scenario, idle=idle)
+        scenario.case = case
+        scenario.go.set()
+        return case, scenario
+
+    return make
+
+
+Begin = Callable[..., tuple[Case, Scenario]]
+
+
+def test_an_operation_is_fetched_and_answered(begin: Begin) -> None:
+    """What the scenario asks gets to the runner, and its answer back, with the first id."""
+    case, scenario = begin({"id": 7, "op": "read"})
+    assert case.await_start(SOON)
+    assert case.environ == {"VAULT_ADDR": "http://vault.test"}
+    operation = case.next(SOON)
+    assert operation is not None
+    assert operation["op"] == "read"
+    assert case.answer({"id": operation["id"], "ok": True, "value": "v"})
+    assert case.await_result(SOON) is DONE
+    assert scenario.answers == [{"id": 7, "ok": True, "value": "v"}]
+    assert case.next(SOON) is None
+
+
+def test_a_second_environment_is_an_operation(begin: Begin) -> None:
+    """The first comes with the case itself; a client that is started anew gets another."""
+    case, _ = begin({"op": "hello"})
+    assert case.await_start(SOON)
+    hello = case.next(SOON)
+    second = threading.Thread(target=case.configure, args=({"VAULT_ADDR": "http://other.test"},))
+    second.start()
+    operation = case.next(SOON)
+    assert hello is not None
+    assert operation is not None
+    assert operation["op"] == "configure"
+    assert operation["environ"] == {"VAULT_ADDR": "http://other.test"}
+    assert case.answer({"id": operation["id"], "ok": True})
+    second.join(SOON)
+    assert not second.is_alive()
+    assert case.end(SOON)
+
+
+def test_an_answer_counts_once(begin: Begin) -> None:
+    """A second answer, and one to what was never asked, finds nobody."""
+    case, _ = begin({"op": "read"}, {"op": "read"})
+    operation = case.next(SOON)
+    assert operation is not None
+    assert not case.answer({"id": operation["id"] + 100, "ok": True})
+    assert not case.answer({"ok": True})
+    assert case.answer({"id": operation["id"], "ok": True})
+    assert case.next(SOON) is not None
+    assert not case.answer({"id": operation["id"], "ok": True})
+    assert case.end(SOON)
+
+
+def test_an_ended_case_answers_nothing_more(begin: Begin) -> None:
+    """DELETE lets what is asked fail, now and later, so that the scenario comes to its end."""
+    case, scenario = begin({"op": "read"}, {"op": "read"})
+    assert case.next(SOON) is not None
+    assert case.end(SOON)
+    assert scenario.answers == ["nobody", "nobody"]
+    assert case.over
+
+
+def test_a_runner_that_has_gone_is_not_waited_for(begin: Begin) -> None:
+    """Without a sign of it for so long the case is given up, and its servers with it."""
+    case, scenario = begin({"op": "read"}, idle=0.2)
+    wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
+    assert scenario.answers == ["nobody"]
+
+
+def test_no_verdict_before_its_time(begin: Begin) -> None:
+    """A runner that asks too early is told so, and not kept for ever."""
+    case, _ = begin({"op": "read"})
+    assert case.await_result(0.05) is None
+    assert case.end(SOON)
+    assert case.await_result(SOON) is DONE
