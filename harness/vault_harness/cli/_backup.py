@@ -14,7 +14,9 @@ from vault_harness.cli._console import plural, say, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
+    from vault_harness.engine import Endpoints
     from vault_harness.stack import LocalStack
+    from vault_harness.vault import Operator
     from vault_harness.vault.backup import Backup, Comparison, Keys, Lock, Opener
 
 _ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
@@ -215,7 +217,6 @@ def restore(
     Every secret is compared afterwards. It is unsealed with the backup's own keys. Ended half-way,
     the same command goes on.
     """
-    from vault_harness.vault import Operator
     from vault_harness.vault.backup import SNAPSHOT
     from vault_harness.vault.backup import restore as put_back
 
@@ -228,7 +229,7 @@ def restore(
     if dry_run:
         say(f"would put it into {stack.restorable().vault} and its keys into {stack.keyring_path}")
         return
-    with stack.held(), closing(Operator(stack.restorable().vault)) as op:
+    with stack.held(), closing(_at(stack.restorable())) as op:
         done = put_back(op, stack.keyring_path, snapshot, contents, opened, overwrite=overwrite)
     _tell(done.comparison)
     say(f"restored in {done.seconds:.1f} s")
@@ -268,7 +269,6 @@ def restore_keys(
 
     Into vault-data/init.json, where the tasks look for them.
     """
-    from vault_harness.vault import Operator
     from vault_harness.vault.backup import KEYRING, open_keys_file
     from vault_harness.vault.backup import restore_keys as put_back
 
@@ -282,8 +282,8 @@ def restore_keys(
         say(f"would write {plural(len(opened.keyring.keys), 'unseal key')} to {stack.keyring_path}")
         return
     with stack.held():
-        address = _address(stack)
-        with closing(Operator(address)) if address else nullcontext() as op:
+        endpoints = _endpoints(stack)
+        with closing(_at(endpoints)) if endpoints else nullcontext() as op:
             done = put_back(opened, stack.keyring_path, op=op, overwrite=overwrite)
     say(f"{plural(len(opened.keyring.keys), 'unseal key')} in {stack.keyring_path}")
     if done.kept is not None:
@@ -351,27 +351,33 @@ def _keys(stack: LocalStack) -> Keys:
     return Keys(Keyring.load(stack.keyring_path), operator_token(stack.data_dir))
 
 
-def _address(stack: LocalStack) -> str | None:
-    """Where Vault is, or None if it does not run."""
+def _endpoints(stack: LocalStack) -> Endpoints | None:
+    """Where the stack is, or None if it does not run."""
     from vault_harness.errors import NotUp
 
     try:
-        return stack.endpoints().vault
+        return stack.endpoints()
     except NotUp:
         return None
+
+
+def _at(endpoints: Endpoints) -> Operator:
+    """Somebody without a token."""
+    from vault_harness.vault import Operator
+
+    return Operator(endpoints.vault, ca_cert=endpoints.ca_cert)
 
 
 def _cluster_id(stack: LocalStack) -> str:
     """Which Vault the keys are of; empty while it is sealed or away."""
     from vault_harness.errors import HarnessError
-    from vault_harness.vault import Operator
     from vault_harness.vault.backup import cluster_id
 
-    address = _address(stack)
-    if address is None:
+    endpoints = _endpoints(stack)
+    if endpoints is None:
         return ""
     try:
-        with closing(Operator(address)) as op:
+        with closing(_at(endpoints)) as op:
             return cluster_id(op)
     except HarnessError:
         return ""

@@ -166,10 +166,12 @@ def _patient(stack: LocalStack) -> Patient:
     addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, audit_log = False, "", None
+    ca_cert = settings.vault_cacert
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
     else:
         toxiproxy = endpoints.toxiproxy if endpoints else ""
+        ca_cert = (endpoints.ca_cert if endpoints else None) or ca_cert
         try:
             provider = stack.provider()
             found = provider.describe()
@@ -190,5 +192,5 @@ def _patient(stack: LocalStack) -> Patient:
         obstacles=lambda: stack.status().obstacles,
         audit_log=audit_log,
         environ=os.environ,
-        ca_cert=settings.vault_cacert,
+        ca_cert=ca_cert,
     )

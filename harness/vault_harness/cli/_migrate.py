@@ -158,13 +158,14 @@ def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) 
             remedy=f"Name one of {', '.join(blueprint.approles)} with --role.",
         )
     role_file, secret_file = approle.credential_files(wanted, stack.data_dir)
+    endpoints = stack.endpoints()
     return ClientSettings(
-        stack.endpoints().proxy,
+        endpoints.proxy,
         wanted,
         role_file,
         secret_file,
         blueprint.mount,
-        stack.settings.vault_cacert,
+        endpoints.ca_cert or stack.settings.vault_cacert,
     )
 
 

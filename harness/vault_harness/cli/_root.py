@@ -27,7 +27,8 @@ def revoke(dry_run: bool = False) -> None:
 
     stack = local_stack()
     with stack.held():
-        address = stack.endpoints().vault
+        endpoints = stack.endpoints()
+        address = endpoints.vault
         if not Keyring.load(stack.keyring_path).root_token:
             say("there is no root token, it was revoked before; nothing was done")
             return
@@ -35,7 +36,8 @@ def revoke(dry_run: bool = False) -> None:
             say(f"would write an operator's token to {stack.data_dir / OPERATOR_TOKEN_NAME},")
             say(f"revoke the root token at {address}, and take it out of {stack.keyring_path}")
             return
-        with closing(Operator(address, Keyring.load(stack.keyring_path).root_token)) as root:
+        token = Keyring.load(stack.keyring_path).root_token
+        with closing(Operator(address, token, endpoints.ca_cert)) as root:
             done = revoke_root(root, stack.keyring_path, stack.blueprint().mounts, stack.data_dir)
     say("the root token had ended before" if done.before else "the root token is revoked")
     say(f"the tasks act with the operator's token in {done.token_file}")
@@ -65,11 +67,13 @@ def generate(
 
     stack = local_stack()
     with stack.held():
-        address = stack.endpoints().vault
+        endpoints = stack.endpoints()
+        address = endpoints.vault
         if dry_run:
             say(f"would give unseal keys to {address} and put the token into {stack.keyring_path}")
             return
-        with closing(Operator(address, operator_token(stack.data_dir))) as op:
+        token = operator_token(stack.data_dir)
+        with closing(Operator(address, token, endpoints.ca_cert)) as op:
             made = generate_root(op, stack.keyring_path, stack.data_dir, cancel=cancel)
     say("a new root token is in the keyring" if made else "the keyring has a good root token")
     say(f"when you are done with it: {named('root.revoke')}")

@@ -23,21 +23,22 @@ if TYPE_CHECKING:
 @command(
     "up",
     group="every day",
-    examples=("up", "up --ha", "up --seal static", "up --seal transit"),
+    examples=("up", "up --ha", "up --tls", "up --seal static", "up --seal transit"),
     help={
         "ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one",
+        "tls": "Vault speaks TLS, with an authority of its own; what speaks it stays so",
         "seal": "of a new Vault: shamir, or what unseals itself: static (its key is in a file), "
         "transit (a second Vault has it)",
     },
 )
-def up(ha: bool = False, seal: str | None = None) -> None:
+def up(ha: bool = False, tls: bool = False, seal: str | None = None) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
     stack = local_stack()
-    stack.up(ha=ha, seal=_seal_kind(seal))
+    stack.up(ha=ha, tls=tls, seal=_seal_kind(seal))
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
@@ -241,6 +242,8 @@ def destroy(yes: bool = False, dry_run: bool = False) -> None:
         raise SystemExit(1)
     removed = stack.destroy()
     say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
+    if (authority := stack.authority_directory).exists():
+        say(f"kept {authority}: who trusts it also trusts what {named('up', '--tls')} makes next")
 
 
 @command(
@@ -347,10 +350,12 @@ def _yes(answer: bool | None) -> str:
 def _addresses(found: StackStatus) -> str:
     if found.address is None:
         return "  it has no addresses yet"
+    trusted = [("CA certificate", found.ca_cert)] if found.ca_cert else []
     return table(
         [
             ("Vault", found.address),
             ("Vault through Toxiproxy", found.proxy or ""),
             ("Toxiproxy's API", found.toxiproxy or ""),
+            *trusted,
         ]
     )

@@ -22,6 +22,7 @@ from vault_harness.cli import (
     _stack,
     _steady,
     _subject,
+    _tls,
     _vault,
     _watch,
 )
@@ -41,6 +42,7 @@ _OPERATOR = (
     *(_backup.now, _backup.keys, _backup.list_, _backup.verify, _backup.identity),
     *(_backup.restore, _backup.restore_keys, _backup.drill),
     *(_root.revoke, _root.generate),
+    _tls.renew,
     *(_node.start, _node.add, _node.remove),
     *(_audit.follow, _audit.report),
     _stack.images,

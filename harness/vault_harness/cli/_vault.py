@@ -41,6 +41,8 @@ def vault() -> None:
     stack = local_stack()
     program = find_command_line(stack.settings)
     with closing(stack.operator()) as op:
-        environment = environment_for(op, os.environ, ca_cert=stack.settings.vault_cacert)
+        environment = environment_for(
+            op, os.environ, ca_cert=op.ca_cert or stack.settings.vault_cacert
+        )
     sys.stdout.flush()
     os.execve(program, [program, *words], environment)  # noqa: S606 -- no shell is wanted

@@ -63,7 +63,9 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
     from vault_harness.vault.metrics import Numbers, numbers
 
     status = stack.status()
-    found = numbers(status.address) if status.address else Numbers()
+    endpoints = stack.known_endpoints()
+    ca_cert = endpoints.ca_cert if endpoints else None
+    found = numbers(status.address, ca_cert=ca_cert) if status.address else Numbers()
     log = stack.provider().audit_path
     events: list[str] = []
     refused: int | None = None

@@ -10,6 +10,7 @@ from vault_harness.engine._provider import (
     HOLDER_NAME,
     NODE_NAME,
     PROXY_NAME,
+    TLS_DIRECTORY,
     ClusterProvider,
     Endpoints,
     KnownServers,
@@ -20,6 +21,7 @@ from vault_harness.engine._provider import (
     StackProvider,
     holds_data,
     lacking,
+    tls_files,
 )
 from vault_harness.engine._seal import (
     SEAL_DIRECTORY,
@@ -80,6 +82,8 @@ __all__ = [
     "run_directory",
     "sweep_run_directories",
     "holds_data",
+    "tls_files",
+    "TLS_DIRECTORY",
     "die_with_parent",
     "Postgresql",
 ]

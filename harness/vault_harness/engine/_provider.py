@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from vault_harness.certificates import TlsFiles
 from vault_harness.engine._configuration import DATA_NAME
 from vault_harness.engine._shape import EngineName
 
@@ -33,7 +34,13 @@ HOLDER_NAME = "holder"
 BALANCER_NAME = "balancer"
 """The load balancer in front of a cluster, and its folder."""
 
-_DIRECTORIES = ("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, "toxiproxy", "services")
+TLS_DIRECTORY = "tls"
+"""What the servers of a stack that speaks TLS show, and their clients trust; one for all nodes."""
+
+_DIRECTORIES = (
+    *("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, "toxiproxy", "services"),
+    TLS_DIRECTORY,
+)
 
 NODE_NAME = "vault"
 """The stack's first node and its raft node id: the same in every engine, which share its data."""
@@ -71,11 +78,13 @@ class Endpoints:
         nodes: Its Vault servers; one, but for a cluster.
         toxiproxy: Base URL of Toxiproxy's API for this machine.
         balancer: The load balancer that leads to whichever node is active; None without one.
+        ca_cert: The CA certificates that its certificates are checked with; None for plain HTTP.
     """
 
     nodes: tuple[NodeEndpoint, ...]
     toxiproxy: str
     balancer: NodeEndpoint | None = None
+    ca_cert: Path | None = None
 
     @property
     def node(self) -> NodeEndpoint:
@@ -112,12 +121,14 @@ class KnownServers:
         endpoints: Where they are, or were last.
         services: What the provider needs to find them again; empty when they were stopped.
         seal: How Vault is sealed: ``shamir``, ``static`` or ``transit``.
+        tls: Whether its Vault speaks TLS.
     """
 
     engine: EngineName | None = None
     endpoints: Endpoints | None = None
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     seal: str = "shamir"
+    tls: bool = False
 
 
 class Memory(Protocol):
@@ -174,6 +185,12 @@ def lacking(services: Sequence[ServiceState]) -> list[str]:
     return [s.name for s in services if not s.serves and not s.aside and not (s.node and enough)]
 
 
+def tls_files(data_dir: Path) -> TlsFiles | None:
+    """What the servers of a stack speak TLS with, or None where they speak plain HTTP."""
+    files = TlsFiles.within(data_dir / TLS_DIRECTORY)
+    return files if files.certificate.exists() and files.ca.exists() else None
+
+
 def own_directories(data_dir: Path) -> list[Path]:
     """What the servers of a stack keep, whichever engine ran them."""
     return [data_dir / name for name in _DIRECTORIES if (data_dir / name).exists()]
@@ -197,7 +214,8 @@ def remove_directories(data_dir: Path) -> list[str]:
 class StackProvider(Protocol):
     """Keeps a Vault (raft storage, not initialised by it) and a Toxiproxy running.
 
-    Made from `Settings`, which give ports and the data directory, and a `Memory`. Every call may
+    Made from `Settings`, which give ports and the data directory, and a `Memory`. Where
+    `tls_files` are, Vault speaks TLS with them, and the addresses say so. Every call may
     come from another process than the one before, so nothing is remembered but in the memory and by
     the servers themselves. Each verb may be called in any state, again after an interrupt, and
     after a crash.
@@ -234,6 +252,9 @@ class StackProvider(Protocol):
 
     def restart_vault(self) -> None:
         """End Vault politely and start it again at the same address. It is sealed afterwards."""
+
+    def reload_vault(self) -> None:
+        """Make each Vault that runs read its certificate anew; connections that are open stay."""
 
     def destroy(self) -> list[str]:
         """`stop`, and delete Vault's data and whatever else this provider made.

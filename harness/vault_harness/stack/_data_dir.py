@@ -12,6 +12,10 @@ from vault_harness.stack.record import FILE_NAME as RECORD_NAME
 from vault_harness.vault.root import OPERATOR_TOKEN_NAME
 
 KEYRING_NAME = "init.json"
+AUTHORITY_NAME = "authority"
+"""Folder of the certificate authority. It is not among what is destroyed: whoever was told to
+trust it should not have to be told again."""
+
 INIT_MARKER_NAME = "init.started"
 """There from before a Vault is initialised until its keys are known to work."""
 
@@ -27,7 +31,9 @@ _FILES = frozenset(
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
 _DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY})
-_ENGINES = frozenset({"vault", "nodes", "balancer", "holder", "toxiproxy", "audit", "services"})
+_ENGINES = frozenset(
+    {"vault", "nodes", "balancer", "holder", "toxiproxy", "audit", "services", "tls"}
+)
 # What `vault_harness.files.write_private` leaves if it is killed half-way.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")
 
@@ -79,4 +85,4 @@ def _is_state_file(name: str) -> bool:
 
 
 def _is_known(name: str) -> bool:
-    return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME}
+    return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME, AUTHORITY_NAME}

@@ -55,6 +55,8 @@ def service_environment(
         "VAULT_ADDR": endpoints.vault if direct else endpoints.proxy,
         "VAULT_MOUNT_POINT": blueprint.mount,
     }
+    if endpoints.ca_cert is not None:
+        variables["VAULT_CACERT"] = str(endpoints.ca_cert)
     if reveal:
         variables["VAULT_ROLE_ID"] = role_file.read_text().strip()
         variables["VAULT_SECRET_ID"] = secret_file.read_text().strip()

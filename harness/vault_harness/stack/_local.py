@@ -22,6 +22,7 @@ from vault_harness.engine import (
 from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir, _sealing, _way
+from vault_harness.stack._certificates import Certificates, Renewal
 from vault_harness.stack._lock import exclusive
 from vault_harness.stack._look import look
 from vault_harness.stack._opening import Opening
@@ -48,11 +49,17 @@ class LocalStack:
         self.settings = settings
         self.data_dir = settings.data_dir
         self._opening = Opening(settings.data_dir)
+        self._certificates = Certificates(settings.data_dir)
 
     @property
     def keyring_path(self) -> Path:
         """Where the unseal keys are."""
         return self._opening.keyring_path
+
+    @property
+    def authority_directory(self) -> Path:
+        """Where the certificate authority is, once the stack spoke TLS; `destroy` keeps it."""
+        return self.data_dir / _data_dir.AUTHORITY_NAME
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -76,7 +83,7 @@ class LocalStack:
 
     # -- up and down ------------------------------------------------------------------------------
 
-    def up(self, *, ha: bool = False, seal: SealKind | None = None) -> Endpoints:
+    def up(self, *, ha: bool = False, tls: bool = False, seal: SealKind | None = None) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
         What it cannot open it leaves as it is: no data and no keyring is ever removed.
@@ -84,6 +91,8 @@ class LocalStack:
         Args:
             ha: Three nodes with a load balancer in front. A single server that was ended keeps its
                 data and gets the other two; what is a cluster stays one without being asked.
+            tls: Vault speaks TLS, with a certificate of the stack's own authority; what speaks it
+                stays so without being asked.
             seal: How a new Vault is sealed: ``static`` and ``transit`` unseal themselves. One that
                 is there keeps the seal that it has.
 
@@ -104,6 +113,7 @@ class LocalStack:
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
+            self._certificates.prepare(provider, wanted=tls)
             try:
                 _sealing.prepare(kind, provider, self.data_dir)
                 self._note_seal(kind)
@@ -237,10 +247,9 @@ class LocalStack:
                 "this Vault is sealed", looked_at=endpoints.vault, remedy=named("unseal")
             )
         keyring = self._opening.keyring()
-        with cluster.operators(endpoints.addresses, keyring) as nodes:
+        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
             address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
-        ca_cert = keyring.ca_cert if keyring is not None else None
-        return standing_operator(address, keyring, self.data_dir, ca_cert=ca_cert)
+        return standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
 
     def restorable(self) -> Endpoints:
         """Where a snapshot may be put into: a single server, since it seals whoever leads.
@@ -282,7 +291,9 @@ class LocalStack:
                 return
             with contextlib.closing(self.operator()) as operator:
                 keyring, token = self._opening.keyring(), str(operator.client.token)
-                with cluster.operators(endpoints.addresses, keyring, token=token) as nodes:
+                with cluster.operators(
+                    endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
+                ) as nodes:
                     health = cluster.health_of_all(nodes)
                     cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
 
@@ -314,9 +325,26 @@ class LocalStack:
             provider.restart_vault()
             if kind == "shamir":
                 return False
-            with cluster.operators(endpoints.addresses, self.keyring()) as nodes:
+            with cluster.operators(
+                endpoints.addresses, self.keyring(), ca_cert=endpoints.ca_cert
+            ) as nodes:
                 cluster.wait_for_active(nodes, timeout=_RESTART_SECONDS)
             return True
+
+    def renew_certificate(self, *, ca: bool = False) -> Renewal:
+        """Give the servers a new certificate, and see that they show it; no connection is lost.
+
+        Args:
+            ca: Of a new authority; the one before stays trusted beside it until the next renewal.
+
+        Raises:
+            NotUp: It does not run.
+            StackError: It does not speak TLS.
+            SettingsError: The authority's files are lost.
+            DeadlineExceeded: A server goes on with the certificate that it had.
+        """
+        with self.held():
+            return self._certificates.renew(self.provider(), self.endpoints(), ca=ca)
 
     def seed(
         self,

@@ -71,6 +71,7 @@ def look(
         obstacles=obstacles,
         data=holds_data(settings.data_dir),
         nodes=nodes,
+        ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,
     )
 
 

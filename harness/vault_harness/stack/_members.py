@@ -53,7 +53,9 @@ def look(
         serving: Names of those whose process runs and is not paused.
         leader: With a token that may look at the members; None if there is nobody to ask.
     """
-    with cluster.operators(endpoints.addresses, keyring, timeout=_LOOK_SECONDS) as nodes:
+    with cluster.operators(
+        endpoints.addresses, keyring, ca_cert=endpoints.ca_cert, timeout=_LOOK_SECONDS
+    ) as nodes:
         asked = [
             node
             for node, endpoint in zip(nodes, endpoints.nodes, strict=True)

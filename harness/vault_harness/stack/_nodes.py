@@ -121,13 +121,17 @@ class Nodes:
 
     def _another_leader(self, endpoints: Endpoints, before: str) -> str:
         """Address of the node that leads in place of another."""
-        with cluster.operators(endpoints.addresses, self._stack.keyring()) as nodes:
+        with cluster.operators(
+            endpoints.addresses, self._stack.keyring(), ca_cert=endpoints.ca_cert
+        ) as nodes:
             others = [node for node in nodes if node.address != before]
             return cluster.wait_for_active(others, timeout=_LEADER_SECONDS).address
 
     def _refuse_losing_quorum(self, endpoints: Endpoints, name: str) -> None:
         others = [node for node in endpoints.nodes if node.name != name]
-        with cluster.operators([node.address for node in others], self._stack.keyring()) as nodes:
+        with cluster.operators(
+            [node.address for node in others], self._stack.keyring(), ca_cert=endpoints.ca_cert
+        ) as nodes:
             serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
         if serving * 2 <= len(others):
             raise StackError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +49,9 @@ class Opening:
         with contextlib.suppress(HarnessError):  # a broken one: no reason not to look
             keyring = self.keyring()
         found, errors = [], []
-        with cluster.operators(endpoints.addresses, keyring, timeout=timeout) as nodes:
+        with cluster.operators(
+            endpoints.addresses, keyring, ca_cert=endpoints.ca_cert, timeout=timeout
+        ) as nodes:
             for node in nodes:
                 try:
                     found.append(node.seal_status())
@@ -82,7 +85,7 @@ class Opening:
         keyring = self.keyring()
         if keyring is None:
             raise self.keyring_missing()
-        with cluster.operators(endpoints.addresses, keyring) as every:
+        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as every:
             health = cluster.health_of_all(every)
             nodes = [n for n, status in zip(every, health, strict=True) if status] or list(every)
             new = len(every) > 1 and 501 in health
@@ -107,16 +110,22 @@ class Opening:
 
     def _await_balancer(self, endpoints: Endpoints) -> None:
         """Until it knows who leads, clients would be turned away."""
-        with cluster.operators([endpoints.vault], self.keyring()) as (front,):
+        with cluster.operators([endpoints.vault], self.keyring(), ca_cert=endpoints.ca_cert) as (
+            front,
+        ):
             front.wait_active(_UNSEAL_SECONDS)
 
     def _initialise(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         if self.keyring_path.exists():
             raise self._keys_of_another()
         files.write_private(self._marker, datetime.now(UTC).isoformat(timespec="seconds"))
-        with cluster.operators([endpoints.node.address]) as (operator,), uninterrupted():
+        with (
+            cluster.operators([endpoints.node.address], ca_cert=endpoints.ca_cert) as (operator,),
+            uninterrupted(),
+        ):
             try:
-                keyring = operator.init()
+                # Whom to trust is said by the stack: a keyring may be carried to another one.
+                keyring = replace(operator.init(), ca_cert=None)
             except HarnessError:
                 self._forget_if_new(endpoints)
                 raise

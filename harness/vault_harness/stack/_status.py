@@ -62,6 +62,7 @@ class StackStatus:
         services: Process or container of each server, empty for one that does not run.
         nodes: Each node of a cluster; empty for a single server.
         seal: ``shamir``, or what it unseals itself with.
+        ca_cert: The file with whom clients trust; None for a Vault in plain HTTP.
     """
 
     state: State
@@ -83,6 +84,7 @@ class StackStatus:
     data: bool = True
     nodes: tuple[NodeStatus, ...] = ()
     seal: str = "shamir"
+    ca_cert: str | None = None
 
     @property
     def leader(self) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from pathlib import Path
 
 from vault_harness.engine import Endpoints, NodeEndpoint
 from vault_harness.errors import ToxiproxyError
@@ -81,7 +82,7 @@ def obstacles(
         found = [
             f"Vault answers at {node.address}, and not through the proxy at {node.proxy}"
             for node in endpoints.ways
-            if not _answers(node.proxy)
+            if not _answers(node.proxy, endpoints.ca_cert)
         ]
     return tuple(found)
 
@@ -105,8 +106,8 @@ def _leads_to(proxy: Proxy | ProxyStatus, node: NodeEndpoint) -> bool:
     return (_port(proxy.listen), proxy.upstream) == (_port(node.proxy_listen), node.upstream)
 
 
-def _answers(address: str) -> bool:
-    with contextlib.closing(Operator(address, timeout=_LOOK_SECONDS)) as operator:
+def _answers(address: str, ca_cert: Path | None) -> bool:
+    with contextlib.closing(Operator(address, None, ca_cert, _LOOK_SECONDS)) as operator:
         return operator.health() != 0
 
 

@@ -10,13 +10,20 @@ from typing import Any, cast
 
 from vault_harness import files
 from vault_harness.commands import named
-from vault_harness.engine import PROXY_NAME, Endpoints, EngineName, KnownServers, NodeEndpoint
+from vault_harness.engine import (
+    PROXY_NAME,
+    Endpoints,
+    EngineName,
+    KnownServers,
+    NodeEndpoint,
+    tls_files,
+)
 from vault_harness.errors import StackError
 
 FILE_NAME = "stack.json"
-FORMAT = 3
+FORMAT = 4
 """Of the file. 1, which says no number, knew a single node by ``endpoints``; 2 no seal
-but Shamir's, which a program that knows no other must not start."""
+but Shamir's, which a program that knows no other must not start; 3 no TLS, likewise."""
 
 
 @dataclass
@@ -44,12 +51,15 @@ class StackRecord(KnownServers):
         try:
             content: Any = json.loads(path.read_text())
             number = content.get("format", 1)
-            if number in (1, 2, FORMAT):
+            if number in (1, 2, 3, FORMAT):
                 return cls(
                     engine=cast("EngineName | None", content.get("engine")),
-                    endpoints=_first_endpoints(content) if number == 1 else _endpoints(content),
+                    endpoints=_first_endpoints(content)
+                    if number == 1
+                    else _endpoints(content, data_dir),
                     services=dict(content.get("services") or {}),
                     seal=str(content.get("seal") or "shamir"),
+                    tls=bool(content.get("tls")),
                     choice=str(content.get("choice") or ""),
                     seeded=str(content.get("seeded") or ""),
                     blueprint=str(content.get("blueprint") or ""),
@@ -81,6 +91,7 @@ class StackRecord(KnownServers):
             "toxiproxy": self.endpoints.toxiproxy if self.endpoints else None,
             "services": self.services,
             "seal": self.seal,
+            "tls": self.tls,
             "seeded": self.seeded,
             "blueprint": self.blueprint,
         }
@@ -105,19 +116,23 @@ class StackRecordFile:
     def save(self, known: KnownServers) -> None:
         """Keep it; what else the record says stays if it came from `load`."""
         if not isinstance(known, StackRecord):
-            known = StackRecord(known.engine, known.endpoints, known.services, known.seal)
+            known = StackRecord(
+                known.engine, known.endpoints, known.services, known.seal, known.tls
+            )
         known.save(self._data_dir)
 
 
-def _endpoints(content: Mapping[str, Any]) -> Endpoints | None:
+def _endpoints(content: Mapping[str, Any], data_dir: Path) -> Endpoints | None:
     nodes = tuple(NodeEndpoint(**node) for node in content["nodes"])
     if not nodes:
         return None
     balancer = content.get("balancer")
+    tls = tls_files(data_dir) if content.get("tls") else None
     return Endpoints(
         nodes=nodes,
         toxiproxy=str(content["toxiproxy"]),
         balancer=NodeEndpoint(**balancer) if balancer else None,
+        ca_cert=tls.ca if tls else None,
     )
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, OperatorError
@@ -47,6 +48,7 @@ def operators(
     keyring: Keyring | None = None,
     *,
     token: str | None = None,
+    ca_cert: Path | None = None,
     timeout: float = 10.0,
 ) -> Iterator[tuple[Operator, ...]]:
     """An operator at each node, closed at the end of the block.
@@ -54,10 +56,12 @@ def operators(
     Args:
         addresses: Base URLs of the nodes.
         keyring: The cluster's: its CA is trusted.
+        ca_cert: Whom to trust instead.
         token: What to act with; None for what needs no token (unseal, seal status, leader).
         timeout: Seconds for each request.
     """
-    ca_cert = keyring.ca_cert if keyring is not None else None
+    if ca_cert is None and keyring is not None:
+        ca_cert = keyring.ca_cert
     with contextlib.ExitStack() as stack:
         yield tuple(
             stack.enter_context(contextlib.closing(Operator(address, token, ca_cert, timeout)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import requests
 
@@ -70,15 +71,19 @@ def parse(text: str) -> Numbers:
     )
 
 
-def numbers(address: str, *, timeout: float = 2.0) -> Numbers:
+def numbers(address: str, *, ca_cert: Path | None = None, timeout: float = 2.0) -> Numbers:
     """The numbers of a server; nothing but None if it does not answer, or not with metrics.
 
     Args:
         address: Its base URL.
+        ca_cert: For https.
         timeout: Seconds.
     """
+    verify = str(ca_cert) if ca_cert is not None else True
     try:
-        answer = requests.get(address + _PATH, {"format": "prometheus"}, timeout=timeout)
+        answer = requests.get(
+            address + _PATH, {"format": "prometheus"}, timeout=timeout, verify=verify
+        )
     except requests.RequestException:
         return Numbers()
     return parse(answer.text) if answer.status_code == 200 else Numbers()

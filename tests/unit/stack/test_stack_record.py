@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from vault_harness.certificates import Authority
 from vault_harness.engine import Endpoints, KnownServers, NodeEndpoint
 from vault_harness.errors import StackError
 from vault_harness.stack import StackRecord
@@ -26,10 +28,11 @@ def node(number: int) -> NodeEndpoint:
     )
 
 
+ENDPOINTS = Endpoints(nodes=(node(1), node(2), node(3)), toxiproxy="http://127.0.0.1:8474")
 RECORD = StackRecord(
     engine="process",
     choice="asked for",
-    endpoints=Endpoints(nodes=(node(1), node(2), node(3)), toxiproxy="http://127.0.0.1:8474"),
+    endpoints=ENDPOINTS,
     services={"vault": {"pid": 1, "born": 2.5}},
     seeded="ecommerce",
     blueprint="/x.toml",
@@ -66,6 +69,30 @@ def test_the_first_format_is_a_cluster_of_one(tmp_path: Path) -> None:
     record.save(tmp_path)
     assert StackRecord.load(tmp_path) == record
     assert json.loads((tmp_path / "stack.json").read_text())["format"] == FORMAT
+
+
+def test_the_second_format_speaks_plain_http(tmp_path: Path) -> None:
+    """A file from before TLS keeps its nodes and has no CA, even beside files of one."""
+    RECORD.save(tmp_path)
+    path = tmp_path / "stack.json"
+    content = json.loads(path.read_text())
+    del content["tls"]
+    path.write_text(json.dumps({**content, "format": 2}))
+    Authority().issue(tmp_path / "tls", "127.0.0.1")
+
+    assert StackRecord.load(tmp_path) == RECORD
+
+
+def test_who_is_trusted_follows_the_folder(tmp_path: Path) -> None:
+    """The CA of a stack that speaks TLS is named from where its data directory is now."""
+    endpoints = replace(ENDPOINTS, ca_cert=Path("/elsewhere/tls/ca.pem"))
+    replace(RECORD, tls=True, endpoints=endpoints).save(tmp_path)
+    files = Authority().issue(tmp_path / "tls", "127.0.0.1")
+
+    record = StackRecord.load(tmp_path)
+
+    assert record.tls
+    assert record.endpoints == replace(ENDPOINTS, ca_cert=files.ca)
 
 
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from vault_harness.engine._provider import (
     NODE_NAME,
     PROXY_NAME,
     SERVICES,
+    TLS_DIRECTORY,
     Endpoints,
     KnownServers,
     Memory,
@@ -28,6 +29,7 @@ from vault_harness.engine._provider import (
     ServiceState,
     own_directories,
     remove_directories,
+    tls_files,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.docker._client import connected
@@ -110,6 +112,7 @@ class DockerStack:
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
         self._refuse_cluster(nodes)
+        self._refuse_tls()
         # The engine would make missing directories for its mounts, as root's.
         files.private_directory(self._data_dir)
         files.private_directory(self._node.directory)
@@ -158,6 +161,15 @@ class DockerStack:
                 remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
             )
 
+    def _refuse_tls(self) -> None:
+        """Never in plain HTTP what was made to speak TLS."""
+        if tls_files(self._data_dir) is not None:
+            raise CapabilityMissing(
+                "the docker engine runs a server in plain HTTP, and this one speaks TLS",
+                looked_at=f"{self._data_dir / TLS_DIRECTORY}, HARNESS_ENGINE",
+                remedy=f"HARNESS_ENGINE=process {named('up', '--tls')}",
+            )
+
     def stop(self) -> list[str]:
         """Remove the containers and the network, and what dead runs left; keep the data."""
         return self._down()
@@ -168,6 +180,13 @@ class DockerStack:
         self.compose()("restart", "--timeout", _STOP_SECONDS, "vault")
         if remembered.endpoints is not None:
             self._await_answers(remembered.endpoints)
+
+    def reload_vault(self) -> None:
+        """Send SIGHUP to Vault."""
+        with connected() as client:
+            for container in self._containers(client):
+                if _service(container) == NODE_NAME and container.status == "running":
+                    container.kill("SIGHUP")
 
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration, and the services' ids."""

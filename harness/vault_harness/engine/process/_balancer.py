@@ -66,6 +66,7 @@ class ProcessBalancer:
         directory: Created 0700.
         listen: ``host:port`` for clients, 0 for a free port.
         nodes: ``host:port`` of each node's API, by its name.
+        tls: Whether the nodes speak TLS.
         instead_of: Pid of one that runs already: it goes on until its connections end, 5 s at
             most, and the port is never closed between.
     """
@@ -77,6 +78,7 @@ class ProcessBalancer:
         directory: Path,
         port: int,
         nodes: Mapping[str, str],
+        tls: bool = False,
         instead_of: int | None = None,
     ) -> None:
         self._directory = files.private_directory(directory)
@@ -85,7 +87,7 @@ class ProcessBalancer:
         self._alive = PortLease()
         self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
         configuration = self._directory / CONFIGURATION_NAME
-        files.write_private(configuration, self._text(nodes))
+        files.write_private(configuration, self._text(nodes, tls=tls))
         command = [str(program), "-db", "-f", str(configuration)]
         if instead_of:
             command += ["-sf", str(instead_of)]
@@ -110,8 +112,10 @@ class ProcessBalancer:
         self._clients.release()
         self._alive.release()
 
-    def _text(self, nodes: Mapping[str, str]) -> str:
-        servers = "\n".join(f"  server {name} {at} check" for name, at in nodes.items())
+    def _text(self, nodes: Mapping[str, str], *, tls: bool) -> str:
+        # Unchecked: nothing secret is said here, and clients see for themselves whom they reach.
+        check = "check check-ssl verify none" if tls else "check"
+        servers = "\n".join(f"  server {name} {at} {check}" for name, at in nodes.items())
         return _TEXT.format(
             listen=self.listen,
             alive=self._alive.listen,

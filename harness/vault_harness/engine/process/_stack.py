@@ -30,6 +30,7 @@ from vault_harness.engine._provider import (
     ServiceState,
     own_directories,
     remove_directories,
+    tls_files,
 )
 from vault_harness.engine._seal import seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
@@ -197,6 +198,8 @@ class ProcessStack:
             port=port,
             # The one that other nodes know, if it is free and not another engine's.
             cluster_port=_last(others),
+            # The holder of a key is on the same loopback, and only Vault asks it.
+            tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
             extra=self._extra(name, cluster=cluster),
             audit=name != HOLDER_NAME,
             detached=True,
@@ -227,6 +230,7 @@ class ProcessStack:
             directory=self._directory(BALANCER_NAME),
             port=port,
             nodes={name: self._known(name, record)[0] for name in members},
+            tls=tls_files(self._data_dir) is not None,
             instead_of=instead_of,
         )
         balancer.start(timeout=self._settings.start_timeout)
@@ -268,12 +272,13 @@ class ProcessStack:
     def _endpoints(self, record: KnownServers, members: Iterable[str]) -> Endpoints:
         toxiproxy, balancer = record.services[_TOXIPROXY], record.services.get(BALANCER_NAME)
         listen = str(toxiproxy["listen"])
-        way = {"proxy": base_url(listen), "proxy_listen": listen}
+        tls = tls_files(self._data_dir)
+        way = {"proxy": base_url(listen, tls=tls is not None), "proxy_listen": listen}
         none = {"proxy": "", "proxy_listen": ""}
         nodes = tuple(
             NodeEndpoint(
                 name=name,
-                address=base_url(self._known(name, record)[0]),
+                address=base_url(self._known(name, record)[0], tls=tls is not None),
                 upstream=self._known(name, record)[0],
                 cluster=self._known(name, record)[1],
                 **(none if balancer else way),
@@ -283,8 +288,14 @@ class ProcessStack:
         front = None
         if balancer:
             at = str(balancer["listen"])
-            front = NodeEndpoint(name=PROXY_NAME, address=base_url(at), upstream=at, **way)
-        return Endpoints(nodes=nodes, toxiproxy=str(toxiproxy["api"]), balancer=front)
+            address = base_url(at, tls=tls is not None)
+            front = NodeEndpoint(name=PROXY_NAME, address=address, upstream=at, **way)
+        return Endpoints(
+            nodes=nodes,
+            toxiproxy=str(toxiproxy["api"]),
+            balancer=front,
+            ca_cert=tls.ca if tls else None,
+        )
 
     def stop(self) -> list[str]:
         """End all servers, and whatever a crashed start left; keep the data."""
@@ -336,6 +347,13 @@ class ProcessStack:
                 self._launch(name, record, nodes if self._is_cluster(record) else ())
         finally:
             self._memory.save(record)
+
+    def reload_vault(self) -> None:
+        """Send SIGHUP to each Vault that runs."""
+        record = self._memory.load()
+        for name in self._members(record):
+            for process in self._running(name, record):
+                process.signal(signal.SIGHUP)
 
     # -- the nodes of a cluster -------------------------------------------------------------------
 

@@ -200,7 +200,7 @@ def restore(
     if not resumed:
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
-        acting = standing_operator(op.address, present, keyring_path.parent)
+        acting = standing_operator(op.address, present, keyring_path.parent, ca_cert=op.ca_cert)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
             if not is_empty(root, contents.mounts):
                 if not overwrite:
@@ -228,7 +228,7 @@ def restore(
     if keys.operator_token:
         files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
     checkpoint("keyring in place")
-    acting = standing_operator(op.address, keys.keyring, keyring_path.parent)
+    acting = standing_operator(op.address, keys.keyring, keyring_path.parent, ca_cert=op.ca_cert)
     with contextlib.closing(acting):
         comparison = compare(acting, contents)
         secret_ids = {role: len(approle.accessors(acting, role)) for role in contents.approles}

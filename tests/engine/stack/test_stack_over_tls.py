@@ -1,0 +1,234 @@
+"""The stack of `invoke up --tls`: verified on the whole way, renewed under clients, and kept."""
+
+from __future__ import annotations
+
+import http.client
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import hvac
+import pytest
+import requests
+
+from resilient_vault_client import VaultClient
+from vault_harness.addresses import host_and_port
+from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority, in_file, shown_by
+from vault_harness.errors import ProgramMissing, StackError
+from vault_harness.programs import find_balancer
+from vault_harness.stack import LocalStack, StackRecord, service_environment
+from vault_harness.waiting import wait_until
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture
+def up(stack: LocalStack) -> LocalStack:
+    """Up over TLS, and seeded."""
+    stack.up(tls=True)
+    stack.seed(BLUEPRINT)
+    return stack
+
+
+@pytest.fixture
+def client(up: LocalStack) -> Iterator[VaultClient]:
+    """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
+    with closing(VaultClient(environ=service_environment(up, "backend"))) as found:
+        yield found
+
+
+def secret_key(client: VaultClient) -> str:
+    """A secret that the backend may read, asked of Vault each time."""
+    return str(client.get_secret("backend/django", "SECRET_KEY"))
+
+
+def own_ca(stack: LocalStack) -> Path:
+    """The file with whom its clients trust."""
+    found = stack.endpoints().ca_cert
+    assert found is not None
+    return found
+
+
+def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
+    """Addresses are https, the CA is named, and the certificate is verified through Toxiproxy."""
+    variables = service_environment(up, "backend")
+    assert variables["VAULT_ADDR"] == up.endpoints().proxy
+    assert up.endpoints().proxy.startswith("https://")
+    assert up.endpoints().vault.startswith("https://")
+    assert Path(variables["VAULT_CACERT"]) == own_ca(up)
+    assert secret_key(client)
+    assert up.status().state == "ready"
+    assert up.status().obstacles == ()
+
+
+def test_without_the_ca_nobody_is_trusted(up: LocalStack) -> None:
+    """Who was not told of the authority says nothing to this server."""
+    for address in (up.endpoints().vault, up.endpoints().proxy):
+        with pytest.raises(ssl.SSLCertVerificationError):
+            shown_by(address, ca_cert=None)
+        with pytest.raises(requests.exceptions.SSLError):
+            hvac.Client(url=address).sys.read_seal_status()
+
+
+def test_keys_are_nobody_elses(up: LocalStack) -> None:
+    """Neither the server's key nor the authority's can be read by others."""
+    keys = [up.data_dir / "tls" / "key.pem", up.authority_directory / "ca-key.pem"]
+    assert [path.stat().st_mode & 0o777 for path in keys] == [0o600, 0o600]
+
+
+def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
+    """Restarted, or ended and started again without being asked, it shows what it showed."""
+    before, key = shown_by(up.endpoints().vault, ca_cert=own_ca(up)), secret_key(client)
+    up.restart()
+    up.unseal()
+    assert shown_by(up.endpoints().vault, ca_cert=own_ca(up)) == before
+    up.down()
+    up.up()
+    assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)) == before
+    with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+        assert secret_key(anew) == key
+
+
+def test_without_its_record_it_stays_what_it_is(up: LocalStack) -> None:
+    """Who moved the record aside does not get plain HTTP for it."""
+    up.down()
+    (up.data_dir / "stack.json").unlink()
+    assert up.up().vault.startswith("https://")
+    assert StackRecord.load(up.data_dir).tls
+
+
+def test_a_half_made_certificate_is_made_anew(stack: LocalStack) -> None:
+    """What an `up` that was killed left of it is no reason for plain HTTP."""
+    stack.up(tls=True)
+    stack.down()
+    (stack.data_dir / "tls" / "certificate.pem").unlink()
+    assert stack.up().vault.startswith("https://")
+    assert shown_by(stack.endpoints().vault, ca_cert=own_ca(stack)).serial
+
+
+def reading(client: VaultClient, stop: threading.Event, seen: list[str]) -> Callable[[], None]:
+    """Reads until it is told to stop, and notes each value, or what went wrong."""
+
+    def run() -> None:
+        while not stop.is_set():
+            try:
+                seen.append(secret_key(client))
+            except Exception as error:  # noqa: BLE001 -- whatever it is, it is noted
+                seen.append(repr(error))
+
+    return run
+
+
+def reached(seen: list[str], count: int) -> bool:
+    """Whether so much was seen."""
+    return len(seen) >= count
+
+
+def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
+    """Certificate and authority are replaced, and no read fails; new connections show it."""
+    key, stop, seen = secret_key(client), threading.Event(), list[str]()
+    reader = threading.Thread(target=reading(client, stop, seen))
+    reader.start()
+    serials = [shown_by(up.endpoints().vault, ca_cert=own_ca(up)).serial]
+    try:
+        for ca in (False, True, False):
+            done = up.renew_certificate(ca=ca)
+            assert done.nodes == ("vault",)
+            assert done.serial == shown_by(up.endpoints().proxy, ca_cert=own_ca(up)).serial
+            serials.append(done.serial)
+            wanted = len(seen) + 3
+            wait_until(partial(reached, seen, wanted), "the client to go on", timeout=30)
+    finally:
+        stop.set()
+        reader.join()
+    assert len(set(serials)) == 4
+    assert set(seen) == {key}
+
+
+def test_a_connection_outlives_a_renewal(up: LocalStack) -> None:
+    """Who is connected stays so: the certificate is asked for once, at the handshake."""
+    host, port = host_and_port(up.endpoints().vault)
+    context = ssl.create_default_context(cafile=str(own_ca(up)))
+    connection = http.client.HTTPSConnection(host, port, timeout=10, context=context)
+    connection.auto_open = 0  # once it is lost, no other one is made in its place
+    connection.connect()
+    with closing(connection):
+        for _ in range(2):
+            connection.request("GET", "/v1/sys/seal-status")
+            assert b'"sealed":false' in connection.getresponse().read()
+            up.renew_certificate()
+
+
+def test_the_old_authority_goes_with_the_next_renewal(up: LocalStack) -> None:
+    """After a change both are trusted, so that clients need not be told in one moment."""
+    (old,) = in_file(own_ca(up))
+    up.renew_certificate(ca=True)
+    new, beside = in_file(own_ca(up))
+    assert beside == old != new
+    up.renew_certificate()
+    assert in_file(own_ca(up)) == (new,)
+
+
+def test_a_change_that_was_ended_half_way(up: LocalStack) -> None:
+    """A new authority that has signed nothing yet: the next renewal still trusts the old one."""
+    (old,) = in_file(own_ca(up))
+    Authority().save(up.authority_directory)
+    up.renew_certificate()
+    assert in_file(own_ca(up))[1] == old
+
+
+def test_destroy_takes_the_keys_and_leaves_the_authority(up: LocalStack) -> None:
+    """Whoever trusts it trusts the next stack of the same folder; nothing else is left."""
+    trusted = own_ca(up).read_bytes()
+    up.destroy()
+    assert {path.name for path in up.data_dir.iterdir()} == {"authority", "lock"}
+    up.up(tls=True)
+    assert own_ca(up).read_bytes() == trusted
+
+
+def test_plain_http_while_it_runs(stack: LocalStack) -> None:
+    """Clients know its address: it is not changed under them, and has no certificate to renew."""
+    stack.up()
+    with pytest.raises(StackError, match="runs in plain HTTP"):
+        stack.up(tls=True)
+    with pytest.raises(StackError, match="no certificate to renew"):
+        stack.renew_certificate()
+    assert stack.up().vault.startswith("http://")
+    assert stack.status().ca_cert is None
+
+
+def test_plain_http_becomes_tls(stack: LocalStack) -> None:
+    """Ended and started with TLS it has its keys and its data still."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    variables = service_environment(stack, "backend")
+    assert "VAULT_CACERT" not in variables
+    with closing(VaultClient(environ=variables)) as client:
+        key = secret_key(client)
+    stack.down()
+    stack.up(tls=True)
+    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+        assert secret_key(client) == key
+
+
+@pytest.mark.slow  # a cluster takes ten seconds
+def test_three_nodes(stack: LocalStack) -> None:
+    """Nodes join by TLS, the balancer finds the leader, and a renewal reaches each of them."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    stack.up(ha=True, tls=True)
+    stack.seed(BLUEPRINT)
+    assert sorted(node.role for node in stack.status().nodes) == ["leader", "standby", "standby"]
+    done = stack.renew_certificate(ca=True)
+    assert done.nodes == ("vault", "vault-2", "vault-3")
+    endpoints = stack.endpoints()
+    for address in (*endpoints.addresses, endpoints.vault, endpoints.proxy):
+        assert shown_by(address, ca_cert=own_ca(stack)).serial == done.serial
+    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+        assert secret_key(client)
