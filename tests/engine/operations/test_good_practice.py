@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority
 from vault_harness.engine import Engine
 from vault_harness.stack import Stack, launch
 from vault_harness.vault.backup import Keys, Lock, make_backup
@@ -54,6 +55,21 @@ def test_everything_broken_has_a_remedy(shared: Stack, tmp_path: Path) -> None:
         each.name for each in found if each.standing is Standing.BROKEN and not each.remedy
     ] == []
     assert [each.name for each in found if each.standing is Standing.KEPT and each.remedy] == []
+
+
+def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
+    """Of two weeks before it on, a certificate is somebody's task."""
+    with launch(
+        engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
+    ) as stack:
+        deployment = deployed(stack, tmp_path)
+        assert look(deployment, "TLS").standing is Standing.KEPT
+        later = replace(deployment, now=deployment.now + timedelta(days=77))
+        found = look(later, "TLS")
+        assert found.standing is Standing.BROKEN
+        assert "tls.renew" in found.remedy
+        nobody = replace(deployment, addresses=("https://127.0.0.1:1",))
+        assert look(nobody, "TLS").standing is Standing.CANNOT_TELL
 
 
 def test_keys_beside_their_vault(shared: Stack, tmp_path: Path) -> None:

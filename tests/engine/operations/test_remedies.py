@@ -25,8 +25,9 @@ import pytest
 import trustme
 
 from vault_harness import dialect
+from vault_harness.certificates import Authority
 from vault_harness.commands import named
-from vault_harness.engine import Engine, NodeSpec, PortLease
+from vault_harness.engine import Engine, NodeSpec, PortLease, TlsFiles
 from vault_harness.errors import OperatorError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Stack, StackRecord
@@ -91,7 +92,9 @@ class World:
     @contextlib.contextmanager
     def op(self) -> Iterator[Operator]:
         """Root, by the token that the test keeps."""
-        with contextlib.closing(Operator(self.address, self.root, timeout=2.0)) as root:
+        endpoints = StackRecord.load(self.data_dir).endpoints
+        ca_cert = endpoints.ca_cert if endpoints is not None else None
+        with contextlib.closing(Operator(self.address, self.root, ca_cert, timeout=2.0)) as root:
             yield root
 
     @property
@@ -479,6 +482,7 @@ APART = {
     *("never-started", "uninitialised", "no-token", "audit-off", "audit-off-by-configuration"),
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
     *("clock", "ids-of-nobody", "refused-elsewhere"),
+    *("certificate-ends", "certificate-ends-elsewhere"),
 }
 
 
@@ -633,6 +637,40 @@ def test_nothing_is_audited(
         apply(root, here.blueprint, environ={}, audit_path="audit.log")
         assert kinds(here) == {}
         assert Kv(root).read("backend/django").data == before
+
+
+@pytest.mark.parametrize("life", [timedelta(days=13), -timedelta(minutes=1)], ids=["near", "over"])
+def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
+    """Near its end or past it, the doctor proposes the renewal, which keeps every value."""
+    other.sh(f"{RUNNER} up --tls && {RUNNER} seed")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    before = other.values()
+    assert other.troubles() == []
+    authority = Authority.load(other.stack.authority_directory)
+    authority.issue(other.data_dir / "tls", "127.0.0.1", life=life)
+    other.stack.provider().reload_vault()
+    wait_until(lambda: other.troubles() != [], "the doctor to meet that certificate", timeout=60)
+    ((kind, remedy),) = other.troubles()
+    assert (kind, remedy) == ("certificate-ends", f"{RUNNER} tls.renew")
+    other.sh(remedy)
+    assert other.troubles() == []
+    assert other.values() == before
+
+
+def test_a_certificate_of_others_near_its_end(
+    engine: Engine, patient: Patient, tmp_path: Path
+) -> None:
+    """Somebody else's Vault is renewed by somebody else, and until then it is told each time."""
+    authority = Authority()
+    tls = TlsFiles.within(tmp_path / "tls")
+    node = engine.node(NodeSpec(name="theirs", directory=tmp_path / "theirs", tls=tls))
+    authority.issue(tmp_path / "tls", *node.hosts, life=timedelta(days=15))
+    node.start()
+    theirs = replace(patient, engine="external", addresses=(node.address,), ca_cert=tls.ca)
+    assert "certificate-ends-elsewhere" not in kinds(theirs)
+    in_two_days = replace(theirs, now=lambda: datetime.now(UTC) + timedelta(days=2))
+    found = kinds(in_two_days)["certificate-ends-elsewhere"]
+    assert not found.runnable
 
 
 def test_what_no_command_mends_names_none(

@@ -106,6 +106,12 @@ KINDS: Mapping[str, Kind] = {
         "its certificate is not trusted",
         advice="name the file with its CA certificate: export VAULT_CACERT=FILE",
     ),
+    "certificate-ends": Kind("certificate", "its certificate {ends}", (_task("tls.renew"),)),
+    "certificate-ends-elsewhere": Kind(
+        "certificate",
+        "its certificate {ends}",
+        advice="have it renewed by whoever runs that Vault",
+    ),
     "refused": Kind("answers", "the connection is refused: nobody listens there", (_task("up"),)),
     "refused-elsewhere": Kind(
         "answers",

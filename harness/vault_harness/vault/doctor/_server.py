@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import stat
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import requests
 
+from vault_harness.certificates import NEAR, shown_by
 from vault_harness.errors import HarnessError, KeyringMissing
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
@@ -18,6 +20,8 @@ from vault_harness.vault.root import alive, standing_operator
 
 # Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
 MOST_CLOCK_SECONDS = 5.0
+
+_HAS_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 
 # Keys of any age beside the keyring, tokens, ids.
 _PRIVATE_FILES = ("init.json*", "operator-token*", "*-role-id", "*-secret-id")
@@ -126,7 +130,8 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
         found.bad("frozen", where, seconds=f"{patient.timeout:g}")
         return False
     except requests.exceptions.SSLError:
-        found.bad("certificate", where)
+        if not _certificate_has_ended(patient, found, address):
+            found.bad("certificate", where)
         return False
     except requests.ConnectionError:
         found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
@@ -135,6 +140,8 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
         found.bad("not-vault", where, code=answer.status_code)
         return False
     found.good("answers", where, f"it answers, version {status.get('version', 'unknown')}")
+    if address.startswith("https://"):
+        _check_certificate(patient, found, address)
     _check_clock(patient, found, address, answer.headers.get("Date"))
     if found.seal is None or sealed < bool(found.seal["sealed"]):
         found.seal = {
@@ -145,6 +152,37 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
             "threshold": int(status.get("t") or 0),
         }
     return True
+
+
+def _certificate_has_ended(patient: Patient, found: Examination, address: str) -> bool:
+    try:
+        shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code == _HAS_EXPIRED:
+            _note_end(patient, found, address, "has ended")
+            return True
+    except OSError:
+        pass  # it showed one a moment ago, and that was not trusted
+    return False
+
+
+def _check_certificate(patient: Patient, found: Examination, address: str) -> None:
+    """Whether the certificate is good for some time yet."""
+    try:
+        shown = shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
+    except OSError as error:
+        found.unknown("certificate", address, f"no handshake came about: {type(error).__name__}")
+        return
+    day = f"{shown.ends:%Y-%m-%d}"
+    if shown.ends - patient.now() < NEAR:
+        _note_end(patient, found, address, f"ends on {day}")
+    else:
+        found.good("certificate", address, f"its certificate is good until {day}")
+
+
+def _note_end(patient: Patient, found: Examination, address: str, ends: str) -> None:
+    elsewhere = "-elsewhere" if patient.engine == "external" else ""
+    found.bad(f"certificate-ends{elsewhere}", address, ends=ends)
 
 
 def _session() -> requests.Session:

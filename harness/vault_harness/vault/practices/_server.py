@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from vault_harness.certificates import NEAR, shown_by
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault.backup import KEYRING, SNAPSHOT, list_backups
@@ -69,13 +70,25 @@ def audit(deployment: Deployment) -> Practice:
 
 
 def tls(deployment: Deployment) -> Practice:
-    """Every node is reached by https."""
+    """Every node is reached by https, and no certificate is near its end."""
     plain = [address for address in deployment.addresses if not address.startswith("https://")]
     where = ", ".join(deployment.addresses)
-    if not plain:
-        return kept("TLS", where, "all addresses are https, and their certificates are trusted")
-    remedy = "give the listener a certificate (tls_cert_file, tls_key_file) instead of tls_disable"
-    return broken("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
+    if plain:
+        remedy = (
+            "give the listener a certificate (tls_cert_file, tls_key_file) instead of tls_disable; "
+            f"of a stack here: {named('down')}, then {named('up', '--tls')}"
+        )
+        return broken("TLS", where, f"tokens and secrets travel in the clear to {plain[0]}", remedy)
+    try:
+        ca_cert = deployment.operator.ca_cert
+        ends = min(shown_by(each, ca_cert=ca_cert).ends for each in deployment.addresses)
+    except OSError as error:
+        return cannot_tell("TLS", where, f"no handshake came about: {type(error).__name__}")
+    day = f"{ends:%Y-%m-%d}"
+    if ends - deployment.now < NEAR:
+        remedy = f"renew it; of a stack here: {named('tls.renew')}"
+        return broken("TLS", where, f"a certificate ends on {day}", remedy)
+    return kept("TLS", where, f"all addresses are https, with certificates good until {day}")
 
 
 def high_availability(deployment: Deployment) -> Practice:
