@@ -5,17 +5,30 @@ Clients are led to the leader of three nodes, and to another one once that leads
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
 from vault_harness.scenario.helpers import (
+    allow_writes,
     fails_over,
     instead_of_vault,
+    leading_to,
     leads_again,
     other_host,
     silent_host,
+    version_of,
 )
-from vault_harness.scenario.oracles import at_most, failures_are, no_request_storm, same_token
+from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.oracles import (
+    at_most,
+    failures_are,
+    no_failed_read,
+    no_request_storm,
+    same_token,
+    sees,
+)
 
 STEP_DOWN = 3.0
 """Seconds after a step-down, and from when Vault serves again, in which a good read must come."""
@@ -77,6 +90,50 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
         no_request_storm(since=fault.began, until=fault.end),
         same_token(since=fault.began),
     )
+
+
+LAG = 0.5
+"""Seconds by which raft's messages to a standby are late; from 1 s on it would miss its leader."""
+
+LEDGER = "backend/ledger"
+
+
+@pytest.mark.scenario("HA-06")
+def test_standby_lags(lab: Lab) -> None:
+    """Clients are led to a standby, to which raft's messages come late, and a secret is new."""
+    allow_writes(lab, LEDGER)  # which lets the role read it too
+    lab.start()
+    leader = lab.stack.leader()
+    standby = next(node for node in lab.stack.nodes if node is not leader)
+    with (
+        leading_to(lab, standby),
+        lab.reading(every=0.25),
+        lab.reading(every=0.1, path=LEDGER, key="entry"),
+        lab.link_is_late(standby, LAG) as fault,
+        closing(lab.stack.operator_at(standby)) as there,
+    ):
+        lab.watch(1.0)
+        label = lab.put("new", path=LEDGER, key="entry")
+        written = lab.history.now()
+        lab.until(lambda: version_of(lab, LEDGER, at=there) > 0, within=10 * LAG)
+        arrived = lab.history.now()
+        lab.until(lambda: _given(lab, label), within=lab.refresh + lab.deadline)
+        lab.watch(0.5)
+    lab.require(
+        "a standby that had a new secret later than the leader",
+        lambda _: f"{arrived - written:.2f} s later" if arrived - written > LAG / 2 else "",
+    )
+    lab.judge(
+        sees(label, LEDGER, since=arrived, within=lab.refresh),
+        failures_are("missing", since=fault.began, until=fault.end, path=LEDGER, may_be_empty=True),
+        no_failed_read(since=fault.began, until=fault.end, path=PATH),
+        same_token(since=fault.began),
+    )
+
+
+def _given(lab: Lab, label: str) -> bool:
+    """Whether a read has given the value of this label."""
+    return bool(lab.history.calls("read", where=lambda read: read.value == label))
 
 
 @pytest.mark.scenario("HA-07")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+from collections.abc import Mapping
 from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from urllib.parse import urlsplit
@@ -12,10 +14,12 @@ from tests.mutants.clients import (
     Mutant,
     NeverComesBack,
     TakesASealForADeadToken,
+    Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
     Gate,
+    MissingError,
     UnavailableError,
     Wire,
     is_whole,
@@ -101,7 +105,48 @@ class GivesUpAtTheFirstFailure(LazyClient):
     gate_type = _Fuse
 
 
+class RemembersWhatIsMissing(LazyClient):
+    """Takes a secret that is not there for one that will not be there for eight seconds."""
+
+    keeps = 8.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._missing: dict[str, float] = {}
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        if asked - self._missing.get(path, float("-inf")) < self.keeps:
+            raise MissingError(f"there was no {path}")
+        try:
+            return super().read_all(path)
+        except MissingError:
+            self._missing[path] = asked
+            raise
+
+
+class RemembersForTheRefreshTime(RemembersWhatIsMissing):
+    """Nearly five seconds: a secret that is new is seen by then."""
+
+    keeps = 4.5
+
+
+class TakesAMissingSecretForADeadToken(LazyClient):
+    """Logs in anew where a secret is not there."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        try:
+            return super().read_all(path)
+        except MissingError:
+            self._token = None
+            raise
+
+
 MUTANTS: dict[str, Mutant] = {
+    "remembers-what-is-missing": Mutant(RemembersWhatIsMissing, "HA-06", "the new value of"),
+    "takes-a-missing-secret-for-a-dead-token": Mutant(
+        TakesAMissingSecretForADeadToken, "HA-06", "the token survives"
+    ),
     "takes-a-step-down-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "HA-01", "the token survives"
     ),
@@ -125,4 +170,10 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
     "stays-with-a-dead-leader": Mutant(StaysWithADeadLeader, "HA-04", "requests to it for"),
     "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "remembers-what-is-missing-for-the-refresh-time": Tolerated(
+        RemembersForTheRefreshTime, "HA-06"
+    ),
 }

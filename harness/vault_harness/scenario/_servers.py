@@ -14,7 +14,7 @@ import hvac
 from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
 from vault_harness.dialect import OPENBAO, of_product
-from vault_harness.engine import Postgresql
+from vault_harness.engine import Node, Postgresql
 from vault_harness.errors import HarnessDefect
 from vault_harness.faults import (
     Fault,
@@ -38,12 +38,16 @@ from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.tls import ScenarioTls, Wire
 from vault_harness.scenario.verdict import NotClaimed, NotExercised
 from vault_harness.stack import Stack, launch, launch_cluster
-from vault_harness.toxiproxy import Proxy
+from vault_harness.toxiproxy import Latency, Proxy
 from vault_harness.vault import Operator, apply, approle
 from vault_harness.vault.namespace import Namespace
 
 ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
+
+
+_NOWHERE = 9
+"""A port to which nothing is led before it is known where to."""
 
 
 class Servers:
@@ -80,6 +84,7 @@ class Servers:
         self.directory.mkdir(mode=0o700, parents=True)
         self._closing = ExitStack()
         self._storage: Postgresql | None = None
+        self._links: dict[str, Proxy] = {}
         try:
             with self.spent.on("the servers' start"):
                 self._set_up()
@@ -180,6 +185,7 @@ class Servers:
                 audit_raw=True,
                 name=name,
                 authority=authority,
+                link=self._new_link if self.entry.links else None,
             )
         outside = self.entry.storage == "postgresql"
         return launch(
@@ -192,6 +198,32 @@ class Servers:
             extra={**self.entry.server, **(self._storage_outside() if outside else {})},
             authority=authority,
         )
+
+    def _new_link(self, node: str) -> Proxy:
+        """A proxy on the way to a node's cluster listener, which is told later where that is."""
+        work = self.environment
+        upstream = work.engine.reachable_from_toxiproxy(_NOWHERE)
+        made = work.toxiproxy.create(f"link to {node}", listen=work.listen(), upstream=upstream)
+        self._closing.callback(made.delete)
+        self._links[node] = made
+        return made
+
+    @contextmanager
+    def link_is_late(self, node: Node, by: float) -> Iterator[Fault]:
+        """What the other nodes send to this one arrives so many seconds late, its data too.
+
+        Args:
+            node: A node of a cluster whose entry has `links`.
+            by: Seconds; less than raft's time-out for a leader, 1 s here.
+        """
+        # A read of what the leader has and this node has not got yet.
+        mark = Signature(statuses=frozenset({404}), kinds=frozenset({"read"}))
+        with self._links[node.name].toxic(Latency(latency=int(by * 1000)), stream="upstream"):
+            fault = self.history.begin_fault("link to a standby late", mark, {"by": by})
+            try:
+                yield fault
+            finally:
+                self.history.end_fault(fault)
 
     def _storage_outside(self) -> dict[str, object]:
         """Configuration of a server that keeps its data in a PostgreSQL of the scenario's own.

@@ -68,6 +68,7 @@ class Entry(BaseModel):
             PostgreSQL, and the subject's role may ask for users of it.
         lease_max_ttl: Its max TTL, whole seconds.
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
+        links: Whether each node of a cluster reaches the others through a proxy: `lab.link`.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
         wire: What is spoken whatever the run asks for: ``tls``, or ``h2`` (TLS that offers HTTP/2).
@@ -108,6 +109,7 @@ class Entry(BaseModel):
     lease_ttl: float | None = None
     lease_max_ttl: float = 600.0
     nodes: Literal[1, 3] = 1
+    links: bool = False
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)
     wire: Literal["tls", "h2"] | None = None

@@ -352,9 +352,9 @@ def allow_writes(lab: Lab, path: str) -> None:
     client.adapter.post(address, json={"token_policies": policies})
 
 
-def version_of(lab: Lab, path: str) -> int:
-    """The number of a secret's latest version; 0 if there is none."""
-    answer = lab.operator.client.adapter.request(
+def version_of(lab: Lab, path: str, *, at: Operator | None = None) -> int:
+    """The number of a secret's latest version, as one node has it; 0 if there is none."""
+    answer = (at or lab.operator).client.adapter.request(
         "GET", f"/v1/{lab.entry.mount}/metadata/{path}", raise_exception=False
     )
     data = answer.get("data") if isinstance(answer, dict) else None

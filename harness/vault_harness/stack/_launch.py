@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles
 from vault_harness.engine import QUICK_AUTOPILOT, Engine, ExternalEngine, Node, NodeSpec, Storage
 from vault_harness.errors import OperatorError, VaultIsSealed
+from vault_harness.toxiproxy import Proxy
 from vault_harness.vault import Change, Keyring, Operator, apply, cluster
 
 _UNSEAL_SECONDS = 15.0
@@ -177,6 +178,7 @@ def launch_cluster(
     name: str = "vault",
     environ: Mapping[str, str] | None = None,
     authority: Authority | None = None,
+    link: Callable[[str], Proxy] | None = None,
 ) -> Stack:
     """A raft cluster of its own: all nodes unsealed and voters, filled by the blueprint.
 
@@ -192,6 +194,8 @@ def launch_cluster(
         name: What the nodes' names begin with.
         environ: Where ``env`` values come from, as in `launch`.
         authority: Who signs the nodes' certificates; they speak plain HTTP without one.
+        link: Makes a proxy, given a node's name, through which the other nodes reach that one; they
+            reach it directly without one.
 
     Raises:
         EngineError: A server could not be run.
@@ -201,14 +205,17 @@ def launch_cluster(
     with contextlib.ExitStack() as undo:
         nodes: list[Node] = []
         for number in range(1, count + 1):
+            proxy = link(f"{name}-{number}") if link is not None else None
             spec = NodeSpec(
                 name=f"{name}-{number}",
                 directory=directory / f"{name}-{number}",
                 storage="raft",
                 audit_raw=audit_raw,
-                extra={"storage": {"raft": QUICK_AUTOPILOT}},
+                extra={"storage": {"raft": QUICK_AUTOPILOT}, **_advertised(proxy)},
             )
             node = _node(engine, spec, authority)
+            if proxy is not None:
+                proxy.update(upstream=node.cluster_address)
             undo.callback(getattr(node, "close", lambda: None))
             nodes.append(node)
         for node in nodes:
@@ -241,6 +248,14 @@ def launch_cluster(
         blueprint=blueprint,
         changes=tuple(changes),
     )
+
+
+def _advertised(proxy: Proxy | None) -> dict[str, object]:
+    """Configuration by which other nodes come to a node through a proxy."""
+    if proxy is None:
+        return {}
+    host, port = proxy.address
+    return {"cluster_addr": f"https://{host}:{port}"}
 
 
 def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
