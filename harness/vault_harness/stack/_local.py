@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import (
     NODE_NAME,
@@ -83,6 +84,7 @@ class LocalStack:
 
     # -- up and down ------------------------------------------------------------------------------
 
+    @without_frames
     def up(self, *, ha: bool = False, tls: bool = False, seal: SealKind | None = None) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
@@ -162,6 +164,7 @@ class LocalStack:
                 f"Vault. When it ends ({named('down')}), what it holds is lost",
             )
 
+    @without_frames
     def down(self) -> list[str]:
         """End the servers and what a crashed `up` left; the data stays.
 
@@ -174,6 +177,7 @@ class LocalStack:
             ended = self.provider().stop()
         return [*ended, *_swept()]
 
+    @without_frames
     def destroy(self, *, dry: bool = False) -> list[str]:
         """`down`, and delete data, keys, ids and the records of tasks. Other files stay.
 
@@ -197,6 +201,7 @@ class LocalStack:
                 removed.append(str(path))
         return [*removed, *_swept()]
 
+    @without_frames
     def heal(self) -> list[str]:
         """Free the way to Vault: no toxic is left, and every proxy is there and enabled.
 
@@ -230,6 +235,7 @@ class LocalStack:
             )
         return endpoints
 
+    @without_frames
     def operator(self) -> Operator:
         """Who acts in the running, unsealed Vault: root, or once that is revoked the operator.
 
@@ -251,6 +257,7 @@ class LocalStack:
             address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
         return standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
 
+    @without_frames
     def restorable(self) -> Endpoints:
         """Where a snapshot may be put into: a single server, since it seals whoever leads.
 
@@ -272,10 +279,12 @@ class LocalStack:
         """Where the stack is, or was last; None if nothing was ever started."""
         return StackRecord.load(self.data_dir).endpoints
 
+    @without_frames
     def keyring(self) -> Keyring | None:
         """The keyring, or None if there is none."""
         return self._opening.keyring()
 
+    @without_frames
     def open_nodes(self) -> None:
         """Unseal every node that runs, and make members of those that are none yet.
 
@@ -283,6 +292,7 @@ class LocalStack:
         """
         self._opening.unseal(self.endpoints())
 
+    @without_frames
     def seal(self) -> None:
         """Seal it; does nothing if it is sealed."""
         with self.held():
@@ -297,6 +307,7 @@ class LocalStack:
                     health = cluster.health_of_all(nodes)
                     cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
 
+    @without_frames
     def unseal(self) -> None:
         """Unseal it with the keyring; does nothing if it is unsealed.
 
@@ -310,6 +321,7 @@ class LocalStack:
                 _sealing.prepare(kind, self.provider(), self.data_dir)
             self.open_nodes()
 
+    @without_frames
     def restart(self) -> bool:
         """Restart Vault, which leaves it sealed; one that unseals itself is waited for.
 
@@ -331,6 +343,7 @@ class LocalStack:
                 cluster.wait_for_active(nodes, timeout=_RESTART_SECONDS)
             return True
 
+    @without_frames
     def renew_certificate(self, *, ca: bool = False) -> Renewal:
         """Give the servers a new certificate, and see that they show it; no connection is lost.
 
@@ -346,6 +359,7 @@ class LocalStack:
         with self.held():
             return self._certificates.renew(self.provider(), self.endpoints(), ca=ca)
 
+    @without_frames
     def seed(
         self,
         blueprint: Blueprint,
@@ -429,6 +443,7 @@ class LocalStack:
             return Blueprint.load(applied)
         return Blueprint.default()
 
+    @without_frames
     def status(self, blueprint: Blueprint | None = None) -> StackStatus:
         """What state it is in. Changes nothing and takes no lock.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import NODE_NAME, ClusterProvider, Endpoints, NodeEndpoint
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
@@ -25,6 +26,7 @@ class Nodes:
     def __init__(self, stack: LocalStack) -> None:
         self._stack = stack
 
+    @without_frames
     def kill(self, name: str) -> list[str]:
         """End a node without a goodbye, as a power failure would.
 
@@ -38,6 +40,7 @@ class Nodes:
             provider, _ = self._cluster(name)
             return provider.kill_node(name)
 
+    @without_frames
     def start(self, name: str) -> None:
         """Start a node that does not run, and unseal it; it catches up by itself.
 
@@ -50,6 +53,7 @@ class Nodes:
             provider.start_node(name)
             self._stack.open_nodes()
 
+    @without_frames
     def step_down(self) -> tuple[str, str, float]:
         """Let another node lead.
 
@@ -68,6 +72,7 @@ class Nodes:
             after = self._another_leader(endpoints, before)
             return _name(endpoints, before), _name(endpoints, after), time.monotonic() - begun
 
+    @without_frames
     def add(self) -> NodeEndpoint:
         """One more node: started, joined, unsealed, and a voter.
 
@@ -82,6 +87,7 @@ class Nodes:
             self._stack.open_nodes()
             return made
 
+    @without_frames
     def remove(self, name: str) -> list[str]:
         """Let a node be no member any more, end it, and delete its copy of the data.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
+from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import ask
 from vault_harness.engine.docker import (
@@ -87,6 +88,7 @@ class ExampleServices:
         """Where a service finds its two ids, a directory of its own."""
         return service_directory(self._local.data_dir, service)
 
+    @without_frames
     def write_credentials(self, blueprint: Blueprint) -> None:
         """Give each service the ids of its AppRole, which must be seeded.
 
@@ -115,6 +117,7 @@ class ExampleServices:
                 )
         hand_out_ids(self._local.data_dir, blueprint.services, SERVICES)
 
+    @without_frames
     def start(
         self, *, through_toxiproxy: bool = True, timeout: float = 90.0
     ) -> list[ExampleService]:
@@ -154,6 +157,7 @@ class ExampleServices:
             raise self._unhealthy(timeout) from None
         return self.describe()
 
+    @without_frames
     def stop(self) -> list[str]:
         """End them and remove their containers; returns which."""
         with connected() as client:
@@ -186,6 +190,7 @@ class ExampleServices:
             if name in SERVICES
         }
 
+    @without_frames
     def fingerprints(self) -> dict[str, str]:
         """Service to the fingerprint of its secret; services that cannot tell are left out."""
         prints = {}
@@ -195,6 +200,7 @@ class ExampleServices:
                 prints[service.name] = str(json.loads(answer.body)["fingerprint"])
         return prints
 
+    @without_frames
     def logs(self, service: str, *, tail: int = 30) -> str:
         """The last lines of a service's log."""
         with connected() as client:

@@ -208,9 +208,9 @@ class ProcessStack:
         files.private_directory(spec.directory)
         check_product(spec.directory, program.dialect, looked_at=str(program.path))
         node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
-        node.start()
-        record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
-        node.close()
+        with contextlib.closing(node):  # also if it does not start: its ports are taken
+            node.start()
+            record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
         return node.server
 
     def _extra(self, name: str, *, cluster: bool) -> dict[str, object]:
@@ -233,9 +233,9 @@ class ProcessStack:
             tls=tls_files(self._data_dir) is not None,
             instead_of=instead_of,
         )
-        balancer.start(timeout=self._settings.start_timeout)
-        record.services[BALANCER_NAME] = {"listen": balancer.listen}
-        balancer.close()
+        with contextlib.closing(balancer):
+            balancer.start(timeout=self._settings.start_timeout)
+            record.services[BALANCER_NAME] = {"listen": balancer.listen}
         return balancer.server
 
     def _toxiproxy(self, record: KnownServers) -> Server:
@@ -248,14 +248,14 @@ class ProcessStack:
             port=port,
             detached=True,
         )
-        listen = f"{LOOPBACK}:{proxy_port}" if proxy_port else toxiproxy.listen()
-        balancer = record.services.get(BALANCER_NAME)
-        upstream = balancer["listen"] if balancer else record.services[NODE_NAME]["upstream"]
-        proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
-        toxiproxy.write_proxies(json.dumps([proxy]))
-        toxiproxy.start(timeout=settings.start_timeout)
-        record.services[_TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
-        toxiproxy.close()
+        with contextlib.closing(toxiproxy):
+            listen = f"{LOOPBACK}:{proxy_port}" if proxy_port else toxiproxy.listen()
+            balancer = record.services.get(BALANCER_NAME)
+            upstream = balancer["listen"] if balancer else record.services[NODE_NAME]["upstream"]
+            proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
+            toxiproxy.write_proxies(json.dumps([proxy]))
+            toxiproxy.start(timeout=settings.start_timeout)
+            record.services[_TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
         return toxiproxy.server
 
     def _port(self, wanted: int, setting: str, record: KnownServers, endpoint: str) -> int:

@@ -1,0 +1,182 @@
+"""No error of a stack's verbs bears a secret: not in its text, not in a frame of its traceback.
+
+Every verb of a stack, its nodes and the services beside it is called in states in which it fails,
+and each error is walked: its texts and notes, its causes, and all locals of all frames.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.walking import places
+from vault_harness import files
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import ProgramMissing
+from vault_harness.programs import find_balancer
+from vault_harness.stack import LocalStack, Nodes, _opening, _way
+from vault_harness.stack.example_services import ExampleServices
+from vault_harness.vault import Keyring, Operator, approle, cluster
+
+BLUEPRINT = Blueprint.default()
+
+DOINGS: dict[str, Callable[[LocalStack], object]] = {
+    "operator": lambda s: s.operator().request("GET", "sys/policies/acl/none"),
+    "keyring": lambda s: s.keyring(),
+    "seal": lambda s: s.seal(),
+    "unseal": lambda s: s.unseal(),
+    "seed": lambda s: s.seed(BLUEPRINT, overwrite=True),
+    "heal": lambda s: s.heal(),
+    "status": lambda s: s.status(),
+    "blueprint": lambda s: s.blueprint(),
+    "restorable": lambda s: s.restorable(),
+    "logs of nobody": lambda s: list(s.logs("nobody")),
+    "nodes: kill": lambda s: Nodes(s).kill("vault-2"),
+    "nodes: start": lambda s: Nodes(s).start("vault-2"),
+    "nodes: step down": lambda s: Nodes(s).step_down(),
+    "nodes: add": lambda s: Nodes(s).add(),
+    "nodes: remove": lambda s: Nodes(s).remove("vault-3"),
+    "services: ids": lambda s: ExampleServices(s).write_credentials(BLUEPRINT),
+    "services: start": lambda s: ExampleServices(s).start(),
+    "services: look": lambda s: ExampleServices(s).fingerprints(),
+    "services: stop": lambda s: ExampleServices(s).stop(),
+    "restart": lambda s: s.restart(),
+    "up": lambda s: s.up(),
+    "down": lambda s: s.down(),
+    "up again": lambda s: s.up(),
+    "down again": lambda s: s.down(),
+    "destroy": lambda s: s.destroy(),
+    "up from nothing": lambda s: s.up(),
+}
+"""In that order: what ends the stack comes last."""
+
+
+def _change(stack: LocalStack, **new: object) -> None:
+    """Put these into the keyring's file."""
+    told = json.loads(stack.keyring_path.read_text())
+    stack.keyring_path.write_text(json.dumps(told | new))
+
+
+def _wrong_keys(stack: LocalStack, _: pytest.MonkeyPatch) -> None:
+    told = json.loads(stack.keyring_path.read_text())
+    stack.seal()
+    _change(stack, unseal_keys_b64=told["unseal_keys_b64"][:2])
+
+
+def _broken_keyring(stack: LocalStack, _: pytest.MonkeyPatch) -> None:
+    text = stack.keyring_path.read_text()
+    stack.keyring_path.write_text(text[: len(text) // 2])
+
+
+def _dead_token(stack: LocalStack, _: pytest.MonkeyPatch) -> None:
+    _change(stack, root_token="s.dead-token-4711-of-nobody")
+
+
+def _killed(stack: LocalStack, _: pytest.MonkeyPatch) -> None:
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(stack.data_dir / "vault") in part for part in process.info["cmdline"] or []):
+            process.kill()
+            with contextlib.suppress(psutil.Error):
+                process.wait(10)
+
+
+def _full_disk(_: LocalStack, patch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, *__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    patch.setattr(files, "write_private", full)
+    patch.setattr(files, "write_text", full)
+
+
+def _raising(error: type[BaseException]) -> Callable[[LocalStack, pytest.MonkeyPatch], None]:
+    def disturb(stack: LocalStack, patch: pytest.MonkeyPatch) -> None:
+        def wrong(*_: object, **__: object) -> None:
+            raise error("in the middle of it")
+
+        stack.seal()
+        for where, name in (
+            (cluster, "unseal_all"),
+            (_way, "ensure_proxies"),
+            (_opening, "standing_operator"),
+            (approle, "write_credentials"),
+            (Operator, "seal"),
+            (Keyring, "save"),
+        ):
+            patch.setattr(where, name, wrong)
+
+    return disturb
+
+
+STATES: dict[str, Callable[[LocalStack, pytest.MonkeyPatch], None]] = {
+    "healthy": lambda _stack, _patch: None,
+    "wrong keys": _wrong_keys,
+    "broken keyring": _broken_keyring,
+    "dead token": _dead_token,
+    "killed": _killed,
+    "full disk": _full_disk,
+    "a bug": _raising(RuntimeError),
+    "Ctrl-C": _raising(KeyboardInterrupt),
+}
+
+
+def _secrets(stack: LocalStack) -> set[str]:
+    """Everything that nobody may find."""
+    keyring = Keyring.load(stack.keyring_path)
+    found = {*keyring.keys, keyring.root_token or "", "s.dead-token-4711-of-nobody"}
+    found |= {path.read_text().strip() for path in stack.data_dir.glob("*-secret-id")}
+    return {secret for secret in found if len(secret) > 6}
+
+
+def _walk(stack: LocalStack, secrets: set[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Which verbs raised something, and where secrets can be read in it."""
+    raised, leaks = [], {}
+    for name, doing in DOINGS.items():
+        try:
+            doing(stack)
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - whatever it raises
+            raised.append(name)
+            if found := places(error, secrets, of=__file__):
+                leaks[name] = found
+    return raised, leaks
+
+
+@pytest.mark.slow  # a stack for each state
+@pytest.mark.parametrize("state", STATES)
+def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """In this state every verb is called, down to the stack's end."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    secrets = _secrets(stack)
+    STATES[state](stack, monkeypatch)
+    raised, leaks = _walk(stack, secrets)
+    assert leaks == {}
+    # One server has no nodes to name, and services are containers: those fail in any state.
+    own = [name for name in raised if not name.startswith(("nodes", "services"))]
+    assert own or state == "healthy", raised
+
+
+@pytest.mark.slow  # makes a cluster, which takes ten seconds
+@pytest.mark.parametrize("state", ["broken keyring", "dead token", "a bug", "Ctrl-C"])
+def test_no_frame_of_a_cluster_s_verbs_holds_a_secret(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """The same with three nodes, whose verbs then come further."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    stack.up(ha=True)
+    stack.seed(BLUEPRINT)
+    secrets = _secrets(stack)
+    STATES[state](stack, monkeypatch)
+    raised, leaks = _walk(stack, secrets)
+    assert leaks == {}
+    assert [name for name in raised if name.startswith("nodes")], raised
