@@ -72,23 +72,6 @@ def test_a_pair_meets_the_scenario_of_its_threshold(pair: Pair) -> None:
     assert {each for each in asked if each != "oracles"} <= {scenario, group_of(scenario)}
 
 
-@pytest.mark.parametrize("name", TOLERATED)
-def test_each_tolerated_client_is_beside_a_threshold_that_is_told(name: str) -> None:
-    """One that is in no pair is here for a bound that is no number, and stands in the list."""
-    no_number = {
-        "caches-for-the-refresh-time",
-        "keeps-the-whole-for-the-refresh-time",
-        "comes-back-late",
-        "replaces-late",
-        "ends-at-its-deadline",
-        "asks-when-it-may",
-        "logs-in-on-the-first-denial",
-        "asks-often-of-a-dead-upstream",
-    }
-    paired = {pair.kept for pair in PAIRS}
-    assert (name in paired) != (name in no_number)
-
-
 def test_bounds_are_found_where_they_are_given() -> None:
     """Through functions and names, positional or not; a moment, a text, an unused one are none."""
     assert sorted(scenario_thresholds(SOURCE, oracles)) == [
