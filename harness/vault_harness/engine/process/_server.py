@@ -22,6 +22,9 @@ from vault_harness.errors import DeadlineExceeded, ServerDied
 from vault_harness.waiting import crowding, wait_until
 
 POLL_SECONDS = 0.005
+POLL_SHARE = 0.05
+"""Of the time that a start has taken by now: how much later its end is seen, at most."""
+MOST_POLL_SECONDS = 0.1
 _LOG_LINES_IN_ERRORS = 12
 _FREEZE_SECONDS = 5.0
 
@@ -103,13 +106,16 @@ class Server:
                 self.check_alive()
                 return
             self.check_alive()
-            if (now := time.monotonic()) >= deadline and now >= began + timeout * crowding():
+            now = time.monotonic()
+            if now >= deadline and now >= began + timeout * crowding():
                 raise DeadlineExceeded(
                     f"{self.title} did not answer within {now - began:.1f} s",
                     looked_at=f"GET {self.probe}, and its log {self.log}:\n{self.last_lines()}",
                     remedy="look at the log; give a busy machine longer by HARNESS_START_TIMEOUT",
                 )
-            time.sleep(POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+            # Between two looks at the condition, bounded by the deadline. Many servers that start
+            # at once take seconds, and longer if everybody looks at them all the time.
+            time.sleep(min(MOST_POLL_SECONDS, max(POLL_SECONDS, POLL_SHARE * (now - began))))
 
     def check_alive(self) -> None:
         """Raise `ServerDied` if it ended."""
