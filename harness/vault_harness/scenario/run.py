@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 import traceback
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import HarnessError
-from vault_harness.scenario._turns import turn
+from vault_harness.scenario._turns import place, turn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
@@ -24,6 +25,9 @@ Scenario = Callable[[Lab], None]
 
 TRIES_OF_A_SLOW_MACHINE = 2
 """How many times more a scenario is run in which the machine stood still for too long."""
+
+STARTS_PER_CORE = 2
+"""How many scenarios of a run start their servers at once, for each core."""
 
 MIN_TTL = "min_ttl"
 """The declaration of the shortest TTL, in seconds, that a subject's timers are made for."""
@@ -121,7 +125,10 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
     folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
     lab: Lab | None = None
     try:
-        with Lab(environment, entry, directory=folder / "lab") as lab, environment.watched(lab):
+        with place(environment.turns, places=STARTS_PER_CORE * (os.cpu_count() or 1)):
+            began = time.monotonic()  # what it waits for others is no time of its own
+            lab = Lab(environment, entry, directory=folder / "lab")
+        with lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
             least = lab.declared_or_none(MIN_TTL)
     except NotClaimed as error:  # of its servers: they cannot do it

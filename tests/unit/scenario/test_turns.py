@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from vault_harness.scenario._turns import turn
+from vault_harness.scenario._turns import place, turn
 from vault_harness.waiting import wait_until
 
 
@@ -49,3 +49,29 @@ def test_one_that_wants_to_be_alone(tmp_path: Path) -> None:
     for thread in threads:
         thread.join(10)
     assert told == ["first", "alone", "done", "another"]
+
+
+def test_places_for_starts(tmp_path: Path) -> None:
+    """A third waits until one of two has gone."""
+    file = tmp_path / "turns"
+    told: list[str] = []
+
+    def third() -> None:
+        with place(file, places=2):
+            told.append("third")
+
+    thread = threading.Thread(target=third)
+    with place(file, places=2):
+        with place(file, places=2):
+            thread.start()
+            thread.join(0.3)
+            told.append("second goes")
+        wait_until(lambda: "third" in told, "the free place to be taken", timeout=10)
+    thread.join(10)
+    assert told == ["second goes", "third"]
+
+
+def test_one_process_needs_no_places() -> None:
+    """There is nobody to wait for."""
+    with place(None, places=1), place(None, places=1):
+        pass
