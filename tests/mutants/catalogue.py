@@ -25,6 +25,7 @@ from tests.mutants import (
     tkf,
     tls,
     tok,
+    usl,
 )
 from tests.mutants.clients import Mutant, Tolerated
 
@@ -49,6 +50,7 @@ MODULES: tuple[ModuleType, ...] = (
     tkf,
     tls,
     tok,
+    usl,
 )
 """Each has ``MUTANTS``, and ``TOLERATED`` if it likes, of the group that it is named after."""
 

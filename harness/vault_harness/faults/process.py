@@ -13,7 +13,44 @@ from typing import Protocol
 import psutil
 
 from vault_harness.engine import Node
+from vault_harness.errors import DeadlineExceeded, ServerDied
 from vault_harness.faults._fault import Fault, Journal, Signature
+from vault_harness.waiting import wait_until
+
+
+class Supervisor:
+    """Starts a server again whenever it has ended, as systemd or a container engine would.
+
+    Args:
+        node: The server.
+        every: Seconds between an end and the next start.
+
+    Attributes:
+        ends: How often it ended by itself, before it answered or after.
+    """
+
+    def __init__(self, node: Node, *, every: float) -> None:
+        self._node = node
+        self._every = every
+        self._over = threading.Event()
+        self.ends = 0
+        self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._over.is_set():
+            if not self._node.is_running():
+                try:
+                    self._node.start()
+                except (ServerDied, DeadlineExceeded):
+                    self.ends += 1
+            self._over.wait(self._every)
+
+    def close(self) -> None:
+        """Leave the server as it is. A start that goes on is waited for."""
+        self._over.set()
+        self._thread.join()
+
 
 WATCHDOG = "vault-harness-watchdog"
 """A word in the command line of the process that ends a subject when the harness dies."""
@@ -70,6 +107,36 @@ class ProcessFaults:
         finally:
             node.start()
             revive()
+            self._journal.end_fault(fault)
+
+    @contextmanager
+    def server_killed_under_supervision(
+        self, node: Node, *, serves: Callable[[], bool], every: float = 1.0, timeout: float = 60.0
+    ) -> Iterator[tuple[Fault, Supervisor]]:
+        """A server that dies, and that a supervisor starts again whenever it ends.
+
+        Nobody but the supervisor does anything for it, at the end neither: the fault ends when it
+        serves again.
+
+        Args:
+            node: The server.
+            serves: Whether it serves.
+            every: Seconds between an end and the next start.
+            timeout: Seconds in which it must serve once the block has ended.
+
+        Raises:
+            DeadlineExceeded: It does not.
+        """
+        node.kill()
+        fault = self._journal.begin_fault(
+            "server killed", Signature(unanswered=True, statuses=frozenset({500, 503}))
+        )
+        supervisor = Supervisor(node, every=every)
+        try:
+            yield fault, supervisor
+            wait_until(serves, "Vault to serve again", timeout=timeout, evidence=node.logs)
+        finally:
+            supervisor.close()
             self._journal.end_fault(fault)
 
     @contextmanager

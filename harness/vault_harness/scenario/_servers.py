@@ -29,6 +29,7 @@ from vault_harness.programs import find_postgresql
 from vault_harness.scenario._clock import ClientClock
 from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
+from vault_harness.scenario._holder import KeyHolder
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario._spent import Spent
 from vault_harness.scenario.catalogue import Entry
@@ -94,6 +95,7 @@ class Servers:
 
     def _set_up(self) -> None:
         work, entry = self.environment, self.entry
+        self._holder: KeyHolder | None = None
         self._clock = ClientClock(self.directory, self.history) if entry.clock else None
         self.wire: Wire = entry.wire or work.wire
         self._tls = (
@@ -176,6 +178,12 @@ class Servers:
         engine, name = self.environment.engine, self.entry.id.lower()
         authority = self._tls.authority if self._tls is not None else None
         directory = self.directory / "vault"
+        extra = dict(self.entry.server)
+        if self.entry.seal == "transit":
+            holder = KeyHolder(
+                self.environment, f"{name}-holder", self.directory / "holder", self._closing
+            )
+            self._holder, extra["seal"] = holder, holder.seal
         if self.entry.nodes > 1:
             return launch_cluster(
                 engine,
@@ -195,7 +203,7 @@ class Servers:
             storage="inmem" if self.entry.storage == "postgresql" else self.entry.storage,
             audit_raw=True,
             name=name,
-            extra={**self.entry.server, **(self._storage_outside() if outside else {})},
+            extra={**extra, **(self._storage_outside() if outside else {})},
             authority=authority,
         )
 
@@ -252,6 +260,19 @@ class Servers:
                 f"{self.entry.id} has no storage outside", looked_at="its entry's storage"
             )
         return self._storage
+
+    @property
+    def holder(self) -> KeyHolder:
+        """The Vault that holds this one's key.
+
+        Raises:
+            HarnessDefect: The scenario's entry does not ask for it.
+        """
+        if self._holder is None:
+            raise HarnessDefect(
+                f"{self.entry.id} has no holder of a key", looked_at="its entry's seal"
+            )
+        return self._holder
 
     def _move_in(self) -> None:
         """Take a namespace of the scenario's own, if its entry names one."""

@@ -63,6 +63,8 @@ class Entry(BaseModel):
         ids: ``environment`` gives role-id and secret-id by value, ``files`` by file.
         storage: Vault's storage: ``inmem``, ``raft`` where data must survive a restart, or
             ``postgresql`` where the storage itself fails (one node of OpenBao).
+        seal: ``transit`` for a Vault that unseals itself with the key of another one, which is
+            reached through a proxy of its own.
         server: Further configuration of the server, in its JSON form; for one node only.
         lease_ttl: TTL of a database credential's lease, whole seconds; with one the scenario has a
             PostgreSQL, and the subject's role may ask for users of it.
@@ -105,6 +107,7 @@ class Entry(BaseModel):
     auth: Literal["approle", "jwt", "token-file", "wrapped-secret-id"] = "approle"
     ids: Literal["environment", "files"] = "environment"
     storage: Literal["inmem", "raft", "postgresql"] = "inmem"
+    seal: Literal["shamir", "transit"] = "shamir"
     server: Mapping[str, Any] = Field(default_factory=dict)
     lease_ttl: float | None = None
     lease_max_ttl: float = 600.0

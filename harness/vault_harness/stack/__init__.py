@@ -1,6 +1,7 @@
 """Servers, keys and blueprint together: a Vault for one scenario, the stack of ``invoke up``."""
 
 from vault_harness.stack._env import export_lines, service_environment
+from vault_harness.stack._holder import transit_seal
 from vault_harness.stack._launch import Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
@@ -13,6 +14,7 @@ __all__ = [
     "Stack",
     "launch",
     "launch_cluster",
+    "transit_seal",
     "LocalStack",
     "Nodes",
     "NodeStatus",

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, cast
 
 from vault_harness import files
-from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import (
     HOLDER_NAME,
@@ -29,27 +28,12 @@ from vault_harness.engine import (
     stanza_path,
 )
 from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._opening import Opening
 from vault_harness.vault import Operator
-from vault_harness.vault.root import alive
-
-KEY_NAME = "stack"
-"""Of the key in the holder's transit engine, and the id of the static one."""
 
 _STATIC_KEY = "static.key"
 _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
-_POLICY = "unseal-stack"
-_PERIOD = "768h"
-"""Of the token: the server renews it while it runs, and a month of rest is survived."""
-
-_RULES = f"""path "transit/encrypt/{KEY_NAME}" {{
-  capabilities = ["update"]
-}}
-
-path "transit/decrypt/{KEY_NAME}" {{
-  capabilities = ["update"]
-}}
-"""
 
 
 def seal_here(data_dir: Path, recorded: str) -> SealKind:
@@ -136,42 +120,7 @@ def _transit(provider: SealingProvider, directory: Path, data_dir: Path) -> dict
     keyring = opening.keyring()
     assert keyring is not None  # opened with it a moment ago
     with contextlib.closing(Operator(holder.address, keyring.root_token)) as root:
-        _give_key(root)
-        _give_token(root, directory / _TOKEN)
-    return {
-        "address": holder.address,
-        "token": f"file://{(directory / _TOKEN).absolute()}",
-        "key_name": KEY_NAME,
-        "mount_path": "transit/",
-    }
-
-
-@without_frames
-def _give_key(root: Operator) -> None:
-    """The key, which no one can export or delete, and the policy of who may use it."""
-    if "transit/" not in root.request("GET", "sys/mounts").get("data", {}):
-        root.request("POST", "sys/mounts/transit", type="transit")
-    if not root.request("GET", f"transit/keys/{KEY_NAME}"):
-        root.request("POST", f"transit/keys/{KEY_NAME}", type="aes256-gcm96")
-    root.request("PUT", f"sys/policies/acl/{_POLICY}", policy=_RULES)
-
-
-@without_frames
-def _give_token(root: Operator, path: Path) -> None:
-    """A token that lives for as long as somebody renews it, unless there is one that is good."""
-    if path.exists():
-        with contextlib.closing(root.with_token(path.read_text().strip())) as known:
-            if alive(known) is not None:
-                known.request("POST", "auth/token/renew-self")
-                return
-    made = root.request(
-        "POST",
-        "auth/token/create-orphan",
-        policies=[_POLICY],
-        period=_PERIOD,
-        display_name=_POLICY,
-    )
-    files.write_private(path, str(made["auth"]["client_token"]))
+        return transit_seal(root, directory / _TOKEN)
 
 
 def _key_missing(path: Path) -> StackError:

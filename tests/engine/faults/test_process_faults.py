@@ -58,6 +58,32 @@ def test_server_killed(process_engine: Engine, tmp_path: Path) -> None:
         broken.notes.only("server killed")
 
 
+@pytest.mark.slow  # raft takes seconds to initialise, and the server as long to give up
+def test_server_killed_under_supervision(process_engine: Engine, tmp_path: Path) -> None:
+    """Without its key it ends after each start; with it, it serves, and nobody unsealed it."""
+    key = tmp_path / "key"
+    key.write_bytes(os.urandom(32))
+    seal = {"static": {"current_key_id": "1", "current_key": f"file://{key}"}}
+    with launch(
+        process_engine,
+        Blueprint.default(),
+        directory=tmp_path / "vault",
+        storage="raft",
+        extra={"seal": seal},
+    ) as stack:
+        broken = broken_vault(stack)
+        token, _ = broken.token()
+        gone = key.rename(tmp_path / "elsewhere")
+        with broken.processes.server_killed_under_supervision(
+            stack.node, serves=lambda: stack.operator.health(timeout=1.0) == 200, every=0.1
+        ) as (_, supervisor):
+            wait_until(lambda: supervisor.ends >= 2, "two starts in vain", timeout=60)
+            gone.rename(key)
+        assert broken.read(token).status == 200
+        broken.notes.only("server killed")
+    assert "supervisor" not in {thread.name for thread in threading.enumerate()}
+
+
 def _sleeper() -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
 

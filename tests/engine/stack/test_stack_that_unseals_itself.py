@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,31 @@ from typing import Any
 import psutil
 import pytest
 
-from vault_harness.engine import SealKind
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza
 from vault_harness.errors import CapabilityMissing, StackError
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, StackRecord
+from vault_harness.stack import LocalStack, StackRecord, launch
 from vault_harness.vault import Keyring
+from vault_harness.vault.backup import (
+    Keys,
+    Lock,
+    Opener,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+)
 from vault_harness.waiting import wait_until
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture
+def process_engine(tmp_path: Path) -> Iterator[Engine]:
+    """For servers beside the stack's."""
+    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
+        yield engine
 
 
 def write(stack: LocalStack, value: str) -> None:
@@ -142,6 +162,41 @@ def test_another_engine_refuses_it(stack: LocalStack, monkeypatch: pytest.Monkey
 
     with pytest.raises(CapabilityMissing, match="cannot run a Vault with the seal static"):
         other.up(seal="static")
+
+
+def test_a_backup_goes_into_the_same_kind_of_seal_only(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path
+) -> None:
+    """An exercise with the same key recovers all; a Vault with keys is refused, and untouched."""
+    stack.up(seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    keys = Keys(Keyring.load(stack.keyring_path))
+    private, public = new_identity()
+    with closing(stack.operator()) as op:
+        report = drill(
+            op,
+            keys,
+            process_engine,
+            BLUEPRINT,
+            tmp_path / "drill",
+            seal=seal_stanza(stack.data_dir),
+        )
+        assert not report.problems
+        backup = make_backup(
+            op, keys, tmp_path / "backups", Lock(recipients=(public,)), mounts=BLUEPRINT.mounts
+        )
+    opener = Opener(identities=(private,))
+    snapshot, contents = backup.open_snapshot(opener)
+
+    with launch(process_engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
+        path = tmp_path / "other.json"
+        other.keyring.save(path)
+        with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):
+            restore(
+                other.operator, path, snapshot, contents, backup.open_keys(opener), overwrite=True
+            )
+        assert not other.operator.seal_status().sealed
+        assert Keyring.load(path) == other.keyring
 
 
 def test_nothing_is_left_of_it(stack: LocalStack) -> None:
