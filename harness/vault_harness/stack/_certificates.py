@@ -27,6 +27,7 @@ from vault_harness.engine import (
 )
 from vault_harness.errors import StackError
 from vault_harness.stack._data_dir import AUTHORITY_NAME
+from vault_harness.stack._service_ids import hand_out_ca
 from vault_harness.stack.record import StackRecord
 from vault_harness.waiting import wait_until
 
@@ -108,6 +109,7 @@ class Certificates:
         before = first_in_file(files.ca)
         beside = before if before != authority.certificate.decode() else ""
         files = authority.issue(self._directory, *HOSTS, beside=beside)
+        hand_out_ca(self._data_dir)
         provider.reload_vault()
         serving = {service.name for service in provider.describe() if service.serves}
         nodes = [node for node in endpoints.nodes if node.name in serving]

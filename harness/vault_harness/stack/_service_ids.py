@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.engine import tls_files
 from vault_harness.vault import approle
 
 
@@ -42,6 +43,17 @@ def hand_out_ids(
             if True in copied:
                 changed.append(service)
     return changed
+
+
+def hand_out_ca(data_dir: Path) -> None:
+    """Tell each service that has a directory whom to trust, if Vault speaks TLS.
+
+    To be called before a server shows what another authority signed.
+    """
+    tls = tls_files(data_dir)
+    if tls is not None:
+        for directory in data_dir.glob("services/*/"):
+            _copied(tls.ca, directory)
 
 
 def _copied(source: Path, directory: Path) -> bool:

@@ -33,7 +33,7 @@ from vault_harness.errors import (
 )
 from vault_harness.images import LOCAL_SERVICES
 from vault_harness.stack._local import LocalStack
-from vault_harness.stack._service_ids import hand_out_ids, service_directory
+from vault_harness.stack._service_ids import hand_out_ca, hand_out_ids, service_directory
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
 
@@ -49,6 +49,7 @@ SERVICES: Mapping[str, tuple[int, str]] = {
 }
 
 _INSIDE_PORT = "8000/tcp"
+_CA_INSIDE = "/run/vault/ca.pem"
 _STOP_SECONDS = 5
 
 
@@ -145,6 +146,7 @@ class ExampleServices:
         for service in SERVICES:
             # Compose refuses to make it: it would be root's.
             files.private_directory(self.credentials_directory(service))
+        hand_out_ca(self._local.data_dir)
         compose("up", "-d", *SERVICES, services=True)
         try:
             wait_until(
@@ -216,13 +218,17 @@ class ExampleServices:
                 looked_at=str(self._local.data_dir / "stack.json"),
                 remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
             )
-        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200")
+        tls = self._local.endpoints().ca_cert is not None
+        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200", tls=tls)
+        ca_cert = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
         ports = {
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
         }
         mount = self._local.blueprint().mount
-        return provider.compose({"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **ports})
+        return provider.compose(
+            {"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **ca_cert, **ports}
+        )
 
     def _unhealthy(self, timeout: float) -> HarnessError:
         sick = [service for service in self.describe() if service.health != "healthy"]

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import shown_by
 from vault_harness.engine import PortLease, StackProvider, answers
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import project_name
@@ -294,3 +295,26 @@ def test_all_files_are_read_together(compose: tuple[str, ...]) -> None:
     said = by_hand(*files, "config")
     assert "hashicorp/vault:" in said
     assert said.startswith("name: vault-harness-by-hand\n")
+
+
+def test_over_tls(local: LocalStack) -> None:
+    """Its health check, Toxiproxy and the tasks reach it, and a renewal reaches the container."""
+    endpoints = local.up(tls=True)
+    local.seed(Blueprint.default())
+    assert endpoints.proxy.startswith("https://")
+    assert local.status().state == "ready"
+    assert local.status().obstacles == ()
+
+    def health() -> str:
+        found = container_of(local, "vault")
+        return str(found.attrs["State"]["Health"]["Status"])
+
+    wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
+    done = local.renew_certificate(ca=True)
+    for address in (endpoints.vault, endpoints.proxy):
+        assert shown_by(address, ca_cert=done.ca_cert).serial == done.serial
+        with pytest.raises(OSError, match="CERTIFICATE_VERIFY_FAILED"):
+            shown_by(address, ca_cert=None)
+    local.restart()
+    local.unseal()
+    assert shown_by(endpoints.vault, ca_cert=done.ca_cert).serial == done.serial

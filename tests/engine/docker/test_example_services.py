@@ -154,3 +154,20 @@ def test_they_can_be_ended_alone(local: LocalStack, services: ExampleServices) -
     assert services.stop() == list(SERVICES)
     assert {service.health for service in services.describe()} == {"none"}
     assert all(service.running for service in local.provider().describe())
+
+
+def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
+    """Each service is told whom to trust, and reads on when the authority is another one."""
+    services.stop()
+    local.down()
+    local.up(tls=True)
+    services.start(timeout=120)
+    assert statuses(services) == {"ok"}
+    before = services.fingerprints()
+    for ca in (True, False):
+        local.renew_certificate(ca=ca)
+    local.restart()
+    local.unseal()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to read again", timeout=90)
+    assert services.fingerprints() == before
+    assert services.restarts() == dict.fromkeys(SERVICES, 0)

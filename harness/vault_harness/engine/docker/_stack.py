@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.certificates import TlsFiles
 from vault_harness.commands import named
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
@@ -46,6 +48,7 @@ from vault_harness.engine.docker._inside import (
     CONFIGURATION_NAME,
     INSIDE,
     container_user,
+    copy_tls_files,
     write_configuration,
 )
 from vault_harness.engine.docker._labels import sweep
@@ -65,6 +68,8 @@ ENV_FILE_NAME = "compose.env"
 _STOP_SECONDS = "10"
 _PROXY_PORT = 8201
 _INSIDE_PROXY = f"[::]:{_PROXY_PORT}"  # as both servers report it
+
+_OVER_TLS = {"VAULT_SCHEME": "https", "NODE_CACERT": f"{INSIDE}/{TLS_DIRECTORY}/ca.pem"}
 
 # What is published, by its port inside: whose it is, and the variable that moves it.
 _PORTS: Mapping[str, tuple[ServiceName, int, str]] = {
@@ -112,7 +117,6 @@ class DockerStack:
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until both servers answer."""
         self._refuse_cluster(nodes)
-        self._refuse_tls()
         # The engine would make missing directories for its mounts, as root's.
         files.private_directory(self._data_dir)
         files.private_directory(self._node.directory)
@@ -128,8 +132,11 @@ class DockerStack:
             for container in present:
                 if container.status == "paused":
                     container.unpause()  # whoever paused it wants it up now
-        endpoints = _endpoints(ports)
-        write_configuration(self._node, vault.dialect, address=endpoints.vault, host=NODE_NAME)
+        tls = tls_files(self._data_dir)
+        endpoints = _endpoints(ports, tls)
+        write_configuration(
+            replace(self._node, tls=tls), vault.dialect, address=endpoints.vault, host=NODE_NAME
+        )
         compose = Compose(self.project, environment)
         files.write_private(
             self._data_dir / ENV_FILE_NAME, env_file_text(self.project, environment)
@@ -161,15 +168,6 @@ class DockerStack:
                 remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
             )
 
-    def _refuse_tls(self) -> None:
-        """Never in plain HTTP what was made to speak TLS."""
-        if tls_files(self._data_dir) is not None:
-            raise CapabilityMissing(
-                "the docker engine runs a server in plain HTTP, and this one speaks TLS",
-                looked_at=f"{self._data_dir / TLS_DIRECTORY}, HARNESS_ENGINE",
-                remedy=f"HARNESS_ENGINE=process {named('up', '--tls')}",
-            )
-
     def stop(self) -> list[str]:
         """Remove the containers and the network, and what dead runs left; keep the data."""
         return self._down()
@@ -182,7 +180,8 @@ class DockerStack:
             self._await_answers(remembered.endpoints)
 
     def reload_vault(self) -> None:
-        """Send SIGHUP to Vault."""
+        """Send SIGHUP to Vault, which sees the certificate in its own directory."""
+        copy_tls_files(replace(self._node, tls=tls_files(self._data_dir)))
         with connected() as client:
             for container in self._containers(client):
                 if _service(container) == NODE_NAME and container.status == "running":
@@ -263,6 +262,7 @@ class DockerStack:
             "HARNESS_DATA_DIR": str(self._data_dir),
             "HARNESS_NODE_DIR": str(self._node.directory),
             "VAULT_CONFIG": f"{INSIDE}/{CONFIGURATION_NAME}",
+            **(_OVER_TLS if tls_files(self._data_dir) else {}),
         }
 
     def _refuse_older_volume(self, client: docker.DockerClient) -> None:
@@ -357,8 +357,11 @@ class DockerStack:
             )
 
 
-def _endpoints(ports: Mapping[str, int]) -> Endpoints:
-    urls = {name: base_url(f"{LOOPBACK}:{port}") for name, port in ports.items()}
+def _endpoints(ports: Mapping[str, int], tls: TlsFiles | None) -> Endpoints:
+    urls = {
+        name: base_url(f"{LOOPBACK}:{port}", tls=tls is not None and name != "toxiproxy")
+        for name, port in ports.items()
+    }
     upstream = f"{NODE_NAME}:{API_PORT}"
     node = NodeEndpoint(
         name=NODE_NAME,
@@ -368,7 +371,7 @@ def _endpoints(ports: Mapping[str, int]) -> Endpoints:
         upstream=upstream,
         cluster=f"{NODE_NAME}:{CLUSTER_PORT}",
     )
-    return Endpoints(nodes=(node,), toxiproxy=urls["toxiproxy"])
+    return Endpoints(nodes=(node,), toxiproxy=urls["toxiproxy"], ca_cert=tls.ca if tls else None)
 
 
 def _service(container: Any) -> str:
