@@ -21,6 +21,7 @@
     │   ├── VaultIsSealed      it must be unsealed first
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
+    ├── ClientNotMade          a real client of other people could not be built
     ├── HarnessDefect          the harness did what it must never do
     └── SubjectError           the client under test broke its contract with the harness
         ├── SubjectDied        its process ended by itself
@@ -186,6 +187,12 @@ class ToxiproxyError(HarnessError):
     """The Toxiproxy server refused a request, or does not answer."""
 
     exit_code = 7
+
+
+class ClientNotMade(HarnessError):
+    """A real client of other people could not be built from its adapter."""
+
+    exit_code = 3
 
 
 class HarnessDefect(HarnessError):

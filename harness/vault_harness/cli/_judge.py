@@ -125,12 +125,19 @@ def judge(
     _run_suite(options, None, declare, "")
 
 
+def suite_arguments(
+    options: list[str], only: list[str], declare: list[str], args: str
+) -> list[str]:
+    """The words that run the suite, for pytest."""
+    chosen = [word for name in only for word in ("--vault-only", name)]
+    chosen += [word for text in declare for word in ("--vault-declare", text)]
+    return [*suite_place(), *options, *chosen, *shlex.split(args)]
+
+
 def _run_suite(
     options: list[str], only: list[str] | None, declare: list[str] | None, args: str
 ) -> NoReturn:
-    options += [word for name in only or [] for word in ("--vault-only", name)]
-    options += [word for text in declare or [] for word in ("--vault-declare", text)]
-    run_pytest(*suite_place(), *options, *shlex.split(args))
+    run_pytest(*suite_arguments(options, only or [], declare or [], args))
 
 
 @command(

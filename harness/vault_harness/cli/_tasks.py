@@ -10,6 +10,7 @@ from vault_harness.cli import (
     _audit,
     _backup,
     _break,
+    _clients,
     _develop,
     _doctor,
     _judge,
@@ -55,6 +56,7 @@ _BREAK_IT = (
 _JUDGE = (
     *(_judge.judge, _judge.scenarios, _subject.check, _serve.serve),
     *(_judge.timeline, _judge.report, _judge.score, _steady.steady),
+    _clients.clients,
 )
 _DEVELOP = (_develop.test, _develop.lint, _develop.bench)
 

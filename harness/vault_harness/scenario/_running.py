@@ -170,14 +170,14 @@ class Running(WaysIn):
             timeout: Seconds until its ``hello``; those of the environment by default.
         """
         operation = self.history.begin_operation("start")
+        within = self.environment.start if timeout is None else timeout
         try:
             with self.spent.on("the subject's start"):
-                subject = self._open_subject(
-                    operation.number, self.environment.start if timeout is None else timeout
-                )
+                subject = self._open_subject(self.environ(), operation.number, within)
         except (OperationFailed, SubjectError) as error:
             text = redacted(self.secrets, str(error))
             self.history.end_operation(operation, "error", message=text)
+            self._check_way_in(operation.number, within)
             return None
         self.history.end_operation(operation, "ok")
         self._subject = subject
@@ -199,17 +199,35 @@ class Running(WaysIn):
         self._closing.callback(self._end_subject, driver)
         return driver
 
-    def _open_subject(self, number: int, timeout: float) -> Subject:
+    def _open_subject(self, environ: dict[str, str], number: int, timeout: float) -> Subject:
         log = self.directory / f"subject-{number}.log"
-        self._logs.append(log)
+        if log not in self._logs:
+            self._logs.append(log)
         return open_subject(
             self.environment.subject,
-            self.environ(),
+            environ,
             log=log,
             timeout=timeout,
             # A developer's own SECRET_KEY is no fallback of this scenario's.
             withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
         )
+
+    def _check_way_in(self, number: int, timeout: float) -> None:
+        """Hear what a subject claims that did not start without the ids of an AppRole.
+
+        Raises:
+            NotClaimed: With them it starts, and does not claim what this scenario is about.
+        """
+        if self.entry.auth == "approle":
+            return
+        try:
+            subject = self._open_subject(self.environ() | self.approle_environ(), number, timeout)
+        except (OperationFailed, SubjectError):
+            return
+        try:
+            self._check_claims(subject)
+        finally:
+            subject.kill()
 
     def start(self, *, within: float | None = None) -> Driver:
         """Start the subject and wait for its steady state: three good reads in a row.

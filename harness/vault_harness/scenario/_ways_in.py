@@ -44,15 +44,20 @@ class WaysIn(Servers):
                 }
             case "token-file":
                 return {"VAULT_TOKEN_FILE": str(self.token_file)}
-        role_id, secret_id = approle.credential_files(self.entry.approle, self.directory)
         if self.entry.auth == "wrapped-secret-id":
+            role_id, _ = approle.credential_files(self.entry.approle, self.directory)
             return {
                 "VAULT_ROLE_ID_FILE": str(role_id),
                 "VAULT_WRAPPED_SECRET_ID_FILE": str(self.wrapping_file),
             }
         if self.entry.ids == "files":
-            return {"VAULT_ROLE_ID_FILE": str(role_id), "VAULT_SECRET_ID_FILE": str(secret_id)}
+            return self.approle_environ()
         return {"VAULT_ROLE_ID": self.role_id, "VAULT_SECRET_ID": self.secret_id.secret_id}
+
+    def approle_environ(self) -> dict[str, str]:
+        """The variables that name the files of an AppRole's ids."""
+        role_id, secret_id = approle.credential_files(self.entry.approle, self.directory)
+        return {"VAULT_ROLE_ID_FILE": str(role_id), "VAULT_SECRET_ID_FILE": str(secret_id)}
 
     def _token_parameters(self) -> dict[str, object]:
         return {

@@ -12,6 +12,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"syscall"
@@ -128,6 +129,17 @@ func word(err error) string {
 	return "unavailable"
 }
 
+// version is that of the library, as it was built in.
+func version() string {
+	info, _ := debug.ReadBuildInfo()
+	for _, module := range info.Deps {
+		if module.Path == "github.com/hashicorp/vault/api" {
+			return module.Version
+		}
+	}
+	return ""
+}
+
 type request struct {
 	ID            int
 	Op, Path, Key string
@@ -136,7 +148,7 @@ type request struct {
 func (s *source) serve(asked request) map[string]any {
 	switch asked.Op {
 	case "hello":
-		return map[string]any{"ok": true, "capabilities": []string{"read", "tls"}}
+		return map[string]any{"ok": true, "capabilities": []string{"read", "tls"}, "version": version()}
 	case "read":
 		value, err := s.read(context.Background(), asked.Path, asked.Key)
 		if err != nil {

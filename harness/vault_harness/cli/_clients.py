@@ -1,0 +1,166 @@
+"""Real clients of other people: what is published of them, and judging one again."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vault_harness.cli._command import command
+from vault_harness.cli._console import say, table
+from vault_harness.cli._judge import suite_arguments
+
+if TYPE_CHECKING:
+    from vault_harness.clients import Client
+    from vault_harness.report.formats import Score
+
+
+@command(
+    "clients",
+    group="judge",
+    judges=True,
+    takes=("name",),
+    examples=("clients", "clients hvac", "clients hvac --only critical", "clients hvac --write"),
+    help={
+        "name": "of a client, as the list has it; all are listed without",
+        "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
+        "report": "where the runs leave their reports, default report/clients/NAME",
+        "workers": "how many scenarios run side by side",
+        "write": "publish: write the client's score, and all pages in docs/clients",
+    },
+    iterable=["only"],
+)
+def clients(
+    name: str | None = None,
+    only: list[str] | None = None,
+    report: str | None = None,
+    workers: int | None = None,
+    write: bool = False,
+) -> None:
+    """List the real clients, or make one and judge it.
+
+    It is made by its own package manager in the user's cache. What it does not keep is asked three
+    times more, so that flaky is told from broken, and compared with what is published. Exit code 0:
+    as published; 1: a verdict differs; 3: something broke down; 4: a wrong command line.
+    """
+    from vault_harness.clients import find
+
+    if name is None:
+        _list()
+        return
+    client = find(name)
+    if write:
+        _refuse(only)
+    score = _judged(client, Path(report or f"report/clients/{name}"), only or [], workers)
+    if write:
+        _publish(client, score)
+        return
+    published = client.score()
+    if published is None:
+        say("nothing is published of it yet")
+        return
+    _compare(client, published, score)
+
+
+def _list() -> None:
+    from vault_harness.clients import known_clients, missing_tools
+
+    rows = []
+    for client in known_clients().values():
+        score = client.score()
+        grade = "not judged yet" if score is None else f"grade {score.grade or 'none'}"
+        lacking = ", ".join(missing_tools(client))
+        here = f"needs {lacking}, which is not here" if lacking else "can be made here"
+        rows.append((client.name, f"{client.title} {client.version}", client.language, grade, here))
+    say(table(rows))
+
+
+def _refuse(only: list[str] | None) -> None:
+    """Refuse to publish what would not be a whole score, or where there is no place for it."""
+    from vault_harness.errors import SettingsError
+    from vault_harness.settings import checkout
+
+    if only:
+        raise SettingsError(
+            "--write publishes the whole suite's verdicts, and --only leaves some out",
+            looked_at="the command line",
+            remedy="leave out one of the two",
+        )
+    if checkout() is None:
+        raise SettingsError(
+            "--write writes scores and pages into a checkout, and this is none",
+            looked_at="the installed package",
+            remedy="clone the repository, and run ./dev clients NAME --write there",
+        )
+
+
+def _judged(client: Client, report: Path, only: list[str], workers: int | None) -> Score:
+    """Make a client, run the suite, and what it did not keep again."""
+    from vault_harness.clients import install, settled, to_settle
+
+    made_in = install(client)
+    subject = f"command:{shlex.join(client.command(made_in))}"
+    side = ["-n", str(workers)] if workers is not None else []
+    first = _run([*side, "--vault-subject", subject], only, report)
+    again = None
+    if ids := to_settle(first):
+        say(f"\nagain, three times each, to tell flaky from broken: {', '.join(ids)}")
+        again = _run([*side, "--vault-subject", subject, *_REPEAT], ids, report / "again")
+    return settled(client, first, again)
+
+
+_REPEAT = ("--vault-repeat", "3")
+
+
+def _run(options: list[str], only: list[str], report: Path) -> Mapping[str, Any]:
+    """Run the suite in a process of its own, and give its journal."""
+    from vault_harness.errors import HarnessDefect
+    from vault_harness.report import load
+
+    words = suite_arguments([*options, "--vault-report", str(report)], only, [], "")
+    code = subprocess.run([sys.executable, "-m", "pytest", *words], check=False).returncode
+    if code not in _JUDGED:
+        raise SystemExit(code)
+    journal: Mapping[str, Any] = load(report / "journal.json")
+    if not journal.get("complete"):
+        raise HarnessDefect(
+            "a run ended well, and its journal is not complete", looked_at=str(report)
+        )
+    return journal
+
+
+_JUDGED = (0, 1, 2)
+"""Exit codes of a run that came to its end with verdicts."""
+
+
+def _publish(client: Client, score: Score) -> None:
+    from vault_harness.clients import PAGES, known_clients, pages
+    from vault_harness.files import write_text
+    from vault_harness.report.score import as_text, told
+    from vault_harness.scenario.catalogue import CATALOGUE, load
+    from vault_harness.settings import checkout, scenarios_folder
+
+    root = checkout()
+    assert root is not None, "refused before"
+    write_text(client.score_file, as_text(score))
+    entries = load(scenarios_folder() / CATALOGUE)
+    for file, text in pages(known_clients(), entries).items():
+        write_text(root / PAGES / file, text)
+    say(told(score))
+    say(f"written: {client.score_file}, {root / PAGES}")
+
+
+def _compare(client: Client, published: Score, score: Score) -> None:
+    from vault_harness.clients import differences
+
+    found = differences(client, published, score)
+    # Only what was asked: a run of some scenarios says nothing of the others.
+    found = [change for change in found if change.id in score.scenarios]
+    if not found:
+        say("\nas published, in all that was asked")
+        return
+    say(table([change.row for change in found]))
+    raise SystemExit(1)

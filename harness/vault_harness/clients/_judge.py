@@ -1,0 +1,70 @@
+"""What the runs of a real client come to: the score that is published, and what differs from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from vault_harness.clients._client import Client
+from vault_harness.report.formats import Judged, Score
+from vault_harness.report.score import Change, changes, score_of
+
+AGAIN = 3
+"""How often a scenario is run again whose first run was no pass."""
+
+_SAYS = {"pass", "fail", "flaky"}
+"""Verdicts on the client; others say nothing of it."""
+
+
+def to_settle(journal: Mapping[str, Any]) -> list[str]:
+    """Scenarios of a first run that are to be run again, since one run is not enough for them."""
+    words = {"fail", "flaky", "not exercised", "error"}
+    return sorted(str(one["id"]) for one in journal["scenarios"] if one["word"] in words)
+
+
+def settled(
+    client: Client, first: Mapping[str, Any], again: Mapping[str, Any] | None = None
+) -> Score:
+    """The score of a run, and of the repetition of what it did not keep.
+
+    Args:
+        client: Who was judged: its name stands for the command, which differs between machines.
+        first: The journal of a run of the whole suite.
+        again: That of the repetition (`to_settle`, `AGAIN` times each), if there was one.
+    """
+    repeated = {str(one["id"]): one for one in again["scenarios"]} if again else {}
+    records = [
+        _both(one, repeated[str(one["id"])]) if str(one["id"]) in repeated else one
+        for one in first["scenarios"]
+    ]
+    score = score_of({**first, "scenarios": records})
+    named = score.client.model_copy(update={"subject": f"clients {client.name}"})
+    return score.model_copy(update={"client": named})
+
+
+def _both(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of a scenario that was run once, and then again."""
+    if again["word"] not in _SAYS:
+        return first
+    if first["word"] not in _SAYS or first["word"] == again["word"]:
+        return again
+    broken = again if again["word"] != "pass" else first
+    return {**broken, "word": "flaky"}
+
+
+def differences(client: Client, published: Score, new: Score) -> list[Change]:
+    """Verdicts on a client that are not those which are published for it.
+
+    A verdict that says nothing of the client is no difference, and neither is one of a scenario
+    that is flaky, by its published verdict or by what its folder declares.
+    """
+    flaky = _flaky(client, published.scenarios)
+    return [
+        change
+        for change in changes(published, new)
+        if change.old in _SAYS and change.new in _SAYS and change.id not in flaky
+    ]
+
+
+def _flaky(client: Client, judged: Mapping[str, Judged]) -> Collection[str]:
+    return {*client.flaky, *(id for id, one in judged.items() if one.verdict == "flaky")}  # noqa: A001

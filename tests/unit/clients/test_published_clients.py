@@ -1,0 +1,146 @@
+"""What is published of real clients says what the data say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from vault_harness.clients import (
+    PAGES,
+    Client,
+    differences,
+    find,
+    install,
+    known_clients,
+    missing_tools,
+    pages,
+    settled,
+    to_settle,
+)
+from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
+from vault_harness.scenario.catalogue import CATALOGUE, load
+from vault_harness.settings import scenarios_folder
+
+ROOT = Path(__file__).parents[3]
+SCORED = [client for client in known_clients().values() if client.score()]
+
+
+def journal(**words: str) -> dict[str, object]:
+    """A run in which scenarios ended so."""
+    scenarios = [
+        {"id": name.replace("_", "-"), "word": word, "severity": "critical", "findings": []}
+        for name, word in words.items()
+    ]
+    return {"subject": "command:x", "complete": True, "scenarios": scenarios}
+
+
+def client(folder: Path, **more: object) -> Client:
+    """A client of which one file is made."""
+    (folder / "main.txt").write_text("x")
+    given: dict[str, object] = {
+        "name": "c",
+        "folder": folder,
+        "title": "C",
+        "language": "sh",
+        "version": "1",
+        "home": "https://example.org",
+        "tools": ["sh"],
+        "install": [["sh", "-c", "cp main.txt made"]],
+        "run": ["{folder}/made"],
+        "adapter": "reads",
+        **more,
+    }
+    return Client.model_validate(given)
+
+
+def test_pages_are_up_to_date() -> None:
+    """After a change of scores, notes or promises: ``vault-harness clients NAME --write``."""
+    made = pages(known_clients(), load(scenarios_folder() / CATALOGUE))
+    found = {file.name: file.read_text("utf-8") for file in (ROOT / PAGES).glob("*.md")}
+    assert found == made
+
+
+@pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
+def test_each_broken_critical_promise_has_its_mechanism(one: Client) -> None:
+    """A page that says what is broken says why."""
+    score = one.score()
+    assert score is not None
+    broken = {
+        name
+        for name, judged in score.scenarios.items()
+        if judged.severity == "critical" and judged.verdict in ("fail", "flaky")
+    }
+    assert broken <= set(one.notes)
+
+
+@pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
+def test_the_version_that_is_told_is_the_one_that_was_judged(one: Client) -> None:
+    """The client said it itself in ``hello``."""
+    score = one.score()
+    assert score is not None
+    assert score.client.version.removeprefix("v") == one.version
+
+
+@pytest.mark.parametrize("one", SCORED, ids=lambda one: one.name)
+def test_a_score_names_no_machine(one: Client) -> None:
+    """Neither a path of where it was made, nor how long anything took."""
+    text = one.score_file.read_text("utf-8")
+    assert f'"subject": "clients {one.name}"' in text
+    assert not re.search(r"/root|/home|/tmp|seconds\"", text)
+
+
+def test_what_fails_once_and_passes_again_is_flaky(tmp_path: Path) -> None:
+    """Broken and flaky are told apart by the repetition; no verdict is made one by it."""
+    first = journal(A_1="fail", A_2="fail", A_3="not exercised", A_4="pass")
+    assert to_settle(first) == ["A-1", "A-2", "A-3"]
+    again = journal(A_1="pass", A_2="fail", A_3="pass")
+    score = settled(client(tmp_path), first, again)
+    words = {name: one.verdict for name, one in score.scenarios.items()}
+    assert words == {"A-1": "flaky", "A-2": "fail", "A-3": "pass", "A-4": "pass"}
+
+
+def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
+    """What is published as flaky, or declared to be, may come out either way."""
+    one = client(tmp_path, flaky={"A-2": "a race"})
+    published = settled(one, journal(A_1="flaky", A_2="pass", A_3="pass"))
+    new = settled(one, journal(A_1="pass", A_2="fail", A_3="fail"))
+    assert [change.id for change in differences(one, published, new)] == ["A-3"]
+
+
+def test_a_client_is_made_once(tmp_path: Path) -> None:
+    """It is a copy in the cache, taken as it is while its adapter stays the same."""
+    source = tmp_path / "source"
+    source.mkdir()
+    one = client(source)
+    made_in = install(one, cache=tmp_path / "cache")
+    assert (made_in / "made").read_text() == "x"
+    assert not (source / "made").exists()
+    (made_in / "made").write_text("kept")
+    assert (install(one, cache=tmp_path / "cache") / "made").read_text() == "kept"
+    (source / "main.txt").write_text("y")
+    assert (install(one, cache=tmp_path / "cache") / "made").read_text() == "y"
+
+
+def test_a_missing_toolchain_is_named(tmp_path: Path) -> None:
+    """It says which program is not here, and makes nothing."""
+    one = client(tmp_path, tools=["sh", "no-such-compiler"])
+    assert missing_tools(one) == ["no-such-compiler"]
+    with pytest.raises(ProgramMissing, match="no-such-compiler"):
+        install(one, cache=tmp_path / "cache")
+
+
+def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
+    """The end of its log is in the error."""
+    source = tmp_path / "source"
+    source.mkdir()
+    one = client(source, install=[["sh", "-c", "echo the registry is away; exit 3"]])
+    with pytest.raises(ClientNotMade, match="the registry is away"):
+        install(one, cache=tmp_path / "cache")
+
+
+def test_an_unknown_client_is_refused() -> None:
+    """With the names of those that there are."""
+    with pytest.raises(SettingsError, match="hvac"):
+        find("no-such-client")
