@@ -57,7 +57,7 @@ def generate(
     cancel: bool = False,
     dry_run: bool = False,
 ) -> None:
-    """Make a new root token from the keyring's keys, unseal keys or recovery keys.
+    """Make a new root token from the keys of the keyring.
 
     It goes into the keyring, vault-data/init.json, and is never printed. Do what needs it, then end
     it with root.revoke.
