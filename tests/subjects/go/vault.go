@@ -62,6 +62,7 @@ type Vault struct {
 	getenv  func(string) string
 	mount   string
 	timeout time.Duration
+	latest  atomic.Pointer[[2]string] // path and key of the last read
 	wire    *Wire
 	gate    *Gate
 	orders  chan order
@@ -112,6 +113,7 @@ func NewVault(getenv func(string) string) (*Vault, error) {
 func (v *Vault) Read(path, key string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), v.timeout*95/100)
 	defer cancel()
+	v.latest.Store(&[2]string{path, key})
 	for {
 		value, err := v.readOnce(ctx, path, key)
 		failure, outage := err.(*Failure)
@@ -130,7 +132,17 @@ func (v *Vault) Healthy() bool {
 		return false
 	}
 	answer, err := v.ask(ctx, "GET", "auth/token/lookup-self", held, nil)
-	return err == nil && answer.Status == 200
+	if err != nil || answer.Status != 200 {
+		return false
+	}
+	latest := v.latest.Load()
+	if latest == nil {
+		return true
+	}
+	// Vault may know a token although it has lost its storage.
+	_, err = v.readOnce(ctx, latest[0], latest[1])
+	failure, told := err.(*Failure)
+	return err == nil || told && !isOutage(failure)
 }
 
 // Close gives the token back if Vault takes it soon, and ends in any case.
