@@ -181,7 +181,7 @@ def unseal() -> None:
 
 @command("restart", group="break it", examples=("restart",))
 def restart() -> None:
-    """Restart Vault: it comes back sealed, unless it unseals itself.
+    """Restart Vault: it comes back sealed, or unseals itself.
 
     As after a crash or an upgrade.
     """
