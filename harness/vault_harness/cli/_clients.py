@@ -80,6 +80,7 @@ def _list() -> None:
 
 def _refuse(only: list[str] | None) -> None:
     """Refuse to publish what would not be a whole score, or where there is no place for it."""
+    from vault_harness.commands import named
     from vault_harness.errors import SettingsError
     from vault_harness.settings import checkout
 
@@ -93,7 +94,7 @@ def _refuse(only: list[str] | None) -> None:
         raise SettingsError(
             "--write writes scores and pages into a checkout, and this is none",
             looked_at="the installed package",
-            remedy="clone the repository, and run ./dev clients NAME --write there",
+            remedy=f"clone the repository, and run `{named('clients', 'NAME', '--write')}` there",
         )
 
 

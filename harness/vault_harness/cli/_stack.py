@@ -242,8 +242,6 @@ def destroy(yes: bool = False, dry_run: bool = False) -> None:
         raise SystemExit(1)
     removed = stack.destroy()
     say("\n".join(f"removed {what}" for what in removed) or "nothing was there")
-    if (authority := stack.authority_directory).exists():
-        say(f"kept {authority}: who trusts it also trusts what {named('up', '--tls')} makes next")
 
 
 @command(

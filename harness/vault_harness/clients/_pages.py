@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import get_args
 
 from vault_harness.clients._client import Client, Note
+from vault_harness.commands import PROGRAM
 from vault_harness.report.formats import Judged, Score, Severity
 from vault_harness.report.score import profile
 from vault_harness.scenario.catalogue import Entry
@@ -16,13 +17,14 @@ PAGES = "docs/clients"
 _BROKEN = ("fail", "flaky")
 _SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
-_HEAD = """# Real clients, judged
+# A page is committed and read elsewhere, so it names the installed program, whoever made it.
+_HEAD = f"""# Real clients, judged
 
-Made by `vault-harness clients NAME --write` from the scores and notes in `scenarios/clients/`; a
+Made by `{PROGRAM} clients NAME --write` from the scores and notes in `scenarios/clients/`; a
 test says when a page is out of date. Each client is used as its own documentation tells its users
 to use it, and its adapter adds no intelligence: what it keeps and breaks is the library's doing, in
 this version, on its defaults. What a client does not claim it is not asked, so two grades are
-comparable only for the same claims. `vault-harness clients NAME` makes one and judges it again.
+comparable only for the same claims. `{PROGRAM} clients NAME` makes one and judges it again.
 
 A grade of F means harm that others see (a locked role, a token sent to a stranger, a wrong value);
 see [how grades come about](../judge.md#grades).
@@ -88,7 +90,7 @@ def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
         ),
         _facts(client, score),
         f"**What the adapter does.** {client.adapter.strip()}",
-        f"```sh\nvault-harness clients {client.name}\n```",
+        f"```sh\n{PROGRAM} clients {client.name}\n```",
         _breaks(score, entries),
         _mechanisms(client, score, entries),
         _rest(client, score),

@@ -13,8 +13,7 @@ from vault_harness.vault.root import OPERATOR_TOKEN_NAME
 
 KEYRING_NAME = "init.json"
 AUTHORITY_NAME = "authority"
-"""Folder of the certificate authority. It is not among what is destroyed: whoever was told to
-trust it should not have to be told again."""
+"""Folder of the certificate authority: kept by `down`, destroyed with all other keys."""
 
 INIT_MARKER_NAME = "init.started"
 """There from before a Vault is initialised until its keys are known to work."""
@@ -30,7 +29,7 @@ _FILES = frozenset(
     }
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
-_DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY})
+_DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY, AUTHORITY_NAME})
 _ENGINES = frozenset(
     {"vault", "nodes", "balancer", "holder", "toxiproxy", "audit", "services", "tls"}
 )
@@ -85,4 +84,4 @@ def _is_state_file(name: str) -> bool:
 
 
 def _is_known(name: str) -> bool:
-    return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME, AUTHORITY_NAME}
+    return _is_state_file(name) or name in _DIRECTORIES | _ENGINES | {LOCK_NAME}

@@ -59,7 +59,7 @@ class LocalStack:
 
     @property
     def authority_directory(self) -> Path:
-        """Where the certificate authority is, once the stack spoke TLS; `destroy` keeps it."""
+        """Where the certificate authority is, once the stack spoke TLS."""
         return self.data_dir / _data_dir.AUTHORITY_NAME
 
     @contextlib.contextmanager

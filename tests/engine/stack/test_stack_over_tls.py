@@ -181,13 +181,14 @@ def test_a_change_that_was_ended_half_way(up: LocalStack) -> None:
     assert in_file(own_ca(up))[1] == old
 
 
-def test_destroy_takes_the_keys_and_leaves_the_authority(up: LocalStack) -> None:
-    """Whoever trusts it trusts the next stack of the same folder; nothing else is left."""
-    trusted = own_ca(up).read_bytes()
-    up.destroy()
-    assert {path.name for path in up.data_dir.iterdir()} == {"authority", "lock"}
-    up.up(tls=True)
-    assert own_ca(up).read_bytes() == trusted
+def test_destroy_leaves_no_key(up: LocalStack) -> None:
+    """Neither the servers' nor the authority's, which would sign for whoever finds it."""
+    planned = up.destroy(dry=True)
+    assert up.authority_directory.is_dir()
+    removed = up.destroy()
+    assert str(up.authority_directory) in planned
+    assert str(up.authority_directory) in removed
+    assert {path.name for path in up.data_dir.iterdir()} == {"lock"}
 
 
 def test_plain_http_while_it_runs(stack: LocalStack) -> None:
