@@ -10,8 +10,8 @@ import pytest
 from vault_harness.scenario import Condition, Finding, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.helpers import allow_writes
-from vault_harness.scenario.history import Operation
 from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
     fails_as,
     logins_at_most,

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.scenario import Lab
-from vault_harness.scenario.history import Exchange
 from vault_harness.scenario.lab import PATH, ROLE
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles import (
     a_denial_costs_little,
     fails_as,

@@ -5,8 +5,9 @@ from vault_harness.scenario import conditions, oracles
 from vault_harness.scenario.catalogue import Entry, find_catalogue
 from vault_harness.scenario.conditions import Condition, Sighting
 from vault_harness.scenario.environment import Environment, open_environment
-from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.run import Result, Scenario, run_scenario
 from vault_harness.scenario.verdict import Finding, NotClaimed, NotExercised, Verdict

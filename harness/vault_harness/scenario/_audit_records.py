@@ -6,7 +6,8 @@ import json
 from datetime import datetime
 from pathlib import Path
 
-from vault_harness.scenario.history import AuditRecord, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import AuditRecord
 
 
 def read_audit(path: Path, history: History) -> list[AuditRecord]:

@@ -23,7 +23,8 @@ import h2.exceptions
 from vault_harness.faults import Interference, RequestKind
 from vault_harness.scenario._ends import End, Heard, reach
 from vault_harness.scenario._http1 import Message, NotHttp, ResponseReader
-from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange
 
 # It tells every header at level DEBUG, tokens too, in the log that a client within this process
 # shares with it.

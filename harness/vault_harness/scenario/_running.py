@@ -17,7 +17,7 @@ from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Driver, Verb, reading, redacted
 from vault_harness.scenario.environment import Environment
-from vault_harness.scenario.history import Operation, Touch
+from vault_harness.scenario.observations import Operation, Touch
 from vault_harness.scenario.oracles import Oracle
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import Finding, NotClaimed, NotExercised

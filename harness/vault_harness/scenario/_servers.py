@@ -34,7 +34,8 @@ from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario._spent import Spent
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
-from vault_harness.scenario.history import GONE, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import GONE
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.tls import ScenarioTls, Wire
 from vault_harness.scenario.verdict import NotClaimed, NotExercised

@@ -12,7 +12,8 @@ from collections.abc import Callable
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
-from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
 

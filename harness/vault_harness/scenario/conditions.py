@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from vault_harness.faults import RequestKind
-from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.verdict import Seen
 
 

@@ -11,7 +11,8 @@ from typing import Literal
 
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import BESIDE, History, Operation, Outcome
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import BESIDE, Operation, Outcome
 from vault_harness.scenario.verdict import NotClaimed
 from vault_harness.subjects import (
     Credential,

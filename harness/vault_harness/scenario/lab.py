@@ -14,7 +14,7 @@ from vault_harness.scenario._servers import KEY, MOUNT, PATH, ROLE
 from vault_harness.scenario.closing import closing_act
 from vault_harness.scenario.conditions import look
 from vault_harness.scenario.environment import Environment
-from vault_harness.scenario.history import Exchange, Operation
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles import Oracle, standing
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import (

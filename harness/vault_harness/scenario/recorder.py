@@ -34,7 +34,8 @@ from vault_harness.scenario._http1 import (
 )
 from vault_harness.scenario._http2 import Http2Connection, Rewrite
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange
 
 
 class Recorder:

@@ -18,8 +18,8 @@ from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.helpers import allow_writes
-from vault_harness.scenario.history import Operation
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.verdict import NotClaimed
 from vault_harness.subjects import CAPABILITIES
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from vault_harness.faults import Fault
-from vault_harness.scenario.history import Exchange, History, Operation, Touch
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Operation, Touch
 
 WAITED_OUT = 0.4
 """Seconds within a fault after which a call counts as held up by it: many times a read's own."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vault_harness.faults import Fault
-from vault_harness.scenario.history import Stall
+from vault_harness.scenario.observations import Stall
 
 Word = Literal["pass", "fail", "not exercised", "skipped", "error"]
 

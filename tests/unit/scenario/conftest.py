@@ -15,7 +15,7 @@ import pytest
 from vault_harness.faults import Fault, RequestKind, Signature
 from vault_harness.scenario import Exchange, History, Operation, Recorder
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import Outcome
+from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import Oracle
 
 TIMEOUT = 10.0

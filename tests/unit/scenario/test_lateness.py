@@ -9,7 +9,8 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario._heartbeat import Heartbeat
-from vault_harness.scenario.history import GRAIN, HOPS, History, Stall
+from vault_harness.scenario.history import GRAIN, HOPS, History
+from vault_harness.scenario.observations import Stall
 
 
 def test_idle_machine_grants_its_grain(story: Story) -> None:

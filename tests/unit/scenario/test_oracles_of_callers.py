@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.history import Outcome
+from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import (
     HANDOVER,
     every_call_ends_within,

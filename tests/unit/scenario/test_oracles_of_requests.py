@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.history import Handshake
+from vault_harness.scenario.observations import Handshake
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
     a_denial_costs_little,

@@ -6,7 +6,8 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.scenario.history import GRAIN, Stall
+from vault_harness.scenario.history import GRAIN
+from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.oracles.standing import (
     CLOSE_BOUND,
     NEWS,

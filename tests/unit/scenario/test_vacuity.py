@@ -6,7 +6,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.scenario.history import Handshake, Outcome, Touch
+from vault_harness.scenario.observations import Handshake, Outcome, Touch
 from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
 SEALED = Signature(statuses=frozenset({503}))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.faults import Fault, Signature
-from vault_harness.scenario.history import Stall
+from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.verdict import Finding, Seen, Word, decide
 
 WRONG = Finding("p", "a late call", 13.0)

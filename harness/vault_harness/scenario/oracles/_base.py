@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 
-from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.verdict import Finding
 
 Oracle = Callable[[History], list[Finding]]

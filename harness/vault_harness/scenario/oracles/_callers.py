@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vault_harness.scenario.history import BESIDE, History, Operation
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import BESIDE, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
 from vault_harness.scenario.verdict import Finding
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from vault_harness.scenario.history import Exchange, History, Use
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Use
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
 from vault_harness.scenario.verdict import Finding
 

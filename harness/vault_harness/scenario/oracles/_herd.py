@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, lacking, requests
 from vault_harness.scenario.oracles._callers import READS
 from vault_harness.scenario.verdict import Finding

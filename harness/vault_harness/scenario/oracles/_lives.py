@@ -5,7 +5,8 @@ All times are the recorder's own, so they are compared to the millisecond.
 
 from __future__ import annotations
 
-from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
 from vault_harness.scenario.verdict import Finding
 

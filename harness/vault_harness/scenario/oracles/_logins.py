@@ -5,7 +5,8 @@ A bound on a count holds where nothing was counted: that is what it asks for.
 
 from __future__ import annotations
 
-from vault_harness.scenario.history import Exchange, History
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, times
 from vault_harness.scenario.verdict import Finding
 

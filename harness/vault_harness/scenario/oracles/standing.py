@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections import defaultdict
 from itertools import pairwise
 
-from vault_harness.scenario.history import Exchange, History, Operation
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles._base import Oracle
 from vault_harness.scenario.verdict import Finding
 
