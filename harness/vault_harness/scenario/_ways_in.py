@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from vault_harness.files import write_private
-from vault_harness.scenario._servers import Servers
+from vault_harness.scenario._tokens import Tokens
 from vault_harness.vault import approle
 from vault_harness.vault.jwt_issuer import JwtIssuer
 
 
-class WaysIn(Servers):
+class WaysIn(Tokens):
     """The servers of one scenario, and what its subject logs in with.
 
     Attributes:

@@ -21,7 +21,7 @@ from vault_harness.vault.rotate._record import load, record_file
 from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import ServerKind, Target
 
-Servers = Callable[[ServerKind], PasswordServer | None]
+FindServer = Callable[[ServerKind], PasswordServer | None]
 
 
 class NothingToRollBack(StackError):
@@ -34,7 +34,7 @@ def rotate_secret(
     target: Target,
     directory: Path,
     *,
-    servers: Servers = lambda _kind: None,
+    servers: FindServer = lambda _kind: None,
     blueprint: Blueprint | None = None,
     grace: float = 0.0,
     checkpoint: Checkpoint = lambda _step: None,
@@ -71,7 +71,7 @@ def roll_back(
     target: Target,
     directory: Path,
     *,
-    servers: Servers = lambda _kind: None,
+    servers: FindServer = lambda _kind: None,
     grace: float = 0.0,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> SecretRotation:
@@ -131,7 +131,7 @@ def _work(
     kv: Kv,
     target: Target,
     directory: Path,
-    servers: Servers,
+    servers: FindServer,
     grace: float,
     checkpoint: Checkpoint,
 ) -> Work:
