@@ -135,6 +135,8 @@ def test_only_who_knows_the_url_is_answered(url: str) -> None:
     [
         ("node", ["node", "--test", "case.test.mjs"], "node"),
         ("go", ["go", "test", "-count=1", "."], "go"),
+        ("java", ["java", "CaseRunner.java"], "java"),
+        ("cargo", ["cargo", "test", "--locked", "--test", "case"], "rust"),
     ],
 )
 def test_other_languages(url: str, tool: str, command: list[str], folder: str) -> None:
