@@ -156,7 +156,17 @@
   }
 
   const ROW = 12, TOP = 20;
-  let zoom = 1, cursor = null;
+  let zoom = 1, cursor = null, active = null; // how far in, the moment that was chosen, the event that the keys are at
+  const pen = document.createElement("canvas").getContext("2d");
+  pen.font = "11px system-ui, sans-serif"; // as page.css has it for a timeline
+
+  // As much of a label as there is room for: beyond its bar it would stand on a ground that it is not coloured for.
+  function fitted(label, room) {
+    if (pen.measureText(label).width <= room) return label;
+    let length = label.length;
+    while (length > 0 && pen.measureText(`${label.slice(0, length)}…`).width > room) length -= 1;
+    return length > 0 ? `${label.slice(0, length)}…` : "";
+  }
 
   function draw(run, events, choose) {
     const end = Math.max(1000, ...events.filter((e) => e.lane !== "tokens").map((e) => Math.max(e.began, e.ended ?? 0))) * 1.01;
@@ -168,20 +178,23 @@
       height += lines * ROW + 8;
       return { name, its, top, lines };
     });
-    const box = element("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": "Timeline; the table of events below says the same" });
-    const names = shape("svg", { class: "names", width: 92, height });
+    const box = element("div", { class: "scroll", tabindex: "0", role: "listbox",
+      "aria-label": "Timeline: left and right go from event to event, up and down from lane to lane, Enter finds one in the list of events" });
+    const names = shape("svg", { class: "names", width: 92, height, "aria-hidden": "true" }); // each event says its lane
     for (const { name, top } of drawn) names.append(shape("text", { x: 6, y: top + ROW }, name));
     const frame = element("div", { class: "timeline" }, names, box);
 
     function paint() {
       const width = Math.max(300, (box.clientWidth || 800) - 2) * zoom;
       const x = (ms) => (Math.min(Math.max(ms, 0), end) / end) * (width - 8) + 4;
-      const svg = shape("svg", { width, height, "aria-hidden": "true" });
+      const svg = shape("svg", { width, height, role: "presentation" });
+      const scale = shape("g", { "aria-hidden": "true" });
       const step = [10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 60000].find((s) => x(s) - x(0) > 62) ?? 120000;
       for (let at = 0; at <= end; at += step) {
-        svg.append(shape("line", { class: "tick", x1: x(at), x2: x(at), y1: TOP - 4, y2: height }));
-        svg.append(shape("text", { x: x(at) + 2, y: 12 }, `+${+(at / 1000).toFixed(2)} s`));
+        scale.append(shape("line", { class: "tick", x1: x(at), x2: x(at), y1: TOP - 4, y2: height }));
+        scale.append(shape("text", { x: x(at) + 2, y: 12 }, `+${+(at / 1000).toFixed(2)} s`));
       }
+      svg.append(scale);
       for (const [, began, ended] of run.faults) {
         svg.append(shape("rect", { class: "band", x: x(began), width: Math.max(1, x(ended ?? end) - x(began)), y: TOP, height: height - TOP }));
       }
@@ -189,11 +202,15 @@
         svg.append(shape("line", { class: "lane", x1: 0, x2: width, y1: top + lines * ROW + 5, y2: top + lines * ROW + 5 }));
         for (const event of its) {
           const left = x(event.began), wide = Math.max(2.5, x(event.ended ?? end) - left);
-          const rect = shape("rect", { class: event.shape, x: left, y: top + event.line * ROW + 1, width: wide, height: ROW - 3, rx: 1.5, "data-row": event.row });
-          rect.append(shape("title", {}, `+${seconds(event.began)}  ${event.what}\n${event.end}`));
+          const rect = shape("rect", { class: event.shape, x: left, y: top + event.line * ROW + 1, width: wide, height: ROW - 3, rx: 1.5,
+            "data-row": event.row, id: `event-${event.row}`, role: "option", "aria-selected": "false" });
+          rect.append(shape("title", {}, `+${seconds(event.began)}  ${event.lane}: ${event.what}\n${event.end}`)); // its name, too
           svg.append(rect);
-          if (event.label && (wide > 40 || event.shape === "value")) {
-            svg.append(shape("text", { class: event.shape === "value" ? "" : "inside", x: left + (event.shape === "value" ? 5 : 4), y: top + event.line * ROW + ROW - 3, "pointer-events": "none" }, event.label));
+          const beside = event.shape === "value";
+          const label = beside ? event.label : event.label && wide > 40 ? fitted(event.label, wide - 8) : "";
+          if (label) {
+            svg.append(shape("text", { class: beside ? "beside" : "inside", x: left + (beside ? wide + 3 : 4), y: top + event.line * ROW + ROW - 3,
+              "pointer-events": "none", "aria-hidden": "true" }, label));
           }
         }
       }
@@ -205,7 +222,46 @@
       const middle = cursor !== null ? x(cursor) : null;
       box.replaceChildren(svg);
       if (middle !== null) box.scrollLeft = middle - box.clientWidth / 2;
+      mark();
     }
+
+    // The focus stays on the box; which event it is at is told by aria-activedescendant.
+    function mark() {
+      for (const old of $$(".active", box)) {
+        old.classList.remove("active");
+        old.setAttribute("aria-selected", "false");
+      }
+      const rect = active === null ? null : $(`#event-${active}`, box);
+      rect?.classList.add("active");
+      rect?.setAttribute("aria-selected", "true");
+      if (rect) box.setAttribute("aria-activedescendant", rect.id);
+      return rect;
+    }
+    function point(event) {
+      active = event.row;
+      mark().scrollIntoView({ block: "nearest", inline: "nearest" });
+    }
+    function reached(key) {
+      const at = active ?? -1, last = events.length - 1;
+      const row = { ArrowRight: Math.min(last, at + 1), ArrowLeft: Math.max(0, at - 1), Home: 0, End: last }[key];
+      if (row !== undefined) return events[row];
+      const step = { ArrowDown: 1, ArrowUp: -1 }[key];
+      if (!step) return null;
+      const lane = drawn.findIndex(({ its }) => its.includes(events[at])) + step;
+      const far = (event) => Math.abs(event.began - (events[at]?.began ?? 0));
+      return drawn[Math.min(drawn.length - 1, Math.max(0, lane))].its.reduce((best, one) => (far(one) < far(best) ? one : best));
+    }
+    box.addEventListener("focus", () => {
+      if (active === null && box.matches(":focus-visible")) point(events[0]);
+    });
+    box.addEventListener("keydown", (key) => {
+      if (key.ctrlKey || key.metaKey || key.altKey) return;
+      const next = reached(key.key);
+      if (next) point(next);
+      else if ((key.key === "Enter" || key.key === " ") && active !== null) choose(events[active], true);
+      else return;
+      key.preventDefault();
+    });
     box.addEventListener("wheel", (wheel) => {
       if (!wheel.ctrlKey) return;
       wheel.preventDefault();
@@ -217,10 +273,29 @@
       if (around !== undefined) cursor = around;
       paint();
     }
-    return { frame, paint, setZoom, end };
+    return { frame, paint, point, setZoom, end };
   }
 
   // One scenario
+
+  // May be wider than the page: what scrolls must be reached by the keys too.
+  const long = (name, text) => element("pre", { tabindex: "0", role: "group", "aria-label": name }, text);
+
+  // The row of the scenario that is open.
+  function here(id) {
+    for (const tr of trs) {
+      const link = $("a", tr), its = link.hash === `#${id}`;
+      tr.classList.toggle("here", its);
+      if (its) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  // Another run of it: what was pressed is made anew, and has the focus again.
+  function pick(id, index) {
+    show(id, index);
+    $("#detail .runpick [aria-pressed=true]").focus();
+  }
 
   function show(id, index = 0) {
     const runs = data[id];
@@ -229,7 +304,7 @@
     const present = runs.map((run, at) => [run, at]).filter(([run]) => run !== null);
     const [run, which] = present.find(([, at]) => at === index) ?? present[0];
     const head = heads.scenarios[id];
-    zoom = 1; cursor = null;
+    zoom = 1; cursor = null; active = null;
     const events = eventsOf(run);
     const body = element("tbody");
     const table = element("table", { class: "events" },
@@ -241,27 +316,33 @@
         element("td", {}, element("button", { onclick: () => choose(event, false), "aria-label": `show +${seconds(event.began)} in the timeline` }, `+${seconds(event.began)}`)),
         element("td", {}, event.lane), element("td", {}, event.what), element("td", {}, event.end)));
     }
-    function choose(event, fromPicture) {
-      cursor = event.began;
-      picture.paint();
+    function chosen(event) {
       for (const tr of $$("tr.chosen", body)) tr.classList.remove("chosen");
       const tr = body.children[event.row];
       tr.classList.add("chosen");
+      picture.point(event);
+      return tr;
+    }
+    function choose(event, fromPicture) {
+      cursor = event.began;
+      picture.paint();
       list.open = true;
-      if (fromPicture) tr.scrollIntoView({ block: "center" });
-      else picture.frame.scrollIntoView({ block: "nearest" });
+      const tr = chosen(event);
+      if (fromPicture) {
+        tr.scrollIntoView({ block: "center" });
+        $("button", tr).focus({ preventScroll: true }); // which leads back
+      } else picture.frame.scrollIntoView({ block: "nearest" });
     }
     function moment(ms) {
       cursor = ms;
       picture.setZoom(Math.max(zoom, picture.end / 4000));
       picture.frame.scrollIntoView({ block: "nearest" });
       const next = events.find((event) => event.began >= ms - 1);
-      for (const tr of $$("tr.chosen", body)) tr.classList.remove("chosen");
-      if (next) body.children[next.row].classList.add("chosen");
+      if (next) chosen(next);
     }
     const list = element("details", {}, element("summary", {}, `${events.length} events, in words`), table);
     const findings = run.findings.map(([promise, seen, at, harm]) => element("li", {},
-      at === null ? null : element("button", { onclick: () => moment(at) }, `+${seconds(at)}`), at === null ? null : " ",
+      at === null ? null : element("button", { onclick: () => moment(at), "aria-label": `show +${seconds(at)} in the timeline` }, `+${seconds(at)}`), at === null ? null : " ",
       seen, harm ? element("strong", {}, " — harm") : null, element("div", { class: "promised" }, `promised: ${promise}`)));
     const times = Object.entries(run.times).map(([name, value]) => `${name.replace("_", " ")} ${value} s`).join(", ");
     detail.replaceChildren(
@@ -270,7 +351,7 @@
       element("p", {}, head.promise),
       element("p", { class: "meta" }, `${head.severity}; guards against ${head.source}${times ? `; ${times}` : ""}`),
       present.length > 1 ? element("div", { class: "runpick", role: "group", "aria-label": "Which run" }, ...present.map(([one, at]) =>
-        element("button", { "aria-pressed": String(at === which), onclick: () => show(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
+        element("button", { "aria-pressed": String(at === which), onclick: () => pick(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
       findings.length ? element("h3", {}, "What was seen") : "", findings.length ? element("ul", { class: "findings" }, ...findings) : "",
       run.untouched.length ? element("h3", {}, "Why it is not exercised") : "",
       run.untouched.length ? element("ul", {}, ...run.untouched.map((text) => element("li", {}, text))) : "",
@@ -280,16 +361,16 @@
         element("button", { onclick: () => picture.setZoom(zoom * 1.6), "aria-label": "zoom in" }, "+"),
         element("button", { onclick: () => picture.setZoom(zoom / 1.6), "aria-label": "zoom out" }, "−"),
         element("button", { onclick: () => { cursor = null; picture.setZoom(1); } }, "all of it"),
-        element("span", { class: "legend" }, "red bands: faults; Ctrl and wheel zoom; click an event to find it in the list")) : "",
+        element("span", { class: "legend" }, "red bands: faults; Ctrl and wheel zoom; click an event, or go to it by arrow keys and press Enter, to find it in the list")) : "",
       events.length ? picture.frame : "",
       run.evidence.length ? element("h3", {}, "How it is known that it happened") : "",
       run.evidence.length ? element("ul", {}, ...run.evidence.map((text) => element("li", {}, text))) : "",
-      run.again ? element("h3", {}, "Run it again") : "", run.again ? element("pre", {}, run.again) : "",
+      run.again ? element("h3", {}, "Run it again") : "", run.again ? long("the command", run.again) : "",
       events.length ? list : "",
-      run.log ? element("details", {}, element("summary", {}, "What the client logged"), element("pre", {}, run.log)) : "");
+      run.log ? element("details", {}, element("summary", {}, "What the client logged"), long("what the client logged", run.log)) : "");
     detail.hidden = false;
     $("main").classList.add("open");
-    for (const tr of trs) tr.classList.toggle("here", $("a", tr).hash === `#${id}`);
+    here(id);
     document.title = `${id} ${run.word}: ${head.promise}`;
     picture.paint();
     detail.focus({ preventScroll: true });
@@ -303,7 +384,7 @@
     detail.hidden = true;
     detail.replaceChildren();
     $("main").classList.remove("open");
-    for (const tr of trs) tr.classList.remove("here");
+    here(null);
     document.title = heads.title;
     last?.focus();
   }

@@ -1,0 +1,296 @@
+"""The page without a mouse, and without eyes: what keys reach, what a screen reader is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.report.devtools import BROWSER, Browser, Page
+from vault_harness.report.html import write_page
+from vault_harness.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="needs chromium (Debian's package) on PATH"),
+]
+
+ENOUGH = 4.5
+"""Contrast of text by WCAG 2, level AA."""
+
+ENOUGH_OF_A_RING = 3.0
+"""The same for what shows where the focus is."""
+
+CONTRAST = Path(__file__).with_name("contrast.js").read_text()
+
+# Notes what has a listener for clicks, and how each thing looks that gets the focus.
+WATCH = """
+    window.clicked = new Set();
+    window.reached = new Map();
+    const listen = EventTarget.prototype.addEventListener;
+    EventTarget.prototype.addEventListener = function (type, ...rest) {
+      if (type === "click" && this instanceof Element) clicked.add(this);
+      return listen.call(this, type, ...rest);
+    };
+    document.addEventListener("focusin", ({ target }) => {
+      const { outlineStyle, outlineWidth, outlineColor } = getComputedStyle(target);
+      reached.set(target, [outlineStyle, parseFloat(outlineWidth), outlineColor]);
+    });
+"""
+
+
+def read(began: float, outcome: str, caller: int = 0) -> dict[str, Any]:
+    """A read that took a tenth of a second."""
+    return {
+        "verb": "read", "path": "backend/django", "began": began, "ended": began + 0.1,
+        "outcome": outcome, "value": None, "message": None, "caller": caller,
+    }  # fmt: skip
+
+
+def login(began: float) -> dict[str, Any]:
+    """A login whose token lives for four seconds."""
+    return {
+        "kind": "login", "method": "POST", "path": "auth/approle/login", "began": began,
+        "ended": began + 0.1, "status": 200, "token": None, "secret_id": "secret-id-1", "ttl": 4.0,
+        "errors": [], "by": "vault", "closed": None, "connection": 1, "retry_after": None,
+    }  # fmt: skip
+
+
+def scenario(name: str, word: str) -> dict[str, Any]:
+    """A scenario with something in every part of its page."""
+    value = {"at": 2.2, "done": 2.3, "path": "backend/django", "value": "v2"}
+    finding = {"promise": "one login", "seen": "two logins", "at": 2.5, "harm": True}
+    return {
+        "id": name,
+        "promise": f"What {name} promises",
+        "severity": "critical" if word == "fail" else "low",
+        "source": "hashicorp/vault#26172",
+        "word": word,
+        "why": "",
+        "again": f"vault-harness scenarios --only {name}",
+        "evidence": ["the proxy counted it"],
+        "findings": [finding] if word == "fail" else [],
+        # Two that overlap: a darker band. The first has more to say than its bar has room for.
+        "faults": [
+            {"name": "latency of 500 ms on both streams", "began": 2.0, "ended": 3.0, "detail": {}},
+            {"name": "cut", "began": 2.1, "ended": 4.0, "detail": {}},
+        ],
+        "operations": [read(1.0, "ok"), read(2.5, "unavailable"), read(4.5, "stale", caller=1)],
+        "exchanges": [login(0.2), login(4.6)],
+        "rotations": [value],
+        "log": [{"at": 2.5, "text": "403 again"}],
+    }
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One for all: each test has a page of its own in it."""
+    with Browser(tmp_path_factory.mktemp("profile")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two runs side by side: one scenario is broken in both, the other is kept."""
+    scenarios = [scenario("KV-01", "pass"), scenario("TOK-11", "fail")]
+    run = {"subject": "mine", "product": "openbao", "engine": "process", "scenarios": scenarios}
+    return write_page([run, run], tmp_path_factory.mktemp("page") / "index.html")
+
+
+@pytest.fixture
+def page(browser: Browser, file: Path) -> Page:
+    """The page, with TOK-11 opened."""
+    opened = browser.open(f"{file.as_uri()}#TOK-11", first=WATCH)
+    wait_until(lambda: shown(opened).startswith("TOK-11"), "the scenario", timeout=60)
+    return opened
+
+
+def shown(page: Page) -> str:
+    """The title of the scenario that is open, if one is."""
+    return str(page.says("document.querySelector('#detail:not([hidden]) h2')?.textContent ?? ''"))
+
+
+def focused(page: Page, attribute: str) -> str:
+    """Something of the element that has the focus."""
+    return str(page.says(f"document.activeElement.{attribute} ?? ''"))
+
+
+def focus(page: Page, selector: str) -> None:
+    """Go there, as by Tab."""
+    page.says(f"document.querySelector({selector!r}).focus({{focusVisible: true}})")
+
+
+def walk(page: Page) -> None:
+    """Press Tab until all has been passed once, everything being unfolded."""
+    page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
+    page.says("window.first = document.querySelector('.skip'); reached.clear()")
+    focus(page, ".skip")
+    for _ in range(200):
+        page.press("Tab")
+        if page.says(
+            "document.activeElement === first || document.activeElement === document.body"
+        ):
+            return
+    pytest.fail("Tab does not come to an end")
+
+
+def test_tab_reaches_all_that_can_be_clicked(page: Page) -> None:
+    """Whatever has a listener or is a control has the focus once, or stands in what has it."""
+    walk(page)
+    missed = page.says("""
+        [...document.querySelectorAll("a[href], button, input, summary, pre"), ...clicked]
+          .filter((one) => one.checkVisibility())
+          .filter((one) => !reached.has(one.closest("[tabindex='0']") ?? one))
+          .map((one) => one.outerHTML.slice(0, 200))
+    """)
+    assert missed == []
+
+
+def test_the_focus_is_seen_wherever_it_is(page: Page) -> None:
+    """A ring of two pixels at least, in a colour that stands out."""
+    walk(page)
+    looks = page.says("[...reached].map(([one, look]) => [one.outerHTML.slice(0, 80), ...look])")
+    assert len(looks) > 20
+    unseen = [look for look in looks if look[1] == "none" or look[2] < 2]
+    assert unseen == []
+    rings = {look[3] for look in looks}
+    assert len(rings) == 1
+    page.says(f"document.body.innerHTML = `<p style='color: {rings.pop()}'>ring</p>`; 0")
+    assert page.says(CONTRAST)[0][0] >= ENOUGH_OF_A_RING
+
+
+def test_a_screen_reader_is_told_a_name_for_every_control(page: Page) -> None:
+    """Links, buttons, boxes, what unfolds, the timeline and each event in it."""
+    page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
+    controls = (
+        "link",
+        "button",
+        "checkbox",
+        "searchbox",
+        "DisclosureTriangle",
+        "listbox",
+        "option",
+    )
+    heard = [one for one in page.heard() if one["role"] in controls]
+    assert {one["role"] for one in heard} == set(controls)
+    assert [one for one in heard if not one["name"].strip()] == []
+
+
+def test_an_event_is_told_with_its_time_and_lane(page: Page) -> None:
+    """Once each, in words: the picture's own letters are not read aloud besides."""
+    heard = page.heard()
+    events = [one["name"] for one in heard if one["role"] == "option"]
+    assert "+2.50 s caller 0: read backend/django unavailable, took 0.10 s" in events
+    begin = next(number for number, one in enumerate(heard) if one["role"] == "listbox")
+    end = max(number for number, one in enumerate(heard) if one["role"] == "option")
+    assert {one["role"] for one in heard[begin:end]} == {"listbox", "option"}
+
+
+def test_headings_are_in_order(page: Page) -> None:
+    """One of the first level, and none that skips one."""
+    levels = [one["level"] for one in page.heard() if one["role"] == "heading"]
+    assert levels[:3] == [1, 2, 3]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_a_scenario_is_opened_by_enter_and_left_by_escape(page: Page) -> None:
+    """Its row is the current one, and has the focus again afterwards."""
+    focus(page, "a[href='#KV-01']")
+    page.press("Enter")
+    wait_until(lambda: shown(page).startswith("KV-01"), "the other scenario", timeout=30)
+    current = "[...document.querySelectorAll('[aria-current]')].map((one) => one.textContent)"
+    assert page.says(current) == ["KV-01"]
+    page.press("Escape")
+    wait_until(lambda: shown(page) == "", "the table alone", timeout=30)
+    assert focused(page, "textContent") == "KV-01"
+
+
+def test_the_table_is_narrowed_by_space(page: Page) -> None:
+    """And how many are left is said aloud."""
+    focus(page, "input[value=pass]")
+    page.press(" ")
+    assert page.says("document.querySelector('#shown').textContent") == "1 of 2 scenarios"
+    assert [one["live"] for one in page.heard() if one["role"] == "status"] == ["polite"]
+
+
+def test_arrows_go_from_event_to_event(page: Page) -> None:
+    """Right goes on in time, up to the next lane, End to the last; the focus alone to the first."""
+    focus(page, "[role=listbox]")
+    active = """(() => {
+        const box = document.querySelector("[role=listbox]");
+        const one = document.getElementById(box.getAttribute("aria-activedescendant"));
+        return [one.getAttribute("aria-selected"), one.textContent.split("\\n")[0]];
+    })()"""
+    first = "+0.20 s  HTTP login: POST auth/approle/login with secret-id-1 (connection 1)"
+    assert page.says(active) == ["true", first]
+    page.press("Home", "ArrowRight", "ArrowRight")
+    assert page.says(active) == ["true", "+1.00 s  caller 0: read backend/django"]
+    page.press("ArrowUp")
+    assert page.says(active) == ["true", "+2.20 s  values: backend/django is given the value v2"]
+    page.press("ArrowUp", "ArrowUp")
+    text = "+2.10 s  faults: fault: cut"
+    assert page.says(active) == ["true", text]
+    page.press("End", "ArrowRight")
+    assert "tokens: token-2 lives" in page.says(active)[1]
+
+
+def test_enter_finds_an_event_in_the_list_and_leads_back(page: Page) -> None:
+    """As a click does; the list unfolds, and its button shows the moment in the timeline."""
+    focus(page, "[role=listbox]")
+    page.press("Home", "ArrowRight", "ArrowRight", "Enter")
+    row = "document.querySelector('tr.chosen').textContent"
+    assert page.says(row) == "+1.00 scaller 0read backend/djangook, took 0.10 s"
+    assert focused(page, "closest('tr').className") == "chosen"
+    assert focused(page, "checkVisibility()") == "True"
+    page.press("Tab", "Enter")
+    assert focused(page, "textContent") == "+2.00 s"
+    assert page.says("document.querySelector('[role=option].active title').textContent").startswith(
+        "+2.00 s  faults"
+    )
+
+
+def test_the_focus_stays_where_another_run_was_picked(page: Page) -> None:
+    """The buttons are made anew; the one that was pressed has the focus."""
+    focus(page, ".runpick [aria-pressed=false]")
+    page.press(" ")
+    assert focused(page, "getAttribute('aria-pressed')") == "true"
+    assert focused(page, "textContent").startswith("B mine")
+
+
+def test_zoom_needs_no_wheel(page: Page) -> None:
+    """The button keeps the focus, so it can be pressed again."""
+    width = "document.querySelector('.scroll svg').getBoundingClientRect().width"
+    before = page.says(width)
+    focus(page, ".zoom button")
+    page.press("Enter", "Enter")
+    assert page.says(width) == pytest.approx(before * 1.6**2, rel=0.02)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out(page: Page, scheme: str) -> None:
+    """Labels in the timeline too, on whatever they stand."""
+    page.prefers("prefers-color-scheme", scheme)
+    page.says("for (const one of document.querySelectorAll('details')) one.open = true; 0")
+    focus(page, "[role=listbox]")
+    page.press("Home", "Enter")  # a row that is chosen has a ground of its own
+    found = page.says(CONTRAST)
+    texts = {text for _, text, _, _ in found}
+    assert texts >= {"v2", "token-1", "TOK-11", "fail", "pass"}
+    assert any(text.startswith("latency of") and text.endswith("…") for text in texts)
+    assert [one for one in found if one[0] < ENOUGH] == []
+
+
+def test_nothing_moves(page: Page) -> None:
+    """For whoever prefers less of it, and for everybody else."""
+    page.prefers("prefers-reduced-motion", "reduce")
+    moving = page.says("""
+        [...document.querySelectorAll("*")].filter((one) => {
+          const { transitionDuration, animationName, scrollBehavior } = getComputedStyle(one);
+          return `${transitionDuration} ${animationName} ${scrollBehavior}` !== "0s none auto";
+        }).map((one) => one.outerHTML.slice(0, 80))
+    """)
+    assert moving == []
