@@ -61,6 +61,12 @@ def _waits_for(lab: Lab) -> str:
     return "the steady state to hold again"
 
 
+def say(terminal: Any, text: str, **markup: bool) -> None:
+    """Write a line that is there at once: a log of CI is a pipe, which pytest does not flush."""
+    terminal.write_line(text, **markup)
+    terminal.flush()
+
+
 class Progress:
     """Keeps count of a run, and shows it: in place on a terminal, else as a line now and then.
 
@@ -103,7 +109,7 @@ class Progress:
     def write(self, text: str, colour: str) -> None:
         """A line that stays."""
         if self._live is None:
-            self._terminal.write_line(text, **{colour: True})
+            say(self._terminal, text, **{colour: True})
         else:
             self._live.console.print(text, style=colour, markup=False, highlight=False)
 
@@ -140,4 +146,4 @@ class Progress:
 
     def _lines(self) -> None:
         while not self._over.wait(PLAIN_EVERY):
-            self._terminal.write_line(self.text())
+            say(self._terminal, self.text())

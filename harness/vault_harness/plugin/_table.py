@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.plugin._options import known, options
-from vault_harness.plugin._progress import Progress
+from vault_harness.plugin._progress import Progress, say
 from vault_harness.plugin._suite import SLOTS
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Table:
             parts = reports.parts_folder(chosen.report, chosen.run)
             planned = reports.begun(chosen.report, chosen.run).get("planned", {})
             terminal.ensure_newline()
+            terminal.flush()  # who is judged, and what its start costs
             self._progress = Progress(terminal, parts, planned, self._side_by_side())
         self._progress.began(location[2].split()[0])
 
@@ -154,7 +155,7 @@ class Table:
         if self._progress is not None:
             self._progress.write(str(line), colour)
         else:
-            terminal.write_line(str(line), **{colour: True})
+            say(terminal, str(line), **{colour: True})
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

@@ -2,24 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
+from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
+from vault_harness.plugin import _progress
 from vault_harness.plugin._item import ScenarioItem, in_order
 from vault_harness.plugin._progress import Progress, telling
 from vault_harness.waiting import wait_until
 
 
-def progress(parts: Path, **planned: float) -> Progress:
+def progress(parts: Path, to: TextIO | None = None, /, **planned: float) -> Progress:
     """Of a run on two workers, where the output is no terminal."""
-    terminal = SimpleNamespace(isatty=False, write_line=lambda *_, **__: None)
+    to = to or StringIO()
+    terminal = SimpleNamespace(
+        isatty=False, write_line=lambda text, **_: to.write(f"{text}\n"), flush=to.flush
+    )
     return Progress(terminal, parts, planned, 2)
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """As a program's output goes to CI; what was not flushed is not there to be read."""
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+    with os.fdopen(theirs, "w") as file:
+        yield ours, file
+    os.close(ours)
+
+
+def test_a_verdict_is_seen_at_once(tmp_path: Path, pipe: tuple[int, TextIO]) -> None:
+    """Who reads CI's log sees it when it is there, and not when the next 8 KiB are."""
+    shown = progress(tmp_path, pipe[1])
+    shown.write("KV-01    pass", "green")
+    assert os.read(pipe[0], 1000) == b"KV-01    pass\n"
+    shown.close()
+
+
+def test_how_far_it_is_is_seen_at_once(
+    tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing can be shown in place, a line now and then goes to the log."""
+    monkeypatch.setattr(_progress, "PLAIN_EVERY", 0.01)
+    shown = progress(tmp_path, pipe[1], A=10.0)
+    shown.began("A")
+
+    def seen() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return os.read(pipe[0], 1000).startswith(b"1 to go, about 10 s; A 0 s (its turn)\n")
+        return False
+
+    wait_until(seen, "the line", timeout=10)
+    shown.close()
 
 
 def test_how_long_still(tmp_path: Path) -> None:
