@@ -9,14 +9,9 @@ from pathlib import Path
 
 import pytest
 
-ACTION = (Path(__file__).parents[3] / "action.yml").read_text()
+from tests.in_ci import ACTION, step
+
 INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
-
-
-def script(name: str) -> str:
-    """What one step runs."""
-    step = ACTION.split(f"- name: {name}\n")[1].split("\n\n")[0]
-    return "\n".join(line[8:] for line in step.split("run: |\n")[1].splitlines())
 
 
 def ran(
@@ -32,7 +27,7 @@ def ran(
         file.chmod(0o755)
     (tmp_path / "change.md").write_text("### what changed\n")
     done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", script(name)],
+        ["bash", "-eo", "pipefail", "-c", step(name)],
         env={
             "PATH": os.environ["PATH"],
             "RUNNER_TEMP": str(tmp_path),
@@ -53,7 +48,7 @@ def test_every_input_is_used() -> None:
     assert INPUTS == ["subject", "declare", "known", "against", "shard", "strict", "artifact"]
     for name in INPUTS:
         assert f"${{{{ inputs.{name} }}}}" in ACTION
-    scripts = [script("Judge the client"), script("What changed, in the job's page")]
+    scripts = [step("Judge the client"), step("What changed, in the job's page")]
     assert all("${{" not in text for text in scripts)
 
 
