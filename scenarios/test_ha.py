@@ -24,6 +24,7 @@ from vault_harness.scenario.lab import PATH
 from vault_harness.scenario.oracles import (
     at_most,
     failures_are,
+    no_connection_storm,
     no_failed_read,
     no_request_storm,
     same_token,
@@ -59,7 +60,12 @@ def test_leader_is_killed(lab: Lab) -> None:
         with lab.process.leader_killed(leader, revive=lab.stack.unseal) as fault:
             back = fails_over(lab, fault, lost=leader)
         lab.watch(1.0)
-    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=back))
+    lab.judge(
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=back),
+        # A dead leader answers none: what it is asked is seen by the connections alone.
+        no_connection_storm(since=fault.began, until=back),
+    )
 
 
 @pytest.mark.scenario("HA-03")

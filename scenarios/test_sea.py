@@ -21,6 +21,7 @@ from vault_harness.scenario.oracles import (
     failures_are,
     logins_are_spread,
     logins_at_most,
+    no_connection_storm,
     no_request_storm,
     no_stampede,
     none_of,
@@ -168,7 +169,12 @@ def test_killed_server_comes_back_sealed(lab: Lab) -> None:
         with lab.process.server_killed(lab.stack.node, revive=unseal_late) as fault:
             lab.hold(fault, 1.5)
         lab.recovers(after=fault)
-    lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=fault.end))
+    lab.judge(
+        same_token(since=fault.began),
+        no_request_storm(since=fault.began, until=fault.end),
+        # A dead server answers none: what it is asked is seen by the connections alone.
+        no_connection_storm(since=fault.began, until=fault.end),
+    )
 
 
 @pytest.mark.scenario("SEA-09")

@@ -85,4 +85,7 @@ def test_wrong_host(lab: Lab) -> None:
             lab.hold(fault, 4.0)
             tls.serve(tls.authority)
         lab.recovers(after=fault)
-    lab.judge(no_credential_sent(since=fault.began, until=fault.end))
+    lab.judge(
+        no_credential_sent(since=fault.began, until=fault.end),
+        no_connection_storm(since=fault.began, until=fault.end),
+    )

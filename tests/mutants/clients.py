@@ -315,6 +315,37 @@ class AsksTooOften(LazyClient):
     gate_type = _Hasty
 
 
+class _Knocks(Wire):
+    """Comes again where a connection ends without an answer, for as long as the call has time."""
+
+    pause = 0.25
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        while True:
+            with contextlib.suppress(OSError):
+                if answer := super()._exchange(request, deadline):
+                    return answer
+            if time.monotonic() + self.pause >= deadline:
+                raise TimeoutError
+            time.sleep(self.pause)
+
+
+class _KnocksInHaste(_Knocks):
+    pause = 0.1
+
+
+class KnocksOften(LazyClient):
+    """At a dead server it tries four connections a second; an answer that fails it waits out."""
+
+    wire_type = _Knocks
+
+
+class KnocksTooOften(LazyClient):
+    """At a dead server it tries ten connections a second."""
+
+    wire_type = _KnocksInHaste
+
+
 class LogsInOnTheFirst403(LazyClient):
     """Looks once whether the role has got another policy."""
 

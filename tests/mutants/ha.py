@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from tests.mutants.clients import (
     HasNoTimeout,
+    KnocksOften,
+    KnocksTooOften,
     Mutant,
     NeverComesBack,
     TakesASealForADeadToken,
@@ -163,6 +165,7 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-failover-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "HA-02", "the token survives"
     ),
+    "knocks-too-often-at-a-dead-leader": Mutant(KnocksTooOften, "HA-02", "no connection storm"),
     "waits-for-a-silent-leader": Mutant(HasNoTimeout, "HA-03", "every call ends within"),
     "takes-silence-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "HA-03", "the token survives"
@@ -173,6 +176,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "knocks-often-at-a-dead-leader": Tolerated(KnocksOften, "HA-02"),
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(
         RemembersForTheRefreshTime, "HA-06"
     ),

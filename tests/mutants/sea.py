@@ -12,6 +12,8 @@ from tests.mutants.clients import (
     AsksOften,
     AsksTooOften,
     HangsAtTheEnd,
+    KnocksOften,
+    KnocksTooOften,
     LeavesAThreadForEachFailure,
     LeavesFiveThreads,
     LeavesItsTokenBehind,
@@ -203,11 +205,13 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-some-behind-a-seal": Mutant(NeverComesBack, "SEA-05", "each caller has a good read"),
     "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
     "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    "knocks-too-often-at-a-dead-server": Mutant(KnocksTooOften, "SEA-06", "no connection storm"),
     "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
+    "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
 }

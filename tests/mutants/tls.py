@@ -104,6 +104,9 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-for-a-new-authority": Mutant(LogsInForANewAuthority, "TLS-01", "the token survives"),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
     "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),
+    "shakes-hands-with-another-host-in-a-loop": Mutant(
+        ShakesHandsInALoop, "TLS-03", "no connection storm"
+    ),
     "does-not-look-at-names": Mutant(DoesNotLookAtNames, "TLS-03", "another host"),
     "stops-verifying": Mutant(StopsVerifying, "TLS-03", "another host"),
 }
