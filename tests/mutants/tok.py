@@ -21,6 +21,7 @@ from tests.mutants.clients import (
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
+    GivenUpError,
     Reply,
     UnavailableError,
 )
@@ -337,22 +338,26 @@ class TriesARenewalFiveTimes(TriesARenewalFourTimes):
 
 
 class LogsInSlowly(LazyClient):
-    """Thinks for a while about a token that it has lost."""
+    """Thinks for a while about a token that it has lost, however many calls end meanwhile."""
 
     after = 1.4
-    _first = True
+    _due: float | None = 0.0  # the first login is due at once
 
     def _log_in(self, deadline: float) -> Token:
-        if not self._first:
-            time.sleep(self.after)
-        self._first = False
+        now, last = time.monotonic(), deadline - 0.15  # a login takes its time too
+        if self._due is None:
+            self._due = now + self.after
+        time.sleep(max(0.0, min(self._due, last) - now))
+        if self._due > last:
+            raise GivenUpError("it still thinks about the token that it has lost")
+        self._due = None
         return super()._log_in(deadline)
 
 
 class LogsInTooLate(LogsInSlowly):
-    """Thinks for too long."""
+    """Thinks for twice as long as it may, and logs in then: which no busy machine explains."""
 
-    after = 2.5
+    after = 4.0
 
 
 class RenewsInVainElevenTimes(LazyClient):
