@@ -5,12 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from vault_harness.cli._command import command
+from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import local_stack
 from vault_harness.cli._console import plural, say
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
+    from vault_harness.faults import Act
     from vault_harness.toxiproxy import Attributes, Proxy
     from vault_harness.vault import Operator
 
@@ -61,6 +62,81 @@ def cut() -> None:
     _tell("connections through Toxiproxy are cut")
 
 
+_TARGET = (
+    "what they are for: login, renew, read, write, lookup, revoke, health, any; several by comma"
+)
+_WHICH = {
+    "first": "the first so many, counted from now on",
+    "nth": "that one alone",
+    "every": "3 is the third, the sixth and so on",
+    "path": "a pattern for the path after /v1/, '*/data/backend/celery'",
+}
+
+
+@command(
+    "break.fail",
+    group="break it",
+    takes=("target",),
+    needs=("target",),
+    examples=(
+        "break.fail login --first 2",
+        "break.fail read,write --every 3 --status 500",
+        "break.fail read --path '*/data/backend/celery'",
+    ),
+    help={"target": _TARGET, "status": "HTTP status of the answer, 503 by default", **_WHICH},
+)
+def fail(
+    target: str | None = None,
+    status: int = 503,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+) -> None:
+    """Answer requests with an error; Vault never gets them."""
+    _order("fail", target, status=status, first=first, nth=nth, every=every, path=path)
+
+
+@command(
+    "break.delay",
+    group="break it",
+    takes=("target", "seconds"),
+    needs=("target",),
+    examples=("break.delay renew --nth 2 --seconds 3", "break.delay login 500ms"),
+    help={"target": _TARGET, "seconds": "how late; 2 if nothing is said", **_WHICH},
+)
+def delay(
+    target: str | None = None,
+    seconds: Seconds | None = None,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+) -> None:
+    """Let the answers to requests come late; Vault does them at once."""
+    late = 2.0 if seconds is None else seconds
+    _order("delay", target, by=late, first=first, nth=nth, every=every, path=path)
+
+
+@command(
+    "break.lose-answer",
+    group="break it",
+    takes=("target",),
+    needs=("target",),
+    examples=("break.lose-answer write", "break.lose-answer renew --first 1"),
+    help={"target": _TARGET, **_WHICH},
+)
+def lose_answer(
+    target: str | None = None,
+    first: int | None = None,
+    nth: int | None = None,
+    every: int | None = None,
+    path: str | None = None,
+) -> None:
+    """Lose the answers to requests; Vault does them all the same."""
+    _order("lose answer", target, first=first, nth=nth, every=every, path=path)
+
+
 @command("break.seal", group="break it", examples=("break.seal",))
 def seal() -> None:
     """Seal Vault; heal unseals it again."""
@@ -104,7 +180,8 @@ def revoke(role: str | None = None) -> None:
 def heal() -> None:
     """Undo what was broken by hand.
 
-    Toxics are removed, the proxy lets connections through, Vault is unsealed.
+    Toxics and faults of single requests are removed, the proxy lets connections through, Vault is
+    unsealed.
     """
     stack = local_stack()
     undone = stack.heal()
@@ -149,6 +226,38 @@ def _set(attributes: Attributes) -> None:
             if toxic.name == _TOXIC:
                 toxic.remove()
         proxy.add(attributes, name=_TOXIC)
+
+
+def _order(
+    act: Act,
+    target: str | None,
+    *,
+    status: int = 503,
+    by: float = 0.0,
+    first: int | None,
+    nth: int | None,
+    every: int | None,
+    path: str | None,
+) -> None:
+    """Let a fault of single requests be in force."""
+    from vault_harness.faults import Order
+    from vault_harness.stack import RequestFaults
+
+    assert target is not None, "the command line asks for it"
+    order = Order.from_json(
+        {
+            "act": act,
+            "targets": target.split(","),
+            "status": status,
+            "by": by,
+            "path": path,
+            "first": first,
+            "nth": nth,
+            "every": every,
+        }
+    )
+    RequestFaults(local_stack()).set(order.to_json())
+    _tell(str(order))
 
 
 def _tell(what: str) -> None:

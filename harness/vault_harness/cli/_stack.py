@@ -105,7 +105,7 @@ def seed(
     "status", group="every day", examples=("status", "status --json"), help={"json": "for programs"}
 )
 def status(json: bool = False) -> None:
-    """Show what runs, where, sealed or not, and its toxics."""
+    """Show what runs, where, sealed or not, and what is broken."""
     found = local_stack().status()
     if json:
         say(json_module.dumps(found.to_json(), indent=2))
@@ -138,6 +138,9 @@ def status(json: bool = False) -> None:
             say(
                 f"    toxic {toxic.name}: {toxic.type} {toxic.stream} x {toxic.toxicity:g} {values}"
             )
+    for fault in found.recorder.faults if found.recorder else ():
+        came = f"acted on {fault.acted} of {fault.seen} so far" + (", over" if fault.over else "")
+        say(f"  fault of requests: {fault.text}; {came}")
     _say_obstacles(found)
     say(f"next: {found.next_step}")
 

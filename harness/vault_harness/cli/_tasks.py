@@ -51,7 +51,9 @@ _OPERATOR = (
 _BREAK_IT = (
     *(_stack.seal, _stack.restart),
     *(_node.kill, _node.step_down),
-    *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke, _break.heal),
+    *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke),
+    *(_break.fail, _break.delay, _break.lose_answer),
+    _break.heal,
 )
 _JUDGE = (
     *(_judge.judge, _judge.scenarios, _subject.check, _serve.serve),

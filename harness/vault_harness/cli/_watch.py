@@ -79,6 +79,7 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
         for proxy in status.proxies
         for toxic in proxy.toxics
     ]
+    faults = status.recorder.faults if status.recorder else ()
     return {
         "state": status.state,
         "address": status.address,
@@ -86,6 +87,7 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
         **asdict(found),
         "refused": refused,
         "toxics": toxics,
+        "requests": [f"{one.text}; acted on {one.acted} of {one.seen}" for one in faults],
         "obstacles": list(status.obstacles),
         "events": events,
     }
@@ -108,6 +110,7 @@ def _table(seen: dict[str, Any]) -> RenderableType:
         ("not audited", seen["unaudited"]),
         (f"refused, of the last {_REFUSALS} requests", seen["refused"]),
         ("toxics", "\n".join(seen["toxics"]) or "none"),
+        ("faults of requests", "\n".join(seen["requests"]) or "none"),
         ("in the way", "\n".join(seen["obstacles"]) or "nothing"),
     )
     for name, value in rows:

@@ -34,12 +34,15 @@ HOLDER_NAME = "holder"
 BALANCER_NAME = "balancer"
 """The load balancer in front of a cluster, and its folder."""
 
+RECORDER_NAME = "recorder"
+"""The HTTP recorder, for faults of single requests, and its folder; there only while it is used."""
+
 TLS_DIRECTORY = "tls"
 """What the servers of a stack that speaks TLS show, and their clients trust; one for all nodes."""
 
 _DIRECTORIES = (
-    *("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, "toxiproxy", "services"),
-    TLS_DIRECTORY,
+    *("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, RECORDER_NAME, "toxiproxy"),
+    *("services", TLS_DIRECTORY),
 )
 
 NODE_NAME = "vault"
@@ -320,3 +323,39 @@ class ClusterProvider(StackProvider, Protocol):
         Returns:
             What was ended and removed, for a person.
         """
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderEndpoint:
+    """Where the HTTP recorder of a stack is.
+
+    Attributes:
+        listen: ``host:port`` that Toxiproxy reaches it at.
+        api: Base URL at which it takes orders and tells of them.
+    """
+
+    listen: str
+    api: str
+
+
+@runtime_checkable
+class RecordingProvider(StackProvider, Protocol):
+    """A provider that can run an HTTP recorder between Toxiproxy and Vault.
+
+    `StackProvider.stop` and ``destroy`` end it with the others, and `StackProvider.describe` has it
+    while it is known.
+    """
+
+    def start_recorder(self) -> RecorderEndpoint:
+        """Start it, and wait until it answers. Keeps it, and what it was ordered, if it runs.
+
+        Raises:
+            EngineError: It could not be run.
+            DeadlineExceeded: It does not answer in time.
+        """
+
+    def known_recorder(self) -> RecorderEndpoint | None:
+        """The one that was started last and not ended since; it may have died."""
+
+    def stop_recorder(self) -> list[str]:
+        """End it, and know of none; returns what was ended, for a person."""

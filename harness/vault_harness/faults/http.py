@@ -90,6 +90,11 @@ class Choice:
             return number == self.nth
         return self.every is None or number % self.every == 0
 
+    def over(self, seen: int) -> bool:
+        """Whether it is nobody's turn any more after so many requests."""
+        last = self.first if self.first is not None else self.nth
+        return last is not None and seen >= last
+
 
 class Interference:
     """What is done to some of the requests that pass, and to how many it was done.
@@ -133,9 +138,19 @@ class Interference:
             return taken
 
     @property
+    def seen(self) -> int:
+        """How many requests were counted, whether it acted on them or not."""
+        return self._seen
+
+    @property
     def taken(self) -> int:
         """On how many requests it has acted."""
         return self._taken
+
+    @property
+    def over(self) -> bool:
+        """Whether it has acted for the last time."""
+        return self._choice.over(self._seen)
 
 
 class Relay(Protocol):
@@ -191,15 +206,9 @@ class HttpFaults:
         Raises:
             SettingsError: That makes no sense.
         """
-        if not 200 <= status <= 599:
-            raise _senseless(f"status {status}", "a status from 200 to 599")
-        stub = Stub(
-            status=status,
-            body=_error(status) if body is None else body,
-            headers={"Content-Type": "application/json"} if headers is None else dict(headers),
-        )
-        choice = _choice(targets, path, first, nth, every)
-        what = f"{_words(targets)} answered {status}"
+        stub = answered(status, body=body, headers=headers)
+        choice = choose(targets, path, first, nth, every)
+        what = f"{words(targets)} answered {status}"
         with self._acting(what, choice, stub=stub) as fault:
             yield fault
 
@@ -226,11 +235,9 @@ class HttpFaults:
         Raises:
             SettingsError: That makes no sense.
         """
-        if not 0 < by < float("inf"):
-            raise _senseless(f"by {by:g}", "a number of seconds above 0")
-        choice = _choice(targets, path, first, nth, every)
-        what = f"answer to {_words(targets)} {by:g} s late"
-        with self._acting(what, choice, late=by) as fault:
+        choice = choose(targets, path, first, nth, every)
+        what = f"answer to {words(targets)} {by:g} s late"
+        with self._acting(what, choice, late=lateness(by)) as fault:
             yield fault
 
     @contextmanager
@@ -254,8 +261,8 @@ class HttpFaults:
         Raises:
             SettingsError: That makes no sense.
         """
-        choice = _choice(targets, path, first, nth, every)
-        with self._acting(f"answer to {_words(targets)} lost", choice, loses=True) as fault:
+        choice = choose(targets, path, first, nth, every)
+        with self._acting(f"answer to {words(targets)} lost", choice, loses=True) as fault:
             yield fault
 
     @contextmanager
@@ -284,30 +291,78 @@ class HttpFaults:
                 self._journal.end_fault(fault)
 
 
-def _choice(
+ASKED_BY = "the call of lab.http"
+"""Where a fault was asked for, if nobody says otherwise."""
+
+
+def answered(
+    status: int,
+    *,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    asked_by: str = ASKED_BY,
+) -> Stub:
+    """An answer with an error, as Vault writes one unless there is another body.
+
+    Raises:
+        SettingsError: It is no status of an answer.
+    """
+    if not 200 <= status <= 599:
+        raise _senseless(f"status {status}", "a status from 200 to 599", asked_by)
+    return Stub(
+        status=status,
+        body=_error(status) if body is None else body,
+        headers={"Content-Type": "application/json"} if headers is None else dict(headers),
+    )
+
+
+def lateness(seconds: float, *, asked_by: str = ASKED_BY) -> float:
+    """By how much an answer may be late.
+
+    Raises:
+        SettingsError: It would not be late, or never come.
+    """
+    if not 0 < seconds < float("inf"):
+        raise _senseless(f"by {seconds:g}", "a number of seconds above 0", asked_by)
+    return seconds
+
+
+def choose(
     targets: tuple[Affected, ...],
     path: str | None,
     first: int | None,
     nth: int | None,
     every: int | None,
+    *,
+    asked_by: str = ASKED_BY,
 ) -> Choice:
+    """Which requests a fault is for, from what it was asked for.
+
+    Raises:
+        SettingsError: That makes no sense.
+    """
     known = (*get_args(RequestKind), "health", "any")
     for target in targets or ("nothing",):
         if target not in known:
-            raise _senseless(target, f"any of {', '.join(known)}")
+            raise _senseless(target, f"any of {', '.join(known)}", asked_by)
     counts = [count for count in (first, nth, every) if count is not None]
     if len(counts) > 1:
-        raise _senseless("several of first, nth and every", "one of them")
+        raise _senseless("several of first, nth and every", "one of them", asked_by)
     if counts and counts[0] < 1:
-        raise _senseless(f"a count of {counts[0]}", "a count from 1 on")
+        raise _senseless(f"a count of {counts[0]}", "a count from 1 on", asked_by)
     kinds = frozenset(_kind(target) for target in targets if target != "any")
     if "any" in targets:
         kinds = frozenset()
     if "health" in targets:
         if len(targets) > 1 or path is not None:
-            raise _senseless("health with another target or a path", "health alone")
+            raise _senseless("health with another target or a path", "health alone", asked_by)
         path = "sys/health"
     return Choice(kinds=kinds, path=path, first=first, nth=nth, every=every)
+
+
+def words(targets: tuple[Affected, ...]) -> str:
+    """What a fault is for, in words."""
+    return " or ".join(targets)
 
 
 def _kind(target: Affected) -> RequestKind:
@@ -317,17 +372,13 @@ def _kind(target: Affected) -> RequestKind:
     return target
 
 
-def _words(targets: tuple[Affected, ...]) -> str:
-    return " or ".join(targets)
-
-
 def _error(status: int) -> bytes:
     return json.dumps({"errors": [f"answered {status} on purpose"]}).encode()
 
 
-def _senseless(what: str, wanted: str) -> SettingsError:
+def _senseless(what: str, wanted: str, asked_by: str) -> SettingsError:
     return SettingsError(
         f"a fault was asked for {what}, which makes no sense",
-        looked_at="the call of lab.http",
+        looked_at=asked_by,
         remedy=f"give {wanted}",
     )

@@ -46,6 +46,7 @@ class Recorder:
         secrets: Learns each token and secret-id that passes.
         upstream: ``host:port`` of Vault.
         host: Address to listen on.
+        port: Port to listen on; 0 for a free one.
         tls: What it shows to clients; None in the clear. It may offer ``h2`` by ALPN.
         upstream_tls: By what it checks Vault; None in the clear.
 
@@ -62,6 +63,7 @@ class Recorder:
         *,
         upstream: str,
         host: str = "127.0.0.1",
+        port: int = 0,
         tls: ssl.SSLContext | None = None,
         upstream_tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -76,7 +78,7 @@ class Recorder:
         self._accessors: dict[str, str] = {}
         self._leases: dict[str, str] = {}
         self._away = False
-        self._host = host
+        self._listen = host, port
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
         self._connections: set[asyncio.Task[None]] = set()
@@ -155,7 +157,7 @@ class Recorder:
     async def _serve(self) -> None:
         self._stop = asyncio.Event()
         try:
-            server = await self._loop.create_server(self._accept, self._host, 0, backlog=1024)
+            server = await self._loop.create_server(self._accept, *self._listen, backlog=1024)
         except OSError as error:
             self._ready.set_exception(error)
             return

@@ -6,8 +6,15 @@ from vault_harness.stack._launch import Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
+from vault_harness.stack._requests import RequestFaults
 from vault_harness.stack._service_ids import hand_out_ids
-from vault_harness.stack._status import ProxyStatus, StackStatus, ToxicStatus
+from vault_harness.stack._status import (
+    ProxyStatus,
+    RecorderStatus,
+    RequestFaultStatus,
+    StackStatus,
+    ToxicStatus,
+)
 from vault_harness.stack.record import StackRecord
 
 __all__ = [
@@ -21,6 +28,9 @@ __all__ = [
     "StackRecord",
     "StackStatus",
     "ProxyStatus",
+    "RecorderStatus",
+    "RequestFaults",
+    "RequestFaultStatus",
     "ToxicStatus",
     "hand_out_ids",
     "service_environment",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from vault_harness.addresses import base_url
 from vault_harness.certificates import (
     CA_KEY_NAME,
     CA_NAME,
@@ -19,14 +20,15 @@ from vault_harness.certificates import (
 )
 from vault_harness.commands import named
 from vault_harness.engine import (
+    RECORDER_NAME,
     TLS_DIRECTORY,
     Endpoints,
-    NodeEndpoint,
     StackProvider,
     tls_files,
 )
 from vault_harness.errors import StackError
 from vault_harness.stack._data_dir import AUTHORITY_NAME
+from vault_harness.stack._recording import through
 from vault_harness.stack._service_ids import hand_out_ca
 from vault_harness.stack.record import StackRecord
 from vault_harness.waiting import wait_until
@@ -113,7 +115,11 @@ class Certificates:
         provider.reload_vault()
         serving = {service.name for service in provider.describe() if service.serves}
         nodes = [node for node in endpoints.nodes if node.name in serving]
-        shown = [_await_shown(node, files) for node in nodes]
+        shown = [_await_shown(node.name, node.address, files) for node in nodes]
+        # Between them and clients, where faults of single requests are set; it shows the same.
+        recorder = through(provider)
+        if recorder is not None and RECORDER_NAME in serving:
+            _await_shown("the HTTP recorder", base_url(recorder, tls=True), files)
         return Renewal(
             serial=shown[0].serial,
             ends=shown[0].ends,
@@ -139,18 +145,18 @@ class Certificates:
             )
 
 
-def _await_shown(node: NodeEndpoint, files: TlsFiles) -> Shown:
-    """What a node shows once that is the new certificate, verified as clients do it."""
+def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:
+    """What a server shows once that is the new certificate, verified as clients do it."""
     wanted, seen = in_file(files.certificate)[0], list[Shown]()
 
     def shows() -> bool:
         with contextlib.suppress(OSError):  # the old one may have ended: that is why it is renewed
-            seen.append(shown_by(node.address, ca_cert=files.ca))
+            seen.append(shown_by(address, ca_cert=files.ca))
         return bool(seen) and seen[-1].content == wanted
 
     wait_until(
         shows,
-        f"{node.name} to show its new certificate",
+        f"{name} to show its new certificate",
         timeout=_SHOWN_SECONDS,
         interval=0.02,
         evidence=lambda: f"it shows {seen[-1].serial}" if seen else "no handshake was verified",

@@ -31,7 +31,7 @@ _FILES = frozenset(
 _ID_SUFFIXES = ("-role-id", "-secret-id")
 _DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY, AUTHORITY_NAME})
 _ENGINES = frozenset(
-    {"vault", "nodes", "balancer", "holder", "toxiproxy", "audit", "services", "tls"}
+    {"vault", "nodes", "balancer", "holder", "recorder", "toxiproxy", "audit", "services", "tls"}
 )
 # What `vault_harness.files.write_private` leaves if it is killed half-way.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")

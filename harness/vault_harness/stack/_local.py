@@ -22,7 +22,7 @@ from vault_harness.engine import (
 )
 from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _data_dir, _sealing, _way
+from vault_harness.stack import _choice, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._certificates import Certificates, Renewal
 from vault_harness.stack._lock import exclusive
 from vault_harness.stack._look import look
@@ -126,7 +126,8 @@ class LocalStack:
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise
-            _way.ensure_proxies(endpoints)
+            # What was broken by hand stays so: toxics do, and faults of single requests.
+            _way.ensure_proxies(endpoints, through=_recording.through(provider))
             record = StackRecord.load(self.data_dir)
             record.choice = choice
             if new:
@@ -203,7 +204,7 @@ class LocalStack:
 
     @without_frames
     def heal(self) -> list[str]:
-        """Free the way to Vault: no toxic is left, and every proxy is there and enabled.
+        """Free the way to Vault: no toxic, no recorder, and every proxy is there and enabled.
 
         Returns:
             What was done, for a person; empty if nothing was in the way.
@@ -213,7 +214,9 @@ class LocalStack:
             ToxiproxyError: Toxiproxy does not answer.
         """
         with self.held():
-            return _way.clear(self.endpoints())
+            done = _way.clear(self.endpoints())
+            # Last: clients are led past it by now.
+            return [*done, *_recording.end(self.provider())]
 
     # -- the sealed and the open Vault -----------------------------------------------------------
 

@@ -10,7 +10,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Endpoints, holds_data, lacking
 from vault_harness.errors import HarnessError
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _members, _way
+from vault_harness.stack import _choice, _members, _recording, _way
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._status import StackStatus, State
 from vault_harness.stack.record import StackRecord
@@ -45,9 +45,12 @@ def look(
             seal = opening.seal_status(endpoints, timeout=_LOOK_SECONDS)
     if endpoints is not None and "toxiproxy" in serving:
         proxies = _way.look(endpoints.toxiproxy)
+    recorder = _recording.look(provider, services)
     obstacles: tuple[str, ...] = ()
     if endpoints is not None and complete:
-        obstacles = _way.obstacles(endpoints, proxies, answering=seal is not None)
+        obstacles = _way.obstacles(
+            endpoints, proxies, answering=seal is not None, recorder=recorder
+        )
     seeded, nodes = _inside(opening, blueprint, record, seal, serving, operator)
     return StackStatus(
         state=_state(
@@ -72,6 +75,7 @@ def look(
         data=holds_data(settings.data_dir),
         nodes=nodes,
         ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,
+        recorder=recorder,
     )
 
 

@@ -37,6 +37,44 @@ class ProxyStatus:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestFaultStatus:
+    """One fault of single requests.
+
+    Attributes:
+        text: What is done to which requests, for a person.
+        order: The same as data; see `vault_harness.faults.Order`.
+        seen: How many such requests have come.
+        acted: On how many of them it has acted.
+        over: Whether it will act on none any more.
+    """
+
+    text: str
+    order: dict[str, Any]
+    seen: int
+    acted: int
+    over: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecorderStatus:
+    """The HTTP recorder between Toxiproxy and Vault.
+
+    Attributes:
+        listen: ``host:port`` that it listens on.
+        running: Whether its process runs.
+        answers: Whether it tells what it was ordered.
+        faults: What that is.
+        defects: What went wrong in the recorder itself.
+    """
+
+    listen: str
+    running: bool
+    answers: bool
+    faults: tuple[RequestFaultStatus, ...] = ()
+    defects: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackStatus:
     """Everything that ``invoke status`` knows.
 
@@ -63,6 +101,7 @@ class StackStatus:
         nodes: Each node of a cluster; empty for a single server.
         seal: ``shamir``, or what it unseals itself with.
         ca_cert: The file with whom clients trust; None for a Vault in plain HTTP.
+        recorder: The HTTP recorder that faults of single requests have started; None without one.
     """
 
     state: State
@@ -85,6 +124,7 @@ class StackStatus:
     nodes: tuple[NodeStatus, ...] = ()
     seal: str = "shamir"
     ca_cert: str | None = None
+    recorder: RecorderStatus | None = None
 
     @property
     def leader(self) -> str | None:

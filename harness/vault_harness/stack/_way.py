@@ -1,4 +1,7 @@
-"""The way that clients take to Vault: through Toxiproxy, which may be left disturbed."""
+"""The way that clients take to Vault: through Toxiproxy, which may be left disturbed.
+
+Faults of single requests put an HTTP recorder between the two: the proxy then leads to that one.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,19 @@ from pathlib import Path
 
 from vault_harness.engine import Endpoints, NodeEndpoint
 from vault_harness.errors import ToxiproxyError
-from vault_harness.stack._status import ProxyStatus, ToxicStatus
+from vault_harness.stack._status import ProxyStatus, RecorderStatus, ToxicStatus
 from vault_harness.toxiproxy import Proxy, Toxiproxy
 from vault_harness.vault import Operator
 
 _LOOK_SECONDS = 2.0
 
 
-def ensure_proxies(endpoints: Endpoints) -> list[str]:
+def ensure_proxies(endpoints: Endpoints, *, through: str | None = None) -> list[str]:
     """The proxy in front of each node or of the balancer, should it be gone or moved; toxics stay.
+
+    Args:
+        endpoints: Where the stack is.
+        through: ``host:port`` of the recorder that it leads to, instead of to Vault itself.
 
     Returns:
         What was done, for a person.
@@ -25,13 +32,15 @@ def ensure_proxies(endpoints: Endpoints) -> list[str]:
     present = toxiproxy.proxies()
     done = []
     for node in endpoints.ways:
-        proxy = present.get(node.name)
+        proxy, upstream = present.get(node.name), through or node.upstream
         if proxy is None:
-            toxiproxy.create(node.name, listen=node.proxy_listen, upstream=node.upstream)
+            toxiproxy.create(node.name, listen=node.proxy_listen, upstream=upstream)
             done.append(f"made the proxy {node.name} anew")
-        elif not _leads_to(proxy, node):
-            proxy.update(listen=node.proxy_listen, upstream=node.upstream)
-            done.append(f"led the proxy {node.name} to Vault again")
+        elif not _leads_to(proxy, node, upstream):
+            proxy.update(listen=node.proxy_listen, upstream=upstream)
+            done.append(
+                f"led the proxy {node.name} to {'the recorder' if through else 'Vault'} again"
+            )
     return done
 
 
@@ -65,19 +74,25 @@ def look(api: str) -> tuple[ProxyStatus, ...] | None:
 
 
 def obstacles(
-    endpoints: Endpoints, proxies: tuple[ProxyStatus, ...] | None, *, answering: bool
+    endpoints: Endpoints,
+    proxies: tuple[ProxyStatus, ...] | None,
+    *,
+    answering: bool,
+    recorder: RecorderStatus | None = None,
 ) -> tuple[str, ...]:
     """What stands between a client and Vault, a line each; empty if the way is free.
 
     Args:
         endpoints: Where the stack is.
         proxies: What `look` gave.
-        answering: Whether Vault itself answers: then it is asked through the proxy too.
+        answering: Whether Vault itself answers: then it is asked through the proxy too. Not while a
+            fault of single requests waits for its turn, which a look must not use up.
+        recorder: The recorder that was started, if one was.
     """
     if proxies is None:
         return (f"Toxiproxy does not answer at {endpoints.toxiproxy}",)
     known = {proxy.name: proxy for proxy in proxies}
-    found = [line for node in endpoints.ways for line in _obstacles(node, known)]
+    found = [line for node in endpoints.ways for line in _obstacles(node, known, recorder)]
     if not found and answering:
         found = [
             f"Vault answers at {node.address}, and not through the proxy at {node.proxy}"
@@ -87,12 +102,16 @@ def obstacles(
     return tuple(found)
 
 
-def _obstacles(node: NodeEndpoint, known: Mapping[str, ProxyStatus]) -> list[str]:
+def _obstacles(
+    node: NodeEndpoint, known: Mapping[str, ProxyStatus], recorder: RecorderStatus | None
+) -> list[str]:
     proxy = known.get(node.name)
     if proxy is None:
         return [f"the proxy {node.name} in front of Vault is gone"]
     found = [] if proxy.enabled else [f"the proxy {node.name} is disabled"]
-    if not _leads_to(proxy, node):
+    if recorder is not None and _leads_to(proxy, node, recorder.listen):
+        found += _recorded(node, recorder)
+    elif not _leads_to(proxy, node, node.upstream):
         found.append(f"the proxy {node.name} leads from {proxy.listen} to {proxy.upstream}")
     found += [
         f"the toxic {toxic.name} ({toxic.type}, {toxic.stream}) is on the proxy {node.name}"
@@ -101,9 +120,21 @@ def _obstacles(node: NodeEndpoint, known: Mapping[str, ProxyStatus]) -> list[str
     return found
 
 
-def _leads_to(proxy: Proxy | ProxyStatus, node: NodeEndpoint) -> bool:
+def _recorded(node: NodeEndpoint, recorder: RecorderStatus) -> list[str]:
+    """What a recorder does to clients that are led to it."""
+    if not recorder.running:
+        return [f"the proxy {node.name} leads to the HTTP recorder, which has died"]
+    if not recorder.answers:
+        return [f"the proxy {node.name} leads to the HTTP recorder, which does not answer"]
+    return [
+        *(f"requests are disturbed: {one.text}" for one in recorder.faults if not one.over),
+        *(f"the HTTP recorder has a defect of its own: {text}" for text in recorder.defects[-1:]),
+    ]
+
+
+def _leads_to(proxy: Proxy | ProxyStatus, node: NodeEndpoint, upstream: str) -> bool:
     # Only the port: a server may spell the address that it listens on otherwise than it was told.
-    return (_port(proxy.listen), proxy.upstream) == (_port(node.proxy_listen), node.upstream)
+    return (_port(proxy.listen), proxy.upstream) == (_port(node.proxy_listen), upstream)
 
 
 def _answers(address: str, ca_cert: Path | None) -> bool:

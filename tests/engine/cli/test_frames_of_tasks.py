@@ -44,6 +44,7 @@ TASKS = {
     "vault": "-- kv list ecommerce/",
     "watch": "--once",
     "break.revoke": "backend",
+    "break.fail": "read --nth 100",
     "break.seal": "1s",
     "unseal": "",
     "status": "",

@@ -19,8 +19,9 @@ from tests.walking import places
 from vault_harness import certificates, files
 from vault_harness.blueprint import Blueprint
 from vault_harness.errors import ProgramMissing
+from vault_harness.faults import Order
 from vault_harness.programs import find_balancer
-from vault_harness.stack import LocalStack, Nodes, _certificates, _opening, _way
+from vault_harness.stack import LocalStack, Nodes, RequestFaults, _certificates, _opening, _way
 from vault_harness.stack.example_services import ExampleServices
 from vault_harness.vault import Keyring, Operator, approle, cluster
 
@@ -32,6 +33,9 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "seal": lambda s: s.seal(),
     "unseal": lambda s: s.unseal(),
     "seed": lambda s: s.seed(BLUEPRINT, overwrite=True),
+    "disturb requests": lambda s: RequestFaults(s).set(
+        Order(act="fail", targets=("read",)).to_json()
+    ),
     "heal": lambda s: s.heal(),
     "status": lambda s: s.status(),
     "blueprint": lambda s: s.blueprint(),

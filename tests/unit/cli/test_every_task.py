@@ -32,6 +32,7 @@ WELL_WITHOUT_A_STACK = {
 }
 WORDS = {
     "role": "backend",
+    "target": "login",
     "service": "backend",
     "name": "database",
     "out": "key.txt",

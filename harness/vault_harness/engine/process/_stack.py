@@ -23,10 +23,13 @@ from vault_harness.engine._provider import (
     NODE_NAME,
     NODES_DIRECTORY,
     PROXY_NAME,
+    RECORDER_NAME,
+    TLS_DIRECTORY,
     Endpoints,
     KnownServers,
     Memory,
     NodeEndpoint,
+    RecorderEndpoint,
     ServiceState,
     own_directories,
     remove_directories,
@@ -38,6 +41,9 @@ from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCE
 from vault_harness.engine.process._balancer import ProcessBalancer
 from vault_harness.engine.process._finding import recorded, started_with
 from vault_harness.engine.process._node import ProcessNode
+from vault_harness.engine.process._recorder import CONFIGURATION_NAME as RECORDER_CONFIGURATION
+from vault_harness.engine.process._recorder import LOG_NAME as RECORDER_LOG
+from vault_harness.engine.process._recorder import ProcessRecorder
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
@@ -51,10 +57,15 @@ _TITLES = {
     NODE_NAME: "Vault",
     HOLDER_NAME: "the key holder's Vault",
     BALANCER_NAME: "HAProxy",
+    RECORDER_NAME: "the HTTP recorder",
     _TOXIPROXY: "Toxiproxy",
 }
 _NODE_CONFIGURATION = "vault.json"
-_CONFIGURATION = {BALANCER_NAME: BALANCER_CONFIGURATION, _TOXIPROXY: "proxies.json"}
+_CONFIGURATION = {
+    BALANCER_NAME: BALANCER_CONFIGURATION,
+    RECORDER_NAME: RECORDER_CONFIGURATION,
+    _TOXIPROXY: "proxies.json",
+}
 
 
 class ProcessStack:
@@ -104,6 +115,8 @@ class ProcessStack:
                 if not self._keep(name, record):
                     started.append(name)
                     self._launch(name, record, members if balanced else ())
+            if RECORDER_NAME in record.services:
+                self._keep(RECORDER_NAME, record)  # one that has died is not missed
         except BaseException:
             self._end(started, record)
             self._memory.save(record)
@@ -166,6 +179,8 @@ class ProcessStack:
         files.private_directory(self._data_dir)
         if name == BALANCER_NAME:
             server = self._balancer(record, members)
+        elif name == RECORDER_NAME:
+            server = self._recorder(record)
         elif name == _TOXIPROXY:
             server = self._toxiproxy(record)
         else:
@@ -258,6 +273,18 @@ class ProcessStack:
             record.services[_TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
         return toxiproxy.server
 
+    def _recorder(self, record: KnownServers) -> Server:
+        assert record.endpoints is not None  # it stands before what was started
+        recorder = ProcessRecorder(
+            directory=self._directory(RECORDER_NAME),
+            upstream=record.endpoints.ways[0].upstream,
+            tls=self._data_dir / TLS_DIRECTORY if tls_files(self._data_dir) else None,
+        )
+        with contextlib.closing(recorder):
+            recorder.start(timeout=self._settings.start_timeout)
+            record.services[RECORDER_NAME] = {"listen": recorder.listen, "api": recorder.api}
+        return recorder.server
+
     def _port(self, wanted: int, setting: str, record: KnownServers, endpoint: str) -> int:
         """The setting's port, which must be free; for 0 the one of last time if it is free."""
         if wanted:
@@ -349,11 +376,36 @@ class ProcessStack:
             self._memory.save(record)
 
     def reload_vault(self) -> None:
-        """Send SIGHUP to each Vault that runs."""
+        """Send SIGHUP to each Vault that runs, and to a recorder that shows the same."""
         record = self._memory.load()
-        for name in self._members(record):
+        for name in (*self._members(record), RECORDER_NAME):
             for process in self._running(name, record):
                 process.signal(signal.SIGHUP)
+
+    # -- the HTTP recorder ------------------------------------------------------------------------
+
+    def start_recorder(self) -> RecorderEndpoint:
+        """Start it, or keep it."""
+        record = self._memory.load()
+        if not self._keep(RECORDER_NAME, record):
+            self._launch(RECORDER_NAME, record)
+        found = self.known_recorder()
+        assert found is not None  # it was just noted
+        return found
+
+    def known_recorder(self) -> RecorderEndpoint | None:
+        """By the record."""
+        known = self._record_if_readable().services.get(RECORDER_NAME)
+        if known is None:
+            return None
+        return RecorderEndpoint(listen=str(known["listen"]), api=str(known["api"]))
+
+    def stop_recorder(self) -> list[str]:
+        """End it, one too that nobody knows."""
+        record = self._memory.load()
+        ended = self._end([RECORDER_NAME], record)
+        self._memory.save(record)
+        return ended
 
     # -- the nodes of a cluster -------------------------------------------------------------------
 
@@ -445,7 +497,7 @@ class ProcessStack:
                     paused=any(process.paused() for process in found),
                     detail=", ".join(f"pid {process.pid}" for process in found),
                     node=name in members,
-                    aside=name == HOLDER_NAME,
+                    aside=name in {HOLDER_NAME, RECORDER_NAME},
                 )
             )
         return states
@@ -465,7 +517,11 @@ class ProcessStack:
     def _log_path(self, name: str) -> Path:
         if name == "audit":
             return self._directory(NODE_NAME) / AUDIT_LOG_NAME
-        files_of = {BALANCER_NAME: "haproxy.log", _TOXIPROXY: "toxiproxy.log"}
+        files_of = {
+            BALANCER_NAME: "haproxy.log",
+            RECORDER_NAME: RECORDER_LOG,
+            _TOXIPROXY: "toxiproxy.log",
+        }
         return self._directory(name) / files_of.get(name, "vault.log")
 
     def _members(self, record: KnownServers) -> list[str]:
@@ -501,12 +557,14 @@ class ProcessStack:
         """Every server that should be there."""
         balancer = [BALANCER_NAME] if self._is_cluster(record) else []
         holder = [HOLDER_NAME] if record.seal == "transit" else []
-        return [*self._members(record), *balancer, *holder, _TOXIPROXY]
+        recorder = [RECORDER_NAME] if RECORDER_NAME in record.services else []
+        return [*self._members(record), *balancer, *holder, _TOXIPROXY, *recorder]
 
     def _all_names(self, record: KnownServers) -> list[str]:
         """Those too that a crashed start may have left."""
         folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
-        return list(dict.fromkeys([*self._names(record), *folders, BALANCER_NAME, HOLDER_NAME]))
+        aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME)
+        return list(dict.fromkeys([*self._names(record), *folders, *aside]))
 
     def _directory(self, name: str) -> Path:
         if name in {NODE_NAME, HOLDER_NAME, *_CONFIGURATION}:

@@ -1,0 +1,210 @@
+"""The HTTP recorder of a stack that people break by hand: a program beside Vault and Toxiproxy.
+
+``python -m vault_harness.scenario.by_hand -config FILE`` stands between the two, as the recorder
+does in a scenario, until it is ended. It counts requests and keeps nothing of what passes: no
+request, no token. On the address ``api`` it takes and tells orders::
+
+    GET  /          {"faults": [{"order": {...}, "text": "login answered 503, the first 2",
+                     "seen": 3, "acted": 2, "over": true}], "defects": []}
+    POST /faults    an order, as of `vault_harness.faults.Order`; one about the same is replaced
+
+SIGHUP has it read its certificate anew. The file is JSON: ``listen``, ``api`` and ``upstream``,
+each ``host:port``, and ``tls``, a folder with the files of `TlsFiles.within`, or null.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import ssl
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from vault_harness.certificates import TlsFiles
+from vault_harness.errors import SettingsError
+from vault_harness.faults import Interference, Order, RequestKind
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import History
+from vault_harness.scenario.recorder import Recorder
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 64 * 1024
+"""Bytes of an order at most."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class _Nothing(Secrets):
+    """Learns no secret: nobody asks here who used which."""
+
+    def add(self, kind: str, value: str, label: str | None = None) -> str:  # noqa: ARG002 - not kept
+        return label or kind
+
+
+class _Telling(Interference):
+    """Says in the log on what it acts. Never on which path: an old one may have a token in it."""
+
+    def takes(self, kind: RequestKind, path: str) -> bool:
+        """Count a request, and say whether this acts on it."""
+        taken = super().takes(kind, path)
+        if taken:
+            log.info("%s: %s number %d", self.name, kind, self.seen)
+        return taken
+
+
+@dataclass(frozen=True)
+class _Set:
+    """A fault that is in force, and what takes it away."""
+
+    order: Order
+    acting: Interference
+    undo: ExitStack
+
+
+class ByHand:
+    """The recorder, and the faults that were ordered.
+
+    Args:
+        listen: ``host:port`` that Toxiproxy leads clients to.
+        upstream: ``host:port`` of Vault, or of the balancer before several.
+        tls: The folder of the certificate that Vault shows too; None in the clear.
+    """
+
+    def __init__(self, listen: str, upstream: str, tls: Path | None) -> None:
+        self._tls = TlsFiles.within(tls) if tls is not None else None
+        host, _, port = listen.rpartition(":")
+        self._recorder = Recorder(
+            History(frozen=True),  # which keeps nothing
+            _Nothing(),
+            upstream=upstream,
+            host=host,
+            port=int(port),
+            **self._contexts(),
+        )
+        self._set: dict[tuple[object, ...], _Set] = {}
+        self._lock = threading.Lock()
+
+    def _contexts(self) -> dict[str, ssl.SSLContext]:
+        """What it shows to clients, and by what it checks Vault."""
+        if self._tls is None:
+            return {}
+        shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        shown.load_cert_chain(self._tls.certificate, self._tls.key)
+        shown.set_alpn_protocols(["h2", "http/1.1"])  # as Vault itself
+        return {"tls": shown, "upstream_tls": ssl.create_default_context(cafile=self._tls.ca)}
+
+    def reload(self) -> None:
+        """Read the certificate anew, for connections to come."""
+        try:
+            for name, context in self._contexts().items():
+                setattr(self._recorder, name, context)
+        except OSError as error:
+            log.warning("the certificate is the one before: %s", type(error).__name__)
+
+    def order(self, order: Order) -> None:
+        """Let a fault be in force, in place of one about the same requests."""
+        acting, undo = order.begun(_Telling), ExitStack()
+        with self._lock:
+            before = self._set.pop(order.subject, None)
+            if before is not None:
+                before.undo.close()
+            undo.enter_context(self._recorder.interfere(acting))
+            self._set[order.subject] = _Set(order, acting, undo)
+        log.info("from now on: %s", order)
+
+    def state(self) -> dict[str, Any]:
+        """What is in force, as plain data."""
+        with self._lock:
+            found = list(self._set.values())
+        return {
+            "faults": [
+                {
+                    "order": one.order.to_json(),
+                    "text": str(one.order),
+                    "seen": one.acting.seen,
+                    "acted": one.acting.taken,
+                    "over": one.acting.over,
+                }
+                for one in found
+            ],
+            "defects": list(self._recorder.defects),
+        }
+
+    def close(self) -> None:
+        """End all connections."""
+        self._recorder.close()
+
+
+def _handler(by_hand: ByHand) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/":
+                self._answer(200, by_hand.state())
+            else:
+                self._answer(404, {"error": "there is / and, to be posted to, /faults"})
+
+        def do_POST(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            # A page in a browser cannot say that it is JSON without asking first.
+            if self.path != "/faults" or self.headers.get_content_type() != "application/json":
+                self._answer(404, {"error": "an order is posted to /faults, as JSON"})
+            elif length > _LONGEST:
+                self._answer(413, {"error": f"an order has {_LONGEST} bytes at most"})
+            else:
+                self._answer(*self._ordered(self.rfile.read(length)))
+
+        def _ordered(self, body: bytes) -> tuple[int, Mapping[str, Any]]:
+            try:
+                by_hand.order(Order.from_json(json.loads(body)))
+            except SettingsError as error:
+                return 422, {"error": str(error)}
+            except (ValueError, TypeError, KeyError):
+                return 422, {"error": "that is no order"}
+            return 201, by_hand.state()
+
+        def _answer(self, status: int, content: Mapping[str, Any]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
+            """Nothing: who looks at the state looks often."""
+
+    return Handler
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal ends it."""
+    parser = argparse.ArgumentParser(prog="python -m vault_harness.scenario.by_hand")
+    parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
+    told = json.loads(parser.parse_args(arguments).config.read_text())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    # Before any thread begins: each would take the signals that only this one waits for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    tls = Path(told["tls"]) if told["tls"] else None
+    by_hand = ByHand(told["listen"], told["upstream"], tls)
+    host, _, port = str(told["api"]).rpartition(":")
+    server = ThreadingHTTPServer((host, int(port)), _handler(by_hand))
+    threading.Thread(target=server.serve_forever, name="orders", daemon=True).start()
+    log.info("between %s and %s", told["listen"], told["upstream"])
+    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
+        by_hand.reload()
+    server.shutdown()
+    by_hand.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

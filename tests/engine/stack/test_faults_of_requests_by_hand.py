@@ -1,0 +1,281 @@
+"""Faults of single requests on the stack of `invoke up`: set, felt, looked at, and undone."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import requests
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import shown_by
+from vault_harness.engine import StackProvider
+from vault_harness.errors import CapabilityMissing, NotUp, ProgramMissing, StackError
+from vault_harness.faults import Order
+from vault_harness.programs import find_balancer
+from vault_harness.stack import (
+    LocalStack,
+    RequestFaults,
+    StackRecord,
+    _recording,
+    service_environment,
+)
+from vault_harness.toxiproxy import Latency, Toxiproxy
+from vault_harness.vault import Keyring
+
+BLUEPRINT = Blueprint.default()
+LEDGER = "ecommerce/data/backend/ledger"
+
+
+def disturb(stack: LocalStack, order: Order) -> None:
+    """Let it be in force."""
+    RequestFaults(stack).set(order.to_json())
+
+
+def ask(
+    stack: LocalStack,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None = None,
+    *,
+    direct: bool = False,
+) -> requests.Response:
+    """What Vault, or whoever stands before it, says to root."""
+    endpoints = stack.endpoints()
+    return requests.request(
+        method,
+        f"{endpoints.vault if direct else endpoints.proxy}/v1/{path}",
+        headers={"X-Vault-Token": Keyring.load(stack.keyring_path).root_token or ""},
+        json=body,
+        timeout=10,
+        verify=str(endpoints.ca_cert) if endpoints.ca_cert else None,
+    )
+
+
+def login(stack: LocalStack) -> int:
+    """The status of a login of the backend, by way of Toxiproxy."""
+    variables = service_environment(stack, "backend")
+    ids = {
+        name: Path(variables[f"VAULT_{name.upper()}_FILE"]).read_text().strip()
+        for name in ("role_id", "secret_id")
+    }
+    return ask(stack, "POST", "auth/approle/login", ids).status_code
+
+
+def recorder(stack: LocalStack) -> psutil.Process:
+    """Its process."""
+    return psutil.Process(int(StackRecord.load(stack.data_dir).services["recorder"]["pid"]))
+
+
+def counts(stack: LocalStack) -> list[tuple[int, int, bool]]:
+    """Of each fault that is set: how many came, on how many it acted, whether it is over."""
+    found = stack.status().recorder
+    assert found is not None
+    return [(one.seen, one.acted, one.over) for one in found.faults]
+
+
+@pytest.fixture
+def up(stack: LocalStack) -> LocalStack:
+    """Up, and seeded."""
+    stack.up()
+    stack.seed(BLUEPRINT)
+    return stack
+
+
+def test_the_first_logins_fail(up: LocalStack) -> None:
+    """Two are answered 503 and the third is served; status has counted, and heal undoes it."""
+    disturb(up, Order(act="fail", targets=("login",), first=2, status=503))
+    assert up.status().obstacles == ("requests are disturbed: login answered 503, the first 2",)
+    assert [login(up) for _ in range(3)] == [503, 503, 200]
+    assert counts(up) == [(3, 2, True)]
+    assert up.status().obstacles == ()
+    process = recorder(up)
+
+    assert any("the HTTP recorder" in line for line in up.heal())
+    assert not process.is_running()
+    assert up.status().recorder is None
+    assert [proxy.upstream for proxy in up.status().proxies] == [up.endpoints().node.upstream]
+    assert login(up) == 200
+    assert up.heal() == []
+
+
+def test_one_answer_is_late(up: LocalStack) -> None:
+    """The second read alone; Vault itself answers at once all the while."""
+    disturb(up, Order(act="delay", targets=("read",), nth=2, by=1.0))
+    took = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert ask(up, "GET", "ecommerce/data/backend/django").status_code == 200
+        took.append(time.monotonic() - began >= 1.0)
+    assert took == [False, True, False]
+
+
+def test_an_answer_is_lost(up: LocalStack) -> None:
+    """Vault writes, and whoever asked it to hears nothing."""
+    disturb(up, Order(act="lose answer", targets=("write",)))
+    with pytest.raises(requests.ConnectionError):
+        ask(up, "POST", LEDGER, {"data": {"entry": "1"}})
+    written = ask(up, "GET", LEDGER, direct=True).json()["data"]
+    assert written["data"] == {"entry": "1"}
+
+
+def test_several_beside_a_toxic(up: LocalStack) -> None:
+    """Each counts for itself, one about the same requests is replaced, and toxics act too."""
+    disturb(up, Order(act="fail", targets=("login",), first=1))
+    disturb(up, Order(act="fail", targets=("read",), path="*/data/backend/celery", status=500))
+    disturb(up, Order(act="fail", targets=("login",), first=1, status=429))
+    proxy = Toxiproxy(up.endpoints().toxiproxy).proxies()["vault"]
+    proxy.add(Latency(latency=400), name="by-hand")
+    began = time.monotonic()
+    read = [ask(up, "GET", f"ecommerce/data/backend/{n}").status_code for n in ("celery", "django")]
+    assert (login(up), read) == (429, [500, 200])
+    assert time.monotonic() - began >= 1.2
+    assert counts(up) == [(1, 1, False), (1, 1, True)]
+    assert len(up.heal()) >= 3
+
+
+def test_a_look_uses_nothing_up(up: LocalStack) -> None:
+    """What status asks on the way to Vault is not the request that a client was to have."""
+    disturb(up, Order(act="fail", targets=("health",), first=1))
+    assert up.status().obstacles == up.status().obstacles != ()
+    assert counts(up) == [(0, 0, False)]
+    assert ask(up, "GET", "sys/health").status_code == 503
+
+
+def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
+    """As toxics do it survives another `up`; it never outlives the stack."""
+    disturb(up, Order(act="fail", targets=("login",)))
+    process = recorder(up)
+    up.up()
+    assert (recorder(up).pid, login(up)) == (process.pid, 503)
+    assert any("the HTTP recorder" in line for line in up.down())
+    assert not process.is_running()
+    up.up()
+    assert (login(up), up.status().recorder) == (200, None)
+    disturb(up, Order(act="fail", targets=("login",)))
+    up.destroy()
+    assert [path.name for path in up.data_dir.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("mends", "kept"),
+    [
+        (lambda s: s.heal(), 200),
+        (lambda s: s.up(), 200),
+        (lambda s: disturb(s, Order(act="fail", targets=("login",), status=500)), 500),
+    ],
+    ids=["heal", "up", "the next fault"],
+)
+def test_a_recorder_that_dies(
+    up: LocalStack, mends: Callable[[LocalStack], Any], kept: int
+) -> None:
+    """Nobody gets past it, status says why, and each of these mends it."""
+    disturb(up, Order(act="fail", targets=("login",)))
+    process = recorder(up)
+    process.kill()
+    process.wait(10)
+    with pytest.raises(requests.ConnectionError):
+        login(up)
+    found = up.status()
+    assert found.obstacles == ("the proxy vault leads to the HTTP recorder, which has died",)
+    assert (found.state, found.next_step, found.services["recorder"]) == (
+        "ready",
+        "invoke heal",
+        "",
+    )
+    mends(up)
+    assert login(up) == kept
+
+
+def test_a_recorder_that_stands_still(up: LocalStack) -> None:
+    """It is no secret why nothing is answered, and heal ends that one too."""
+    disturb(up, Order(act="fail", targets=("login",)))
+    process = recorder(up)
+    process.send_signal(signal.SIGSTOP)
+    assert up.status().obstacles == (
+        "the proxy vault leads to the HTTP recorder, which does not answer",
+    )
+    up.heal()
+    assert not process.is_running()
+    assert login(up) == 200
+
+
+def test_nothing_of_what_passes_is_kept(up: LocalStack) -> None:
+    """Neither its log nor its files have a token, a secret-id or a path with one in it."""
+    disturb(up, Order(act="fail", targets=("any",), every=2))
+    for _ in range(2):
+        login(up)
+        ask(up, "GET", "ecommerce/data/backend/django")
+    told = "".join(path.read_text() for path in (up.data_dir / "recorder").iterdir())
+    told += str(up.status())
+    secrets = [Keyring.load(up.keyring_path).root_token or ""]
+    secrets += [path.read_text().strip() for path in up.data_dir.glob("*-secret-id")]
+    assert "login number" in told
+    assert [secret for secret in secrets if secret in told] == []
+    assert {path.stat().st_mode & 0o077 for path in (up.data_dir / "recorder").iterdir()} <= {
+        0,
+        0o44,
+    }
+
+
+def test_over_tls(stack: LocalStack) -> None:
+    """It shows Vault's certificate, a new one too, and disturbs requests as in the clear."""
+    stack.up(tls=True)
+    stack.seed(BLUEPRINT)
+    disturb(stack, Order(act="fail", targets=("login",), first=1))
+    assert [login(stack), login(stack)] == [503, 200]
+    for ca in (False, True):
+        done = stack.renew_certificate(ca=ca)
+        assert shown_by(stack.endpoints().proxy, ca_cert=done.ca_cert).serial == done.serial
+    assert login(stack) == 200
+    stack.heal()
+    assert login(stack) == 200
+
+
+@pytest.mark.slow  # a cluster takes ten seconds
+def test_before_three_nodes(stack: LocalStack) -> None:
+    """It stands before the balancer, whoever leads."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    stack.up(ha=True)
+    stack.seed(BLUEPRINT)
+    disturb(stack, Order(act="fail", targets=("login",), first=1))
+    assert [login(stack), login(stack)] == [503, 200]
+    stack.heal()
+    assert login(stack) == 200
+
+
+def test_without_a_stack(stack: LocalStack) -> None:
+    """There is nothing to disturb, and nothing is started."""
+    with pytest.raises(NotUp):
+        disturb(stack, Order(act="fail", targets=("login",)))
+    assert not (stack.data_dir / "recorder").exists()
+
+
+def test_an_order_that_is_none(up: LocalStack) -> None:
+    """The recorder takes no other, says so, and clients are not led to it."""
+    with pytest.raises(StackError, match="took no order"):
+        RequestFaults(up).set({"act": "explode"})
+    assert (login(up), up.status().obstacles) == (200, ())
+
+
+class _Containers:
+    """An engine that has no recorder."""
+
+    name = "docker"
+
+
+def test_an_engine_without_a_recorder() -> None:
+    """It says so, and what there is instead."""
+    provider: Any = _Containers()
+    with pytest.raises(CapabilityMissing, match="the docker engine") as caught:
+        _recording.able(provider)
+    assert "invoke break.latency" in caught.value.remedy
+    assert not isinstance(provider, StackProvider)
