@@ -56,7 +56,7 @@ def slow(rate: int | None = None) -> None:
 
 @command("break.cut", group="break it", examples=("break.cut",))
 def cut() -> None:
-    """Cut the network: open connections end, new ones are refused."""
+    """Cut the network: connections end, new ones are refused."""
     for proxy in _proxies():
         proxy.disable()
     _tell("connections through Toxiproxy are cut")
@@ -113,7 +113,7 @@ def delay(
     every: int | None = None,
     path: str | None = None,
 ) -> None:
-    """Let the answers to requests come late; Vault does them at once."""
+    """Let answers to requests come late; Vault does them at once."""
     late = 2.0 if seconds is None else seconds
     _order("delay", target, by=late, first=first, nth=nth, every=every, path=path)
 
@@ -133,7 +133,7 @@ def lose_answer(
     every: int | None = None,
     path: str | None = None,
 ) -> None:
-    """Lose the answers to requests; Vault does them all the same."""
+    """Lose answers to requests; Vault does them all the same."""
     _order("lose answer", target, first=first, nth=nth, every=every, path=path)
 
 

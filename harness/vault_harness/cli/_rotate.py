@@ -41,7 +41,7 @@ def secret_id(
     grace: Seconds = 0.0,
     end_others: bool = False,
 ) -> None:
-    """Give a role's services a new secret-id, and end the old one.
+    """Give a role's services a new secret-id, end the old one.
 
     The old one ends after the new one logged in; Vault names it by its accessor, which is not
     secret. Clients that read the file at each login need no restart. Whoever was given the

@@ -66,7 +66,7 @@ def seed(
     dry_run: bool = False,
     yes: bool = False,
 ) -> None:
-    """Fill Vault by the blueprint, and write AppRole ids to files.
+    """Fill Vault by the blueprint, write AppRole ids to files.
 
     What is there already stays as it is, also where it differs from the blueprint.
     """

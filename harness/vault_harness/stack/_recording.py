@@ -34,8 +34,8 @@ def able(provider: StackProvider) -> RecordingProvider:
     raise CapabilityMissing(
         f"the {provider.name} engine has no faults of single requests",
         looked_at="HARNESS_ENGINE",
-        remedy=f"HARNESS_ENGINE=process for a stack in another folder (HARNESS_DATA_DIR); "
-        f"{named('break.latency')} and what else is in {named('break')} works here too",
+        remedy="HARNESS_ENGINE=process for a stack in another folder (HARNESS_DATA_DIR); "
+        f"{named('break.latency')}, {named('break.slow')} and {named('break.cut')} work here too",
     )
 
 
