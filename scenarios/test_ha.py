@@ -56,7 +56,7 @@ def test_leader_is_killed(lab: Lab) -> None:
     """SIGKILL for the leader; another node leads, and the dead one comes back as a standby."""
     lab.start()
     leader = lab.stack.leader()
-    with lab.reading(every=0.25, callers=2):
+    with lab.reading(every=0.5, callers=2):
         with lab.process.leader_killed(leader, revive=lab.stack.unseal) as fault:
             back = fails_over(lab, fault, lost=leader)
         lab.watch(1.0)

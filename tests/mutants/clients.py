@@ -318,7 +318,7 @@ class AsksTooOften(LazyClient):
 class _Knocks(Wire):
     """Comes again where a connection ends without an answer, for as long as the call has time."""
 
-    pause = 0.25
+    pause = 0.34
 
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         while True:
@@ -335,7 +335,7 @@ class _KnocksInHaste(_Knocks):
 
 
 class KnocksOften(LazyClient):
-    """At a dead server it tries four connections a second; an answer that fails it waits out."""
+    """At a dead server it tries three connections a second; an answer that fails it waits out."""
 
     wire_type = _Knocks
 

@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 
 from tests.mutants.clients import (
     HasNoTimeout,
-    KnocksOften,
     KnocksTooOften,
     Mutant,
     NeverComesBack,
@@ -176,7 +175,6 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
-    "knocks-often-at-a-dead-leader": Tolerated(KnocksOften, "HA-02"),
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(
         RemembersForTheRefreshTime, "HA-06"
     ),

@@ -566,6 +566,9 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "renews-at-a-third": Tolerated(RenewsAtAThird, "TOK-01"),
     "renews-late": Tolerated(RenewsLate, "TOK-01"),
+    "renews-late-while-its-clock-is-set": Tolerated(
+        RenewsLate, "TOK-18", LAZY_PROCESS, process=True
+    ),
     "logs-in-five-times": Tolerated(LogsInFiveTimes, "TOK-03"),
     "replaces-late": Tolerated(ReplacesLate, "TOK-06"),
     "logs-in-slowly": Tolerated(LogsInSlowly, "TOK-11"),
