@@ -103,7 +103,7 @@ def _full_disk(_: LocalStack, patch: pytest.MonkeyPatch) -> None:
 
 def _lost_authority(stack: LocalStack, _: pytest.MonkeyPatch) -> None:
     key = stack.authority_directory / certificates.CA_KEY_NAME
-    key.write_text(key.read_text().replace("\n", "", 2))
+    key.write_text(key.read_text()[:100])
 
 
 def _raising(error: type[BaseException]) -> Callable[[LocalStack, pytest.MonkeyPatch], None]:

@@ -35,16 +35,18 @@ class ProcessRecorder:
         self._leases = PortLease(), PortLease()
         self.listen, api = (lease.listen for lease in self._leases)
         self.api = base_url(api)
-        told = {"listen": self.listen, "api": api, "upstream": upstream}
-        configuration = directory / CONFIGURATION_NAME
-        files.write_private(
-            configuration, json.dumps({**told, "tls": str(tls) if tls is not None else None})
-        )
+        self._configuration = directory / CONFIGURATION_NAME
+        self._told = {
+            "listen": self.listen,
+            "api": api,
+            "upstream": upstream,
+            "tls": str(tls) if tls is not None else None,
+        }
         # Also where the package is only on this process's path, as in a checkout under pytest.
         roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.server = Server(
             title="the HTTP recorder",
-            command=(sys.executable, "-m", _PROGRAM, "-config", str(configuration)),
+            command=(sys.executable, "-m", _PROGRAM, "-config", str(self._configuration)),
             log=directory / LOG_NAME,
             probe=f"{self.api}/",
             environment={"PYTHONPATH": os.pathsep.join(roots)},
@@ -53,6 +55,7 @@ class ProcessRecorder:
 
     def start(self, *, timeout: float) -> None:
         """Start it and wait until it answers."""
+        files.write_private(self._configuration, json.dumps(self._told))
         try:
             self.server.start(timeout=timeout)
         except BaseException:
