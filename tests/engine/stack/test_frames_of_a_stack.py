@@ -21,7 +21,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.errors import ProgramMissing
 from vault_harness.faults import Order
 from vault_harness.programs import find_balancer
-from vault_harness.stack import LocalStack, Nodes, RequestFaults, _certificates, _opening, _way
+from vault_harness.stack import LocalStack, Nodes, RequestFaults, _opening, _way
 from vault_harness.stack.example_services import ExampleServices
 from vault_harness.vault import Keyring, Operator, approle, cluster
 
@@ -116,7 +116,7 @@ def _raising(error: type[BaseException]) -> Callable[[LocalStack, pytest.MonkeyP
             (cluster, "unseal_all"),
             (_way, "ensure_proxies"),
             (_opening, "standing_operator"),
-            (_certificates, "_await_shown"),
+            (certificates, "write_text"),  # while the new key is at hand
             (approle, "write_credentials"),
             (Operator, "seal"),
             (Keyring, "save"),
