@@ -348,6 +348,7 @@ def _keys(stack: LocalStack) -> Keys:
     from vault_harness.vault.backup import Keys
     from vault_harness.vault.root import operator_token
 
+    stack.check_settled()
     return Keys(Keyring.load(stack.keyring_path), operator_token(stack.data_dir))
 
 

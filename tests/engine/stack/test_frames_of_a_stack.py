@@ -53,6 +53,8 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "services: look": lambda s: ExampleServices(s).fingerprints(),
     "services: stop": lambda s: ExampleServices(s).stop(),
     "restart": lambda s: s.restart(),
+    "migrate the seal": lambda s: s.migrate_seal("static"),
+    "migrate it back": lambda s: s.migrate_seal("shamir"),
     "up": lambda s: s.up(),
     "down": lambda s: s.down(),
     "up again": lambda s: s.up(),
