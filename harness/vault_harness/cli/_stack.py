@@ -38,7 +38,7 @@ def up(ha: bool = False, tls: bool = False, seal: str | None = None) -> None:
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
     stack = local_stack()
-    kind = _seal_kind(seal)
+    kind = seal_kind(seal)
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
     stack.up(ha=ha, tls=tls, seal=kind)
@@ -195,7 +195,7 @@ def migrate_seal(target: str | None = None, dry_run: bool = False) -> None:
     goes on, and so does up. One server, process engine.
     """
     stack = local_stack()
-    kind = _seal_kind(target, option="")
+    kind = seal_kind(target, option="")
     assert kind is not None, "the command line asks for it"
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: it is finished first")
@@ -315,7 +315,12 @@ def images(rebuild: bool = False) -> None:
     say(inspect_docker(chosen, ask_registry=False).line)
 
 
-def _seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
+def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
+    """The seal that was named on the command line, or None.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
     from vault_harness.engine import SealKind
     from vault_harness.errors import SettingsError
 

@@ -20,6 +20,7 @@ SEAL_DIRECTORY = "seal"
 """Where the stanza is, and the files that it names."""
 
 _STANZA = "seal.json"
+_STATIC_KEY = "static.key"
 
 
 @runtime_checkable
@@ -42,6 +43,11 @@ class SealingProvider(StackProvider, Protocol):
 
     def end_vault(self) -> list[str]:
         """End Vault politely and nothing else: `start` finds all the others running."""
+
+
+def static_key_path(data_dir: Path) -> Path:
+    """The file of a static seal's key, 32 bytes in base64."""
+    return data_dir / SEAL_DIRECTORY / _STATIC_KEY
 
 
 def stanza_path(data_dir: Path) -> Path:

@@ -426,6 +426,15 @@ class LocalStack:
         """A migration of the seal that was ended half-way, or is under way."""
         return self._migrations.pending()
 
+    @without_frames
+    def static_key(self) -> str:
+        """The key of a static seal, which a backup of the keys has too; empty for other seals.
+
+        Raises:
+            StackError: It should be there, and is not.
+        """
+        return _sealing.static_key(self.data_dir)
+
     def check_settled(self) -> None:
         """See that no migration of the seal was ended half-way.
 

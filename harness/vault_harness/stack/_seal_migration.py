@@ -21,7 +21,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -216,7 +216,7 @@ class SealMigrations:
         new: dict[str, Any],
         checkpoint: Checkpoint,
     ) -> None:
-        both = {kind: {**stanza, "disabled": "true"} for kind, stanza in old.items()} | new
+        both = both_seals(old, new)
         provider.end_vault()
         checkpoint("ended Vault")
         if seal_stanza(self._data_dir) != both or not self._copy.exists():
@@ -310,6 +310,11 @@ class SealMigrations:
     @property
     def _data(self) -> Path:
         return self._data_dir / NODE_NAME / "data"
+
+
+def both_seals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The stanza by which a server goes over from one seal to another; empty ones are Shamir's."""
+    return {kind: {**stanza, "disabled": "true"} for kind, stanza in old.items()} | dict(new)
 
 
 def with_kind_of(keyring: Keyring, seal: SealKind) -> Keyring:

@@ -27,6 +27,7 @@ from vault_harness.engine import (
     holds_data,
     seal_stanza,
     stanza_path,
+    static_key_path,
 )
 from vault_harness.errors import CapabilityMissing, StackError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
@@ -34,7 +35,6 @@ from vault_harness.stack._opening import Opening
 from vault_harness.vault import Operator
 from vault_harness.vault.keyring import keep_beside
 
-STATIC_KEY_NAME = "static.key"
 _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
 
 
@@ -130,8 +130,23 @@ def key_at_hand(
     assert isinstance(provider, SealingProvider)  # checked a line above
     directory = files.private_directory(data_dir / SEAL_DIRECTORY)
     if kind == "static":
-        return _static(directory, new=new)
+        return _static(static_key_path(data_dir), new=new)
     return _transit(provider, directory, data_dir, new=new)
+
+
+def static_key(data_dir: Path) -> str:
+    """The key of a static seal that is in force, base64; empty for any other seal.
+
+    Raises:
+        StackError: It should be there, and is not.
+    """
+    if "static" not in seal_stanza(data_dir):
+        return ""
+    path = static_key_path(data_dir)
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup") from None
 
 
 def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
@@ -143,7 +158,7 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     if kind == "transit":
         home = data_dir / HOLDER_NAME
         return home if home.exists() else None
-    path = data_dir / SEAL_DIRECTORY / STATIC_KEY_NAME
+    path = static_key_path(data_dir)
     if kind == "shamir" or not path.exists():
         return None
     kept = keep_beside(path)
@@ -151,11 +166,10 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     return kept
 
 
-def _static(directory: Path, *, new: bool) -> dict[str, Any]:
-    path = directory / STATIC_KEY_NAME
+def _static(path: Path, *, new: bool) -> dict[str, Any]:
     if not path.exists():
         if not new:
-            raise _key_missing(path)
+            raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup")
         files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
     return {"current_key_id": KEY_NAME, "current_key": f"file://{path.absolute()}"}
 
@@ -165,7 +179,7 @@ def _transit(
 ) -> dict[str, Any]:
     home = data_dir / HOLDER_NAME
     if not new and not (home / "data").is_dir():
-        raise _key_missing(home)
+        raise _key_missing(home, f"put {home.name} back from where it was copied to")
     holder = provider.start_holder()
     opening = Opening(home)
     opening.open(provider.stop, Endpoints(nodes=(holder,), toxiproxy=""))
@@ -175,10 +189,10 @@ def _transit(
         return transit_seal(root, directory / _TOKEN)
 
 
-def _key_missing(path: Path) -> StackError:
+def _key_missing(path: Path, back: str) -> StackError:
     return StackError(
         "this Vault unseals itself, and what it does that with is not here",
         looked_at=str(path),
-        remedy=f"put {path.name} back from where it was copied to; the recovery keys cannot take "
-        "its place. The data stays for the day when it turns up",
+        remedy=f"{back}; the recovery keys cannot take its place. The data stays for the day when "
+        "it turns up",
     )
