@@ -18,7 +18,7 @@ from vault_harness.errors import CapabilityMissing, SettingsError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._seal_migration import both_seals, with_kind_of
 from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.backup import Copy, DrillReport, compare
+from vault_harness.vault.backup import Comparison, Copy, DrillReport, compare
 from vault_harness.vault.root import standing_operator
 
 _SECONDS = 60.0
@@ -69,7 +69,8 @@ class SealDrill:
     @without_frames
     def __call__(self, copy: Copy, report: DrillReport) -> None:
         """Migrate the copy's seal there and back, and compare it with its backup after each."""
-        before: Seal = dict(copy.spec.extra.get("seal") or {})  # type: ignore[call-overload]
+        given = copy.spec.extra.get("seal")
+        before: Seal = dict(given) if isinstance(given, Mapping) else {}
         with contextlib.ExitStack() as closing:
             after = self._seal(closing)
             node = copy.node
@@ -131,7 +132,7 @@ def _open(node: Node, copy: Copy, kind: str) -> None:
             operator.wait_active(_SECONDS)
 
 
-def _compared(node: Node, copy: Copy) -> Any:
+def _compared(node: Node, copy: Copy) -> Comparison:
     keyring = Keyring.load(copy.keyring_path)
     acting = standing_operator(node.address, keyring, copy.keyring_path.parent)
     with contextlib.closing(acting):

@@ -270,7 +270,7 @@ class SealMigrations:
         raise OperatorError(
             f"Vault did not go over to the seal {migration.target}, and has its seal "
             f"{migration.source} as before: {reason.cause}",
-            looked_at=reason.looked_at,
+            looked_at=f"{reason.looked_at}; {self._folder}, which has the data that did not open",
             remedy=f"look at its log ({named('logs')}), then "
             f"{named('seal.migrate', migration.target)} again; "
             f"{reason.remedy}",
