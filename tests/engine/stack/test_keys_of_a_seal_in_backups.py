@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -118,6 +119,26 @@ def test_everything_is_lost_but_the_backup(
 
     assert done.comparison.different == ()
     assert done.comparison.same >= 12
+    assert elsewhere.restart()
+
+
+def test_the_copy_of_a_holder_opens_a_backup(
+    stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
+) -> None:
+    """Put into a new folder before `up`, it is the holder of a stack that is restored into."""
+    stack.up(seal="transit")
+    backup = backed_up(stack, tmp_path / "backups")
+    stack.down()
+    elsewhere.data_dir.mkdir(mode=0o700)
+    shutil.copytree(stack.data_dir / "holder", elsewhere.data_dir / "holder")
+    stack.destroy()
+
+    elsewhere.up(seal="transit")
+    keys = backup.open_keys(OPENER)
+    with closing(Operator(elsewhere.endpoints().vault)) as op:
+        done = restore(op, elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+
+    assert done.comparison.different == ()
     assert elsewhere.restart()
 
 
