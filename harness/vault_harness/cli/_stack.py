@@ -123,7 +123,10 @@ def status(json: bool = False) -> None:
             "seeded",
             f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
         ),
-        ("seal", found.seal),
+        (
+            "seal",
+            f"{found.seal}{f', on its way to {found.migrating_to}' * bool(found.migrating_to)}",
+        ),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
             "here" if found.keyring else "not here",

@@ -294,9 +294,10 @@ class LocalStack:
 
         Raises:
             NotUp: It does not run.
-            StackError: It is a cluster.
+            StackError: It is a cluster, or its seal is being exchanged.
         """
         endpoints = self.endpoints()
+        self._migrations.check_settled()
         if endpoints.balancer is not None:
             raise StackError(
                 "a backup is restored into a single server, and this is a cluster",

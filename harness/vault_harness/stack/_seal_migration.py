@@ -183,7 +183,8 @@ class SealMigrations:
         assert isinstance(provider, SealingProvider)  # checked a line above
         if self._opening.keyring() is None:
             raise self._opening.keyring_missing()
-        old = self._key(migration.source, provider, new=False)
+        # Once Vault went over, the old key may have been put aside, and the old holder ended.
+        old = {} if migration.taken else self._key(migration.source, provider, new=False)
         new = self._key(migration.target, provider, new=not self._is_begun(migration))
         checkpoint("keys at hand")
         if not migration.taken:
@@ -219,8 +220,10 @@ class SealMigrations:
         both = both_seals(old, new)
         provider.end_vault()
         checkpoint("ended Vault")
-        if seal_stanza(self._data_dir) != both or not self._copy.exists():
-            # A server that was started without it meanwhile may have taken what the copy lacks.
+        present = seal_stanza(self._data_dir)
+        if _seals(present) != _seals(both) or not self._copy.exists():
+            # A server that was started without it meanwhile may have taken what the copy lacks; one
+            # that was started with it may have left what must not take the copy's place.
             shutil.rmtree(self._copy, ignore_errors=True)
             files.copy_directory(self._data, self._copy)
         checkpoint("copied the data")
@@ -315,6 +318,11 @@ class SealMigrations:
 def both_seals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     """The stanza by which a server goes over from one seal to another; empty ones are Shamir's."""
     return {kind: {**stanza, "disabled": "true"} for kind, stanza in old.items()} | dict(new)
+
+
+def _seals(stanza: Mapping[str, Any]) -> dict[str, bool]:
+    """Which seals a stanza has, and whether each is in force; addresses and paths may change."""
+    return {kind: not body.get("disabled") for kind, body in stanza.items()}
 
 
 def with_kind_of(keyring: Keyring, seal: SealKind) -> Keyring:
