@@ -113,6 +113,7 @@ def status(json: bool = False) -> None:
     if json:
         say(json_module.dumps(found.to_json(), indent=2))
         return
+    on_the_way = f", on its way to {found.migrating_to}" if found.migrating_to else ""
     rows = [
         ("state", found.state),
         ("engine", f"{found.engine} ({found.choice})"),
@@ -123,10 +124,7 @@ def status(json: bool = False) -> None:
             "seeded",
             f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
         ),
-        (
-            "seal",
-            f"{found.seal}{f', on its way to {found.migrating_to}' * bool(found.migrating_to)}",
-        ),
+        ("seal", found.seal + on_the_way),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
             "here" if found.keyring else "not here",

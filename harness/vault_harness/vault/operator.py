@@ -307,6 +307,7 @@ class Operator:
             return
         self._give(keyring)
 
+    @without_frames
     def migrate_seal(self, keyring: Keyring, timeout: float = 60.0) -> None:
         """Let it go over to the seal of its configuration, and wait until it serves.
 
