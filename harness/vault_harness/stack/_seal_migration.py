@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 from vault_harness import files
 from vault_harness.commands import named
@@ -221,41 +221,68 @@ class SealMigrations:
         provider.end_vault()
         checkpoint("ended Vault")
         present = seal_stanza(self._data_dir)
-        if _seals(present) != _seals(both) or not self._copy.exists():
+        untouched = _seals(present) != _seals(both) or not self._copy.exists()
+        if untouched:
             # A server that was started without it meanwhile may have taken what the copy lacks; one
             # that was started with it may have left what must not take the copy's place.
-            shutil.rmtree(self._copy, ignore_errors=True)
-            files.copy_directory(self._data, self._copy)
+            try:
+                shutil.rmtree(self._copy, ignore_errors=True)
+                files.copy_directory(self._data, self._copy)
+            except OSError as error:
+                self._undo(migration, provider, old, self._not_copied(error))
         checkpoint("copied the data")
         _sealing.write_stanza(self._data_dir, both)
         checkpoint("wrote the stanza")
         for _ in range(_ATTEMPTS):
             try:
-                self._start_and_give(provider, checkpoint)
-                return
+                endpoints = provider.start()
             except HarnessError as error:
+                if not untouched:
+                    raise  # an earlier run may have brought it over: its data is left as it is
                 reason = error
+                break
+            checkpoint("started Vault with both seals")
+            refused = self._give_keys(endpoints)
+            if refused is None:
+                checkpoint("gave the keys")
+                return
+            reason, untouched = refused, True
             provider.end_vault()
             self._put_back()
             checkpoint("put the copy back")
         self._undo(migration, provider, old, reason)
 
-    def _start_and_give(self, provider: SealingProvider, checkpoint: Checkpoint) -> None:
-        endpoints = provider.start()
-        checkpoint("started Vault with both seals")
+    def _give_keys(self, endpoints: Endpoints) -> HarnessError | None:
+        """Let Vault go over; gives the error if it did not, and its data serves nobody as it is.
+
+        To say which seal it has is the last that a server does of this. So one that does not say so
+        has served nobody since its data was copied.
+
+        Raises:
+            HarnessError: It went over, or nobody can tell, and it does not serve.
+        """
         keyring = self._opening.keyring()
         assert keyring is not None  # looked at before
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as (
             operator,
         ):
-            operator.migrate_seal(keyring, timeout=_SECONDS)
-        checkpoint("gave the keys")
+            try:
+                operator.migrate_seal(keyring, timeout=_SECONDS)
+            except HarnessError as error:
+                status = operator.seal_status()
+                if status.initialised and not status.migrating:
+                    raise
+                return error
+        return None
 
     def _put_back(self) -> None:
         """The copy in the place of data that did not open, which is kept for whoever wants it."""
+        beside = self._data.with_name(f"{self._data.name}-of-the-copy")
+        shutil.rmtree(beside, ignore_errors=True)
+        files.copy_directory(self._copy, beside)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         self._data.rename(self._folder / f"data-that-did-not-open-{stamp}-{time.monotonic_ns()}")
-        files.copy_directory(self._copy, self._data)
+        beside.rename(self._data)
 
     def _undo(
         self,
@@ -263,20 +290,28 @@ class SealMigrations:
         provider: SealingProvider,
         old: dict[str, Any],
         reason: HarnessError,
-    ) -> None:
+    ) -> NoReturn:
         """Vault as it was, open; raises what kept it from going over."""
         _sealing.write_stanza(self._data_dir, old)
         self._opening.unseal(provider.start())
         if migration.target == "transit":
             provider.end_holder()
         self._forget()
+        kept = f"; {self._folder} keeps the data that did not open" if self._folder.exists() else ""
         raise OperatorError(
             f"Vault did not go over to the seal {migration.target}, and has its seal "
             f"{migration.source} as before: {reason.cause}",
-            looked_at=f"{reason.looked_at}; {self._folder}, which has the data that did not open",
+            looked_at=f"{reason.looked_at}{kept}",
             remedy=f"look at its log ({named('logs')}), then "
             f"{named('seal.migrate', migration.target)} again; "
             f"{reason.remedy}",
+        )
+
+    def _not_copied(self, error: OSError) -> StackError:
+        return StackError(
+            f"its data could not be copied: {error.strerror or error}",
+            looked_at=str(self._copy),
+            remedy="make room there for as much as Vault's data takes",
         )
 
     def _save_kind(self, target: SealKind) -> None:

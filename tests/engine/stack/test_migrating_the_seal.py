@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import shutil
 import signal
@@ -13,14 +14,18 @@ from pathlib import Path
 
 import pytest
 
+from vault_harness import files
 from vault_harness.blueprint import Blueprint
-from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza
+from vault_harness.engine import Endpoints, Engine, SealKind, open_engine, seal_stanza
+from vault_harness.engine.process import ProcessStack
 from vault_harness.errors import (
     CapabilityMissing,
     DeadlineExceeded,
     NotUp,
     OperatorError,
+    PortTaken,
     ProgramMissing,
+    ServerDied,
     StackError,
 )
 from vault_harness.programs import find_balancer
@@ -196,6 +201,66 @@ def test_a_server_that_does_not_go_over_is_as_it_was(
     assert read(stack, token) == "of before"
     stack.migrate_seal("static")
     assert read(stack, token) == "of before"
+
+
+def test_a_server_that_does_not_start_with_the_new_seal(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not know that seal, say: Vault is open again, and its data was not touched."""
+    stack.up()
+    token = keep(stack, "of before")
+    start = ProcessStack.start
+
+    def dies(provider: ProcessStack, *, nodes: int = 1) -> Endpoints:
+        if seal_stanza(stack.data_dir):
+            raise ServerDied("Vault ended by itself", looked_at="its log", remedy="look")
+        return start(provider, nodes=nodes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessStack, "start", dies)
+        with pytest.raises(OperatorError, match="has its seal shamir as before: Vault ended"):
+            stack.migrate_seal("static")
+
+    is_whole(stack, "shamir")
+    assert read(stack, token) == "of before"
+
+
+def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never begun without one: Vault is open again as it was."""
+    stack.up()
+    token = keep(stack, "of before")
+
+    def full(_: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "copy_directory", full)
+        with pytest.raises(OperatorError, match="could not be copied: No space left"):
+            stack.migrate_seal("static")
+
+    is_whole(stack, "shamir")
+    assert read(stack, token) == "of before"
+
+
+def test_what_was_written_after_a_kill_is_never_put_back(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault went over and serves, and nobody noted it: whatever fails then, its data stays."""
+    stack.up()
+    killed("static", "gave the keys")
+    token = keep(stack, "of after")
+
+    def taken(*_: object, **__: object) -> None:
+        raise PortTaken("port 8200 is taken", looked_at="it", remedy="end it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessStack, "start", taken)
+        with pytest.raises(PortTaken):
+            stack.migrate_seal("static")
+    stack.up()
+
+    is_whole(stack, "static")
+    assert read(stack, token) == "of after"
 
 
 @pytest.fixture
