@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,6 +24,7 @@ from vault_harness.engine.process import ProcessStack
 from vault_harness.errors import (
     CapabilityMissing,
     DeadlineExceeded,
+    HarnessError,
     NotUp,
     OperatorError,
     PortTaken,
@@ -364,6 +368,30 @@ def unseal_again(stack: LocalStack, _: SealKind) -> None:
         stack.unseal()
     except NotUp:
         stack.up()
+
+
+@pytest.mark.slow  # a stack for each moment
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> None:
+    """So many seconds after its start with both seals: the next `up` finishes it in any case."""
+    stack.up()
+    token = keep(stack, "of before")
+    timers: list[threading.Timer] = []
+
+    def checkpoint(step: str) -> None:
+        if step == "started Vault with both seals" and not timers:
+            pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
+            timers.append(threading.Timer(moment, os.kill, (pid, signal.SIGKILL)))
+            timers[0].start()
+
+    with contextlib.suppress(HarnessError):
+        stack.migrate_seal("static", checkpoint=checkpoint)
+    timers[0].join()
+    stack.up()
+
+    assert stack.status().seal == "static"
+    assert stack.restart()
+    assert read(stack, token) == "of before"
 
 
 def test_told_of_before_anything_else(stack: LocalStack) -> None:
