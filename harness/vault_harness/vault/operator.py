@@ -28,8 +28,10 @@ from vault_harness.errors import (
     VaultIsSealed,
 )
 from vault_harness.vault.keyring import KeyKind, Keyring
+from vault_harness.waiting import wait_until
 
 _POLL_SECONDS = 0.005
+_ACTIVE = 200
 _READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
 
@@ -330,7 +332,20 @@ class Operator:
         else:
             kind: KeyKind = "recovery" if status.kind == "recovery" else "shamir"
             self.give_keys(replace(keyring, kind=kind))
-        self.wait_active(max(deadline - time.monotonic(), 0.0))
+        wait_until(
+            self._serves,
+            "Vault to be active under its new seal",
+            timeout=deadline - time.monotonic(),
+            interval=_POLL_SECONDS,
+            evidence=lambda: f"GET {self.address}/v1/sys/health",
+            remedy=f"look at the server's log ({named('logs')})",
+        )
+
+    def _serves(self) -> bool:
+        health = self.health()
+        if health == 0:
+            self.seal_status()  # one that died says so at once, and is not waited for
+        return health == _ACTIVE
 
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:
         with self.asking("unseal") as client:

@@ -203,7 +203,7 @@ def test_a_backup_says_what_it_lacks(
     """Of the whole and of the keys alone; no word of a seal's key where there is none."""
     stack.up(seal=seal)
     stack.seed(BLUEPRINT, environ={})
-    monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", "of-the-test")
+    monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", "a passphrase of the test")
     for task in ("backup.now", "backup.keys"):
         monkeypatch.setattr(sys, "argv", ["vault-harness", task])
         run([task])
