@@ -179,16 +179,16 @@ def seal() -> None:
 @command(
     "seal.migrate",
     group="operator",
-    takes=("target",),
-    needs=("target",),
+    takes=("seal",),
+    needs=("seal",),
     examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
     help={
-        "target": "shamir (keys unseal it), or what unseals itself: static (its key is in a file), "
+        "seal": "shamir (keys unseal it), or what unseals itself: static (its key is in a file), "
         "transit (a second Vault has it)",
         "dry-run": "show what would be done, change nothing",
     },
 )
-def migrate_seal(target: str | None = None, dry_run: bool = False) -> None:
+def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
     """Exchange Vault's seal, and keep data and tokens.
 
     The keys in vault-data/init.json stay as they are: they unseal with Shamir's seal, and are
@@ -196,7 +196,7 @@ def migrate_seal(target: str | None = None, dry_run: bool = False) -> None:
     goes on, and so does up. One server, process engine.
     """
     stack = local_stack()
-    kind = seal_kind(target, option="")
+    kind = seal_kind(seal, option="")
     assert kind is not None, "the command line asks for it"
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: it is finished first")

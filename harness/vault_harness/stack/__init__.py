@@ -9,7 +9,6 @@ from vault_harness.stack._nodes import Nodes
 from vault_harness.stack._requests import RequestFaults
 from vault_harness.stack._seal_drill import SealDrill
 from vault_harness.stack._seal_migration import SealMigrated, SealMigration
-from vault_harness.stack._seal_migration import SealMigrated, SealMigration
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import (
     ProxyStatus,

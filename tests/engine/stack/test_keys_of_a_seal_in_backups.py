@@ -31,6 +31,8 @@ from vault_harness.vault.backup import (
     restore_seal_key,
 )
 
+pytestmark = pytest.mark.slow  # each test starts a stack or two of its own
+
 BLUEPRINT = Blueprint.default()
 PRIVATE, PUBLIC = new_identity()
 LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))

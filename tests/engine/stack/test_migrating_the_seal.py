@@ -38,6 +38,8 @@ from vault_harness.stack import LocalStack, StackRecord, launch
 from vault_harness.vault import Keyring, Operator
 from vault_harness.vault.root import revoke_root
 
+pytestmark = pytest.mark.slow  # each test starts and ends servers many times
+
 UNSEALS_ITSELF: list[SealKind] = ["static", "transit"]
 
 
@@ -326,7 +328,6 @@ def killed(target: SealKind, step: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-@pytest.mark.slow  # a migration for each of its steps, and the way back
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
 def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: SealKind) -> None:
     """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""
@@ -370,7 +371,6 @@ def unseal_again(stack: LocalStack, _: SealKind) -> None:
         stack.up()
 
 
-@pytest.mark.slow  # a stack for each moment
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2])
 def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> None:
     """So many seconds after its start with both seals: the next `up` finishes it in any case."""
@@ -469,7 +469,6 @@ class Containers:
     name = "docker"
 
 
-@pytest.mark.slow  # makes a cluster, which takes ten seconds
 def test_three_nodes_are_refused(stack: LocalStack) -> None:
     """With the way round by a single one, and nothing is begun."""
     try:

@@ -39,7 +39,7 @@ WORDS = {
     "id": "TOK-11",
     "subject": "reference",
     "runs": "2",
-    "target": "static",
+    "seal": "static",
 }
 
 
