@@ -25,6 +25,12 @@ OWN = 1.0
 LONGEST_START = 180.0
 """Seconds for a start that was measured on a machine with nothing else to do."""
 
+FIRST_READ = 10.0
+"""Seconds from there to a first good read; then the scenarios are to say why there is none."""
+
+PAUSE = 0.1
+"""Seconds between two of those reads: who fails them at once is not to look dear."""
+
 STARVED = 1.5
 """Processes that want to run, for each core, from which a machine is called busy."""
 
@@ -80,7 +86,9 @@ def measure(environment: Environment) -> Cost | None:
         if driver is None:
             return None
         hello = lab.history.now()
-        lab.until(lambda: driver.read().good or not driver.subject.is_alive(), within=LONGEST_START)
+        last = hello + FIRST_READ
+        while not driver.read().good and driver.subject.is_alive() and lab.history.now() < last:
+            lab.watch(PAUSE)
         good = [read.ended for read in lab.history.calls("read") if read.good and read.ended]
         began = lab.history.operations[0]
         return Cost(
