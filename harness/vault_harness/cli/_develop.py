@@ -63,7 +63,7 @@ def lint() -> None:
     needs=("name",),
     examples=("bench toxiproxy", "bench client"),
     help={
-        "name": "toxiproxy, client, engines, fixtures or suite",
+        "name": "toxiproxy, client, engines, fixtures, suite or stranger",
         "args": "further arguments for it",
     },
 )

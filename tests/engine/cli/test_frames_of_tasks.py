@@ -58,7 +58,6 @@ TASKS = {
     "node.remove": "vault-2",
     "drill": "",
     "seal": "",
-    "seal.migrate": "static",
     "restart": "",
     "down": "",
     "up": "",

@@ -39,7 +39,6 @@ WORDS = {
     "id": "TOK-11",
     "subject": "reference",
     "runs": "2",
-    "seal": "static",
 }
 
 

@@ -29,7 +29,6 @@ from vault_harness.vault.doctor._server import (
     check_files,
     check_open,
     check_running,
-    check_seal_settled,
     check_way,
 )
 from vault_harness.vault.operator import Operator
@@ -56,7 +55,6 @@ def examine(patient: Patient) -> list[Finding]:
     """
     found = Examination()
     check_docker(patient, found)
-    check_seal_settled(patient, found)
     check_files(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
         return found.findings
