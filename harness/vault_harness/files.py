@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -48,6 +49,28 @@ def write_text(path: Path, content: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def copy_directory(source: Path, target: Path) -> None:
+    """Copy a directory so that the copy is there complete, or not at all; modes are kept.
+
+    Nobody may write to it meanwhile. What an earlier run left unfinished is removed.
+    """
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    try:
+        shutil.copytree(source, unfinished)
+        for path in (unfinished, *unfinished.rglob("*")):
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+    unfinished.rename(target)
+    _sync_directory(target.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from vault_harness.engine import Endpoints
     from vault_harness.stack import LocalStack
     from vault_harness.vault import Operator
-    from vault_harness.vault.backup import Backup, Comparison, Keys, Lock, Opener
+    from vault_harness.vault.backup import (
+        Backup,
+        Comparison,
+        Keys,
+        Lock,
+        Opener,
+        SealKeyRestored,
+    )
 
 _ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
 _LOCKS = {
@@ -63,8 +70,10 @@ def now(
             say(f"would write a snapshot of {op.address} and its keyring to {directory},")
             say(f"locked with {lock.kind}, comparing {', '.join(f'{m}/' for m in mounts)} later")
             return
-        made = make_backup(op, _keys(stack), directory, lock, mounts=mounts)
+        present = _keys(stack)
+        made = make_backup(op, present, directory, lock, mounts=mounts)
     say(f"{made.directory}: {plural(made.secrets, 'secret')}, locked with {made.locked_with}")
+    _say_seal_key(stack, present)
     say("keep keyring.age in another place than snapshot.age; --keyring says where it is")
     say(f"next: {named('backup.verify')}; now and then {named('drill')}")
 
@@ -97,7 +106,9 @@ def keys(
             say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
             return
         made = take(present, directory, lock, vault=_cluster_id(stack))
-    say(f"{made.directory}: the unseal keys, locked with {lock.kind}")
+    kind = "unseal" if present.keyring.kind == "shamir" else "recovery"
+    say(f"{made.directory}: the {kind} keys, locked with {lock.kind}")
+    _say_seal_key(stack, present)
 
 
 @command("backup.list", group="operator", examples=("backup.list",), help={"to": _LOCKS["to"]})
@@ -254,7 +265,8 @@ def restore(
     help={
         **_OPENERS,
         "source": "the folder of one backup, or a keyring.age; default the newest one that has it",
-        "overwrite": "replace another keyring that is there; it is kept beside the new one",
+        "overwrite": "replace another keyring or seal key that is there; it is kept beside",
+        "seal-key": "only the key of a static seal, into a new folder that is to be restored into",
         "dry-run": "open and check the backup, change nothing",
     },
 )
@@ -263,11 +275,13 @@ def restore_keys(
     source: str | None = None,
     passphrase_file: str | None = None,
     overwrite: bool = False,
+    seal_key: bool = False,
     dry_run: bool = False,
 ) -> None:
     """Put the unseal keys of a backup back.
 
-    Into vault-data/init.json, where the tasks look for them.
+    Into vault-data/init.json, where the tasks look for them. The key of a static seal goes into
+    vault-data/seal.
     """
     from vault_harness.vault.backup import KEYRING, open_keys_file
     from vault_harness.vault.backup import restore_keys as put_back
@@ -281,6 +295,9 @@ def restore_keys(
     if dry_run:
         say(f"would write {plural(len(opened.keyring.keys), 'unseal key')} to {stack.keyring_path}")
         return
+    if seal_key:
+        _restore_seal_key(stack, opened, overwrite=overwrite)
+        return
     with stack.held():
         endpoints = _endpoints(stack)
         with closing(_at(endpoints)) if endpoints else nullcontext() as op:
@@ -288,6 +305,7 @@ def restore_keys(
     say(f"{plural(len(opened.keyring.keys), 'unseal key')} in {stack.keyring_path}")
     if done.kept is not None:
         say(f"what was there before: {done.kept}")
+    _say_restored(done.seal)
     if done.unsealed:
         say("they opened this Vault, which was sealed")
     elif done.proven:
@@ -296,23 +314,64 @@ def restore_keys(
     say(f"next: {doctor}" if done.proven else f"next: {named('up')}, then {doctor}")
 
 
+def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool) -> None:
+    from vault_harness.errors import StackError
+    from vault_harness.vault.backup import restore_seal_key
+
+    with stack.held():
+        done = restore_seal_key(keys, stack.data_dir, overwrite=overwrite)
+    if done.action in {"none", "left"}:
+        raise StackError(
+            "this backup has no key of a seal"
+            if done.action == "none"
+            else "another key of a static seal is there",
+            looked_at=str(done.path),
+            remedy=f"take another backup: {named('backup.list')} shows them"
+            if done.action == "none"
+            else "give --overwrite, which keeps it beside, or name a new folder (HARNESS_DATA_DIR)",
+        )
+    _say_restored(done)
+    say(f"next: {named('up', '--seal', 'static')}, then {named('restore')}")
+
+
+def _say_restored(done: SealKeyRestored) -> None:
+    """What became of the key of a static seal; nothing for other seals."""
+    words = {
+        "written": f"the key of the static seal: {done.path}",
+        "there": f"the key of the static seal is there: {done.path}",
+        "left": f"another key of a static seal is there and stays, unless with --overwrite: "
+        f"{done.path}",
+    }
+    if done.action in words:
+        say(words[done.action])
+    if done.kept is not None:
+        say(f"the one that was there before: {done.kept}")
+
+
 @command(
     "drill",
     group="operator",
-    examples=("drill", "drill --keep exercise/"),
-    help={"keep": "leave the exercise's files in this folder instead of removing them"},
+    examples=("drill", "drill --keep exercise/", "drill --seal static"),
+    help={
+        "keep": "leave the exercise's files in this folder instead of removing them",
+        "seal": "then migrate the copy's seal to this one and back: shamir, static, transit",
+    },
 )
-def drill(keep: str | None = None) -> None:
+def drill(keep: str | None = None, seal: str | None = None) -> None:
     """Exercise a disaster with a copy of Vault.
 
     Back up, start anew elsewhere, restore, compare. The running Vault is only read. Roles log in to
-    the copy. Prints how long recovery would take.
+    the copy. Prints how long recovery would take. With --seal the copy's seal is migrated there and
+    back too, and all secrets are compared under each.
     """
+    from vault_harness.cli._stack import seal_kind
     from vault_harness.engine import open_engine, run_directory, seal_stanza
+    from vault_harness.stack import SealDrill
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
     stack = local_stack()
+    target = seal_kind(seal)
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -321,19 +380,29 @@ def drill(keep: str | None = None) -> None:
             closing(stack.operator()) as op,
             open_engine(stack.settings, directory=directory / "engine") as engine,
         ):
+            present = seal_stanza(stack.data_dir)
+            then = None
+            if target is not None:
+                then = SealDrill(
+                    engine=engine, target=target, directory=directory / "seal", say=say
+                )
+                then.check(next(iter(present), "shamir"))
             report = exercise(
                 op,
                 _keys(stack),
                 engine,
                 stack.blueprint(),
                 directory,
-                seal=seal_stanza(stack.data_dir),
+                seal=present,
                 say=say,
+                then=then,
             )
     say()
     say(table([(step, f"{seconds:7.2f} s") for step, seconds in report.steps]))
     if report.comparison is not None:
         _tell(report.comparison)
+    for kind, found in report.seals.items():
+        say(f"{plural(found.same, 'secret')} the same under the seal {kind}")
     say(f"AppRoles that logged in: {', '.join(report.logins) or 'none'}")
     say(f"from the loss to a Vault that serves: {report.seconds_to_recover:.1f} s")
     if report.problems:
@@ -348,7 +417,23 @@ def _keys(stack: LocalStack) -> Keys:
     from vault_harness.vault.backup import Keys
     from vault_harness.vault.root import operator_token
 
-    return Keys(Keyring.load(stack.keyring_path), operator_token(stack.data_dir))
+    stack.check_settled()
+    return Keys(
+        Keyring.load(stack.keyring_path), operator_token(stack.data_dir), stack.static_key()
+    )
+
+
+def _say_seal_key(stack: LocalStack, keys: Keys) -> None:
+    """Whether what unseals this Vault by itself is in the backup too."""
+    from vault_harness.engine import HOLDER_NAME, seal_stanza
+
+    if keys.static_key:
+        say("with the key of the static seal, without which the recovery keys open nothing")
+    elif "transit" in seal_stanza(stack.data_dir):
+        say("NOT in it: the seal's key, without which neither snapshot nor recovery keys open")
+        holder = stack.data_dir / HOLDER_NAME
+        say(f"anything; the Vault in {holder} gives it to nobody: copy that folder while it is")
+        say(f"{named('down')}, and keep the copy in another place than the backups")
 
 
 def _endpoints(stack: LocalStack) -> Endpoints | None:

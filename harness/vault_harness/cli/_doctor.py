@@ -166,6 +166,7 @@ def _patient(stack: LocalStack) -> Patient:
     addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, audit_log = False, "", None
+    pending = stack.pending_seal_migration() if engine != "external" else None
     ca_cert = settings.vault_cacert
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
@@ -193,4 +194,5 @@ def _patient(stack: LocalStack) -> Patient:
         audit_log=audit_log,
         environ=os.environ,
         ca_cert=ca_cert,
+        seal_migration=(pending.source, pending.target) if pending is not None else None,
     )

@@ -38,7 +38,10 @@ def up(ha: bool = False, tls: bool = False, seal: str | None = None) -> None:
     keyring) go into vault-data/init.json. Addresses are printed, keys never.
     """
     stack = local_stack()
-    stack.up(ha=ha, tls=tls, seal=_seal_kind(seal))
+    kind = seal_kind(seal)
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: going on with it")
+    stack.up(ha=ha, tls=tls, seal=kind)
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
@@ -110,6 +113,7 @@ def status(json: bool = False) -> None:
     if json:
         say(json_module.dumps(found.to_json(), indent=2))
         return
+    on_the_way = f", on its way to {found.migrating_to}" if found.migrating_to else ""
     rows = [
         ("state", found.state),
         ("engine", f"{found.engine} ({found.choice})"),
@@ -120,7 +124,7 @@ def status(json: bool = False) -> None:
             "seeded",
             f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
         ),
-        ("seal", found.seal),
+        ("seal", found.seal + on_the_way),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
             "here" if found.keyring else "not here",
@@ -165,11 +169,52 @@ def env(service: str | None = None, reveal: bool = False, direct: bool = False) 
     say(export_lines(service_environment(local_stack(), service, reveal=reveal, direct=direct)))
 
 
-@command("seal", group="break it", examples=("seal",))
+@command("seal.now", group="break it", default=True, examples=("seal",))
 def seal() -> None:
     """Seal Vault: it answers 503 until it is unsealed."""
     local_stack().seal()
     say(f"Vault is sealed\nnext: {named('unseal')}")
+
+
+@command(
+    "seal.migrate",
+    group="operator",
+    takes=("seal",),
+    needs=("seal",),
+    examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
+    help={
+        "seal": "shamir (keys unseal it), or what unseals itself: static (its key is in a file), "
+        "transit (a second Vault has it)",
+        "dry-run": "show what would be done, change nothing",
+    },
+)
+def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
+    """Exchange Vault's seal, and keep data and tokens.
+
+    The keys in vault-data/init.json stay as they are: they unseal with Shamir's seal, and are
+    recovery keys with the others. Vault is away for some seconds. Ended half-way, the same command
+    goes on, and so does up. One server, process engine.
+    """
+    stack = local_stack()
+    kind = seal_kind(seal, option="")
+    assert kind is not None, "the command line asks for it"
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: it is finished first")
+    if dry_run:
+        status = stack.status()
+        present = pending.target if pending is not None else status.seal
+        say(f"would exchange the seal {present} for {kind}" if present != kind else f"has {kind}")
+        return
+    done = stack.migrate_seal(kind)
+    if done.action == "unchanged":
+        say(f"Vault has the seal {done.target} already")
+        return
+    say(f"Vault had the seal {done.source}, has {done.target} now, and is unsealed")
+    unseals = done.target == "shamir"
+    say(f"{stack.keyring_path}: the keys {'unseal it' if unseals else 'are recovery keys now'}")
+    if done.key_aside is not None:
+        say(f"backups from before open only with the old seal's key, which stays: {done.key_aside}")
+    say(f"next: {named('backup')}; backups of before are of the seal {done.source}")
 
 
 @command("unseal", group="operator", examples=("unseal",))
@@ -178,7 +223,10 @@ def unseal() -> None:
 
     One that unseals itself needs that only after it was sealed by hand.
     """
-    local_stack().unseal()
+    stack = local_stack()
+    if (pending := stack.pending_seal_migration()) is not None:
+        say(f"a migration of the seal {pending} was ended half-way: going on with it")
+    stack.unseal()
     say("Vault is unsealed")
 
 
@@ -268,7 +316,12 @@ def images(rebuild: bool = False) -> None:
     say(inspect_docker(chosen, ask_registry=False).line)
 
 
-def _seal_kind(seal: str | None) -> SealKind | None:
+def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
+    """The seal that was named on the command line, or None.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
     from vault_harness.engine import SealKind
     from vault_harness.errors import SettingsError
 
@@ -279,7 +332,7 @@ def _seal_kind(seal: str | None) -> SealKind | None:
         if one == seal:
             return one
     raise SettingsError(
-        f"--seal {seal} does not make sense",
+        f"{option}{seal} does not make sense",
         looked_at="the command line",
         remedy=f"give one of {', '.join(known)}",
     )

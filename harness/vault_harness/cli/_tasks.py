@@ -38,7 +38,7 @@ _EVERY_DAY = (
     *(_services.up, _services.status, _services.down),
 )
 _OPERATOR = (
-    *(_vault.vault, _migrate.migrate, _stack.unseal, _doctor.unlock),
+    *(_vault.vault, _migrate.migrate, _stack.unseal, _stack.migrate_seal, _doctor.unlock),
     *(_rotate.secret_id, _rotate.secrets, _rotate.rollback),
     *(_backup.now, _backup.keys, _backup.list_, _backup.verify, _backup.identity),
     *(_backup.restore, _backup.restore_keys, _backup.drill),

@@ -32,6 +32,7 @@ from vault_harness.engine._seal import (
     SealKind,
     seal_stanza,
     stanza_path,
+    static_key_path,
 )
 from vault_harness.engine._shape import (
     Capability,
@@ -69,6 +70,7 @@ __all__ = [
     "SEAL_DIRECTORY",
     "seal_stanza",
     "stanza_path",
+    "static_key_path",
     "HOLDER_NAME",
     "QUICK_AUTOPILOT",
     "lacking",

@@ -20,6 +20,7 @@ SEAL_DIRECTORY = "seal"
 """Where the stanza is, and the files that it names."""
 
 _STANZA = "seal.json"
+_STATIC_KEY = "static.key"
 
 
 @runtime_checkable
@@ -37,6 +38,17 @@ class SealingProvider(StackProvider, Protocol):
             DeadlineExceeded: It does not answer in time.
         """
 
+    def end_holder(self) -> list[str]:
+        """End that one alone; returns what was ended, for a person."""
+
+    def end_vault(self) -> list[str]:
+        """End Vault politely and nothing else: `start` finds all the others running."""
+
+
+def static_key_path(data_dir: Path) -> Path:
+    """The file of a static seal's key, 32 bytes in base64."""
+    return data_dir / SEAL_DIRECTORY / _STATIC_KEY
+
 
 def stanza_path(data_dir: Path) -> Path:
     """The file of the stanza; it is not there for Shamir's seal."""
@@ -46,18 +58,20 @@ def stanza_path(data_dir: Path) -> Path:
 def seal_stanza(data_dir: Path) -> dict[str, Any]:
     """What the server's configuration says of its seal; empty for Shamir's.
 
+    While one seal is exchanged for another, the old one is in it too, as disabled.
+
     Raises:
         StackError: The file is there and cannot be read.
     """
     path = stanza_path(data_dir)
     try:
         content = json.loads(path.read_text())
-        kinds = list(content)
+        enabled = [kind for kind, stanza in content.items() if not stanza.get("disabled")]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError):
-        kinds = []
-    if len(kinds) != 1:
+    except (OSError, ValueError, TypeError, AttributeError):
+        content, enabled = {}, []
+    if not content or len(enabled) > 1:
         raise StackError(
             f"{_STANZA} is not a seal stanza",
             looked_at=str(path),

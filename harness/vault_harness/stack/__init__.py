@@ -7,6 +7,8 @@ from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
 from vault_harness.stack._requests import RequestFaults
+from vault_harness.stack._seal_drill import SealDrill
+from vault_harness.stack._seal_migration import SealMigrated, SealMigration
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import (
     ProxyStatus,
@@ -26,6 +28,9 @@ __all__ = [
     "Nodes",
     "NodeStatus",
     "StackRecord",
+    "SealDrill",
+    "SealMigrated",
+    "SealMigration",
     "StackStatus",
     "ProxyStatus",
     "RecorderStatus",

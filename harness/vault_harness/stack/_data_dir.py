@@ -15,6 +15,9 @@ KEYRING_NAME = "init.json"
 AUTHORITY_NAME = "authority"
 """Folder of the certificate authority: kept by `down`, destroyed with all other keys."""
 
+SEAL_MIGRATION_NAME = "seal-migration"
+"""Folder of a migration of the seal that is not done: how far it is, and a copy of the data."""
+
 INIT_MARKER_NAME = "init.started"
 """There from before a Vault is initialised until its keys are known to work."""
 
@@ -29,7 +32,9 @@ _FILES = frozenset(
     }
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id")
-_DIRECTORIES = frozenset({"rotations", "migrations", SEAL_DIRECTORY, AUTHORITY_NAME})
+_DIRECTORIES = frozenset(
+    {"rotations", "migrations", SEAL_DIRECTORY, SEAL_MIGRATION_NAME, AUTHORITY_NAME}
+)
 _ENGINES = frozenset(
     {"vault", "nodes", "balancer", "holder", "recorder", "toxiproxy", "audit", "services", "tls"}
 )

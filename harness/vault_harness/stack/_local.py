@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
@@ -27,12 +28,18 @@ from vault_harness.stack._certificates import Certificates, Renewal
 from vault_harness.stack._lock import exclusive
 from vault_harness.stack._look import look
 from vault_harness.stack._opening import Opening
+from vault_harness.stack._seal_migration import (
+    Checkpoint,
+    SealMigrated,
+    SealMigration,
+    SealMigrations,
+)
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import StackStatus
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Change, Keyring, Operator, apply, approle, cluster
 from vault_harness.vault.apply import Action, What
-from vault_harness.vault.root import needing_root, standing_operator
+from vault_harness.vault.root import needing_root, prove_keys, standing_operator
 
 _ACTIVE_SECONDS = 10.0
 _RESTART_SECONDS = 30.0
@@ -51,6 +58,7 @@ class LocalStack:
         self.data_dir = settings.data_dir
         self._opening = Opening(settings.data_dir)
         self._certificates = Certificates(settings.data_dir)
+        self._migrations = SealMigrations(settings.data_dir, self._opening)
 
     @property
     def keyring_path(self) -> Path:
@@ -96,7 +104,8 @@ class LocalStack:
             tls: Vault speaks TLS, with a certificate of the stack's own authority; what speaks it
                 stays so without being asked.
             seal: How a new Vault is sealed: ``static`` and ``transit`` unseal themselves. One that
-                is there keeps the seal that it has.
+                is there keeps the seal that it has, once a migration of it that was ended half-way
+                is done.
 
         Raises:
             KeyringMissing: This Vault is initialised and its keys are not here.
@@ -117,10 +126,13 @@ class LocalStack:
             _sealing.check_engine(kind, provider)
             self._certificates.prepare(provider, wanted=tls)
             try:
-                _sealing.prepare(kind, provider, self.data_dir)
-                self._note_seal(kind)
-                endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
-                self._opening.open(provider.destroy, endpoints)
+                if self._migrations.pending() is not None:
+                    _, endpoints = self._migrations.go_on(provider)
+                else:
+                    _sealing.prepare(kind, provider, self.data_dir)
+                    self._note_seal(kind)
+                    endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
+                    self._opening.open(provider.destroy, endpoints)
             except HarnessError:
                 if not ran_before:
                     with contextlib.suppress(HarnessError):  # the first error says more
@@ -138,6 +150,9 @@ class LocalStack:
     def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
         """The seal that Vault has or shall have; a cluster has Shamir's."""
         record = StackRecord.load(self.data_dir)
+        pending = self._migrations.pending()
+        if pending is not None:
+            return self._seal_on_the_way(pending, wanted, ha=ha)
         kind = _sealing.chosen_seal(self.data_dir, record.seal, wanted)
         cluster = record.endpoints is not None and record.endpoints.balancer is not None
         if kind != "shamir" and (ha or cluster):
@@ -148,6 +163,19 @@ class LocalStack:
                 "a new folder (HARNESS_DATA_DIR), which is unsealed with keys",
             )
         return kind
+
+    def _seal_on_the_way(
+        self, pending: SealMigration, wanted: SealKind | None, *, ha: bool
+    ) -> SealKind:
+        """The seal that Vault will have once its migration is done, which comes first."""
+        if ha or wanted not in {None, pending.target}:
+            raise StackError(
+                f"a migration of the seal {pending} was ended half-way, and something else is "
+                "asked for",
+                looked_at=f"{self.data_dir}; the command line",
+                remedy=f"{named('up')} goes on with it; then this again",
+            )
+        return pending.target
 
     def _note_seal(self, kind: SealKind) -> None:
         record = StackRecord.load(self.data_dir)
@@ -266,9 +294,10 @@ class LocalStack:
 
         Raises:
             NotUp: It does not run.
-            StackError: It is a cluster.
+            StackError: It is a cluster, or its seal is being exchanged.
         """
         endpoints = self.endpoints()
+        self._migrations.check_settled()
         if endpoints.balancer is not None:
             raise StackError(
                 "a backup is restored into a single server, and this is a cluster",
@@ -315,10 +344,14 @@ class LocalStack:
         """Unseal it with the keyring; does nothing if it is unsealed.
 
         One that unseals itself stays sealed after `seal`, until its recovery keys are given or it
-        is restarted; its key must be within reach for either.
+        is restarted; its key must be within reach for either. A migration of the seal that was
+        ended half-way is gone on with.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            if self._migrations.pending() is not None:
+                self._migrations.go_on(self.provider())
+                return
             kind = _sealing.seal_here(self.data_dir, record.seal)
             if self._opening.seal_status(endpoints).sealed:
                 _sealing.prepare(kind, self.provider(), self.data_dir)
@@ -333,6 +366,7 @@ class LocalStack:
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            self._migrations.check_settled()
             kind = _sealing.seal_here(self.data_dir, record.seal)
             provider = self.provider()
             if kind != "shamir":
@@ -345,6 +379,70 @@ class LocalStack:
             ) as nodes:
                 cluster.wait_for_active(nodes, timeout=_RESTART_SECONDS)
             return True
+
+    @without_frames
+    def migrate_seal(
+        self, target: SealKind, *, checkpoint: Checkpoint = lambda _step: None
+    ) -> SealMigrated:
+        """Exchange the seal of the Vault that is here; its data, tokens and keys stay.
+
+        Vault is away for some seconds. One that was ended half-way is finished first; that needs no
+        Vault that runs.
+
+        Args:
+            target: The seal that it shall have.
+            checkpoint: Called after each step.
+
+        Raises:
+            NotUp: It does not run.
+            VaultIsSealed: It must be unsealed first.
+            CapabilityMissing: Not by this engine, or not of a cluster.
+            KeyringMissing: Its keys are not here.
+            StackError: A seal's key is not there.
+            OperatorError: The keys are another Vault's, and nothing was changed; or Vault did not
+                go over, and has its seal as before.
+        """
+        with self.held():
+            provider = self.provider()
+            finished = None
+            if self._migrations.pending() is not None:
+                done, endpoints = self._migrations.go_on(provider, checkpoint)
+                _way.ensure_proxies(endpoints)
+                finished = replace(done, action="finished")
+            source = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+            self._migrations.check_possible(target, provider)
+            self.endpoints()
+            if source == target:
+                return finished or SealMigrated(action="unchanged", source=source, target=target)
+            with contextlib.closing(self.operator()) as operator:
+                prove_keys(operator, self.keyring_path, self.data_dir)
+            checkpoint("proved the keys")
+            self._migrations.begin(source, target)
+            checkpoint("began")
+            done, endpoints = self._migrations.go_on(provider, checkpoint)
+            _way.ensure_proxies(endpoints)
+            return done
+
+    def pending_seal_migration(self) -> SealMigration | None:
+        """A migration of the seal that was ended half-way, or is under way."""
+        return self._migrations.pending()
+
+    @without_frames
+    def static_key(self) -> str:
+        """The key of a static seal, which a backup of the keys has too; empty for other seals.
+
+        Raises:
+            StackError: It should be there, and is not.
+        """
+        return _sealing.static_key(self.data_dir)
+
+    def check_settled(self) -> None:
+        """See that no migration of the seal was ended half-way.
+
+        Raises:
+            StackError: One was: what the keyring says of its keys may not be true.
+        """
+        self._migrations.check_settled()
 
     @without_frames
     def renew_certificate(self, *, ca: bool = False) -> Renewal:

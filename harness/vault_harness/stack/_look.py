@@ -12,6 +12,7 @@ from vault_harness.errors import HarnessError
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _members, _recording, _way
 from vault_harness.stack._opening import Opening
+from vault_harness.stack._seal_migration import SealMigrations
 from vault_harness.stack._status import StackStatus, State
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Operator, SealStatus
@@ -47,6 +48,7 @@ def look(
         proxies = _way.look(endpoints.toxiproxy)
     recorder = _recording.look(provider, services)
     obstacles: tuple[str, ...] = ()
+    pending = SealMigrations(settings.data_dir, opening).pending()
     if endpoints is not None and complete:
         obstacles = _way.obstacles(
             endpoints, proxies, answering=seal is not None, recorder=recorder
@@ -74,6 +76,7 @@ def look(
         obstacles=obstacles,
         data=holds_data(settings.data_dir),
         nodes=nodes,
+        migrating_to=pending.target if pending else None,
         ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,
         recorder=recorder,
     )

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,20 +27,22 @@ from vault_harness.engine import (
     holds_data,
     seal_stanza,
     stanza_path,
+    static_key_path,
 )
 from vault_harness.errors import CapabilityMissing, StackError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._opening import Opening
 from vault_harness.vault import Operator
+from vault_harness.vault.keyring import keep_beside
 
-_STATIC_KEY = "static.key"
 _TOKEN = "holder-token"  # noqa: S105 -- the name of a file
 
 
 def seal_here(data_dir: Path, recorded: str) -> SealKind:
     """How the Vault of a data directory is sealed, also where its record was lost."""
     stanza = seal_stanza(data_dir)
-    return cast("SealKind", next(iter(stanza), recorded))
+    enabled = [kind for kind, body in stanza.items() if not body.get("disabled")]
+    return cast("SealKind", next(iter([*enabled, *stanza]), recorded))
 
 
 def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealKind:
@@ -55,8 +58,8 @@ def chosen_seal(data_dir: Path, recorded: str, wanted: SealKind | None) -> SealK
         raise StackError(
             f"this Vault has the seal {present}, and {wanted} is asked for",
             looked_at=str(data_dir),
-            remedy=f"{named('up')} starts it with the seal that it has; a new Vault finds its "
-            "place in another folder (HARNESS_DATA_DIR)",
+            remedy=f"{named('up')} starts it with the seal that it has; then "
+            f"{named('seal.migrate', wanted)} exchanges it",
         )
     return present
 
@@ -90,30 +93,93 @@ def prepare(kind: SealKind, provider: StackProvider, data_dir: Path) -> None:
     """
     if kind == "shamir":
         return
+    stanza = key_at_hand(kind, provider, data_dir, new=not holds_data(data_dir))
+    write_stanza(data_dir, {kind: stanza})
+
+
+def write_stanza(data_dir: Path, stanza: Mapping[str, Any]) -> None:
+    """Have the next start of Vault find that stanza; an empty one is Shamir's seal."""
+    path = stanza_path(data_dir)
+    if stanza:
+        files.private_directory(path.parent)
+        files.write_private(path, json.dumps(stanza, indent=2) + "\n")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def key_at_hand(
+    kind: SealKind, provider: StackProvider, data_dir: Path, *, new: bool
+) -> dict[str, Any]:
+    """See that a seal other than Shamir's finds its key: in its file, or at the holder that runs.
+
+    Args:
+        kind: Of the seal.
+        provider: Who starts the holder.
+        data_dir: Where all of it is kept.
+        new: Make a key if there is none: nothing depends on an earlier one.
+
+    Returns:
+        The seal's stanza, which holds no secret.
+
+    Raises:
+        CapabilityMissing: That engine knows Shamir's seal alone.
+        StackError: There should be a key, and there is none.
+        HarnessError: What the holder says.
+    """
     check_engine(kind, provider)
     assert isinstance(provider, SealingProvider)  # checked a line above
     directory = files.private_directory(data_dir / SEAL_DIRECTORY)
-    stanza = (
-        _static(directory, new=not holds_data(data_dir))
-        if kind == "static"
-        else _transit(provider, directory, data_dir)
-    )
-    files.write_private(stanza_path(data_dir), json.dumps({kind: stanza}, indent=2) + "\n")
+    if kind == "static":
+        return _static(static_key_path(data_dir), new=new)
+    return _transit(provider, directory, data_dir, new=new)
 
 
-def _static(directory: Path, *, new: bool) -> dict[str, Any]:
-    path = directory / _STATIC_KEY
+def static_key(data_dir: Path) -> str:
+    """The key of a static seal that is in force, base64; empty for any other seal.
+
+    Raises:
+        StackError: It should be there, and is not.
+    """
+    if "static" not in seal_stanza(data_dir):
+        return ""
+    path = static_key_path(data_dir)
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup") from None
+
+
+def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
+    """Give the key of a seal that is given up another name: snapshots from before open with it.
+
+    Returns:
+        Where it is now; None if there is nothing to rename.
+    """
+    if kind == "transit":
+        home = data_dir / HOLDER_NAME
+        return home if home.exists() else None
+    path = static_key_path(data_dir)
+    if kind == "shamir" or not path.exists():
+        return None
+    kept = keep_beside(path)
+    path.unlink()
+    return kept
+
+
+def _static(path: Path, *, new: bool) -> dict[str, Any]:
     if not path.exists():
         if not new:
-            raise _key_missing(path)
+            raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup")
         files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
     return {"current_key_id": KEY_NAME, "current_key": f"file://{path.absolute()}"}
 
 
-def _transit(provider: SealingProvider, directory: Path, data_dir: Path) -> dict[str, Any]:
+def _transit(
+    provider: SealingProvider, directory: Path, data_dir: Path, *, new: bool
+) -> dict[str, Any]:
     home = data_dir / HOLDER_NAME
-    if holds_data(data_dir) and not (home / "data").is_dir():
-        raise _key_missing(home)
+    if not new and not (home / "data").is_dir():
+        raise _key_missing(home, f"put {home.name} back from where it was copied to")
     holder = provider.start_holder()
     opening = Opening(home)
     opening.open(provider.stop, Endpoints(nodes=(holder,), toxiproxy=""))
@@ -123,10 +189,10 @@ def _transit(provider: SealingProvider, directory: Path, data_dir: Path) -> dict
         return transit_seal(root, directory / _TOKEN)
 
 
-def _key_missing(path: Path) -> StackError:
+def _key_missing(path: Path, back: str) -> StackError:
     return StackError(
         "this Vault unseals itself, and what it does that with is not here",
         looked_at=str(path),
-        remedy=f"put {path.name} back from where it was copied to; the recovery keys cannot take "
-        "its place. The data stays for the day when it turns up",
+        remedy=f"{back}; the recovery keys cannot take its place. The data stays for the day when "
+        "it turns up",
     )

@@ -102,6 +102,7 @@ class StackStatus:
         seal: ``shamir``, or what it unseals itself with.
         ca_cert: The file with whom clients trust; None for a Vault in plain HTTP.
         recorder: The HTTP recorder that faults of single requests have started; None without one.
+        migrating_to: The seal to which a migration that was ended half-way leads; None without one.
     """
 
     state: State
@@ -125,6 +126,7 @@ class StackStatus:
     seal: str = "shamir"
     ca_cert: str | None = None
     recorder: RecorderStatus | None = None
+    migrating_to: str | None = None
 
     @property
     def leader(self) -> str | None:
@@ -138,6 +140,8 @@ class StackStatus:
     @property
     def next_step(self) -> str:
         """What a person would do next. Nothing of it deletes anything."""
+        if self.migrating_to is not None:
+            return named("seal.migrate", self.migrating_to)
         if self.state == "sealed" and not self.keyring:
             return f"put init.json back: {named('restore.keys')}"
         if self.state == "forgotten" and not self.data:

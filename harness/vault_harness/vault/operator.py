@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,8 +28,10 @@ from vault_harness.errors import (
     VaultIsSealed,
 )
 from vault_harness.vault.keyring import KeyKind, Keyring
+from vault_harness.waiting import wait_until
 
 _POLL_SECONDS = 0.005
+_ACTIVE = 200
 _READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
 
@@ -48,6 +50,8 @@ class SealStatus:
         product: Whose server it is.
         kind: What its keys are: ``recovery`` for a server that unseals itself.
         seal: The type of its seal: ``shamir``, ``static``, ``transit``, ``awskms``, ...
+        migrating: Whether its configuration wants another seal than its data has: it is sealed
+            until it is given its keys for that.
     """
 
     initialised: bool
@@ -59,6 +63,7 @@ class SealStatus:
     product: Product
     kind: KeyKind = "shamir"
     seal: str = "shamir"
+    migrating: bool = False
 
 
 class _SameHostSession(requests.Session):
@@ -221,6 +226,7 @@ class Operator:
             product=dialect.of_seal_status(status).product,
             kind="recovery" if status.get("recovery_seal") else "shamir",
             seal=str(status.get("type") or "shamir"),
+            migrating=bool(status.get("migration")),
         )
 
     @without_frames
@@ -303,14 +309,52 @@ class Operator:
             return
         self._give(keyring)
 
-    def _give(self, keyring: Keyring) -> None:
+    @without_frames
+    def migrate_seal(self, keyring: Keyring, timeout: float = 60.0) -> None:
+        """Let it go over to the seal of its configuration, and wait until it serves.
+
+        It must have been started with that seal, and with the old one marked as disabled. One that
+        has done so before is unsealed only.
+
+        Args:
+            keyring: Its keys, which stay the same: they unseal under Shamir's seal, and are
+                recovery keys under any other.
+            timeout: Seconds for all of it.
+
+        Raises:
+            OperatorError: It does not take the keys, or cannot use one of the two seals.
+            DeadlineExceeded: It does not become active within ``timeout`` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        status = self.seal_status()
+        if status.migrating:
+            self._give(keyring, migrate=True)
+        else:
+            kind: KeyKind = "recovery" if status.kind == "recovery" else "shamir"
+            self.give_keys(replace(keyring, kind=kind))
+        wait_until(
+            self._serves,
+            "Vault to be active under its new seal",
+            timeout=deadline - time.monotonic(),
+            interval=_POLL_SECONDS,
+            evidence=lambda: f"GET {self.address}/v1/sys/health",
+            remedy=f"look at the server's log ({named('logs')})",
+        )
+
+    def _serves(self) -> bool:
+        health = self.health()
+        if health == 0:
+            self.seal_status()  # one that died says so at once, and is not waited for
+        return health == _ACTIVE
+
+    def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:
         with self.asking("unseal") as client:
             if client.sys.read_seal_status()["sealed"]:
                 # Whoever began to unseal with other keys began in vain.
                 client.sys.submit_unseal_key(reset=True)
                 try:
                     answers = [
-                        client.sys.submit_unseal_key(key=key)
+                        client.sys.submit_unseal_key(key=key, migrate=migrate)
                         for key in keyring.keys[: keyring.threshold]
                     ]
                 except hvac.exceptions.InvalidRequest:

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import requests
 
+pytestmark = pytest.mark.slow  # each test types several commands, on a stack of its own
+
 Checkout = Any  # of conftest.py
 
 

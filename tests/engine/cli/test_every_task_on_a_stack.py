@@ -33,6 +33,7 @@ WORDS = {
     "rotate.secrets": ["database"],
     "rotate.secret-id": ["backend"],
     "rotate.rollback": ["database"],
+    "seal.migrate": ["shamir"],
     "seed": ["--overwrite", "--yes"],
     "timeline": ["TOK-11"],
     "unlock": ["backend"],

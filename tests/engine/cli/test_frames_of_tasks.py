@@ -58,6 +58,7 @@ TASKS = {
     "node.remove": "vault-2",
     "drill": "",
     "seal": "",
+    "seal.migrate": "static",
     "restart": "",
     "down": "",
     "up": "",

@@ -32,6 +32,7 @@ from vault_harness.vault.backup import (
     open_keys_file,
     restore,
     restore_keys,
+    restore_seal_key,
     take_contents,
 )
 from vault_harness.vault.doctor import Patient, examine
@@ -49,6 +50,7 @@ from vault_harness.vault.migrate import (
 from vault_harness.vault.root import (
     generate_root,
     install_operator,
+    prove_keys,
     revoke_root,
     standing_operator,
 )
@@ -169,6 +171,9 @@ DOINGS: dict[str, Callable[[Case], object]] = {
         c.keyring_path,
         op=c.op,
     ),
+    "restore the seal's key": lambda c: restore_seal_key(
+        Keys(c.keyring, static_key="static-key-4711"), c.directory
+    ),
     "open with the wrong key": lambda c: c.backup.open_keys(
         Opener(identities=(new_identity()[0],))
     ),
@@ -181,6 +186,7 @@ DOINGS: dict[str, Callable[[Case], object]] = {
     "make root": lambda c: generate_root(
         c.op, c.keyring_path, c.directory, checkpoint=c.checkpoint
     ),
+    "prove keys": lambda c: prove_keys(c.op, c.keyring_path, c.directory),
     "revoke root": lambda c: revoke_root(
         c.op, c.keyring_path, ["ecommerce"], c.directory, checkpoint=c.checkpoint
     ),
@@ -190,6 +196,7 @@ DOINGS: dict[str, Callable[[Case], object]] = {
     ),
     "load keyring": lambda c: Keyring.load(c.keyring_path),
     "unseal": lambda c: c.op.unseal(c.keyring, timeout=1.0),
+    "migrate the seal": lambda c: c.op.migrate_seal(c.keyring, timeout=1.0),
     "audit report": lambda c: report(c.op, [c.directory / "audit.log"]),
     "doctor": lambda c: examine(
         Patient(data_dir=c.directory, blueprint=c.blueprint, addresses=(c.op.address,))
@@ -296,6 +303,7 @@ def case(stack: Stack, tmp_path: Path, backup: Backup) -> Case:
         now = kv.read(path)
         kv.write(path, {key: f"{VALUE}-{key}" for key in now.data}, cas=now.version)
     secrets = {VALUE, PASSPHRASE, PRIVATE, "operator-token-4711", "dead-token-4711"}
+    secrets.add("static-key-4711")
     secrets |= {*stack.keyring.keys, stack.keyring.root_token}
     secrets.add((directory / "backend-secret-id").read_text())
     return Case(stack.operator, stack.keyring, directory, backup, stack.blueprint, secrets=secrets)

@@ -10,6 +10,7 @@ import contextlib
 import http.server
 import json
 import os
+import shlex
 import signal
 import ssl
 import subprocess
@@ -136,7 +137,8 @@ class World:
         found: set[tuple[str, ...]] = set()
         for file in self.data_dir.glob("init.json*"):
             with contextlib.suppress(ValueError, KeyError):
-                keys = json.loads(file.read_text())["unseal_keys_b64"]
+                told = json.loads(file.read_text())
+                keys = told.get("unseal_keys_b64") or told["recovery_keys_b64"]
                 found |= {("unseal key", key) for key in keys}
         with self.op() as op:
             for mount, body in op.request("GET", "sys/mounts")["data"].items():
@@ -483,6 +485,7 @@ APART = {
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
     *("clock", "ids-of-nobody", "refused-elsewhere"),
     *("certificate-ends", "certificate-ends-elsewhere"),
+    "seal-half-migrated",
 }
 
 
@@ -563,6 +566,34 @@ def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
             other.data_dir.rename(other.directory / "made by looking")
         away.rename(other.data_dir)
     assert other.troubles() == []
+
+
+_KILLED = """
+import os, signal
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+
+def checkpoint(step):
+    if step == "gave the keys":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+LocalStack(Settings.from_environment()).migrate_seal("static", checkpoint=checkpoint)
+"""
+
+
+def test_a_seal_that_was_half_exchanged(other: World) -> None:
+    """The doctor says so first, and what it names finishes it with every value and key."""
+    other.sh(f"{RUNNER} up && {RUNNER} seed")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    before = other.values()
+    other.sh(f"{sys.executable} -c {shlex.quote(_KILLED)}", code=-signal.SIGKILL)
+
+    (kind, remedy), *_ = other.troubles()
+
+    assert (kind, remedy) == ("seal-half-migrated", f"{RUNNER} seal.migrate static")
+    other.sh(remedy)
+    assert other.troubles() == []
+    assert other.values() == before
 
 
 @pytest.fixture

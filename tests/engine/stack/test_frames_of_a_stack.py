@@ -21,7 +21,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.errors import ProgramMissing
 from vault_harness.faults import Order
 from vault_harness.programs import find_balancer
-from vault_harness.stack import LocalStack, Nodes, RequestFaults, _certificates, _opening, _way
+from vault_harness.stack import LocalStack, Nodes, RequestFaults, _opening, _way
 from vault_harness.stack.example_services import ExampleServices
 from vault_harness.vault import Keyring, Operator, approle, cluster
 
@@ -52,6 +52,8 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "services: start": lambda s: ExampleServices(s).start(),
     "services: look": lambda s: ExampleServices(s).fingerprints(),
     "services: stop": lambda s: ExampleServices(s).stop(),
+    "migrate the seal": lambda s: s.migrate_seal("static"),
+    "migrate it back": lambda s: s.migrate_seal("shamir"),
     "restart": lambda s: s.restart(),
     "up": lambda s: s.up(),
     "down": lambda s: s.down(),
@@ -116,7 +118,7 @@ def _raising(error: type[BaseException]) -> Callable[[LocalStack, pytest.MonkeyP
             (cluster, "unseal_all"),
             (_way, "ensure_proxies"),
             (_opening, "standing_operator"),
-            (_certificates, "_await_shown"),
+            (certificates, "write_text"),  # while the new key is at hand
             (approle, "write_credentials"),
             (Operator, "seal"),
             (Keyring, "save"),

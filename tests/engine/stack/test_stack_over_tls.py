@@ -23,6 +23,8 @@ from vault_harness.programs import find_balancer
 from vault_harness.stack import LocalStack, StackRecord, service_environment
 from vault_harness.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # each test starts and ends a stack of its own
+
 BLUEPRINT = Blueprint.default()
 
 

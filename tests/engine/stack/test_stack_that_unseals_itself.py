@@ -30,6 +30,8 @@ from vault_harness.vault.backup import (
 )
 from vault_harness.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # stacks with two servers are started many times
+
 BLUEPRINT = Blueprint.default()
 
 

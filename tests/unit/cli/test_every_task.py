@@ -39,6 +39,7 @@ WORDS = {
     "id": "TOK-11",
     "subject": "reference",
     "runs": "2",
+    "seal": "static",
 }
 
 

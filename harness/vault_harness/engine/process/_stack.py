@@ -141,6 +141,20 @@ class ProcessStack:
             cluster=others,
         )
 
+    def end_holder(self) -> list[str]:
+        """End the Vault that holds the seal's key; see `SealingProvider`."""
+        return self._end_and_note([HOLDER_NAME])
+
+    def end_vault(self) -> list[str]:
+        """End Vault alone; see `SealingProvider`."""
+        return self._end_and_note(self._members(self._memory.load()))
+
+    def _end_and_note(self, names: Iterable[str]) -> list[str]:
+        record = self._memory.load()
+        ended = self._end(names, record)
+        self._memory.save(record)
+        return ended
+
     def _refuse_running(self, record: KnownServers) -> None:
         """A server that clients know by its own address cannot be put behind another one."""
         if found := self._running(NODE_NAME, record):

@@ -1,7 +1,7 @@
 """Encrypted backups of a Vault and of its keys, restoring them, and exercising that."""
 
 from vault_harness.vault.backup._contents import Comparison, Contents, compare, take_contents
-from vault_harness.vault.backup._drill import DrillReport, drill
+from vault_harness.vault.backup._drill import Copy, DrillReport, drill
 from vault_harness.vault.backup._files import (
     KEYRING,
     SNAPSHOT,
@@ -12,7 +12,12 @@ from vault_harness.vault.backup._files import (
     newest,
     open_keys_file,
 )
-from vault_harness.vault.backup._keys import KeysRestored, restore_keys
+from vault_harness.vault.backup._keys import (
+    KeysRestored,
+    SealKeyRestored,
+    restore_keys,
+    restore_seal_key,
+)
 from vault_harness.vault.backup._lock import (
     PASSPHRASE_VARIABLE,
     Lock,
@@ -37,6 +42,8 @@ __all__ = [
     "backup_keys",
     "restore",
     "restore_keys",
+    "restore_seal_key",
+    "SealKeyRestored",
     "Restored",
     "is_empty",
     "KeysRestored",
@@ -62,5 +69,6 @@ __all__ = [
     "new_identity",
     "PASSPHRASE_VARIABLE",
     "drill",
+    "Copy",
     "DrillReport",
 ]

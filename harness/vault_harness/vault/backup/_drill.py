@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
-from vault_harness.engine import Engine, NodeSpec
+from vault_harness.engine import Engine, Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault.backup._contents import Comparison, compare
+from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Backup, Keys
 from vault_harness.vault.backup._lock import Lock, Opener, new_identity
 from vault_harness.vault.backup._make import make_backup, restore
@@ -31,6 +32,7 @@ class DrillReport:
         comparison: The restored Vault against the backup.
         live: The restored Vault against the live one as it was at the end.
         logins: AppRoles that logged in to the restored Vault.
+        seals: The restored Vault against the backup after each change of its seal, by the seal.
         problems: One line each; empty means that the backup would have saved the day.
     """
 
@@ -38,6 +40,7 @@ class DrillReport:
     comparison: Comparison | None = None
     live: Comparison | None = None
     logins: list[str] = field(default_factory=list)
+    seals: dict[str, Comparison] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -58,6 +61,23 @@ class DrillReport:
         self.steps.append((step, time.monotonic() - begun))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """The restored Vault of an exercise, for whoever goes on with it.
+
+    Attributes:
+        node: Its server, which may be ended and started anew on the same data.
+        spec: What that was made by.
+        keyring_path: Its keyring; the operator's token is beside it.
+        contents: What its backup says that it has.
+    """
+
+    node: Node
+    spec: NodeSpec
+    keyring_path: Path
+    contents: Contents
+
+
 _OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal"
 _RECOVERY = frozenset({_OPEN, _START, _RESTORE})
 
@@ -72,6 +92,7 @@ def drill(
     *,
     seal: Mapping[str, object] | None = None,
     say: Callable[[str], None] = lambda _line: None,
+    then: Callable[[Copy, DrillReport], None] | None = None,
 ) -> DrillReport:
     """Exercise a disaster with a copy: the live Vault is only read.
 
@@ -83,9 +104,10 @@ def drill(
         engine: Runs the Vault that is restored into.
         blueprint: Which mounts and AppRoles matter.
         directory: For the backup and that Vault; emptied by whoever made it.
-        seal: The live Vault's seal stanza, if it unseals itself: its key is not in the backup, and
-            the exercise takes it as something that was not lost.
+        seal: The live Vault's seal stanza, if it unseals itself. The key of a static seal is taken
+            from the backup; the holder of a transit seal is taken as something that was not lost.
         say: Told each step as it begins.
+        then: Goes on with the copy before it ends, and notes in the report what that showed.
 
     Raises:
         HarnessError: A step failed altogether; differences are in the report instead.
@@ -109,7 +131,7 @@ def drill(
     say("starting an empty Vault")
     with report.timed(_START):
         # OpenBao refuses a snapshot's audit device where the configuration declares another one.
-        extra = {"seal": dict(seal)} if seal else {}
+        extra = {"seal": _with_key_of_backup(seal, found, directory)} if seal else {}
         home = directory / "vault"
         spec = NodeSpec(name="drill", directory=home, storage="raft", audit=False, extra=extra)
         node = engine.node(spec)
@@ -132,6 +154,9 @@ def drill(
                 _log_in(acting, blueprint, home, report)
             with report.timed("compare with the live Vault"):
                 report.live = compare(op, contents)
+        if then is not None:
+            path = home / "init.json"
+            then(Copy(node=node, spec=spec, keyring_path=path, contents=contents), report)
     finally:
         empty.close()
         node.kill()
@@ -139,6 +164,18 @@ def drill(
         if close is not None:
             close()
     return report
+
+
+def _with_key_of_backup(
+    seal: Mapping[str, object], keys: Keys, directory: Path
+) -> dict[str, object]:
+    """The stanza of the copy: what is in the backup counts, not what lies beside the live Vault."""
+    static = seal.get("static")
+    if not isinstance(static, Mapping) or not keys.static_key:
+        return dict(seal)
+    path = directory / "static.key"
+    files.write_private(path, keys.static_key)
+    return {"static": {**static, "current_key": f"file://{path}"}}
 
 
 def _log_in(op: Operator, blueprint: Blueprint, home: Path, report: DrillReport) -> None:

@@ -39,10 +39,13 @@ class Keys:
         keyring: Unseal keys, and the root token if there is one.
         operator_token: The operator's, if there is one: without it and without root, OpenBao makes
             no new root token, even for the unseal keys.
+        static_key: Of the static seal, base64; empty for a Vault of another seal. What the holder
+            of a transit seal has is no part of a backup: it gives its key to nobody.
     """
 
     keyring: Keyring = field(repr=False)
     operator_token: str = field(default="", repr=False)
+    static_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
@@ -273,7 +276,11 @@ def _whole(source: str) -> Iterator[None]:
 def _keys(raw: bytes, *, source: str) -> Keys:
     with _whole(source):
         data = json.loads(raw)
-        return Keys(Keyring.from_json(data, source=Path(source)), str(data["operator_token"]))
+        return Keys(
+            Keyring.from_json(data, source=Path(source)),
+            str(data["operator_token"]),
+            str(data.get("static_key", "")),
+        )
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
+from vault_harness.engine import static_key_path
 from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.keyring import Keyring, keep_beside
@@ -28,11 +30,54 @@ class KeysRestored:
         unsealed: Whether it was sealed, and they opened it.
         kept: Where the keyring that was there before is now, or None if there was none, or it has
             the same keys.
+        seal: What became of the seal's key.
     """
 
     proven: bool
     unsealed: bool
     kept: Path | None
+    seal: SealKeyRestored
+
+
+@dataclass(frozen=True)
+class SealKeyRestored:
+    """What became of the key of a static seal.
+
+    Attributes:
+        action: ``none`` if the backup has none, ``there`` if it is there already, ``written``, or
+            ``left`` if another one is there.
+        path: Its file.
+        kept: Where the one that was there before is now.
+    """
+
+    action: Literal["none", "there", "written", "left"]
+    path: Path
+    kept: Path | None = None
+
+
+@without_frames
+def restore_seal_key(keys: Keys, data_dir: Path, *, overwrite: bool = False) -> SealKeyRestored:
+    """Put the key of a static seal where Vault finds it when it is started.
+
+    Args:
+        keys: From a backup.
+        data_dir: Of the stack.
+        overwrite: Replace another key that is there; it is kept beside.
+    """
+    path = static_key_path(data_dir)
+    if not keys.static_key:
+        return SealKeyRestored("none", path)
+    kept = None
+    if path.exists():
+        if path.read_text().strip() == keys.static_key:
+            return SealKeyRestored("there", path)
+        if not overwrite:
+            return SealKeyRestored("left", path)
+        kept = keep_beside(path)
+    files.private_directory(data_dir)
+    files.private_directory(path.parent)
+    files.write_private(path, keys.static_key)
+    return SealKeyRestored("written", path, kept)
 
 
 @without_frames
@@ -41,8 +86,8 @@ def restore_keys(
 ) -> KeysRestored:
     """Put the keyring of a backup back where the tasks look for it.
 
-    Whatever is there is kept beside it. A file that is not a keyring is replaced unasked, and so is
-    another keyring if Vault takes these keys.
+    The key of a static seal goes back to its place too. Whatever is there is kept beside it. A file
+    that is not a keyring is replaced unasked, and so is another keyring if Vault takes these keys.
 
     Args:
         keys: From a backup.
@@ -66,6 +111,7 @@ def restore_keys(
             "kept beside it.",
         )
     files.private_directory(keyring_path.parent)
+    seal = restore_seal_key(keys, keyring_path.parent, overwrite=overwrite)
     kept = None
     if not same:
         if keyring_path.exists():
@@ -76,7 +122,7 @@ def restore_keys(
     if keys.operator_token and not _own_token_is_good(op, keyring_path.parent):
         token_file = keyring_path.with_name(OPERATOR_TOKEN_NAME)
         files.write_private(token_file, keys.operator_token)
-    return KeysRestored(proven, unsealed, kept)
+    return KeysRestored(proven, unsealed, kept, seal)
 
 
 def _present(path: Path) -> Keyring | None:

@@ -13,6 +13,7 @@ import hvac.exceptions
 from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
+from vault_harness.engine import static_key_path
 from vault_harness.errors import OperatorError, StackError, VaultIsSealed
 from vault_harness.vault import approle
 from vault_harness.vault.backup._contents import (
@@ -196,7 +197,7 @@ def restore(
     way = keyring_path.with_name(KEYRING_ON_THE_WAY)
     resumed = way.exists() and Keyring.load(way) == keys.keyring and _is_restored(op, keys)
     kept = None
-    _check_seal(op, keys)
+    _check_seal(op, keys, keyring_path.parent)
     if not resumed:
         present = Keyring.load(keyring_path)
         op.unseal(present, timeout=_RESTORE_SECONDS)
@@ -294,8 +295,8 @@ def _is_alive(op: Operator, token: str) -> bool:
         return alive(known) is not None
 
 
-def _check_seal(op: Operator, keys: Keys) -> None:
-    """A snapshot is opened by the kind of seal that it was taken from, and by no other."""
+def _check_seal(op: Operator, keys: Keys, data_dir: Path) -> None:
+    """A snapshot is opened by the seal that it was taken from, with its key, and by no other."""
     status = op.seal_status()
     if status.kind != keys.keyring.kind:
         theirs = {"shamir": "is unsealed with keys", "recovery": "unseals itself"}
@@ -305,6 +306,15 @@ def _check_seal(op: Operator, keys: Keys) -> None:
             looked_at=f"{op.address}: seal {status.seal}",
             remedy=f"restore into a stack of the same seal: {named('up', '--seal', 'KIND')} in a "
             "folder of its own, with the seal's key (seal/ or holder/ of the data directory)",
+        )
+    path = static_key_path(data_dir)
+    if keys.static_key and path.exists() and path.read_text().strip() != keys.static_key:
+        raise StackError(
+            "the key of this Vault's static seal is not the backup's, which alone opens it; "
+            "nothing was changed",
+            looked_at=str(path),
+            remedy=f"HARNESS_DATA_DIR=FOLDER for {named('restore.keys', '--seal-key')}, which puts "
+            f"the backup's there, {named('up', '--seal', 'static')}, and this",
         )
 
 

@@ -143,4 +143,6 @@ def _tar(snapshot: bytes, contents: Contents) -> bytes:
 def _keys_bytes(keys: Keys) -> bytes:
     """As `Keyring.save` writes it, so that what ``age -d`` gives back can be used as it is."""
     content = {"operator_token": keys.operator_token, **keys.keyring.to_json()}
+    if keys.static_key:
+        content["static_key"] = keys.static_key
     return json.dumps(content, indent=2).encode() + b"\n"

@@ -29,6 +29,7 @@ from vault_harness.vault.doctor._server import (
     check_files,
     check_open,
     check_running,
+    check_seal_settled,
     check_way,
 )
 from vault_harness.vault.operator import Operator
@@ -55,6 +56,7 @@ def examine(patient: Patient) -> list[Finding]:
     """
     found = Examination()
     check_docker(patient, found)
+    check_seal_settled(patient, found)
     check_files(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
         return found.findings

@@ -95,6 +95,12 @@ KINDS: Mapping[str, Kind] = {
         advice="put the folder back where it was before anything is ended; a token that you still "
         "have reads this Vault meanwhile",
     ),
+    "seal-half-migrated": Kind(
+        "seal",
+        "a migration of the seal from {source} to {target} was ended half-way; its keys and a copy "
+        "of the data are kept",
+        (_task("seal.migrate", "{target}"),),
+    ),
     "not-running": Kind("running", "{servers} {verb} not run", (_task("up"),)),
     "frozen": Kind(
         "answers",

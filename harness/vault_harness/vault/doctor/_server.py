@@ -67,6 +67,13 @@ def check_running(patient: Patient, found: Examination) -> bool:
     return True
 
 
+def check_seal_settled(patient: Patient, found: Examination) -> None:
+    """Whether its seal is being exchanged: nothing that is said of its keys is sure until then."""
+    if patient.seal_migration is not None:
+        source, target = patient.seal_migration
+        found.bad("seal-half-migrated", str(patient.data_dir), source=source, target=target)
+
+
 def check_files(patient: Patient, found: Examination) -> None:
     """Whether only their owner reads keys, tokens and ids."""
     if not patient.data_dir.is_dir():

@@ -152,7 +152,10 @@ def auto_unseal(deployment: Deployment) -> Practice:
         return cannot_tell("auto-unseal", where, "the server does not say how it is sealed")
     if kind != "shamir":
         return kept("auto-unseal", where, f"the seal is {kind}")
-    remedy = 'a seal block in the server\'s configuration: seal "transit", "awskms", ...'
+    remedy = (
+        f"{named('seal.migrate', 'transit')}; elsewhere a seal block in the server's "
+        'configuration: seal "transit", "awskms", ...'
+    )
     return broken("auto-unseal", where, "a restarted node waits for people with keys", remedy)
 
 

@@ -1,6 +1,6 @@
 """Doing without the root token: an operator's token, revoking root, making it anew."""
 
-from vault_harness.vault.root._generate import generate_root
+from vault_harness.vault.root._generate import generate_root, prove_keys
 from vault_harness.vault.root._revoke import RootRevoked, revoke_root
 from vault_harness.vault.root._standing import (
     OPERATOR_POLICY,
@@ -23,6 +23,7 @@ __all__ = [
     "revoke_root",
     "RootRevoked",
     "generate_root",
+    "prove_keys",
     "OPERATOR_POLICY",
     "OPERATOR_TOKEN_NAME",
 ]

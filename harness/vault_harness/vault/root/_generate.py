@@ -58,6 +58,48 @@ def generate_root(
         with contextlib.closing(root):
             if alive(root) is not None:
                 return False
+    token = _root_token(op, keyring, keyring_path, directory, cancel, checkpoint)
+    replace(keyring, root_token=token).save(keyring_path)
+    _mark(directory).unlink(missing_ok=True)
+    checkpoint("saved")
+    return True
+
+
+@without_frames
+def prove_keys(op: Operator, keyring_path: Path, directory: Path) -> None:
+    """See that the keys of a keyring are those of an open Vault, which goes on unsealed.
+
+    They make a root token, which is revoked at once and shown to nobody.
+
+    Args:
+        op: As `generate_root` wants it.
+        keyring_path: The keyring.
+        directory: Where the name of the attempt is kept while it goes on.
+
+    Raises:
+        KeyringMissing: Too few keys.
+        OperatorError: They are another Vault's, or somebody else is making a root token.
+    """
+    keyring = Keyring.load(keyring_path)
+    token = _root_token(op, keyring, keyring_path, directory, False, lambda _step: None)
+    with contextlib.closing(op.with_token(token)) as root:
+        root.request("POST", "auth/token/revoke-self")
+    _mark(directory).unlink(missing_ok=True)
+
+
+def _mark(directory: Path) -> Path:
+    return directory / _ATTEMPT_NAME
+
+
+def _root_token(
+    op: Operator,
+    keyring: Keyring,
+    keyring_path: Path,
+    directory: Path,
+    cancel: bool,
+    checkpoint: Callable[[str], None],
+) -> str:
+    """A new root token; the mark of the attempt stays until it is known what becomes of it."""
     if len(keyring.keys) < keyring.threshold:
         raise KeyringMissing(
             "the keyring holds too few unseal keys",
@@ -65,7 +107,7 @@ def generate_root(
             remedy=f"Put the keyring back from a backup: {named('restore.keys')}.",
         )
     endpoint, status = _endpoint(op)
-    mark = directory / _ATTEMPT_NAME
+    mark = _mark(directory)
     _end_stale(op, endpoint, status, mark, cancel=cancel)
     started = _data(op.request("PUT", f"{endpoint}/attempt"))
     nonce, one_time = str(started["nonce"]), str(started["otp"])
@@ -92,10 +134,7 @@ def generate_root(
             looked_at=f"{endpoint}: {started['required']} keys were wanted",
             remedy="Run it again with --cancel.",
         )
-    replace(keyring, root_token=_decode(encoded, one_time)).save(keyring_path)
-    mark.unlink(missing_ok=True)
-    checkpoint("saved")
-    return True
+    return _decode(encoded, one_time)
 
 
 def _endpoint(op: Operator) -> tuple[str, dict[str, Any]]:

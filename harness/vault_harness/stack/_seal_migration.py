@@ -1,0 +1,380 @@
+"""Exchanging the seal of a Vault that is there: its data and its tokens stay, its keys too.
+
+The shares of the keyring are the same on both sides: they unseal under Shamir's seal, and are
+recovery keys under any other. What must be right at every moment is which of the two they are, and
+that whatever opens the data is still there. So the order is:
+
+1. a record of what is under way, in a folder of its own; the new seal's key exists;
+2. Vault is ended, and its data copied: a server that dies while it goes over may leave data that
+   neither seal opens (OpenBao writes a new barrier key, and only then what unwraps it);
+3. the stanza names both seals, the server starts with it, is given the keys, and goes over;
+4. the keyring says what its keys are now, and the record that Vault went over;
+5. Vault is started with the new seal alone, which proves that it opens;
+6. the copy goes, the old seal's key is put aside, and the record goes last.
+
+Whoever finds the record goes on from there. If the server does not go over, the copy is put back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.engine import (
+    NODE_NAME,
+    Endpoints,
+    SealingProvider,
+    SealKind,
+    StackProvider,
+    seal_stanza,
+)
+from vault_harness.errors import CapabilityMissing, HarnessError, OperatorError, StackError
+from vault_harness.stack import _sealing
+from vault_harness.stack._data_dir import SEAL_MIGRATION_NAME
+from vault_harness.stack._opening import Opening
+from vault_harness.stack.record import StackRecord
+from vault_harness.vault import Keyring, cluster
+
+Checkpoint = Callable[[str], None]
+
+_RECORD_NAME = "state.json"
+_COPY_NAME = "data"
+_FORMAT = 1
+_SECONDS = 60.0
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class SealMigration:
+    """A migration that is under way.
+
+    Attributes:
+        source: The seal that Vault had.
+        target: The one that it shall have.
+        begun: When, UTC.
+        taken: Whether Vault went over: from then on only the new seal opens its data.
+    """
+
+    source: SealKind
+    target: SealKind
+    begun: str
+    taken: bool = False
+
+    def __str__(self) -> str:
+        return f"from {self.source} to {self.target}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealMigrated:
+    """What came of it.
+
+    Attributes:
+        action: ``changed``, ``unchanged``, or ``finished`` for one that had been ended half-way.
+        source: The seal before; the same as the target if nothing was done.
+        target: The seal that Vault has.
+        key_aside: Where the old seal's key is kept now; None for Shamir's.
+    """
+
+    action: Literal["changed", "unchanged", "finished"]
+    source: SealKind
+    target: SealKind
+    key_aside: Path | None = None
+
+
+class SealMigrations:
+    """Begins a migration of the seal, and goes on with one that was ended half-way.
+
+    Args:
+        data_dir: Of the stack.
+        opening: Of the same.
+    """
+
+    def __init__(self, data_dir: Path, opening: Opening) -> None:
+        self._data_dir = data_dir
+        self._opening = opening
+        self._folder = data_dir / SEAL_MIGRATION_NAME
+        self._record = self._folder / _RECORD_NAME
+        self._copy = self._folder / _COPY_NAME
+
+    def pending(self) -> SealMigration | None:
+        """The one that is under way, or was ended half-way.
+
+        Raises:
+            StackError: Its record cannot be read.
+        """
+        try:
+            content: Any = json.loads(self._record.read_text())
+            if content.pop("format") == _FORMAT:
+                return SealMigration(**content)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            pass
+        raise StackError(
+            "the record of a migration of the seal cannot be read, or a newer program wrote it",
+            looked_at=str(self._record),
+            remedy=f"use the program that wrote it; else put the file back from where it was, and "
+            f"run {named('up')}, which goes on",
+        )
+
+    def check_settled(self) -> None:
+        """See that none is under way: what a backup says of its keys would not be true.
+
+        Raises:
+            StackError: One was ended half-way.
+        """
+        pending = self.pending()
+        if pending is not None:
+            raise StackError(
+                f"a migration of the seal {pending} was ended half-way",
+                looked_at=str(self._record),
+                remedy=f"{named('seal.migrate', pending.target)} goes on with it, then this again",
+            )
+
+    def check_possible(self, target: SealKind, provider: StackProvider) -> None:
+        """See that this stack's seal can be exchanged.
+
+        Raises:
+            CapabilityMissing: Not by this engine, or not of a cluster.
+        """
+        check_engine(provider)
+        endpoints = StackRecord.load(self._data_dir).endpoints
+        if endpoints is not None and endpoints.balancer is not None:
+            raise CapabilityMissing(
+                "the seal of three nodes cannot be migrated: that is built for one",
+                looked_at=str(self._data_dir),
+                remedy=f"take a backup ({named('backup')}); HARNESS_DATA_DIR=FOLDER for all of "
+                f"the rest: {named('up')}, {named('restore')}, {named('seal.migrate', target)}",
+            )
+
+    def begin(self, source: SealKind, target: SealKind) -> SealMigration:
+        """Note a new one; nothing else is changed."""
+        begun = datetime.now(UTC).isoformat(timespec="seconds")
+        return self._note(SealMigration(source, target, begun))
+
+    def _note(self, migration: SealMigration) -> SealMigration:
+        files.private_directory(self._folder)
+        content = {"format": _FORMAT, **asdict(migration)}
+        files.write_private(self._record, json.dumps(content, indent=2) + "\n")
+        return migration
+
+    def go_on(
+        self, provider: StackProvider, checkpoint: Checkpoint = lambda _step: None
+    ) -> tuple[SealMigrated, Endpoints]:
+        """Carry out the one that is under way, from wherever it is. Vault need not run.
+
+        Raises:
+            CapabilityMissing: Another engine must do it.
+            StackError: A seal's key is not there, or Vault did not go over and is as it was.
+            HarnessError: What engine and Vault say.
+        """
+        migration = self.pending()
+        assert migration is not None  # whoever calls this has looked
+        check_engine(provider)
+        assert isinstance(provider, SealingProvider)  # checked a line above
+        if self._opening.keyring() is None:
+            raise self._opening.keyring_missing()
+        # Once Vault went over, the old key may have been put aside, and the old holder ended.
+        old = {} if migration.taken else self._key(migration.source, provider, new=False)
+        new = self._key(migration.target, provider, new=not self._is_begun(migration))
+        checkpoint("keys at hand")
+        if not migration.taken:
+            self._go_over(migration, provider, old, new, checkpoint)
+        self._save_kind(migration.target)
+        checkpoint("keyring says what its keys are")
+        migration = self._note(replace(migration, taken=True))
+        checkpoint("went over")
+        _sealing.write_stanza(self._data_dir, new)
+        provider.end_vault()
+        endpoints = provider.start()
+        self._opening.unseal(endpoints)
+        checkpoint("proved")
+        return self._finish(migration, provider, checkpoint), endpoints
+
+    def _is_begun(self, migration: SealMigration) -> bool:
+        """Whether a server may have used the new seal already: its key is never made anew then."""
+        return migration.taken or migration.target in seal_stanza(self._data_dir)
+
+    def _key(self, kind: SealKind, provider: SealingProvider, *, new: bool) -> dict[str, Any]:
+        if kind == "shamir":
+            return {}
+        return {kind: _sealing.key_at_hand(kind, provider, self._data_dir, new=new)}
+
+    def _go_over(
+        self,
+        migration: SealMigration,
+        provider: SealingProvider,
+        old: dict[str, Any],
+        new: dict[str, Any],
+        checkpoint: Checkpoint,
+    ) -> None:
+        both = both_seals(old, new)
+        provider.end_vault()
+        checkpoint("ended Vault")
+        present = seal_stanza(self._data_dir)
+        untouched = _seals(present) != _seals(both) or not self._copy.exists()
+        if untouched:
+            # A server that was started without it meanwhile may have taken what the copy lacks; one
+            # that was started with it may have left what must not take the copy's place.
+            try:
+                shutil.rmtree(self._copy, ignore_errors=True)
+                files.copy_directory(self._data, self._copy)
+            except OSError as error:
+                self._undo(migration, provider, old, self._not_copied(error))
+        checkpoint("copied the data")
+        _sealing.write_stanza(self._data_dir, both)
+        checkpoint("wrote the stanza")
+        for _ in range(_ATTEMPTS):
+            try:
+                endpoints = provider.start()
+            except HarnessError as error:
+                if not untouched:
+                    raise  # an earlier run may have brought it over: its data is left as it is
+                reason = error
+                break
+            checkpoint("started Vault with both seals")
+            refused = self._give_keys(endpoints)
+            if refused is None:
+                checkpoint("gave the keys")
+                return
+            reason, untouched = refused, True
+            provider.end_vault()
+            self._put_back()
+            checkpoint("put the copy back")
+        self._undo(migration, provider, old, reason)
+
+    def _give_keys(self, endpoints: Endpoints) -> HarnessError | None:
+        """Let Vault go over; gives the error if it did not, and its data serves nobody as it is.
+
+        To say which seal it has is the last that a server does of this. So one that does not say so
+        has served nobody since its data was copied.
+
+        Raises:
+            HarnessError: It went over, or nobody can tell, and it does not serve.
+        """
+        keyring = self._opening.keyring()
+        assert keyring is not None  # looked at before
+        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as (
+            operator,
+        ):
+            try:
+                operator.migrate_seal(keyring, timeout=_SECONDS)
+            except HarnessError as error:
+                status = operator.seal_status()
+                if status.initialised and not status.migrating:
+                    raise
+                return error
+        return None
+
+    def _put_back(self) -> None:
+        """The copy in the place of data that did not open, which is kept for whoever wants it."""
+        beside = self._data.with_name(f"{self._data.name}-of-the-copy")
+        shutil.rmtree(beside, ignore_errors=True)
+        files.copy_directory(self._copy, beside)
+        stamp = time.strftime("%Y%m%d-%H%M%S")
+        self._data.rename(self._folder / f"data-that-did-not-open-{stamp}-{time.monotonic_ns()}")
+        beside.rename(self._data)
+
+    def _undo(
+        self,
+        migration: SealMigration,
+        provider: SealingProvider,
+        old: dict[str, Any],
+        reason: HarnessError,
+    ) -> NoReturn:
+        """Vault as it was, open; raises what kept it from going over."""
+        _sealing.write_stanza(self._data_dir, old)
+        self._opening.unseal(provider.start())
+        if migration.target == "transit":
+            provider.end_holder()
+        self._forget()
+        kept = f"; {self._folder} keeps the data that did not open" if self._folder.exists() else ""
+        raise OperatorError(
+            f"Vault did not go over to the seal {migration.target}, and has its seal "
+            f"{migration.source} as before: {reason.cause}",
+            looked_at=f"{reason.looked_at}{kept}",
+            remedy=f"look at its log ({named('logs')}), then "
+            f"{named('seal.migrate', migration.target)} again; "
+            f"{reason.remedy}",
+        )
+
+    def _not_copied(self, error: OSError) -> StackError:
+        return StackError(
+            f"its data could not be copied: {error.strerror or error}",
+            looked_at=str(self._copy),
+            remedy="make room there for as much as Vault's data takes",
+        )
+
+    def _save_kind(self, target: SealKind) -> None:
+        keyring = self._opening.keyring()
+        assert keyring is not None  # looked at before
+        wanted = with_kind_of(keyring, target)
+        if wanted != keyring:
+            wanted.save(self._opening.keyring_path)
+        record = StackRecord.load(self._data_dir)
+        record.seal = target
+        record.save(self._data_dir)
+
+    def _finish(
+        self, migration: SealMigration, provider: SealingProvider, checkpoint: Checkpoint
+    ) -> SealMigrated:
+        aside = _sealing.put_key_aside(migration.source, self._data_dir)
+        checkpoint("put the old key aside")
+        if migration.source == "transit":
+            provider.end_holder()
+        self._forget()
+        return SealMigrated(
+            action="changed",
+            source=migration.source,
+            target=migration.target,
+            key_aside=aside,
+        )
+
+    def _forget(self) -> None:
+        shutil.rmtree(self._copy, ignore_errors=True)
+        self._record.unlink()
+        with contextlib.suppress(OSError):  # what did not open is kept there
+            self._folder.rmdir()
+
+    @property
+    def _data(self) -> Path:
+        return self._data_dir / NODE_NAME / "data"
+
+
+def both_seals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The stanza by which a server goes over from one seal to another; empty ones are Shamir's."""
+    return {kind: {**stanza, "disabled": "true"} for kind, stanza in old.items()} | dict(new)
+
+
+def _seals(stanza: Mapping[str, Any]) -> dict[str, bool]:
+    """Which seals a stanza has, and whether each is in force; addresses and paths may change."""
+    return {kind: not body.get("disabled") for kind, body in stanza.items()}
+
+
+def with_kind_of(keyring: Keyring, seal: SealKind) -> Keyring:
+    """The same keys as what they are under a seal."""
+    return replace(keyring, kind="shamir" if seal == "shamir" else "recovery")
+
+
+def check_engine(provider: StackProvider) -> None:
+    """See that an engine can exchange a seal.
+
+    Raises:
+        CapabilityMissing: It cannot.
+    """
+    if not isinstance(provider, SealingProvider):
+        raise CapabilityMissing(
+            f"the {provider.name} engine cannot exchange a Vault's seal",
+            looked_at="HARNESS_ENGINE",
+            remedy=f"{named('down')}, then HARNESS_ENGINE=process for {named('up')} and this: its "
+            "data stays",
+        )

@@ -1,0 +1,256 @@
+"""What unseals a Vault by itself: in a backup of the keys, or said to be missing there."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.cli._tasks import run
+from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza, static_key_path
+from vault_harness.errors import SettingsError, StackError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, SealDrill
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    backup_keys,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+    restore_keys,
+    restore_seal_key,
+)
+
+pytestmark = pytest.mark.slow  # each test starts a stack or two of its own
+
+BLUEPRINT = Blueprint.default()
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+@pytest.fixture
+def process_engine(tmp_path: Path) -> Iterator[Engine]:
+    """For servers beside the stack's."""
+    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
+        yield engine
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[LocalStack]:
+    """A stack in another folder, not up yet."""
+    ports = {"vault_port": 0, "proxy_port": 0, "toxiproxy_port": 0}
+    data_dir = tmp_path / "elsewhere" / "data"
+    data_dir.parent.mkdir()
+    stack = LocalStack(Settings.from_environment(data_dir=data_dir, **ports))
+    yield stack
+    stack.provider().stop()
+
+
+def keys_of(stack: LocalStack) -> Keys:
+    """What a backup of its keys has."""
+    return Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
+
+
+def backed_up(stack: LocalStack, directory: Path) -> Backup:
+    """A backup of a seeded stack."""
+    stack.seed(BLUEPRINT, environ={})
+    with closing(stack.operator()) as op:
+        return make_backup(op, keys_of(stack), directory, LOCK, mounts=BLUEPRINT.mounts)
+
+
+def test_a_lost_static_key_comes_back(stack: LocalStack, tmp_path: Path) -> None:
+    """The error of `up` names the task that puts it back; after it, Vault opens itself."""
+    stack.up(seal="static")
+    backup = backup_keys(keys_of(stack), tmp_path / "backups", LOCK)
+    stack.down()
+    key = static_key_path(stack.data_dir)
+    before = key.read_bytes()
+    key.unlink()
+    with pytest.raises(StackError, match="what it does that with is not here") as caught:
+        stack.up()
+    assert "restore.keys" in caught.value.remedy
+
+    done = restore_keys(backup.open_keys(OPENER), stack.keyring_path)
+
+    assert done.seal.action == "written"
+    assert key.read_bytes() == before
+    assert key.stat().st_mode & 0o777 == 0o600
+    stack.up()
+
+
+def test_another_static_key_is_not_lost(stack: LocalStack) -> None:
+    """It stays unless it is said that it shall not, and is kept beside then."""
+    stack.up(seal="static")
+    keys = keys_of(stack)
+    stack.down()
+    key = static_key_path(stack.data_dir)
+    key.write_text("another one")
+
+    assert restore_seal_key(keys, stack.data_dir).action == "left"
+    assert key.read_text() == "another one"
+    done = restore_seal_key(keys, stack.data_dir, overwrite=True)
+
+    assert done.kept is not None
+    assert done.kept.read_text() == "another one"
+    assert restore_seal_key(keys, stack.data_dir).action == "there"
+
+
+def test_everything_is_lost_but_the_backup(
+    stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
+) -> None:
+    """The seal's key, a new stack with it, the snapshot: every secret is there."""
+    stack.up(seal="static")
+    backup = backed_up(stack, tmp_path / "backups")
+    stack.destroy()
+    keys = backup.open_keys(OPENER)
+
+    restore_seal_key(keys, elsewhere.data_dir)
+    elsewhere.up(seal="static")
+    with closing(Operator(elsewhere.endpoints().vault)) as op:
+        done = restore(op, elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+
+    assert done.comparison.different == ()
+    assert done.comparison.same >= 12
+    assert elsewhere.restart()
+
+
+def test_the_copy_of_a_holder_opens_a_backup(
+    stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
+) -> None:
+    """Put into a new folder before `up`, it is the holder of a stack that is restored into."""
+    stack.up(seal="transit")
+    backup = backed_up(stack, tmp_path / "backups")
+    stack.down()
+    elsewhere.data_dir.mkdir(mode=0o700)
+    shutil.copytree(stack.data_dir / "holder", elsewhere.data_dir / "holder")
+    stack.destroy()
+
+    elsewhere.up(seal="transit")
+    keys = backup.open_keys(OPENER)
+    with closing(Operator(elsewhere.endpoints().vault)) as op:
+        done = restore(op, elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+
+    assert done.comparison.different == ()
+    assert elsewhere.restart()
+
+
+def test_a_stack_with_another_static_key_is_refused(
+    stack: LocalStack, elsewhere: LocalStack, tmp_path: Path
+) -> None:
+    """Nothing of it is touched, and the way is named."""
+    stack.up(seal="static")
+    backup = backed_up(stack, tmp_path / "backups")
+    elsewhere.up(seal="static")
+    keyring = elsewhere.keyring()
+
+    with (
+        closing(Operator(elsewhere.endpoints().vault)) as op,
+        pytest.raises(StackError, match="static seal is not the backup's") as caught,
+    ):
+        restore(
+            op,
+            elsewhere.keyring_path,
+            *backup.open_snapshot(OPENER),
+            backup.open_keys(OPENER),
+            overwrite=True,
+        )
+
+    assert "restore.keys --seal-key" in caught.value.remedy
+    assert elsewhere.keyring() == keyring
+    assert elsewhere.restart()
+
+
+def test_a_drill_takes_the_key_of_the_backup(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path
+) -> None:
+    """What lies beside the live Vault may be lost as well."""
+    stack.up(seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
+    static_key_path(stack.data_dir).unlink()
+
+    with closing(stack.operator()) as op:
+        report = drill(op, keys, process_engine, BLUEPRINT, tmp_path / "drill", seal=seal)
+
+    assert report.problems == []
+    assert report.live is not None
+    assert report.live.different == ()
+
+
+@pytest.mark.parametrize(
+    ("seal", "says"),
+    [
+        ("shamir", ""),
+        ("static", "with the key of the static seal"),
+        ("transit", "NOT in it: the seal's key"),
+    ],
+)
+def test_a_backup_says_what_it_lacks(
+    stack: LocalStack,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seal: SealKind,
+    says: str,
+) -> None:
+    """Of the whole and of the keys alone; no word of a seal's key where there is none."""
+    stack.up(seal=seal)
+    stack.seed(BLUEPRINT, environ={})
+    monkeypatch.setenv("HARNESS_BACKUP_PASSPHRASE", "a passphrase of the test")
+    for task in ("backup.now", "backup.keys"):
+        monkeypatch.setattr(sys, "argv", ["vault-harness", task])
+        run([task])
+        printed = capsys.readouterr().out
+        assert says in printed
+        assert ("seal" in printed.replace("unseal", "")) is bool(says)
+
+
+@pytest.mark.parametrize(
+    ("present", "target"),
+    [("shamir", "static"), ("shamir", "transit"), ("static", "shamir"), ("transit", "shamir")],
+)
+def test_a_drill_of_another_seal(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path, present: SealKind, target: SealKind
+) -> None:
+    """The copy goes there and back with every secret; the live Vault and its keys stay."""
+    stack.up(seal=present)
+    stack.seed(BLUEPRINT, environ={})
+    kept = [stack.keyring_path, *(stack.data_dir / "seal").glob("*")]
+    before = {path: path.read_bytes() for path in kept}
+    then = SealDrill(engine=process_engine, target=target, directory=tmp_path / "seal")
+    then.check(present)
+
+    with closing(stack.operator()) as op:
+        report = drill(
+            op,
+            keys_of(stack),
+            process_engine,
+            BLUEPRINT,
+            tmp_path / "drill",
+            seal=seal_stanza(stack.data_dir),
+            then=then,
+        )
+
+    assert report.problems == []
+    assert report.comparison is not None
+    assert list(report.seals) == [target, present]
+    assert {found.same for found in report.seals.values()} == {report.comparison.same}
+    assert {path: path.read_bytes() for path in kept} == before
+    assert stack.status().seal == present
+
+
+def test_nothing_to_exercise(process_engine: Engine, tmp_path: Path) -> None:
+    """The seal that it has is told before anything is made."""
+    then = SealDrill(engine=process_engine, target="static", directory=tmp_path / "seal")
+
+    with pytest.raises(SettingsError, match="has the seal static"):
+        then.check("static")

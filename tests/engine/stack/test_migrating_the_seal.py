@@ -1,0 +1,484 @@
+"""Exchanging the seal of a stack that is there: everything stays, whenever it is ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import itertools
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from vault_harness import files
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Endpoints, Engine, SealKind, open_engine, seal_stanza
+from vault_harness.engine.process import ProcessStack
+from vault_harness.errors import (
+    CapabilityMissing,
+    DeadlineExceeded,
+    HarnessError,
+    NotUp,
+    OperatorError,
+    PortTaken,
+    ProgramMissing,
+    ServerDied,
+    StackError,
+)
+from vault_harness.programs import find_balancer
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, StackRecord, launch
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.root import revoke_root
+
+pytestmark = pytest.mark.slow  # each test starts and ends servers many times
+
+UNSEALS_ITSELF: list[SealKind] = ["static", "transit"]
+
+
+def keep(stack: LocalStack, value: str) -> str:
+    """Keep a value in Vault; gives a token that is not root's and reads it."""
+    with closing(stack.operator()) as op:
+        if "kept/" not in op.request("GET", "sys/mounts")["data"]:
+            op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+            op.request(
+                "PUT", "sys/policies/acl/reader", policy='path "kept/*" {capabilities = ["read"]}'
+            )
+        op.request("POST", "kept/x", value=value)
+        made = op.request("POST", "auth/token/create-orphan", policies=["reader"], ttl="1h")
+        return str(made["auth"]["client_token"])
+
+
+def read(stack: LocalStack, token: str) -> object:
+    """The value that was kept, by a token of before."""
+    with closing(stack.operator()) as op, closing(op.with_token(token)) as reader:
+        return reader.request("GET", "kept/x")["data"]["value"]
+
+
+def is_whole(stack: LocalStack, seal: SealKind) -> None:
+    """Vault, its record, its keyring and its configuration agree on that seal."""
+    status = stack.status()
+    keyring = stack.keyring()
+    assert (status.state, status.seal, status.migrating_to) == ("ready", seal, None)
+    assert StackRecord.load(stack.data_dir).seal == seal
+    assert keyring is not None
+    assert keyring.kind == ("shamir" if seal == "shamir" else "recovery")
+    assert list(seal_stanza(stack.data_dir)) == ([] if seal == "shamir" else [seal])
+    assert not (stack.data_dir / "seal-migration").exists()
+
+
+@pytest.mark.parametrize("kind", UNSEALS_ITSELF)
+def test_there_and_back(stack: LocalStack, kind: SealKind) -> None:
+    """Values and tokens stay; a restart needs no keys under the new seal, and keys after it."""
+    stack.up()
+    token = keep(stack, "of before")
+
+    done = stack.migrate_seal(kind)
+
+    assert (done.action, done.source, done.target) == ("changed", "shamir", kind)
+    is_whole(stack, kind)
+    assert read(stack, token) == "of before"
+    assert stack.restart()
+    later = keep(stack, "of between")
+    stack.migrate_seal("shamir")
+    is_whole(stack, "shamir")
+    assert read(stack, token) == read(stack, later) == "of between"
+    assert not stack.restart()
+    stack.unseal()
+    assert read(stack, token) == "of between"
+
+
+def test_the_keys_stay_and_mean_another_thing(stack: LocalStack) -> None:
+    """The same shares: they open a Vault that was sealed by hand, under either seal."""
+    stack.up()
+    before = stack.keyring()
+    assert before is not None
+
+    stack.migrate_seal("static")
+
+    now = stack.keyring()
+    assert now is not None
+    assert (now.keys, now.threshold, now.root_token) == (
+        before.keys,
+        before.threshold,
+        before.root_token,
+    )
+    stack.seal()
+    stack.unseal()
+    stack.migrate_seal("shamir")
+    assert stack.keyring() == before
+
+
+@pytest.mark.parametrize("kind", UNSEALS_ITSELF)
+def test_from_one_that_unseals_itself_to_the_other(stack: LocalStack, kind: SealKind) -> None:
+    """Directly, without a moment in which keys open it."""
+    other: SealKind = "transit" if kind == "static" else "static"
+    stack.up(seal=kind)
+    token = keep(stack, "of before")
+
+    stack.migrate_seal(other)
+
+    is_whole(stack, other)
+    assert stack.restart()
+    assert read(stack, token) == "of before"
+
+
+def test_without_the_old_holder(stack: LocalStack) -> None:
+    """It ends with the migration, keeps its folder, and nobody misses it afterwards."""
+    stack.up(seal="transit")
+
+    done = stack.migrate_seal("shamir")
+
+    assert done.key_aside == stack.data_dir / "holder"
+    assert (stack.data_dir / "holder" / "data").is_dir()
+    assert "holder" not in stack.status().services
+    stack.down()
+    stack.up()
+    is_whole(stack, "shamir")
+
+
+def test_a_key_that_was_given_up_is_put_aside(stack: LocalStack) -> None:
+    """Snapshots from before open with it; the next migration makes another one."""
+    stack.up(seal="static")
+    key = stack.data_dir / "seal" / "static.key"
+    before = key.read_bytes()
+
+    aside = stack.migrate_seal("shamir").key_aside
+
+    assert aside is not None
+    assert aside.read_bytes() == before
+    assert aside.stat().st_mode & 0o777 == 0o600
+    assert not key.exists()
+    stack.migrate_seal("static")
+    assert key.read_bytes() != before
+
+
+def test_what_has_that_seal_is_left_alone(stack: LocalStack) -> None:
+    """Nothing is restarted."""
+    stack.up()
+    pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
+
+    assert stack.migrate_seal("shamir").action == "unchanged"
+
+    assert StackRecord.load(stack.data_dir).services["vault"]["pid"] == pid
+
+
+def test_keys_of_another_vault_are_found_before_it_is_ended(stack: LocalStack) -> None:
+    """An open Vault whose keyring is wrong stays open, since nobody could open it again."""
+    stack.up()
+    keyring = stack.keyring()
+    assert keyring is not None
+    first, *others = keyring.keys
+    Keyring((first[::-1], *others), keyring.threshold, keyring.root_token).save(stack.keyring_path)
+
+    with pytest.raises(OperatorError, match="did not take the unseal keys"):
+        stack.migrate_seal("static")
+
+    assert stack.status().state == "ready"
+    assert not (stack.data_dir / "seal-migration").exists()
+    keyring.save(stack.keyring_path)
+    is_whole(stack, "shamir")
+
+
+def test_a_server_that_does_not_go_over_is_as_it_was(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault is open again under its old seal, and the next attempt does it."""
+    stack.up()
+    token = keep(stack, "of before")
+
+    def never(*_: object, **__: object) -> None:
+        raise DeadlineExceeded("it did not become active", looked_at="here", remedy="look")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Operator, "migrate_seal", never)
+        with pytest.raises(OperatorError, match="has its seal shamir as before: it did not become"):
+            stack.migrate_seal("static")
+
+    shutil.rmtree(stack.data_dir / "seal-migration")  # data that did not open is kept there
+    is_whole(stack, "shamir")
+    assert read(stack, token) == "of before"
+    stack.migrate_seal("static")
+    assert read(stack, token) == "of before"
+
+
+def test_a_server_that_does_not_start_with_the_new_seal(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that does not know that seal, say: Vault is open again, and its data was not touched."""
+    stack.up()
+    token = keep(stack, "of before")
+    start = ProcessStack.start
+
+    def dies(provider: ProcessStack, *, nodes: int = 1) -> Endpoints:
+        if seal_stanza(stack.data_dir):
+            raise ServerDied("Vault ended by itself", looked_at="its log", remedy="look")
+        return start(provider, nodes=nodes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessStack, "start", dies)
+        with pytest.raises(OperatorError, match="has its seal shamir as before: Vault ended"):
+            stack.migrate_seal("static")
+
+    is_whole(stack, "shamir")
+    assert read(stack, token) == "of before"
+
+
+def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is never begun without one: Vault is open again as it was."""
+    stack.up()
+    token = keep(stack, "of before")
+
+    def full(_: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files, "copy_directory", full)
+        with pytest.raises(OperatorError, match="could not be copied: No space left"):
+            stack.migrate_seal("static")
+
+    is_whole(stack, "shamir")
+    assert read(stack, token) == "of before"
+
+
+def test_what_was_written_after_a_kill_is_never_put_back(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault went over and serves, and nobody noted it: whatever fails then, its data stays."""
+    stack.up()
+    killed("static", "gave the keys")
+    token = keep(stack, "of after")
+
+    def taken(*_: object, **__: object) -> None:
+        raise PortTaken("port 8200 is taken", looked_at="it", remedy="end it")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ProcessStack, "start", taken)
+        with pytest.raises(PortTaken):
+            stack.migrate_seal("static")
+    stack.up()
+
+    is_whole(stack, "static")
+    assert read(stack, token) == "of after"
+
+
+@pytest.fixture
+def process_engine(tmp_path: Path) -> Iterator[Engine]:
+    """For servers beside the stack's."""
+    with open_engine(Settings(engine="process"), directory=tmp_path / "engine") as engine:
+        yield engine
+
+
+def test_a_server_that_died_while_it_went_over(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path
+) -> None:
+    """It left data that the keys do not open: the copy takes its place, and the data is kept."""
+    stack.up()
+    token = keep(stack, "of before")
+    killed("static", "wrote the stanza")
+    with launch(
+        process_engine, Blueprint.default(), directory=tmp_path / "other", storage="raft"
+    ) as other:
+        other.node.stop()
+        shutil.rmtree(stack.data_dir / "vault" / "data")
+        shutil.copytree(tmp_path / "other" / "data", stack.data_dir / "vault" / "data")
+
+    assert stack.migrate_seal("static").action == "finished"
+
+    assert [path.name[:9] for path in (stack.data_dir / "seal-migration").iterdir()] == [
+        "data-that"
+    ]
+    assert stack.status().seal == "static"
+    assert read(stack, token) == "of before"
+
+
+STEPS = (
+    *("began", "keys at hand", "ended Vault", "copied the data", "wrote the stanza"),
+    *("started Vault with both seals", "gave the keys", "keyring says what its keys are"),
+    *("went over", "proved", "put the old key aside"),
+)
+
+_TASK = """
+import os, signal, sys
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+
+def checkpoint(step):
+    print(step, flush=True)
+    if step == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+LocalStack(Settings.from_environment()).migrate_seal(sys.argv[1], checkpoint=checkpoint)
+"""
+
+
+def killed(target: SealKind, step: str) -> list[str]:
+    """Migrate in a process that dies without a goodbye after a step; gives the steps it told."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TASK, target, step], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("kind", UNSEALS_ITSELF)
+def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: SealKind) -> None:
+    """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""
+    stack.up()
+    token = keep(stack, "of before")
+    ways = itertools.cycle([migrate_again, up_again, down_and_up_again, unseal_again])
+    for step in STEPS:
+        targets: list[SealKind] = [kind, "shamir"]
+        for target in targets:
+            assert killed(target, step)[-1] == step
+            assert stack.status().migrating_to == target
+
+            next(ways)(stack, target)
+
+            is_whole(stack, target)
+            assert read(stack, token) == "of before", (step, target)
+        next(ways)  # so that each step is gone on from in another way there than back
+
+
+def migrate_again(stack: LocalStack, target: SealKind) -> None:
+    """The same command."""
+    assert stack.migrate_seal(target).action == "finished"
+
+
+def up_again(stack: LocalStack, _: SealKind) -> None:
+    """What everybody types first."""
+    stack.up()
+
+
+def down_and_up_again(stack: LocalStack, _: SealKind) -> None:
+    """With a Vault that was ended in between."""
+    stack.down()
+    stack.up()
+
+
+def unseal_again(stack: LocalStack, _: SealKind) -> None:
+    """What a sealed Vault seems to want; one that does not run wants `up`."""
+    try:
+        stack.unseal()
+    except NotUp:
+        stack.up()
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> None:
+    """So many seconds after its start with both seals: the next `up` finishes it in any case."""
+    stack.up()
+    token = keep(stack, "of before")
+    timers: list[threading.Timer] = []
+
+    def checkpoint(step: str) -> None:
+        if step == "started Vault with both seals" and not timers:
+            pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
+            timers.append(threading.Timer(moment, os.kill, (pid, signal.SIGKILL)))
+            timers[0].start()
+
+    with contextlib.suppress(HarnessError):
+        stack.migrate_seal("static", checkpoint=checkpoint)
+    timers[0].join()
+    stack.up()
+
+    assert stack.status().seal == "static"
+    assert stack.restart()
+    assert read(stack, token) == "of before"
+
+
+def test_told_of_before_anything_else(stack: LocalStack) -> None:
+    """Status, restart, another seal, a backup of the keys: each names what goes on with it."""
+    stack.up()
+    killed("static", "gave the keys")
+
+    assert stack.status().next_step.endswith("seal.migrate static")
+    for refused in (stack.check_settled, stack.restart):
+        with pytest.raises(StackError, match="from shamir to static was ended half-way") as caught:
+            refused()
+        assert "seal.migrate static" in caught.value.remedy
+    with pytest.raises(StackError, match="from shamir to static was ended half-way"):
+        stack.up(seal="transit")
+    stack.up(seal="static")
+    assert stack.status().migrating_to is None
+
+
+def test_another_one_than_was_begun(stack: LocalStack) -> None:
+    """The one that was ended half-way is finished first, and then gone back."""
+    stack.up()
+    token = keep(stack, "of before")
+    killed("static", "copied the data")
+
+    done = stack.migrate_seal("shamir")
+
+    assert (done.action, done.source) == ("changed", "static")
+    assert read(stack, token) == "of before"
+
+
+def test_over_tls(stack: LocalStack) -> None:
+    """The servers show their certificate as before."""
+    stack.up(tls=True)
+    token = keep(stack, "of before")
+
+    stack.migrate_seal("static")
+
+    assert stack.endpoints().vault.startswith("https://")
+    assert read(stack, token) == "of before"
+
+
+def test_after_root_was_revoked(stack: LocalStack) -> None:
+    """The operator's token is enough, and no root token is left behind."""
+    stack.up()
+    stack.seed(Blueprint.default(), environ={})
+    with closing(stack.operator()) as op:
+        revoke_root(op, stack.keyring_path, ["ecommerce"], stack.data_dir)
+
+    stack.migrate_seal("static")
+
+    with closing(stack.operator()) as op:
+        policies = [
+            op.request("POST", "auth/token/lookup-accessor", accessor=accessor)["data"]["policies"]
+            for accessor in op.request("LIST", "auth/token/accessors")["data"]["keys"]
+        ]
+    assert ["root"] not in policies
+
+
+def test_containers_are_refused(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They find no seal's key; the engine that does is named, and nothing is begun."""
+    stack.up()
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalStack, "provider", lambda _: Containers())
+
+        with pytest.raises(CapabilityMissing, match="cannot exchange a Vault's seal") as caught:
+            stack.migrate_seal("static")
+
+    assert "HARNESS_ENGINE=process" in caught.value.remedy
+    assert not (stack.data_dir / "seal-migration").exists()
+
+
+class Containers:
+    """A provider that knows Shamir's seal alone."""
+
+    name = "docker"
+
+
+def test_three_nodes_are_refused(stack: LocalStack) -> None:
+    """With the way round by a single one, and nothing is begun."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    stack.up(ha=True)
+
+    with pytest.raises(CapabilityMissing, match="seal of three nodes") as caught:
+        stack.migrate_seal("static")
+
+    assert "HARNESS_DATA_DIR" in caught.value.remedy
+    assert not (stack.data_dir / "seal-migration").exists()
