@@ -407,7 +407,7 @@ class LocalStack:
             finished = None
             if self._migrations.pending() is not None:
                 done, endpoints = self._migrations.go_on(provider, checkpoint)
-                _way.ensure_proxies(endpoints)
+                _way.ensure_proxies(endpoints, through=_recording.through(provider))
                 finished = replace(done, action="finished")
             source = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
             self._migrations.check_possible(target, provider)
@@ -420,7 +420,7 @@ class LocalStack:
             self._migrations.begin(source, target)
             checkpoint("began")
             done, endpoints = self._migrations.go_on(provider, checkpoint)
-            _way.ensure_proxies(endpoints)
+            _way.ensure_proxies(endpoints, through=_recording.through(provider))
             return done
 
     def pending_seal_migration(self) -> SealMigration | None:

@@ -32,9 +32,10 @@ from vault_harness.errors import (
     ServerDied,
     StackError,
 )
+from vault_harness.faults import Order
 from vault_harness.programs import find_balancer
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, StackRecord, launch
+from vault_harness.stack import LocalStack, RequestFaults, StackRecord, launch
 from vault_harness.vault import Keyring, Operator
 from vault_harness.vault.root import revoke_root
 
@@ -431,6 +432,21 @@ def test_over_tls(stack: LocalStack) -> None:
 
     assert stack.endpoints().vault.startswith("https://")
     assert read(stack, token) == "of before"
+
+
+def test_what_was_broken_by_hand_stays_so(stack: LocalStack) -> None:
+    """Clients are led through the recorder as before, and its faults are in force."""
+    stack.up()
+    order = Order(act="fail", targets=("login",), first=2, status=503)
+    RequestFaults(stack).set(order.to_json())
+    before = stack.status()
+
+    stack.migrate_seal("static")
+
+    now = stack.status()
+    assert (now.proxies, now.obstacles) == (before.proxies, before.obstacles)
+    assert now.obstacles != ()
+    assert now.recorder is not None
 
 
 def test_after_root_was_revoked(stack: LocalStack) -> None:
