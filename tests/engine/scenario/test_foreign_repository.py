@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each test is a run of pytest in a repository of its own
+
 PLUGIN = '''
 """A plugin that was there before: it took the names that everybody takes."""
 

@@ -17,6 +17,8 @@ from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackErro
 from vault_harness.stack import LocalStack, StackRecord
 from vault_harness.vault import Keyring, Operator
 
+pytestmark = pytest.mark.slow  # each test starts and ends a stack, most of them several times
+
 BLUEPRINT = Blueprint.default()
 
 KILLED = """
