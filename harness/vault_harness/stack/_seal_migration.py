@@ -269,7 +269,7 @@ class SealMigrations:
             try:
                 operator.migrate_seal(keyring, timeout=_SECONDS)
             except HarnessError as error:
-                status = operator.seal_status()
+                status = operator.seal_status_between_seals()
                 if status.initialised and not status.migrating:
                     raise
                 return error

@@ -31,6 +31,7 @@ from vault_harness.vault.keyring import KeyKind, Keyring
 from vault_harness.waiting import wait_until
 
 _POLL_SECONDS = 0.005
+_BETWEEN_SEALS_SECONDS = 20.0
 _ACTIVE = 200
 _READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
@@ -326,7 +327,7 @@ class Operator:
             DeadlineExceeded: It does not become active within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
-        status = self.seal_status()
+        status = self.seal_status_between_seals()
         if status.migrating:
             self._give(keyring, migrate=True)
         else:
@@ -341,10 +342,34 @@ class Operator:
             remedy=f"look at the server's log ({named('logs')})",
         )
 
+    def seal_status_between_seals(self) -> SealStatus:
+        """As `seal_status`, of a server that may be about to go over from one seal to another.
+
+        For a moment it has the one seal and a configuration that names the other, and answers 500
+        ("barrier seal type of ... does not match expected type of ..."). That is waited for.
+
+        Raises:
+            OperatorError: It does not answer, or goes on like that.
+        """
+        deadline = time.monotonic() + _BETWEEN_SEALS_SECONDS
+        while True:
+            try:
+                return self.seal_status()
+            except OperatorError:
+                self._see_that_it_answers()
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
+
+    def _see_that_it_answers(self) -> None:
+        """Raise an `OperatorError` if there is no server; what one says is not looked at."""
+        with self.asking("read the seal status"):
+            self._session.get(f"{self.address}/v1/sys/seal-status", timeout=self._timeout)
+
     def _serves(self) -> bool:
         health = self.health()
         if health == 0:
-            self.seal_status()  # one that died says so at once, and is not waited for
+            self._see_that_it_answers()  # one that died says so at once, and is not waited for
         return health == _ACTIVE
 
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:

@@ -6,6 +6,8 @@ import json
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -18,6 +20,7 @@ from vault_harness.errors import (
     VaultIsSealed,
 )
 from vault_harness.vault import Keyring, Operator
+from vault_harness.waiting import wait_until
 
 TOKEN = "hvs.the-root-token"
 PASSWORD = "hunter2"
@@ -104,6 +107,36 @@ def test_sealed_and_uninitialised_are_told_apart(serve: Serve) -> None:
     with pytest.raises(NotInitialised):
         operator.request("GET", "sys/mounts")
     operator.close()
+
+
+def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
+    """For a moment a server names one seal and has the other: the status is a 500 until then."""
+    vault = serve()
+    path = "/v1/sys/seal-status"
+    vault.answers[path] = (500, {"errors": ["barrier seal type does not match"]}, {})
+    with closing(Operator(vault.address, TOKEN)) as operator:
+        with pytest.raises(OperatorError):
+            operator.seal_status()
+        asked = len(vault.tokens)
+
+        def settle() -> None:
+            wait_until(lambda: len(vault.tokens) > asked + 3, "the status to be asked", timeout=10)
+            vault.answers[path] = seal_status(initialized=True, sealed=True)
+
+        with ThreadPoolExecutor(1) as pool:
+            settled = pool.submit(settle)
+            assert operator.seal_status_between_seals().sealed
+            settled.result()
+
+
+def test_no_server_has_no_status_between_two_seals(serve: Serve) -> None:
+    """One that is gone is not waited for."""
+    vault = serve()
+    vault.shutdown()
+    vault.server_close()
+    operator = Operator(vault.address, TOKEN)
+    with closing(operator), pytest.raises(OperatorError, match="does not answer"):
+        operator.seal_status_between_seals()
 
 
 def test_the_token_never_travels_to_another_host(serve: Serve) -> None:
