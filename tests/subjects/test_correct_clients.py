@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import filelock
 import pytest
 
 from vault_harness.stack import Stack
@@ -105,8 +106,17 @@ def test_it_answers_before_it_ends_with_its_input(
     assert tokens(stack) <= before
 
 
-@pytest.mark.xdist_group("whole suite")  # each takes both cores
+@pytest.fixture
+def cores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The machine's cores, for one whole suite at a time: other workers wait for theirs."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with filelock.FileLock(shared / "whole-suite.lock", timeout=1800):
+        yield
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("cores")
 def test_it_passes_every_scenario(client: str, tmp_path: Path) -> None:
     """The suite has nothing against a correct client that it does not know."""
     root = Path(__file__).parents[2]
