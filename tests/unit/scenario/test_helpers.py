@@ -9,7 +9,12 @@ import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.faults import RequestKind
-from vault_harness.scenario.helpers import Footprint, OtherHost, threads_beside
+from vault_harness.scenario.helpers import (
+    Footprint,
+    OtherHost,
+    served_again,
+    threads_beside,
+)
 from vault_harness.scenario.history import History
 
 PATHS: dict[RequestKind, str] = {
@@ -100,3 +105,17 @@ def test_threads_of_an_earlier_subject_hide_none() -> None:
     over[1].set()
     later.join()
     assert seen == 1
+
+
+def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: Story) -> None:
+    """One that was good between two bad ones is not it, and neither is one on its way."""
+    for at, status in {10.1: 500, 10.2: 200, 10.4: 500, 10.5: 200, 10.6: 200, 10.7: None}.items():
+        story.sent("read", at, status)
+    assert served_again(story.history, since=10.0, known=12.0) == 10.5
+
+
+@pytest.mark.parametrize("status", [200, 500], ids=["all good", "all bad"])
+def test_served_again_when_it_is_known(story: Story, status: int) -> None:
+    """Where no answer tells the outage from what came after it."""
+    story.several("read", 10.1, 10.2, status=status)
+    assert served_again(story.history, since=10.0, known=12.0) == 12.0
