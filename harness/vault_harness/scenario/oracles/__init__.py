@@ -35,6 +35,7 @@ from vault_harness.scenario.oracles._herd import (
     each_caller_recovers,
     logins_are_spread,
     no_stampede,
+    still_waiting,
 )
 from vault_harness.scenario.oracles._lives import (
     no_refused_read,
@@ -77,6 +78,7 @@ __all__ = [
     "at_most",
     "bad_logins_at_most",
     "each_caller_recovers",
+    "still_waiting",
     "credentials_apart",
     "credentials_at_most",
     "every_call_ends_within",

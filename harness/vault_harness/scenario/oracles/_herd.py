@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, lacking, requests
@@ -76,22 +78,32 @@ def each_caller_recovers(bound: float, *, since: float) -> Oracle:
     promise = f"each caller has a good read within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
-        callers = {call.caller for call in history.calls(*READS, until=since) if call.caller}
+        callers = _callers(history, since)
         if not callers:
             return lacking(promise, "caller", 0.0, since)
         end = since + bound
         end += history.slack(since, end)
-        served = {
-            call.caller
-            for call in history.calls(*READS, where=lambda o: o.good)
-            if call.ended is not None and since <= call.ended <= end
-        }
-        if missing := callers - served:
+        if missing := still_waiting(history, since=since, until=end):
             text = f"{len(missing)} of {len(callers)} callers had none"
             return [Finding(promise, text, since, until=end)]
         return []
 
     return oracle
+
+
+def still_waiting(history: History, *, since: float, until: float = math.inf) -> set[int]:
+    """Callers that read before `since`, and had no good read from then until `until`."""
+    served = {
+        call.caller
+        for call in history.calls(*READS, where=lambda o: o.good)
+        if call.ended is not None and since <= call.ended <= until
+    }
+    return _callers(history, since) - served
+
+
+def _callers(history: History, until: float) -> set[int]:
+    """Those that read before a moment."""
+    return {call.caller for call in history.calls(*READS, until=until) if call.caller}
 
 
 def _within(events: list[Exchange], since: float, seconds: float) -> list[Exchange]:
