@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -102,8 +101,7 @@ def _judged(client: Client, report: Path, only: list[str], workers: int | None) 
     """Make a client, run the suite, and what it did not keep again."""
     from vault_harness.clients import install, settled, to_settle
 
-    made_in = install(client)
-    subject = f"command:{shlex.join(client.command(made_in))}"
+    subject = client.subject(install(client))
     side = ["-n", str(workers)] if workers is not None else []
     first = _run([*side, "--vault-subject", subject], only, report)
     again = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from vault_harness.errors import SettingsError
 from vault_harness.report.formats import Score
@@ -47,8 +48,9 @@ class Client(BaseModel):
         home: Where its source is.
         tools: Programs that it is made with, which must be on PATH.
         install: Commands that make it, in their order, run in the folder of the copy.
-        run: The command that runs it, with `FOLDER` for that folder.
-        adapter: What the adapter does, for its page.
+        run: The command that runs its adapter, with `FOLDER` for that folder.
+        agent: Or the file in that folder that describes a program which nobody asks: an agent.
+        adapter: What the adapter, or that file, does, for its page.
         flaky: Scenarios whose verdict is known to differ from run to run, with the reason.
         notes: By scenario, why it breaks what it breaks.
     """
@@ -63,7 +65,8 @@ class Client(BaseModel):
     home: str
     tools: tuple[str, ...]
     install: tuple[tuple[str, ...], ...]
-    run: tuple[str, ...]
+    run: tuple[str, ...] = ()
+    agent: str = ""
     adapter: str
     flaky: dict[str, str] = {}
     notes: dict[str, Note] = {}
@@ -81,13 +84,21 @@ class Client(BaseModel):
         """
         return load_score(self.score_file) if self.score_file.is_file() else None
 
-    def command(self, made_in: Path) -> list[str]:
-        """The command that runs it.
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.run) is bool(self.agent):
+            raise ValueError("give one of run and agent: that is how it is judged")
+        return self
+
+    def subject(self, made_in: Path) -> str:
+        """How the suite is told of it.
 
         Args:
             made_in: The folder in which it was made.
         """
-        return [word.replace(FOLDER, str(made_in)) for word in self.run]
+        if self.agent:
+            return f"agent:{made_in / self.agent}"
+        return f"command:{shlex.join(word.replace(FOLDER, str(made_in)) for word in self.run)}"
 
 
 def known_clients(folder: Path | None = None) -> dict[str, Client]:

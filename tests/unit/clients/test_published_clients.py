@@ -140,6 +140,21 @@ def test_a_failed_command_shows_what_it_said(tmp_path: Path) -> None:
         install(one, cache=tmp_path / "cache")
 
 
+def test_how_the_suite_is_told_of_it(tmp_path: Path) -> None:
+    """An adapter is a command, whatever its folder is called; an agent is its description."""
+    made_in = tmp_path / "a folder"
+    assert client(tmp_path).subject(made_in) == f"command:'{made_in}/made'"
+    agent = client(tmp_path, run=[], agent="agent.toml")
+    assert agent.subject(made_in) == f"agent:{made_in}/agent.toml"
+
+
+@pytest.mark.parametrize("given", [{"run": []}, {"agent": "agent.toml"}], ids=["none", "both"])
+def test_there_is_one_way_to_judge_a_client(given: dict[str, object], tmp_path: Path) -> None:
+    """Neither of the two is guessed from the other."""
+    with pytest.raises(ValueError, match="one of run and agent"):
+        client(tmp_path, **given)
+
+
 def test_an_unknown_client_is_refused() -> None:
     """With the names of those that there are."""
     with pytest.raises(SettingsError, match="hvac"):
