@@ -8,10 +8,11 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
 from urllib.parse import urlsplit
 
 from vault_harness.cases._case import IDLE, Case, NobodyThere
+from vault_harness.closable import Closable
 from vault_harness.report import explain
 from vault_harness.scenario import Entry, Environment, Result, Scenario, run_scenario
 from vault_harness.subjects import SubjectSpec
@@ -34,7 +35,7 @@ LONGEST = 32 * 1024 * 1024
 Answer = tuple[int, Mapping[str, Any] | None]
 
 
-class CaseServer:
+class CaseServer(Closable):
     """Cases, each with servers of its own, until the block ends.
 
     Args:
@@ -82,12 +83,6 @@ class CaseServer:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
 
     def handle(self, method: str, path: str, body: Mapping[str, Any]) -> Answer:
         """Answer one request; its status and body."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from types import TracebackType
-from typing import Self
 
+from vault_harness.scenario._beside import Beside
 from vault_harness.scenario.history import History
 
 INTERVAL = 0.02
@@ -16,7 +14,7 @@ NOTED = 0.005
 """Seconds of lateness from which one is noted; an idle machine has a tenth of a millisecond."""
 
 
-class Heartbeat:
+class Heartbeat(Beside):
     """A thread that wants to run every `INTERVAL` seconds, and notes each time that it could not.
 
     It shares the interpreter with the callers of the subject and with the recorder, so it is late
@@ -27,26 +25,12 @@ class Heartbeat:
     """
 
     def __init__(self, history: History) -> None:
+        super().__init__("heartbeat")
         self._history = history
-        self._stopped = False
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped = True
-        self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
         due = time.monotonic() + INTERVAL
-        while not self._stopped:
+        while not self._over.is_set():
             # Not a wait for an event: that takes three times as much, fifty times a second.
             time.sleep(max(0.0, due - time.monotonic()))
             now = time.monotonic()

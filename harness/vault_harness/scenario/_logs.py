@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from vault_harness.scenario._beside import Beside
 
 INTERVAL = 0.05
 """Seconds between two looks at the log files."""
@@ -26,7 +26,7 @@ class LogLine:
     text: str
 
 
-class LogWatch:
+class LogWatch(Beside):
     """A thread that notes when each log file grew, so that each line gets a time.
 
     Args:
@@ -35,28 +35,14 @@ class LogWatch:
     """
 
     def __init__(self, files: Callable[[], list[Path]], now: Callable[[], float]) -> None:
+        super().__init__("log watch")
         self._files = files
         self._now = now
         self._grown: dict[Path, list[tuple[int, float]]] = {}
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="log watch", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stop.set()
-        self._thread.join(timeout=5.0)
 
     def _run(self) -> None:
-        while not self._stop.wait(INTERVAL):
+        while not self._over.wait(INTERVAL):
             self.look()
 
     def look(self) -> None:

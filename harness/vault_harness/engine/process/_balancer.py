@@ -101,11 +101,7 @@ class ProcessBalancer:
 
     def start(self, *, timeout: float) -> None:
         """Start it and wait until it answers."""
-        try:
-            self.server.start(timeout=timeout)
-        except BaseException:
-            self.server.kill()
-            raise
+        self.server.start(timeout=timeout)
 
     def close(self) -> None:
         """Give its ports back; it goes on running."""

@@ -56,11 +56,7 @@ class ProcessRecorder:
     def start(self, *, timeout: float) -> None:
         """Start it and wait until it answers."""
         files.write_private(self._configuration, json.dumps(self._told))
-        try:
-            self.server.start(timeout=timeout)
-        except BaseException:
-            self.server.kill()
-            raise
+        self.server.start(timeout=timeout)
 
     def close(self) -> None:
         """Give its ports back to it; it runs on."""

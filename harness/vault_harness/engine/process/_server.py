@@ -85,7 +85,7 @@ class Server:
             return self._process
 
     def start(self, *, timeout: float) -> None:
-        """Start it and wait until it answers.
+        """Start it and wait until it answers; one that does not is ended.
 
         Raises:
             ServerDied: It ended first.
@@ -93,8 +93,12 @@ class Server:
                 times longer as there are processes for each core that want to run.
         """
         started = time.monotonic()
-        self.spawn()
-        self.wait_ready(timeout=timeout - (time.monotonic() - started))
+        try:
+            self.spawn()
+            self.wait_ready(timeout=timeout - (time.monotonic() - started))
+        except BaseException:
+            self.kill()
+            raise
 
     def wait_ready(self, *, timeout: float) -> None:
         """Wait until it answers; see `start`."""
