@@ -1,10 +1,11 @@
 """How servers run: child processes, containers, or already there. One shape, three providers."""
 
 from vault_harness.certificates import TlsFiles
+from vault_harness.engine._capabilities import CAPABILITIES
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
-from vault_harness.engine._ports import PortLease
+from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
     HOLDER_NAME,
@@ -53,6 +54,7 @@ __all__ = [
     "NodeSpec",
     "TlsFiles",
     "ToxiproxyProcess",
+    "CAPABILITIES",
     "Capability",
     "EngineName",
     "Storage",
@@ -86,6 +88,7 @@ __all__ = [
     "answers",
     "Answer",
     "seal_status_url",
+    "LOOPBACK",
     "PortLease",
     "run_directory",
     "sweep_run_directories",

@@ -1,8 +1,34 @@
-"""The error for what an engine cannot do to a server."""
+"""What each engine can do to its servers, and the error for what it cannot."""
 
 from __future__ import annotations
 
+from vault_harness.engine._shape import Capability
 from vault_harness.errors import CapabilityMissing
+
+ON_PROCESSES = frozenset(Capability) - {Capability.PARTITION}
+"""They are our own children, and share this machine's loopback."""
+
+IN_CONTAINERS = frozenset(Capability)
+"""With an engine on this machine: files are shared, and its networks are interfaces here."""
+
+IN_CONTAINERS_ELSEWHERE = IN_CONTAINERS - {
+    Capability.AUDIT_LOG,
+    Capability.AUDIT_FAULTS,
+    Capability.DATABASE,
+    Capability.PARTITION,
+}
+"""With an engine in a virtual machine, or on another host."""
+
+OF_SOMEBODY_ELSE = frozenset({Capability.DURABLE})
+"""Its data outlives us; nothing else can be promised."""
+
+CAPABILITIES = {
+    "process": ON_PROCESSES,
+    "docker": IN_CONTAINERS,
+    "docker, in a virtual machine or on another host": IN_CONTAINERS_ELSEWHERE,
+    "external": OF_SOMEBODY_ELSE,
+}
+"""By the engine, in words."""
 
 
 def no_network(name: str) -> CapabilityMissing:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Literal, Protocol, Self, runtime_checkable
 
 from vault_harness.certificates import TlsFiles
+from vault_harness.dialect import Dialect
 
 EngineName = Literal["process", "docker", "external"]
 Storage = Literal["inmem", "raft"]
@@ -25,8 +26,8 @@ class Capability(enum.StrEnum):
     AUDIT_LOG = "audit log"  # its audit log can be read as a file here
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
-    CLUSTER = "cluster"  # its nodes reach each other by the address that this machine uses
-    DATABASE = "database"  # its nodes reach a PostgreSQL on this machine's loopback
+    CLUSTER = "cluster"  # its nodes reach each other
+    DATABASE = "database"  # its nodes reach a PostgreSQL that listens at `Engine.bind_host`
     PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed
 
 
@@ -79,6 +80,10 @@ class Node(Protocol):
     @property
     def address(self) -> str:
         """Base URL for a client on this machine, e.g. ``http://127.0.0.1:40123``."""
+
+    @property
+    def inner_address(self) -> str:
+        """Base URL by which other nodes of this engine reach its API."""
 
     @property
     def cluster_address(self) -> str:
@@ -160,6 +165,9 @@ class ToxiproxyProcess(Protocol):
     def reachable(self, listen: str) -> str:
         """``host:port`` by which a client here reaches a proxy that listens on ``listen``."""
 
+    def reachable_from_nodes(self, listen: str) -> str:
+        """``host:port`` by which this engine's nodes reach a proxy that listens on ``listen``."""
+
     def disconnect(self) -> None:
         """Cut it off: a client's first packet is swallowed, so that it cannot even connect.
 
@@ -197,6 +205,10 @@ class Engine(Protocol):
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What it can do to its nodes."""
+
+    @property
+    def dialect(self) -> Dialect | None:
+        """Whose servers it runs; None where that is not known before one is asked."""
 
     def node(self, spec: NodeSpec) -> Node:
         """A node by that specification, not started yet."""

@@ -1,7 +1,8 @@
 """Two runs side by side: ``python -m vault_harness.report.compare A B``, two journals.
 
-Prints a table of the scenarios that both runs judged, and ends with 1 if any verdict differs: two
-engines must come to the same one about the same client.
+Prints a table of the scenarios of either run, and ends with 1 if any verdict differs: two engines
+must come to the same one about the same client. With ``--whole`` it ends with 1, too, if the second
+run has no verdict on what the first one judged.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from rich.table import Table
 from vault_harness.errors import HarnessError
 from vault_harness.report._journal import load
 
+_NO_VERDICT = (None, "skipped")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -33,6 +36,11 @@ class Row:
         """Whether both runs judged it, and differently. A skip is no verdict."""
         both = {self.first, self.second} - {None, "skipped"}
         return None not in (self.first, self.second) and len(both) > 1
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether the first run judged it and the second did not."""
+        return self.first not in _NO_VERDICT and self.second in _NO_VERDICT
 
 
 def compare(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Row]:
@@ -49,7 +57,7 @@ def table(rows: list[Row], first: Mapping[str, Any], second: Mapping[str, Any]) 
     """The rows for a terminal."""
     shown = Table("scenario", _head(first), _head(second), "")
     for row in rows:
-        mark = "[red]differs" if row.differs else ""
+        mark = "[red]differs" if row.differs else "no verdict" if row.is_missing else ""
         shown.add_row(row.id, row.first or "not run", row.second or "not run", mark)
     return shown
 
@@ -65,6 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("first", type=Path, help="journal.json of one run")
     parser.add_argument("second", type=Path, help="journal.json of the other")
+    parser.add_argument(
+        "--whole", action="store_true", help="what the first judged, the second must have judged"
+    )
     given = parser.parse_args(arguments)
     try:
         first, second = load(given.first), load(given.second)
@@ -72,12 +83,18 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     rows = compare(first, second)
-    judged = [row for row in rows if row.first and row.second]
+    judged = [row for row in rows if not {row.first, row.second} & {*_NO_VERDICT}]
     different = [row.id for row in rows if row.differs]
+    missing = [row.id for row in rows if row.is_missing]
     Console().print(table(rows, first, second))
-    text = f"{len(judged)} scenarios judged by both, {len(different)} verdicts differ"
-    sys.stdout.write(f"{text}{': ' + ', '.join(different) if different else ''}\n")
-    return 1 if different or not judged else 0
+    _say(f"{len(judged)} scenarios judged by both, {len(different)} verdicts differ", different)
+    if given.whole:
+        _say(f"{len(missing)} judged by the first alone", missing)
+    return 1 if different or not judged or (given.whole and missing) else 0
+
+
+def _say(text: str, ids: list[str]) -> None:
+    sys.stdout.write(f"{text}{': ' + ', '.join(ids) if ids else ''}\n")
 
 
 if __name__ == "__main__":

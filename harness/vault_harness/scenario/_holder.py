@@ -9,9 +9,12 @@ from typing import Any
 
 from vault_harness.addresses import base_url
 from vault_harness.blueprint import Blueprint
+from vault_harness.files import private_directory
 from vault_harness.scenario.environment import Environment
 from vault_harness.stack import launch, transit_seal
 from vault_harness.toxiproxy import Proxy
+
+_TOKEN = "holder-token"  # noqa: S105 - the name of its file
 
 
 class KeyHolder:
@@ -21,6 +24,7 @@ class KeyHolder:
         environment: Its engine and its Toxiproxy.
         name: Of its proxy and its server.
         directory: For its files.
+        client: Where the Vault whose key it holds keeps its files: its token is among them.
         closing: Told how it ends.
 
     Attributes:
@@ -28,26 +32,31 @@ class KeyHolder:
     """
 
     def __init__(
-        self, environment: Environment, name: str, directory: Path, closing: ExitStack
+        self,
+        environment: Environment,
+        name: str,
+        *,
+        directory: Path,
+        client: Path,
+        closing: ExitStack,
     ) -> None:
         empty = Blueprint(name="key-holder", mounts={})
         holder = closing.enter_context(
-            launch(environment.engine, empty, directory=directory / "vault", name=name)
+            launch(environment.engine, empty, directory=directory, name=name)
         )
         self._proxy: Proxy = environment.toxiproxy.create(
             name,
             listen=environment.listen(),
-            upstream=environment.engine.reachable_from_toxiproxy(
-                int(holder.node.upstream.rpartition(":")[2])
-            ),
+            upstream=holder.node.upstream,
         )
         closing.callback(self._proxy.delete)
         stanza = transit_seal(
             holder.operator,
-            directory / "token",
-            address=base_url(environment.reachable(self._proxy.listen)),
+            private_directory(client) / _TOKEN,
+            address=base_url(environment.reachable_from_nodes(self._proxy.listen)),
         )
-        self.seal: Mapping[str, Any] = {"transit": stanza}
+        # By its name alone: a container knows that directory, where its server runs, by another.
+        self.seal: Mapping[str, Any] = {"transit": {**stanza, "token": f"file://{_TOKEN}"}}
 
     @contextmanager
     def away(self) -> Iterator[None]:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import importlib.util
 import threading
 
-from vault_harness.engine import Postgresql
+from vault_harness.engine import LOOPBACK, Postgresql
 from vault_harness.errors import ProgramMissing
 from vault_harness.programs import find_postgresql
 
 
 class SharedPostgresql:
-    """A server for all scenarios of this process: each has users of its own in it."""
+    """A server for all scenarios of this process: each has users of its own in it.
 
-    def __init__(self) -> None:
+    Args:
+        host: Where it listens; loopback by default.
+    """
+
+    def __init__(self, *, host: str = LOOPBACK) -> None:
+        self._host = host
         self._lock = threading.Lock()
         self._server: Postgresql | None = None
 
@@ -35,7 +40,7 @@ class SharedPostgresql:
         """
         with self._lock:
             if self._server is None:
-                self._server = Postgresql(find_postgresql())
+                self._server = Postgresql(find_postgresql(), host=self._host)
             return self._server
 
     def close(self) -> None:

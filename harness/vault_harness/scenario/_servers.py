@@ -11,6 +11,7 @@ from typing import Any
 
 from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
+from vault_harness.closable import Closable
 from vault_harness.dialect import OPENBAO, of_product
 from vault_harness.engine import Node, Postgresql
 from vault_harness.errors import HarnessDefect
@@ -37,7 +38,7 @@ from vault_harness.scenario.observations import GONE
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.tls import ScenarioTls, Wire
 from vault_harness.scenario.verdict import NotClaimed
-from vault_harness.stack import Stack, launch, launch_cluster
+from vault_harness.stack import Link, Stack, launch, launch_cluster
 from vault_harness.toxiproxy import Latency, Proxy
 from vault_harness.vault import apply, approle
 from vault_harness.vault.namespace import Namespace
@@ -49,7 +50,7 @@ _NOWHERE = 9
 """A port to which nothing is led before it is known where to."""
 
 
-class Servers:
+class Servers(Closable):
     """The servers of one scenario, with everything between them and a client.
 
     Attributes:
@@ -178,7 +179,11 @@ class Servers:
         extra = dict(self.entry.server)
         if self.entry.seal == "transit":
             holder = KeyHolder(
-                self.environment, f"{name}-holder", self.directory / "holder", self._closing
+                self.environment,
+                f"{name}-holder",
+                directory=self.directory / "holder",
+                client=directory,
+                closing=self._closing,
             )
             self._holder, extra["seal"] = holder, holder.seal
         if self.entry.nodes > 1:
@@ -204,14 +209,14 @@ class Servers:
             authority=authority,
         )
 
-    def _new_link(self, node: str) -> Proxy:
+    def _new_link(self, node: str) -> Link:
         """A proxy on the way to a node's cluster listener, which is told later where that is."""
         work = self.environment
         upstream = work.engine.reachable_from_toxiproxy(_NOWHERE)
         made = work.toxiproxy.create(f"link to {node}", listen=work.listen(), upstream=upstream)
         self._closing.callback(made.delete)
         self._links[node] = made
-        return made
+        return Link(made, work.reachable_from_nodes(made.listen))
 
     @contextmanager
     def link_is_late(self, node: Node, by: float) -> Iterator[Fault]:
@@ -236,10 +241,10 @@ class Servers:
         Raises:
             NotClaimed: HashiCorp Vault makes no tables there by itself.
         """
-        program = getattr(self.environment.engine, "program", None)
-        if program is None or program.dialect is not OPENBAO:
+        engine = self.environment.engine
+        if engine.dialect is not OPENBAO:
             raise NotClaimed("only OpenBao makes its tables in a PostgreSQL by itself")
-        server = self._closing.enter_context(Postgresql(find_postgresql()))
+        server = self._closing.enter_context(Postgresql(find_postgresql(), host=engine.bind_host()))
         self.secrets.add("secret", server.password, "password of the storage")
         self._storage = server
         url = f"postgres://{server.user}:{server.password}@{server.host}:{server.port}/postgres"

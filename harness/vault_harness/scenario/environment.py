@@ -28,6 +28,7 @@ class Environment:
         toxiproxy: Control over the Toxiproxy server.
         listen: Gives a free address for a proxy, as the Toxiproxy server sees it.
         reachable: Turns that into one that a client here can use.
+        reachable_from_nodes: Turns it into one that the engine's nodes can use.
         directory: For files of scenarios; each run of one gets a folder of its own in it.
         subject: Which client is tested.
         declared: Times that the command line declares for it; they win over its own.
@@ -44,6 +45,7 @@ class Environment:
     toxiproxy: Toxiproxy
     listen: Callable[[], str]
     reachable: Callable[[str], str]
+    reachable_from_nodes: Callable[[str], str]
     directory: Path
     subject: SubjectSpec
     declared: Mapping[str, float] = field(default_factory=dict)
@@ -92,13 +94,14 @@ def open_environment(
         open_engine(settings, directory=directory / "engine") as engine,
     ):
         server = toxiproxy or engine.toxiproxy(seed=seed)
-        postgresql = SharedPostgresql()
+        postgresql = SharedPostgresql(host=engine.bind_host())
         try:
             yield Environment(
                 engine=engine,
                 toxiproxy=Toxiproxy(server.api),
                 listen=server.listen,
                 reachable=server.reachable,
+                reachable_from_nodes=server.reachable_from_nodes,
                 directory=directory,
                 subject=subject,
                 declared=dict(declared or {}),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Self
 
 from vault_harness.errors import HarnessDefect
 from vault_harness.scenario import oracles
@@ -221,9 +220,3 @@ class Lab(Asking):
 
     def _pid(self) -> int | None:
         return self.client.subject.pid if self.started else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()

@@ -1,8 +1,9 @@
 """Servers, keys and blueprint together: a Vault for one scenario, the stack of ``invoke up``."""
 
 from vault_harness.stack._env import export_lines, service_environment
+from vault_harness.stack._external import check_external
 from vault_harness.stack._holder import transit_seal
-from vault_harness.stack._launch import Stack, launch, launch_cluster
+from vault_harness.stack._launch import Link, Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
@@ -21,8 +22,10 @@ from vault_harness.stack.record import StackRecord
 
 __all__ = [
     "Stack",
+    "Link",
     "launch",
     "launch_cluster",
+    "check_external",
     "transit_seal",
     "LocalStack",
     "Nodes",

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles
+from vault_harness.closable import Closable
 from vault_harness.engine import QUICK_AUTOPILOT, Engine, ExternalEngine, Node, NodeSpec, Storage
-from vault_harness.errors import OperatorError, VaultIsSealed
+from vault_harness.stack._external import keyring_of
 from vault_harness.toxiproxy import Proxy
 from vault_harness.vault import Change, Keyring, Operator, apply, cluster
 
@@ -20,7 +19,7 @@ _UNSEAL_SECONDS = 15.0
 _CLUSTER_SECONDS = 60.0
 
 
-class Stack:
+class Stack(Closable):
     """A Vault that a scenario works against, with an operator who may do everything.
 
     Attributes:
@@ -94,16 +93,18 @@ class Stack:
             if close is not None:
                 close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+@dataclass(frozen=True)
+class Link:
+    """A proxy in front of a node, through which the other nodes come to it.
+
+    Attributes:
+        proxy: It is told where the node is once that is known.
+        address: ``host:port`` by which nodes reach the proxy.
+    """
+
+    proxy: Proxy
+    address: str
 
 
 def launch(
@@ -178,7 +179,7 @@ def launch_cluster(
     name: str = "vault",
     environ: Mapping[str, str] | None = None,
     authority: Authority | None = None,
-    link: Callable[[str], Proxy] | None = None,
+    link: Callable[[str], Link] | None = None,
 ) -> Stack:
     """A raft cluster of its own: all nodes unsealed and voters, filled by the blueprint.
 
@@ -205,17 +206,17 @@ def launch_cluster(
     with contextlib.ExitStack() as undo:
         nodes: list[Node] = []
         for number in range(1, count + 1):
-            proxy = link(f"{name}-{number}") if link is not None else None
+            made = link(f"{name}-{number}") if link is not None else None
             spec = NodeSpec(
                 name=f"{name}-{number}",
                 directory=directory / f"{name}-{number}",
                 storage="raft",
                 audit_raw=audit_raw,
-                extra={"storage": {"raft": QUICK_AUTOPILOT}, **_advertised(proxy)},
+                extra={"storage": {"raft": QUICK_AUTOPILOT}, **_advertised(made)},
             )
             node = _node(engine, spec, authority)
-            if proxy is not None:
-                proxy.update(upstream=node.cluster_address)
+            if made is not None:
+                made.proxy.update(upstream=node.cluster_address)
             undo.callback(getattr(node, "close", lambda: None))
             nodes.append(node)
         for node in nodes:
@@ -229,7 +230,7 @@ def launch_cluster(
                 "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
             )
             for other in others:
-                cluster.join(other, leader)
+                cluster.join(other, leader, at=nodes[-1].inner_address)
             cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS)
             changes = apply(
                 leader,
@@ -250,12 +251,9 @@ def launch_cluster(
     )
 
 
-def _advertised(proxy: Proxy | None) -> dict[str, object]:
+def _advertised(link: Link | None) -> dict[str, object]:
     """Configuration by which other nodes come to a node through a proxy."""
-    if proxy is None:
-        return {}
-    host, port = proxy.address
-    return {"cluster_addr": f"https://{host}:{port}"}
+    return {"cluster_addr": f"https://{link.address}"} if link is not None else {}
 
 
 def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
@@ -270,21 +268,9 @@ def _node(engine: Engine, spec: NodeSpec, authority: Authority | None) -> Node:
 
 def _own(engine: Engine, node: Node) -> Keyring:
     """Initialise and unseal a new server, or take somebody else's as it is."""
-    operator = Operator(node.address, ca_cert=node.ca_cert)
-    with contextlib.closing(operator):
-        if not isinstance(engine, ExternalEngine):
-            keyring = operator.init()
-            operator.unseal(keyring, timeout=_UNSEAL_SECONDS)
-            return keyring
-        status = operator.seal_status()
-        if not status.initialised or status.sealed:
-            raise VaultIsSealed(
-                "the external Vault is not ready: it is "
-                + ("sealed" if status.initialised else "not initialised"),
-                looked_at=node.address,
-                remedy="initialise and unseal it; the harness does not do that to others",
-            )
-        token = engine.token.get_secret_value()
-        if not token:
-            raise OperatorError("VAULT_TOKEN is empty", remedy="set it to an operator's token")
-        return Keyring(keys=(), threshold=0, root_token=token, ca_cert=node.ca_cert)
+    if isinstance(engine, ExternalEngine):
+        return keyring_of(engine, node)
+    with contextlib.closing(Operator(node.address, ca_cert=node.ca_cert)) as operator:
+        keyring = operator.init()
+        operator.unseal(keyring, timeout=_UNSEAL_SECONDS)
+    return keyring

@@ -144,15 +144,20 @@ def seal_all(nodes: Sequence[Operator]) -> None:
             node.seal()
 
 
-def join(node: Operator, leader: Operator) -> None:
+def join(node: Operator, leader: Operator, *, at: str | None = None) -> None:
     """Make a new, uninitialised node a member of the leader's raft cluster.
 
     It is sealed afterwards as the others were: give it the cluster's keys.
 
+    Args:
+        node: At the new node.
+        leader: At the leader.
+        at: Base URL by which the new node reaches the leader, if not by the operator's.
+
     Raises:
         OperatorError: It is initialised already, or cannot reach the leader.
     """
-    body: dict[str, object] = {"leader_api_addr": leader.address, "retry": False}
+    body: dict[str, object] = {"leader_api_addr": at or leader.address, "retry": False}
     if leader.ca_cert is not None:
         body["leader_ca_cert"] = leader.ca_cert.read_text()
     answer = node.request("POST", "sys/storage/raft/join", **body)

@@ -3,14 +3,23 @@
 import json
 import socket
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import requests
 
-from vault_harness.engine import Capability, Engine, Node
+from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority
+from vault_harness.engine import Capability, Engine, Node, Postgresql
 from vault_harness.engine.docker._engine import DockerEngine
 from vault_harness.engine.docker._node import DockerNode
-from vault_harness.errors import CapabilityMissing, HarnessError, ServerDied
+from vault_harness.errors import CapabilityMissing, HarnessError, ProgramMissing, ServerDied
+from vault_harness.programs import find_postgresql
+from vault_harness.scenario._database import Database
+from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.history import History
+from vault_harness.stack import launch_cluster
 from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
 
@@ -134,6 +143,45 @@ def test_a_second_node_joins_the_first(make_node: Callable[..., DockerNode]) -> 
     wait_until(lambda: members() == {"first", "second"}, "two members", timeout=60)
     for one in (operator, root):
         one.close()
+
+
+@pytest.mark.slow
+def test_three_of_them_are_a_cluster(engine: DockerEngine, tmp_path: Path) -> None:
+    """They find each other by their names, over TLS; a leader that is killed costs no data."""
+    blueprint = Blueprint(name="empty", mounts={})
+    authority = Authority()
+    with launch_cluster(
+        engine, blueprint, directory=tmp_path / "nodes", authority=authority
+    ) as stack:
+        stack.operator.request("POST", "sys/mounts/kv", type="kv")
+        lost = stack.leader()
+        lost.kill()
+        assert stack.leader(without=lost) is not lost
+        assert "kv/" in stack.operator.request("GET", "sys/mounts")["data"]
+        lost.start()
+        stack.unseal()
+        assert all(node.is_running() for node in stack.nodes)
+
+
+def test_it_reaches_a_postgresql_of_this_machine(engine: DockerEngine, node: DockerNode) -> None:
+    """One that listens at the gateway of the run's network: Vault makes users in it."""
+    try:
+        programs = find_postgresql()
+    except ProgramMissing as missing:
+        pytest.skip(str(missing))
+    operator = Operator(node.address)
+    keyring = operator.init()
+    operator.unseal(keyring)
+    root = operator.with_token(keyring.root_token)
+    with (
+        closing(operator),
+        closing(root),
+        Postgresql(programs, host=engine.bind_host()) as server,
+        closing(Database(server, History(), Secrets())) as database,
+    ):
+        database.mount(root, ttl=60, max_ttl=60)
+        made = root.request("GET", "database/creds/app")["data"]
+        assert database.users() == {made["username"]}
 
 
 def test_the_audit_log_is_a_file_here(node: DockerNode) -> None:

@@ -44,6 +44,16 @@ def test_it_takes_its_own_password_only(programs: PostgresqlPrograms) -> None:
             _ask(server, "another")
 
 
+def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> None:
+    """At another address than loopback's usual one, at no other, and with a password there too."""
+    with Postgresql(programs, host="127.0.0.2") as server:
+        assert server.host == "127.0.0.2"
+        assert _ask(server, server.password) == server.user
+        with pytest.raises(psycopg.OperationalError, match="password"):
+            _ask(server, "another")
+        assert not _listens(server.port, at="127.0.0.1")
+
+
 def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
     """Stopped it is gone for everybody; started again it has the same port, password and data."""
     with Postgresql(programs) as server:
@@ -107,9 +117,12 @@ def test_it_dies_with_its_harness(programs: PostgresqlPrograms) -> None:
         wait_until(lambda: not _listens(port), "the server to be gone", timeout=10)
 
 
-def _listens(port: int) -> bool:
+def _listens(port: int, *, at: str | None = None) -> bool:
     return any(
-        found.laddr and found.laddr.port == port and found.status == psutil.CONN_LISTEN
+        found.laddr
+        and found.laddr.port == port
+        and found.status == psutil.CONN_LISTEN
+        and at in (None, found.laddr.ip)
         for found in psutil.net_connections("tcp")
     )
 

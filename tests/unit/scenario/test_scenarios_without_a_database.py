@@ -69,7 +69,7 @@ def test_it_is_skipped_without_psycopg(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_is_skipped_on_engines_that_cannot() -> None:
-    """A Vault in a container does not reach this machine's loopback."""
+    """A Vault in a container of another machine reaches no PostgreSQL of this one."""
     lacking = frozenset(Capability) - {Capability.DATABASE}
     result = run_scenario(environment(capabilities=lacking), entry(), cast("Any", never))
     assert (result.word, "database" in result.why) == ("skipped", True)

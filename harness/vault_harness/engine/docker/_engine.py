@@ -8,11 +8,13 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 from vault_harness import files
+from vault_harness.closable import Closable
 from vault_harness.commands import named
+from vault_harness.dialect import Dialect
+from vault_harness.engine._capabilities import IN_CONTAINERS, IN_CONTAINERS_ELSEWHERE
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.docker._client import connect
 from vault_harness.engine.docker._compose import find_compose
@@ -25,7 +27,7 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
-from vault_harness.engine.docker._node import LACKS, REMOTE_LACKS, DockerNode
+from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
@@ -51,7 +53,7 @@ def docker_state(settings: Settings, *, lasting: bool = False) -> str | None:
     return None if state.usable else state.line
 
 
-class DockerEngine:
+class DockerEngine(Closable):
     """Runs servers as containers that are removed at its end; see `vault_harness.engine.Engine`.
 
     Whatever ends this process, nothing stays: `close` removes by label; after ``kill -9`` Ryuk
@@ -97,7 +99,12 @@ class DockerEngine:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Everything, but for what needs files or a network shared with this machine."""
-        return frozenset(Capability) - LACKS - (set() if self.network.is_local else REMOTE_LACKS)
+        return IN_CONTAINERS if self.network.is_local else IN_CONTAINERS_ELSEWHERE
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose server its image holds."""
+        return self.vault_image.dialect
 
     def node(self, spec: NodeSpec) -> DockerNode:
         """A node by that specification, not started yet.
@@ -179,17 +186,6 @@ class DockerEngine:
         """Close it and delete its directory."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _unique(self, name: str) -> str:
         with self._lock:

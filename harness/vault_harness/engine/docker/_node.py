@@ -9,6 +9,7 @@ from pathlib import Path
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
+from vault_harness.engine._capabilities import IN_CONTAINERS, IN_CONTAINERS_ELSEWHERE
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine._probe import answers, seal_status_url
@@ -22,12 +23,6 @@ from vault_harness.engine.docker._inside import (
     write_configuration,
 )
 from vault_harness.errors import CapabilityMissing, EngineError, PortTaken
-
-LACKS = frozenset({Capability.CLUSTER, Capability.DATABASE})
-"""A container is published on the machine's loopback, where other containers do not find it."""
-
-REMOTE_LACKS = frozenset({Capability.AUDIT_LOG, Capability.AUDIT_FAULTS, Capability.PARTITION})
-"""What cannot be done where the engine is not on this machine."""
 
 _TRIES = 5
 
@@ -124,12 +119,8 @@ class DockerNode:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What this engine can do to it."""
-        lacking: set[Capability] = set()
-        if self.spec.storage == "inmem":
-            lacking.add(Capability.DURABLE)
-        if not self._shares_files:
-            lacking |= REMOTE_LACKS
-        return frozenset(Capability) - LACKS - lacking
+        able = IN_CONTAINERS if self._shares_files else IN_CONTAINERS_ELSEWHERE
+        return able - {Capability.DURABLE} if self.spec.storage == "inmem" else able
 
     @property
     def configuration_path(self) -> Path:

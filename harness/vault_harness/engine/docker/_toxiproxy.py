@@ -113,6 +113,10 @@ class DockerToxiproxy:
             )
         return f"{LOOPBACK}:{self._published[port]}"
 
+    def reachable_from_nodes(self, listen: str) -> str:
+        """Its name on the run's network, where it may have another address after a restart."""
+        return f"{self._container.name}:{listen.rpartition(':')[2]}"
+
     def disconnect(self) -> None:
         """Take it off the run's network: a client's SYN is swallowed, and its API is away too.
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from vault_harness.closable import Closable
+from vault_harness.engine._capabilities import OF_SOMEBODY_ELSE
 from vault_harness.engine._ports import LOOPBACK
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
-from vault_harness.engine.external._node import CAPABILITIES, ExternalNode
+from vault_harness.engine.external._node import ExternalNode
 from vault_harness.engine.process import ProcessToxiproxy
 from vault_harness.errors import SettingsError
 from vault_harness.programs import find_toxiproxy
 from vault_harness.settings import Settings
 
 
-class ExternalEngine:
+class ExternalEngine(Closable):
     """Hands out the one Vault of ``VAULT_ADDR``; see `vault_harness.engine.Engine`."""
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
@@ -53,7 +53,12 @@ class ExternalEngine:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """What can be done to a Vault of somebody else: hardly anything."""
-        return CAPABILITIES
+        return OF_SOMEBODY_ELSE
+
+    @property
+    def dialect(self) -> None:
+        """Not known: nobody has asked it yet."""
+        return None
 
     def node(self, spec: NodeSpec) -> ExternalNode:
         """The Vault that is there, whatever the specification asks for."""
@@ -87,14 +92,3 @@ class ExternalEngine:
         for server in self._toxiproxies:
             server.close()
         self._toxiproxies.clear()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

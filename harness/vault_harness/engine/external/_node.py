@@ -7,11 +7,10 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.engine._capabilities import OF_SOMEBODY_ELSE
 from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._shape import Capability
 from vault_harness.errors import CapabilityMissing, DeadlineExceeded
-
-CAPABILITIES = frozenset({Capability.DURABLE})
 
 
 class ExternalNode:
@@ -39,6 +38,11 @@ class ExternalNode:
         return self._address
 
     @property
+    def inner_address(self) -> str:
+        """The same: nothing else of it is known."""
+        return self._address
+
+    @property
     def cluster_address(self) -> str:
         """Unknown: its other nodes are somebody else's business."""
         return ""
@@ -62,7 +66,7 @@ class ExternalNode:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Its data outlives us; nothing else can be promised."""
-        return CAPABILITIES
+        return OF_SOMEBODY_ELSE
 
     @property
     def audit_path(self) -> Path | None:

@@ -6,19 +6,20 @@ import contextlib
 import shutil
 import threading
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vault_harness import files
+from vault_harness.closable import Closable
+from vault_harness.dialect import Dialect
+from vault_harness.engine._capabilities import ON_PROCESSES
 from vault_harness.engine._ports import LOOPBACK
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
-from vault_harness.engine.process._node import CAPABILITIES, ProcessNode
+from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
 from vault_harness.programs import find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
 
-class ProcessEngine:
+class ProcessEngine(Closable):
     """Runs servers as child processes that die with this one; see `vault_harness.engine.Engine`."""
 
     def __init__(self, settings: Settings, *, directory: Path) -> None:
@@ -44,7 +45,12 @@ class ProcessEngine:
     @property
     def capabilities(self) -> frozenset[Capability]:
         """Everything: they are our own children."""
-        return CAPABILITIES
+        return ON_PROCESSES
+
+    @property
+    def dialect(self) -> Dialect:
+        """Whose program it found."""
+        return self.program.dialect
 
     def node(self, spec: NodeSpec) -> ProcessNode:
         """A node by that specification, not started yet."""
@@ -88,14 +94,3 @@ class ProcessEngine:
         """Close it and delete its directory."""
         self.close()
         shutil.rmtree(self._directory, ignore_errors=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -10,7 +10,7 @@ from typing import Final
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
-from vault_harness.engine._capabilities import no_network
+from vault_harness.engine._capabilities import ON_PROCESSES, no_network
 from vault_harness.engine._configuration import (
     AUDIT_LOG_NAME,
     DATA_NAME,
@@ -25,7 +25,6 @@ from vault_harness.engine.process._server import Server
 from vault_harness.errors import EngineError, ServerDied
 from vault_harness.programs import Program
 
-CAPABILITIES = frozenset(Capability) - {Capability.PARTITION}
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
 
@@ -78,6 +77,11 @@ class ProcessNode:
         return base_url(self._api.listen, tls=self.spec.tls is not None)
 
     @property
+    def inner_address(self) -> str:
+        """The same: everything is on one loopback."""
+        return self.address
+
+    @property
     def cluster_address(self) -> str:
         """``host:port`` for other nodes."""
         return self._cluster.listen
@@ -101,8 +105,8 @@ class ProcessNode:
     def capabilities(self) -> frozenset[Capability]:
         """What this engine can do to it."""
         if self.spec.storage == "inmem":
-            return CAPABILITIES - {Capability.DURABLE}
-        return CAPABILITIES
+            return ON_PROCESSES - {Capability.DURABLE}
+        return ON_PROCESSES
 
     @property
     def dialect(self) -> Dialect:
@@ -156,9 +160,6 @@ class ProcessNode:
         except ServerDied:
             if _BIND_CONFLICT not in self._server.logs(tail=20) or self._has_run:
                 raise
-        except BaseException:
-            self._server.kill()
-            raise
         else:
             self._paused = False
             self._has_run = True

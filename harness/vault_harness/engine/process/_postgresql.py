@@ -7,10 +7,9 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vault_harness import files
+from vault_harness.closable import Closable
 from vault_harness.engine._folders import run_directory
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine.process._spawn import LeashedProcess, child_environment
@@ -29,18 +28,20 @@ _LOG_LINES = 12
 _SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60")
 
 
-class Postgresql:
-    """A started PostgreSQL on loopback, with a superuser whose password is random.
+class Postgresql(Closable):
+    """A started PostgreSQL with a superuser whose password is random, on loopback by default.
 
     Every connection needs a password (SCRAM), as on a server that somebody cares for. It dies with
     this process, and its folder is deleted by `close`, or by a later run.
 
     Args:
         programs: What to run, and as whom.
+        host: The address of this machine that it listens at; its network is let in too.
         start_timeout: Seconds in which it must take connections.
 
     Attributes:
-        port: On 127.0.0.1.
+        host: Where it listens.
+        port: On that address.
         user: The superuser's name.
 
     Raises:
@@ -49,8 +50,15 @@ class Postgresql:
 
     user = ADMIN
 
-    def __init__(self, programs: PostgresqlPrograms, *, start_timeout: float = 15.0) -> None:
+    def __init__(
+        self,
+        programs: PostgresqlPrograms,
+        *,
+        host: str = LOOPBACK,
+        start_timeout: float = 15.0,
+    ) -> None:
         self._programs = programs
+        self.host = host
         # A folder of its own: as root it must be open to the one that the server runs as.
         self._held = run_directory()
         self._folder = self._held.__enter__()
@@ -68,12 +76,7 @@ class Postgresql:
             raise
 
     def __repr__(self) -> str:
-        return f"<PostgreSQL on {LOOPBACK}:{self.port}>"
-
-    @property
-    def host(self) -> str:
-        """Where it listens."""
-        return LOOPBACK
+        return f"<PostgreSQL on {self.host}:{self.port}>"
 
     @property
     def password(self) -> str:
@@ -122,6 +125,9 @@ class Postgresql:
                 remedy="mend what it complains of; as root see that the folder for temporary "
                 "files (TMPDIR) is open to others",
             )
+        if self.host != LOOPBACK:  # containers come from addresses of their own, with a password
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet scram-sha-256\n")
 
     def start(self) -> None:
         """Start it, with the data that are there. Does nothing if it runs.
@@ -132,7 +138,7 @@ class Postgresql:
         if self._process is not None:
             return
         command = [*self._programs.wrapper, str(self._programs.postgres), "-D", str(self._data)]
-        command += ["-p", str(self.port), "-h", LOOPBACK, "-k", ""]
+        command += ["-p", str(self.port), "-h", self.host, "-k", ""]
         for setting in _SETTINGS:
             command += ["-c", setting]
         self._process = LeashedProcess(command, log=self._log, environment=child_environment())
@@ -170,17 +176,6 @@ class Postgresql:
         self.stop()
         self._port.release()
         self._held.__exit__(None, None, None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 _STATUS_LINE = 7  # of postmaster.pid, counted from 0

@@ -1,0 +1,68 @@
+"""An external Vault is looked at before anything begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from vault_harness.engine import Node, NodeSpec, open_engine
+from vault_harness.errors import DeadlineExceeded, OperatorError, SettingsError, VaultIsSealed
+from vault_harness.settings import Settings
+from vault_harness.stack import check_external
+from vault_harness.vault import Operator
+
+Look = Callable[[str], None]
+
+
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[Node]:
+    """A Vault that nobody has initialised."""
+    settings = Settings(engine="process", start_timeout=60)
+    with open_engine(settings, directory=tmp_path / "engine") as engine:
+        made = engine.node(NodeSpec(name="theirs", directory=tmp_path / "theirs"))
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def look(node: Node) -> Look:
+    """Look at it, with a token."""
+
+    def check(token: str) -> None:
+        check_external(
+            Settings(engine="external", vault_addr=node.address, vault_token=SecretStr(token)),
+            timeout=1.0,
+        )
+
+    return check
+
+
+def test_its_states_are_told_apart(node: Node, look: Look) -> None:
+    """Not initialised, a token that it does not take, good, sealed, gone."""
+    with pytest.raises(VaultIsSealed, match="it is not initialised"):
+        look("hvs.any")
+    with closing(Operator(node.address)) as operator:
+        keyring = operator.init()
+        operator.unseal(keyring)
+    with pytest.raises(OperatorError, match="does not take VAULT_TOKEN") as caught:
+        look("hvs.wrong")
+    assert "hvs.wrong" not in str(caught.value)
+    look(keyring.root_token)
+    with closing(Operator(node.address, keyring.root_token)) as operator:
+        operator.request("PUT", "sys/seal")
+    with pytest.raises(VaultIsSealed, match="it is sealed"):
+        look(keyring.root_token)
+    node.stop()
+    with pytest.raises(DeadlineExceeded, match="did not answer within") as late:
+        look(keyring.root_token)
+    assert node.address in late.value.looked_at
+
+
+def test_without_a_token_nothing_is_asked() -> None:
+    """A setting that is missing is told as one."""
+    with pytest.raises(SettingsError, match="VAULT_TOKEN"):
+        check_external(Settings(engine="external", vault_addr="http://127.0.0.1:9"))

@@ -1,0 +1,76 @@
+"""Two engines: what each skips, and whether they come to the same verdicts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from vault_harness.engine import Capability
+from vault_harness.report.compare import main
+from vault_harness.report.engines import skipped, table
+from vault_harness.scenario import Entry
+from vault_harness.scenario.catalogue import load
+from vault_harness.settings import checkout, scenarios_folder
+
+
+def journal(path: Path, words: dict[str, str]) -> str:
+    """The journal of a run with these verdicts; returns its path."""
+    scenarios = [{"id": id, "word": word} for id, word in words.items()]  # noqa: A001 - it is one
+    path.write_text(json.dumps({"engine": path.stem, "scenarios": scenarios}))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "code", "told"),
+    [
+        ({"A-01": "pass", "A-02": "fail"}, [], 0, "2 scenarios judged by both, 0 verdicts differ"),
+        (
+            {"A-01": "fail", "A-02": "fail"},
+            [],
+            1,
+            "by both, 1 verdicts differ: A-01",
+        ),
+        (
+            {"A-01": "pass", "A-02": "skipped"},
+            [],
+            0,
+            "1 scenarios judged by both, 0",
+        ),
+        ({"A-01": "pass", "A-02": "skipped"}, ["--whole"], 1, "1 judged by the first alone: A-02"),
+        ({"A-01": "pass"}, ["--whole"], 1, "1 judged by the first alone: A-02"),
+        ({"A-01": "pass", "A-02": "fail"}, ["--whole"], 0, "0 judged by the first alone"),
+        ({"B-01": "pass"}, [], 1, "0 scenarios judged by both"),
+    ],
+)
+def test_exit_code_of_a_comparison(
+    second: dict[str, str],
+    options: list[str],
+    code: int,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A verdict that differs fails it, and one that is missing where all are asked for."""
+    first = journal(tmp_path / "process.json", {"A-01": "pass", "A-02": "fail"})
+    assert main([first, journal(tmp_path / "docker.json", second), *options]) == code
+    assert told in capsys.readouterr().out
+
+
+def test_what_an_engine_skips() -> None:
+    """Each scenario that needs something which it cannot do."""
+    entries = [
+        Entry(id=f"A-0{number}", promise="It works", severity="low", source="x", engine_needs=needs)
+        for number, needs in enumerate([frozenset(), frozenset({"kill", "pause"})])
+    ]
+    assert skipped(entries, frozenset(Capability)) == []
+    assert skipped(entries, {Capability.KILL}) == ["A-01"]
+
+
+def test_table_of_the_documentation() -> None:
+    """docs/containers.md has what `python -m vault_harness.report.engines` prints."""
+    root = checkout()
+    assert root is not None
+    made = table(load(scenarios_folder() / "catalogue.toml").values())
+    assert made in (root / "docs" / "containers.md").read_text()
