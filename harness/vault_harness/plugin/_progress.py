@@ -106,6 +106,11 @@ class Progress:
         self._running.pop(id, None)
         self._left.pop(id, None)
 
+    @property
+    def running(self) -> frozenset[str]:
+        """The scenarios that are under way."""
+        return frozenset(self._running)
+
     def write(self, text: str, colour: str) -> None:
         """A line that stays."""
         if self._live is None:

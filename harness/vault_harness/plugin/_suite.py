@@ -37,6 +37,9 @@ SLOTS = pytest.StashKey[int]()
 """In how many forks the scenarios of this run go side by side; 0 for none."""
 
 
+_INTERRUPTED = "interrupted before any scenario began: this is no pass"
+
+
 def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     """Make a run one of scenarios: side by side, with a JUnit file.
 
@@ -63,6 +66,11 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
             option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+    except KeyboardInterrupt:  # pytest does not listen yet
+        from vault_harness.report.outcome import Outcome
+
+        sys.stderr.write(f"{_INTERRUPTED}\n")
+        raise SystemExit(int(Outcome.INTERRUPTED)) from None
     if getattr(option, "maxschedchunk", 0) is None:
         option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
     # Imports Hypothesis for its summary, which takes a second of processor time that nobody needs.
@@ -87,6 +95,7 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         die_with_parent()
         return
     from vault_harness.report import begin
+    from vault_harness.report.outcome import Outcome
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import Settings
     from vault_harness.subjects import check_subject, parse_subject
@@ -106,6 +115,8 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         config.stash[SUITE] = _engine(Settings.from_environment())
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+    except KeyboardInterrupt:
+        pytest.exit(_INTERRUPTED, returncode=Outcome.INTERRUPTED)
     if not config.option.collectonly:
         begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={}, left_out={})
 
@@ -115,12 +126,17 @@ def _engine(settings: Settings) -> str:
 
     Raises:
         EngineUnavailable: docker was asked for and cannot be used.
+        HarnessError: The external Vault cannot be used; see `vault_harness.stack.check_external`.
     """
     from vault_harness.commands import named
     from vault_harness.engine import choose, docker_state
     from vault_harness.errors import EngineUnavailable
 
     name, why = choose(settings)
+    if name == "external":
+        from vault_harness.stack import check_external
+
+        check_external(settings)
     if settings.engine == "docker" and (reason := docker_state(settings)):
         raise EngineUnavailable(
             f"docker cannot be used: {reason}",

@@ -14,6 +14,7 @@ from vault_harness.plugin._progress import Progress, say
 from vault_harness.plugin._suite import SLOTS
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
     from vault_harness.report import Effort, Line, Summary
@@ -157,8 +158,27 @@ class Table:
         else:
             say(terminal, str(line), **{colour: True})
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Somebody ended the run. Where it was in pytest's own code is of no use to a person."""
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        plain = excinfo.type is KeyboardInterrupt and not self._config.option.fulltrace
+        if self._suite and plain and terminal is not None:
+            terminal._report_keyboardinterrupt = lambda: None  # noqa: SLF001 - no option does it
+
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None]:
+        """Give the run its exit code, and one that was interrupted its last line."""
+        from vault_harness.report.outcome import Outcome
+
+        running = self._progress.running if self._progress is not None else frozenset[str]()
+        self._settle(session)
+        yield
+        terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        ended = session.exitstatus == Outcome.INTERRUPTED and self._suite
+        if ended and self._summary is not None and terminal is not None:
+            say(terminal, self._summary.interruption(running), red=True)
+
+    def _settle(self, session: pytest.Session) -> None:
         """Give the run its exit code: of scenarios alone one of ours, among others pytest's.
 
         Secrets that came out fail it, whichever scenario they came out in.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -158,6 +159,24 @@ class Summary:
                 alone = sum(line.broken == (promise,) for line in failed)
                 told.append(f"{count} scenarios, {alone} of them for nothing else: {promise}")
         return told
+
+    def interruption(self, running: Collection[str]) -> str:
+        """The last line of a run that somebody ended: what has a verdict, and what has none.
+
+        Args:
+            running: The scenarios that were under way.
+        """
+        judged, rest = len(self.lines), len(self.unfinished)
+        ending = "this is no pass, whatever stands above"
+        if not judged + rest:
+            return f"interrupted before any scenario began: {ending}"
+        text = f"interrupted: {judged} of {judged + rest} scenarios have a verdict"
+        begun = sorted({*running} & {*self.unfinished})
+        if begun:
+            text += f", {len(begun)} were under way ({', '.join(begun)})"
+        if left := rest - len(begun):
+            text += f", {left} had not begun"
+        return f"{text}; {ending}"
 
     def settle_leaks(self) -> list[Line]:
         """Let what came out anywhere fail the row that is about it; returns the changed rows."""

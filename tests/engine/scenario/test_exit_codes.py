@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
+from vault_harness.engine import PortLease
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # a run each
@@ -82,11 +84,41 @@ def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: 
         assert child.stdout is not None
         said = child.stdout.read().decode()
         assert child.wait(60) == code, said
+    if number == signal.SIGINT:
+        assert "KeyboardInterrupt" not in said
+        assert re.fullmatch(
+            r"interrupted: \d of 3 scenarios have a verdict(, \d were under way \(.*\))?"
+            r"(, \d had not begun)?; this is no pass, whatever stands above",
+            said.strip().splitlines()[-1],
+        )
     journal = json.loads((report / "journal.json").read_text())
     assert not journal["complete"]
     assert "NET-03" in str(journal.get("planned", journal["summary"]))
     left = [name for name in ("score.json", "badge.json") if Path(report / name).exists()]
     assert left == []
+
+
+def test_external_vault_that_does_not_answer(suite: Suite) -> None:
+    """It is told once, before anything begins: the address, and what to do."""
+    nobody = PortLease()
+    address = f"http://{nobody.listen}"
+    vault = {"HARNESS_ENGINE": "external", "VAULT_ADDR": address, "VAULT_TOKEN": "hvs.operator"}
+    with contextlib.ExitStack() as closing:
+        closing.callback(nobody.release)
+        done = subprocess.run(
+            suite.command("Good"),
+            cwd=ROOT,
+            env=suite.environ() | vault,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    said = done.stdout + done.stderr
+    assert done.returncode == 4, said
+    assert said.count("the external Vault did not answer within") == 1
+    assert (said.count(address), "check VAULT_ADDR" in said) == (1, True)
+    assert ("Traceback" in said, "hvs.operator" in said) == (False, False)
+    assert not (suite.directory / "report" / "journal.json").exists()
 
 
 def test_scenarios_that_cannot_be_read(suite: Suite) -> None:

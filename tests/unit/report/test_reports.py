@@ -53,6 +53,22 @@ def test_line_of_runs_that_disagree() -> None:
     assert str(line("TOK-11", "flaky", rate="3 of 5")).startswith("TOK-11   flaky 3 of 5 ")
 
 
+def test_interruption_says_what_has_no_verdict() -> None:
+    """Those under way by their names, the rest by their number; and that it is no pass."""
+    summary = Summary("it", [line("TOK-01")], unfinished=["KV-01", "NET-01", "TOK-02"])
+    assert summary.interruption({"NET-01", "TOK-01", "KV-01"}) == (
+        "interrupted: 1 of 4 scenarios have a verdict, 2 were under way (KV-01, NET-01), "
+        "1 had not begun; this is no pass, whatever stands above"
+    )
+
+
+def test_interruption_before_the_first_scenario() -> None:
+    """There is nothing to count yet."""
+    assert Summary("it").interruption(()) == (
+        "interrupted before any scenario began: this is no pass, whatever stands above"
+    )
+
+
 def test_summary_marks_what_fails_no_run() -> None:
     """A SHOULD that is not kept stands among the failures, and is called what it is."""
     lines = [line("TOK-01", "fail"), replace(line("NET-09", "fail"), forgiven=True)]
