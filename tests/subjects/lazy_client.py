@@ -216,7 +216,7 @@ class LazyClient:
     def _valid_token(self, deadline: float) -> Token:
         token = self._token
         if token is not None and token.left > 0 and token.uses >= 0:
-            if self._timer is None or not self._timer.is_alive():
+            if not self._is_timed():
                 self._arm(max(0.0, min(token.due, self._pause)))
             return token
         with self._held(deadline):
@@ -279,20 +279,28 @@ class LazyClient:
             self._timer.daemon = True
             self._timer.start()
 
+    def _is_timed(self) -> bool:
+        with self._timing:  # one that is about to be started is not alive yet
+            return self._timer is not None and self._timer.is_alive()
+
     def _tick(self) -> None:
         """The time has come to renew, or to log in while the old token still lives."""
+        mine = threading.current_thread()
         deadline = time.monotonic() + self._deadline
         try:
             with self._held(deadline):
                 token = self._token
+                if self._timer is not mine:
+                    return  # whoever was before it has set another, for a time that is to come
                 if token is None or self._closed or token.left <= 0:
                     return  # the next read logs in
                 if not self._renewed(token, deadline):
                     self._log_in(deadline)
         except ClientError as error:
             log.warning("the token was not renewed: %s", error)
-            self._arm(self._pause * random.uniform(0.9, 1.1))
-            self._pause = min(self._pause * 2, self._longest)
+            if self._timer is mine:
+                self._arm(self._pause * random.uniform(0.9, 1.1))
+                self._pause = min(self._pause * 2, self._longest)
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         """Whether this token lives on; if not, another is needed before its end."""

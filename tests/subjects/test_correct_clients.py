@@ -64,6 +64,18 @@ def test_it_reads_and_tells_why_not(subject: Subject, stack: Stack) -> None:
     assert subject.read("backend/django", "K", timeout=30).value == "välue\n"
 
 
+def test_it_reads_a_whole_secret(subject: Subject, stack: Stack) -> None:
+    """All keys at once, and the same words as for one key where there are none."""
+    kv = stack.operator.client.secrets.kv.v2
+    values = {"USER": "välue\n", "PASSWORD": "1"}
+    kv.create_or_update_secret("backend/django", values, mount_point="ecommerce")
+    assert subject.read_all("backend/django", timeout=30).values == values
+    for path, outcome in (("ai/openai", "denied"), ("backend/no-such", "missing")):
+        with pytest.raises(OperationFailed) as caught:
+            subject.read_all(path, timeout=30)
+        assert caught.value.outcome == outcome
+
+
 def test_it_leaves_no_token_behind(subject: Subject, stack: Stack) -> None:
     """A clean end revokes what a login made."""
     stack.operator.client.secrets.kv.v2.create_or_update_secret(

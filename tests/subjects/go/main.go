@@ -68,7 +68,7 @@ func serve(vault *Vault, asked request) map[string]any {
 	case "hello":
 		return map[string]any{
 			"ok":           true,
-			"capabilities": []string{"read", "health", "outcomes", "tls"},
+			"capabilities": []string{"read", "read_all", "health", "outcomes", "tls"},
 			"auth":         []string{"approle", "namespace"},
 			"declares": map[string]float64{
 				"deadline":    vault.timeout.Seconds(),
@@ -79,14 +79,22 @@ func serve(vault *Vault, asked request) map[string]any {
 		return map[string]any{"ok": true, "value": vault.Healthy()}
 	case "read":
 		value, err := vault.Read(asked.Path, asked.Key)
-		if err == nil {
-			return map[string]any{"ok": true, "value": value}
-		}
-		answer := map[string]any{"ok": false, "message": err.Error()}
-		if failure, ok := err.(*Failure); ok && failure.Outcome != "" {
-			answer["error"] = failure.Outcome
-		}
-		return answer
+		return told(value, err)
+	case "read_all":
+		values, err := vault.ReadAll(asked.Path)
+		return told(values, err)
 	}
 	return map[string]any{"ok": false, "message": "there is no operation " + asked.Op}
+}
+
+// told is the answer to a read.
+func told(value any, err error) map[string]any {
+	if err == nil {
+		return map[string]any{"ok": true, "value": value}
+	}
+	answer := map[string]any{"ok": false, "message": err.Error()}
+	if failure, ok := err.(*Failure); ok && failure.Outcome != "" {
+		answer["error"] = failure.Outcome
+	}
+	return answer
 }

@@ -62,7 +62,7 @@ type Vault struct {
 	getenv  func(string) string
 	mount   string
 	timeout time.Duration
-	latest  atomic.Pointer[[2]string] // path and key of the last read
+	latest  atomic.Pointer[string] // path of the last read
 	wire    *Wire
 	gate    *Gate
 	orders  chan order
@@ -111,14 +111,27 @@ func NewVault(getenv func(string) string) (*Vault, error) {
 
 // Read gives the value of one key, asked for at every call.
 func (v *Vault) Read(path, key string) (string, error) {
+	values, err := v.ReadAll(path)
+	if err != nil {
+		return "", err
+	}
+	value, found := values[key]
+	if !found {
+		return "", &Failure{Outcome: "missing", Message: fmt.Sprintf("there is no %s in %s", key, path)}
+	}
+	return value, nil
+}
+
+// ReadAll gives all keys and their values, as one answer of Vault's has them.
+func (v *Vault) ReadAll(path string) (map[string]string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), v.timeout*95/100)
 	defer cancel()
-	v.latest.Store(&[2]string{path, key})
+	v.latest.Store(&path)
 	for {
-		value, err := v.readOnce(ctx, path, key)
+		values, err := v.readOnce(ctx, path)
 		failure, outage := err.(*Failure)
 		if err == nil || !outage || !isOutage(err) || failure.Hopeless || ctx.Err() != nil {
-			return value, err
+			return values, err
 		}
 	}
 }
@@ -140,7 +153,7 @@ func (v *Vault) Healthy() bool {
 		return true
 	}
 	// Vault may know a token although it has lost its storage.
-	_, err = v.readOnce(ctx, latest[0], latest[1])
+	_, err = v.readOnce(ctx, *latest)
 	failure, told := err.(*Failure)
 	return err == nil || told && !isOutage(failure)
 }
@@ -159,43 +172,43 @@ func (v *Vault) Close() {
 	}
 }
 
-func (v *Vault) readOnce(ctx context.Context, path, key string) (string, error) {
+func (v *Vault) readOnce(ctx context.Context, path string) (map[string]string, error) {
 	where := v.mount + "/data/" + path
 	held, _, err := v.want(ctx, "", nil)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	answer, err := v.ask(ctx, "GET", where, held, nil)
 	if err == nil && answer.Status == 403 {
 		fresh, same, problem := v.want(ctx, where, held)
 		if problem != nil {
-			return "", problem
+			return nil, problem
 		}
 		if !same {
 			answer, err = v.ask(ctx, "GET", where, fresh, nil)
 		}
 	}
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	data := answer.Body.Data
 	switch {
 	case answer.Status == 403:
-		return "", denied("the policy denies " + path)
+		return nil, denied("the policy denies " + path)
 	case answer.Status == 404 && data.Metadata != nil:
-		return "", &Failure{Outcome: "deleted", Message: path + " is deleted"}
+		return nil, &Failure{Outcome: "deleted", Message: path + " is deleted"}
 	case answer.Status == 404:
-		return "", &Failure{Outcome: "missing", Message: "there is no " + path}
+		return nil, &Failure{Outcome: "missing", Message: "there is no " + path}
 	case answer.Status != 200:
-		return "", &Failure{Message: fmt.Sprintf("Vault answered %d: %s", answer.Status, answer.says())}
+		return nil, &Failure{Message: fmt.Sprintf("Vault answered %d: %s", answer.Status, answer.says())}
 	case data.Data == nil:
-		return "", hopeless("the answer is none of Vault's")
+		return nil, hopeless("the answer is none of Vault's")
 	}
-	value, found := data.Data[key]
-	if !found {
-		return "", &Failure{Outcome: "missing", Message: fmt.Sprintf("there is no %s in %s", key, path)}
+	values := make(map[string]string, len(data.Data))
+	for key, value := range data.Data {
+		values[key] = fmt.Sprint(value)
 	}
-	return fmt.Sprint(value), nil
+	return values, nil
 }
 
 func (v *Vault) ask(ctx context.Context, method, path string, held *token, body any) (*Answer, error) {

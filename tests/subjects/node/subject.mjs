@@ -10,12 +10,13 @@ const vault = new Vault(process.env, (line) => process.stderr.write(`${new Date(
 
 const operations = {
   hello: () => ({
-    capabilities: ["read", "cached", "fallback", "health", "write", "outcomes", "tls"],
+    capabilities: ["read", "read_all", "cached", "fallback", "health", "write", "outcomes", "tls"],
     auth: ["approle", "namespace"],
     declares: vault.declares,
   }),
   read: ({ path, key }) => vault.read(path, key),
   read_cached: ({ path, key }) => vault.readCached(path, key),
+  read_all: async ({ path }) => ({ value: await vault.readAll(path) }),
   write: ({ path, data }) => vault.write(path, data),
   health: async () => ({ value: await vault.healthy() }),
   close: leave,

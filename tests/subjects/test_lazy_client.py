@@ -1,0 +1,89 @@
+"""The lazy client's own timers: what a scenario would meet once in many runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator, Mapping
+
+import pytest
+
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import Reply, Wire
+
+ENVIRON = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "secret", "VAULT_CLIENT_TIMEOUT": "20"}
+
+
+class _Noted(Wire):
+    """Vault's answers without Vault; each token lives for ten minutes."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.paths: list[str] = []
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        del method, deadline, token, body
+        self.paths.append(path)
+        auth = {"client_token": f"token-{len(self.paths)}", "lease_duration": 600}
+        return Reply(200, {"auth": {**auth, "renewable": True}, "data": {"data": {"K": "v"}}})
+
+
+class _Client(LazyClient):
+    wire_type = _Noted
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.wants_the_token = threading.Event()
+
+    @contextlib.contextmanager
+    def _held(self, deadline: float) -> Iterator[None]:
+        self.wants_the_token.set()
+        with super()._held(deadline):
+            yield
+
+    @property
+    def asked(self) -> list[str]:
+        """The paths that were asked for, in that order."""
+        assert isinstance(self._wire, _Noted)
+        return self._wire.paths
+
+    def timer(self) -> threading.Timer:
+        """The timer that is set."""
+        assert self._timer is not None
+        return self._timer
+
+
+@pytest.fixture
+def client() -> Iterator[_Client]:
+    """One that has a token, and a timer for it."""
+    one = _Client(ENVIRON)
+    one.read("backend/django", "K")
+    yield one
+    one.close()
+
+
+def test_a_timer_that_another_has_replaced_does_nothing(client: _Client) -> None:
+    """It waited for a login to end, which has set the one for the new token."""
+    late = threading.Timer(0.0, client._tick)
+    with client._changing:
+        client.wants_the_token.clear()
+        client._timer = late
+        late.start()
+        assert client.wants_the_token.wait(20.0)
+        client._log_in(deadline=1e9)
+    late.join(20.0)
+    login = "auth/approle/login"
+    assert client.asked == [login, "ecommerce/data/backend/django", login]
+    assert client.timer() is not late
+
+
+def test_a_timer_that_is_still_set_renews(client: _Client) -> None:
+    """The one whose time has come."""
+    due = threading.Timer(0.0, client._tick)
+    client._timer = due
+    due.start()
+    due.join(20.0)
+    assert client.asked[-1] == "auth/token/renew-self"
+    assert client.timer() is not due
