@@ -19,6 +19,7 @@ from vault_harness.scenario.helpers import (
     works_after_all,
 )
 from vault_harness.scenario.leases import CREDENTIALS
+from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
     Oracle,
     at_most,
@@ -117,6 +118,29 @@ def test_flapping_link(lab: Lab) -> None:
         logins_at_most(0, since=began),
         no_request_storm(since=began, until=ended),
     )
+
+
+# Moved
+
+FOLLOWS = 30.0
+"""Seconds for which a virtual machine of Java keeps an address by default; others keep it less."""
+
+
+@pytest.mark.scenario("NET-16")
+def test_name_moves_to_another_address(lab: Lab) -> None:
+    """Vault's first address falls silent and its second goes away; its name moves on each time."""
+    lab.start()
+    second, third = address_beside(lab, 2), address_beside(lab, 3)
+    bound = max(FOLLOWS, lab.declared("backoff_cap", 0.0))
+    with lab.reading(every=0.4, callers=2):
+        lab.watch(1.0)
+        with lab.network.black_hole(stream="upstream") as silent:
+            lab.hold(silent, 1.0)
+            if follows(lab, second, silent, within=bound):
+                with address_gone(lab, second) as gone:
+                    lab.hold(gone, 1.0)
+                    follows(lab, third, gone, within=bound)
+    lab.judge()
 
 
 # Silent

@@ -16,6 +16,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from tests.mutants.clients import (
+    LAZY_PROCESS,
     REFERENCE,
     AsksOften,
     AsksTooOften,
@@ -255,6 +256,89 @@ class RenewsTooLateOnASlowNetwork(AtShare):
     share = 0.9
 
 
+class _OneAddress(Wire):
+    """Resolves its server's name when it is made."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._host = socket.gethostbyname(self._host)
+
+
+class ResolvesOnce(LazyClient):
+    """Keeps the address that Vault's name had at the start."""
+
+    wire_type = _OneAddress
+
+
+class _KeepsItAWhile(Wire):
+    """Resolves its server's name anew so many seconds after the address has failed first."""
+
+    lasts = 24.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._name = self._host
+        self._host = socket.gethostbyname(self._name)
+        self._failed: float | None = None
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        now = time.monotonic()
+        if self._failed is not None and now - self._failed >= self.lasts:
+            self._host, self._failed = socket.gethostbyname(self._name), None
+        try:
+            answer = super()._exchange(request, deadline)
+        except OSError:
+            self._failed = self._failed or now
+            raise
+        self._failed = None if answer else self._failed or now
+        return answer
+
+
+class _KeepsItTooLong(_KeepsItAWhile):
+    lasts = 38.0
+
+
+class KeepsADeadAddressAWhile(LazyClient):
+    """Asks for the address of Vault's name 24 s after the one that it has has died."""
+
+    wire_type = _KeepsItAWhile
+
+
+class KeepsADeadAddressTooLong(LazyClient):
+    """Asks for it 38 s after that."""
+
+    wire_type = _KeepsItTooLong
+
+
+class _LooksBack(Wire):
+    """Has a list of addresses, which grows at its end."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._name = self._host
+        self._known: dict[str, None] = {}
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        self._known[socket.gethostbyname(self._name)] = None
+        for address in list(self._known):
+            self._host = address
+            last = address == list(self._known)[-1]
+            within = deadline if last else min(deadline, time.monotonic() + 0.2)
+            try:
+                if (answer := super()._exchange(request, within)) or last:
+                    return answer
+            except OSError:
+                if last:
+                    raise
+        return b""
+
+
+class TriesEachAddressThatItKnew(LazyClient):
+    """Begins with the oldest of the addresses that Vault's name had, at each request."""
+
+    wire_type = _LooksBack
+
+
 class _AsksAgain(Leases):
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         while True:
@@ -294,6 +378,19 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-a-lost-credential-behind": Mutant(
         LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
     ),
+    "resolves-once": Mutant(
+        ResolvesOnce, "NET-16", "reads go to 127.0.0.2 within", LAZY_PROCESS, process=True
+    ),
+    "keeps-a-dead-address-too-long": Mutant(
+        KeepsADeadAddressTooLong,
+        "NET-16",
+        "reads go to 127.0.0.2 within",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "tries-each-address-that-it-knew": Mutant(
+        TriesEachAddressThatItKnew, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    ),
     "leaves-a-thread-for-each-flap": Mutant(
         LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
     ),
@@ -319,4 +416,7 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
+    "keeps-a-dead-address-a-while": Tolerated(
+        KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True
+    ),
 }

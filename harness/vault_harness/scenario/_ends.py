@@ -157,3 +157,10 @@ async def reach(
             heard.put_nowait(("server", b""))
 
     return loop.create_task(secure(context))
+
+
+def refusal(error: OSError) -> str:
+    """Why a handshake failed, in OpenSSL's words where it has any."""
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return str(error.reason).lower().replace("_", " ")
+    return type(error).__name__

@@ -210,6 +210,7 @@ class Running(WaysIn):
             timeout=timeout,
             # A developer's own SECRET_KEY is no fallback of this scenario's.
             withhold={key for _, _, keys in self.stack.blueprint.paths() for key in keys},
+            within=self._name.command if self._name is not None else (),
         )
 
     def _check_way_in(self, number: int, timeout: float) -> None:

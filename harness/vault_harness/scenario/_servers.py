@@ -29,6 +29,7 @@ from vault_harness.scenario._clock import ClientClock
 from vault_harness.scenario._database import Database, allow
 from vault_harness.scenario._heartbeat import Heartbeat
 from vault_harness.scenario._holder import KeyHolder
+from vault_harness.scenario._name import MovingName
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario._spent import Spent
 from vault_harness.scenario.catalogue import Entry
@@ -95,6 +96,7 @@ class Servers(Closable):
         work, entry = self.environment, self.entry
         self._holder: KeyHolder | None = None
         self._clock = ClientClock(self.directory, self.history) if entry.clock else None
+        self._name = MovingName(self.directory, work.subject.kind) if entry.named else None
         self.wire: Wire = entry.wire or work.wire
         self._tls = (
             ScenarioTls(self.directory / "tls", http2=self.wire == "h2")
@@ -125,6 +127,8 @@ class Servers(Closable):
         )
         self._closing.callback(self.proxy.delete)
         self.address = base_url(work.reachable(self.proxy.listen), tls=self._tls is not None)
+        if self._name is not None:
+            self.address = self._name.begin(self.address)
         if self._tls is not None:
             self._tls.begin(self.recorder, host_and_port(self.address)[0], "localhost")
         self._move_in()
@@ -317,6 +321,19 @@ class Servers(Closable):
                 f"{self.entry.id} sets no clock", looked_at="whether its entry has clock = true"
             )
         return self._clock
+
+    @property
+    def name(self) -> MovingName:
+        """The name by which the subject finds Vault.
+
+        Raises:
+            HarnessDefect: The scenario's entry does not ask for one.
+        """
+        if self._name is None:
+            raise HarnessDefect(
+                f"{self.entry.id} moves no name", looked_at="whether its entry has named = true"
+            )
+        return self._name
 
     def _set_role(self) -> None:
         parameters = {

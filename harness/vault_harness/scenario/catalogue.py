@@ -52,6 +52,7 @@ class Entry(BaseModel):
         declares: Times that the subject must declare.
         process: Whether it needs a subject with a process of its own.
         clock: Whether it sets the wall clock of the subject's process.
+        named: Whether the subject finds Vault by a name that is led to another address.
         seconds: How long it takes, about, unless it was measured (``durations.json``); long ones
             are started first.
         first: Whether it is among the few that tell most, which are started before all others.
@@ -98,6 +99,7 @@ class Entry(BaseModel):
     declares: frozenset[str] = frozenset()
     process: bool = False
     clock: bool = False
+    named: bool = False
     seconds: float = 10.0
     first: bool = False
     ttl: float = 20.0

@@ -39,6 +39,9 @@ from vault_harness.scenario.observations import (
 GRAIN = 0.03
 """Seconds that any bound on a time is granted: several threads hand on what is timed."""
 
+FIRST_ADDRESS = ""
+"""Stands for the address by which clients reach the recorder from the start, whatever it is."""
+
 HOPS = 4
 """How many steps of one request a busy machine may hold up, one after the other."""
 
@@ -56,6 +59,7 @@ class History:
     operations: list[Operation] = field(default_factory=list)
     exchanges: list[Exchange] = field(default_factory=list)
     connections: list[float] = field(default_factory=list)
+    addresses: dict[int, str] = field(default_factory=dict)  # of connections by another than first
     handshakes: list[Handshake] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
@@ -175,12 +179,18 @@ class History:
             exchange.ended = self.now()
             self._notify()
 
-    def note_connection(self) -> int:
-        """Note a new connection to the recorder; returns its ordinal."""
+    def note_connection(self, address: str = FIRST_ADDRESS) -> int:
+        """Note a new connection to the recorder, by which of its addresses; its ordinal."""
         with self._changed:
             if not self.frozen:
                 self.connections.append(self.now())
+                if address != FIRST_ADDRESS:
+                    self.addresses[len(self.connections)] = address
             return len(self.connections)
+
+    def address_of(self, connection: int) -> str:
+        """By which address of the recorder a connection came, by its ordinal."""
+        return self.addresses.get(connection, FIRST_ADDRESS)
 
     def note_handshake(
         self, connection: int, protocol: str | None = None, *, refused: str | None = None

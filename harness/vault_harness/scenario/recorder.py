@@ -23,7 +23,17 @@ from contextlib import contextmanager
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.faults.http import Choice
-from vault_harness.scenario._ends import Door, End, Heard, Side, Slammed, reach, shake_hands
+from vault_harness.scenario._doors import SideDoor
+from vault_harness.scenario._ends import (
+    Door,
+    End,
+    Heard,
+    Side,
+    Slammed,
+    reach,
+    refusal,
+    shake_hands,
+)
 from vault_harness.scenario._http1 import (
     Message,
     NotHttp,
@@ -34,7 +44,7 @@ from vault_harness.scenario._http1 import (
 )
 from vault_harness.scenario._http2 import Http2Connection, Rewrite
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.history import History
+from vault_harness.scenario.history import FIRST_ADDRESS, History
 from vault_harness.scenario.observations import Exchange
 
 
@@ -82,6 +92,7 @@ class Recorder:
         self._loop = asyncio.new_event_loop()
         self._ready: Future[int] = Future()
         self._connections: set[asyncio.Task[None]] = set()
+        self._doors: list[SideDoor] = []
         self._relays: set[_Connection | Http2Connection] = set()
         self.ends: set[End] = set()
         self.defects: list[str] = []
@@ -132,6 +143,16 @@ class Recorder:
         finally:
             self._away = False
 
+    def listen_too(self, address: str, port: int) -> SideDoor:
+        """Let clients reach it by another address too.
+
+        Raises:
+            OSError: Nothing can listen there.
+        """
+        door = SideDoor(self._loop, self._accept, address, port)
+        self._doors.append(door)
+        return door
+
     def close(self) -> None:
         """Close all connections and end the thread."""
         if self._loop.is_closed():
@@ -164,6 +185,8 @@ class Recorder:
         self._ready.set_result(server.sockets[0].getsockname()[1])
         await self._stop.wait()
         server.close()
+        for door in self._doors:
+            door.stop_listening()
         for task in list(self._connections):
             task.cancel()
         await asyncio.gather(*self._connections, return_exceptions=True)
@@ -172,23 +195,24 @@ class Recorder:
         while self.ends:
             await asyncio.sleep(0)
 
-    def _accept(self) -> asyncio.Protocol:
-        ordinal = self.history.note_connection()
+    def _accept(self, door: SideDoor | None = None) -> asyncio.Protocol:
+        ordinal = self.history.note_connection(door.address if door else FIRST_ADDRESS)
         if self._away:
             return Slammed()
         heard: Heard = asyncio.Queue()
         client = End("client", heard, self.ends)
         if self.tls is None:
-            self._keep(self._relay(_Connection(self, ordinal, client, heard)))
+            self._keep(self._relay(_Connection(self, ordinal, client, heard)), door)
             return client
-        door = Door()
-        self._keep(self._secured(door, ordinal, client, heard, self.tls))
-        return door
+        entry = Door()
+        self._keep(self._secured(entry, ordinal, client, heard, self.tls), door)
+        return entry
 
-    def _keep(self, work: Coroutine[None, None, None]) -> None:
+    def _keep(self, work: Coroutine[None, None, None], door: SideDoor | None) -> None:
         task = self._loop.create_task(work)
-        self._connections.add(task)
-        task.add_done_callback(self._connections.discard)
+        for kept in (self._connections, *([door.visits] if door else [])):
+            kept.add(task)
+            task.add_done_callback(kept.discard)
 
     async def _relay(self, connection: _Connection | Http2Connection) -> None:
         self._relays.add(connection)
@@ -204,7 +228,7 @@ class Recorder:
         try:
             protocol = await shake_hands(await door.opened, client, context)
         except OSError as error:
-            self.history.note_handshake(ordinal, refused=_refusal(error))
+            self.history.note_handshake(ordinal, refused=refusal(error))
             return
         self.history.note_handshake(ordinal, protocol)
         kind = Http2Connection if protocol == "h2" else _Connection
@@ -291,13 +315,6 @@ class Recorder:
             secret = str(data.get("password") or lease)
             exchange.credential = self.secrets.add("credential", secret)
             self._leases[str(lease)] = exchange.credential
-
-
-def _refusal(error: OSError) -> str:
-    """Why a handshake failed, in OpenSSL's words where it has any."""
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return str(error.reason).lower().replace("_", " ")
-    return type(error).__name__
 
 
 class _Connection:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import socket
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -62,6 +62,7 @@ class AgentSubject:
         environ: What the program is configured by, also the values of placeholders.
         log: Where its output goes; a folder beside it is made for the program's files.
         withhold: Names of variables that it must not inherit.
+        within: What starts it, and becomes it.
     """
 
     kind: Kind = "agent"
@@ -74,6 +75,7 @@ class AgentSubject:
         *,
         log: Path,
         withhold: Collection[str] = (),
+        within: Sequence[str] = (),
     ) -> None:
         self.name = spec.text
         self._log = log
@@ -94,7 +96,7 @@ class AgentSubject:
             one.path: (Path(directory, fill(one.file)), one) for one in config.rendered
         }
         self._requests = _requests(config, environ, directory, fill)
-        command = [config.command[0], *map(fill, config.command[1:])]
+        command = [*within, config.command[0], *map(fill, config.command[1:])]
         leashed = spawn(command, surroundings(environ, withhold), log, cwd=directory, talks=False)
         self._life = Life(leashed, lambda _: None)
 

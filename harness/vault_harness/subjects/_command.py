@@ -43,6 +43,7 @@ class CommandSubject:
         log: Where its standard error goes.
         timeout: Seconds from its start until it must have answered ``hello``.
         withhold: Names of variables that it must not inherit.
+        within: What starts it, and becomes it.
     """
 
     kind: Kind = "command"
@@ -57,6 +58,7 @@ class CommandSubject:
         log: Path,
         timeout: float = 10.0,
         withhold: Collection[str] = (),
+        within: Sequence[str] = (),
     ) -> None:
         self.name = spec.text
         self._log = log
@@ -65,7 +67,7 @@ class CommandSubject:
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
-        leashed = spawn(spec.command, surroundings(environ, withhold), log)
+        leashed = spawn([*within, *spec.command], surroundings(environ, withhold), log)
         self._life = Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
@@ -34,6 +34,7 @@ def open_subject(
     log: Path,
     timeout: float = 10.0,
     withhold: Collection[str] = (),
+    within: Sequence[str] = (),
 ) -> Subject:
     """Start a client and let it say what it can do.
 
@@ -45,6 +46,8 @@ def open_subject(
         timeout: Seconds until it must be ready.
         withhold: Names of variables that a process of its own must not inherit: the names of
             secrets, which it would take for fallbacks.
+        within: A program and its arguments that start the command of one that is a command, and
+            become it: for surroundings of its own. Of the others it changes nothing.
 
     Raises:
         SettingsError: Its factory cannot be imported, or its configuration not be read.
@@ -53,9 +56,11 @@ def open_subject(
         SubjectError: It broke its contract in another way.
     """
     if spec.kind == "command":
-        return CommandSubject(spec, environ, log=log, timeout=timeout, withhold=withhold)
+        return CommandSubject(
+            spec, environ, log=log, timeout=timeout, withhold=withhold, within=within
+        )
     if spec.kind == "agent":
-        return AgentSubject(spec, environ, log=log, withhold=withhold)
+        return AgentSubject(spec, environ, log=log, withhold=withhold, within=within)
     if spec.kind == "http":
         return HttpSubject(spec, environ, log=log, timeout=timeout)
     return InProcessSubject(spec, environ, log=log, timeout=timeout)

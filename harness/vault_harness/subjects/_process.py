@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 # The shell forks a watchdog, then becomes the program; the command itself it never interprets. The
 # watchdog waits on a pipe whose only writing end is in the harness and never written to: when the
@@ -92,7 +93,7 @@ def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> 
     A program needs ``PATH``, ``HOME`` and what its language wants, so it inherits what the harness
     has, except everything that configures a Vault client: that comes from ``environ`` alone, lest a
     developer's own Vault is tested, or a secret of the shell taken for a fallback. Loopback is
-    exempt from HTTP proxies.
+    exempt from HTTP proxies, and so is whatever ``VAULT_ADDR`` calls it.
 
     Args:
         environ: What the client is configured by.
@@ -103,9 +104,11 @@ def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> 
         for name, value in os.environ.items()
         if not name.startswith(_NOT_INHERITED) and name != "USE_VAULT" and name not in withhold
     }
+    vault = urlsplit(environ.get("VAULT_ADDR", "")).hostname
+    ours = dict.fromkeys(["127.0.0.1", "localhost", *([vault] if vault else [])])
     for name in ("NO_PROXY", "no_proxy"):
         exempt = [host for host in inherited.get(name, "").split(",") if host]
-        inherited[name] = ",".join([*exempt, "127.0.0.1", "localhost"])
+        inherited[name] = ",".join([*exempt, *ours])
     return {**inherited, **environ}
 
 

@@ -6,6 +6,8 @@ import contextlib
 import socket
 import threading
 
+import pytest
+
 from tests.unit.scenario.conftest import Bench, Talk, Wire
 from vault_harness.scenario import Recorder
 
@@ -347,3 +349,27 @@ def test_json_of_an_answer_that_is_no_object(bench: Bench) -> None:
     wire.send(GET)
     wire.until(b"<html>")
     assert bench.ended(1)[0].errors == ()
+
+
+def test_another_address_is_told_apart_and_shut_for_itself(bench: Bench) -> None:
+    """Both lead to the same server; the second ends with what came by it, the first goes on."""
+    recorder = bench.serve(once(answer()))
+    try:
+        door = recorder.listen_too("127.0.0.2", recorder.port)
+    except OSError as error:
+        pytest.skip(f"127.0.0.2 is no address here: {error}")
+    first = bench.connect()
+    second = Wire(socket.create_connection(("127.0.0.2", recorder.port), 10.0))
+    for wire in (first, second):
+        wire.send(GET)
+        assert wire.exactly(len(answer())) == answer()
+    one, two = bench.ended(2)
+    assert bench.history.address_of(one.connection) == ""
+    assert bench.history.address_of(two.connection) == "127.0.0.2"
+    door.shut()
+    assert second.rest() == b""
+    second.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", recorder.port), 10.0)
+    first.send(GET)
+    assert first.exactly(len(answer())) == answer()

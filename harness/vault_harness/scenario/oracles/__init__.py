@@ -7,6 +7,7 @@ An oracle that asks something of each of many (reads, lives, failures) finds fau
 unless it is told that there `may_be_empty`. A bound on a count holds for none.
 """
 
+from vault_harness.scenario.oracles._addresses import leaves_address, reaches_address, reads_at
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle
 from vault_harness.scenario.oracles._callers import (
     every_call_ends_within,
@@ -86,6 +87,7 @@ __all__ = [
     "fails_as",
     "failures_are",
     "health_is_answered",
+    "leaves_address",
     "logins_are_spread",
     "leases_renewed_within",
     "logins_at_most",
@@ -104,6 +106,8 @@ __all__ = [
     "obeys_retry_after",
     "of_one_version",
     "pauses_between_tries",
+    "reaches_address",
+    "reads_at",
     "reads_go_on",
     "recovers_within",
     "renewals_at_most",

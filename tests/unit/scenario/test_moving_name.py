@@ -1,0 +1,94 @@
+"""A name leads elsewhere for one process, and the machine's own file is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vault_harness.scenario import NotClaimed
+from vault_harness.scenario import _name as module
+from vault_harness.scenario._name import HOSTS, NAME, MovingName
+
+ASKED = """
+import socket, sys
+for _ in sys.stdin:
+    print(socket.gethostbyname(sys.argv[1]), flush=True)
+"""
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> MovingName:
+    """One that leads to 127.0.0.1."""
+    one = MovingName(tmp_path, "command")
+    try:
+        one.begin("http://127.0.0.1:8200")
+    except NotClaimed as lacking:
+        pytest.skip(str(lacking))
+    return one
+
+
+def test_a_process_whose_name_moves(name: MovingName) -> None:
+    """It resolves to one address after the other, and to none beside it."""
+    before = HOSTS.read_bytes()
+    with subprocess.Popen(
+        [*name.command, sys.executable, "-c", ASKED, NAME],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found = []
+        for address in ("127.0.0.1", "127.0.0.22", "127.0.0.3"):
+            name.lead_to(address)
+            process.stdin.write("\n")
+            process.stdin.flush()
+            found.append(process.stdout.readline().strip())
+        process.stdin.close()
+    assert found == ["127.0.0.1", "127.0.0.22", "127.0.0.3"]
+    assert HOSTS.read_bytes() == before
+    assert NAME.encode() not in before
+
+
+def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingName) -> None:
+    """It becomes the program that was asked for, and knows the machine by its own name still."""
+    asks = "import os, socket; print(os.getpid(), socket.gethostbyname('localhost'))"
+    with subprocess.Popen(
+        [*name.command, sys.executable, "-c", asks], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.read().split() == [str(process.pid), "127.0.0.1"]
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8200", "https://127.0.0.1:8201"])
+def test_the_url_that_a_client_is_given(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The name in place of the address; scheme and port stay."""
+    monkeypatch.setattr(MovingName, "_resolved", lambda *_: "127.0.0.1")
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/unshare")
+    assert MovingName(tmp_path, "command").begin(url) == url.replace("127.0.0.1", NAME)
+
+
+def test_a_subject_in_this_process_has_no_names_of_its_own(tmp_path: Path) -> None:
+    """It is skipped, and told how it would not be."""
+    with pytest.raises(NotClaimed, match=r"python -m vault_harness\.subjects"):
+        MovingName(tmp_path, "in-process")
+
+
+def test_a_machine_without_namespaces_is_no_fault_of_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the attempt said is in the reason, as it would be where users may have none."""
+    monkeypatch.setattr(module, "_FURNISH", "echo 'unshare failed: not permitted' >&2; exit 1")
+    with pytest.raises(NotClaimed, match="not permitted"):
+        MovingName(tmp_path, "command").begin("http://127.0.0.1:8200")
+
+
+def test_files_are_asked_before_any_daemon() -> None:
+    """Of the resolver's configuration one line is another."""
+    text = "passwd: files\nhosts: mymachines resolve [!UNAVAIL=return] files dns\nservices: db\n"
+    assert module._files_first(text) == "hosts: files dns\npasswd: files\nservices: db\n"
