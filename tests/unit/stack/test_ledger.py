@@ -1,0 +1,142 @@
+"""The oracles of a cluster under accidents: each catches what it is for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tests.engine.stack.ledger import (
+    Lapse,
+    Ledger,
+    Outcome,
+    Read,
+    Write,
+    each_write_counts_once,
+    findings,
+    no_read_is_older_than_what_was_known,
+    nothing_confirmed_is_lost,
+    reads_give_what_is_kept,
+    versions_have_no_gap,
+)
+
+
+def write(version: int, at: float, outcome: Outcome = "confirmed", value: str = "") -> Write:
+    """A write of a version's value that ended half a second after it began."""
+    return Write(
+        path="x",
+        value=value or f"v{version}",
+        over=version - 1,
+        outcome=outcome,
+        began=at,
+        ended=at + 0.5,
+        version=version if outcome == "confirmed" else None,
+    )
+
+
+def read(version: int, at: float, took: float = 0.5) -> Read:
+    """A read that gave a version."""
+    return Read(path="x", value=f"v{version}", version=version, began=at, ended=at + took)
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    """Three versions, each read after it was written."""
+    return Ledger(
+        writes=[write(1, 1), write(2, 2), write(3, 3)],
+        reads=[read(1, 1.6), read(2, 2.6), read(3, 3.6)],
+        contents={"x": {1: "v1", 2: "v2", 3: "v3"}},
+    )
+
+
+def test_what_is_right_is_not_found_fault_with(ledger: Ledger) -> None:
+    """Neither is what nobody can tell: an answer that was lost, applied or not."""
+    assert findings(ledger) == []
+    ledger.writes += [write(4, 5, "unknown"), write(5, 6, "unknown")]
+    ledger.contents["x"][4] = "v4"
+    ledger.writes += [write(2, 5, "refused", "late"), write(2, 5, "unsent", "never")]
+    assert findings(ledger) == []
+
+
+def test_a_lost_write(ledger: Ledger) -> None:
+    """The last one is gone: whoever was told of it was told wrong."""
+    del ledger.contents["x"][3]
+    assert len(nothing_confirmed_is_lost(ledger)) == 1
+    assert len(reads_give_what_is_kept(ledger)) == 1
+
+
+def test_a_write_that_was_replaced(ledger: Ledger) -> None:
+    """Two leaders gave one version to two writers, and one of them is there."""
+    ledger.writes.append(write(3, 3.1, value="of another"))
+    (found,) = nothing_confirmed_is_lost(ledger)
+    assert "version 3 was confirmed as of another" in found
+
+
+def test_a_double_write(ledger: Ledger) -> None:
+    """A call that was sent again, and applied both times."""
+    ledger.contents["x"][4] = "v3"
+    (found,) = each_write_counts_once(ledger)
+    assert "v3 is there 2 times, in versions [3, 4]" in found
+    assert len(versions_have_no_gap(ledger)) == 1, "it was to be over 2"
+
+
+@pytest.mark.parametrize("outcome", ["refused", "unsent"])
+def test_what_was_refused_is_not_there(ledger: Ledger, outcome: Outcome) -> None:
+    """Nor what was never sent."""
+    ledger.writes.append(write(4, 5, outcome))
+    ledger.contents["x"][4] = "v4"
+    assert len(each_write_counts_once(ledger)) == 1
+
+
+def test_a_value_of_nobody(ledger: Ledger) -> None:
+    """What no writer ever sent."""
+    ledger.contents["x"][4] = "stranger"
+    (found,) = each_write_counts_once(ledger)
+    assert "nobody wrote stranger" in found
+
+
+def test_a_gap(ledger: Ledger) -> None:
+    """A version that is not there, though a later one is."""
+    ledger.writes[1] = replace(ledger.writes[1], outcome="unknown", version=None)
+    del ledger.contents["x"][2], ledger.reads[1]
+    assert versions_have_no_gap(ledger) == ["x: no version [2]"]
+
+
+def test_a_write_over_another_version_than_it_asked_for(ledger: Ledger) -> None:
+    """Check-and-set did not check."""
+    ledger.writes[2] = replace(ledger.writes[2], over=1)
+    assert len(versions_have_no_gap(ledger)) == 1
+
+
+def test_a_read_of_what_was_never_written(ledger: Ledger) -> None:
+    """Another value than the version has."""
+    ledger.reads.append(replace(read(2, 4), value="wrong"))
+    assert len(reads_give_what_is_kept(ledger)) == 1
+
+
+@pytest.mark.parametrize(
+    ("late", "found"),
+    [
+        (read(2, 3.4), 0),
+        (read(2, 3.55), 1),
+        (read(1, 2.7), 1),
+    ],
+    ids=["while it is written", "after it was confirmed", "older by one that was read"],
+)
+def test_an_older_read(ledger: Ledger, late: Read, found: int) -> None:
+    """Older than what a writer or another reader was told before it began."""
+    ledger.reads.append(late)
+    assert len(no_read_is_older_than_what_was_known(ledger)) == found
+
+
+def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
+    """It may answer with what it had when it was stopped, and with nothing older than that."""
+    ledger.lapses.append(Lapse(2.6, 5.0))
+    ledger.reads.append(read(2, 4, took=0.1))
+    assert findings(ledger) == []
+    assert len(no_read_is_older_than_what_was_known(ledger, lapses=())) == 1
+    ledger.reads.append(read(1, 4, took=0.1))
+    (found,) = findings(ledger)
+    assert "version 1 was read at +4.00, and 2 was known by +2.60" in found
+    ledger.reads[-1] = read(2, 5.1)
+    assert len(findings(ledger)) == 1, "it is over"
