@@ -63,6 +63,8 @@ class Settings(BaseSettings):
         proxy_port: Port of the Toxiproxy proxy in front of that Vault.
         toxiproxy_port: Port of Toxiproxy's own API.
         vault_binary: A ``vault`` or ``bao`` to use instead of what is on PATH.
+        kms_plugin: The program by which OpenBao knows a cloud's seal (``up --seal awskms``), such
+            as ``openbao-plugin-kms-aws``.
         toxiproxy_binary: A ``toxiproxy-server`` to use instead of what is on PATH.
         vault_image: Image for the docker engine; ``VAULT_IMAGE`` works too.
         toxiproxy_image: Image for the docker engine; ``TOXIPROXY_IMAGE`` works too.
@@ -91,6 +93,7 @@ class Settings(BaseSettings):
     proxy_port: int = Field(default=8201, ge=0, le=65535)
     toxiproxy_port: int = Field(default=8474, ge=0, le=65535)
     vault_binary: Path | None = None
+    kms_plugin: Path | None = None
     toxiproxy_binary: Path | None = None
     vault_image: str = Field(default=DEFAULT_VAULT_IMAGE, validation_alias=_alias("VAULT_IMAGE"))
     toxiproxy_image: str = Field(
@@ -103,7 +106,10 @@ class Settings(BaseSettings):
     start_timeout: float = Field(default=15.0, gt=0)
     lock_timeout: float = Field(default=60.0, ge=0)
 
-    @field_validator("data_dir", "blueprint", "vault_binary", "toxiproxy_binary", "vault_cacert")
+    @field_validator(
+        *("data_dir", "blueprint", "vault_binary", "kms_plugin"),
+        *("toxiproxy_binary", "vault_cacert"),
+    )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(value).expanduser().absolute()

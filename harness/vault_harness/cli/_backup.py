@@ -354,7 +354,8 @@ def _say_restored(done: SealKeyRestored) -> None:
     examples=("drill", "drill --keep exercise/", "drill --seal static"),
     help={
         "keep": "leave the exercise's files in this folder instead of removing them",
-        "seal": "then migrate the copy's seal to this one and back: shamir, static, transit",
+        "seal": "then migrate the copy's seal to this one and back: shamir, static, transit, "
+        "awskms, azurekeyvault",
     },
 )
 def drill(keep: str | None = None, seal: str | None = None) -> None:
@@ -425,7 +426,7 @@ def _keys(stack: LocalStack) -> Keys:
 
 def _say_seal_key(stack: LocalStack, keys: Keys) -> None:
     """Whether what unseals this Vault by itself is in the backup too."""
-    from vault_harness.engine import HOLDER_NAME, seal_stanza
+    from vault_harness.engine import CLOUD_SEALS, HOLDER_NAME, seal_stanza
 
     if keys.static_key:
         say("with the key of the static seal, without which the recovery keys open nothing")
@@ -434,6 +435,9 @@ def _say_seal_key(stack: LocalStack, keys: Keys) -> None:
         holder = stack.data_dir / HOLDER_NAME
         say(f"anything; the Vault in {holder} gives it to nobody: copy that folder while it is")
         say(f"{named('down')}, and keep the copy in another place than the backups")
+    elif not {*CLOUD_SEALS}.isdisjoint(seal_stanza(stack.data_dir)):
+        say("NOT in it: the seal's key, without which neither snapshot nor recovery keys open")
+        say("anything; a cloud has it: see that nobody deletes it there")
 
 
 def _endpoints(stack: LocalStack) -> Endpoints | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from vault_harness.engine import SealKind
-    from vault_harness.stack import StackStatus
+    from vault_harness.stack import LocalStack, StackStatus
     from vault_harness.vault import Change
     from vault_harness.vault.apply import What
 
@@ -23,15 +23,19 @@ if TYPE_CHECKING:
 @command(
     "up",
     group="every day",
-    examples=("up", "up --ha", "up --tls", "up --seal static", "up --seal transit"),
+    examples=(
+        *("up", "up --ha", "up --tls", "up --seal static", "up --ha --seal transit"),
+        "up --seal awskms --check",
+    ),
     help={
         "ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one",
         "tls": "Vault speaks TLS, with an authority of its own; what speaks it stays so",
         "seal": "of a new Vault: shamir, or what unseals itself: static (its key is in a file), "
-        "transit (a second Vault has it)",
+        "transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
+        "check": "start nothing; see what the server makes of the configuration of a cloud's seal",
     },
 )
-def up(ha: bool = False, tls: bool = False, seal: str | None = None) -> None:
+def up(ha: bool = False, tls: bool = False, seal: str | None = None, check: bool = False) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
@@ -39,6 +43,9 @@ def up(ha: bool = False, tls: bool = False, seal: str | None = None) -> None:
     """
     stack = local_stack()
     kind = seal_kind(seal)
+    if check:
+        _check_seal(stack, kind)
+        return
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
     stack.up(ha=ha, tls=tls, seal=kind)
@@ -184,7 +191,7 @@ def seal() -> None:
     examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
     help={
         "seal": "shamir (keys unseal it), or what unseals itself: static (its key is in a file), "
-        "transit (a second Vault has it)",
+        "transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
         "dry-run": "show what would be done, change nothing",
     },
 )
@@ -193,7 +200,7 @@ def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
 
     The keys in vault-data/init.json stay as they are: they unseal with Shamir's seal, and are
     recovery keys with the others. Vault is away for some seconds. Ended half-way, the same command
-    goes on, and so does up. One server, process engine.
+    goes on, and so does up. Process engine.
     """
     stack = local_stack()
     kind = seal_kind(seal, option="")
@@ -336,6 +343,22 @@ def seal_kind(seal: str | None, *, option: str = "--seal ") -> SealKind | None:
         looked_at="the command line",
         remedy=f"give one of {', '.join(known)}",
     )
+
+
+def _check_seal(stack: LocalStack, kind: SealKind | None) -> None:
+    from vault_harness.engine import CLOUD_SEALS
+    from vault_harness.errors import SettingsError
+
+    if kind is None:
+        raise SettingsError(
+            "--check is of a seal, and none is named",
+            looked_at="the command line",
+            remedy=f"give --seal {' or --seal '.join(CLOUD_SEALS)} too",
+        )
+    done = stack.check_seal(kind)
+    say(done.configuration.rstrip())
+    say(f"{done.server} takes this, has the seal {done.seal} with it, and can use its key")
+    say(f"next: {named('up', '--seal', kind)}")
 
 
 def _what(only: str | None) -> What:

@@ -3,6 +3,12 @@
 from vault_harness.certificates import TlsFiles
 from vault_harness.engine._capabilities import CAPABILITIES
 from vault_harness.engine._choose import choose, docker_state, open_engine, open_provider
+from vault_harness.engine._cloud_seal import (
+    CLOUD_SEALS,
+    CloudSealingProvider,
+    SealCheck,
+    cloud_stanza,
+)
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import LOOPBACK, PortLease
@@ -10,6 +16,7 @@ from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
     HOLDER_NAME,
     NODE_NAME,
+    NODES_DIRECTORY,
     PROXY_NAME,
     RECORDER_NAME,
     TLS_DIRECTORY,
@@ -69,6 +76,10 @@ __all__ = [
     "RECORDER_NAME",
     "SealingProvider",
     "SealKind",
+    "CLOUD_SEALS",
+    "CloudSealingProvider",
+    "SealCheck",
+    "cloud_stanza",
     "SEAL_DIRECTORY",
     "seal_stanza",
     "stanza_path",
@@ -83,6 +94,7 @@ __all__ = [
     "ServiceState",
     "ServiceName",
     "NODE_NAME",
+    "NODES_DIRECTORY",
     "PROXY_NAME",
     "ask",
     "answers",

@@ -123,7 +123,7 @@ class KnownServers:
         engine: Who runs them; None if nothing was ever started.
         endpoints: Where they are, or were last.
         services: What the provider needs to find them again; empty when they were stopped.
-        seal: How Vault is sealed: ``shamir``, ``static`` or ``transit``.
+        seal: How Vault is sealed: a `vault_harness.engine.SealKind`.
         tls: Whether its Vault speaks TLS.
     """
 

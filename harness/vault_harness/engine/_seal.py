@@ -14,7 +14,7 @@ from vault_harness.commands import named
 from vault_harness.engine._provider import NodeEndpoint, StackProvider
 from vault_harness.errors import StackError
 
-SealKind = Literal["shamir", "static", "transit"]
+SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
 
 SEAL_DIRECTORY = "seal"
 """Where the stanza is, and the files that it names."""

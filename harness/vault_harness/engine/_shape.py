@@ -49,6 +49,8 @@ class NodeSpec:
         extra: Further configuration in the server's JSON form, laid over the rest: a ``seal``
             stanza, or one more value of the listener.
         detached: Let the server outlive this process (``invoke up``); otherwise it dies with it.
+        passes: Names of variables of ours that the server gets too, for the SDK of a cloud. Of a
+            process only.
     """
 
     name: str
@@ -62,6 +64,7 @@ class NodeSpec:
     retry_join: tuple[str, ...] = ()
     extra: Mapping[str, object] = field(default_factory=dict)
     detached: bool = False
+    passes: tuple[str, ...] = ()
 
 
 @runtime_checkable

@@ -13,15 +13,17 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import (
+    CLOUD_SEALS,
     NODE_NAME,
     Endpoints,
+    SealCheck,
     SealKind,
     StackProvider,
     holds_data,
     lacking,
     sweep_run_directories,
 )
-from vault_harness.errors import HarnessError, NotUp, StackError, VaultIsSealed
+from vault_harness.errors import HarnessError, NotUp, SettingsError, StackError, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._certificates import Certificates, Renewal
@@ -103,9 +105,8 @@ class LocalStack:
                 data and gets the other two; what is a cluster stays one without being asked.
             tls: Vault speaks TLS, with a certificate of the stack's own authority; what speaks it
                 stays so without being asked.
-            seal: How a new Vault is sealed: ``static`` and ``transit`` unseal themselves. One that
-                is there keeps the seal that it has, once a migration of it that was ended half-way
-                is done.
+            seal: How a new Vault is sealed: all but ``shamir`` unseal themselves. One that is there
+                keeps the seal that it has, once a migration of it that was ended half-way is done.
 
         Raises:
             KeyringMissing: This Vault is initialised and its keys are not here.
@@ -116,6 +117,7 @@ class LocalStack:
         """
         if not self.data_dir.exists():
             self._check_data(self.provider())  # before the lock makes the folder anew
+        self._check_cloud(seal)
         with self.held():
             provider = self.provider()
             self._check_data(provider)
@@ -147,22 +149,41 @@ class LocalStack:
             record.save(self.data_dir)
             return endpoints
 
+    @without_frames
+    def check_seal(self, kind: SealKind) -> SealCheck:
+        """Have the server look at the configuration of a cloud's seal; nothing of it stays.
+
+        Raises:
+            SettingsError: It is no cloud's, or parameters of it are missing.
+            CapabilityMissing: Not by this engine, or the server does not know that seal.
+            EngineError: The server does not take it, or does not get at the key.
+        """
+        if kind not in CLOUD_SEALS:
+            raise SettingsError(
+                f"the seal {kind} needs nothing that could be checked before it is made",
+                looked_at="the command line",
+                remedy=f"give one of {', '.join(CLOUD_SEALS)}",
+            )
+        return _sealing.check_cloud(kind, self.provider(), self.data_dir)
+
+    def _check_cloud(self, wanted: SealKind | None) -> None:
+        """Before a Vault is started that a cloud unseals: see that it will, and touch nothing."""
+        if self._migrations.pending() is not None:
+            return
+        recorded = StackRecord.load(self.data_dir).seal
+        kind = _sealing.chosen_seal(self.data_dir, recorded, wanted)
+        if kind in CLOUD_SEALS:
+            provider = self.provider()
+            if not any(service.running for service in provider.describe() if service.node):
+                _sealing.check_cloud(kind, provider, self.data_dir)
+
     def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
-        """The seal that Vault has or shall have; a cluster has Shamir's."""
-        record = StackRecord.load(self.data_dir)
+        """The seal that Vault has or shall have, with all of its nodes."""
         pending = self._migrations.pending()
         if pending is not None:
             return self._seal_on_the_way(pending, wanted, ha=ha)
-        kind = _sealing.chosen_seal(self.data_dir, record.seal, wanted)
-        cluster = record.endpoints is not None and record.endpoints.balancer is not None
-        if kind != "shamir" and (ha or cluster):
-            raise StackError(
-                f"three nodes with the seal {kind} are not built",
-                looked_at=f"{self.data_dir}; the command line",
-                remedy=f"{named('up', '--seal', kind)} for one node, or {named('up', '--ha')} in "
-                "a new folder (HARNESS_DATA_DIR), which is unsealed with keys",
-            )
-        return kind
+        recorded = StackRecord.load(self.data_dir).seal
+        return _sealing.chosen_seal(self.data_dir, recorded, wanted)
 
     def _seal_on_the_way(
         self, pending: SealMigration, wanted: SealKind | None, *, ha: bool
@@ -325,6 +346,20 @@ class LocalStack:
         self._opening.unseal(self.endpoints())
 
     @without_frames
+    def prepare_seal(self) -> None:
+        """See that a node, once it is started, finds what it unseals itself with.
+
+        For who holds the stack already.
+
+        Raises:
+            StackError: A key should be here and is not, or the seal is being exchanged.
+            HarnessError: What the holder says.
+        """
+        self._migrations.check_settled()
+        kind = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+        _sealing.prepare(kind, self.provider(), self.data_dir)
+
+    @without_frames
     def seal(self) -> None:
         """Seal it; does nothing if it is sealed."""
         with self.held():
@@ -353,7 +388,7 @@ class LocalStack:
                 self._migrations.go_on(self.provider())
                 return
             kind = _sealing.seal_here(self.data_dir, record.seal)
-            if self._opening.seal_status(endpoints).sealed:
+            if kind != "shamir" and self._opening.any_sealed(endpoints):
                 _sealing.prepare(kind, self.provider(), self.data_dir)
             self.open_nodes()
 
@@ -377,7 +412,7 @@ class LocalStack:
             with cluster.operators(
                 endpoints.addresses, self.keyring(), ca_cert=endpoints.ca_cert
             ) as nodes:
-                cluster.wait_for_active(nodes, timeout=_RESTART_SECONDS)
+                cluster.wait_for_all(nodes, timeout=_RESTART_SECONDS)
             return True
 
     @without_frames
@@ -396,9 +431,9 @@ class LocalStack:
         Raises:
             NotUp: It does not run.
             VaultIsSealed: It must be unsealed first.
-            CapabilityMissing: Not by this engine, or not of a cluster.
+            CapabilityMissing: Not by this engine.
             KeyringMissing: Its keys are not here.
-            StackError: A seal's key is not there.
+            StackError: A seal's key is not there, or a node of a cluster does not serve.
             OperatorError: The keys are another Vault's, and nothing was changed; or Vault did not
                 go over, and has its seal as before.
         """
@@ -414,6 +449,7 @@ class LocalStack:
             self.endpoints()
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)
+            self._migrations.check_all_serve(self.endpoints())
             with contextlib.closing(self.operator()) as operator:
                 prove_keys(operator, self.keyring_path, self.data_dir)
             checkpoint("proved the keys")

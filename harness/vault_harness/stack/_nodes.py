@@ -42,14 +42,16 @@ class Nodes:
 
     @without_frames
     def start(self, name: str) -> None:
-        """Start a node that does not run, and unseal it; it catches up by itself.
+        """Start a node that does not run, and unseal it or let it; it catches up by itself.
 
         Raises:
             SettingsError: There is no such node.
+            StackError: The seal's key is not here, or the seal is being exchanged.
             KeyringMissing: The unseal keys are not here.
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
+            self._stack.prepare_seal()
             provider.start_node(name)
             self._stack.open_nodes()
 
@@ -82,6 +84,7 @@ class Nodes:
         """
         with self._stack.held():
             provider, _ = self._cluster()
+            self._stack.prepare_seal()
             with contextlib.closing(self._stack.operator()):
                 made = provider.add_node()  # only where there is somebody to join
             self._stack.open_nodes()
@@ -102,6 +105,7 @@ class Nodes:
         """
         with self._stack.held(), contextlib.closing(self._stack.operator()) as operator:
             provider, endpoints = self._cluster(name)
+            self._stack.check_settled()
             if name == NODE_NAME:
                 raise SettingsError(
                     f"the node {name} stays: the stack's data is looked for there",

@@ -61,6 +61,11 @@ class Opening:
             raise errors[0]
         return max(found, key=lambda status: (status.initialised, not status.sealed))
 
+    def any_sealed(self, endpoints: Endpoints) -> bool:
+        """Whether a node that answers is sealed, or no member yet."""
+        with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+            return not {501, 503}.isdisjoint(cluster.health_of_all(nodes))
+
     def open(self, discard: Callable[[], object], endpoints: Endpoints) -> None:
         """Initialise what is new, and unseal what is sealed.
 

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
-from vault_harness.engine import Engine, Node, NodeSpec, SealKind
+from vault_harness.engine import CLOUD_SEALS, Engine, Node, NodeSpec, SealKind, cloud_stanza
 from vault_harness.errors import CapabilityMissing, SettingsError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._seal_migration import both_seals, with_kind_of
@@ -110,6 +110,8 @@ class SealDrill:
             path = directory / "static.key"
             files.write_private(path, base64.b64encode(secrets.token_bytes(32)))
             return {"static": {"current_key_id": KEY_NAME, "current_key": f"file://{path}"}}
+        if self.target in CLOUD_SEALS:
+            return {self.target: cloud_stanza(self.target, {})}
         spec = NodeSpec(name="holder", directory=directory / "holder", storage="raft", audit=False)
         node = self._started(spec, {}, closing)
         sealed = closing.enter_context(contextlib.closing(Operator(node.address)))
@@ -120,7 +122,8 @@ class SealDrill:
 
 
 def _kind(seal: Seal) -> SealKind:
-    return "transit" if "transit" in seal else "static" if "static" in seal else "shamir"
+    known: tuple[SealKind, ...] = get_args(SealKind)
+    return next((kind for kind in known if kind in seal), "shamir")
 
 
 def _open(node: Node, copy: Copy, kind: str) -> None:

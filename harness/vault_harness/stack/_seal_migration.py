@@ -6,13 +6,15 @@ that whatever opens the data is still there. So the order is:
 
 1. a record of what is under way, in a folder of its own; the new seal's key exists;
 2. Vault is ended, and its data copied: a server that dies while it goes over may leave data that
-   neither seal opens (OpenBao writes a new barrier key, and only then what unwraps it);
+   neither seal opens (OpenBao writes a new barrier key, and only then what unwraps it). All nodes
+   of a cluster are, at once: what their leader leaves is on all of them a moment later, and a copy
+   that was made while others served would lack what they confirmed;
 3. the stanza names both seals, the server starts with it, is given the keys, and goes over;
 4. the keyring says what its keys are now, and the record that Vault went over;
 5. Vault is started with the new seal alone, which proves that it opens;
 6. the copy goes, the old seal's key is put aside, and the record goes last.
 
-Whoever finds the record goes on from there. If the server does not go over, the copy is put back.
+Whoever finds the record goes on from there. If the servers do not go over, the copy is put back.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ from typing import Any, Literal, NoReturn
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.engine import (
+    CLOUD_SEALS,
     NODE_NAME,
+    NODES_DIRECTORY,
     Endpoints,
     SealingProvider,
     SealKind,
@@ -50,6 +54,7 @@ _RECORD_NAME = "state.json"
 _COPY_NAME = "data"
 _FORMAT = 1
 _SECONDS = 60.0
+_CLUSTER_SECONDS = 120.0
 _ATTEMPTS = 2
 
 
@@ -144,17 +149,22 @@ class SealMigrations:
         """See that this stack's seal can be exchanged.
 
         Raises:
-            CapabilityMissing: Not by this engine, or not of a cluster.
+            CapabilityMissing: Not by this engine, or not to that seal.
+            SettingsError: A cloud has the new seal's key, and settings do not say which one it is.
+            EngineError: That key cannot be used.
         """
         check_engine(provider)
-        endpoints = StackRecord.load(self._data_dir).endpoints
-        if endpoints is not None and endpoints.balancer is not None:
-            raise CapabilityMissing(
-                "the seal of three nodes cannot be migrated: that is built for one",
-                looked_at=str(self._data_dir),
-                remedy=f"take a backup ({named('backup')}); HARNESS_DATA_DIR=FOLDER for all of "
-                f"the rest: {named('up')}, {named('restore')}, {named('seal.migrate', target)}",
-            )
+        if target in CLOUD_SEALS:
+            _sealing.check_cloud(target, provider, self._data_dir)
+
+    def check_all_serve(self, endpoints: Endpoints) -> None:
+        """See that every node of a cluster can be told of its new seal.
+
+        Raises:
+            StackError: One does not serve.
+        """
+        if len(endpoints.nodes) > 1:
+            _check_all_serve(endpoints)
 
     def begin(self, source: SealKind, target: SealKind) -> SealMigration:
         """Note a new one; nothing else is changed."""
@@ -219,6 +229,7 @@ class SealMigrations:
     ) -> None:
         both = both_seals(old, new)
         provider.end_vault()
+        self._finish_putting_back()
         checkpoint("ended Vault")
         present = seal_stanza(self._data_dir)
         untouched = _seals(present) != _seals(both) or not self._copy.exists()
@@ -226,8 +237,7 @@ class SealMigrations:
             # A server that was started without it meanwhile may have taken what the copy lacks; one
             # that was started with it may have left what must not take the copy's place.
             try:
-                shutil.rmtree(self._copy, ignore_errors=True)
-                files.copy_directory(self._data, self._copy)
+                self._make_copies()
             except OSError as error:
                 self._undo(migration, provider, old, self._not_copied(error))
         checkpoint("copied the data")
@@ -263,26 +273,64 @@ class SealMigrations:
         """
         keyring = self._opening.keyring()
         assert keyring is not None  # looked at before
-        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as (
-            operator,
-        ):
+        with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
             try:
-                operator.migrate_seal(keyring, timeout=_SECONDS)
+                if len(nodes) == 1:
+                    nodes[0].migrate_seal(keyring, timeout=_SECONDS)
+                else:
+                    cluster.migrate_seal(nodes, keyring, timeout=_CLUSTER_SECONDS)
             except HarnessError as error:
-                status = operator.seal_status_between_seals()
-                if status.initialised and not status.migrating:
+                # One that went over is enough: it has served, or may have.
+                every = [node.seal_status_between_seals() for node in nodes]
+                if any(status.initialised and not status.migrating for status in every):
                     raise
                 return error
         return None
 
+    def _data_and_copies(self) -> list[tuple[Path, Path]]:
+        """The data of each node and its copy, the first node's last: with it the copy is whole."""
+        endpoints = StackRecord.load(self._data_dir).endpoints
+        others = [node.name for node in endpoints.nodes[1:]] if endpoints is not None else []
+        return [
+            *((self._data_of(name), self._folder / f"{_COPY_NAME}-of-{name}") for name in others),
+            (self._data_of(NODE_NAME), self._copy),
+        ]
+
+    def _data_of(self, name: str) -> Path:
+        home = self._data_dir if name == NODE_NAME else self._data_dir / NODES_DIRECTORY
+        return home / name / "data"
+
+    def _make_copies(self) -> None:
+        """All nodes are ended: their data is of one moment.
+
+        Raises:
+            OSError: There is no room, or the like.
+        """
+        self._remove_copies()
+        for data, copy in self._data_and_copies():
+            files.copy_directory(data, copy)
+
+    def _remove_copies(self) -> None:
+        for _, copy in reversed(self._data_and_copies()):
+            shutil.rmtree(copy, ignore_errors=True)
+
     def _put_back(self) -> None:
-        """The copy in the place of data that did not open, which is kept for whoever wants it."""
-        beside = self._data.with_name(f"{self._data.name}-of-the-copy")
-        shutil.rmtree(beside, ignore_errors=True)
-        files.copy_directory(self._copy, beside)
-        stamp = time.strftime("%Y%m%d-%H%M%S")
-        self._data.rename(self._folder / f"data-that-did-not-open-{stamp}-{time.monotonic_ns()}")
-        beside.rename(self._data)
+        """The copies in the place of data that did not open, which is kept for whoever wants it."""
+        stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns()}"
+        pairs = self._data_and_copies()
+        for data, copy in pairs:
+            shutil.rmtree(_beside(data), ignore_errors=True)
+            files.copy_directory(copy, _beside(data))
+        for data, copy in pairs:
+            kept = copy.name.replace(_COPY_NAME, "data-that-did-not-open", 1)
+            data.rename(self._folder / f"{kept}-{stamp}")
+            _beside(data).rename(data)
+
+    def _finish_putting_back(self) -> None:
+        """Of a run that was ended between the two: no server may find an empty place."""
+        for data, _ in self._data_and_copies():
+            if _beside(data).exists() and not data.exists():
+                _beside(data).rename(data)
 
     def _undo(
         self,
@@ -340,14 +388,32 @@ class SealMigrations:
         )
 
     def _forget(self) -> None:
-        shutil.rmtree(self._copy, ignore_errors=True)
+        self._remove_copies()
         self._record.unlink()
         with contextlib.suppress(OSError):  # what did not open is kept there
             self._folder.rmdir()
 
-    @property
-    def _data(self) -> Path:
-        return self._data_dir / NODE_NAME / "data"
+
+def _beside(data: Path) -> Path:
+    return data.with_name(f"{data.name}-of-the-copy")
+
+
+def _check_all_serve(endpoints: Endpoints) -> None:
+    with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+        health = cluster.health_of_all(nodes)
+    away = [
+        node.name
+        for node, status in zip(endpoints.nodes, health, strict=True)
+        if status not in {200, 429}
+    ]
+    if away:
+        raise StackError(
+            f"not every node serves, and one that is not told of its new seal could never be "
+            f"opened again: {', '.join(away)}",
+            looked_at=", ".join(endpoints.addresses),
+            remedy=f"{named('node.start', away[0])}, or {named('node.remove', away[0])}; "
+            f"{named('status')} shows them",
+        )
 
 
 def both_seals(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What opens a Vault that unseals itself: a key in a file, or another Vault that holds it.
+"""What opens a Vault that unseals itself: a key in a file, another Vault that holds it, a cloud.
 
 Everything is below the data directory: the stanza and the static key in ``seal/``, the other Vault
 with a keyring of its own in ``holder/``. Whoever loses the key has lost the Vault, whatever keys
@@ -18,12 +18,16 @@ from typing import Any, cast
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.engine import (
+    CLOUD_SEALS,
     HOLDER_NAME,
     SEAL_DIRECTORY,
+    CloudSealingProvider,
     Endpoints,
+    SealCheck,
     SealingProvider,
     SealKind,
     StackProvider,
+    cloud_stanza,
     holds_data,
     seal_stanza,
     stanza_path,
@@ -70,12 +74,34 @@ def check_engine(kind: SealKind, provider: StackProvider) -> None:
     Raises:
         CapabilityMissing: It knows Shamir's seal alone.
     """
-    if kind != "shamir" and not isinstance(provider, SealingProvider):
+    if kind in CLOUD_SEALS:
+        able = isinstance(provider, CloudSealingProvider)
+    else:
+        able = kind == "shamir" or isinstance(provider, SealingProvider)
+    if not able:
         raise CapabilityMissing(
             f"the {provider.name} engine cannot run a Vault with the seal {kind}",
             looked_at="HARNESS_ENGINE",
             remedy=f"HARNESS_ENGINE=process {named('up')} can",
         )
+
+
+def check_cloud(kind: SealKind, provider: StackProvider, data_dir: Path) -> SealCheck:
+    """Have the server look at the configuration of a cloud's seal. Changes nothing of a stack.
+
+    Args:
+        kind: One of `CLOUD_SEALS`.
+        provider: Whose server it is.
+        data_dir: Where the stanza is, if there is one already.
+
+    Raises:
+        CapabilityMissing: Not by this engine, or the server does not know that seal.
+        SettingsError: Parameters are missing.
+        EngineError: The server does not take them, or does not get at the key.
+    """
+    check_engine(kind, provider)
+    assert isinstance(provider, CloudSealingProvider)  # checked a line above
+    return provider.check_seal({kind: cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))})
 
 
 def prepare(kind: SealKind, provider: StackProvider, data_dir: Path) -> None:
@@ -124,10 +150,13 @@ def key_at_hand(
     Raises:
         CapabilityMissing: That engine knows Shamir's seal alone.
         StackError: There should be a key, and there is none.
+        SettingsError: A cloud has the key, and settings do not say which one it is.
         HarnessError: What the holder says.
     """
     check_engine(kind, provider)
-    assert isinstance(provider, SealingProvider)  # checked a line above
+    if kind in CLOUD_SEALS:
+        return cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))
+    assert isinstance(provider, SealingProvider)  # checked above
     directory = files.private_directory(data_dir / SEAL_DIRECTORY)
     if kind == "static":
         return _static(static_key_path(data_dir), new=new)
@@ -159,7 +188,7 @@ def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
         home = data_dir / HOLDER_NAME
         return home if home.exists() else None
     path = static_key_path(data_dir)
-    if kind == "shamir" or not path.exists():
+    if kind != "static" or not path.exists():
         return None
     kept = keep_beside(path)
     path.unlink()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,9 @@ from vault_harness.vault.operator import Operator, health_in_words
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 2.0
 """For one node to say how it is: a paused one holds nobody up for longer."""
+
+_BY_ITSELF_SECONDS = 20.0
+"""For a node to unseal itself, or to take recovery keys."""
 
 _ACTIVE, _SERVING = 200, frozenset({200, 429})
 
@@ -120,8 +123,21 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
     """
     deadline = time.monotonic() + timeout
     # All of them before any wait: a leader needs a quorum of unsealed nodes.
-    for node in nodes:
-        node.give_keys(keyring)
+    if keyring.kind == "recovery" and len(nodes) > 1:
+        _give_patiently(nodes, lambda node: node.give_keys(keyring))
+    else:
+        for node in nodes:
+            node.give_keys(keyring)
+    return wait_for_all(nodes, timeout=deadline - time.monotonic())
+
+
+def wait_for_all(nodes: Sequence[Operator], *, timeout: float) -> Operator:
+    """Wait until one node is active and every other one a standby; returns the active one.
+
+    Raises:
+        DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
+    """
+    deadline = time.monotonic() + timeout
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
@@ -130,6 +146,64 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
         if time.monotonic() >= deadline:
             raise _never("all nodes to serve", timeout, nodes, health)
         time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+
+
+def migrate_seal(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -> Operator:
+    """Let all nodes go over to the seal of their configuration, and wait until all serve with it.
+
+    They were started with that seal, and with the old one marked as disabled. Whichever leads first
+    changes what all of them have; the others get it with the rest of the data.
+
+    Args:
+        nodes: An operator at each node; all of them run.
+        keyring: Their keys, which stay the same; see `Operator.migrate_seal`.
+        timeout: Seconds for all of it.
+
+    Raises:
+        OperatorError: A node ended, does not take the keys, or cannot use one of the two seals.
+        DeadlineExceeded: Not all serve under the new seal within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    _give_patiently(nodes, lambda node: node.give_keys_between_seals(keyring))
+    while True:
+        health = health_of_all(nodes)
+        for node, status in zip(nodes, health, strict=True):
+            if not status:
+                node.see_that_it_answers()  # one that died says so at once, and is not waited for
+        leader = _active(nodes, health)
+        if (
+            leader is not None
+            and _SERVING.issuperset(health)
+            # A follower that has not got the change yet could not be started with the new alone.
+            and not any(node.seal_status_between_seals().migrating for node in nodes)
+        ):
+            return leader
+        if time.monotonic() >= deadline:
+            raise _never("all nodes to serve under their new seal", timeout, nodes, health)
+        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+
+
+def _give_patiently(nodes: Sequence[Operator], give: Callable[[Operator], None]) -> None:
+    """Give keys to nodes that may be about to unseal themselves.
+
+    A node that was started a moment ago tries that every five seconds, and so does one that has
+    just joined; it takes no recovery keys meanwhile. Nobody can tell it from one that was sealed by
+    hand, which waits for keys.
+
+    Raises:
+        OperatorError: A node does not answer, or is opened neither way.
+    """
+    deadline = time.monotonic() + _BY_ITSELF_SECONDS
+    for node in nodes:
+        while True:
+            try:
+                give(node)
+                break
+            except OperatorError:
+                node.see_that_it_answers()
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_POLL_SECONDS * 5)  # between two tries, bounded by the deadline
 
 
 def seal_all(nodes: Sequence[Operator]) -> None:

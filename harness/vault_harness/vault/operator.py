@@ -327,12 +327,7 @@ class Operator:
             DeadlineExceeded: It does not become active within ``timeout`` seconds.
         """
         deadline = time.monotonic() + timeout
-        status = self.seal_status_between_seals()
-        if status.migrating:
-            self._give(keyring, migrate=True)
-        else:
-            kind: KeyKind = "recovery" if status.kind == "recovery" else "shamir"
-            self.give_keys(replace(keyring, kind=kind))
+        self.give_keys_between_seals(keyring)
         wait_until(
             self._serves,
             "Vault to be active under its new seal",
@@ -341,6 +336,20 @@ class Operator:
             evidence=lambda: f"GET {self.address}/v1/sys/health",
             remedy=f"look at the server's log ({named('logs')})",
         )
+
+    @without_frames
+    def give_keys_between_seals(self, keyring: Keyring) -> None:
+        """The first half of `migrate_seal`: it goes over, or is unsealed, without a wait for it.
+
+        Raises:
+            OperatorError: It does not take the keys, or cannot use one of the two seals.
+        """
+        status = self.seal_status_between_seals()
+        if status.migrating:
+            self._give(keyring, migrate=True)
+        else:
+            kind: KeyKind = "recovery" if status.kind == "recovery" else "shamir"
+            self.give_keys(replace(keyring, kind=kind))
 
     def seal_status_between_seals(self) -> SealStatus:
         """As `seal_status`, of a server that may be about to go over from one seal to another.
@@ -356,12 +365,12 @@ class Operator:
             try:
                 return self.seal_status()
             except OperatorError:
-                self._see_that_it_answers()
+                self.see_that_it_answers()
                 if time.monotonic() >= deadline:
                     raise
                 time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
 
-    def _see_that_it_answers(self) -> None:
+    def see_that_it_answers(self) -> None:
         """Raise an `OperatorError` if there is no server; what one says is not looked at."""
         with self.asking("read the seal status"):
             self._session.get(f"{self.address}/v1/sys/seal-status", timeout=self._timeout)
@@ -369,7 +378,7 @@ class Operator:
     def _serves(self) -> bool:
         health = self.health()
         if health == 0:
-            self._see_that_it_answers()  # one that died says so at once, and is not waited for
+            self.see_that_it_answers()  # one that died says so at once, and is not waited for
         return health == _ACTIVE
 
     def _give(self, keyring: Keyring, *, migrate: bool = False) -> None:

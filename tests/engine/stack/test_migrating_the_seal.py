@@ -28,12 +28,10 @@ from vault_harness.errors import (
     NotUp,
     OperatorError,
     PortTaken,
-    ProgramMissing,
     ServerDied,
     StackError,
 )
 from vault_harness.faults import Order
-from vault_harness.programs import find_balancer
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, RequestFaults, StackRecord, launch
 from vault_harness.vault import Keyring, Operator
@@ -483,18 +481,3 @@ class Containers:
     """A provider that knows Shamir's seal alone."""
 
     name = "docker"
-
-
-def test_three_nodes_are_refused(stack: LocalStack) -> None:
-    """With the way round by a single one, and nothing is begun."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
-    stack.up(ha=True)
-
-    with pytest.raises(CapabilityMissing, match="seal of three nodes") as caught:
-        stack.migrate_seal("static")
-
-    assert "HARNESS_DATA_DIR" in caught.value.remedy
-    assert not (stack.data_dir / "seal-migration").exists()

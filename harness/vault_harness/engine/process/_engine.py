@@ -11,6 +11,7 @@ from vault_harness import files
 from vault_harness.closable import Closable
 from vault_harness.dialect import Dialect
 from vault_harness.engine._capabilities import ON_PROCESSES
+from vault_harness.engine._cloud_seal import with_cloud_seal
 from vault_harness.engine._ports import LOOPBACK
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.process._node import ProcessNode
@@ -54,6 +55,7 @@ class ProcessEngine(Closable):
 
     def node(self, spec: NodeSpec) -> ProcessNode:
         """A node by that specification, not started yet."""
+        spec = with_cloud_seal(spec, self.settings)
         node = ProcessNode(spec, self.program, start_timeout=self.settings.start_timeout)
         with self._lock:
             self._closers.callback(node.close)

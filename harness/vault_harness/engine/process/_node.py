@@ -60,6 +60,7 @@ class ProcessNode:
             command=(str(self.program.path), "server", f"-config={self.configuration_path}"),
             log=self._directory / "vault.log",
             probe=seal_status_url(self.address),
+            passes=self.spec.passes,
             detached=self.spec.detached,
         )
 

@@ -38,6 +38,7 @@ class Server:
         log: Its output is appended there.
         probe: URL that answers 200 once the server is ready.
         environment: What it needs beside the usual few variables. Nothing secret either.
+        passes: Names of variables of ours that it gets too; what they hold is not kept here.
         detached: Whether it outlives this process.
         process: A process that runs already, started by somebody else.
     """
@@ -50,6 +51,7 @@ class Server:
         log: Path,
         probe: str,
         environment: Mapping[str, str] | None = None,
+        passes: Sequence[str] = (),
         detached: bool = False,
         process: Process | None = None,
     ) -> None:
@@ -58,6 +60,7 @@ class Server:
         self.log = log
         self.probe = probe
         self._environment = dict(environment or {})
+        self._passes = tuple(passes)
         self._detached = detached
         self._process = process
         self._lock = threading.RLock()
@@ -80,7 +83,7 @@ class Server:
                     return self._process
                 self._process.release()
             kind = DetachedProcess.start if self._detached else LeashedProcess
-            environment = child_environment(self._environment)
+            environment = child_environment(self._environment, self._passes)
             self._process = kind(self.command, log=self.log, environment=environment)
             return self._process
 

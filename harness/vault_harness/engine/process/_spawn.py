@@ -37,9 +37,17 @@ _KEPT = (
 )
 
 
-def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for a server: a few harmless variables of ours, and ``extra``."""
-    return {name: os.environ[name] for name in _KEPT if name in os.environ} | dict(extra or {})
+def child_environment(
+    extra: Mapping[str, str] | None = None, passes: Sequence[str] = ()
+) -> dict[str, str]:
+    """The environment for a server: a few harmless variables of ours, and ``extra``.
+
+    Args:
+        extra: What it gets beside them.
+        passes: Names of more variables of ours that it gets, where they are set.
+    """
+    names = (*_KEPT, *passes)
+    return {name: os.environ[name] for name in names if name in os.environ} | dict(extra or {})
 
 
 class Process(Protocol):

@@ -7,13 +7,15 @@ import json
 import shutil
 import signal
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
-from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME, QUICK_AUTOPILOT
+from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, QUICK_AUTOPILOT
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
 from vault_harness.engine._product import check_product
@@ -37,13 +39,12 @@ from vault_harness.engine._provider import (
 )
 from vault_harness.engine._seal import seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
-from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
 from vault_harness.engine.process._balancer import ProcessBalancer
 from vault_harness.engine.process._finding import recorded, started_with
 from vault_harness.engine.process._node import ProcessNode
-from vault_harness.engine.process._recorder import CONFIGURATION_NAME as RECORDER_CONFIGURATION
-from vault_harness.engine.process._recorder import LOG_NAME as RECORDER_LOG
+from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
 from vault_harness.engine.process._recorder import ProcessRecorder
+from vault_harness.engine.process._seal_check import check_seal
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
@@ -52,23 +53,9 @@ from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
 _STOP_SECONDS = 10.0
-_TOXIPROXY = "toxiproxy"
-_TITLES = {
-    NODE_NAME: "Vault",
-    HOLDER_NAME: "the key holder's Vault",
-    BALANCER_NAME: "HAProxy",
-    RECORDER_NAME: "the HTTP recorder",
-    _TOXIPROXY: "Toxiproxy",
-}
-_NODE_CONFIGURATION = "vault.json"
-_CONFIGURATION = {
-    BALANCER_NAME: BALANCER_CONFIGURATION,
-    RECORDER_NAME: RECORDER_CONFIGURATION,
-    _TOXIPROXY: "proxies.json",
-}
 
 
-class ProcessStack:
+class ProcessStack(Places):
     """Vault and Toxiproxy as processes that belong to nobody, found again by pid and birth.
 
     Should the record be lost, they are found by their configuration file, which their command line
@@ -76,9 +63,9 @@ class ProcessStack:
     """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
+        super().__init__(settings.data_dir)
         self._settings = settings
         self._memory = memory
-        self._data_dir = settings.data_dir
 
     @property
     def name(self) -> EngineName:
@@ -111,7 +98,7 @@ class ProcessStack:
             self._refuse_running(record)
         started: list[str] = []
         try:
-            for name in (*members, *([BALANCER_NAME] if balanced else []), _TOXIPROXY):
+            for name in (*members, *([BALANCER_NAME] if balanced else []), TOXIPROXY):
                 if not self._keep(name, record):
                     started.append(name)
                     self._launch(name, record, members if balanced else ())
@@ -149,6 +136,10 @@ class ProcessStack:
         """End Vault alone; see `SealingProvider`."""
         return self._end_and_note(self._members(self._memory.load()))
 
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Have a server look at a stanza; see `CloudSealingProvider`."""
+        return check_seal(stanza, self._settings)
+
     def _end_and_note(self, names: Iterable[str]) -> list[str]:
         record = self._memory.load()
         ended = self._end(names, record)
@@ -173,7 +164,7 @@ class ProcessStack:
             return False
         process.signal(signal.SIGCONT)  # whoever paused it wants it up now
         Server(
-            title=_title(name),
+            title=title_of(name),
             command=(),
             log=self._log_path(name),
             probe=str(record.services[name]["probe"]),
@@ -195,7 +186,7 @@ class ProcessStack:
             server = self._balancer(record, members)
         elif name == RECORDER_NAME:
             server = self._recorder(record)
-        elif name == _TOXIPROXY:
+        elif name == TOXIPROXY:
             server = self._toxiproxy(record)
         else:
             server = self._node(name, record, cluster=bool(members))
@@ -215,9 +206,9 @@ class ProcessStack:
         api, others = self._known(name, record)
         if cluster:
             # What clients know is the balancer's address; it may be the one that a node had before.
-            port = _last(api) if self._is_cluster(record) else 0
+            port = free_port_of(api) if self._is_cluster(record) else 0
         elif name == HOLDER_NAME:
-            port = _last(api)
+            port = free_port_of(api)
         else:
             port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
         spec = NodeSpec(
@@ -226,7 +217,7 @@ class ProcessStack:
             storage="raft",
             port=port,
             # The one that other nodes know, if it is free and not another engine's.
-            cluster_port=_last(others),
+            cluster_port=free_port_of(others),
             # The holder of a key is on the same loopback, and only Vault asks it.
             tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
             extra=self._extra(name, cluster=cluster),
@@ -236,6 +227,7 @@ class ProcessStack:
         program = find_vault(self._settings)
         files.private_directory(spec.directory)
         check_product(spec.directory, program.dialect, looked_at=str(program.path))
+        spec = with_cloud_seal(spec, self._settings)
         node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
         with contextlib.closing(node):  # also if it does not start: its ports are taken
             node.start()
@@ -273,7 +265,7 @@ class ProcessStack:
         proxy_port = self._port(settings.proxy_port, "HARNESS_PROXY_PORT", record, "proxy")
         toxiproxy = ProcessToxiproxy(
             find_toxiproxy(settings),
-            directory=self._directory(_TOXIPROXY),
+            directory=self._directory(TOXIPROXY),
             port=port,
             detached=True,
         )
@@ -284,7 +276,7 @@ class ProcessStack:
             proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
             toxiproxy.write_proxies(json.dumps([proxy]))
             toxiproxy.start(timeout=settings.start_timeout)
-            record.services[_TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
+            record.services[TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
         return toxiproxy.server
 
     def _recorder(self, record: KnownServers) -> Server:
@@ -308,35 +300,7 @@ class ProcessStack:
         if record.endpoints is None:
             return 0
         url: str = getattr(record.endpoints, endpoint)
-        return _last(url)
-
-    def _endpoints(self, record: KnownServers, members: Iterable[str]) -> Endpoints:
-        toxiproxy, balancer = record.services[_TOXIPROXY], record.services.get(BALANCER_NAME)
-        listen = str(toxiproxy["listen"])
-        tls = tls_files(self._data_dir)
-        way = {"proxy": base_url(listen, tls=tls is not None), "proxy_listen": listen}
-        none = {"proxy": "", "proxy_listen": ""}
-        nodes = tuple(
-            NodeEndpoint(
-                name=name,
-                address=base_url(self._known(name, record)[0], tls=tls is not None),
-                upstream=self._known(name, record)[0],
-                cluster=self._known(name, record)[1],
-                **(none if balancer else way),
-            )
-            for name in members
-        )
-        front = None
-        if balancer:
-            at = str(balancer["listen"])
-            address = base_url(at, tls=tls is not None)
-            front = NodeEndpoint(name=PROXY_NAME, address=address, upstream=at, **way)
-        return Endpoints(
-            nodes=nodes,
-            toxiproxy=str(toxiproxy["api"]),
-            balancer=front,
-            ca_cert=tls.ca if tls else None,
-        )
+        return free_port_of(url)
 
     def stop(self) -> list[str]:
         """End all servers, and whatever a crashed start left; keep the data."""
@@ -367,12 +331,11 @@ class ProcessStack:
                 process.kill()
         for name in names:
             record.services.pop(name, None)
-        return [f"{_title(name)} (pid {process.pid})" for name, process in found]
+        return [f"{title_of(name)} (pid {process.pid})" for name, process in found]
 
     def _running(self, name: str, record: KnownServers) -> list[DetachedProcess]:
         """Its process by the record, and those by their command line."""
-        configuration = self._directory(name) / _CONFIGURATION.get(name, _NODE_CONFIGURATION)
-        processes = {process.pid: process for process in started_with(configuration)}
+        processes = {process.pid: process for process in started_with(self._configuration(name))}
         known = recorded(name, record)
         if known is not None and known.alive():
             processes[known.pid] = known
@@ -431,7 +394,7 @@ class ProcessStack:
             process.kill()
         record.services.pop(name, None)
         self._memory.save(record)
-        return [f"{_title(name)} (pid {process.pid})" for process in found]
+        return [f"{title_of(name)} (pid {process.pid})" for process in found]
 
     def start_node(self, name: str) -> None:
         """Start a node that does not run."""
@@ -488,7 +451,7 @@ class ProcessStack:
         record = self._record_if_readable()
         return [
             *(
-                f"{_title(name)} (pid {process.pid})"
+                f"{title_of(name)} (pid {process.pid})"
                 for name in self._all_names(record)
                 for process in self._running(name, record)
             ),
@@ -527,70 +490,3 @@ class ProcessStack:
         yield from text.splitlines()
         if follow:
             yield from follow_file(path)
-
-    def _log_path(self, name: str) -> Path:
-        if name == "audit":
-            return self._directory(NODE_NAME) / AUDIT_LOG_NAME
-        files_of = {
-            BALANCER_NAME: "haproxy.log",
-            RECORDER_NAME: RECORDER_LOG,
-            _TOXIPROXY: "toxiproxy.log",
-        }
-        return self._directory(name) / files_of.get(name, "vault.log")
-
-    def _members(self, record: KnownServers) -> list[str]:
-        """Names of the nodes that belong to it; by their folders where there is no record."""
-        if record.endpoints is not None:
-            return [node.name for node in record.endpoints.nodes]
-        found = (self._data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
-        return [NODE_NAME, *sorted({path.parents[1].name for path in found})]
-
-    def _is_cluster(self, record: KnownServers) -> bool:
-        if record.endpoints is not None:
-            return record.endpoints.balancer is not None
-        return len(self._members(record)) > 1
-
-    def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
-        """``host:port`` of a node's API and of its listener for other nodes, empty if unknown.
-
-        Now, or when it ran last: a server's own configuration says it too.
-        """
-        service = record.services.get(name, {})
-        if "upstream" in service:
-            return str(service["upstream"]), str(service.get("cluster") or "")
-        for node in record.endpoints.nodes if record.endpoints else ():
-            if node.name == name:
-                return node.upstream, node.cluster
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            configuration = json.loads((self._directory(name) / _NODE_CONFIGURATION).read_text())
-            listener = configuration["listener"]["tcp"]
-            return str(listener["address"]), str(listener["cluster_address"])
-        return "", ""
-
-    def _names(self, record: KnownServers) -> list[str]:
-        """Every server that should be there."""
-        balancer = [BALANCER_NAME] if self._is_cluster(record) else []
-        holder = [HOLDER_NAME] if record.seal == "transit" else []
-        recorder = [RECORDER_NAME] if RECORDER_NAME in record.services else []
-        return [*self._members(record), *balancer, *holder, _TOXIPROXY, *recorder]
-
-    def _all_names(self, record: KnownServers) -> list[str]:
-        """Those too that a crashed start may have left."""
-        folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
-        aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME)
-        return list(dict.fromkeys([*self._names(record), *folders, *aside]))
-
-    def _directory(self, name: str) -> Path:
-        if name in {NODE_NAME, HOLDER_NAME, *_CONFIGURATION}:
-            return self._data_dir / name
-        return self._data_dir / NODES_DIRECTORY / name
-
-
-def _title(name: str) -> str:
-    return _TITLES.get(name, f"Vault {name}")
-
-
-def _last(address: str) -> int:
-    """The port of an address on loopback, if it is free; else 0, which lets one be picked."""
-    host, _, port = address.rpartition("//")[2].rpartition(":")
-    return int(port) if host == LOOPBACK and not listens(int(port)) else 0

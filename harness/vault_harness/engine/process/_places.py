@@ -1,0 +1,154 @@
+"""Which servers a stack of processes has, and where each keeps what it keeps. Runs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from vault_harness.addresses import base_url
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
+from vault_harness.engine._ports import LOOPBACK, listens
+from vault_harness.engine._provider import (
+    BALANCER_NAME,
+    HOLDER_NAME,
+    NODE_NAME,
+    NODES_DIRECTORY,
+    PROXY_NAME,
+    RECORDER_NAME,
+    Endpoints,
+    KnownServers,
+    NodeEndpoint,
+    tls_files,
+)
+from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
+from vault_harness.engine.process._recorder import CONFIGURATION_NAME as RECORDER_CONFIGURATION
+from vault_harness.engine.process._recorder import LOG_NAME as RECORDER_LOG
+
+TOXIPROXY = "toxiproxy"
+_TITLES = {
+    NODE_NAME: "Vault",
+    HOLDER_NAME: "the key holder's Vault",
+    BALANCER_NAME: "HAProxy",
+    RECORDER_NAME: "the HTTP recorder",
+    TOXIPROXY: "Toxiproxy",
+}
+_CONFIGURATION = {
+    BALANCER_NAME: BALANCER_CONFIGURATION,
+    RECORDER_NAME: RECORDER_CONFIGURATION,
+    TOXIPROXY: "proxies.json",
+}
+
+
+class Places:
+    """Names, folders and addresses of the servers of a data directory.
+
+    By the record; where that is lost, by what the servers themselves keep.
+
+    Args:
+        data_dir: Of the stack.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+
+    def _endpoints(self, record: KnownServers, members: Iterable[str]) -> Endpoints:
+        toxiproxy, balancer = record.services[TOXIPROXY], record.services.get(BALANCER_NAME)
+        listen = str(toxiproxy["listen"])
+        tls = tls_files(self._data_dir)
+        way = {"proxy": base_url(listen, tls=tls is not None), "proxy_listen": listen}
+        none = {"proxy": "", "proxy_listen": ""}
+        nodes = tuple(
+            NodeEndpoint(
+                name=name,
+                address=base_url(self._known(name, record)[0], tls=tls is not None),
+                upstream=self._known(name, record)[0],
+                cluster=self._known(name, record)[1],
+                **(none if balancer else way),
+            )
+            for name in members
+        )
+        front = None
+        if balancer:
+            at = str(balancer["listen"])
+            address = base_url(at, tls=tls is not None)
+            front = NodeEndpoint(name=PROXY_NAME, address=address, upstream=at, **way)
+        return Endpoints(
+            nodes=nodes,
+            toxiproxy=str(toxiproxy["api"]),
+            balancer=front,
+            ca_cert=tls.ca if tls else None,
+        )
+
+    def _log_path(self, name: str) -> Path:
+        if name == "audit":
+            return self._directory(NODE_NAME) / AUDIT_LOG_NAME
+        files_of = {
+            BALANCER_NAME: "haproxy.log",
+            RECORDER_NAME: RECORDER_LOG,
+            TOXIPROXY: "toxiproxy.log",
+        }
+        return self._directory(name) / files_of.get(name, "vault.log")
+
+    def _members(self, record: KnownServers) -> list[str]:
+        """Names of the nodes that belong to it; by their folders where there is no record."""
+        if record.endpoints is not None:
+            return [node.name for node in record.endpoints.nodes]
+        found = (self._data_dir / NODES_DIRECTORY).glob(f"*/{DATA_NAME}/*")
+        return [NODE_NAME, *sorted({path.parents[1].name for path in found})]
+
+    def _is_cluster(self, record: KnownServers) -> bool:
+        if record.endpoints is not None:
+            return record.endpoints.balancer is not None
+        return len(self._members(record)) > 1
+
+    def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
+        """``host:port`` of a node's API and of its listener for other nodes, empty if unknown.
+
+        Now, or when it ran last: a server's own configuration says it too.
+        """
+        service = record.services.get(name, {})
+        if "upstream" in service:
+            return str(service["upstream"]), str(service.get("cluster") or "")
+        for node in record.endpoints.nodes if record.endpoints else ():
+            if node.name == name:
+                return node.upstream, node.cluster
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            configuration = json.loads(self._configuration(name).read_text())
+            listener = configuration["listener"]["tcp"]
+            return str(listener["address"]), str(listener["cluster_address"])
+        return "", ""
+
+    def _names(self, record: KnownServers) -> list[str]:
+        """Every server that should be there."""
+        balancer = [BALANCER_NAME] if self._is_cluster(record) else []
+        holder = [HOLDER_NAME] if record.seal == "transit" else []
+        recorder = [RECORDER_NAME] if RECORDER_NAME in record.services else []
+        return [*self._members(record), *balancer, *holder, TOXIPROXY, *recorder]
+
+    def _all_names(self, record: KnownServers) -> list[str]:
+        """Those too that a crashed start may have left."""
+        folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
+        aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME)
+        return list(dict.fromkeys([*self._names(record), *folders, *aside]))
+
+    def _directory(self, name: str) -> Path:
+        if name in {NODE_NAME, HOLDER_NAME, *_CONFIGURATION}:
+            return self._data_dir / name
+        return self._data_dir / NODES_DIRECTORY / name
+
+    def _configuration(self, name: str) -> Path:
+        """The file that a server's command line names."""
+        return self._directory(name) / _CONFIGURATION.get(name, "vault.json")
+
+
+def title_of(name: str) -> str:
+    """What to call a server in errors."""
+    return _TITLES.get(name, f"Vault {name}")
+
+
+def free_port_of(address: str) -> int:
+    """The port of an address on loopback, if it is free; else 0, which lets one be picked."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    return int(port) if host == LOOPBACK and not listens(int(port)) else 0

@@ -1,0 +1,118 @@
+"""What a real server says of the configuration of a cloud's seal; nothing is left of it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from vault_harness.dialect import OPENBAO
+from vault_harness.engine import CLOUD_SEALS, SealKind
+from vault_harness.engine.process._seal_check import check_seal
+from vault_harness.errors import CapabilityMissing, EngineError, StackError
+from vault_harness.programs import find_vault
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+
+KEYS = {
+    "VAULT_AWSKMS_SEAL_KEY_ID": "alias/unseal",
+    "AWS_REGION": "eu-central-1",
+    "AZURE_TENANT_ID": "46646709-b63e-4747-be42-516edeaf1e14",
+    "VAULT_AZUREKEYVAULT_VAULT_NAME": "hc-vault",
+    "VAULT_AZUREKEYVAULT_KEY_NAME": "unseal",
+}
+
+
+@pytest.fixture(autouse=True)
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Keys of both clouds, a data directory that is not there, and an OpenBao without plugins."""
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("HARNESS_KMS_PLUGIN", raising=False)
+    monkeypatch.setenv("HARNESS_ENGINE", "process")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(tmp_path / "data"))
+    monkeypatch.setenv("HARNESS_START_TIMEOUT", "60")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    settings = Settings.from_environment()
+    if find_vault(settings).dialect is not OPENBAO:
+        pytest.skip("HashiCorp Vault has these seals built in, and asks the cloud")
+    return settings
+
+
+@pytest.mark.parametrize("kind", CLOUD_SEALS)
+def test_a_server_that_does_not_know_it_leaves_nothing(
+    kind: SealKind, settings: Settings, tmp_path: Path
+) -> None:
+    """`up` says what it said, and what to use; there is no data directory, and no process."""
+    stack = LocalStack(settings)
+
+    for attempt in (lambda: stack.up(seal=kind), lambda: stack.check_seal(kind)):
+        with pytest.raises(CapabilityMissing, match=f"does not know the seal {kind}") as caught:
+            attempt()
+        assert f'Error configuring seal "{kind}": unknown wrapper: {kind}' in caught.value.looked_at
+        for way in ("HARNESS_KMS_PLUGIN", "HARNESS_VAULT_BINARY", "--seal transit"):
+            assert way in caught.value.remedy
+
+    assert not settings.data_dir.exists()
+    assert not [*tmp_path.glob("vault-harness-run-*")]
+
+
+def test_a_stack_that_is_there_is_left_alone(settings: Settings) -> None:
+    """Its seal is not exchanged by `up`, whatever the server knows."""
+    seal = settings.data_dir / "vault" / "data"
+    seal.mkdir(parents=True)
+    (seal / "raft.db").touch()
+
+    with pytest.raises(StackError, match="has the seal shamir, and awskms is asked for"):
+        LocalStack(settings).up(seal="awskms")
+
+    assert sorted(path.name for path in settings.data_dir.iterdir()) == ["vault"]
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"awskms": {"kms_key_id": ["one", "another"]}},
+        {"awskms": {"kms_key_id": "one"}, "azurekeyvault": {"key_name": "another"}},
+    ],
+)
+def test_what_is_broken_is_another_error(broken: dict[str, object], settings: Settings) -> None:
+    """The server's parser tells it from a stanza that is right, and of a seal that it lacks."""
+    with pytest.raises(EngineError, match="cannot read the configuration") as caught:
+        check_seal(broken, settings)
+
+    assert not isinstance(caught.value, CapabilityMissing)
+    assert "error loading configuration" in caught.value.looked_at
+
+
+def test_a_plugin_is_started_by_the_server(tmp_path: Path, settings: Settings) -> None:
+    """By the block that declares it: one that is no plugin is told from a seal that is unknown."""
+    started = tmp_path / "started"
+    program = tmp_path / "openbao-plugin-kms-aws"
+    program.write_text(f"#!/bin/sh\n: > '{started}'\nexit 3\n")
+    program.chmod(0o755)
+    settings = Settings.from_environment(kms_plugin=program)
+
+    with pytest.raises(EngineError, match="cannot start the plugin for the seal awskms"):
+        LocalStack(settings).check_seal("awskms")
+
+    assert started.exists()
+
+
+def test_a_key_that_is_out_of_reach_is_another_error(settings: Settings) -> None:
+    """As with a cloud that does not answer: the seal is known, its key is not got at."""
+    stanza = {"address": "http://127.0.0.1:9", "token": "none", "key_name": "k", "mount_path": "t/"}
+
+    with pytest.raises(EngineError, match="knows the seal transit, and cannot use its key"):
+        check_seal({"transit": stanza}, settings)
+
+
+def test_what_a_server_takes_it_says_to_have(settings: Settings) -> None:
+    """A seal that needs no cloud, by the same way."""
+    key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="
+
+    done = check_seal({"static": {"current_key_id": "k", "current_key": key}}, settings)
+
+    assert done.seal == "static"
+    assert '"static"' in done.configuration

@@ -1,0 +1,200 @@
+"""Three nodes with one seal: each unseals itself, whoever was killed and whoever holds the key."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import ClusterProvider, SealKind, open_engine, seal_stanza
+from vault_harness.errors import ProgramMissing, ServerDied
+from vault_harness.programs import find_balancer
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, Nodes, SealDrill, StackRecord
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.backup import Keys, drill, new_identity
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture(autouse=True)
+def haproxy() -> None:
+    """HAProxy must be here."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+
+
+def keep(stack: LocalStack, value: str) -> None:
+    """Keep a value in Vault."""
+    with closing(stack.operator()) as op:
+        if "kept/" not in op.request("GET", "sys/mounts")["data"]:
+            op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+        op.request("POST", "kept/x", value=value)
+
+
+def read(stack: LocalStack) -> object:
+    """The value that was kept."""
+    with closing(stack.operator()) as op:
+        return op.request("GET", "kept/x")["data"]["value"]
+
+
+def killed(pid: int) -> None:
+    """Have a process end without a goodbye, unknown to the stack."""
+    process = psutil.Process(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not process.is_running(), "a process to be gone", timeout=10)
+
+
+def all_serve(stack: LocalStack, count: int = 3) -> None:
+    """So many nodes, of which one leads, and all of which count."""
+    nodes = stack.status().nodes
+    assert sorted(node.role for node in nodes) == ["leader", *["standby"] * (count - 1)]
+    assert {node.voter for node in nodes} == {True}
+
+
+@contextlib.contextmanager
+def no_good_keys(stack: LocalStack) -> Iterator[None]:
+    """The keyring has other keys meanwhile: whoever is open afterwards opened itself."""
+    keyring = Keyring.load(stack.keyring_path)
+    others = tuple(base64.b64encode(secrets.token_bytes(33)).decode() for _ in keyring.keys)
+    replace(keyring, keys=others).save(stack.keyring_path)
+    yield
+    keyring.save(stack.keyring_path)
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
+    """And is a voter again; one more does the same, and all of them do at once. No key is given."""
+    stack.up(ha=True, seal=kind)
+    all_serve(stack)
+    assert stack.status().seal == kind
+    keep(stack, "of before")
+    nodes, leader = Nodes(stack), stack.status().leader
+    assert leader is not None
+
+    with no_good_keys(stack):
+        killed(StackRecord.load(stack.data_dir).services[leader]["pid"])
+        wait_until(lambda: stack.status().leader not in {None, leader}, "a leader", timeout=30)
+        nodes.start(leader)
+        all_serve(stack)
+        nodes.add()
+        all_serve(stack, 4)
+        assert stack.restart()
+        all_serve(stack, 4)
+        stack.down()
+        stack.up()
+        all_serve(stack, 4)
+    assert read(stack) == "of before"
+
+
+def test_the_holder_is_away_and_comes_back(stack: LocalStack) -> None:
+    """Without it nodes that run go on, and none can start; with it the one that could not does."""
+    stack.up(ha=True, seal="transit")
+    keep(stack, "of before")
+    nodes = Nodes(stack)
+    nodes.kill("vault-3")
+    killed(StackRecord.load(stack.data_dir).services["holder"]["pid"])
+
+    provider = stack.provider()
+    assert isinstance(provider, ClusterProvider)
+    with pytest.raises(ServerDied):
+        provider.start_node("vault-3")
+    assert read(stack) == "of before"
+
+    with no_good_keys(stack):
+        nodes.start("vault-3")
+    all_serve(stack)
+    assert read(stack) == "of before"
+
+
+def test_sealed_by_hand_all_of_them_take_recovery_keys(stack: LocalStack) -> None:
+    """As a single one does; one that was killed meanwhile is no reason not to."""
+    stack.up(ha=True, seal="static")
+    keep(stack, "of before")
+    stack.seal()
+    assert {node.role for node in stack.status().nodes} == {"sealed"}
+
+    stack.unseal()
+
+    all_serve(stack)
+    assert read(stack) == "of before"
+
+
+def test_one_that_unseals_itself_becomes_three(stack: LocalStack) -> None:
+    """After `down`, without being told of its seal again; its data is on all of them."""
+    stack.up(seal="static")
+    keep(stack, "of before")
+    stack.down()
+
+    with no_good_keys(stack):
+        stack.up(ha=True)
+
+    all_serve(stack)
+    Nodes(stack).kill("vault")
+    wait_until(lambda: stack.status().leader is not None, "a leader", timeout=30)
+    assert read(stack) == "of before"
+
+
+def test_a_drill_knows_its_seal(stack: LocalStack) -> None:
+    """A copy of three nodes' data opens under their seal, and goes over to another and back."""
+    stack.up(ha=True, seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    directory = stack.data_dir.parent / "drill"
+    with (
+        open_engine(Settings(engine="process"), directory=directory / "engine") as engine,
+        closing(stack.operator()) as op,
+    ):
+        report = drill(
+            op,
+            Keys(Keyring.load(stack.keyring_path), stack.static_key()),
+            engine,
+            BLUEPRINT,
+            directory / "copy",
+            seal=seal_stanza(stack.data_dir),
+            then=SealDrill(engine=engine, target="transit", directory=directory / "seal"),
+        )
+
+    assert not report.problems
+    assert list(report.seals) == ["transit", "static"]
+    with closing(Operator(stack.endpoints().vault)) as front:
+        assert front.health() == 200
+
+
+def test_the_tasks_know_its_seal(stack: LocalStack) -> None:
+    """The doctor finds nothing wrong, and a backup of the keys has the key of the seal."""
+    stack.up(ha=True, seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    _, public = new_identity()
+    backups = str(stack.data_dir.parent / "backups")
+
+    healthy = task("doctor")
+    saved = task("backup", "--recipient", public, "--to", backups)
+    told = task("status")
+
+    assert healthy.returncode == 0, healthy.stdout
+    assert saved.returncode == 0, saved.stderr
+    assert "with the key of the static seal" in saved.stdout
+    assert "static" in told.stdout
+    assert told.stdout.count("voter") == 3
+
+
+def task(*words: str) -> subprocess.CompletedProcess[str]:
+    """A task as somebody would type it."""
+    command = [sys.executable, "-m", "vault_harness", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,0 +1,94 @@
+"""Several nodes are opened: by their keys, by themselves, or under another seal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+import pytest
+
+from vault_harness.errors import OperatorError
+from vault_harness.vault import Keyring, Operator, SealStatus, cluster
+
+RECOVERY = Keyring(keys=("a", "b", "c"), threshold=3, root_token="", kind="recovery")
+
+
+class Node:
+    """A node that refuses keys some times, and then has opened itself.
+
+    Args:
+        name: Part of its address.
+        refusals: How many times.
+        leads: Whether it is active once it is open.
+        lags: How many times it says that it is between two seals, after it has opened.
+        dies: Whether it ends at the first refusal.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        refusals: int = 0,
+        leads: bool = False,
+        lags: int = 0,
+        dies: bool = False,
+    ) -> None:
+        self.address = f"http://{name}"
+        self.refusals, self.leads, self.lags, self.dies = refusals, leads, lags, dies
+        self.asked = 0
+
+    def give_keys(self, _: Keyring) -> None:
+        """Refuse them, or not."""
+        self.asked += 1
+        if self.asked <= self.refusals:
+            raise OperatorError("it unseals itself, and does not")
+
+    give_keys_between_seals = give_keys
+
+    def see_that_it_answers(self) -> None:
+        """It does, unless it died."""
+        if self.dies:
+            raise OperatorError(f"{self.address} does not answer")
+
+    def health(self, *, timeout: float) -> int:  # noqa: ARG002 -- as an operator's
+        """Open or sealed."""
+        return (200 if self.leads else 429) if self.asked > self.refusals else 503
+
+    def seal_status_between_seals(self) -> SealStatus:
+        """Between two seals for a while."""
+        self.lags -= 1
+        return SealStatus(True, False, 5, 3, 0, "2.7.2", "openbao", migrating=self.lags >= 0)
+
+
+def as_operators(*nodes: Node) -> Sequence[Operator]:
+    """What the functions take."""
+    return cast("Sequence[Operator]", nodes)
+
+
+def test_recovery_keys_are_offered_until_a_node_has_opened_itself() -> None:
+    """One that was just started takes none, and is no error."""
+    first, second = Node("one", leads=True), Node("two", refusals=2)
+
+    leader = cluster.unseal_all(as_operators(first, second), RECOVERY, timeout=10)
+
+    assert leader is cast("Operator", first)
+    assert (first.asked, second.asked) == (1, 3)
+
+
+def test_a_node_that_died_is_not_waited_for() -> None:
+    """Whoever waits hears of it, and not of keys."""
+    with pytest.raises(OperatorError, match="two does not answer"):
+        cluster.unseal_all(
+            as_operators(Node("one", leads=True), Node("two", refusals=99, dies=True)),
+            RECOVERY,
+            timeout=10,
+        )
+
+
+def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
+    """A follower that has not got the change yet could not be started with the new one alone."""
+    first, second = Node("one", leads=True), Node("two", lags=3)
+
+    cluster.migrate_seal(as_operators(first, second), RECOVERY, timeout=10)
+
+    assert second.lags < 0
