@@ -46,6 +46,23 @@ def test_steady_rain_is_a_storm(story: Story) -> None:
     assert seen.endswith("and 10 more")
 
 
+def test_what_vault_asks_for_is_no_storm(story: Story) -> None:
+    """Whoever is told to wait 0 s may come at once, once for each such answer and not twice."""
+    for number in range(8):
+        story.sent("read", 12.0 + number * 0.02, 429, retry_after=0.0)
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.several("read", 12.3, 12.4, 12.5, 12.6, 12.7, 12.8, status=429)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("6 requests in one second, 5 are allowed")
+
+
+def test_a_time_to_wait_is_no_invitation(story: Story) -> None:
+    """Six that come while Vault says to wait are one too many."""
+    for number in range(6):
+        story.sent("read", 12.0 + number * 0.1, 429, retry_after=1.0)
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
 def test_connections_storm_too(story: Story) -> None:
     """Six in a second are one too many, five are not, though no request was sent over any."""
     story.history.connections += [9.0, 12.0, 12.1, 12.2, 12.3, 12.4]

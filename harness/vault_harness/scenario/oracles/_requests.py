@@ -5,7 +5,11 @@ A bound on a count holds where nothing was counted: that is what it asks for.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Sequence
+
 from vault_harness.scenario.history import History, between
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, requests, times
 from vault_harness.scenario.verdict import Finding
 
@@ -30,12 +34,14 @@ def no_request_storm(*, since: float, until: float) -> Oracle:
 
     In any second `STORM_PEAK`, and over the whole time `STORM_MEAN` a second and one peak; to both
     are added `A_CALLER` a second for each caller and `A_SECRET` for each secret that the client
-    keeps of its own accord. How often a caller calls does not count. It holds for silence.
+    keeps of its own accord. How often a caller calls does not count, and neither does a request
+    that Vault asks for: a quota tells the last second of its interval as ``Retry-After: 0``. It
+    holds for silence.
     """
     promise = _quiet("request")
 
     def oracle(history: History) -> list[Finding]:
-        sent = history.find(since=since, until=until)
+        sent = _unbidden(history.find(since=since, until=until))
         budget = _budget(history, since, until)
         for first in sent:
             burst = [e for e in sent if first.began <= e.began <= first.began + 1.0]
@@ -105,6 +111,19 @@ def _quiet(what: str) -> str:
         f"no {what} storm (at most {STORM_PEAK} {what}s a second of the client's own, "
         f"and {A_CALLER} for each caller)"
     )
+
+
+def _unbidden(sent: Sequence[Exchange]) -> list[Exchange]:
+    """Requests but those which Vault asked for: one after each answer that says to wait 0 s."""
+    left, invitations = [], deque[float]()
+    for one in sent:
+        if invitations and invitations[0] <= one.began:
+            invitations.popleft()
+        else:
+            left.append(one)
+        if one.retry_after == 0 and one.ended is not None:
+            invitations.append(one.ended)
+    return left
 
 
 def _storm(promise: str, text: str, at: float) -> Finding:
