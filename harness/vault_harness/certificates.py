@@ -6,12 +6,14 @@ import contextlib
 import re
 import socket
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
 import trustme
+from cryptography import x509
 
 from vault_harness.addresses import host_and_port
 from vault_harness.errors import SettingsError
@@ -19,6 +21,10 @@ from vault_harness.files import private_directory, write_private, write_text
 
 CA_NAME = "ca.pem"
 CA_KEY_NAME = "ca-key.pem"
+CLIENTS_NAME = "clients.pem"
+
+OPERATOR = "operator"
+"""Who the tasks are to a server that asks for certificates, and its nodes where they join."""
 
 LIFE = timedelta(days=90)
 """How long a certificate is good for where nobody says otherwise."""
@@ -27,6 +33,12 @@ NEAR = timedelta(days=14)
 """Before its end, when a certificate should be renewed."""
 
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
+
+_CLIENT_HOST = "client.invalid"
+"""What a client's certificate is for: no host has that name, so no server can be played with it.
+Go's verification refuses one that names nothing."""
+
+_LONGEST_NAME = 64  # of a common name, by X.520
 
 _SKEW = timedelta(hours=1)
 """How long before it was made a certificate is good already: clocks of containers may be behind."""
@@ -41,20 +53,39 @@ class TlsFiles:
             node's `hosts`.
         key: Its private key.
         ca: The CA certificate by which clients and other nodes know it.
+        clients: The CA certificates of which one must have signed what a client shows; None where
+            clients are asked for nothing.
     """
 
     certificate: Path
     key: Path
     ca: Path
+    clients: Path | None = None
 
     @classmethod
     def within(cls, directory: Path) -> Self:
-        """The files by their usual names in a folder, there or not."""
+        """The files by their usual names in a folder, there or not; `clients` only if it is."""
+        clients = directory / CLIENTS_NAME
         return cls(
             certificate=directory / "certificate.pem",
             key=directory / "key.pem",
             ca=directory / CA_NAME,
+            clients=clients if clients.exists() else None,
         )
+
+    def own(self, name: str) -> Path | None:
+        """What a client of that name shows, of those in the same folder; None if nobody asks."""
+        return self.ca.with_name(f"{name}.pem") if self.clients is not None else None
+
+
+def shown_beside(ca_cert: Path | str | None) -> Path | None:
+    """What the tasks show to servers that they check with this file; None if nobody asks for it.
+
+    It lies in the same folder, with its key: whoever is told whom to trust has both, and no task
+    can be told one and not the other.
+    """
+    own = Path(ca_cert).with_name(f"{OPERATOR}.pem") if ca_cert is not None else None
+    return own if own is not None and own.exists() else None
 
 
 class Authority:
@@ -115,10 +146,7 @@ class Authority:
             name: Its common name, where that matters.
             beside: CA certificates, as PEM, that are trusted beside this authority's.
         """
-        now = datetime.now(UTC)
-        made = self._ca.issue_cert(
-            *hosts, common_name=name, not_before=min(now, now + life) - _SKEW, not_after=now + life
-        )
+        made = self._signed(*hosts, life=life, name=name)
         files = TlsFiles.within(directory)
         private_directory(directory)
         write_private(files.key, made.private_key_pem.bytes())
@@ -126,6 +154,27 @@ class Authority:
         write_text(files.certificate, chain.decode())
         write_text(files.ca, self.certificate.decode() + beside)
         return files
+
+    def issue_client(self, file: Path, name: str, *, life: timedelta = LIFE) -> None:
+        """A new certificate for a client, with its key, in place of what is in that file.
+
+        One file for both: it is replaced by one renaming, so nobody reads the certificate of one
+        renewal and the key of another. It is its owner's alone.
+
+        Args:
+            file: Where it goes; ``VAULT_CLIENT_CERT`` and ``VAULT_CLIENT_KEY`` may both name it.
+            name: Its common name: whose it is.
+            life: How long from now on it is good.
+        """
+        made = self._signed(_CLIENT_HOST, life=life, name=name[:_LONGEST_NAME])
+        private_directory(file.parent)
+        write_private(file, made.private_key_and_cert_chain_pem.bytes())
+
+    def _signed(self, *hosts: str, life: timedelta, name: str | None) -> trustme.LeafCert:
+        now = datetime.now(UTC)
+        return self._ca.issue_cert(
+            *hosts, common_name=name, not_before=min(now, now + life) - _SKEW, not_after=now + life
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +205,7 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
         OSError: Nobody answers there, or not with TLS.
     """
     host, port = host_and_port(address)
-    context = ssl.create_default_context(cafile=str(ca_cert) if ca_cert is not None else None)
+    context = client_context(ca_cert)
     with (
         contextlib.closing(socket.create_connection((host, port), timeout=timeout)) as plain,
         context.wrap_socket(plain, server_hostname=host) as connection,
@@ -170,6 +219,56 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
     )
 
 
+def client_context(ca_cert: Path | None) -> ssl.SSLContext:
+    """By what a server is checked, and what is shown to it if it asks; see `shown_beside`.
+
+    Args:
+        ca_cert: Whom to trust, None for the system's authorities.
+
+    Raises:
+        OSError: A file cannot be read, or is not what it should be.
+    """
+    context = ssl.create_default_context(cafile=str(ca_cert) if ca_cert is not None else None)
+    if (own := shown_beside(ca_cert)) is not None:
+        context.load_cert_chain(own)
+    return context
+
+
+def server_context(
+    files: TlsFiles, *, protocols: Sequence[str], clients: str | None = None
+) -> ssl.SSLContext:
+    """What a server of this project, which is no Vault, shows to its clients.
+
+    Args:
+        files: Its certificate and key.
+        protocols: What it speaks, for ALPN.
+        clients: CA certificates, as PEM, of which one must have signed what a client shows; None
+            to ask for nothing.
+
+    Raises:
+        OSError: A file cannot be read, or is not what it should be.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(files.certificate, files.key)
+    context.set_alpn_protocols(list(protocols))
+    # A session that is resumed is not verified again by OpenSSL, as it is by Vault.
+    context.num_tickets = 0
+    context.options |= ssl.OP_NO_TICKET
+    if clients is not None:
+        context.load_verify_locations(cadata=clients)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def end_of(path: Path) -> datetime | None:
+    """When the first certificate of a PEM file ends, UTC; None if there is none to be read."""
+    try:
+        found = first_in_file(path)
+        return x509.load_pem_x509_certificate(found.encode()).not_valid_after_utc
+    except (OSError, ValueError):
+        return None
+
+
 def in_file(path: Path) -> tuple[bytes, ...]:
     """The certificates of a PEM file, as DER, in its order."""
     return tuple(map(ssl.PEM_cert_to_DER_cert, _CERTIFICATE.findall(path.read_text())))
@@ -177,5 +276,9 @@ def in_file(path: Path) -> tuple[bytes, ...]:
 
 def first_in_file(path: Path) -> str:
     """The first certificate of a PEM file, as PEM; empty if there is none."""
-    found = _CERTIFICATE.search(path.read_text())
-    return found[0] if found else ""
+    return next(iter(pems(path.read_text())), "")
+
+
+def pems(text: str) -> list[str]:
+    """The certificates of a PEM text, each as PEM, in its order; other blocks are left out."""
+    return _CERTIFICATE.findall(text)

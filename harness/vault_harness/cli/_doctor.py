@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import command
@@ -167,12 +168,13 @@ def _patient(stack: LocalStack) -> Patient:
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, audit_log = False, "", None
     pending = stack.pending_seal_migration() if engine != "external" else None
-    ca_cert = settings.vault_cacert
+    ca_cert, client_certificates = settings.vault_cacert, dict[str, Path]()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
     else:
         toxiproxy = endpoints.toxiproxy if endpoints else ""
         ca_cert = (endpoints.ca_cert if endpoints else None) or ca_cert
+        client_certificates = stack.client_certificates()
         try:
             provider = stack.provider()
             found = provider.describe()
@@ -194,5 +196,6 @@ def _patient(stack: LocalStack) -> Patient:
         audit_log=audit_log,
         environ=os.environ,
         ca_cert=ca_cert,
+        client_certificates=client_certificates,
         seal_migration=(pending.source, pending.target) if pending is not None else None,
     )

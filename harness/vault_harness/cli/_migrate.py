@@ -147,6 +147,7 @@ def _show(plan: Plan, mount: str) -> None:
 
 def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) -> ClientSettings:
     from vault_harness.errors import SettingsError
+    from vault_harness.stack import client_certificate
     from vault_harness.vault import approle
     from vault_harness.vault.migrate import ClientSettings
 
@@ -166,6 +167,7 @@ def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) 
         secret_file,
         blueprint.mount,
         endpoints.ca_cert or stack.settings.vault_cacert,
+        client_certificate(stack, wanted),
     )
 
 

@@ -24,18 +24,26 @@ if TYPE_CHECKING:
     "up",
     group="every day",
     examples=(
-        *("up", "up --ha", "up --tls", "up --seal static", "up --ha --seal transit"),
-        "up --seal awskms --check",
+        *("up", "up --ha", "up --tls", "up --client-certs"),
+        *("up --seal static", "up --ha --seal transit", "up --seal awskms --check"),
     ),
     help={
         "ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one",
         "tls": "Vault speaks TLS, with an authority of its own; what speaks it stays so",
+        "client-certs": "it refuses clients that show no certificate of the stack's; means --tls, "
+        "and stays so too",
         "seal": "of a new Vault: shamir, or what unseals itself: static (its key is in a file), "
         "transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
         "check": "start nothing; see what the server makes of the configuration of a cloud's seal",
     },
 )
-def up(ha: bool = False, tls: bool = False, seal: str | None = None, check: bool = False) -> None:
+def up(
+    ha: bool = False,
+    tls: bool = False,
+    client_certs: bool = False,
+    seal: str | None = None,
+    check: bool = False,
+) -> None:
     """Start Vault, unsealed, and Toxiproxy in front of it.
 
     Safe to repeat. A new Vault is initialised; its unseal keys and root token (together: the
@@ -48,7 +56,7 @@ def up(ha: bool = False, tls: bool = False, seal: str | None = None, check: bool
         return
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
-    stack.up(ha=ha, tls=tls, seal=kind)
+    stack.up(ha=ha, tls=tls, client_certs=client_certs, seal=kind)
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)

@@ -14,6 +14,7 @@ from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._provider import (
+    BALANCER_NAME,
     HOLDER_NAME,
     NODE_NAME,
     NODES_DIRECTORY,
@@ -85,6 +86,7 @@ __all__ = [
     "stanza_path",
     "static_key_path",
     "HOLDER_NAME",
+    "BALANCER_NAME",
     "QUICK_AUTOPILOT",
     "lacking",
     "Endpoints",

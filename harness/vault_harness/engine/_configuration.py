@@ -39,6 +39,9 @@ class Place:
         certificate: File of the certificate chain, empty without TLS.
         key: File of its private key.
         ca: File of the CA certificate that other nodes' certificates are checked with.
+        clients: File of the CA certificates that clients' certificates are checked with; empty
+            where clients are asked for none.
+        own: File of certificate and key that it shows to a node that it joins, empty likewise.
         join: API addresses of nodes to join, as this server reaches them.
     """
 
@@ -50,6 +53,8 @@ class Place:
     certificate: str = ""
     key: str = ""
     ca: str = ""
+    clients: str = ""
+    own: str = ""
     join: tuple[str, ...] = ()
 
 
@@ -89,7 +94,13 @@ def _listener(place: Place) -> dict[str, object]:
     }
     if not place.certificate:
         return listener | {"tls_disable": True}
-    return listener | {"tls_cert_file": place.certificate, "tls_key_file": place.key}
+    listener |= {"tls_cert_file": place.certificate, "tls_key_file": place.key}
+    if place.clients:
+        listener |= {
+            "tls_require_and_verify_client_cert": True,
+            "tls_client_ca_file": place.clients,
+        }
+    return listener
 
 
 def _storage(spec: NodeSpec, place: Place) -> dict[str, object]:
@@ -109,7 +120,11 @@ def _storage(spec: NodeSpec, place: Place) -> dict[str, object]:
 
 def _leader(address: str, place: Place) -> dict[str, object]:
     leader: dict[str, object] = {"leader_api_addr": address}
-    return leader | {"leader_ca_cert_file": place.ca} if place.ca else leader
+    if place.ca:
+        leader["leader_ca_cert_file"] = place.ca
+    if place.own:
+        leader |= {"leader_client_cert_file": place.own, "leader_client_key_file": place.own}
+    return leader
 
 
 def _laid_over(below: Mapping[str, object], above: Mapping[str, object]) -> dict[str, object]:

@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import ssl
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 
@@ -22,7 +23,13 @@ class Answer:
     body: bytes
 
 
-def ask(url: str, *, timeout: float = 1.0, tls: ssl.SSLContext | None = None) -> Answer | None:
+def ask(
+    url: str,
+    *,
+    timeout: float = 1.0,
+    tls: ssl.SSLContext | None = None,
+    own: Path | None = None,
+) -> Answer | None:
     """The answer to a GET without a token, or None if nobody answers.
 
     Args:
@@ -30,24 +37,32 @@ def ask(url: str, *, timeout: float = 1.0, tls: ssl.SSLContext | None = None) ->
         timeout: Seconds for each step of it.
         tls: How a certificate is checked. By default not at all: whether a server answers is one
             question, whether its certificate is good another, and nothing secret is said here.
+        own: Certificate and key for a server that asks for them, where `tls` has none.
     """
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port
-    connection = (
-        http.client.HTTPSConnection(host, port, timeout=timeout, context=tls or _unchecked())
-        if parts.scheme == "https"
-        else http.client.HTTPConnection(host, port, timeout=timeout)
-    )
-    with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
-        connection.request("GET", parts.path or "/")
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.read())
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        connection = (
+            http.client.HTTPSConnection(host, port, timeout=timeout, context=tls or _unchecked(own))
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(host, port, timeout=timeout)
+        )
+        with contextlib.closing(connection):
+            connection.request("GET", parts.path or "/")
+            answer = connection.getresponse()
+            return Answer(answer.status, answer.read())
     return None
 
 
-def answers(url: str, *, timeout: float = 1.0, tls: ssl.SSLContext | None = None) -> bool:
+def answers(
+    url: str,
+    *,
+    timeout: float = 1.0,
+    tls: ssl.SSLContext | None = None,
+    own: Path | None = None,
+) -> bool:
     """Whether it answers 200; arguments as for `ask`."""
-    answer = ask(url, timeout=timeout, tls=tls)
+    answer = ask(url, timeout=timeout, tls=tls, own=own)
     return answer is not None and answer.status == 200
 
 
@@ -56,8 +71,10 @@ def seal_status_url(address: str) -> str:
     return f"{address}/v1/sys/seal-status"
 
 
-def _unchecked() -> ssl.SSLContext:
+def _unchecked(own: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if own is not None:
+        context.load_cert_chain(own)
     return context

@@ -125,6 +125,7 @@ class KnownServers:
         services: What the provider needs to find them again; empty when they were stopped.
         seal: How Vault is sealed: a `vault_harness.engine.SealKind`.
         tls: Whether its Vault speaks TLS.
+        client_certs: Whether it asks its clients for certificates.
     """
 
     engine: EngineName | None = None
@@ -132,6 +133,7 @@ class KnownServers:
     services: dict[str, dict[str, Any]] = field(default_factory=dict)
     seal: str = "shamir"
     tls: bool = False
+    client_certs: bool = False
 
 
 class Memory(Protocol):

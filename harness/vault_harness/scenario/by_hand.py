@@ -9,7 +9,8 @@ request, no token. On the address ``api`` it takes and tells orders::
     POST /faults    an order, as of `vault_harness.faults.Order`; one about the same is replaced
 
 SIGHUP has it read its certificate anew. The file is JSON: ``listen``, ``api`` and ``upstream``,
-each ``host:port``, and ``tls``, a folder with the files of `TlsFiles.within`, or null.
+each ``host:port``, and ``tls``, a folder with the files of `TlsFiles.within`, or null. Where Vault
+asks its clients for certificates it does so too, and shows Vault one of its own.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from vault_harness.certificates import TlsFiles
+from vault_harness.certificates import TlsFiles, server_context
+from vault_harness.engine import RECORDER_NAME
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Interference, Order, RequestKind
 from vault_harness.scenario._secrets import Secrets
@@ -80,7 +82,7 @@ class ByHand:
     """
 
     def __init__(self, listen: str, upstream: str, tls: Path | None) -> None:
-        self._tls = TlsFiles.within(tls) if tls is not None else None
+        self._tls = tls
         host, _, port = listen.rpartition(":")
         self._recorder = Recorder(
             History(frozen=True),  # which keeps nothing
@@ -94,13 +96,16 @@ class ByHand:
         self._lock = threading.Lock()
 
     def _contexts(self) -> dict[str, ssl.SSLContext]:
-        """What it shows to clients, and by what it checks Vault."""
+        """What it shows to clients and asks of them, and the same for Vault."""
         if self._tls is None:
             return {}
-        shown = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        shown.load_cert_chain(self._tls.certificate, self._tls.key)
-        shown.set_alpn_protocols(["h2", "http/1.1"])  # as Vault itself
-        return {"tls": shown, "upstream_tls": ssl.create_default_context(cafile=self._tls.ca)}
+        files = TlsFiles.within(self._tls)
+        clients = files.clients.read_text() if files.clients is not None else None
+        upstream = ssl.create_default_context(cafile=files.ca)
+        if (own := files.own(RECORDER_NAME)) is not None:
+            upstream.load_cert_chain(own)
+        shown = server_context(files, protocols=["h2", "http/1.1"], clients=clients)  # as Vault
+        return {"tls": shown, "upstream_tls": upstream}
 
     def reload(self) -> None:
         """Read the certificate anew, for connections to come."""

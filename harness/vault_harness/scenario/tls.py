@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
-from vault_harness.certificates import LIFE, Authority, TlsFiles
+from vault_harness.certificates import LIFE, Authority, TlsFiles, server_context
 from vault_harness.files import write_text
 from vault_harness.scenario.recorder import Recorder
 
@@ -58,16 +57,11 @@ class ScenarioTls:
         """
         self._number += 1
         files = authority.issue(self._directory / f"server-{self._number}", *(hosts or self._hosts))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(files.certificate, files.key)
-        context.set_alpn_protocols(self._protocols)
-        # A session that is resumed is not verified again by OpenSSL, as it is by Vault.
-        context.num_tickets = 0
-        context.options |= ssl.OP_NO_TICKET
-        if clients is not None:
-            context.load_verify_locations(cadata=clients.certificate.decode())
-            context.verify_mode = ssl.CERT_REQUIRED
-        self._recorder.tls = context
+        self._recorder.tls = server_context(
+            files,
+            protocols=self._protocols,
+            clients=clients.certificate.decode() if clients is not None else None,
+        )
 
     def trust(self, *authorities: Authority) -> None:
         """Let the subject's file name these authorities; it is replaced as a whole."""

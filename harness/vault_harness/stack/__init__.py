@@ -1,6 +1,6 @@
 """Servers, keys and blueprint together: a Vault for one scenario, the stack of ``invoke up``."""
 
-from vault_harness.stack._env import export_lines, service_environment
+from vault_harness.stack._env import client_certificate, export_lines, service_environment
 from vault_harness.stack._external import check_external
 from vault_harness.stack._holder import transit_seal
 from vault_harness.stack._launch import Link, Stack, launch, launch_cluster
@@ -42,5 +42,6 @@ __all__ = [
     "ToxicStatus",
     "hand_out_ids",
     "service_environment",
+    "client_certificate",
     "export_lines",
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from vault_harness.addresses import base_url
+from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import (
-    CA_KEY_NAME,
-    CA_NAME,
     Authority,
     Shown,
     TlsFiles,
@@ -26,7 +26,8 @@ from vault_harness.engine import (
     StackProvider,
     tls_files,
 )
-from vault_harness.errors import StackError
+from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.stack._client_certificates import ClientCertificates, load_or_make
 from vault_harness.stack._data_dir import AUTHORITY_NAME
 from vault_harness.stack._recording import through
 from vault_harness.stack._service_ids import hand_out_ca
@@ -50,6 +51,8 @@ class Renewal:
         ca_cert: The file with whom to trust.
         nodes: Names of the nodes that show it.
         later: Names of those that do not run now, and show it once they do.
+        clients: Names of the clients that have a new certificate too; none where Vault asks for
+            nothing.
     """
 
     serial: str
@@ -57,10 +60,11 @@ class Renewal:
     ca_cert: Path
     nodes: tuple[str, ...]
     later: tuple[str, ...]
+    clients: tuple[str, ...] = ()
 
 
 class Certificates:
-    """Makes and renews the certificate that all servers of a stack show.
+    """Makes and renews what all servers of a stack show, and its clients, if they are asked.
 
     Args:
         data_dir: Holds the authority, and beside it what it signed.
@@ -70,31 +74,62 @@ class Certificates:
         self._data_dir = data_dir
         self._authority = data_dir / AUTHORITY_NAME
         self._directory = data_dir / TLS_DIRECTORY
+        self.clients = ClientCertificates(data_dir)
 
-    def prepare(self, provider: StackProvider, *, wanted: bool) -> None:
-        """Have a certificate there before servers start, if they shall speak TLS.
+    def prepare(self, provider: StackProvider, *, wanted: bool, of_clients: bool = False) -> None:
+        """Have certificates there before servers start, if they shall speak TLS.
 
         Args:
             provider: Who runs the stack.
             wanted: Whether TLS is asked for; a stack that spoke it goes on with it anyway.
+            of_clients: Whether Vault shall ask its clients for certificates, which needs TLS; one
+                that did goes on with it anyway.
 
         Raises:
-            StackError: It runs in plain HTTP, and clients know its addresses.
-            SettingsError: The authority's files cannot be read.
+            StackError: It runs in plain HTTP, or asks for nothing, and clients know it so.
+            CapabilityMissing: The engine cannot have a Vault that asks for certificates.
+            SettingsError: An authority's files cannot be read.
         """
         record, files = StackRecord.load(self._data_dir), tls_files(self._data_dir)
-        if not wanted and not record.tls and files is None:
+        asks = of_clients or record.client_certs or self.clients.wanted
+        if not wanted and not asks and not record.tls and files is None:
             return
         if not record.tls and files is None:
-            self._refuse_running(provider)
-        if not record.tls:
-            record.tls = True
+            option = "--client-certs" if of_clients else "--tls"
+            self._refuse_running(provider, "in plain HTTP, and TLS", option)
+        elif asks and not record.client_certs and not self.clients.wanted:
+            self._refuse_running(
+                provider, "and asks for no client certificate, and that", "--client-certs"
+            )
+        if asks:
+            check_engine(provider)
+        if not record.tls or record.client_certs != asks:
+            record.tls, record.client_certs = True, asks
             record.save(self._data_dir)  # first: a half-made certificate is made anew
         if files is None:
-            self._load_or_make().issue(self._directory, *HOSTS)
+            load_or_make(self._authority).issue(self._directory, *HOSTS)
+        if asks:
+            self.clients.prepare()
 
-    def renew(self, provider: StackProvider, endpoints: Endpoints, *, ca: bool) -> Renewal:
-        """A new certificate, shown by every node that runs; see `LocalStack.renew_certificate`."""
+    def renew(
+        self,
+        provider: StackProvider,
+        endpoints: Endpoints,
+        *,
+        ca: bool,
+        blueprint: Callable[[], Blueprint],
+    ) -> Renewal:
+        """A new certificate, shown by every node that runs; see `LocalStack.renew_certificate`.
+
+        Where clients are asked for theirs, those are renewed too. Every step leaves servers and
+        clients that take each other: whom to trust is told before anybody shows it.
+
+        Args:
+            provider: Who runs the stack.
+            endpoints: Where it is.
+            ca: Of new authorities.
+            blueprint: Which services there are; asked for only where Vault asks for certificates.
+        """
         files = tls_files(self._data_dir)
         if files is None:
             raise StackError(
@@ -102,6 +137,12 @@ class Certificates:
                 looked_at=str(self._directory),
                 remedy=f"{named('down')}, then {named('up', '--tls')}: its data stays",
             )
+        serving = {service.name for service in provider.describe() if service.serves}
+        nodes = [node for node in endpoints.nodes if node.name in serving]
+        # Before anything is changed: it may be broken.
+        plan = blueprint() if self.clients.wanted else None
+        if ca and plan is not None:
+            self.clients.check_exchange(nodes)
         if ca:
             authority = Authority()
             authority.save(self._authority)
@@ -111,38 +152,50 @@ class Certificates:
         before = first_in_file(files.ca)
         beside = before if before != authority.certificate.decode() else ""
         files = authority.issue(self._directory, *HOSTS, beside=beside)
+        clients: tuple[str, ...] = ()
+        if plan is not None:
+            clients = self.clients.exchange(plan) if ca else self.clients.renew(plan)
         hand_out_ca(self._data_dir)
         provider.reload_vault()
-        serving = {service.name for service in provider.describe() if service.serves}
-        nodes = [node for node in endpoints.nodes if node.name in serving]
         shown = [_await_shown(node.name, node.address, files) for node in nodes]
         # Between them and clients, where faults of single requests are set; it shows the same.
         recorder = through(provider)
         if recorder is not None and RECORDER_NAME in serving:
             _await_shown("the HTTP recorder", base_url(recorder, tls=True), files)
+        if clients:
+            self.clients.await_taken(nodes)
         return Renewal(
             serial=shown[0].serial,
             ends=shown[0].ends,
             ca_cert=files.ca,
             nodes=tuple(node.name for node in nodes),
             later=tuple(node.name for node in endpoints.nodes if node not in nodes),
+            clients=clients,
         )
 
-    def _load_or_make(self) -> Authority:
-        if any((self._authority / name).exists() for name in (CA_NAME, CA_KEY_NAME)):
-            return Authority.load(self._authority)
-        authority = Authority()
-        authority.save(self._authority)
-        return authority
-
-    def _refuse_running(self, provider: StackProvider) -> None:
+    def _refuse_running(self, provider: StackProvider, how: str, option: str) -> None:
         if found := [each.detail for each in provider.describe() if each.node and each.running]:
             raise StackError(
-                "Vault runs in plain HTTP, and TLS is asked for",
+                f"Vault runs {how} is asked for",
                 looked_at=f"{self._data_dir}; {', '.join(found)}",
-                remedy=f"{named('down')}, then {named('up', '--tls')}: its data stays, and its "
+                remedy=f"{named('down')}, then {named('up', option)}: its data stays, and its "
                 "addresses begin with https",
             )
+
+
+def check_engine(provider: StackProvider) -> None:
+    """See that an engine can run a Vault that asks its clients for certificates.
+
+    Raises:
+        CapabilityMissing: It cannot.
+    """
+    if provider.name != "process":
+        raise CapabilityMissing(
+            f"the {provider.name} engine has no client certificates",
+            looked_at="HARNESS_ENGINE, the command line and stack.json",
+            remedy=f"HARNESS_ENGINE=process {named('up', '--client-certs')}; in containers "
+            f"{named('up', '--tls')}, for a stack in another folder (HARNESS_DATA_DIR)",
+        )
 
 
 def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:

@@ -9,6 +9,7 @@ from vault_harness.engine import SEAL_DIRECTORY
 from vault_harness.errors import SettingsError
 from vault_harness.stack._lock import LOCK_NAME
 from vault_harness.stack.record import FILE_NAME as RECORD_NAME
+from vault_harness.vault.approle import CERTIFICATE_SUFFIX
 from vault_harness.vault.root import OPERATOR_TOKEN_NAME
 
 KEYRING_NAME = "init.json"
@@ -31,7 +32,7 @@ _FILES = frozenset(
         "doctor-logins.json",
     }
 )
-_ID_SUFFIXES = ("-role-id", "-secret-id")
+_ID_SUFFIXES = ("-role-id", "-secret-id", CERTIFICATE_SUFFIX)
 _DIRECTORIES = frozenset(
     {"rotations", "migrations", SEAL_DIRECTORY, SEAL_MIGRATION_NAME, AUTHORITY_NAME}
 )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.commands import named
+from vault_harness.engine import tls_files
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.stack._local import LocalStack
 from vault_harness.vault import approle
@@ -57,6 +59,8 @@ def service_environment(
     }
     if endpoints.ca_cert is not None:
         variables["VAULT_CACERT"] = str(endpoints.ca_cert)
+    if (own := client_certificate(stack, service)) is not None:
+        variables["VAULT_CLIENT_CERT"] = variables["VAULT_CLIENT_KEY"] = str(own)
     if reveal:
         variables["VAULT_ROLE_ID"] = role_file.read_text().strip()
         variables["VAULT_SECRET_ID"] = secret_file.read_text().strip()
@@ -64,6 +68,25 @@ def service_environment(
         variables["VAULT_ROLE_ID_FILE"] = str(role_file)
         variables["VAULT_SECRET_ID_FILE"] = str(secret_file)
     return variables
+
+
+def client_certificate(stack: LocalStack, service: str) -> Path | None:
+    """What a service shows to the stack's Vault, with its key; None if that asks for nothing.
+
+    Raises:
+        StackError: It is not there.
+    """
+    files = tls_files(stack.data_dir)
+    if files is None or files.clients is None:
+        return None
+    own = approle.certificate_file(service, stack.data_dir)
+    if not own.exists():
+        raise StackError(
+            f"{own.name} is not there, and this Vault refuses who shows no certificate",
+            looked_at=str(stack.data_dir),
+            remedy=named("tls.renew"),
+        )
+    return own
 
 
 def export_lines(variables: dict[str, str]) -> str:

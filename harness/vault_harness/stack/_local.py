@@ -95,7 +95,14 @@ class LocalStack:
     # -- up and down ------------------------------------------------------------------------------
 
     @without_frames
-    def up(self, *, ha: bool = False, tls: bool = False, seal: SealKind | None = None) -> Endpoints:
+    def up(
+        self,
+        *,
+        ha: bool = False,
+        tls: bool = False,
+        client_certs: bool = False,
+        seal: SealKind | None = None,
+    ) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
 
         What it cannot open it leaves as it is: no data and no keyring is ever removed.
@@ -105,6 +112,8 @@ class LocalStack:
                 data and gets the other two; what is a cluster stays one without being asked.
             tls: Vault speaks TLS, with a certificate of the stack's own authority; what speaks it
                 stays so without being asked.
+            client_certs: It refuses who shows no certificate of the stack's clients, which means
+                TLS too; stays so likewise.
             seal: How a new Vault is sealed: all but ``shamir`` unseal themselves. One that is there
                 keeps the seal that it has, once a migration of it that was ended half-way is done.
 
@@ -126,7 +135,8 @@ class LocalStack:
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
-            self._certificates.prepare(provider, wanted=tls)
+            self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
+            self._certify(None)
             try:
                 if self._migrations.pending() is not None:
                     _, endpoints = self._migrations.go_on(provider)
@@ -176,6 +186,19 @@ class LocalStack:
             provider = self.provider()
             if not any(service.running for service in provider.describe() if service.node):
                 _sealing.check_cloud(kind, provider, self.data_dir)
+
+    def _certify(self, blueprint: Blueprint | None) -> None:
+        """Give a certificate to each service that has ids and lacks it, if Vault asks for one."""
+        if self._certificates.clients.wanted:
+            self._certificates.clients.issue_missing(blueprint or self.blueprint())
+
+    def client_certificates(self) -> dict[str, Path]:
+        """What each client shows to a Vault that asks for it, by its name, there or not.
+
+        With the key in it. Empty where Vault asks for nothing.
+        """
+        clients = self._certificates.clients
+        return clients.files(self.blueprint()) if clients.wanted else {}
 
     def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
         """The seal that Vault has or shall have, with all of its nodes."""
@@ -484,17 +507,24 @@ class LocalStack:
     def renew_certificate(self, *, ca: bool = False) -> Renewal:
         """Give the servers a new certificate, and see that they show it; no connection is lost.
 
+        Clients of a Vault that asks for theirs get new ones too. Its balancer is another one then,
+        and connections through the one before end after some seconds.
+
         Args:
             ca: Of a new authority; the one before stays trusted beside it until the next renewal.
+                That of clients likewise, but by each server until it starts again.
 
         Raises:
             NotUp: It does not run.
-            StackError: It does not speak TLS.
+            StackError: It does not speak TLS; or it runs since before the last exchange of the
+                clients' authority.
             SettingsError: The authority's files are lost.
             DeadlineExceeded: A server goes on with the certificate that it had.
         """
         with self.held():
-            return self._certificates.renew(self.provider(), self.endpoints(), ca=ca)
+            return self._certificates.renew(
+                self.provider(), self.endpoints(), ca=ca, blueprint=self.blueprint
+            )
 
     @without_frames
     def seed(
@@ -544,6 +574,7 @@ class LocalStack:
                 changes.append(self._credentials(operator, role, new=role in made, dry=dry))
             if not dry:
                 hand_out_ids(self.data_dir, blueprint.services)
+                self._certify(blueprint)
             if not dry and what == "everything":
                 record = StackRecord.load(self.data_dir)
                 record.seeded = blueprint.name

@@ -21,9 +21,10 @@ from vault_harness.engine import (
 from vault_harness.errors import StackError
 
 FILE_NAME = "stack.json"
-FORMAT = 4
+FORMAT = 5
 """Of the file. 1, which says no number, knew a single node by ``endpoints``; 2 no seal
-but Shamir's, which a program that knows no other must not start; 3 no TLS, likewise."""
+but Shamir's, which a program that knows no other must not start; 3 no TLS, and 4 no client
+certificates, likewise."""
 
 
 @dataclass
@@ -51,7 +52,7 @@ class StackRecord(KnownServers):
         try:
             content: Any = json.loads(path.read_text())
             number = content.get("format", 1)
-            if number in (1, 2, 3, FORMAT):
+            if number in range(1, FORMAT + 1):
                 return cls(
                     engine=cast("EngineName | None", content.get("engine")),
                     endpoints=_first_endpoints(content)
@@ -60,6 +61,7 @@ class StackRecord(KnownServers):
                     services=dict(content.get("services") or {}),
                     seal=str(content.get("seal") or "shamir"),
                     tls=bool(content.get("tls")),
+                    client_certs=bool(content.get("client_certs")),
                     choice=str(content.get("choice") or ""),
                     seeded=str(content.get("seeded") or ""),
                     blueprint=str(content.get("blueprint") or ""),
@@ -92,6 +94,7 @@ class StackRecord(KnownServers):
             "services": self.services,
             "seal": self.seal,
             "tls": self.tls,
+            "client_certs": self.client_certs,
             "seeded": self.seeded,
             "blueprint": self.blueprint,
         }
@@ -117,7 +120,9 @@ class StackRecordFile:
         """Keep it; what else the record says stays if it came from `load`."""
         if not isinstance(known, StackRecord):
             known = StackRecord(
-                known.engine, known.endpoints, known.services, known.seal, known.tls
+                *(known.engine, known.endpoints, known.services, known.seal),
+                tls=known.tls,
+                client_certs=known.client_certs,
             )
         known.save(self._data_dir)
 

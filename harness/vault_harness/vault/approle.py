@@ -11,6 +11,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.vault.operator import Operator
 
 DEFAULT_MOUNT = "approle"
+CERTIFICATE_SUFFIX = "-certificate.pem"
 
 
 @dataclass(frozen=True)
@@ -135,6 +136,11 @@ def unlock(op: Operator, role_id: str) -> bool:
 def credential_files(role: str, directory: Path) -> tuple[Path, Path]:
     """The two files of a role: ``<role>-role-id`` and ``<role>-secret-id``."""
     return directory / f"{role}-role-id", directory / f"{role}-secret-id"
+
+
+def certificate_file(service: str, directory: Path) -> Path:
+    """What a service shows to a Vault that asks for certificates, with its key; beside its ids."""
+    return directory / f"{service}{CERTIFICATE_SUFFIX}"
 
 
 @without_frames

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from vault_harness.boundary import without_frames
+from vault_harness.certificates import first_in_file, shown_beside
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.vault.keyring import Keyring
@@ -218,6 +220,7 @@ def seal_all(nodes: Sequence[Operator]) -> None:
             node.seal()
 
 
+@without_frames  # what the leader asks for has a key
 def join(node: Operator, leader: Operator, *, at: str | None = None) -> None:
     """Make a new, uninitialised node a member of the leader's raft cluster.
 
@@ -234,6 +237,8 @@ def join(node: Operator, leader: Operator, *, at: str | None = None) -> None:
     body: dict[str, object] = {"leader_api_addr": at or leader.address, "retry": False}
     if leader.ca_cert is not None:
         body["leader_ca_cert"] = leader.ca_cert.read_text()
+    if (own := shown_beside(leader.ca_cert)) is not None:
+        body["leader_client_cert"], body["leader_client_key"] = first_in_file(own), own.read_text()
     answer = node.request("POST", "sys/storage/raft/join", **body)
     if not answer.get("joined"):
         raise OperatorError(

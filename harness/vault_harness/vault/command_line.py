@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vault_harness.certificates import shown_beside
 from vault_harness.vault.operator import Operator
 
 if TYPE_CHECKING:
@@ -35,9 +36,12 @@ def environment_for(
         for name, value in environ.items()
         if name not in {"VAULT_TOKEN", "BAO_TOKEN", "VAULT_ADDR", "BAO_ADDR"}
     }
+    own = shown_beside(ca_cert)
     for prefix in ("VAULT", "BAO"):
         kept[f"{prefix}_ADDR"] = op.address
         kept[f"{prefix}_TOKEN"] = str(op.client.token)
         if ca_cert is not None:
             kept[f"{prefix}_CACERT"] = str(ca_cert)
+        if own is not None:
+            kept[f"{prefix}_CLIENT_CERT"] = kept[f"{prefix}_CLIENT_KEY"] = str(own)
     return kept

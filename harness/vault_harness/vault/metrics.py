@@ -8,6 +8,8 @@ from pathlib import Path
 
 import requests
 
+from vault_harness.certificates import shown_beside
+
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _PATH = "/v1/sys/metrics"
 
@@ -80,9 +82,14 @@ def numbers(address: str, *, ca_cert: Path | None = None, timeout: float = 2.0) 
         timeout: Seconds.
     """
     verify = str(ca_cert) if ca_cert is not None else True
+    own = shown_beside(ca_cert)
     try:
         answer = requests.get(
-            address + _PATH, {"format": "prometheus"}, timeout=timeout, verify=verify
+            address + _PATH,
+            {"format": "prometheus"},
+            timeout=timeout,
+            verify=verify,
+            cert=str(own) if own is not None else None,
         )
     except requests.RequestException:
         return Numbers()

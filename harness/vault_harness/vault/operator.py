@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 
 from vault_harness import dialect
 from vault_harness.boundary import without_frames
+from vault_harness.certificates import shown_beside
 from vault_harness.commands import named
 from vault_harness.dialect import Product
 from vault_harness.errors import (
@@ -90,7 +91,7 @@ class Operator:
     Args:
         address: Base URL of the server.
         token: What to act with; None for what needs no token (init, unseal, seal-status).
-        ca_cert: CA certificate for https.
+        ca_cert: CA certificate for https; what is shown to a server that asks lies beside it.
         timeout: Seconds for each request.
         namespace: Vault Enterprise or OpenBao namespace.
 
@@ -117,6 +118,8 @@ class Operator:
         # No proxies, no netrc: neither has a say in a Vault on this machine.
         session.trust_env = urlsplit(self.address).hostname not in {"127.0.0.1", "localhost", "::1"}
         session.verify = str(ca_cert) if ca_cert is not None else True
+        own = shown_beside(ca_cert)
+        session.cert = str(own) if own is not None else None
         session.mount("http://", HTTPAdapter(pool_maxsize=4))
         # An empty token stops hvac from taking one from VAULT_TOKEN or ~/.vault-token.
         self.client = hvac.Client(
@@ -124,6 +127,7 @@ class Operator:
             token=token or "",
             timeout=timeout,
             verify=session.verify,
+            cert=session.cert,
             session=session,
             namespace=namespace,
         )
@@ -162,7 +166,9 @@ class Operator:
             raise OperatorError(
                 f"cannot {what}: {self.address} does not answer ({type(error).__name__})",
                 looked_at=self.address,
-                remedy=f"start it ({named('up')}), or wait until it answers",
+                remedy=f"{named('doctor')} says which certificate is not good"
+                if isinstance(error, requests.exceptions.SSLError)
+                else f"start it ({named('up')}), or wait until it answers",
             ) from None
 
     @without_frames

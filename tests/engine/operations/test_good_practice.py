@@ -72,6 +72,24 @@ def test_certificates_near_their_end(engine: Engine, tmp_path: Path) -> None:
         assert look(nobody, "TLS").standing is Standing.CANNOT_TELL
 
 
+def test_what_clients_show_near_its_end(engine: Engine, tmp_path: Path) -> None:
+    """The tasks' own certificate is looked at as the servers' are."""
+    with launch(
+        engine, Blueprint.default(), directory=tmp_path / "vault", authority=Authority()
+    ) as stack:
+        deployment = deployed(stack, tmp_path)
+        assert "clients show" not in look(deployment, "TLS").seen
+        own = tmp_path / "vault-tls" / "operator.pem"
+        Authority().issue_client(own, "operator", life=timedelta(days=20))
+        found = look(deployment, "TLS")
+        assert found.standing is Standing.KEPT
+        assert "clients show" in found.seen
+        found = look(replace(deployment, now=deployment.now + timedelta(days=7)), "TLS")
+        assert found.standing is Standing.BROKEN
+        assert "tasks' own" in found.seen
+        assert "tls.renew" in found.remedy
+
+
 def test_keys_beside_their_vault(shared: Stack, tmp_path: Path) -> None:
     """Shares that lie together are one key."""
     shared.keyring.save(tmp_path / "init.json")

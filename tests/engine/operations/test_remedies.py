@@ -485,6 +485,7 @@ APART = {
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
     *("clock", "ids-of-nobody", "refused-elsewhere"),
     *("certificate-ends", "certificate-ends-elsewhere"),
+    *("client-certificate-missing", "client-certificate-ends"),
     "seal-half-migrated",
 }
 
@@ -685,6 +686,31 @@ def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
     assert (kind, remedy) == ("certificate-ends", f"{RUNNER} tls.renew")
     other.sh(remedy)
     assert other.troubles() == []
+    assert other.values() == before
+
+
+def test_what_a_client_shows_is_gone_or_near_its_end(other: World) -> None:
+    """Of a service and of the tasks themselves, whom Vault then refuses: the renewal mends it."""
+    other.sh(f"{RUNNER} up --client-certs && {RUNNER} seed")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    before = other.values()
+    assert other.troubles() == []
+    authority = Authority.load(other.stack.authority_directory / "clients")
+    own, service = (
+        other.data_dir / "tls" / "operator.pem",
+        other.data_dir / "backend-certificate.pem",
+    )
+    for days, broken in (
+        (timedelta(days=13), "ends"),
+        (-timedelta(minutes=1), "ends"),
+        (None, "missing"),
+    ):
+        for file, name in ((service, "backend"), (own, "operator")):
+            file.unlink() if days is None else authority.issue_client(file, name, life=days)
+            ((kind, remedy),) = other.troubles()
+            assert (kind, remedy) == (f"client-certificate-{broken}", f"{RUNNER} tls.renew")
+            other.sh(remedy)
+            assert other.troubles() == []
     assert other.values() == before
 
 

@@ -184,8 +184,8 @@ def test_no_frame_of_a_stack_s_verbs_holds_a_secret(
 def test_no_frame_of_a_renewal_holds_a_key(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
-    """The same with a Vault that speaks TLS, whose renewal then comes further."""
-    stack.up(tls=True)
+    """The same with a Vault that asks for certificates, whose renewal then comes further."""
+    stack.up(client_certs=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)
     (STATES | {"lost authority": _lost_authority})[state](stack, monkeypatch)

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority
+from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority, end_of, shown_beside
 from vault_harness.errors import SettingsError
+from vault_harness.vault import Operator
 
 
 def issued(path: Path) -> x509.Certificate:
@@ -47,6 +48,41 @@ def test_an_authority_that_was_saved(tmp_path: Path) -> None:
     files = again.issue(tmp_path / "leaf", "127.0.0.1")
     issued(files.certificate).verify_directly_issued_by(issued(tmp_path / CA_NAME))
     ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(files.certificate, files.key)
+
+
+def test_what_a_client_shows(tmp_path: Path) -> None:
+    """Its name is in it, no host's is, and its key is in the same file, for its owner alone."""
+    file = tmp_path / "backend.pem"
+    Authority().issue_client(file, "backend", life=timedelta(days=3))
+    made = issued(file)
+    (name,) = made.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    assert name.value == "backend"
+    names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["client.invalid"]
+    assert end_of(file) == made.not_valid_after_utc
+    assert file.stat().st_mode & 0o077 == 0
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(file)
+
+
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nx\n"])
+def test_what_is_no_certificate_has_no_end(tmp_path: Path, content: str | None) -> None:
+    """Not there, empty or cut off: nobody can say when it ends."""
+    file = tmp_path / "own.pem"
+    if content is not None:
+        file.write_text(content)
+    assert end_of(file) is None
+
+
+def test_the_tasks_own_lies_beside_whom_they_trust(tmp_path: Path) -> None:
+    """Whoever knows the one file has the other; without it nothing is shown."""
+    files = Authority().issue(tmp_path, "127.0.0.1")
+    assert shown_beside(files.ca) is None
+    assert shown_beside(None) is None
+    Authority().issue_client(tmp_path / "operator.pem", "operator")
+    assert shown_beside(files.ca) == tmp_path / "operator.pem"
+    assert Operator("https://127.0.0.1:1", None, files.ca).client.adapter._kwargs["cert"] == str(
+        tmp_path / "operator.pem"
+    )
 
 
 @pytest.mark.parametrize("lost", [CA_NAME, CA_KEY_NAME])

@@ -53,6 +53,24 @@ def test_with_tls_the_listener_has_its_files() -> None:
     ]
 
 
+def test_with_client_certificates_the_listener_verifies_them() -> None:
+    """And a node that joins shows its own, which is one file with its key."""
+    spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
+    tls = {"certificate": "/c", "key": "/k", "ca": "/ca", "clients": "/clients", "own": "/own"}
+    place = dataclasses.replace(PLACE, join=("https://127.0.0.1:3",), **tls)
+    listener = written(spec, place)["listener"]["tcp"]
+    assert listener["tls_require_and_verify_client_cert"] is True
+    assert listener["tls_client_ca_file"] == "/clients"
+    (leader,) = written(spec, place)["storage"]["raft"]["retry_join"]
+    assert leader["leader_client_cert_file"] == leader["leader_client_key_file"] == "/own"
+
+
+def test_without_them_nobody_is_asked() -> None:
+    """A listener that speaks TLS alone says nothing of its clients."""
+    place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca")
+    assert not any("client" in name for name in written(place=place)["listener"]["tcp"])
+
+
 def test_a_seal_stanza_comes_with_the_specification() -> None:
     """Auto-unseal is configuration like any other."""
     seal = {"seal": {"transit": {"key_name": "unseal"}}}

@@ -95,6 +95,25 @@ def test_who_is_trusted_follows_the_folder(tmp_path: Path) -> None:
     assert record.endpoints == replace(ENDPOINTS, ca_cert=files.ca)
 
 
+def test_the_fourth_format_asks_for_no_client_certificates(tmp_path: Path) -> None:
+    """A file from before them keeps what it says, and clients are asked for nothing."""
+    replace(RECORD, tls=True, client_certs=True).save(tmp_path)
+    assert StackRecord.load(tmp_path).client_certs
+    path = tmp_path / "stack.json"
+    content = json.loads(path.read_text())
+    del content["client_certs"]
+    path.write_text(json.dumps({**content, "format": 4}))
+
+    assert StackRecord.load(tmp_path).tls
+    assert not StackRecord.load(tmp_path).client_certs
+
+
+def test_what_a_provider_saves_of_its_own_says_it_too(tmp_path: Path) -> None:
+    """Made anew by a provider, the record still has a Vault that asks for certificates."""
+    StackRecordFile(tmp_path).save(KnownServers(engine="process", tls=True, client_certs=True))
+    assert StackRecord.load(tmp_path).client_certs
+
+
 def test_a_newer_format_is_refused_and_left_alone(tmp_path: Path) -> None:
     """Nobody guesses at what a newer program wrote."""
     path = tmp_path / "stack.json"

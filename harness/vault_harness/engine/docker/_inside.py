@@ -93,7 +93,8 @@ def copy_tls_files(spec: NodeSpec) -> None:
         return
     inside = files.private_directory(spec.directory / _TLS_NAME)
     for name, source in asdict(spec.tls).items():
-        files.write_private(inside / f"{name}.pem", Path(source).read_bytes())
+        if source is not None:
+            files.write_private(inside / f"{name}.pem", Path(source).read_bytes())
 
 
 def container_user(client: docker.DockerClient) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.certificates import client_context
 from vault_harness.engine._capabilities import OF_SOMEBODY_ELSE
 from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._shape import Capability
@@ -20,9 +20,7 @@ class ExternalNode:
         self._name = name
         self._address = address.rstrip("/")
         self._ca_cert = ca_cert
-        self._tls = (
-            ssl.create_default_context(cafile=ca_cert) if address.startswith("https:") else None
-        )
+        self._tls = client_context(ca_cert) if address.startswith("https:") else None
 
     def __repr__(self) -> str:
         return f"<ExternalNode {self.name} {self.address}>"

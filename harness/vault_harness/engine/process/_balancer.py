@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class ProcessBalancer:
         listen: ``host:port`` for clients, 0 for a free port.
         nodes: ``host:port`` of each node's API, by its name.
         tls: Whether the nodes speak TLS.
+        own: Certificate and key that it shows to them when it looks at their health; read at its
+            start only.
         instead_of: Pid of one that runs already: it goes on until its connections end, 5 s at
             most, and the port is never closed between.
     """
@@ -79,6 +82,7 @@ class ProcessBalancer:
         port: int,
         nodes: Mapping[str, str],
         tls: bool = False,
+        own: Path | None = None,
         instead_of: int | None = None,
     ) -> None:
         self._directory = files.private_directory(directory)
@@ -87,7 +91,7 @@ class ProcessBalancer:
         self._alive = PortLease()
         self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
         configuration = self._directory / CONFIGURATION_NAME
-        files.write_private(configuration, self._text(nodes, tls=tls))
+        files.write_private(configuration, self._text(nodes, tls=tls, own=own))
         command = [str(program), "-db", "-f", str(configuration)]
         if instead_of:
             command += ["-sf", str(instead_of)]
@@ -108,9 +112,11 @@ class ProcessBalancer:
         self._clients.release()
         self._alive.release()
 
-    def _text(self, nodes: Mapping[str, str], *, tls: bool) -> str:
+    def _text(self, nodes: Mapping[str, str], *, tls: bool, own: Path | None) -> str:
         # Unchecked: nothing secret is said here, and clients see for themselves whom they reach.
         check = "check check-ssl verify none" if tls else "check"
+        if own is not None:
+            check += f" crt {shlex.quote(str(own))}"  # HAProxy quotes as a shell does
         servers = "\n".join(f"  server {name} {at} {check}" for name, at in nodes.items())
         return _TEXT.format(
             listen=self.listen,

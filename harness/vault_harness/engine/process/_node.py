@@ -9,6 +9,7 @@ from typing import Final
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.certificates import OPERATOR
 from vault_harness.dialect import Dialect
 from vault_harness.engine._capabilities import ON_PROCESSES, no_network
 from vault_harness.engine._configuration import (
@@ -62,6 +63,7 @@ class ProcessNode:
             probe=seal_status_url(self.address),
             passes=self.spec.passes,
             detached=self.spec.detached,
+            own=self.spec.tls.own(OPERATOR) if self.spec.tls else None,
         )
 
     def __repr__(self) -> str:
@@ -256,5 +258,7 @@ class ProcessNode:
             certificate=str(tls.certificate) if tls else "",
             key=str(tls.key) if tls else "",
             ca=str(tls.ca) if tls else "",
+            clients=str(tls.clients) if tls and tls.clients else "",
+            own=str(tls.own(OPERATOR)) if tls and tls.clients else "",
             join=self.spec.retry_join,
         )

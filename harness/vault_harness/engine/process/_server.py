@@ -41,6 +41,7 @@ class Server:
         passes: Names of variables of ours that it gets too; what they hold is not kept here.
         detached: Whether it outlives this process.
         process: A process that runs already, started by somebody else.
+        own: Certificate and key that are shown where the probe asks for them.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Server:
         passes: Sequence[str] = (),
         detached: bool = False,
         process: Process | None = None,
+        own: Path | None = None,
     ) -> None:
         self.title = title
         self.command = tuple(command)
@@ -63,6 +65,7 @@ class Server:
         self._passes = tuple(passes)
         self._detached = detached
         self._process = process
+        self._own = own
         self._lock = threading.RLock()
 
     @property
@@ -108,7 +111,7 @@ class Server:
         began = time.monotonic()
         deadline = began + timeout
         while True:
-            if answers(self.probe):
+            if answers(self.probe, own=self._own):
                 # The answer may be another server's, if ours ended because that one has the port.
                 self.check_alive()
                 return

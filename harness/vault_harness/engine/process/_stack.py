@@ -13,6 +13,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.certificates import OPERATOR
 from vault_harness.commands import named
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, QUICK_AUTOPILOT
@@ -170,6 +171,7 @@ class ProcessStack(Places):
             probe=str(record.services[name]["probe"]),
             detached=True,
             process=process,
+            own=self._own(OPERATOR),
         ).wait_ready(timeout=self._settings.start_timeout)
         return True
 
@@ -252,6 +254,7 @@ class ProcessStack(Places):
             port=port,
             nodes={name: self._known(name, record)[0] for name in members},
             tls=tls_files(self._data_dir) is not None,
+            own=self._own(BALANCER_NAME),
             instead_of=instead_of,
         )
         with contextlib.closing(balancer):
@@ -353,11 +356,17 @@ class ProcessStack(Places):
             self._memory.save(record)
 
     def reload_vault(self) -> None:
-        """Send SIGHUP to each Vault that runs, and to a recorder that shows the same."""
+        """Send SIGHUP to each Vault that runs, and to a recorder that shows the same.
+
+        HAProxy reads what it shows to them when it starts, so another one takes its place.
+        """
         record = self._memory.load()
         for name in (*self._members(record), RECORDER_NAME):
             for process in self._running(name, record):
                 process.signal(signal.SIGHUP)
+        balancer = recorded(BALANCER_NAME, record)
+        if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
+            self._lead_to(record, self._members(record))
 
     # -- the HTTP recorder ------------------------------------------------------------------------
 
@@ -490,3 +499,8 @@ class ProcessStack(Places):
         yield from text.splitlines()
         if follow:
             yield from follow_file(path)
+
+    def _own(self, name: str) -> Path | None:
+        """What a client of that name shows to Vault; None if it asks for nothing."""
+        files = tls_files(self._data_dir)
+        return files.own(name) if files is not None else None

@@ -25,6 +25,7 @@ from vault_harness.vault.doctor._kinds import KINDS, Kind
 from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
 from vault_harness.vault.doctor._server import (
     check_answers,
+    check_client_certificates,
     check_docker,
     check_files,
     check_open,
@@ -58,6 +59,7 @@ def examine(patient: Patient) -> list[Finding]:
     check_docker(patient, found)
     check_seal_settled(patient, found)
     check_files(patient, found)
+    check_client_certificates(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
         return found.findings
     check_way(patient, found)
@@ -87,6 +89,7 @@ def admit(patient: Patient) -> tuple[Operator | None, list[Finding]]:
         The operator, to be closed by the caller, or None; and what is wrong on the way to it.
     """
     found = Examination()
+    check_client_certificates(patient, found)
     if check_running(patient, found) and check_answers(patient, found):
         check_open(patient, found)
     return found.operator, [finding for finding in found.findings if finding.bad]

@@ -97,6 +97,8 @@ class Patient:
         audit_log: Vault's audit log on this machine, None where it cannot be read as a file.
         environ: The environment, for a token or credentials in it.
         ca_cert: For https.
+        client_certificates: Where each client's certificate should be, by its name; empty where
+            Vault asks for none.
         seal_migration: From which seal to which one a migration was ended half-way, or None.
         timeout: Seconds that a request may take.
         now: The clock.
@@ -114,6 +116,7 @@ class Patient:
     audit_log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_cert: Path | None = None
+    client_certificates: Mapping[str, Path] = field(default_factory=dict)
     seal_migration: tuple[str, str] | None = None
     timeout: float = 3.0
     now: Callable[[], datetime] = _now

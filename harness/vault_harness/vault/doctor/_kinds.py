@@ -118,6 +118,16 @@ KINDS: Mapping[str, Kind] = {
         "its certificate {ends}",
         advice="have it renewed by whoever runs that Vault",
     ),
+    "client-certificate-missing": Kind(
+        "client certificate {client}",
+        "it is not there: Vault refuses {client} before it is asked anything",
+        (_task("tls.renew"),),
+    ),
+    "client-certificate-ends": Kind(
+        "client certificate {client}",
+        "it {ends}: Vault refuses {client} from then on",
+        (_task("tls.renew"),),
+    ),
     "refused": Kind("answers", "the connection is refused: nobody listens there", (_task("up"),)),
     "refused-elsewhere": Kind(
         "answers",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from vault_harness.certificates import NEAR, shown_by
+from vault_harness.certificates import CLIENTS_NAME, NEAR, OPERATOR, end_of, shown_beside, shown_by
 from vault_harness.errors import HarnessError, KeyringMissing
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
@@ -21,10 +21,16 @@ from vault_harness.vault.root import alive, standing_operator
 # Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
 MOST_CLOCK_SECONDS = 5.0
 
+_TASKS_OWN = f"client certificate {OPERATOR}"
+
 _HAS_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 
 # Keys of any age beside the keyring, tokens, ids.
-_PRIVATE_FILES = ("init.json*", "operator-token*", "*-role-id", "*-secret-id")
+_PRIVATE_FILES = (
+    *("init.json*", "operator-token*", "*-role-id", "*-secret-id"),
+    *("*-certificate.pem", "tls/*.pem"),
+)
+_PUBLIC_FILES = frozenset({"ca.pem", "certificate.pem", CLIENTS_NAME})
 
 
 def check_docker(patient: Patient, found: Examination) -> None:
@@ -84,6 +90,7 @@ def check_files(patient: Patient, found: Examination) -> None:
             (path, "600")
             for pattern in _PRIVATE_FILES
             for path in sorted(patient.data_dir.glob(pattern))
+            if path.name not in _PUBLIC_FILES
         ),
     ]
     open_ones = [(path, wanted) for path, wanted in private if _mode(path) & 0o077]
@@ -92,6 +99,23 @@ def check_files(patient: Patient, found: Examination) -> None:
         found.bad("open-to-others", str(path), name=path.name, mode=mode, wanted=wanted, path=path)
     if not open_ones:
         found.good("private", str(patient.data_dir), "nobody else can read keys, tokens and ids")
+
+
+def check_client_certificates(patient: Patient, found: Examination) -> None:
+    """Whether each client of a Vault that asks for certificates has one, for some time yet."""
+    first: datetime | None = None
+    for client, path in patient.client_certificates.items():
+        end = end_of(path)
+        if end is None:
+            found.bad("client-certificate-missing", str(path), client=client)
+        elif end - patient.now() < NEAR:
+            ends = f"ends on {end:%Y-%m-%d}" if end > patient.now() else "has ended"
+            found.bad("client-certificate-ends", str(path), client=client, ends=ends)
+        else:
+            first = end if first is None else min(first, end)
+    if first is not None:
+        where = str(patient.data_dir)
+        found.good("client certificates", where, f"good until {first:%Y-%m-%d}")
 
 
 def _mode(path: Path) -> int:
@@ -126,22 +150,28 @@ def check_answers(patient: Patient, found: Examination) -> bool:
 def _ask(patient: Patient, found: Examination, address: str) -> bool:
     where = f"{address}/v1/sys/seal-status"
     verify = str(patient.ca_cert) if patient.ca_cert is not None else True
+    own = shown_beside(patient.ca_cert)
     try:
         with _session() as session:
             answer = session.get(
-                where, timeout=patient.timeout, verify=verify, allow_redirects=False
+                where,
+                timeout=patient.timeout,
+                verify=verify,
+                cert=str(own) if own is not None else None,
+                allow_redirects=False,
             )
             status = answer.json()
             sealed, initialised = bool(status["sealed"]), bool(status["initialized"])
     except requests.Timeout:
         found.bad("frozen", where, seconds=f"{patient.timeout:g}")
         return False
-    except requests.exceptions.SSLError:
-        if not _certificate_has_ended(patient, found, address):
+    except requests.ConnectionError as error:
+        if any(each.bad and each.name == _TASKS_OWN for each in found.findings):
+            found.unknown("answers", where, "it refuses the tasks, which have no good certificate")
+        elif not isinstance(error, requests.exceptions.SSLError):
+            found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
+        elif not _certificate_has_ended(patient, found, address):
             found.bad("certificate", where)
-        return False
-    except requests.ConnectionError:
-        found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
         return False
     except (ValueError, KeyError, TypeError):
         found.bad("not-vault", where, code=answer.status_code)

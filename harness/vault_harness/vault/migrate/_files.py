@@ -26,6 +26,7 @@ class ClientSettings:
         secret_id_file: Where its secret-id is.
         mount: The KV v2 mount.
         ca_cert: For https.
+        client_cert: Certificate and key that are shown to a Vault that asks for them.
     """
 
     address: str
@@ -34,6 +35,7 @@ class ClientSettings:
     secret_id_file: Path
     mount: str
     ca_cert: Path | None = None
+    client_cert: Path | None = None
 
     def render(self) -> str:
         """The file's text, which holds no secret.
@@ -50,6 +52,9 @@ class ClientSettings:
         }
         if self.ca_cert is not None:
             lines["VAULT_CACERT"] = str(self.ca_cert.absolute())
+        if self.client_cert is not None:
+            file = str(self.client_cert.absolute())
+            lines |= {"VAULT_CLIENT_CERT": file, "VAULT_CLIENT_KEY": file}
         head = f"# How {self.role} reaches Vault. There is no secret in this file.\n"
         return head + "".join(assignment(name, value) for name, value in lines.items())
 

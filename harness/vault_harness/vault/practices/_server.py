@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from vault_harness.certificates import NEAR, shown_by
+from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError
 from vault_harness.vault.backup import KEYRING, SNAPSHOT, list_backups
@@ -82,13 +82,20 @@ def tls(deployment: Deployment) -> Practice:
     try:
         ca_cert = deployment.operator.ca_cert
         ends = min(shown_by(each, ca_cert=ca_cert).ends for each in deployment.addresses)
+        own = end_of(shown) if (shown := shown_beside(ca_cert)) is not None else None
     except OSError as error:
         return cannot_tell("TLS", where, f"no handshake came about: {type(error).__name__}")
     day = f"{ends:%Y-%m-%d}"
     if ends - deployment.now < NEAR:
         remedy = f"renew it; of a stack here: {named('tls.renew')}"
         return broken("TLS", where, f"a certificate ends on {day}", remedy)
-    return kept("TLS", where, f"all addresses are https, with certificates good until {day}")
+    if own is not None and own - deployment.now < NEAR:
+        remedy = f"renew it; of a stack here: {named('tls.renew')}"
+        return broken("TLS", where, f"the tasks' own certificate ends on {own:%Y-%m-%d}", remedy)
+    seen = f"all addresses are https, with certificates good until {day}"
+    if own is not None:
+        seen += f"; clients show theirs, the tasks one that is good until {own:%Y-%m-%d}"
+    return kept("TLS", where, seen)
 
 
 def high_availability(deployment: Deployment) -> Practice:

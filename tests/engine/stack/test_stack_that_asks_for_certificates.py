@@ -1,0 +1,271 @@
+"""The stack of `invoke up --client-certs`: who shows nothing is refused; all of it is renewed."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from resilient_vault_client import VaultClient
+from tests.engine.stack.test_stack_over_tls import own_ca, reached, reading, secret_key
+from vault_harness.addresses import host_and_port
+from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority, end_of, in_file
+from vault_harness.engine import ask, seal_status_url
+from vault_harness.errors import ProgramMissing, StackError
+from vault_harness.faults import Order
+from vault_harness.programs import find_balancer
+from vault_harness.stack import (
+    LocalStack,
+    Nodes,
+    RequestFaults,
+    StackRecord,
+    service_environment,
+)
+from vault_harness.vault.metrics import numbers
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each test starts and ends a stack of its own
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture
+def up(stack: LocalStack) -> LocalStack:
+    """Up, asking for certificates, and seeded."""
+    stack.up(client_certs=True)
+    stack.seed(BLUEPRINT)
+    return stack
+
+
+@pytest.fixture
+def client(up: LocalStack) -> Iterator[VaultClient]:
+    """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
+    with closing(VaultClient(environ=service_environment(up, "backend"))) as found:
+        yield found
+
+
+def answer(address: str, stack: LocalStack, own: Path | None) -> int:
+    """The status that a server gives to who shows this; its own certificate is verified.
+
+    Raises:
+        ssl.SSLError: It ends the handshake.
+    """
+    context = ssl.create_default_context(cafile=own_ca(stack))
+    # In TLS 1.3 the client is through before the server has looked.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    if own is not None:
+        context.load_cert_chain(own)
+    host, port = host_and_port(address)
+    with closing(http.client.HTTPSConnection(host, port, timeout=10, context=context)) as one:
+        one.request("GET", "/v1/sys/seal-status")
+        return one.getresponse().status
+
+
+def test_who_shows_nothing_is_refused_at_the_handshake(up: LocalStack, tmp_path: Path) -> None:
+    """So is a certificate of another authority, be it that of the servers; one of ours is not."""
+    servers = Authority.load(up.authority_directory)
+    for number, other in enumerate((Authority(), servers)):
+        other.issue_client(tmp_path / f"{number}.pem", "backend")
+    for address in (up.endpoints().vault, up.endpoints().proxy):
+        for own in (None, tmp_path / "0.pem", tmp_path / "1.pem"):
+            with pytest.raises(ssl.SSLError, match=r"(?i)alert"):
+                answer(address, up, own)
+            assert ask(seal_status_url(address), own=own) is None
+        assert answer(address, up, up.data_dir / "backend-certificate.pem") == 200
+
+
+def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
+    """Each service has a certificate, and the way through Toxiproxy is free for it."""
+    assert secret_key(client)
+    names = {Path(service_environment(up, s)["VAULT_CLIENT_CERT"]).name for s in BLUEPRINT.services}
+    assert names == {f"{service}-certificate.pem" for service in BLUEPRINT.services}
+    assert (up.status().state, up.status().obstacles) == ("ready", ())
+    assert numbers(up.endpoints().vault, ca_cert=own_ca(up)).unsealed
+
+
+def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
+    """Restarted, or ended and started again without being asked, record or not."""
+    key = secret_key(client)
+    up.restart()
+    up.unseal()
+    assert secret_key(client) == key
+    up.down()
+    (up.data_dir / "stack.json").unlink()
+    up.up()
+    assert StackRecord.load(up.data_dir).client_certs
+    with pytest.raises(ssl.SSLError):
+        answer(up.endpoints().vault, up, None)
+    up.down()
+    (up.data_dir / "tls" / "clients.pem").unlink()  # and by the record alone
+    up.up()
+    with pytest.raises(ssl.SSLError):
+        answer(up.endpoints().vault, up, None)
+
+
+def test_tls_alone_becomes_it(stack: LocalStack) -> None:
+    """Not while it runs: its clients have nothing to show. Then it keeps its data."""
+    stack.up(tls=True)
+    stack.seed(BLUEPRINT)
+    variables = service_environment(stack, "backend")
+    with closing(VaultClient(environ=variables)) as client:
+        key = secret_key(client)
+    with pytest.raises(StackError, match="asks for no client certificate") as caught:
+        stack.up(client_certs=True)
+    assert "--client-certs" in caught.value.remedy
+    assert answer(stack.endpoints().vault, stack, None) == 200
+    stack.down()
+    stack.up(client_certs=True)
+    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+        assert secret_key(client) == key
+
+
+def test_up_gets_over_own_certificates_that_have_ended(up: LocalStack) -> None:
+    """The tasks could not even see that a server answers."""
+    signing = Authority.load(up.authority_directory / "clients")
+    (up.data_dir / "tls" / "balancer.pem").unlink()
+    signing.issue_client(
+        up.data_dir / "tls" / "operator.pem", "operator", life=-timedelta(minutes=1)
+    )
+    up.up()
+    assert up.status().state == "ready"
+
+
+@contextmanager
+def read_meanwhile(client: VaultClient, key: str) -> Iterator[list[str]]:
+    """Reads all the time; no read may fail."""
+    stop, seen = threading.Event(), list[str]()
+    reader = threading.Thread(target=reading(client, stop, seen))
+    reader.start()
+    try:
+        yield seen
+        wanted = len(seen) + 3
+        wait_until(partial(reached, seen, wanted), "the client to go on", timeout=30)
+    finally:
+        stop.set()
+        reader.join()
+    assert set(seen) == {key}
+
+
+def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
+    """Certificates and both authorities are replaced, no read fails, and what is shown is new."""
+    key, own = secret_key(client), up.data_dir / "backend-certificate.pem"
+    shown, first = {own.read_bytes()}, in_file(up.data_dir / "tls" / "clients.pem")[0]
+    kept = up.data_dir.parent / "before.pem"
+    kept.write_bytes(own.read_bytes())
+    with read_meanwhile(client, key):
+        for ca in (False, True, False):
+            done = up.renew_certificate(ca=ca)
+            assert {"operator", "backend", "celery_worker"} <= set(done.clients)
+            shown.add(own.read_bytes())
+            assert answer(up.endpoints().proxy, up, own) == 200
+    assert len(shown) == 4
+    with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+        assert secret_key(anew) == key
+    # The one before is trusted by the server that runs, and not by one that starts now.
+    assert first not in in_file(up.data_dir / "tls" / "clients.pem")
+    assert answer(up.endpoints().vault, up, kept) == 200
+    up.restart()
+    up.unseal()
+    with pytest.raises(ssl.SSLError):
+        answer(up.endpoints().vault, up, kept)
+    assert secret_key(client) == key
+
+
+def test_a_second_exchange_wants_a_restart(up: LocalStack, client: VaultClient) -> None:
+    """A server reads whom it trusts when it starts: before that nothing is changed."""
+    key = secret_key(client)
+    up.renew_certificate(ca=True)
+    before = own_ca(up).read_bytes(), (up.data_dir / "tls" / "clients.pem").read_bytes()
+    with pytest.raises(StackError, match="would refuse what the next authority"):
+        up.renew_certificate(ca=True)
+    assert (
+        own_ca(up).read_bytes(),
+        (up.data_dir / "tls" / "clients.pem").read_bytes(),
+    ) == before
+    assert secret_key(client) == key
+    up.restart()
+    up.unseal()
+    up.renew_certificate(ca=True)
+    assert secret_key(client) == key
+
+
+def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> None:
+    """The recorder between the two asks for a certificate too, and shows Vault one of its own."""
+    key = secret_key(client)
+    RequestFaults(up).set(Order(act="fail", targets=("read",), first=1).to_json())
+    for renewed in (False, True):
+        if renewed:
+            up.renew_certificate()
+        with pytest.raises(ssl.SSLError):
+            answer(up.endpoints().proxy, up, None)
+        with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+            assert secret_key(anew) == key
+    recorder = up.status().recorder
+    assert recorder is not None
+    assert [fault.acted for fault in recorder.faults] == [1]
+    up.heal()
+    assert secret_key(client) == key
+
+
+def test_keys_are_in_no_report_log_or_command_line(up: LocalStack, client: VaultClient) -> None:
+    """Only in files that are their owner's alone."""
+    assert secret_key(client)
+    up.renew_certificate(ca=True)
+    holding = [
+        p for p in up.data_dir.rglob("*") if p.is_file() and b"PRIVATE KEY" in p.read_bytes()
+    ]
+    assert {path.suffix for path in holding} == {".pem"}
+    assert {path.stat().st_mode & 0o777 for path in holding} == {0o600}
+    assert "PRIVATE KEY" not in json.dumps(up.status().to_json())
+    mine = [
+        p.info["cmdline"]
+        for p in psutil.process_iter(["cmdline"])
+        if any(str(up.data_dir) in word for word in p.info["cmdline"] or [])
+    ]
+    assert mine
+    assert not any("PRIVATE KEY" in word for words in mine for word in words)
+
+
+def test_destroy_leaves_no_key(up: LocalStack) -> None:
+    """Neither authorities' nor services'."""
+    planned = up.destroy(dry=True)
+    assert str(up.data_dir / "backend-certificate.pem") in planned
+    up.destroy()
+    assert {path.name for path in up.data_dir.iterdir()} == {"lock"}
+
+
+def test_three_nodes(stack: LocalStack) -> None:
+    """Nodes join, the balancer sees who leads, and goes on to after a renewal and an exchange."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    stack.up(ha=True, client_certs=True)
+    stack.seed(BLUEPRINT)
+    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+        key = secret_key(client)
+        with read_meanwhile(client, key):
+            done = stack.renew_certificate(ca=True)
+            assert done.nodes == ("vault", "vault-2", "vault-3")
+        balancer = stack.data_dir / "tls" / "balancer.pem"
+        assert (end := end_of(balancer)) is not None
+        assert end.date() == done.ends.date()
+        for address in (*stack.endpoints().addresses, stack.endpoints().vault):
+            with pytest.raises(ssl.SSLError):
+                answer(address, stack, None)
+        # The next leader is found by who shows the new certificate.
+        with read_meanwhile(client, key):
+            Nodes(stack).step_down()
+        added = Nodes(stack).add()
+        assert {node.name: node.role for node in stack.status().nodes}[added.name] == "standby"
+        assert secret_key(client) == key

@@ -1,0 +1,185 @@
+"""Who signs what clients show, whom servers trust for it, and what a half-done change leaves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import Authority, TlsFiles, in_file
+from vault_harness.engine import NODE_NAME, Endpoints, NodeEndpoint
+from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, StackRecord, service_environment
+from vault_harness.stack._client_certificates import ClientCertificates
+from vault_harness.vault import approle
+from vault_harness.vault.command_line import environment_for
+from vault_harness.vault.operator import Operator
+
+BLUEPRINT = Blueprint.default()
+NODE = NodeEndpoint(
+    name=NODE_NAME,
+    address="https://127.0.0.1:8200",
+    proxy="https://127.0.0.1:8201",
+    proxy_listen="127.0.0.1:8201",
+    upstream="127.0.0.1:8200",
+)
+
+
+@pytest.fixture
+def clients(tmp_path: Path) -> ClientCertificates:
+    """Of a stack with the ids of the role backend, and with servers that are about to start."""
+    for file in approle.credential_files("backend", tmp_path):
+        file.write_text("an id")
+    made = ClientCertificates(tmp_path)
+    made.prepare()
+    return made
+
+
+def trusted(data_dir: Path) -> tuple[bytes, ...]:
+    """Whom a server that starts now trusts."""
+    return in_file(data_dir / "tls" / "clients.pem")
+
+
+def signer(data_dir: Path, file: Path) -> bytes:
+    """Which of those signed what is in a file."""
+    shown = x509.load_pem_x509_certificate(file.read_bytes())
+    for each in trusted(data_dir):
+        authority = x509.load_der_x509_certificate(each)
+        if authority.subject == shown.issuer:
+            shown.verify_directly_issued_by(authority)
+            return each
+    return b""
+
+
+def test_two_are_trusted_and_the_first_signs(tmp_path: Path, clients: ClientCertificates) -> None:
+    """The one that will sign next is trusted from the start on."""
+    clients.issue_missing(BLUEPRINT)
+    signing, _following = trusted(tmp_path)
+    files = clients.files(BLUEPRINT)
+    assert {"operator", "balancer", "recorder", "backend", "celery_worker"} <= set(files)
+    assert {signer(tmp_path, file) for file in files.values()} == {signing}
+    assert {file.stat().st_mode & 0o777 for file in files.values()} == {0o600}
+
+
+def test_services_without_ids_have_none(tmp_path: Path, clients: ClientCertificates) -> None:
+    """A certificate lies beside ids, or not at all."""
+    clients.issue_missing(BLUEPRINT)
+    assert approle.certificate_file("backend", tmp_path).exists()
+    assert not approle.certificate_file("api_gateway", tmp_path).exists()
+
+
+def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertificates) -> None:
+    """What is good is left as it is; what has ended is made anew."""
+    before = trusted(tmp_path)
+    own = {name: clients.files(BLUEPRINT)[name] for name in ("operator", "recorder")}
+    texts = {name: file.read_text() for name, file in own.items()}
+    Authority().issue_client(own["recorder"], "recorder", life=-timedelta(minutes=1))
+    clients.prepare()
+    assert trusted(tmp_path) == before
+    assert own["operator"].read_text() == texts["operator"]
+    assert signer(tmp_path, own["recorder"]) == before[0]
+
+
+def test_an_exchange_is_by_whom_servers_trust_already(
+    tmp_path: Path, clients: ClientCertificates
+) -> None:
+    """The next one signs, and the one before stays trusted until the renewal after it."""
+    first, second = trusted(tmp_path)
+    clients.exchange(BLUEPRINT)
+    _, third, last = trusted(tmp_path)
+    assert trusted(tmp_path) == (second, third, first)
+    assert last == first
+    files = clients.files(BLUEPRINT).values()
+    assert {signer(tmp_path, file) for file in files} == {second}
+    clients.renew(BLUEPRINT)
+    assert trusted(tmp_path) == (second, third)
+    assert {signer(tmp_path, file) for file in files} == {second}
+
+
+def test_an_exchange_that_was_ended_half_way(tmp_path: Path, clients: ClientCertificates) -> None:
+    """The one before is put away and none signs yet: what comes next goes on, and keeps the old."""
+    first, second = trusted(tmp_path)
+    authority = tmp_path / "authority"
+    (authority / "clients").rename(authority / "clients-before")
+    clients.prepare()
+    assert trusted(tmp_path)[0] == second
+    assert first in trusted(tmp_path)
+    clients.renew(BLUEPRINT)
+    assert first not in trusted(tmp_path)
+    assert {signer(tmp_path, f) for f in clients.files(BLUEPRINT).values()} == {second}
+
+
+def test_a_server_that_would_refuse_it_stops_an_exchange(
+    tmp_path: Path, clients: ClientCertificates
+) -> None:
+    """Nobody is told to show what a server does not take; nothing is changed, no key left."""
+    before = trusted(tmp_path)
+    there = set(tmp_path.rglob("*"))
+    with pytest.raises(StackError, match="would refuse") as caught:
+        clients.check_exchange([replace(NODE, address="https://127.0.0.1:1")])
+    assert "restart" in caught.value.remedy
+    assert trusted(tmp_path) == before
+    assert set(tmp_path.rglob("*")) == there
+
+
+@pytest.fixture
+def stack(
+    tmp_path: Path, clients: ClientCertificates, monkeypatch: pytest.MonkeyPatch
+) -> LocalStack:
+    """One that is up as far as its record and its files say."""
+    clients.issue_missing(BLUEPRINT)
+    files = Authority().issue(tmp_path / "tls", "127.0.0.1")
+    endpoints = Endpoints(nodes=(NODE,), toxiproxy="http://127.0.0.1:1", ca_cert=files.ca)
+    StackRecord(engine="process", endpoints=endpoints, tls=True, client_certs=True).save(tmp_path)
+    found = LocalStack(Settings.from_environment(data_dir=tmp_path, engine="process"))
+    monkeypatch.setattr(found, "endpoints", lambda: endpoints)
+    return found
+
+
+def test_env_names_what_a_service_shows(tmp_path: Path, stack: LocalStack) -> None:
+    """Certificate and key are one file, of the service's own name, beside whom it trusts."""
+    variables = service_environment(stack, "celery_worker", blueprint=BLUEPRINT)
+    file = str(tmp_path / "celery_worker-certificate.pem")
+    assert (variables["VAULT_CLIENT_CERT"], variables["VAULT_CLIENT_KEY"]) == (file, file)
+    assert variables["VAULT_CACERT"] == str(tmp_path / "tls" / "ca.pem")
+
+
+def test_env_says_what_is_missing(tmp_path: Path, stack: LocalStack) -> None:
+    """A service that Vault would refuse is told so before, and what mends it."""
+    approle.certificate_file("backend", tmp_path).unlink()
+    with pytest.raises(StackError, match="refuses who shows no certificate") as caught:
+        service_environment(stack, "backend", blueprint=BLUEPRINT)
+    assert "tls.renew" in caught.value.remedy
+
+
+def test_env_where_nobody_asks(tmp_path: Path, stack: LocalStack) -> None:
+    """With TLS alone nothing is to be shown."""
+    (tmp_path / "tls" / "clients.pem").unlink()
+    variables = service_environment(stack, "backend", blueprint=BLUEPRINT)
+    assert not any("CLIENT" in name for name in variables)
+
+
+def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -> None:
+    """Of both products, and nobody else's that was there before."""
+    ca = TlsFiles.within(tmp_path / "tls").ca
+    given = environment_for(
+        Operator(NODE.address, "t", ca), {"VAULT_CLIENT_CERT": "/other"}, ca_cert=ca
+    )
+    own = str(tmp_path / "tls" / "operator.pem")
+    names = [f"{p}_CLIENT_{what}" for p in ("VAULT", "BAO") for what in ("CERT", "KEY")]
+    assert [given[name] for name in names] == [own] * 4
+    assert stack.client_certificates()["operator"] == Path(own)
+
+
+def test_containers_say_that_they_have_none(tmp_path: Path) -> None:
+    """Before anything is made or started."""
+    stack = LocalStack(Settings.from_environment(data_dir=tmp_path / "new", engine="docker"))
+    with pytest.raises(CapabilityMissing, match="no client certificates") as caught:
+        stack.up(client_certs=True)
+    assert "HARNESS_ENGINE=process" in caught.value.remedy
+    assert not (tmp_path / "new" / "tls").exists()
