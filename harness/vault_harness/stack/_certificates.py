@@ -26,11 +26,11 @@ from vault_harness.engine import (
     StackProvider,
     tls_files,
 )
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import StackError
 from vault_harness.stack._client_certificates import ClientCertificates, load_or_make
 from vault_harness.stack._data_dir import AUTHORITY_NAME
 from vault_harness.stack._recording import through
-from vault_harness.stack._service_ids import hand_out_ca
+from vault_harness.stack._service_ids import hand_out_tls
 from vault_harness.stack.record import StackRecord
 from vault_harness.waiting import wait_until
 
@@ -87,7 +87,6 @@ class Certificates:
 
         Raises:
             StackError: It runs in plain HTTP, or asks for nothing, and clients know it so.
-            CapabilityMissing: The engine cannot have a Vault that asks for certificates.
             SettingsError: An authority's files cannot be read.
         """
         record, files = StackRecord.load(self._data_dir), tls_files(self._data_dir)
@@ -101,8 +100,6 @@ class Certificates:
             self._refuse_running(
                 provider, "and asks for no client certificate, and that", "--client-certs"
             )
-        if asks:
-            check_engine(provider)
         if not record.tls or record.client_certs != asks:
             record.tls, record.client_certs = True, asks
             record.save(self._data_dir)  # first: a half-made certificate is made anew
@@ -155,7 +152,7 @@ class Certificates:
         clients: tuple[str, ...] = ()
         if plan is not None:
             clients = self.clients.exchange(plan) if ca else self.clients.renew(plan)
-        hand_out_ca(self._data_dir)
+        hand_out_tls(self._data_dir)
         provider.reload_vault()
         shown = [_await_shown(node.name, node.address, files) for node in nodes]
         # Between them and clients, where faults of single requests are set; it shows the same.
@@ -181,21 +178,6 @@ class Certificates:
                 remedy=f"{named('down')}, then {named('up', option)}: its data stays, and its "
                 "addresses begin with https",
             )
-
-
-def check_engine(provider: StackProvider) -> None:
-    """See that an engine can run a Vault that asks its clients for certificates.
-
-    Raises:
-        CapabilityMissing: It cannot.
-    """
-    if provider.name != "process":
-        raise CapabilityMissing(
-            f"the {provider.name} engine has no client certificates",
-            looked_at="HARNESS_ENGINE, the command line and stack.json",
-            remedy=f"HARNESS_ENGINE=process {named('up', '--client-certs')}; in containers "
-            f"{named('up', '--tls')}, for a stack in another folder (HARNESS_DATA_DIR)",
-        )
 
 
 def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:

@@ -36,7 +36,7 @@ from vault_harness.stack._seal_migration import (
     SealMigration,
     SealMigrations,
 )
-from vault_harness.stack._service_ids import hand_out_ids
+from vault_harness.stack._service_ids import hand_out_ids, hand_out_tls
 from vault_harness.stack._status import StackStatus
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Change, Keyring, Operator, apply, approle, cluster
@@ -191,6 +191,7 @@ class LocalStack:
         """Give a certificate to each service that has ids and lacks it, if Vault asks for one."""
         if self._certificates.clients.wanted:
             self._certificates.clients.issue_missing(blueprint or self.blueprint())
+            hand_out_tls(self.data_dir)
 
     def client_certificates(self) -> dict[str, Path]:
         """What each client shows to a Vault that asks for it, by its name, there or not.

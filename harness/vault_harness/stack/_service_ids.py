@@ -13,6 +13,9 @@ from vault_harness import files
 from vault_harness.engine import tls_files
 from vault_harness.vault import approle
 
+CERTIFICATE_NAME = "certificate.pem"
+"""What a service shows to Vault, with its key, in its own directory."""
+
 
 def service_directory(data_dir: Path, service: str) -> Path:
     """Where a service finds its two ids; mounted into its container."""
@@ -45,19 +48,24 @@ def hand_out_ids(
     return changed
 
 
-def hand_out_ca(data_dir: Path) -> None:
+def hand_out_tls(data_dir: Path) -> None:
     """Tell each service that has a directory whom to trust, if Vault speaks TLS.
 
-    To be called before a server shows what another authority signed.
+    It gets what it shows too, if Vault asks for that. To be called before a server shows what
+    another authority signed.
     """
     tls = tls_files(data_dir)
-    if tls is not None:
-        for directory in data_dir.glob("services/*/"):
-            _copied(tls.ca, directory)
+    if tls is None:
+        return
+    for directory in data_dir.glob("services/*/"):
+        _copied(tls.ca, directory)
+        if tls.clients is not None:
+            own = approle.certificate_file(directory.name, data_dir)
+            _copied(own, directory, CERTIFICATE_NAME)
 
 
-def _copied(source: Path, directory: Path) -> bool:
-    content, target = files.tail(source), directory / source.name
+def _copied(source: Path, directory: Path, name: str = "") -> bool:
+    content, target = files.tail(source), directory / (name or source.name)
     if not content or content == files.tail(target):
         return False
     files.write_private(target, content)

@@ -33,7 +33,12 @@ from vault_harness.errors import (
 )
 from vault_harness.images import LOCAL_SERVICES
 from vault_harness.stack._local import LocalStack
-from vault_harness.stack._service_ids import hand_out_ca, hand_out_ids, service_directory
+from vault_harness.stack._service_ids import (
+    CERTIFICATE_NAME,
+    hand_out_ids,
+    hand_out_tls,
+    service_directory,
+)
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
 
@@ -50,6 +55,7 @@ SERVICES: Mapping[str, tuple[int, str]] = {
 
 _INSIDE_PORT = "8000/tcp"
 _CA_INSIDE = "/run/vault/ca.pem"
+_CERTIFICATE_INSIDE = f"/run/vault/{CERTIFICATE_NAME}"
 _STOP_SECONDS = 5
 
 
@@ -146,7 +152,7 @@ class ExampleServices:
         for service in SERVICES:
             # Compose refuses to make it: it would be root's.
             files.private_directory(self.credentials_directory(service))
-        hand_out_ca(self._local.data_dir)
+        hand_out_tls(self._local.data_dir)
         compose("up", "-d", *SERVICES, services=True)
         try:
             wait_until(
@@ -219,15 +225,18 @@ class ExampleServices:
                 remedy=f"{named('down')}, then HARNESS_ENGINE=docker {named('up')}: the data stays",
             )
         tls = self._local.endpoints().ca_cert is not None
+        asked = bool(self._local.client_certificates())
         address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200", tls=tls)
-        ca_cert = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
+        files_inside = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
+        if asked:
+            files_inside["SERVICES_CLIENT_CERT"] = _CERTIFICATE_INSIDE
         ports = {
             variable: str(self._ports.get(name, default))
             for name, (default, variable) in SERVICES.items()
         }
         mount = self._local.blueprint().mount
         return provider.compose(
-            {"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **ca_cert, **ports}
+            {"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **files_inside, **ports}
         )
 
     def _unhealthy(self, timeout: float) -> HarnessError:

@@ -12,7 +12,7 @@ import requests
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import shown_by
-from vault_harness.engine import PortLease, StackProvider, answers
+from vault_harness.engine import PortLease, StackProvider, answers, ask, seal_status_url
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import project_name
 from vault_harness.engine.docker._stack import DockerStack
@@ -174,7 +174,7 @@ def test_a_second_up_that_fails_removes_nothing(
 ) -> None:
     """What ran before it is somebody's stack."""
     endpoints = local.up()
-    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url: False)
+    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url, **_: False)
     impatient = LocalStack(local.settings.model_copy(update={"start_timeout": 0.3}))
     with pytest.raises(DeadlineExceeded):
         impatient.up()
@@ -318,3 +318,25 @@ def test_over_tls(local: LocalStack) -> None:
     local.restart()
     local.unseal()
     assert shown_by(endpoints.vault, ca_cert=done.ca_cert).serial == done.serial
+
+
+def test_with_client_certificates(local: LocalStack) -> None:
+    """Its health check and the tasks show what it asks for; who shows nothing is refused."""
+    endpoints = local.up(client_certs=True)
+    local.seed(Blueprint.default())
+    assert local.status().state == "ready"
+    assert local.status().obstacles == ()
+
+    def health() -> str:
+        found = container_of(local, "vault")
+        return str(found.attrs["State"]["Health"]["Status"])
+
+    wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
+    for address in (endpoints.vault, endpoints.proxy):
+        assert ask(seal_status_url(address)) is None
+        own = local.data_dir / "backend-certificate.pem"
+        assert answers(seal_status_url(address), own=own)
+    local.renew_certificate(ca=True)
+    local.restart()
+    local.unseal()
+    assert local.status().state == "ready"

@@ -171,3 +171,23 @@ def test_over_tls(local: LocalStack, services: ExampleServices) -> None:
     wait_until(lambda: statuses(services) == {"ok"}, "services to read again", timeout=90)
     assert services.fingerprints() == before
     assert services.restarts() == dict.fromkeys(SERVICES, 0)
+
+
+def test_with_client_certificates(local: LocalStack, services: ExampleServices) -> None:
+    """Each shows one of its own, and reads on when it is renewed, by another authority too."""
+    services.stop()
+    local.down()
+    local.up(client_certs=True)
+    services.start(timeout=120)
+    assert statuses(services) == {"ok"}
+    before = services.fingerprints()
+    shown = services.credentials_directory("backend") / "certificate.pem"
+    first = shown.read_text()
+    for ca in (True, False):
+        local.renew_certificate(ca=ca)
+    assert shown.read_text() != first
+    local.restart()
+    local.unseal()
+    wait_until(lambda: statuses(services) == {"ok"}, "services to read again", timeout=90)
+    assert services.fingerprints() == before
+    assert services.restarts() == dict.fromkeys(SERVICES, 0)

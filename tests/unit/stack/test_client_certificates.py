@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,11 +12,14 @@ from cryptography import x509
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles, in_file
-from vault_harness.engine import NODE_NAME, Endpoints, NodeEndpoint
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.dialect import OPENBAO
+from vault_harness.engine import NODE_NAME, Endpoints, NodeEndpoint, NodeSpec
+from vault_harness.engine.docker._inside import INSIDE, write_configuration
+from vault_harness.errors import StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, StackRecord, service_environment
 from vault_harness.stack._client_certificates import ClientCertificates
+from vault_harness.stack._service_ids import hand_out_tls, service_directory
 from vault_harness.vault import approle
 from vault_harness.vault.command_line import environment_for
 from vault_harness.vault.operator import Operator
@@ -176,10 +180,30 @@ def test_the_command_line_has_the_tasks_own(tmp_path: Path, stack: LocalStack) -
     assert stack.client_certificates()["operator"] == Path(own)
 
 
-def test_containers_say_that_they_have_none(tmp_path: Path) -> None:
-    """Before anything is made or started."""
-    stack = LocalStack(Settings.from_environment(data_dir=tmp_path / "new", engine="docker"))
-    with pytest.raises(CapabilityMissing, match="no client certificates") as caught:
-        stack.up(client_certs=True)
-    assert "HARNESS_ENGINE=process" in caught.value.remedy
-    assert not (tmp_path / "new" / "tls").exists()
+def test_a_service_in_a_container_has_it_in_its_own_folder(
+    tmp_path: Path, stack: LocalStack
+) -> None:
+    """Under one name for all, beside whom it trusts, and replaced when it is renewed."""
+    folder = service_directory(tmp_path, "celery_worker")
+    folder.mkdir(parents=True)
+    hand_out_tls(tmp_path)
+    own = tmp_path / "celery_worker-certificate.pem"
+    assert (folder / "certificate.pem").read_text() == own.read_text()
+    assert (folder / "certificate.pem").stat().st_mode & 0o777 == 0o600
+    stack.client_certificates()
+    ClientCertificates(tmp_path).renew(BLUEPRINT)
+    hand_out_tls(tmp_path)
+    assert (folder / "certificate.pem").read_text() == own.read_text()
+
+
+def test_in_a_container_the_same_is_asked(tmp_path: Path, stack: LocalStack) -> None:
+    """Its configuration names the files as it sees them, and they are where it sees them."""
+    tls = TlsFiles.within(stack.data_dir / "tls")
+    spec = NodeSpec(name="vault", directory=tmp_path / "vault", storage="raft", tls=tls)
+    write_configuration(spec, OPENBAO, address=NODE.address, host="vault")
+    listener = json.loads((tmp_path / "vault" / "vault.json").read_text())["listener"]["tcp"]
+    assert listener["tls_require_and_verify_client_cert"] is True
+    inside = Path(listener["tls_client_ca_file"])
+    assert inside.is_relative_to(INSIDE)
+    for name in (inside.relative_to(INSIDE), Path("tls/operator.pem")):
+        assert (tmp_path / "vault" / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness import files
+from vault_harness.certificates import OPERATOR
 from vault_harness.dialect import Dialect
 from vault_harness.engine._configuration import DATA_NAME, Place, as_text, server_configuration
 from vault_harness.engine._provider import NODE_NAME
@@ -67,6 +68,7 @@ def configuration(
 ) -> dict[str, object]:
     """The content of that file; ``data`` is the folder of its raft data."""
     tls = f"{INSIDE}/{_TLS_NAME}" if spec.tls else ""
+    asks = tls if spec.tls and spec.tls.clients else ""
     place = Place(
         api=f"{_EVERYWHERE}:{API_PORT}",
         cluster=f"{_EVERYWHERE}:{CLUSTER_PORT}",
@@ -76,6 +78,8 @@ def configuration(
         certificate=tls and f"{tls}/certificate.pem",
         key=tls and f"{tls}/key.pem",
         ca=tls and f"{tls}/ca.pem",
+        clients=asks and f"{asks}/clients.pem",
+        own=asks and f"{asks}/{OPERATOR}.pem",
         join=tuple(join),
     )
     return server_configuration(spec, dialect, place)
@@ -88,13 +92,15 @@ def by_hand(dialect: Dialect) -> str:
 
 
 def copy_tls_files(spec: NodeSpec) -> None:
-    """Bring certificate, key and CA to where the server sees them: its own directory."""
+    """Bring what it shows and whom it trusts to where the server sees it: its own directory."""
     if spec.tls is None:
         return
     inside = files.private_directory(spec.directory / _TLS_NAME)
     for name, source in asdict(spec.tls).items():
         if source is not None:
             files.write_private(inside / f"{name}.pem", Path(source).read_bytes())
+    if (own := spec.tls.own(OPERATOR)) is not None:  # of its health check, and where it joins
+        files.write_private(inside / f"{OPERATOR}.pem", own.read_bytes())
 
 
 def container_user(client: docker.DockerClient) -> str:

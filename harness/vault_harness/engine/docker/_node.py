@@ -8,6 +8,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.certificates import OPERATOR
 from vault_harness.dialect import Dialect
 from vault_harness.engine._capabilities import IN_CONTAINERS, IN_CONTAINERS_ELSEWHERE
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
@@ -231,7 +232,8 @@ class DockerNode:
         self._container = self._make(self.spec, self._lease.port)
 
     def _answers(self) -> bool:
-        return answers(seal_status_url(self.address))
+        own = self.spec.tls.own(OPERATOR) if self.spec.tls else None
+        return answers(seal_status_url(self.address), own=own)
 
     def _write_configuration(self) -> None:
         write_configuration(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
-from vault_harness.certificates import TlsFiles
+from vault_harness.certificates import OPERATOR, TlsFiles
 from vault_harness.commands import named
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
@@ -70,6 +70,7 @@ _PROXY_PORT = 8201
 _INSIDE_PROXY = f"[::]:{_PROXY_PORT}"  # as both servers report it
 
 _OVER_TLS = {"VAULT_SCHEME": "https", "NODE_CACERT": f"{INSIDE}/{TLS_DIRECTORY}/ca.pem"}
+_SHOWN = {"NODE_CLIENT_CERT": f"{INSIDE}/{TLS_DIRECTORY}/{OPERATOR}.pem"}
 
 # What is published, by its port inside: whose it is, and the variable that moves it.
 _PORTS: Mapping[str, tuple[ServiceName, int, str]] = {
@@ -258,11 +259,13 @@ class DockerStack:
         }
 
     def _defaults(self) -> dict[str, str]:
+        tls = tls_files(self._data_dir)
         return {
             "HARNESS_DATA_DIR": str(self._data_dir),
             "HARNESS_NODE_DIR": str(self._node.directory),
             "VAULT_CONFIG": f"{INSIDE}/{CONFIGURATION_NAME}",
-            **(_OVER_TLS if tls_files(self._data_dir) else {}),
+            **(_OVER_TLS if tls else {}),
+            **(_SHOWN if tls and tls.clients else {}),
         }
 
     def _refuse_older_volume(self, client: docker.DockerClient) -> None:
@@ -346,10 +349,12 @@ class DockerStack:
             "vault": seal_status_url(endpoints.vault),
             "toxiproxy": f"{endpoints.toxiproxy}/proxies/{PROXY_NAME}",
         }
+        tls = tls_files(self._data_dir)
+        own = tls.own(OPERATOR) if tls else None
         for name in SERVICES:
             probe = probes[name]
             wait_until(
-                partial(answers, probe),
+                partial(answers, probe, own=own),
                 f"{probe} to answer",
                 timeout=self._settings.start_timeout,
                 evidence=partial(self._last_lines, name),
