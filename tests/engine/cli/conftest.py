@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from vault_harness.certificates import shown_beside
 from vault_harness.vault import Keyring
 
 
@@ -70,7 +71,10 @@ class Checkout:
         token = Keyring.load(self.data_dir / "init.json").root_token
         assert token is not None
         url = f"{self.proxy()}/v1/ecommerce/data/{path}"
-        return requests.get(url, headers={"X-Vault-Token": token}, timeout=10).json()["data"]
+        ca = self.data_dir / "tls" / "ca.pem"
+        tls = {"verify": str(ca), "cert": str(shown_beside(ca))} if ca.exists() else {}
+        answer = requests.get(url, headers={"X-Vault-Token": token}, timeout=10, **tls)
+        return answer.json()["data"]
 
 
 @pytest.fixture(scope="module")

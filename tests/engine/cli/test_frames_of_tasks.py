@@ -7,17 +7,15 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.engine.cli.conftest import Checkout
 from tests.walking import places
 from vault_harness.cli._tasks import run
 from vault_harness.vault import Keyring
 
 pytestmark = pytest.mark.slow  # each state has all tasks, and a stack of its own
-
-Checkout = Any  # of conftest.py
 
 VALUE = "value-of-the-file-4711"
 PASSPHRASE = "passphrase-of-a-backup-4711"
@@ -48,6 +46,8 @@ TASKS = {
     "break.seal": "1s",
     "unseal": "",
     "status": "",
+    "tls.renew": "",
+    "tls.renew by another authority": "--ca",
     "services.up": "",
     "services.status": "",
     "services.down": "",
@@ -74,6 +74,16 @@ def words(task: str, folder: Path) -> list[str]:
     return [name, *(["nobody"] if task == "env of nobody" else []), *given]
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
+    """A seeded stack whose tasks have keys to show, too."""
+    opened = Checkout(tmp_path_factory.mktemp("with keys"))
+    opened.run("up", "--client-certs")
+    opened.run("seed")
+    yield opened
+    opened.run("destroy", "--yes")
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A dotenv file, and a file where a folder is wanted."""
@@ -86,9 +96,11 @@ def folder(tmp_path: Path) -> Path:
 def secrets(checkout: Checkout) -> set[str]:
     """Everything that nobody may find."""
     keyring = Keyring.load(checkout.data_dir / "init.json")
-    found = {*keyring.keys, keyring.root_token, VALUE, PASSPHRASE}
+    found = {*keyring.keys, keyring.root_token, VALUE, PASSPHRASE, "PRIVATE KEY-----"}
     found |= {path.read_text().strip() for path in checkout.data_dir.glob("*-secret-id")}
-    found |= {str(value) for value in checkout.value("backend/django")["data"].values()}
+    django = checkout.value("backend/django")
+    assert isinstance(django, dict)
+    found |= {str(value) for value in django["data"].values()}
     return {secret for secret in found if len(secret) > 6}
 
 

@@ -502,5 +502,5 @@ class ProcessStack(Places):
 
     def _own(self, name: str) -> Path | None:
         """What a client of that name shows to Vault; None if it asks for nothing."""
-        files = tls_files(self._data_dir)
-        return files.own(name) if files is not None else None
+        tls = tls_files(self._data_dir)
+        return tls.own(name) if tls is not None else None
