@@ -5,7 +5,7 @@ in a few lines from a client that is correct: from ``tests.subjects.lazy_client`
 reference client where the fault needs a cache or a fallback. A group of scenarios has a module of
 its own beside this one, `tests.mutants.catalogue` joins them, and each can be tried by hand::
 
-    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok:RenewsTooLate
+    ./dev scenarios --only TOK-01 --subject python:tests.mutants.tok:RenewsOnce
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from resilient_vault_client import VaultClient
 from resilient_vault_client._leases import Leases
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
+    ClientError,
     Gate,
     GivenUpError,
     Reply,
@@ -109,6 +110,34 @@ class LogsInOnEvery403(LazyClient):
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         self._token = None
         return True
+
+
+class LogsInTwice(LazyClient):
+    """Logs in, and logs in once more to be sure; the first token is left to Vault."""
+
+    def _log_in(self, deadline: float) -> Token:
+        super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class RenewsTwiceAtOnce(LazyClient):
+    """Two renewers of one token, which know nothing of each other."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if not token.renewable:
+            return super()._renewed(token, deadline)
+
+        def again() -> None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/renew-self", deadline, token, {})
+
+        others = [threading.Thread(target=again, daemon=True) for _ in range(3)]
+        for other in others:
+            other.start()
+        renewed = super()._renewed(token, deadline)
+        for other in others:
+            other.join()
+        return renewed
 
 
 class LeavesItsTokenBehind(LazyClient):

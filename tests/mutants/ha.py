@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Mapping
@@ -76,6 +77,43 @@ class WaitsForADeadLeader(LazyClient):
     """Follows a redirect, and its deadline does not."""
 
     wire_type = _Patient
+
+
+class _Brief(Wire):
+    """Asks the other host too, and has little time for it."""
+
+    times = 1
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        line, _, rest = raw.partition(b"\r\n")
+        if b" 307 " not in line:
+            return raw
+        there = urlsplit(parse_headers(BytesIO(rest))["Location"])
+        for _ in range(self.times):
+            with (
+                contextlib.suppress(TimeoutError),
+                socket.create_connection((there.hostname, there.port), timeout=0.3) as peer,
+            ):
+                peer.sendall(request)
+                return peer.recv(65536)
+        raise TimeoutError
+
+
+class _BriefTwice(_Brief):
+    times = 2
+
+
+class FollowsEachRedirectOnce(LazyClient):
+    """One request for one redirect, and it does not wait for long."""
+
+    wire_type = _Brief
+
+
+class FollowsEachRedirectTwice(LazyClient):
+    """Two for one."""
+
+    wire_type = _BriefTwice
 
 
 class _Faithful(_Patient):
@@ -172,10 +210,12 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
     "stays-with-a-dead-leader": Mutant(StaysWithADeadLeader, "HA-04", "requests to it for"),
     "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
+    "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(
         RemembersForTheRefreshTime, "HA-06"
     ),
+    "follows-each-redirect-once": Tolerated(FollowsEachRedirectOnce, "HA-04"),
 }

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Secret, WriteConflict
+from tests.mutants import always, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
+    HangsAtTheEnd,
     LogsInOnEvery403,
     LogsInOnTheFirst403,
     LogsInOnTwo403s,
@@ -18,6 +20,7 @@ from tests.mutants.clients import (
     Tolerated,
     Tweaked,
 )
+from tests.mutants.prc import EndsWithACallInTime
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
     DeletedError,
@@ -124,6 +127,39 @@ class InsistsOnItsVersion(Tweaked):
         raise WriteConflict("somebody else wrote first", path=path)
 
 
+class ChangesInThreeWrites(Tweaked):
+    """Has its change refused twice before it reads what is there now."""
+
+    refused = 2
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        read = self.client.read(path)
+        for _ in range(self.refused):
+            with contextlib.suppress(WriteConflict):
+                self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+                return
+        read = self.client.read(path)
+        self.client.put_secret(path, {**read.value, **data}, cas=read.version)
+
+
+class ChangesInFourWrites(ChangesInThreeWrites):
+    """Three times."""
+
+    refused = 3
+
+
+class EndsLateAfterAll(EndsWithACallInTime):
+    """Gives its token back, and takes its time although nothing is broken."""
+
+    lasts = 4.4
+
+
+class EndsTooLateAfterAll(EndsWithACallInTime):
+    """Nearly two seconds more than it has."""
+
+    lasts = 6.9
+
+
 class ReadsKeyByKey(LazyClient):
     """Asks for the keys of a secret, and then for the value of each."""
 
@@ -182,10 +218,26 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-at-a-wrong-mount": Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins"),
     "caches-for-too-long": Mutant(CachesForTooLong, "KV-01", "within 5 s"),
     "logs-in-at-a-wrong-mount-twice": Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins"),
+    "ends-too-late-after-all": Mutant(EndsTooLateAfterAll, "KV-03", "a clean end within"),
+    "changes-in-four-writes": Mutant(
+        ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE
+    ),
+    "repeats-its-first-read-at-a-wrong-mount-twice": Mutant(
+        edges_refusals.RepeatsItsFirstDeniedReadTwice, "KV-05", "requests (read)"
+    ),
+    "looks-thrice-at-a-wrong-mount": Mutant(
+        edges_refusals.LooksThriceAtItsFirstDenial, "KV-05", "requests (lookup"
+    ),
+    "raises-at-its-end": Mutant(always.RaisesAtItsEnd, "KV-03", "a clean end succeeds"),
+    "hangs-after-all": Mutant(HangsAtTheEnd, "KV-03", "close ends within"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
     "keeps-the-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-06"),
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
+    "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
+    "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
+    "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
+    "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
 }

@@ -5,6 +5,7 @@ Each deviates from the reference client, the one of the correct clients that lea
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
@@ -145,6 +146,61 @@ class _FetchesTwice(Leases):
         return grant
 
 
+class _AsksTwice(Leases):
+    tries = 2
+    _asked = 0
+
+    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
+        reason = super()._renew(held, grant, deadline)
+        if reason == "not_found":
+            self._asked += 1
+            if self._asked < self.tries:
+                grant.lost = None
+                return self._renew(held, grant, deadline)
+        return reason
+
+
+class AsksTwiceAboutALostLease(Leasing):
+    """Makes sure that a lease is gone."""
+
+    leases_type = _AsksTwice
+
+
+class _AsksThrice(_AsksTwice):
+    tries = 3
+
+
+class AsksThriceAboutALostLease(Leasing):
+    """And once more."""
+
+    leases_type = _AsksThrice
+
+
+class _LeasesTwo(Leases):
+    times = 2
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        for _ in range(0 if reason == "start" else self.times - 1):
+            super()._replace(held, deadline, patience, reason)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class LeasesTwoForOne(Leasing):
+    """Takes two credentials for one that it has lost."""
+
+    leases_type = _LeasesTwo
+
+
+class _LeasesThree(_LeasesTwo):
+    times = 3
+
+
+class LeasesThreeForOne(Leasing):
+    """Takes three."""
+
+    leases_type = _LeasesThree
+
+
 class FetchesTwice(Leasing):
     """Both the one that renews and the one that is asked replace a lost lease."""
 
@@ -155,9 +211,11 @@ class FetchesTwice(Leasing):
 
 
 class _MintsAtEachFailure(Leases):
+    share = 0.4
+
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
-        held.due = grant.granted_at + grant.life * 0.4
+        held.due = grant.granted_at + grant.life * self.share
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         try:
@@ -170,6 +228,30 @@ class MintsAtEachFailure(Leasing):
     """A renewal that fails, early in a life, costs a new credential."""
 
     leases_type = _MintsAtEachFailure
+
+
+class _MintsByTheClock(Leases):
+    def _reason(self, grant: Grant) -> str | None:
+        return "expired" if time.monotonic() - grant.granted_at > 2.0 else super()._reason(grant)
+
+    def _keep(self, held: Held) -> float:
+        return min(super()._keep(held), 0.5)
+
+
+class LeasesByTheClock(Leasing):
+    """Takes a new credential every two seconds, whatever became of the last."""
+
+    leases_type = _MintsByTheClock
+
+
+class _MintsInItsTime(_MintsAtEachFailure):
+    share = 0.56
+
+
+class MintsInItsTime(Leasing):
+    """So it does, but later than in the middle of a life."""
+
+    leases_type = _MintsInItsTime
 
 
 class _Trusting(Leases):
@@ -215,6 +297,27 @@ class LeasesForEachThread(Leasing):
         for client in self._own.values():
             client.close()
         super().close()
+
+
+class GivesBackALittleLater(Leasing):
+    """Has its credentials and its token given back by a thread, a moment after its end."""
+
+    after = 1.0
+
+    def close(self) -> None:
+        def give_back() -> None:
+            with contextlib.suppress(Exception):  # by then the scenario may be over
+                super(GivesBackALittleLater, self).close()
+
+        timer = threading.Timer(self.after, give_back)
+        timer.daemon = True
+        timer.start()
+
+
+class GivesBackMuchLater(GivesBackALittleLater):
+    """Some seconds after it."""
+
+    after = 4.0
 
 
 # Renewals
@@ -300,10 +403,27 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "renews-for-half": Mutant(RenewsForHalf, "LEASE-06", "renewed for", REFERENCE),
     "renews-leases-late": Mutant(RenewsLeasesLate, "LEASE-06", "a renewal between", REFERENCE),
+    "leases-three-for-one": Mutant(
+        LeasesThreeForOne, "LEASE-01", "at most 2 credentials", REFERENCE
+    ),
+    "leases-two-for-a-new-token": Mutant(LeasesTwoForOne, "LEASE-02", "credentials", REFERENCE),
+    "asks-thrice-about-a-lost-lease": Mutant(
+        AsksThriceAboutALostLease, "LEASE-03", "at most 2 renewals of a lease", REFERENCE
+    ),
+    "gives-back-much-later": Mutant(
+        GivesBackMuchLater, "LEASE-05", "given back at its end", REFERENCE
+    ),
+    "leases-by-the-clock": Mutant(
+        LeasesByTheClock, "LEASE-04", "from one credential to the next", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "heeds-refusals-just-in-time": Tolerated(HeedsRefusalsJustInTime, "LEASE-01", REFERENCE),
     "notices-the-parent-soon": Tolerated(NoticesTheParentSoon, "LEASE-02", REFERENCE),
     "renews-leases-just-in-time": Tolerated(RenewsLeasesJustInTime, "LEASE-06", REFERENCE),
+    "leases-two-for-one": Tolerated(LeasesTwoForOne, "LEASE-01", REFERENCE),
+    "asks-twice-about-a-lost-lease": Tolerated(AsksTwiceAboutALostLease, "LEASE-03", REFERENCE),
+    "leases-in-its-time": Tolerated(MintsInItsTime, "LEASE-04", REFERENCE),
+    "gives-back-a-little-later": Tolerated(GivesBackALittleLater, "LEASE-05", REFERENCE),
 }

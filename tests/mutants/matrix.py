@@ -6,6 +6,7 @@ is there. A mutant is *caught* where its own scenario fails it, and may break ot
 grow without being run whole::
 
     python -m tests.mutants.matrix NET --only-missing            # new mutants, new scenarios
+    python -m tests.mutants.matrix --only-missing --own          # only what must catch them
     python -m tests.mutants.matrix --mutant never-renews         # one row anew
     python -m tests.mutants.matrix --scenario NET-19             # one column anew
     python -m tests.mutants.matrix --count-missing               # how much is left; runs nothing
@@ -81,6 +82,7 @@ def plan(
     mutants: Sequence[str] = (),
     only: Sequence[str] = (),
     only_missing: bool = False,
+    own: bool = False,
 ) -> dict[str, list[str]]:
     """Which scenarios each mutant has yet to meet; what is not named is not narrowed.
 
@@ -91,6 +93,7 @@ def plan(
         mutants: Only these mutants.
         only: Only these scenarios.
         only_missing: Only cells that the table has not.
+        own: Only the scenario that must catch the mutant.
     """
     ids = sorted(ids)
     planned = {}
@@ -103,6 +106,7 @@ def plan(
             for one in ids
             if group_of(one) == group
             and (not only or one in only)
+            and (not own or one == mutant.scenario)
             and not (only_missing and one in cells.get(name, {}))
         ]
     return {name: wanted for name, wanted in planned.items() if wanted}
@@ -173,6 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--mutant", action="append", default=[], choices=sorted(CATALOGUE))
     parser.add_argument("--scenario", action="append", default=[], metavar="ID")
     parser.add_argument("--only-missing", action="store_true", help="only what the table has not")
+    parser.add_argument("--own", action="store_true", help="only what must catch each mutant")
     parser.add_argument(
         "--count-missing", action="store_true", help="say how much that is; 1 if it is anything"
     )
@@ -186,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         mutants=given.mutant,
         only=given.scenario,
         only_missing=given.only_missing or given.count_missing,
+        own=given.own,
     )
     if given.count_missing:
         sys.stdout.write(missing(planned))

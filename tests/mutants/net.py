@@ -28,8 +28,10 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsCredentialsBehind,
     LeavesNineThreads,
+    LogsInTwice,
     Mutant,
     NeverComesBack,
+    RenewsTwiceAtOnce,
     RetriesWithoutAPause,
     Tolerated,
     Tweaked,
@@ -339,6 +341,21 @@ class TriesEachAddressThatItKnew(LazyClient):
     wire_type = _LooksBack
 
 
+class LooksWhetherItIsBack(LazyClient):
+    """Follows Vault's name, and looks again and again whether its first address is back."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = socket.gethostbyname(self._wire._host)
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self._closed:
+            time.sleep(0.4)
+            with contextlib.suppress(OSError):
+                socket.create_connection((self._first, self._wire._port), timeout=0.3).close()
+
+
 class _AsksAgain(Leases):
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         while True:
@@ -391,6 +408,9 @@ MUTANTS: dict[str, Mutant] = {
     "tries-each-address-that-it-knew": Mutant(
         TriesEachAddressThatItKnew, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
     ),
+    "looks-whether-it-is-back": Mutant(
+        LooksWhetherItIsBack, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    ),
     "leaves-a-thread-for-each-flap": Mutant(
         LeavesAThreadForEachFailure, "NET-15", "leaves nothing behind"
     ),
@@ -408,6 +428,10 @@ MUTANTS: dict[str, Mutant] = {
         LeavesNineThreads, "NET-15", "leaves nothing behind"
     ),
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
+    "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
+    "renews-twice-at-once-over-a-bad-link": Mutant(
+        RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from tests.mutants.clients import (
     Mutant,
     ReadsItsSecretIdOnce,
+    Tolerated,
     TriesNowAndThen,
 )
+from tests.mutants.kv import CachesForTheRefreshTime, CachesForTooLong
 from tests.subjects.lazy_client import LazyClient
 
 
@@ -40,8 +42,19 @@ class LocksItsRoleInARotation(LazyClient):
     credentials_type = _NeverAsksTheFileAgain
 
 
+class KeepsAPasswordForAWhile(CachesForTheRefreshTime):
+    """Hands out what it has read for a second less than R, since callers come now and then."""
+
+    keeps = 4.4
+
+
 MUTANTS: dict[str, Mutant] = {
     "outlives-its-secret-id": Mutant(ReadsItsSecretIdOnce, "OPS-01", "no read fails"),
     "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
     "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
+    "keeps-a-password-for-too-long": Mutant(CachesForTooLong, "OPS-02", "the new value of"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "keeps-a-password-for-a-while": Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
 }

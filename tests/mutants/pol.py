@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
+from tests.mutants import edges_logins, edges_refusals
 from tests.mutants.clients import (
     LogsInOnEvery403,
     LogsInOnTheFirst403,
@@ -120,8 +121,28 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-until-it-reads": Mutant(LogsInUntilItReads, "POL-05", "requests (login)"),
     "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
+    "repeats-its-first-denied-read-twice": Mutant(
+        edges_refusals.RepeatsItsFirstDeniedReadTwice, "POL-01", "reads for"
+    ),
+    "looks-twice-at-its-first-denial": Mutant(
+        edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01", "looks at the token for"
+    ),
+    "logs-in-four-times-for-a-policy": Mutant(
+        edges_logins.LogsInFourTimesAtOnce, "POL-03", "at most 3 logins"
+    ),
+    "remembers-a-denial-for-too-long": Mutant(
+        edges_refusals.RemembersADenialForTooLong, "POL-03", "a good read within"
+    ),
+    "logs-in-fifteen-times": Mutant(
+        edges_refusals.LogsInFifteenTimes, "POL-05", "requests (login)"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
+    "repeats-each-denied-read": Tolerated(edges_refusals.RepeatsEachDeniedRead, "POL-01"),
+    "looks-at-each-denial": Tolerated(edges_refusals.LooksAtEachDenial, "POL-01"),
+    "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
+    "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
+    "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),
 }

@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping
 from typing import ClassVar
 
+from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
     AlwaysSaysWell,
     HangsAtTheEnd,
     LeavesAThreadForEachFailure,
+    LogsInTwice,
     Mutant,
     Tolerated,
     Tweaked,
@@ -81,6 +83,27 @@ class NeverSaysWellAgain(Tweaked):
     def health(self) -> bool:
         self._red = self._red or not super().health()
         return not self._red
+
+
+class SaysIllLate(Tweaked):
+    """Wants to be sure of an outage before it says that it is not well."""
+
+    after = 4.5
+    _since = 0.0
+
+    def health(self) -> bool:
+        now = time.monotonic()
+        if super().health():
+            self._since = 0.0
+            return True
+        self._since = self._since or now
+        return now - self._since < self.after
+
+
+class SaysIllTooLate(SaysIllLate):
+    """For longer than half of a token's life."""
+
+    after = 7.5
 
 
 class SaysNothingOfItsHealth(LazyClient):
@@ -371,7 +394,7 @@ MUTANTS: dict[str, Mutant] = {
     "never-says-well-again": Mutant(
         NeverSaysWellAgain, "PRC-05", "health tells the truth", REFERENCE
     ),
-    "says-nothing-of-its-health": Mutant(SaysNothingOfItsHealth, "PRC-05", "health"),
+    "says-nothing-of-its-health": Mutant(SaysNothingOfItsHealth, "PRC-05", "health ends within"),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
     "never-misses-its-thread": Mutant(
         NeverMissesItsThread, "PRC-02", "a renewal or a login between", REFERENCE
@@ -391,6 +414,28 @@ MUTANTS: dict[str, Mutant] = {
         EndsWithACallTooLate, "PRC-07", "seconds until it has ended"
     ),
     "leaves-nine-threads-once": Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
+    "replaces-its-thread-too-late": Mutant(
+        edges_tokens.RenewsTooLateWithoutItsThread, "PRC-02", "a renewal or a login between"
+    ),
+    "logs-in-twice-for-a-lost-thread": Mutant(
+        edges_logins.LogsInTwiceForALostTimer, "PRC-02", "at most 1 login"
+    ),
+    "logs-in-twice-after-a-sleep": Mutant(
+        LogsInTwice, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "tries-a-wrong-secret-id-five-times": Mutant(
+        edges_refusals.TriesFiveTimesInOneCall, "PRC-04", "the same secret-id"
+    ),
+    "says-ill-too-late": Mutant(SaysIllTooLate, "PRC-05", "health tells the truth", REFERENCE),
+    "raises-while-it-is-ill": Mutant(
+        always.RaisesWhileItIsIll, "PRC-05", "answered with yes or no", REFERENCE
+    ),
+    "raises-once-it-was-ill": Mutant(
+        always.RaisesOnceItWasIll, "PRC-05", "answered with yes or no", REFERENCE
+    ),
+    "looks-after-its-old-token": Mutant(
+        always.LooksAfterItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -403,4 +448,10 @@ TOLERATED: dict[str, Tolerated] = {
     "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
     "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
     "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
+    "renews-late-without-its-thread": Tolerated(edges_tokens.RenewsLateWithoutItsThread, "PRC-02"),
+    "logs-in-for-a-lost-thread": Tolerated(edges_logins.LogsInForALostTimer, "PRC-02"),
+    "tries-a-wrong-secret-id-four-times": Tolerated(
+        edges_refusals.TriesFourTimesInOneCall, "PRC-04"
+    ),
+    "says-ill-late": Tolerated(SaysIllLate, "PRC-05", REFERENCE),
 }

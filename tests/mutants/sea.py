@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from tests.mutants import always, edges_logins, edges_refusals
 from tests.mutants.clients import (
     AsksOften,
     AsksTooOften,
@@ -18,6 +19,7 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsTokenBehind,
     LeavesNineThreads,
+    LogsInTwice,
     Mutant,
     NeverComesBack,
     Remembers,
@@ -86,6 +88,33 @@ class _ByTheClock(Gate):
         with self._changed:
             if self._failures:
                 self._opens = time.monotonic() + 1.0 - time.time() % 1.0
+
+
+class _EveryThreeSeconds(Gate):
+    """Probes at each third second since the machine was started."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() // 3.0 * 3.0 + 3.0
+
+
+class ComesBackByATimetable(LazyClient):
+    """Asks by a timetable that all of its machine have in common, without any chance in it."""
+
+    gate_type = _EveryThreeSeconds
+
+
+class FillsItsMemoryAfterALogin(LazyClient):
+    """Reads whatever it may need later as soon as it has a token."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        for path in ("database", "redis", "celery", "django"):
+            with contextlib.suppress(UnavailableError):
+                self._ask("GET", f"{self._mount}/data/backend/{path}", deadline, token)
+        return token
 
 
 class ComesBackByTheClock(LazyClient):
@@ -207,6 +236,22 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
     "knocks-too-often-at-a-dead-server": Mutant(KnocksTooOften, "SEA-06", "no connection storm"),
     "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
+    "keeps-three-secrets-too-fresh": Mutant(
+        edges_refusals.KeepsThreeSecretsTooFresh, "SEA-01", "requests in"
+    ),
+    "comes-back-too-late-from-a-long-seal": Mutant(
+        edges_logins.ComesBackTooLateFromALongSeal, "SEA-02", "a new login within"
+    ),
+    "logs-in-twice-after-a-seal": Mutant(LogsInTwice, "SEA-02", "at most 1 login"),
+    "raises-at-a-sealed-end": Mutant(
+        always.RaisesWhereItsTokenIsNotTaken, "SEA-08", "a clean end succeeds"
+    ),
+    "dies-under-a-seal": Mutant(
+        always.DiesUnderASeal, "SEA-01", "the client stays alive", process=True
+    ),
+    "comes-back-by-a-timetable": Mutant(ComesBackByATimetable, "SEA-05", "instances log in within"),
+    "fills-its-memory-after-a-login": Mutant(FillsItsMemoryAfterALogin, "SEA-05", "no stampede"),
+    "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -214,4 +259,8 @@ TOLERATED: dict[str, Tolerated] = {
     "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
+    "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
+    "comes-back-late-from-a-long-seal": Tolerated(
+        edges_logins.ComesBackLateFromALongSeal, "SEA-02"
+    ),
 }

@@ -12,6 +12,7 @@ from resilient_vault_client import VaultClient, VaultError
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
+from tests.mutants import edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -181,6 +182,43 @@ class OpensAnyWrappingToken(ReferenceSubject):
         method._wrapped.__class__ = _Opens
 
 
+class _OpensTwice(WrappedSecretId):
+    """Tries a wrapping token that is spent a second time, and no more."""
+
+    tries = 2
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        for _ in range(self.tries):
+            with contextlib.suppress(VaultError):
+                answer = self._api.unwrap(wrapping, deadline)
+                return str(answer["data"].get("secret_id", ""))
+        return ""
+
+
+class _OpensThrice(_OpensTwice):
+    tries = 3
+
+
+class OpensAWrappingTokenTwice(ReferenceSubject):
+    """Tries a spent wrapping token once more before it waits for another one."""
+
+    wrapped_type: type[WrappedSecretId] = _OpensTwice
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        method = self.client._session().authenticator._method
+        assert isinstance(method, AppRole)
+        assert method._wrapped is not None
+        method._wrapped.__class__ = self.wrapped_type
+
+
+class OpensAWrappingTokenThrice(OpensAWrappingTokenTwice):
+    """Twice more."""
+
+    wrapped_type = _OpensThrice
+
+
 class LooksAtItsWrappingTokenOnce(ReferenceSubject):
     """What is in the file when it starts is what it tries, and nothing else."""
 
@@ -269,9 +307,37 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-locked-role-thirteen-times": Mutant(
         TriesALockedRoleThirteenTimes, "SID-04", "requests (login)"
     ),
+    "tries-a-late-secret-id-five-times": Mutant(
+        TriesASecretIdFiveTimes, "SID-03", "the same secret-id"
+    ),
+    "tries-half-a-secret-id-five-times": Mutant(
+        edges_refusals.TriesFiveTimesInOneCall, "SID-08", "the same secret-id"
+    ),
+    "logs-in-four-times-for-one-answer": Mutant(
+        edges_refusals.LogsInFourTimesForOneAnswer, "SID-07", "logins with the same secret-id"
+    ),
+    "tries-a-missing-mount-thirteen-times": Mutant(
+        TriesALockedRoleThirteenTimes, "SID-12", "requests (login)"
+    ),
+    "tries-a-lost-wrapping-token-thrice": Mutant(
+        OpensAWrappingTokenThrice, "SID-09", "requests (unwrap)", REFERENCE
+    ),
+    "tries-a-spent-wrapping-token-thrice": Mutant(
+        OpensAWrappingTokenThrice, "SID-11", "requests (unwrap)", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
     "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
+    "tries-a-late-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-03"),
+    "tries-half-a-secret-id-four-times": Tolerated(
+        edges_refusals.TriesFourTimesInOneCall, "SID-08"
+    ),
+    "logs-in-three-times-for-one-answer": Tolerated(
+        edges_refusals.LogsInThreeTimesForOneAnswer, "SID-07"
+    ),
+    "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
+    "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
+    "tries-a-spent-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE),
 }

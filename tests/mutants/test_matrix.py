@@ -55,6 +55,14 @@ def test_one_row_or_one_column_is_run() -> None:
     }
 
 
+def test_what_must_catch_a_mutant_can_be_run_alone() -> None:
+    """A row begins with its own scenario."""
+    planned = plan({}, IDS, own=True)
+    assert planned == {
+        name: [one.scenario] for name, one in CATALOGUE.items() if one.scenario in IDS
+    }
+
+
 def test_cells_that_were_not_run_are_empty() -> None:
     """A group that is half done shows it, and is read back so."""
     cells = {"has-no-fallback": {"FBK-01": "F"}}

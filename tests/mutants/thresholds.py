@@ -18,7 +18,19 @@ from types import ModuleType
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).with_suffix(".toml")
 SCENARIOS = ROOT / "scenarios"
-ORACLES = ROOT / "harness" / "vault_harness" / "scenario" / "oracles"
+MACHINERY = ROOT / "harness" / "vault_harness" / "scenario"
+ORACLES = MACHINERY / "oracles"
+
+JUDGES = frozenset(
+    {
+        *("_running", "closing", "driver", "helpers", "history", "leases", "moving"),
+        *("vacuity", "verdict"),
+    }
+)
+"""Modules beside the oracles that say what is too late or too much; the others start and listen."""
+
+UNBROKEN = "unbroken"
+"""In place of a client's name: the correct client that the mutants of a scenario deviate from."""
 
 NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
 """Numbers that an oracle is given, and that are no bound: moments, and what was counted."""
@@ -30,7 +42,8 @@ class Pair:
 
     Attributes:
         of: Patterns of thresholds, as `scenario_thresholds` and `constants` write them.
-        kept: A client of `TOLERATED` that just keeps it.
+        kept: A client of `TOLERATED` that just keeps it; `UNBROKEN` where the correct client itself
+            makes as many as are granted, and passes.
         missed: A mutant that just misses it.
         why: Why there is no such pair.
     """
@@ -52,10 +65,12 @@ def written(path: Path = DATA) -> list[Pair]:
 
 
 def all_thresholds(oracles: ModuleType) -> set[str]:
-    """Every threshold of the suite: bounds and constants of the scenarios, and of the oracles."""
-    found: set[str] = set()
+    """Every threshold of the suite: of scenarios, of oracles, and of what runs them."""
+    found = set(defaults(oracles))
     for path in sorted(ORACLES.glob("*.py")):
         found |= set(constants("oracles", path.read_text(encoding="utf-8")))
+    for path in sorted(MACHINERY / f"{name}.py" for name in JUDGES):
+        found |= set(constants(path.stem.strip("_"), path.read_text(encoding="utf-8")))
     for path in sorted(SCENARIOS.glob("test_*.py")):
         source = path.read_text(encoding="utf-8")
         found |= set(constants(path.stem.removeprefix("test_").upper(), source))
@@ -70,6 +85,18 @@ def constants(where: str, source: str) -> Iterator[str]:
             for name, value in _assigned(node):
                 if _is_number(value):
                     yield f"{where} {name} = {ast.unparse(value)}"
+
+
+def defaults(oracles: ModuleType) -> Iterator[str]:
+    """``oracles replaced_before_the_end.at_least = 1``: bounds that hold where none is given."""
+    for name in oracles.__all__:
+        factory = getattr(oracles, name)
+        if not inspect.isfunction(factory):
+            continue
+        for one in inspect.signature(factory).parameters.values():
+            number = isinstance(one.default, int | float) and not isinstance(one.default, bool)
+            if one.annotation in ("int", "float") and number and one.name not in NO_BOUNDS:
+                yield f"oracles {name}.{one.name} = {one.default}"
 
 
 def _assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
@@ -104,8 +131,8 @@ def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
     module = ast.parse(source)
     functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
     for function in functions.values():
-        if scenario := _scenario(function):
-            for one in _reached(function, functions):
+        if scenario := scenario_of(function):
+            for one in reached(function, functions):
                 named = _named(one)
                 for call in (node for node in ast.walk(one) if isinstance(node, ast.Call)):
                     for name, value in _bounds(call, oracles):
@@ -120,7 +147,7 @@ def _named(function: ast.FunctionDef) -> dict[str, str]:
     return {name: value for name, value in pairs if sum(name == one for one, _ in pairs) == 1}
 
 
-def _scenario(function: ast.FunctionDef) -> str:
+def scenario_of(function: ast.FunctionDef) -> str:
     """The id in a function's mark; empty for one that is no scenario."""
     for mark in function.decorator_list:
         if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
@@ -128,7 +155,7 @@ def _scenario(function: ast.FunctionDef) -> str:
     return ""
 
 
-def _reached(
+def reached(
     function: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef]
 ) -> list[ast.FunctionDef]:
     """The function, and those of its file that it comes to."""
@@ -153,7 +180,7 @@ def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr
             numeric = parameters[name].annotation in ("int", "float")
             if numeric and name not in NO_BOUNDS:
                 yield f"{call.func.id}.{name}", value
-    elif isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "lab":
+    elif isinstance(call.func, ast.Name) or ast.unparse(call.func).startswith("lab."):
         for keyword in call.keywords:
-            if keyword.arg == "within":
-                yield f"lab.{call.func.attr}.within", keyword.value
+            if keyword.arg == "within":  # of the lab's own verbs, and of helpers
+                yield f"{ast.unparse(call.func)}.within", keyword.value

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants.clients import REFERENCE, Mutant
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from vault_harness.subjects.reference import ReferenceSubject
 
 
@@ -18,6 +20,40 @@ class ReadsItsTokenOnce(ReferenceSubject):
         kept = file.with_name("kept-token")
         kept.write_text(file.read_text(encoding="ascii"), encoding="ascii")
         super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(kept)}))
+
+
+class LooksForItsTokenLate(ReferenceSubject):
+    """The first new token reaches it some seconds after it was delivered, the others at once."""
+
+    after = 3.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._file = Path(environ["VAULT_TOKEN_FILE"])
+        self._late = self._file.with_name("late-token")
+        self._late.write_text(self._file.read_text(encoding="ascii"), encoding="ascii")
+        self._ended = threading.Event()
+        super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(self._late)}))
+        threading.Thread(target=self._follow, daemon=True).start()
+
+    def _follow(self) -> None:
+        wait = self.after
+        while not self._ended.wait(0.05):
+            delivered = self._file.read_text(encoding="ascii")
+            if delivered != self._late.read_text(encoding="ascii"):
+                time.sleep(wait)
+                wait = 0.0
+                self._late.write_text(delivered, encoding="ascii")
+                self.client._session().authenticator._login_backoff._until = 0.0
+
+    def close(self) -> None:
+        self._ended.set()
+        super().close()
+
+
+class LooksForItsTokenTooLate(LooksForItsTokenLate):
+    """A second and a half after it may."""
+
+    after = 6.5
 
 
 class RevokesItsAgentsToken(ReferenceSubject):
@@ -56,4 +92,11 @@ MUTANTS: dict[str, Mutant] = {
     "hammers-a-refused-token": Mutant(
         HammersARefusedToken, "TKF-01", "no request storm", REFERENCE
     ),
+    "looks-for-its-token-too-late": Mutant(
+        LooksForItsTokenTooLate, "TKF-01", "a good read within", REFERENCE
+    ),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "looks-for-its-token-late": Tolerated(LooksForItsTokenLate, "TKF-01", REFERENCE),
 }

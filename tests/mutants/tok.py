@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 import time
-from collections.abc import Mapping
 from typing import Any
 
+from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
 from tests.mutants.clients import (
     LAZY_PROCESS,
-    AtShare,
     GivesUpRenewing,
     HangsAtTheEnd,
     LeavesItsTokenBehind,
+    LogsInTwice,
     Mutant,
+    RenewsTwiceAtOnce,
     Tolerated,
+)
+from tests.mutants.prc import (
+    LogsInFourSecondsAfterASleep,
+    LogsInSixSecondsAfterASleep,
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
-    GivenUpError,
-    Reply,
     UnavailableError,
 )
 
@@ -32,14 +34,6 @@ class NeverRenews(LazyClient):
 
     def _arm(self, seconds: float) -> None:
         pass
-
-
-class RenewsTooLate(LazyClient):
-    """Waits for the last moment, which a slow network misses."""
-
-    def _arm(self, seconds: float) -> None:
-        token = self._token
-        super()._arm(token.ttl * 0.98 if token is not None else seconds)
 
 
 class RenewsByTheClock(LazyClient):
@@ -134,14 +128,6 @@ class LogsInOncePerThread(LazyClient):
         return True
 
 
-class LogsInTwice(LazyClient):
-    """Logs in, and logs in once more to be sure; the first token is left to Vault."""
-
-    def _log_in(self, deadline: float) -> Token:
-        super()._log_in(deadline)
-        return super()._log_in(deadline)
-
-
 class NeverLogsInAgain(LazyClient):
     """Surfaces a dead token as a denial, for ever."""
 
@@ -199,26 +185,6 @@ class AbandonsALogin(LazyClient):
                 )
 
 
-class RenewsTwiceAtOnce(LazyClient):
-    """Two renewers of one token, which know nothing of each other."""
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        if not token.renewable:
-            return super()._renewed(token, deadline)
-
-        def again() -> None:
-            with contextlib.suppress(ClientError):
-                self._ask("POST", "auth/token/renew-self", deadline, token, {})
-
-        others = [threading.Thread(target=again, daemon=True) for _ in range(3)]
-        for other in others:
-            other.start()
-        renewed = super()._renewed(token, deadline)
-        for other in others:
-            other.join()
-        return renewed
-
-
 class KeepsItsFirstTtl(LazyClient):
     """Takes it for granted that a renewal gives what the login gave."""
 
@@ -261,201 +227,7 @@ class TakesAPeriodForEver(LazyClient):
         return False
 
 
-class RenewsTheDead(LazyClient):
-    """Wakes up and tries hard to renew a token that has ended meanwhile."""
-
-    def _valid_token(self, deadline: float) -> Token:
-        token = self._token
-        if token is not None and token.left <= 0:
-            for _ in range(8):
-                self._ask("POST", "auth/token/renew-self", deadline, token, {})
-                time.sleep(0.05)
-        return super()._valid_token(deadline)
-
-
-# At the edges of thresholds
-
-
-class RenewsAtAQuarter(AtShare):
-    """A little too early."""
-
-    share = 0.27
-
-
-class RenewsAtAThird(AtShare):
-    """Early enough to cost Vault more than it must, and allowed."""
-
-    share = 0.33
-
-
-class RenewsLate(AtShare):
-    """As late as is allowed, and still before the end."""
-
-    share = 0.87
-
-
-class ReplacesLate(AtShare):
-    """Logs in just before the end of a token that cannot be renewed."""
-
-    share = 0.95
-
-
-class LogsInFiveTimes(AtShare):
-    """Renews nothing, and logs in twice in each TTL and a bit."""
-
-    share = 0.42
-
-    def _renewed(self, *_: Any) -> bool:
-        return False
-
-
-class LogsInSixTimes(LogsInFiveTimes):
-    """Renews nothing, and logs in nearly three times in each TTL."""
-
-    share = 0.36
-
-
-class TriesARenewalFourTimes(LazyClient):
-    """Takes a refused renewal for a hiccup, and three more of them."""
-
-    tries = 4
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        for _ in range(self.tries):
-            reply = self._ask("POST", "auth/token/renew-self", deadline, token, {})
-            if reply.status == 200:
-                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
-                self._arm(token.due)
-                return True
-            time.sleep(0.1)
-        return False
-
-
-class TriesARenewalFiveTimes(TriesARenewalFourTimes):
-    """Once too often."""
-
-    tries = 5
-
-
-class LogsInSlowly(LazyClient):
-    """Thinks for a while about a token that it has lost, however many calls end meanwhile."""
-
-    after = 1.4
-    _due: float | None = 0.0  # the first login is due at once
-
-    def _log_in(self, deadline: float) -> Token:
-        now, last = time.monotonic(), deadline - 0.15  # a login takes its time too
-        if self._due is None:
-            self._due = now + self.after
-        time.sleep(max(0.0, min(self._due, last) - now))
-        if self._due > last:
-            raise GivenUpError("it still thinks about the token that it has lost")
-        self._due = None
-        return super()._log_in(deadline)
-
-
-class LogsInTooLate(LogsInSlowly):
-    """Thinks for twice as long as it may, and logs in then: which no busy machine explains."""
-
-    after = 4.0
-
-
-class RenewsInVainElevenTimes(LazyClient):
-    """Asks eleven times for a renewal that fails, and then waits for its token's end."""
-
-    tries = 11
-    _tried = 0
-
-    def _renewed(self, token: Token, _: float) -> bool:
-        while self._tried < self.tries and token.left > 1.0:
-            self._tried += 1
-            with contextlib.suppress(UnavailableError):
-                reply = self._wire.send(
-                    "POST",
-                    "auth/token/renew-self",
-                    deadline=time.monotonic() + 1.0,
-                    token=token.value,
-                    body={},
-                )
-                if reply.status != 200:
-                    return False
-                self._tried = 0
-                token.since, token.ttl = time.monotonic(), float(reply.auth["lease_duration"])
-                self._arm(token.due)
-                return True
-            time.sleep(0.2)
-        raise UnavailableError("it cannot be renewed now")
-
-
-class RenewsInVainTwelveTimes(RenewsInVainElevenTimes):
-    """Once too often."""
-
-    tries = 12
-
-
-class LooksAtEachToken(LazyClient):
-    """Spends a use of each token on a look at it."""
-
-    at_the_first = 1
-    _tokens = 0
-
-    def _log_in(self, deadline: float) -> Token:
-        token = super()._log_in(deadline)
-        self._tokens += 1
-        for _ in range(self.at_the_first if self._tokens == 1 else 1):
-            self._ask("GET", "auth/token/lookup-self", deadline, token)
-        return token
-
-
-class LooksTwiceAtItsFirstToken(LooksAtEachToken):
-    """Spends one use more."""
-
-    at_the_first = 2
-
-
-class UsesATokenThreeTimes(LazyClient):
-    """Uses its first token up, and each later one half."""
-
-    later = 3
-    _tokens = 0
-
-    def _log_in(self, deadline: float) -> Token:
-        token = super()._log_in(deadline)
-        self._tokens += 1
-        if self._tokens > 1 and token.uses:
-            token.uses = self.later
-        return token
-
-
-class UsesATokenOnce(UsesATokenThreeTimes):
-    """Uses its first token up, and takes another one for each read after that."""
-
-    later = 1
-
-
-class LooksAtEveryFourthRead(LazyClient):
-    """Makes sure of its token now and then."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._numbers = itertools.count(1)
-
-    def looks(self, number: int) -> bool:
-        """Whether it looks at its token before its read of this number."""
-        return number % 4 == 0
-
-    def _fetch(self, path: str, deadline: float) -> Reply:
-        if self.looks(next(self._numbers)):
-            self._ask("GET", "auth/token/lookup-self", deadline, self._valid_token(deadline))
-        return super()._fetch(path, deadline)
-
-
-class LooksAtTwoReadsOfFive(LooksAtEveryFourthRead):
-    """Makes sure of it too often."""
-
-    def looks(self, number: int) -> bool:
-        """The second and the last of five."""
-        return number % 5 in (0, 2)
+# By the time of day
 
 
 class _ByTheWallClock(Token):
@@ -501,9 +273,9 @@ class WaitsForATimeOfDay(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
-    "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "renewal"),
+    "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
-    "renews-too-late": Mutant(RenewsTooLate, "TOK-01", "a renewal or a login between"),
+    "renews-too-late": Mutant(edges_tokens.RenewsTooLate, "TOK-01", "a renewal or a login between"),
     "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(RenewsAllTheTime, "TOK-01", "into a life of"),
     "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
@@ -534,7 +306,7 @@ MUTANTS: dict[str, Mutant] = {
         TakesAPeriodForEver, "TOK-09", "a new login within", LAZY_PROCESS, process=True
     ),
     "renews-the-dead": Mutant(
-        RenewsTheDead, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True
+        edges_tokens.RenewsTheDead, "TOK-09", "at most 4 renewals", LAZY_PROCESS, process=True
     ),
     "never-replaces-a-lost-child": Mutant(NeverLogsInAgain, "TOK-13", "a new login within"),
     "logs-in-twice-for-a-lost-child": Mutant(LogsInTwice, "TOK-13", "at most 1 login"),
@@ -544,38 +316,124 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-a-time-of-day": Mutant(
         WaitsForATimeOfDay, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
     ),
-    "renews-at-a-quarter": Mutant(RenewsAtAQuarter, "TOK-01", "into a life of"),
-    "logs-in-six-times": Mutant(LogsInSixTimes, "TOK-03", "at most 5 logins"),
-    "logs-in-too-late": Mutant(LogsInTooLate, "TOK-11", "a new login within"),
+    "renews-at-a-quarter": Mutant(edges_tokens.RenewsAtAQuarter, "TOK-01", "into a life of"),
+    "logs-in-six-times": Mutant(edges_logins.LogsInSixTimes, "TOK-03", "at most 5 logins"),
+    "logs-in-too-late": Mutant(edges_logins.LogsInTooLate, "TOK-11", "a new login within"),
     "tries-a-denied-renewal-five-times": Mutant(
-        TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
+        edges_tokens.TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
     ),
     "tries-a-refused-renewal-five-times": Mutant(
-        TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
+        edges_tokens.TriesARenewalFiveTimes, "TOK-15", "at most 4 renewals"
     ),
-    "renews-in-vain-twelve-times": Mutant(RenewsInVainTwelveTimes, "TOK-17", "at most 11 renewals"),
+    "renews-in-vain-twelve-times": Mutant(
+        edges_tokens.RenewsInVainTwelveTimes, "TOK-17", "at most 11 renewals"
+    ),
     "looks-twice-at-its-first-token": Mutant(
-        LooksTwiceAtItsFirstToken, "TOK-10", "requests (lookup)"
+        edges_tokens.LooksTwiceAtItsFirstToken, "TOK-10", "requests (lookup)"
     ),
-    "uses-a-token-once": Mutant(UsesATokenOnce, "TOK-10", "logins"),
+    "uses-a-token-once": Mutant(edges_tokens.UsesATokenOnce, "TOK-10", "logins"),
     "looks-at-two-reads-of-five": Mutant(
-        LooksAtTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
+        edges_tokens.LooksAtTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
+    ),
+    "renews-too-late-while-its-clock-is-set": Mutant(
+        edges_tokens.RenewsTooLate,
+        "TOK-18",
+        "a renewal or a login between",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "logs-in-six-times-for-the-unrenewable": Mutant(
+        edges_logins.LogsInSixTimesIn16Lives, "TOK-06", "at most 5 logins"
+    ),
+    "keeps-four-tokens": Mutant(edges_logins.KeepsFourTokens, "TOK-03", "tokens alive at once"),
+    "logs-in-four-times-in-a-shortened-life": Mutant(
+        edges_logins.LogsInFourTimesInALife, "TOK-04", "at most 3 logins"
+    ),
+    "tries-a-capped-renewal-five-times": Mutant(
+        edges_tokens.TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"
+    ),
+    "renews-its-first-token-twice": Mutant(
+        edges_tokens.RenewsItsFirstTokenTwice, "TOK-06", "renewal"
+    ),
+    "renews-a-batch-token-twice": Mutant(
+        edges_tokens.RenewsOneBatchTokenTwice, "TOK-07", "at most 1 renewal"
+    ),
+    "revokes-a-batch-token-twice": Mutant(
+        edges_tokens.RevokesOneBatchTokenTwice, "TOK-07", "requests (revoke)"
+    ),
+    "renews-the-dead-five-times": Mutant(
+        edges_tokens.RenewsTheDeadFiveTimes,
+        "TOK-09",
+        "at most 4 renewals",
+        LAZY_PROCESS,
+        process=True,
+    ),
+    "logs-in-six-seconds-after-a-freeze": Mutant(
+        LogsInSixSecondsAfterASleep, "TOK-09", "a new login within", LAZY_PROCESS, process=True
+    ),
+    "logs-in-twice-after-a-freeze": Mutant(
+        LogsInTwice, "TOK-09", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "logs-in-too-late-for-fifty": Mutant(
+        edges_logins.LogsInTooLateForFifty, "TOK-12", "a new login within"
+    ),
+    "logs-in-too-late-for-a-lost-child": Mutant(
+        edges_logins.LogsInTooLate, "TOK-13", "a new login within"
+    ),
+    "outlives-its-token-for-long": Mutant(
+        edges_logins.OutlivesItsTokenForLong, "TOK-15", "a new login within"
+    ),
+    "logs-in-twice-for-a-refused-renewal": Mutant(LogsInTwice, "TOK-15", "at most 1 login"),
+    "tries-a-lost-secret-id-five-times": Mutant(
+        edges_refusals.TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
+    ),
+    "finds-out-by-a-refusal": Mutant(always.FindsOutByARefusal, "TOK-04", "a token that has ended"),
+    "finds-out-of-the-unrenewable-by-a-refusal": Mutant(
+        always.FindsOutByARefusal, "TOK-06", "a token that has ended"
+    ),
+    "renews-its-old-token": Mutant(
+        always.RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True
     ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
-    "renews-at-a-third": Tolerated(RenewsAtAThird, "TOK-01"),
-    "renews-late": Tolerated(RenewsLate, "TOK-01"),
+    "renews-at-a-third": Tolerated(edges_tokens.RenewsAtAThird, "TOK-01"),
+    "renews-late": Tolerated(edges_tokens.RenewsLate, "TOK-01"),
     "renews-late-while-its-clock-is-set": Tolerated(
-        RenewsLate, "TOK-18", LAZY_PROCESS, process=True
+        edges_tokens.RenewsLate, "TOK-18", LAZY_PROCESS, process=True
     ),
-    "logs-in-five-times": Tolerated(LogsInFiveTimes, "TOK-03"),
-    "replaces-late": Tolerated(ReplacesLate, "TOK-06"),
-    "logs-in-slowly": Tolerated(LogsInSlowly, "TOK-11"),
-    "tries-a-denied-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-14"),
-    "tries-a-refused-renewal-four-times": Tolerated(TriesARenewalFourTimes, "TOK-15"),
-    "renews-in-vain-eleven-times": Tolerated(RenewsInVainElevenTimes, "TOK-17"),
-    "looks-at-each-token": Tolerated(LooksAtEachToken, "TOK-10"),
-    "uses-a-token-three-times": Tolerated(UsesATokenThreeTimes, "TOK-10"),
-    "looks-at-every-fourth-read": Tolerated(LooksAtEveryFourthRead, "TOK-21"),
+    "logs-in-five-times": Tolerated(edges_logins.LogsInFiveTimes, "TOK-03"),
+    "replaces-late": Tolerated(edges_tokens.ReplacesLate, "TOK-06"),
+    "logs-in-slowly": Tolerated(edges_logins.LogsInSlowly, "TOK-11"),
+    "tries-a-denied-renewal-four-times": Tolerated(edges_tokens.TriesARenewalFourTimes, "TOK-14"),
+    "tries-a-refused-renewal-four-times": Tolerated(edges_tokens.TriesARenewalFourTimes, "TOK-15"),
+    "renews-in-vain-eleven-times": Tolerated(edges_tokens.RenewsInVainElevenTimes, "TOK-17"),
+    "looks-at-each-token": Tolerated(edges_tokens.LooksAtEachToken, "TOK-10"),
+    "uses-a-token-three-times": Tolerated(edges_tokens.UsesATokenThreeTimes, "TOK-10"),
+    "looks-at-every-fourth-read": Tolerated(edges_tokens.LooksAtEveryFourthRead, "TOK-21"),
+    "logs-in-five-times-for-the-unrenewable": Tolerated(
+        edges_logins.LogsInFiveTimesIn16Lives, "TOK-06"
+    ),
+    "keeps-three-tokens": Tolerated(edges_logins.KeepsThreeTokens, "TOK-03"),
+    "logs-in-three-times-in-a-shortened-life": Tolerated(
+        edges_logins.LogsInThreeTimesInALife, "TOK-04"
+    ),
+    "tries-a-capped-renewal-four-times": Tolerated(
+        edges_tokens.TriesACappedRenewalFourTimes, "TOK-04"
+    ),
+    "renews-each-token-once": Tolerated(edges_tokens.RenewsEachTokenOnce, "TOK-06"),
+    "renews-a-batch-token-once": Tolerated(edges_tokens.RenewsOneBatchToken, "TOK-07"),
+    "revokes-a-batch-token-once": Tolerated(edges_tokens.RevokesOneBatchToken, "TOK-07"),
+    "renews-the-dead-four-times": Tolerated(
+        edges_tokens.RenewsTheDeadFourTimes, "TOK-09", LAZY_PROCESS, process=True
+    ),
+    "logs-in-four-seconds-after-a-freeze": Tolerated(
+        LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True
+    ),
+    "logs-in-late-for-fifty": Tolerated(edges_logins.LogsInLateForFifty, "TOK-12"),
+    "logs-in-slowly-for-a-lost-child": Tolerated(edges_logins.LogsInSlowly, "TOK-13"),
+    "outlives-its-token": Tolerated(edges_logins.OutlivesItsToken, "TOK-15"),
+    "tries-a-lost-secret-id-four-times": Tolerated(
+        edges_refusals.TriesFourTimesInOneCall, "TOK-17"
+    ),
 }

@@ -28,6 +28,15 @@ A_SECRET = 1
 PAUSE = 0.1
 """Seconds from one try to the next within a call; the first repetition may come at once."""
 
+LOOKS_FOR_A_DENIAL = 1
+"""Looks at the token for each denied read: it may be the token or the policy."""
+
+READS_FOR_A_DENIED_CALL = 2
+"""The read of a call that is denied, and one repetition."""
+
+LOGINS_FOR_DENIALS = 1
+"""Logins for all of them: it shows whether the role has got another policy."""
+
 
 def no_request_storm(*, since: float, until: float) -> Oracle:
     """While a fault lasts, a client sends few requests.
@@ -282,9 +291,9 @@ def a_denial_costs_little(
         logins = history.find("login", since=since, until=until)
         findings = []
         for word, seen, most in (
-            ("looks at the token", looks, len(denied)),
-            ("reads", reads if path else [], 2 * len(calls)),
-            ("logins", logins, 1),
+            ("looks at the token", looks, LOOKS_FOR_A_DENIAL * len(denied)),
+            ("reads", reads if path else [], READS_FOR_A_DENIED_CALL * len(calls)),
+            ("logins", logins, LOGINS_FOR_DENIALS),
         ):
             if len(seen) > most:
                 text = f"{len(seen)} {word} for {counted(len(denied), 'denied read')} of "

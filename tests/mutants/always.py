@@ -1,0 +1,119 @@
+"""Clients that break what is promised always, whatever a scenario is about.
+
+Each is listed in the module of the group whose scenario it meets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import Tweaked
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, UnavailableError
+
+# Its end
+
+
+class RaisesAtItsEnd(LazyClient):
+    """Ends, and then trips over what it has already let go of."""
+
+    def close(self) -> None:
+        super().close()
+        raise RuntimeError("it is closed already")
+
+
+class RaisesWhereItsTokenIsNotTaken(LazyClient):
+    """Insists on giving its token back, and lets the failure of that escape."""
+
+    def close(self) -> None:
+        token, self._token = self._token, None
+        super().close()
+        if token is not None:
+            deadline = time.monotonic() + 1.0
+            self._wire.send("POST", "auth/token/revoke-self", deadline=deadline, token=token.value)
+
+
+# Its health
+
+
+class RaisesWhileItIsIll(Tweaked):
+    """Has no answer to the question for its health as long as it is not well."""
+
+    def health(self) -> bool:
+        if not super().health():
+            raise RuntimeError("Vault does not answer")
+        return True
+
+
+class RaisesOnceItWasIll(Tweaked):
+    """Says that it is not well, and can say nothing of it any more after that."""
+
+    _ill = False
+
+    def health(self) -> bool:
+        well = super().health()
+        if well and self._ill:
+            raise RuntimeError("it was not well a moment ago")
+        self._ill = self._ill or not well
+        return well
+
+
+# A token that is dead
+
+
+class LooksAfterItsOldToken(LazyClient):
+    """Goes on looking whether its first token is still well, when it has the second."""
+
+    asks = ("GET", "auth/token/lookup-self")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: Token | None = None
+        threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        while not self._closed:
+            time.sleep(0.3)
+            self._first = self._first or self._token
+            if self._first is not None and not self._closed:
+                method, path = self.asks
+                deadline = time.monotonic() + 1.0
+                with contextlib.suppress(ClientError):
+                    self._wire.send(method, path, deadline=deadline, token=self._first.value)
+
+
+class RenewsItsOldToken(LooksAfterItsOldToken):
+    """Goes on renewing it."""
+
+    asks = ("POST", "auth/token/renew-self")
+
+
+class FindsOutByARefusal(LazyClient):
+    """Reckons with no end of a token: a refused read tells it, and is made again with another."""
+
+    def _arm(self, seconds: float) -> None:
+        pass
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()
+        return super()._valid_token(deadline)
+
+
+class DiesUnderASeal(LazyClient):
+    """Takes a seal for the end of everything."""
+
+    _failed = 0
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._failed += 1
+            if self._failed == 2:
+                os._exit(1)
+            raise

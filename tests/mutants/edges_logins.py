@@ -1,0 +1,218 @@
+"""Clients at the edges of thresholds on logins: how often, and when.
+
+``thresholds.toml`` says which of them stands on which side of what. Each is listed in the module of
+the group whose scenario it meets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import Any
+
+from tests.mutants.clients import AtShare
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError
+
+# How often it logs in
+
+
+class LogsInFiveTimes(AtShare):
+    """Renews nothing, and logs in twice in each TTL and a bit."""
+
+    share = 0.42
+
+    def _renewed(self, *_: Any) -> bool:
+        return False
+
+
+class LogsInSixTimes(LogsInFiveTimes):
+    """Renews nothing, and logs in nearly three times in each TTL."""
+
+    share = 0.36
+
+
+class LogsInFiveTimesIn16Lives(AtShare):
+    """Logs in five times in 1.6 lives of tokens that cannot be renewed."""
+
+    share = 0.35
+
+
+class LogsInSixTimesIn16Lives(AtShare):
+    """Six times."""
+
+    share = 0.29
+
+
+class LogsInThreeTimesInALife(LogsInFiveTimes):
+    """Renews nothing, and logs in when half of a life is over."""
+
+    share = 0.5
+
+
+class LogsInFourTimesInALife(LogsInFiveTimes):
+    """Before that."""
+
+    share = 0.36
+
+
+class KeepsThreeTokens(AtShare):
+    """Replaces each token in its time, and lets it end by itself; once it logs in twice."""
+
+    share = 0.75
+    times = 2
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        for _ in range(self.times - 1 if self._logins == 3 else 0):
+            super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class KeepsFourTokens(KeepsThreeTokens):
+    """Three times, which makes five logins in all."""
+
+    times = 3
+
+
+class LogsInThreeTimesAtOnce(LazyClient):
+    """Takes three tokens for one, when its first has to be replaced."""
+
+    times = 3
+    _first = True
+
+    def _log_in(self, deadline: float) -> Token:
+        for _ in range(0 if self._first else self.times - 1):
+            super()._log_in(deadline)
+        self._first = False
+        return super()._log_in(deadline)
+
+
+class LogsInFourTimesAtOnce(LogsInThreeTimesAtOnce):
+    """Takes four."""
+
+    times = 4
+
+
+class LogsInForALostTimer(LazyClient):
+    """Takes a timer that is gone for a token that is gone, once."""
+
+    times = 1
+    _done = False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if not self._done and self._timer is not None and not self._timer.is_alive():
+            self._done = True
+            with self._held(deadline):
+                for _ in range(self.times):
+                    self._log_in(deadline)
+        return super()._valid_token(deadline)
+
+
+class LogsInTwiceForALostTimer(LogsInForALostTimer):
+    """And makes sure of it."""
+
+    times = 2
+
+
+# When it logs in
+
+
+class LogsInSlowly(LazyClient):
+    """Thinks for a while about a token that it has lost, however many calls end meanwhile."""
+
+    after = 1.4
+    _due: float | None = 0.0  # the first login is due at once
+
+    def _log_in(self, deadline: float) -> Token:
+        now, last = time.monotonic(), deadline - 0.15  # a login takes its time too
+        if self._due is None:
+            self._due = now + self.after
+        time.sleep(max(0.0, min(self._due, last) - now))
+        if self._due > last:
+            raise GivenUpError("it still thinks about the token that it has lost")
+        self._due = None
+        return super()._log_in(deadline)
+
+
+class LogsInTooLate(LogsInSlowly):
+    """Thinks for twice as long as it may, and logs in then: which no busy machine explains."""
+
+    after = 4.0
+
+
+class LogsInLateForFifty(LogsInSlowly):
+    """Fifty callers wait for a while until it has another token."""
+
+    after = 2.6
+
+
+class LogsInTooLateForFifty(LogsInSlowly):
+    """For twice as long."""
+
+    after = 5.4
+
+
+class OutlivesItsToken(LazyClient):
+    """Lets a token that Vault does not renew run out, and takes another one a moment later."""
+
+    after = 0.8
+    _due = 0.0
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if super()._renewed(token, deadline):
+            return True
+        self._due = token.since + token.ttl + self.after
+        timer = threading.Timer(self._due - time.monotonic() + 0.01, self._at_last)
+        timer.daemon = True
+        timer.start()
+        return True
+
+    def _log_in(self, deadline: float) -> Token:
+        if time.monotonic() < self._due:
+            raise GivenUpError("the last token may have come to its end")
+        return super()._log_in(deadline)
+
+    def _at_last(self) -> None:
+        deadline = time.monotonic() + self._deadline
+        with contextlib.suppress(ClientError), self._held(deadline):
+            self._log_in(deadline)
+
+
+class OutlivesItsTokenForLong(OutlivesItsToken):
+    """Three seconds later, with nothing in its hand."""
+
+    after = 3.4
+
+
+class _UntilVaultIsLongBack(Gate):
+    """Asks again so long after a first failure, and not before: some time after a seal of 9.6 s."""
+
+    pause = 10.9
+    _paused = False
+
+    def _enter(self, deadline: float) -> bool:
+        return super()._enter(deadline - 0.4)  # a login that is cut off would be one too many
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        first = failed and not self._paused
+        self._paused = self._paused or failed
+        super()._leave(probe=probe, failed=failed, pause=self.pause if first else pause)
+
+
+class _ForTooLong(_UntilVaultIsLongBack):
+    pause = 14.4
+
+
+class ComesBackLateFromALongSeal(LazyClient):
+    """Looks again a while after a seal that its token did not outlive, and logs in."""
+
+    gate_type = _UntilVaultIsLongBack
+
+
+class ComesBackTooLateFromALongSeal(LazyClient):
+    """Four seconds after it."""
+
+    gate_type = _ForTooLong

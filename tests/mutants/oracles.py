@@ -1,0 +1,126 @@
+"""What each oracle says where it finds fault: which mutants show that it can is told by that.
+
+A mutant's reason is a part of a finding: its promise, or what was seen. Several oracles speak of
+logins, so a mutant counts for one only if its scenario asks that one.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.mutants.catalogue import CATALOGUE
+from tests.mutants.thresholds import SCENARIOS, reached, scenario_of
+
+LEAST = 2
+"""Mutants for each oracle."""
+
+SAYS: dict[str, str] = {
+    "a_denial_costs_little": r"a denial costs|(looks at the token|reads|logins) for$",
+    "accepted_again": r"a credential that works",
+    "at_most": r"tokens alive|requests to it for|renewals of one token|users that were made",
+    "bad_logins_at_most": r"the same secret-id|refused login",
+    "credentials_apart": r"from one credential to the next",
+    "credentials_at_most": r"credentials?$",
+    "each_caller_recovers": r"each caller has a good read",
+    "every_call_ends_within": r"every call ends within",
+    "failed_reads_at_most": r"reads fail|of each caller|at most 1$",
+    "fails_as": r"fails as",
+    "failures_are": r"a failure then is",
+    "health_is_answered": r"answered with yes or no",
+    "leaves_address": r"nobody asks at",
+    "leases_renewed_within": r"a renewal between|renewed for|into a life of",
+    "logins_are_spread": r"instances log in within",
+    "logins_at_most": r"at most \d+ logins?$|^logins$",
+    "logins_with_one_secret_id_at_most": r"logins with the same secret-id",
+    "logs_in_again": r"a new login within",
+    "names_its_namespace": r"named none",
+    "no_connection_storm": r"no connection storm",
+    "no_credential_sent": r"another host",
+    "no_failed_read": r"no read fails|no read of",
+    "no_refused_read": r"a token that has ended",
+    "no_refused_use": r"accepted by the database",
+    "no_request_storm": r"no request storm|requests in$",
+    "no_stampede": r"no stampede",
+    "no_wrong_value": r"no wrong value|gave the value",
+    "none_of": r"nothing behind|given back|it ends cleanly|nobody|is lost",
+    "obeys_retry_after": r"Retry-After",
+    "of_one_version": r"are of one version",
+    "pauses_between_tries": r"s apart",
+    "reaches_address": r"reads go to",
+    "reads_go_on": r"no reader of",
+    "recovers_within": r"a good read within",
+    "renewals_at_most": r"at most \d+ renewals?$|^renewals?$",
+    "renewals_of_a_lost_lease_at_most": r"renewals of a lease",
+    "renews_again": r"the next renewal succeeds",
+    "renews_within": r"between|into a life of",
+    "replaced_before_the_end": r"before",
+    "requests_a_call_at_most": r"for one call",
+    "requests_at_most": r"requests \(",
+    "same_token": r"the token survives",
+    "says_of_its_health": r"health says",
+    "sees": r"the new value of",
+    "stays_alive": r"the client stays alive",
+    "takes_at_most": r"seconds until",
+    "closes_well": r"a clean end succeeds",
+    "no_request_with_a_dead_token": r"known to be dead",
+    "one_renewal_at_a_time": r"one renewal of a token",
+    "verbs_end_in_time": r"(close|health) ends within",
+    "writes_succeed": r"a write succeeds",
+}
+"""Of each oracle, what the reasons of its mutants have in common."""
+
+ALWAYS = {
+    *("closes_well", "every_call_ends_within", "no_request_with_a_dead_token", "no_wrong_value"),
+    *("one_renewal_at_a_time", "stays_alive", "verbs_end_in_time", "writes_succeed"),
+}
+"""Asked in every scenario, by the lab itself."""
+
+NOBODY = {
+    "writes_succeed": (
+        "a write that fails before any fault makes a scenario not exercised, and no scenario has "
+        "one so long after a fault that its client must be back"
+    ),
+}
+"""Oracles that fail no client as things stand, and why: no mutant can be made for them."""
+
+BY_A_VERB = {
+    "lab.logs_in_again": ("logs_in_again",),
+    "lab.recovers": ("recovers_within",),
+    "fails_over": ("recovers_within",),
+    "follows": ("reaches_address", "leaves_address", "no_failed_read"),
+}
+"""Asked by what a scenario calls, and not by their name."""
+
+
+def asked(folder: Path = SCENARIOS) -> dict[str, set[str]]:
+    """The oracles that each scenario asks by itself, by its id."""
+    found = {}
+    for path in sorted(folder.glob("test_*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+        for function in functions.values():
+            if scenario := scenario_of(function):
+                found[scenario] = {
+                    name for one in reached(function, functions) for name in _called(one)
+                }
+    return found
+
+
+def _called(function: ast.FunctionDef) -> Iterator[str]:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            yield from BY_A_VERB.get(name, (name,))
+
+
+def mutants_of(oracle: str, scenarios: dict[str, set[str]]) -> list[str]:
+    """The mutants that are to be caught by this oracle, by what their reasons say."""
+    return [
+        name
+        for name, mutant in CATALOGUE.items()
+        if re.search(SAYS[oracle], mutant.reason)
+        and (oracle in ALWAYS or oracle in scenarios[mutant.scenario])
+    ]
