@@ -19,6 +19,7 @@ PACKAGE_ROOT = _PACKAGE.parent
 
 DEFAULT_VAULT_IMAGE = "hashicorp/vault:1.20.4"
 DEFAULT_TOXIPROXY_IMAGE = "ghcr.io/shopify/toxiproxy:2.12.0"
+DEFAULT_HAPROXY_IMAGE = "haproxy:3.2.4"
 
 
 def checkout() -> Path | None:
@@ -68,6 +69,7 @@ class Settings(BaseSettings):
         toxiproxy_binary: A ``toxiproxy-server`` to use instead of what is on PATH.
         vault_image: Image for the docker engine; ``VAULT_IMAGE`` works too.
         toxiproxy_image: Image for the docker engine; ``TOXIPROXY_IMAGE`` works too.
+        haproxy_image: Image for a cluster on the docker engine; ``HAPROXY_IMAGE`` works too.
         vault_addr: The Vault of the external engine; ``VAULT_ADDR`` works too.
         vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
@@ -98,6 +100,9 @@ class Settings(BaseSettings):
     vault_image: str = Field(default=DEFAULT_VAULT_IMAGE, validation_alias=_alias("VAULT_IMAGE"))
     toxiproxy_image: str = Field(
         default=DEFAULT_TOXIPROXY_IMAGE, validation_alias=_alias("TOXIPROXY_IMAGE")
+    )
+    haproxy_image: str = Field(
+        default=DEFAULT_HAPROXY_IMAGE, validation_alias=_alias("HAPROXY_IMAGE")
     )
     vault_addr: str | None = Field(default=None, validation_alias=_alias("VAULT_ADDR"))
     vault_token: SecretStr | None = Field(default=None, validation_alias=_alias("VAULT_TOKEN"))

@@ -58,7 +58,7 @@ def open_provider(
     chosen = name or choose(settings, lasting=True)[0]
     if chosen == "docker":
         module = importlib.import_module("vault_harness.engine.docker")
-        return cast("StackProvider", module.DockerStack(settings, memory))
+        return cast("StackProvider", module.DockerCluster(settings, memory))
     if chosen == "external":
         raise SettingsError(
             "an external Vault is somebody else's: it cannot be brought up or down from here",

@@ -1,6 +1,7 @@
 """Container images from programs that are on this machine: no registry is asked."""
 
 from vault_harness.images._build import (
+    LOCAL_BALANCER,
     LOCAL_PYTHON,
     LOCAL_SERVICES,
     LOCAL_TOXIPROXY,
@@ -20,4 +21,5 @@ __all__ = [
     "LOCAL_VAULT",
     "LOCAL_TOXIPROXY",
     "LOCAL_SERVICES",
+    "LOCAL_BALANCER",
 ]

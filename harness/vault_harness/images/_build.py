@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from vault_harness.commands import named
-from vault_harness.errors import EngineError
+from vault_harness.errors import EngineError, ProgramMissing
 from vault_harness.images._rootfs import PACKAGES, Rootfs
-from vault_harness.programs import find_toxiproxy, find_vault
+from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings, resources
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ LOCAL_PYTHON = "vault-harness/python:local"
 LOCAL_VAULT = "vault-harness/vault:local"
 LOCAL_TOXIPROXY = "vault-harness/toxiproxy:local"
 LOCAL_SERVICES = "vault-harness/services:local"
+LOCAL_BALANCER = "vault-harness/haproxy:local"
 
 
 class Labels:
@@ -49,7 +50,8 @@ class Recipe:
         tag: Its name here.
         dockerfile: A file of ``compose/images``.
         rootfs: What its ``rootfs/`` contains.
-        flavour: ``openbao`` or ``vault``, ``embedded`` or ``real``, ``reference``, ``python``.
+        flavour: ``openbao`` or ``vault``, ``embedded`` or ``real``, ``haproxy``, ``reference``,
+            ``python``.
         contents: For a person: what was put in.
         base: The image that it is built from, if it is one of ours.
     """
@@ -88,7 +90,8 @@ def build_images(
 ) -> list[BuiltImage]:
     """Build the images of Vault, Toxiproxy and the example services from what is on this machine.
 
-    Nothing is pulled. An image whose ingredients did not change is left alone.
+    That of HAProxy too, if there is one: only a cluster needs it. Nothing is pulled. An image whose
+    ingredients did not change is left alone.
 
     Args:
         client: The engine that builds.
@@ -109,6 +112,8 @@ def build_images(
         )
     built = []
     base_source = ""
+    if not _has_balancer():
+        progress(f"no haproxy on this machine, so no {LOCAL_BALANCER}: only a cluster needs it")
     for recipe in recipes(settings):
         source = _source(recipe, base_source if recipe.base else "")
         if recipe.tag == LOCAL_PYTHON:
@@ -137,6 +142,8 @@ def recipes(settings: Settings) -> Iterable[Recipe]:
     yield _python_recipe()
     yield _vault_recipe(settings)
     yield _toxiproxy_recipe(settings)
+    if _has_balancer():
+        yield _balancer_recipe()
     yield _services_recipe()
 
 
@@ -209,6 +216,27 @@ def _toxiproxy_recipe(settings: Settings) -> Recipe:
         flavour="embedded",
         contents="the embedded Toxiproxy server",
         base=LOCAL_PYTHON,
+    )
+
+
+def _has_balancer() -> bool:
+    try:
+        find_balancer()
+    except ProgramMissing:
+        return False
+    return True
+
+
+def _balancer_recipe() -> Recipe:
+    program = find_balancer()
+    rootfs = Rootfs.bare()
+    rootfs.add_program(program, "/usr/local/sbin/haproxy")
+    return Recipe(
+        tag=LOCAL_BALANCER,
+        dockerfile="haproxy.Dockerfile",
+        rootfs=rootfs,
+        flavour="haproxy",
+        contents=f"HAProxy ({program})",
     )
 
 

@@ -34,9 +34,12 @@ from vault_harness.stack._service_ids import hand_out_tls
 from vault_harness.stack.record import StackRecord
 from vault_harness.waiting import wait_until
 
-HOSTS = ("localhost", "127.0.0.1", "vault", "toxiproxy", "balancer")
+HOSTS = (
+    *("localhost", "127.0.0.1", "vault", "toxiproxy", "balancer"),
+    *(f"vault-{number}" for number in range(2, 10)),
+)
 """By what clients know the servers: of this machine, and of a network of containers. Toxiproxy and
-the balancer pass TLS on as it is."""
+the balancer pass TLS on as it is; nodes know each other by name there."""
 
 _SHOWN_SECONDS = 15.0
 

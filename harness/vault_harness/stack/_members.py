@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vault_harness.addresses import base_url
 from vault_harness.engine import Endpoints, NodeEndpoint
 from vault_harness.errors import HarnessError
 from vault_harness.vault import Keyring, Operator, cluster
@@ -109,19 +110,21 @@ def _voters(leader: Operator | None) -> dict[str, bool]:
     return {}
 
 
-def join(nodes: Sequence[Operator], leader: Operator) -> list[Operator]:
+def join(nodes: Sequence[Operator], leader: Operator, endpoints: Endpoints) -> list[Operator]:
     """Make members of those nodes that are none yet; they need the cluster's keys afterwards.
 
     Args:
         nodes: An operator at each node.
         leader: One of them.
+        endpoints: Where they are; nodes may reach each other by other addresses than this machine.
 
     Returns:
         Those that are new.
     """
     new = [node for node in nodes if not node.seal_status().initialised]
+    (upstream,) = [n.upstream for n in endpoints.nodes if n.address == leader.address]
     for node in new:
-        cluster.join(node, leader)
+        cluster.join(node, leader, at=base_url(upstream, tls=endpoints.ca_cert is not None))
     return new
 
 

@@ -159,7 +159,8 @@ class Nodes:
             raise CapabilityMissing(
                 f"the {provider.name} engine runs one server",
                 looked_at="HARNESS_ENGINE",
-                remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
+                remedy=f"a stack of another engine in another folder (HARNESS_DATA_DIR): "
+                f"{named('up', '--ha')}",
             )
         if endpoints is None or endpoints.balancer is None:
             raise StackError(

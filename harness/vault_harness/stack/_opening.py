@@ -99,7 +99,7 @@ class Opening:
                 for node in members:
                     node.give_keys(keyring)
                 leader = cluster.wait_for_active(members, timeout=_UNSEAL_SECONDS)
-                join(nodes, leader)
+                join(nodes, leader, endpoints)
             leader = cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
             if new:
                 self._await_voters(leader, keyring, len(nodes))

@@ -226,7 +226,8 @@ class ExampleServices:
             )
         tls = self._local.endpoints().ca_cert is not None
         asked = bool(self._local.client_certificates())
-        address = base_url("toxiproxy:8201" if through_toxiproxy else "vault:8200", tls=tls)
+        upstream = self._local.endpoints().ways[0].upstream
+        address = base_url("toxiproxy:8201" if through_toxiproxy else upstream, tls=tls)
         files_inside = {"SERVICES_CACERT": _CA_INSIDE} if tls else {}
         if asked:
             files_inside["SERVICES_CLIENT_CERT"] = _CERTIFICATE_INSIDE

@@ -9,20 +9,30 @@ import pytest
 from vault_harness import dialect
 from vault_harness.dialect import Dialect
 from vault_harness.engine import PROXY_NAME
+from vault_harness.engine.docker._balancer import balancer_by_hand
 from vault_harness.engine.docker._compose import (
+    BALANCER_FILE,
     FILES,
+    NODE_FILE,
+    NODES_FILE,
     SERVICES_FILE,
     env_file_text,
     find_compose,
     project_name,
 )
-from vault_harness.engine.docker._inside import by_hand
+from vault_harness.engine.docker._inside import by_hand, by_hand_joining
 from vault_harness.errors import ProgramMissing
 from vault_harness.images._build import LOCAL_SERVICES
-from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE, resources
+from vault_harness.settings import (
+    DEFAULT_HAPROXY_IMAGE,
+    DEFAULT_TOXIPROXY_IMAGE,
+    DEFAULT_VAULT_IMAGE,
+    resources,
+)
 from vault_harness.stack.example_services import SERVICES
 
-TEXTS = {name: (resources() / name).read_text() for name in (*FILES, SERVICES_FILE)}
+NAMES = (*FILES, SERVICES_FILE, NODE_FILE, BALANCER_FILE, NODES_FILE)
+TEXTS = {name: (resources() / name).read_text() for name in NAMES}
 ALL = "\n".join(TEXTS.values())
 
 
@@ -37,7 +47,7 @@ def test_ports_are_published_on_loopback_only() -> None:
     """A Vault without TLS is nobody else's to reach."""
     published = re.findall(r"^\s+- \"?([^\s\"]*:\d+)\"?$", ALL, flags=re.MULTILINE)
     ports = [line for line in published if re.search(r":\d+$", line) and "/" not in line]
-    assert len(ports) == 3 + len(SERVICES)
+    assert len(ports) == 3 + 4 + len(SERVICES), "a server, its cluster, the services"
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -45,10 +55,13 @@ def test_images_are_the_pinned_ones_of_the_settings() -> None:
     """By hand and by `invoke up`, the same images."""
     assert default_of("VAULT_IMAGE") == DEFAULT_VAULT_IMAGE
     assert default_of("TOXIPROXY_IMAGE") == DEFAULT_TOXIPROXY_IMAGE
+    assert default_of("HAPROXY_IMAGE") == DEFAULT_HAPROXY_IMAGE
     assert default_of("SERVICES_IMAGE") == LOCAL_SERVICES
 
 
-@pytest.mark.parametrize("image", [DEFAULT_VAULT_IMAGE, DEFAULT_TOXIPROXY_IMAGE])
+@pytest.mark.parametrize(
+    "image", [DEFAULT_VAULT_IMAGE, DEFAULT_TOXIPROXY_IMAGE, DEFAULT_HAPROXY_IMAGE]
+)
 def test_images_are_pinned_to_a_patch_version(image: str) -> None:
     """Two runs on two days are runs of the same server."""
     assert re.search(r":\d+\.\d+\.\d+$", image)
@@ -62,8 +75,9 @@ def test_published_service_ports_are_those_of_the_code() -> None:
 
 def test_the_proxy_is_the_one_that_the_stack_looks_for() -> None:
     """Its name, and its upstream by the service's name."""
-    proxies = json.loads((resources() / "config" / "toxiproxy.json").read_text())
-    assert [(proxy["name"], proxy["upstream"]) for proxy in proxies] == [(PROXY_NAME, "vault:8200")]
+    for name, upstream in (("toxiproxy", "vault:8200"), ("toxiproxy-ha", "balancer:8200")):
+        proxies = json.loads((resources() / "config" / f"{name}.json").read_text())
+        assert [(proxy["name"], proxy["upstream"]) for proxy in proxies] == [(PROXY_NAME, upstream)]
 
 
 def test_no_service_sees_the_data_directory_itself() -> None:
@@ -91,7 +105,10 @@ def test_without_compose_the_remedy_is_said(
 @pytest.mark.parametrize("product", [dialect.OPENBAO, dialect.VAULT])
 def test_the_configuration_by_hand_is_what_the_tasks_would_write(product: Dialect) -> None:
     """One writer: the files in `compose/config` are what it makes."""
-    assert (resources() / "config" / f"{product.program}.json").read_text() == by_hand(product)
+    folder = resources() / "config"
+    assert (folder / f"{product.program}.json").read_text() == by_hand(product)
+    assert (folder / f"{product.program}-ha.json").read_text() == by_hand_joining(product)
+    assert (folder / "haproxy.cfg").read_text() == balancer_by_hand()
 
 
 def test_what_is_mounted_is_never_made_as_roots() -> None:
@@ -103,6 +120,9 @@ def test_what_is_mounted_is_never_made_as_roots() -> None:
 
 def test_the_file_for_compose_by_hand_takes_any_path() -> None:
     """Spaces and dollars in a path are meant as they stand."""
-    text = env_file_text("p", {"HARNESS_NODE_DIR": "/a b/$c"})
+    text = env_file_text(
+        "p", {"HARNESS_NODE_DIR": "/a b/$c"}, [Path("/x/base.yml"), Path("/y.json")]
+    )
+    assert "COMPOSE_FILE='/x/base.yml:/y.json'\n" in text
     assert "HARNESS_NODE_DIR='/a b/$c'\n" in text
     assert "COMPOSE_PROJECT_NAME='p'\n" in text

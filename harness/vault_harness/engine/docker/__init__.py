@@ -4,6 +4,7 @@ Kept out of `vault_harness.engine`, which every task imports: the docker client 
 """
 
 from vault_harness.engine.docker._client import connect, connected, container_on
+from vault_harness.engine.docker._cluster import DockerCluster
 from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE, Compose, project_name
 from vault_harness.engine.docker._engine import DockerEngine, docker_state
 from vault_harness.engine.docker._labels import Removed, sweep_leftovers
@@ -20,6 +21,7 @@ from vault_harness.engine.docker._state import (
 __all__ = [
     "DockerEngine",
     "DockerStack",
+    "DockerCluster",
     "docker_state",
     "inspect_docker",
     "DockerState",

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vault_harness.commands import named
@@ -15,6 +15,10 @@ from vault_harness.settings import resources
 
 FILES = ("base.yml", "vault.yml", "toxiproxy.yml")
 SERVICES_FILE = "services.yml"
+BALANCER_FILE = "ha.yml"
+NODES_FILE = "nodes.yml"
+NODE_FILE = "node.yml"
+"""What the files of nodes extend."""
 
 LABEL_PROJECT = "com.docker.compose.project"
 LABEL_SERVICE = "com.docker.compose.service"
@@ -44,11 +48,11 @@ def find_compose() -> tuple[str, ...]:
     )
 
 
-def env_file_text(project: str, environment: Mapping[str, str]) -> str:
+def env_file_text(project: str, environment: Mapping[str, str], files: Iterable[Path]) -> str:
     """What ``docker compose --env-file`` needs to speak of a stack of ``invoke up``."""
     variables = {
         "COMPOSE_PROJECT_NAME": project,
-        "COMPOSE_FILE": os.pathsep.join(str(resources() / name) for name in FILES),
+        "COMPOSE_FILE": os.pathsep.join(map(str, files)),
         **environment,
     }
     # Single quotes: whatever stands in a path is meant as it stands.
@@ -71,10 +75,12 @@ class Compose:
     Args:
         project: The project's name.
         environment: Variables of the compose files, beside this process's own.
+        files: The compose files, in their order.
     """
 
-    def __init__(self, project: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, project: str, environment: Mapping[str, str], files: Iterable[Path]) -> None:
         self.project = project
+        self._files = list(files)
         self._environment = dict(environment)
         self._command = find_compose()
 
@@ -90,8 +96,8 @@ class Compose:
             PortTaken: A published port is somebody else's.
             EngineError: It failed, with its last words.
         """
-        names = [*FILES, SERVICES_FILE] if services else FILES
-        options = [part for name in names for part in ("-f", str(resources() / name))]
+        files = [*self._files, *([resources() / SERVICES_FILE] if services else [])]
+        options = [part for file in files for part in ("-f", str(file))]
         command = [*self._command, "-p", self.project, *options, *arguments]
         environment = {
             **os.environ,

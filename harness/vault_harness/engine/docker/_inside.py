@@ -12,12 +12,19 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR
 from vault_harness.dialect import Dialect
-from vault_harness.engine._configuration import DATA_NAME, Place, as_text, server_configuration
+from vault_harness.engine._configuration import (
+    DATA_NAME,
+    QUICK_AUTOPILOT,
+    Place,
+    as_text,
+    server_configuration,
+)
 from vault_harness.engine._provider import NODE_NAME
 from vault_harness.engine._shape import NodeSpec
 
@@ -89,6 +96,23 @@ def by_hand(dialect: Dialect) -> str:
     """The file of ``compose/config`` for whoever starts the compose files without a task."""
     spec = NodeSpec(name=NODE_NAME, directory=Path(), storage="raft")
     return as_text(configuration(spec, dialect, address="", host=NODE_NAME, data=INSIDE))
+
+
+def by_hand_joining(dialect: Dialect) -> str:
+    """The same for the other nodes of a cluster; who one is, its environment says."""
+    spec = NodeSpec(
+        name="",
+        directory=Path(),
+        storage="raft",
+        extra={"storage": {"raft": QUICK_AUTOPILOT}},
+    )
+    names = (NODE_NAME, *(f"{NODE_NAME}-{number}" for number in (2, 3)))
+    join = [base_url(f"{name}:{API_PORT}") for name in names]
+    content: dict[str, Any] = configuration(
+        spec, dialect, address="", host="", data=INSIDE, join=join
+    )
+    del content["cluster_addr"], content["storage"]["raft"]["node_id"]
+    return as_text(content)
 
 
 def copy_tls_files(spec: NodeSpec) -> None:

@@ -3,57 +3,62 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
-from vault_harness.addresses import base_url
-from vault_harness.certificates import OPERATOR, TlsFiles
+from vault_harness.certificates import OPERATOR
 from vault_harness.commands import named
-from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
+from vault_harness.dialect import OPENBAO, VAULT, Dialect
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME, QUICK_AUTOPILOT
 from vault_harness.engine._logs import follow as follow_file
-from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
+from vault_harness.engine._members import (
+    known_cluster,
+    known_members,
+    node_directory,
+    refuse_other_engines_cluster,
+)
 from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
+    BALANCER_NAME,
     NODE_NAME,
-    PROXY_NAME,
-    SERVICES,
-    TLS_DIRECTORY,
     Endpoints,
     KnownServers,
     Memory,
-    NodeEndpoint,
-    ServiceName,
     ServiceState,
     own_directories,
     remove_directories,
     tls_files,
 )
 from vault_harness.engine._shape import EngineName, NodeSpec
+from vault_harness.engine.docker._balancer import write_balancer_configuration
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import (
     LABEL_PROJECT,
-    LABEL_SERVICE,
     Compose,
     env_file_text,
     project_name,
 )
 from vault_harness.engine.docker._inside import (
-    API_PORT,
-    CLUSTER_PORT,
-    CONFIGURATION_NAME,
-    INSIDE,
     container_user,
     copy_tls_files,
     write_configuration,
 )
 from vault_harness.engine.docker._labels import sweep
-from vault_harness.engine.docker._state import Image, require
-from vault_harness.errors import CapabilityMissing, EngineUnavailable, HarnessError, StackError
+from vault_harness.engine.docker._layout import (
+    NODES_FILE_NAME,
+    Layout,
+    choose_ports,
+    compose_files,
+    folders,
+    service_of,
+    services_of,
+)
+from vault_harness.engine.docker._state import require, require_balancer
+from vault_harness.errors import EngineUnavailable, HarnessError, StackError
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
 
@@ -65,34 +70,21 @@ __all__ = ["DockerStack"]
 ENV_FILE_NAME = "compose.env"
 """In the data directory: what compose by hand needs to speak of this stack."""
 
-_STOP_SECONDS = "10"
-_PROXY_PORT = 8201
-_INSIDE_PROXY = f"[::]:{_PROXY_PORT}"  # as both servers report it
-
-_OVER_TLS = {"VAULT_SCHEME": "https", "NODE_CACERT": f"{INSIDE}/{TLS_DIRECTORY}/ca.pem"}
-_SHOWN = {"NODE_CLIENT_CERT": f"{INSIDE}/{TLS_DIRECTORY}/{OPERATOR}.pem"}
-
-# What is published, by its port inside: whose it is, and the variable that moves it.
-_PORTS: Mapping[str, tuple[ServiceName, int, str]] = {
-    "vault": ("vault", API_PORT, "VAULT_PORT"),
-    "toxiproxy": ("toxiproxy", 8474, "TOXIPROXY_PORT"),
-    "proxy": ("toxiproxy", _PROXY_PORT, "PROXY_PORT"),
-}
+STOP_SECONDS = "10"
 
 
 class DockerStack:
     """Vault and Toxiproxy as containers of a compose project, found again by the project's name.
 
-    Vault's directory is that of the process engine, mounted: see `_inside`.
+    A node's directory is that of the process engine, mounted: see `_inside`. A cluster is several
+    of Vault, and HAProxy before them; they find each other by the names of their services. What is
+    done to one of its nodes alone is in `DockerCluster`.
     """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
         self._memory = memory
         self._data_dir = settings.data_dir
-        self._node = NodeSpec(
-            name=NODE_NAME, directory=settings.data_dir / "vault", storage="raft", detached=True
-        )
         self.project = project_name(settings.data_dir)
 
     @property
@@ -102,8 +94,8 @@ class DockerStack:
 
     @property
     def audit_path(self) -> Path | None:
-        """Vault's audit log, in the mounted directory."""
-        return self._node.directory / AUDIT_LOG_NAME
+        """Vault's audit log, in the mounted directory; the first node's."""
+        return self._audit_log(NODE_NAME)
 
     @property
     def server_audit_path(self) -> str | None:
@@ -112,89 +104,175 @@ class DockerStack:
 
     @property
     def audit_paths(self) -> tuple[Path, ...]:
-        """The same: there is one node."""
-        return (self._node.directory / AUDIT_LOG_NAME,)
+        """The audit log of each node."""
+        members = known_members(self._record_if_readable(), self._data_dir)
+        return tuple(self._audit_log(name) for name in members)
+
+    def _audit_log(self, name: str) -> Path:
+        return node_directory(self._data_dir, name) / AUDIT_LOG_NAME
 
     def start(self, *, nodes: int = 1) -> Endpoints:
-        """Start what does not run, and wait until both servers answer."""
-        self._refuse_cluster(nodes)
-        # The engine would make missing directories for its mounts, as root's.
-        files.private_directory(self._data_dir)
-        files.private_directory(self._node.directory)
+        """Start what does not run, and wait until all servers answer."""
         remembered = self._memory.load()
+        known = remembered.endpoints
+        members = known_members(remembered, self._data_dir)
+        members += [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        cluster = known_cluster(remembered, self._data_dir)
+        balanced = cluster or nodes > 1
+        refuse_other_engines_cluster(self.name, members, self._data_dir)
+        files.private_directory(self._data_dir)
         with connected() as client:
             self._refuse_older_volume(client)
             present = self._containers(client)
-            before = {_service(item) for item in present if item.status != "exited"}
-            vault, toxiproxy = require(client, self._settings)
-            check_product(self._node.directory, vault.dialect, looked_at=f"the image {vault.name}")
-            ports = self._ports(remembered, present)
-            environment = self._environment(vault, toxiproxy, container_user(client), ports)
+            if balanced and not cluster:
+                self._refuse_running(present)
+            before = {service_of(item) for item in present if item.status != "exited"}
+            images = self._images(client, balanced=balanced)
+            dialect = dialect_of(images)
+            for name in members:
+                # The engine would make missing directories for its mounts, as root's.
+                directory = files.private_directory(node_directory(self._data_dir, name))
+                check_product(directory, dialect, looked_at=f"the image {images['VAULT_IMAGE']}")
+            layout = self._layout(remembered, present, members, balanced=balanced)
+            environment = {**layout.variables(), **images, **user_of(client)}
             for container in present:
                 if container.status == "paused":
                     container.unpause()  # whoever paused it wants it up now
-        tls = tls_files(self._data_dir)
-        endpoints = _endpoints(ports, tls)
-        write_configuration(
-            replace(self._node, tls=tls), vault.dialect, address=endpoints.vault, host=NODE_NAME
-        )
-        compose = Compose(self.project, environment)
-        files.write_private(
-            self._data_dir / ENV_FILE_NAME, env_file_text(self.project, environment)
-        )
-        remembered.engine = self.name
-        remembered.endpoints = endpoints
-        remembered.services = {
-            name: {"project": self.project, "environment": environment} for name in SERVICES
-        }
-        self._memory.save(remembered)  # before the start: `down` must find what a crash leaves
+        for name in layout.members:
+            self._write_node(layout, name, dialect)
+        self._write_project(layout, environment)
+        # Before the start: `down` must find what a crash leaves.
+        endpoints = self._remember(remembered, layout, environment)
         try:
-            compose("up", "-d", *SERVICES)
-            self._await_answers(endpoints)
+            self.compose()("up", "-d", *layout.services)
+            self._await_answers(layout.probes())
         except BaseException:
             # Only what this call started: without a name, compose would remove all of it.
-            if started := [name for name in SERVICES if name not in before]:
+            if started := [name for name in layout.services if name not in before]:
                 with contextlib.suppress(HarnessError):
-                    compose("rm", "--force", "--stop", *started)
+                    self.compose()("rm", "--force", "--stop", *started)
+            if balanced and not cluster:  # a single server is no part of three for having failed
+                remembered.endpoints = known
+                self._memory.save(remembered)
+                (self._data_dir / NODES_FILE_NAME).unlink(missing_ok=True)
             raise
         return endpoints
 
-    def _refuse_cluster(self, nodes: int) -> None:
-        """Never a part of a cluster: one node of three waits for the others for ever."""
-        known = self._memory.load().endpoints
-        if nodes > 1 or (known is not None and known.balancer is not None):
-            raise CapabilityMissing(
-                "the docker engine runs one server, and this is a cluster of three",
-                looked_at=f"{self._settings.data_dir}, HARNESS_ENGINE",
-                remedy=f"HARNESS_ENGINE=process {named('up', '--ha')}",
+    def _refuse_running(self, present: list[Any]) -> None:
+        """A server that clients know by its own address cannot be put behind another one."""
+        for container in present:
+            if service_of(container) == NODE_NAME and container.status != "exited":
+                raise StackError(
+                    "one server runs, and three with a load balancer are asked for",
+                    looked_at=f"{self._data_dir}; container {container.name}",
+                    remedy=f"{named('down')}, then {named('up', '--ha')}: its data stays, and the "
+                    "other nodes get it",
+                )
+
+    def _images(self, client: docker.DockerClient, *, balanced: bool) -> dict[str, str]:
+        """Variables of the compose files: which images, and whose Vault is in its one."""
+        vault, toxiproxy = require(client, self._settings)
+        more = {"HAPROXY_IMAGE": require_balancer(client, self._settings).name} if balanced else {}
+        return {
+            "VAULT_IMAGE": vault.name,
+            "VAULT_PROGRAM": vault.dialect.program,
+            "TOXIPROXY_IMAGE": toxiproxy.name,
+            **more,
+        }
+
+    def _layout(
+        self,
+        remembered: KnownServers,
+        present: list[Any],
+        members: Sequence[str],
+        *,
+        balanced: bool,
+    ) -> Layout:
+        names = tuple(members)
+        return Layout(
+            data_dir=self._data_dir,
+            members=names,
+            balanced=balanced,
+            ports=choose_ports(self._settings, remembered, present, names, balanced=balanced),
+            tls=tls_files(self._data_dir),
+        )
+
+    def _write_node(self, layout: Layout, name: str, dialect: Dialect) -> None:
+        """Put into a node's directory what its server needs at its start."""
+        spec = NodeSpec(
+            name=name,
+            directory=files.private_directory(node_directory(self._data_dir, name)),
+            storage="raft",
+            tls=layout.tls,
+            extra={"storage": {"raft": QUICK_AUTOPILOT}} if layout.balanced else {},
+            detached=True,
+        )
+        (address,) = [n.address for n in layout.endpoints().nodes if n.name == name]
+        write_configuration(spec, dialect, address=address, host=name)
+
+    def _write_project(self, layout: Layout, environment: Mapping[str, str]) -> None:
+        """Write what compose reads beside its own files, and which nodes the balancer leads to."""
+        nodes_file = self._data_dir / NODES_FILE_NAME
+        if layout.balanced:
+            files.write_private(nodes_file, layout.nodes_text())
+            write_balancer_configuration(
+                self._data_dir / BALANCER_NAME, layout.members, layout.tls
             )
+        else:
+            nodes_file.unlink(missing_ok=True)
+        text = env_file_text(self.project, environment, compose_files(self._data_dir))
+        files.write_private(self._data_dir / ENV_FILE_NAME, text)
+
+    def _remember(
+        self, remembered: KnownServers, layout: Layout, environment: Mapping[str, str]
+    ) -> Endpoints:
+        endpoints = layout.endpoints()
+        remembered.engine = self.name
+        remembered.endpoints = endpoints
+        remembered.services = {
+            name: {"project": self.project, "environment": dict(environment)}
+            for name in layout.services
+        }
+        self._memory.save(remembered)
+        return endpoints
+
+    def _record_if_readable(self) -> KnownServers:
+        try:
+            return self._memory.load()
+        except HarnessError:
+            return KnownServers()
 
     def stop(self) -> list[str]:
         """Remove the containers and the network, and what dead runs left; keep the data."""
         return self._down()
 
     def restart_vault(self) -> None:
-        """End Vault politely and start it again at the same address."""
+        """End Vault politely and start it again at the same address; all nodes of a cluster."""
         remembered = self._memory.load()
-        self.compose()("restart", "--timeout", _STOP_SECONDS, "vault")
-        if remembered.endpoints is not None:
-            self._await_answers(remembered.endpoints)
+        members = known_members(remembered, self._data_dir)
+        self.compose()("restart", "--timeout", STOP_SECONDS, *members)
+        for node in remembered.endpoints.nodes if remembered.endpoints else ():
+            self._await_answers({node.name: seal_status_url(node.address)})
 
     def reload_vault(self) -> None:
-        """Send SIGHUP to Vault, which sees the certificate in its own directory."""
-        copy_tls_files(replace(self._node, tls=tls_files(self._data_dir)))
+        """Send SIGHUP to each Vault, which sees the certificate in its own directory."""
+        members, tls = known_members(self._memory.load(), self._data_dir), tls_files(self._data_dir)
+        for name in members:
+            directory = node_directory(self._data_dir, name)
+            copy_tls_files(NodeSpec(name=name, directory=directory, tls=tls))
         with connected() as client:
             for container in self._containers(client):
-                if _service(container) == NODE_NAME and container.status == "running":
+                if service_of(container) in members and container.status == "running":
                     container.kill("SIGHUP")
 
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration, and the services' ids."""
         removed = self._down("--volumes") + remove_directories(self._data_dir)
-        variables = self._data_dir / ENV_FILE_NAME
-        if variables.exists():
-            variables.unlink()
-            removed.append(str(variables))
+        for name in (ENV_FILE_NAME, NODES_FILE_NAME):
+            file = self._data_dir / name
+            if file.exists():
+                file.unlink()
+                removed.append(str(file))
         return removed
 
     def belongings(self) -> list[str]:
@@ -208,21 +286,25 @@ class DockerStack:
             ]
 
     def describe(self) -> list[ServiceState]:
-        """Both servers' state."""
+        """Each server's state."""
+        remembered = self._record_if_readable()
+        members = tuple(known_members(remembered, self._data_dir))
+        names = services_of(members, balanced=known_cluster(remembered, self._data_dir))
         found: dict[str, Any] = {}
+        away = ""
         try:
             with connected(timeout=5) as client:
-                found = {_service(item): item for item in self._containers(client)}
+                found = {service_of(item): item for item in self._containers(client)}
         except EngineUnavailable as error:
-            return [
-                ServiceState(name=name, running=False, detail=error.cause, node=name == "vault")
-                for name in SERVICES
-            ]
-        return [_state(name, found.get(name)) for name in SERVICES]
+            away = error.cause
+        return [_state(name, found.get(name), node=name in members, away=away) for name in names]
 
     def log_names(self) -> list[str]:
-        """Both servers' names, and ``audit``."""
-        return [*SERVICES, "audit"]
+        """Each server's name, and ``audit``."""
+        remembered = self._record_if_readable()
+        members = tuple(known_members(remembered, self._data_dir))
+        balanced = known_cluster(remembered, self._data_dir)
+        return [*services_of(members, balanced=balanced), "audit"]
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
@@ -234,46 +316,25 @@ class DockerStack:
             return
         with connected() as client:
             for container in self._containers(client):
-                if _service(container) == name:
+                if service_of(container) == name:
                     yield from _log_lines(container, "all" if tail is None else tail, follow)
 
     def compose(self, more: Mapping[str, str] | None = None) -> Compose:
         """Compose with the variables of the last `start`, and ``more``."""
-        service = self._memory.load().services.get("vault") or {}
-        environment: dict[str, str] = service.get("environment") or self._defaults()
-        return Compose(self.project, {**environment, **(more or {})})
+        environment = {**self._environment(self._record_if_readable()), **(more or {})}
+        return Compose(self.project, environment, compose_files(self._data_dir))
 
-    def _environment(
-        self, vault: Image, toxiproxy: Image, user: str, ports: Mapping[str, int]
-    ) -> dict[str, str]:
-        """What the compose files ask for."""
-        uid, _, gid = user.partition(":")
-        return {
-            **self._defaults(),
-            "HARNESS_UID": uid,
-            "HARNESS_GID": gid,
-            "VAULT_IMAGE": vault.name,
-            "VAULT_PROGRAM": vault.dialect.program,
-            "TOXIPROXY_IMAGE": toxiproxy.name,
-            **{variable: str(ports[name]) for name, (_, _, variable) in _PORTS.items()},
-        }
-
-    def _defaults(self) -> dict[str, str]:
-        tls = tls_files(self._data_dir)
-        return {
-            "HARNESS_DATA_DIR": str(self._data_dir),
-            "HARNESS_NODE_DIR": str(self._node.directory),
-            "VAULT_CONFIG": f"{INSIDE}/{CONFIGURATION_NAME}",
-            **(_OVER_TLS if tls else {}),
-            **(_SHOWN if tls and tls.clients else {}),
-        }
+    def _environment(self, remembered: KnownServers) -> dict[str, str]:
+        """The variables of the last start; without a record those that need no engine."""
+        known = (remembered.services.get(NODE_NAME) or {}).get("environment")
+        return known or folders(self._data_dir, tls_files(self._data_dir))
 
     def _refuse_older_volume(self, client: docker.DockerClient) -> None:
         """Earlier versions kept the data in a volume: a new, empty Vault is not what was asked."""
         from docker.errors import NotFound
 
         volume = f"{self.project}_raft"
-        if any((self._node.directory / DATA_NAME).glob("*")):
+        if any((node_directory(self._data_dir, NODE_NAME) / DATA_NAME).glob("*")):
             return
         with contextlib.suppress(NotFound):
             client.volumes.get(volume)
@@ -293,8 +354,11 @@ class DockerStack:
             networks = client.networks.list(filters=label)
             if ended or networks or (options and volumes):
                 with contextlib.suppress(FileNotFoundError):
-                    compose = Compose(self.project, self._defaults())
-                    compose("down", "--timeout", _STOP_SECONDS, *options, services=True)
+                    self.compose()(
+                        *("down", "--remove-orphans", "--timeout", STOP_SECONDS),
+                        *options,
+                        services=True,
+                    )
             if options:
                 ended += [f"volume {volume.name}" for volume in volumes]
             leftovers = sweep(client)
@@ -307,33 +371,6 @@ class DockerStack:
                 self._memory.save(remembered)
         return ended
 
-    def _ports(self, remembered: KnownServers, present: list[Any]) -> dict[str, int]:
-        """The settings' ports, which must be free; for 0 those of last time, or free ones.
-
-        What our own containers publish is asked of them: the memory of it may be lost.
-        """
-        settings = self._settings
-        wanted = {
-            "vault": (settings.vault_port, "HARNESS_VAULT_PORT"),
-            "toxiproxy": (settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT"),
-            "proxy": (settings.proxy_port, "HARNESS_PROXY_PORT"),
-        }
-        ours = _published(present)
-        ports: dict[str, int] = {}
-        with contextlib.ExitStack() as leases:
-            for name, (port, setting) in wanted.items():
-                last = _last_port(remembered, name)
-                if port and port != ours.get(name) and listens(port):
-                    raise port_taken(port, setting=setting)
-                if not port:
-                    port = ours.get(name) or (0 if not last or listens(last) else last)
-                if not port:
-                    lease = PortLease()  # held until all are chosen, so that they differ
-                    leases.callback(lease.release)
-                    port = lease.port
-                ports[name] = port
-        return ports
-
     def _containers(self, client: docker.DockerClient) -> list[Any]:
         label = f"{LABEL_PROJECT}={self.project}"
         found: list[Any] = client.containers.list(
@@ -341,18 +378,13 @@ class DockerStack:
         )
         return found
 
-    def _last_lines(self, name: ServiceName) -> str:
+    def _last_lines(self, name: str) -> str:
         return "\n".join(self.logs(name, tail=12))
 
-    def _await_answers(self, endpoints: Endpoints) -> None:
-        probes = {
-            "vault": seal_status_url(endpoints.vault),
-            "toxiproxy": f"{endpoints.toxiproxy}/proxies/{PROXY_NAME}",
-        }
+    def _await_answers(self, probes: Mapping[str, str]) -> None:
         tls = tls_files(self._data_dir)
         own = tls.own(OPERATOR) if tls else None
-        for name in SERVICES:
-            probe = probes[name]
+        for name, probe in probes.items():
             wait_until(
                 partial(answers, probe, own=own),
                 f"{probe} to answer",
@@ -362,55 +394,27 @@ class DockerStack:
             )
 
 
-def _endpoints(ports: Mapping[str, int], tls: TlsFiles | None) -> Endpoints:
-    urls = {
-        name: base_url(f"{LOOPBACK}:{port}", tls=tls is not None and name != "toxiproxy")
-        for name, port in ports.items()
-    }
-    upstream = f"{NODE_NAME}:{API_PORT}"
-    node = NodeEndpoint(
-        name=NODE_NAME,
-        address=urls["vault"],
-        proxy=urls["proxy"],
-        proxy_listen=_INSIDE_PROXY,
-        upstream=upstream,
-        cluster=f"{NODE_NAME}:{CLUSTER_PORT}",
-    )
-    return Endpoints(nodes=(node,), toxiproxy=urls["toxiproxy"], ca_cert=tls.ca if tls else None)
+def dialect_of(environment: Mapping[str, str]) -> Dialect:
+    """Whose server the image of Vault holds, by the variables of the compose files."""
+    return OPENBAO if environment.get("VAULT_PROGRAM") == OPENBAO.program else VAULT
 
 
-def _service(container: Any) -> str:
-    return str(container.labels.get(LABEL_SERVICE))
+def user_of(client: docker.DockerClient) -> dict[str, str]:
+    """Variables of the compose files: who servers are inside."""
+    uid, _, gid = container_user(client).partition(":")
+    return {"HARNESS_UID": uid, "HARNESS_GID": gid}
 
 
-def _state(name: ServiceName, container: Any) -> ServiceState:
+def _state(name: str, container: Any, *, node: bool, away: str) -> ServiceState:
     if container is None:
-        return ServiceState(name=name, running=False, detail="", node=name == "vault")
+        return ServiceState(name=name, running=False, detail=away, node=node)
     return ServiceState(
         name=name,
         running=container.status in {"running", "paused"},
         paused=container.status == "paused",
         detail=f"container {container.name}, {container.status}",
-        node=name == "vault",
+        node=node,
     )
-
-
-def _published(containers: list[Any]) -> dict[str, int]:
-    """Which ports of this machine lead into these containers, those that run."""
-    found = {}
-    for container in containers:
-        published = container.attrs["NetworkSettings"].get("Ports") or {}
-        for name, (service, inside, _) in _PORTS.items():
-            bindings = published.get(f"{inside}/tcp")
-            if bindings and service == _service(container):
-                found[name] = int(bindings[0]["HostPort"])
-    return found
-
-
-def _last_port(remembered: KnownServers, name: str) -> int:
-    if remembered.endpoints is None:
-        return 0
-    return int(str(getattr(remembered.endpoints, name)).rpartition(":")[2])
 
 
 def _log_lines(container: Any, tail: int | str, follow: bool) -> Iterator[str]:

@@ -12,7 +12,7 @@ from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine.docker._client import connect
 from vault_harness.errors import EngineUnavailable, ImageMissing
-from vault_harness.images import LOCAL_TOXIPROXY, LOCAL_VAULT, Labels, own_code
+from vault_harness.images import LOCAL_BALANCER, LOCAL_TOXIPROXY, LOCAL_VAULT, Labels, own_code
 from vault_harness.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Image:
     Attributes:
         name: What it is called.
         local: Whether `invoke images` built it.
-        flavour: ``openbao`` or ``vault``; ``embedded`` or ``real``.
+        flavour: ``openbao`` or ``vault``; ``embedded`` or ``real``; ``haproxy``.
         outdated: Whether it holds other code of this project than the checkout.
     """
 
@@ -133,6 +133,18 @@ def require(client: docker.DockerClient, settings: Settings) -> tuple[Image, Ima
     return vault, toxiproxy
 
 
+def require_balancer(client: docker.DockerClient, settings: Settings) -> Image:
+    """The image of HAProxy, which only a cluster needs; likewise.
+
+    Raises:
+        ImageMissing: It is not there, and no registry gave it.
+    """
+    found = _present(client, settings.haproxy_image)
+    if found is None and not _chosen(settings, "haproxy_image"):
+        found = _present(client, LOCAL_BALANCER)
+    return found or _pull(client, settings.haproxy_image)
+
+
 def refuse_outdated(*images: Image) -> None:
     """Nobody is to judge, or to look for a fault, with code that is not the one that he reads.
 
@@ -215,6 +227,8 @@ def _image(name: str, found: Any) -> Image:
     environment = (found.attrs.get("Config") or {}).get("Env") or []
     if "NAME=openbao" in environment or "openbao" in name:
         return Image(name=name, local=False, flavour="openbao")
+    if "haproxy" in name:
+        return Image(name=name, local=False, flavour="haproxy")
     return Image(name=name, local=False, flavour="real" if "toxiproxy" in name else "vault")
 
 
@@ -249,6 +263,6 @@ def _pull(client: docker.DockerClient, name: str) -> Image:
             f"the image {name} is not on this engine, and it cannot be pulled",
             looked_at=str(error).splitlines()[0][:300],
             remedy=f"`{named('images')}` builds local images from what is on this machine; they "
-            "are used where VAULT_IMAGE and TOXIPROXY_IMAGE are not set; or set those to images "
-            "that are here; or use HARNESS_ENGINE=process",
+            "are used where VAULT_IMAGE, TOXIPROXY_IMAGE and HAPROXY_IMAGE are not set; or set "
+            "those to images that are here; or use HARNESS_ENGINE=process",
         ) from error

@@ -2,58 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.engine._balancing import balancer_configuration
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine.process._server import Server
 
 CONFIGURATION_NAME = "haproxy.cfg"
 _ALIVE = "/alive"
-
-# Connections are passed on as they are, so TLS goes from client to node. A standby says 429 and is
-# no way for clients: it may be behind what was written a moment ago. One that loses its lead keeps
-# no connection, or clients would go on with a standby. While none leads and nodes are sealed, these
-# answer: "sealed" is more than a connection that ends.
-_TEXT = """\
-global
-  maxconn 4000
-  hard-stop-after 5s
-
-defaults
-  mode tcp
-  timeout connect 1s
-  timeout client 1h
-  timeout server 1h
-  timeout check 1s
-  retries 2
-  option redispatch
-  default-server inter 200ms fastinter 100ms downinter 200ms fall 2 rise 1
-
-frontend clients
-  bind {listen}
-  use_backend sealed if {{ nbsrv(leader) eq 0 }} {{ nbsrv(sealed) gt 0 }}
-  default_backend leader
-
-backend leader
-  option httpchk GET /v1/sys/health
-  http-check expect status 200
-  default-server on-marked-down shutdown-sessions
-{leader}
-
-backend sealed
-  option httpchk GET /v1/sys/health
-  http-check expect status 503
-{sealed}
-
-frontend alive
-  mode http
-  bind {alive}
-  monitor-uri {alive_path}
-"""
 
 
 class ProcessBalancer:
@@ -91,7 +50,15 @@ class ProcessBalancer:
         self._alive = PortLease()
         self.listen = f"{LOOPBACK}:{port}" if instead_of else self._clients.listen
         configuration = self._directory / CONFIGURATION_NAME
-        files.write_private(configuration, self._text(nodes, tls=tls, own=own))
+        text = balancer_configuration(
+            nodes,
+            listen=self.listen,
+            alive=self._alive.listen,
+            alive_path=_ALIVE,
+            tls=tls,
+            own=own,
+        )
+        files.write_private(configuration, text)
         command = [str(program), "-db", "-f", str(configuration)]
         if instead_of:
             command += ["-sf", str(instead_of)]
@@ -111,17 +78,3 @@ class ProcessBalancer:
         """Give its ports back; it goes on running."""
         self._clients.release()
         self._alive.release()
-
-    def _text(self, nodes: Mapping[str, str], *, tls: bool, own: Path | None) -> str:
-        # Unchecked: nothing secret is said here, and clients see for themselves whom they reach.
-        check = "check check-ssl verify none" if tls else "check"
-        if own is not None:
-            check += f" crt {shlex.quote(str(own))}"  # HAProxy quotes as a shell does
-        servers = "\n".join(f"  server {name} {at} {check}" for name, at in nodes.items())
-        return _TEXT.format(
-            listen=self.listen,
-            alive=self._alive.listen,
-            alive_path=_ALIVE,
-            leader=servers,
-            sealed=servers,
-        )

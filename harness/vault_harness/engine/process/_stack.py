@@ -18,6 +18,7 @@ from vault_harness.commands import named
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, QUICK_AUTOPILOT
 from vault_harness.engine._logs import follow as follow_file
+from vault_harness.engine._members import refuse_other_engines_cluster
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
@@ -94,6 +95,7 @@ class ProcessStack(Places):
         record = self._memory.load()
         members = self._members(record)
         members += [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        refuse_other_engines_cluster(self.name, members, self._data_dir)
         balanced = nodes > 1 or self._is_cluster(record)
         if balanced and not self._is_cluster(record):
             self._refuse_running(record)

@@ -1,0 +1,112 @@
+"""The nodes of a cluster in containers: killed, started, added, removed; see `ClusterProvider`."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+
+from vault_harness import files
+from vault_harness.engine._members import known_members, next_name, node_directory
+from vault_harness.engine._product import check_product
+from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._layout import Layout, service_of
+from vault_harness.engine.docker._stack import STOP_SECONDS, DockerStack, dialect_of
+from vault_harness.errors import HarnessError
+
+
+class DockerCluster(DockerStack):
+    """The stack in containers, with what is done to one of its nodes."""
+
+    def kill_node(self, name: str) -> list[str]:
+        """End a node by SIGKILL."""
+        with connected() as client:
+            found = [each for each in self._containers(client) if service_of(each) == name]
+            alive = [each for each in found if each.status in {"running", "paused"}]
+            for container in alive:
+                if container.status == "paused":
+                    container.unpause()  # the engine kills none that is paused
+                container.kill()
+                container.wait(timeout=30)
+        return [f"container {container.name}" for container in alive]
+
+    def start_node(self, name: str) -> None:
+        """Start a node that does not run."""
+        remembered = self._memory.load()
+        with connected() as client:
+            present = self._containers(client)
+            for container in present:
+                if service_of(container) == name and container.status == "paused":
+                    container.unpause()
+        members = known_members(remembered, self._data_dir)
+        layout = self._layout(remembered, present, members, balanced=True)
+        self._write_node(layout, name, dialect_of(self._environment(remembered)))
+        self.compose()("up", "-d", name)
+        self._await_answers({name: layout.probes()[name]})
+
+    def add_node(self) -> NodeEndpoint:
+        """Start one more node."""
+        remembered = self._memory.load()
+        members = known_members(remembered, self._data_dir)
+        name = next_name(members, self._data_dir)
+        with connected() as client:
+            present = self._containers(client)
+        environment = self._environment(remembered)
+        before = self._layout(remembered, present, members, balanced=True)
+        layout = self._layout(remembered, present, [*members, name], balanced=True)
+        dialect = dialect_of(environment)
+        check_product(
+            files.private_directory(node_directory(self._data_dir, name)),
+            dialect,
+            looked_at=f"the image {environment['VAULT_IMAGE']}",
+        )
+        self._write_node(layout, name, dialect)
+        try:
+            self._write_project(layout, environment)
+            self.compose()("up", "-d", name)
+            self._await_answers({name: layout.probes()[name]})
+            self._lead_to(layout)
+        except BaseException:
+            with contextlib.suppress(HarnessError):
+                self._write_project(before, environment)
+                self._remove_container(name)
+                self._lead_to(before)
+            raise
+        return self._remember(remembered, layout, environment).nodes[-1]
+
+    def remove_node(self, name: str) -> list[str]:
+        """End a node, and delete its folder."""
+        remembered = self._memory.load()
+        members = known_members(remembered, self._data_dir)
+        with connected() as client:
+            present = self._containers(client)
+        environment = self._environment(remembered)
+        left = [member for member in members if member != name]
+        layout = self._layout(remembered, present, left, balanced=True)
+        self._write_project(layout, environment)
+        self._lead_to(layout)
+        self._remember(remembered, layout, environment)
+        ended = self._remove_container(name)
+        directory = node_directory(self._data_dir, name)
+        shutil.rmtree(directory, ignore_errors=True)
+        return [*ended, str(directory)]
+
+    def _lead_to(self, layout: Layout) -> None:
+        """Let the balancer read its configuration anew; clients that are connected stay so."""
+        running = []
+        with connected() as client:
+            for container in self._containers(client):
+                if service_of(container) == BALANCER_NAME and container.status == "running":
+                    container.kill("SIGUSR2")
+                    running.append(container)
+        if not running:
+            self.compose()("up", "-d", BALANCER_NAME)
+        self._await_answers({BALANCER_NAME: layout.probes()[BALANCER_NAME]})
+
+    def _remove_container(self, name: str) -> list[str]:
+        with connected() as client:
+            found = [each for each in self._containers(client) if service_of(each) == name]
+            for container in found:
+                container.stop(timeout=int(STOP_SECONDS))
+                container.remove(v=True)
+        return [f"container {container.name}" for container in found]

@@ -1,0 +1,297 @@
+"""`invoke up --ha` on the docker engine: three nodes, a load balancer, and what happens to them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import hvac
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import ClusterProvider, PortLease, answers, lacking
+from vault_harness.engine.docker import DockerCluster, connected, project_name
+from vault_harness.engine.docker._state import require, require_balancer
+from vault_harness.errors import DeadlineExceeded, ImageMissing, StackError
+from vault_harness.images import LOCAL_BALANCER
+from vault_harness.settings import Settings, checkout
+from vault_harness.stack import LocalStack, Nodes, service_environment
+from vault_harness.stack.record import StackRecordFile
+from vault_harness.vault import Operator
+from vault_harness.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+Objects = dict[str, set[str]]
+
+THREE = ["vault", "vault-2", "vault-3"]
+
+
+@pytest.fixture
+def stack(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
+    """Not up yet, on free ports, destroyed in the end; skips where there is no HAProxy."""
+    with connected() as client:
+        try:
+            require_balancer(client, settings)
+        except ImageMissing as error:
+            pytest.skip(error.cause)
+    chosen = Settings(
+        engine="docker",
+        data_dir=tmp_path / "vault-data",
+        vault_port=0,
+        proxy_port=0,
+        toxiproxy_port=0,
+        start_timeout=60,
+    )
+    stack = LocalStack(chosen)
+    yield stack
+    stack.destroy()
+
+
+@pytest.fixture
+def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[], Objects]:
+    """What the engine has of this stack."""
+    return lambda: objects_of(f"com.docker.compose.project={project_name(stack.data_dir)}")
+
+
+@contextlib.contextmanager
+def backend(stack: LocalStack) -> Iterator[hvac.Client]:
+    """A client of the backend that is logged in, by way of Toxiproxy and the balancer."""
+    variables = service_environment(stack, "backend")
+    client = hvac.Client(
+        url=variables["VAULT_ADDR"], timeout=5, verify=variables.get("VAULT_CACERT", True)
+    )
+    client.auth.approle.login(
+        role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
+        secret_id=Path(variables["VAULT_SECRET_ID_FILE"]).read_text(),
+    )
+    with contextlib.closing(client.adapter):
+        yield client
+
+
+def secret_key(client: hvac.Client) -> str:
+    """A secret that the backend may read."""
+    found = client.secrets.kv.v2.read_secret_version(
+        "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
+    )
+    return str(found["data"]["data"]["SECRET_KEY"])
+
+
+def reads_again(client: hvac.Client, key: str) -> None:
+    """Wait until a client reads the same as before."""
+
+    def reads() -> bool:
+        with contextlib.suppress(Exception):
+            return secret_key(client) == key
+        return False
+
+    wait_until(reads, "the backend to read its secret", timeout=30)
+
+
+def all_vote(stack: LocalStack, count: int = 3) -> None:
+    """Each node counts for the quorum, and one of them leads."""
+    nodes = stack.status().nodes
+    assert sorted(node.role for node in nodes) == ["leader", *["standby"] * (count - 1)]
+    assert {node.voter for node in nodes} == {True}
+
+
+def test_it_has_the_shape(settings: Settings) -> None:
+    """The provider is what the verbs of nodes expect."""
+    provider = DockerCluster(settings, StackRecordFile(settings.data_dir))
+    assert isinstance(provider, ClusterProvider)
+
+
+def test_the_life_of_a_cluster(stack: LocalStack, left: Callable[[], Objects]) -> None:
+    """Three voters; clients keep token and data through each loss, down and up; nothing is left."""
+    endpoints = stack.up(ha=True)
+    stack.seed(Blueprint.default())
+    nodes = Nodes(stack)
+    with backend(stack) as client:
+        key = secret_key(client)
+        status = stack.status()
+        assert (status.state, status.obstacles) == ("ready", ())
+        assert [node.name for node in status.nodes] == THREE
+        all_vote(stack)
+        assert lacking(stack.provider().describe()) == []
+
+        before, after, _ = nodes.step_down()
+        assert before != after == stack.status().leader
+        reads_again(client, key)
+
+        assert len(nodes.kill(after)) == 1
+        reads_again(client, key)
+        lost = stack.status()
+        assert (lost.state, lost.next_step) == ("ready", f"invoke node.start {after}")
+        assert {node.name: node.role for node in lost.nodes}[after] == "down"
+        assert nodes.kill(after) == []
+        nodes.start(after)
+        all_vote(stack)
+
+        stack.restart()
+        assert {node.role for node in stack.status().nodes} == {"sealed"}
+        with contextlib.closing(Operator(endpoints.proxy, timeout=5)) as operator:
+            wait_until(lambda: operator.health() == 503, "clients to hear 503", timeout=10)
+        stack.unseal()
+        reads_again(client, key)
+
+        ended = stack.down()
+        assert len([line for line in ended if line.startswith("container")]) == 5
+        assert (left()["containers"], left()["networks"]) == (set(), set())
+        assert stack.up() == endpoints, "a cluster stays one"
+        reads_again(client, key)
+        present = [path.stat() for path in (stack.data_dir / "nodes").rglob("*")]
+        assert {(status.st_uid, status.st_mode & 0o077) for status in present} == {(os.getuid(), 0)}
+    stack.destroy()
+    assert left() == {"containers": set(), "networks": set(), "volumes": set()}
+    assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
+
+
+def test_nodes_come_and_go(stack: LocalStack) -> None:
+    """A fourth becomes a voter; one that leads is removed; connections of clients stay."""
+    stack.up(ha=True)
+    stack.seed(Blueprint.default())
+    nodes = Nodes(stack)
+    with backend(stack) as client:
+        key = secret_key(client)
+        assert nodes.add().name == "vault-4"
+        all_vote(stack, 4)
+        assert secret_key(client) == key, "the balancer kept the client"
+        leader = stack.status().leader
+        if leader == "vault":
+            _, leader, _ = nodes.step_down()
+        assert leader is not None
+        removed = nodes.remove(leader)
+        assert str(stack.data_dir / "nodes" / leader) in removed
+        assert sorted([*(n.name for n in stack.status().nodes), leader]) == [*THREE, "vault-4"]
+        all_vote(stack)
+        reads_again(client, key)
+        stack.down()
+        stack.up()
+        all_vote(stack)
+        reads_again(client, key)
+
+
+def test_one_server_becomes_three_and_no_other_engine_opens_them(stack: LocalStack) -> None:
+    """Its data is on all of them; what the other engine refuses, it leaves as it is."""
+    single = stack.up()
+    stack.seed(Blueprint.default())
+    with backend(stack) as client:
+        key = secret_key(client)
+        with pytest.raises(StackError, match="one server runs"):
+            stack.up(ha=True)
+        assert secret_key(client) == key, "the server that runs is left alone"
+        stack.down()
+        three = stack.up(ha=True)
+        assert (three.vault, three.proxy) == (single.vault, single.proxy)
+        Nodes(stack).kill("vault")  # the one that had the data
+        reads_again(client, key)
+        stack.down()
+        other = LocalStack(stack.settings.model_copy(update={"engine": "process"}))
+        with pytest.raises(StackError, match="addresses of the docker engine"):
+            other.up()
+        assert stack.up() == three
+        reads_again(client, key)
+
+
+def test_an_up_that_fails_takes_nothing_down(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ran before it is somebody's cluster."""
+    endpoints = stack.up(ha=True)
+    Nodes(stack).kill("vault-3")
+    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url: False)
+    impatient = LocalStack(stack.settings.model_copy(update={"start_timeout": 0.3}))
+    with pytest.raises(DeadlineExceeded):
+        impatient.up()
+    running = {each.name for each in stack.provider().describe() if each.running}
+    assert running == {"vault", "vault-2", "balancer", "toxiproxy"}
+    assert answers(f"{endpoints.vault}/v1/sys/health")
+
+
+def by_hand(*words: str, **variables: str) -> str:
+    """Run Compose from the checkout, as docs/containers.md has it."""
+    root = checkout()
+    assert root is not None
+    answer = subprocess.run(
+        ["docker", "compose", *words],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=root,
+        env=os.environ | variables,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
+    """With the file that `up` writes it is the same cluster, and the tasks know what it starts."""
+    endpoints = stack.up(ha=True)
+    env_file = ("--env-file", str(stack.data_dir / "compose.env"))
+    assert set(by_hand(*env_file, "ps", "--services").split()) == {*THREE, "balancer", "toxiproxy"}
+    by_hand(*env_file, "down")
+    by_hand(*env_file, "up", "-d")
+    wait_until(lambda: stack.status().state == "sealed", "all to answer", timeout=30)
+    assert stack.up() == endpoints
+    all_vote(stack)
+
+
+def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path: Path) -> None:
+    """The other two join the first once that is unsealed, and Toxiproxy leads to who leads."""
+    with connected() as client:
+        vault, toxiproxy = require(client, settings)
+    names = ("VAULT", "VAULT_2", "VAULT_3", "BALANCER", "BALANCER_STATUS", "TOXIPROXY", "PROXY")
+    leases = {f"{name}_PORT": PortLease() for name in names}
+    variables = {name: str(lease.port) for name, lease in leases.items()}
+    for lease in leases.values():
+        lease.release()
+    program = vault.dialect.program
+    variables |= {
+        "VAULT_IMAGE": vault.name,
+        "VAULT_PROGRAM": program,
+        "VAULT_CONFIG": f"/vault/config/{program}.json",
+        "NODES_CONFIG": f"/vault/config/{program}-ha.json",
+        "TOXIPROXY_IMAGE": toxiproxy.name,
+        "HAPROXY_IMAGE": LOCAL_BALANCER,
+    }
+    files = ("base", "vault", "toxiproxy", "ha", "nodes")
+    words = [word for name in files for word in ("-f", f"compose/{name}.yml")]
+    project = ("-p", f"by-hand-{tmp_path.name[-20:]}".replace("_", "-"))
+    try:
+        by_hand(*project, *words, "up", "-d", **variables)
+        addresses = [f"http://127.0.0.1:{variables[f'{name}_PORT']}" for name in names[:3]]
+        with contextlib.ExitStack() as closing:
+            nodes = [closing.enter_context(contextlib.closing(Operator(at))) for at in addresses]
+            for at in addresses:
+                url = f"{at}/v1/sys/seal-status"
+                wait_until(lambda url=url: answers(url), f"{url} to answer", timeout=30)
+            keyring = nodes[0].init()
+            nodes[0].unseal(keyring)
+            for node in nodes[1:]:
+                wait_until(
+                    lambda node=node: node.seal_status().initialised, "it to join", timeout=30
+                )
+                node.give_keys(keyring)
+                wait_until(lambda node=node: node.health() == 429, "it to serve", timeout=30)
+        url = f"http://127.0.0.1:{variables['PROXY_PORT']}/v1/sys/health"
+        wait_until(lambda: answers(url), "Toxiproxy to lead to the active node", timeout=30)
+    finally:
+        by_hand(*project, *words, "down", "--volumes", **variables)
+
+
+def test_over_tls(stack: LocalStack) -> None:
+    """Nodes join by names that their certificate has; a renewal reaches each, the lost one too."""
+    stack.up(ha=True, tls=True)
+    stack.seed(Blueprint.default())
+    all_vote(stack)
+    Nodes(stack).kill("vault-3")
+    done = stack.renew_certificate(ca=True)
+    assert (done.nodes, done.later) == (("vault", "vault-2"), ("vault-3",))
+    Nodes(stack).start("vault-3")
+    all_vote(stack)
+    with backend(stack) as client:
+        assert secret_key(client)
