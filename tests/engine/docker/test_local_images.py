@@ -11,6 +11,7 @@ from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._state import DockerStatus, inspect_docker
 from vault_harness.errors import EngineError, ProgramMissing
 from vault_harness.images import (
+    LOCAL_BALANCER,
     LOCAL_PYTHON,
     LOCAL_SERVICES,
     LOCAL_TOXIPROXY,
@@ -18,11 +19,23 @@ from vault_harness.images import (
     BuiltImage,
     build_images,
 )
+from vault_harness.programs import find_balancer
 from vault_harness.settings import Settings
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.xdist_group("images")]
 
-LOCAL = [LOCAL_PYTHON, LOCAL_VAULT, LOCAL_TOXIPROXY, LOCAL_SERVICES]
+
+def has_haproxy() -> bool:
+    """Whether this machine has what the image of HAProxy is made of."""
+    try:
+        find_balancer()
+    except ProgramMissing:
+        return False
+    return True
+
+
+BALANCER = [LOCAL_BALANCER] if has_haproxy() else []
+LOCAL = [LOCAL_PYTHON, LOCAL_VAULT, LOCAL_TOXIPROXY, *BALANCER, LOCAL_SERVICES]
 
 
 def build(settings: Settings) -> list[BuiltImage]:
@@ -81,6 +94,13 @@ def test_vault_answers_to_both_names(built: Settings) -> None:
 def test_toxiproxy_takes_the_flags_of_the_real_one(built: Settings) -> None:
     """Whichever of the two is inside."""
     assert "2.12.0" in said_by(LOCAL_TOXIPROXY, "-version")
+
+
+def test_haproxy_is_found_by_its_name(built: Settings) -> None:
+    """As compose starts it, in the official image too; its libraries are beside it."""
+    if not BALANCER:
+        pytest.skip("no haproxy on this machine")
+    assert "HAProxy" in said_by(LOCAL_BALANCER, "-v", entrypoint="haproxy")
 
 
 def test_services_have_the_client_and_not_the_harness(built: Settings) -> None:
