@@ -61,8 +61,13 @@ def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[]
 def backend(stack: LocalStack) -> Iterator[hvac.Client]:
     """A client of the backend that is logged in, by way of Toxiproxy and the balancer."""
     variables = service_environment(stack, "backend")
+    names = ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
+    shown = [variables[name] for name in names if name in variables]
     client = hvac.Client(
-        url=variables["VAULT_ADDR"], timeout=5, verify=variables.get("VAULT_CACERT", True)
+        url=variables["VAULT_ADDR"],
+        timeout=5,
+        verify=variables.get("VAULT_CACERT", True),
+        cert=tuple(shown) or None,
     )
     client.auth.approle.login(
         role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
@@ -283,13 +288,14 @@ def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path:
         by_hand(*project, *words, "down", "--volumes", **variables)
 
 
-def test_over_tls(stack: LocalStack) -> None:
+@pytest.mark.parametrize("client_certs", [False, True], ids=["plain", "client certificates"])
+def test_over_tls(stack: LocalStack, client_certs: bool) -> None:
     """Nodes join by names that their certificate has; a renewal reaches each, the lost one too."""
-    stack.up(ha=True, tls=True)
+    stack.up(ha=True, tls=True, client_certs=client_certs)
     stack.seed(Blueprint.default())
     all_vote(stack)
     Nodes(stack).kill("vault-3")
-    done = stack.renew_certificate(ca=True)
+    done = stack.renew_certificate(ca=not client_certs)
     assert (done.nodes, done.later) == (("vault", "vault-2"), ("vault-3",))
     Nodes(stack).start("vault-3")
     all_vote(stack)

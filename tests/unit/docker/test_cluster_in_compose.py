@@ -133,11 +133,12 @@ def test_the_balancer_takes_over_the_address_of_a_single_server(tmp_path: Path) 
     assert three["toxiproxy", 8201] == first["toxiproxy", 8201]
 
 
-def test_it_says_so_only_with_these_nodes() -> None:
+def test_it_says_so_only_with_these_nodes(tmp_path: Path) -> None:
     """By which a new configuration is awaited."""
-    assert alive_path(THREE, tls=False) != alive_path(THREE[:2], tls=False)
-    assert alive_path(THREE, tls=False) != alive_path(THREE, tls=True)
-    assert f"monitor-uri {alive_path(THREE, tls=True)}\n" in configuration(THREE, tls=True)
+    tls = TlsFiles.within(tmp_path)
+    assert alive_path(THREE, None) != alive_path(THREE[:2], None)
+    assert alive_path(THREE, None) != alive_path(THREE, tls)
+    assert f"monitor-uri {alive_path(THREE, tls)}\n" in configuration(THREE, tls)
 
 
 @pytest.mark.parametrize("tls", [False, True])
@@ -148,7 +149,7 @@ def test_haproxy_takes_the_configuration(tmp_path: Path, tls: bool) -> None:
     except ProgramMissing as error:
         pytest.skip(error.cause)
     file = tmp_path / "haproxy.cfg"
-    file.write_text(configuration(THREE, tls=tls))
+    file.write_text(configuration(THREE, TlsFiles.within(tmp_path) if tls else None))
     answer = subprocess.run(
         [program, "-c", "-f", file], capture_output=True, text=True, timeout=60, check=False
     )

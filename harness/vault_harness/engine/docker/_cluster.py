@@ -6,9 +6,14 @@ import contextlib
 import shutil
 
 from vault_harness import files
-from vault_harness.engine._members import known_members, next_name, node_directory
+from vault_harness.engine._members import (
+    known_cluster,
+    known_members,
+    next_name,
+    node_directory,
+)
 from vault_harness.engine._product import check_product
-from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint
+from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint, tls_files
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._layout import Layout, service_of
 from vault_harness.engine.docker._stack import STOP_SECONDS, DockerStack, dialect_of
@@ -17,6 +22,21 @@ from vault_harness.errors import HarnessError
 
 class DockerCluster(DockerStack):
     """The stack in containers, with what is done to one of its nodes."""
+
+    def reload_vault(self) -> None:
+        """As of a single one; HAProxy reads what it shows to nodes when it starts, so it does."""
+        super().reload_vault()
+        remembered, tls = self._memory.load(), tls_files(self._data_dir)
+        if tls is None or tls.own(BALANCER_NAME) is None:
+            return
+        if not known_cluster(remembered, self._data_dir):
+            return
+        with connected() as client:
+            present = self._containers(client)
+        members = known_members(remembered, self._data_dir)
+        layout = self._layout(remembered, present, members, balanced=True)
+        self._write_project(layout, self._environment(remembered))
+        self._lead_to(layout)
 
     def kill_node(self, name: str) -> list[str]:
         """End a node by SIGKILL."""

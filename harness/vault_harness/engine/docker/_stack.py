@@ -215,9 +215,7 @@ class DockerStack:
         nodes_file = self._data_dir / NODES_FILE_NAME
         if layout.balanced:
             files.write_private(nodes_file, layout.nodes_text())
-            write_balancer_configuration(
-                self._data_dir / BALANCER_NAME, layout.members, layout.tls
-            )
+            write_balancer_configuration(self._data_dir / BALANCER_NAME, layout.members, layout.tls)
         else:
             nodes_file.unlink(missing_ok=True)
         text = env_file_text(self.project, environment, compose_files(self._data_dir))
