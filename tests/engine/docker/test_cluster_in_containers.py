@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import hvac
@@ -245,6 +246,16 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
     all_vote(stack)
 
 
+def joined(node: Operator) -> bool:
+    """Whether a node is a member by now."""
+    return node.seal_status().initialised
+
+
+def follows(node: Operator) -> bool:
+    """Whether it serves as a standby."""
+    return node.health() == 429
+
+
 def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path: Path) -> None:
     """The other two join the first once that is unsealed, and Toxiproxy leads to who leads."""
     with connected() as client:
@@ -273,15 +284,13 @@ def test_by_hand_without_a_task(settings: Settings, stack: LocalStack, tmp_path:
             nodes = [closing.enter_context(contextlib.closing(Operator(at))) for at in addresses]
             for at in addresses:
                 url = f"{at}/v1/sys/seal-status"
-                wait_until(lambda url=url: answers(url), f"{url} to answer", timeout=30)
+                wait_until(partial(answers, url), f"{url} to answer", timeout=30)
             keyring = nodes[0].init()
             nodes[0].unseal(keyring)
             for node in nodes[1:]:
-                wait_until(
-                    lambda node=node: node.seal_status().initialised, "it to join", timeout=30
-                )
+                wait_until(partial(joined, node), "it to join", timeout=30)
                 node.give_keys(keyring)
-                wait_until(lambda node=node: node.health() == 429, "it to serve", timeout=30)
+                wait_until(partial(follows, node), "it to serve", timeout=30)
         url = f"http://127.0.0.1:{variables['PROXY_PORT']}/v1/sys/health"
         wait_until(lambda: answers(url), "Toxiproxy to lead to the active node", timeout=30)
     finally:
