@@ -208,7 +208,7 @@ def test_an_up_that_fails_takes_nothing_down(
     """What ran before it is somebody's cluster."""
     endpoints = stack.up(ha=True)
     Nodes(stack).kill("vault-3")
-    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url: False)
+    monkeypatch.setattr("vault_harness.engine.docker._stack.answers", lambda _url, **_: False)
     impatient = LocalStack(stack.settings.model_copy(update={"start_timeout": 0.3}))
     with pytest.raises(DeadlineExceeded):
         impatient.up()
