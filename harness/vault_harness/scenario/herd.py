@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from vault_harness.scenario._running import STEADY_WITHIN
 from vault_harness.scenario.driver import Driver, reading
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.verdict import NotClaimed, NotExercised
@@ -33,8 +34,17 @@ def open_herd(lab: Lab, count: int) -> list[Driver]:
 
 
 def _open(lab: Lab) -> Driver | None:
+    """An instance that reads, as soon as it does; None if it does not start, or takes too long."""
     one = lab.open()
-    return one if one is not None and one.read().good else None
+    if one is None:
+        return None
+    until = lab.history.now() + max(STEADY_WITHIN, lab.environment.start / 3)
+    while (read := one.read()).failed:
+        if read.outcome in ("hung", "died") or lab.history.now() > until:
+            return None
+        read.verb = "warm-up"  # nobody promised that it is ready at once
+        lab.history.wait_for(lambda: False, 0.2, what="an instance that reads")
+    return one
 
 
 @contextmanager
