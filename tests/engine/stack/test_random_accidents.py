@@ -227,7 +227,7 @@ class Accidents:
     def _step_down(self, _: str) -> None:
         began = self._load.now()
         self._load.ledger.lapses.append(Lapse(began, float("inf")))
-        before, after, _ = self._nodes.step_down()
+        before, after = self._nodes.step_down()[:2]
         self._lapse(BALANCER)
         self._tell(f"{before} gave its lead to {after}")
 
