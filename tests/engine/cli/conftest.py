@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import requests
 
-from vault_harness.certificates import shown_beside
 from vault_harness.vault import Keyring
 
 
@@ -71,9 +70,14 @@ class Checkout:
         token = Keyring.load(self.data_dir / "init.json").root_token
         assert token is not None
         url = f"{self.proxy()}/v1/ecommerce/data/{path}"
-        ca = self.data_dir / "tls" / "ca.pem"
-        tls = {"verify": str(ca), "cert": str(shown_beside(ca))} if ca.exists() else {}
-        answer = requests.get(url, headers={"X-Vault-Token": token}, timeout=10, **tls)
+        ca, own = self.data_dir / "tls" / "ca.pem", self.data_dir / "tls" / "operator.pem"
+        answer = requests.get(
+            url,
+            headers={"X-Vault-Token": token},
+            timeout=10,
+            verify=str(ca) if ca.exists() else True,
+            cert=str(own) if own.exists() else None,
+        )
         return answer.json()["data"]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from vault_harness.certificates import CA_KEY_NAME, CA_NAME, Authority, end_of, shown_beside
 from vault_harness.errors import SettingsError
@@ -55,7 +56,7 @@ def test_what_a_client_shows(tmp_path: Path) -> None:
     file = tmp_path / "backend.pem"
     Authority().issue_client(file, "backend", life=timedelta(days=3))
     made = issued(file)
-    (name,) = made.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)
+    (name,) = made.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     assert name.value == "backend"
     names = made.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert names.get_values_for_type(x509.DNSName) == ["client.invalid"]

@@ -56,8 +56,8 @@ def test_with_tls_the_listener_has_its_files() -> None:
 def test_with_client_certificates_the_listener_verifies_them() -> None:
     """And a node that joins shows its own, which is one file with its key."""
     spec = dataclasses.replace(SPEC, retry_join=("https://127.0.0.1:3",))
-    tls = {"certificate": "/c", "key": "/k", "ca": "/ca", "clients": "/clients", "own": "/own"}
-    place = dataclasses.replace(PLACE, join=("https://127.0.0.1:3",), **tls)
+    place = dataclasses.replace(PLACE, certificate="/c", key="/k", ca="/ca", clients="/clients")
+    place = dataclasses.replace(place, own="/own", join=("https://127.0.0.1:3",))
     listener = written(spec, place)["listener"]["tcp"]
     assert listener["tls_require_and_verify_client_cert"] is True
     assert listener["tls_client_ca_file"] == "/clients"
