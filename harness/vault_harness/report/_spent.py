@@ -50,7 +50,9 @@ def where_time_went(scenarios: Iterable[ScenarioRecord], effort: Effort) -> list
     lines = [*_HEADER, *(_row(one["id"], one["spent"]) for one in rows)]
     walls, cpus = (_sum(one["spent"][what] for one in rows) for what in ("wall", "cpu"))
     lines.append(_row("all", {"wall": walls, "cpu": cpus}))
-    return [*lines, "", *_summary(sum(map(_wall, rows)), sum(cpus.values()), effort)]
+    outside = any(one.get("engine") == "docker" for one in rows)
+    summary = _summary(sum(map(_wall, rows)), sum(cpus.values()), effort, outside=outside)
+    return [*lines, "", *summary]
 
 
 def _wall(record: ScenarioRecord) -> float:
@@ -79,7 +81,8 @@ def _row(name: str, spent: Mapping[str, Mapping[str, float]]) -> str:
     ).rstrip()
 
 
-def _summary(busy: float, counted: float, effort: Effort) -> Sequence[str]:
+def _summary(busy: float, counted: float, effort: Effort, *, outside: bool) -> Sequence[str]:
+    """Two lines; `outside` if servers are the container engine's, whose time nobody counts here."""
     cpu = effort.user + effort.system
     slots = max(1, effort.side_by_side)
     empty = max(0.0, 1 - busy / (slots * effort.wall))
@@ -88,8 +91,13 @@ def _summary(busy: float, counted: float, effort: Effort) -> Sequence[str]:
         f"the run: {effort.wall:.1f} s for {busy:.0f} s of scenarios, up to {slots} side by side; "
         f"{empty:.0%} of their places stood empty"
     )
+    rest = (
+        "what the servers took in their containers is not counted"
+        if outside
+        else f"{idle:.0%} of {effort.cores} cores stood idle"
+    )
     used = (
         f"CPU: {cpu:.1f} s ({effort.user:.1f} user, {effort.system:.1f} system), {counted:.1f} of "
-        f"them in scenarios; {idle:.0%} of {effort.cores} cores stood idle"
+        f"them in scenarios; {rest}"
     )
     return run, used

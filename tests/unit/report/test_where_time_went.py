@@ -42,6 +42,13 @@ def test_summary_of_the_run() -> None:
     assert cpu.startswith("CPU: 8.0 s (6.0 user, 2.0 system), 2.0 of them in scenarios; 80% of 4 ")
 
 
+def test_containers_are_not_counted() -> None:
+    """Servers in containers are no processes of the run: nothing is said of idle cores."""
+    *_, cpu = where_time_went([SHORT | {"engine": "docker"}], EFFORT)
+    assert "idle" not in cpu
+    assert cpu.endswith("; what the servers took in their containers is not counted")
+
+
 def test_scenarios_that_never_began() -> None:
     """They have no row."""
     assert where_time_went([{"id": "A-1", "word": "skipped"}], EFFORT) == ["no scenario began"]

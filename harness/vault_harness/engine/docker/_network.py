@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.engine.docker._labels import Run
+from vault_harness.errors import EngineError
 
 if TYPE_CHECKING:
     import docker
@@ -27,7 +28,11 @@ class PrivateNetwork:
     """
 
     def __init__(self, client: docker.DockerClient, run: Run) -> None:
-        """Create it."""
+        """Create it.
+
+        Raises:
+            EngineError: The engine has no network left to give.
+        """
         from testcontainers.core.labels import create_labels
 
         self.name = f"vault-harness-{run.name}"
@@ -58,12 +63,20 @@ def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict
     """A network whose subnet is said outright: only there a container may come back to its address.
 
     The engine is asked for a subnet that is free, by a network that is made and removed.
+
+    Raises:
+        EngineError: There is none.
     """
     from docker.errors import APIError
     from docker.types import IPAMConfig, IPAMPool
 
     while True:
-        asked = client.networks.create(name, driver="bridge", labels=labels, check_duplicate=True)
+        try:
+            asked = client.networks.create(
+                name, driver="bridge", labels=labels, check_duplicate=True
+            )
+        except APIError as error:
+            raise _refused(error) from error
         asked.reload()
         given = asked.attrs["IPAM"]["Config"][0]
         asked.remove()
@@ -75,6 +88,15 @@ def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict
             # 403, "Pool overlaps": another run was given it meanwhile; there are few of those.
             if error.status_code != 403:
                 raise
+
+
+def _refused(error: Exception) -> EngineError:
+    return EngineError(
+        "the container engine gives no network to this run",
+        looked_at=str(error),
+        remedy="each process that runs scenarios needs one, and an engine has about thirty: end "
+        "other runs, have fewer side by side (HARNESS_WORKERS), or look at docker network ls",
+    )
 
 
 def _can_bind(address: str) -> bool:

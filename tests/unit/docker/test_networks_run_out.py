@@ -1,0 +1,28 @@
+"""An engine has networks for about thirty runs at once."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+
+from vault_harness.engine.docker._labels import Run
+from vault_harness.engine.docker._network import PrivateNetwork
+from vault_harness.errors import EngineError
+
+SAID = "could not find an available, non-overlapping IPv4 address pool among the defaults"
+
+
+def test_none_is_left() -> None:
+    """The error has the engine's words, and what to do that destroys nothing."""
+
+    def create(*_: object, **__: object) -> None:
+        raise APIError(SAID)
+
+    client: Any = SimpleNamespace(networks=SimpleNamespace(create=create))
+    with pytest.raises(EngineError) as caught:
+        PrivateNetwork(client, Run())
+    assert SAID in caught.value.looked_at
+    assert "HARNESS_WORKERS" in caught.value.remedy
