@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PLAIN_EVERY = 15.0
 """Seconds between two lines where the output is no terminal."""
 
+_LAST_LINE_SECONDS = 5.0
+
 NOW = ".now"
 """Ending of the files in which processes that run scenarios say what each one waits for."""
 
@@ -85,6 +87,7 @@ class Progress:
         self._running: dict[str, float] = {}
         self._over = threading.Event()
         self._live: Live | None = None
+        self._thread: threading.Thread | None = None
         if terminal.isatty:
             from rich.console import Console
             from rich.live import Live
@@ -95,7 +98,8 @@ class Progress:
             )
             self._live.start()
         else:
-            threading.Thread(target=self._lines, name="progress", daemon=True).start()
+            self._thread = threading.Thread(target=self._lines, name="progress", daemon=True)
+            self._thread.start()
 
     def began(self, id: str) -> None:  # noqa: A002 - it is one
         """A scenario began."""
@@ -119,8 +123,10 @@ class Progress:
             self._live.console.print(text, style=colour, markup=False, highlight=False)
 
     def close(self) -> None:
-        """Show nothing any more."""
+        """Show nothing any more, once a line that is being written is there."""
         self._over.set()
+        if self._thread is not None:
+            self._thread.join(_LAST_LINE_SECONDS)
         if self._live is not None:
             self._live.stop()
 
