@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from vault_harness import policy
+from vault_harness import namespaces, policy
 from vault_harness.errors import BlueprintError
 from vault_harness.settings import resources
 from vault_harness.toml_lines import line_of
@@ -75,6 +75,7 @@ def _name(value: str) -> str:
 Seconds = Annotated[int, BeforeValidator(_seconds), Field(ge=0)]
 SecretPath = Annotated[str, AfterValidator(_path)]
 Name = Annotated[str, AfterValidator(_name)]
+Namespace = Annotated[str, AfterValidator(namespaces.normal)]
 Scalar = str | int | float | bool
 
 
@@ -247,6 +248,8 @@ class Blueprint(_Model):
     Attributes:
         name: Its name.
         description: For people.
+        namespace: Where all of it is but the audit devices, which are the whole server's: below
+            the namespace that it is applied in; empty for that one itself.
         mounts: KV engines by mount path.
         audit: Audit devices by name.
         policies: ACL policies by name.
@@ -258,6 +261,7 @@ class Blueprint(_Model):
 
     name: str
     description: str = ""
+    namespace: Namespace = ""
     mounts: dict[SecretPath, Mount]
     audit: dict[Name, AuditDevice] = {}
     policies: dict[Name, Policy] = {}
@@ -308,6 +312,10 @@ class Blueprint(_Model):
             raise complaint.invalid(error) from None
         _check_references(blueprint, complaint)
         return blueprint.model_copy(update={"policies": _read_policies(blueprint, complaint)})
+
+    def without_namespace(self) -> Blueprint:
+        """A copy that is in whichever namespace it is applied in."""
+        return self.model_copy(update={"namespace": ""})
 
     def with_approle(self, role: str, **changes: object) -> Blueprint:
         """A copy in which an AppRole, maybe a new one, has other fields: ``token_ttl="4s"``."""

@@ -29,7 +29,8 @@ class Dialect:
             refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
             cannot.
         knows_disable_mlock: ``disable_mlock`` is a setting of it: raft needs it to be given.
-        namespaces: Whether it has them; HashiCorp Vault only in its Enterprise edition.
+        namespaces: Whether it has them; HashiCorp Vault only in its Enterprise edition, see
+            `has_namespaces`.
         dead_token_message: What a 403 says about a dead token beyond ``permission denied``, or
             None.
     """
@@ -82,6 +83,19 @@ VAULT = Dialect(
 def of_product(product: Product) -> Dialect:
     """The ways of a product."""
     return OPENBAO if product == OPENBAO.product else VAULT
+
+
+def has_namespaces(product: Product, version: str) -> bool:
+    """Whether a server has namespaces: OpenBao since 2.3, HashiCorp Vault if it is Enterprise.
+
+    Args:
+        product: Whose it is.
+        version: As ``sys/seal-status`` says it: ``2.7.2``, ``1.21.4+ent``.
+    """
+    if product == "vault":
+        return "+ent" in version
+    numbers = re.match(r"v?(\d+)\.(\d+)", version)
+    return numbers is None or (int(numbers[1]), int(numbers[2])) >= (2, 3)
 
 
 def audit_options(path: Path | str, *, raw: bool) -> dict[str, str]:

@@ -19,6 +19,7 @@
     │   └── KeyringMissing     an initialised Vault whose keys are not here
     ├── OperatorError          Vault refused what its operator asked
     │   ├── VaultIsSealed      it must be unsealed first
+    │   ├── NamespaceError     the namespace is not there, is sealed, or there can be none
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
     ├── ClientNotMade          a real client of other people could not be built
@@ -177,6 +178,10 @@ class OperatorError(HarnessError):
 
 class VaultIsSealed(OperatorError):
     """Vault must be unsealed before this."""
+
+
+class NamespaceError(OperatorError):
+    """The namespace is not there, is sealed, or this server has none at all."""
 
 
 class NotInitialised(OperatorError):

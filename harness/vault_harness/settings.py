@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from vault_harness import namespaces
 from vault_harness.errors import SettingsError
 
 EngineChoice = Literal["auto", "process", "docker", "external"]
@@ -73,6 +74,8 @@ class Settings(BaseSettings):
         vault_addr: The Vault of the external engine; ``VAULT_ADDR`` works too.
         vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
+        vault_namespace: Where the tasks work, of the stack's Vault and of that one; empty for the
+            root. A blueprint's own lies below it. ``VAULT_NAMESPACE`` works too.
         workers: How many scenarios run side by side.
         start_timeout: Seconds for a server to answer after its start; a child process on a machine
             that has more to do than it can gets as many times more, eight times at most.
@@ -107,6 +110,7 @@ class Settings(BaseSettings):
     vault_addr: str | None = Field(default=None, validation_alias=_alias("VAULT_ADDR"))
     vault_token: SecretStr | None = Field(default=None, validation_alias=_alias("VAULT_TOKEN"))
     vault_cacert: Path | None = Field(default=None, validation_alias=_alias("VAULT_CACERT"))
+    vault_namespace: str = Field(default="", validation_alias=_alias("VAULT_NAMESPACE"))
     workers: int = Field(default=24, ge=1)
     start_timeout: float = Field(default=15.0, gt=0)
     lock_timeout: float = Field(default=60.0, ge=0)
@@ -118,6 +122,11 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(value).expanduser().absolute()
+
+    @field_validator("vault_namespace")
+    @classmethod
+    def _namespace(cls, value: str) -> str:
+        return namespaces.normal(value)
 
     @classmethod
     def from_environment(cls, **overrides: object) -> Settings:

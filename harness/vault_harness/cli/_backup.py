@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import backups_dir, local_stack
+from vault_harness.cli._common import backups_dir, local_stack, whole_server
 from vault_harness.cli._console import plural, say, table
 from vault_harness.commands import named
 
@@ -59,10 +59,14 @@ def now(
 
     Each on its own. The keys are the keyring: unseal keys and root token. The format is age
     (https://age-encryption.org): `age -d` opens it without this project too.
+
+    A snapshot is of the whole server, with all of its namespaces; what is compared after a restore
+    is the one that the tasks work in.
     """
     from vault_harness.vault.backup import make_backup
 
     stack = local_stack()
+    whole_server(stack, "a snapshot is")
     lock = _lock(recipient, passphrase_file)
     with stack.held(), closing(stack.operator()) as op:
         directory, mounts = backups_dir(stack, to), stack.blueprint().mounts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
@@ -25,6 +26,16 @@ def local_stack() -> LocalStack:
     from vault_harness.stack import LocalStack
 
     return LocalStack(settings())
+
+
+def whole_server(stack: LocalStack, what: str) -> None:
+    """Say that a task is about the whole server where the tasks work in a namespace of it."""
+    from vault_harness.cli._console import say
+    from vault_harness.errors import HarnessError
+
+    with contextlib.suppress(HarnessError):  # a wrong blueprint: no reason not to do it
+        if namespace := stack.namespace():
+            say(f"{what} the whole server's, not that of the namespace {namespace} alone")
 
 
 def backups_dir(stack: LocalStack, given: str | None) -> Path:

@@ -160,7 +160,7 @@ def _patient(stack: LocalStack) -> Patient:
     from vault_harness.stack import StackRecord
     from vault_harness.vault.doctor import Patient, ServiceView, look_at_docker
 
-    settings = stack.settings
+    settings, blueprint = stack.settings, stack.blueprint()
     record = StackRecord.load(stack.data_dir)
     engine = settings.engine if settings.engine != "auto" else record.engine or "auto"
     endpoints = record.endpoints
@@ -185,7 +185,7 @@ def _patient(stack: LocalStack) -> Patient:
             services = ()  # Docker is away: that is the first finding
     return Patient(
         data_dir=stack.data_dir,
-        blueprint=stack.blueprint(),
+        blueprint=blueprint,
         addresses=addresses,
         services=services,
         engine=engine,
@@ -197,5 +197,7 @@ def _patient(stack: LocalStack) -> Patient:
         environ=os.environ,
         ca_cert=ca_cert,
         client_certificates=client_certificates,
+        namespace=stack.namespace(blueprint),
+        ids=stack.ids_directory(stack.namespace(blueprint)),
         seal_migration=(pending.source, pending.target) if pending is not None else None,
     )

@@ -158,7 +158,8 @@ def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) 
             looked_at=f"the blueprint {blueprint.name}",
             remedy=f"Name one of {', '.join(blueprint.approles)} with --role.",
         )
-    role_file, secret_file = approle.credential_files(wanted, stack.data_dir)
+    namespace = stack.namespace(blueprint)
+    role_file, secret_file = approle.credential_files(wanted, stack.ids_directory(namespace))
     endpoints = stack.endpoints()
     return ClientSettings(
         endpoints.proxy,
@@ -168,6 +169,7 @@ def _client_settings(stack: LocalStack, blueprint: Blueprint, role: str | None) 
         blueprint.mount,
         endpoints.ca_cert or stack.settings.vault_cacert,
         client_certificate(stack, wanted),
+        namespace,
     )
 
 

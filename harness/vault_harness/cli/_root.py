@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import closing
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import local_stack
+from vault_harness.cli._common import local_stack, whole_server
 from vault_harness.cli._console import say
 from vault_harness.commands import named
 
@@ -20,12 +20,14 @@ def revoke(dry_run: bool = False) -> None:
     """End the root token; the tasks go on without it.
 
     They use the operator's token of a narrow policy, in a file beside the keyring. root.generate
-    makes a root token again when one is needed.
+    makes a root token again when one is needed. Both are the whole server's; the operator's policy
+    reaches into the namespace that the tasks work in.
     """
     from vault_harness.vault import Keyring, Operator
     from vault_harness.vault.root import OPERATOR_TOKEN_NAME, revoke_root
 
     stack = local_stack()
+    whole_server(stack, "the root token is")
     with stack.held():
         endpoints = stack.endpoints()
         address = endpoints.vault
@@ -38,7 +40,14 @@ def revoke(dry_run: bool = False) -> None:
             return
         token = Keyring.load(stack.keyring_path).root_token
         with closing(Operator(address, token, endpoints.ca_cert)) as root:
-            done = revoke_root(root, stack.keyring_path, stack.blueprint().mounts, stack.data_dir)
+            blueprint = stack.blueprint()
+            done = revoke_root(
+                root,
+                stack.keyring_path,
+                blueprint.mounts,
+                stack.data_dir,
+                namespace=stack.namespace(blueprint),
+            )
     say("the root token had ended before" if done.before else "the root token is revoked")
     say(f"the tasks act with the operator's token in {done.token_file}")
     say(f"when mounts, policies or roles must change: {named('root.generate')}")
@@ -66,6 +75,7 @@ def generate(
     from vault_harness.vault.root import generate_root, operator_token
 
     stack = local_stack()
+    whole_server(stack, "the root token is")
     with stack.held():
         endpoints = stack.endpoints()
         address = endpoints.vault

@@ -63,13 +63,15 @@ def secret_id(
             f"{', '.join(blueprint.approles)}",
         )
 
+    ids = stack.ids_directory()
+
     def hand_out(_step: str) -> None:
-        hand_out_ids(stack.data_dir, blueprint.services)
+        hand_out_ids(stack.data_dir, blueprint.services, ids=ids)
 
     with stack.held(), closing(stack.operator()) as op:
         for each in [role] if role else blueprint.approles:
             if dry_run:
-                plan = plan_secret_id(op, each, stack.data_dir)
+                plan = plan_secret_id(op, each, ids)
                 old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
                 say(f"{each}: would write a new secret-id to {plan.file}, then {old}")
                 if plan.others:
@@ -78,9 +80,7 @@ def secret_id(
                 continue
             if grace:
                 say(f"{each}: the old secret-id stays good for {grace:g} s after the new one")
-            done = rotate(
-                op, each, stack.data_dir, grace=grace, end_others=end_others, checkpoint=hand_out
-            )
+            done = rotate(op, each, ids, grace=grace, end_others=end_others, checkpoint=hand_out)
             again = " (finished what an earlier run had begun)" if done.resumed else ""
             say(f"{each}: {done.file} has a new secret-id{again}")
             for accessor in done.destroyed:

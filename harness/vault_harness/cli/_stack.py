@@ -139,6 +139,7 @@ def status(json: bool = False) -> None:
             "seeded",
             f"yes, {found.blueprint}" if found.seeded and found.blueprint else _yes(found.seeded),
         ),
+        *([("namespace", _namespace(found))] if found.namespace else ()),
         ("seal", found.seal + on_the_way),
         (
             "unseal keys" if found.seal == "shamir" else "recovery keys",
@@ -426,6 +427,11 @@ def _say_obstacles(found: StackStatus) -> None:
 def _product(found: StackStatus) -> str:
     title = "OpenBao" if found.product == "openbao" else "HashiCorp Vault"
     return f"{title} {found.version}"
+
+
+def _namespace(found: StackStatus) -> str:
+    trouble = found.namespace_trouble
+    return f"{found.namespace} ({trouble})" if trouble else found.namespace
 
 
 def _yes(answer: bool | None) -> str:

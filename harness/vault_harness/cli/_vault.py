@@ -24,8 +24,8 @@ from vault_harness.commands import named
 def vault() -> None:
     """Run the real command line (vault or bao) against the stack.
 
-    All words after the task's name are its own; invoke wants -- between the two. Address and token
-    are set in its environment only. Its exit code is ours.
+    All words after the task's name are its own; invoke wants -- between the two. Address, token and
+    namespace are set in its environment only. Its exit code is ours.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.vault.command_line import environment_for, find_command_line
@@ -40,7 +40,7 @@ def vault() -> None:
         )
     stack = local_stack()
     program = find_command_line(stack.settings)
-    with closing(stack.operator()) as op:
+    with closing(stack.operator(there=False)) as op:  # it may be about to make the namespace
         environment = environment_for(
             op, os.environ, ca_cert=op.ca_cert or stack.settings.vault_cacert
         )

@@ -71,8 +71,9 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
     refused: int | None = None
     if log is not None and log.is_file():
         with contextlib.suppress(HarnessError):
-            events = [str(entry) for entry in last_entries(log, _EVENTS, Filter())]
-            newest = last_entries(log, _REFUSALS, Filter())
+            wanted = Filter(namespace=status.namespace or None)
+            events = [str(entry) for entry in last_entries(log, _EVENTS, wanted)]
+            newest = last_entries(log, _REFUSALS, wanted)
             refused = sum(entry.status in {"denied", "failed"} for entry in newest)
     toxics = [
         f"{proxy.name}: {toxic.type} {toxic.stream}"
@@ -84,6 +85,8 @@ def _looked(stack: LocalStack) -> dict[str, Any]:
         "state": status.state,
         "address": status.address,
         "sealed": status.sealed,
+        "namespace": status.namespace,
+        "namespace_trouble": status.namespace_trouble,
         **asdict(found),
         "refused": refused,
         "toxics": toxics,
@@ -102,6 +105,7 @@ def _table(seen: dict[str, Any]) -> RenderableType:
     rows = (
         ("state", seen["state"]),
         ("sealed", seen["sealed"]),
+        *(_namespace(seen) if seen["namespace"] else ()),
         ("leader", seen["leader"]),
         ("tokens made", seen["tokens"]),
         ("leases", seen["leases"]),
@@ -118,6 +122,11 @@ def _table(seen: dict[str, Any]) -> RenderableType:
         table.add_row(name, Text(_word(value)))
     events = [Text(line, no_wrap=True, overflow="ellipsis") for line in seen["events"]]
     return Group(table, *(events or [Text("no events")]))
+
+
+def _namespace(seen: dict[str, Any]) -> tuple[tuple[str, str]]:
+    """Whose events and refusals these are; numbers are the whole server's."""
+    return (("namespace", f"{seen['namespace']} {seen['namespace_trouble']}".strip()),)
 
 
 def _word(value: object) -> str:

@@ -16,6 +16,9 @@ KEYRING_NAME = "init.json"
 AUTHORITY_NAME = "authority"
 """Folder of the certificate authority: kept by `down`, destroyed with all other keys."""
 
+NAMESPACES_NAME = "namespaces"
+"""Folder with the ids of AppRoles that are in a namespace, in a folder for each."""
+
 SEAL_MIGRATION_NAME = "seal-migration"
 """Folder of a migration of the seal that is not done: how far it is, and a copy of the data."""
 
@@ -34,7 +37,14 @@ _FILES = frozenset(
 )
 _ID_SUFFIXES = ("-role-id", "-secret-id", CERTIFICATE_SUFFIX)
 _DIRECTORIES = frozenset(
-    {"rotations", "migrations", SEAL_DIRECTORY, SEAL_MIGRATION_NAME, AUTHORITY_NAME}
+    {
+        "rotations",
+        "migrations",
+        NAMESPACES_NAME,
+        SEAL_DIRECTORY,
+        SEAL_MIGRATION_NAME,
+        AUTHORITY_NAME,
+    }
 )
 _ENGINES = frozenset(
     {"vault", "nodes", "balancer", "holder", "recorder", "toxiproxy", "audit", "services", "tls"}
@@ -68,6 +78,13 @@ def state(data_dir: Path) -> list[Path]:
     if not data_dir.is_dir():
         return []
     return sorted(path for path in data_dir.iterdir() if _is_state(path))
+
+
+def ids_directory(data_dir: Path, namespace: str) -> Path:
+    """Where the ids of the AppRoles of a namespace are; roles of two may have the same name."""
+    if not namespace:
+        return data_dir
+    return data_dir / NAMESPACES_NAME / namespace.replace("/", "+")
 
 
 def _is_state(path: Path) -> bool:

@@ -44,12 +44,14 @@ def service_environment(
             remedy=f"name one of {known}",
         )
     endpoints = stack.endpoints()
-    role_file, secret_file = approle.credential_files(role, stack.data_dir)
+    namespace = stack.namespace(blueprint)
+    ids = stack.ids_directory(namespace)
+    role_file, secret_file = approle.credential_files(role, ids)
     missing = [path.name for path in (role_file, secret_file) if not path.exists()]
     if missing:
         raise StackError(
             f"{' and '.join(missing)} of {service} is not there: the stack is not seeded",
-            looked_at=str(stack.data_dir),
+            looked_at=str(ids),
             remedy=named("seed"),
         )
     variables = {
@@ -57,6 +59,8 @@ def service_environment(
         "VAULT_ADDR": endpoints.vault if direct else endpoints.proxy,
         "VAULT_MOUNT_POINT": blueprint.mount,
     }
+    if namespace:
+        variables["VAULT_NAMESPACE"] = namespace
     if endpoints.ca_cert is not None:
         variables["VAULT_CACERT"] = str(endpoints.ca_cert)
     if (own := client_certificate(stack, service)) is not None:

@@ -123,7 +123,7 @@ def launch(
 
     Args:
         engine: Who runs the server.
-        blueprint: What it shall contain.
+        blueprint: What it shall contain, in the root namespace whatever it names.
         directory: Where the server keeps its files.
         storage: ``inmem`` forgets at a restart, ``raft`` does not and takes a second longer.
         audit_raw: Log values in clear; for throw-away secrets only.
@@ -146,6 +146,7 @@ def launch(
         extra=dict(extra or {}),
     )
     node = _node(engine, spec, authority)
+    blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
         undo.callback(getattr(node, "close", lambda: None))
         node.start()
@@ -188,7 +189,7 @@ def launch_cluster(
 
     Args:
         engine: Who runs the servers; not the external one.
-        blueprint: What it shall contain.
+        blueprint: What it shall contain, in the root namespace whatever it names.
         directory: Where each server has a folder for its files.
         count: How many nodes.
         audit_raw: Log values in clear; for throw-away secrets only.
@@ -203,6 +204,7 @@ def launch_cluster(
         OperatorError: One refused something.
         DeadlineExceeded: The nodes did not become voters in time.
     """
+    blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
         nodes: list[Node] = []
         for number in range(1, count + 1):

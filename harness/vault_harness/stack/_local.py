@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from vault_harness import namespaces
 from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
@@ -36,11 +37,12 @@ from vault_harness.stack._seal_migration import (
     SealMigration,
     SealMigrations,
 )
-from vault_harness.stack._service_ids import hand_out_ids, hand_out_tls
+from vault_harness.stack._service_ids import hand_out_ids, hand_out_tls, write_ids
 from vault_harness.stack._status import StackStatus
 from vault_harness.stack.record import StackRecord
-from vault_harness.vault import Change, Keyring, Operator, apply, approle, cluster
-from vault_harness.vault.apply import Action, What
+from vault_harness.vault import Change, Keyring, Operator, apply, cluster
+from vault_harness.vault.apply import What
+from vault_harness.vault.namespace import moved
 from vault_harness.vault.root import needing_root, prove_keys, standing_operator
 
 _ACTIVE_SECONDS = 10.0
@@ -71,6 +73,24 @@ class LocalStack:
     def authority_directory(self) -> Path:
         """Where the certificate authority is, once the stack spoke TLS."""
         return self.data_dir / _data_dir.AUTHORITY_NAME
+
+    def namespace(self, blueprint: Blueprint | None = None) -> str:
+        """Where the tasks work: the blueprint's namespace, below that of ``VAULT_NAMESPACE``.
+
+        Args:
+            blueprint: As `blueprint` says by default.
+        """
+        blueprint = blueprint or self.blueprint()
+        return namespaces.joined(self.settings.vault_namespace, blueprint.namespace)
+
+    def ids_directory(self, namespace: str | None = None) -> Path:
+        """Where the ids of AppRoles are: the data directory, but for those of a namespace.
+
+        Args:
+            namespace: As `namespace` says by default.
+        """
+        wanted = self.namespace() if namespace is None else namespace
+        return _data_dir.ids_directory(self.data_dir, wanted)
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -312,14 +332,21 @@ class LocalStack:
         return endpoints
 
     @without_frames
-    def operator(self) -> Operator:
+    def operator(self, namespace: str | None = None, *, there: bool = True) -> Operator:
         """Who acts in the running, unsealed Vault: root, or once that is revoked the operator.
+
+        Args:
+            namespace: Where; as `namespace` says by default. The empty one is for what is the whole
+                server's.
+            there: See that it is there, and open.
 
         Raises:
             NotUp: It does not run.
             VaultIsSealed: It must be unsealed first.
             KeyringMissing: There is no token that is good.
+            NamespaceError: The namespace is not there or sealed, or this server has none.
         """
+        wanted = self.namespace() if namespace is None else namespace
         endpoints = self.endpoints()
         sealed = self._opening.seal_status(endpoints).sealed
         if sealed and not self.keyring_path.exists():
@@ -331,7 +358,8 @@ class LocalStack:
         keyring = self._opening.keyring()
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:
             address = cluster.wait_for_active(nodes, timeout=_ACTIVE_SECONDS).address
-        return standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
+        acting = standing_operator(address, keyring, self.data_dir, ca_cert=endpoints.ca_cert)
+        return moved(acting, wanted, there=there)
 
     @without_frames
     def restorable(self) -> Endpoints:
@@ -390,7 +418,7 @@ class LocalStack:
             endpoints = self.endpoints()
             if self._opening.seal_status(endpoints).sealed:
                 return
-            with contextlib.closing(self.operator()) as operator:
+            with contextlib.closing(self.operator("")) as operator:
                 keyring, token = self._opening.keyring(), str(operator.client.token)
                 with cluster.operators(
                     endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
@@ -474,7 +502,7 @@ class LocalStack:
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)
             self._migrations.check_all_serve(self.endpoints())
-            with contextlib.closing(self.operator()) as operator:
+            with contextlib.closing(self.operator("")) as operator:
                 prove_keys(operator, self.keyring_path, self.data_dir)
             checkpoint("proved the keys")
             self._migrations.begin(source, target)
@@ -552,9 +580,14 @@ class LocalStack:
             HarnessError: As `operator` and `apply` say.
         """
         environ = os.environ if environ is None else environ
+        namespace = self.namespace(blueprint)
+        ids = self.ids_directory(namespace)
         with (
             self.held(),
-            contextlib.closing(self.operator()) as operator,
+            contextlib.closing(
+                self.operator(namespaces.above(namespace, blueprint.namespace))
+            ) as operator,
+            contextlib.closing(operator.within(namespace)) as inside,
             needing_root(operator, named("seed")),
         ):
             changes = apply(
@@ -572,9 +605,9 @@ class LocalStack:
                 if change.kind == "approle" and change.action == "created"
             }
             for role in blueprint.approles:
-                changes.append(self._credentials(operator, role, new=role in made, dry=dry))
+                changes.append(write_ids(inside, role, ids, new=role in made, dry=dry))
             if not dry:
-                hand_out_ids(self.data_dir, blueprint.services)
+                hand_out_ids(self.data_dir, blueprint.services, ids=ids)
                 self._certify(blueprint)
             if not dry and what == "everything":
                 record = StackRecord.load(self.data_dir)
@@ -582,16 +615,6 @@ class LocalStack:
                 record.blueprint = str(blueprint.source or "")
                 record.save(self.data_dir)
         return changes
-
-    def _credentials(self, operator: Operator, role: str, *, new: bool, dry: bool) -> Change:
-        """Write a role's ids to files where none are that work."""
-        _, secret_file = approle.credential_files(role, self.data_dir)
-        if not dry:
-            written = approle.write_credentials(operator, role, self.data_dir).written
-        else:
-            written = new or not approle.credentials_work(operator, role, self.data_dir)
-        action: Action = "created" if written else "unchanged"
-        return Change("secret-id", role, action, secret_file.name)
 
     def log_names(self) -> list[str]:
         """What `logs` takes."""
@@ -620,7 +643,8 @@ class LocalStack:
             blueprint: What it should contain; as `blueprint` says by default.
         """
         blueprint = blueprint or self.blueprint()
-        return look(self.settings, self._opening, blueprint, self.operator)
+        namespace = self.namespace(blueprint)
+        return look(self.settings, self._opening, blueprint, lambda: self.operator(""), namespace)
 
 
 def _swept() -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Endpoints, holds_data, lacking
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, NamespaceError
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _members, _recording, _way
 from vault_harness.stack._opening import Opening
@@ -16,6 +16,7 @@ from vault_harness.stack._seal_migration import SealMigrations
 from vault_harness.stack._status import StackStatus, State
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Operator, SealStatus
+from vault_harness.vault.namespace import check as check_namespace
 
 _LOOK_SECONDS = 2.0
 
@@ -25,6 +26,7 @@ def look(
     opening: Opening,
     blueprint: Blueprint,
     operator: Callable[[], Operator],
+    namespace: str = "",
 ) -> StackStatus:
     """What state the stack is in.
 
@@ -32,7 +34,8 @@ def look(
         settings: Ports, data directory, engine.
         opening: Of its data directory.
         blueprint: What it should contain.
-        operator: Opens somebody who may look into the unsealed Vault.
+        operator: Opens somebody who may look into the unsealed Vault, in the root namespace.
+        namespace: Where that should be.
     """
     record = StackRecord.load(settings.data_dir)
     provider = _choice.provider_here(settings)
@@ -53,7 +56,7 @@ def look(
         obstacles = _way.obstacles(
             endpoints, proxies, answering=seal is not None, recorder=recorder
         )
-    seeded, nodes = _inside(opening, blueprint, record, seal, serving, operator)
+    inside, nodes = _inside(opening, blueprint, record, seal, serving, operator, namespace)
     return StackStatus(
         state=_state(
             endpoints, seal, running=running, complete=complete, serving=not lacking(services)
@@ -68,7 +71,9 @@ def look(
         version=seal.version if seal else None,
         product=seal.product if seal else None,
         keyring=opening.keyring_path.exists(),
-        seeded=seeded,
+        seeded=inside.seeded,
+        namespace=namespace,
+        namespace_trouble=inside.trouble,
         blueprint=record.seeded or None,
         proxies=proxies or (),
         seal=seal.seal if seal else record.seal,
@@ -82,6 +87,23 @@ def look(
     )
 
 
+@dataclass(frozen=True)
+class _Inside:
+    """Whether what the blueprint says is there; what is the matter with the namespace, if it is."""
+
+    seeded: bool
+    trouble: str = ""
+
+
+def _in_namespace(root: Operator, namespace: str, blueprint: Blueprint) -> _Inside:
+    with contextlib.closing(root.within(namespace)) as operator:
+        try:
+            check_namespace(operator)
+        except NamespaceError as error:
+            return _Inside(seeded=False, trouble=error.cause)
+        return _Inside(seeded=_contains(operator, blueprint))
+
+
 def _inside(
     opening: Opening,
     blueprint: Blueprint,
@@ -89,7 +111,8 @@ def _inside(
     seal: SealStatus | None,
     serving: set[str],
     operator: Callable[[], Operator],
-) -> tuple[bool, tuple[_members.NodeStatus, ...]]:
+    namespace: str,
+) -> tuple[_Inside, tuple[_members.NodeStatus, ...]]:
     """Whether mounts, policies and roles are there, and the nodes of a cluster.
 
     Of the first, what was last known if nobody can tell.
@@ -98,15 +121,15 @@ def _inside(
     keyring = None
     with contextlib.suppress(HarnessError):
         keyring = opening.keyring()
-    seeded, acting = bool(record.seeded), None
+    inside, acting = _Inside(seeded=bool(record.seeded)), None
     with contextlib.ExitStack() as closing:
         if seal is not None and seal.initialised and not seal.sealed:
             with contextlib.suppress(HarnessError):
                 acting = closing.enter_context(contextlib.closing(operator()))
-                seeded = _contains(acting, blueprint)
+                inside = _in_namespace(acting, namespace, blueprint)
         if endpoints is None or endpoints.balancer is None:
-            return seeded, ()
-        return seeded, _members.look(endpoints, keyring, serving, acting)
+            return inside, ()
+        return inside, _members.look(endpoints, keyring, serving, acting)
 
 
 def _state(

@@ -65,7 +65,7 @@ class Nodes:
         Raises:
             DeadlineExceeded: Nobody else leads in time.
         """
-        with self._stack.held(), contextlib.closing(self._stack.operator()) as leader:
+        with self._stack.held(), contextlib.closing(self._stack.operator("")) as leader:
             _, endpoints = self._cluster()
             _refuse_alone(endpoints)
             before, begun = leader.address, time.monotonic()
@@ -85,7 +85,7 @@ class Nodes:
         with self._stack.held():
             provider, _ = self._cluster()
             self._stack.prepare_seal()
-            with contextlib.closing(self._stack.operator()):
+            with contextlib.closing(self._stack.operator("")):
                 made = provider.add_node()  # only where there is somebody to join
             self._stack.open_nodes()
             return made
@@ -103,7 +103,7 @@ class Nodes:
             SettingsError: There is no such node, or it is the first one.
             StackError: Too few of the others serve.
         """
-        with self._stack.held(), contextlib.closing(self._stack.operator()) as operator:
+        with self._stack.held(), contextlib.closing(self._stack.operator("")) as operator:
             provider, endpoints = self._cluster(name)
             self._stack.check_settled()
             if name == NODE_NAME:

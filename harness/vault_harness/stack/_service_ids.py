@@ -11,7 +11,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.engine import tls_files
-from vault_harness.vault import approle
+from vault_harness.vault import Change, Operator, approle
 
 CERTIFICATE_NAME = "certificate.pem"
 """What a service shows to Vault, with its key, in its own directory."""
@@ -22,17 +22,40 @@ def service_directory(data_dir: Path, service: str) -> Path:
     return data_dir / "services" / service
 
 
+def write_ids(op: Operator, role: str, ids: Path, *, new: bool, dry: bool) -> Change:
+    """Write a role's ids to files where none are that work.
+
+    Args:
+        op: Acts where the role is.
+        role: The AppRole.
+        ids: The folder of the files.
+        new: Whether the role is, or would be, a moment old.
+        dry: Write nothing; tell what would be done.
+    """
+    _, secret_file = approle.credential_files(role, ids)
+    if not dry:
+        written = approle.write_credentials(op, role, ids).written
+    else:
+        written = new or not approle.credentials_work(op, role, ids)
+    return Change("secret-id", role, "created" if written else "unchanged", secret_file.name)
+
+
 def hand_out_ids(
-    data_dir: Path, roles: Mapping[str, str], services: Iterable[str] | None = None
+    data_dir: Path,
+    roles: Mapping[str, str],
+    services: Iterable[str] | None = None,
+    *,
+    ids: Path | None = None,
 ) -> list[str]:
     """Give each service the ids that its role has now; it reads them at its next login.
 
     To be called by whatever writes ids: a service that kept the old ones could not log in again.
 
     Args:
-        data_dir: Where ``<role>-role-id`` and ``<role>-secret-id`` are.
+        data_dir: The stack's.
         roles: Service to AppRole, as ``[services]`` of a blueprint has it.
         services: Which; by default those that have a directory, which `services.up` makes.
+        ids: Where ``<role>-role-id`` and ``<role>-secret-id`` are, if not there.
 
     Returns:
         The services whose files changed.
@@ -42,7 +65,8 @@ def hand_out_ids(
         directory = service_directory(data_dir, service)
         if directory.is_dir() if services is None else service in services:
             files.private_directory(directory)
-            copied = {_copied(file, directory) for file in approle.credential_files(role, data_dir)}
+            present = approle.credential_files(role, ids or data_dir)
+            copied = {_copied(file, directory) for file in present}
             if True in copied:
                 changed.append(service)
     return changed

@@ -102,6 +102,8 @@ class StackStatus:
         seal: ``shamir``, or what it unseals itself with.
         ca_cert: The file with whom clients trust; None for a Vault in plain HTTP.
         recorder: The HTTP recorder that faults of single requests have started; None without one.
+        namespace: Where the tasks work; empty for the root namespace.
+        namespace_trouble: Why they cannot: it is not there, is sealed, or this server has none.
         migrating_to: The seal to which a migration that was ended half-way leads; None without one.
     """
 
@@ -127,6 +129,8 @@ class StackStatus:
     ca_cert: str | None = None
     recorder: RecorderStatus | None = None
     migrating_to: str | None = None
+    namespace: str = ""
+    namespace_trouble: str = ""
 
     @property
     def leader(self) -> str | None:
@@ -168,4 +172,6 @@ class StackStatus:
                 return named("node.start", node.name)
             if node.role in {"sealed", "not a member"}:
                 return named("unseal")
+        if self.namespace_trouble:
+            return named("doctor")
         return named("env", "backend") if self.seeded else named("seed")

@@ -103,6 +103,7 @@ class ExampleServices:
             BlueprintError: It knows no such service.
             StackError: The role's ids are not there.
         """
+        ids = self._local.ids_directory(self._local.namespace(blueprint))
         for service in SERVICES:
             role = blueprint.services.get(service)
             if role is None:
@@ -111,18 +112,14 @@ class ExampleServices:
                     looked_at=blueprint.name,
                     remedy=f'add {service} = "ROLE" to [services] of the blueprint',
                 )
-            missing = [
-                file
-                for file in approle.credential_files(role, self._local.data_dir)
-                if not file.exists()
-            ]
+            missing = [file for file in approle.credential_files(role, ids) if not file.exists()]
             if missing:
                 raise StackError(
                     f"{service} has no ids to log in with: the stack is not seeded",
                     looked_at=", ".join(map(str, missing)),
                     remedy=named("seed"),
                 )
-        hand_out_ids(self._local.data_dir, blueprint.services, SERVICES)
+        hand_out_ids(self._local.data_dir, blueprint.services, SERVICES, ids=ids)
 
     @without_frames
     def start(
@@ -237,7 +234,13 @@ class ExampleServices:
         }
         mount = self._local.blueprint().mount
         return provider.compose(
-            {"SERVICES_VAULT_ADDR": address, "SERVICES_MOUNT": mount, **files_inside, **ports}
+            {
+                "SERVICES_VAULT_ADDR": address,
+                "SERVICES_MOUNT": mount,
+                "SERVICES_NAMESPACE": self._local.namespace(),
+                **files_inside,
+                **ports,
+            }
         )
 
     def _unhealthy(self, timeout: float) -> HarnessError:

@@ -6,23 +6,28 @@ first write.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from vault_harness import dialect
+from vault_harness import dialect, namespaces
 from vault_harness.blueprint import AuditDevice, Blueprint, Secret, Value
 from vault_harness.boundary import without_frames
 from vault_harness.errors import BlueprintError, OperatorError
 from vault_harness.vault.approle import DEFAULT_MOUNT
 from vault_harness.vault.kv import Kv
+from vault_harness.vault.namespace import check_possible, exists
 from vault_harness.vault.operator import Operator
 
 Action = Literal["created", "changed", "unchanged"]
 What = Literal["everything", "access"]
-PartKind = Literal["mount", "audit", "policy", "auth", "approle", "secret", "secret-id"]
+PartKind = Literal[
+    "namespace", "mount", "audit", "policy", "auth", "approle", "secret", "secret-id"
+]
 
 _READY_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -75,6 +80,9 @@ def apply(
 ) -> list[Change]:
     """Make a Vault contain what the blueprint says.
 
+    All but audit devices is in the blueprint's namespace, below the one that ``op`` acts in; it is
+    made if it is not there.
+
     What is there already stays as it is; a key that a secret lacks is added to it. With
     ``overwrite`` everything is written as the blueprint has it, generated values anew: each value
     that differs is replaced, and is to be had only as an older version of its secret. Ask
@@ -96,16 +104,18 @@ def apply(
 
     Raises:
         BlueprintError: An environment variable that is needed is not set. Nothing was written.
+        NamespaceError: The server has no namespaces, or the blueprint's is sealed.
         OperatorError: Vault refused something.
     """
     environ = os.environ if environ is None else environ
     audit = _AuditPlace(audit_path, raw=audit_raw)
-    plan = _Plan(op, blueprint, overwrite=overwrite, environ=environ, audit=audit)
-    steps = plan.access() if what == "access" else plan.everything()
-    if not dry:
-        for step in steps:
-            if step.write is not None:
-                step.write()
+    with contextlib.closing(_below(op, blueprint.namespace)) as inside:
+        plan = _Plan(op, inside, blueprint, overwrite=overwrite, environ=environ, audit=audit)
+        steps = plan.access() if what == "access" else plan.everything()
+        if not dry:
+            for step in steps:
+                if step.write is not None:
+                    step.write()
     return [step.change for step in steps]
 
 
@@ -118,6 +128,7 @@ class _AuditPlace:
 class _Plan:
     def __init__(
         self,
+        above: Operator,
         op: Operator,
         blueprint: Blueprint,
         *,
@@ -125,6 +136,8 @@ class _Plan:
         environ: Mapping[str, str],
         audit: _AuditPlace,
     ) -> None:
+        self._above = above
+        self._missing = _missing_namespaces(above, blueprint.namespace)
         self._op = op
         self._blueprint = blueprint
         self._overwrite = overwrite
@@ -138,6 +151,7 @@ class _Plan:
         """All steps, in an order in which they can be done."""
         return [
             *self._audit(),
+            *self._namespaces(),
             *(self._mount(name) for name in self._blueprint.mounts),
             *self._policies(self._overwrite),
             *self._approles(self._overwrite),
@@ -146,9 +160,28 @@ class _Plan:
 
     def access(self) -> list[_Step]:
         """Policies and AppRoles as the blueprint has them. No secret is looked at."""
-        return [*self._policies(True), *self._approles(True)]
+        return [*self._namespaces(), *self._policies(True), *self._approles(True)]
+
+    def _namespaces(self) -> list[_Step]:
+        """Those of the blueprint that are not there, from the outside to the inside."""
+        steps = []
+        for name in namespaces.levels(self._blueprint.namespace):
+            whole = namespaces.below(self._above.namespace, name)
+            if name not in self._missing:
+                steps.append(_Step(Change("namespace", whole, "unchanged")))
+                continue
+            change = Change("namespace", whole, "created")
+            steps.append(_Step(change, functools.partial(self._make_namespace, name)))
+        return steps
+
+    def _make_namespace(self, name: str) -> None:
+        parent, _, own = name.rpartition("/")
+        with contextlib.closing(_below(self._above, parent)) as op:
+            op.request("POST", f"sys/namespaces/{own}")
 
     def _data(self, path: str, method: str = "GET") -> dict[str, Any]:
+        if self._missing and not namespaces.is_root_level(path):
+            return {}  # nothing is in a namespace that is not there
         data = self._op.request(method, path).get("data")
         return data if isinstance(data, dict) else {}
 
@@ -339,6 +372,24 @@ class _Plan:
                 time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
             else:
                 return
+
+
+def _below(op: Operator, name: str) -> Operator:
+    return op.within(namespaces.below(op.namespace, name))
+
+
+def _missing_namespaces(op: Operator, name: str) -> set[str]:
+    """Those on the way to a namespace below an operator's that are not there, itself included."""
+    if not name:
+        return set()
+    check_possible(op)
+    missing: set[str] = set()
+    for each in namespaces.levels(name):
+        with contextlib.closing(_below(op, each)) as inside:
+            # What is below one that is not there is not asked for.
+            if missing or not exists(inside):
+                missing.add(each)
+    return missing
 
 
 def _equal(current: object, wanted: object) -> bool:

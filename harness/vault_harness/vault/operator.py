@@ -15,7 +15,7 @@ import hvac.exceptions
 import requests
 from requests.adapters import HTTPAdapter
 
-from vault_harness import dialect
+from vault_harness import dialect, namespaces
 from vault_harness.boundary import without_frames
 from vault_harness.certificates import shown_beside
 from vault_harness.commands import named
@@ -24,6 +24,7 @@ from vault_harness.errors import (
     DeadlineExceeded,
     HarnessError,
     KeyringMissing,
+    NamespaceError,
     NotInitialised,
     OperatorError,
     VaultIsSealed,
@@ -36,6 +37,8 @@ _BETWEEN_SEALS_SECONDS = 20.0
 _ACTIVE = 200
 _READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
+_NO_NAMESPACE = "namespace not found"
+_SEALED_NAMESPACE = "namespace is sealed"
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,17 @@ class SealStatus:
 
 
 class _SameHostSession(requests.Session):
-    """Refuses redirects to another host, where token and body would travel along."""
+    """Refuses redirects to another host, where token and body would travel along.
+
+    What is the whole server's is asked of it without a namespace.
+    """
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        prepared = super().prepare_request(request)
+        path = urlsplit(prepared.url or "").path
+        if namespaces.is_root_level(str(path).partition("/v1/")[2]):
+            prepared.headers.pop(namespaces.HEADER, None)
+        return prepared
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
@@ -93,11 +106,14 @@ class Operator:
         token: What to act with; None for what needs no token (init, unseal, seal-status).
         ca_cert: CA certificate for https; what is shown to a server that asks lies beside it.
         timeout: Seconds for each request.
-        namespace: Vault Enterprise or OpenBao namespace.
+        namespace: Where it acts, without slashes at the ends; the root namespace for None and the
+            empty one. What is the whole server's (`vault_harness.namespaces.ROOT_LEVEL`) is asked
+            of it there.
 
     Attributes:
         address: Base URL of the server.
         ca_cert: As given.
+        namespace: Where it acts; empty for the root namespace.
         client: The hvac client, for everything that this class has no verb for.
     """
 
@@ -113,7 +129,7 @@ class Operator:
         self.address = address.rstrip("/")
         self.ca_cert = Path(ca_cert) if ca_cert is not None else None
         self._timeout = timeout
-        self._namespace = namespace
+        self.namespace = namespace or ""
         session = _SameHostSession()
         # No proxies, no netrc: neither has a say in a Vault on this machine.
         session.trust_env = urlsplit(self.address).hostname not in {"127.0.0.1", "localhost", "::1"}
@@ -129,16 +145,23 @@ class Operator:
             verify=session.verify,
             cert=session.cert,
             session=session,
-            namespace=namespace,
+            namespace=self.namespace or None,
         )
         self._session = session
 
     def __repr__(self) -> str:
-        return f"<Operator {self.address}{' with a token' if self.client.token else ''}>"
+        where = f" in {self.namespace}" if self.namespace else ""
+        return f"<Operator {self.address}{where}{' with a token' if self.client.token else ''}>"
 
     def with_token(self, token: str) -> Operator:
         """Another operator at the same server, acting with ``token``."""
-        return Operator(self.address, token, self.ca_cert, self._timeout, namespace=self._namespace)
+        return Operator(self.address, token, self.ca_cert, self._timeout, namespace=self.namespace)
+
+    def within(self, namespace: str) -> Operator:
+        """Another operator with the same token, in a namespace; the empty one is the root."""
+        return Operator(
+            self.address, self.client.token, self.ca_cert, self._timeout, namespace=namespace
+        )
 
     def close(self) -> None:
         """Close its connections."""
@@ -185,8 +208,8 @@ class Operator:
         with self.asking(f"{method} {path}"):
             try:
                 answer = self.client.adapter.request(method, f"/v1/{path}", json=body or None)
-            except hvac.exceptions.InvalidPath:
-                if method.upper() not in _READING:
+            except hvac.exceptions.InvalidPath as error:
+                if method.upper() not in _READING or _NO_NAMESPACE in str(error):
                     raise
                 return {}
         return answer if isinstance(answer, dict) else {}
@@ -195,6 +218,8 @@ class Operator:
         said = (
             "; ".join(error.errors) if isinstance(error.errors, list) else str(error.args[0] or "")
         )
+        if self.namespace and (_NO_NAMESPACE in said or _SEALED_NAMESPACE in said):
+            return self._wrong_namespace(what, sealed=_SEALED_NAMESPACE in said)
         if _SEALED_MESSAGE in said or isinstance(error, hvac.exceptions.VaultDown):
             if not self._initialised():
                 return NotInitialised(
@@ -211,6 +236,24 @@ class Operator:
             f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
             looked_at=f"{self.address}, which answered {type(error).__name__}",
             remedy=_REMEDIES.get(type(error), f"look at the server's log: {named('logs')}"),
+        )
+
+    def _wrong_namespace(self, what: str, *, sealed: bool) -> NamespaceError:
+        if sealed:
+            above, _, name = self.namespace.rpartition("/")
+            unseal = named(
+                "vault", "--", "namespace", "unseal", f"-namespace={above or 'root'}", name
+            )
+            return NamespaceError(
+                f"cannot {what}: the namespace {self.namespace} is sealed, or one above it; the "
+                "server itself is not",
+                looked_at=self.address,
+                remedy=f"whoever has its keys unseals it: {unseal}",
+            )
+        return NamespaceError(
+            f"cannot {what}: there is no namespace {self.namespace}",
+            looked_at=self.address,
+            remedy=f"correct VAULT_NAMESPACE; {named('seed')} makes one that a blueprint names",
         )
 
     def _initialised(self) -> bool:

@@ -30,12 +30,13 @@ from vault_harness.certificates import Authority
 from vault_harness.commands import named
 from vault_harness.engine import Engine, NodeSpec, PortLease, TlsFiles
 from vault_harness.errors import OperatorError
-from vault_harness.settings import Settings
+from vault_harness.settings import Settings, resources
 from vault_harness.stack import LocalStack, Stack, StackRecord
 from vault_harness.toxiproxy import Latency, Toxiproxy
 from vault_harness.vault import Keyring, Operator, apply, approle
 from vault_harness.vault.doctor import KINDS, DockerView, Finding, Patient, examine, look_at_docker
 from vault_harness.vault.kv import Kv
+from vault_harness.vault.namespace import Namespace
 from vault_harness.vault.root import generate_root, operator_token, revoke_root
 from vault_harness.waiting import wait_until
 
@@ -487,6 +488,7 @@ APART = {
     *("certificate-ends", "certificate-ends-elsewhere"),
     *("client-certificate-missing", "client-certificate-ends"),
     "seal-half-migrated",
+    *("namespaces-none", "namespace-missing", "namespace-elsewhere", "namespace-sealed"),
 }
 
 
@@ -537,6 +539,58 @@ def _back_to_health(world: World) -> None:
 
 
 # -- kinds that want a Vault of their own, or something that is not here --------------------------
+
+
+def test_a_namespace_that_a_blueprint_names(other: World) -> None:
+    """Not there yet: `seed` makes it, as root where root is revoked; what is beside it stays."""
+    text = (resources() / "blueprints" / "ecommerce.toml").read_text()
+    text = text.replace("../policies", str(resources() / "policies"))
+    (other.directory / "shop.toml").write_text(
+        text.replace("\nname =", '\nnamespace = "a"\nname =')
+    )
+    other.sh(f"{RUNNER} up && {RUNNER} seed")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    before = other.values()
+    other.variables["HARNESS_BLUEPRINT"] = "shop.toml"
+    other.sh(f"{RUNNER} root.revoke")
+    found = other.troubles()
+    assert [kind for kind, _ in found] == ["namespace-missing"]
+    assert other.troubles(found[0][1]) == []
+    other.sh(f"{RUNNER} root.generate")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    assert before - other.values() == set()
+
+
+def test_a_namespace_of_nobody_and_a_sealed_one(other: World) -> None:
+    """No task of ours makes the one or opens the other: there is advice, and nothing is changed."""
+    other.sh(f"{RUNNER} up && {RUNNER} seed")
+    other.root = Keyring.load(other.data_dir / "init.json").root_token
+    other.variables["VAULT_NAMESPACE"] = "nowhere"
+    ((kind, advice),) = other.troubles()
+    assert (kind, "correct VAULT_NAMESPACE" in advice) == ("namespace-elsewhere", True)
+    with other.op() as op:
+        key = Namespace.create(op, "shut")
+        key.seal()
+    other.variables["VAULT_NAMESPACE"] = "shut"
+    ((kind, advice),) = other.troubles()
+    assert (kind, "namespace unseal -namespace=root shut" in advice) == ("namespace-sealed", True)
+
+
+def test_a_server_without_namespaces(
+    other: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """HashiCorp Vault has them as Enterprise only; said once, and nothing that rests on it."""
+    other.sh(f"{RUNNER} up && {RUNNER} seed")
+    monkeypatch.setattr(dialect, "has_namespaces", lambda _product, _version: False)
+    patient = Patient(
+        data_dir=other.data_dir,
+        blueprint=other.stack.blueprint(),
+        addresses=(other.address,),
+        namespace="team-a",
+    )
+    bad = [finding for finding in examine(patient) if finding.bad]
+    assert [finding.kind for finding in bad] == ["namespaces-none"]
+    assert "unset VAULT_NAMESPACE" in bad[0].remedy
 
 
 def test_nothing_was_started_yet(other: World) -> None:

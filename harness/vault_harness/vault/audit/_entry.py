@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, get_args
 
+from vault_harness.namespaces import below
+
 Status = Literal["ok", "denied", "missing", "failed"]
 STATUSES: tuple[Status, ...] = get_args(Status)
 
@@ -34,6 +36,7 @@ class AuditEntry:
         remote: The caller's address.
         policies: What the token may do, by name.
         request_id: Vault's id of the request.
+        namespace: Where it was; empty for the root namespace.
     """
 
     time: datetime
@@ -46,6 +49,7 @@ class AuditEntry:
     remote: str = ""
     policies: tuple[str, ...] = ()
     request_id: str = ""
+    namespace: str = ""
 
     @property
     def is_login(self) -> bool:
@@ -55,7 +59,8 @@ class AuditEntry:
     def __str__(self) -> str:
         moment = self.time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
         why = f"  {self.error}" if self.error and self.status != "denied" else ""
-        what = f"{self.operation:<7}  {self.path}  {self.remote}"
+        path = below(self.namespace, self.path)
+        what = f"{self.operation:<7}  {path}  {self.remote}"
         return f"{moment}  {self.status:<7}  {self.who:<16}  {what}{why}"
 
 
@@ -69,6 +74,7 @@ class Filter:
         operation: One operation.
         status: One status, or ``bad`` for everything but ``ok``.
         since: Nothing older than this moment.
+        namespace: That one alone, without what is below it; the empty one is the root namespace.
     """
 
     who: str | None = None
@@ -76,6 +82,7 @@ class Filter:
     operation: str | None = None
     status: str | None = None
     since: datetime | None = None
+    namespace: str | None = None
 
     def wants(self, entry: AuditEntry) -> bool:
         """Whether an entry passes."""
@@ -89,6 +96,7 @@ class Filter:
                 or (self.status == "bad" and entry.status != "ok")
             )
             and (self.since is None or entry.time >= self.since)
+            and (self.namespace is None or entry.namespace == self.namespace)
         )
 
 
@@ -132,6 +140,7 @@ def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> AuditEnt
         remote=request.get("remote_address", ""),
         policies=tuple(auth.get("policies") or ()),
         request_id=request.get("id", ""),
+        namespace=str((request.get("namespace") or {}).get("path") or "").strip("/"),
     )
 
 

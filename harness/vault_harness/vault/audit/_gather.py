@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
@@ -17,7 +18,7 @@ from vault_harness.vault.operator import Operator
 
 @without_frames
 def report(op: Operator, logs: Iterable[Path], *, wanted: Filter | None = None) -> AuditReport:
-    """Sum up the audit logs of a Vault's nodes.
+    """Sum up the audit logs of a Vault's nodes, of the namespace that ``op`` acts in alone.
 
     Args:
         op: May list and read policies and AppRoles, and ``sys/audit-hash``.
@@ -28,6 +29,7 @@ def report(op: Operator, logs: Iterable[Path], *, wanted: Filter | None = None) 
         OperatorError: Vault refused.
         HarnessError: A log cannot be read.
     """
+    wanted = replace(wanted or Filter(), namespace=op.namespace)
     hashes = hashes_of_roles(op)
     found = (entry for log in logs for entry in entries(read_lines(log), wanted, roles=hashes))
     return summarise(found, roles=roles_of(op), policies=policies_of(op))

@@ -6,6 +6,7 @@ backup.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -30,6 +31,7 @@ class Contents:
         approles: Names.
         moving: Secrets that changed while the backup was made: they may be in it in either form.
         key: Of the digests.
+        namespace: Where all of that is; empty for the root namespace.
     """
 
     mounts: tuple[str, ...]
@@ -38,6 +40,7 @@ class Contents:
     approles: tuple[str, ...]
     moving: tuple[str, ...] = ()
     key: str = field(default="", repr=False)
+    namespace: str = ""
 
     def to_json(self) -> bytes:
         """For the encrypted part of a backup."""
@@ -54,6 +57,7 @@ class Contents:
             tuple(data["approles"]),
             tuple(data["moving"]),
             str(data["key"]),
+            str(data.get("namespace") or ""),  # backups of before have none
         )
 
 
@@ -75,7 +79,7 @@ def take_contents(op: Operator, mounts: Iterable[str], *, key: str | None = None
     """Read every secret of these mounts, and the names of policies and AppRoles.
 
     Args:
-        op: May list and read all of them.
+        op: May list and read all of them; acts in the namespace where they are.
         mounts: KV v2 mounts.
         key: Of the digests; None for a new one.
     """
@@ -87,17 +91,18 @@ def take_contents(op: Operator, mounts: Iterable[str], *, key: str | None = None
         for path in kv.paths():
             found[f"{kv.mount}/{path}"] = _digest(kv.read(path), key)
     policies, approles = _names(op, "sys/policies/acl"), _names(op, "auth/approle/role")
-    return Contents(mounts, found, policies, approles, (), key)
+    return Contents(mounts, found, policies, approles, (), key, op.namespace)
 
 
 @without_frames
 def compare(op: Operator, wanted: Contents) -> Comparison:
-    """Hold a Vault against the contents of a backup, secret by secret.
+    """Hold a Vault against the contents of a backup, secret by secret, in their namespace.
 
     Raises:
         OperatorError: It cannot be read.
     """
-    present = take_contents(op, wanted.mounts, key=wanted.key)
+    with contextlib.closing(op.within(wanted.namespace)) as inside:
+        present = take_contents(inside, wanted.mounts, key=wanted.key)
     different = []
     same = 0
     for name in sorted(set(wanted.secrets) | set(present.secrets)):

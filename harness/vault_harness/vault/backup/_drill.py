@@ -150,8 +150,11 @@ def drill(
         acting = standing_operator(node.address, Keyring.load(home / "init.json"), home)
         with contextlib.closing(acting):
             say("logging in with each AppRole")
-            with report.timed("log in with each AppRole"):
-                _log_in(acting, blueprint, home, report)
+            with (
+                report.timed("log in with each AppRole"),
+                contextlib.closing(acting.within(contents.namespace)) as inside,
+            ):
+                _log_in(inside, blueprint, home, report)
             with report.timed("compare with the live Vault"):
                 report.live = compare(op, contents)
         if then is not None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import hvac.exceptions
 
-from vault_harness import files
+from vault_harness import dialect, files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import static_key_path
@@ -77,7 +77,7 @@ def make_backup(
     """Take a raft snapshot and the keyring, encrypted, into a folder of their own.
 
     Args:
-        op: May read every secret, and ``sys/storage/raft/snapshot``.
+        op: May read every secret of its namespace, and ``sys/storage/raft/snapshot``.
         keys: None leaves them out.
         directory: Where backups are.
         lock: Who can open it.
@@ -150,15 +150,20 @@ def backup_name() -> str:
 
 
 def is_empty(op: Operator, mounts: Iterable[str]) -> bool:
-    """Whether nobody has put anything into a Vault: none of the mounts, no AppRole.
+    """Whether nobody has put anything into a Vault: none of the mounts, no AppRole, no namespace.
 
     Args:
-        op: With a root token.
+        op: With a root token, in the root namespace.
         mounts: KV mounts that a backup has.
     """
     present = op.request("GET", "sys/mounts").get("data", {})
     auth = op.request("GET", "sys/auth").get("data", {})
-    return not any(f"{mount}/" in present for mount in mounts) and "approle/" not in auth
+    if any(f"{mount}/" in present for mount in mounts) or "approle/" in auth:
+        return False
+    status = op.seal_status()
+    if not dialect.has_namespaces(status.product, status.version):
+        return True
+    return not op.request("LIST", "sys/namespaces").get("data", {}).get("keys")
 
 
 @without_frames
@@ -232,7 +237,8 @@ def restore(
     acting = standing_operator(op.address, keys.keyring, keyring_path.parent, ca_cert=op.ca_cert)
     with contextlib.closing(acting):
         comparison = compare(acting, contents)
-        secret_ids = {role: len(approle.accessors(acting, role)) for role in contents.approles}
+        with contextlib.closing(acting.within(contents.namespace)) as inside:
+            secret_ids = {role: len(approle.accessors(inside, role)) for role in contents.approles}
     way.unlink(missing_ok=True)  # last: while it is there, a further run goes on instead of anew
     return Restored(
         comparison,
@@ -321,7 +327,7 @@ def _check_seal(op: Operator, keys: Keys, data_dir: Path) -> None:
 def _not_empty(op: Operator, contents: Contents) -> StackError:
     return StackError(
         "this Vault is not empty, a restore would replace what it has; nothing was changed",
-        looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole",
+        looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole, namespaces",
         remedy="Restore into a stack of its own: HARNESS_DATA_DIR=FOLDER for both "
         f"`{named('up')}` and this. Or back up first what is here ({named('backup')}), and give "
         "--overwrite.",

@@ -64,7 +64,9 @@ def examine(patient: Patient) -> list[Finding]:
         return found.findings
     check_way(patient, found)
     if not check_open(patient, found):
-        if found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]:
+        opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
+        if opened and found.namespace:
+            assert found.seal is not None
             check_roles_by_login(patient, found, str(found.seal["address"]))
         return found.findings
     op = found.operator

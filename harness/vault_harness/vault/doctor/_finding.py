@@ -99,6 +99,8 @@ class Patient:
         ca_cert: For https.
         client_certificates: Where each client's certificate should be, by its name; empty where
             Vault asks for none.
+        namespace: Where it should all be; empty for the root namespace.
+        ids: Where credentials are, if not in ``data_dir``.
         seal_migration: From which seal to which one a migration was ended half-way, or None.
         timeout: Seconds that a request may take.
         now: The clock.
@@ -117,9 +119,16 @@ class Patient:
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_cert: Path | None = None
     client_certificates: Mapping[str, Path] = field(default_factory=dict)
+    namespace: str = ""
+    ids: Path | None = None
     seal_migration: tuple[str, str] | None = None
     timeout: float = 3.0
     now: Callable[[], datetime] = _now
+
+    @property
+    def ids_dir(self) -> Path:
+        """Where credentials are."""
+        return self.ids or self.data_dir
 
     @property
     def keyring_path(self) -> Path:
@@ -136,12 +145,14 @@ class Examination:
         operator: Somebody with a good token at an unsealed Vault, once that is known.
         seal: What seal-status said, once it answered.
         root: Whether that somebody is root.
+        namespace: Whether the patient's namespace is there and open.
     """
 
     findings: list[Finding] = field(default_factory=list)
     operator: Operator | None = None
     seal: Mapping[str, Any] | None = None
     root: bool = True
+    namespace: bool = True
 
     def good(self, name: str, looked_at: str, how: str) -> None:
         """Note that something is as it should be."""

@@ -189,6 +189,26 @@ KINDS: Mapping[str, Kind] = {
         "Vault does not know this token: it expired, or was revoked",
         (_shell("unset", "VAULT_TOKEN", "BAO_TOKEN"),),
     ),
+    # -- the namespace -------------------------------------------------------------------------
+    "namespaces-none": Kind(
+        "namespace",
+        "{cause}",
+        advice="unset VAULT_NAMESPACE, and leave namespace out of the blueprint; or use a server "
+        "that has namespaces",
+    ),
+    "namespace-missing": Kind(
+        "namespace", "there is no namespace {namespace}", (_task("seed"),), needs_root=True
+    ),
+    "namespace-elsewhere": Kind(
+        "namespace",
+        "there is no namespace {namespace}, and it is none that a blueprint makes",
+        advice="correct VAULT_NAMESPACE, or have it made by whoever runs that Vault",
+    ),
+    "namespace-sealed": Kind(
+        "namespace",
+        "{namespace} is sealed, or one above it: every request in it gets 503",
+        advice="{remedy}",
+    ),
     # -- content -------------------------------------------------------------------------------
     "mount-missing": Kind("mount", "there is no mount {mount}/", (_task("seed"),), needs_root=True),
     "mount-unversioned": Kind(

@@ -59,7 +59,7 @@ def check_roles(patient: Patient, found: Examination, op: Operator) -> None:
 def _check_credentials(
     patient: Patient, found: Examination, op: Operator, role: str, role_id: str
 ) -> None:
-    role_file, secret_file = approle.credential_files(role, patient.data_dir)
+    role_file, secret_file = approle.credential_files(role, patient.ids_dir)
     given = _read(role_file)
     if given is None:
         found.bad("role-id-missing", str(role_file), role=role)
@@ -109,7 +109,7 @@ def check_roles_by_login(patient: Patient, found: Examination, address: str) -> 
     """Without an operator's token: one login with each role's files, and no second one."""
     tries = _Tries(patient)
     for role in patient.blueprint.approles:
-        role_file, secret_file = approle.credential_files(role, patient.data_dir)
+        role_file, secret_file = approle.credential_files(role, patient.ids_dir)
         role_id, secret_id = _read(role_file), _read(secret_file)
         if role_id is None or secret_id is None:
             where = f"{role_file}, {secret_file}"
@@ -132,7 +132,7 @@ def _try_login(
     secret_id: str,
 ) -> None:
     name, where = f"secret-id {role}", f"one login as {role} at {address}"
-    op = Operator(address, None, patient.ca_cert, patient.timeout)
+    op = Operator(address, None, patient.ca_cert, patient.timeout, namespace=patient.namespace)
     try:
         with op.asking(f"log in as {role}") as client:
             try:

@@ -12,9 +12,11 @@ from pathlib import Path
 import requests
 
 from vault_harness.certificates import CLIENTS_NAME, NEAR, OPERATOR, end_of, shown_beside, shown_by
-from vault_harness.errors import HarnessError, KeyringMissing
+from vault_harness.errors import HarnessError, KeyringMissing, NamespaceError
+from vault_harness.namespaces import above
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.namespace import check_possible, exists, moved
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import alive, standing_operator
 
@@ -28,6 +30,7 @@ _HAS_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 # Keys of any age beside the keyring, tokens, ids.
 _PRIVATE_FILES = (
     *("init.json*", "operator-token*", "*-role-id", "*-secret-id"),
+    *("namespaces/*/*-role-id", "namespaces/*/*-secret-id"),
     *("*-certificate.pem", "tls/*.pem"),
 )
 _PUBLIC_FILES = frozenset({"ca.pem", "certificate.pem", CLIENTS_NAME})
@@ -256,7 +259,39 @@ def check_open(patient: Patient, found: Examination) -> bool:
         found.bad("sealed" if keyring else "sealed-without-keys", where)
         return False
     found.good("sealed", where, "it is unsealed")
-    return _check_token(patient, found, address, keyring)
+    found.namespace = _check_namespace(patient, found, address, keyring)
+    return found.namespace and _check_token(patient, found, address, keyring)
+
+
+def _check_namespace(
+    patient: Patient, found: Examination, address: str, keyring: Keyring | None
+) -> bool:
+    """Whether the namespace is there and open, which can be seen without a token."""
+    name = patient.namespace
+    if not name:
+        return True
+    found.root = keyring is None or bool(keyring.root_token)
+    where = f"{address}, namespace {name}"
+    with contextlib.closing(
+        Operator(address, None, patient.ca_cert, patient.timeout, namespace=name)
+    ) as op:
+        try:
+            check_possible(op)
+        except NamespaceError as error:
+            found.bad("namespaces-none", where, cause=error.cause)
+            return False
+        try:
+            if exists(op):
+                found.good("namespace", where, "it is there, and open")
+                return True
+            with contextlib.closing(op.within(above(name, patient.blueprint.namespace))) as parent:
+                seeded = bool(patient.blueprint.namespace) and exists(parent)
+            found.bad(
+                "namespace-missing" if seeded else "namespace-elsewhere", where, namespace=name
+            )
+        except NamespaceError as error:
+            found.bad("namespace-sealed", where, namespace=name, remedy=error.remedy)
+    return False
 
 
 def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
@@ -296,13 +331,16 @@ def _check_token(
 ) -> bool:
     """The token that tasks act with, and the one in the environment, if there is one."""
     own = patient.environ.get("VAULT_TOKEN") or patient.environ.get("BAO_TOKEN")
-    external = Operator(address, own, patient.ca_cert, patient.timeout) if own else None
+    external = (
+        Operator(address, own, patient.ca_cert, patient.timeout, namespace=patient.namespace)
+        if own
+        else None
+    )
     good = _check_environment_token(found, external) if external is not None else False
     where = f"{patient.keyring_path.name}, operator-token in {patient.data_dir}"
     try:
-        found.operator = standing_operator(
-            address, keyring, patient.data_dir, ca_cert=patient.ca_cert
-        )
+        acting = standing_operator(address, keyring, patient.data_dir, ca_cert=patient.ca_cert)
+        found.operator = moved(acting, patient.namespace, there=False)
     except HarnessError as error:
         if good:
             found.operator = external

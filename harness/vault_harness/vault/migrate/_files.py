@@ -27,6 +27,7 @@ class ClientSettings:
         mount: The KV v2 mount.
         ca_cert: For https.
         client_cert: Certificate and key that are shown to a Vault that asks for them.
+        namespace: Of the mount and the role; empty for the root namespace.
     """
 
     address: str
@@ -36,6 +37,7 @@ class ClientSettings:
     mount: str
     ca_cert: Path | None = None
     client_cert: Path | None = None
+    namespace: str = ""
 
     def render(self) -> str:
         """The file's text, which holds no secret.
@@ -50,6 +52,8 @@ class ClientSettings:
             "VAULT_ROLE_ID_FILE": str(self.role_id_file.absolute()),
             "VAULT_SECRET_ID_FILE": str(self.secret_id_file.absolute()),
         }
+        if self.namespace:
+            lines["VAULT_NAMESPACE"] = self.namespace
         if self.ca_cert is not None:
             lines["VAULT_CACERT"] = str(self.ca_cert.absolute())
         if self.client_cert is not None:

@@ -33,6 +33,7 @@ def revoke_root(
     mounts: Iterable[str],
     directory: Path,
     *,
+    namespace: str = "",
     checkpoint: Callable[[str], None] = lambda _step: None,
 ) -> RootRevoked:
     """End the root token, after an operator's token is there and works.
@@ -42,6 +43,7 @@ def revoke_root(
         keyring_path: The keyring; its root token is emptied.
         mounts: KV mounts that the operator works with.
         directory: Where the operator's token is written.
+        namespace: Where these mounts are.
         checkpoint: Called after each step.
 
     Raises:
@@ -59,7 +61,7 @@ def revoke_root(
             looked_at=f"its policies: {', '.join(found['policies'])}",
             remedy="Nothing was revoked; look at root_token in the keyring.",
         )
-    op = install_operator(root, mounts, directory)
+    op = install_operator(root, mounts, directory, namespace=namespace)
     try:
         if alive(op) is None:
             raise OperatorError(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import hvac.exceptions
 
-from vault_harness import files
+from vault_harness import files, namespaces
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
@@ -42,14 +43,29 @@ def needing_root(op: Operator, command: str) -> Iterator[None]:
         ) from None
 
 
-def operator_policy(mounts: Iterable[str]) -> str:
-    """The operator's policy for these KV mounts, in HCL."""
+def operator_policy(mounts: Iterable[str], namespace: str = "") -> str:
+    """The operator's policy for these KV mounts, in HCL.
+
+    Args:
+        mounts: KV mounts that the operator works with.
+        namespace: Where they are. The policy is the root namespace's, and reaches into that one.
+    """
     text = Path(__file__).with_name("operator.hcl").read_text(encoding="utf-8")
     head, *blocks = text.split("\n\n")
     per_mount = [block for block in blocks if "MOUNT/" in block]
     others = [block for block in blocks if "MOUNT/" not in block]
     of_mounts = [block.replace("MOUNT", mount) for mount in mounts for block in per_mount]
-    return "\n\n".join([head, *of_mounts, *others])
+    if not namespace:
+        return "\n\n".join([head, *of_mounts, *others])
+    inside = [*of_mounts, *(each for each in others if not namespaces.is_root_level(_path(each)))]
+    reaching = [block.replace('path "', f'path "{namespace}/', 1) for block in inside]
+    return "\n\n".join([head, *others, *reaching])
+
+
+def _path(block: str) -> str:
+    """The path that a block of a policy is for."""
+    found = re.search(r'path "([^"]*)"', block)
+    return found[1] if found else ""
 
 
 def operator_token(directory: Path) -> str:
@@ -74,7 +90,9 @@ def alive(op: Operator) -> dict[str, Any] | None:
 
 
 @without_frames
-def install_operator(root: Operator, mounts: Iterable[str], directory: Path) -> Operator:
+def install_operator(
+    root: Operator, mounts: Iterable[str], directory: Path, *, namespace: str = ""
+) -> Operator:
     """Make sure that the operator's policy is there, and a token of it in the data directory.
 
     The token is an orphan, or it would end with the root token that made it.
@@ -83,8 +101,10 @@ def install_operator(root: Operator, mounts: Iterable[str], directory: Path) -> 
         root: Acts with a root token.
         mounts: KV mounts that the operator works with.
         directory: Where the token is written, mode 0600.
+        namespace: Where these are.
     """
-    root.request("POST", f"sys/policies/acl/{OPERATOR_POLICY}", policy=operator_policy(mounts))
+    rules = operator_policy(mounts, namespace)
+    root.request("POST", f"sys/policies/acl/{OPERATOR_POLICY}", policy=rules)
     present = operator_token(directory)
     if present:
         op = root.with_token(present)

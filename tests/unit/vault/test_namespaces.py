@@ -1,0 +1,300 @@
+"""Which namespaces there can be, which requests name one, and what is said where none can be."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from vault_harness import dialect, namespaces
+from vault_harness.blueprint import Blueprint
+from vault_harness.errors import BlueprintError, NamespaceError, SettingsError
+from vault_harness.settings import Settings
+from vault_harness.vault import Operator
+from vault_harness.vault.audit import Filter, parse_line
+from vault_harness.vault.command_line import environment_for
+from vault_harness.vault.kv import Kv
+from vault_harness.vault.namespace import check
+from vault_harness.vault.root import operator_policy
+
+TOKEN = "hvs.the-root-token"
+OTHERS = sorted(namespaces.RESERVED - {"root"})
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", ""),
+        ("/", ""),
+        ("team-a", "team-a"),
+        ("/team-a/", "team-a"),
+        ("team-a/shop/", "team-a/shop"),
+        ("Team_A.1~x", "Team_A.1~x"),
+        ("system/rooted", "system/rooted"),
+    ],
+)
+def test_no_slash_stays_at_its_ends(given: str, expected: str) -> None:
+    """A name is what lies between its outer slashes."""
+    assert expected == namespaces.normal(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("root", "above all others"),
+        ("team-a/root", "above all others"),
+        *(
+            (name, f"{name}/ is a path of Vault's own")
+            for name in sorted(namespaces.RESERVED - {"root"})
+        ),
+        ("team-a/sys", "sys/ is a path of Vault's own"),
+        ("team a", "not ' '"),
+        ("team\r\nX-Vault-Token: a", "not '\\r'"),
+        ("équipe", "not 'é'"),
+        ("a*", "not '*'"),
+        ("a+b", "not '+'"),
+        ("a//b", "an empty part"),
+        ("a/../b", "one of . and .."),
+    ],
+)
+def test_what_can_be_none(given: str, reason: str) -> None:
+    """Names that a server refuses, or that mean something else on the way, are told with why."""
+    with pytest.raises(ValueError, match="is no namespace") as caught:
+        namespaces.normal(given)
+    assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("above", "name", "expected"),
+    [
+        ("", "", ""),
+        ("org", "", "org"),
+        ("", "team-a", "team-a"),
+        ("org", "team-a", "org/team-a"),
+        ("org/team-a", "team-a", "org/team-a"),
+        ("team-a/shop", "team-a/shop", "team-a/shop"),
+        ("my-team-a", "team-a", "my-team-a/team-a"),
+    ],
+)
+def test_a_blueprints_namespace_below_the_settings(above: str, name: str, expected: str) -> None:
+    """It lies below, unless the setting names it already: whole parts count."""
+    assert expected == namespaces.joined(above, name)
+
+
+def test_a_setting_that_makes_no_sense(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The variable is named, and why there can be no such namespace."""
+    monkeypatch.setenv("VAULT_NAMESPACE", "team-a/")
+    assert Settings.from_environment().vault_namespace == "team-a"
+    monkeypatch.setenv("VAULT_NAMESPACE", "team-a/auth")
+    with pytest.raises(SettingsError, match=r"VAULT_NAMESPACE.*auth/ is a path of Vault's own"):
+        Settings.from_environment()
+
+
+def test_a_blueprint_with_a_wrong_one(tmp_path: Path) -> None:
+    """It is refused with its line."""
+    file = tmp_path / "shop.toml"
+    text = 'name = "shop"\nnamespace = "{}"\n[mounts.kv]\ntype = "kv"\n'
+    file.write_text(text.format("/team-a/shop/"))
+    assert Blueprint.load(file).namespace == "team-a/shop"
+    file.write_text(text.format("team-a/cubbyhole"))
+    with pytest.raises(BlueprintError, match=r"shop\.toml:2: namespace: .*cubbyhole"):
+        Blueprint.load(file)
+
+
+@pytest.mark.parametrize(
+    ("product", "version", "expected"),
+    [
+        ("openbao", "2.7.2", True),
+        ("openbao", "2.3.0", True),
+        ("openbao", "2.2.2", False),
+        ("vault", "1.21.4", False),
+        ("vault", "1.21.4+ent", True),
+        ("vault", "1.20.1+ent.hsm", True),
+    ],
+)
+def test_who_has_them(product: dialect.Product, version: str, expected: bool) -> None:
+    """OpenBao since 2.3, HashiCorp Vault only as Enterprise."""
+    assert expected == dialect.has_namespaces(product, version)
+
+
+# -- requests ------------------------------------------------------------------------------------
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers by path, and notes in which namespace it was asked."""
+
+    def do_GET(self) -> None:
+        """Look the path up."""
+        server = self.server
+        assert isinstance(server, Noting)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        path = self.path.partition("?")[0]
+        server.seen.append((path.removeprefix("/v1/"), self.headers.get(namespaces.HEADER)))
+        status, body = server.answers.get(path.removeprefix("/v1/"), server.otherwise)
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)
+
+    do_POST = do_PUT = do_LIST = do_DELETE = do_GET  # noqa: N815 -- http.server's names
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+class Noting(ThreadingHTTPServer):
+    """A server for answers that a Vault at hand does not give."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.answers: dict[str, tuple[int, object]] = {}
+        self.otherwise: tuple[int, object] = (200, {"data": {}})
+        self.seen: list[tuple[str, str | None]] = []
+
+    @property
+    def address(self) -> str:
+        """Base URL."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+@pytest.fixture
+def server() -> Iterator[Noting]:
+    """A running one."""
+    made = Noting()
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def seal_status(version: str, **more: object) -> dict[str, object]:
+    """What ``sys/seal-status`` says of an open server."""
+    shape = {"initialized": True, "sealed": False, "n": 5, "t": 3, "progress": 0}
+    return {**shape, "version": version, **more}
+
+
+def test_only_what_is_the_whole_servers_is_asked_without_one(server: Noting) -> None:
+    """By our own verbs and by hvac's, with the token of another, and with none."""
+    with closing(Operator(server.address, TOKEN, namespace="team-a/shop")) as op:
+        server.answers["sys/seal-status"] = (200, seal_status("2.7.2", commit_date="x"))
+        op.health()
+        op.seal_status()
+        op.request("GET", "sys/audit")
+        op.request("POST", "sys/audit-hash/file", input="x")
+        op.request("GET", "sys/storage/raft/configuration")
+        op.request("LIST", "sys/policies/acl")
+        op.request("POST", "auth/token/lookup-accessor", accessor="x")
+        op.client.secrets.kv.v2.list_secrets(path="sys/seal-status", mount_point="kv")
+        with closing(op.with_token("hvs.another")) as other:
+            other.request("POST", "auth/token/revoke-self")
+        with closing(op.within("")) as root:
+            root.request("GET", "sys/mounts")
+    assert server.seen == [
+        ("sys/health", None),
+        ("sys/seal-status", None),
+        ("sys/audit", None),
+        ("sys/audit-hash/file", None),
+        ("sys/storage/raft/configuration", None),
+        ("sys/policies/acl", "team-a/shop"),
+        ("auth/token/lookup-accessor", "team-a/shop"),
+        ("kv/metadata/sys/seal-status", "team-a/shop"),
+        ("auth/token/revoke-self", "team-a/shop"),
+        ("sys/mounts", None),
+    ]
+
+
+def test_a_namespace_that_is_not_there_is_not_an_empty_one(server: Noting) -> None:
+    """Its 404 is an error to who reads, too; not taken for a secret or a list that is missing."""
+    server.otherwise = (404, {"errors": ["namespace not found"]})
+    with closing(Operator(server.address, TOKEN, namespace="team-a")) as op:
+        asks: list[Callable[[], object]] = [
+            lambda: op.request("GET", "sys/mounts"),
+            lambda: op.request("LIST", "sys/policies/acl"),
+            lambda: Kv(op, "kv").read("a"),
+            lambda: list(Kv(op, "kv").paths()),
+        ]
+        for ask in asks:
+            with pytest.raises(NamespaceError, match="there is no namespace team-a") as caught:
+                ask()
+            assert "VAULT_NAMESPACE" in caught.value.remedy
+
+
+def test_a_sealed_namespace_is_not_a_sealed_vault(server: Noting) -> None:
+    """Who reads it is not sent to unseal the whole server."""
+    server.otherwise = (503, {"errors": ["namespace is sealed"]})
+    with (
+        closing(Operator(server.address, TOKEN, namespace="team-a/shop")) as op,
+        pytest.raises(NamespaceError, match="the namespace team-a/shop is sealed") as caught,
+    ):
+        Kv(op, "kv").read("a")
+    assert "namespace unseal -namespace=team-a shop" in caught.value.remedy
+
+
+def test_a_server_without_any_says_so_before_anything_is_asked(server: Noting) -> None:
+    """HashiCorp Vault outside of Enterprise: one clear error, and no request in a namespace."""
+    server.answers["sys/seal-status"] = (200, seal_status("1.21.4", removed_from_cluster=False))
+    with (
+        closing(Operator(server.address, TOKEN, namespace="team-a")) as op,
+        pytest.raises(NamespaceError, match=r"HashiCorp Vault 1\.21\.4 has no namespaces") as it,
+    ):
+        check(op)
+    assert "Enterprise" in it.value.looked_at
+    assert "unset VAULT_NAMESPACE" in it.value.remedy
+    assert [path for path, _ in server.seen] == ["sys/seal-status"]
+
+
+# -- what is handed on ---------------------------------------------------------------------------
+
+
+def test_the_real_command_line_is_led_there(server: Noting) -> None:
+    """Both spellings are set, and those of the caller are not kept."""
+    environ = {"VAULT_NAMESPACE": "of-the-shell", "BAO_NAMESPACE": "of-the-shell", "HOME": "/"}
+    with closing(Operator(server.address, TOKEN, namespace="team-a")) as op:
+        told = environment_for(op, environ)
+    assert (told["VAULT_NAMESPACE"], told["BAO_NAMESPACE"], told["HOME"]) == (
+        "team-a",
+        "team-a",
+        "/",
+    )
+    with closing(Operator(server.address, TOKEN)) as op:
+        assert not {"VAULT_NAMESPACE", "BAO_NAMESPACE"} & set(environment_for(op, environ))
+
+
+def test_the_operators_policy_reaches_into_it() -> None:
+    """What is the whole server's stays where it is; the KV mounts are in the namespace alone."""
+    there = operator_policy(["shop"], "team-a")
+    assert 'path "team-a/shop/data/*"' in there
+    assert 'path "shop/data/*"' not in there
+    assert 'path "team-a/auth/approle/role/+/secret-id"' in there
+    assert 'path "sys/storage/raft/snapshot"' in there
+    assert 'path "team-a/sys/storage' not in there
+    assert 'path "team-a/sys/audit"' not in there
+    assert "team-a" not in operator_policy(["shop"])
+
+
+def test_an_audit_entry_says_where() -> None:
+    """A namespace's entries are told from its neighbour's of the same path."""
+    line = {
+        "time": "2026-11-25T22:32:31.8Z",
+        "type": "response",
+        "auth": {"display_name": "root"},
+        "request": {
+            "operation": "read",
+            "path": "kv/data/a",
+            "namespace": {"id": "x", "path": "team-a/shop/"},
+        },
+        "response": {"data": {"data": {}}},
+    }
+    entry = parse_line(json.dumps(line))
+    assert entry is not None
+    assert (entry.namespace, entry.path) == ("team-a/shop", "kv/data/a")
+    assert "team-a/shop/kv/data/a" in str(entry)
+    assert Filter(namespace="team-a/shop").wants(entry)
+    assert not Filter(namespace="team-a").wants(entry)
+    assert not Filter(namespace="").wants(entry)
