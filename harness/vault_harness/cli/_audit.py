@@ -24,6 +24,7 @@ _FILTERS = {
     "status": "ok, denied, missing, failed, or bad for all but ok",
     "since": "nothing older than this: 90s, 15m, 2h, 7d",
     "file": "an audit log elsewhere than the stack's",
+    "node": "one node of a cluster, with what it handed on to the leader; by default all, joined",
 }
 
 
@@ -46,30 +47,36 @@ def follow(
     status: str | None = None,
     since: Seconds | None = None,
     file: str | None = None,
+    node: str | None = None,
     lines: int = 20,
     follow: bool = True,
 ) -> None:
     """Follow the audit log: who did what, when, and how it went.
 
-    Values stay hashed, as Vault writes them.
+    Values stay hashed, as Vault writes them. Of a cluster, the logs of all nodes are one: each
+    entry says whose it is, and what a standby handed on to the leader is there once.
     """
-    from vault_harness.vault.audit import entries, follow_entries, last_entries, read_lines
+    from vault_harness.vault.audit import follow_joined, joined_entries, last_joined
 
     stack = local_stack()
     wanted = _filter(who, path, operation, status, since)
-    log = _log(stack, file)
+    logs = _logs(stack, file, node)
     roles = _hashes(stack)
     if not follow:
         found = (
-            last_entries(log, lines, wanted, roles=roles)
+            last_joined(logs, lines, wanted, roles=roles)
             if lines
-            else entries(read_lines(log), wanted, roles=roles)
+            else joined_entries(logs, wanted, roles=roles)
         )
         for entry in found:
             say(str(entry))
         return
+
+    def present() -> Mapping[str, Path]:
+        return logs if file or node else stack_logs(stack)  # nodes come and go
+
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
-        for entry in follow_entries(log, wanted, last=lines, roles=roles):
+        for entry in follow_joined(present, wanted, last=lines, roles=roles):
             say(str(entry))
 
 
@@ -80,24 +87,27 @@ def follow(
     help={
         "since": _FILTERS["since"],
         "file": _FILTERS["file"],
+        "node": _FILTERS["node"],
         "write": "also write each proposed policy to a file in this folder",
     },
 )
 def report(
     since: Seconds | None = None,
     file: str | None = None,
+    node: str | None = None,
     write: str | None = None,
 ) -> None:
     """Sum the audit log up, and propose narrower policies.
 
-    Per AppRole. The proposals are exact changes: the whole narrower text of a policy, with a diff.
+    Per AppRole, over all nodes of a cluster. The proposals are exact changes: the whole narrower
+    text of a policy, with a diff.
     """
     from vault_harness.vault.audit import report as sum_up
 
     stack = local_stack()
-    log = _log(stack, file)
+    logs = _logs(stack, file, node)
     with contextlib.closing(stack.operator()) as op:
-        found = sum_up(op, [log], wanted=_filter(None, None, None, None, since))
+        found = sum_up(op, logs.values(), wanted=_filter(None, None, None, None, since))
     _show(found)
     for proposal in found.proposals:
         target = Path(write or ".") / f"{proposal.policy}.hcl"
@@ -151,9 +161,23 @@ def _show(found: AuditReport) -> None:
         say(proposal.diff)
 
 
-def _log(stack: LocalStack, file: str | None) -> Path:
-    from vault_harness.errors import StackError
+def stack_logs(stack: LocalStack) -> dict[str, Path]:
+    """The stack's audit logs, by node; that of a single server has no name."""
+    found = dict(stack.provider().audit_paths)
+    if len(found) == 1:
+        return {"": found.popitem()[1]}
+    return found
 
+
+def _logs(stack: LocalStack, file: str | None, node: str | None) -> dict[str, Path]:
+    from vault_harness.errors import SettingsError, StackError
+
+    if file and node:
+        raise SettingsError(
+            "--file and --node name two different logs",
+            looked_at="the command line",
+            remedy="give one of them",
+        )
     if file:
         if not Path(file).exists():
             raise StackError(
@@ -161,17 +185,23 @@ def _log(stack: LocalStack, file: str | None) -> Path:
                 looked_at=file,
                 remedy="name the right file, or leave --file out for the stack's own log",
             )
-        return Path(file)
-    found = stack.provider().audit_path
-    if found is None:
+        return {"": Path(file)}
+    paths = dict(stack.provider().audit_paths)
+    if node is not None and node not in paths:
+        raise SettingsError(
+            f"there is no node {node}",
+            looked_at=f"the nodes of {stack.data_dir}",
+            remedy=f"name one of {', '.join(paths)}, or leave --node out for all of them",
+        )
+    if not paths:
         raise StackError(
             "the audit log of this engine cannot be read as a file",
             looked_at=f"the {stack.provider().name} engine",
             remedy="Fetch it, and give it with --file.",
         )
-    if not found.exists():
+    if not any(path.exists() for path in paths.values()):
         stack.endpoints()  # says that nothing runs; where Vault runs the log comes with a request
-    return found
+    return {node: paths[node]} if node is not None else stack_logs(stack)
 
 
 def _hashes(stack: LocalStack) -> Mapping[str, str]:

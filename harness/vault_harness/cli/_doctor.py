@@ -103,7 +103,7 @@ def _production(*, json: bool, backups: str | None) -> None:
                 addresses=patient.addresses,
                 keyring=patient.keyring_path,
                 backups=backups_dir(stack, backups),
-                audit_log=patient.audit_log,
+                audit_logs=_audit_logs(stack) if patient.engine != "external" else (),
             )
         )
     if json:
@@ -152,6 +152,15 @@ def unlock(role: str | None = None, dry_run: bool = False) -> None:
         done = approle.unlock(op, role_id)
     say(f"{role} is unlocked" if done else f"{role} was not locked")
     say(f"next: {named('doctor')}, to find who has the bad secret-id")
+
+
+def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
+    from vault_harness.errors import HarnessError
+
+    try:
+        return tuple(stack.provider().audit_paths.values())
+    except HarnessError:
+        return ()  # nobody can say where they are
 
 
 def _patient(stack: LocalStack) -> Patient:

@@ -8,6 +8,7 @@ import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from vault_harness.cli._audit import stack_logs
 from vault_harness.cli._command import command
 from vault_harness.cli._common import local_stack
 from vault_harness.cli._console import say
@@ -59,21 +60,21 @@ def watch(once: bool = False, json: bool = False) -> None:
 def _looked(stack: LocalStack) -> dict[str, Any]:
     """Everything that is shown, as plain data; what could not be had is None or empty."""
     from vault_harness.errors import HarnessError
-    from vault_harness.vault.audit import Filter, last_entries
+    from vault_harness.vault.audit import Filter, last_joined
     from vault_harness.vault.metrics import Numbers, numbers
 
     status = stack.status()
     endpoints = stack.known_endpoints()
     ca_cert = endpoints.ca_cert if endpoints else None
     found = numbers(status.address, ca_cert=ca_cert) if status.address else Numbers()
-    log = stack.provider().audit_path
+    logs = stack_logs(stack)
     events: list[str] = []
     refused: int | None = None
-    if log is not None and log.is_file():
+    if any(log.is_file() for log in logs.values()):
         with contextlib.suppress(HarnessError):
             wanted = Filter(namespace=status.namespace or None)
-            events = [str(entry) for entry in last_entries(log, _EVENTS, wanted)]
-            newest = last_entries(log, _REFUSALS, wanted)
+            newest = last_joined(logs, _REFUSALS, wanted)
+            events = [str(entry) for entry in newest[-_EVENTS:]]
             refused = sum(entry.status in {"denied", "failed"} for entry in newest)
     toxics = [
         f"{proxy.name}: {toxic.type} {toxic.stream}"

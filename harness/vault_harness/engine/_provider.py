@@ -13,7 +13,7 @@ servers again, and ``endpoints``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -298,8 +298,8 @@ class StackProvider(Protocol):
         """
 
     @property
-    def audit_paths(self) -> tuple[Path, ...]:
-        """The audit log of each node: a request is in that of the node that served it."""
+    def audit_paths(self) -> Mapping[str, Path]:
+        """The audit log of each node, by its name; none where they cannot be read as files."""
 
     @property
     def server_audit_path(self) -> str | None:

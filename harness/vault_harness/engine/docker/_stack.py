@@ -103,10 +103,10 @@ class DockerStack:
         return AUDIT_LOG_NAME
 
     @property
-    def audit_paths(self) -> tuple[Path, ...]:
+    def audit_paths(self) -> dict[str, Path]:
         """The audit log of each node."""
         members = known_members(self._record_if_readable(), self._data_dir)
-        return tuple(self._audit_log(name) for name in members)
+        return {name: self._audit_log(name) for name in members}
 
     def _audit_log(self, name: str) -> Path:
         return node_directory(self._data_dir, name) / AUDIT_LOG_NAME

@@ -80,10 +80,10 @@ class ProcessStack(Places):
         return self._directory(NODE_NAME) / AUDIT_LOG_NAME
 
     @property
-    def audit_paths(self) -> tuple[Path, ...]:
+    def audit_paths(self) -> dict[str, Path]:
         """The audit log of each node."""
         nodes = self._members(self._record_if_readable())
-        return tuple(self._directory(name) / AUDIT_LOG_NAME for name in nodes)
+        return {name: self._directory(name) / AUDIT_LOG_NAME for name in nodes}
 
     @property
     def server_audit_path(self) -> str | None:

@@ -9,6 +9,7 @@ from vault_harness.vault.audit._entry import (
     parse_line,
 )
 from vault_harness.vault.audit._gather import hashes_of_roles, policies_of, report, roles_of
+from vault_harness.vault.audit._joined import follow_joined, joined_entries, last_joined
 from vault_harness.vault.audit._log import follow_entries, last_entries, read_lines
 from vault_harness.vault.audit._report import AuditReport, Proposal, RoleUse, narrow, summarise
 
@@ -22,6 +23,9 @@ __all__ = [
     "read_lines",
     "last_entries",
     "follow_entries",
+    "joined_entries",
+    "last_joined",
+    "follow_joined",
     "AuditReport",
     "RoleUse",
     "Proposal",

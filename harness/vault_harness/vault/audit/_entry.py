@@ -37,6 +37,7 @@ class AuditEntry:
         policies: What the token may do, by name.
         request_id: Vault's id of the request.
         namespace: Where it was; empty for the root namespace.
+        node: Whose log it is of; empty where there is one log only.
     """
 
     time: datetime
@@ -50,6 +51,7 @@ class AuditEntry:
     policies: tuple[str, ...] = ()
     request_id: str = ""
     namespace: str = ""
+    node: str = ""
 
     @property
     def is_login(self) -> bool:
@@ -61,7 +63,8 @@ class AuditEntry:
         why = f"  {self.error}" if self.error and self.status != "denied" else ""
         path = below(self.namespace, self.path)
         what = f"{self.operation:<7}  {path}  {self.remote}"
-        return f"{moment}  {self.status:<7}  {self.who:<16}  {what}{why}"
+        node = f"{self.node:<8}  " if self.node else ""
+        return f"{moment}  {node}{self.status:<7}  {self.who:<16}  {what}{why}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +110,46 @@ def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> AuditEnt
         line: One line of the log.
         roles: Role names by the hash of their role-id, to name the role of a failed login.
     """
+    record = parse_record(line)
+    return None if record is None else entry_of(record, roles=roles)
+
+
+def parse_record(line: str) -> dict[str, Any] | None:
+    """What a line says, of either half of a call; None for a cut line, or no audit line."""
     try:
         record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def moment_of(record: Mapping[str, Any]) -> datetime:
+    """When a line was written.
+
+    Raises:
+        ValueError: It does not say so.
+    """
+    try:
+        return datetime.fromisoformat(_microseconds(record["time"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("a line without a time") from error
+
+
+def entry_of(
+    record: Mapping[str, Any], *, roles: Mapping[str, str] | None = None, node: str = ""
+) -> AuditEntry | None:
+    """An entry from what a line says, or None for a request's half.
+
+    Args:
+        record: From `parse_record`.
+        roles: As for `parse_line`.
+        node: Whose log it is of.
+    """
+    try:
         if record.get("type") != "response":
             return None
         request = record["request"]
-        moment = datetime.fromisoformat(_microseconds(record["time"]))
+        moment = moment_of(record)
         response = record.get("response") or {}
         auth = record.get("auth") or {}
         path = request["path"]
@@ -141,6 +178,7 @@ def parse_line(line: str, *, roles: Mapping[str, str] | None = None) -> AuditEnt
         policies=tuple(auth.get("policies") or ()),
         request_id=request.get("id", ""),
         namespace=str((request.get("namespace") or {}).get("path") or "").strip("/"),
+        node=node,
     )
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from vault_harness.boundary import without_frames
 from vault_harness.errors import OperatorError
 from vault_harness.vault import approle
-from vault_harness.vault.audit._entry import Filter, entries
-from vault_harness.vault.audit._log import read_lines
+from vault_harness.vault.audit._entry import Filter
+from vault_harness.vault.audit._joined import joined_entries
 from vault_harness.vault.audit._report import AuditReport, summarise
 from vault_harness.vault.operator import Operator
 
@@ -22,7 +22,7 @@ def report(op: Operator, logs: Iterable[Path], *, wanted: Filter | None = None) 
 
     Args:
         op: May list and read policies and AppRoles, and ``sys/audit-hash``.
-        logs: One log for each node.
+        logs: One log for each node; a request that one handed on to another counts once.
         wanted: Only these entries.
 
     Raises:
@@ -31,7 +31,7 @@ def report(op: Operator, logs: Iterable[Path], *, wanted: Filter | None = None) 
     """
     wanted = replace(wanted or Filter(), namespace=op.namespace)
     hashes = hashes_of_roles(op)
-    found = (entry for log in logs for entry in entries(read_lines(log), wanted, roles=hashes))
+    found = joined_entries({str(log): log for log in logs}, wanted, roles=hashes)
     return summarise(found, roles=roles_of(op), policies=policies_of(op))
 
 

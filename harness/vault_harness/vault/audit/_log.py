@@ -13,6 +13,7 @@ from vault_harness.errors import HarnessError
 from vault_harness.vault.audit._entry import AuditEntry, Filter, entries, parse_line
 
 _BLOCK = 64 * 1024
+_LOOK = 4 * 1024 * 1024
 
 
 def read_lines(path: Path) -> Iterator[str]:
@@ -25,7 +26,7 @@ def read_lines(path: Path) -> Iterator[str]:
         with path.open(encoding="utf-8", errors="replace") as file:
             yield from file
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def last_entries(
@@ -42,7 +43,7 @@ def last_entries(
         with path.open("rb") as file:
             return _last_before(file, file.seek(0, os.SEEK_END), count, wanted, roles)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
 
 
 def follow_entries(
@@ -72,36 +73,65 @@ def follow_entries(
     inode, position = None, 0
     try:
         with path.open("rb") as file:
-            inode, position = os.fstat(file.fileno()).st_ino, _end_of_lines(file)
+            inode, position = os.fstat(file.fileno()).st_ino, end_of_lines(file)
             yield from _last_before(file, position, last, wanted, roles)
     except FileNotFoundError:
         pass  # it may come; nothing of it is there yet
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(path, error) from error
     lines = _follow_lines(path, inode, position, stop, interval)
     yield from entries(lines, wanted, roles=roles)
+
+
+class Tail:
+    """What is written to a log from a position on, over rotations.
+
+    Args:
+        path: The log; it may not be there yet.
+        inode: Of the file that the position is in; None for none.
+        position: Bytes of it that are known.
+
+    Attributes:
+        more: Whether the last look left something for the next one.
+    """
+
+    def __init__(self, path: Path, inode: int | None = None, position: int = 0) -> None:
+        self.more = False
+        self._path = path
+        self._inode = inode
+        self._position = position
+        self._pending = b""
+
+    def lines(self) -> list[str]:
+        """Whole lines that are new, some MiB of them at most.
+
+        Raises:
+            HarnessError: The log cannot be read here.
+        """
+        try:
+            with self._path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                if found.st_ino != self._inode or found.st_size < self._position:
+                    self._inode, self._position, self._pending = found.st_ino, 0, b""
+                file.seek(self._position)
+                data = file.read(_LOOK)
+        except (FileNotFoundError, NotADirectoryError):
+            data = b""  # between a rotation's rename and the new file, or its node is gone
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+        self._position += len(data)
+        self.more = bool(data)
+        *whole, self._pending = (self._pending + data).split(b"\n")
+        return [line.decode(errors="replace") for line in whole]
 
 
 def _follow_lines(
     path: Path, inode: int | None, position: int, stop: Callable[[], bool], interval: float
 ) -> Iterator[str]:
-    pending = b""
+    tail = Tail(path, inode, position)
     while True:
-        try:
-            with path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                if found.st_ino != inode or found.st_size < position:
-                    inode, position, pending = found.st_ino, 0, b""
-                file.seek(position)
-                data = file.read()
-        except FileNotFoundError:
-            data = b""  # between a rotation's rename and the new file
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        position += len(data)
-        *whole, pending = (pending + data).split(b"\n")
-        yield from (line.decode(errors="replace") for line in whole)
-        if not data:
+        yield from tail.lines()
+        if not tail.more:
             if stop():
                 return
             time.sleep(interval)
@@ -115,7 +145,7 @@ def _last_before(
     roles: Mapping[str, str] | None,
 ) -> list[AuditEntry]:
     found: list[AuditEntry] = []
-    for line in _backwards(file, end) if count > 0 else ():
+    for line in backwards(file, end) if count > 0 else ():
         entry = parse_line(line, roles=roles)
         if entry is not None and (wanted is None or wanted.wants(entry)):
             found.append(entry)
@@ -124,7 +154,7 @@ def _last_before(
     return found[::-1]
 
 
-def _end_of_lines(file: BinaryIO) -> int:
+def end_of_lines(file: BinaryIO) -> int:
     """Where the last whole line ends: what follows is still being written."""
     end = file.seek(0, os.SEEK_END)
     while end > 0:
@@ -137,7 +167,7 @@ def _end_of_lines(file: BinaryIO) -> int:
     return 0
 
 
-def _backwards(file: BinaryIO, end: int) -> Iterator[str]:
+def backwards(file: BinaryIO, end: int) -> Iterator[str]:
     """Lines before a position, the last one first."""
     rest = b""
     while end > 0:
@@ -152,7 +182,7 @@ def _backwards(file: BinaryIO, end: int) -> Iterator[str]:
     yield rest.decode(errors="replace")
 
 
-def _unreadable(path: Path, error: OSError) -> HarnessError:
+def unreadable(path: Path, error: OSError) -> HarnessError:
     return HarnessError(
         f"the audit log cannot be read: {error.strerror}",
         looked_at=str(path),

@@ -109,11 +109,15 @@ def summarise(
         policies: Policies of this Vault, each with its text.
     """
     use = {name: RoleUse(name, tuple(granted)) for name, granted in roles.items()}
-    seen: list[datetime] = []
+    since: datetime | None = None
+    until: datetime | None = None
+    count = 0
     unknown_logins = 0
     calls: Counter[tuple[str, str, tuple[str, ...]]] = Counter()
     for entry in entries:
-        seen.append(entry.time)
+        count += 1
+        since = min(since or entry.time, entry.time)
+        until = max(until or entry.time, entry.time)
         if entry.status in {"ok", "missing"} and not entry.is_login and entry.policies:
             calls[entry.path, entry.operation, entry.policies] += 1
         if entry.role is not None:
@@ -132,9 +136,9 @@ def summarise(
         and (proposal := narrow(name, policies[name], used.get(name, {}))) is not None
     ]
     return AuditReport(
-        since=min(seen, default=None),
-        until=max(seen, default=None),
-        entries=len(seen),
+        since=since,
+        until=until,
+        entries=count,
         roles=dict(sorted(use.items())),
         unknown_logins=unknown_logins,
         unused_roles=tuple(sorted(name for name in roles if use[name].logins == 0)),

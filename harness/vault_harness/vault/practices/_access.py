@@ -109,21 +109,22 @@ def policies(deployment: Deployment) -> Practice:
 
 def _used(deployment: Deployment, name: str, count: int) -> Practice:
     """What the audit log says about rights that nobody used."""
-    log = deployment.audit_log
-    if log is None or not log.exists():
+    logs = [log for log in deployment.audit_logs if log.exists()]
+    if not logs:
         why = "no right is boundless; who uses which one is in an audit log that is not here"
         remedy = f"{named('audit.report')} --file LOG"
         return cannot_tell(name, "the audit log", why, remedy)
-    found = report(deployment.operator, [log])
+    where = ", ".join(map(str, logs))
+    found = report(deployment.operator, logs)
     if found.since is None or found.until is None or found.until - found.since < LOG_LENGTH:
         why = "no right is boundless; the log is too short to say which ones nobody uses"
         remedy = f"{named('audit.report')}, after a day"
-        return cannot_tell(name, str(log), why, remedy)
+        return cannot_tell(name, where, why, remedy)
     wide = sorted(proposal.policy for proposal in found.proposals)
     if wide:
         seen = f"wider than what was used: {', '.join(wide)}"
-        return broken(name, str(log), seen, f"{named('audit.report')} --write FOLDER")
-    return kept(name, str(log), f"{count} policies grant what was used, and not more")
+        return broken(name, where, seen, f"{named('audit.report')} --write FOLDER")
+    return kept(name, where, f"{count} policies grant what was used, and not more")
 
 
 def rotation(deployment: Deployment) -> Practice:

@@ -62,7 +62,7 @@ class Deployment:
         addresses: Base URLs of the nodes that are known here.
         keyring: Where unseal keys would be on this machine.
         backups: The folder of backups.
-        audit_log: Vault's audit log, None where it cannot be read as a file.
+        audit_logs: The audit log of each node; none where they cannot be read as files.
         now: The present, UTC.
     """
 
@@ -70,7 +70,7 @@ class Deployment:
     addresses: Sequence[str]
     keyring: Path
     backups: Path
-    audit_log: Path | None
+    audit_logs: Sequence[Path]
     now: datetime
 
     @classmethod
@@ -81,7 +81,7 @@ class Deployment:
         addresses: Sequence[str],
         keyring: Path,
         backups: Path,
-        audit_log: Path | None = None,
+        audit_logs: Sequence[Path] = (),
     ) -> Deployment:
         """The same, as it is now."""
         return cls(
@@ -89,6 +89,6 @@ class Deployment:
             addresses=addresses,
             keyring=keyring,
             backups=backups,
-            audit_log=audit_log,
+            audit_logs=audit_logs,
             now=datetime.now(UTC),
         )
