@@ -229,9 +229,10 @@ def restore(
 ) -> None:
     """Put a backup into an empty stack.
 
-    Every secret is compared afterwards. It is unsealed with the backup's own keys. Ended half-way,
-    the same command goes on.
+    Every secret is compared afterwards, of a cluster through each node. It is unsealed with the
+    backup's own keys. Ended half-way, the same command goes on.
     """
+    from vault_harness.vault import cluster
     from vault_harness.vault.backup import SNAPSHOT
     from vault_harness.vault.backup import restore as put_back
 
@@ -244,12 +245,21 @@ def restore(
     if dry_run:
         say(f"would put it into {stack.restorable().vault} and its keys into {stack.keyring_path}")
         return
-    with stack.held(), closing(_at(stack.restorable())) as op:
-        done = put_back(op, stack.keyring_path, snapshot, contents, opened, overwrite=overwrite)
+    with stack.held():
+        there = stack.restorable()
+        with cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes:
+            done = put_back(
+                nodes, stack.keyring_path, snapshot, contents, opened, overwrite=overwrite
+            )
+        stack.open_nodes()  # clients are led to whoever leads now
     _tell(done.comparison)
+    if done.nodes > 1:
+        say(f"compared through each of {done.nodes} nodes")
     say(f"restored in {done.seconds:.1f} s")
     if done.kept is not None:
         say(f"the keyring of what was here before: {done.kept}")
+    if done.overwritten is not None:
+        say(f"what was here before, as a raft snapshot: {done.overwritten}")
     seed, doctor = named("seed"), named("doctor")
     say(f"next: {seed}, which writes new credentials for the services, then {doctor}")
     if done.secret_ids:
@@ -365,7 +375,8 @@ def _say_restored(done: SealKeyRestored) -> None:
 def drill(keep: str | None = None, seal: str | None = None) -> None:
     """Exercise a disaster with a copy of Vault.
 
-    Back up, start anew elsewhere, restore, compare. The running Vault is only read. Roles log in to
+    Back up, start anew elsewhere (as many nodes as there are), restore, compare. The running Vault
+    is only read. Roles log in to
     the copy. Prints how long recovery would take. With --seal the copy's seal is migrated there and
     back too, and all secrets are compared under each.
     """
@@ -399,6 +410,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
                 stack.blueprint(),
                 directory,
                 seal=present,
+                nodes=len(stack.endpoints().nodes) if then is None and not present else 1,
                 say=say,
                 then=then,
             )

@@ -363,21 +363,14 @@ class LocalStack:
 
     @without_frames
     def restorable(self) -> Endpoints:
-        """Where a snapshot may be put into: a single server, since it seals whoever leads.
+        """Where a snapshot may be put into.
 
         Raises:
             NotUp: It does not run.
-            StackError: It is a cluster, or its seal is being exchanged.
+            StackError: Its seal is being exchanged.
         """
         endpoints = self.endpoints()
         self._migrations.check_settled()
-        if endpoints.balancer is not None:
-            raise StackError(
-                "a backup is restored into a single server, and this is a cluster",
-                looked_at=str(self.data_dir),
-                remedy=f"HARNESS_DATA_DIR=FOLDER for all of it: {named('up')}, restore there, "
-                f"{named('down')}, {named('up', '--ha')}",
-            )
         return endpoints
 
     def known_endpoints(self) -> Endpoints | None:

@@ -69,7 +69,7 @@ def test_a_backup_crosses(
     path.parent.mkdir(mode=0o700)
     keyring.save(path)
     op.unseal(keyring)
-    restored = restore(op, path, snapshot, contents, backup.open_keys(OPENER))
+    restored = restore([op], path, snapshot, contents, backup.open_keys(OPENER))
     assert restored.comparison.different == ()
     assert restored.comparison.same == len(contents.secrets) >= 12
     assert node.audit_path is not None

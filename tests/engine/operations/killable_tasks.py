@@ -100,11 +100,12 @@ def restore(given: dict[str, Any], checkpoint: Checkpoint) -> None:
     opener = Opener(identities=(given["identity"],))
     snapshot, contents = backup.open_snapshot(opener)
     restore_backup(
-        Operator(given["address"]),
+        [Operator(address) for address in given["addresses"]],
         Path(given["keyring"]),
         snapshot,
         contents,
         backup.open_keys(opener),
+        overwrite=given.get("overwrite", False),
         checkpoint=checkpoint,
     )
 

@@ -89,7 +89,7 @@ def test_a_restore_brings_back_what_was_backed_up(
     snapshot, contents = backup.open_snapshot(OPENER)
     kv.write("backend/later", {"A": "1"}, cas=0)
     op = Operator(node.address)
-    restored = restore(op, path, snapshot, contents, backup.open_keys(OPENER))
+    restored = restore([op], path, snapshot, contents, backup.open_keys(OPENER))
     assert restored.secret_ids == {"backend": 1}
     assert restored.comparison.different == ()
     assert restored.comparison.same == len(contents.secrets)
@@ -115,7 +115,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
     before = take_contents(stack.operator, ["ecommerce"])
     with pytest.raises(StackError, match="not empty") as refusal:
         restore(
-            Operator(stack.node.address),
+            [Operator(stack.node.address)],
             tmp_path / "init.json",
             *backup.open_snapshot(OPENER),
             backup.open_keys(OPENER),
@@ -270,7 +270,7 @@ def test_killed_after_any_step_the_next_restore_finishes(
         keyring.save(path)
         op.unseal(keyring)
         arguments = {
-            "address": node.address,
+            "addresses": [node.address],
             "keyring": str(path),
             "backup": str(backup.directory),
             "identity": PRIVATE,

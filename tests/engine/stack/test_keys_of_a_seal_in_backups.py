@@ -117,7 +117,7 @@ def test_everything_is_lost_but_the_backup(
     restore_seal_key(keys, elsewhere.data_dir)
     elsewhere.up(seal="static")
     with closing(Operator(elsewhere.endpoints().vault)) as op:
-        done = restore(op, elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+        done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
 
     assert done.comparison.different == ()
     assert done.comparison.same >= 12
@@ -138,7 +138,7 @@ def test_the_copy_of_a_holder_opens_a_backup(
     elsewhere.up(seal="transit")
     keys = backup.open_keys(OPENER)
     with closing(Operator(elsewhere.endpoints().vault)) as op:
-        done = restore(op, elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
+        done = restore([op], elsewhere.keyring_path, *backup.open_snapshot(OPENER), keys)
 
     assert done.comparison.different == ()
     assert elsewhere.restart()
@@ -158,7 +158,7 @@ def test_a_stack_with_another_static_key_is_refused(
         pytest.raises(StackError, match="static seal is not the backup's") as caught,
     ):
         restore(
-            op,
+            [op],
             elsewhere.keyring_path,
             *backup.open_snapshot(OPENER),
             backup.open_keys(OPENER),
@@ -168,6 +168,32 @@ def test_a_stack_with_another_static_key_is_refused(
     assert "restore.keys --seal-key" in caught.value.remedy
     assert elsewhere.keyring() == keyring
     assert elsewhere.restart()
+
+
+def test_more_than_one_node_that_unseals_itself_is_refused(
+    stack: LocalStack, tmp_path: Path
+) -> None:
+    """Nothing of it is touched, and the way round is named."""
+    stack.up(seal="static")
+    backup = backed_up(stack, tmp_path / "backups")
+    keyring, address = stack.keyring(), stack.endpoints().vault
+
+    with (
+        closing(Operator(address)) as one,
+        closing(Operator(address)) as another,
+        pytest.raises(StackError, match="three nodes that unseal themselves") as caught,
+    ):
+        restore(
+            [one, another],
+            stack.keyring_path,
+            *backup.open_snapshot(OPENER),
+            backup.open_keys(OPENER),
+            overwrite=True,
+        )
+
+    assert "up --seal static" in caught.value.remedy
+    assert stack.keyring() == keyring
+    assert not stack.keyring_path.with_name("init.json.restoring").exists()
 
 
 def test_a_drill_takes_the_key_of_the_backup(

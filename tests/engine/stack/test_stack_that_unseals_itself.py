@@ -195,7 +195,7 @@ def test_a_backup_goes_into_the_same_kind_of_seal_only(
         other.keyring.save(path)
         with pytest.raises(StackError, match="unseals itself, and this one is unsealed with keys"):
             restore(
-                other.operator, path, snapshot, contents, backup.open_keys(opener), overwrite=True
+                [other.operator], path, snapshot, contents, backup.open_keys(opener), overwrite=True
             )
         assert not other.operator.seal_status().sealed
         assert Keyring.load(path) == other.keyring

@@ -27,14 +27,12 @@ from vault_harness.vault.backup._lock import (
     opener_from,
 )
 from vault_harness.vault.backup._make import (
-    Restored,
     backup_keys,
     backup_name,
     cluster_id,
-    is_empty,
     make_backup,
-    restore,
 )
+from vault_harness.vault.backup._restore import Restored, is_empty, restore
 from vault_harness.vault.backup._write import write_backup
 
 __all__ = [

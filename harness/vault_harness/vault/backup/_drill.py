@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
-from vault_harness.engine import Engine, Node, NodeSpec
+from vault_harness.engine import QUICK_AUTOPILOT, Engine, Node, NodeSpec
 from vault_harness.errors import OperatorError
-from vault_harness.vault import approle
+from vault_harness.vault import approle, cluster
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Backup, Keys
 from vault_harness.vault.backup._lock import Lock, Opener, new_identity
-from vault_harness.vault.backup._make import make_backup, restore
+from vault_harness.vault.backup._make import make_backup
+from vault_harness.vault.backup._restore import restore
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import standing_operator
@@ -78,6 +79,7 @@ class Copy:
     contents: Contents
 
 
+_START_SECONDS = 60.0
 _OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal"
 _RECOVERY = frozenset({_OPEN, _START, _RESTORE})
 
@@ -91,6 +93,7 @@ def drill(
     directory: Path,
     *,
     seal: Mapping[str, object] | None = None,
+    nodes: int = 1,
     say: Callable[[str], None] = lambda _line: None,
     then: Callable[[Copy, DrillReport], None] | None = None,
 ) -> DrillReport:
@@ -106,6 +109,7 @@ def drill(
         directory: For the backup and that Vault; emptied by whoever made it.
         seal: The live Vault's seal stanza, if it unseals itself. The key of a static seal is taken
             from the backup; the holder of a transit seal is taken as something that was not lost.
+        nodes: How many servers the copy has.
         say: Told each step as it begins.
         then: Goes on with the copy before it ends, and notes in the report what that showed.
 
@@ -129,25 +133,25 @@ def drill(
         snapshot, contents = copy.open_snapshot(opener)
         found = copy.open_keys(opener)
     say("starting an empty Vault")
-    with report.timed(_START):
-        # OpenBao refuses a snapshot's audit device where the configuration declares another one.
-        extra = {"seal": _with_key_of_backup(seal, found, directory)} if seal else {}
-        home = directory / "vault"
-        spec = NodeSpec(name="drill", directory=home, storage="raft", audit=False, extra=extra)
-        node = engine.node(spec)
-        node.start()
-        empty = Operator(node.address)
-        first = empty.init()
-        home = directory / "vault-data"
-        home.mkdir(mode=0o700)
-        first.save(home / "init.json")
+    extra = {"seal": _with_key_of_backup(seal, found, directory)} if seal else {}
+    specs = [_spec(directory, extra, number, of=nodes) for number in range(1, nodes + 1)]
+    copies = [engine.node(spec) for spec in specs]
+    home = directory / "vault-data"
+    home.mkdir(mode=0o700)
+    opened = contextlib.ExitStack()
     try:
+        with report.timed(_START):
+            for node in copies:
+                node.start()
+            empty = opened.enter_context(cluster.operators([node.address for node in copies]))
+            _initialise(empty, home / "init.json")
         say("restoring")
         with report.timed(_RESTORE):
             restored = restore(empty, home / "init.json", snapshot, contents, found)
         report.comparison = restored.comparison
         report.problems += restored.comparison.different
-        acting = standing_operator(node.address, Keyring.load(home / "init.json"), home)
+        leader = cluster.wait_for_active(empty, timeout=_START_SECONDS)
+        acting = standing_operator(leader.address, Keyring.load(home / "init.json"), home)
         with contextlib.closing(acting):
             say("logging in with each AppRole")
             with (
@@ -159,14 +163,47 @@ def drill(
                 report.live = compare(op, contents)
         if then is not None:
             path = home / "init.json"
-            then(Copy(node=node, spec=spec, keyring_path=path, contents=contents), report)
+            copied = Copy(node=copies[0], spec=specs[0], keyring_path=path, contents=contents)
+            then(copied, report)
     finally:
-        empty.close()
-        node.kill()
-        close = getattr(node, "close", None)
-        if close is not None:
-            close()
+        opened.close()
+        for node in copies:
+            node.kill()
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
     return report
+
+
+def _spec(directory: Path, extra: Mapping[str, object], number: int, *, of: int) -> NodeSpec:
+    """A server of the copy.
+
+    OpenBao refuses a snapshot's audit device where the configuration declares another one, so it
+    has none.
+    """
+    name, home = ("drill", "vault") if number == 1 else (f"drill-{number}", f"vault-{number}")
+    quick = {"storage": {"raft": QUICK_AUTOPILOT}} if of > 1 else {}
+    return NodeSpec(
+        name=name, directory=directory / home, storage="raft", audit=False, extra={**quick, **extra}
+    )
+
+
+def _initialise(nodes: Sequence[Operator], keyring_path: Path) -> None:
+    """Make an empty Vault of new servers, all of them voters."""
+    first, *others = nodes
+    keyring = first.init()
+    keyring.save(keyring_path)
+    if not others:
+        return
+    cluster.unseal_all([first], keyring, timeout=_START_SECONDS)
+    with contextlib.closing(first.with_token(keyring.root_token)) as root:
+        root.request(
+            "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
+        )
+        for other in others:
+            cluster.join(other, first)
+        cluster.unseal_all(nodes, keyring, timeout=_START_SECONDS)
+        cluster.wait_for_voters(root, len(nodes), timeout=_START_SECONDS)
 
 
 def _with_key_of_backup(

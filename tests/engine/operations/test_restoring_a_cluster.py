@@ -1,0 +1,95 @@
+"""A restore into three nodes that is ended at every step, and an exercise with three."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import Engine
+from vault_harness.stack import Stack, launch, launch_cluster
+from vault_harness.vault import Keyring, cluster
+from vault_harness.vault.backup import (
+    Backup,
+    Keys,
+    Lock,
+    Opener,
+    compare,
+    drill,
+    make_backup,
+    new_identity,
+)
+from vault_harness.vault.kv import Kv
+
+pytestmark = pytest.mark.slow  # making three voters takes seconds
+
+BLUEPRINT = Blueprint.default()
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+@pytest.fixture
+def three(engine: Engine, tmp_path: Path) -> Iterator[Stack]:
+    """Three voters, seeded."""
+    with launch_cluster(engine, BLUEPRINT, directory=tmp_path / "three") as stack:
+        yield stack
+
+
+def backed_up(stack: Stack, directory: Path) -> Backup:
+    """A backup of it."""
+    return make_backup(
+        stack.operator, Keys(stack.keyring), directory, LOCK, mounts=BLUEPRINT.mounts
+    )
+
+
+def test_killed_after_any_step_the_next_restore_finishes(
+    three: Stack, engine: Engine, tmp_path: Path, killable: Callable[..., Any]
+) -> None:
+    """After each kill, running it again ends with every node the backup's Vault, and its keys.
+
+    Two backups of different Vaults take turns, so that each restore changes the keys.
+    """
+    with launch(engine, BLUEPRINT, directory=tmp_path / "other", storage="raft") as other:
+        Kv(other.operator).write("backend/other", {"A": "1"}, cas=0)
+        theirs = backed_up(other, tmp_path / "theirs")
+    backups = [theirs, backed_up(three, tmp_path / "ours")]
+    addresses = [node.address for node in three.nodes]
+    path = tmp_path / "vault-data" / "init.json"
+    path.parent.mkdir(mode=0o700)
+    three.keyring.save(path)
+    step, killed = 1, True
+    while killed:
+        backup = backups[(step - 1) % 2]
+        _, contents = backup.open_snapshot(OPENER)
+        arguments = {
+            "addresses": addresses,
+            "keyring": str(path),
+            "backup": str(backup.directory),
+            "identity": PRIVATE,
+            "overwrite": True,
+        }
+        killed = killable("restore", step, **arguments).killed
+        if killed:
+            ended = killable("restore", **arguments)
+            assert ended.error is None, ended.error
+        keyring = backup.open_keys(OPENER).keyring
+        assert Keyring.load(path) == keyring
+        with cluster.operators(addresses, token=keyring.root_token) as nodes:
+            assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
+            assert [compare(node, contents).different for node in nodes] == [(), (), ()]
+        step += 1
+    assert step > 4
+
+
+def test_an_exercise_with_as_many_nodes(three: Stack, engine: Engine, tmp_path: Path) -> None:
+    """The copy is a cluster too, every secret is the same in it, and every role logs in."""
+    report = drill(
+        three.operator, Keys(three.keyring), engine, BLUEPRINT, tmp_path / "drill", nodes=3
+    )
+    assert report.problems == []
+    assert report.comparison is not None
+    assert report.comparison.same >= 12
+    assert report.logins == list(BLUEPRINT.approles)

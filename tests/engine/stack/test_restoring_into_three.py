@@ -1,0 +1,168 @@
+"""A backup put into three nodes: opened by its keys, the same through each, and nothing lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from vault_harness import files
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import open_engine
+from vault_harness.errors import ProgramMissing
+from vault_harness.programs import find_balancer
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, Nodes, launch
+from vault_harness.vault import Keyring, Operator, cluster
+from vault_harness.vault.backup import (
+    Backup,
+    Contents,
+    Keys,
+    Lock,
+    Opener,
+    compare,
+    make_backup,
+    new_identity,
+    restore,
+)
+from vault_harness.vault.kv import Kv
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+
+BLUEPRINT = Blueprint.default()
+PRIVATE, PUBLIC = new_identity()
+LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
+
+
+@pytest.fixture(autouse=True)
+def haproxy() -> None:
+    """HAProxy must be here."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+
+
+@pytest.fixture(scope="module")
+def backup(tmp_path_factory: pytest.TempPathFactory) -> Backup:
+    """Of a single server that is gone since."""
+    directory = tmp_path_factory.mktemp("single")
+    settings = Settings.from_environment(engine="process")
+    with (
+        open_engine(settings, directory=directory / "engine") as engine,
+        launch(engine, BLUEPRINT, directory=directory / "vault", storage="raft") as single,
+    ):
+        Kv(single.operator).write("backend/only-here", {"A": "1"}, cas=0)
+        mounts = BLUEPRINT.mounts
+        return make_backup(
+            single.operator, Keys(single.keyring), directory / "backups", LOCK, mounts=mounts
+        )
+
+
+def run(stack: LocalStack, backup: Backup, *more: str) -> tuple[int, str]:
+    """The task, by its command line: exit code, and what it printed."""
+    identity = stack.data_dir.parent / "identity"
+    files.write_private(identity, f"{PRIVATE}\n")
+    words = ["restore", "--source", str(backup.directory), "--identity", str(identity), *more]
+    answer = subprocess.run(
+        [sys.executable, "-m", "vault_harness", *words],
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    return answer.returncode, answer.stdout + answer.stderr
+
+
+@contextlib.contextmanager
+def at_each(stack: LocalStack) -> Iterator[tuple[Operator, ...]]:
+    """Root at each node."""
+    keyring, endpoints = stack.keyring(), stack.endpoints()
+    assert keyring is not None
+    with cluster.operators(endpoints.addresses, token=keyring.root_token) as nodes:
+        yield nodes
+
+
+def same_through_each(stack: LocalStack, contents: Contents) -> None:
+    """Every node serves, and has every secret as in the backup."""
+    with at_each(stack) as nodes:
+        assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
+        for node in nodes:
+            found = compare(node, contents)
+            assert (found.same, found.different) == (len(contents.secrets), ())
+
+
+def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) -> None:
+    """All nodes are unsealed with the backup's keys, vote, and one of them may be lost."""
+    stack.up(ha=True)
+    _, contents = backup.open_snapshot(OPENER)
+    Nodes(stack).kill("vault-3")
+    before = stack.keyring()
+    code, printed = run(stack, backup)
+    assert code == 5, printed
+    assert "every node has to take part in a restore" in printed
+    assert stack.keyring() == before
+    stack.up()
+
+    code, printed = run(stack, backup)
+    assert code == 0, printed
+    assert "compared through each of 3 nodes" in printed
+    assert stack.keyring() == backup.open_keys(OPENER).keyring
+    same_through_each(stack, contents)
+    status = stack.status()
+    assert {node.voter for node in status.nodes} == {True}
+    assert status.leader is not None
+
+    stack.seed(BLUEPRINT)
+    Nodes(stack).kill(status.leader)
+    wait_until(lambda: stack.status().leader is not None, "another leader", timeout=30)
+    with contextlib.closing(stack.operator()) as op:
+        assert Kv(op).read("backend/only-here").data == {"A": "1"}
+    Nodes(stack).start(status.leader)
+    stack.down()
+    stack.up()
+    same_through_each(stack, contents)
+
+
+def test_what_is_overwritten_can_be_had_again(stack: LocalStack, backup: Backup) -> None:
+    """Not unasked; then its keyring and a snapshot are kept, and bring it back."""
+    stack.up(ha=True)
+    stack.seed(BLUEPRINT)
+    with contextlib.closing(stack.operator()) as op:
+        Kv(op).write("backend/before", {"A": "kept"}, cas=0)
+    before = stack.keyring()
+    code, printed = run(stack, backup)
+    assert (code, "not empty" in printed) == (5, True), printed
+    assert stack.keyring() == before
+
+    _, contents = backup.open_snapshot(OPENER)
+    code, printed = run(stack, backup, "--overwrite")
+    assert code == 0, printed
+    same_through_each(stack, contents)
+    with contextlib.closing(stack.operator()) as op:
+        Kv(op).write("backend/later", {"A": "1"}, cas=0)
+
+    # Once more, into what has the same keys: no node seals itself.
+    code, printed = run(stack, backup, "--overwrite")
+    assert code == 0, printed
+    same_through_each(stack, contents)
+
+    kept = next(path for path in stack.data_dir.glob("init.json.*") if path.suffix != ".snap")
+    first, second = sorted(stack.data_dir.glob("init.json.*.snap"))
+    assert str(second) in printed
+    keys = Keys(Keyring.load(kept))
+    assert keys.keyring == before
+    with at_each(stack) as nodes:
+        done = restore(
+            nodes, stack.keyring_path, first.read_bytes(), contents, keys, overwrite=True
+        )
+    assert any("backend/before: not in the backup" in line for line in done.comparison.different)
+    with at_each(stack) as nodes:
+        assert [Kv(node).read("backend/before").data for node in nodes] == [{"A": "kept"}] * 3
