@@ -26,6 +26,8 @@ class Capability(enum.StrEnum):
     AUDIT_LOG = "audit log"  # its audit log can be read as a file here
     AUDIT_FAULTS = "audit faults"  # the audit device can be made to fail or block
     DURABLE = "durable"  # data survives a restart
+    SEAL = "seal"  # it may be sealed: the keys that unseal it are ours
+    RESTORE = "restore"  # an earlier snapshot may replace all of its data: nobody else's is in it
     CLUSTER = "cluster"  # its nodes reach each other
     DATABASE = "database"  # its nodes reach a PostgreSQL that listens at `Engine.bind_host`
     PARTITION = "partition"  # cut off from its network: what is sent to it is swallowed

@@ -42,7 +42,12 @@ class VaultFaults(AuthFaults):
 
     @contextmanager
     def sealed(self) -> Iterator[Fault]:
-        """Everything but the seal status answers 503 until it is unsealed."""
+        """Everything but the seal status answers 503 until it is unsealed.
+
+        Raises:
+            CapabilityMissing: Nobody here could unseal it.
+        """
+        self._must_be_ours(Capability.SEAL, "sealed: its keys are somebody else's")
         # Noted first: Vault refuses requests for a second before its answer to this one comes.
         fault = self._journal.begin_fault("vault sealed", Signature(statuses=frozenset({503})))
         try:
@@ -110,7 +115,11 @@ class VaultFaults(AuthFaults):
 
         Args:
             snapshot: Of the same Vault, so that its keys are the same.
+
+        Raises:
+            CapabilityMissing: Somebody else's data would be lost.
         """
+        self._must_be_ours(Capability.RESTORE, "put back: others may have written meanwhile")
         # Tokens of later are answered 403, for good.
         fault = self._journal.begin_fault(
             "an older snapshot restored", Signature(statuses=frozenset({403}), lingers=True)
@@ -368,6 +377,16 @@ class VaultFaults(AuthFaults):
 
     def _client(self) -> hvac.Client:
         return self._operator.client
+
+    def _must_be_ours(self, needed: Capability, why: str) -> None:
+        """Refuse what cannot be undone to a Vault of somebody else."""
+        node = self._stack.node
+        if needed not in node.capabilities:
+            raise CapabilityMissing(
+                f"This Vault may not be {why}",
+                looked_at=f"node {node.name} at {node.address}",
+                remedy="Run it on the process engine, which starts a Vault of its own",
+            )
 
     def _audit_path(self) -> Path:
         path = self._stack.node.audit_path

@@ -9,10 +9,19 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Node, NodeSpec, open_engine
-from vault_harness.errors import DeadlineExceeded, OperatorError, SettingsError, VaultIsSealed
+from vault_harness.errors import (
+    CapabilityMissing,
+    DeadlineExceeded,
+    OperatorError,
+    SettingsError,
+    VaultIsSealed,
+)
+from vault_harness.faults.vault import VaultFaults
+from vault_harness.scenario import History
 from vault_harness.settings import Settings
-from vault_harness.stack import check_external
+from vault_harness.stack import check_external, launch
 from vault_harness.vault import Operator
 
 Look = Callable[[str], None]
@@ -60,6 +69,28 @@ def test_its_states_are_told_apart(node: Node, look: Look) -> None:
     with pytest.raises(DeadlineExceeded, match="did not answer within") as late:
         look(keyring.root_token)
     assert node.address in late.value.looked_at
+
+
+def test_it_is_neither_sealed_nor_put_back(node: Node, tmp_path: Path) -> None:
+    """Nobody here could unseal it, and what others wrote meanwhile would be lost."""
+    with closing(Operator(node.address)) as operator:
+        keyring = operator.init()
+        operator.unseal(keyring)
+    settings = Settings(
+        engine="external", vault_addr=node.address, vault_token=SecretStr(keyring.root_token or "")
+    )
+    history = History()
+    with (
+        open_engine(settings, directory=tmp_path / "external") as engine,
+        launch(engine, Blueprint.default(), directory=tmp_path / "stack") as stack,
+    ):
+        faults = VaultFaults(stack, history)
+        with pytest.raises(CapabilityMissing, match="its keys are somebody else's"):
+            faults.sealed().__enter__()
+        with pytest.raises(CapabilityMissing, match="others may have written"):
+            faults.restored(b"a snapshot").__enter__()
+        assert not stack.operator.client.sys.is_sealed()
+    assert history.faults == []
 
 
 def test_without_a_token_nothing_is_asked() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from vault_harness.engine import CAPABILITIES
 from vault_harness.scenario.catalogue import Entry, load
 
 SCENARIOS = Path(__file__).parents[3] / "scenarios"
@@ -149,6 +150,24 @@ def test_every_scenario_shows_that_it_took_place() -> None:
                 deeper = [h for c in called for h in functions if f"{h}(lab" in functions[c]]
                 whole = "".join([text, *(functions[helper] for helper in (*called, *deeper))])
                 assert shown.search(whole), f"{file.name}: {name}"
+
+
+@pytest.mark.parametrize(
+    ("fault", "needed"), [("vault.sealed", "seal"), ("vault.restored", "restore")]
+)
+def test_what_cannot_be_undone_is_not_done_to_others(
+    fault: str, needed: str, catalogue: dict[str, Entry]
+) -> None:
+    """A Vault of somebody else cannot be unsealed here, and its data are not ours to put back."""
+    doing = {
+        _id_of(node)
+        for file in SCENARIOS.glob("test_*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and f"lab.{fault}(" in ast.unparse(node)
+    }
+    assert doing
+    assert doing == {entry.id for entry in catalogue.values() if needed in entry.engine_needs}
+    assert needed not in {str(one) for one in CAPABILITIES["external"]}
 
 
 def test_fallbacks_are_canaries(catalogue: dict[str, Entry]) -> None:
