@@ -259,14 +259,26 @@ def _has_backup(node: Operator, keys: Keys) -> bool:
     """Whether a node is of the Vault that these keys belong to already.
 
     One that has just been given a snapshot goes on unsealed for a moment, before it seals itself.
+
+    Raises:
+        OperatorError: It does not tell within `_CATCH_UP_SECONDS`.
     """
-    deadline = time.monotonic() + _SETTLE_SECONDS
+    begun = time.monotonic()
+    deadline, patience = begun + _SETTLE_SECONDS, begun + _CATCH_UP_SECONDS
     while not node.seal_status().sealed:
         try:
             if _knows(node, keys):
                 return True
         except VaultIsSealed:
             continue  # it was sealing itself: an answer can take it seconds then
+        except OperatorError:
+            # While no leader is in reach a standby has nobody to hand the question on to, and
+            # sends who asks elsewhere. "It does not know" would be a guess.
+            if time.monotonic() > patience:
+                raise
+            time.sleep(_POLL_SECONDS)  # between two looks, bounded by the patience
+            deadline = time.monotonic() + _SETTLE_SECONDS
+            continue
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
