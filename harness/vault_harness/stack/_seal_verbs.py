@@ -1,0 +1,250 @@
+"""The seal of the stack that is here: shut, opened, found again by a restart, exchanged."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+from vault_harness.boundary import without_frames
+from vault_harness.commands import named
+from vault_harness.engine import CLOUD_SEALS, Endpoints, SealCheck, SealKind
+from vault_harness.errors import SettingsError, StackError
+from vault_harness.settings import Settings
+from vault_harness.stack import _recording, _sealing, _way
+from vault_harness.stack._here import StackHere
+from vault_harness.stack._seal_migration import (
+    Checkpoint,
+    SealMigrated,
+    SealMigration,
+    SealMigrations,
+)
+from vault_harness.stack.record import StackRecord
+from vault_harness.vault import cluster
+from vault_harness.vault.root import prove_keys
+
+_RESTART_SECONDS = 30.0
+
+
+class SealVerbs(StackHere):
+    """The stack that is here, and the verbs of its seal: each means all nodes of a cluster.
+
+    Args:
+        settings: Ports, data directory, engine.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._migrations = SealMigrations(settings.data_dir, self._opening)
+
+    @without_frames
+    def seal(self) -> None:
+        """Seal it; does nothing if it is sealed."""
+        with self.held():
+            endpoints = self.endpoints()
+            if self._opening.seal_status(endpoints).sealed:
+                return
+            with contextlib.closing(self.operator("")) as operator:
+                keyring, token = self._opening.keyring(), str(operator.client.token)
+                with cluster.operators(
+                    endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
+                ) as nodes:
+                    health = cluster.health_of_all(nodes)
+                    cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
+
+    @without_frames
+    def unseal(self) -> None:
+        """Unseal it with the keyring; does nothing if it is unsealed.
+
+        One that unseals itself stays sealed after `seal`, until its recovery keys are given or it
+        is restarted; its key must be within reach for either. A migration of the seal that was
+        ended half-way is gone on with.
+        """
+        with self.held():
+            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            if self._migrations.pending() is not None:
+                self._migrations.go_on(self.provider())
+                return
+            kind = _sealing.seal_here(self.data_dir, record.seal)
+            if kind != "shamir" and self._opening.any_sealed(endpoints):
+                _sealing.prepare(kind, self.provider(), self.data_dir)
+            self.open_nodes()
+
+    @without_frames
+    def restart(self) -> bool:
+        """Restart Vault, which leaves it sealed; one that unseals itself is waited for.
+
+        Returns:
+            Whether it serves again.
+        """
+        with self.held():
+            endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
+            self._migrations.check_settled()
+            kind = _sealing.seal_here(self.data_dir, record.seal)
+            provider = self.provider()
+            if kind != "shamir":
+                _sealing.prepare(kind, provider, self.data_dir)
+            provider.restart_vault()
+            if kind == "shamir":
+                return False
+            with cluster.operators(
+                endpoints.addresses, self.keyring(), ca_cert=endpoints.ca_cert
+            ) as nodes:
+                cluster.wait_for_all(nodes, timeout=_RESTART_SECONDS)
+            return True
+
+    @without_frames
+    def open_nodes(self) -> None:
+        """Unseal every node that runs, and make members of those that are none yet.
+
+        For who holds the stack already; `unseal` holds it.
+        """
+        self._opening.unseal(self.endpoints())
+
+    # -- what it unseals itself with ---------------------------------------------------------------
+
+    @without_frames
+    def check_seal(self, kind: SealKind) -> SealCheck:
+        """Have the server look at the configuration of a cloud's seal; nothing of it stays.
+
+        Raises:
+            SettingsError: It is no cloud's, or parameters of it are missing.
+            CapabilityMissing: Not by this engine, or the server does not know that seal.
+            EngineError: The server does not take it, or does not get at the key.
+        """
+        if kind not in CLOUD_SEALS:
+            raise SettingsError(
+                f"the seal {kind} needs nothing that could be checked before it is made",
+                looked_at="the command line",
+                remedy=f"give one of {', '.join(CLOUD_SEALS)}",
+            )
+        return _sealing.check_cloud(kind, self.provider(), self.data_dir)
+
+    def _check_cloud(self, wanted: SealKind | None) -> None:
+        """Before a Vault is started that a cloud unseals: see that it will, and touch nothing."""
+        if self._migrations.pending() is not None:
+            return
+        recorded = StackRecord.load(self.data_dir).seal
+        kind = _sealing.chosen_seal(self.data_dir, recorded, wanted)
+        if kind in CLOUD_SEALS:
+            provider = self.provider()
+            if not any(service.running for service in provider.describe() if service.node):
+                _sealing.check_cloud(kind, provider, self.data_dir)
+
+    @without_frames
+    def prepare_seal(self) -> None:
+        """See that a node, once it is started, finds what it unseals itself with.
+
+        For who holds the stack already.
+
+        Raises:
+            StackError: A key should be here and is not, or the seal is being exchanged.
+            HarnessError: What the holder says.
+        """
+        self._migrations.check_settled()
+        kind = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+        _sealing.prepare(kind, self.provider(), self.data_dir)
+
+    @without_frames
+    def static_key(self) -> str:
+        """The key of a static seal, which a backup of the keys has too; empty for other seals.
+
+        Raises:
+            StackError: It should be there, and is not.
+        """
+        return _sealing.static_key(self.data_dir)
+
+    def _seal(self, wanted: SealKind | None, *, ha: bool) -> SealKind:
+        """The seal that Vault has or shall have, with all of its nodes."""
+        pending = self._migrations.pending()
+        if pending is not None:
+            return self._seal_on_the_way(pending, wanted, ha=ha)
+        recorded = StackRecord.load(self.data_dir).seal
+        return _sealing.chosen_seal(self.data_dir, recorded, wanted)
+
+    def _seal_on_the_way(
+        self, pending: SealMigration, wanted: SealKind | None, *, ha: bool
+    ) -> SealKind:
+        """The seal that Vault will have once its migration is done, which comes first."""
+        if ha or wanted not in {None, pending.target}:
+            raise StackError(
+                f"a migration of the seal {pending} was ended half-way, and something else is "
+                "asked for",
+                looked_at=f"{self.data_dir}; the command line",
+                remedy=f"{named('up')} goes on with it; then this again",
+            )
+        return pending.target
+
+    def _note_seal(self, kind: SealKind) -> None:
+        record = StackRecord.load(self.data_dir)
+        record.seal = kind
+        record.save(self.data_dir)
+
+    # -- exchanged for another one -----------------------------------------------------------------
+
+    @without_frames
+    def migrate_seal(
+        self, target: SealKind, *, checkpoint: Checkpoint = lambda _step: None
+    ) -> SealMigrated:
+        """Exchange the seal of the Vault that is here; its data, tokens and keys stay.
+
+        Vault is away for some seconds. One that was ended half-way is finished first; that needs no
+        Vault that runs.
+
+        Args:
+            target: The seal that it shall have.
+            checkpoint: Called after each step.
+
+        Raises:
+            NotUp: It does not run.
+            VaultIsSealed: It must be unsealed first.
+            CapabilityMissing: Not by this engine.
+            KeyringMissing: Its keys are not here.
+            StackError: A seal's key is not there, or a node of a cluster does not serve.
+            OperatorError: The keys are another Vault's, and nothing was changed; or Vault did not
+                go over, and has its seal as before.
+        """
+        with self.held():
+            provider = self.provider()
+            finished = None
+            if self._migrations.pending() is not None:
+                done, endpoints = self._migrations.go_on(provider, checkpoint)
+                _way.ensure_proxies(endpoints, through=_recording.through(provider))
+                finished = replace(done, action="finished")
+            source = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+            self._migrations.check_possible(target, provider)
+            self.endpoints()
+            if source == target:
+                return finished or SealMigrated(action="unchanged", source=source, target=target)
+            self._migrations.check_all_serve(self.endpoints())
+            with contextlib.closing(self.operator("")) as operator:
+                prove_keys(operator, self.keyring_path, self.data_dir)
+            checkpoint("proved the keys")
+            self._migrations.begin(source, target)
+            checkpoint("began")
+            done, endpoints = self._migrations.go_on(provider, checkpoint)
+            _way.ensure_proxies(endpoints, through=_recording.through(provider))
+            return done
+
+    def pending_seal_migration(self) -> SealMigration | None:
+        """A migration of the seal that was ended half-way, or is under way."""
+        return self._migrations.pending()
+
+    def check_settled(self) -> None:
+        """See that no migration of the seal was ended half-way.
+
+        Raises:
+            StackError: One was: what the keyring says of its keys may not be true.
+        """
+        self._migrations.check_settled()
+
+    @without_frames
+    def restorable(self) -> Endpoints:
+        """Where a snapshot may be put into.
+
+        Raises:
+            NotUp: It does not run.
+            StackError: Its seal is being exchanged.
+        """
+        endpoints = self.endpoints()
+        self._migrations.check_settled()
+        return endpoints
