@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from vault_harness.faults import Fault, RequestKind, Signature
 from vault_harness.scenario.observations import (
     AuditRecord,
+    Crowding,
     Exchange,
     Handshake,
     Mark,
@@ -69,6 +70,7 @@ class History:
     touches: list[Touch] = field(default_factory=list)
     touches_known: bool = True  # a real Toxiproxy does not tell them
     stalls: list[Stall] = field(default_factory=list)
+    crowding: list[Crowding] = field(default_factory=list)
     waited: dict[str, float] = field(default_factory=dict)
     frozen: bool = False
 
@@ -101,6 +103,12 @@ class History:
         with self._changed:
             if not self.frozen:
                 self.stalls.append(Stall(at - self.started, length))
+
+    def note_crowding(self, at: float, until: float, waited: float) -> None:
+        """Note that threads waited for a core; both times are on the monotonic clock itself."""
+        with self._changed:
+            if not self.frozen:
+                self.crowding.append(Crowding(at - self.started, until - self.started, waited))
 
     def lateness(self, since: float = 0.0, until: float | None = None) -> float:
         """The longest while, in seconds, that the machine stood still in ``[since, until]``."""

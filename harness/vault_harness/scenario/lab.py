@@ -130,6 +130,7 @@ class Lab(Asking):
             [*further, *self._seen_faults(), *self._seen_conditions()],
             faults=self.history.faults,
             stalls=[stall for stall in self.history.stalls if stall.end >= self.steady_since],
+            crowding=self.history.crowding,
             longest_stall=self._longest_stall(),
         )
         self.verdict.leaks = found

@@ -211,3 +211,23 @@ class Stall:
 
     def __str__(self) -> str:
         return f"it stood still for {self.length:.2f} s at +{self.at:.2f} s"
+
+
+@dataclass(frozen=True)
+class Crowding:
+    """A while in which there were more threads on this machine to run than cores.
+
+    Attributes:
+        at: When it began, seconds on the history's clock.
+        until: When it ended.
+        waited: Seconds of it in which some thread, of any program, waited for a core.
+    """
+
+    at: float
+    until: float
+    waited: float
+
+    def within(self, since: float, until: float) -> float:
+        """Seconds of ``[since, until]`` in which some thread waited, as if waits were even."""
+        shared = min(self.until, until) - max(self.at, since)
+        return self.waited * max(shared, 0.0) / (self.until - self.at)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.faults import Fault, Signature
-from vault_harness.scenario.observations import Stall
+from vault_harness.scenario.observations import Crowding, Stall
 from vault_harness.scenario.verdict import Finding, Seen, Word, decide
 
 WRONG = Finding("p", "a late call", 13.0)
@@ -194,6 +194,33 @@ def test_failure_that_a_second_run_must_confirm(
     verdict = decide([finding], [MET], stalls=[Stall(1.0, stall)], longest_stall=1.0)
     assert verdict.word == "fail"
     assert verdict.in_doubt is in_doubt
+
+
+LATE = Finding("p", "a late call", 13.0, missed=1.5, until=16.5)
+
+
+@pytest.mark.parametrize(
+    ("found", "waited", "in_doubt"),
+    [
+        ([LATE], 2.0, True),  # three quarters of it are as long as the bound was missed by
+        ([LATE], 1.9, False),
+        ([LATE, WRONG], 3.5, False),  # one that is no matter of time counts as it is
+        ([replace(LATE, harm=True)], 3.5, False),
+        ([replace(LATE, at=None)], 3.5, False),
+    ],
+    ids=["crowded", "less so", "another finding", "harm is harm", "no moment"],
+)
+def test_late_in_a_crowd(found: list[Finding], waited: float, in_doubt: bool) -> None:
+    """Bounds missed by less than others' turns may have taken have to be missed again without."""
+    verdict = decide(found, [MET], crowding=[Crowding(13.0, 16.5, waited)], longest_stall=1.0)
+    assert verdict.word == "fail"
+    assert verdict.in_doubt is in_doubt
+
+
+def test_crowd_at_another_time() -> None:
+    """It was over when the call began."""
+    verdict = decide([LATE], [MET], crowding=[Crowding(9.0, 12.5, 3.5)], longest_stall=1.0)
+    assert not verdict.in_doubt
 
 
 def test_text_of_a_finding() -> None:
