@@ -245,7 +245,13 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Do something with the current token, and once more with another if it was dead."""
+        """Do something with the current token, and once more with another if it was dead.
+
+        Raises:
+            PermissionDenied: The policy forbids it. A token that lived when it was refused is
+                replaced now and then, since a role may have got more; if nothing is heard of that
+                second try, the answer to the first stands: no outage excuses it.
+        """
         token = self._hold(deadline, patience)
         try:
             return self._use(token, operation, scope, deadline, patience, repeat)
@@ -255,9 +261,16 @@ class Session:
             )
             if other is None:
                 raise
+            refused = denial
+        by_policy = token.usable
         self.renewer.wake()
-        token = self._hold(deadline, patience)
-        return self._use(token, operation, scope, deadline, patience, repeat)
+        try:
+            token = self._hold(deadline, patience)
+            return self._use(token, operation, scope, deadline, patience, repeat)
+        except VaultUnavailable:
+            if by_policy:
+                raise refused from None
+            raise
 
     def _use(
         self,

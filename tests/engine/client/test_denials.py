@@ -8,6 +8,8 @@ import pytest
 
 from resilient_vault_client import PermissionDenied
 from tests.engine.client.lab import Lab, until
+from tests.engine.client.way import http
+from vault_harness.faults import RequestKind, Stub
 
 
 def test_denied_path_costs_little(lab: Lab) -> None:
@@ -72,6 +74,25 @@ def test_role_that_gained_a_policy(lab: Lab) -> None:
     assert client.get_secret("ai/openai")
     assert lab.way.count("login") == 2
     until(lambda: lab.tokens() == 1, "the old token to be given back")
+
+
+def test_outage_after_a_denial(lab: Lab) -> None:
+    """A denial by a living token stands, though nothing is heard of the try with a newer one."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+
+    answered: list[str] = []
+
+    def answer(_kind: RequestKind, path: str) -> Stub | None:
+        if not path.endswith("ai/openai") or lab.way.count("login") < 2:
+            return None
+        answered.append(path)
+        return http(503)
+
+    with lab.way.answering(answer), pytest.raises(PermissionDenied):
+        client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
+    assert answered, "no second try was made"
 
 
 def test_token_bound_to_other_addresses(lab: Lab) -> None:
