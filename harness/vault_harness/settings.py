@@ -76,7 +76,7 @@ class Settings(BaseSettings):
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
         vault_namespace: Where the tasks work, of the stack's Vault and of that one; empty for the
             root. A blueprint's own lies below it. ``VAULT_NAMESPACE`` works too.
-        workers: How many scenarios run side by side.
+        workers: How many scenarios run side by side; unless it is set, half as many in containers.
         start_timeout: Seconds for a server to answer after its start; a child process on a machine
             that has more to do than it can gets as many times more, eight times at most.
         lock_timeout: Seconds to wait for another task that holds the stack.

@@ -173,11 +173,24 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     entries = [e for e in load(catalogue).values() if not chosen.only or chosen.only & words_of(e)]
     if len(entries) <= 1:
         return 0
-    workers = min(chosen.workers or settings.workers, len(entries))
+    workers = min(chosen.workers or side_by_side(settings), len(entries))
     costly = parse_subject(chosen.subject).kind in ("command", "agent")
     if costly and not chosen.workers and workers > 1:
         workers = _by_cost(config, chosen, settings, workers)
     return workers
+
+
+def side_by_side(settings: Settings) -> int:
+    """How many scenarios run at once for the settings' engine, however cheap the client is.
+
+    Half of the default in containers: each scenario has some of its own, a network too, and what
+    starts and ends them takes the cores that servers and clients wait for.
+    """
+    from vault_harness.engine import choose
+
+    if "workers" not in settings.model_fields_set and choose(settings)[0] == "docker":
+        return max(1, settings.workers // 2)
+    return settings.workers
 
 
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
