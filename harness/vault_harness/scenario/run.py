@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import HarnessError
+from vault_harness.scenario._heartbeat import seconds_waited_for_cores
 from vault_harness.scenario._turns import place, turn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
@@ -25,6 +26,9 @@ Scenario = Callable[[Lab], None]
 
 TRIES_OF_A_SLOW_MACHINE = 2
 """How many times more a scenario is run in which the machine stood still for too long."""
+
+CROWDED = 0.5
+"""The part of the time that threads waited for cores, from which an error is doubted."""
 
 STARTS_PER_CORE = 2
 """How many scenarios of a run start their servers at once, for each core."""
@@ -74,8 +78,8 @@ def run_scenario(
     Lives are scaled by the environment's `ttl_scale`, and further where the subject declares
     (``min_ttl``) that its timers are made for longer ones: the scenario is then run anew with them.
     It is run anew, too, and without others beside it, where nothing but the machine's own slowness
-    kept it from a verdict; and once more where it failed on a busy machine without doing harm: the
-    failure counts if it can be had without that load.
+    kept it from a verdict; and once more where it failed on a busy machine without doing harm, or
+    where the harness did: the failure counts if it can be had without that load.
 
     Args:
         environment: What scenarios share.
@@ -86,13 +90,14 @@ def run_scenario(
     if subject is not None:
         environment = replace(environment, subject=subject)
     scaled = _scaled(environment, entry)
+    crowd = _Crowd()
     with turn(environment.turns, alone=False):
         result, wanted = _run(environment, scaled, function)
         if wanted is not None and wanted > scaled.ttl:
             scaled = scaled.scaled(wanted / scaled.ttl)
             result, _ = _run(environment, scaled, function)
     again: list[str] = []
-    while result.verdict is not None and _to_be_repeated(result.verdict, len(again)):
+    while _to_be_repeated(result, len(again), crowd):
         again.append(result.why)
         with turn(environment.turns, alone=True):
             result, _ = _run(environment, scaled, function)
@@ -101,8 +106,28 @@ def run_scenario(
     return result
 
 
-def _to_be_repeated(verdict: Verdict, repeated: int) -> bool:
-    """Whether the machine, rather than the client, may have made this verdict."""
+class _Crowd:
+    """For how long threads of this machine waited for cores, since this was made."""
+
+    def __init__(self) -> None:
+        self._began, self._waited = time.monotonic(), seconds_waited_for_cores()
+
+    def took(self, part: float) -> bool:
+        """Whether some thread waited for that part of the time; never where nobody can tell."""
+        waited = seconds_waited_for_cores()
+        if waited is None or self._waited is None:
+            return False
+        return waited - self._waited > part * (time.monotonic() - self._began)
+
+
+def _to_be_repeated(result: Result, repeated: int, crowd: _Crowd) -> bool:
+    """Whether the machine, rather than client or harness, may have made this of it."""
+    if result.word == "error":
+        # What waits with a deadline waits in vain there: for an election, for a server to answer.
+        return repeated == 0 and crowd.took(CROWDED)
+    verdict = result.verdict
+    if verdict is None:
+        return False
     if verdict.too_slow:
         return repeated < TRIES_OF_A_SLOW_MACHINE
     return verdict.in_doubt and repeated == 0
