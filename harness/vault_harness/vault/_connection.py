@@ -1,0 +1,257 @@
+"""One Vault server as it is asked, over hvac, and what its refusals mean to an operator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import hvac
+import hvac.exceptions
+import requests
+from requests.adapters import HTTPAdapter
+
+from vault_harness import dialect, namespaces
+from vault_harness.boundary import without_frames
+from vault_harness.certificates import shown_beside
+from vault_harness.commands import named
+from vault_harness.dialect import Product
+from vault_harness.errors import (
+    HarnessError,
+    NamespaceError,
+    NotInitialised,
+    OperatorError,
+    VaultIsSealed,
+)
+from vault_harness.vault.keyring import KeyKind
+
+_READING = frozenset({"GET", "LIST", "HEAD"})
+_SEALED_MESSAGE = "Vault is sealed"
+_NO_NAMESPACE = "namespace not found"
+_SEALED_NAMESPACE = "namespace is sealed"
+
+
+@dataclass(frozen=True)
+class SealStatus:
+    """What ``sys/seal-status`` says, which answers in every state.
+
+    Attributes:
+        initialised: Whether it has keys at all.
+        sealed: Whether it needs unsealing.
+        shares: How many keys there are, 0 before init.
+        threshold: How many of them unseal.
+        progress: How many were given so far.
+        version: The server's version.
+        product: Whose server it is.
+        kind: What its keys are: ``recovery`` for a server that unseals itself.
+        seal: The type of its seal: ``shamir``, ``static``, ``transit``, ``awskms``, ...
+        migrating: Whether its configuration wants another seal than its data has: it is sealed
+            until it is given its keys for that.
+    """
+
+    initialised: bool
+    sealed: bool
+    shares: int
+    threshold: int
+    progress: int
+    version: str
+    product: Product
+    kind: KeyKind = "shamir"
+    seal: str = "shamir"
+    migrating: bool = False
+
+
+class _SameHostSession(requests.Session):
+    """Refuses redirects to another host, where token and body would travel along.
+
+    What is the whole server's is asked of it without a namespace.
+    """
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        prepared = super().prepare_request(request)
+        path = urlsplit(prepared.url or "").path
+        if namespaces.is_root_level(str(path).partition("/v1/")[2]):
+            prepared.headers.pop(namespaces.HEADER, None)
+        return prepared
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        target = super().get_redirect_target(resp)
+        if target is None:
+            return None
+        there, here = urlsplit(target), urlsplit(resp.url)
+        if there.netloc and (there.scheme, there.netloc) != (here.scheme, here.netloc):
+            raise OperatorError(
+                f"{here.netloc} redirects to another host, {there.netloc}: the token stays here",
+                looked_at=f"{resp.request.method} {here.path}",
+                remedy="address the active node itself",
+            )
+        return target
+
+
+class Connection:
+    """A connection to one Vault server, over hvac. Its arguments are those of `Operator`.
+
+    Attributes:
+        address: Base URL of the server.
+        ca_cert: As given.
+        namespace: Where it acts; empty for the root namespace.
+        client: The hvac client, for everything that an operator has no verb for.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        token: str | None = None,
+        ca_cert: Path | str | None = None,
+        timeout: float = 10.0,
+        *,
+        namespace: str | None = None,
+    ) -> None:
+        self.address = address.rstrip("/")
+        self.ca_cert = Path(ca_cert) if ca_cert is not None else None
+        self._timeout = timeout
+        self.namespace = namespace or ""
+        session = _SameHostSession()
+        # No proxies, no netrc: neither has a say in a Vault on this machine.
+        session.trust_env = urlsplit(self.address).hostname not in {"127.0.0.1", "localhost", "::1"}
+        session.verify = str(ca_cert) if ca_cert is not None else True
+        own = shown_beside(ca_cert)
+        session.cert = str(own) if own is not None else None
+        session.mount("http://", HTTPAdapter(pool_maxsize=4))
+        # An empty token stops hvac from taking one from VAULT_TOKEN or ~/.vault-token.
+        self.client = hvac.Client(
+            url=self.address,
+            token=token or "",
+            timeout=timeout,
+            verify=session.verify,
+            cert=session.cert,
+            session=session,
+            namespace=self.namespace or None,
+        )
+        self._session = session
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._session.close()
+
+    @contextlib.contextmanager
+    def asking(self, what: str) -> Iterator[Any]:
+        """Run requests of `client`; what hvac or requests raise becomes an `OperatorError`.
+
+        Args:
+            what: What is asked, for the message: "read the policy backend".
+
+        Raises:
+            VaultIsSealed: It must be unsealed first.
+            NotInitialised: It must be initialised first.
+            OperatorError: Anything else.
+        """
+        # The causes are not chained: hvac's and requests' exceptions hold the request, with token
+        # and body.
+        try:
+            yield self.client
+        except hvac.exceptions.VaultError as error:
+            raise self._refused(what, error) from None
+        except requests.RequestException as error:
+            raise OperatorError(
+                f"cannot {what}: {self.address} does not answer ({type(error).__name__})",
+                looked_at=self.address,
+                remedy=f"{named('doctor')} says which certificate is not good"
+                if isinstance(error, requests.exceptions.SSLError)
+                else f"start it ({named('up')}), or wait until it answers",
+            ) from None
+
+    @without_frames
+    def request(self, method: str, path: str, **body: object) -> dict[str, Any]:
+        """One request to ``/v1/<path>``, for endpoints that hvac has no method for.
+
+        Returns:
+            The answer's JSON; empty for an answer without a body, and for a 404 to who asks what
+            is there (``GET``, ``LIST``).
+
+        Raises:
+            OperatorError: As `asking` says; for a 404 too where something should have been done.
+        """
+        with self.asking(f"{method} {path}"):
+            try:
+                answer = self.client.adapter.request(method, f"/v1/{path}", json=body or None)
+            except hvac.exceptions.InvalidPath as error:
+                if method.upper() not in _READING or _NO_NAMESPACE in str(error):
+                    raise
+                return {}
+        return answer if isinstance(answer, dict) else {}
+
+    def _refused(self, what: str, error: hvac.exceptions.VaultError) -> OperatorError:
+        said = (
+            "; ".join(error.errors) if isinstance(error.errors, list) else str(error.args[0] or "")
+        )
+        if self.namespace and (_NO_NAMESPACE in said or _SEALED_NAMESPACE in said):
+            return self._wrong_namespace(what, sealed=_SEALED_NAMESPACE in said)
+        if _SEALED_MESSAGE in said or isinstance(error, hvac.exceptions.VaultDown):
+            if not self._initialised():
+                return NotInitialised(
+                    f"cannot {what}: this Vault is not initialised",
+                    looked_at=self.address,
+                    remedy=f"initialise it ({named('up')} does)",
+                )
+            return VaultIsSealed(
+                f"cannot {what}: this Vault is sealed",
+                looked_at=self.address,
+                remedy=f"unseal it: {named('unseal')}",
+            )
+        return OperatorError(
+            f"cannot {what}: {' '.join(said.split()) or type(error).__name__}",
+            looked_at=f"{self.address}, which answered {type(error).__name__}",
+            remedy=_REMEDIES.get(type(error), f"look at the server's log: {named('logs')}"),
+        )
+
+    def _wrong_namespace(self, what: str, *, sealed: bool) -> NamespaceError:
+        if sealed:
+            above, _, name = self.namespace.rpartition("/")
+            unseal = named(
+                "vault", "--", "namespace", "unseal", f"-namespace={above or 'root'}", name
+            )
+            return NamespaceError(
+                f"cannot {what}: the namespace {self.namespace} is sealed, or one above it; the "
+                "server itself is not",
+                looked_at=self.address,
+                remedy=f"whoever has its keys unseals it: {unseal}",
+            )
+        return NamespaceError(
+            f"cannot {what}: there is no namespace {self.namespace}",
+            looked_at=self.address,
+            remedy=f"correct VAULT_NAMESPACE; {named('seed')} makes one that a blueprint names",
+        )
+
+    def _initialised(self) -> bool:
+        try:
+            return self.seal_status().initialised
+        except HarnessError:
+            return True
+
+    def seal_status(self) -> SealStatus:
+        """What state it is in; answers in every state, without a token."""
+        with self.asking("read the seal status") as client:
+            status = client.sys.read_seal_status()
+        return SealStatus(
+            initialised=bool(status["initialized"]),
+            sealed=bool(status["sealed"]),
+            shares=int(status["n"]),
+            threshold=int(status["t"]),
+            progress=int(status["progress"]),
+            version=str(status["version"]),
+            product=dialect.of_seal_status(status).product,
+            kind="recovery" if status.get("recovery_seal") else "shamir",
+            seal=str(status.get("type") or "shamir"),
+            migrating=bool(status.get("migration")),
+        )
+
+
+_REMEDIES = {
+    hvac.exceptions.Forbidden: "use a token that is alive and whose policies allow this",
+    hvac.exceptions.InvalidPath: "check the names: there is nothing at that path",
+    hvac.exceptions.InvalidRequest: "correct what Vault says is wrong",
+}
