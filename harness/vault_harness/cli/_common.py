@@ -8,10 +8,12 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from vault_harness.settings import Settings
     from vault_harness.stack import LocalStack
+    from vault_harness.vault import Operator
 
 
 def settings(**overrides: object) -> Settings:
@@ -36,6 +38,22 @@ def whole_server(stack: LocalStack, what: str) -> None:
     with contextlib.suppress(HarnessError):  # a wrong blueprint: no reason not to do it
         if namespace := stack.namespace():
             say(f"{what} the whole server's, not that of the namespace {namespace} alone")
+
+
+@contextlib.contextmanager
+def vault_without_token(stack: LocalStack) -> Iterator[Operator | None]:
+    """Somebody without a token at the Vault that runs; None if the stack does not."""
+    from vault_harness.errors import NotUp
+    from vault_harness.vault import Operator
+
+    endpoints = None
+    with contextlib.suppress(NotUp):
+        endpoints = stack.endpoints()
+    if endpoints is None:
+        yield None
+        return
+    with contextlib.closing(Operator(endpoints.vault, ca_cert=endpoints.ca_cert)) as operator:
+        yield operator
 
 
 def backups_dir(stack: LocalStack, given: str | None) -> Path:

@@ -1,0 +1,81 @@
+"""Options of the tasks about backups: which one is meant, what locks it, and what opens it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vault_harness.cli._common import backups_dir, local_stack
+
+if TYPE_CHECKING:
+    from vault_harness.vault.backup import Backup, Lock, Opener
+
+_ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
+LOCKS = {
+    "to": "the folder that holds backups, default vault-backups beside the data directory",
+    "recipient": "a public key (age1... or ssh-ed25519 ...), or a file of them; may be repeated",
+    "passphrase-file": _ITS_FILE,
+    "dry-run": "show what would be done, change nothing",
+}
+OPENERS = {
+    "source": "the folder of one backup, default the newest one that has what is needed",
+    "identity": "a file with the private key; may be repeated",
+    "passphrase-file": _ITS_FILE,
+}
+KEYRING_HELP = "where keyring.age is, if it is kept in another place than the rest, as it should be"
+
+
+def lock_of(recipients: list[str] | None, passphrase_file: str | None) -> Lock:
+    """What a backup is locked with: public keys, or a passphrase, which may be asked for."""
+    from vault_harness.vault.backup import lock_from
+
+    file = Path(passphrase_file) if passphrase_file else None
+    return lock_from(
+        recipients=recipients or [], passphrase_file=file, environ=os.environ, ask=_ask_twice()
+    )
+
+
+def opener_of(identities: list[str] | None, passphrase_file: str | None) -> Opener:
+    """What opens a backup: private keys, or a passphrase, which may be asked for."""
+    from vault_harness.vault.backup import opener_from
+
+    file = Path(passphrase_file) if passphrase_file else None
+    return opener_from(
+        identity_files=[Path(each) for each in identities or []],
+        passphrase_file=file,
+        environ=os.environ,
+        ask=_ask_once(),
+    )
+
+
+def chosen(source: str | None, to: str | None, part: str | None = None) -> Backup:
+    """The backup that was named, else the newest one that has a part."""
+    from vault_harness.vault.backup import Backup, newest
+
+    if source:
+        return Backup.load(Path(source))
+    return newest(backups_dir(local_stack(), to), part)
+
+
+def _ask_once() -> Callable[[], str] | None:
+    import getpass
+    import sys
+
+    return (lambda: getpass.getpass("passphrase: ")) if sys.stdin.isatty() else None
+
+
+def _ask_twice() -> Callable[[], str] | None:
+    import getpass
+    import sys
+
+    from vault_harness.errors import SettingsError
+
+    def ask() -> str:
+        first = getpass.getpass("passphrase for the backup: ")
+        if first != getpass.getpass("the same again: "):
+            raise SettingsError("the two are different", remedy="Run it again.")
+        return first
+
+    return ask if sys.stdin.isatty() else None
