@@ -92,6 +92,63 @@ class RenewsItsOldToken(LooksAfterItsOldToken):
     asks = ("POST", "auth/token/renew-self")
 
 
+class SendsOnceMore(LazyClient):
+    """A queue of its own still has a request with the lost token when all else has moved on.
+
+    What was about to be sent when the new token came may come; this is sent long after it.
+    """
+
+    late = 0.7
+    _lost: tuple[str, Token] | None = None
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        if dead:
+            self._lost = where, token
+        return dead
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        lost, self._lost = self._lost, None
+        if lost is not None:
+            self._later(*lost)
+        return token
+
+    def _later(self, where: str, token: Token) -> None:
+        timer = threading.Timer(self.late, self._send, (where, token))
+        timer.daemon = True
+        timer.start()
+
+    def _send(self, where: str, token: Token) -> None:
+        with contextlib.suppress(ClientError):
+            self._wire.send("GET", where, deadline=time.monotonic() + 1.0, token=token.value)
+
+
+class SendsWhatWasOnItsWay(SendsOnceMore):
+    """Has a request with the lost token on its way for a moment when the new one comes."""
+
+    late = 0.1
+
+
+class SendsWhatASlowLinkHeldUp(SendsOnceMore):
+    """Has it wait for a connection, which a slow link does not give back for long."""
+
+    late = 0.9
+
+
+class GoesOnWithWhatItGaveBack(SendsOnceMore):
+    """Gives its token back as soon as it has another, and has a caller who still reads with it."""
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        if old is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old)
+            self._later("sys/capabilities-self", old)
+        return token
+
+
 class FindsOutByARefusal(LazyClient):
     """Reckons with no end of a token: a refused read tells it, and is made again with another."""
 

@@ -436,6 +436,12 @@ MUTANTS: dict[str, Mutant] = {
     "looks-after-its-old-token": Mutant(
         always.LooksAfterItsOldToken, "PRC-03", "known to be dead", LAZY_PROCESS, process=True
     ),
+    "looks-after-its-old-token-through-a-cut": Mutant(
+        always.LooksAfterItsOldToken, "PRC-04", "known to be dead"
+    ),
+    "looks-after-its-old-token-through-all-faults": Mutant(
+        always.LooksAfterItsOldToken, "PRC-06", "known to be dead"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tests.mutants import always
 from tests.mutants.clients import LogsInTwice, Mutant
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply
@@ -39,4 +40,7 @@ MUTANTS: dict[str, Mutant] = {
     "trusts-rising-versions": Mutant(TrustsRisingVersions, "RST-01", "gave the value v2"),
     "believes-its-own-clock": Mutant(BelievesItsOwnClock, "RST-01", "a good read within"),
     "logs-in-twice-after-a-restore": Mutant(LogsInTwice, "RST-01", "at most 1 login"),
+    "looks-after-a-token-that-was-never-made": Mutant(
+        always.LooksAfterItsOldToken, "RST-01", "known to be dead"
+    ),
 }

@@ -12,7 +12,7 @@ from resilient_vault_client import VaultClient, VaultError
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import edges_refusals
+from tests.mutants import always, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -324,6 +324,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "tries-a-spent-wrapping-token-thrice": Mutant(
         OpensAWrappingTokenThrice, "SID-11", "requests (unwrap)", REFERENCE
+    ),
+    "goes-on-with-the-token-of-an-old-secret-id": Mutant(
+        always.GoesOnWithWhatItGaveBack, "SID-01", "known to be dead"
     ),
 }
 

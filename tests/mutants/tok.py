@@ -394,6 +394,13 @@ MUTANTS: dict[str, Mutant] = {
     "renews-its-old-token": Mutant(
         always.RenewsItsOldToken, "TOK-09", "known to be dead", LAZY_PROCESS, process=True
     ),
+    "sends-a-request-with-its-dead-token": Mutant(
+        always.SendsOnceMore, "TOK-11", "known to be dead"
+    ),
+    "looks-after-a-lost-child": Mutant(always.LooksAfterItsOldToken, "TOK-13", "known to be dead"),
+    "renews-a-token-whose-life-was-shortened": Mutant(
+        always.RenewsItsOldToken, "TOK-04", "known to be dead"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -436,4 +443,6 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-a-lost-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "TOK-17"
     ),
+    "sends-what-was-on-its-way": Tolerated(always.SendsWhatWasOnItsWay, "TOK-11"),
+    "sends-what-a-slow-link-held-up": Tolerated(always.SendsWhatASlowLinkHeldUp, "TOK-12"),
 }

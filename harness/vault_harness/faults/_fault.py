@@ -24,6 +24,8 @@ class Signature:
         stubbed: An answer that the harness gave in Vault's place.
         interference: A request on which the interference of this name acted.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
+        answers_late: No mark, but what it does to answers that Vault has given: seconds by which
+            they reach the client later; infinite where they may come at its end, or never.
     """
 
     statuses: frozenset[int] = frozenset()
@@ -36,6 +38,7 @@ class Signature:
     stubbed: bool = False
     interference: str | None = None
     lingers: bool = False
+    answers_late: float = 0.0
 
 
 class Counter(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from typing import Literal
 
 from vault_harness.faults._fault import Fault, Journal, Signature
@@ -40,7 +41,9 @@ class NetworkFaults:
     def down(self) -> Iterator[Fault]:
         """Open connections end, new ones are refused."""
         self._proxy.disable()
-        fault = self._journal.begin_fault("network down", Signature(unanswered=True))
+        fault = self._journal.begin_fault(
+            "network down", Signature(unanswered=True, answers_late=inf)
+        )
         try:
             yield fault
         finally:
@@ -80,7 +83,8 @@ class NetworkFaults:
     ) -> Iterator[Fault]:
         """Each chunk arrives `latency` seconds late, give or take `jitter` seconds."""
         toxic = Latency(latency=int(latency * 1000), jitter=int(jitter * 1000))
-        with self._toxic("network slow", toxic, stream, late=(latency - jitter) / 2) as fault:
+        late, most = (latency - jitter) / 2, latency + jitter
+        with self._toxic("network slow", toxic, stream, late=late, answers_late=most) as fault:
             yield fault
 
     @contextmanager
@@ -117,12 +121,18 @@ class NetworkFaults:
         stream: Stream,
         *,
         late: float | None,
+        answers_late: float = inf,
         toxicity: float = 1.0,
     ) -> Iterator[Fault]:
         fault: Fault | None = None
         try:
             with self._proxy.toxic(toxic, stream=stream, toxicity=toxicity) as live:
-                signature = Signature(unanswered=True, late=late, toxics=frozenset({live.name}))
+                signature = Signature(
+                    unanswered=True,
+                    late=late,
+                    toxics=frozenset({live.name}),
+                    answers_late=answers_late,
+                )
                 fault = self._journal.begin_fault(
                     name, signature, {"toxic": live.name, "stream": stream}
                 )

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from math import inf
 from typing import Protocol
 
 import psutil
@@ -237,7 +238,10 @@ class ProcessFaults:
         """
         stopped = _stop(pid)
         fault = self._journal.begin_fault(
-            "client paused", Signature(), {"pid": pid, "processes": len(stopped)}, optional=True
+            "client paused",
+            Signature(answers_late=inf),  # they wait in its sockets
+            {"pid": pid, "processes": len(stopped)},
+            optional=True,
         )
         try:
             yield fault

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import psutil
@@ -342,7 +343,8 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
     Unlike a refused connection, each one can be counted.
     """
     with lab.recorder.away():
-        fault = lab.history.begin_fault("Vault gone behind its proxy", Signature(unanswered=True))
+        mark = Signature(unanswered=True, answers_late=inf)
+        fault = lab.history.begin_fault("Vault gone behind its proxy", mark)
         try:
             yield fault
         finally:

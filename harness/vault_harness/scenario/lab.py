@@ -95,7 +95,7 @@ class Lab(Asking):
             standing.closes_well(),
             standing.writes_succeed(self.recovery),
             standing.one_renewal_at_a_time(),
-            standing.no_request_with_a_dead_token(),
+            standing.no_request_with_a_dead_token(self.deadline),
             oracles.stays_alive(),
         )
         for oracle in always:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 
 from vault_harness.faults import Fault, Signature
 from vault_harness.scenario._doors import SideDoor
@@ -46,7 +47,8 @@ def address_beside(lab: Lab, number: int) -> SideDoor:
 def address_gone(lab: Lab, door: SideDoor) -> Iterator[Fault]:
     """Connections to an address end, and new ones are refused; it does not come back."""
     door.shut()
-    fault = lab.history.begin_fault(f"{door.address} gone", Signature(unanswered=True))
+    mark = Signature(unanswered=True, answers_late=inf)
+    fault = lab.history.begin_fault(f"{door.address} gone", mark)
     try:
         yield fault
     finally:

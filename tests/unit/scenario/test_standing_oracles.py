@@ -10,10 +10,8 @@ from vault_harness.scenario.history import GRAIN
 from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.oracles.standing import (
     CLOSE_BOUND,
-    NEWS,
     TWINS,
     closes_well,
-    no_request_with_a_dead_token,
     one_renewal_at_a_time,
     verbs_end_in_time,
     writes_succeed,
@@ -105,64 +103,3 @@ def test_renewals_of_two_tokens(story: Story) -> None:
     renewal(story, 1.0, 1.5)
     story.sent("renew", 1.1, 200, token="token-2")
     assert story.finds(one_renewal_at_a_time()) == []
-
-
-# Dead tokens
-
-
-def replaced(story: Story, *, kind: str = "lookup", status: int = 403) -> float:
-    """Token 1 is called dead at 2.0 s, token 2 is there at 2.1 s; from when on 1 must not be seen.
-
-    Args:
-        story: The history.
-        kind: How it was found out.
-        status: What Vault answered.
-    """
-    story.sent("login", 1.0, token="token-1")
-    story.sent(kind, 2.0, status, token="token-1")  # type: ignore[arg-type] # one of the kinds
-    story.sent("login", 2.1, ended=2.2, token="token-2")
-    return 2.2 + NEWS + GRAIN
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "found"),
-    [
-        ("lookup", 403, 1),
-        ("renew", 403, 1),
-        ("revoke", 204, 1),
-        ("lookup", 200, 0),
-        ("renew", 500, 0),
-        ("revoke", 403, 0),
-        ("read", 403, 0),
-    ],
-)
-def test_token_that_was_called_dead(story: Story, kind: str, status: int, found: int) -> None:
-    """A refused read alone may be a matter of policy."""
-    known = replaced(story, kind=kind, status=status)
-    story.sent("read", known + 0.01, 403, token="token-1")
-    assert len(story.finds(no_request_with_a_dead_token())) == found
-
-
-def test_call_that_was_about_to_be_sent(story: Story) -> None:
-    """News takes a moment."""
-    known = replaced(story)
-    story.sent("read", known - 0.01, 403, token="token-1")
-    assert story.finds(no_request_with_a_dead_token()) == []
-
-
-def test_dead_token_without_a_successor(story: Story) -> None:
-    """It has nothing else to send."""
-    story.sent("login", 1.0, token="token-1")
-    story.sent("lookup", 2.0, 403, token="token-1")
-    story.sent("read", 9.0, 403, token="token-1")
-    assert story.finds(no_request_with_a_dead_token()) == []
-
-
-def test_news_that_a_fault_holds_up(story: Story) -> None:
-    """The answer to the login may have come only when the fault was over."""
-    story.fault(Signature(), began=2.05, ended=5.0)
-    replaced(story)
-    story.sent("read", 5.0 + NEWS, 403, token="token-1")
-    assert story.finds(no_request_with_a_dead_token()) == []
-    story.sent("read", 5.0 + NEWS + GRAIN + 0.01, 403, token="token-1")
-    assert len(story.finds(no_request_with_a_dead_token())) == 1

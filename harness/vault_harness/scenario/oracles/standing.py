@@ -11,7 +11,19 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles._base import Oracle
+from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.scenario.verdict import Finding
+
+__all__ = [
+    "CLOSE_BOUND",
+    "NEWS",
+    "TWINS",
+    "closes_well",
+    "no_request_with_a_dead_token",
+    "one_renewal_at_a_time",
+    "verbs_end_in_time",
+    "writes_succeed",
+]
 
 CLOSE_BOUND = 5.0
 """Seconds beyond a call's deadline in which a subject must have ended, even when Vault hangs."""
@@ -21,9 +33,6 @@ TWINS = 0.02
 
 Vault answers in a few milliseconds, so two that were sent together need not overlap.
 """
-
-NEWS = 0.25
-"""Seconds in which a new token reaches every call that was about to be sent with the old one."""
 
 
 def verbs_end_in_time(deadline: float) -> Oracle:
@@ -113,48 +122,3 @@ def one_renewal_at_a_time() -> Oracle:
         return []
 
     return oracle
-
-
-def no_request_with_a_dead_token() -> Oracle:
-    """A token that Vault called dead, and that a new login replaced, is never sent again.
-
-    It was called dead by a look at itself or a renewal that was answered 403, or by its own
-    revocation. What was about to be sent when the new token came may still come; and an answer
-    that a fault held up is news only once the fault is over.
-    """
-    promise = "no request with a token that is known to be dead"
-
-    def oracle(history: History) -> list[Finding]:
-        for token, known in _known_dead(history).items():
-            late = [e for e in history.find(since=known) if e.token == token and e.kind != "login"]
-            if late:
-                first = late[0]
-                seen = (
-                    f"{len(late)} with {token}, the first a {first.kind} "
-                    f"{first.began - known:.1f} s after its successor had come"
-                )
-                return [Finding(promise, seen, first.began, rests_on=())]
-        return []
-
-    return oracle
-
-
-def _known_dead(history: History) -> dict[str, float]:
-    """From when on each dead token must not be seen any more."""
-    known: dict[str, float] = {}
-    logins = history.logins()
-    for exchange in history.find("lookup", "renew", "revoke"):
-        if exchange.token is None or exchange.ended is None or exchange.token in known:
-            continue
-        given_back = exchange.kind == "revoke" and exchange.good
-        if not given_back and (exchange.kind == "revoke" or exchange.status != 403):
-            continue
-        successor = next((e for e in logins if (e.ended or e.began) >= exchange.ended), None)
-        if successor is None or successor.ended is None:
-            continue
-        told = successor.ended
-        for fault in history.faults:
-            if fault.began <= told and (fault.ended is None or fault.ended > told):
-                told = float("inf") if fault.ended is None else fault.ended
-        known[exchange.token] = told + NEWS + history.slack(successor.began, told + NEWS)
-    return known

@@ -1,0 +1,225 @@
+"""No request with a token that is known to be dead: who may know it, and from when on."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
+from vault_harness.scenario.history import GRAIN
+from vault_harness.scenario.oracles.standing import NEWS, no_request_with_a_dead_token
+
+DEADLINE = 2.0
+
+POLICY = ("1 error occurred:\n\t* permission denied\n\n",)
+"""What Vault says where a policy denies something to a living token."""
+
+UPSTREAM = Signature(unanswered=True, late=1.0, statuses=frozenset({500, 503}))
+"""A fault behind the recorder: what Vault has answered gets through."""
+
+CUT, SLOW = Signature(answers_late=inf), Signature(answers_late=0.3)
+"""Faults in front of it."""
+
+
+def found(story: Story) -> int:
+    """Whether there is such a request."""
+    return len(story.finds(no_request_with_a_dead_token(DEADLINE)))
+
+
+def replaced(story: Story, *, kind: str = "lookup", status: int = 403) -> float:
+    """Token 1 is called dead at 2.0 s, token 2 is there at 2.2 s; from when on 1 must not be seen.
+
+    Args:
+        story: The history.
+        kind: How it was found out.
+        status: What Vault answered.
+    """
+    story.sent("login", 1.0, token="token-1")
+    path = f"auth/token/{kind}-self"
+    story.sent(kind, 2.0, status, token="token-1", path=path)  # type: ignore[arg-type] # one of the kinds
+    story.sent("login", 2.1, ended=2.2, token="token-2")
+    return 2.2 + NEWS + GRAIN
+
+
+def used(story: Story, at: float, *, found_then: int) -> None:
+    """Token 1 is sent then, which is found or not."""
+    story.sent("read", at, 403, token="token-1")
+    assert found(story) == found_then
+
+
+# Who is told
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "dead"),
+    [
+        ("lookup", 403, 1),
+        ("renew", 403, 1),
+        ("revoke", 204, 1),
+        ("lookup", 200, 0),
+        ("renew", 500, 0),
+        ("revoke", 403, 0),
+        ("read", 403, 0),
+    ],
+)
+def test_token_that_was_called_dead(story: Story, kind: str, status: int, dead: int) -> None:
+    """A refused read alone may be a matter of policy."""
+    used(story, replaced(story, kind=kind, status=status) + 0.01, found_then=dead)
+
+
+def test_call_that_was_about_to_be_sent(story: Story) -> None:
+    """News takes a moment."""
+    used(story, replaced(story) - 0.01, found_then=0)
+
+
+def test_dead_token_without_a_successor(story: Story) -> None:
+    """It has nothing else to send."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("lookup", 2.0, 403, token="token-1")
+    used(story, 9.0, found_then=0)
+
+
+def test_token_that_it_gave_back(story: Story) -> None:
+    """Who ended it itself needs no other to know."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("revoke", 2.0, 204, token="token-1", path="auth/token/revoke-self")
+    used(story, 2.01 + NEWS, found_then=0)
+    used(story, 2.01 + NEWS + GRAIN + 0.01, found_then=1)
+
+
+def test_look_or_renewal_that_the_policy_denies(story: Story) -> None:
+    """The token lives: it may not renew itself, as Vault's words tell."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("renew", 2.0, 403, token="token-1").errors = POLICY
+    story.sent("login", 2.1, token="token-2")
+    used(story, 9.0, found_then=0)
+
+
+def test_token_that_is_served_afterwards(story: Story) -> None:
+    """It was not dead, whatever was said."""
+    replaced(story)
+    story.sent("read", 8.0, 200, token="token-1")
+    used(story, 9.0, found_then=0)
+
+
+def test_denial_in_the_place_of_vault(story: Story) -> None:
+    """What the harness answers itself says nothing of a token."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("renew", 2.0, 403, token="token-1", by="stub")
+    story.sent("login", 2.1, token="token-2")
+    used(story, 9.0, found_then=0)
+
+
+def test_dead_token_that_a_cache_hands_out_again(story: Story) -> None:
+    """What a login gives is used, until that is called dead in its turn."""
+    replaced(story)
+    story.sent("login", 5.0, token="token-1")
+    used(story, 5.1, found_then=0)
+    story.sent("lookup", 5.2, 403, token="token-1")
+    story.sent("login", 5.3, token="token-3")
+    used(story, 9.0, found_then=1)
+
+
+# When the new token was there
+
+
+def test_token_that_is_called_dead_when_another_is_there(story: Story) -> None:
+    """Who has replaced it before needs no further login to know."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("login", 2.0, token="token-2")
+    story.sent("lookup", 3.0, 403, token="token-1")
+    used(story, 3.01 + NEWS, found_then=0)
+    used(story, 3.01 + NEWS + GRAIN + 0.01, found_then=1)
+
+
+@pytest.mark.parametrize("verb", ["start", "fork"])
+def test_token_of_another_instance(story: Story, verb: str) -> None:
+    """Where there are several, an earlier login may be another one's."""
+    for _ in range(2):
+        story.call(0.5, verb=verb)
+    story.sent("login", 1.0, token="token-1")
+    story.sent("login", 2.0, token="token-2")
+    story.sent("lookup", 3.0, 403, token="token-1")
+    used(story, 9.0, found_then=0)
+
+
+def test_older_token_is_no_successor(story: Story) -> None:
+    """It was there before the one that died."""
+    story.sent("login", 0.5, token="token-0")
+    story.sent("login", 1.0, token="token-1")
+    story.sent("lookup", 3.0, 403, token="token-1")
+    used(story, 9.0, found_then=0)
+
+
+# Faults
+
+
+def test_fault_behind_the_recorder_excuses_nothing(story: Story) -> None:
+    """A seal, a dead server, a revoked token: what Vault said has reached the client."""
+    story.fault(UPSTREAM, began=0.5, ended=None)
+    used(story, replaced(story) + 0.01, found_then=1)
+
+
+@pytest.mark.parametrize("closed", ["client", "server"])
+@pytest.mark.parametrize("which", [1, 2])
+def test_answer_that_was_lost(story: Story, closed: str, which: int) -> None:
+    """Of a denial, or of a login, that nobody has heard, nobody can know."""
+    replaced(story)
+    story.history.exchanges[which].closed = closed  # type: ignore[assignment] # one of both
+    used(story, 9.0, found_then=0)
+
+
+def test_cut_link_may_lose_what_was_said(story: Story) -> None:
+    """It was cut while the denial was on its way; the next one counts, once the link is up."""
+    story.fault(CUT, began=2.05, ended=5.0)
+    replaced(story)
+    story.sent("read", 5.5, 200, token="token-2")
+    used(story, 6.0, found_then=0)
+    story.sent("lookup", 7.0, 403, token="token-1")
+    used(story, 7.01 + NEWS + GRAIN + 0.01, found_then=1)
+
+
+def test_login_over_a_bad_link_has_come_if_its_token_is_used(story: Story) -> None:
+    """Then it is known, although requests of before may come until the link is well."""
+    story.fault(CUT, began=2.05, ended=5.0)
+    story.sent("login", 1.0, token="token-1")
+    story.sent("lookup", 1.5, 403, token="token-1")
+    story.sent("login", 2.1, token="token-2")
+    used(story, 6.0, found_then=0)
+    story.sent("read", 2.5, 200, token="token-2")
+    assert found(story) == 1
+
+
+def test_request_that_a_bad_link_holds_up(story: Story) -> None:
+    """What was sent before the news may come at the end of it."""
+    story.fault(CUT, began=2.3, ended=5.0)
+    replaced(story)
+    story.sent("read", 2.25, 200, token="token-2")
+    used(story, 5.0 + NEWS, found_then=0)
+    used(story, 5.0 + NEWS + GRAIN + 0.01, found_then=1)
+
+
+def test_slow_link(story: Story) -> None:
+    """The news is late by what the link takes, and a call may wait for a connection meanwhile."""
+    story.fault(SLOW, began=0.5, ended=20.0)
+    replaced(story)
+    known = 2.2 + 0.3 + DEADLINE + NEWS + GRAIN
+    used(story, known - 0.01, found_then=0)
+    used(story, known + 0.01, found_then=1)
+
+
+def test_slow_link_that_is_mended(story: Story) -> None:
+    """No longer than it lasts."""
+    story.fault(SLOW, began=0.5, ended=3.0)
+    replaced(story)
+    used(story, 3.0 + NEWS, found_then=0)
+    used(story, 3.0 + NEWS + GRAIN + 0.01, found_then=1)
+
+
+def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
+    """Both answers come when their calls have ended."""
+    story.fault(Signature(answers_late=2 * DEADLINE), began=0.5, ended=3.0)
+    replaced(story)
+    used(story, 9.0, found_then=0)
