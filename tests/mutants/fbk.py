@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from resilient_vault_client import Secret
 from tests.mutants.clients import (
     REFERENCE,
     Mutant,
+    Tolerated,
     Tweaked,
 )
 
@@ -37,6 +39,31 @@ class FallsBackOnADenial(Tweaked):
             raise
 
 
+class FallsBackForAWhile(Tweaked):
+    """Hands out what it fell back to for some seconds more, whether Vault is there or not."""
+
+    keeps = 3.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[str, tuple[float, Secret]] = {}
+
+    def read(self, path: str, key: str) -> Secret:
+        at, secret = self._fallen.get(key, (0.0, None))
+        if secret is not None and time.monotonic() - at < self.keeps:
+            return secret
+        secret = super().read(path, key)
+        if secret.source == "environment":
+            self._fallen[key] = time.monotonic(), secret
+        return secret
+
+
+class FallsBackForTooLong(FallsBackForAWhile):
+    """For longer than its recovery may take, and what it reads may be old."""
+
+    keeps = 12.0
+
+
 class FallsBackForGood(Tweaked):
     """Decides at its first read whether there is a Vault."""
 
@@ -54,5 +81,12 @@ class FallsBackForGood(Tweaked):
 MUTANTS: dict[str, Mutant] = {
     "has-no-fallback": Mutant(HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
     "falls-back-for-good": Mutant(FallsBackForGood, "FBK-01", "still give the fallback", REFERENCE),
+    "falls-back-for-too-long": Mutant(
+        FallsBackForTooLong, "FBK-01", "still give the fallback", REFERENCE
+    ),
     "falls-back-on-a-denial": Mutant(FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "falls-back-for-a-while": Tolerated(FallsBackForAWhile, "FBK-01", REFERENCE),
 }

@@ -108,6 +108,33 @@ class CachesForTooLong(CachesForTheRefreshTime):
     keeps = 8.0
 
 
+class ServesStaleForNearlyTooShort(Tweaked):
+    """Has its last good value for half a second less than max_stale; it may be less by R."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 5.5}
+
+
+class ServesStaleForTooShort(Tweaked):
+    """Has nothing left when a third of max_stale is over.
+
+    A call that fails takes up to a deadline for it, and counts from its end.
+    """
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 2.0}
+
+
+class ServesStaleALittleLonger(Tweaked):
+    """Serves it for a bit longer than max_stale, as a call may that began before."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 7.4}
+
+
+class ServesStaleForTooLong(Tweaked):
+    """Serves it for longer than any call that began before may take."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 9.5}
+
+
 class UpdatesWithoutCas(Tweaked):
     """Writes what it has read, changed in one key, over whatever is there by now."""
 
@@ -186,6 +213,12 @@ class KeepsTheWhole(LazyClient):
         return values
 
 
+class KeepsTheWholeForTooLong(KeepsTheWhole):
+    """Hands it out for twice as long."""
+
+    keeps = 9.6
+
+
 class KeepsEachKey(LazyClient):
     """Keeps each key of a secret for a time of its own, a second longer than the one before."""
 
@@ -230,6 +263,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "raises-at-its-end": Mutant(always.RaisesAtItsEnd, "KV-03", "a clean end succeeds"),
     "hangs-after-all": Mutant(HangsAtTheEnd, "KV-03", "close ends within"),
+    "keeps-the-deleted-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
+    "keeps-the-whole-for-too-long": Mutant(KeepsTheWholeForTooLong, "KV-06", "the last read gave"),
+    "serves-stale-for-too-short": Mutant(
+        ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "serves-stale-for-too-long": Mutant(
+        ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -240,4 +281,9 @@ TOLERATED: dict[str, Tolerated] = {
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
+    "keeps-the-deleted-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-03"),
+    "serves-stale-for-nearly-too-short": Tolerated(
+        ServesStaleForNearlyTooShort, "KV-02", REFERENCE
+    ),
+    "serves-stale-a-little-longer": Tolerated(ServesStaleALittleLonger, "KV-02", REFERENCE),
 }

@@ -212,6 +212,30 @@ class Prefork(LazyClient):
         self._timer = self._token = None
 
 
+class ReadsSlowlyInItsWorkers(Prefork):
+    """A read in a child takes so long that it comes to three fifths of what it should."""
+
+    lasts = 0.4
+    _child = False
+
+    def _begin_anew(self) -> None:
+        super()._begin_anew()
+        self._child = True
+
+    def read(self, path: str, key: str) -> str:
+        began = time.monotonic()
+        value = super().read(path, key)
+        if self._child:
+            time.sleep(max(0.0, began + self.lasts - time.monotonic()))
+        return value
+
+
+class ReadsTooSlowlyInItsWorkers(ReadsSlowlyInItsWorkers):
+    """It comes to a third of them."""
+
+    lasts = 0.75
+
+
 class RevokesItsParentsToken(Prefork):
     """A child goes on with the token that it has found, and gives it back at its end."""
 
@@ -442,6 +466,9 @@ MUTANTS: dict[str, Mutant] = {
     "looks-after-its-old-token-through-all-faults": Mutant(
         always.LooksAfterItsOldToken, "PRC-06", "known to be dead"
     ),
+    "reads-too-slowly-in-its-workers": Mutant(
+        ReadsTooSlowlyInItsWorkers, "PRC-01", "each worker reads to its end", _PREFORK, process=True
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -460,4 +487,7 @@ TOLERATED: dict[str, Tolerated] = {
         edges_refusals.TriesFourTimesInOneCall, "PRC-04"
     ),
     "says-ill-late": Tolerated(SaysIllLate, "PRC-05", REFERENCE),
+    "reads-slowly-in-its-workers": Tolerated(
+        ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True
+    ),
 }

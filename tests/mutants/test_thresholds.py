@@ -9,6 +9,7 @@ from tests.mutants.thresholds import (
     UNBROKEN,
     Pair,
     all_thresholds,
+    comparisons,
     constants,
     defaults,
     scenario_thresholds,
@@ -86,6 +87,45 @@ def test_bounds_are_found_where_they_are_given() -> None:
         "TOK-99 turns.within = 0.5 * lab.ttl",
     ]
     assert list(constants("TOK", SOURCE)) == ["TOK PACE = 0.5"]
+
+
+COMPARES = """
+@pytest.mark.scenario("TOK-99")
+def test_it(lab):
+    limit = lab.declared("max_stale", 0.0)
+    late = limit + 3.0
+    while lab.history.now() < late:
+        one = lab.client.read()
+    count = 1
+    count += 1
+    judged(lab, one.ended - one.began)
+
+def judged(lab, age):
+    over, status = age - lab.deadline, 403
+    if over > 0 and [each for each in lab.calls if each.status == 403 and each.tries >= 3]:
+        lab.note("late")
+    lab.require("two", lambda _: 2 == len(lab.drivers) and count > 1)
+    return lab.kind == "http" or over is None
+
+def nobody_calls_it(lab):
+    return lab.ttl > 7
+"""
+
+
+def test_comparisons_within_scenarios_are_found() -> None:
+    """Of more and less, and with counts, in what a scenario comes to; a sum stands for its name."""
+    assert sorted(comparisons(COMPARES)) == [
+        "TOK-99 if 2 == len(lab.drivers)",
+        "TOK-99 if age - lab.deadline > 0",
+        "TOK-99 if count > 1",
+        "TOK-99 if each.tries >= 3",
+        "TOK-99 if lab.history.now() < limit + 3.0",
+    ]
+
+
+def test_comparisons_of_the_suite_are_among_the_thresholds() -> None:
+    """What no oracle is given, and a scenario decides by itself."""
+    assert "KV-02 if age < limit - lab.refresh - slack" in FOUND
 
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:

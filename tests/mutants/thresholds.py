@@ -10,6 +10,7 @@ import ast
 import inspect
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -34,6 +35,10 @@ UNBROKEN = "unbroken"
 
 NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
 """Numbers that an oracle is given, and that are no bound: moments, and what was counted."""
+
+
+LEAST_STATUS = 100
+"""Numbers from here on that something is compared with for being the same are statuses of HTTP."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,7 @@ def all_thresholds(oracles: ModuleType) -> set[str]:
         source = path.read_text(encoding="utf-8")
         found |= set(constants(path.stem.removeprefix("test_").upper(), source))
         found |= set(scenario_thresholds(source, oracles))
+        found |= set(comparisons(source))
     return found
 
 
@@ -138,6 +144,62 @@ def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
                     for name, value in _bounds(call, oracles):
                         text = ast.unparse(value)
                         yield f"{scenario} {name} = {named.get(text, text)}"
+
+
+def comparisons(source: str) -> Iterator[str]:
+    """``KV-02 if age - limit - lab.deadline > 0``: what one file's scenarios compare by themselves.
+
+    Whatever says more or less, and whether something is so and so often, with names put in where
+    they stand for a sum. A status of HTTP is no number of anything.
+
+    Args:
+        source: The file.
+    """
+    module = ast.parse(source)
+    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
+    for function in functions.values():
+        if scenario := scenario_of(function):
+            for one in reached(function, functions):
+                sums = _Sums(one)
+                for node in ast.walk(one):
+                    if isinstance(node, ast.Compare) and _measures(node):
+                        yield f"{scenario} if {ast.unparse(sums.visit(deepcopy(node)))}"
+
+
+def _measures(node: ast.Compare) -> bool:
+    """Whether a comparison is of more and less, or with a count."""
+    if any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops):
+        return True
+    equal = any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
+    return equal and any(
+        _is_number(side) and ast.literal_eval(ast.unparse(side)) < LEAST_STATUS
+        for side in (node.left, *node.comparators)
+        if isinstance(side, ast.Constant)
+    )
+
+
+class _Sums(ast.NodeTransformer):
+    """Puts in what a function's names stand for, where that is a sum, a product or a number."""
+
+    def __init__(self, function: ast.FunctionDef) -> None:
+        changed = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
+        pairs = [pair for node in changed for pair in _assigned(node)]
+        again = [
+            ast.unparse(node.target)
+            for node in ast.walk(function)
+            if isinstance(node, ast.AugAssign)
+        ]
+        names = [*(name for name, _ in pairs), *again]
+        self._sums = {
+            name: value
+            for name, value in pairs
+            if names.count(name) == 1 and (isinstance(value, ast.BinOp) or _is_number(value))
+        }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """A name, or what it stands for."""
+        value = self._sums.get(node.id)
+        return node if value is None else self.visit(deepcopy(value))
 
 
 def _named(function: ast.FunctionDef) -> dict[str, str]:
