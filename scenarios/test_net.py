@@ -37,6 +37,7 @@ from vault_harness.scenario.oracles import (
     renews_within,
     requests_at_most,
     same_token,
+    writes_again,
 )
 
 LEDGER = "backend/ledger"
@@ -316,8 +317,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     """Vault applies a write, and the answer is lost with its connection."""
     allow_writes(lab, LEDGER)
     client = lab.start()
-    first = client.write(LEDGER, {"entry": "first"})
-    if first.failed:
+    if (first := client.write(LEDGER, {"entry": "first"})).failed:
         raise NotExercised(f"no write before any fault: {first.outcome}: {first.message}")
     before = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1) as fault:
@@ -327,6 +327,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     written = version_of(lab, LEDGER) - before
     if not written:
         raise NotExercised("the write never reached Vault, so its answer was not lost")
+    _write_on(lab, fault)
     lab.judge(
         *_judge_write(second, written),
         # It may know by now that the write was applied; if not, nobody knows.
@@ -398,10 +399,19 @@ def test_stall_that_heals(lab: Lab) -> None:
             *_judge_write(held, version_of(lab, LEDGER) - before),
             failures_are("unavailable", since=fault.began, verbs=("write",), may_be_empty=True),
         )
+        _write_on(lab, fault)
     lab.judge(
         no_request_storm(since=fault.began, until=fault.end),
         logins_at_most(0, since=fault.began),
     )
+
+
+def _write_on(lab: Lab, after: Fault) -> None:
+    """Write until a write is good, now that reads are, for as long as that may take."""
+    since, bound = lab.history.now(), lab.recovery_after(after)
+    while lab.client.write(LEDGER, {"entry": "last"}).failed and lab.history.now() < since + bound:
+        lab.watch(0.3)
+    lab.ask(writes_again(bound, since=since))
 
 
 def _can_write(lab: Lab) -> bool:

@@ -142,6 +142,21 @@ class RetriesWritesLater(Tweaked):
             super().write(path, data)
 
 
+class GivesUpWriting(Tweaked):
+    """After a write that failed it takes no other; it reads on."""
+
+    _failed: VaultUnavailable | None = None
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            super().write(path, data)
+        except VaultUnavailable as error:
+            self._failed = error
+            raise
+
+
 class _Impatient(Wire):
     """Half a second is long enough."""
 
@@ -382,6 +397,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "retries-a-stalled-write": Mutant(
         RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
+    ),
+    "gives-up-writing-after-a-stall": Mutant(
+        GivesUpWriting, "NET-05", "a good write within", REFERENCE
+    ),
+    "gives-up-writing-after-a-lost-answer": Mutant(
+        GivesUpWriting, "NET-13", "a good write within", REFERENCE
     ),
     "is-impatient": Mutant(IsImpatient, "NET-06", "no read fails"),
     "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),

@@ -42,6 +42,7 @@ def test_only_missing_cells_are_run() -> None:
     planned = plan(cells, IDS, groups=["FBK"], only_missing=True)
     assert planned == {
         "has-no-fallback": ["FBK-02"],
+        "falls-back-for-too-long": ["FBK-01", "FBK-02"],
         "falls-back-on-a-denial": ["FBK-01", "FBK-02"],
     }
 

@@ -93,7 +93,6 @@ class Lab(Asking):
             oracles.every_call_ends_within(self.deadline),
             standing.verbs_end_in_time(self.deadline),
             standing.closes_well(),
-            standing.writes_succeed(self.recovery),
             standing.one_renewal_at_a_time(),
             standing.no_request_with_a_dead_token(self.deadline),
             oracles.stays_alive(),

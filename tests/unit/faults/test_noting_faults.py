@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -112,6 +113,27 @@ def test_slow_is_late_by_half_of_the_least(
     """An answer that took half of the shortest delay was touched for sure."""
     with network.slow(latency=latency, jitter=jitter) as fault:
         assert fault.signature.late == pytest.approx(late)
+
+
+@pytest.mark.parametrize(
+    ("verb", "how", "late"),
+    [
+        ("down", {}, inf),
+        ("black_hole", {}, inf),
+        ("stalled", {}, inf),
+        ("drip", {"pause": 0.4}, inf),
+        ("narrow", {"rate": 2}, inf),
+        ("truncated", {"after": 100}, inf),
+        ("resets", {}, inf),
+        ("slow", {"latency": 0.6, "jitter": 0.2}, 0.8),
+    ],
+)
+def test_network_says_what_becomes_of_answers(
+    network: NetworkFaults, verb: str, how: dict[str, Any], late: float
+) -> None:
+    """By how much one that Vault has given may be late; all but a slow network may lose it."""
+    with getattr(network, verb)(**how) as fault:
+        assert fault.signature.answers_late == pytest.approx(late)
 
 
 def test_flapping_notes_each_turn(line: Line, network: NetworkFaults) -> None:

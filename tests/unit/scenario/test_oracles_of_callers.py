@@ -19,6 +19,7 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     says_of_its_health,
     stays_alive,
+    writes_again,
 )
 
 # no_wrong_value
@@ -296,6 +297,33 @@ def test_no_recovery(story: Story) -> None:
     story.call(21.0, outcome="stale")
     story.call(21.0, path="backend/celery")
     assert story.finds(recovers_within(4.0, since=20.0, path="backend/django")) == ["none came"]
+
+
+def test_write_that_works_again(story: Story) -> None:
+    """The first one may be lost to a dead connection; the second one comes in time."""
+    story.call(20.5, outcome="unavailable", verb="write")
+    story.call(23.0, 24.0, verb="write")
+    assert story.finds(writes_again(4.0, since=20.0)) == []
+
+
+def test_write_that_works_too_late(story: Story) -> None:
+    """A fifth of a second after its bound."""
+    story.call(24.0, 24.2, verb="write")
+    assert story.finds(writes_again(4.0, since=20.0)) == ["the first came after 4.20 s"]
+
+
+def test_write_that_never_works_again(story: Story) -> None:
+    """One of before, and reads, show nothing; what the client said is told."""
+    story.call(19.0, verb="write")
+    story.call(21.0, outcome="unavailable", verb="write", message="no more")
+    story.call(22.0)
+    (seen,) = story.finds(writes_again(4.0, since=20.0))
+    assert seen == "none of 1 was: unavailable: no more"
+
+
+def test_nobody_writes(story: Story) -> None:
+    """Nothing shows that it would have worked."""
+    assert story.finds(writes_again(4.0, since=20.0)) == ["none of 0 was"]
 
 
 def test_read_that_waited_the_fault_out(story: Story) -> None:

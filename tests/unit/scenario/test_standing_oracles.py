@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
 from vault_harness.scenario.history import GRAIN
 from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.oracles.standing import (
@@ -14,7 +13,6 @@ from vault_harness.scenario.oracles.standing import (
     closes_well,
     one_renewal_at_a_time,
     verbs_end_in_time,
-    writes_succeed,
 )
 
 # Deadlines of the other verbs
@@ -49,23 +47,6 @@ def test_close_that_fails(story: Story) -> None:
     assert story.finds(closes_well()) == []
     story.call(2.0, outcome="error", verb="close", path="", message="boom")
     assert story.finds(closes_well()) == ["close ended error: boom"]
-
-
-# Writes
-
-
-def test_write_that_fails_in_calm_weather(story: Story) -> None:
-    """Nothing was broken."""
-    story.call(1.0, outcome="denied", verb="write", path="backend/ledger", message="no")
-    assert story.finds(writes_succeed(2.0)) == ["a write to backend/ledger ended denied: no"]
-
-
-@pytest.mark.parametrize(("began", "found"), [(9.0, 0), (12.0, 0), (21.9, 0), (22.1, 1), (4.0, 1)])
-def test_write_near_a_fault(story: Story, began: float, found: int) -> None:
-    """From its beginning to a while after its end a write may fail."""
-    story.fault(Signature())
-    story.call(began, began + 1.0, "unavailable", verb="write")
-    assert len(story.finds(writes_succeed(2.0))) == found
 
 
 # One renewal at a time

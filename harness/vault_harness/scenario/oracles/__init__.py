@@ -22,6 +22,7 @@ from vault_harness.scenario.oracles._callers import (
     says_of_its_health,
     sees,
     stays_alive,
+    writes_again,
 )
 from vault_harness.scenario.oracles._credentials import (
     accepted_again,
@@ -122,4 +123,5 @@ __all__ = [
     "sees",
     "stays_alive",
     "takes_at_most",
+    "writes_again",
 ]

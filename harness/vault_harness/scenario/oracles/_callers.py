@@ -177,6 +177,31 @@ def recovers_within(bound: float, *, since: float, path: str | None = None) -> O
     return oracle
 
 
+def writes_again(bound: float, *, since: float) -> Oracle:
+    """A good write ends at most `bound` seconds after `since`, when reads are good already.
+
+    Args:
+        bound: Seconds. A client that must not repeat a write may lose one to a connection that is
+            no more, so the first one need not be it.
+        since: From when on writes are tried, again and again.
+    """
+    promise = f"a good write within {bound:.3g} s, once reads are good"
+
+    def oracle(history: History) -> list[Finding]:
+        tried = [w for w in history.calls("write", since=since) if w.ended is not None]
+        good = min((w.ended or 0.0 for w in tried if w.good), default=None)
+        end = since + bound
+        if good is not None and good <= end + history.slack(since, end):
+            return []
+        told = {f"{w.outcome}: {w.message}" for w in tried if w.failed}
+        none = f"none of {len(tried)} was: {'; '.join(sorted(told)[:2])}".removesuffix(": ")
+        seen = none if good is None else f"the first came after {good - since:.2f} s"
+        missed = None if good is None else good - end
+        return [Finding(promise, seen, since, missed=missed, until=end)]
+
+    return oracle
+
+
 def sees(value: str, path: str, *, since: float, within: float) -> Oracle:
     """A read of `path` gives the value of that label at most `within` seconds after `since`."""
     promise = f"the new value of {path} is seen within {within:g} s"

@@ -9,7 +9,7 @@ from collections import defaultdict
 from itertools import pairwise
 
 from vault_harness.scenario.history import History
-from vault_harness.scenario.observations import Exchange, Operation
+from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle
 from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.scenario.verdict import Finding
@@ -22,7 +22,6 @@ __all__ = [
     "no_request_with_a_dead_token",
     "one_renewal_at_a_time",
     "verbs_end_in_time",
-    "writes_succeed",
 ]
 
 CLOSE_BOUND = 5.0
@@ -76,32 +75,6 @@ def closes_well() -> Oracle:
         ]  # fmt: skip
 
     return oracle
-
-
-def writes_succeed(grace: float) -> Oracle:
-    """A write that lies outside every fault, and not soon after one, succeeds.
-
-    Args:
-        grace: Seconds after a fault in which a client may still be at a loss.
-    """
-
-    def oracle(history: History) -> list[Finding]:
-        bad = [w for w in history.calls("write") if w.failed and not _disturbed(history, w, grace)]
-        return [
-            Finding("a write succeeds while nothing is broken",
-                    f"a write to {w.path} ended {w.outcome}: {w.message}", w.began, rests_on=())
-            for w in bad[:1]
-        ]  # fmt: skip
-
-    return oracle
-
-
-def _disturbed(history: History, call: Operation, grace: float) -> bool:
-    ended = call.ended if call.ended is not None else history.now()
-    return any(
-        fault.began <= ended and (fault.ended is None or call.began <= fault.ended + grace)
-        for fault in history.faults
-    )
 
 
 def one_renewal_at_a_time() -> Oracle:
