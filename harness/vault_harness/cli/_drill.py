@@ -32,7 +32,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     """
     from vault_harness.cli._stack import seal_kind
     from vault_harness.engine import open_engine, run_directory, seal_stanza
-    from vault_harness.stack import SealDrill
+    from vault_harness.stack import SealDrill, check_copy
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
@@ -47,6 +47,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
             open_engine(stack.settings, directory=directory / "engine") as engine,
         ):
             present = seal_stanza(stack.data_dir)
+            check_copy(engine, present)
             then = None
             if target is not None:
                 then = SealDrill(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from vault_harness.commands import named
+from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._provider import NodeEndpoint, StackProvider
 from vault_harness.errors import StackError
 
@@ -53,6 +54,21 @@ def static_key_path(data_dir: Path) -> Path:
 def stanza_path(data_dir: Path) -> Path:
     """The file of the stanza; it is not there for Shamir's seal."""
     return data_dir / SEAL_DIRECTORY / _STANZA
+
+
+def node_extra(data_dir: Path, *, cluster: bool) -> dict[str, object]:
+    """What the configuration of a stack's node has beside what every node has.
+
+    Args:
+        data_dir: Of the stack.
+        cluster: Whether it is one of several.
+
+    Raises:
+        StackError: The stanza of its seal cannot be read.
+    """
+    extra: dict[str, object] = {"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {}
+    stanza = seal_stanza(data_dir)
+    return extra | ({"seal": stanza} if stanza else {})
 
 
 def seal_stanza(data_dir: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
 from vault_harness.stack._requests import RequestFaults
-from vault_harness.stack._seal_drill import SealDrill
+from vault_harness.stack._seal_drill import SealDrill, check_copy
 from vault_harness.stack._seal_migration import SealMigrated, SealMigration
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import (
@@ -32,6 +32,7 @@ __all__ = [
     "NodeStatus",
     "StackRecord",
     "SealDrill",
+    "check_copy",
     "SealMigrated",
     "SealMigration",
     "StackStatus",

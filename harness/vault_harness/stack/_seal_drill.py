@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import CLOUD_SEALS, Engine, Node, NodeSpec, SealKind, cloud_stanza
@@ -59,9 +60,10 @@ class SealDrill:
                 looked_at="the command line",
                 remedy="name another one",
             )
-        if self.engine.name != "process":
+        able = {"process"} if self.target in CLOUD_SEALS else {"process", "docker"}
+        if self.engine.name not in able:
             raise CapabilityMissing(
-                f"the {self.engine.name} engine cannot exchange a Vault's seal",
+                f"the {self.engine.name} engine cannot exchange a Vault's seal for {self.target}",
                 looked_at="HARNESS_ENGINE",
                 remedy=f"HARNESS_ENGINE=process {named('drill')} can, on a stack of that engine",
             )
@@ -118,7 +120,29 @@ class SealDrill:
         keyring = sealed.init()
         sealed.unseal(keyring)
         with contextlib.closing(sealed.with_token(keyring.root_token)) as root:
-            return {"transit": transit_seal(root, directory / "holder-token")}
+            token, at = directory / "holder-token", base_url(node.upstream)
+            return {"transit": transit_seal(root, token, address=at)}
+
+
+def check_copy(engine: Engine, seal: Seal) -> None:
+    """See that a copy of Vault finds the key of its seal, before a backup is made for it.
+
+    Args:
+        engine: Runs the copy.
+        seal: Of the Vault that is copied.
+
+    Raises:
+        CapabilityMissing: The key's holder is out of its reach.
+    """
+    if engine.name == "docker" and "transit" in seal:
+        raise CapabilityMissing(
+            "a copy in a container does not reach the Vault that holds the key: that is on the "
+            "network of its stack alone",
+            looked_at=str(seal["transit"].get("address")),
+            remedy=f"{named('seal.migrate', 'static')}, this, then "
+            f"{named('seal.migrate', 'transit')}: data and keys stay; or a stack of "
+            "HARNESS_ENGINE=process",
+        )
 
 
 def _kind(seal: Seal) -> SealKind:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from vault_harness import files
+from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.engine import (
     CLOUD_SEALS,
@@ -215,7 +216,8 @@ def _transit(
     keyring = opening.keyring()
     assert keyring is not None  # opened with it a moment ago
     with contextlib.closing(Operator(holder.address, keyring.root_token)) as root:
-        return transit_seal(root, directory / _TOKEN)
+        # As Vault reaches it, which may not be how this machine does.
+        return transit_seal(root, directory / _TOKEN, address=base_url(holder.upstream))
 
 
 def _key_missing(path: Path, back: str) -> StackError:

@@ -158,12 +158,12 @@ def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
 
 
 def test_another_engine_refuses_it(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers are started without the stanza, and would find data that they cannot open."""
+    """Containers get no credentials of a cloud, and would find data that they cannot open."""
     monkeypatch.setenv("HARNESS_ENGINE", "docker")
     other = LocalStack(Settings.from_environment())
 
-    with pytest.raises(CapabilityMissing, match="cannot run a Vault with the seal static"):
-        other.up(seal="static")
+    with pytest.raises(CapabilityMissing, match="cannot run a Vault with the seal awskms"):
+        other.up(seal="awskms")
 
 
 def test_a_backup_goes_into_the_same_kind_of_seal_only(

@@ -15,12 +15,17 @@ from vault_harness.engine.docker._compose import (
     FILES,
     NODE_FILE,
     NODES_FILE,
+    SEAL_FILE,
     SERVICES_FILE,
     env_file_text,
     find_compose,
     project_name,
 )
-from vault_harness.engine.docker._inside import by_hand, by_hand_joining
+from vault_harness.engine.docker._inside import (
+    by_hand,
+    by_hand_joining,
+    static_seal_by_hand,
+)
 from vault_harness.errors import ProgramMissing
 from vault_harness.images._build import LOCAL_SERVICES
 from vault_harness.settings import (
@@ -31,7 +36,7 @@ from vault_harness.settings import (
 )
 from vault_harness.stack.example_services import SERVICES
 
-NAMES = (*FILES, SERVICES_FILE, NODE_FILE, BALANCER_FILE, NODES_FILE)
+NAMES = (*FILES, SERVICES_FILE, NODE_FILE, BALANCER_FILE, NODES_FILE, SEAL_FILE)
 TEXTS = {name: (resources() / name).read_text() for name in NAMES}
 ALL = "\n".join(TEXTS.values())
 
@@ -109,6 +114,15 @@ def test_the_configuration_by_hand_is_what_the_tasks_would_write(product: Dialec
     assert (folder / f"{product.program}.json").read_text() == by_hand(product)
     assert (folder / f"{product.program}-ha.json").read_text() == by_hand_joining(product)
     assert (folder / "haproxy.cfg").read_text() == balancer_by_hand()
+    assert (folder / "seal-static.json").read_text() == static_seal_by_hand()
+
+
+def test_the_key_of_a_seal_is_mounted_where_the_configuration_looks() -> None:
+    """As a file of its own, only to be read, and nowhere else in the file."""
+    seal = json.loads((resources() / "config" / "seal-static.json").read_text())["seal"]["static"]
+    (target,) = re.findall(r"target: (\S+)\n\s+read_only: true", TEXTS[SEAL_FILE])
+    assert seal["current_key"] == f"file://{target}"
+    assert "environment" not in TEXTS[SEAL_FILE].partition("services:")[2]
 
 
 def test_what_is_mounted_is_never_made_as_roots() -> None:
@@ -116,6 +130,7 @@ def test_what_is_mounted_is_never_made_as_roots() -> None:
     sources = re.findall(r"source: .*\n.*\n.*\n\s+bind: (\S+)", TEXTS[SERVICES_FILE])
     assert sources == ["*bind"] * len(SERVICES)
     assert "create_host_path: false" in TEXTS[SERVICES_FILE]
+    assert "create_host_path: false" in TEXTS[SEAL_FILE]
 
 
 def test_the_file_for_compose_by_hand_takes_any_path() -> None:

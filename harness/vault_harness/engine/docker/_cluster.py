@@ -16,11 +16,12 @@ from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint, tls_files
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._layout import Layout, service_of
-from vault_harness.engine.docker._stack import STOP_SECONDS, DockerStack, dialect_of
+from vault_harness.engine.docker._sealing import DockerSealing
+from vault_harness.engine.docker._stack import dialect_of, wake
 from vault_harness.errors import HarnessError
 
 
-class DockerCluster(DockerStack):
+class DockerCluster(DockerSealing):
     """The stack in containers, with what is done to one of its nodes."""
 
     def reload_vault(self) -> None:
@@ -56,8 +57,8 @@ class DockerCluster(DockerStack):
         with connected() as client:
             present = self._containers(client)
             for container in present:
-                if service_of(container) == name and container.status == "paused":
-                    container.unpause()
+                if service_of(container) == name:
+                    wake(container)
         members = known_members(remembered, self._data_dir)
         layout = self._layout(remembered, present, members, balanced=True)
         self._write_node(layout, name, dialect_of(self._environment(remembered)))
@@ -122,11 +123,3 @@ class DockerCluster(DockerStack):
         if not running:
             self.compose()("up", "-d", BALANCER_NAME)
         self._await_answers({BALANCER_NAME: layout.probes()[BALANCER_NAME]})
-
-    def _remove_container(self, name: str) -> list[str]:
-        with connected() as client:
-            found = [each for each in self._containers(client) if service_of(each) == name]
-            for container in found:
-                container.stop(timeout=int(STOP_SECONDS))
-                container.remove(v=True)
-        return [f"container {container.name}" for container in found]

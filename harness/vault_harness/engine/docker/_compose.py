@@ -17,6 +17,7 @@ FILES = ("base.yml", "vault.yml", "toxiproxy.yml")
 SERVICES_FILE = "services.yml"
 BALANCER_FILE = "ha.yml"
 NODES_FILE = "nodes.yml"
+SEAL_FILE = "seal-static.yml"
 NODE_FILE = "node.yml"
 """What the files of nodes extend."""
 

@@ -33,6 +33,7 @@ class Container:
         entrypoint: In place of the image's own.
         publish: Ports inside to ports on this machine's loopback; 0 lets the engine choose.
         mounts: Directories here to paths inside, writable.
+        files: Files here to paths inside, only to be read.
         user: ``uid:gid`` inside.
         environment: Variables.
         working_dir: Where the server runs, in place of the image's own.
@@ -51,6 +52,7 @@ class Container:
         publish: Mapping[int, int],
         entrypoint: Sequence[str] | None = None,
         mounts: Mapping[Path, str] | None = None,
+        files: Mapping[Path, str] | None = None,
         user: str | None = None,
         environment: Mapping[str, str] | None = None,
         working_dir: str | None = None,
@@ -75,8 +77,9 @@ class Container:
             },
             # z: on a machine with SELinux the container may use it; elsewhere it means nothing.
             "volumes": {
-                str(source): {"bind": target, "mode": "rw,z"}
-                for source, target in (mounts or {}).items()
+                str(source): {"bind": target, "mode": f"{mode},z"}
+                for mode, sources in (("rw", mounts), ("ro", files))
+                for source, target in (sources or {}).items()
             },
             "cap_drop": ["ALL"],
             "cap_add": ["IPC_LOCK"],

@@ -29,6 +29,7 @@ from vault_harness.engine.docker._labels import Run, remove_run, sweep
 from vault_harness.engine.docker._network import PrivateNetwork
 from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
+from vault_harness.engine.docker._seal_files import seal_files, seal_of
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.errors import CapabilityMissing, ProgramMissing
@@ -213,6 +214,7 @@ class DockerEngine(Closable):
             command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],
             publish={API_PORT: port},
             mounts={spec.directory.absolute(): INSIDE},
+            files=seal_files(seal_of(spec)),
             user=self._user,
             environment={"HOME": INSIDE},
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from vault_harness.engine._configuration import (
 )
 from vault_harness.engine._provider import NODE_NAME
 from vault_harness.engine._shape import NodeSpec
+from vault_harness.engine.docker._seal_files import seal_of, seen_inside
 
 if TYPE_CHECKING:
     import docker
@@ -89,6 +90,8 @@ def configuration(
         own=asks and f"{asks}/{OPERATOR}.pem",
         join=tuple(join),
     )
+    if seal := seal_of(spec):
+        spec = replace(spec, extra={**spec.extra, "seal": seen_inside(seal)})
     return server_configuration(spec, dialect, place)
 
 
@@ -113,6 +116,14 @@ def by_hand_joining(dialect: Dialect) -> str:
     )
     del content["cluster_addr"], content["storage"]["raft"]["node_id"]
     return as_text(content)
+
+
+def static_seal_by_hand() -> str:
+    """The file beside it by which Vault unseals itself, with the key that is mounted then."""
+    key = seen_inside(
+        {"static": {"current_key_id": "by-hand", "current_key": "file:///static.key"}}
+    )
+    return as_text({"seal": key})
 
 
 def copy_tls_files(spec: NodeSpec) -> None:

@@ -16,6 +16,7 @@ from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.engine._probe import seal_status_url
 from vault_harness.engine._provider import (
     BALANCER_NAME,
+    HOLDER_NAME,
     NODE_NAME,
     PROXY_NAME,
     TLS_DIRECTORY,
@@ -36,10 +37,19 @@ from vault_harness.engine.docker._inside import (
     CONFIGURATION_NAME,
     INSIDE,
 )
+from vault_harness.engine.docker._seal_files import mounts
 from vault_harness.settings import Settings, resources
 
 NODES_FILE_NAME = "compose.nodes.json"
 """In the data directory of a cluster: its nodes but the first, for compose."""
+
+HOLDER_FILE_NAME = "compose.holder.json"
+"""In that of a stack whose seal's key a Vault of its own holds: that one, for compose."""
+
+SEAL_FILE_NAME = "compose.seal.json"
+"""In that of a stack that unseals itself: what each node finds its key by, for compose."""
+
+OWN_FILE_NAMES = (NODES_FILE_NAME, HOLDER_FILE_NAME, SEAL_FILE_NAME)
 
 TOXIPROXY = "toxiproxy"
 _PROXY_PORT = 8201
@@ -132,17 +142,22 @@ class Layout:
 
     def nodes_text(self) -> str:
         """The compose file of the nodes but the first, in JSON, which is YAML too."""
-        services = {name: self._service(name) for name in self.members if name != NODE_NAME}
-        return json.dumps({"services": services}, indent=2) + "\n"
+        return _file_of(
+            {name: self._service(name) for name in self.members if name != NODE_NAME},
+        )
+
+    def seal_text(self, seal: Mapping[str, Any]) -> str:
+        """The compose file of what each node finds its seal's key by.
+
+        Args:
+            seal: Their stanza.
+        """
+        return _file_of({name: {"volumes": mounts(seal)} for name in self.members})
 
     def _service(self, name: str) -> dict[str, Any]:
         port = self.ports[name, API_PORT]
-        return {
-            "extends": {"file": _literal(resources() / NODE_FILE), "service": "node"},
-            "environment": {"VAULT_API_ADDR": f"${{VAULT_SCHEME:-http}}://{LOOPBACK}:{port}"},
-            "ports": [f"{LOOPBACK}:{port}:{API_PORT}"],
-            "volumes": [f"{_literal(node_directory(self.data_dir, name))}:{INSIDE}:z"],
-        }
+        scheme = "${VAULT_SCHEME:-http}"
+        return _node_service(node_directory(self.data_dir, name), port, scheme=scheme)
 
     def _url(self, service: str, inside: int) -> str:
         return base_url(f"{LOOPBACK}:{self.ports[service, inside]}", tls=self.tls is not None)
@@ -152,9 +167,47 @@ def _literal(path: Path) -> str:
     return str(path).replace("$", "$$")
 
 
-def services_of(members: tuple[str, ...], *, balanced: bool) -> tuple[str, ...]:
-    """The services of a stack with these nodes."""
-    return (*members, *([BALANCER_NAME] if balanced else []), TOXIPROXY)
+def _file_of(services: Mapping[str, Any]) -> str:
+    return json.dumps({"services": services}, indent=2) + "\n"
+
+
+def _node_service(directory: Path, port: int, *, scheme: str) -> dict[str, Any]:
+    return {
+        "extends": {"file": _literal(resources() / NODE_FILE), "service": "node"},
+        "environment": {"VAULT_API_ADDR": f"{scheme}://{LOOPBACK}:{port}"},
+        "ports": [f"{LOOPBACK}:{port}:{API_PORT}"],
+        "volumes": [f"{_literal(directory)}:{INSIDE}:z"],
+    }
+
+
+def holder_text(data_dir: Path, port: int) -> str:
+    """The compose file of the Vault that holds the key of the other one, in plain HTTP.
+
+    Args:
+        data_dir: Of the stack.
+        port: Of this machine, that leads to it.
+    """
+    service = _node_service(data_dir / HOLDER_NAME, port, scheme="http")
+    # Of its health check, which the other one's may ask over TLS.
+    tls = ("VAULT_CACERT", "VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
+    service["environment"] |= {"VAULT_ADDR": base_url(f"{LOOPBACK}:{API_PORT}")}
+    service["environment"] |= dict.fromkeys(tls, "")
+    service["command"] = ["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"]
+    return _file_of({HOLDER_NAME: service})
+
+
+def services_of(
+    members: tuple[str, ...], *, balanced: bool, holder: bool = False
+) -> tuple[str, ...]:
+    """The services of a stack with these nodes.
+
+    Args:
+        members: Names of its nodes.
+        balanced: Whether a load balancer is in front of them.
+        holder: Whether a Vault of its own holds the key of their seal.
+    """
+    more = [*([BALANCER_NAME] if balanced else []), *([HOLDER_NAME] if holder else [])]
+    return (*members, *more, TOXIPROXY)
 
 
 def folders(data_dir: Path, tls: TlsFiles | None) -> dict[str, str]:
@@ -174,9 +227,10 @@ def folders(data_dir: Path, tls: TlsFiles | None) -> dict[str, str]:
 
 def compose_files(data_dir: Path) -> list[Path]:
     """Those that describe the stack of a data directory, in their order."""
-    nodes = data_dir / NODES_FILE_NAME
-    more = [resources() / BALANCER_FILE, nodes] if nodes.exists() else []
-    return [*(resources() / name for name in FILES), *more]
+    own = [path for name in OWN_FILE_NAMES if (path := data_dir / name).exists()]
+    balanced = data_dir / NODES_FILE_NAME in own
+    shared = [*FILES, *([BALANCER_FILE] if balanced else [])]
+    return [*(resources() / name for name in shared), *own]
 
 
 def choose_ports(

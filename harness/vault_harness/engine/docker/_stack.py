@@ -12,7 +12,7 @@ from vault_harness import files
 from vault_harness.certificates import OPERATOR
 from vault_harness.commands import named
 from vault_harness.dialect import OPENBAO, VAULT, Dialect
-from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME, QUICK_AUTOPILOT
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import (
     known_cluster,
@@ -24,6 +24,7 @@ from vault_harness.engine._probe import answers, seal_status_url
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
     BALANCER_NAME,
+    HOLDER_NAME,
     NODE_NAME,
     Endpoints,
     KnownServers,
@@ -33,6 +34,7 @@ from vault_harness.engine._provider import (
     remove_directories,
     tls_files,
 )
+from vault_harness.engine._seal import node_extra, seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.docker._balancer import write_balancer_configuration
 from vault_harness.engine.docker._client import connected
@@ -49,7 +51,10 @@ from vault_harness.engine.docker._inside import (
 )
 from vault_harness.engine.docker._labels import sweep
 from vault_harness.engine.docker._layout import (
+    HOLDER_FILE_NAME,
     NODES_FILE_NAME,
+    OWN_FILE_NAMES,
+    SEAL_FILE_NAME,
     Layout,
     choose_ports,
     compose_files,
@@ -78,7 +83,7 @@ class DockerStack:
 
     A node's directory is that of the process engine, mounted: see `_inside`. A cluster is several
     of Vault, and HAProxy before them; they find each other by the names of their services. What is
-    done to one of its nodes alone is in `DockerCluster`.
+    done to one of its nodes alone is in `DockerCluster`, and who unseals them in `DockerSealing`.
     """
 
     def __init__(self, settings: Settings, memory: Memory) -> None:
@@ -136,8 +141,7 @@ class DockerStack:
             layout = self._layout(remembered, present, members, balanced=balanced)
             environment = {**layout.variables(), **images, **user_of(client)}
             for container in present:
-                if container.status == "paused":
-                    container.unpause()  # whoever paused it wants it up now
+                wake(container)
         for name in layout.members:
             self._write_node(layout, name, dialect)
         self._write_project(layout, environment)
@@ -204,7 +208,7 @@ class DockerStack:
             directory=files.private_directory(node_directory(self._data_dir, name)),
             storage="raft",
             tls=layout.tls,
-            extra={"storage": {"raft": QUICK_AUTOPILOT}} if layout.balanced else {},
+            extra=node_extra(self._data_dir, cluster=layout.balanced),
             detached=True,
         )
         (address,) = [n.address for n in layout.endpoints().nodes if n.name == name]
@@ -212,12 +216,23 @@ class DockerStack:
 
     def _write_project(self, layout: Layout, environment: Mapping[str, str]) -> None:
         """Write what compose reads beside its own files, and which nodes the balancer leads to."""
-        nodes_file = self._data_dir / NODES_FILE_NAME
+        seal = seal_stanza(self._data_dir)
+        self._keep_file(NODES_FILE_NAME, layout.nodes_text() if layout.balanced else None)
+        self._keep_file(SEAL_FILE_NAME, layout.seal_text(seal) if seal else None)
+        if "transit" not in seal:
+            self._keep_file(HOLDER_FILE_NAME, None)
         if layout.balanced:
-            files.write_private(nodes_file, layout.nodes_text())
             write_balancer_configuration(self._data_dir / BALANCER_NAME, layout.members, layout.tls)
+        self._write_env_file(environment)
+
+    def _keep_file(self, name: str, text: str | None) -> None:
+        path = self._data_dir / name
+        if text is None:
+            path.unlink(missing_ok=True)
         else:
-            nodes_file.unlink(missing_ok=True)
+            files.write_private(path, text)
+
+    def _write_env_file(self, environment: Mapping[str, str]) -> None:
         text = env_file_text(self.project, environment, compose_files(self._data_dir))
         files.write_private(self._data_dir / ENV_FILE_NAME, text)
 
@@ -266,7 +281,7 @@ class DockerStack:
     def destroy(self) -> list[str]:
         """Stop, and delete Vault's data, logs and configuration, and the services' ids."""
         removed = self._down("--volumes") + remove_directories(self._data_dir)
-        for name in (ENV_FILE_NAME, NODES_FILE_NAME):
+        for name in (ENV_FILE_NAME, *OWN_FILE_NAMES):
             file = self._data_dir / name
             if file.exists():
                 file.unlink()
@@ -287,7 +302,6 @@ class DockerStack:
         """Each server's state."""
         remembered = self._record_if_readable()
         members = tuple(known_members(remembered, self._data_dir))
-        names = services_of(members, balanced=known_cluster(remembered, self._data_dir))
         found: dict[str, Any] = {}
         away = ""
         try:
@@ -295,14 +309,20 @@ class DockerStack:
                 found = {service_of(item): item for item in self._containers(client)}
         except EngineUnavailable as error:
             away = error.cause
+        names = self._service_names(remembered, holder=HOLDER_NAME in found)
         return [_state(name, found.get(name), node=name in members, away=away) for name in names]
+
+    def _service_names(self, remembered: KnownServers, *, holder: bool = False) -> tuple[str, ...]:
+        """Every server that should be there; the key's holder too if there is one after all."""
+        return services_of(
+            tuple(known_members(remembered, self._data_dir)),
+            balanced=known_cluster(remembered, self._data_dir),
+            holder=holder or remembered.seal == "transit",
+        )
 
     def log_names(self) -> list[str]:
         """Each server's name, and ``audit``."""
-        remembered = self._record_if_readable()
-        members = tuple(known_members(remembered, self._data_dir))
-        balanced = known_cluster(remembered, self._data_dir)
-        return [*services_of(members, balanced=balanced), "audit"]
+        return [*self._service_names(self._record_if_readable()), "audit"]
 
     def logs(self, name: str, *, tail: int | None = None, follow: bool = False) -> Iterator[str]:
         """Lines of a log."""
@@ -376,6 +396,14 @@ class DockerStack:
         )
         return found
 
+    def _remove_container(self, name: str) -> list[str]:
+        with connected() as client:
+            found = [each for each in self._containers(client) if service_of(each) == name]
+            for container in found:
+                container.stop(timeout=int(STOP_SECONDS))
+                container.remove(v=True)
+        return [f"container {container.name}" for container in found]
+
     def _last_lines(self, name: str) -> str:
         return "\n".join(self.logs(name, tail=12))
 
@@ -392,6 +420,16 @@ class DockerStack:
             )
 
 
+def wake(container: Any) -> None:
+    """See that the next start of a container that neither serves nor is ended is one at once."""
+    if container.status == "paused":
+        container.unpause()  # whoever paused it wants it up now
+    elif container.status == "restarting":
+        # The engine lets more and more time go by, up to a minute, before it starts again what has
+        # ended again and again: a Vault whose key was away.
+        container.stop(timeout=int(STOP_SECONDS))
+
+
 def dialect_of(environment: Mapping[str, str]) -> Dialect:
     """Whose server the image of Vault holds, by the variables of the compose files."""
     return OPENBAO if environment.get("VAULT_PROGRAM") == OPENBAO.program else VAULT
@@ -405,13 +443,16 @@ def user_of(client: docker.DockerClient) -> dict[str, str]:
 
 def _state(name: str, container: Any, *, node: bool, away: str) -> ServiceState:
     if container is None:
-        return ServiceState(name=name, running=False, detail=away, node=node)
+        return ServiceState(
+            name=name, running=False, detail=away, node=node, aside=name == HOLDER_NAME
+        )
     return ServiceState(
         name=name,
         running=container.status in {"running", "paused"},
         paused=container.status == "paused",
         detail=f"container {container.name}, {container.status}",
         node=node,
+        aside=name == HOLDER_NAME,
     )
 
 

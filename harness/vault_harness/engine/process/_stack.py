@@ -16,7 +16,7 @@ from vault_harness.addresses import base_url
 from vault_harness.certificates import OPERATOR
 from vault_harness.commands import named
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
-from vault_harness.engine._configuration import AUDIT_LOG_NAME, QUICK_AUTOPILOT
+from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import refuse_other_engines_cluster
 from vault_harness.engine._ports import LOOPBACK, listens, port_taken
@@ -39,7 +39,7 @@ from vault_harness.engine._provider import (
     remove_directories,
     tls_files,
 )
-from vault_harness.engine._seal import seal_stanza
+from vault_harness.engine._seal import node_extra
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.process._balancer import ProcessBalancer
 from vault_harness.engine.process._finding import recorded, started_with
@@ -224,7 +224,7 @@ class ProcessStack(Places):
             cluster_port=free_port_of(others),
             # The holder of a key is on the same loopback, and only Vault asks it.
             tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
-            extra=self._extra(name, cluster=cluster),
+            extra={} if name == HOLDER_NAME else node_extra(self._data_dir, cluster=cluster),
             audit=name != HOLDER_NAME,
             detached=True,
         )
@@ -237,11 +237,6 @@ class ProcessStack(Places):
             node.start()
             record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
         return node.server
-
-    def _extra(self, name: str, *, cluster: bool) -> dict[str, object]:
-        extra: dict[str, object] = {"storage": {"raft": QUICK_AUTOPILOT}} if cluster else {}
-        stanza = {} if name == HOLDER_NAME else seal_stanza(self._data_dir)
-        return extra | ({"seal": stanza} if stanza else {})
 
     def _balancer(
         self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None

@@ -1,0 +1,122 @@
+"""Who unseals the stack in containers: a second Vault beside it; see `SealingProvider`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+from vault_harness import files
+from vault_harness.addresses import base_url
+from vault_harness.engine._members import known_members
+from vault_harness.engine._ports import LOOPBACK, PortLease, listens
+from vault_harness.engine._probe import seal_status_url
+from vault_harness.engine._product import check_product
+from vault_harness.engine._provider import HOLDER_NAME, NodeEndpoint
+from vault_harness.engine._shape import NodeSpec
+from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._inside import API_PORT, CLUSTER_PORT, write_configuration
+from vault_harness.engine.docker._layout import (
+    HOLDER_FILE_NAME,
+    folders,
+    holder_text,
+    published,
+    service_of,
+)
+from vault_harness.engine.docker._stack import (
+    ENV_FILE_NAME,
+    STOP_SECONDS,
+    DockerStack,
+    dialect_of,
+    user_of,
+    wake,
+)
+from vault_harness.errors import HarnessError
+
+
+class DockerSealing(DockerStack):
+    """The stack in containers, with the Vault that holds the key of its seal.
+
+    That one is a service of the same project, on the same network, which no task leads a client to.
+    """
+
+    def start_holder(self) -> NodeEndpoint:
+        """Start the Vault that holds the seal's key; see `SealingProvider`."""
+        remembered = self._memory.load()
+        directory = files.private_directory(self._data_dir / HOLDER_NAME)
+        with connected() as client:
+            present = self._containers(client)
+            images = self._images(client, balanced=False)
+            dialect = dialect_of(images)
+            check_product(directory, dialect, looked_at=f"the image {images['VAULT_IMAGE']}")
+            environment = {**folders(self._data_dir, None), **images, **user_of(client)}
+            before = [each for each in present if service_of(each) == HOLDER_NAME]
+            for container in before:
+                wake(container)
+        holder = self._holder(present)
+        # Only Vault asks it, on a network that leads nowhere else.
+        spec = NodeSpec(
+            name=HOLDER_NAME, directory=directory, storage="raft", audit=False, detached=True
+        )
+        write_configuration(spec, dialect, address=holder.address, host=HOLDER_NAME)
+        self._keep_file(HOLDER_FILE_NAME, holder_text(self._data_dir, _port_of(holder.address)))
+        remembered.engine = self.name
+        self._memory.save(remembered)
+        try:
+            self.compose(environment)("up", "-d", HOLDER_NAME)
+            self._await_answers({HOLDER_NAME: seal_status_url(holder.address)})
+        except BaseException:
+            if not any(each.status != "exited" for each in before):
+                with contextlib.suppress(HarnessError):
+                    self._remove_container(HOLDER_NAME)
+            raise
+        return holder
+
+    def end_holder(self) -> list[str]:
+        """End the Vault that holds the seal's key; see `SealingProvider`."""
+        ended = self._remove_container(HOLDER_NAME)
+        self._keep_file(HOLDER_FILE_NAME, None)
+        if (self._data_dir / ENV_FILE_NAME).exists():
+            self._write_env_file(self._environment(self._memory.load()))
+        return ended
+
+    def end_vault(self) -> list[str]:
+        """End Vault alone; see `SealingProvider`."""
+        members = known_members(self._memory.load(), self._data_dir)
+        with connected() as client:
+            alive = [
+                container
+                for container in self._containers(client)
+                if service_of(container) in members and container.status != "exited"
+            ]
+        if alive:
+            self.compose()("stop", "--timeout", STOP_SECONDS, *map(service_of, alive))
+        return [f"container {container.name}" for container in alive]
+
+    def _holder(self, present: list[Any]) -> NodeEndpoint:
+        """Where it is: where it runs, or was last if that port is free, or at a free one."""
+        port = published(present).get((HOLDER_NAME, API_PORT)) or self._port_before()
+        if not port:
+            lease = PortLease()
+            port = lease.port
+            lease.release()
+        return NodeEndpoint(
+            name=HOLDER_NAME,
+            address=base_url(f"{LOOPBACK}:{port}"),
+            proxy="",
+            proxy_listen="",
+            upstream=f"{HOLDER_NAME}:{API_PORT}",
+            cluster=f"{HOLDER_NAME}:{CLUSTER_PORT}",
+        )
+
+    def _port_before(self) -> int:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, IndexError):
+            content = json.loads((self._data_dir / HOLDER_FILE_NAME).read_text())
+            mapping = str(content["services"][HOLDER_NAME]["ports"][0])
+            port = int(mapping.split(":")[1])
+            return 0 if listens(port) else port
+        return 0
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])

@@ -1,0 +1,332 @@
+"""`invoke up --seal` on the docker engine: a key in a file, or a Vault beside it that holds it."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import (
+    ClusterProvider,
+    PortLease,
+    SealKind,
+    answers,
+    open_engine,
+    seal_stanza,
+    static_key_path,
+)
+from vault_harness.engine.docker import connected, project_name
+from vault_harness.engine.docker._state import require, require_balancer
+from vault_harness.errors import ImageMissing, StackError
+from vault_harness.settings import Settings, checkout
+from vault_harness.stack import LocalStack, Nodes, SealDrill
+from vault_harness.vault import Keyring, Operator
+from vault_harness.vault.backup import Keys, drill
+from vault_harness.waiting import wait_until
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+Objects = dict[str, set[str]]
+
+BLUEPRINT = Blueprint.default()
+
+
+@pytest.fixture
+def stack(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
+    """Not up yet, on free ports, destroyed in the end."""
+    chosen = Settings(
+        engine="docker",
+        data_dir=tmp_path / "vault-data",
+        vault_port=0,
+        proxy_port=0,
+        toxiproxy_port=0,
+        start_timeout=60,
+    )
+    stack = LocalStack(chosen)
+    yield stack
+    LocalStack(chosen).destroy()
+
+
+def write(stack: LocalStack, value: str) -> None:
+    """Keep a value in Vault."""
+    with closing(stack.operator()) as op:
+        op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+        op.request("POST", "kept/x", value=value)
+
+
+def read(stack: LocalStack) -> object:
+    """The value that was kept."""
+    with closing(stack.operator()) as op:
+        return op.request("GET", "kept/x")["data"]["value"]
+
+
+@contextlib.contextmanager
+def containers(stack: LocalStack) -> Iterator[dict[str, Any]]:
+    """Those of a stack, by their services."""
+    label = f"com.docker.compose.project={project_name(stack.data_dir)}"
+    with connected() as client:
+        found = client.containers.list(all=True, filters={"label": label})
+        yield {each.labels["com.docker.compose.service"]: each for each in found}
+
+
+def ended(container: Any) -> int:
+    """How often the engine started it again, since it ended by itself."""
+    container.reload()
+    return int(container.attrs["RestartCount"])
+
+
+def serves(stack: LocalStack) -> bool:
+    """Whether Vault is open."""
+    with (
+        closing(Operator(stack.endpoints().vault, timeout=2)) as op,
+        contextlib.suppress(Exception),
+    ):
+        return op.health() == 200
+    return False
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_it_unseals_itself(
+    stack: LocalStack, kind: SealKind, objects_of: Callable[[str], Objects]
+) -> None:
+    """Whoever restarts it: a task, the engine, or the next up. Nothing is left of it in the end."""
+    stack.up(seal=kind)
+    write(stack, "of before")
+
+    status = stack.status()
+    assert (status.state, status.seal, status.obstacles) == ("ready", kind, ())
+    assert Keyring.load(stack.keyring_path).kind == "recovery"
+    assert stack.restart()
+    with containers(stack) as found:
+        found["vault"].restart(timeout=10)
+    wait_until(lambda: serves(stack), "it to unseal itself", timeout=60)
+    stack.down()
+    stack.up()
+    assert read(stack) == "of before"
+
+    stack.destroy()
+    assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
+    label = f"com.docker.compose.project={project_name(stack.data_dir)}"
+    assert objects_of(label) == {"containers": set(), "networks": set(), "volumes": set()}
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_the_engine_knows_where_the_key_is_and_not_the_key(
+    stack: LocalStack, kind: SealKind
+) -> None:
+    """Neither environment nor arguments, configuration or log have it; its file is not writable."""
+    stack.up(seal=kind)
+    parameter = {"static": "current_key", "transit": "token"}[kind]
+    key = Path(seal_stanza(stack.data_dir)[kind][parameter].removeprefix("file://"))
+    secret = key.read_text().strip()
+    assert key.stat().st_mode & 0o777 == 0o600
+
+    with containers(stack) as found:
+        for container in found.values():
+            assert secret not in json.dumps(container.attrs)
+            assert secret not in container.logs().decode(errors="replace")
+            assert secret not in json.dumps(container.image.attrs)
+        seen = {
+            name: [mount["RW"] for mount in each.attrs["Mounts"] if mount["Source"] == str(key)]
+            for name, each in found.items()
+        }
+    assert seen.pop("vault") == [False]
+    assert not any(seen.values()), "nobody else has it"
+    for path in stack.data_dir.rglob("*"):
+        if path.is_file() and path.suffix in {".json", ".env"} and path.name != "init.json":
+            assert secret not in path.read_text(), path
+
+
+def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
+    """Vault goes on without it, and does not start without it; up brings back both."""
+    stack.up(seal="transit", tls=True)
+    write(stack, "of before")
+    with containers(stack) as found:
+        found["holder"].kill()
+        found["holder"].wait(timeout=30)
+    assert read(stack) == "of before"
+    assert [s.name for s in stack.provider().describe() if not s.running] == ["holder"]
+
+    with containers(stack) as found:
+        found["vault"].restart(timeout=10)
+        wait_until(lambda: ended(found["vault"]) >= 3, "it to end again and again", timeout=90)
+    stack.up()
+    assert read(stack) == "of before"
+    assert {state.running for state in stack.provider().describe()} == {True}
+
+
+def test_a_lost_key_is_never_made_anew(stack: LocalStack) -> None:
+    """Not by the engine either, which makes folders of what it cannot mount."""
+    stack.up(seal="static")
+    stack.down()
+    key = static_key_path(stack.data_dir)
+    kept = key.read_bytes()
+    key.unlink()
+
+    with pytest.raises(StackError, match="what it does that with is not here"):
+        stack.up()
+
+    assert not key.exists()
+    key.write_bytes(kept)
+    stack.up()
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_either_engine_goes_on_with_the_others(stack: LocalStack, kind: SealKind) -> None:
+    """The key, or its holder, is where it was; what is written there and back is there."""
+    settings = stack.settings.model_copy(update={"engine": "process"})
+    processes = LocalStack(settings)
+    try:
+        processes.up(seal=kind)
+        write(processes, "of a process")
+        processes.down()
+        stack.up()
+        assert (stack.status().engine, stack.status().seal) == ("docker", kind)
+        assert read(stack) == "of a process"
+        stack.down()
+        processes.up()
+        assert read(processes) == "of a process"
+        assert processes.restart()
+    finally:
+        processes.down()
+
+
+def test_its_seal_is_exchanged(stack: LocalStack) -> None:
+    """From keys to a holder, to a file, and back; the holder ends when nobody needs it."""
+    stack.up()
+    write(stack, "of before")
+    token = Keyring.load(stack.keyring_path).root_token
+    targets: tuple[SealKind, ...] = ("transit", "static", "shamir")
+    for target in targets:
+        done = stack.migrate_seal(target)
+        assert (done.action, done.target) == ("changed", target)
+        assert read(stack) == "of before"
+        with containers(stack) as found:
+            assert ("holder" in found) is (target == "transit")
+        assert stack.restart() is (target != "shamir")
+        if target == "shamir":
+            stack.unseal()
+        assert read(stack) == "of before"
+    assert Keyring.load(stack.keyring_path).root_token == token
+    env_file = (stack.data_dir / "compose.env").read_text()
+    assert "holder" not in env_file
+
+
+def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> None:
+    """In containers too, and goes over to a holder of its own and back."""
+    stack.up(seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    directory = stack.data_dir.parent / "drill"
+    with (
+        open_engine(stack.settings, directory=directory / "engine") as engine,
+        closing(stack.operator()) as op,
+    ):
+        report = drill(
+            op,
+            Keys(Keyring.load(stack.keyring_path), stack.static_key()),
+            engine,
+            BLUEPRINT,
+            directory / "copy",
+            seal=seal_stanza(stack.data_dir),
+            then=SealDrill(engine=engine, target="transit", directory=directory / "seal"),
+        )
+
+    assert report.problems == []
+    assert list(report.seals) == ["transit", "static"]
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_each_of_three_unseals_itself(
+    settings: Settings, stack: LocalStack, kind: SealKind
+) -> None:
+    """One that was killed, one that is new, and all at once; the provider gives no keys."""
+    with connected() as client:
+        try:
+            require_balancer(client, settings)
+        except ImageMissing as error:
+            pytest.skip(error.cause)
+    stack.up(ha=True, seal=kind)
+    write(stack, "of before")
+    nodes, provider = Nodes(stack), stack.provider()
+    assert isinstance(provider, ClusterProvider)
+    nodes.kill("vault-2")
+    provider.start_node("vault-2")
+    wait_until(lambda: all_serve(stack, 3), "it to come back by itself", timeout=60)
+    nodes.add()
+    assert all_serve(stack, 4)
+    assert stack.restart()
+    assert all_serve(stack, 4)
+    stack.down()
+    stack.up()
+    assert all_serve(stack, 4)
+    assert read(stack) == "of before"
+
+
+def all_serve(stack: LocalStack, count: int) -> bool:
+    """Whether there are so many nodes, one of which leads, and all of which count."""
+    nodes = stack.status().nodes
+    roles = sorted(node.role for node in nodes)
+    return roles == ["leader", *["standby"] * (count - 1)] and all(node.voter for node in nodes)
+
+
+def test_by_hand(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> None:
+    """As docs/containers.md has it: a key of one's own, recovery keys, and open after a restart."""
+    root = checkout()
+    assert root is not None
+    with connected() as client:
+        vault, _ = require(client, settings)
+    program = vault.dialect.program
+    if program != "bao":
+        pytest.skip("the seal static is OpenBao's")
+    lease = PortLease()
+    lease.release()
+    key = tmp_path / "static.key"
+    key.touch(mode=0o600)
+    key.write_bytes(base64.b64encode(secrets.token_bytes(32)))
+    variables = {
+        "VAULT_IMAGE": vault.name,
+        "VAULT_PROGRAM": program,
+        "VAULT_CONFIG": f"/vault/config/{program}.json",
+        "VAULT_PORT": str(lease.port),
+        "SEAL_KEY_FILE": str(key),
+    }
+    files = ("base", "vault", "seal-static")
+    project = f"by-hand-{tmp_path.name[-20:]}".replace("_", "-")
+    words = ["-p", project, *(word for name in files for word in ("-f", f"compose/{name}.yml"))]
+
+    def by_hand(*more: str) -> None:
+        answer = subprocess.run(
+            ["docker", "compose", *words, *more],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            cwd=root,
+            env=os.environ | variables,
+        )
+        assert answer.returncode == 0, answer.stderr
+
+    address = f"http://127.0.0.1:{lease.port}"
+    try:
+        by_hand("up", "-d")
+        url = f"{address}/v1/sys/seal-status"
+        wait_until(lambda: answers(url), "it to answer", timeout=60)
+        with closing(Operator(address)) as op:
+            keyring = op.init()
+            op.wait_active(60)
+            by_hand("restart")
+            wait_until(lambda: answers(url), "it to answer", timeout=60)
+            op.wait_active(60)
+        assert keyring.kind == "recovery"
+    finally:
+        by_hand("down", "--volumes")
