@@ -16,6 +16,7 @@ from vault_harness.engine.docker._node import DockerNode
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
 from vault_harness.errors import ProgramMissing
 from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
 
 # Label and value by which the tests of this folder find what is left.
 Objects = dict[str, set[str]]
@@ -95,3 +96,19 @@ def compose() -> tuple[str, ...]:
         return find_compose()
     except ProgramMissing as error:
         pytest.skip(error.cause)
+
+
+@pytest.fixture
+def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
+    """A stack of its own data directory, on free ports, not up yet, destroyed in the end."""
+    chosen = Settings(
+        engine="docker",
+        data_dir=tmp_path / "vault-data",
+        vault_port=0,
+        proxy_port=0,
+        toxiproxy_port=0,
+        start_timeout=60,
+    )
+    stack = LocalStack(chosen)
+    yield stack
+    stack.destroy()

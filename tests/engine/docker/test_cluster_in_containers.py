@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import hvac
 import pytest
 
+from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
+from tests.engine.docker.by_hand import by_hand
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import ClusterProvider, PortLease, answers, lacking
 from vault_harness.engine.docker import DockerCluster, connected, project_name
 from vault_harness.engine.docker._state import require, require_balancer
 from vault_harness.errors import DeadlineExceeded, ImageMissing, StackError
 from vault_harness.images import LOCAL_BALANCER
-from vault_harness.settings import Settings, checkout
-from vault_harness.stack import LocalStack, Nodes, service_environment
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, Nodes
 from vault_harness.stack.record import StackRecordFile
 from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
@@ -28,80 +28,22 @@ pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 Objects = dict[str, set[str]]
 
-THREE = ["vault", "vault-2", "vault-3"]
-
 
 @pytest.fixture
-def stack(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
-    """Not up yet, on free ports, destroyed in the end; skips where there is no HAProxy."""
+def stack(settings: Settings, local: LocalStack) -> LocalStack:
+    """Not up yet; skips where there is no HAProxy."""
     with connected() as client:
         try:
             require_balancer(client, settings)
         except ImageMissing as error:
             pytest.skip(error.cause)
-    chosen = Settings(
-        engine="docker",
-        data_dir=tmp_path / "vault-data",
-        vault_port=0,
-        proxy_port=0,
-        toxiproxy_port=0,
-        start_timeout=60,
-    )
-    stack = LocalStack(chosen)
-    yield stack
-    stack.destroy()
+    return local
 
 
 @pytest.fixture
 def left(stack: LocalStack, objects_of: Callable[[str], Objects]) -> Callable[[], Objects]:
     """What the engine has of this stack."""
     return lambda: objects_of(f"com.docker.compose.project={project_name(stack.data_dir)}")
-
-
-@contextlib.contextmanager
-def backend(stack: LocalStack) -> Iterator[hvac.Client]:
-    """A client of the backend that is logged in, by way of Toxiproxy and the balancer."""
-    variables = service_environment(stack, "backend")
-    names = ("VAULT_CLIENT_CERT", "VAULT_CLIENT_KEY")
-    shown = [variables[name] for name in names if name in variables]
-    client = hvac.Client(
-        url=variables["VAULT_ADDR"],
-        timeout=5,
-        verify=variables.get("VAULT_CACERT", True),
-        cert=tuple(shown) or None,
-    )
-    client.auth.approle.login(
-        role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
-        secret_id=Path(variables["VAULT_SECRET_ID_FILE"]).read_text(),
-    )
-    with contextlib.closing(client.adapter):
-        yield client
-
-
-def secret_key(client: hvac.Client) -> str:
-    """A secret that the backend may read."""
-    found = client.secrets.kv.v2.read_secret_version(
-        "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
-    )
-    return str(found["data"]["data"]["SECRET_KEY"])
-
-
-def reads_again(client: hvac.Client, key: str) -> None:
-    """Wait until a client reads the same as before."""
-
-    def reads() -> bool:
-        with contextlib.suppress(Exception):
-            return secret_key(client) == key
-        return False
-
-    wait_until(reads, "the backend to read its secret", timeout=30)
-
-
-def all_vote(stack: LocalStack, count: int = 3) -> None:
-    """Each node counts for the quorum, and one of them leads."""
-    nodes = stack.status().nodes
-    assert sorted(node.role for node in nodes) == ["leader", *["standby"] * (count - 1)]
-    assert {node.voter for node in nodes} == {True}
 
 
 def test_it_has_the_shape(settings: Settings) -> None:
@@ -215,23 +157,6 @@ def test_an_up_that_fails_takes_nothing_down(
     running = {each.name for each in stack.provider().describe() if each.running}
     assert running == {"vault", "vault-2", "balancer", "toxiproxy"}
     assert answers(f"{endpoints.vault}/v1/sys/health")
-
-
-def by_hand(*words: str, **variables: str) -> str:
-    """Run Compose from the checkout, as docs/containers.md has it."""
-    root = checkout()
-    assert root is not None
-    answer = subprocess.run(
-        ["docker", "compose", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=root,
-        env=os.environ | variables,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
 
 
 def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:

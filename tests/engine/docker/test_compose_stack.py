@@ -2,14 +2,14 @@
 
 import contextlib
 import os
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+from tests.engine.docker.by_hand import by_hand
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import shown_by
 from vault_harness.engine import PortLease, StackProvider, answers, ask, seal_status_url
@@ -27,22 +27,6 @@ from vault_harness.waiting import wait_until
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 Objects = dict[str, set[str]]
-
-
-@pytest.fixture
-def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
-    """A stack of its own data directory, on free ports, destroyed in the end."""
-    chosen = Settings(
-        engine="docker",
-        data_dir=tmp_path / "vault-data",
-        vault_port=0,
-        proxy_port=0,
-        toxiproxy_port=0,
-        start_timeout=60,
-    )
-    stack = LocalStack(chosen)
-    yield stack
-    stack.destroy()
 
 
 @pytest.fixture
@@ -71,6 +55,15 @@ def container_of(local: LocalStack, service: str) -> Any:
     with connected() as client:
         (found,) = client.containers.list(all=True, filters={"label": labels})
     return found
+
+
+def becomes_healthy(local: LocalStack) -> None:
+    """Wait until Vault's container says so of itself."""
+
+    def health() -> str:
+        return str(container_of(local, "vault").attrs["State"]["Health"]["Status"])
+
+    wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
 
 
 def test_it_has_the_shape(settings: Settings) -> None:
@@ -227,23 +220,6 @@ def test_everything_of_it_belongs_to_this_user(local: LocalStack) -> None:
     assert {(status.st_uid, status.st_mode & 0o077) for status in present} == {(os.getuid(), 0)}
 
 
-def by_hand(*words: str, **variables: str) -> str:
-    """Run Compose from the checkout, as docs/containers.md has it."""
-    root = checkout()
-    assert root is not None
-    answer = subprocess.run(
-        ["docker", "compose", *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=root,
-        env=os.environ | variables,
-    )
-    assert answer.returncode == 0, answer.stderr
-    return answer.stdout
-
-
 def test_by_hand_on_the_stack_of_the_tasks(local: LocalStack) -> None:
     """With the file that `up` writes it is the same project, and the tasks know what it starts."""
     endpoints = local.up()
@@ -304,12 +280,7 @@ def test_over_tls(local: LocalStack) -> None:
     assert endpoints.proxy.startswith("https://")
     assert local.status().state == "ready"
     assert local.status().obstacles == ()
-
-    def health() -> str:
-        found = container_of(local, "vault")
-        return str(found.attrs["State"]["Health"]["Status"])
-
-    wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
+    becomes_healthy(local)
     done = local.renew_certificate(ca=True)
     for address in (endpoints.vault, endpoints.proxy):
         assert shown_by(address, ca_cert=done.ca_cert).serial == done.serial
@@ -326,12 +297,7 @@ def test_with_client_certificates(local: LocalStack) -> None:
     local.seed(Blueprint.default())
     assert local.status().state == "ready"
     assert local.status().obstacles == ()
-
-    def health() -> str:
-        found = container_of(local, "vault")
-        return str(found.attrs["State"]["Health"]["Status"])
-
-    wait_until(lambda: health() == "healthy", "the health check to pass", timeout=60)
+    becomes_healthy(local)
     for address in (endpoints.vault, endpoints.proxy):
         assert ask(seal_status_url(address)) is None
         own = local.data_dir / "backend-certificate.pem"

@@ -10,8 +10,6 @@ import hvac.exceptions
 import pytest
 
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_balancer
 from vault_harness.stack import LocalStack, Nodes
 from vault_harness.vault.audit import (
     Filter,
@@ -22,16 +20,10 @@ from vault_harness.vault.audit import (
 )
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # it makes a cluster, which takes ten seconds
-
-
-@pytest.fixture(autouse=True)
-def haproxy() -> None:
-    """HAProxy must be here."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
+pytestmark = [
+    pytest.mark.slow,  # it makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
 
 
 def as_backend(stack: LocalStack, address: str, number: int) -> None:

@@ -15,9 +15,8 @@ import requests
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import shown_by
 from vault_harness.engine import StackProvider
-from vault_harness.errors import CapabilityMissing, NotUp, ProgramMissing, StackError
+from vault_harness.errors import CapabilityMissing, NotUp, StackError
 from vault_harness.faults import Order
-from vault_harness.programs import find_balancer
 from vault_harness.stack import (
     LocalStack,
     RequestFaults,
@@ -234,12 +233,9 @@ def test_over_tls(stack: LocalStack) -> None:
 
 
 @pytest.mark.slow  # a cluster takes ten seconds
+@pytest.mark.usefixtures("haproxy")
 def test_before_three_nodes(stack: LocalStack) -> None:
     """It stands before the balancer, whoever leads."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     disturb(stack, Order(act="fail", targets=("login",), first=1))

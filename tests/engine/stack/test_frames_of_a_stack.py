@@ -18,9 +18,7 @@ import pytest
 from tests.walking import places
 from vault_harness import certificates, files
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import ProgramMissing
 from vault_harness.faults import Order
-from vault_harness.programs import find_balancer
 from vault_harness.stack import LocalStack, Nodes, RequestFaults, _opening, _way
 from vault_harness.stack.example_services import ExampleServices
 from vault_harness.vault import Keyring, Operator, approle, cluster
@@ -195,15 +193,12 @@ def test_no_frame_of_a_renewal_holds_a_key(
 
 
 @pytest.mark.slow  # makes a cluster, which takes ten seconds
+@pytest.mark.usefixtures("haproxy")
 @pytest.mark.parametrize("state", ["broken keyring", "dead token", "a bug", "Ctrl-C"])
 def test_no_frame_of_a_cluster_s_verbs_holds_a_secret(
     stack: LocalStack, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     """The same with three nodes, whose verbs then come further."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
     stack.up(ha=True)
     stack.seed(BLUEPRINT)
     secrets = _secrets(stack)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import itertools
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.engine.stack.seals import STEPS, all_agree, keep, killed, migrate_and_kill, read
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Endpoints, Engine, SealKind, open_engine, seal_stanza
@@ -24,7 +19,6 @@ from vault_harness.engine.process import ProcessStack
 from vault_harness.errors import (
     CapabilityMissing,
     DeadlineExceeded,
-    HarnessError,
     NotUp,
     OperatorError,
     PortTaken,
@@ -42,34 +36,9 @@ pytestmark = pytest.mark.slow  # each test starts and ends servers many times
 UNSEALS_ITSELF: list[SealKind] = ["static", "transit"]
 
 
-def keep(stack: LocalStack, value: str) -> str:
-    """Keep a value in Vault; gives a token that is not root's and reads it."""
-    with closing(stack.operator()) as op:
-        if "kept/" not in op.request("GET", "sys/mounts")["data"]:
-            op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
-            op.request(
-                "PUT", "sys/policies/acl/reader", policy='path "kept/*" {capabilities = ["read"]}'
-            )
-        op.request("POST", "kept/x", value=value)
-        made = op.request("POST", "auth/token/create-orphan", policies=["reader"], ttl="1h")
-        return str(made["auth"]["client_token"])
-
-
-def read(stack: LocalStack, token: str) -> object:
-    """The value that was kept, by a token of before."""
-    with closing(stack.operator()) as op, closing(op.with_token(token)) as reader:
-        return reader.request("GET", "kept/x")["data"]["value"]
-
-
 def is_whole(stack: LocalStack, seal: SealKind) -> None:
-    """Vault, its record, its keyring and its configuration agree on that seal."""
-    status = stack.status()
-    keyring = stack.keyring()
-    assert (status.state, status.seal, status.migrating_to) == ("ready", seal, None)
-    assert StackRecord.load(stack.data_dir).seal == seal
-    assert keyring is not None
-    assert keyring.kind == ("shamir" if seal == "shamir" else "recovery")
-    assert list(seal_stanza(stack.data_dir)) == ([] if seal == "shamir" else [seal])
+    """All that says which seal it has agrees, and nothing is under way."""
+    all_agree(stack, seal)
     assert not (stack.data_dir / "seal-migration").exists()
 
 
@@ -298,35 +267,6 @@ def test_a_server_that_died_while_it_went_over(
     assert read(stack, token) == "of before"
 
 
-STEPS = (
-    *("began", "keys at hand", "ended Vault", "copied the data", "wrote the stanza"),
-    *("started Vault with both seals", "gave the keys", "keyring says what its keys are"),
-    *("went over", "proved", "put the old key aside"),
-)
-
-_TASK = """
-import os, signal, sys
-from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-
-def checkpoint(step):
-    print(step, flush=True)
-    if step == sys.argv[2]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-LocalStack(Settings.from_environment()).migrate_seal(sys.argv[1], checkpoint=checkpoint)
-"""
-
-
-def killed(target: SealKind, step: str) -> list[str]:
-    """Migrate in a process that dies without a goodbye after a step; gives the steps it told."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TASK, target, step], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    return done.stdout.splitlines()
-
-
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
 def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: SealKind) -> None:
     """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""
@@ -375,17 +315,7 @@ def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> No
     """So many seconds after its start with both seals: the next `up` finishes it in any case."""
     stack.up()
     token = keep(stack, "of before")
-    timers: list[threading.Timer] = []
-
-    def checkpoint(step: str) -> None:
-        if step == "started Vault with both seals" and not timers:
-            pid = StackRecord.load(stack.data_dir).services["vault"]["pid"]
-            timers.append(threading.Timer(moment, os.kill, (pid, signal.SIGKILL)))
-            timers[0].start()
-
-    with contextlib.suppress(HarnessError):
-        stack.migrate_seal("static", checkpoint=checkpoint)
-    timers[0].join()
+    migrate_and_kill(stack, "vault", moment)
     stack.up()
 
     assert stack.status().seal == "static"

@@ -36,8 +36,6 @@ from tests.engine.stack.ledger import (
     no_read_is_older_than_what_was_known,
 )
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_balancer
 from vault_harness.stack import LocalStack, Nodes, StackRecord, service_environment
 from vault_harness.vault import Operator, cluster
 from vault_harness.waiting import wait_until
@@ -249,12 +247,8 @@ class Accidents:
 
 
 @pytest.fixture
-def load(stack: LocalStack) -> Load:
+def load(stack: LocalStack, haproxy: None) -> Load:
     """A seeded cluster, whose backend may write; the load has not begun."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
     stack.up(ha=True)
     stack.seed(Blueprint.default())
     with contextlib.closing(stack.operator()) as root:

@@ -13,8 +13,6 @@ import pytest
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import open_engine
-from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_balancer
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes, launch
 from vault_harness.vault import Keyring, Operator, cluster
@@ -32,20 +30,14 @@ from vault_harness.vault.backup import (
 from vault_harness.vault.kv import Kv
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+pytestmark = [
+    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
 
 BLUEPRINT = Blueprint.default()
 PRIVATE, PUBLIC = new_identity()
 LOCK, OPENER = Lock(recipients=(PUBLIC,)), Opener(identities=(PRIVATE,))
-
-
-@pytest.fixture(autouse=True)
-def haproxy() -> None:
-    """HAProxy must be here."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
 
 
 @pytest.fixture(scope="module")

@@ -5,32 +5,24 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import hvac
 import psutil
 import pytest
 
+from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import ProgramMissing, SettingsError, StackError
-from vault_harness.programs import find_balancer
-from vault_harness.stack import LocalStack, Nodes, StackRecord, service_environment
+from vault_harness.errors import SettingsError, StackError
+from vault_harness.stack import LocalStack, Nodes, StackRecord
 from vault_harness.vault import Operator
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+pytestmark = [
+    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
 
 BLUEPRINT = Blueprint.default()
-THREE = ["vault", "vault-2", "vault-3"]
-
-
-@pytest.fixture(autouse=True)
-def haproxy() -> None:
-    """HAProxy must be here."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
 
 
 @pytest.fixture
@@ -40,38 +32,6 @@ def client(stack: LocalStack) -> Iterator[hvac.Client]:
     stack.seed(BLUEPRINT)
     with backend(stack) as found:
         yield found
-
-
-@contextlib.contextmanager
-def backend(stack: LocalStack) -> Iterator[hvac.Client]:
-    """A client of the backend that is logged in."""
-    variables = service_environment(stack, "backend")
-    client = hvac.Client(url=variables["VAULT_ADDR"], timeout=5)
-    client.auth.approle.login(
-        role_id=Path(variables["VAULT_ROLE_ID_FILE"]).read_text(),
-        secret_id=Path(variables["VAULT_SECRET_ID_FILE"]).read_text(),
-    )
-    with contextlib.closing(client.adapter):
-        yield client
-
-
-def secret_key(client: hvac.Client) -> str:
-    """A secret that the backend may read."""
-    found = client.secrets.kv.v2.read_secret_version(
-        "backend/django", mount_point="ecommerce", raise_on_deleted_version=True
-    )
-    return str(found["data"]["data"]["SECRET_KEY"])
-
-
-def reads_again(client: hvac.Client, key: str) -> None:
-    """Wait until a client reads the same as before."""
-
-    def reads() -> bool:
-        with contextlib.suppress(Exception):
-            return secret_key(client) == key
-        return False
-
-    wait_until(reads, "the backend to read its secret", timeout=30)
 
 
 def roles(stack: LocalStack) -> dict[str, str]:
@@ -94,8 +54,7 @@ def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
     status = stack.status()
     assert (status.state, status.obstacles) == ("ready", ())
     assert [node.name for node in status.nodes] == THREE
-    assert sorted(node.role for node in status.nodes) == ["leader", "standby", "standby"]
-    assert {node.voter for node in status.nodes} == {True}
+    all_vote(stack)
     assert [proxy.name for proxy in status.proxies] == ["vault"]
 
     before, after, _ = nodes.step_down()
@@ -110,7 +69,7 @@ def test_the_life_of_a_cluster(stack: LocalStack, client: hvac.Client) -> None:
     assert lost.next_step == f"invoke node.start {after}"
     assert nodes.kill(after) == []
     nodes.start(after)
-    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+    all_vote(stack)
 
     stack.restart()
     assert set(roles(stack).values()) == {"sealed"}
@@ -133,7 +92,7 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     """A fourth node becomes a voter; one that leads can be removed; the first one cannot."""
     nodes, key = Nodes(stack), secret_key(client)
     assert nodes.add().name == "vault-4"
-    assert {node.voter for node in stack.status().nodes} == {True}
+    all_vote(stack, 4)
     leader = stack.status().leader
     if leader == "vault":
         _, leader, _ = nodes.step_down()
@@ -143,7 +102,7 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     assert str(stack.data_dir / "nodes" / leader) in removed
     left = [node.name for node in stack.status().nodes]
     assert sorted([*left, leader]) == [*THREE, "vault-4"]
-    assert {node.voter for node in stack.status().nodes} == {True}
+    all_vote(stack)
     reads_again(client, key)
 
     with pytest.raises(SettingsError, match="the node vault stays"):
@@ -155,7 +114,7 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     with pytest.raises(StackError, match="there is no quorum"):
         nodes.remove(left[-1])
     nodes.start("vault")
-    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+    all_vote(stack)
 
 
 def test_one_server_becomes_three(stack: LocalStack) -> None:
@@ -186,7 +145,7 @@ def test_without_its_record_it_is_found_by_its_folders(
     stack.down()
     (stack.data_dir / "stack.json").unlink()
     stack.up()
-    assert sorted(roles(stack).values()) == ["leader", "standby", "standby"]
+    all_vote(stack)
     reads_again(client, key)
 
 
@@ -197,9 +156,7 @@ def test_a_node_that_lost_its_data_gets_it_again(stack: LocalStack, client: hvac
     nodes.kill("vault-3")
     shutil.rmtree(stack.data_dir / "nodes" / "vault-3" / "data")
     nodes.start("vault-3")
-    status = stack.status()
-    assert {node.role for node in status.nodes} == {"leader", "standby"}
-    assert {node.voter for node in status.nodes} == {True}
+    all_vote(stack)
     reads_again(client, key)
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 
 import hvac
@@ -15,13 +13,12 @@ import pytest
 import requests
 
 from resilient_vault_client import VaultClient
+from tests.engine.stack.over_tls import backend, goes_on, own_ca, read_meanwhile, secret_key
 from vault_harness.addresses import host_and_port
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, in_file, shown_by
-from vault_harness.errors import ProgramMissing, StackError
-from vault_harness.programs import find_balancer
+from vault_harness.errors import StackError
 from vault_harness.stack import LocalStack, StackRecord, service_environment
-from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # each test starts and ends a stack of its own
 
@@ -39,20 +36,8 @@ def up(stack: LocalStack) -> LocalStack:
 @pytest.fixture
 def client(up: LocalStack) -> Iterator[VaultClient]:
     """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
-    with closing(VaultClient(environ=service_environment(up, "backend"))) as found:
+    with backend(up) as found:
         yield found
-
-
-def secret_key(client: VaultClient) -> str:
-    """A secret that the backend may read, asked of Vault each time."""
-    return str(client.get_secret("backend/django", "SECRET_KEY"))
-
-
-def own_ca(stack: LocalStack) -> Path:
-    """The file with whom its clients trust."""
-    found = stack.endpoints().ca_cert
-    assert found is not None
-    return found
 
 
 def test_a_client_reads_with_what_env_gives(up: LocalStack, client: VaultClient) -> None:
@@ -91,7 +76,7 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
     up.down()
     up.up()
     assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)) == before
-    with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+    with backend(up) as anew:
         assert secret_key(anew) == key
 
 
@@ -112,43 +97,17 @@ def test_a_half_made_certificate_is_made_anew(stack: LocalStack) -> None:
     assert shown_by(stack.endpoints().vault, ca_cert=own_ca(stack)).serial
 
 
-def reading(client: VaultClient, stop: threading.Event, seen: list[str]) -> Callable[[], None]:
-    """Reads until it is told to stop, and notes each value, or what went wrong."""
-
-    def run() -> None:
-        while not stop.is_set():
-            try:
-                seen.append(secret_key(client))
-            except Exception as error:  # noqa: BLE001 -- whatever it is, it is noted
-                seen.append(repr(error))
-
-    return run
-
-
-def reached(seen: list[str], count: int) -> bool:
-    """Whether so much was seen."""
-    return len(seen) >= count
-
-
 def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
     """Certificate and authority are replaced, and no read fails; new connections show it."""
-    key, stop, seen = secret_key(client), threading.Event(), list[str]()
-    reader = threading.Thread(target=reading(client, stop, seen))
-    reader.start()
     serials = [shown_by(up.endpoints().vault, ca_cert=own_ca(up)).serial]
-    try:
+    with read_meanwhile(client, secret_key(client)) as seen:
         for ca in (False, True, False):
             done = up.renew_certificate(ca=ca)
             assert done.nodes == ("vault",)
             assert done.serial == shown_by(up.endpoints().proxy, ca_cert=own_ca(up)).serial
             serials.append(done.serial)
-            wanted = len(seen) + 3
-            wait_until(partial(reached, seen, wanted), "the client to go on", timeout=30)
-    finally:
-        stop.set()
-        reader.join()
+            goes_on(seen)
     assert len(set(serials)) == 4
-    assert set(seen) == {key}
 
 
 def test_a_connection_outlives_a_renewal(up: LocalStack) -> None:
@@ -214,17 +173,14 @@ def test_plain_http_becomes_tls(stack: LocalStack) -> None:
         key = secret_key(client)
     stack.down()
     stack.up(tls=True)
-    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+    with backend(stack) as client:
         assert secret_key(client) == key
 
 
 @pytest.mark.slow  # a cluster takes ten seconds
+@pytest.mark.usefixtures("haproxy")
 def test_three_nodes(stack: LocalStack) -> None:
     """Nodes join by TLS, the balancer finds the leader, and a renewal reaches each of them."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
     stack.up(ha=True, tls=True)
     stack.seed(BLUEPRINT)
     assert sorted(node.role for node in stack.status().nodes) == ["leader", "standby", "standby"]
@@ -233,5 +189,5 @@ def test_three_nodes(stack: LocalStack) -> None:
     endpoints = stack.endpoints()
     for address in (*endpoints.addresses, endpoints.vault, endpoints.proxy):
         assert shown_by(address, ca_cert=own_ca(stack)).serial == done.serial
-    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+    with backend(stack) as client:
         assert secret_key(client)

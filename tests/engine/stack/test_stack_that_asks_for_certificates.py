@@ -5,25 +5,22 @@ from __future__ import annotations
 import http.client
 import json
 import ssl
-import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from resilient_vault_client import VaultClient
-from tests.engine.stack.test_stack_over_tls import own_ca, reached, reading, secret_key
+from tests.engine.stack.over_tls import backend, own_ca, read_meanwhile, secret_key
 from vault_harness.addresses import host_and_port
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, end_of, in_file
 from vault_harness.engine import ask, seal_status_url
-from vault_harness.errors import ProgramMissing, StackError
+from vault_harness.errors import StackError
 from vault_harness.faults import Order
-from vault_harness.programs import find_balancer
 from vault_harness.stack import (
     LocalStack,
     Nodes,
@@ -32,7 +29,6 @@ from vault_harness.stack import (
     service_environment,
 )
 from vault_harness.vault.metrics import numbers
-from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # each test starts and ends a stack of its own
 
@@ -50,7 +46,7 @@ def up(stack: LocalStack) -> LocalStack:
 @pytest.fixture
 def client(up: LocalStack) -> Iterator[VaultClient]:
     """The backend's client, by way of Toxiproxy, with what `env` gives and nothing else."""
-    with closing(VaultClient(environ=service_environment(up, "backend"))) as found:
+    with backend(up) as found:
         yield found
 
 
@@ -125,7 +121,7 @@ def test_tls_alone_becomes_it(stack: LocalStack) -> None:
     assert answer(stack.endpoints().vault, stack, None) == 200
     stack.down()
     stack.up(client_certs=True)
-    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+    with backend(stack) as client:
         assert secret_key(client) == key
 
 
@@ -138,22 +134,6 @@ def test_up_gets_over_own_certificates_that_have_ended(up: LocalStack) -> None:
     )
     up.up()
     assert up.status().state == "ready"
-
-
-@contextmanager
-def read_meanwhile(client: VaultClient, key: str) -> Iterator[list[str]]:
-    """Reads all the time; no read may fail."""
-    stop, seen = threading.Event(), list[str]()
-    reader = threading.Thread(target=reading(client, stop, seen))
-    reader.start()
-    try:
-        yield seen
-        wanted = len(seen) + 3
-        wait_until(partial(reached, seen, wanted), "the client to go on", timeout=30)
-    finally:
-        stop.set()
-        reader.join()
-    assert set(seen) == {key}
 
 
 def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient) -> None:
@@ -169,7 +149,7 @@ def test_renewals_under_a_client_that_reads(up: LocalStack, client: VaultClient)
             shown.add(own.read_bytes())
             assert answer(up.endpoints().proxy, up, own) == 200
     assert len(shown) == 4
-    with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+    with backend(up) as anew:
         assert secret_key(anew) == key
     # The one before is trusted by the server that runs, and not by one that starts now.
     assert first not in in_file(up.data_dir / "tls" / "clients.pem")
@@ -208,7 +188,7 @@ def test_requests_are_disturbed_by_hand(up: LocalStack, client: VaultClient) -> 
             up.renew_certificate()
         with pytest.raises(ssl.SSLError):
             answer(up.endpoints().proxy, up, None)
-        with closing(VaultClient(environ=service_environment(up, "backend"))) as anew:
+        with backend(up) as anew:
             assert secret_key(anew) == key
     recorder = up.status().recorder
     assert recorder is not None
@@ -244,15 +224,12 @@ def test_destroy_leaves_no_key(up: LocalStack) -> None:
     assert {path.name for path in up.data_dir.iterdir()} == {"lock"}
 
 
+@pytest.mark.usefixtures("haproxy")
 def test_three_nodes(stack: LocalStack) -> None:
     """Nodes join, the balancer sees who leads, and goes on to after a renewal and an exchange."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
     stack.up(ha=True, client_certs=True)
     stack.seed(BLUEPRINT)
-    with closing(VaultClient(environ=service_environment(stack, "backend"))) as client:
+    with backend(stack) as client:
         key = secret_key(client)
         with read_meanwhile(client, key):
             done = stack.renew_certificate(ca=True)

@@ -16,36 +16,23 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from tests.engine.clusters import all_vote
+from tests.engine.stack.seals import keep
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import ClusterProvider, SealKind, open_engine, seal_stanza
-from vault_harness.errors import ProgramMissing, ServerDied
-from vault_harness.programs import find_balancer
+from vault_harness.errors import ServerDied
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes, SealDrill, StackRecord
 from vault_harness.vault import Keyring, Operator
 from vault_harness.vault.backup import Keys, drill, new_identity
 from vault_harness.waiting import wait_until
 
-pytestmark = pytest.mark.slow  # each makes a cluster, which takes ten seconds
+pytestmark = [
+    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
 
 BLUEPRINT = Blueprint.default()
-
-
-@pytest.fixture(autouse=True)
-def haproxy() -> None:
-    """HAProxy must be here."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)
-
-
-def keep(stack: LocalStack, value: str) -> None:
-    """Keep a value in Vault."""
-    with closing(stack.operator()) as op:
-        if "kept/" not in op.request("GET", "sys/mounts")["data"]:
-            op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
-        op.request("POST", "kept/x", value=value)
 
 
 def read(stack: LocalStack) -> object:
@@ -59,13 +46,6 @@ def killed(pid: int) -> None:
     process = psutil.Process(pid)
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not process.is_running(), "a process to be gone", timeout=10)
-
-
-def all_serve(stack: LocalStack, count: int = 3) -> None:
-    """So many nodes, of which one leads, and all of which count."""
-    nodes = stack.status().nodes
-    assert sorted(node.role for node in nodes) == ["leader", *["standby"] * (count - 1)]
-    assert {node.voter for node in nodes} == {True}
 
 
 @contextlib.contextmanager
@@ -82,7 +62,7 @@ def no_good_keys(stack: LocalStack) -> Iterator[None]:
 def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
     """And is a voter again; one more does the same, and all of them do at once. No key is given."""
     stack.up(ha=True, seal=kind)
-    all_serve(stack)
+    all_vote(stack)
     assert stack.status().seal == kind
     keep(stack, "of before")
     nodes, leader = Nodes(stack), stack.status().leader
@@ -92,14 +72,14 @@ def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind
         killed(StackRecord.load(stack.data_dir).services[leader]["pid"])
         wait_until(lambda: stack.status().leader not in {None, leader}, "a leader", timeout=30)
         nodes.start(leader)
-        all_serve(stack)
+        all_vote(stack)
         nodes.add()
-        all_serve(stack, 4)
+        all_vote(stack, 4)
         assert stack.restart()
-        all_serve(stack, 4)
+        all_vote(stack, 4)
         stack.down()
         stack.up()
-        all_serve(stack, 4)
+        all_vote(stack, 4)
     assert read(stack) == "of before"
 
 
@@ -119,7 +99,7 @@ def test_the_holder_is_away_and_comes_back(stack: LocalStack) -> None:
 
     with no_good_keys(stack):
         nodes.start("vault-3")
-    all_serve(stack)
+    all_vote(stack)
     assert read(stack) == "of before"
 
 
@@ -134,7 +114,7 @@ def test_sealed_by_hand_all_of_them_take_recovery_keys(stack: LocalStack) -> Non
 
     stack.unseal()
 
-    all_serve(stack)
+    all_vote(stack)
     assert read(stack) == "of before"
 
 
@@ -147,7 +127,7 @@ def test_one_that_unseals_itself_becomes_three(stack: LocalStack) -> None:
     with no_good_keys(stack):
         stack.up(ha=True)
 
-    all_serve(stack)
+    all_vote(stack)
     Nodes(stack).kill("vault")
     wait_until(lambda: stack.status().leader is not None, "a leader", timeout=30)
     assert read(stack) == "of before"

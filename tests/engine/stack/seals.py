@@ -1,0 +1,94 @@
+"""What tests of exchanging a seal share: a value that must stay, and deaths on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import closing
+
+from vault_harness.engine import SealKind, seal_stanza
+from vault_harness.errors import HarnessError
+from vault_harness.stack import LocalStack, StackRecord
+
+STEPS = (
+    *("began", "keys at hand", "ended Vault", "copied the data", "wrote the stanza"),
+    *("started Vault with both seals", "gave the keys", "keyring says what its keys are"),
+    *("went over", "proved", "put the old key aside"),
+)
+"""After which a migration calls its checkpoint."""
+
+_TASK = """
+import os, signal, sys
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+
+def checkpoint(step):
+    print(step, flush=True)
+    if step == sys.argv[2]:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+LocalStack(Settings.from_environment()).migrate_seal(sys.argv[1], checkpoint=checkpoint)
+"""
+
+
+def keep(stack: LocalStack, value: str) -> str:
+    """Keep a value in Vault; gives a token that is not root's and reads it."""
+    with closing(stack.operator()) as op:
+        if "kept/" not in op.request("GET", "sys/mounts")["data"]:
+            op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+            op.request(
+                "PUT", "sys/policies/acl/reader", policy='path "kept/*" {capabilities = ["read"]}'
+            )
+        op.request("POST", "kept/x", value=value)
+        made = op.request("POST", "auth/token/create-orphan", policies=["reader"], ttl="1h")
+        return str(made["auth"]["client_token"])
+
+
+def read(stack: LocalStack, token: str) -> object:
+    """The value that was kept, by a token of before."""
+    with closing(stack.operator()) as op, closing(op.with_token(token)) as reader:
+        return reader.request("GET", "kept/x")["data"]["value"]
+
+
+def all_agree(stack: LocalStack, seal: SealKind) -> None:
+    """Vault, its record, its keyring and its configuration say that it has that seal."""
+    status, keyring = stack.status(), stack.keyring()
+    assert (status.state, status.seal, status.migrating_to) == ("ready", seal, None)
+    assert StackRecord.load(stack.data_dir).seal == seal
+    assert keyring is not None
+    assert keyring.kind == ("shamir" if seal == "shamir" else "recovery")
+    assert list(seal_stanza(stack.data_dir)) == ([] if seal == "shamir" else [seal])
+
+
+def killed(target: SealKind, step: str) -> list[str]:
+    """Migrate in a process that dies without a goodbye after a step; gives the steps it told."""
+    done = subprocess.run(
+        [sys.executable, "-c", _TASK, target, step], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    return done.stdout.splitlines()
+
+
+def migrate_and_kill(stack: LocalStack, node: str, moment: float) -> None:
+    """Migrate to a static seal, and kill a server while it goes over.
+
+    Args:
+        stack: Whose seal it is.
+        node: The server that dies.
+        moment: Seconds after its first start with both seals.
+    """
+    timers: list[threading.Timer] = []
+
+    def checkpoint(step: str) -> None:
+        if step == "started Vault with both seals" and not timers:
+            pid = StackRecord.load(stack.data_dir).services[node]["pid"]
+            timers.append(threading.Timer(moment, os.kill, (pid, signal.SIGKILL)))
+            timers[0].start()
+
+    with contextlib.suppress(HarnessError):
+        stack.migrate_seal("static", checkpoint=checkpoint)
+    timers[0].join()
