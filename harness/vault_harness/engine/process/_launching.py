@@ -1,0 +1,230 @@
+"""The servers of a stack of processes, each by its name: started, kept if it runs, and ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+from vault_harness import files
+from vault_harness.certificates import OPERATOR
+from vault_harness.engine._cloud_seal import with_cloud_seal
+from vault_harness.engine._ports import LOOPBACK, listens, port_taken
+from vault_harness.engine._product import check_product
+from vault_harness.engine._provider import (
+    BALANCER_NAME,
+    HOLDER_NAME,
+    NODE_NAME,
+    PROXY_NAME,
+    RECORDER_NAME,
+    TLS_DIRECTORY,
+    KnownServers,
+    Memory,
+    tls_files,
+)
+from vault_harness.engine._seal import node_extra
+from vault_harness.engine._shape import EngineName, NodeSpec
+from vault_harness.engine.process._balancer import ProcessBalancer
+from vault_harness.engine.process._finding import recorded, started_with
+from vault_harness.engine.process._node import ProcessNode
+from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
+from vault_harness.engine.process._recorder import ProcessRecorder
+from vault_harness.engine.process._server import Server
+from vault_harness.engine.process._spawn import DetachedProcess
+from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
+from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
+from vault_harness.settings import Settings
+
+_STOP_SECONDS = 10.0
+
+
+class Launching(Places):
+    """Starts and ends any of a stack's servers, and notes in its record what runs where.
+
+    Args:
+        settings: Ports, programs, data directory.
+        memory: Keeps the record.
+    """
+
+    def __init__(self, settings: Settings, memory: Memory) -> None:
+        super().__init__(settings.data_dir)
+        self._settings = settings
+        self._memory = memory
+
+    @property
+    def name(self) -> EngineName:
+        """``process``."""
+        return "process"
+
+    def _keep(self, name: str, record: KnownServers) -> bool:
+        """Whether it runs already; then it answers too when this returns."""
+        process = recorded(name, record)
+        if process is None or not process.alive():
+            self._end([name], record)  # what a crashed start may have left
+            return False
+        process.signal(signal.SIGCONT)  # whoever paused it wants it up now
+        Server(
+            title=title_of(name),
+            command=(),
+            log=self._log_path(name),
+            probe=str(record.services[name]["probe"]),
+            detached=True,
+            process=process,
+            own=self._own(OPERATOR),
+        ).wait_ready(timeout=self._settings.start_timeout)
+        return True
+
+    def _launch(self, name: str, record: KnownServers, members: Iterable[str] = ()) -> None:
+        """Start one server.
+
+        Args:
+            name: Which.
+            record: Where it is noted at once: the next server may fail.
+            members: The nodes of the cluster that it belongs to; none for a single Vault.
+        """
+        files.private_directory(self._data_dir)
+        if name == BALANCER_NAME:
+            server = self._balancer(record, members)
+        elif name == RECORDER_NAME:
+            server = self._recorder(record)
+        elif name == TOXIPROXY:
+            server = self._toxiproxy(record)
+        else:
+            server = self._node(name, record, cluster=bool(members))
+        process = server.process
+        assert process is not None  # it was just started
+        born = process.born if isinstance(process, DetachedProcess) else 0.0
+        record.services[name] = {
+            **record.services.get(name, {}),
+            "pid": process.pid,
+            "born": born,
+            "probe": server.probe,
+        }
+        record.engine = self.name
+        self._memory.save(record)
+
+    def _node(self, name: str, record: KnownServers, *, cluster: bool) -> Server:
+        api, others = self._known(name, record)
+        if cluster:
+            # What clients know is the balancer's address; it may be the one that a node had before.
+            port = free_port_of(api) if self._is_cluster(record) else 0
+        elif name == HOLDER_NAME:
+            port = free_port_of(api)
+        else:
+            port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+        spec = NodeSpec(
+            name=name,
+            directory=self._directory(name),
+            storage="raft",
+            port=port,
+            # The one that other nodes know, if it is free and not another engine's.
+            cluster_port=free_port_of(others),
+            # The holder of a key is on the same loopback, and only Vault asks it.
+            tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
+            extra={} if name == HOLDER_NAME else node_extra(self._data_dir, cluster=cluster),
+            audit=name != HOLDER_NAME,
+            detached=True,
+        )
+        program = find_vault(self._settings)
+        files.private_directory(spec.directory)
+        check_product(spec.directory, program.dialect, looked_at=str(program.path))
+        spec = with_cloud_seal(spec, self._settings)
+        node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
+        with contextlib.closing(node):  # also if it does not start: its ports are taken
+            node.start()
+            record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
+        return node.server
+
+    def _balancer(
+        self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None
+    ) -> Server:
+        if instead_of:
+            port = int(str(record.services[BALANCER_NAME]["listen"]).rpartition(":")[2])
+        else:
+            port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+        balancer = ProcessBalancer(
+            find_balancer(),
+            directory=self._directory(BALANCER_NAME),
+            port=port,
+            nodes={name: self._known(name, record)[0] for name in members},
+            tls=tls_files(self._data_dir) is not None,
+            own=self._own(BALANCER_NAME),
+            instead_of=instead_of,
+        )
+        with contextlib.closing(balancer):
+            balancer.start(timeout=self._settings.start_timeout)
+            record.services[BALANCER_NAME] = {"listen": balancer.listen}
+        return balancer.server
+
+    def _toxiproxy(self, record: KnownServers) -> Server:
+        settings = self._settings
+        port = self._port(settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT", record, "toxiproxy")
+        proxy_port = self._port(settings.proxy_port, "HARNESS_PROXY_PORT", record, "proxy")
+        toxiproxy = ProcessToxiproxy(
+            find_toxiproxy(settings),
+            directory=self._directory(TOXIPROXY),
+            port=port,
+            detached=True,
+        )
+        with contextlib.closing(toxiproxy):
+            listen = f"{LOOPBACK}:{proxy_port}" if proxy_port else toxiproxy.listen()
+            balancer = record.services.get(BALANCER_NAME)
+            upstream = balancer["listen"] if balancer else record.services[NODE_NAME]["upstream"]
+            proxy = {"name": PROXY_NAME, "listen": listen, "upstream": upstream, "enabled": True}
+            toxiproxy.write_proxies(json.dumps([proxy]))
+            toxiproxy.start(timeout=settings.start_timeout)
+            record.services[TOXIPROXY] = {"listen": listen, "api": toxiproxy.api}
+        return toxiproxy.server
+
+    def _recorder(self, record: KnownServers) -> Server:
+        assert record.endpoints is not None  # it stands before what was started
+        recorder = ProcessRecorder(
+            directory=self._directory(RECORDER_NAME),
+            upstream=record.endpoints.ways[0].upstream,
+            tls=self._data_dir / TLS_DIRECTORY if tls_files(self._data_dir) else None,
+        )
+        with contextlib.closing(recorder):
+            recorder.start(timeout=self._settings.start_timeout)
+            record.services[RECORDER_NAME] = {"listen": recorder.listen, "api": recorder.api}
+        return recorder.server
+
+    def _port(self, wanted: int, setting: str, record: KnownServers, endpoint: str) -> int:
+        """The setting's port, which must be free; for 0 the one of last time if it is free."""
+        if wanted:
+            if listens(wanted):
+                raise port_taken(wanted, setting=setting)
+            return wanted
+        if record.endpoints is None:
+            return 0
+        url: str = getattr(record.endpoints, endpoint)
+        return free_port_of(url)
+
+    def _end(self, names: Iterable[str], record: KnownServers) -> list[str]:
+        names = list(names)
+        found = [(name, process) for name in names for process in self._running(name, record)]
+        for _, process in found:  # all at once: each takes a second or two
+            process.signal(signal.SIGTERM)
+            process.signal(signal.SIGCONT)  # a paused one sees SIGTERM only now
+        deadline = time.monotonic() + _STOP_SECONDS
+        for _, process in found:
+            if not process.wait(max(deadline - time.monotonic(), 0.0)):
+                process.kill()
+        for name in names:
+            record.services.pop(name, None)
+        return [f"{title_of(name)} (pid {process.pid})" for name, process in found]
+
+    def _running(self, name: str, record: KnownServers) -> list[DetachedProcess]:
+        """Its process by the record, and those by their command line."""
+        processes = {process.pid: process for process in started_with(self._configuration(name))}
+        known = recorded(name, record)
+        if known is not None and known.alive():
+            processes[known.pid] = known
+        return list(processes.values())
+
+    def _own(self, name: str) -> Path | None:
+        """What a client of that name shows to Vault; None if it asks for nothing."""
+        tls = tls_files(self._data_dir)
+        return tls.own(name) if tls is not None else None
