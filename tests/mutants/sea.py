@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.mutants import always, edges_logins, edges_refusals
 from tests.mutants.clients import (
+    LAZY_PROCESS,
     AsksOften,
     AsksTooOften,
     HangsAtTheEnd,
@@ -98,6 +100,36 @@ class _EveryThreeSeconds(Gate):
         with self._changed:
             if self._failures:
                 self._opens = time.monotonic() // 3.0 * 3.0 + 3.0
+
+
+class SharesOneGate(LazyClient):
+    """Leaves it to one client of its process to find out whether Vault is back."""
+
+    _shared: ClassVar[list[Gate]] = []
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._shared.append(self._gate)
+        self._gate = self._shared[0]
+
+
+class _WithinASecond(Gate):
+    """Probes at each whole second, and as long after it as chance has it."""
+
+    chance = 0.9
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                whole = time.monotonic() + 1.0 - time.time() % 1.0
+                self._opens = whole + random.uniform(0.0, self.chance)
+
+
+class ComesBackWithinASecond(LazyClient):
+    """Comes back with all others, each at some time within nine tenths of a second."""
+
+    gate_type = _WithinASecond
 
 
 class ComesBackByATimetable(LazyClient):
@@ -251,10 +283,22 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "comes-back-by-a-timetable": Mutant(ComesBackByATimetable, "SEA-05", "instances log in within"),
     "fills-its-memory-after-a-login": Mutant(FillsItsMemoryAfterALogin, "SEA-05", "no stampede"),
+    "shares-one-gate": Mutant(
+        SharesOneGate, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
+    ),
+    "comes-back-by-the-clock-in-a-crowd": Mutant(
+        ComesBackByTheClock, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
+    ),
+    "leaves-two-hundred-behind": Mutant(
+        WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
+    ),
     "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "comes-back-within-a-second": Tolerated(
+        ComesBackWithinASecond, "SEA-10", LAZY_PROCESS, process=True
+    ),
     "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
     "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),

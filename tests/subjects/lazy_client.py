@@ -110,7 +110,7 @@ class Token:
 class LazyClient:
     """The client; see the module."""
 
-    capabilities = frozenset({"read", "read_all", "outcomes", "tls"})
+    capabilities = frozenset({"read", "read_all", "outcomes", "tls", "herd"})
     auth = frozenset({"approle", "namespace"})
     wire_type, gate_type, credentials_type = Wire, Gate, Credentials
 

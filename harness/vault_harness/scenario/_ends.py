@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+import struct
+import time
 from typing import Literal
 
 Side = Literal["client", "server"]
@@ -18,6 +21,10 @@ FAREWELL_SECONDS = 1.0
 """How long a peer has to say goodbye as well, before its connection is closed."""
 
 
+_LAST_DATA = 52
+"""Where Linux's ``tcp_info`` has the milliseconds since data came: ``tcpi_last_data_recv``."""
+
+
 class End(asyncio.Protocol):
     """One side of a connection: puts what it hears into the queue that both sides share.
 
@@ -30,6 +37,7 @@ class End(asyncio.Protocol):
         self._ends = ends
         self._transport: asyncio.Transport | None = None
         self._kept = b""
+        self._came = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -39,11 +47,31 @@ class End(asyncio.Protocol):
         self.write(kept)
 
     def data_received(self, data: bytes) -> None:
+        self._came = time.monotonic() - self._unread_for()
         self._heard.put_nowait((self._name, data))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._ends.discard(self)
         self._heard.put_nowait((self._name, b""))
+
+    @property
+    def since_it_came(self) -> float:
+        """Seconds since this machine was given what was heard last, whoever was busy meanwhile."""
+        return max(0.0, time.monotonic() - self._came)
+
+    def _unread_for(self) -> float:
+        """Seconds for which it lay in the buffers of this machine; 0 where that is not told."""
+        if self._transport is None:  # data may be here before a handshake is known to be over
+            return 0.0
+        plain = self._transport.get_extra_info("socket")
+        if plain is None or not hasattr(socket, "TCP_INFO"):
+            return 0.0
+        try:
+            told = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
+            (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA)
+        except (OSError, struct.error):  # it ended, or this is no Linux
+            return 0.0
+        return float(milliseconds) / 1000
 
     def write(self, data: bytes) -> None:
         """Send, if there is still anybody to send to."""

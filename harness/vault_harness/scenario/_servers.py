@@ -126,7 +126,10 @@ class Servers(Closable):
             upstream=work.engine.reachable_from_toxiproxy(self.recorder.port),
         )
         self._closing.callback(self.proxy.delete)
-        self.address = base_url(work.reachable(self.proxy.listen), tls=self._tls is not None)
+        entrance = work.reachable(self.proxy.listen)
+        if entry.direct:
+            entrance = f"{work.engine.bind_host()}:{self.recorder.port}"
+        self.address = base_url(entrance, tls=self._tls is not None)
         if self._name is not None:
             self.address = self._name.begin(self.address)
         if self._tls is not None:

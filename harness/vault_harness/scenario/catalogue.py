@@ -71,6 +71,8 @@ class Entry(BaseModel):
             PostgreSQL, and the subject's role may ask for users of it.
         lease_max_ttl: Its max TTL, whole seconds.
         nodes: How many servers; three are a raft cluster, and clients are led to its leader.
+        direct: Whether the subject is led past Toxiproxy to the recorder: for a crowd, which would
+            queue in a proxy, and keep it from the other scenarios that share it.
         links: Whether each node of a cluster reaches the others through a proxy: `lab.link`.
         engine_needs: Capabilities that the engine must have.
         environ: Further environment variables for the subject.
@@ -114,6 +116,7 @@ class Entry(BaseModel):
     lease_ttl: float | None = None
     lease_max_ttl: float = 600.0
     nodes: Literal[1, 3] = 1
+    direct: bool = False
     links: bool = False
     engine_needs: frozenset[str] = frozenset()
     environ: Mapping[str, str] = Field(default_factory=dict)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from vault_harness.errors import SubjectDied, SubjectError
@@ -65,6 +67,7 @@ class Driver:
 
     Attributes:
         closed: Whether `close` was called.
+        number: Of a client in a herd, which of them is called; None for the first, or the only one.
     """
 
     def __init__(
@@ -84,6 +87,28 @@ class Driver:
         self.closed = False
         self._timeout = deadline + PATIENCE
         self._unknown: dict[int, str] = {}
+        self.number: int | None = None
+
+    def herd(self, count: int, *, timeout: float) -> list[Driver]:
+        """Have the subject make a herd in its process; a driver for each of its clients.
+
+        The subject is closed once, by this driver: its clients end with it.
+
+        Args:
+            count: How many clients, the one that there is among them: it is the first.
+            timeout: Seconds that it may take.
+
+        Raises:
+            OperationFailed: The subject says that it cannot.
+            SubjectError: It does not answer as it should.
+        """
+        self.subject.herd(count, timeout=timeout)
+        return [self, *(self._member(number) for number in range(1, count))]
+
+    def _member(self, number: int) -> Driver:
+        member = copy.copy(self)
+        member.number = number
+        return member
 
     def read(
         self,
@@ -103,6 +128,8 @@ class Driver:
         path, key = path or self._path, key or self._key
         operation = self._history.begin_operation(verb, path, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
+        if self.number is not None:
+            call = partial(self.subject.read_by, self.number)
         try:
             reading = call(path, key, timeout=self._timeout)
         except SecretNotServed as error:
@@ -279,6 +306,7 @@ def reading(
     key: str | None = None,
     verb: Verb = "read",
     callers: int = 1,
+    stop: threading.Event | None = None,
 ) -> Iterator[None]:
     """Read again and again, each caller one call at a time, while the block runs.
 
@@ -291,8 +319,10 @@ def reading(
         key: Which key of it.
         verb: ``read`` or ``read_cached``.
         callers: How many callers at once.
+        stop: Set at the end of the block; one that several blocks share lets all their callers end
+            at once, rather than one block after the other.
     """
-    stop = threading.Event()
+    stop = stop or threading.Event()
     failures: list[BaseException] = []
     first = driver.reserve_callers(callers)
 

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 
+from vault_harness.errors import SubjectError
 from vault_harness.scenario._running import STEADY_WITHIN
-from vault_harness.scenario.driver import Driver, reading
+from vault_harness.scenario.driver import Driver, reading, redacted
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.oracles import still_waiting
 from vault_harness.scenario.verdict import NotClaimed, NotExercised
+from vault_harness.subjects import OperationFailed
 
 AT_ONCE = 4
 """Instances that are started side by side; more would only wait for a core."""
+
+
+LOOK_EVERY = 0.2
+"""Seconds between two looks at a large history."""
 
 
 def open_herd(lab: Lab, count: int) -> list[Driver]:
@@ -30,7 +38,37 @@ def open_herd(lab: Lab, count: int) -> list[Driver]:
     herd = [first, *(one for one in others if one is not None)]
     if len(herd) < count:
         raise NotExercised(f"of {count} instances {len(herd)} start and read")
+    lab.history.clients = count
     return herd
+
+
+def open_light_herd(lab: Lab, count: int) -> list[Driver]:
+    """Start one process, and have it make so many clients; but for the first, none has a token.
+
+    Raises:
+        NotExercised: It does not start, does not read, or makes no herd.
+    """
+    first = lab.start()
+    operation = lab.history.begin_operation("herd")
+    try:
+        herd = first.herd(count, timeout=lab.environment.start)
+    except (OperationFailed, SubjectError) as error:
+        text = redacted(lab.secrets, str(error))
+        lab.history.end_operation(operation, "error", message=text)
+        raise NotExercised(f"the subject claims herd, and makes none: {text}") from None
+    lab.history.end_operation(operation, "ok")
+    lab.history.clients = count
+    return herd
+
+
+def all_served(lab: Lab, *, since: float, within: float) -> None:
+    """Wait until each caller that read before has had a good read after `since`.
+
+    So many callers change the history hundreds of times a second: it is looked at now and then.
+    """
+    until = lab.history.now() + within
+    while still_waiting(lab.history, since=since) and lab.history.now() < until:
+        lab.watch(LOOK_EVERY)
 
 
 def _open(lab: Lab) -> Driver | None:
@@ -50,8 +88,9 @@ def _open(lab: Lab) -> Driver | None:
 @contextmanager
 def herd_reading(lab: Lab, herd: list[Driver], *, every: float) -> Iterator[None]:
     """Let a caller of each instance read, no two of them at the same moment."""
+    stop = threading.Event()
     with ExitStack() as callers:
         for driver in herd:
-            callers.enter_context(reading(driver, every=every))
+            callers.enter_context(reading(driver, every=every, stop=stop))
             lab.watch(every / len(herd))
         yield

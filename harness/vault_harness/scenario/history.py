@@ -72,6 +72,7 @@ class History:
     stalls: list[Stall] = field(default_factory=list)
     crowding: list[Crowding] = field(default_factory=list)
     waited: dict[str, float] = field(default_factory=dict)
+    clients: int = 1  # which all look alike: no request tells whose it is
     frozen: bool = False
 
     def __post_init__(self) -> None:

@@ -28,7 +28,7 @@ class Operation:
     Attributes:
         number: Order in which calls began, from 1.
         verb: ``read``, ``read_cached``, ``read_all``, ``write``, ``update``, ``lease``, ``fork``,
-            ``health``, ``start`` or ``close``.
+            ``herd``, ``health``, ``start`` or ``close``.
         path: Secret path below the mount, or an empty string.
         began: Seconds on the history's clock.
         ended: The same; None while it lasts.
@@ -78,6 +78,8 @@ class Exchange:
         closed: ``client`` or ``server`` if the connection ended before the answer was complete.
         interference: Name of what acted on it here, if anything did: `faults.http`.
         namespace: Which one it named, by its header or at the head of its path; `path` is below.
+        waited: Seconds for which it had been here, unread, when it `began`: the recorder takes one
+            request after the other, and of many that come at once the last waits for all others.
     """
 
     number: int
@@ -100,6 +102,12 @@ class Exchange:
     closed: Literal["client", "server"] | None = None
     interference: str | None = None
     namespace: str = ""
+    waited: float = 0.0
+
+    @property
+    def came(self) -> float:
+        """When it came, read or not; seconds on the history's clock."""
+        return self.began - self.waited
 
     @property
     def good(self) -> bool:

@@ -423,6 +423,7 @@ class _Connection:
     def _begin(self, request: Message) -> None:
         """The head of a request is there: note it, and let it on, or not."""
         self._exchange = exchange = self._recorder.note_request(self._ordinal, request)
+        exchange.waited = self.client.since_it_came
         self._acting = acting = self._recorder.interference(exchange.kind, exchange.path)
         if acting is None:
             self._stub = stub = None

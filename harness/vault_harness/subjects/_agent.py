@@ -161,6 +161,14 @@ class AgentSubject:
         """It cannot."""
         self._cannot("fork")
 
+    def herd(self, *_: object, **__: object) -> NoReturn:
+        """It cannot."""
+        self._cannot("herd")
+
+    def read_by(self, *_: object, **__: object) -> NoReturn:
+        """It cannot."""
+        self._cannot("herd")
+
     def health(self, *_: object, **__: object) -> NoReturn:
         """It cannot."""
         self._cannot("health")

@@ -137,6 +137,17 @@ class CommandSubject:
         return self._ask("fork", asked, _protocol.forked, timeout)
 
     @without_frames
+    def herd(self, clients: int, *, timeout: float) -> None:
+        """Have so many clients in its process, the one that it began with among them."""
+        self._ask("herd", {"clients": clients}, _protocol.check, timeout)
+
+    @without_frames
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """What the client of this number reads; the one that it began with is 0."""
+        asked = {"path": path, "key": key, "client": client}
+        return self._ask("read", asked, _protocol.reading, timeout)
+
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask("health", {}, _protocol.flag, timeout)

@@ -129,6 +129,17 @@ class HttpSubject:
         return self._ask(message, _protocol.forked, timeout)
 
     @without_frames
+    def herd(self, clients: int, *, timeout: float) -> None:
+        """Have so many clients in its process, the one that it began with among them."""
+        self._ask({"op": "herd", "clients": clients}, _protocol.check, timeout)
+
+    @without_frames
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """What the client of this number reads; the one that it began with is 0."""
+        asked = {"op": "read", "path": path, "key": key, "client": client}
+        return self._ask(asked, _protocol.reading, timeout)
+
+    @without_frames
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""
         return self._ask({"op": "health"}, _protocol.flag, timeout)

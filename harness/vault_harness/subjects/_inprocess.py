@@ -118,8 +118,31 @@ class InProcessSubject:
             SubjectError: Always.
         """
         del path, key, seconds, every, timeout
-        raise errors.SubjectError(
-            "a client in the suite's own process cannot be forked",
+        raise self._needs_a_process("cannot be forked")
+
+    @without_frames
+    def herd(self, clients: int, *, timeout: float) -> None:
+        """Not here: the process is the suite's own, which would be in the herd's way.
+
+        Raises:
+            SubjectError: Always.
+        """
+        del clients, timeout
+        raise self._needs_a_process("cannot be a herd")
+
+    @without_frames
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """Not here, see `herd`.
+
+        Raises:
+            SubjectError: Always.
+        """
+        del client, path, key, timeout
+        raise self._needs_a_process("cannot be a herd")
+
+    def _needs_a_process(self, cannot: str) -> errors.SubjectError:
+        return errors.SubjectError(
+            f"a client in the suite's own process {cannot}",
             looked_at=self.name,
             remedy=f"run it as 'command:python -m vault_harness.subjects {self.name}'",
         )

@@ -25,6 +25,7 @@ CAPABILITIES = frozenset(
         "update",
         "read_all",
         "fork",
+        "herd",
     }
 )
 """All that a client can claim. ``read`` is the one that everybody has."""
@@ -170,6 +171,12 @@ class Subject(Protocol):
         self, path: str, key: str, *, seconds: float, every: float, timeout: float
     ) -> Sequence[Reading | OperationFailed]:
         """Fork its process, and let the child read so long and end: what each read came to."""
+
+    def herd(self, clients: int, *, timeout: float) -> None:
+        """Have so many clients in its process, the one that it began with among them."""
+
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        """What the client of this number reads; the one that it began with is 0."""
 
     def health(self, *, timeout: float) -> bool:
         """Whether the client says that it is well."""

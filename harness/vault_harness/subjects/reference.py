@@ -18,7 +18,7 @@ class ReferenceSubject:
     capabilities = frozenset(
         {
             *("read", "read_all", "cached", "fallback", "health", "write", "update"),
-            *("outcomes", "tls", "lease", "fork"),
+            *("outcomes", "tls", "lease", "fork", "herd"),
         }
     )
 

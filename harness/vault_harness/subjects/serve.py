@@ -24,6 +24,7 @@ from typing import Any, BinaryIO
 
 from vault_harness import errors
 from vault_harness.subjects import _forking, _inprocess, _protocol
+from vault_harness.subjects._herd import Herd
 from vault_harness.subjects._shape import OperationFailed
 from vault_harness.subjects._spec import parse_subject
 
@@ -55,17 +56,19 @@ def main(arguments: Sequence[str]) -> int:
         if spec.kind != "in-process":
             sys.stderr.write(_USAGE)
             return 2
-        client = _inprocess.find_factory(spec)(dict(os.environ))
+        factory = _inprocess.find_factory(spec)
+        client = factory(dict(os.environ))
         said = _inprocess.describe(client)
     except errors.HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     signal.signal(signal.SIGTERM, _leave)
-    server = _Server(client, said, answers)
+    herd = Herd(client, lambda: factory(dict(os.environ)))
+    server = _Server(herd, said, answers)
     with contextlib.suppress(_Leave):
         server.serve(sys.stdin.buffer)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving
-    client.close()
+    herd.close()
     return 0
 
 
@@ -84,8 +87,8 @@ def _leave(*_: object) -> None:
 class _Server:
     """Answers requests, each on a thread of its own."""
 
-    def __init__(self, client: Any, said: _protocol.Hello, answers: BinaryIO) -> None:
-        self._client = client
+    def __init__(self, herd: Herd, said: _protocol.Hello, answers: BinaryIO) -> None:
+        self._herd = herd
         self._said = said
         self._answers = answers
         self._workers = _inprocess.Workers("operation")
@@ -140,8 +143,11 @@ class _Server:
 
     def _call(self, request: _protocol.Object) -> object:
         """What the client returns."""
-        op, client = request["op"], self._client
+        op, client = request["op"], self._herd.client(request.get("client", 0))
         match op:
+            case "herd":
+                self._herd.grow(request["clients"])
+                return None
             case "read" | "read_cached":
                 return getattr(client, op)(request["path"], request["key"])
             case "read_all":
@@ -171,7 +177,7 @@ class _Server:
 def _as_answer(op: str, value: object) -> dict[str, Any]:
     """What a client returned, as members of an answer."""
     match op:
-        case "write" | "update":
+        case "write" | "update" | "herd":
             return {}
         case "health":
             return {"value": _inprocess.as_flag(value)}

@@ -5,6 +5,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"log"
 	"os"
 	"os/signal"
@@ -13,19 +14,62 @@ import (
 )
 
 type request struct {
-	ID            int
-	Op, Path, Key string
+	ID              int
+	Op, Path, Key   string
+	Clients, Client int
+}
+
+// herd is the clients of this process: one, until it is asked for more.
+type herd struct {
+	mutex  sync.Mutex
+	vaults []*Vault
+}
+
+func (h *herd) grow(count int) error {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	for len(h.vaults) < count {
+		vault, err := NewVault(os.Getenv)
+		if err != nil {
+			return err
+		}
+		h.vaults = append(h.vaults, vault)
+	}
+	return nil
+}
+
+func (h *herd) client(number int) (*Vault, error) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if number < 0 || number >= len(h.vaults) {
+		return nil, fmt.Errorf("there is no client %d", number)
+	}
+	return h.vaults[number], nil
+}
+
+func (h *herd) close() {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	var ending sync.WaitGroup
+	for _, vault := range h.vaults {
+		ending.Add(1)
+		go func() {
+			defer ending.Done()
+			vault.Close()
+		}()
+	}
+	ending.Wait()
 }
 
 func main() {
-	vault, err := NewVault(os.Getenv)
-	if err != nil {
+	clients := new(herd)
+	if err := clients.grow(1); err != nil {
 		log.Fatal(err)
 	}
 	var leaving sync.Once
 	leave := func() {
 		leaving.Do(func() {
-			vault.Close()
+			clients.close()
 			os.Exit(0)
 		})
 	}
@@ -52,7 +96,7 @@ func main() {
 		answering.Add(1)
 		go func() {
 			defer answering.Done()
-			answer := serve(vault, asked)
+			answer := serve(clients, asked)
 			answer["id"] = asked.ID
 			mutex.Lock()
 			defer mutex.Unlock()
@@ -63,18 +107,24 @@ func main() {
 	}
 }
 
-func serve(vault *Vault, asked request) map[string]any {
+func serve(clients *herd, asked request) map[string]any {
+	vault, err := clients.client(asked.Client)
+	if err != nil {
+		return told(nil, err)
+	}
 	switch asked.Op {
 	case "hello":
 		return map[string]any{
 			"ok":           true,
-			"capabilities": []string{"read", "read_all", "health", "outcomes", "tls"},
+			"capabilities": []string{"read", "read_all", "health", "outcomes", "tls", "herd"},
 			"auth":         []string{"approle", "namespace"},
 			"declares": map[string]float64{
 				"deadline":    vault.timeout.Seconds(),
 				"backoff_cap": vault.gate.longest.Seconds(),
 			},
 		}
+	case "herd":
+		return told(nil, clients.grow(asked.Clients))
 	case "health":
 		return map[string]any{"ok": true, "value": vault.Healthy()}
 	case "read":

@@ -6,15 +6,25 @@ import { createInterface } from "node:readline";
 
 import { Vault } from "./vault.mjs";
 
-const vault = new Vault(process.env, (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`));
+const log = (line) => process.stderr.write(`${new Date().toISOString()} ${line}\n`);
+const vault = new Vault(process.env, log);
+const herd = [vault]; // more of them where it is asked for
+
+function client(number = 0) {
+  if (!herd[number]) throw new Error(`there is no client ${number}`);
+  return herd[number];
+}
 
 const operations = {
   hello: () => ({
-    capabilities: ["read", "read_all", "cached", "fallback", "health", "write", "outcomes", "tls"],
+    capabilities: ["read", "read_all", "cached", "fallback", "health", "write", "outcomes", "tls", "herd"],
     auth: ["approle", "namespace"],
     declares: vault.declares,
   }),
-  read: ({ path, key }) => vault.read(path, key),
+  herd: ({ clients }) => {
+    while (herd.length < clients) herd.push(new Vault(process.env, log));
+  },
+  read: ({ path, key, client: number }) => client(number).read(path, key),
   read_cached: ({ path, key }) => vault.readCached(path, key),
   read_all: async ({ path }) => ({ value: await vault.readAll(path) }),
   write: ({ path, data }) => vault.write(path, data),
@@ -33,7 +43,7 @@ async function answer(request) {
 
 let leaving;
 function leave() {
-  leaving ??= vault.close().finally(() => setImmediate(() => process.exit(0)));
+  leaving ??= Promise.allSettled(herd.map((one) => one.close())).finally(() => setImmediate(() => process.exit(0)));
   return leaving;
 }
 

@@ -44,6 +44,12 @@ class Puppet:
     def fork(self, path: str, key: str, *, seconds: float, every: float, timeout: float) -> Any:
         return self._answer("fork", path, key, seconds, every, timeout)
 
+    def herd(self, clients: int, *, timeout: float) -> None:
+        self._answer("herd", clients, timeout)
+
+    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
+        return Reading(self._answer("read_by", client, path, key, timeout))
+
     def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
         self._answer("write", path, data, timeout)
 
@@ -233,3 +239,27 @@ def test_failure_of_the_harness_is_passed_on(stage: Set) -> None:
     stage.puppet.answer = ZeroDivisionError("in the harness")
     with pytest.raises(ZeroDivisionError), reading(stage.driver, every=0.01):
         assert stage.history.wait_for(lambda: bool(stage.history.operations), 10)
+
+
+def test_herd(stage: Set) -> None:
+    """The first of a herd is the client that there is; the others are called by their numbers."""
+    first, second, third = stage.driver.herd(3, timeout=9.0)
+    assert first is stage.driver
+    first.read("p", "K")
+    assert third.read("p", "K", caller=5).value == "v1"
+    second.read("p", "K")
+    patience = 2.0 + PATIENCE
+    assert stage.puppet.asked == [
+        ("herd", 3, 9.0),
+        ("read", "p", "K", patience),
+        ("read_by", 2, "p", "K", patience),
+        ("read_by", 1, "p", "K", patience),
+    ]
+
+
+def test_herd_that_stops_at_once(stage: Set) -> None:
+    """One event ends the callers of several blocks, before the blocks end one after the other."""
+    stop = threading.Event()
+    with reading(stage.driver, every=0.01, stop=stop), reading(stage.driver, every=0.01, stop=stop):
+        stop.set()
+    assert {o.caller for o in stage.history.calls("read")} == {1, 2}

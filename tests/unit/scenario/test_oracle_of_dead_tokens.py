@@ -145,6 +145,15 @@ def test_token_of_another_instance(story: Story, verb: str) -> None:
     used(story, 9.0, found_then=0)
 
 
+def test_token_of_a_herd(story: Story) -> None:
+    """The first login of two may be somebody else's; the second is not."""
+    story.history.clients = 2
+    known = replaced(story)
+    used(story, known + 0.01, found_then=0)
+    story.sent("login", known + 0.1, ended=known + 0.2, token="token-3")
+    used(story, known + 0.2 + NEWS + GRAIN + 0.01, found_then=1)
+
+
 def test_older_token_is_no_successor(story: Story) -> None:
     """It was there before the one that died."""
     story.sent("login", 0.5, token="token-0")

@@ -46,3 +46,21 @@ def test_a_caller_that_is_left_behind(story: Story) -> None:
         story.call(at).caller = caller
     assert story.finds(each_caller_recovers(2.0, since=20.0)) == ["1 of 2 callers had none"]
     assert story.finds(each_caller_recovers(4.5, since=20.0)) == []
+
+
+def test_a_crowd_that_there_was_no_time_to_take(story: Story) -> None:
+    """All four had come by 20.2, and the last was read a second later."""
+    story.several("login", 20.0, 20.4, 20.8, 21.2)
+    assert story.finds(logins_are_spread(4, since=10.0)) == []
+    for number, login in enumerate(story.history.exchanges):
+        login.waited = login.began - 20.0 - number / 100
+    assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.03 s"]
+
+
+def test_a_smaller_share_may_come_at_once(story: Story) -> None:
+    """Two of four within 0.3 s are half of them, and three are more."""
+    story.several("login", 20.0, 20.2, 20.6, 21.0)
+    assert story.finds(logins_are_spread(4, since=10.0, share=0.5)) == []
+    story.several("login", 21.1, 21.2)
+    [seen] = story.finds(logins_are_spread(4, since=10.0, share=0.5))
+    assert seen == "3 logged in within 0.20 s"

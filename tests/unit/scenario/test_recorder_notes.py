@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
+import threading
 import time
 from email.utils import formatdate
 
 import pytest
 
-from tests.unit.scenario.conftest import Bench, Talk, Wire
-from vault_harness.scenario import Stub
+from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
+from vault_harness.scenario import Exchange, Stub
+from vault_harness.scenario._http1 import Message
 
 TOKEN = "s.abcdefghijklmnop"
 SECRET_ID = "3f1c2a9e-0000-4000-8000-secretsecret"
@@ -333,3 +336,30 @@ def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> Non
     assert (second.kind, second.credential, second.ttl) == ("lease", "credential-1", 5.0)
     assert (third.credential, third.errors) == ("credential-1", ("lease not found",))
     assert bench.secrets.label("a-secret-password") == "credential-1"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when data came")
+def test_a_request_came_before_there_was_time_for_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of two is read when the first is let go, and had come before."""
+    recorder = bench.serve(replying(answer({}), answer({})))
+    busy, let_go = threading.Event(), threading.Event()
+    note = recorder.note_request
+
+    def slow(connection: int, message: Message) -> Exchange:
+        busy.set()
+        assert let_go.wait(TIMEOUT)
+        return note(connection, message)
+
+    monkeypatch.setattr(recorder, "note_request", slow)
+    first, second = bench.connect(), bench.connect()
+    first.send(LOGIN)
+    assert busy.wait(TIMEOUT)
+    second.send(LOGIN)
+    bench.history.wait_for(lambda: False, 0.2, what="time to pass")
+    freed = bench.history.now()
+    let_go.set()
+    exchanges = bench.ended(2)
+    assert [one.began >= freed for one in exchanges] == [True, True]
+    assert exchanges[1].came < freed

@@ -395,6 +395,59 @@ def test_a_forked_child_that_breaks_down(subject: Open, tmp_path: Path) -> None:
     assert one.read("p", "K", timeout=20).value == "1 False"
 
 
+HERD = """
+    class Client:
+        capabilities = {"read", "herd"}
+        made = 0
+        def __init__(self, environ):
+            self.number, self.reads = Client.made, 0
+            Client.made += 1
+        def read(self, path, key):
+            self.reads += 1
+            return f"{self.number}: {self.reads}"
+        def close(self):
+            print(f"client {self.number} ends")
+            if self.number == 2:
+                raise SystemExit(3)
+"""
+
+
+def herd(subject: Open, folder: Path) -> Subject:
+    """A Python client of which there may be several, as a process of its own."""
+    (folder / "herd_client.py").write_text(textwrap.dedent(HERD))
+    path = os.pathsep.join([str(folder), *sys.path])
+    command = f"{sys.executable} -m vault_harness.subjects python:herd_client:Client"
+    return subject(f"command:{command}", {"PYTHONPATH": path})
+
+
+def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
+    """Each is made anew and keeps to itself; the first is the one that there was, and all end."""
+    one = herd(subject, tmp_path)
+    one.read("p", "K", timeout=20)
+    one.herd(2, timeout=20)
+    one.herd(2, timeout=20)
+    assert one.read_by(1, "p", "K", timeout=20) == Reading("1: 1")
+    assert one.read_by(0, "p", "K", timeout=20) == Reading("0: 2")
+    assert one.read("p", "K", timeout=20) == Reading("0: 3")
+    with pytest.raises(OperationFailed, match="there are 2 clients, and no 2"):
+        one.read_by(2, "p", "K", timeout=20)
+    one.close(timeout=20)
+    assert one.exit_code == 0
+    assert sorted(line for line in one.logs().splitlines() if "ends" in line) == [
+        "client 0 ends",
+        "client 1 ends",
+    ]
+
+
+def test_one_of_a_herd_that_does_not_end_well(subject: Open, tmp_path: Path) -> None:
+    """All of them are ended, and the process says that one was not."""
+    one = herd(subject, tmp_path)
+    one.herd(4, timeout=20)
+    one.close(timeout=20)
+    assert one.exit_code == 3
+    assert one.logs().count("ends") == 4
+
+
 def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
     """The module serves a Python client by the line protocol: same answers, but a pid."""
     (tmp_path / "their_client.py").write_text(

@@ -116,6 +116,14 @@ def test_the_suite_itself_is_not_forked(subject: Open, python_client: Make) -> N
     assert "vault_harness.subjects" in str(caught.value.remedy)
 
 
+def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None:
+    """Many clients want a process that is not the one which judges them."""
+    one = subject(python_client(Client))
+    with pytest.raises(SubjectError, match="cannot be a herd") as caught:
+        one.herd(3, timeout=20)
+    assert "vault_harness.subjects" in str(caught.value.remedy)
+
+
 def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     """An object with ``read`` and ``close`` is enough."""
     one = subject(python_client(reads(lambda: "v")))

@@ -87,14 +87,15 @@ def _replaced(history: History, word: Exchange, deadline: float) -> float | None
     """When the client had another token than the dead one; None if it never had.
 
     Where several instances are at work, only a login that ends after the token was called dead can
-    be taken for one of that client's.
+    be taken for one of that client's; in a herd no login tells whose it is, and it was among them
+    for sure once there were as many as there are clients.
     """
     logins = [login for login in history.logins() if login.ended is not None]
     born = [login for login in logins if login.token == word.token]
     said = word.ended or word.began
     if any((login.ended or 0.0) >= word.began for login in born):
         return None  # a cache between client and Vault has handed it out once more
-    alone = len(history.calls("start")) <= 1 and not history.calls("fork")
+    alone = len(history.calls("start")) <= 1 and not history.calls("fork", "herd")
     since = max((login.began for login in born), default=-inf)
     came = [
         _came(history, login, deadline)
@@ -102,7 +103,8 @@ def _replaced(history: History, word: Exchange, deadline: float) -> float | None
         if login.token not in (None, word.token)
         and (login.began > since if alone else (login.ended or 0.0) >= said)
     ]
-    return min((at for at in came if at is not None), default=None)
+    times = sorted(at for at in came if at is not None)
+    return times[history.clients - 1] if len(times) >= history.clients else None
 
 
 def _came(history: History, login: Exchange, deadline: float) -> float | None:
