@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import Seconds, command
-from vault_harness.cli._common import local_stack
+from vault_harness.cli._common import LEAVE_SEALED, local_stack, opened_by
 from vault_harness.cli._console import plural, say
 from vault_harness.commands import named
 
@@ -137,11 +137,16 @@ def lose_answer(
     _order("lose answer", target, first=first, nth=nth, every=every, path=path)
 
 
-@command("break.seal", group="break it", examples=("break.seal",))
-def seal() -> None:
+@command(
+    "break.seal",
+    group="break it",
+    examples=("break.seal", "break.seal --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def seal(leave_sealed: bool = False) -> None:
     """Seal Vault; heal unseals it again."""
-    local_stack().seal()
-    _tell("Vault is sealed and answers 503")
+    opener = local_stack().seal(leave_sealed=leave_sealed)
+    _tell("Vault is sealed and answers 503", undo=None if opener == "keys" else opened_by(opener))
 
 
 @command(
@@ -260,8 +265,8 @@ def _order(
     _tell(str(order))
 
 
-def _tell(what: str) -> None:
+def _tell(what: str, *, undo: str | None = None) -> None:
     say(what)
     say("clients that go through Toxiproxy feel it; seen from here:")
     say(f"  {named('status')}")
-    say(f"to undo it: {named('heal')}")
+    say(f"to undo it: {undo or named('heal')}")

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from vault_harness.settings import Settings
-    from vault_harness.stack import LocalStack
+    from vault_harness.stack import LocalStack, Opener
     from vault_harness.vault import Operator
+
+LEAVE_SEALED = "also if nobody here can open it again: vault-data/init.json is not there"
+"""What the option of that name is for, wherever a server is ended or sealed."""
 
 
 def settings(**overrides: object) -> Settings:
@@ -28,6 +31,19 @@ def local_stack() -> LocalStack:
     from vault_harness.stack import LocalStack
 
     return LocalStack(settings())
+
+
+def opened_by(opener: Opener | None) -> str:
+    """What a person types to open a Vault that was sealed by hand.
+
+    Args:
+        opener: What opens it; None if nothing that is here does.
+    """
+    from vault_harness.commands import named
+
+    if opener is None:
+        return f"{named('restore.keys')}, then {named('unseal')}"
+    return named("unseal" if opener == "keys" else "restart")
 
 
 def whole_server(stack: LocalStack, what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import local_stack
+from vault_harness.cli._common import LEAVE_SEALED, local_stack
 from vault_harness.cli._console import say
 from vault_harness.commands import named
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     takes=("name",),
     needs=("name",),
     examples=("node.kill vault-2",),
-    help={"name": "the node, as status shows it"},
+    help={"name": "the node, as status shows it", "leave-sealed": LEAVE_SEALED},
 )
-def kill(name: str | None = None) -> None:
+def kill(name: str | None = None, leave_sealed: bool = False) -> None:
     """Kill a node of the cluster, as a power failure would."""
     assert name is not None, "the command line asks for it"
-    ended = _nodes().kill(name)
+    ended = _nodes().kill(name, leave_sealed=leave_sealed)
     say(f"killed {', '.join(ended)}" if ended else f"{name} did not run")
     say(f"to bring it back: {named('node.start', name)}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import local_stack, settings
+from vault_harness.cli._common import LEAVE_SEALED, local_stack, opened_by, settings
 from vault_harness.cli._console import complain, confirmed, plural, say, table
 from vault_harness.commands import named
 
@@ -185,11 +185,17 @@ def env(service: str | None = None, reveal: bool = False, direct: bool = False) 
     say(export_lines(service_environment(local_stack(), service, reveal=reveal, direct=direct)))
 
 
-@command("seal.now", group="break it", default=True, examples=("seal",))
-def seal() -> None:
+@command(
+    "seal.now",
+    group="break it",
+    default=True,
+    examples=("seal", "seal --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def seal(leave_sealed: bool = False) -> None:
     """Seal Vault: it answers 503 until it is unsealed."""
-    local_stack().seal()
-    say(f"Vault is sealed\nnext: {named('unseal')}")
+    opener = local_stack().seal(leave_sealed=leave_sealed)
+    say(f"Vault is sealed\nnext: {opened_by(opener)}")
 
 
 @command(
@@ -246,16 +252,22 @@ def unseal() -> None:
     say("Vault is unsealed")
 
 
-@command("restart", group="break it", examples=("restart",))
-def restart() -> None:
+@command(
+    "restart",
+    group="break it",
+    examples=("restart", "restart --leave-sealed"),
+    help={"leave-sealed": LEAVE_SEALED},
+)
+def restart(leave_sealed: bool = False) -> None:
     """Restart Vault: it comes back sealed, or unseals itself.
 
     As after a crash or an upgrade.
     """
-    if local_stack().restart():
+    stack = local_stack()
+    if stack.restart(leave_sealed=leave_sealed):
         say("Vault was restarted, and has unsealed itself")
     else:
-        say(f"Vault was restarted and is sealed\nnext: {named('unseal')}")
+        say(f"Vault was restarted and is sealed\nnext: {stack.status().next_step}")
 
 
 @command(
@@ -285,10 +297,14 @@ def down() -> None:
     """
     from vault_harness.engine.docker import sweep_leftovers
 
-    ended = local_stack().down()
+    stack = local_stack()
+    lost = stack.reopening.lost_by_ending()
+    ended = stack.down()
     if leftovers := sweep_leftovers():
         ended.append(str(leftovers))
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+    if lost is not None:
+        say(f"its data stays, and {named('up')} cannot open it as things are: {lost}")
 
 
 @command(

@@ -7,6 +7,7 @@ from vault_harness.stack._launch import Link, Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
+from vault_harness.stack._reopening import Opener
 from vault_harness.stack._requests import RequestFaults
 from vault_harness.stack._seal_drill import SealDrill, check_copy
 from vault_harness.stack._seal_migration import SealMigrated, SealMigration
@@ -30,6 +31,7 @@ __all__ = [
     "LocalStack",
     "Nodes",
     "NodeStatus",
+    "Opener",
     "StackRecord",
     "SealDrill",
     "check_copy",

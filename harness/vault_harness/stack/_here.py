@@ -17,6 +17,7 @@ from vault_harness.stack import _choice, _data_dir
 from vault_harness.stack._lock import exclusive
 from vault_harness.stack._look import look
 from vault_harness.stack._opening import Opening
+from vault_harness.stack._reopening import Reopening
 from vault_harness.stack._status import StackStatus
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Keyring, Operator, cluster
@@ -31,12 +32,20 @@ class StackHere:
 
     Args:
         settings: Ports, data directory, engine.
+
+    Attributes:
+        settings: As given.
+        data_dir: Where everything of it is.
+        reopening: Says whether it can be opened again once it is closed.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.data_dir = settings.data_dir
         self._opening = Opening(settings.data_dir)
+        self.reopening = Reopening(
+            settings.data_dir, self._opening, lambda: _choice.provider_here(settings)
+        )
 
     @property
     def keyring_path(self) -> Path:
@@ -123,12 +132,16 @@ class StackHere:
         """
         wanted = self.namespace() if namespace is None else namespace
         endpoints = self.endpoints()
-        sealed = self._opening.seal_status(endpoints).sealed
-        if sealed and not self.keyring_path.exists():
+        status = self._opening.seal_status(endpoints)
+        keys = self.keyring_path.exists()
+        by_itself = status.initialised and status.kind == "recovery"
+        if status.sealed and not keys and not by_itself:
             raise self._opening.keyring_missing()
-        if sealed:
+        if status.sealed:
             raise VaultIsSealed(
-                "this Vault is sealed", looked_at=endpoints.vault, remedy=named("unseal")
+                "this Vault is sealed",
+                looked_at=endpoints.vault,
+                remedy=named("unseal" if keys else "restart"),
             )
         keyring = self._opening.keyring()
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as nodes:

@@ -27,17 +27,23 @@ class Nodes:
         self._stack = stack
 
     @without_frames
-    def kill(self, name: str) -> list[str]:
+    def kill(self, name: str, *, leave_sealed: bool = False) -> list[str]:
         """End a node without a goodbye, as a power failure would.
+
+        Args:
+            name: Which.
+            leave_sealed: Also if nobody here can unseal it once it is started again.
 
         Returns:
             What was ended, for a person; empty if it did not run.
 
         Raises:
             SettingsError: There is no such node.
+            KeyringMissing: Nobody here could unseal it, and it was not killed.
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
+            self._stack.reopening.before("killed", node=name, leave_sealed=leave_sealed)
             return provider.kill_node(name)
 
     @without_frames
@@ -51,6 +57,7 @@ class Nodes:
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
+            self._stack.reopening.by()
             self._stack.prepare_seal()
             provider.start_node(name)
             self._stack.open_nodes()
@@ -79,11 +86,13 @@ class Nodes:
         """One more node: started, joined, unsealed, and a voter.
 
         Raises:
+            KeyringMissing: The unseal keys are not here, and nothing was started.
             DeadlineExceeded: It does not become a voter in time; it is a member then, and `status`
                 says what it is.
         """
         with self._stack.held():
             provider, _ = self._cluster()
+            self._stack.reopening.by()
             self._stack.prepare_seal()
             with contextlib.closing(self._stack.operator("")):
                 made = provider.add_node()  # only where there is somebody to join

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +11,13 @@ from pathlib import Path
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.engine import Endpoints
-from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
+from vault_harness.errors import (
+    DeadlineExceeded,
+    HarnessError,
+    KeyringMissing,
+    OperatorError,
+    StackError,
+)
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
 from vault_harness.stack._lock import uninterrupted
 from vault_harness.stack._members import await_voters, join
@@ -19,6 +25,7 @@ from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 from vault_harness.vault.root import standing_operator
 
 _UNSEAL_SECONDS = 30.0
+_BY_ITSELF_SECONDS = 10.0
 
 
 class Opening:
@@ -38,6 +45,34 @@ class Opening:
     def keyring(self) -> Keyring | None:
         """The keyring, or None if there is none."""
         return Keyring.load(self.keyring_path) if self.keyring_path.exists() else None
+
+    def check_keys(self, threshold: int = 0) -> None:
+        """See that keys are here that can open a Vault; they are given to nobody.
+
+        Args:
+            threshold: How many it wants; 0 if it is not known, for what the keyring says.
+
+        Raises:
+            KeyringMissing: There are none, or too few.
+            StackError: The keyring is broken.
+        """
+        keyring = self.keyring()
+        if keyring is None:
+            raise KeyringMissing(
+                "its unseal keys are not here",
+                looked_at=self._looked_at(),
+                remedy=f"{named('restore.keys')} puts them back from a backup, or whoever has them "
+                f"saves them as {self.keyring_path}",
+            )
+        wanted = threshold or keyring.threshold
+        given = len(set(keyring.keys[: keyring.threshold]))
+        if given < wanted:
+            raise KeyringMissing(
+                "too few of its unseal keys are here",
+                looked_at=f"{self.keyring_path}: {given} would be given, and {wanted} are needed",
+                remedy=f"{named('restore.keys')} puts the right keyring back from a backup, and "
+                "keeps this one beside",
+            )
 
     def seal_status(self, endpoints: Endpoints, *, timeout: float = 10.0) -> SealStatus:
         """What those nodes say together that answer: initialised if one is, sealed if all are.
@@ -84,12 +119,14 @@ class Opening:
     def unseal(self, endpoints: Endpoints) -> None:
         """Unseal every node that answers; one of a cluster that is none yet becomes a member.
 
+        One that unseals itself needs no keys, unless it was sealed by hand.
+
         Raises:
-            KeyringMissing: The keys are not here.
+            KeyringMissing: The keys are not here, and they are needed.
         """
         keyring = self.keyring()
         if keyring is None:
-            raise self.keyring_missing()
+            keyring = self._no_keys_needed(endpoints)
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as every:
             health = cluster.health_of_all(every)
             nodes = [n for n, status in zip(every, health, strict=True) if status] or list(every)
@@ -100,12 +137,36 @@ class Opening:
                     node.give_keys(keyring)
                 leader = cluster.wait_for_active(members, timeout=_UNSEAL_SECONDS)
                 join(nodes, leader, endpoints)
-            leader = cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+            leader = self._unseal_all(nodes, keyring)
             if new:
                 self._await_voters(leader, keyring, len(nodes))
         if endpoints.balancer is not None:
             self._await_balancer(endpoints)
         self._marker.unlink(missing_ok=True)
+
+    def _no_keys_needed(self, endpoints: Endpoints) -> Keyring:
+        """The empty keyring, for a Vault that unseals itself.
+
+        Raises:
+            KeyringMissing: It does not, or nobody may ever have had its keys.
+        """
+        if self._marker.exists() or self.seal_status(endpoints).kind != "recovery":
+            raise self.keyring_missing()
+        return Keyring((), 0, "", kind="recovery")
+
+    def _unseal_all(self, nodes: Sequence[Operator], keyring: Keyring) -> Operator:
+        if keyring.keys:
+            return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+        try:
+            return cluster.unseal_all(nodes, keyring, timeout=_BY_ITSELF_SECONDS)
+        except DeadlineExceeded as error:
+            raise KeyringMissing(
+                "this Vault unseals itself when it is started, and does not now; its recovery keys "
+                "are not here",
+                looked_at=f"{self._looked_at()}; {error.looked_at}",
+                remedy=f"{named('restart')}, if it was sealed by hand; {named('restore.keys')} "
+                "puts the keys back from a backup",
+            ) from None
 
     def _await_voters(self, leader: Operator, keyring: Keyring, count: int) -> None:
         directory = self.keyring_path.parent
@@ -164,10 +225,8 @@ class Opening:
 
     def keyring_missing(self) -> KeyringMissing:
         """The error for an initialised Vault whose keys are not here."""
-        here = self.keyring_path
-        beside = ", ".join(path.name for path in sorted(here.parent.glob(f"{here.name}.*")))
+        here, looked_at = self.keyring_path, self._looked_at()
         begun = files.tail(self._marker).strip()
-        looked_at = str(here) + (f"; beside it: {beside}" if beside else "")
         back = f"{named('restore.keys')} puts them back from a backup"
         anew = "a new Vault finds its place in another folder (HARNESS_DATA_DIR)"
         if self._marker.exists():
@@ -185,3 +244,8 @@ class Opening:
             looked_at=looked_at,
             remedy=f"{back}; the data stays for the day when they turn up, and {anew}",
         )
+
+    def _looked_at(self) -> str:
+        here = self.keyring_path
+        beside = ", ".join(path.name for path in sorted(here.parent.glob(f"{here.name}.*")))
+        return str(here) + (f"; beside it: {beside}" if beside else "")

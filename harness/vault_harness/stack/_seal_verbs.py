@@ -12,6 +12,7 @@ from vault_harness.errors import SettingsError, StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import _recording, _sealing, _way
 from vault_harness.stack._here import StackHere
+from vault_harness.stack._reopening import Opener
 from vault_harness.stack._seal_migration import (
     Checkpoint,
     SealMigrated,
@@ -37,19 +38,37 @@ class SealVerbs(StackHere):
         self._migrations = SealMigrations(settings.data_dir, self._opening)
 
     @without_frames
-    def seal(self) -> None:
-        """Seal it; does nothing if it is sealed."""
+    def seal(self, *, leave_sealed: bool = False) -> Opener | None:
+        """Seal it; does nothing if it is sealed.
+
+        A new Vault with auto-unseal, or a new node of it, is first waited for until it has ceased
+        to unseal itself, a few seconds: it would undo the seal.
+
+        Args:
+            leave_sealed: Also if nobody here can open it again.
+
+        Returns:
+            What opens it again, if anything here does.
+
+        Raises:
+            KeyringMissing: Nobody here could open it again, and it was not sealed.
+        """
         with self.held():
             endpoints = self.endpoints()
-            if self._opening.seal_status(endpoints).sealed:
-                return
+            opener = self.reopening.before("sealed", leave_sealed=leave_sealed)
+            status = self._opening.seal_status(endpoints)
+            if status.sealed:
+                return opener
             with contextlib.closing(self.operator("")) as operator:
+                if status.kind == "recovery":
+                    cluster.wait_until_nobody_tries(operator)
                 keyring, token = self._opening.keyring(), str(operator.client.token)
                 with cluster.operators(
                     endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
                 ) as nodes:
                     health = cluster.health_of_all(nodes)
                     cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
+            return opener
 
     @without_frames
     def unseal(self) -> None:
@@ -70,17 +89,25 @@ class SealVerbs(StackHere):
             self.open_nodes()
 
     @without_frames
-    def restart(self) -> bool:
+    def restart(self, *, leave_sealed: bool = False) -> bool:
         """Restart Vault, which leaves it sealed; one that unseals itself is waited for.
+
+        Args:
+            leave_sealed: Also if nobody here can unseal it then.
 
         Returns:
             Whether it serves again.
+
+        Raises:
+            KeyringMissing: Nobody here could unseal it, and it was not restarted.
+            StackError: What it unseals itself with is not here.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
             self._migrations.check_settled()
             kind = _sealing.seal_here(self.data_dir, record.seal)
             provider = self.provider()
+            self.reopening.before("restarted", leave_sealed=leave_sealed)
             if kind != "shamir":
                 _sealing.prepare(kind, provider, self.data_dir)
             provider.restart_vault()

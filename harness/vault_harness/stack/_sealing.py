@@ -179,6 +179,21 @@ def static_key(data_dir: Path) -> str:
         raise _key_missing(path, f"{named('restore.keys')} puts it back from a backup") from None
 
 
+def check_key(kind: SealKind, data_dir: Path) -> None:
+    """See that the key of a seal is where a started server looks for it. Starts nothing.
+
+    Whether a cloud gives its key is not asked.
+
+    Raises:
+        StackError: It is not; recovery keys cannot take its place.
+    """
+    home = data_dir / HOLDER_NAME
+    if kind == "static":
+        static_key(data_dir)
+    elif kind == "transit" and Opening(home).keyring() is None:
+        raise _holder_missing(home)
+
+
 def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     """Give the key of a seal that is given up another name: snapshots from before open with it.
 
@@ -209,7 +224,7 @@ def _transit(
 ) -> dict[str, Any]:
     home = data_dir / HOLDER_NAME
     if not new and not (home / "data").is_dir():
-        raise _key_missing(home, f"put {home.name} back from where it was copied to")
+        raise _holder_missing(home)
     holder = provider.start_holder()
     opening = Opening(home)
     opening.open(provider.stop, Endpoints(nodes=(holder,), toxiproxy=""))
@@ -218,6 +233,10 @@ def _transit(
     with contextlib.closing(Operator(holder.address, keyring.root_token)) as root:
         # As Vault reaches it, which may not be how this machine does.
         return transit_seal(root, directory / _TOKEN, address=base_url(holder.upstream))
+
+
+def _holder_missing(home: Path) -> StackError:
+    return _key_missing(home, f"put {home.name} back from where it was copied to")
 
 
 def _key_missing(path: Path, back: str) -> StackError:

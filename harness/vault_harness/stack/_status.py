@@ -147,6 +147,8 @@ class StackStatus:
         if self.migrating_to is not None:
             return named("seal.migrate", self.migrating_to)
         if self.state == "sealed" and not self.keyring:
+            if self.seal != "shamir":
+                return named("restart")
             return f"put init.json back: {named('restore.keys')}"
         if self.state == "forgotten" and not self.data:
             # Started anew they would find an empty place, and what they hold is nowhere else.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
@@ -26,6 +27,9 @@ _LOOK_SECONDS = 2.0
 
 _BY_ITSELF_SECONDS = 20.0
 """For a node to unseal itself, or to take recovery keys."""
+
+_TRIES_SECONDS = 6.5
+"""In which a server that still tries to unseal itself has done so: it does every five seconds."""
 
 _ACTIVE, _SERVING = 200, frozenset({200, 429})
 
@@ -218,6 +222,38 @@ def seal_all(nodes: Sequence[Operator]) -> None:
     for node in sorted(nodes, key=lambda node: node is leader):
         if not node.seal_status().sealed:
             node.seal()
+
+
+def wait_until_nobody_tries(leader: Operator) -> None:
+    """Wait until no node tries to unseal itself any more, and a seal is not undone.
+
+    A server with auto-unseal that is started before it has keys (a new one, or one that joins then)
+    tries every five seconds, and ends that only when it finds itself unsealed. So it has ended on
+    each node that has served for so long by what the leader knows, and on all after a wait of that
+    length.
+
+    Args:
+        leader: Of a cluster with raft storage; with a token that may read autopilot's state.
+
+    Raises:
+        OperatorError: The leader does not say how its nodes are.
+    """
+    deadline = time.monotonic() + _TRIES_SECONDS
+    while _unsealed_for(leader) < _TRIES_SECONDS and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS * 5)  # between two looks, bounded by the deadline
+
+
+def _unsealed_for(leader: Operator) -> float:
+    """For how many seconds every node of its cluster has served, at least."""
+    data = leader.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
+    servers = list((data.get("servers") or {}).values())
+    if not servers or not all(server.get("healthy") for server in servers):
+        return 0.0
+    now = datetime.now(UTC)
+    return min(
+        (now - datetime.fromisoformat(str(server["stable_since"]))).total_seconds()
+        for server in servers
+    )
 
 
 @without_frames  # what the leader asks for has a key

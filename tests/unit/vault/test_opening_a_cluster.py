@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
 import pytest
@@ -92,3 +93,52 @@ def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
     cluster.migrate_seal(as_operators(first, second), RECOVERY, timeout=10)
 
     assert second.lags < 0
+
+
+class Leader:
+    """A leader that knows since when its nodes are well.
+
+    Args:
+        ages: Seconds for each; None for one that is not well.
+    """
+
+    def __init__(self, *ages: float | None) -> None:
+        self.ages = ages
+        self.looks = 0
+
+    def request(self, _: str, path: str) -> dict[str, object]:
+        """What autopilot says."""
+        assert path == "sys/storage/raft/autopilot/state"
+        self.looks += 1
+        now = datetime.now(UTC)
+        servers = {
+            str(number): {
+                "healthy": age is not None,
+                "stable_since": (now - timedelta(seconds=age or 0)).isoformat(),
+            }
+            for number, age in enumerate(self.ages)
+        }
+        return {"data": {"servers": servers}}
+
+
+@pytest.mark.parametrize("ages", [(7.0,), (60.0, 7.0, 3600.0)])
+def test_who_has_served_for_long_is_not_waited_for(ages: tuple[float, ...]) -> None:
+    """One look at the leader is enough."""
+    leader = Leader(*ages)
+
+    cluster.wait_until_nobody_tries(cast("Operator", leader))
+
+    assert leader.looks == 1
+
+
+@pytest.mark.parametrize("ages", [(0.1,), (60.0, 0.1), (60.0, None), ()])
+def test_who_is_new_is_waited_for_and_not_for_ever(
+    ages: tuple[float | None, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After as long as a server tries it has found itself unsealed, whatever is known of it."""
+    monkeypatch.setattr(cluster, "_TRIES_SECONDS", 0.3)
+    leader = Leader(*ages)
+
+    cluster.wait_until_nobody_tries(cast("Operator", leader))
+
+    assert leader.looks > 1

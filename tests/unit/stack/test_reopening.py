@@ -1,0 +1,207 @@
+"""Before a Vault is ended or sealed: whether something here opens it again, and what."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vault_harness.engine import Endpoints, NodeEndpoint, ServiceState, static_key_path
+from vault_harness.errors import KeyringMissing, OperatorError, StackError
+from vault_harness.stack import _reopening
+from vault_harness.stack._opening import Opening
+from vault_harness.stack._reopening import Reopening
+from vault_harness.stack._sealing import write_stanza
+from vault_harness.stack.record import StackRecord
+from vault_harness.vault import Keyring
+
+OPEN, SEALED, NEW, SILENT = 200, 503, 501, 0
+KEYS = Keyring(("a", "b", "c", "d", "e"), 3, "")
+
+
+class World:
+    """A data directory, and what runs of it.
+
+    Attributes:
+        health: Of each node, as ``sys/health`` would say; a node that is not in it does not run.
+        threshold: How many keys it wants.
+    """
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir
+        self.health = {"vault": OPEN}
+        self.threshold = 3
+        names = ("vault", "vault-2")
+
+        nodes = tuple(
+            NodeEndpoint(
+                name=name, address=f"http://{name}", proxy="", proxy_listen="", upstream=""
+            )
+            for name in names
+        )
+        StackRecord(endpoints=Endpoints(nodes=nodes, toxiproxy="")).save(data_dir)
+
+    @property
+    def keyring(self) -> Path:
+        """Where the keyring is looked for."""
+        return self.data_dir / "init.json"
+
+    def describe(self) -> list[ServiceState]:
+        """As a provider."""
+        return [ServiceState(name=n, running=True, detail="", node=True) for n in self.health]
+
+    def seal_status(self, endpoints: Endpoints, **_: Any) -> Any:
+        """As `Opening.seal_status`."""
+        said = {self.health.get(node.name, SILENT) for node in endpoints.nodes} - {SILENT}
+        if not said:
+            raise OperatorError("it does not answer")
+        return SimpleNamespace(threshold=self.threshold, initialised=said != {NEW})
+
+    def reopening(self) -> Reopening:
+        """What is tested."""
+        provider: Any = self
+        return Reopening(self.data_dir, Opening(self.data_dir), lambda: provider)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A Vault that runs and is open, and of which no key is here."""
+    made = World(tmp_path)
+
+    def health(nodes: Any) -> list[int]:
+        return [made.health.get(node.address.removeprefix("http://"), SILENT) for node in nodes]
+
+    monkeypatch.setattr(Opening, "seal_status", lambda _, *a, **more: made.seal_status(*a, **more))
+    monkeypatch.setattr(_reopening.cluster, "health_of_all", health)
+    return made
+
+
+def static(world: World) -> Path:
+    """Let it unseal itself by a key in a file; returns that file."""
+    write_stanza(world.data_dir, {"static": {"current_key_id": "stack"}})
+    path = static_key_path(world.data_dir)
+    path.write_bytes(base64.b64encode(bytes(32)))
+    return path
+
+
+def transit(world: World) -> Path:
+    """Let it unseal itself by a second Vault; returns that one's keyring."""
+    write_stanza(world.data_dir, {"transit": {"key_name": "stack"}})
+    path = world.data_dir / "holder" / "init.json"
+    path.parent.mkdir()
+    KEYS.save(path)
+    return path
+
+
+def test_its_keys_open_it(world: World) -> None:
+    """With the keyring there nobody is asked anything."""
+    KEYS.save(world.keyring)
+
+    assert world.reopening().before("restarted") == "keys"
+    assert world.reopening().lost_by_ending() is None
+
+
+def test_without_keys_it_is_not_closed(world: World) -> None:
+    """The cause, what was looked at, and how the keys come back; a copy beside them is named."""
+    (world.data_dir / "init.json.20251231-235959").write_text("older")
+
+    with pytest.raises(
+        KeyringMissing, match=r"open this Vault again, so it was not restarted"
+    ) as e:
+        world.reopening().before("restarted")
+
+    assert str(world.keyring) in e.value.looked_at
+    assert "init.json.20251231-235959" in e.value.looked_at
+    assert "restore.keys" in e.value.remedy
+    assert "--leave-sealed" in e.value.remedy
+
+
+def test_who_wants_it_closed_is_obeyed(world: World) -> None:
+    """Said explicitly, and with the truth about what opens it: nothing."""
+    assert world.reopening().before("sealed", leave_sealed=True) is None
+
+
+@pytest.mark.parametrize("health", [SEALED, NEW])
+def test_what_is_closed_already_may_be_closed(world: World, health: int) -> None:
+    """Nobody loses anything by a restart of it."""
+    world.health["vault"] = health
+
+    assert world.reopening().before("restarted") is None
+
+
+def test_one_that_does_not_answer_may_be_open(world: World) -> None:
+    """A paused one serves again as soon as it goes on."""
+    world.health["vault"] = SILENT
+
+    with pytest.raises(KeyringMissing):
+        world.reopening().before("restarted")
+
+
+def test_of_several_nodes_one_that_is_open_counts(world: World) -> None:
+    """And where one node is meant, that one alone; one that does not run is lost already."""
+    world.health = {"vault": SEALED, "vault-2": OPEN}
+
+    with pytest.raises(KeyringMissing):
+        world.reopening().before("restarted")
+    with pytest.raises(KeyringMissing, match="not killed"):
+        world.reopening().before("killed", node="vault-2")
+    assert world.reopening().before("killed", node="vault") is None
+    del world.health["vault-2"]
+    assert world.reopening().before("killed", node="vault-2") is None
+
+
+@pytest.mark.parametrize("content", ["{}", "not JSON", '{"unseal_keys_b64": []}'])
+def test_a_broken_keyring_opens_nothing(world: World, content: str) -> None:
+    """It is not taken for keys because it is there."""
+    world.keyring.write_text(content)
+
+    with pytest.raises(StackError, match=r"not sealed: init.json is not a keyring"):
+        world.reopening().before("sealed")
+
+
+@pytest.mark.parametrize("keys", [("a", "b", "c"), ("a", "a", "a", "b")])
+def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
+    """By what Vault itself says that it wants, and the same key counts once."""
+    world.threshold = 4
+    Keyring(keys, len(keys), "").save(world.keyring)
+
+    with pytest.raises(KeyringMissing, match="too few of its unseal keys are here"):
+        world.reopening().before("restarted")
+
+
+@pytest.mark.parametrize("kind", [static, transit])
+def test_one_that_unseals_itself_needs_no_keyring(
+    world: World, kind: Callable[[World], Path]
+) -> None:
+    """It is said that a start opens it, which matters after a seal by hand."""
+    kind(world)
+
+    assert world.reopening().before("restarted") == "itself"
+    KEYS.save(world.keyring)
+    assert world.reopening().before("sealed") == "keys"
+
+
+@pytest.mark.parametrize("kind", [static, transit])
+def test_a_lost_key_of_a_seal_is_no_help(world: World, kind: Callable[[World], Path]) -> None:
+    """Recovery keys cannot take its place."""
+    kind(world).unlink()
+    KEYS.save(world.keyring)
+
+    with pytest.raises(StackError, match="what it does that with is not here"):
+        world.reopening().before("restarted")
+
+
+def test_what_an_end_would_lose(world: World) -> None:
+    """Something if Vault is open or sealed; nothing if it is new, or if no server runs."""
+    for health in (OPEN, SEALED, SILENT):
+        world.health = {"vault": health}
+        assert isinstance(world.reopening().lost_by_ending(), KeyringMissing)
+
+    world.health = {"vault": NEW}
+    assert world.reopening().lost_by_ending() is None
+    world.health = {}
+    assert world.reopening().lost_by_ending() is None
