@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from vault_harness.boundary import without_frames
 from vault_harness.engine import Endpoints, StackProvider
 from vault_harness.errors import OperatorError, StackError
 from vault_harness.stack import _sealing
@@ -42,6 +43,7 @@ class Reopening:
         self._opening = opening
         self._provider = provider
 
+    @without_frames  # the keyring is looked at
     def by(self) -> Opener:
         """What opens it.
 
@@ -62,6 +64,7 @@ class Reopening:
             return "itself"
         return "keys"
 
+    @without_frames  # the keyring is looked at
     def before(
         self, doing: str, *, node: str | None = None, leave_sealed: bool = False
     ) -> Opener | None:
@@ -90,6 +93,7 @@ class Reopening:
                 "same gives --leave-sealed",
             ) from None
 
+    @without_frames  # the keyring is looked at
     def lost_by_ending(self) -> StackError | None:
         """Why nobody here opens it again once its servers have ended.
 
