@@ -12,12 +12,11 @@ import pytest
 
 from vault_harness.engine import Endpoints, NodeEndpoint, ServiceState, static_key_path
 from vault_harness.errors import KeyringMissing, OperatorError, StackError
-from vault_harness.stack import _reopening
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._reopening import Reopening
 from vault_harness.stack._sealing import write_stanza
 from vault_harness.stack.record import StackRecord
-from vault_harness.vault import Keyring
+from vault_harness.vault import Keyring, cluster
 
 OPEN, SEALED, NEW, SILENT = 200, 503, 501, 0
 KEYS = Keyring(("a", "b", "c", "d", "e"), 3, "")
@@ -76,7 +75,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
         return [made.health.get(node.address.removeprefix("http://"), SILENT) for node in nodes]
 
     monkeypatch.setattr(Opening, "seal_status", lambda _, *a, **more: made.seal_status(*a, **more))
-    monkeypatch.setattr(_reopening.cluster, "health_of_all", health)
+    monkeypatch.setattr(cluster, "health_of_all", health)
     return made
 
 
