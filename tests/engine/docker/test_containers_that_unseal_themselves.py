@@ -222,6 +222,47 @@ def test_its_seal_is_exchanged(stack: LocalStack) -> None:
     assert "holder" not in env_file
 
 
+class EndedHere(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize("where", ["wrote the stanza", "gave the keys", "put the old key aside"])
+def test_an_exchange_that_was_ended_is_gone_on_with(stack: LocalStack, where: str) -> None:
+    """By the next up, all containers gone meanwhile; what nobody needs any more is not there."""
+    stack.up(seal="transit")
+    write(stack, "of before")
+
+    def checkpoint(step: str) -> None:
+        if step == where:
+            raise EndedHere
+
+    with pytest.raises(EndedHere):
+        stack.migrate_seal("static", checkpoint=checkpoint)
+    stack.down()
+    stack.up()
+
+    assert stack.status().seal == "static"
+    assert read(stack) == "of before"
+    with containers(stack) as found:
+        assert sorted(found) == ["toxiproxy", "vault"]
+    assert not (stack.data_dir / "compose.holder.json").exists()
+
+
+def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
+    """Whatever Compose starts with the file that `up` writes: the holder is sealed until an up."""
+    endpoints = stack.up(seal="transit")
+    write(stack, "of before")
+    command = ["docker", "compose", "--env-file", str(stack.data_dir / "compose.env")]
+    subprocess.run([*command, "down"], check=True, capture_output=True, timeout=120)
+    subprocess.run([*command, "up", "-d"], check=True, capture_output=True, timeout=120)
+    with containers(stack) as found:
+        assert sorted(found) == ["holder", "toxiproxy", "vault"]
+
+    assert stack.up() == endpoints
+
+    assert read(stack) == "of before"
+
+
 def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> None:
     """In containers too, and goes over to a holder of its own and back."""
     stack.up(seal="static")
