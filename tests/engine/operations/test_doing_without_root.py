@@ -158,6 +158,7 @@ def test_without_any_token_the_way_out_is_said(
     assert "disable_unauthed_generate_root_endpoints" in refused.value.remedy
 
 
+@pytest.mark.slow  # a process that dies for each step
 def test_killed_after_any_step_nobody_is_locked_out(
     stack: Stack, keyring_path: Path, killable: Callable[..., Any]
 ) -> None:

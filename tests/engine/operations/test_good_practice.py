@@ -163,6 +163,7 @@ def test_old_values(shared: Stack, tmp_path: Path) -> None:
     assert "days old" in found.seen
 
 
+@pytest.mark.slow  # a Vault with raft storage, backed up several times
 def test_age_of_backups(engine: Engine, tmp_path: Path) -> None:
     """One of today will do, one of the day before yesterday will not."""
     with launch(

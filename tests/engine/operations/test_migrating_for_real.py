@@ -329,6 +329,7 @@ def test_any_value_is_the_same_in_vault(project: Project, value: str) -> None:
     assert project.in_vault()["backend/django"] == {"SECRET_KEY": value}
 
 
+@pytest.mark.slow  # a process that dies for each step
 def test_a_migration_killed_after_any_step_is_finished_by_the_next(
     project: Project, killable: Callable[..., Any]
 ) -> None:

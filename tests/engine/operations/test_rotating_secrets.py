@@ -316,6 +316,7 @@ def test_vault_refusing_leaves_the_server_as_it_was(
     assert account.opens("start")
 
 
+@pytest.mark.slow  # a process that dies for each step
 def test_killed_after_any_step_postgresql_and_vault_agree_again(
     account: PostgresAccount, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:
@@ -471,6 +472,7 @@ def test_a_persons_password_on_the_server_survives_a_rollback(
     assert account.opens("by hand")
 
 
+@pytest.mark.slow  # a process that dies for each step
 def test_killed_after_any_step_redis_and_vault_agree_again(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, killable: Callable[..., Any]
 ) -> None:

@@ -62,6 +62,7 @@ def empty(engine: Engine, tmp_path: Path) -> Iterator[tuple[Node, Path]]:
     node.kill()
 
 
+@pytest.mark.slow  # starts a second Vault and restores into it
 def test_a_drill_shows_that_the_backup_would_do(
     durable: Stack, engine: Engine, tmp_path: Path
 ) -> None:

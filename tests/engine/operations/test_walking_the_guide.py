@@ -177,6 +177,7 @@ def test_the_page_runs_as_it_is_written(shell: Shell) -> None:
     assert [secret for secret in SECRETS if secret in done.stdout] == []
 
 
+@pytest.mark.slow  # starts the program once for each of them
 def test_every_command_that_the_page_names_is_there(tmp_path: Path) -> None:
     """Each `invoke TASK --option` of its sentences and tables: the task has that option."""
     commands = re.findall(r"`invoke ([^`]+)`", PAGE)

@@ -130,6 +130,7 @@ def test_good_client(environment: Environment) -> None:
     assert len([text for text in result.record["evidence"] if "closing act" in text]) == 2
 
 
+@pytest.mark.slow  # a whole scenario each, with the waits that it is about
 @pytest.mark.parametrize(
     ("client", "seen"),
     [

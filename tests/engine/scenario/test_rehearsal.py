@@ -12,6 +12,8 @@ import pytest
 from tests.engine.scenario.conftest import ROOT
 from vault_harness.subjects import CAPABILITIES
 
+pytestmark = pytest.mark.slow  # each starts the program, and most of them a real Vault
+
 SHELL = """\
 #!/bin/sh
 while read -r line; do

@@ -104,6 +104,7 @@ def test_a_day_in_the_life(stack: LocalStack) -> None:
     assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
 
 
+@pytest.mark.slow
 def test_files_are_private_and_nothing_is_printed(stack: LocalStack) -> None:
     """Everything in the data directory is for its owner alone; output and record hold no secret."""
     root = checkout()
@@ -149,6 +150,7 @@ def test_two_at_once_leave_one_stack(stack: LocalStack) -> None:
     assert stack.status().state == "ready"
 
 
+@pytest.mark.slow
 def test_an_initialised_vault_without_keyring_is_never_initialised_again(
     stack: LocalStack,
 ) -> None:
@@ -186,6 +188,7 @@ def test_keys_of_another_vault(stack: LocalStack) -> None:
     assert stack.status().state == "ready"
 
 
+@pytest.mark.slow
 def test_a_killed_server_comes_back(stack: LocalStack) -> None:
     """After `kill -9` of both servers `up` mends it, and nothing that was confirmed is lost."""
     stack.up()
@@ -216,6 +219,7 @@ def test_a_paused_vault_is_resumed(stack: LocalStack) -> None:
     assert servers(stack) == []
 
 
+@pytest.mark.slow
 def test_down_finds_what_a_lost_record_does_not_tell(stack: LocalStack) -> None:
     """Servers are known by their configuration file, and nobody else is ended."""
     stack.up()
