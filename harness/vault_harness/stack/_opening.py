@@ -59,7 +59,7 @@ class Opening:
         keyring = self.keyring()
         if keyring is None:
             raise KeyringMissing(
-                "its unseal keys are not here",
+                "the unseal keys are not here",
                 looked_at=self._looked_at(),
                 remedy=f"{named('restore.keys')} puts them back from a backup, or whoever has them "
                 f"saves them as {self.keyring_path}",
@@ -68,7 +68,7 @@ class Opening:
         given = len(set(keyring.keys[: keyring.threshold]))
         if given < wanted:
             raise KeyringMissing(
-                "too few of its unseal keys are here",
+                "too few of the unseal keys are here",
                 looked_at=f"{self.keyring_path}: {given} would be given, and {wanted} are needed",
                 remedy=f"{named('restore.keys')} puts the right keyring back from a backup, and "
                 "keeps this one beside",

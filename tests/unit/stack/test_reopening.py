@@ -168,7 +168,7 @@ def test_too_few_keys_open_nothing(world: World, keys: tuple[str, ...]) -> None:
     world.threshold = 4
     Keyring(keys, len(keys), "").save(world.keyring)
 
-    with pytest.raises(KeyringMissing, match="too few of its unseal keys are here"):
+    with pytest.raises(KeyringMissing, match="too few of the unseal keys are here"):
         world.reopening().before("restarted")
 
 
