@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.mutants import always, edges_logins, edges_refusals
+from tests.mutants import edges_logins, edges_refusals
 from tests.mutants.clients import (
     LogsInOnEvery403,
     LogsInOnTheFirst403,
@@ -135,9 +135,6 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-fifteen-times": Mutant(
         edges_refusals.LogsInFifteenTimes, "POL-05", "requests (login)"
-    ),
-    "goes-on-with-what-it-gave-back": Mutant(
-        always.GoesOnWithWhatItGaveBack, "POL-03", "known to be dead"
     ),
 }
 

@@ -398,8 +398,8 @@ MUTANTS: dict[str, Mutant] = {
         always.SendsOnceMore, "TOK-11", "known to be dead"
     ),
     "looks-after-a-lost-child": Mutant(always.LooksAfterItsOldToken, "TOK-13", "known to be dead"),
-    "renews-a-token-whose-life-was-shortened": Mutant(
-        always.RenewsItsOldToken, "TOK-04", "known to be dead"
+    "goes-on-with-what-it-gave-back": Mutant(
+        always.GoesOnWithWhatItGaveBack, "TOK-04", "known to be dead"
     ),
 }
 
