@@ -53,6 +53,8 @@ class Finding:
             not a matter of time.
         until: Where the while that it is about ends; `at` is where it begins. None where that is
             not known.
+        repeated: Whether it counts only if a second run, with nothing beside it, finds fault too:
+            a process that gets no core for a while does at once what it would have spread.
     """
 
     promise: str
@@ -62,6 +64,7 @@ class Finding:
     rests_on: tuple[str, ...] | None = None
     missed: float | None = None
     until: float | None = None
+    repeated: bool = False
 
     def __str__(self) -> str:
         when = f"+{self.at:.2f} s: " if self.at is not None else ""
@@ -209,7 +212,9 @@ def decide(
     if not counting and longest_stall is not None:
         reasons += [f"{TOO_SLOW}: {stall}" for stall in stalls if stall.length > longest_stall][:1]
     word: Word = "fail" if counting else "not exercised" if reasons else "pass"
-    crowded = bool(counting) and all(_late_in_a_crowd(finding, crowding) for finding in counting)
+    crowded = bool(counting) and all(
+        finding.repeated or _late_in_a_crowd(finding, crowding) for finding in counting
+    )
     return Verdict(word, counting, reasons, evidence, aside, [], stood_still, crowded)
 
 

@@ -217,6 +217,22 @@ def test_late_in_a_crowd(found: list[Finding], waited: float, in_doubt: bool) ->
     assert verdict.in_doubt is in_doubt
 
 
+@pytest.mark.parametrize(
+    ("found", "in_doubt"),
+    [
+        ([replace(WRONG, repeated=True)], True),
+        ([replace(WRONG, repeated=True), WRONG], False),
+        ([replace(WRONG, repeated=True, harm=True)], False),
+    ],
+    ids=["alone", "beside another", "harm is harm"],
+)
+def test_finding_that_counts_if_it_is_repeated(found: list[Finding], in_doubt: bool) -> None:
+    """However idle the machine looked; another finding that counts makes it needless."""
+    verdict = decide(found, [MET], longest_stall=1.0)
+    assert verdict.word == "fail"
+    assert verdict.in_doubt is in_doubt
+
+
 def test_crowd_at_another_time() -> None:
     """It was over when the call began."""
     verdict = decide([LATE], [MET], crowding=[Crowding(9.0, 12.5, 3.5)], longest_stall=1.0)

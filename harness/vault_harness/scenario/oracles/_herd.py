@@ -73,7 +73,8 @@ def logins_are_spread(count: int, *, since: float, share: float = BUNCHED) -> Or
             if len(bunch) > most:
                 took = bunch[-1].came - first.came
                 text = f"{len(bunch)} logged in within {took:.2f} s"
-                return [Finding(promise, text, first.began, until=bunch[-1].began)]
+                until = bunch[-1].began
+                return [Finding(promise, text, first.began, until=until, repeated=True)]
         return []
 
     return oracle
