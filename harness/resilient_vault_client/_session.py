@@ -251,6 +251,7 @@ class Session:
             PermissionDenied: The policy forbids it. A token that lived when it was refused is
                 replaced now and then, since a role may have got more; if nothing is heard of that
                 second try, the answer to the first stands: no outage excuses it.
+            VaultUnavailable: Of a second try that may have changed something, too.
         """
         token = self._hold(deadline, patience)
         try:
@@ -267,8 +268,9 @@ class Session:
         try:
             token = self._hold(deadline, patience)
             return self._use(token, operation, scope, deadline, patience, repeat)
-        except VaultUnavailable:
-            if by_policy:
+        except VaultUnavailable as silence:
+            # What the second try may have done was not refused: then nobody knows.
+            if by_policy and (not silence.sent or repeat(silence)):
                 raise refused from None
             raise
 

@@ -174,6 +174,7 @@ class Http2Connection:
         request.headers.setdefault("host", pseudo.get(":authority", "vault"))
         assert event.stream_id is not None
         exchange = self._recorder.note_request(self._ordinal, request)
+        exchange.waited = self._client.since_it_came
         acting = self._recorder.interference(exchange.kind, exchange.path)
         if acting is not None:
             exchange.interference = acting.name

@@ -122,10 +122,12 @@ class _Crowd:
 
 def _to_be_repeated(result: Result, repeated: int, crowd: _Crowd) -> bool:
     """Whether the machine, rather than client or harness, may have made this of it."""
+    verdict = result.verdict
+    failed = verdict is not None and verdict.word == "fail" and not verdict.in_doubt
     if result.word == "error":
         # What waits with a deadline waits in vain there: for an election, for a server to answer.
-        return repeated == 0 and crowd.took(CROWDED)
-    verdict = result.verdict
+        # What the client had done by then is not forgotten for it.
+        return repeated == 0 and not failed and crowd.took(CROWDED)
     if verdict is None:
         return False
     if verdict.too_slow:

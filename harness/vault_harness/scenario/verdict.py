@@ -99,8 +99,9 @@ class Verdict:
         set_aside: Findings that do not count, and why.
         leaks: Secrets that came out, where another scenario is about that.
         stood_still: Seconds of the longest while in which the machine stood still.
-        crowded: Whether bounds on times are all that was broken, and none by more than threads
-            of this machine waited for a core meanwhile.
+        crowded: Whether each finding that counts asks for a second run (`Finding.repeated`), or is
+            a bound on a time, missed by no more than `CROWDING_EXPLAINS` of what threads of this
+            machine waited for a core meanwhile.
     """
 
     word: Word

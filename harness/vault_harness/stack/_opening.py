@@ -25,7 +25,6 @@ from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 from vault_harness.vault.root import standing_operator
 
 _UNSEAL_SECONDS = 30.0
-_BY_ITSELF_SECONDS = 10.0
 
 
 class Opening:
@@ -155,11 +154,11 @@ class Opening:
         return Keyring((), 0, "", kind="recovery")
 
     def _unseal_all(self, nodes: Sequence[Operator], keyring: Keyring) -> Operator:
-        if keyring.keys:
-            return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
         try:
-            return cluster.unseal_all(nodes, keyring, timeout=_BY_ITSELF_SECONDS)
+            return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
         except DeadlineExceeded as error:
+            if keyring.keys:
+                raise
             raise KeyringMissing(
                 "this Vault unseals itself when it is started, and does not now; its recovery keys "
                 "are not here",

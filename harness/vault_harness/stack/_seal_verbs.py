@@ -107,9 +107,9 @@ class SealVerbs(StackHere):
             self._migrations.check_settled()
             kind = _sealing.seal_here(self.data_dir, record.seal)
             provider = self.provider()
-            self.reopening.before("restarted", leave_sealed=leave_sealed)
-            if kind != "shamir":
+            if kind != "shamir":  # without its key it could not even start: no flag helps
                 _sealing.prepare(kind, provider, self.data_dir)
+            self.reopening.before("restarted", leave_sealed=leave_sealed)
             provider.restart_vault()
             if kind == "shamir":
                 return False

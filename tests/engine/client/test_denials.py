@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from resilient_vault_client import PermissionDenied
+from resilient_vault_client import PermissionDenied, VaultUnavailable
 from tests.engine.client.lab import Lab, until
 from tests.engine.client.way import http
 from vault_harness.faults import RequestKind, Stub
@@ -93,6 +93,25 @@ def test_outage_after_a_denial(lab: Lab) -> None:
     with lab.way.answering(answer), pytest.raises(PermissionDenied):
         client.get_secret("ai/openai", "OPENAI_API_KEY", env_var_name="HOME")
     assert answered, "no second try was made"
+
+
+def test_write_that_may_have_happened_after_a_denial(lab: Lab) -> None:
+    """A newer token may write, and the answer is lost: that was not denied, and nobody knows."""
+    client = lab.client()
+    client.get_secret(lab.path)
+    rule = 'path "ecommerce/data/ai/*" { capabilities = ["create", "update"] }'
+    lab.vault.sys.create_or_update_policy(name=f"{lab.role}-more", policy=rule)
+    lab.make_role(token_policies=f"default,{lab.role},{lab.role}-more")
+    time.sleep(1.1)  # a token that is younger is not replaced for a policy
+
+    with (
+        lab.way.losing_answer("ecommerce/data/ai/openai", nth=2),
+        pytest.raises(VaultUnavailable) as lost,
+    ):
+        client.put_secret("ai/openai", {"OPENAI_API_KEY": "second"})
+    assert lost.value.sent
+    written = lab.vault.read("ecommerce/data/ai/openai")
+    assert written["data"]["data"]["OPENAI_API_KEY"] == "second"
 
 
 def test_token_bound_to_other_addresses(lab: Lab) -> None:

@@ -119,6 +119,13 @@ class Way:
         with self._recorder.interfere(_Answering(asked)):
             yield
 
+    @contextlib.contextmanager
+    def losing_answer(self, path: str, *, nth: int) -> Iterator[None]:
+        """Vault does what the n-th request for this path asks, and its answer is lost."""
+        lost = Interference("losing", Choice(path=path, nth=nth), loses=True)
+        with self._recorder.interfere(lost):
+            yield
+
     def break_connections(self) -> None:
         """End every open connection."""
         self._network.drop_connections()

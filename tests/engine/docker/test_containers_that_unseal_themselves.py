@@ -8,7 +8,7 @@ import json
 import os
 import secrets
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from vault_harness.engine import (
     seal_stanza,
     static_key_path,
 )
-from vault_harness.engine.docker import connected, project_name
+from vault_harness.engine._provider import HOLDER_NAME
+from vault_harness.engine.docker import DockerCluster, connected, project_name
 from vault_harness.engine.docker._state import require, require_balancer
 from vault_harness.errors import ImageMissing, StackError
 from vault_harness.settings import Settings, checkout
@@ -118,6 +119,27 @@ def test_it_unseals_itself(
     assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
     label = f"com.docker.compose.project={project_name(stack.data_dir)}"
     assert objects_of(label) == {"containers": set(), "networks": set(), "volumes": set()}
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_a_start_of_three_that_is_broken_off(
+    stack: LocalStack, kind: SealKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be taken down and tried again: compose is told of no node that is not there."""
+    wait = DockerCluster._await_answers
+
+    def broken_off(provider: DockerCluster, probes: Mapping[str, str]) -> None:
+        if set(probes) != {HOLDER_NAME}:
+            raise KeyboardInterrupt
+        wait(provider, probes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DockerCluster, "_await_answers", broken_off)
+        with pytest.raises(KeyboardInterrupt):
+            stack.up(ha=True, seal=kind)
+    stack.down()
+    stack.up(ha=True, seal=kind)
+    assert stack.status().state == "ready"
 
 
 @pytest.mark.parametrize("kind", ["static", "transit"])

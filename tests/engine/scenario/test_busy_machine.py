@@ -41,13 +41,15 @@ def _run(
         lab.history.crowding[:] = [Crowding(0.0, 10.0, crowded)]
         lab.require("it began", lambda history: history.now() > 0)
         found = findings[runs - 1]
-        if ERROR in found:
+        if found == [ERROR]:
             raise LedAway(ERROR.seen)
 
         def oracle(history: History) -> list[Finding]:
-            return found
+            return [one for one in found if one != ERROR]
 
         lab.judge(oracle, no_closing="it is about the machine")
+        if ERROR in found:
+            raise LedAway(ERROR.seen)
 
     subject = parse_subject("reference")
     with open_environment(Settings(engine="process"), subject, seed=1) as environment:
@@ -91,6 +93,15 @@ def test_late_call_on_a_crowded_machine(crowded: float, word: str, runs: int) ->
     result, ran = _run([[TIMED], []], crowded=crowded)
     assert (result.word, ran) == (word, runs), result.trace
     assert result.record.get("slow_machine") == (["a late call"] if runs == 2 else None)
+
+
+def test_error_after_harm_on_a_crowded_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the client had done by then is not forgotten for what the harness could not do."""
+    monkeypatch.setattr("vault_harness.scenario.run.seconds_waited_for_cores", time.monotonic)
+    result, ran = _run([[WRONG, ERROR], []])
+    assert (result.word, ran) == ("error", 1)
+    assert result.verdict is not None
+    assert result.verdict.word == "fail"
 
 
 @pytest.mark.parametrize(

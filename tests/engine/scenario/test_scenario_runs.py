@@ -272,6 +272,7 @@ def test_score_of_a_run(mixed: Run) -> None:
     assert {id: one.verdict for id, one in score.scenarios.items()} == mixed.words  # noqa: A001
     assert score.grade is None
     assert "TOK-11" in score.why[0]
-    assert score.client.capabilities == ["namespace", "outcomes", "read", "read_all", "tls"]
-    assert "grade none (claims namespace, outcomes, read, read_all, tls; suite" in mixed.out
+    claims = ["herd", "namespace", "outcomes", "read", "read_all", "tls"]
+    assert score.client.capabilities == claims
+    assert f"grade none (claims {', '.join(claims)}; suite" in mixed.out
     assert json.loads((mixed.report / "badge.json").read_text())["message"] == "no grade"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,11 +15,12 @@ import h2.events
 import httpcore
 import pytest
 
-from tests.unit.scenario.conftest import Bench, Talk, Wire
+from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
 from vault_harness.certificates import Authority
 from vault_harness.faults import Interference
 from vault_harness.faults.http import Choice
-from vault_harness.scenario import Stub
+from vault_harness.scenario import Exchange, Stub
+from vault_harness.scenario._http1 import Message
 
 READ = "/v1/ecommerce/data/backend/django"
 TOKEN = [("X-Vault-Token", "hvs.token")]
@@ -272,6 +274,34 @@ def test_streams_do_not_wait_for_each_other(
         go_on.set()
         assert client.answered() == 1
     assert {e.connection for e in bench.ended(2)} == {1}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when data came")
+def test_a_stream_came_before_there_was_time_for_it(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over HTTP/2 too, what came while another was seen to is known to have come then."""
+    recorder = bench.serve(saying(b"{}"), tls=tls)
+    busy, let_go = threading.Event(), threading.Event()
+    note = recorder.note_request
+
+    def slow(connection: int, message: Message) -> Exchange:
+        busy.set()
+        assert let_go.wait(TIMEOUT)
+        return note(connection, message)
+
+    with closing(Http2(bench, authority)) as first, closing(Http2(bench, authority)) as second:
+        monkeypatch.setattr(recorder, "note_request", slow)
+        first.ask(1, READ)
+        assert busy.wait(TIMEOUT)
+        second.ask(1, READ)
+        bench.history.wait_for(lambda: False, 0.2, what="time to pass")
+        freed = bench.history.now()
+        let_go.set()
+        assert (first.answered(), second.answered()) == (1, 1)
+    exchanges = bench.ended(2)
+    assert [one.began >= freed for one in exchanges] == [True, True]
+    assert exchanges[1].came < freed
 
 
 def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:

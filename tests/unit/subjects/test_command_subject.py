@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -433,10 +434,8 @@ def test_a_herd_of_python_clients(subject: Open, tmp_path: Path) -> None:
         one.read_by(2, "p", "K", timeout=20)
     one.close(timeout=20)
     assert one.exit_code == 0
-    assert sorted(line for line in one.logs().splitlines() if "ends" in line) == [
-        "client 0 ends",
-        "client 1 ends",
-    ]
+    # They end side by side: an interpreter that does not buffer may mix their line ends.
+    assert sorted(re.findall(r"client \d ends", one.logs())) == ["client 0 ends", "client 1 ends"]
 
 
 def test_one_of_a_herd_that_does_not_end_well(subject: Open, tmp_path: Path) -> None:

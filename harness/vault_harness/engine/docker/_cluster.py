@@ -17,7 +17,7 @@ from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint, tls_file
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._layout import Layout, service_of
 from vault_harness.engine.docker._sealing import DockerSealing
-from vault_harness.engine.docker._stack import dialect_of, wake
+from vault_harness.engine.docker._stack import STOP_SECONDS, dialect_of, wake
 from vault_harness.errors import HarnessError
 
 
@@ -40,11 +40,14 @@ class DockerCluster(DockerSealing):
         self._lead_to(layout)
 
     def kill_node(self, name: str) -> list[str]:
-        """End a node by SIGKILL."""
+        """End a node by SIGKILL, or keep the engine from starting one over and over."""
         with connected() as client:
             found = [each for each in self._containers(client) if service_of(each) == name]
-            alive = [each for each in found if each.status in {"running", "paused"}]
+            alive = [each for each in found if each.status in {"running", "paused", "restarting"}]
             for container in alive:
+                if container.status == "restarting":  # nothing to kill for most of the time
+                    container.stop(timeout=int(STOP_SECONDS))
+                    continue
                 if container.status == "paused":
                     container.unpause()  # the engine kills none that is paused
                 container.kill()

@@ -158,7 +158,8 @@ class DockerStack:
             if balanced and not cluster:  # a single server is no part of three for having failed
                 remembered.endpoints = known
                 self._memory.save(remembered)
-                (self._data_dir / NODES_FILE_NAME).unlink(missing_ok=True)
+                self._keep_file(SEAL_FILE_NAME, None)  # names them too; the next start writes it
+                self._keep_file(NODES_FILE_NAME, None)
             raise
         return endpoints
 
@@ -217,6 +218,8 @@ class DockerStack:
     def _write_project(self, layout: Layout, environment: Mapping[str, str]) -> None:
         """Write what compose reads beside its own files, and which nodes the balancer leads to."""
         seal = seal_stanza(self._data_dir)
+        # Never one that names more nodes than the rest: a service without an image is no project.
+        self._keep_file(SEAL_FILE_NAME, None)
         self._keep_file(NODES_FILE_NAME, layout.nodes_text() if layout.balanced else None)
         self._keep_file(SEAL_FILE_NAME, layout.seal_text(seal) if seal else None)
         if "transit" not in seal:
