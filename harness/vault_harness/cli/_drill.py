@@ -25,9 +25,9 @@ from vault_harness.cli._restore import tell
 def drill(keep: str | None = None, seal: str | None = None) -> None:
     """Exercise a disaster with a copy of Vault.
 
-    Back up, start anew elsewhere (as many nodes as there are), restore, compare. The running Vault
-    is only read. Roles log in to
-    the copy. Prints how long recovery would take. With --seal the copy's seal is migrated there and
+    Back up, start anew elsewhere (as many nodes as there are; one with auto-unseal or --seal),
+    restore, compare. The running Vault is only read. Roles log in to the copy. Prints how long
+    recovery would take. With --seal the copy's seal is migrated there and
     back too, and all secrets are compared under each.
     """
     from vault_harness.cli._stack import seal_kind

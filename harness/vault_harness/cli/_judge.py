@@ -24,7 +24,8 @@ from vault_harness.commands import named
         "scenarios --only critical --declare max_stale=30",
     ),
     help={
-        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., http://...",
+        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., "
+        "http://..., agent:FILE",
         "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "seed": "seed of the network faults, as a failure printed it",
@@ -87,7 +88,8 @@ def scenarios(
     judges=True,
     examples=("judge --subject 'command:./my-client'", "judge --subject http://127.0.0.1:9000"),
     help={
-        "subject": "your client: python:MODULE:FACTORY, command:..., http://..., reference",
+        "subject": "your client: python:MODULE:FACTORY, command:..., http://..., agent:FILE, "
+        "reference",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "shard": "run one of several parts that take about as long as each other: 2/4",

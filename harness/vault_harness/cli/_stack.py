@@ -32,8 +32,8 @@ if TYPE_CHECKING:
         "tls": "Vault speaks TLS, with an authority of its own; what speaks it stays so",
         "client-certs": "it refuses clients that show no certificate of the stack's; means --tls, "
         "and stays so too",
-        "seal": "of a new Vault: shamir, or what unseals itself: static (its key is in a file), "
-        "transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
+        "seal": "of a new Vault: shamir, or what unseals itself: static (OpenBao; its key is in a "
+        "file), transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
         "check": "start nothing; see what the server makes of the configuration of a cloud's seal",
     },
 )
@@ -205,8 +205,8 @@ def seal(leave_sealed: bool = False) -> None:
     needs=("seal",),
     examples=("seal.migrate static", "seal.migrate transit", "seal.migrate shamir"),
     help={
-        "seal": "shamir (keys unseal it), or what unseals itself: static (its key is in a file), "
-        "transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
+        "seal": "shamir (keys unseal it), or what unseals itself: static (OpenBao; its key is in a "
+        "file), transit (a second Vault has it), awskms or azurekeyvault (a cloud has it)",
         "dry-run": "show what would be done, change nothing",
     },
 )
@@ -215,7 +215,7 @@ def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
 
     The keys in vault-data/init.json stay as they are: they unseal with Shamir's seal, and are
     recovery keys with the others. Vault is away for some seconds. Ended half-way, the same command
-    goes on, and so does up. Process engine.
+    goes on, and so does up.
     """
     stack = local_stack()
     kind = seal_kind(seal, option="")

@@ -18,7 +18,8 @@ LOG_LINES = 12
     needs=("subject",),
     examples=("subject check 'command:./my-client'", "subject check python:shop.secrets:Source"),
     help={
-        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., http://...",
+        "subject": "the client under test: reference, python:MODULE:FACTORY, command:..., "
+        "http://..., agent:FILE",
         "start": "how long it may take to its hello, default 60s",
     },
 )

@@ -72,7 +72,7 @@ class Options:
 
 _HELP = {
     "subject": "the client under test: reference, python:package.module:factory, "
-    "'command:./my-client', or a URL",
+    "'command:./my-client', a URL, or agent:CONFIG.toml",
     "declare": "a time that the client promises, NAME=SECONDS: max_stale, refresh, backoff_cap, "
     "deadline, min_ttl (may be repeated)",
     "only": "run this scenario only, or those of this severity or group: TOK-11, critical, "
