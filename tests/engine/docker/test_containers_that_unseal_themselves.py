@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import os
 import secrets
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 
+from tests.engine.docker.by_hand import by_hand
+from tests.engine.stack.seals import kept, put
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import (
     ClusterProvider,
@@ -29,7 +30,7 @@ from vault_harness.engine._provider import HOLDER_NAME
 from vault_harness.engine.docker import DockerCluster, connected, project_name
 from vault_harness.engine.docker._state import require, require_balancer
 from vault_harness.errors import ImageMissing, StackError
-from vault_harness.settings import Settings, checkout
+from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes, SealDrill
 from vault_harness.vault import Keyring, Operator
 from vault_harness.vault.backup import Keys, drill
@@ -43,32 +44,9 @@ BLUEPRINT = Blueprint.default()
 
 
 @pytest.fixture
-def stack(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Iterator[LocalStack]:
-    """Not up yet, on free ports, destroyed in the end."""
-    chosen = Settings(
-        engine="docker",
-        data_dir=tmp_path / "vault-data",
-        vault_port=0,
-        proxy_port=0,
-        toxiproxy_port=0,
-        start_timeout=60,
-    )
-    stack = LocalStack(chosen)
-    yield stack
-    LocalStack(chosen).destroy()
-
-
-def write(stack: LocalStack, value: str) -> None:
-    """Keep a value in Vault."""
-    with closing(stack.operator()) as op:
-        op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
-        op.request("POST", "kept/x", value=value)
-
-
-def read(stack: LocalStack) -> object:
-    """The value that was kept."""
-    with closing(stack.operator()) as op:
-        return op.request("GET", "kept/x")["data"]["value"]
+def stack(local: LocalStack) -> LocalStack:
+    """Not up yet; by the name that it has with processes."""
+    return local
 
 
 @contextlib.contextmanager
@@ -102,7 +80,7 @@ def test_it_unseals_itself(
 ) -> None:
     """Whoever restarts it: a task, the engine, or the next up. Nothing is left of it in the end."""
     stack.up(seal=kind)
-    write(stack, "of before")
+    put(stack, "of before")
 
     status = stack.status()
     assert (status.state, status.seal, status.obstacles) == ("ready", kind, ())
@@ -113,7 +91,7 @@ def test_it_unseals_itself(
     wait_until(lambda: serves(stack), "it to unseal itself", timeout=60)
     stack.down()
     stack.up()
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
 
     stack.destroy()
     assert [path.name for path in stack.data_dir.iterdir()] == ["lock"]
@@ -172,18 +150,18 @@ def test_the_engine_knows_where_the_key_is_and_not_the_key(
 def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
     """Vault goes on without it, and does not start without it; up brings back both."""
     stack.up(seal="transit", tls=True)
-    write(stack, "of before")
+    put(stack, "of before")
     with containers(stack) as found:
         found["holder"].kill()
         found["holder"].wait(timeout=30)
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     assert [s.name for s in stack.provider().describe() if not s.running] == ["holder"]
 
     with containers(stack) as found:
         found["vault"].restart(timeout=10)
         wait_until(lambda: ended(found["vault"]) >= 3, "it to end again and again", timeout=90)
     stack.up()
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     assert {state.running for state in stack.provider().describe()} == {True}
 
 
@@ -210,14 +188,14 @@ def test_either_engine_goes_on_with_the_others(stack: LocalStack, kind: SealKind
     processes = LocalStack(settings)
     try:
         processes.up(seal=kind)
-        write(processes, "of a process")
+        put(processes, "of a process")
         processes.down()
         stack.up()
         assert (stack.status().engine, stack.status().seal) == ("docker", kind)
-        assert read(stack) == "of a process"
+        assert kept(stack) == "of a process"
         stack.down()
         processes.up()
-        assert read(processes) == "of a process"
+        assert kept(processes) == "of a process"
         assert processes.restart()
     finally:
         processes.down()
@@ -226,19 +204,19 @@ def test_either_engine_goes_on_with_the_others(stack: LocalStack, kind: SealKind
 def test_its_seal_is_exchanged(stack: LocalStack) -> None:
     """From keys to a holder, to a file, and back; the holder ends when nobody needs it."""
     stack.up()
-    write(stack, "of before")
+    put(stack, "of before")
     token = Keyring.load(stack.keyring_path).root_token
     targets: tuple[SealKind, ...] = ("transit", "static", "shamir")
     for target in targets:
         done = stack.migrate_seal(target)
         assert (done.action, done.target) == ("changed", target)
-        assert read(stack) == "of before"
+        assert kept(stack) == "of before"
         with containers(stack) as found:
             assert ("holder" in found) is (target == "transit")
         assert stack.restart() is (target != "shamir")
         if target == "shamir":
             stack.unseal()
-        assert read(stack) == "of before"
+        assert kept(stack) == "of before"
     assert Keyring.load(stack.keyring_path).root_token == token
     env_file = (stack.data_dir / "compose.env").read_text()
     assert "holder" not in env_file
@@ -252,7 +230,7 @@ class EndedHere(Exception):
 def test_an_exchange_that_was_ended_is_gone_on_with(stack: LocalStack, where: str) -> None:
     """By the next up, all containers gone meanwhile; what nobody needs any more is not there."""
     stack.up(seal="transit")
-    write(stack, "of before")
+    put(stack, "of before")
 
     def checkpoint(step: str) -> None:
         if step == where:
@@ -264,7 +242,7 @@ def test_an_exchange_that_was_ended_is_gone_on_with(stack: LocalStack, where: st
     stack.up()
 
     assert stack.status().seal == "static"
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     with containers(stack) as found:
         assert sorted(found) == ["toxiproxy", "vault"]
     assert not (stack.data_dir / "compose.holder.json").exists()
@@ -273,7 +251,7 @@ def test_an_exchange_that_was_ended_is_gone_on_with(stack: LocalStack, where: st
 def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
     """Whatever Compose starts with the file that `up` writes: the holder is sealed until an up."""
     endpoints = stack.up(seal="transit")
-    write(stack, "of before")
+    put(stack, "of before")
     command = ["docker", "compose", "--env-file", str(stack.data_dir / "compose.env")]
     subprocess.run([*command, "down"], check=True, capture_output=True, timeout=120)
     subprocess.run([*command, "up", "-d"], check=True, capture_output=True, timeout=120)
@@ -282,7 +260,7 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
 
     assert stack.up() == endpoints
 
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
 
 
 def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> None:
@@ -319,7 +297,7 @@ def test_each_of_three_unseals_itself(
         except ImageMissing as error:
             pytest.skip(error.cause)
     stack.up(ha=True, seal=kind)
-    write(stack, "of before")
+    put(stack, "of before")
     nodes, provider = Nodes(stack), stack.provider()
     assert isinstance(provider, ClusterProvider)
     nodes.kill("vault-2")
@@ -332,7 +310,7 @@ def test_each_of_three_unseals_itself(
     stack.down()
     stack.up()
     assert all_serve(stack, 4)
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
 
 
 def all_serve(stack: LocalStack, count: int) -> bool:
@@ -344,8 +322,6 @@ def all_serve(stack: LocalStack, count: int) -> bool:
 
 def test_by_hand(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> None:
     """As docs/containers.md has it: a key of one's own, recovery keys, and open after a restart."""
-    root = checkout()
-    assert root is not None
     with connected() as client:
         vault, _ = require(client, settings)
     program = vault.dialect.program
@@ -367,29 +343,17 @@ def test_by_hand(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -
     project = f"by-hand-{tmp_path.name[-20:]}".replace("_", "-")
     words = ["-p", project, *(word for name in files for word in ("-f", f"compose/{name}.yml"))]
 
-    def by_hand(*more: str) -> None:
-        answer = subprocess.run(
-            ["docker", "compose", *words, *more],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-            cwd=root,
-            env=os.environ | variables,
-        )
-        assert answer.returncode == 0, answer.stderr
-
     address = f"http://127.0.0.1:{lease.port}"
     try:
-        by_hand("up", "-d")
+        by_hand(*words, "up", "-d", **variables)
         url = f"{address}/v1/sys/seal-status"
         wait_until(lambda: answers(url), "it to answer", timeout=60)
         with closing(Operator(address)) as op:
             keyring = op.init()
             op.wait_active(60)
-            by_hand("restart")
+            by_hand(*words, "restart", **variables)
             wait_until(lambda: answers(url), "it to answer", timeout=60)
             op.wait_active(60)
         assert keyring.kind == "recovery"
     finally:
-        by_hand("down", "--volumes")
+        by_hand(*words, "down", "--volumes", **variables)

@@ -35,6 +35,19 @@ LocalStack(Settings.from_environment()).migrate_seal(sys.argv[1], checkpoint=che
 """
 
 
+def put(stack: LocalStack, value: str) -> None:
+    """Keep a value in Vault."""
+    with closing(stack.operator()) as op:
+        op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
+        op.request("POST", "kept/x", value=value)
+
+
+def kept(stack: LocalStack) -> object:
+    """The value that was kept, by the operator."""
+    with closing(stack.operator()) as op:
+        return op.request("GET", "kept/x")["data"]["value"]
+
+
 def keep(stack: LocalStack, value: str) -> str:
     """Keep a value in Vault; gives a token that is not root's and reads it."""
     with closing(stack.operator()) as op:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.engine.stack.seals import kept, put
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza
 from vault_harness.errors import CapabilityMissing, StackError
@@ -42,19 +43,6 @@ def process_engine(tmp_path: Path) -> Iterator[Engine]:
         yield engine
 
 
-def write(stack: LocalStack, value: str) -> None:
-    """Keep a value in Vault."""
-    with closing(stack.operator()) as op:
-        op.request("POST", "sys/mounts/kept", type="kv", options={"version": "1"})
-        op.request("POST", "kept/x", value=value)
-
-
-def read(stack: LocalStack) -> object:
-    """The value that was kept."""
-    with closing(stack.operator()) as op:
-        return op.request("GET", "kept/x")["data"]["value"]
-
-
 def configuration(stack: LocalStack) -> dict[str, Any]:
     """What Vault was started with."""
     content: dict[str, Any] = json.loads((stack.data_dir / "vault" / "vault.json").read_text())
@@ -65,21 +53,21 @@ def configuration(stack: LocalStack) -> dict[str, Any]:
 def test_it_unseals_itself(stack: LocalStack, kind: SealKind) -> None:
     """Recovery keys in the keyring; after a restart, and at the next up, nobody gives a key."""
     stack.up(seal=kind)
-    write(stack, "of before")
+    put(stack, "of before")
 
     assert Keyring.load(stack.keyring_path).kind == "recovery"
     assert StackRecord.load(stack.data_dir).seal == stack.status().seal == kind
     assert stack.restart()
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     stack.down()
     stack.up()
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
 
 
 def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
     """A server that was told to be sealed stays so until somebody proves who asks."""
     stack.up(seal="static")
-    write(stack, "of before")
+    put(stack, "of before")
     # A new server goes on trying to unseal itself for some seconds, and would undo the seal.
     assert stack.restart()
 
@@ -87,21 +75,21 @@ def test_recovery_keys_open_what_was_sealed_by_hand(stack: LocalStack) -> None:
     assert stack.status().state == "sealed"
     stack.unseal()
 
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
 
 
 def test_a_holder_that_died_is_started_again(stack: LocalStack) -> None:
     """Vault goes on without it; unseal and restart bring it back, itself unsealed with its keys."""
     stack.up(seal="transit")
-    write(stack, "of before")
+    put(stack, "of before")
     holder = psutil.Process(StackRecord.load(stack.data_dir).services["holder"]["pid"])
     os.kill(holder.pid, signal.SIGKILL)
     wait_until(lambda: not holder.is_running(), "the holder to be gone", timeout=10)
 
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     stack.seal()
     stack.unseal()
-    assert read(stack) == "of before"
+    assert kept(stack) == "of before"
     assert stack.restart()
 
 
