@@ -29,6 +29,7 @@ class Dialect:
             refuses to make one. Otherwise the API makes it (``sys/audit/<path>``) and the file
             cannot.
         knows_disable_mlock: ``disable_mlock`` is a setting of it: raft needs it to be given.
+        static_seal: Whether it knows the seal whose key is in a file; OpenBao since 2.4.
         namespaces: Whether it has them; HashiCorp Vault only in its Enterprise edition, see
             `has_namespaces`.
         dead_token_message: What a 403 says about a dead token beyond ``permission denied``, or
@@ -41,6 +42,7 @@ class Dialect:
     storages: frozenset[str]
     audit_in_configuration: bool
     knows_disable_mlock: bool
+    static_seal: bool
     namespaces: bool
     dead_token_message: str | None
 
@@ -64,6 +66,7 @@ OPENBAO = Dialect(
     storages=frozenset({"inmem", "raft"}),
     audit_in_configuration=True,
     knows_disable_mlock=False,
+    static_seal=True,
     namespaces=True,
     dead_token_message=None,
 )
@@ -75,6 +78,7 @@ VAULT = Dialect(
     storages=frozenset({"inmem", "raft"}),
     audit_in_configuration=False,
     knows_disable_mlock=True,
+    static_seal=False,
     namespaces=False,
     dead_token_message="invalid token",  # noqa: S106 -- a message, not a password
 )

@@ -13,6 +13,7 @@ from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
 from vault_harness.engine._ports import LOOPBACK, PortLease
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
+from vault_harness.engine._product import check_seal_of_product
 from vault_harness.engine._provider import (
     BALANCER_NAME,
     HOLDER_NAME,
@@ -106,6 +107,7 @@ __all__ = [
     "PortLease",
     "run_directory",
     "sweep_run_directories",
+    "check_seal_of_product",
     "holds_data",
     "tls_files",
     "TLS_DIRECTORY",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from vault_harness.commands import named
+from vault_harness.dialect import Dialect
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._provider import NodeEndpoint, StackProvider
 from vault_harness.errors import StackError
@@ -27,6 +28,14 @@ _STATIC_KEY = "static.key"
 @runtime_checkable
 class SealingProvider(StackProvider, Protocol):
     """A provider whose Vault may unseal itself, by the stanza in its data directory."""
+
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Whose server the next start runs, and where that one comes from, for a person.
+
+        Raises:
+            ProgramMissing: There is no program of one.
+            ImageMissing: There is no image of one.
+        """
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the key of the other one, and wait until it answers.

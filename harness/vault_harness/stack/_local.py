@@ -79,7 +79,7 @@ class LocalStack(SealVerbs):
         """
         if not self.data_dir.exists():
             self._check_data(self.provider())  # before the lock makes the folder anew
-        self._check_cloud(seal)
+        self._check_server(seal)
         with self.held():
             provider = self.provider()
             self._check_data(provider)

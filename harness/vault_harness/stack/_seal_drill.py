@@ -14,7 +14,15 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
-from vault_harness.engine import CLOUD_SEALS, Engine, Node, NodeSpec, SealKind, cloud_stanza
+from vault_harness.engine import (
+    CLOUD_SEALS,
+    Engine,
+    Node,
+    NodeSpec,
+    SealKind,
+    check_seal_of_product,
+    cloud_stanza,
+)
 from vault_harness.errors import CapabilityMissing, SettingsError
 from vault_harness.stack._holder import KEY_NAME, transit_seal
 from vault_harness.stack._seal_migration import both_seals, with_kind_of
@@ -52,7 +60,7 @@ class SealDrill:
 
         Raises:
             SettingsError: It has that seal.
-            CapabilityMissing: The engine's servers find no key of a seal.
+            CapabilityMissing: The engine's servers find no key of a seal, or do not have that one.
         """
         if self.target == present:
             raise SettingsError(
@@ -60,6 +68,9 @@ class SealDrill:
                 looked_at="the command line",
                 remedy="name another one",
             )
+        check_seal_of_product(
+            self.target, self.engine.dialect, looked_at=self.engine.choice or "HARNESS_ENGINE"
+        )
         able = {"process"} if self.target in CLOUD_SEALS else {"process", "docker"}
         if self.engine.name not in able:
             raise CapabilityMissing(

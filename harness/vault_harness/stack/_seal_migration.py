@@ -149,11 +149,12 @@ class SealMigrations:
         """See that this stack's seal can be exchanged.
 
         Raises:
-            CapabilityMissing: Not by this engine, or not to that seal.
+            CapabilityMissing: Not by this engine, or its server does not have that seal.
             SettingsError: A cloud has the new seal's key, and settings do not say which one it is.
             EngineError: That key cannot be used.
         """
         check_engine(provider)
+        _sealing.check_product(target, provider)
         if target in CLOUD_SEALS:
             _sealing.check_cloud(target, provider, self._data_dir)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
-from vault_harness.engine import CLOUD_SEALS, Endpoints, SealCheck, SealKind
+from vault_harness.engine import CLOUD_SEALS, Endpoints, SealCheck, SealKind, holds_data
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import _recording, _sealing, _way
@@ -146,12 +146,18 @@ class SealVerbs(StackHere):
             )
         return _sealing.check_cloud(kind, self.provider(), self.data_dir)
 
-    def _check_cloud(self, wanted: SealKind | None) -> None:
-        """Before a Vault is started that a cloud unseals: see that it will, and touch nothing."""
+    def _check_server(self, wanted: SealKind | None) -> None:
+        """Before a Vault is started: see that it can have its seal, and touch nothing.
+
+        One that a cloud unseals is asked, a new one's product is enough for the others; data that
+        is there tells of its product by itself.
+        """
         if self._migrations.pending() is not None:
             return
         recorded = StackRecord.load(self.data_dir).seal
         kind = _sealing.chosen_seal(self.data_dir, recorded, wanted)
+        if kind != "shamir" and not holds_data(self.data_dir):
+            _sealing.check_product(kind, self.provider())
         if kind in CLOUD_SEALS:
             provider = self.provider()
             if not any(service.running for service in provider.describe() if service.node):

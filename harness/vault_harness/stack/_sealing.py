@@ -28,6 +28,7 @@ from vault_harness.engine import (
     SealingProvider,
     SealKind,
     StackProvider,
+    check_seal_of_product,
     cloud_stanza,
     holds_data,
     seal_stanza,
@@ -85,6 +86,18 @@ def check_engine(kind: SealKind, provider: StackProvider) -> None:
             looked_at="HARNESS_ENGINE",
             remedy=f"HARNESS_ENGINE=process {named('up')} can",
         )
+
+
+def check_product(kind: SealKind, provider: StackProvider) -> None:
+    """See that the server of an engine is of a product that has that seal.
+
+    Raises:
+        CapabilityMissing: The other product alone has it.
+        EngineError: There is no server to look at.
+    """
+    if kind == "static" and isinstance(provider, SealingProvider):
+        dialect, origin = provider.whose_server()
+        check_seal_of_product(kind, dialect, looked_at=origin)
 
 
 def check_cloud(kind: SealKind, provider: StackProvider, data_dir: Path) -> SealCheck:

@@ -44,6 +44,8 @@ class Containers:
     """An engine by its name alone."""
 
     name = "docker"
+    dialect = OPENBAO
+    choice = "docker"
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.dialect import Dialect
 from vault_harness.engine._members import known_members
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import seal_status_url
@@ -31,6 +32,7 @@ from vault_harness.engine.docker._stack import (
     user_of,
     wake,
 )
+from vault_harness.engine.docker._state import require
 from vault_harness.errors import HarnessError
 
 
@@ -39,6 +41,12 @@ class DockerSealing(DockerStack):
 
     That one is a service of the same project, on the same network, which no task leads a client to.
     """
+
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Whose image would be run; see `SealingProvider`."""
+        with connected() as client:
+            image, _ = require(client, self._settings)
+        return image.dialect, f"the image {image.name}"
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `SealingProvider`."""

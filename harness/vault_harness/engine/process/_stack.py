@@ -12,6 +12,7 @@ from typing import Any
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
+from vault_harness.dialect import Dialect
 from vault_harness.engine._cloud_seal import SealCheck
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
@@ -36,6 +37,7 @@ from vault_harness.engine.process._places import TOXIPROXY, title_of
 from vault_harness.engine.process._seal_check import check_seal
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.errors import HarnessError, StackError
+from vault_harness.programs import find_vault
 
 
 class ProcessStack(Launching):
@@ -86,6 +88,11 @@ class ProcessStack(Launching):
         record.endpoints = self._endpoints(record, members)
         self._memory.save(record)
         return record.endpoints
+
+    def whose_server(self) -> tuple[Dialect, str]:
+        """Whose program would be run; see `SealingProvider`."""
+        program = find_vault(self._settings)
+        return program.dialect, f"{program.path} ({program.found})"
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `SealingProvider`."""
