@@ -8,33 +8,27 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
+from vault_harness.subjects._asked import Asked
 from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
 from vault_harness.subjects._shape import (
-    Credential,
     Kind,
-    OperationFailed,
-    Reading,
     SubjectHung,
     SubjectSpec,
-    Whole,
     log_tail,
     log_text,
 )
-
-T = TypeVar("T")
 
 _CHUNK = 65536
 _DRAIN = 2.0  # seconds for what is in the pipe after the end of the process, on a busy machine
 
 
-class CommandSubject:
+class CommandSubject(Asked):
     """A process in any language.
 
     Args:
@@ -47,7 +41,6 @@ class CommandSubject:
     """
 
     kind: Kind = "command"
-    leaves: Collection[str] = ()
 
     @without_frames
     def __init__(
@@ -60,10 +53,9 @@ class CommandSubject:
         withhold: Collection[str] = (),
         within: Sequence[str] = (),
     ) -> None:
-        self.name = spec.text
+        super().__init__(spec.text)
         self._log = log
         self._closing = False
-        self._told = False
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
@@ -72,13 +64,10 @@ class CommandSubject:
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
-            said = _protocol.hello(self._conversation.ask("hello", {}, timeout=timeout))
+            self._introduced(self._exchange("hello", {}, timeout))
         except BaseException:
             self.kill()
             raise
-        self.capabilities = said.capabilities
-        self.declares = said.declares
-        self.version = said.version
 
     def __repr__(self) -> str:
         return f"<{self.name}, pid {self.pid}>"
@@ -92,65 +81,6 @@ class CommandSubject:
     def exit_code(self) -> int | None:
         """How its process ended, negative by a signal; None while it lives."""
         return self._life.code
-
-    @property
-    def tells_outcomes(self) -> bool:
-        """Whether it has claimed, or shown by now, that it tells one failure from another."""
-        return self._told or "outcomes" in self.capabilities
-
-    @without_frames
-    def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """One key of the secret at ``path``."""
-        return self._ask("read", {"path": path, "key": key}, _protocol.reading, timeout)
-
-    @without_frames
-    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
-        """The same, from the client's cache if it likes."""
-        return self._ask("read_cached", {"path": path, "key": key}, _protocol.reading, timeout)
-
-    @without_frames
-    def read_all(self, path: str, *, timeout: float) -> Whole:
-        """All keys of the secret at ``path``, as one version has them."""
-        return self._ask("read_all", {"path": path}, _protocol.whole, timeout)
-
-    @without_frames
-    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Store a new version of the secret at ``path``."""
-        self._ask("write", {"path": path, "data": dict(data)}, _protocol.check, timeout)
-
-    @without_frames
-    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
-        return self._ask("lease", _protocol.leasing(path, failed), _protocol.credential, timeout)
-
-    @without_frames
-    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Change these keys of the secret at ``path``, and keep the others as they are."""
-        self._ask("update", {"path": path, "data": dict(data)}, _protocol.check, timeout)
-
-    @without_frames
-    def fork(
-        self, path: str, key: str, *, seconds: float, every: float, timeout: float
-    ) -> Sequence[Reading | OperationFailed]:
-        """Fork its process, and let the child read so long and end: what each read came to."""
-        asked = _protocol.forking(path, key, seconds, every)
-        return self._ask("fork", asked, _protocol.forked, timeout)
-
-    @without_frames
-    def herd(self, clients: int, *, timeout: float) -> None:
-        """Have so many clients in its process, the one that it began with among them."""
-        self._ask("herd", {"clients": clients}, _protocol.check, timeout)
-
-    @without_frames
-    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
-        """What the client of this number reads; the one that it began with is 0."""
-        asked = {"path": path, "key": key, "client": client}
-        return self._ask("read", asked, _protocol.reading, timeout)
-
-    @without_frames
-    def health(self, *, timeout: float) -> bool:
-        """Whether the client says that it is well."""
-        return self._ask("health", {}, _protocol.flag, timeout)
 
     @without_frames
     def close(self, *, timeout: float) -> None:
@@ -192,18 +122,8 @@ class CommandSubject:
         """Whether its process runs and keeps to the protocol."""
         return not self._life.ended.is_set() and self._conversation.broken is None
 
-    def _ask(
-        self,
-        op: str,
-        fields: _protocol.Object,
-        understand: Callable[[_protocol.Object], T],
-        timeout: float,
-    ) -> T:
-        try:
-            return understand(self._conversation.ask(op, fields, timeout=timeout))
-        except OperationFailed as failure:
-            self._told = self._told or failure.outcome is not None
-            raise
+    def _exchange(self, op: str, fields: _protocol.Object, timeout: float) -> _protocol.Object:
+        return self._conversation.ask(op, fields, timeout=timeout)
 
     def _write(self) -> None:
         """Pass on what is to be sent, in a thread, since a client may not read its input."""

@@ -6,9 +6,8 @@ import getpass
 import hashlib
 import itertools
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 import filelock
 import requests
@@ -17,26 +16,22 @@ import urllib3
 from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
+from vault_harness.subjects._asked import Asked
 from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import (
-    Credential,
     Kind,
     OperationFailed,
-    Reading,
     SubjectHung,
     SubjectSpec,
-    Whole,
     log_text,
 )
-
-T = TypeVar("T")
 
 _TURN = (
     600.0  # seconds to wait until another scenario has done with a server that serves one at a time
 )
 
 
-class HttpSubject:
+class HttpSubject(Asked):
     """A client that a server holds; ``POST /configure`` makes it, ``POST`` of an operation uses it.
 
     Unless the server gives each configured client a path of its own, scenarios take turns by a
@@ -52,16 +47,15 @@ class HttpSubject:
     kind: Kind = "http"
     pid: int | None = None
     exit_code: int | None = None
-    leaves: Collection[str] = ()
 
     @without_frames
     def __init__(
         self, spec: SubjectSpec, environ: Mapping[str, str], *, log: Path, timeout: float = 10.0
     ) -> None:
-        self.name = spec.text
+        super().__init__(spec.text)
         self._log = log
         self._base = self._url = spec.url
-        self._told = self._gone = False
+        self._gone = False
         self._numbers = itertools.count(1)
         self._workers = Workers(spec.text)
         self._session = requests.Session()
@@ -71,78 +65,13 @@ class HttpSubject:
         self._take_turn()
         try:
             self._configure(environ, timeout)
-            said = _protocol.hello(self._post(self._url, {"op": "hello"}, timeout))
+            self._introduced(self._exchange("hello", {}, timeout))
         except BaseException:
             self.kill()
             raise
-        self.capabilities = said.capabilities
-        self.declares = said.declares
-        self.version = said.version
 
     def __repr__(self) -> str:
         return f"<{self.name}>"
-
-    @property
-    def tells_outcomes(self) -> bool:
-        """Whether it has claimed, or shown by now, that it tells one failure from another."""
-        return self._told or "outcomes" in self.capabilities
-
-    @without_frames
-    def read(self, path: str, key: str, *, timeout: float) -> Reading:
-        """One key of the secret at ``path``."""
-        return self._ask({"op": "read", "path": path, "key": key}, _protocol.reading, timeout)
-
-    @without_frames
-    def read_cached(self, path: str, key: str, *, timeout: float) -> Reading:
-        """The same, from the client's cache if it likes."""
-        return self._ask(
-            {"op": "read_cached", "path": path, "key": key}, _protocol.reading, timeout
-        )
-
-    @without_frames
-    def read_all(self, path: str, *, timeout: float) -> Whole:
-        """All keys of the secret at ``path``, as one version has them."""
-        return self._ask({"op": "read_all", "path": path}, _protocol.whole, timeout)
-
-    @without_frames
-    def write(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Store a new version of the secret at ``path``."""
-        self._ask({"op": "write", "path": path, "data": dict(data)}, _protocol.check, timeout)
-
-    @without_frames
-    def lease(self, path: str, failed: str | None = None, *, timeout: float) -> Credential:
-        """The credential of ``path`` that works now; ``failed`` names a user that was refused."""
-        message = {"op": "lease", **_protocol.leasing(path, failed)}
-        return self._ask(message, _protocol.credential, timeout)
-
-    @without_frames
-    def update(self, path: str, data: Mapping[str, str], *, timeout: float) -> None:
-        """Change these keys of the secret at ``path``, and keep the others as they are."""
-        self._ask({"op": "update", "path": path, "data": dict(data)}, _protocol.check, timeout)
-
-    @without_frames
-    def fork(
-        self, path: str, key: str, *, seconds: float, every: float, timeout: float
-    ) -> Sequence[Reading | OperationFailed]:
-        """Fork its process, and let the child read so long and end: what each read came to."""
-        message = {"op": "fork", **_protocol.forking(path, key, seconds, every)}
-        return self._ask(message, _protocol.forked, timeout)
-
-    @without_frames
-    def herd(self, clients: int, *, timeout: float) -> None:
-        """Have so many clients in its process, the one that it began with among them."""
-        self._ask({"op": "herd", "clients": clients}, _protocol.check, timeout)
-
-    @without_frames
-    def read_by(self, client: int, path: str, key: str, *, timeout: float) -> Reading:
-        """What the client of this number reads; the one that it began with is 0."""
-        asked = {"op": "read", "path": path, "key": key, "client": client}
-        return self._ask(asked, _protocol.reading, timeout)
-
-    @without_frames
-    def health(self, *, timeout: float) -> bool:
-        """Whether the client says that it is well."""
-        return self._ask({"op": "health"}, _protocol.flag, timeout)
 
     @without_frames
     def close(self, *, timeout: float) -> None:
@@ -150,7 +79,7 @@ class HttpSubject:
         if self._workers.closed:
             return
         try:
-            self._ask({"op": "close"}, _protocol.check, timeout)
+            self._ask("close", {}, _protocol.check, timeout)
         finally:
             self.logs()
             self.kill()
@@ -211,20 +140,14 @@ class HttpSubject:
             self._url = self._base + path.rstrip("/")
             self._turn.release()
 
-    def _ask(
-        self, message: _protocol.Object, understand: Callable[[_protocol.Object], T], timeout: float
-    ) -> T:
+    def _exchange(self, op: str, fields: _protocol.Object, timeout: float) -> _protocol.Object:
         if self._workers.closed:
             raise errors.SubjectDied(
-                f"the subject is closed, so it cannot be asked to {message['op']}",
+                f"the subject is closed, so it cannot be asked to {op}",
                 looked_at=self.name,
                 remedy="open it again",
             )
-        try:
-            return understand(self._post(self._url, message, timeout))
-        except OperationFailed as failure:
-            self._told = self._told or failure.outcome is not None
-            raise
+        return self._post(self._url, {"op": op, **fields}, timeout)
 
     def _post(self, url: str, message: _protocol.Object, timeout: float) -> _protocol.Object:
         number = next(self._numbers)

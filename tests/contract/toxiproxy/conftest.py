@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from vault_harness.engine import die_with_parent
-from vault_harness.toxiproxy import Proxy, Toxiproxy
+from vault_harness.toxiproxy import Proxy, Stream, Toxiproxy
 
 Kind = Literal["embedded", "embedded by poll", "real"]
 
@@ -100,6 +100,11 @@ class Pair:
     client: socket.socket
     server: socket.socket
     upstream: Upstream
+
+    def ends(self, stream: Stream) -> tuple[socket.socket, socket.socket]:
+        """Sender and receiver of a direction."""
+        there = (self.client, self.server)
+        return there if stream == "upstream" else (self.server, self.client)
 
 
 @dataclass

@@ -1,0 +1,19 @@
+"""What tests of rotations share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vault_harness.vault.kv import Kv
+
+
+def rotation(kv: Kv, target: str, directory: Path) -> dict[str, Any]:
+    """The words of a rotation for a task that may be killed."""
+    return {
+        "address": kv.op.address,
+        "token": kv.op.client.token,
+        "mount": kv.mount,
+        "target": target,
+        "directory": str(directory),
+    }

@@ -1,0 +1,178 @@
+"""The doctor's remedies in stacks made for one trouble: run as printed, and nothing is lost."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.engine.operations.remedy_worlds import RUNNER, World
+from vault_harness import dialect
+from vault_harness.certificates import Authority
+from vault_harness.settings import resources
+from vault_harness.vault.doctor import Patient, examine
+from vault_harness.vault.namespace import Namespace
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.slow  # each remedy is a command or two, a process each
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[World]:
+    """A folder in which nothing was started yet."""
+    made = World(tmp_path)
+    yield made
+    made.sh(f"{RUNNER} destroy --yes", code=None)
+
+
+def test_a_namespace_that_a_blueprint_names(other: World) -> None:
+    """Not there yet: `seed` makes it, as root where root is revoked; what is beside it stays."""
+    text = (resources() / "blueprints" / "ecommerce.toml").read_text()
+    text = text.replace("../policies", str(resources() / "policies"))
+    (other.directory / "shop.toml").write_text(
+        text.replace("\nname =", '\nnamespace = "a"\nname =')
+    )
+    other.begin()
+    before = other.values()
+    other.variables["HARNESS_BLUEPRINT"] = "shop.toml"
+    other.sh(f"{RUNNER} root.revoke")
+    found = other.troubles()
+    assert [kind for kind, _ in found] == ["namespace-missing"]
+    assert other.troubles(found[0][1]) == []
+    other.sh(f"{RUNNER} root.generate")
+    other.keep_root()
+    assert before - other.values() == set()
+
+
+def test_a_namespace_of_nobody_and_a_sealed_one(other: World) -> None:
+    """No task of ours makes the one or opens the other: there is advice, and nothing is changed."""
+    other.begin()
+    other.variables["VAULT_NAMESPACE"] = "nowhere"
+    ((kind, advice),) = other.troubles()
+    assert (kind, "correct VAULT_NAMESPACE" in advice) == ("namespace-elsewhere", True)
+    with other.op() as op:
+        key = Namespace.create(op, "shut")
+        key.seal()
+    other.variables["VAULT_NAMESPACE"] = "shut"
+    ((kind, advice),) = other.troubles()
+    assert (kind, "namespace unseal -namespace=root shut" in advice) == ("namespace-sealed", True)
+
+
+def test_a_server_without_namespaces(
+    other: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """HashiCorp Vault has them as Enterprise only; said once, and nothing that rests on it."""
+    other.begin()
+    monkeypatch.setattr(dialect, "has_namespaces", lambda _product, _version: False)
+    patient = Patient(
+        data_dir=other.data_dir,
+        blueprint=other.stack.blueprint(),
+        addresses=(other.address,),
+        namespace="team-a",
+    )
+    bad = [finding for finding in examine(patient) if finding.bad]
+    assert [finding.kind for finding in bad] == ["namespaces-none"]
+    assert "unset VAULT_NAMESPACE" in bad[0].remedy
+
+
+def test_nothing_was_started_yet(other: World) -> None:
+    """An empty folder: `up` is what mends it."""
+    found = other.troubles()
+    assert [kind for kind, _ in found] == ["never-started"]
+    assert "never-started" not in dict(other.troubles(found[0][1]))
+
+
+def test_started_and_never_initialised(other: World) -> None:
+    """A server that somebody started by hand, or a task that was ended."""
+    other.stack.provider().start()
+    found = dict(other.troubles())
+    assert "uninitialised" not in dict(other.troubles(found["uninitialised"]))
+
+
+def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
+    """Nobody is told to start anew what would then be lost; put back, all is well."""
+    other.begin()
+    away = other.directory / "put away"
+    other.data_dir.rename(away)
+    try:
+        ((kind, advice),) = other.troubles()
+        assert kind == "data-gone"
+        assert RUNNER not in advice
+    finally:
+        if other.data_dir.exists():
+            other.data_dir.rename(other.directory / "made by looking")
+        away.rename(other.data_dir)
+    assert other.troubles() == []
+
+
+_KILLED = """
+import os, signal
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+
+def checkpoint(step):
+    if step == "gave the keys":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+LocalStack(Settings.from_environment()).migrate_seal("static", checkpoint=checkpoint)
+"""
+
+
+def test_a_seal_that_was_half_exchanged(other: World) -> None:
+    """The doctor says so first, and what it names finishes it with every value and key."""
+    other.begin()
+    before = other.values()
+    other.sh(f"{sys.executable} -c {shlex.quote(_KILLED)}", code=-signal.SIGKILL)
+
+    (kind, remedy), *_ = other.troubles()
+
+    assert (kind, remedy) == ("seal-half-migrated", f"{RUNNER} seal.migrate static")
+    other.sh(remedy)
+    assert other.troubles() == []
+    assert other.values() == before
+
+
+@pytest.mark.parametrize("life", [timedelta(days=13), -timedelta(minutes=1)], ids=["near", "over"])
+def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
+    """Near its end or past it, the doctor proposes the renewal, which keeps every value."""
+    other.begin("up --tls")
+    before = other.values()
+    assert other.troubles() == []
+    authority = Authority.load(other.stack.authority_directory)
+    authority.issue(other.data_dir / "tls", "127.0.0.1", life=life)
+    other.stack.provider().reload_vault()
+    wait_until(lambda: other.troubles() != [], "the doctor to meet that certificate", timeout=60)
+    ((kind, remedy),) = other.troubles()
+    assert (kind, remedy) == ("certificate-ends", f"{RUNNER} tls.renew")
+    other.sh(remedy)
+    assert other.troubles() == []
+    assert other.values() == before
+
+
+def test_what_a_client_shows_is_gone_or_near_its_end(other: World) -> None:
+    """Of a service and of the tasks themselves, whom Vault then refuses: the renewal mends it."""
+    other.begin("up --client-certs")
+    before = other.values()
+    assert other.troubles() == []
+    authority = Authority.load(other.stack.authority_directory / "clients")
+    own, service = (
+        other.data_dir / "tls" / "operator.pem",
+        other.data_dir / "backend-certificate.pem",
+    )
+    for days, broken in (
+        (timedelta(days=13), "ends"),
+        (-timedelta(minutes=1), "ends"),
+        (None, "missing"),
+    ):
+        for file, name in ((service, "backend"), (own, "operator")):
+            file.unlink() if days is None else authority.issue_client(file, name, life=days)
+            ((kind, remedy),) = other.troubles()
+            assert (kind, remedy) == (f"client-certificate-{broken}", f"{RUNNER} tls.renew")
+            other.sh(remedy)
+            assert other.troubles() == []
+    assert other.values() == before
