@@ -92,10 +92,23 @@ def each_caller_recovers(bound: float, *, since: float) -> Oracle:
         end += history.slack(since, end)
         if missing := still_waiting(history, since=since, until=end):
             text = f"{len(missing)} of {len(callers)} callers had none"
-            return [Finding(promise, text, since, until=end)]
+            late = [_first_good(history, caller, since) for caller in missing]
+            last = max(late)
+            missed = last - end if last < math.inf else None
+            if missed is not None:
+                text += f" by then, the last after {last - since:.2f} s"
+            return [Finding(promise, text, since, missed=missed, until=end)]
         return []
 
     return oracle
+
+
+def _first_good(history: History, caller: int, since: float) -> float:
+    """When a caller's first good read from then on ended; infinite if none did."""
+    good = history.calls(*READS, where=lambda o: o.good and o.caller == caller)
+    return min(
+        (c.ended for c in good if c.ended is not None and c.ended >= since), default=math.inf
+    )
 
 
 def still_waiting(history: History, *, since: float, until: float = math.inf) -> set[int]:
