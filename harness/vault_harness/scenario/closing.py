@@ -7,6 +7,7 @@ client did not have: an act whose own conditions were not met makes a scenario `
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from vault_harness.scenario._asking import Asking
@@ -166,9 +167,11 @@ def _closed(lab: Asking) -> None:
     if "token" in lab.client.subject.leaves:
         lab.history.mark("its token is not asked for: it leaves it behind, as it says")
         return
+    # Asked anew: a token may have been replaced in the very moment in which it was closed.
+    held = tokens_held(lab.history, replaced_before=since)
     left = [
         token
-        for token, accessor in alive.items()
+        for token, accessor in _accessors(lab, held).items()
         if not _refused_to_end(lab.history, token) and lab.token_lives(accessor)
     ]
     if left:
@@ -177,12 +180,16 @@ def _closed(lab: Asking) -> None:
         lab.note(Finding("its tokens are dead once it is closed", seen, since, rests_on=()))
 
 
-def tokens_held(history: History) -> list[str]:
+def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[str]:
     """The tokens that the subject holds: used, not given back, and not replaced by a later login.
 
     A token of which it never learned (the answer to the login was lost) is not its own. One that
     it replaced before the end may live out its time; a call that was about to be sent with it when
     the new one came may still use it.
+
+    Args:
+        history: What was seen.
+        replaced_before: Logins that began later replace nothing.
     """
     used: dict[str, Exchange] = {}
     gone = set()
@@ -199,7 +206,7 @@ def tokens_held(history: History) -> list[str]:
         if login is None or token in gone:
             continue
         replaced = any(
-            other.began > login.began
+            login.began < other.began < replaced_before
             and other.token in used
             and last.began <= (other.ended or other.began) + NEWS
             for other in born.values()

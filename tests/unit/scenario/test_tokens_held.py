@@ -59,3 +59,14 @@ def test_two_tokens_in_use(story: Story) -> None:
         use(story, at, "token-1")
         use(story, at, "token-2")
     assert tokens_held(story.history) == ["token-1", "token-2"]
+
+
+def test_token_that_was_replaced_as_it_was_closed(story: Story) -> None:
+    """The new token is first used to be given back; a login of the end itself replaces nothing."""
+    login(story, 1.0, "token-1")
+    use(story, 2.0, "token-1")
+    login(story, 3.0, "token-2")
+    assert tokens_held(story.history) == ["token-1"]
+    story.sent("revoke", 3.2, 204, token="token-2")
+    assert tokens_held(story.history, replaced_before=3.1) == []
+    assert tokens_held(story.history, replaced_before=2.9) == ["token-1"]
