@@ -241,8 +241,9 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
 def test_end_while_sealed(lab: Lab) -> None:
     """Vault is sealed when the subject is ended: its token cannot be given back."""
     client = lab.start()
-    with lab.vault.sealed():
+    with lab.vault.sealed() as fault:
         client.read()
+        lab.hold(fault, 0.0)
         closed = client.close(timeout=10.0)
         ended = closed.ended or lab.history.now()
         code = client.subject.exit_code

@@ -21,6 +21,7 @@ class Signature:
         toxics: Names of toxics that acted on a connection.
         token: A request that carried the token of this accessor, refused.
         refused: A TLS handshake that one side refused.
+        turned_away: A connection that was opened and carried no request: nobody is there to answer.
         stubbed: An answer that the harness gave in Vault's place.
         interference: A request on which the interference of this name acted.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
@@ -35,6 +36,7 @@ class Signature:
     toxics: frozenset[str] = frozenset()
     token: str | None = None
     refused: bool = False
+    turned_away: bool = False
     stubbed: bool = False
     interference: str | None = None
     lingers: bool = False

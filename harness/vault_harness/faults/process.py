@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from math import inf
 from typing import Protocol
 
@@ -100,9 +101,8 @@ class ProcessFaults:
             revive: Called once it runs again: a Shamir-sealed Vault needs its keys.
         """
         node.kill()
-        fault = self._journal.begin_fault(
-            "server killed", Signature(unanswered=True, statuses=frozenset({503}))
-        )
+        mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({503}))
+        fault = self._journal.begin_fault("server killed", mark)
         try:
             yield fault
         finally:
@@ -129,9 +129,8 @@ class ProcessFaults:
             DeadlineExceeded: It does not.
         """
         node.kill()
-        fault = self._journal.begin_fault(
-            "server killed", Signature(unanswered=True, statuses=frozenset({500, 503}))
-        )
+        mark = Signature(unanswered=True, turned_away=True, statuses=frozenset({500, 503}))
+        fault = self._journal.begin_fault("server killed", mark)
         supervisor = Supervisor(node, every=every)
         try:
             yield fault, supervisor
@@ -149,7 +148,8 @@ class ProcessFaults:
             revive: Called once it runs again: a Shamir-sealed node needs its keys.
         """
         # Noted first: a request that is under way in the leader dies with it.
-        fault = self._journal.begin_fault("leader killed", _NO_LEADER)
+        mark = replace(_NO_LEADER, turned_away=True)
+        fault = self._journal.begin_fault("leader killed", mark)
         node.kill()
         try:
             yield fault

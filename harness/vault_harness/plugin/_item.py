@@ -181,10 +181,11 @@ class ScenarioEnded(Exception):
 def joined(results: list[Result]) -> dict[str, Any]:
     """One record of several runs: the verdict on which all agree, else ``flaky`` and its rate.
 
-    Its history is that of the first run that did not pass.
+    Its history is that of the first run that failed, else of the first that did not pass.
     """
     words = [result.word for result in results]
-    shown = next((result for result in results if result.word != "pass"), results[0])
+    failed = [result for result in results if result.word == "fail"]
+    shown = next((r for r in [*failed, *results] if r.word != "pass"), results[0])
     record = {**shown.record, "trace": shown.trace}
     if len(results) > 1:
         record["runs"] = [

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Literal
 
 from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
@@ -162,6 +163,10 @@ class Running(WaysIn):
     def can(self, word: str) -> bool:
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""
         return word in self.client.subject.capabilities
+
+    def leaves(self, what: Literal["token", "file"]) -> bool:
+        """Whether the subject says that it leaves this behind, and so is not asked for it."""
+        return what in self.client.subject.leaves
 
     def open(self, *, timeout: float | None = None) -> Driver | None:
         """Start the subject; None if it refuses to start, which the history then tells.
@@ -379,7 +384,13 @@ class Running(WaysIn):
     def touched(self, fault: Fault) -> bool:
         """Whether a fault has touched the subject's traffic by now."""
         self._look_at_connections()
-        return evidence_of(self.history, fault, self._accessors()) is not None
+        return self._evidence_of(fault) is not None
+
+    def _evidence_of(self, fault: Fault) -> str | None:
+        """How a fault is known to have touched the subject; None if it is not."""
+        # Whoever is asked says himself what fails; a program that nobody asks has its log alone.
+        told = self.log_lines() if self.environment.subject.kind == "agent" else ()
+        return evidence_of(self.history, fault, self._accessors(), told)
 
     def until_good_read_by_asking(self, *, within: float) -> Operation | None:
         """Read until it works; after `within` seconds the last failure is a finding."""

@@ -68,7 +68,7 @@ def _rotated_and_deleted(lab: Asking, client: Driver, verbs: list[Verb]) -> None
     changed = lab.history.now()
     for verb in verbs:
         _see_the_new(lab, client, verb, changed)
-    if "file" in client.subject.leaves:
+    if lab.leaves("file"):
         lab.history.mark("what is deleted is not asked for: it leaves files behind, as it says")
         return
     for verb in verbs:
@@ -164,7 +164,7 @@ def _closed(lab: Asking) -> None:
     if over > 0:
         lab.note(Finding(f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s", since,
                          rests_on=(), missed=over, until=lab.history.now()))  # fmt: skip
-    if "token" in lab.client.subject.leaves:
+    if lab.leaves("token"):
         lab.history.mark("its token is not asked for: it leaves it behind, as it says")
         return
     # Asked anew: a token may have been replaced in the very moment in which it was closed.

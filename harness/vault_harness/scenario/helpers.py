@@ -343,7 +343,7 @@ def vault_gone(lab: Lab) -> Iterator[Fault]:
     Unlike a refused connection, each one can be counted.
     """
     with lab.recorder.away():
-        mark = Signature(unanswered=True, answers_late=inf)
+        mark = Signature(unanswered=True, turned_away=True, answers_late=inf)
         fault = lab.history.begin_fault("Vault gone behind its proxy", mark)
         try:
             yield fault

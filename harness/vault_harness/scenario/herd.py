@@ -34,7 +34,7 @@ def open_herd(lab: Lab, count: int) -> list[Driver]:
         raise NotClaimed("a server is one instance: a herd needs many")
     first = lab.start()
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        others = list(pool.map(lambda _: _open(lab), range(count - 1)))
+        others = list(pool.map(lambda _: open_reading(lab), range(count - 1)))
     herd = [first, *(one for one in others if one is not None)]
     if len(herd) < count:
         raise NotExercised(f"of {count} instances {len(herd)} start and read")
@@ -71,7 +71,7 @@ def all_served(lab: Lab, *, since: float, within: float) -> None:
         lab.watch(LOOK_EVERY)
 
 
-def _open(lab: Lab) -> Driver | None:
+def open_reading(lab: Lab) -> Driver | None:
     """An instance that reads, as soon as it does; None if it does not start, or takes too long."""
     one = lab.open()
     if one is None:

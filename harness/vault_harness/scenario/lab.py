@@ -15,7 +15,6 @@ from vault_harness.scenario.conditions import look
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles import Oracle, standing
-from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import (
     Finding,
     NotClaimed,
@@ -151,10 +150,9 @@ class Lab(Asking):
 
     def _seen_faults(self) -> list[Seen]:
         """Each fault: how it is known to have touched the subject, or that it is not."""
-        accessors = self._accessors()
         seen = []
         for fault in self.history.faults:
-            if found := evidence_of(self.history, fault, accessors):
+            if found := self._evidence_of(fault):
                 seen.append(Seen(fault.name, found, met=True))
             elif not fault.optional:
                 text = (

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+
 from vault_harness.faults import Fault
+from vault_harness.scenario._logs import LogLine
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation, Touch
 
@@ -13,13 +17,23 @@ AFTERMATH = 1.0
 """Seconds after a fault in which its marks may still appear: an answer that was on its way."""
 
 
-def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> str | None:
+_FAILED = re.compile(
+    r"connection refused|connection reset|deadline exceeded|timed out|ECONNREFUSED|ECONNRESET",
+    re.IGNORECASE,
+)
+"""How programs in Go, Python, Java, Rust and JavaScript log that a request got no answer."""
+
+
+def evidence_of(
+    history: History, fault: Fault, accessors: dict[str, str], log: Sequence[LogLine] = ()
+) -> str | None:
     """How a fault is known to have touched the subject, or None if it is not.
 
     Args:
         history: What happened.
         fault: Which fault.
         accessors: Accessor of each token label.
+        log: What the subject logged, where that is all that it says: nobody asks an agent.
     """
     mark = fault.signature
     until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
@@ -30,6 +44,8 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             return f"{fault.name}: {found} at +{exchange.began:.2f} s"
     if mark.refused and (refused := _refused(history, fault, until)):
         return f"{fault.name}: {refused}"
+    if mark.turned_away and (opened := _turned_away(history, fault)):
+        return f"{fault.name}: {opened}"
     for toxic in mark.toxics:
         if count := sum(
             _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
@@ -37,7 +53,7 @@ def evidence_of(history: History, fault: Fault, accessors: dict[str, str]) -> st
             return f"{fault.name}: toxic {toxic} acted on {count} connection{'s' * (count > 1)}"
     if mark.toxics and not history.touches_known and (passed := _passed(history, fault, until)):
         return f"{fault.name}: {passed}"
-    if mark.unanswered and (suffered := _suffered(history, fault, until)):
+    if mark.unanswered and (suffered := _suffered(history, fault, until) or _logged(log, fault)):
         return f"{fault.name}: {suffered}"
     return None
 
@@ -63,6 +79,25 @@ def _refused(history: History, fault: Fault, until: float) -> str | None:
     for handshake in list(history.handshakes):
         if handshake.refused and fault.began <= handshake.at <= until:
             return f"handshake refused at +{handshake.at:.2f} s ({handshake.refused})"
+    return None
+
+
+def _turned_away(history: History, fault: Fault) -> str | None:
+    """A connection that was opened within that time, and over which nothing was ever sent."""
+    used = {exchange.connection for exchange in list(history.exchanges)}
+    end = history.now() if fault.ended is None else fault.ended
+    for number, at in enumerate(list(history.connections), start=1):
+        if fault.began <= at <= end and number not in used:
+            return f"a connection at +{at:.2f} s found nobody"
+    return None
+
+
+def _logged(log: Sequence[LogLine], fault: Fault) -> str | None:
+    """A line of the subject's log within that time, by which a request of it got no answer."""
+    for line in log:
+        within = fault.began <= line.at and (fault.ended is None or line.at <= fault.ended)
+        if within and (failed := _FAILED.search(line.text)):
+            return f"its log says {failed.group().lower()} at +{line.at:.2f} s"
     return None
 
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
+from vault_harness.errors import DeadlineExceeded
 from vault_harness.files import private_directory, write_private
 from vault_harness.subjects._agent_config import (
     AgentConfig,
@@ -34,6 +37,10 @@ from vault_harness.subjects._shape import (
     log_tail,
     log_text,
 )
+from vault_harness.waiting import wait_until
+
+LISTENS_WITHIN = 5.0
+"""Seconds for which a listener is waited for; one that comes later, reads tell of."""
 
 IDS = ("role_id", "secret_id")
 """What an AppRole logs in with: placeholders ``${role_id_file}`` and ``${secret_id_file}``."""
@@ -55,7 +62,8 @@ OPTIONAL = (
 class AgentSubject:
     """A program that a configuration describes.
 
-    It is ready as soon as it runs: whether there is anything to read yet, reads tell.
+    It is ready as soon as it runs, and listens if that is what it does: whether there is anything
+    to read yet, reads tell.
 
     Args:
         spec: Which configuration.
@@ -99,6 +107,8 @@ class AgentSubject:
         command = [*within, config.command[0], *map(fill, config.command[1:])]
         leashed = spawn(command, surroundings(environ, withhold), log, cwd=directory, talks=False)
         self._life = Life(leashed, lambda _: None)
+        if config.listener is not None:
+            self._await(fill(config.listener.url))
 
     def __repr__(self) -> str:
         return f"<{self.name}, pid {self.pid}>"
@@ -208,6 +218,19 @@ class AgentSubject:
     def is_alive(self) -> bool:
         """Whether its process runs."""
         return not self._life.ended.is_set()
+
+    def _await(self, url: str) -> None:
+        """Wait until somebody listens there, or the program has ended, or for `LISTENS_WITHIN`."""
+        parts = urlsplit(url)
+        where = (parts.hostname or "", parts.port or {"https": 443}.get(parts.scheme, 80))
+
+        def listens() -> bool:
+            with suppress(OSError), socket.create_connection(where, timeout=1.0):
+                return True
+            return not self.is_alive()
+
+        with suppress(DeadlineExceeded):
+            wait_until(listens, "the agent to listen", timeout=LISTENS_WITHIN)
 
     def _look(self, file: Path, rendered: Rendered, key: str) -> Reading:
         """The value in a file; that nobody keeps it up to date any more is not told by a file."""

@@ -101,6 +101,26 @@ def test_what_fails_once_and_passes_again_is_flaky(tmp_path: Path) -> None:
     assert words == {"A-1": "flaky", "A-2": "fail", "A-3": "pass", "A-4": "pass"}
 
 
+@pytest.mark.parametrize(
+    ("first", "runs", "word"),
+    [
+        ("not exercised", ["not exercised", "pass", "not exercised"], "pass"),
+        ("not exercised", ["fail", "not exercised", "fail"], "fail"),
+        ("fail", ["pass", "not exercised", "pass"], "flaky"),
+        ("fail", ["not exercised", "not exercised", "error"], "fail"),
+        ("not exercised", ["pass", "fail", "not exercised"], "flaky"),
+    ],
+)
+def test_runs_that_say_nothing_count_for_nothing(
+    first: str, runs: list[str], word: str, tmp_path: Path
+) -> None:
+    """Neither as a pass nor as a difference from one."""
+    again = journal(A_1="flaky")
+    again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
+    score = settled(client(tmp_path), journal(A_1=first), again)
+    assert score.scenarios["A-1"].verdict == word
+
+
 def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
     """What is published as flaky, or declared to be, may come out either way."""
     one = client(tmp_path, flaky={"A-2": "a race"})

@@ -24,6 +24,19 @@ def test_stampede(story: Story) -> None:
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
 
 
+def test_kept_secrets_of_a_herd(story: Story) -> None:
+    """Each instance may read what it keeps of its own accord, too."""
+    story.sent("read", 1.0, path="/v1/ecommerce/data/backend/django")
+    story.sent("read", 1.1, path="/v1/ecommerce/data/shared/email")
+    story.call(1.2)
+    story.several("login", 20.1, 20.2)
+    story.several("read", 20.3, 20.4, 20.5, 20.6)
+    assert story.finds(no_stampede(2, since=20.0)) == []
+    story.several("read", 20.7)
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("7 in one second, 6 are allowed")
+
+
 def test_logins_that_are_spread(story: Story) -> None:
     """Three of four within 0.3 s, and the last one after it."""
     story.several("login", 20.0, 20.1, 20.2, 20.31)

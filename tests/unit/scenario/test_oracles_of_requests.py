@@ -132,6 +132,17 @@ def test_kept_secrets_bring_their_own_requests(story: Story) -> None:
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
 
 
+def test_each_of_many_clients_brings_its_own_requests(story: Story) -> None:
+    """One a second for each further client, and as much for what it keeps."""
+    story.history.clients = 4
+    story.sent("read", 1.0, path="/v1/ecommerce/data/kept/1")
+    story.several("renew", *(12.0 + n / 20 for n in range(STORM_PEAK + 3 + 4)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("renew", 12.05)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("13 requests in one second, 12 are allowed")
+
+
 def test_hot_loop_in_one_call(story: Story) -> None:
     """One caller has two a second, and the client one, over the whole time, beyond one peak."""
     story.call(10.0, 20.0, "unavailable")

@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
+from vault_harness.scenario._logs import LogLine
 from vault_harness.scenario.observations import Handshake, Outcome, Touch
 from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
@@ -42,6 +43,39 @@ def test_refused_handshake(story: Story) -> None:
     assert evidence(story, refused) == (
         "the fault: handshake refused at +13.00 s (certificate verify failed)"
     )
+
+
+# Connections, and the log of who is not asked
+
+
+def test_connection_that_found_nobody(story: Story) -> None:
+    """One that was opened within the fault and carried nothing; others say nothing."""
+    gone = Signature(turned_away=True)
+    story.history.connections += [5.0, 12.0, 25.0]
+    story.sent("read", 12.5).connection = 2
+    assert evidence(story, gone) is None
+    story.history.connections.append(13.0)
+    assert evidence(story, gone) == "the fault: a connection at +13.00 s found nobody"
+    assert evidence(story, DOWN) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "dial tcp 127.0.0.1:8200: connect: connection refused",
+        "vault.read(x): context deadline exceeded (retry attempt 1)",
+        "Error: connect ECONNREFUSED 127.0.0.1:8200",
+    ],
+)
+def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
+    """Within the fault only, and only where it leaves requests unanswered."""
+    fault = story.fault(DOWN, ended=20.0)
+    before = [LogLine(9.0, said), LogLine(12.0, "renewed auth token"), LogLine(21.0, said)]
+    assert evidence_of(story.history, fault, {}, before) is None
+    within = [*before, LogLine(13.0, said)]
+    assert "its log says" in (evidence_of(story.history, fault, {}, within) or "")
+    sealed = story.fault(SEALED, ended=20.0)
+    assert evidence_of(story.history, sealed, {}, within) is None
 
 
 # Statuses

@@ -246,8 +246,31 @@ def test_a_listener_is_asked_without_a_token(
     assert set(tokens) == {None}
 
 
-def test_a_listener_that_is_not_there_is_an_outage(subject: Open, agent: Write) -> None:
+def test_a_listener_is_waited_for(subject: Open, agent: Write) -> None:
+    """Its program needs a moment until it listens, and the first read finds it there."""
+    program = """
+        import http.server, json, sys
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                content = json.dumps({"data": {"data": {"K": "v"}}}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+        port = int(open("port").read())
+        http.server.HTTPServer(("127.0.0.1", port), Handler).serve_forever()
+        """
+    one = subject(agent(program, '[listener]\n[files]\nport = "${port}"\n'))
+    assert one.read("backend/django", "K", timeout=20).value == "v"
+
+
+def test_a_listener_that_is_not_there_is_an_outage(
+    subject: Open, agent: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nobody listens on the port yet: the application would see just that."""
+    monkeypatch.setattr("vault_harness.subjects._agent.LISTENS_WITHIN", 0.1)
     one = subject(agent(STAYS, "[listener]\n"))
     with pytest.raises(OperationFailed) as caught:
         one.read("backend/django", "K", timeout=20)

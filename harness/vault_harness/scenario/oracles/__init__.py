@@ -61,6 +61,7 @@ from vault_harness.scenario.oracles._measured import (
 from vault_harness.scenario.oracles._requests import (
     STORM_PEAK,
     a_denial_costs_little,
+    kept_unasked,
     names_its_namespace,
     no_connection_storm,
     no_credential_sent,
@@ -88,6 +89,7 @@ __all__ = [
     "fails_as",
     "failures_are",
     "health_is_answered",
+    "kept_unasked",
     "leaves_address",
     "logins_are_spread",
     "leases_renewed_within",

@@ -8,6 +8,7 @@ from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, lacking, requests
 from vault_harness.scenario.oracles._callers import READS
+from vault_harness.scenario.oracles._requests import A_SECRET, kept_unasked
 from vault_harness.scenario.verdict import Finding
 
 AN_INSTANCE = 2
@@ -25,7 +26,8 @@ have sixteen within 0.3 s once in 10,000 times.
 def no_stampede(count: int, *, since: float) -> Oracle:
     """In the first second after an outage each instance sends a login and a read.
 
-    What its callers ask for in that second comes on top, once for each call.
+    What its callers ask for in that second comes on top, once for each call, and `A_SECRET` for
+    each secret that an instance keeps of its own accord.
 
     Args:
         count: How many instances there are.
@@ -36,10 +38,11 @@ def no_stampede(count: int, *, since: float) -> Oracle:
 
     def oracle(history: History) -> list[Finding]:
         sent = history.find(since=since)
+        each = AN_INSTANCE + A_SECRET * kept_unasked(history, since)
         for first in sent:
             burst = _within(sent, first.came, 1.0)
             calls = history.calls(*READS, since=first.came, until=first.came + 1.0)
-            allowed = AN_INSTANCE * count + len(calls)
+            allowed = each * count + len(calls)
             if len(burst) > allowed:
                 text = f"{len(burst)} in one second, {allowed} are allowed: {requests(burst)}"
                 return [Finding(promise, text, first.began, rests_on=())]

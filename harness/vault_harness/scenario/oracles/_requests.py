@@ -43,7 +43,8 @@ def no_request_storm(*, since: float, until: float) -> Oracle:
 
     In any second `STORM_PEAK`, and over the whole time `STORM_MEAN` a second and one peak; to both
     are added `A_CALLER` a second for each caller and `A_SECRET` for each secret that the client
-    keeps of its own accord. How often a caller calls does not count, and neither does a request
+    keeps of its own accord. Of many clients each further one adds `STORM_MEAN` to both, and has
+    secrets of its own. How often a caller calls does not count, and neither does a request
     that Vault asks for: a quota tells the last second of its interval as ``Retry-After: 0``. It
     holds for silence.
     """
@@ -143,9 +144,15 @@ def _budget(history: History, since: float, until: float) -> int:
     """Requests a second for those who call, and for what the client keeps."""
     calling = history.calls("read", "read_cached", "write", "update", until=until)
     callers = {(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since}
+    kept = A_SECRET * kept_unasked(history, since, until) * history.clients
+    return A_CALLER * len(callers) + kept + STORM_MEAN * (history.clients - 1)
+
+
+def kept_unasked(history: History, since: float, until: float | None = None) -> int:
+    """How many secrets a client had read before `since` that nobody has asked for by `until`."""
+    calling = history.calls("read", "read_cached", "write", "update", until=until)
     kept = {e.path for e in history.find("read", until=since, where=lambda e: e.good)}
-    asked = {o.path for o in calling}
-    return A_CALLER * len(callers) + A_SECRET * max(0, len(kept) - len(asked))
+    return max(0, len(kept) - len({o.path for o in calling}))
 
 
 def _in_all(budget: int, since: float, until: float) -> int:
