@@ -75,6 +75,7 @@ class Lab(Asking):
             )
         if steady:
             self.until_good_read_by_asking(within=self._back_within())
+            self._until_read_anew()
         # The scenario's own oracles see what was before the closing act; the standing ones see all.
         self._look_at_connections()
         self._look_again()
@@ -172,6 +173,22 @@ class Lab(Asking):
         """Seconds in which the steady state must hold again: what the longest fault asks for."""
         over = [fault for fault in self.history.faults if fault.ended is not None]
         return max((self.recovery_after(fault) for fault in over), default=self.recovery)
+
+    def _until_read_anew(self) -> None:
+        """Give a program whose files stay good in an outage the time that others have after it.
+
+        A look into a file is good at once; how soon it has come back is told by what it sends.
+        """
+        ends = [fault.ended for fault in self.history.faults if fault.ended is not None]
+        if not ends or not self.leaves("file"):
+            return
+        since, path = max(ends), f"data/{self.entry.path}"
+
+        def read_anew() -> bool:
+            reads = self.history.find("read", since=since, where=lambda e: e.good)
+            return any(read.path.endswith(path) for read in reads)
+
+        self.until(read_anew, within=max(0.0, since + self._back_within() - self.history.now()))
 
     # The closing act
 
