@@ -30,7 +30,7 @@ def test_cached_login(lab: Lab) -> None:
                 bound = 0.75 * lab.ttl + lab.recovery
                 revoked = lab.history.now()
                 lab.until_good_read(since=revoked, within=bound)
-            lab.watch(0.5)
+            lab.watch(1.5)  # who goes on with the dead token now is to be seen
         # Each call may find out anew that it is refused, and log in for that; no call twice.
         calls = len(lab.history.calls("read", since=fault.began - lab.deadline))
         lab.judge(

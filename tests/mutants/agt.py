@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.mutants import always
 from tests.mutants.clients import Mutant
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import DeniedError
@@ -76,6 +77,12 @@ MUTANTS: dict[str, Mutant] = {
         TakesASecondRefusalForGood, "AGT-01", "a good read within"
     ),
     "logs-in-until-it-is-let-in": Mutant(LogsInUntilItIsLetIn, "AGT-01", "requests (login)"),
+    "looks-after-its-old-token-behind-a-cache": Mutant(
+        always.LooksAfterItsOldToken, "AGT-01", "known to be dead"
+    ),
+    "renews-its-old-token-behind-a-cache": Mutant(
+        always.RenewsItsOldToken, "AGT-01", "known to be dead"
+    ),
     "renders-in-place": _renders("in-place", "no wrong value"),
     "renders-no-value": _renders("no-value", "no wrong value"),
     "renders-once": _renders("once", "the new value of"),

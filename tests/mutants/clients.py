@@ -332,6 +332,15 @@ class _Hasty(_Paced):
     pace = 0.14
 
 
+class AsksAgainLater(Gate):
+    """Asks again so many seconds after a failure, and not before."""
+
+    pause = 0.0
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        super()._leave(probe=probe, failed=failed, pause=self.pause if failed else pause)
+
+
 class AsksOften(LazyClient):
     """In an outage it asks two and a half times a second: two are its caller's, one its own."""
 

@@ -117,6 +117,20 @@ class LogsInTwiceForALostTimer(LogsInForALostTimer):
     times = 2
 
 
+class LosesALogin(LazyClient):
+    """Has the answer to its second login too late for the call; the next call logs in again."""
+
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._logins += 1
+        if self._logins == 2:
+            self._token = None
+            raise GivenUpError("the answer to the login came when the call's time was up")
+        return token
+
+
 # When it logs in
 
 

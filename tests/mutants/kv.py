@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Secret, WriteConflict
-from tests.mutants import always, edges_refusals
+from tests.mutants import always, edges_endings, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     HangsAtTheEnd,
@@ -271,6 +271,16 @@ MUTANTS: dict[str, Mutant] = {
     "serves-stale-for-too-long": Mutant(
         ServesStaleForTooLong, "KV-02", "no value is served", REFERENCE
     ),
+    "is-too-late-with-the-last-change": Mutant(CachesForTooLong, "KV-05", "is gone within 5 s"),
+    "uses-its-old-token-for-a-while": Mutant(
+        edges_endings.UsesItsOldTokenForAWhile, "KV-03", "alive after close"
+    ),
+    "says-ill-for-too-long-after-all": Mutant(
+        edges_endings.SaysIllForTooLong, "KV-03", "health tells the truth", REFERENCE
+    ),
+    "says-too-slowly-how-it-is": Mutant(
+        edges_endings.SaysTooSlowlyHowItIs, "KV-03", "health ends within", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -286,4 +296,8 @@ TOLERATED: dict[str, Tolerated] = {
         ServesStaleForNearlyTooShort, "KV-02", REFERENCE
     ),
     "serves-stale-a-little-longer": Tolerated(ServesStaleALittleLonger, "KV-02", REFERENCE),
+    "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "KV-05"),
+    "uses-its-old-token-for-a-moment": Tolerated(edges_endings.UsesItsOldTokenForAMoment, "KV-03"),
+    "says-ill-for-a-while-after-all": Tolerated(edges_endings.SaysIllForAWhile, "KV-03", REFERENCE),
+    "says-slowly-how-it-is": Tolerated(edges_endings.SaysSlowlyHowItIs, "KV-03", REFERENCE),
 }

@@ -18,6 +18,7 @@ from resilient_vault_client._leases import Leases
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
+    AsksAgainLater,
     AsksOften,
     AsksTooOften,
     AtShare,
@@ -211,16 +212,11 @@ class LeavesItsTokenAfterAnOutage(LazyClient):
 # At the edges of thresholds
 
 
-class _SixSeconds(Gate):
-    """Asks again so many seconds after a failure, and not before."""
-
+class _SixSeconds(AsksAgainLater):
     pause = 6.2
 
-    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
-        super()._leave(probe=probe, failed=failed, pause=self.pause if failed else pause)
 
-
-class _EightSeconds(_SixSeconds):
+class _EightSeconds(AsksAgainLater):
     pause = 8.4
 
 

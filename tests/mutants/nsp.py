@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants.clients import Mutant
+from tests.mutants import always
+from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
 
@@ -91,6 +92,16 @@ class TrustsAGreenHealth(LazyClient):
 MUTANTS: dict[str, Mutant] = {
     "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none"),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
+    "looks-after-its-old-token-in-a-namespace": Mutant(
+        always.LooksAfterItsOldToken, "NSP-01", "known to be dead"
+    ),
+    "sends-a-request-with-its-dead-token-in-a-namespace": Mutant(
+        always.SendsOnceMore, "NSP-01", "known to be dead"
+    ),
     "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
     "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "sends-what-was-on-its-way-in-a-namespace": Tolerated(always.SendsWhatWasOnItsWay, "NSP-01"),
 }

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.mutants.catalogue import CATALOGUE
-from tests.mutants.thresholds import SCENARIOS, reached, scenario_of
+from tests.mutants.reading import reached, scenario_of
+from tests.mutants.thresholds import SCENARIOS
 
 LEAST = 2
 """Mutants for each oracle."""

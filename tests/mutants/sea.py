@@ -292,10 +292,16 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-two-hundred-behind": Mutant(
         WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
     ),
+    "logs-in-twice-in-a-crowd": Mutant(LogsInTwice, "SEA-10", "logins", LAZY_PROCESS, process=True),
+    "logs-in-twice-in-a-herd": Mutant(LogsInTwice, "SEA-05", "logins"),
     "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "loses-a-login-in-a-crowd": Tolerated(
+        edges_logins.LosesALogin, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "loses-a-login-in-a-herd": Tolerated(edges_logins.LosesALogin, "SEA-05"),
     "comes-back-within-a-second": Tolerated(
         ComesBackWithinASecond, "SEA-10", LAZY_PROCESS, process=True
     ),

@@ -15,6 +15,7 @@ from resilient_vault_client import VaultError
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
+    AsksAgainLater,
     AsksOften,
     AsksTooOften,
     HasNoTimeout,
@@ -301,6 +302,30 @@ class EndsAfterItsDeadline(EndsAtItsDeadline):
     share = 1.17
 
 
+class _EightSeconds(AsksAgainLater):
+    pause = 7.6
+
+
+class _TwelveSeconds(AsksAgainLater):
+    pause = 12.0
+
+
+class ComesBackLateUndeclared(LazyClient):
+    """Looks again five seconds after an outage of three, and has promised nothing."""
+
+    gate_type = _EightSeconds
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {"deadline": self._deadline}
+
+
+class ComesBackTooLateUndeclared(ComesBackLateUndeclared):
+    """Nine seconds after it."""
+
+    gate_type = _TwelveSeconds
+
+
 class TrustsSysHealth(LazyClient):
     """Takes itself for well as long as Vault says that of itself."""
 
@@ -346,6 +371,9 @@ MUTANTS: dict[str, Mutant] = {
     "asks-too-soon": Mutant(AsksTooSoon, "SRV-05", "Retry-After is obeyed"),
     "tries-seven-times": Mutant(TriesSevenTimes, "SRV-09", "for one call"),
     "tries-in-haste": Mutant(TriesInHaste, "SRV-09", "0.1 s apart"),
+    "comes-back-too-late-undeclared": Mutant(
+        ComesBackTooLateUndeclared, "SRV-02", "a good read within"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -353,4 +381,5 @@ TOLERATED: dict[str, Tolerated] = {
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
+    "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
 }

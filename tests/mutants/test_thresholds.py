@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from tests.mutants.catalogue import CATALOGUE, TOLERATED, group_of
+from tests.mutants.comparisons import comparisons, judgements
 from tests.mutants.thresholds import (
+    JUDGES,
+    MACHINERY,
     UNBROKEN,
     Pair,
     all_thresholds,
-    comparisons,
     constants,
     defaults,
     scenario_thresholds,
@@ -126,6 +128,57 @@ def test_comparisons_within_scenarios_are_found() -> None:
 def test_comparisons_of_the_suite_are_among_the_thresholds() -> None:
     """What no oracle is given, and a scenario decides by itself."""
     assert "KV-02 if age < limit - lab.refresh - slack" in FOUND
+
+
+JUDGING = """
+LONGEST = 60.0
+
+class Footprint:
+    def growth(self, after, before, *, spare):
+        return {f"{n}: {b}" for n, b in before if after[n] > b + spare}
+
+def _closed(lab, since):
+    took = lab.history.now() - since
+    over = took - LONGEST
+    if over > 0 and lab.status >= 300:
+        lab.note(f"{took} token" + "s" * (len(lab.left) != 1))
+    word = "was" if len(lab.left) == 1 else "were"
+    return min(lab.cap, LONGEST) + max(lab.one, lab.other) + max(0, lab.other)
+
+def deadline(self):
+    return self.declared("deadline", 2.0)
+"""
+
+
+def test_comparisons_of_what_many_scenarios_use_are_found() -> None:
+    """In functions and methods, the lesser of two with a number too; what makes a word is none."""
+    assert sorted(judgements("closing", JUDGING)) == [
+        "closing Footprint.growth if after[n] > b + spare",
+        "closing _closed if lab.history.now() - since - LONGEST > 0",
+        "closing _closed if lab.status >= 300",
+        "closing _closed takes min(lab.cap, LONGEST)",
+        "closing deadline takes self.declared('deadline', 2.0)",
+    ]
+
+
+def test_whoever_finds_fault_is_read() -> None:
+    """A module beside the oracles that can fail a client is among those whose numbers are found."""
+    finds = {path.stem for path in MACHINERY.glob("*.py") if "Finding(" in path.read_text("utf-8")}
+    assert finds >= {"closing", "helpers"}
+    assert finds <= JUDGES
+
+
+@pytest.mark.parametrize(
+    "threshold",
+    [
+        "closing _healthy if lab.history.now() < since + lab.recovery",
+        "helpers turns if now > began + within + lab.history.slack(began, now)",
+        "running Running.recovery_after takes max(1.0, 1.5 * fault.length)",
+    ],
+)
+def test_comparisons_beside_the_scenarios_are_among_the_thresholds(threshold: str) -> None:
+    """What the closing act, a helper and the lab decide, whatever scenario it is."""
+    assert threshold in FOUND
 
 
 def test_bounds_that_hold_where_none_is_given_are_found() -> None:

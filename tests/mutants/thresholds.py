@@ -9,12 +9,14 @@ from __future__ import annotations
 import ast
 import inspect
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from types import ModuleType
+
+from tests.mutants.comparisons import comparisons, judgements
+from tests.mutants.reading import assigned, is_number, reached, scenario_of
 
 ROOT = Path(__file__).parents[2]
 DATA = Path(__file__).with_suffix(".toml")
@@ -24,8 +26,9 @@ ORACLES = MACHINERY / "oracles"
 
 JUDGES = frozenset(
     {
-        *("_running", "closing", "driver", "helpers", "history", "leases", "moving"),
-        *("vacuity", "verdict"),
+        *("_heartbeat", "_leaks", "_running", "closing", "conditions", "driver", "helpers"),
+        *("herd", "history", "lab", "leases", "moving", "observations", "run", "vacuity"),
+        *("verdict",),
     }
 )
 """Modules beside the oracles that say what is too late or too much; the others start and listen."""
@@ -35,10 +38,6 @@ UNBROKEN = "unbroken"
 
 NO_BOUNDS = frozenset({"since", "until", "before", "watched", "seen"})
 """Numbers that an oracle is given, and that are no bound: moments, and what was counted."""
-
-
-LEAST_STATUS = 100
-"""Numbers from here on that something is compared with for being the same are statuses of HTTP."""
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,11 @@ def written(path: Path = DATA) -> list[Pair]:
 def all_thresholds(oracles: ModuleType) -> set[str]:
     """Every threshold of the suite: of scenarios, of oracles, and of what runs them."""
     found = set(defaults(oracles))
-    for path in sorted(ORACLES.glob("*.py")):
-        found |= set(constants("oracles", path.read_text(encoding="utf-8")))
-    for path in sorted(MACHINERY / f"{name}.py" for name in JUDGES):
-        found |= set(constants(path.stem.strip("_"), path.read_text(encoding="utf-8")))
+    modules = [("oracles", path) for path in sorted(ORACLES.glob("*.py"))]
+    modules += [(name.strip("_"), MACHINERY / f"{name}.py") for name in sorted(JUDGES)]
+    for where, path in modules:
+        source = path.read_text(encoding="utf-8")
+        found |= {*constants(where, source), *judgements(where, source)}
     for path in sorted(SCENARIOS.glob("test_*.py")):
         source = path.read_text(encoding="utf-8")
         found |= set(constants(path.stem.removeprefix("test_").upper(), source))
@@ -88,8 +88,8 @@ def constants(where: str, source: str) -> Iterator[str]:
     """``oracles STORM_PEAK = 5``, ``NET SPARE = 6``: numbers that a module has at its top."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign):
-            for name, value in _assigned(node):
-                if _is_number(value):
+            for name, value in assigned(node):
+                if is_number(value):
                     yield f"{where} {name} = {ast.unparse(value)}"
 
 
@@ -103,26 +103,6 @@ def defaults(oracles: ModuleType) -> Iterator[str]:
             number = isinstance(one.default, int | float) and not isinstance(one.default, bool)
             if one.annotation in ("int", "float") and number and one.name not in NO_BOUNDS:
                 yield f"oracles {name}.{one.name} = {one.default}"
-
-
-def _assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
-    for target in node.targets:
-        if isinstance(target, ast.Name):
-            yield target.id, node.value
-        elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
-            for one, value in zip(target.elts, node.value.elts, strict=True):
-                yield ast.unparse(one), value
-
-
-def _is_number(value: ast.expr) -> bool:
-    """Whether it is a number, or made of numbers alone: ``15 * 60.0``."""
-    if isinstance(value, ast.BinOp):
-        return _is_number(value.left) and _is_number(value.right)
-    return (
-        isinstance(value, ast.Constant)
-        and isinstance(value.value, int | float)
-        and not isinstance(value.value, bool)
-    )
 
 
 def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
@@ -146,88 +126,11 @@ def scenario_thresholds(source: str, oracles: ModuleType) -> Iterator[str]:
                         yield f"{scenario} {name} = {named.get(text, text)}"
 
 
-def comparisons(source: str) -> Iterator[str]:
-    """``KV-02 if age - limit - lab.deadline > 0``: what one file's scenarios compare by themselves.
-
-    Whatever says more or less, and whether something is so and so often, with names put in where
-    they stand for a sum. A status of HTTP is no number of anything.
-
-    Args:
-        source: The file.
-    """
-    module = ast.parse(source)
-    functions = {node.name: node for node in module.body if isinstance(node, ast.FunctionDef)}
-    for function in functions.values():
-        if scenario := scenario_of(function):
-            for one in reached(function, functions):
-                sums = _Sums(one)
-                for node in ast.walk(one):
-                    if isinstance(node, ast.Compare) and _measures(node):
-                        yield f"{scenario} if {ast.unparse(sums.visit(deepcopy(node)))}"
-
-
-def _measures(node: ast.Compare) -> bool:
-    """Whether a comparison is of more and less, or with a count."""
-    if any(isinstance(one, ast.Lt | ast.LtE | ast.Gt | ast.GtE) for one in node.ops):
-        return True
-    equal = any(isinstance(one, ast.Eq | ast.NotEq) for one in node.ops)
-    return equal and any(
-        _is_number(side) and ast.literal_eval(ast.unparse(side)) < LEAST_STATUS
-        for side in (node.left, *node.comparators)
-        if isinstance(side, ast.Constant)
-    )
-
-
-class _Sums(ast.NodeTransformer):
-    """Puts in what a function's names stand for, where that is a sum, a product or a number."""
-
-    def __init__(self, function: ast.FunctionDef) -> None:
-        changed = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
-        pairs = [pair for node in changed for pair in _assigned(node)]
-        again = [
-            ast.unparse(node.target)
-            for node in ast.walk(function)
-            if isinstance(node, ast.AugAssign)
-        ]
-        names = [*(name for name, _ in pairs), *again]
-        self._sums = {
-            name: value
-            for name, value in pairs
-            if names.count(name) == 1 and (isinstance(value, ast.BinOp) or _is_number(value))
-        }
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """A name, or what it stands for."""
-        value = self._sums.get(node.id)
-        return node if value is None else self.visit(deepcopy(value))
-
-
 def _named(function: ast.FunctionDef) -> dict[str, str]:
     """What the names that a function sets once stand for: ``bound`` for ``5.0``."""
     nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assign)]
-    pairs = [(name, ast.unparse(value)) for node in nodes for name, value in _assigned(node)]
+    pairs = [(name, ast.unparse(value)) for node in nodes for name, value in assigned(node)]
     return {name: value for name, value in pairs if sum(name == one for one, _ in pairs) == 1}
-
-
-def scenario_of(function: ast.FunctionDef) -> str:
-    """The id in a function's mark; empty for one that is no scenario."""
-    for mark in function.decorator_list:
-        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
-            return str(ast.literal_eval(mark.args[0]))
-    return ""
-
-
-def reached(
-    function: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef]
-) -> list[ast.FunctionDef]:
-    """The function, and those of its file that it comes to."""
-    reached, left = {function.name}, [function.name]
-    while left:
-        for node in ast.walk(functions[left.pop()]):
-            if isinstance(node, ast.Name) and node.id in functions and node.id not in reached:
-                reached.add(node.id)
-                left.append(node.id)
-    return [functions[name] for name in sorted(reached)]
 
 
 def _bounds(call: ast.Call, oracles: ModuleType) -> Iterator[tuple[str, ast.expr]]:

@@ -1,0 +1,59 @@
+"""How the tests of the suite read its code: functions, what they come to, and numbers."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+
+
+def scenario_of(function: ast.FunctionDef) -> str:
+    """The id in a function's mark; empty for one that is no scenario."""
+    for mark in function.decorator_list:
+        if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.scenario":
+            return str(ast.literal_eval(mark.args[0]))
+    return ""
+
+
+def reached(
+    function: ast.FunctionDef, functions: Mapping[str, ast.FunctionDef]
+) -> list[ast.FunctionDef]:
+    """The function, and those of its file that it comes to."""
+    reached, left = {function.name}, [function.name]
+    while left:
+        for node in ast.walk(functions[left.pop()]):
+            if isinstance(node, ast.Name) and node.id in functions and node.id not in reached:
+                reached.add(node.id)
+                left.append(node.id)
+    return [functions[name] for name in sorted(reached)]
+
+
+def functions_of(module: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """A module's functions and its classes' methods (``Footprint.growth``), with their names."""
+    for node in module.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node.name, node
+        elif isinstance(node, ast.ClassDef):
+            for one in node.body:
+                if isinstance(one, ast.FunctionDef):
+                    yield f"{node.name}.{one.name}", one
+
+
+def assigned(node: ast.Assign) -> Iterator[tuple[str, ast.expr]]:
+    """The names that are set, each with what it is set to."""
+    for target in node.targets:
+        if isinstance(target, ast.Name):
+            yield target.id, node.value
+        elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            for one, value in zip(target.elts, node.value.elts, strict=True):
+                yield ast.unparse(one), value
+
+
+def is_number(value: ast.expr) -> bool:
+    """Whether it is a number, or made of numbers alone: ``15 * 60.0``."""
+    if isinstance(value, ast.BinOp):
+        return is_number(value.left) and is_number(value.right)
+    return (
+        isinstance(value, ast.Constant)
+        and isinstance(value.value, int | float)
+        and not isinstance(value.value, bool)
+    )
