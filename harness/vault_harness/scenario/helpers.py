@@ -473,9 +473,15 @@ def footprint(lab: Lab) -> Footprint:
     if pid is None:
         files = len(list(Path("/proc/self/fd").iterdir()))
         return Footprint(threads_beside(lab.threads_before), files, connections)
+    return Footprint(*held_by(pid), connections)
+
+
+def held_by(pid: int) -> tuple[int, int]:
+    """Threads and open files of a process and all that belong to it; none of one that has died."""
     threads = files = 0
-    for process in process_tree(pid):
-        with suppress(psutil.Error):  # it ended meanwhile
-            threads += process.num_threads()
-            files += process.num_fds()
-    return Footprint(threads, files, connections)
+    with suppress(ProcessLookupError):  # that it has died is for an oracle to say
+        for process in process_tree(pid):
+            with suppress(psutil.Error):  # it ended meanwhile
+                threads += process.num_threads()
+                files += process.num_fds()
+    return threads, files

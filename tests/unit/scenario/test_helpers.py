@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -12,6 +14,7 @@ from vault_harness.faults import RequestKind
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
+    held_by,
     served_again,
     threads_beside,
 )
@@ -105,6 +108,16 @@ def test_threads_of_an_earlier_subject_hide_none() -> None:
     over[1].set()
     later.join()
     assert seen == 1
+
+
+def test_a_process_that_has_died_holds_nothing() -> None:
+    """A client that dies is failed for that; what it holds is nothing, and no error."""
+    program = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(program, stdin=subprocess.PIPE) as one:
+        alive = held_by(one.pid)
+    assert alive[0] == 1
+    assert alive[1] >= 3
+    assert held_by(one.pid) == (0, 0)
 
 
 def test_served_again_with_the_first_good_answer_after_the_last_bad_one(story: Story) -> None:
