@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tests.mutants.catalogue import CATALOGUE, group_of
 from tests.mutants.conftest import SCENARIOS
-from tests.mutants.matrix import missing, note, plan, read, render, written
+from tests.mutants.matrix import made_by_the_machine, missing, note, plan, read, render, written
 from vault_harness.scenario.catalogue import load
+from vault_harness.scenario.verdict import Verdict
 
 IDS = ["FBK-01", "FBK-02", "KV-01", "KV-02", "KV-03", "KV-05"]
 
@@ -54,6 +55,13 @@ def test_one_row_or_one_column_is_run() -> None:
     assert planned == {
         name: ["KV-05"] for name, one in CATALOGUE.items() if group_of(one.scenario) == "KV"
     }
+
+
+def test_what_a_machine_that_stood_still_may_have_made_is_doubted() -> None:
+    """A client that got no core passes for a calm one: its cell stays missing."""
+    assert made_by_the_machine(Verdict("pass", stood_still=0.3))
+    assert not made_by_the_machine(Verdict("fail", stood_still=0.05))
+    assert not made_by_the_machine(None)
 
 
 def test_what_must_catch_a_mutant_can_be_run_alone() -> None:
