@@ -161,9 +161,10 @@ class FindsOutByARefusal(LazyClient):
         return super()._valid_token(deadline)
 
 
-class DiesUnderASeal(LazyClient):
-    """Takes a seal for the end of everything."""
+class DiesInAnOutage(LazyClient):
+    """Ends its process when Vault has not answered three times."""
 
+    times = 3
     _failed = 0
 
     def read(self, path: str, key: str) -> str:
@@ -171,6 +172,12 @@ class DiesUnderASeal(LazyClient):
             return super().read(path, key)
         except UnavailableError:
             self._failed += 1
-            if self._failed == 2:
+            if self._failed == self.times:
                 os._exit(1)
             raise
+
+
+class DiesUnderASeal(DiesInAnOutage):
+    """Takes a seal for the end of everything."""
+
+    times = 2

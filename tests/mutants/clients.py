@@ -282,6 +282,19 @@ class TriesNowAndThen(Credentials):
         return not times or time.monotonic() - times[-1] >= 4.7
 
 
+class Shaken(LazyClient):
+    """Knows that Vault has failed it, and is another client from then on."""
+
+    _shaken = False
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except UnavailableError:
+            self._shaken = True
+            raise
+
+
 class Remembers(LazyClient):
     """Keeps the last good value of each key."""
 
@@ -333,12 +346,14 @@ class _Hasty(_Paced):
 
 
 class AsksAgainLater(Gate):
-    """Asks again so many seconds after a failure, and not before."""
+    """Asks again so many seconds after a failure, and not before; the first ones it may forgive."""
 
     pause = 0.0
+    forgives = 0
 
     def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
-        super()._leave(probe=probe, failed=failed, pause=self.pause if failed else pause)
+        rests = failed and self._failures >= self.forgives
+        super()._leave(probe=probe, failed=failed, pause=self.pause if rests else pause)
 
 
 class AsksOften(LazyClient):
@@ -426,3 +441,31 @@ class LeavesNineThreads(LeavesFiveThreads):
     """Keeps nine."""
 
     left = 9
+
+
+class CachesForTheRefreshTime(LazyClient):
+    """Hands out what it has read for nearly five seconds."""
+
+    keeps = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._values: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        at, value = self._values.get((path, key), (0.0, ""))
+        if not at or asked - at >= self.keeps:
+            value = super().read(path, key)
+            self._values[path, key] = asked, value
+        return value
+
+
+class CachesForTooLong(CachesForTheRefreshTime):
+    """Hands out what it has read for three seconds longer than it may.
+
+    How old a value is when it is changed is chance, so a smaller excess would show only now and
+    then.
+    """
+
+    keeps = 8.0

@@ -19,14 +19,14 @@ class UsesItsOldTokenForAMoment(SendsOnceMore):
     late = 0.1
     _reads = 0
 
-    def read(self, path: str, key: str) -> str:
+    def read_all(self, path: str) -> dict[str, str]:
         self._reads += 1
         if self._reads == 2 and (old := self._token) is not None:
             deadline = time.monotonic() + self._deadline
             with self._held(deadline):
                 self._log_in(deadline)
             self._later("auth/token/lookup-self", old)
-        return super().read(path, key)
+        return super().read_all(path)
 
 
 class UsesItsOldTokenForAWhile(UsesItsOldTokenForAMoment):

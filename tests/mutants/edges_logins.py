@@ -131,6 +131,19 @@ class LosesALogin(LazyClient):
         return token
 
 
+class LogsInOnceMore(LazyClient):
+    """Has read something with a new token, and logs in once more to be sure of the next one."""
+
+    def read(self, path: str, key: str) -> str:
+        before = self._token
+        value = super().read(path, key)
+        if self._token is not before:
+            deadline = time.monotonic() + self._deadline
+            with contextlib.suppress(ClientError), self._held(deadline):
+                self._log_in(deadline)
+        return value
+
+
 # When it logs in
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -15,6 +14,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
+from tests.mutants import always
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -34,6 +34,7 @@ from tests.mutants.clients import (
     NeverComesBack,
     RenewsTwiceAtOnce,
     RetriesWithoutAPause,
+    Shaken,
     Tolerated,
     Tweaked,
 )
@@ -64,21 +65,6 @@ class NoTotalDeadline(LazyClient):
     """Gives each piece of an answer a timeout, and the whole none."""
 
     wire_type = _Patient
-
-
-class DiesInAnOutage(LazyClient):
-    """Ends its process when Vault has not answered three times."""
-
-    _failed = 0
-
-    def read(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except UnavailableError:
-            self._failed += 1
-            if self._failed == 3:
-                os._exit(1)
-            raise
 
 
 class TakesHalfAnAnswer(LazyClient):
@@ -191,17 +177,8 @@ class TriesOnce(LazyClient):
         return str(reply.body["data"]["data"][key])
 
 
-class LeavesItsTokenAfterAnOutage(LazyClient):
+class LeavesItsTokenAfterAnOutage(Shaken):
     """Gives its token back in calm weather; after an outage it forgets to."""
-
-    _shaken = False
-
-    def read(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except UnavailableError:
-            self._shaken = True
-            raise
 
     def close(self) -> None:
         if self._shaken:
@@ -386,7 +363,9 @@ class RetriesALostLease(Leasing):
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
     "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
-    "dies-in-an-outage": Mutant(DiesInAnOutage, "NET-02", "the client stays alive", process=True),
+    "dies-in-an-outage": Mutant(
+        always.DiesInAnOutage, "NET-02", "the client stays alive", process=True
+    ),
     "waits-in-a-black-hole": Mutant(HasNoTimeout, "NET-03", "every call ends within"),
     "keeps-a-dead-connection": Mutant(
         KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE

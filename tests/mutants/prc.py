@@ -20,6 +20,7 @@ from tests.mutants.clients import (
     LeavesAThreadForEachFailure,
     LogsInTwice,
     Mutant,
+    Shaken,
     Tolerated,
     Tweaked,
 )
@@ -28,7 +29,6 @@ from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
     GivenUpError,
-    UnavailableError,
     Wire,
     is_whole,
 )
@@ -106,18 +106,10 @@ class SaysIllTooLate(SaysIllLate):
     after = 7.5
 
 
-class SaysNothingOfItsHealth(LazyClient):
+class SaysNothingOfItsHealth(Shaken):
     """Well in calm weather; after an outage its health waits for what never comes."""
 
     capabilities = frozenset({"read", "outcomes", "health"})
-    _shaken = False
-
-    def read(self, path: str, key: str) -> str:
-        try:
-            return super().read(path, key)
-        except UnavailableError:
-            self._shaken = True
-            raise
 
     def health(self) -> bool:
         if self._shaken:

@@ -292,8 +292,10 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-two-hundred-behind": Mutant(
         WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
     ),
-    "logs-in-twice-in-a-crowd": Mutant(LogsInTwice, "SEA-10", "logins", LAZY_PROCESS, process=True),
-    "logs-in-twice-in-a-herd": Mutant(LogsInTwice, "SEA-05", "logins"),
+    "logs-in-twice-in-a-crowd": Mutant(
+        edges_logins.LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True
+    ),
+    "logs-in-twice-in-a-herd": Mutant(edges_logins.LogsInOnceMore, "SEA-05", "logins"),
     "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
 }
 

@@ -303,11 +303,12 @@ class EndsAfterItsDeadline(EndsAtItsDeadline):
 
 
 class _EightSeconds(AsksAgainLater):
-    pause = 7.6
+    pause = 7.0
+    forgives = 1  # which may have come before it was known that the fault is there
 
 
-class _TwelveSeconds(AsksAgainLater):
-    pause = 12.0
+class _TwelveSeconds(_EightSeconds):
+    pause = 11.5
 
 
 class ComesBackLateUndeclared(LazyClient):

@@ -10,6 +10,8 @@ from typing import Any
 from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
 from tests.mutants.clients import (
     LAZY_PROCESS,
+    CachesForTheRefreshTime,
+    CachesForTooLong,
     GivesUpRenewing,
     HangsAtTheEnd,
     LeavesItsTokenBehind,
@@ -275,6 +277,7 @@ class WaitsForATimeOfDay(LazyClient):
 MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once": Mutant(RenewsTwiceAtOnce, "TOK-01", "one renewal of a token"),
     "never-renews": Mutant(NeverRenews, "TOK-01", "a renewal or a login between"),
+    "is-too-late-with-the-last-change": Mutant(CachesForTooLong, "TOK-01", "is gone within 5 s"),
     "renews-too-late": Mutant(edges_tokens.RenewsTooLate, "TOK-01", "a renewal or a login between"),
     "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(RenewsAllTheTime, "TOK-01", "into a life of"),
@@ -404,6 +407,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "TOK-01"),
     "renews-at-a-third": Tolerated(edges_tokens.RenewsAtAThird, "TOK-01"),
     "renews-late": Tolerated(edges_tokens.RenewsLate, "TOK-01"),
     "renews-late-while-its-clock-is-set": Tolerated(
