@@ -208,12 +208,18 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
         replaced = any(
             login.began < other.began < replaced_before
             and other.token in used
-            and last.began <= (other.ended or other.began) + NEWS
+            and last.began <= _known_to_all(history, other)
             for other in born.values()
         )
         if not replaced:
             held.append(token)
     return held
+
+
+def _known_to_all(history: History, login: Exchange) -> float:
+    """When a new token has reached each call that was about to be sent with the old one."""
+    came = login.ended or login.began
+    return came + NEWS + history.slack(came, came + NEWS)
 
 
 def _tokens(lab: Asking) -> tuple[list[str], dict[str, str], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.closing import tokens_held
+from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.oracles.standing import NEWS
 
 
@@ -48,6 +49,17 @@ def test_token_that_was_replaced(story: Story) -> None:
     use(story, 3.1, "token-1")
     use(story, 3.2 + NEWS - 0.01, "token-1")
     use(story, 4.0, "token-2")
+    assert tokens_held(story.history) == ["token-2"]
+
+
+def test_token_that_was_replaced_while_the_machine_stood_still(story: Story) -> None:
+    """Who was about to send it had no core for a while, which is nobody's fault."""
+    login(story, 1.0, "token-1")
+    login(story, 3.0, "token-2", ended=3.2)
+    use(story, 3.2 + NEWS + 0.2, "token-1")
+    use(story, 4.0, "token-2")
+    assert tokens_held(story.history) == ["token-1", "token-2"]
+    story.history.stalls.append(Stall(3.3, 0.2))
     assert tokens_held(story.history) == ["token-2"]
 
 
