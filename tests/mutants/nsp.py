@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.mutants import always
-from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants.clients import Mutant
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
 
@@ -100,8 +100,4 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
     "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
-}
-
-TOLERATED: dict[str, Tolerated] = {
-    "sends-what-was-on-its-way-in-a-namespace": Tolerated(always.SendsWhatWasOnItsWay, "NSP-01"),
 }
