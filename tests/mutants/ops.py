@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tests.mutants.clients import (
+    CachesForTheRefreshTime,
+    CachesForTooLong,
     Mutant,
     ReadsItsSecretIdOnce,
     Tolerated,
     TriesNowAndThen,
 )
-from tests.mutants.kv import CachesForTheRefreshTime, CachesForTooLong
 from tests.subjects.lazy_client import LazyClient
 
 
