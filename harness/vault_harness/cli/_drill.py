@@ -25,14 +25,14 @@ from vault_harness.cli._restore import tell
 def drill(keep: str | None = None, seal: str | None = None) -> None:
     """Exercise a disaster with a copy of Vault.
 
-    Back up, start anew elsewhere (as many nodes as there are; one with auto-unseal or --seal),
-    restore, compare. The running Vault is only read. Roles log in to the copy. Prints how long
-    recovery would take. With --seal the copy's seal is migrated there and
-    back too, and all secrets are compared under each.
+    Back up, start anew elsewhere (as many nodes as there are; one with --seal), restore, compare.
+    The running Vault is only read. Roles log in to the copy. Prints how long recovery would take.
+    With --seal the copy's seal is migrated there and back too, and all secrets are compared under
+    each.
     """
     from vault_harness.cli._stack import seal_kind
     from vault_harness.engine import open_engine, run_directory, seal_stanza
-    from vault_harness.stack import SealDrill, check_copy
+    from vault_harness.stack import SealDrill, let_copy_reach_key
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
@@ -47,7 +47,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
             open_engine(stack.settings, directory=directory / "engine") as engine,
         ):
             present = seal_stanza(stack.data_dir)
-            check_copy(engine, present)
+            let_copy_reach_key(engine, stack.provider(), present)
             then = None
             if target is not None:
                 then = SealDrill(
@@ -61,7 +61,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
                 stack.blueprint(),
                 directory,
                 seal=present,
-                nodes=len(stack.endpoints().nodes) if then is None and not present else 1,
+                nodes=len(stack.endpoints().nodes) if then is None else 1,
                 say=say,
                 then=then,
             )

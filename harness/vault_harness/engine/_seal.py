@@ -14,7 +14,8 @@ from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._provider import NodeEndpoint, StackProvider
-from vault_harness.errors import StackError
+from vault_harness.engine._shape import Engine
+from vault_harness.errors import CapabilityMissing, StackError
 
 SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
 
@@ -35,6 +36,16 @@ class SealingProvider(StackProvider, Protocol):
         Raises:
             ProgramMissing: There is no program of one.
             ImageMissing: There is no image of one.
+        """
+
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Let servers that an engine makes from now on reach the Vault that holds the key.
+
+        They have the stanza of this stack then, and its address of the holder.
+
+        Raises:
+            CapabilityMissing: They cannot: they run in another way than this stack.
+            EngineError: The network that it is on is not there.
         """
 
     def start_holder(self) -> NodeEndpoint:
@@ -103,3 +114,13 @@ def seal_stanza(data_dir: Path) -> dict[str, Any]:
             remedy=f"remove it; {named('up')} writes it anew from what {path.parent.name}/ has",
         )
     return dict(content)
+
+
+def holder_out_of_reach(provider: StackProvider, engine: Engine) -> CapabilityMissing:
+    """The error for a copy whose engine is not the one of the stack whose holder it needs."""
+    return CapabilityMissing(
+        f"a copy that the {engine.name} engine runs does not reach the Vault that holds the key: "
+        f"that is where the {provider.name} engine has the stack",
+        looked_at="HARNESS_ENGINE",
+        remedy=f"HARNESS_ENGINE={provider.name} for this too",
+    )

@@ -7,9 +7,10 @@ from vault_harness.stack._launch import Link, Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
+from vault_harness.stack._rehearsal import rehearse_on
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._requests import RequestFaults
-from vault_harness.stack._seal_drill import SealDrill, check_copy
+from vault_harness.stack._seal_drill import SealDrill, let_copy_reach_key
 from vault_harness.stack._seal_migration import SealMigrated, SealMigration
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import (
@@ -34,7 +35,8 @@ __all__ = [
     "Opener",
     "StackRecord",
     "SealDrill",
-    "check_copy",
+    "let_copy_reach_key",
+    "rehearse_on",
     "SealMigrated",
     "SealMigration",
     "StackStatus",

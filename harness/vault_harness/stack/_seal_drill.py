@@ -19,7 +19,9 @@ from vault_harness.engine import (
     Engine,
     Node,
     NodeSpec,
+    SealingProvider,
     SealKind,
+    StackProvider,
     check_seal_of_product,
     cloud_stanza,
 )
@@ -135,25 +137,20 @@ class SealDrill:
             return {"transit": transit_seal(root, token, address=at)}
 
 
-def check_copy(engine: Engine, seal: Seal) -> None:
+def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> None:
     """See that a copy of Vault finds the key of its seal, before a backup is made for it.
 
     Args:
-        engine: Runs the copy.
-        seal: Of the Vault that is copied.
+        engine: Runs the copy; its servers reach the holder afterwards.
+        provider: Of the Vault that is copied.
+        seal: Likewise.
 
     Raises:
         CapabilityMissing: The key's holder is out of its reach.
+        EngineError: Likewise, since it is not there.
     """
-    if engine.name == "docker" and "transit" in seal:
-        raise CapabilityMissing(
-            "a copy in a container does not reach the Vault that holds the key: that is on the "
-            "network of its stack alone",
-            looked_at=str(seal["transit"].get("address")),
-            remedy=f"{named('seal.migrate', 'static')}, this, then "
-            f"{named('seal.migrate', 'transit')}: data and keys stay; or a stack of "
-            "HARNESS_ENGINE=process",
-        )
+    if "transit" in seal and isinstance(provider, SealingProvider):
+        provider.let_reach_holder(engine)
 
 
 def _kind(seal: Seal) -> SealKind:

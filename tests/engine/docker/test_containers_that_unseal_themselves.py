@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import secrets
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -31,9 +32,18 @@ from vault_harness.engine.docker import DockerCluster, connected, project_name
 from vault_harness.engine.docker._state import require, require_balancer
 from vault_harness.errors import ImageMissing, StackError
 from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack, Nodes, SealDrill
+from vault_harness.stack import LocalStack, Nodes, SealDrill, let_copy_reach_key, rehearse_on
 from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.backup import Keys, drill
+from vault_harness.vault.backup import (
+    Keys,
+    Lock,
+    Opener,
+    drill,
+    make_backup,
+    new_identity,
+    restore,
+)
+from vault_harness.vault.cluster import operators
 from vault_harness.waiting import wait_until
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
@@ -284,6 +294,96 @@ def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> N
 
     assert report.problems == []
     assert list(report.seals) == ["transit", "static"]
+
+
+def test_a_drill_reaches_the_holder(
+    stack: LocalStack, objects_of: Callable[[str], Objects]
+) -> None:
+    """Its servers are on the stack's network while they are there, and go over and back."""
+    stack.up(seal="transit")
+    stack.seed(BLUEPRINT, environ={})
+    directory = stack.data_dir.parent / "drill"
+    seal = seal_stanza(stack.data_dir)
+    with (
+        open_engine(stack.settings, directory=directory / "engine") as engine,
+        closing(stack.operator()) as op,
+    ):
+        let_copy_reach_key(engine, stack.provider(), seal)
+        report = drill(
+            op,
+            Keys(Keyring.load(stack.keyring_path)),
+            engine,
+            BLUEPRINT,
+            directory / "copy",
+            seal=seal,
+            then=SealDrill(engine=engine, target="shamir", directory=directory / "seal"),
+        )
+
+    assert report.problems == []
+    assert list(report.seals) == ["shamir", "transit"]
+    stack.down()
+    label = f"com.docker.compose.project={project_name(stack.data_dir)}"
+    assert objects_of(label)["networks"] == set()
+
+
+def test_a_drill_of_three_that_unseal_themselves(stack: LocalStack) -> None:
+    """The copy's nodes reach each other, and the holder."""
+    stack.up(seal="transit")
+    stack.seed(BLUEPRINT, environ={})
+    directory = stack.data_dir.parent / "drill"
+    keys, seal = Keys(Keyring.load(stack.keyring_path)), seal_stanza(stack.data_dir)
+    with (
+        open_engine(stack.settings, directory=directory / "engine") as engine,
+        closing(stack.operator()) as op,
+    ):
+        let_copy_reach_key(engine, stack.provider(), seal)
+        report = drill(op, keys, engine, BLUEPRINT, directory / "copy", seal=seal, nodes=3)
+
+    assert report.problems == []
+    assert report.live is not None
+    assert report.live.different == ()
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_three_are_restored_into(settings: Settings, stack: LocalStack, kind: SealKind) -> None:
+    """Another server opens the backup first; then all of them do, vote, and unseal themselves."""
+    with connected() as client:
+        try:
+            require_balancer(client, settings)
+        except ImageMissing as error:
+            pytest.skip(error.cause)
+    stack.up(ha=True, seal=kind)
+    stack.seed(BLUEPRINT, environ={})
+    put(stack, "of the backup")
+    private, public = new_identity()
+    keys = Keys(Keyring.load(stack.keyring_path), "", stack.static_key())
+    to = stack.data_dir.parent / "backups"
+    with closing(stack.operator()) as op:
+        backup = make_backup(op, keys, to, Lock(recipients=(public,)), mounts=BLUEPRINT.mounts)
+    stack.down()
+    for path in (stack.data_dir / "vault", stack.data_dir / "nodes", stack.keyring_path):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    stack.up(ha=True, seal=kind)
+    snapshot, contents = backup.open_snapshot(Opener(identities=(private,)))
+
+    endpoints = stack.endpoints()
+    with operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+        done = restore(
+            nodes,
+            stack.keyring_path,
+            snapshot,
+            contents,
+            keys,
+            rehearse=lambda: rehearse_on(stack, snapshot, contents, keys),
+            restart=stack.provider().restart_vault,
+        )
+
+    assert (done.comparison.different, done.nodes) == ((), 3)
+    assert all_serve(stack, 3)
+    assert kept(stack) == "of the backup"
+    assert stack.restart()
+    assert all_serve(stack, 3)
+    assert kept(stack) == "of the backup"
 
 
 @pytest.mark.parametrize("kind", ["static", "transit"])

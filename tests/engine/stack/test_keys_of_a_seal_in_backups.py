@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.stack.seals import kept, put
+from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.cli._tasks import run
 from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza, static_key_path
@@ -170,30 +172,38 @@ def test_a_stack_with_another_static_key_is_refused(
     assert elsewhere.restart()
 
 
-def test_more_than_one_node_that_unseals_itself_is_refused(
-    stack: LocalStack, tmp_path: Path
+def test_a_backup_that_another_holder_has_the_key_of_is_refused(
+    stack: LocalStack,
+    elsewhere: LocalStack,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nothing of it is touched, and the way round is named."""
-    stack.up(seal="static")
+    """Another server tries it first; the Vault here goes on with what it has."""
+    stack.up(seal="transit")
     backup = backed_up(stack, tmp_path / "backups")
-    keyring, address = stack.keyring(), stack.endpoints().vault
+    stack.down()
+    elsewhere.up(seal="transit")
+    put(elsewhere, "of before")
+    keyring = elsewhere.keyring()
+    identity = tmp_path / "identity"
+    files.write_private(identity, f"{PRIVATE}\n")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(elsewhere.data_dir))
+    words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
+    monkeypatch.setattr(sys, "argv", ["vault-harness", *words, "--overwrite"])
 
-    with (
-        closing(Operator(address)) as one,
-        closing(Operator(address)) as another,
-        pytest.raises(StackError, match="three nodes that unseal themselves") as caught,
-    ):
-        restore(
-            [one, another],
-            stack.keyring_path,
-            *backup.open_snapshot(OPENER),
-            backup.open_keys(OPENER),
-            overwrite=True,
-        )
+    with pytest.raises(SystemExit) as ended:
+        run([*words, "--overwrite"])
 
-    assert "up --seal static" in caught.value.remedy
-    assert stack.keyring() == keyring
-    assert not stack.keyring_path.with_name("init.json.restoring").exists()
+    assert ended.value.code == 5
+    said = capsys.readouterr().err
+    assert "does not open with the key of this Vault's seal transit; nothing was changed" in said
+    assert "holder/" in said
+    assert elsewhere.keyring() == keyring
+    assert kept(elsewhere) == "of before"
+    assert elsewhere.restart()
+    assert kept(elsewhere) == "of before"
+    assert not [*elsewhere.data_dir.glob("init.json.*")]
 
 
 def test_a_drill_takes_the_key_of_the_backup(
@@ -207,6 +217,23 @@ def test_a_drill_takes_the_key_of_the_backup(
 
     with closing(stack.operator()) as op:
         report = drill(op, keys, process_engine, BLUEPRINT, tmp_path / "drill", seal=seal)
+
+    assert report.problems == []
+    assert report.live is not None
+    assert report.live.different == ()
+
+
+@pytest.mark.parametrize("kind", ["static", "transit"])
+def test_a_drill_of_three(
+    stack: LocalStack, process_engine: Engine, tmp_path: Path, kind: SealKind
+) -> None:
+    """As many as a stack may have: each of the copy's nodes opens the backup by itself."""
+    stack.up(seal=kind)
+    stack.seed(BLUEPRINT, environ={})
+    keys, seal = keys_of(stack), seal_stanza(stack.data_dir)
+
+    with closing(stack.operator()) as op:
+        report = drill(op, keys, process_engine, BLUEPRINT, tmp_path / "drill", seal=seal, nodes=3)
 
     assert report.problems == []
     assert report.live is not None

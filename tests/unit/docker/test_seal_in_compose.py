@@ -2,21 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from vault_harness.dialect import OPENBAO
 from vault_harness.engine import (
     Engine,
+    EngineName,
     KnownServers,
     NodeSpec,
     SealingProvider,
     SealKind,
+    open_provider,
     stanza_path,
     static_key_path,
 )
-from vault_harness.engine.docker import DockerCluster
+from vault_harness.engine.docker import DockerCluster, DockerEngine
 from vault_harness.engine.docker._inside import configuration
 from vault_harness.engine.docker._layout import (
     HOLDER_FILE_NAME,
@@ -29,8 +32,8 @@ from vault_harness.engine.docker._layout import (
 )
 from vault_harness.engine.docker._seal_files import mounts, seal_files, seen_inside
 from vault_harness.errors import CapabilityMissing
-from vault_harness.settings import Settings
-from vault_harness.stack import SealDrill, check_copy
+from vault_harness.settings import Settings, resources
+from vault_harness.stack import SealDrill, let_copy_reach_key
 from vault_harness.stack._sealing import check_engine, prepare
 from vault_harness.stack.record import StackRecordFile
 
@@ -193,11 +196,33 @@ def test_a_drill_in_containers_knows_the_keys_that_are_here(tmp_path: Path) -> N
         exercise("awskms", tmp_path).check("shamir")
 
 
+@pytest.mark.parametrize(("runs", "copies"), [("docker", "process"), ("process", "docker")])
 def test_a_copy_that_does_not_reach_its_holder_is_refused_before_it_is_made(
-    tmp_path: Path,
+    tmp_path: Path, runs: EngineName, copies: EngineName
 ) -> None:
     """It would end after ten seconds, and say that a name is unknown."""
-    engine = exercise("static", tmp_path).engine
-    check_copy(engine, STATIC)
-    with pytest.raises(CapabilityMissing, match="does not reach the Vault that holds the key"):
-        check_copy(engine, TRANSIT)
+    settings = Settings(data_dir=tmp_path)
+    provider = open_provider(settings, StackRecordFile(tmp_path), name=runs)
+    engine = cast("Engine", SimpleNamespace(name=copies))
+    let_copy_reach_key(engine, provider, STATIC)
+    with pytest.raises(CapabilityMissing, match="does not reach the Vault that holds") as caught:
+        let_copy_reach_key(engine, provider, TRANSIT)
+    assert caught.value.remedy == f"HARNESS_ENGINE={runs} for this too"
+
+
+def test_a_copy_of_processes_reaches_its_holder(tmp_path: Path) -> None:
+    """Both are on loopback: nothing has to be done."""
+    provider = open_provider(Settings(data_dir=tmp_path), StackRecordFile(tmp_path), name="process")
+    let_copy_reach_key(cast("Engine", SimpleNamespace(name="process")), provider, TRANSIT)
+
+
+def test_a_copy_in_a_container_is_on_the_network_of_the_holder(
+    provider: DockerCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the name that Compose gives it."""
+    joined: list[str] = []
+    engine = DockerEngine.__new__(DockerEngine)
+    monkeypatch.setattr(engine, "join_network", joined.append, raising=False)
+    let_copy_reach_key(engine, provider, TRANSIT)
+    assert joined == [f"{provider.project}_vault"]
+    assert "\n  vault:\n" in (resources() / "base.yml").read_text().partition("networks:")[2]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import OperatorError
-from vault_harness.vault.backup import _restore
+from vault_harness.vault.backup import _progress
 
 LEADERLESS = OperatorError("it redirects to another host: the token stays here")
 
@@ -32,25 +32,25 @@ class Node:
 @pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ask the node above, and have no patience beyond a tenth of a second."""
-    monkeypatch.setattr(_restore, "_knows", lambda node, _: node.knows())
-    monkeypatch.setattr(_restore, "_SETTLE_SECONDS", 0.1)
-    monkeypatch.setattr(_restore, "_CATCH_UP_SECONDS", 0.1)
+    monkeypatch.setattr(_progress, "_knows", lambda node, _: node.knows())
+    monkeypatch.setattr(_progress, "SETTLE_SECONDS", 0.1)
+    monkeypatch.setattr(_progress, "CATCH_UP_SECONDS", 0.1)
 
 
 def test_a_node_without_a_leader_is_asked_again() -> None:
     """It can tell nothing while it has nobody to hand the question on to."""
     nodes: Any = [Node(LEADERLESS, LEADERLESS, True)]
-    assert _restore._is_restored(nodes, keys=None)  # type: ignore[arg-type]
+    assert _progress.is_restored(nodes, keys=None)  # type: ignore[arg-type]
 
 
 def test_a_node_that_does_not_know_the_backup() -> None:
     """It answers, and has no token of it."""
     nodes: Any = [Node(LEADERLESS, False)]
-    assert not _restore._is_restored(nodes, keys=None)  # type: ignore[arg-type]
+    assert not _progress.is_restored(nodes, keys=None)  # type: ignore[arg-type]
 
 
 def test_no_answer_is_not_taken_for_a_no() -> None:
     """A restore that guessed would look for the keys of a Vault that is there no more."""
     nodes: Any = [Node(LEADERLESS)]
     with pytest.raises(OperatorError, match="redirects"):
-        _restore._is_restored(nodes, keys=None)  # type: ignore[arg-type]
+        _progress.is_restored(nodes, keys=None)  # type: ignore[arg-type]

@@ -27,6 +27,10 @@ LABEL_SERVICE = "com.docker.compose.service"
 _LAST_LINES = 12
 
 
+NETWORK = "vault"
+"""What the compose files call their network; the engine puts the project's name before it."""
+
+
 def project_name(data_dir: Path) -> str:
     """One project for each data directory: two checkouts must never share a volume."""
     return "vault-harness-" + hashlib.sha256(str(data_dir).encode()).hexdigest()[:8]

@@ -32,7 +32,7 @@ from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._seal_files import seal_files, seal_of
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
-from vault_harness.errors import CapabilityMissing, ProgramMissing
+from vault_harness.errors import CapabilityMissing, EngineError, ProgramMissing
 from vault_harness.settings import Settings
 
 __all__ = ["DockerEngine", "DockerState", "DockerStatus", "docker_state", "inspect_docker"]
@@ -75,6 +75,7 @@ class DockerEngine(Closable):
         self._count = 0
         self._nodes: list[DockerNode] = []
         self._closed = False
+        self._networks: tuple[str, ...] = ()
         self._client = connect()
         with contextlib.ExitStack() as undo:
             undo.callback(self._client.close)
@@ -169,6 +170,24 @@ class DockerEngine(Closable):
         """The gateway of the run's network, which only its containers and this machine reach."""
         return self.network.bind_host()
 
+    def join_network(self, name: str) -> None:
+        """Let nodes that are made from now on be on a network that is there already, too.
+
+        Raises:
+            EngineError: There is none of that name.
+        """
+        from docker.errors import NotFound
+
+        try:
+            self._client.networks.get(name)
+        except NotFound as error:
+            raise EngineError(
+                f"there is no network {name}, on which servers of this run should be",
+                looked_at=str(error),
+                remedy=f"{named('up')} makes it with the stack that it is of",
+            ) from error
+        self._networks = (*self._networks, name)
+
     def close(self) -> None:
         """Remove every container and the network. May be called twice."""
         with self._lock:
@@ -206,6 +225,7 @@ class DockerEngine(Closable):
             self.vault_image.name,
             name=name,
             network=self.network.name,
+            networks=self._networks,
             labels=self.run.labels(kind="vault", node=spec.name),
             # The images' own entry points change owners of mounted directories and then users; ours
             # is the user who owns them from the start.

@@ -14,8 +14,11 @@ from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import seal_status_url
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import HOLDER_NAME, NodeEndpoint
-from vault_harness.engine._shape import NodeSpec
+from vault_harness.engine._seal import holder_out_of_reach
+from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._compose import NETWORK
+from vault_harness.engine.docker._engine import DockerEngine
 from vault_harness.engine.docker._inside import API_PORT, CLUSTER_PORT, write_configuration
 from vault_harness.engine.docker._layout import (
     HOLDER_FILE_NAME,
@@ -47,6 +50,12 @@ class DockerSealing(DockerStack):
         with connected() as client:
             image, _ = require(client, self._settings)
         return image.dialect, f"the image {image.name}"
+
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Put them on the stack's own network, where the holder is known by its name."""
+        if not isinstance(engine, DockerEngine):
+            raise holder_out_of_reach(self, engine)
+        engine.join_network(f"{self.project}_{NETWORK}")
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `SealingProvider`."""

@@ -373,6 +373,7 @@ class DockerStack:
             label = {"label": f"{LABEL_PROJECT}={self.project}"}
             volumes = client.volumes.list(filters=label)
             networks = client.networks.list(filters=label)
+            leftovers = sweep(client)  # of a drill that was killed: it may be on the same network
             if ended or networks or (options and volumes):
                 with contextlib.suppress(FileNotFoundError):
                     self.compose()(
@@ -382,7 +383,6 @@ class DockerStack:
                     )
             if options:
                 ended += [f"volume {volume.name}" for volume in volumes]
-            leftovers = sweep(client)
         if leftovers:
             ended.append(str(leftovers))
         with contextlib.suppress(HarnessError, OSError):  # a full disk must not keep it alive

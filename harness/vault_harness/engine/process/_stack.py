@@ -31,6 +31,8 @@ from vault_harness.engine._provider import (
     own_directories,
     remove_directories,
 )
+from vault_harness.engine._seal import holder_out_of_reach
+from vault_harness.engine._shape import Engine
 from vault_harness.engine.process._finding import recorded
 from vault_harness.engine.process._launching import Launching
 from vault_harness.engine.process._places import TOXIPROXY, title_of
@@ -93,6 +95,11 @@ class ProcessStack(Launching):
         """Whose program would be run; see `SealingProvider`."""
         program = find_vault(self._settings)
         return program.dialect, f"{program.path} ({program.found})"
+
+    def let_reach_holder(self, engine: Engine) -> None:
+        """Processes reach it as it is, on loopback; see `SealingProvider`."""
+        if engine.name != self.name:
+            raise holder_out_of_reach(self, engine)
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `SealingProvider`."""

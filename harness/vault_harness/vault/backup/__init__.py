@@ -32,6 +32,7 @@ from vault_harness.vault.backup._make import (
     cluster_id,
     make_backup,
 )
+from vault_harness.vault.backup._rehearsal import rehearse
 from vault_harness.vault.backup._restore import Restored, is_empty, restore
 from vault_harness.vault.backup._write import write_backup
 
@@ -39,6 +40,7 @@ __all__ = [
     "make_backup",
     "backup_keys",
     "restore",
+    "rehearse",
     "restore_keys",
     "restore_seal_key",
     "SealKeyRestored",

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from vault_harness import files
@@ -144,10 +145,17 @@ def drill(
             for node in copies:
                 node.start()
             empty = opened.enter_context(cluster.operators([node.address for node in copies]))
-            _initialise(empty, home / "init.json")
+            _initialise(empty, home / "init.json", at=copies[0].inner_address)
         say("restoring")
         with report.timed(_RESTORE):
-            restored = restore(empty, home / "init.json", snapshot, contents, found)
+            restored = restore(
+                empty,
+                home / "init.json",
+                snapshot,
+                contents,
+                found,
+                restart=partial(_restart, copies),
+            )
         report.comparison = restored.comparison
         report.problems += restored.comparison.different
         leader = cluster.wait_for_active(empty, timeout=_START_SECONDS)
@@ -188,8 +196,8 @@ def _spec(directory: Path, extra: Mapping[str, object], number: int, *, of: int)
     )
 
 
-def _initialise(nodes: Sequence[Operator], keyring_path: Path) -> None:
-    """Make an empty Vault of new servers, all of them voters."""
+def _initialise(nodes: Sequence[Operator], keyring_path: Path, *, at: str) -> None:
+    """Make an empty Vault of new servers, all of them voters, who reach the first one at ``at``."""
     first, *others = nodes
     keyring = first.init()
     keyring.save(keyring_path)
@@ -201,9 +209,14 @@ def _initialise(nodes: Sequence[Operator], keyring_path: Path) -> None:
             "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
         )
         for other in others:
-            cluster.join(other, first)
+            cluster.join(other, first, at=at)
         cluster.unseal_all(nodes, keyring, timeout=_START_SECONDS)
         cluster.wait_for_voters(root, len(nodes), timeout=_START_SECONDS)
+
+
+def _restart(nodes: Sequence[Node]) -> None:
+    for node in nodes:
+        node.restart()
 
 
 def _with_key_of_backup(

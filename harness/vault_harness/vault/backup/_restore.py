@@ -2,8 +2,10 @@
 
 A snapshot goes to the leader, which answers once it and most of the others have it. Under Shamir's
 seal, with keys of another Vault, every node seals itself as it takes the snapshot, and is opened
-with the keys that the snapshot has. A node that does not run meanwhile could do neither, so all
-have to.
+with the keys that the snapshot has. Under any other each opens it with the key of that seal, and
+goes on; but a standby does so with the mounts and audit devices that it knew before (OpenBao 2.7.2:
+it refuses every request), so that all are started again once they have it. A node that does not run
+meanwhile could do neither, so all have to.
 """
 
 from __future__ import annotations
@@ -22,29 +24,33 @@ from vault_harness.errors import (
     DeadlineExceeded,
     OperatorError,
     StackError,
-    VaultIsSealed,
 )
 from vault_harness.vault import approle, cluster
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.backup._make import take_snapshot
+from vault_harness.vault.backup._progress import (
+    CATCH_UP_SECONDS,
+    POLL_SECONDS,
+    RESTORE_SECONDS,
+    SETTLE_SECONDS,
+    await_on_all,
+    await_taken,
+    check_nodes,
+    is_restored,
+    must_start_anew,
+)
 from vault_harness.vault.keyring import Keyring, keep_beside
-from vault_harness.vault.operator import Operator, health_in_words
+from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import (
     OPERATOR_TOKEN_NAME,
-    alive,
     needing_root,
     standing_operator,
 )
-from vault_harness.waiting import wait_until
 
 Checkpoint = Callable[[str], None]
 
 KEYRING_ON_THE_WAY = "init.json.restoring"
-_RESTORE_SECONDS = 60.0
-_SETTLE_SECONDS = 3.0
-_CATCH_UP_SECONDS = 30.0
-_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -98,6 +104,8 @@ def restore(
     keys: Keys,
     *,
     overwrite: bool = False,
+    rehearse: Callable[[], None] = lambda: None,
+    restart: Callable[[], object] | None = None,
     checkpoint: Checkpoint = lambda _step: None,
 ) -> Restored:
     """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
@@ -114,6 +122,9 @@ def restore(
         keys: From `Backup.open_keys`.
         overwrite: Replace what a Vault that is not empty has. Its keyring is kept beside the new
             one, and so is a snapshot of what it had: backups of that Vault open with it.
+        rehearse: Called before anything is changed; whatever it raises is the end of it.
+        restart: Ends the servers of all nodes and starts them again; must be given for several that
+            unseal themselves.
         checkpoint: Called after each step.
 
     Raises:
@@ -125,18 +136,27 @@ def restore(
     begun = time.monotonic()
     directory = keyring_path.parent
     way = keyring_path.with_name(KEYRING_ON_THE_WAY)
-    _check_nodes(nodes)
+    check_nodes(nodes)
     _check_seal(nodes, keys, directory)
-    resumed = way.exists() and Keyring.load(way) == keys.keyring and _is_restored(nodes, keys)
+    begun_before = way.exists() and Keyring.load(way) == keys.keyring
+    anew = must_start_anew(nodes)
+    if anew:
+        assert restart is not None, "several nodes that unseal themselves are started again"
+        if begun_before:
+            restart()  # standbys that were left as they were tell nothing
+            cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
+    resumed = begun_before and is_restored(nodes, keys)
     kept = overwritten = None
     if not resumed:
         present = Keyring.load(keyring_path)
-        leader = cluster.unseal_all(nodes, present, timeout=_RESTORE_SECONDS)
+        leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
         acting = standing_operator(leader.address, present, directory, ca_cert=leader.ca_cert)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
-            if not is_empty(root, contents.mounts):
-                if not overwrite:
-                    raise _not_empty(root, contents)
+            empty = is_empty(root, contents.mounts)
+            if not empty and not overwrite:
+                raise _not_empty(root, contents)
+            rehearse()
+            if not empty:
                 overwritten = _keep_snapshot(root, keyring_path)
                 if present.keys != keys.keyring.keys:
                     kept = keep_beside(keyring_path)
@@ -145,11 +165,16 @@ def restore(
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
         checkpoint("put the snapshot in")
-        if present.keys != keys.keyring.keys:
-            _await_taken(nodes, keys, timeout=_RESTORE_SECONDS)
+        if anew:
+            await_on_all(nodes, keys)
+            assert restart is not None  # see above
+            restart()
+            checkpoint("started the nodes again")
+        elif present.keys != keys.keyring.keys:
+            await_taken(nodes, keys, timeout=RESTORE_SECONDS)
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
-            _await_taken(nodes, keys, timeout=_SETTLE_SECONDS)
+            await_taken(nodes, keys, timeout=SETTLE_SECONDS)
     leader = _open(nodes, keys)
     checkpoint("unsealed")
     keys.keyring.save(keyring_path)
@@ -173,35 +198,16 @@ def restore(
     )
 
 
-def _await_taken(nodes: Sequence[Operator], keys: Keys, *, timeout: float) -> None:
-    """Wait until every node has taken a snapshot of other keys than it had.
-
-    A node of Shamir's seal seals itself when it finds that out, some time after the restore was
-    answered; one that unseals itself goes on with what the snapshot has.
-
-    Raises:
-        DeadlineExceeded: One does not in time.
-    """
-    wait_until(
-        lambda: all(_has_taken(node, keys) for node in nodes),
-        "Vault to take the snapshot",
-        timeout=timeout,
-        evidence=lambda: _states(nodes),
-        remedy=f"Look at the logs: {named('logs')}. A node of a cluster that stays as it was gets "
-        f"everything anew by {named('node.remove', 'NAME')} and {named('node.add')}.",
-    )
-
-
 def _open(nodes: Sequence[Operator], keys: Keys) -> Operator:
     """Unseal every node with the backup's keys, and again what sealed itself late; the active one.
 
     Raises:
         DeadlineExceeded: Not all serve in time.
     """
-    deadline = time.monotonic() + _RESTORE_SECONDS
+    deadline = time.monotonic() + RESTORE_SECONDS
     while True:
         try:
-            return cluster.unseal_all(nodes, keys.keyring, timeout=_SETTLE_SECONDS)
+            return cluster.unseal_all(nodes, keys.keyring, timeout=SETTLE_SECONDS)
         except DeadlineExceeded:
             if time.monotonic() >= deadline:
                 raise
@@ -226,7 +232,7 @@ def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents
 
 def _as_the_leader(node: Operator, contents: Contents, wanted: Comparison) -> Comparison:
     """What a standby has, once that is what the leader has, or time is up."""
-    deadline = time.monotonic() + _CATCH_UP_SECONDS
+    deadline = time.monotonic() + CATCH_UP_SECONDS
     while True:
         error: OperatorError | None = None
         try:
@@ -239,7 +245,7 @@ def _as_the_leader(node: Operator, contents: Contents, wanted: Comparison) -> Co
             if error is not None:
                 raise error
             return found
-        time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
+        time.sleep(POLL_SECONDS)  # between two looks, bounded by the deadline
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
@@ -250,97 +256,10 @@ def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
     return path
 
 
-def _is_restored(nodes: Sequence[Operator], keys: Keys) -> bool:
-    """Whether one of the nodes has the backup already."""
-    return any(_has_backup(node, keys) for node in nodes)
-
-
-def _has_backup(node: Operator, keys: Keys) -> bool:
-    """Whether a node is of the Vault that these keys belong to already.
-
-    One that has just been given a snapshot goes on unsealed for a moment, before it seals itself.
-
-    Raises:
-        OperatorError: It does not tell within `_CATCH_UP_SECONDS`.
-    """
-    begun = time.monotonic()
-    deadline, patience = begun + _SETTLE_SECONDS, begun + _CATCH_UP_SECONDS
-    while not node.seal_status().sealed:
-        try:
-            if _knows(node, keys):
-                return True
-        except VaultIsSealed:
-            continue  # it was sealing itself: an answer can take it seconds then
-        except OperatorError:
-            # While no leader is in reach a standby has nobody to hand the question on to, and
-            # sends who asks elsewhere. "It does not know" would be a guess.
-            if time.monotonic() > patience:
-                raise
-            time.sleep(_POLL_SECONDS)  # between two looks, bounded by the patience
-            deadline = time.monotonic() + _SETTLE_SECONDS
-            continue
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
-    try:
-        node.give_keys(keys.keyring)
-    except OperatorError:
-        return False
-    return True
-
-
-def _has_taken(node: Operator, keys: Keys) -> bool:
-    with contextlib.suppress(OperatorError):  # it is busy with it
-        return node.seal_status().sealed or _knows(node, keys)
-    return False
-
-
-def _knows(node: Operator, keys: Keys) -> bool:
-    """Whether a token of the backup lives there."""
-    return any(_is_alive(node, t) for t in (keys.keyring.root_token, keys.operator_token))
-
-
-def _is_alive(op: Operator, token: str) -> bool:
-    if not token:
-        return False
-    with contextlib.closing(op.with_token(token)) as known:
-        return alive(known) is not None
-
-
-def _states(nodes: Sequence[Operator]) -> str:
-    return "; ".join(
-        f"{node.address} {health_in_words(status)}"
-        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
-    )
-
-
-def _check_nodes(nodes: Sequence[Operator]) -> None:
-    """A node of a cluster that is away would come back with what was there before, and alone."""
-    away = [
-        f"{node.address} {health_in_words(status)}"
-        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
-        if status in {0, 501}
-    ]
-    if away and len(nodes) > 1:
-        raise StackError(
-            "every node has to take part in a restore, and one does not; nothing was changed",
-            looked_at="; ".join(away),
-            remedy=f"{named('up')} starts what does not run and makes members of all; or "
-            f"{named('node.remove', 'NAME')}",
-        )
-
-
 def _check_seal(nodes: Sequence[Operator], keys: Keys, data_dir: Path) -> None:
     """A snapshot is opened by the seal that it was taken from, with its key, and by no other."""
     op = nodes[0]
     status = op.seal_status()
-    if status.kind == "recovery" and len(nodes) > 1:
-        raise StackError(
-            "three nodes that unseal themselves are not restored into; nothing was changed",
-            looked_at=f"{op.address}: seal {status.seal}",
-            remedy=f"HARNESS_DATA_DIR=FOLDER for all of it: {named('up', '--seal', status.seal)} "
-            f"with the seal's key, restore there, {named('down')}, {named('up', '--ha')}",
-        )
     if status.kind != keys.keyring.kind:
         theirs = {"shamir": "is unsealed with keys", "recovery": "unseals itself"}
         raise StackError(

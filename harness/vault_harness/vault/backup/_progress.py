@@ -1,0 +1,167 @@
+"""How far the nodes of a Vault have got with a backup that is put into them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Sequence
+
+from vault_harness.commands import named
+from vault_harness.errors import OperatorError, StackError, VaultIsSealed
+from vault_harness.vault import cluster
+from vault_harness.vault.backup._files import Keys
+from vault_harness.vault.operator import Operator, health_in_words
+from vault_harness.vault.root import alive
+from vault_harness.waiting import wait_until
+
+RESTORE_SECONDS = 60.0
+SETTLE_SECONDS = 3.0
+CATCH_UP_SECONDS = 30.0
+POLL_SECONDS = 0.05
+
+
+def await_taken(nodes: Sequence[Operator], keys: Keys, *, timeout: float) -> None:
+    """Wait until every node has taken a snapshot of other keys than it had.
+
+    A node of Shamir's seal seals itself when it finds that out, some time after the restore was
+    answered; one that unseals itself goes on with what the snapshot has.
+
+    Raises:
+        DeadlineExceeded: One does not in time.
+    """
+    wait_until(
+        lambda: all(_has_taken(node, keys) for node in nodes),
+        "Vault to take the snapshot",
+        timeout=timeout,
+        evidence=lambda: _states(nodes),
+        remedy=f"Look at the logs: {named('logs')}. A node of a cluster that stays as it was gets "
+        f"everything anew by {named('node.remove', 'NAME')} and {named('node.add')}.",
+    )
+
+
+def must_start_anew(nodes: Sequence[Operator]) -> bool:
+    """Whether standbys go by what they knew before until they are started again."""
+    return len(nodes) > 1 and nodes[0].seal_status().kind == "recovery"
+
+
+def await_on_all(nodes: Sequence[Operator], keys: Keys) -> None:
+    """Wait until every node has the whole of a snapshot, by what the leader knows of each.
+
+    One that was started again without it would take it later, as a standby.
+
+    Raises:
+        DeadlineExceeded: One has not in time.
+    """
+    wanted: list[int] = []
+
+    def caught_up() -> bool:
+        leader = cluster.find_leader(nodes)
+        if leader is None:
+            return False
+        with contextlib.suppress(OperatorError):  # it is busy with it
+            indexes = _indexes(leader, keys)
+            if len(indexes) < len(nodes):
+                return False
+            wanted.append(max(indexes))
+            return min(indexes) >= wanted[0]
+        return False
+
+    wait_until(
+        caught_up,
+        "all nodes to have the snapshot",
+        timeout=RESTORE_SECONDS,
+        evidence=lambda: _states(nodes),
+        remedy=f"Look at the logs: {named('logs')}; {named('up')} starts what does not run. Then "
+        "this again, which goes on.",
+    )
+
+
+def _indexes(leader: Operator, keys: Keys) -> list[int]:
+    """How far each node is in the log, by a token of the backup; nothing if none lives yet."""
+    for token in (keys.keyring.root_token, keys.operator_token):
+        if _is_alive(leader, token):
+            with contextlib.closing(leader.with_token(token)) as known:
+                state = known.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
+            servers = (state.get("servers") or {}).values()
+            return [int(server.get("last_index") or 0) for server in servers]
+    return []
+
+
+def is_restored(nodes: Sequence[Operator], keys: Keys) -> bool:
+    """Whether one of the nodes has the backup already."""
+    return any(_has_backup(node, keys) for node in nodes)
+
+
+def _has_backup(node: Operator, keys: Keys) -> bool:
+    """Whether a node is of the Vault that these keys belong to already.
+
+    One that has just been given a snapshot goes on unsealed for a moment, before it seals itself.
+
+    Raises:
+        OperatorError: It does not tell within `CATCH_UP_SECONDS`.
+    """
+    begun = time.monotonic()
+    deadline, patience = begun + SETTLE_SECONDS, begun + CATCH_UP_SECONDS
+    while not node.seal_status().sealed:
+        try:
+            if _knows(node, keys):
+                return True
+        except VaultIsSealed:
+            continue  # it was sealing itself: an answer can take it seconds then
+        except OperatorError:
+            # While no leader is in reach a standby has nobody to hand the question on to, and
+            # sends who asks elsewhere. "It does not know" would be a guess.
+            if time.monotonic() > patience:
+                raise
+            time.sleep(POLL_SECONDS)  # between two looks, bounded by the patience
+            deadline = time.monotonic() + SETTLE_SECONDS
+            continue
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(POLL_SECONDS)  # between two looks, bounded by the deadline
+    try:
+        node.give_keys(keys.keyring)
+    except OperatorError:
+        return False
+    return True
+
+
+def _has_taken(node: Operator, keys: Keys) -> bool:
+    with contextlib.suppress(OperatorError):  # it is busy with it
+        return node.seal_status().sealed or _knows(node, keys)
+    return False
+
+
+def _knows(node: Operator, keys: Keys) -> bool:
+    """Whether a token of the backup lives there."""
+    return any(_is_alive(node, t) for t in (keys.keyring.root_token, keys.operator_token))
+
+
+def _is_alive(op: Operator, token: str) -> bool:
+    if not token:
+        return False
+    with contextlib.closing(op.with_token(token)) as known:
+        return alive(known) is not None
+
+
+def _states(nodes: Sequence[Operator]) -> str:
+    return "; ".join(
+        f"{node.address} {health_in_words(status)}"
+        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
+    )
+
+
+def check_nodes(nodes: Sequence[Operator]) -> None:
+    """A node of a cluster that is away would come back with what was there before, and alone."""
+    away = [
+        f"{node.address} {health_in_words(status)}"
+        for node, status in zip(nodes, cluster.health_of_all(nodes), strict=True)
+        if status in {0, 501}
+    ]
+    if away and len(nodes) > 1:
+        raise StackError(
+            "every node has to take part in a restore, and one does not; nothing was changed",
+            looked_at="; ".join(away),
+            remedy=f"{named('up')} starts what does not run and makes members of all; or "
+            f"{named('node.remove', 'NAME')}",
+        )

@@ -1,0 +1,198 @@
+"""A backup put into three nodes that unseal themselves: each opens it by itself, none is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+
+import pytest
+
+from tests.engine.clusters import all_vote
+from tests.engine.stack.seals import kept, put
+from tests.engine.stack.test_restoring_into_three import (
+    LOCK,
+    OPENER,
+    at_each,
+    run,
+    same_through_each,
+)
+from tests.engine.stack.test_three_that_unseal_themselves import no_good_keys
+from vault_harness.blueprint import Blueprint
+from vault_harness.engine import SealKind, seal_stanza
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, StackRecord, rehearse_on
+from vault_harness.vault import Keyring, cluster
+from vault_harness.vault.backup import (
+    Backup,
+    Keys,
+    make_backup,
+    restore,
+    restore_seal_key,
+)
+
+pytestmark = [
+    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+]
+
+BLUEPRINT = Blueprint.default()
+KINDS: tuple[SealKind, ...] = ("static", "transit")
+
+
+@pytest.fixture(scope="module")
+def backups(tmp_path_factory: pytest.TempPathFactory) -> dict[SealKind, Backup]:
+    """Of a single server with each seal, which is gone since but for the holder's folder."""
+    made: dict[SealKind, Backup] = {}
+    for kind in KINDS:
+        directory = tmp_path_factory.mktemp(kind)
+        settings = Settings(
+            engine="process",
+            data_dir=directory / "data",
+            start_timeout=60,
+            vault_port=0,
+            proxy_port=0,
+            toxiproxy_port=0,
+        )
+        single = LocalStack(settings)
+        try:
+            single.up(seal=kind)
+            single.seed(BLUEPRINT, environ={})
+            keys = Keys(Keyring.load(single.keyring_path), "", single.static_key())
+            with contextlib.closing(single.operator()) as op:
+                to = directory / "backups"
+                made[kind] = make_backup(op, keys, to, LOCK, mounts=BLUEPRINT.mounts)
+        finally:
+            single.down()
+    return made
+
+
+def bring_key(stack: LocalStack, backup: Backup, kind: SealKind) -> None:
+    """What unseals the backup, into a folder that has no Vault yet."""
+    if kind == "static":
+        restore_seal_key(backup.open_keys(OPENER), stack.data_dir)
+    else:
+        stack.data_dir.mkdir(mode=0o700)
+        lost = backup.directory.parent.parent / "data"
+        shutil.copytree(lost / "holder", stack.data_dir / "holder")
+
+
+def pid_of(stack: LocalStack, node: str) -> int:
+    """The process of a node."""
+    return int(StackRecord.load(stack.data_dir).services[node]["pid"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_three_nodes_are_restored_into(
+    stack: LocalStack, backups: dict[SealKind, Backup], kind: SealKind
+) -> None:
+    """All are voters with every secret, and unseal themselves from then on, without any key."""
+    backup = backups[kind]
+    bring_key(stack, backup, kind)
+    stack.up(ha=True, seal=kind)
+    _, contents = backup.open_snapshot(OPENER)
+
+    code, printed = run(stack, backup)
+
+    assert code == 0, printed
+    assert "compared through each of 3 nodes" in printed
+    assert stack.keyring() == backup.open_keys(OPENER).keyring
+    same_through_each(stack, contents)
+    all_vote(stack)
+    assert list(seal_stanza(stack.data_dir)) == [kind]
+    with no_good_keys(stack):
+        assert stack.restart()
+        all_vote(stack)
+        stack.down()
+        stack.up()
+        all_vote(stack)
+    same_through_each(stack, contents)
+
+
+class EndedHere(Exception):
+    """In place of a kill."""
+
+
+@pytest.mark.parametrize(
+    "where", ["kept the backup's keys", "put the snapshot in", "started the nodes again"]
+)
+def test_one_that_was_ended_is_gone_on_with(
+    stack: LocalStack, backups: dict[SealKind, Backup], where: str
+) -> None:
+    """A node that died meanwhile is started by `up`; the same command then does the rest."""
+    backup = backups["static"]
+    bring_key(stack, backup, "static")
+    endpoints = stack.up(ha=True, seal="static")
+    snapshot, contents = backup.open_snapshot(OPENER)
+    keys = backup.open_keys(OPENER)
+
+    def checkpoint(step: str) -> None:
+        if step == where:
+            os.kill(pid_of(stack, "vault-3"), signal.SIGKILL)
+            raise EndedHere
+
+    with (
+        cluster.operators(endpoints.addresses) as nodes,
+        pytest.raises(EndedHere),
+    ):
+        restore(
+            nodes,
+            stack.keyring_path,
+            snapshot,
+            contents,
+            keys,
+            restart=stack.provider().restart_vault,
+            checkpoint=checkpoint,
+        )
+    code, printed = run(stack, backup)
+    assert code == 5, printed
+    assert "every node has to take part in a restore" in printed
+    stack.up()
+
+    code, printed = run(stack, backup)
+
+    assert code == 0, printed
+    same_through_each(stack, contents)
+    all_vote(stack)
+
+
+def test_what_was_there_can_be_had_again(
+    stack: LocalStack, backups: dict[SealKind, Backup]
+) -> None:
+    """Its keyring and a snapshot are kept, which the same seal opens on all three nodes."""
+    backup = backups["static"]
+    bring_key(stack, backup, "static")
+    endpoints = stack.up(ha=True, seal="static")
+    stack.seed(BLUEPRINT, environ={})
+    put(stack, "of before")
+    before = stack.keyring()
+    snapshot, contents = backup.open_snapshot(OPENER)
+    keys = backup.open_keys(OPENER)
+
+    code, printed = run(stack, backup, "--overwrite")
+
+    assert code == 0, printed
+    same_through_each(stack, contents)
+    was = next(path for path in stack.data_dir.glob("init.json.*") if path.suffix != ".snap")
+    (kept_snapshot,) = stack.data_dir.glob("init.json.*.snap")
+    of_before = Keys(Keyring.load(was), "", keys.static_key)
+    assert of_before.keyring == before
+    with cluster.operators(endpoints.addresses) as nodes:
+        content = kept_snapshot.read_bytes()
+        rehearse_on(stack, snapshot, contents, keys)
+        restore(
+            nodes,
+            stack.keyring_path,
+            content,
+            contents,
+            of_before,
+            overwrite=True,
+            restart=stack.provider().restart_vault,
+        )
+    assert kept(stack) == "of before"
+    all_vote(stack)
+    with at_each(stack) as nodes:
+        assert [node.request("GET", "kept/x")["data"]["value"] for node in nodes] == [
+            "of before"
+        ] * 3
