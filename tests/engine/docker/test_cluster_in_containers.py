@@ -171,6 +171,35 @@ def test_by_hand_on_the_stack_of_the_tasks(stack: LocalStack) -> None:
     all_vote(stack)
 
 
+def test_a_kill_ends_what_the_engine_starts_over_and_over(stack: LocalStack) -> None:
+    """A node that cannot start has no process for most of the time, and is ended all the same."""
+    stack.up()
+    provider = stack.provider()
+    assert isinstance(provider, DockerCluster)
+    (stack.data_dir / "vault" / "vault.json").write_text("no configuration")
+    with connected() as client:
+        labels = [f"com.docker.compose.project={project_name(stack.data_dir)}"]
+        labels.append("com.docker.compose.service=vault")
+        (container,) = client.containers.list(filters={"label": labels})
+        container.restart(timeout=1)
+
+        def status() -> str:
+            container.reload()
+            return str(container.status)
+
+        # Long enough after some of them that it is between two starts while it is killed.
+        wait_until(
+            lambda: status() == "restarting" and container.attrs["RestartCount"] > 3,
+            "the engine to have started it a few times",
+            timeout=30,
+        )
+        assert provider.kill_node("vault") == [f"container {container.name}"]
+        assert status() == "exited"
+        assert provider.kill_node("vault") == []
+    stack.up()
+    assert stack.status().state == "ready", "what was wrong is written anew"
+
+
 def joined(node: Operator) -> bool:
     """Whether a node is a member by now."""
     return node.seal_status().initialised

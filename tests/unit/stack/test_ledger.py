@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.engine.stack.ledger import (
+from tests.engine.accidents.ledger import (
+    Cut,
     Lapse,
     Ledger,
     Outcome,
     Read,
     Write,
+    a_node_alone_confirms_nothing,
     each_write_counts_once,
     findings,
     no_read_is_older_than_what_was_known,
@@ -140,3 +142,24 @@ def test_a_leader_that_does_not_know(ledger: Ledger) -> None:
     assert "version 1 was read at +4.00, and 2 was known by +2.60" in found
     ledger.reads[-1] = read(2, 5.1)
     assert len(findings(ledger)) == 1, "it is over"
+
+
+@pytest.mark.parametrize(
+    ("cut", "found"),
+    [
+        (Cut("vault-2", 3, 3.5), 1),
+        (Cut("vault", 3, 3.5), 0),
+        (Cut("vault-2", 3.1, 9), 0),
+        (Cut("vault-2", 1, 3.4), 0),
+    ],
+    ids=["alone", "another one", "asked before", "answered when it was back"],
+)
+def test_a_node_that_is_alone_and_confirms(ledger: Ledger, cut: Cut, found: int) -> None:
+    """It cannot have a quorum while the others are cut off from it."""
+    ledger.cuts.append(cut)
+    assert a_node_alone_confirms_nothing(ledger) == [], "nobody asked it itself"
+    ledger.writes[2] = replace(ledger.writes[2], asked="vault-2")
+    assert len(findings(ledger)) == found
+    ledger.writes[2] = replace(ledger.writes[2], outcome="unknown", version=None)
+    assert findings(ledger)[found:] == [], "an answer that says nothing is none"
+    assert a_node_alone_confirms_nothing(ledger) == []

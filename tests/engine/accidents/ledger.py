@@ -13,6 +13,7 @@ What a cluster promises, and they check:
 - A read gives a version that is there at the end too, with that value.
 - A read is never older than what anybody was told before it began: clients reach whoever leads, and
   no standby. There is one exception, the `Lapse`.
+- A node that is cut off from the others confirms no write, though a client reaches it.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class Write:
         version: What was told, of a confirmed one.
         began: Seconds on the test's clock.
         ended: Likewise.
+        asked: The node, of a call that went to one itself, whoever led.
     """
 
     path: str
@@ -46,6 +48,7 @@ class Write:
     began: float
     ended: float
     version: int | None = None
+    asked: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +66,20 @@ class Read:
 class Lapse:
     """When a node that leads no more may not know it yet, and answers with what it had before.
 
-    That is from when it was stopped, or told to give its lead away, until the balancer has ended
-    the connections to it. Its answers are as of the beginning, at the oldest: it led until then.
+    That is from when it was stopped or cut off, or told to give its lead away, until the balancer
+    has ended the connections to it. Its answers are as of the beginning, at the oldest: it led
+    until then.
     """
 
+    began: float
+    ended: float
+
+
+@dataclass(frozen=True)
+class Cut:
+    """When a node was cut off from the others: it was when this began, and still when it ended."""
+
+    node: str
     began: float
     ended: float
 
@@ -78,6 +91,7 @@ class Ledger:
     writes: list[Write] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
     lapses: list[Lapse] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
     contents: dict[str, dict[int, str]] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
@@ -186,12 +200,24 @@ def no_read_is_older_than_what_was_known(
     return found
 
 
+def a_node_alone_confirms_nothing(ledger: Ledger) -> list[str]:
+    """What is asked of a node that is cut off, and answered before it is back, is not confirmed."""
+    return [
+        f"{write.path}: {write.value} was confirmed at +{write.ended:.2f} by {cut.node}, which was "
+        f"cut off from +{cut.began:.2f} to +{cut.ended:.2f}"
+        for write in ledger.confirmed()
+        for cut in ledger.cuts
+        if write.asked == cut.node and cut.began <= write.began and write.ended <= cut.ended
+    ]
+
+
 ORACLES = (
     nothing_confirmed_is_lost,
     each_write_counts_once,
     versions_have_no_gap,
     reads_give_what_is_kept,
     no_read_is_older_than_what_was_known,
+    a_node_alone_confirms_nothing,
 )
 
 

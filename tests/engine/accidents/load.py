@@ -1,0 +1,154 @@
+"""Writers and readers of a cluster, whichever engine runs it, and what it has in the end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from resilient_vault_client import SecretNotFound, VaultClient, VaultError, WriteConflict
+from tests.engine.accidents.ledger import Ledger, Outcome, Read, Write
+from vault_harness.blueprint import Blueprint
+from vault_harness.stack import LocalStack, service_environment
+from vault_harness.vault import Operator
+
+PAGE = 200
+"""Versions of one secret, before the writers go on with the next: each write rewrites the list."""
+
+
+@dataclass
+class Load:
+    """Writers and readers, each with a client of its own, by way of Toxiproxy and the balancer."""
+
+    ledger: Ledger
+    environment: dict[str, str]
+    started: float = field(default_factory=time.monotonic)
+    over: threading.Event = field(default_factory=threading.Event)
+    pages: dict[str, int] = field(default_factory=lambda: {"a": 0, "b": 0})
+
+    def now(self) -> float:
+        """Seconds since the load began."""
+        return time.monotonic() - self.started
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Two writers of one secret, one of another, and a reader of each."""
+        threads = [
+            *(
+                threading.Thread(target=self._write, args=(name, each))
+                for name, each in (("one", "a"), ("two", "a"), ("three", "b"))
+            ),
+            *(threading.Thread(target=self._read, args=(each,)) for each in self.pages),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self.over.set()
+            for thread in threads:
+                thread.join(timeout=30)
+        assert not any(thread.is_alive() for thread in threads)
+
+    @contextlib.contextmanager
+    def client_of(self, address: str) -> Iterator[VaultClient]:
+        """A client that goes to one node itself, past Toxiproxy and balancer; it is logged in."""
+        environment = self.environment | {"VAULT_ADDR": address}
+        with contextlib.closing(VaultClient(environ=environment, timeout=4.0)) as client:
+            client.get_secret("backend/django")
+            yield client
+
+    def put(
+        self, client: VaultClient, path: str, value: str, over: int, *, asked: str | None = None
+    ) -> Write:
+        """Write a value over a version, once, and note what came of it."""
+        outcome: Outcome = "unknown"
+        version = None
+        began = self.now()
+        try:
+            version = client.put_secret(path, {"value": value}, over)
+            outcome = "confirmed"
+        except WriteConflict:
+            outcome = "refused"
+        except VaultError as error:
+            outcome = "unknown" if error.sent else "unsent"
+        write = Write(
+            path=path,
+            value=value,
+            over=over,
+            outcome=outcome,
+            version=version,
+            began=began,
+            ended=self.now(),
+            asked=asked,
+        )
+        self.ledger.note(write)
+        return write
+
+    def _client(self) -> VaultClient:
+        return VaultClient(environ=self.environment, timeout=4.0)
+
+    def _path(self, secret: str) -> str:
+        return f"ledger/{secret}-{self.pages[secret]}"
+
+    def _look(self, client: VaultClient, path: str) -> int:
+        """Read it, and note what was read; its version, 0 if there is none."""
+        began = self.now()
+        try:
+            found = client.read(path, "value")
+        except SecretNotFound:
+            return 0
+        if found.source != "vault" or found.version is None:
+            raise VaultError("a value from memory")  # says nothing of the cluster
+        ended = self.now()
+        self.ledger.note(
+            Read(path=path, value=found.value, version=found.version, began=began, ended=ended)
+        )
+        return found.version
+
+    def _read(self, secret: str) -> None:
+        with contextlib.closing(self._client()) as client:
+            while not self.over.wait(0.02):
+                with contextlib.suppress(VaultError):
+                    self._look(client, self._path(secret))
+
+    def _write(self, name: str, secret: str) -> None:
+        number = 0
+        with contextlib.closing(self._client()) as client:
+            while not self.over.wait(0.02):
+                page, path = self.pages[secret], self._path(secret)
+                with contextlib.suppress(VaultError):
+                    over = self._look(client, path)
+                    if over >= PAGE:
+                        self.pages[secret] = page + 1
+                        continue
+                    number += 1
+                    self.put(client, path, f"{name}-{number}", over)
+
+
+def prepared(stack: LocalStack) -> Load:
+    """A seeded cluster, whose backend may write; the load has not begun."""
+    stack.up(ha=True)
+    stack.seed(Blueprint.default())
+    with contextlib.closing(stack.operator()) as root:
+        policy = root.request("GET", "sys/policies/acl/backend")["data"]["policy"]
+        policy += '\npath "ecommerce/data/ledger/*" { capabilities = ["create", "read", "update"] }'
+        root.request("POST", "sys/policies/acl/backend", policy=policy)
+        root.request("POST", "ecommerce/config", max_versions=PAGE + 10)
+    return Load(Ledger(), service_environment(stack, "backend"))
+
+
+def contents(root: Operator, load: Load) -> dict[str, dict[int, str]]:
+    """Every version of every secret that was written."""
+    found: dict[str, dict[int, str]] = {}
+    for path in sorted({write.path for write in load.ledger.writes}):
+        metadata = root.request("GET", f"ecommerce/metadata/{path}").get("data") or {}
+        found[path] = {
+            int(version): root.request("GET", f"ecommerce/data/{path}?version={version}")["data"][
+                "data"
+            ]["value"]
+            for version in metadata.get("versions") or {}
+        }
+    return found

@@ -1,0 +1,179 @@
+r"""A cluster in containers under load, and accidents of its network too: nothing confirmed is lost.
+
+As in tests/engine/stack/test_random_accidents.py, with the same load, ledger and sequence; a seed
+repeats it likewise:
+
+    ACCIDENTS_SEED=17 ACCIDENTS_STEPS=50 HARNESS_ENGINE=docker \
+        pytest -m slow tests/engine/docker/test_accidents_in_containers.py
+
+A node is killed, frozen, or taken off the network that all of them share: then neither the others
+nor clients reach it, and what it sends goes nowhere. A rule of the kernel's in its own network
+drops what comes from the other nodes, or goes to them, or both, while clients reach it as before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.engine.accidents.load import prepared
+from tests.engine.accidents.sequence import Loss, nothing_is_lost
+from vault_harness.engine.docker import connected, project_name
+from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE
+from vault_harness.engine.docker._state import require_balancer
+from vault_harness.errors import ImageMissing
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, Nodes
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
+
+_PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+"""iptables is there, and not on everybody's PATH."""
+
+
+@pytest.fixture
+def stack(settings: Settings, local: LocalStack) -> LocalStack:
+    """Not up yet; skips where there is no HAProxy."""
+    with connected() as client:
+        try:
+            require_balancer(client, settings)
+        except ImageMissing as error:
+            pytest.skip(error.cause)
+    return local
+
+
+class Wires:
+    """The network of a stack in containers, from which nodes are taken off or made deaf and mute.
+
+    Args:
+        stack: A cluster.
+    """
+
+    def __init__(self, stack: LocalStack) -> None:
+        self._project = project_name(stack.data_dir)
+        self._names = [node.name for node in stack.endpoints().nodes]
+        self._rules: list[tuple[str, ...]] = []
+
+    def freeze(self, name: str) -> None:
+        """Let every process of a node stand still."""
+        with self._container(name) as container:
+            container.pause()
+
+    def thaw(self, name: str) -> None:
+        """Undo `freeze`."""
+        with self._container(name) as container:
+            container.unpause()
+
+    def take_off(self, name: str) -> None:
+        """Take a node off the network, as the engine does: its interface is gone."""
+        with self._container(name) as container, self._network() as network:
+            network.disconnect(container)
+
+    def put_back(self, name: str) -> None:
+        """Undo `take_off`, under the name that it had."""
+        with self._container(name) as container, self._network() as network:
+            network.connect(container, aliases=[name])
+
+    def shut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        """Drop all packets between a node and the others, or those of one direction."""
+        others = [self._address(other) for other in self._names if other != name]
+        incoming = [("INPUT", "-s", address) for address in others]
+        outgoing = [("OUTPUT", "-d", address) for address in others]
+        for rule in (*(incoming if not hears else ()), *(outgoing if not is_heard else ())):
+            self._iptables(name, "-A", *rule)
+            self._rules.append(rule)
+
+    def open(self, name: str) -> None:
+        """Undo `shut`."""
+        while self._rules:
+            self._iptables(name, "-D", *self._rules[-1])
+            self._rules.pop()
+
+    def must_have_rules(self) -> None:
+        """Skip where this user cannot set a rule in a container's network."""
+        missing = [tool for tool in ("iptables", "nsenter") if not shutil.which(tool, path=_PLACES)]
+        if missing or os.geteuid() != 0:
+            pytest.skip(f"rules in a container's network: {missing or 'root'} is needed")
+        for name in self._names:
+            with self._container(name) as container:
+                if not _is_here(container):
+                    pytest.skip("rules in a container's network: the engine is on another machine")
+
+    def _iptables(self, name: str, verb: str, *rule: str) -> None:
+        with self._container(name) as container:
+            pid = str(container.attrs["State"]["Pid"])
+        answer = subprocess.run(
+            ["nsenter", "-t", pid, "-n", "iptables", "-w", verb, *rule, "-j", "DROP"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=os.environ | {"PATH": _PLACES},
+        )
+        assert answer.returncode == 0, answer.stderr
+
+    def _address(self, name: str) -> str:
+        with self._container(name) as container:
+            (network,) = container.attrs["NetworkSettings"]["Networks"].values()
+            return str(network["IPAddress"])
+
+    @contextlib.contextmanager
+    def _container(self, name: str) -> Iterator[Any]:
+        labels = [f"{LABEL_PROJECT}={self._project}", f"{LABEL_SERVICE}={name}"]
+        with connected() as client:
+            (found,) = client.containers.list(all=True, filters={"label": labels})
+            yield found
+
+    @contextlib.contextmanager
+    def _network(self) -> Iterator[Any]:
+        with connected() as client:
+            (found,) = client.networks.list(filters={"label": f"{LABEL_PROJECT}={self._project}"})
+            yield found
+
+
+def _is_here(container: Any) -> bool:
+    """Whether its process has that number on this machine too; elsewhere it is somebody else's."""
+    try:
+        command = Path(f"/proc/{container.attrs['State']['Pid']}/cmdline").read_bytes()
+    except OSError:
+        return False
+    return b"server\0-config=" in command
+
+
+def test_nothing_confirmed_is_lost(stack: LocalStack) -> None:
+    """Nodes are killed, frozen, and off the network, where clients do not reach them either."""
+    load, nodes, wires = prepared(stack), Nodes(stack), Wires(stack)
+    losses = [
+        Loss(name="is killed", ends="is started", begin=nodes.kill, end=nodes.start, brief=False),
+        Loss(name="stands still", ends="goes on", begin=wires.freeze, end=wires.thaw),
+        Loss(
+            name="is off the network",
+            ends="is on the network again",
+            begin=wires.take_off,
+            end=wires.put_back,
+        ),
+    ]
+    nothing_is_lost(stack, load, losses)
+
+
+def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack) -> None:
+    """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
+    load, wires = prepared(stack), Wires(stack)
+    wires.must_have_rules()
+    losses = [
+        Loss(name=name, ends="is back", begin=begin, end=wires.open, alone=True)
+        for name, begin in (
+            ("is cut off from the others", wires.shut),
+            ("hears none of the others", partial(wires.shut, is_heard=True)),
+            ("is heard by none of the others", partial(wires.shut, hears=True)),
+        )
+    ]
+    nothing_is_lost(stack, load, losses)

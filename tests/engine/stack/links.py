@@ -1,0 +1,195 @@
+"""The ways between the nodes of a cluster of processes, each direction of which can be shut.
+
+Raft has one address for each node, which all the others dial, and two connections between the same
+two nodes differ by who dialled. A proxy before each node could therefore shut what comes to it from
+everybody, and not what it sends, nor a new connection of one node without those of the third. So
+the address that a node tells the others (``cluster_addr``) is that of a relay here, and the relay
+asks the kernel whose process the other end of a connection is.
+
+What is shut loses nothing and refuses nothing, as a network that is cut: bytes wait, ends of
+connections too, and a new connection hears no word. Once it is open again what waited arrives, late
+and in order, if the connection is still there. Only this is not as on a wire: while one direction
+is shut, the other one goes on for as long as both ends keep the connection, though a real sender
+would stop after a window that nobody acknowledges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+_CHUNK = 65536
+
+_TABLE = Path("/proc/net/tcp")
+
+Way = tuple[str, str]
+"""From which node to which."""
+
+
+class Links:
+    """A relay before each node, for as long as the block lasts.
+
+    Args:
+        process_of: The process number of a node by its name, or None if it does not run.
+    """
+
+    def __init__(self, process_of: Callable[[str], int | None]) -> None:
+        self.held: Counter[Way] = Counter()
+        """How often something had to wait, by its way."""
+        self._process_of = process_of
+        self._upstreams: dict[str, tuple[str, int]] = {}
+        self._addresses: dict[str, str] = {}
+        self._open: dict[Way, asyncio.Event] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.Server] = []
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Links]:
+        """Relay until the block ends, and close every connection then."""
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._run(self._end())
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def lead(self, name: str, cluster: str) -> str:
+        """Let a node's address lead to its listener for other nodes.
+
+        Args:
+            name: The node.
+            cluster: ``host:port`` of the listener, now.
+
+        Returns:
+            ``host:port`` by which the others reach it, the same each time.
+        """
+        host, _, port = cluster.rpartition(":")
+        self._upstreams[name] = host, int(port)
+        if name not in self._addresses:
+            self._addresses[name] = self._run(self._listen(name))
+        return self._addresses[name]
+
+    def shut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        """Cut a node off from all the others, in both directions or in one."""
+        for other in self._addresses.keys() - {name}:
+            if not is_heard:
+                self._set((name, other), False)
+            if not hears:
+                self._set((other, name), False)
+
+    def open(self, name: str) -> None:
+        """Undo `shut`."""
+        for other in self._addresses.keys() - {name}:
+            self._set((name, other), True)
+            self._set((other, name), True)
+
+    def _set(self, way: Way, is_open: bool) -> None:
+        async def change() -> None:
+            gate = self._gate(way)
+            gate.set() if is_open else gate.clear()
+
+        self._run(change())
+
+    def _gate(self, way: Way) -> asyncio.Event:
+        if way not in self._open:
+            self._open[way] = asyncio.Event()
+            self._open[way].set()
+        return self._open[way]
+
+    async def _pass(self, way: Way) -> None:
+        gate = self._gate(way)
+        while not gate.is_set():
+            self.held[way] += 1
+            await gate.wait()
+
+    async def _listen(self, name: str) -> str:
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                await self._relay(name, reader, writer)
+            except (OSError, asyncio.CancelledError):
+                pass  # both ends hear of it by the end of their connections
+            finally:
+                self._tasks.discard(task)
+                writer.transport.abort()
+
+        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        self._servers.append(server)
+        host, port = server.sockets[0].getsockname()
+        return f"{host}:{port}"
+
+    async def _relay(
+        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        # In a thread: a busy machine has thousands of connections, and the others must not wait.
+        source = await asyncio.to_thread(
+            self._who, writer.get_extra_info("peername")[1], writer.get_extra_info("sockname")
+        )
+        if source is None:
+            return  # it ended while it was looked for
+        # A connection takes a word in each direction.
+        there, back = (source, name), (name, source)
+        await self._pass(there)
+        await self._pass(back)
+        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstreams[name])
+        try:
+            await asyncio.gather(
+                self._pump(reader, upstream_writer, there),
+                self._pump(upstream_reader, writer, back),
+            )
+        finally:
+            upstream_writer.transport.abort()
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(_CHUNK):
+                await self._pass(way)
+                writer.write(data)
+                await writer.drain()
+        await self._pass(way)  # an end is a word too
+        writer.close()
+
+    def _who(self, port: int, listen: tuple[str, int]) -> str | None:
+        """The node whose process has the other end of a connection."""
+        ends = f":{port:04X} 0100007F:{listen[1]:04X} "  # as the kernel writes 127.0.0.1 in hex
+        table = _TABLE.read_text()
+        at = table.find(ends)
+        if at < 0:
+            return None
+        inode = f"socket:[{table[at : at + 150].split()[8]}]"
+        return next((name for name in self._addresses if inode in self._files_of(name)), None)
+
+    def _files_of(self, name: str) -> set[str]:
+        found = set()
+        pid = self._process_of(name)
+        with contextlib.suppress(OSError):  # it has ended
+            for file in Path(f"/proc/{pid}/fd").iterdir() if pid else ():
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    found.add(str(file.readlink()))
+        return found
+
+    async def _end(self) -> None:
+        for server in self._servers:
+            server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # transports close their sockets in the loop's next round
+
+    def _run(self, what: Any) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(what, self._loop)
+        return future.result(timeout=10)

@@ -1,0 +1,107 @@
+"""The ways between nodes that tests of partitions shut: what is shut waits, and is not lost."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from tests.engine.stack.links import Links
+from vault_harness.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="whose a connection is, only Linux says to everybody"
+)
+
+
+@pytest.fixture
+def links() -> Iterator[Links]:
+    """Between two nodes, of which this process is the first."""
+    with Links({"one": os.getpid(), "two": None}.get).running() as links:
+        yield links
+
+
+@pytest.fixture
+def two() -> Iterator[socket.socket]:
+    """Where the second one listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(10)
+        yield server
+
+
+@pytest.fixture
+def address(links: Links, two: socket.socket) -> tuple[str, int]:
+    """Where the first one finds the second."""
+    links.lead("one", "127.0.0.1:1")
+    listen = f"127.0.0.1:{two.getsockname()[1]}"
+    host, _, port = links.lead("two", listen).rpartition(":")
+    assert links.lead("two", listen) == f"{host}:{port}", "it is known by one address for good"
+    return host, int(port)
+
+
+def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket) -> None:
+    """In both directions, and its end too."""
+    with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
+        here.sendall(b"vote")
+        assert there.recv(10) == b"vote"
+        there.sendall(b"yes")
+        assert here.recv(10) == b"yes"
+        here.shutdown(socket.SHUT_WR)
+        assert there.recv(10) == b""
+
+
+@pytest.mark.parametrize("open_way", ["none", "hears", "is_heard"])
+def test_what_is_shut_waits(
+    links: Links, address: tuple[str, int], two: socket.socket, open_way: str
+) -> None:
+    """One direction of a connection or both; it arrives when the way is open again."""
+    with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
+        links.shut("one", hears=open_way == "hears", is_heard=open_way == "is_heard")
+        here.sendall(b"vote")
+        there.sendall(b"yes")
+        shut = {("one", "two")} if open_way != "is_heard" else set()
+        shut |= {("two", "one")} if open_way != "hears" else set()
+        wait_until(lambda: links.held.keys() == shut, "what is shut to be held", timeout=10)
+        for end, way, word in ((there, ("one", "two"), b"vote"), (here, ("two", "one"), b"yes")):
+            end.settimeout(0.1 if way in shut else 10)
+            if way in shut:
+                with pytest.raises(TimeoutError):
+                    end.recv(10)
+                end.settimeout(10)
+            else:
+                assert end.recv(10) == word
+        links.open("one")
+        if ("one", "two") in shut:
+            assert there.recv(10) == b"vote"
+        if ("two", "one") in shut:
+            assert here.recv(10) == b"yes"
+
+
+def test_a_new_connection_takes_both_directions(
+    links: Links, address: tuple[str, int], two: socket.socket
+) -> None:
+    """A node that is heard and hears nothing connects to nobody, until it hears again."""
+    links.shut("one", is_heard=True)
+    with socket.create_connection(address, timeout=10) as here:
+        here.sendall(b"vote")
+        wait_until(lambda: bool(links.held), "it to be held", timeout=10)
+        two.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            two.accept()
+        two.settimeout(10)
+        links.open("one")
+        with two.accept()[0] as there:
+            assert there.recv(10) == b"vote"
+
+
+def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
+    """Whose process is none of the nodes' is not taken for one of them."""
+    nobody = Links(lambda _: None)
+    listen = f"127.0.0.1:{two.getsockname()[1]}"
+    with nobody.running():
+        host, _, port = nobody.lead("two", listen).rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as here:
+            assert here.recv(10) == b""
