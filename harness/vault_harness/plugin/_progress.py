@@ -85,6 +85,7 @@ class Progress:
         self._terminal, self._parts, self._workers = terminal, parts, max(1, workers)
         self._left = dict(planned)
         self._running: dict[str, float] = {}
+        self._took = self._meant = 0.0  # seconds, of all that have ended
         self._over = threading.Event()
         self._live: Live | None = None
         self._thread: threading.Thread | None = None
@@ -107,8 +108,10 @@ class Progress:
 
     def ended(self, id: str) -> None:  # noqa: A002 - it is one
         """A scenario ended."""
-        self._running.pop(id, None)
-        self._left.pop(id, None)
+        began, planned = self._running.pop(id, None), self._left.pop(id, 0.0)
+        if began is not None:
+            self._took += time.monotonic() - began
+            self._meant += planned
 
     @property
     def running(self) -> frozenset[str]:
@@ -141,14 +144,24 @@ class Progress:
         return f"{len(self._left)} to go, about {self.seconds_left(now):.0f} s; {', '.join(told)}"
 
     def seconds_left(self, now: float) -> float:
-        """Seconds until the last scenario ends, about."""
-        running = dict(self._running)
+        """Seconds until the last scenario ends, about: as planned, or as slow as it has been."""
+        running, left = dict(self._running), dict(self._left)
+        slower = self._slower(running, left, now)
         rest = {
-            id: max(1.0, seconds - (now - running.get(id, now)))
-            for id, seconds in dict(self._left).items()  # noqa: A001 - it is one
+            id: max(1.0, slower * seconds - (now - running.get(id, now)))
+            for id, seconds in left.items()  # noqa: A001 - it is one
         }
         longest = max(rest.values(), default=0.0)
         return max(longest, sum(rest.values()) / self._workers)
+
+    def _slower(self, running: Mapping[str, float], left: Mapping[str, float], now: float) -> float:
+        """By which factor scenarios take longer here than where they were measured, 1 or more."""
+        took, meant = self._took, self._meant
+        for id, began in running.items():  # noqa: A001 - it is one
+            planned = left.get(id, 0.0)
+            took += max(planned, now - began)
+            meant += planned
+        return max(1.0, took / meant) if meant else 1.0
 
     def _waits(self, id: str) -> str:  # noqa: A002 - it is one
         with contextlib.suppress(OSError):

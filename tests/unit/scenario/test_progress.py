@@ -76,6 +76,17 @@ def test_how_long_still(tmp_path: Path) -> None:
     shown.close()
 
 
+def test_busy_machine_takes_longer(tmp_path: Path) -> None:
+    """What takes thrice its time tells how long the rest may take."""
+    shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=10.0)
+    now = time.monotonic()
+    shown.began("A")
+    assert shown.seconds_left(now + 30.0) == pytest.approx(3 * 30.0 / 2, abs=1.0)
+    shown.ended("A")
+    assert shown.seconds_left(now) == pytest.approx(15.0, abs=0.1)  # it took no time after all
+    shown.close()
+
+
 def test_which_wait(tmp_path: Path, story: Story) -> None:
     """A scenario says what is broken in it, or whom it waits for; afterwards it says nothing."""
     lab: Any = SimpleNamespace(
