@@ -144,13 +144,15 @@ def _ours(thread: threading.Thread) -> bool:
 @pytest.mark.scenario("PRC-04")
 def test_no_secret_is_said(lab: Lab) -> None:
     """In turn: a denied path, truncated answers, a seal, a refused secret-id, an outage."""
+    lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from about 340 on
     client = lab.start()
 
     with lab.reading(every=0.25):
         client.read("ai/openai", "OPENAI_API_KEY")
-        with lab.network.truncated(after=150) as fault:
-            lab.hold(fault, 0.8)
-        lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
+        for after in (150, 430):  # in the headers, and in the second half of the value
+            with lab.network.truncated(after=after) as fault:
+                lab.hold(fault, 0.8)
+            lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
         with lab.vault.sealed() as fault:
             lab.hold(fault, 1.0)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))

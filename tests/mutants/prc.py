@@ -43,6 +43,20 @@ class LogsItsToken(LazyClient):
         return token
 
 
+class _LogsWhatIsCut(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        if not is_whole(bytearray(received)):
+            log.warning("cannot make anything of %r", received)
+        return received
+
+
+class LogsWhatIsCut(LazyClient):
+    """Logs an answer that it cannot parse, and half of a secret with it."""
+
+    wire_type = _LogsWhatIsCut
+
+
 class ShowsItsSecretId(LazyClient):
     """Puts what it sent into the error that it raises."""
 
@@ -405,6 +419,7 @@ MUTANTS: dict[str, Mutant] = {
         CatchesUpAfterSleep, "PRC-03", "requests (all kinds)", LAZY_PROCESS, process=True
     ),
     "logs-its-token": Mutant(LogsItsToken, "PRC-04", "token"),
+    "logs-what-is-cut": Mutant(LogsWhatIsCut, "PRC-04", "half of v1"),
     "shows-its-secret-id": Mutant(ShowsItsSecretId, "PRC-04", "secret-id"),
     "says-well-under-a-seal": Mutant(AlwaysSaysWell, "PRC-05", "health tells the truth", REFERENCE),
     "never-says-well-again": Mutant(

@@ -8,6 +8,11 @@ from collections import defaultdict
 SHORTEST = 8
 """Shorter values are not looked for: a four-letter password is in every English text."""
 
+LONG = 24
+"""Of a value so long its first half is looked for too: an answer that was cut off, or the excerpt
+that a parser shows of what it could not read, holds no more of it.
+"""
+
 
 class Secrets:
     """Knows every secret of one scenario, and speaks of them by label only (``token-2``).
@@ -64,16 +69,37 @@ class Secrets:
             return next((value for value, name in self._labels.items() if name == label), None)
 
     def redact(self, text: str) -> str:
-        """`text` with every known secret replaced by its label in angle brackets."""
+        """`text` with every known secret, and the first half of one, replaced by its label."""
         with self._lock:
             known = sorted(self._labels.items(), key=lambda item: -len(item[0]))
         for value, label in known:
             if len(value) >= SHORTEST and value in text:
                 text = text.replace(value, f"<{label}>")
+        for value, label in known:
+            while begun := _begun_in(value, text):
+                text = text.replace(begun, f"<half of {label}>")
         return text
 
     def found_in(self, text: str) -> list[str]:
-        """Labels of the secrets that stand in `text`."""
+        """Labels of the secrets that stand in `text`, whole or (``half of v1``) for a half."""
         with self._lock:
             known = list(self._labels.items())
-        return sorted(label for value, label in known if len(value) >= SHORTEST and value in text)
+        whole = {value: label for value, label in known if len(value) >= SHORTEST and value in text}
+        for value in whole:
+            text = text.replace(value, "")
+        halves = [f"half of {label}" for value, label in known if _begun_in(value, text)]
+        return sorted([*whole.values(), *halves])
+
+
+def _begun_in(value: str, text: str) -> str:
+    """The beginning of `value` that stands in `text`, if it is half of it or more; else nothing.
+
+    A URL's first half is its scheme and its host, which may be shown.
+    """
+    half = value[: (len(value) + 1) // 2]
+    if len(value) < LONG or "://" in half or (at := text.find(half)) < 0:
+        return ""
+    end = len(half)
+    while end < len(value) and text[at + end : at + end + 1] == value[end]:
+        end += 1
+    return value[:end]

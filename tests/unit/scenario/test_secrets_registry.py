@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from vault_harness.scenario._secrets import SHORTEST, Secrets
 
 
@@ -68,6 +70,46 @@ def test_what_is_found() -> None:
     for name in ("b", "a"):
         secrets.add("secret", name * 10, name)
     assert secrets.found_in(f"{'b' * 10} {'a' * 10} {'b' * 10}") == ["a", "b"]
+
+
+LONG_ONE = "canary-v1-0123456789abcdef01"
+
+
+@pytest.mark.parametrize("shown", [14, 20, 27])
+def test_half_of_a_secret_is_found(shown: int) -> None:
+    """As in an answer that was cut off: it is told, and no more of it."""
+    secrets = Secrets()
+    secrets.add("secret", LONG_ONE, "v1")
+    text = f'cannot parse {{"KEY": "{LONG_ONE[:shown]}'
+    assert secrets.found_in(text) == ["half of v1"]
+    assert secrets.redact(f"{text} and {text}").count('"<half of v1>') == 2
+    assert LONG_ONE[:14] not in secrets.redact(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        LONG_ONE[:13],
+        f"{LONG_ONE[14:]} {LONG_ONE[:13]}",
+        "postgresql://backend:***@db.internal:5432/ecommerce",
+    ],
+    ids=["less", "the other half", "a URL without its password"],
+)
+def test_less_than_half_is_not(text: str) -> None:
+    """A log may tell tokens apart by a few letters, and a server by its URL."""
+    secrets = Secrets()
+    secrets.add("secret", LONG_ONE, "v1")
+    secrets.add("secret", "postgresql://backend:geheim@db.internal:5432/ecommerce", "url")
+    assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
+
+
+def test_whole_is_not_half_as_well() -> None:
+    """Nor is one whose beginning another secret has."""
+    secrets = Secrets()
+    secrets.add("secret", LONG_ONE, "v1")
+    secrets.add("secret", f"{LONG_ONE[:20]}-another", "v2")
+    assert secrets.found_in(f"got {LONG_ONE}") == ["v1"]
+    assert secrets.redact(f"got {LONG_ONE}") == "got <v1>"
 
 
 def test_repr_tells_a_number() -> None:
