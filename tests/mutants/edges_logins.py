@@ -33,6 +33,12 @@ class LogsInSixTimes(LogsInFiveTimes):
     share = 0.36
 
 
+class LogsInInsteadOfRenewing(LogsInFiveTimes):
+    """Never renews: when three fifths of a life are over it logs in anew."""
+
+    share = 0.6
+
+
 class LogsInFiveTimesIn16Lives(AtShare):
     """Logs in five times in 1.6 lives of tokens that cannot be renewed."""
 

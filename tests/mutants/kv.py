@@ -82,6 +82,32 @@ class ServesTheDeadFromItsCache(Remembers):
             raise
 
 
+class RemembersWhatWasDeleted(LazyClient):
+    """What was deleted stays so for nearly five seconds, removed with its metadata or not."""
+
+    keeps = 4.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._gone: dict[str, tuple[float, DeletedError]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        asked = time.monotonic()
+        if path in self._gone and asked - self._gone[path][0] < self.keeps:
+            raise self._gone[path][1]
+        try:
+            return super().read(path, key)
+        except DeletedError as error:
+            self._gone[path] = asked, error
+            raise
+
+
+class RemembersWhatWasDeletedForTooLong(RemembersWhatWasDeleted):
+    """For longer than a value may be held."""
+
+    keeps = 8.0
+
+
 class ServesStaleForNearlyTooShort(Tweaked):
     """Has its last good value for half a second less than max_stale; it may be less by R."""
 
@@ -237,6 +263,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "raises-at-its-end": Mutant(always.RaisesAtItsEnd, "KV-03", "a clean end succeeds"),
     "hangs-after-all": Mutant(HangsAtTheEnd, "KV-03", "close ends within"),
+    "remembers-what-was-deleted-for-too-long": Mutant(
+        RemembersWhatWasDeletedForTooLong, "KV-03", "it was reported as deleted"
+    ),
     "keeps-the-deleted-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
     "keeps-the-whole-for-too-long": Mutant(KeepsTheWholeForTooLong, "KV-06", "the last read gave"),
     "serves-stale-for-too-short": Mutant(
@@ -264,6 +293,7 @@ TOLERATED: dict[str, Tolerated] = {
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
+    "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),
     "keeps-the-deleted-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-03"),
     "serves-stale-for-nearly-too-short": Tolerated(
         ServesStaleForNearlyTooShort, "KV-02", REFERENCE

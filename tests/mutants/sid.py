@@ -56,6 +56,32 @@ class NeverTriesANewSecretId(LazyClient):
     credentials_type = _Offended
 
 
+class _ThinksAboutANewSecretId(Credentials):
+    """After a refusal a new secret-id is looked at for a while before it is used."""
+
+    thinks = 3.9
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._seen: dict[str, float] = {}
+
+    def usable(self, secret_id: str) -> bool:
+        seen = self._seen.setdefault(_mark(secret_id), time.monotonic())
+        if self._failed and time.monotonic() - seen < self.thinks:
+            return False
+        return super().usable(secret_id)
+
+
+class ThinksAboutANewSecretId(LazyClient):
+    """Has the pause that it declares between a refused secret-id and the next one."""
+
+    credentials_type = _ThinksAboutANewSecretId
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "backoff_cap": 4.0}
+
+
 class TakesALockForABadSecretId(LazyClient):
     """Waits for another secret-id when the role is locked."""
 
@@ -337,6 +363,7 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-half-a-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "SID-08"
     ),
+    "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "logs-in-three-times-for-one-answer": Tolerated(
         edges_refusals.LogsInThreeTimesForOneAnswer, "SID-07"
     ),

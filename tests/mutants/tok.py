@@ -408,6 +408,10 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "TOK-01"),
+    "logs-in-instead-of-renewing": Tolerated(edges_logins.LogsInInsteadOfRenewing, "TOK-01"),
+    "logs-in-instead-of-a-denied-renewal": Tolerated(
+        edges_logins.LogsInInsteadOfRenewing, "TOK-14"
+    ),
     "renews-at-a-third": Tolerated(edges_tokens.RenewsAtAThird, "TOK-01"),
     "renews-late": Tolerated(edges_tokens.RenewsLate, "TOK-01"),
     "renews-late-while-its-clock-is-set": Tolerated(

@@ -450,8 +450,15 @@ class Servers(Closable):
 
     @contextmanager
     def condition(self, name: str, **marks: Any) -> Iterator[Fault]:
-        """Something that is so without any fault, but must have touched the subject."""
-        fault = self.history.begin_fault(name, Signature(**marks))
+        """Something that is so without any fault, but must have touched the subject.
+
+        Args:
+            name: What that is, for the report.
+            marks: By which answers it is known, as `Signature` has them; ``optional=True`` where it
+                need not have.
+        """
+        optional: bool = marks.pop("optional", False)
+        fault = self.history.begin_fault(name, Signature(**marks), optional=optional)
         try:
             yield fault
         finally:

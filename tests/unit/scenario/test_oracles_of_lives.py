@@ -6,6 +6,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
+    never_renews,
     no_refused_read,
     renewals_at_most,
     renews_again,
@@ -193,3 +194,29 @@ def test_read_with_an_ended_token(story: Story) -> None:
     assert story.finds(no_refused_read()) == [
         "2 reads were answered 403 (+3.00, +3.10), the first with token-1"
     ]
+
+
+# Logins instead of renewals
+
+
+def test_client_that_never_renews(story: Story) -> None:
+    """It logs in anew where others renew."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("login", 7.0, ttl=10.0)
+    assert never_renews(story.history)
+
+
+@pytest.mark.parametrize("at", [1.1, 12.0], ids=["at once", "when the token has ended"])
+def test_client_whose_login_is_none_instead(story: Story, at: float) -> None:
+    """Too early, or too late."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("login", at, ttl=10.0)
+    assert not never_renews(story.history)
+
+
+def test_client_that_renews_as_well(story: Story) -> None:
+    """One renewal, and be it refused, shows that it does."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("renew", 6.0, status=403)
+    story.sent("login", 7.0, ttl=10.0)
+    assert not never_renews(story.history)

@@ -29,6 +29,26 @@ def test_one_login_too_many(story: Story) -> None:
     assert len(story.finds(logins_at_most(1, accepted=True))) == 1
 
 
+def test_login_in_its_time_is_no_excess(story: Story) -> None:
+    """Who never renews logs in anew, as a login or a renewal before it gives the time."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("login", 7.0, ttl=10.0)
+    story.sent("renew", 10.0, ttl=10.0)
+    story.sent("login", 13.0, ttl=10.0)
+    assert story.finds(logins_at_most(0, since=2.0, due=0.3)) == []
+    assert len(story.finds(logins_at_most(0, since=2.0))) == 1
+    assert story.finds(logins_at_most(0, since=0.0, due=0.3)) == ["1 login (+1.00)"]
+
+
+def test_login_before_its_time_is_one(story: Story) -> None:
+    """Right after a login, or after a renewal that was granted."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("login", 3.0, status=None)
+    story.sent("renew", 7.0, ttl=10.0)
+    story.sent("login", 7.1, ttl=10.0)
+    assert story.finds(logins_at_most(0, since=2.0, due=0.3)) == ["2 logins (+3.00, +7.10)"]
+
+
 def test_many_times_are_cut(story: Story) -> None:
     """A loop of logins fits into a line."""
     story.several("login", *map(float, range(1, 21)))

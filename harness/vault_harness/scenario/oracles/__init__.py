@@ -40,6 +40,8 @@ from vault_harness.scenario.oracles._herd import (
     still_waiting,
 )
 from vault_harness.scenario.oracles._lives import (
+    LOGS_IN_INSTEAD,
+    never_renews,
     no_refused_read,
     renewals_at_most,
     renews_again,
@@ -74,6 +76,7 @@ from vault_harness.scenario.oracles._requests import (
 
 __all__ = [
     "HANDOVER",
+    "LOGS_IN_INSTEAD",
     "Oracle",
     "STORM_PEAK",
     "a_denial_costs_little",
@@ -96,6 +99,7 @@ __all__ = [
     "logins_at_most",
     "logins_with_one_secret_id_at_most",
     "logs_in_again",
+    "never_renews",
     "no_connection_storm",
     "no_credential_sent",
     "no_failed_read",

@@ -10,6 +10,12 @@ from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
 from vault_harness.scenario.verdict import Finding
 
+LOGS_IN_INSTEAD = "it renews no token: it logs in anew in its time instead"
+"""Why a scenario is not about a client of which `never_renews` is true."""
+
+INSTEAD = (0.3, 0.95)
+"""The part of a life in which a login is one instead of a renewal."""
+
 
 def renews_within(
     low: float, high: float, *, since: float = 0.0, until: float, may_be_empty: bool = False
@@ -104,6 +110,24 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
 
 def _answered(exchange: Exchange) -> float:
     return exchange.ended if exchange.ended is not None else exchange.began
+
+
+def part_of_a_life(history: History, login: Exchange) -> float:
+    """How much of the life before it was over when a login was sent; 0 where there was none."""
+    granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
+    before = [life for life in granted if life is not login and life.ttl]
+    if not before:
+        return 0.0
+    return (login.began - before[-1].began) / (before[-1].ttl or 1.0)
+
+
+def never_renews(history: History) -> bool:
+    """Whether a client has renewed nothing, and logged in anew where others renew."""
+    if history.find("renew"):
+        return False
+    first, last = INSTEAD
+    parts = [part_of_a_life(history, login) for login in history.find("login")]
+    return any(first <= part <= last for part in parts)
 
 
 def renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, times
+from vault_harness.scenario.oracles._lives import part_of_a_life
 from vault_harness.scenario.verdict import Finding
 
 LOCKOUT_WINDOW = 15 * 60.0
@@ -18,10 +19,25 @@ STOPPED = 1.5
 
 
 def logins_at_most(
-    count: int, *, since: float = 0.0, until: float | None = None, accepted: bool = False
+    count: int,
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    accepted: bool = False,
+    due: float | None = None,
 ) -> Oracle:
-    """At most so many logins reach Vault in that time: all of them, or only the accepted."""
+    """At most so many logins reach Vault in that time.
+
+    Args:
+        count: How many may.
+        since: When it begins.
+        until: When it ends.
+        accepted: Whether only those count that Vault accepted.
+        due: From which part of a life on a login is no excess: a client that never renews logs in
+            anew instead. Then none counts that came so late in the life before it.
+    """
     promise = f"at most {counted(count, 'login')}"
+    promise += "" if due is None else f" before {due:g} of a token's life"
 
     def oracle(history: History) -> list[Finding]:
         seen = (
@@ -29,6 +45,8 @@ def logins_at_most(
             if accepted
             else history.find("login", since=since, until=until)
         )
+        if due is not None:
+            seen = [login for login in seen if part_of_a_life(history, login) < due]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
