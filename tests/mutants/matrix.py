@@ -214,11 +214,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("no mutant meets such a scenario: look at the names of groups and scenarios")
     escaped = []
     with ProcessPoolExecutor(given.workers) as pool:
-        for future in as_completed([pool.submit(verdicts, *each) for each in planned.items()]):
-            name, found = future.result()
-            own = CATALOGUE[name].scenario
-            if found.get(own, "F") != "F":
-                escaped.append(f"{name} by {own}: {found[own]}")
+        rows = [pool.submit(verdicts, *each) for each in planned.items()]
+        try:
+            for future in as_completed(rows):
+                name, found = future.result()
+                own = CATALOGUE[name].scenario
+                if found.get(own, "F") != "F":
+                    escaped.append(f"{name} by {own}: {found[own]}")
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)  # rows that have not begun never do
+            raise
     sys.stdout.write(TABLE.read_text(encoding="utf-8"))
     for one in escaped:
         sys.stderr.write(f"not caught: {one}\n")
