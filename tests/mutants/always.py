@@ -79,17 +79,25 @@ class LooksAfterItsOldToken(LazyClient):
         while not self._closed:
             time.sleep(0.3)
             self._first = self._first or self._token
-            if self._first is not None and not self._closed:
+            if self._first is not None and not self._closed and self._may_ask():
                 method, path = self.asks
                 deadline = time.monotonic() + 1.0
                 with contextlib.suppress(ClientError):
                     self._wire.send(method, path, deadline=deadline, token=self._first.value)
 
+    def _may_ask(self) -> bool:
+        return True
+
 
 class RenewsItsOldToken(LooksAfterItsOldToken):
-    """Goes on renewing it."""
+    """Goes on renewing it, by a renewer that was meant to end with it."""
 
     asks = ("POST", "auth/token/renew-self")
+
+    def _may_ask(self) -> bool:
+        first, token = self._first, self._token
+        # As long as they are one, two renewers would be at work.
+        return first is not None and (token is None or token.value != first.value)
 
 
 class SendsOnceMore(LazyClient):
