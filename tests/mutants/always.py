@@ -79,14 +79,14 @@ class LooksAfterItsOldToken(LazyClient):
         while not self._closed:
             time.sleep(0.3)
             self._first = self._first or self._token
-            if self._first is not None and not self._closed and self._may_ask():
+            if self._first is not None and self._may_ask():
                 method, path = self.asks
                 deadline = time.monotonic() + 1.0
                 with contextlib.suppress(ClientError):
                     self._wire.send(method, path, deadline=deadline, token=self._first.value)
 
     def _may_ask(self) -> bool:
-        return True
+        return not self._closed
 
 
 class RenewsItsOldToken(LooksAfterItsOldToken):
@@ -97,7 +97,8 @@ class RenewsItsOldToken(LooksAfterItsOldToken):
     def _may_ask(self) -> bool:
         first, token = self._first, self._token
         # As long as they are one, two renewers would be at work.
-        return first is not None and (token is None or token.value != first.value)
+        old = first is not None and (token is None or token.value != first.value)
+        return old and super()._may_ask()
 
 
 class SendsOnceMore(LazyClient):
