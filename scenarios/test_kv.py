@@ -19,12 +19,16 @@ from vault_harness.scenario.oracles import (
     none_of,
     of_one_version,
     requests_at_most,
+    sees,
 )
 
 LEDGER = "backend/ledger"
 
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
+
+LATE_BY_FAR = 2.0
+"""Seconds past a bound in which it is seen by how much a client is late."""
 
 LONGEST = 30.0
 """A declared refresh or max_stale beyond this would make a scenario wait for too long."""
@@ -277,3 +281,42 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
         steady=False,
         no_closing="no secret is where it looks for them",
     )
+
+
+@pytest.mark.scenario("KV-07")
+def test_changed_while_vault_is_away(lab: Lab) -> None:
+    """One secret is rotated and another one deleted while connections are refused, under reads."""
+    client = lab.start()
+    _refuse_longer("refresh", lab.refresh)
+    path, key = "backend/celery", "CELERY_BROKER_URL"
+    lab.put("v1", path=path, key=key)
+    for verb in _verbs(lab):
+        held = client.read(path, key, verb=verb)
+        lab.require(f"a value before the outage ({verb})", _held(held))
+    with lab.reading(every=0.5), lab.reading(every=0.5, path=path, key=key):
+        lab.watch(0.5)
+        with lab.network.down() as fault:
+            lab.put("v2")
+            lab.delete(path)
+            lab.hold(fault, 3.0)
+        lab.recovers(after=fault, path=PATH)
+    within = lab.recovery_after(fault) + lab.refresh
+    for verb in _verbs(lab):
+        _is_gone(lab, path, key, verb, since=fault.end, within=within)
+    lab.judge(sees("v2", PATH, since=fault.end, within=within))
+
+
+def _is_gone(lab: Lab, path: str, key: str, verb: Verb, *, since: float, within: float) -> None:
+    """Read a secret that was deleted until the client tells so, or is late by far."""
+    told, over = False, 0.0
+    while not told and over < LATE_BY_FAR:
+        call = lab.client.read(path, key, verb=verb)
+        told = call.outcome not in ("ok", "stale", "unavailable")
+        over = call.began - since - within - lab.history.slack(since, call.began)
+        if not told:
+            lab.watch(0.3)
+    if over > 0 and call.outcome != "died":
+        promise = f"a secret deleted in an outage is gone within {within:g} s of its end"
+        gives = f"gives {call.value}" if call.value else f"ends {call.outcome}"
+        text = f"{verb} {gives} {call.began - since:.2f} s after it"
+        lab.note(Finding(promise, text, since, missed=over, until=call.began))

@@ -27,6 +27,7 @@ from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import (
     DeletedError,
     MissingError,
+    UnavailableError,
 )
 
 
@@ -80,6 +81,55 @@ class ServesTheDeadFromItsCache(Remembers):
             if (path, key) in self._kept:
                 return self._kept[path, key]
             raise
+
+
+class _Kept(str):
+    """A value that the client marks as old."""
+
+    __slots__ = ()
+    stale = True
+
+
+class KeepsWhatItMissed(LazyClient):
+    """What it could not read in an outage is still away, it thinks, as long as Vault has none."""
+
+    keeps = 3600.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[tuple[str, str], str] = {}
+        self._missed: dict[tuple[str, str], float] = {}
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            self._had[path, key] = super().read(path, key)
+        except UnavailableError:
+            self._missed[path, key] = time.monotonic()
+            raise
+        except (DeletedError, MissingError):
+            if time.monotonic() - self._missed.get((path, key), -self.keeps) >= self.keeps:
+                raise
+            return self._old(self._had[path, key])
+        self._missed.pop((path, key), None)
+        return self._had[path, key]
+
+    def _old(self, value: str) -> Any:
+        return value
+
+
+class KeepsWhatItMissedForTooLong(KeepsWhatItMissed):
+    """Marks it as old, and lets go of it at last, four seconds later than it may."""
+
+    keeps = 12.0
+
+    def _old(self, value: str) -> Any:
+        return _Kept(value)
+
+
+class KeepsWhatItMissedForAWhile(KeepsWhatItMissedForTooLong):
+    """A second and a half sooner than it must: recovery may take 3 s, a refresh 5 s."""
+
+    keeps = 6.5
 
 
 class RemembersWhatWasDeleted(LazyClient):
@@ -266,6 +316,10 @@ MUTANTS: dict[str, Mutant] = {
     "remembers-what-was-deleted-for-too-long": Mutant(
         RemembersWhatWasDeletedForTooLong, "KV-03", "it was reported as deleted"
     ),
+    "keeps-what-it-missed": Mutant(KeepsWhatItMissed, "KV-07", "it is deleted"),
+    "keeps-what-it-missed-for-too-long": Mutant(
+        KeepsWhatItMissedForTooLong, "KV-07", "gone within"
+    ),
     "keeps-the-deleted-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
     "keeps-the-whole-for-too-long": Mutant(KeepsTheWholeForTooLong, "KV-06", "the last read gave"),
     "serves-stale-for-too-short": Mutant(
@@ -294,6 +348,7 @@ TOLERATED: dict[str, Tolerated] = {
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
     "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),
+    "keeps-what-it-missed-for-a-while": Tolerated(KeepsWhatItMissedForAWhile, "KV-07"),
     "keeps-the-deleted-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-03"),
     "serves-stale-for-nearly-too-short": Tolerated(
         ServesStaleForNearlyTooShort, "KV-02", REFERENCE
