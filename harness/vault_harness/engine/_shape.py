@@ -51,8 +51,8 @@ class NodeSpec:
         extra: Further configuration in the server's JSON form, laid over the rest: a ``seal``
             stanza, or one more value of the listener.
         detached: Let the server outlive this process (``invoke up``); otherwise it dies with it.
-        passes: Names of variables of ours that the server gets too, for the SDK of a cloud. Of a
-            process only.
+        passes: Names of variables of ours that the server gets too, for the SDK of a cloud; one in
+            a container gets files in their place where that is possible.
     """
 
     name: str

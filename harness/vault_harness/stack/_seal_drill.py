@@ -73,8 +73,7 @@ class SealDrill:
         check_seal_of_product(
             self.target, self.engine.dialect, looked_at=self.engine.choice or "HARNESS_ENGINE"
         )
-        able = {"process"} if self.target in CLOUD_SEALS else {"process", "docker"}
-        if self.engine.name not in able:
+        if self.engine.name == "external":
             raise CapabilityMissing(
                 f"the {self.engine.name} engine cannot exchange a Vault's seal for {self.target}",
                 looked_at="HARNESS_ENGINE",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from vault_harness.dialect import OPENBAO
-from vault_harness.engine import CLOUD_SEALS, SealKind
-from vault_harness.engine.process._seal_check import check_seal
+from vault_harness.engine import CLOUD_SEALS, CloudSealingProvider, SealCheck, SealKind
 from vault_harness.errors import CapabilityMissing, EngineError, StackError
 from vault_harness.programs import find_vault
 from vault_harness.settings import Settings
@@ -38,6 +38,13 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     if find_vault(settings).dialect is not OPENBAO:
         pytest.skip("HashiCorp Vault has these seals built in, and asks the cloud")
     return settings
+
+
+def check_seal(stanza: dict[str, Any], settings: Settings) -> SealCheck:
+    """Have the server of the process engine look at a stanza."""
+    provider = LocalStack(settings).provider()
+    assert isinstance(provider, CloudSealingProvider)
+    return provider.check_seal(stanza)
 
 
 @pytest.mark.parametrize("kind", CLOUD_SEALS)

@@ -59,6 +59,7 @@ class DockerCluster(DockerSealing):
         remembered = self._memory.load()
         with connected() as client:
             present = self._containers(client)
+            self._check_told_again(present, known_members(remembered, self._data_dir))
             for container in present:
                 if service_of(container) == name:
                     wake(container)
@@ -75,6 +76,7 @@ class DockerCluster(DockerSealing):
         name = next_name(members, self._data_dir)
         with connected() as client:
             present = self._containers(client)
+        self._check_told_again(present, members)
         environment = self._environment(remembered)
         before = self._layout(remembered, present, members, balanced=True)
         layout = self._layout(remembered, present, [*members, name], balanced=True)

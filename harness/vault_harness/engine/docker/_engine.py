@@ -15,8 +15,10 @@ from vault_harness.closable import Closable
 from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine._capabilities import IN_CONTAINERS, IN_CONTAINERS_ELSEWHERE
+from vault_harness.engine._cloud_seal import with_cloud_seal
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.docker._client import connect
+from vault_harness.engine.docker._cloud import told
 from vault_harness.engine.docker._compose import find_compose
 from vault_harness.engine.docker._container import Container
 from vault_harness.engine.docker._inside import (
@@ -117,6 +119,7 @@ class DockerEngine(Closable):
         if spec.detached:
             raise _no_detached()
         name = self._unique(spec.name)
+        spec = with_cloud_seal(spec, self.settings)
         node = DockerNode(
             spec,
             self.vault_image.dialect,
@@ -220,6 +223,7 @@ class DockerEngine(Closable):
         return known.get(address.rstrip("/"), address)
 
     def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:
+        cloud = told(spec, self._directory / "cloud")
         return Container(
             self._client,
             self.vault_image.name,
@@ -234,9 +238,10 @@ class DockerEngine(Closable):
             command=["server", f"-config={INSIDE}/{CONFIGURATION_NAME}"],
             publish={API_PORT: port},
             mounts={spec.directory.absolute(): INSIDE},
-            files=seal_files(seal_of(spec)),
+            files={**seal_files(seal_of(spec)), **cloud.files},
             user=self._user,
-            environment={"HOME": INSIDE},
+            # A plugin makes its socket in a folder for temporary files, which an image may lack.
+            environment={"HOME": INSIDE, "TMPDIR": INSIDE, **cloud.environment()},
         )
 
 

@@ -27,6 +27,7 @@ from vault_harness.engine._configuration import (
 )
 from vault_harness.engine._provider import NODE_NAME
 from vault_harness.engine._shape import NodeSpec
+from vault_harness.engine.docker._cloud import plugin_inside
 from vault_harness.engine.docker._seal_files import seal_of, seen_inside
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def configuration(
         join=tuple(join),
     )
     if seal := seal_of(spec):
-        spec = replace(spec, extra={**spec.extra, "seal": seen_inside(seal)})
+        extra = {**plugin_inside(spec.extra), "seal": seen_inside(seal)}
+        spec = replace(spec, extra=extra)
     return server_configuration(spec, dialect, place)
 
 

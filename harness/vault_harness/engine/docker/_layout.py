@@ -25,6 +25,7 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
 )
 from vault_harness.engine.docker._balancer import STATUS_PORT, alive_path
+from vault_harness.engine.docker._cloud import Told, in_compose
 from vault_harness.engine.docker._compose import (
     BALANCER_FILE,
     FILES,
@@ -37,7 +38,7 @@ from vault_harness.engine.docker._inside import (
     CONFIGURATION_NAME,
     INSIDE,
 )
-from vault_harness.engine.docker._seal_files import mounts
+from vault_harness.engine.docker._seal_files import mounts, seal_files
 from vault_harness.settings import Settings, resources
 
 NODES_FILE_NAME = "compose.nodes.json"
@@ -146,13 +147,20 @@ class Layout:
             {name: self._service(name) for name in self.members if name != NODE_NAME},
         )
 
-    def seal_text(self, seal: Mapping[str, Any]) -> str:
+    def seal_text(self, seal: Mapping[str, Any], cloud: Told | None = None) -> str:
         """The compose file of what each node finds its seal's key by.
 
         Args:
             seal: Their stanza.
+            cloud: What they are told of the cloud that has the key.
         """
-        return _file_of({name: {"volumes": mounts(seal)} for name in self.members})
+        files, variables = seal_files(seal), dict[str, str | None]()
+        if cloud is not None:
+            files, variables = {**files, **cloud.files}, in_compose(cloud)
+        service: dict[str, Any] = {"volumes": mounts(files)}
+        if variables:
+            service["environment"] = variables
+        return _file_of(dict.fromkeys(self.members, service))
 
     def _service(self, name: str) -> dict[str, Any]:
         port = self.ports[name, API_PORT]

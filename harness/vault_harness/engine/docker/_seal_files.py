@@ -36,8 +36,8 @@ def seen_inside(seal: Mapping[str, Any]) -> dict[str, Any]:
     return stanzas
 
 
-def mounts(seal: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same files as volumes of a service, for compose."""
+def mounts(files: Mapping[Path, str]) -> list[dict[str, Any]]:
+    """Files here, by their places inside, as volumes of a service, for compose."""
     return [
         {
             "type": "bind",
@@ -47,7 +47,7 @@ def mounts(seal: Mapping[str, Any]) -> list[dict[str, Any]]:
             # One that is missing must not be made, as a folder and as root's.
             "bind": {"create_host_path": False, "selinux": "z"},
         }
-        for path, inside in seal_files(seal).items()
+        for path, inside in files.items()
     ]
 
 

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.dialect import Dialect
+from vault_harness.engine._cloud_seal import SealCheck
+from vault_harness.engine._folders import run_directory
 from vault_harness.engine._members import known_members
 from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import seal_status_url
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import HOLDER_NAME, NodeEndpoint
 from vault_harness.engine._seal import holder_out_of_reach
+from vault_harness.engine._seal_check import check_seal
 from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import NETWORK
@@ -88,6 +92,15 @@ class DockerSealing(DockerStack):
                     self._remove_container(HOLDER_NAME)
             raise
         return holder
+
+    def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
+        """Have a server look at a stanza, in a container of its own; see `CloudSealingProvider`."""
+        with (
+            run_directory() as directory,
+            DockerEngine(self._settings, directory=directory / "engine") as engine,
+        ):
+            origin = f"the image {engine.vault_image.name}"
+            return check_seal(stanza, engine.node, engine.dialect, origin)
 
     def end_holder(self) -> list[str]:
         """End the Vault that holds the seal's key; see `SealingProvider`."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness import files
-from vault_harness.certificates import OPERATOR
+from vault_harness.certificates import OPERATOR, TlsFiles
 from vault_harness.commands import named
 from vault_harness.dialect import OPENBAO, VAULT, Dialect
+from vault_harness.engine._cloud_seal import with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import (
@@ -34,10 +35,16 @@ from vault_harness.engine._provider import (
     remove_directories,
     tls_files,
 )
-from vault_harness.engine._seal import node_extra, seal_stanza
+from vault_harness.engine._seal import SEAL_DIRECTORY, node_extra, seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.docker._balancer import write_balancer_configuration
 from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._cloud import (
+    and_before,
+    check_told_again,
+    passed_before,
+    told,
+)
 from vault_harness.engine.docker._compose import (
     LABEL_PROJECT,
     Compose,
@@ -129,6 +136,7 @@ class DockerStack:
         with connected() as client:
             self._refuse_older_volume(client)
             present = self._containers(client)
+            self._check_told_again(present, members)
             if balanced and not cluster:
                 self._refuse_running(present)
             before = {service_of(item) for item in present if item.status != "exited"}
@@ -204,24 +212,42 @@ class DockerStack:
 
     def _write_node(self, layout: Layout, name: str, dialect: Dialect) -> None:
         """Put into a node's directory what its server needs at its start."""
-        spec = NodeSpec(
-            name=name,
-            directory=files.private_directory(node_directory(self._data_dir, name)),
-            storage="raft",
-            tls=layout.tls,
-            extra=node_extra(self._data_dir, cluster=layout.balanced),
-            detached=True,
-        )
+        spec = self._spec(name, balanced=layout.balanced, tls=layout.tls)
+        files.private_directory(spec.directory)
         (address,) = [n.address for n in layout.endpoints().nodes if n.name == name]
         write_configuration(spec, dialect, address=address, host=name)
+
+    def _spec(self, name: str, *, balanced: bool, tls: TlsFiles | None) -> NodeSpec:
+        spec = NodeSpec(
+            name=name,
+            directory=node_directory(self._data_dir, name),
+            storage="raft",
+            tls=tls,
+            extra=node_extra(self._data_dir, cluster=balanced),
+            detached=True,
+        )
+        return with_cloud_seal(spec, self._settings)
+
+    def _check_told_again(self, present: list[Any], members: Iterable[str]) -> None:
+        """See that a start does not take from servers that run what they ask a cloud with."""
+        file = self._data_dir / SEAL_FILE_NAME
+        if any(service_of(item) in members and item.status != "exited" for item in present):
+            check_told_again(file)
+        elif passed_before(file):
+            self._keep_file(SEAL_FILE_NAME, None)  # of servers that are gone: nothing to keep to
 
     def _write_project(self, layout: Layout, environment: Mapping[str, str]) -> None:
         """Write what compose reads beside its own files, and which nodes the balancer leads to."""
         seal = seal_stanza(self._data_dir)
+        before = passed_before(self._data_dir / SEAL_FILE_NAME)
         # Never one that names more nodes than the rest: a service without an image is no project.
         self._keep_file(SEAL_FILE_NAME, None)
         self._keep_file(NODES_FILE_NAME, layout.nodes_text() if layout.balanced else None)
-        self._keep_file(SEAL_FILE_NAME, layout.seal_text(seal) if seal else None)
+        spec = self._spec(NODE_NAME, balanced=layout.balanced, tls=layout.tls)
+        cloud = told(spec, self._data_dir / SEAL_DIRECTORY)
+        if spec.passes:
+            cloud = and_before(cloud, before)
+        self._keep_file(SEAL_FILE_NAME, layout.seal_text(seal, cloud) if seal else None)
         if "transit" not in seal:
             self._keep_file(HOLDER_FILE_NAME, None)
         if layout.balanced:

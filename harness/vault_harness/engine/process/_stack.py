@@ -13,7 +13,7 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.dialect import Dialect
-from vault_harness.engine._cloud_seal import SealCheck
+from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import refuse_other_engines_cluster
@@ -32,11 +32,12 @@ from vault_harness.engine._provider import (
     remove_directories,
 )
 from vault_harness.engine._seal import holder_out_of_reach
-from vault_harness.engine._shape import Engine
+from vault_harness.engine._seal_check import check_seal
+from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.engine.process._finding import recorded
 from vault_harness.engine.process._launching import Launching
+from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, title_of
-from vault_harness.engine.process._seal_check import check_seal
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.errors import HarnessError, StackError
 from vault_harness.programs import find_vault
@@ -126,7 +127,13 @@ class ProcessStack(Launching):
 
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
         """Have a server look at a stanza; see `CloudSealingProvider`."""
-        return check_seal(stanza, self._settings)
+        program = find_vault(self._settings)
+
+        def make(spec: NodeSpec) -> ProcessNode:
+            spec = with_cloud_seal(spec, self._settings)
+            return ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
+
+        return check_seal(stanza, make, program.dialect, str(program.path))
 
     def _end_and_note(self, names: Iterable[str]) -> list[str]:
         record = self._memory.load()
