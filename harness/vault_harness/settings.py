@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         vault_addr: The Vault of the external engine; ``VAULT_ADDR`` works too.
         vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
+        vault_client_cert: What the external engine shows to a Vault that asks for a certificate;
+            ``VAULT_CLIENT_CERT`` works too.
+        vault_client_key: Its key, unless the same file has both; ``VAULT_CLIENT_KEY`` works too.
         vault_namespace: Where the tasks work, of the stack's Vault and of that one; empty for the
             root. A blueprint's own lies below it. ``VAULT_NAMESPACE`` works too.
         workers: How many scenarios run side by side; unless it is set, half as many in containers.
@@ -110,6 +113,10 @@ class Settings(BaseSettings):
     vault_addr: str | None = Field(default=None, validation_alias=_alias("VAULT_ADDR"))
     vault_token: SecretStr | None = Field(default=None, validation_alias=_alias("VAULT_TOKEN"))
     vault_cacert: Path | None = Field(default=None, validation_alias=_alias("VAULT_CACERT"))
+    vault_client_cert: Path | None = Field(
+        default=None, validation_alias=_alias("VAULT_CLIENT_CERT")
+    )
+    vault_client_key: Path | None = Field(default=None, validation_alias=_alias("VAULT_CLIENT_KEY"))
     vault_namespace: str = Field(default="", validation_alias=_alias("VAULT_NAMESPACE"))
     workers: int = Field(default=24, ge=1)
     start_timeout: float = Field(default=15.0, gt=0)
@@ -117,7 +124,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("data_dir", "blueprint", "vault_binary", "kms_plugin"),
-        *("toxiproxy_binary", "vault_cacert"),
+        *("toxiproxy_binary", "vault_cacert", "vault_client_cert", "vault_client_key"),
     )
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from vault_harness.commands import named
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
     from vault_harness.vault.doctor import Patient
+    from vault_harness.vault.practices import Practice
 
 _MARKS = {"good": "ok ", "bad": "BAD", "unknown": "?  "}
 
@@ -56,7 +58,8 @@ def doctor(
     if production:
         _production(json=json, backups=backups)
         return
-    findings = examine(_patient(local_stack()))
+    with _patient(local_stack()) as patient:
+        findings = examine(patient)
     bad = [finding for finding in findings if finding.bad]
     if json:
         say(json_module.dumps([asdict(finding) for finding in findings], indent=2))
@@ -81,31 +84,11 @@ def _production(*, json: bool, backups: str | None) -> None:
     import json as json_module
     from dataclasses import asdict
 
-    from vault_harness.cli._common import backups_dir
-    from vault_harness.cli._console import complain
-    from vault_harness.vault.doctor import admit
-    from vault_harness.vault.practices import Deployment, Standing, go_through
+    from vault_harness.vault.practices import Standing
 
     stack = local_stack()
-    patient = _patient(stack)
-    operator, in_the_way = admit(patient)
-    if operator is None:
-        for finding in in_the_way:
-            complain(f"{finding.name}: {finding.wrong}")
-            complain(f"  looked at: {finding.looked_at}")
-            complain(f"  what to do: {finding.remedy}")
-        complain(f"nothing can be told of this Vault before that; {named('doctor')} has the rest")
-        raise SystemExit(1)
-    with closing(operator):
-        practices = go_through(
-            Deployment.today(
-                operator,
-                addresses=patient.addresses,
-                keyring=patient.keyring_path,
-                backups=backups_dir(stack, backups),
-                audit_logs=_audit_logs(stack) if patient.engine != "external" else (),
-            )
-        )
+    with _patient(stack) as patient:
+        practices = _gone_through(stack, patient, backups)
     if json:
         say(json_module.dumps([asdict(practice) for practice in practices], indent=2))
     else:
@@ -121,6 +104,33 @@ def _production(*, json: bool, backups: str | None) -> None:
         say(", ".join(counts))
     if any(practice.standing is Standing.BROKEN for practice in practices):
         raise SystemExit(1)
+
+
+def _gone_through(stack: LocalStack, patient: Patient, backups: str | None) -> Sequence[Practice]:
+    """How each practice stands; where nobody can tell, says why and ends the task."""
+    from vault_harness.cli._common import backups_dir
+    from vault_harness.cli._console import complain
+    from vault_harness.vault.doctor import admit
+    from vault_harness.vault.practices import Deployment, go_through
+
+    operator, in_the_way = admit(patient)
+    if operator is None:
+        for finding in in_the_way:
+            complain(f"{finding.name}: {finding.wrong}")
+            complain(f"  looked at: {finding.looked_at}")
+            complain(f"  what to do: {finding.remedy}")
+        complain(f"nothing can be told of this Vault before that; {named('doctor')} has the rest")
+        raise SystemExit(1)
+    with closing(operator):
+        return go_through(
+            Deployment.today(
+                operator,
+                addresses=patient.addresses,
+                keyring=patient.keyring_path,
+                backups=backups_dir(stack, backups),
+                audit_logs=_audit_logs(stack) if patient.engine != "external" else (),
+            )
+        )
 
 
 @command(
@@ -163,7 +173,19 @@ def _audit_logs(stack: LocalStack) -> tuple[Path, ...]:
         return ()  # nobody can say where they are
 
 
-def _patient(stack: LocalStack) -> Patient:
+@contextmanager
+def _patient(stack: LocalStack) -> Iterator[Patient]:
+    from vault_harness.engine import external_trust, run_directory
+
+    settings = stack.settings
+    if settings.engine != "external":
+        yield _looked_at(stack, settings.vault_cacert)
+        return
+    with run_directory() as directory:  # for what is shown to that Vault
+        yield _looked_at(stack, external_trust(settings, directory / "external-tls"))
+
+
+def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     from vault_harness.engine import holds_data
     from vault_harness.errors import HarnessError
     from vault_harness.stack import StackRecord
@@ -177,7 +199,7 @@ def _patient(stack: LocalStack) -> Patient:
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, audit_log = False, "", None
     pending = stack.pending_seal_migration() if engine != "external" else None
-    ca_cert, client_certificates = settings.vault_cacert, dict[str, Path]()
+    client_certificates = dict[str, Path]()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
     else:

@@ -53,12 +53,13 @@ from vault_harness.engine._shape import (
     Storage,
     ToxiproxyProcess,
 )
-from vault_harness.engine.external import ExternalEngine
+from vault_harness.engine.external import ExternalEngine, external_trust
 from vault_harness.engine.process import Postgresql, die_with_parent
 
 __all__ = [
     "Engine",
     "ExternalEngine",
+    "external_trust",
     "Node",
     "NodeSpec",
     "TlsFiles",

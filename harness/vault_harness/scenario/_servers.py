@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets as random
-import ssl
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from vault_harness.addresses import base_url, host_and_port
 from vault_harness.blueprint import Blueprint
+from vault_harness.certificates import client_context
 from vault_harness.closable import Closable
 from vault_harness.dialect import OPENBAO, of_product
 from vault_harness.engine import Node, Postgresql
@@ -115,7 +115,7 @@ class Servers(Closable):
             self.secrets,
             upstream=leader.address.split("//")[1],
             host=work.engine.bind_host(),
-            upstream_tls=ssl.create_default_context(cafile=leader.ca_cert)
+            upstream_tls=client_context(leader.ca_cert)
             if leader.address.startswith("https:")
             else None,
         )

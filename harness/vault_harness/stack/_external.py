@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from vault_harness.boundary import without_frames
-from vault_harness.engine import ExternalEngine, Node, NodeSpec
+from vault_harness.engine import ExternalEngine, Node, NodeSpec, run_directory
 from vault_harness.errors import OperatorError, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.vault import Keyring, Operator
@@ -21,26 +20,29 @@ def check_external(settings: Settings, *, timeout: float = _ANSWER_SECONDS) -> N
     """See that the Vault of ``VAULT_ADDR`` answers, is unsealed, and takes ``VAULT_TOKEN``.
 
     Args:
-        settings: Its address, its token, and the CA certificate to check it with.
+        settings: Its address, its token, the CA certificate to check it with, and what is shown.
         timeout: Seconds in which it must answer.
 
     Raises:
-        SettingsError: Address or token is not set.
+        SettingsError: Address or token is not set, or what is to be shown to it cannot be.
         DeadlineExceeded: It does not answer.
         VaultIsSealed: It is sealed, or not initialised.
         OperatorError: It does not take the token.
     """
-    engine = ExternalEngine(settings, directory=Path())
-    node = engine.node(NodeSpec(name="external", directory=Path()))
-    node.start(timeout=timeout)
-    keyring = keyring_of(engine, node)
-    with contextlib.closing(Operator(node.address, keyring.root_token, node.ca_cert)) as operator:
-        if alive(operator) is None:
-            raise OperatorError(
-                "the external Vault does not take VAULT_TOKEN",
-                looked_at=f"{node.address}/v1/auth/token/lookup-self",
-                remedy="set VAULT_TOKEN to an operator's token that lives",
-            )
+    with run_directory() as directory:
+        engine = ExternalEngine(settings, directory=directory)
+        node = engine.node(NodeSpec(name="external", directory=directory))
+        node.start(timeout=timeout)
+        keyring = keyring_of(engine, node)
+        with contextlib.closing(
+            Operator(node.address, keyring.root_token, node.ca_cert)
+        ) as operator:
+            if alive(operator) is None:
+                raise OperatorError(
+                    "the external Vault does not take VAULT_TOKEN",
+                    looked_at=f"{node.address}/v1/auth/token/lookup-self",
+                    remedy="set VAULT_TOKEN to an operator's token that lives",
+                )
 
 
 def keyring_of(engine: ExternalEngine, node: Node) -> Keyring:

@@ -2,5 +2,6 @@
 
 from vault_harness.engine.external._engine import ExternalEngine
 from vault_harness.engine.external._node import ExternalNode
+from vault_harness.engine.external._trust import external_trust
 
-__all__ = ["ExternalEngine", "ExternalNode"]
+__all__ = ["ExternalEngine", "ExternalNode", "external_trust"]

@@ -9,6 +9,7 @@ from vault_harness.engine._capabilities import OF_SOMEBODY_ELSE
 from vault_harness.engine._ports import LOOPBACK
 from vault_harness.engine._shape import Capability, EngineName, NodeSpec
 from vault_harness.engine.external._node import ExternalNode
+from vault_harness.engine.external._trust import external_trust
 from vault_harness.engine.process import ProcessToxiproxy
 from vault_harness.errors import SettingsError
 from vault_harness.programs import find_toxiproxy
@@ -61,8 +62,13 @@ class ExternalEngine(Closable):
         return None
 
     def node(self, spec: NodeSpec) -> ExternalNode:
-        """The Vault that is there, whatever the specification asks for."""
-        return ExternalNode(spec.name, self.address, ca_cert=self.settings.vault_cacert)
+        """The Vault that is there, whatever the specification asks for.
+
+        Raises:
+            SettingsError: What is to be shown to it cannot be.
+        """
+        trusted = external_trust(self.settings, self._directory / "external-tls")
+        return ExternalNode(spec.name, self.address, ca_cert=trusted)
 
     def toxiproxy(
         self, *, seed: int | None = None, port: int = 0, detached: bool = False

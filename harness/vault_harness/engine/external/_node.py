@@ -52,7 +52,7 @@ class ExternalNode:
 
     @property
     def ca_cert(self) -> Path | None:
-        """``VAULT_CACERT``, if it is given."""
+        """As given; what is shown to it lies beside."""
         return self._ca_cert
 
     @property
@@ -84,7 +84,8 @@ class ExternalNode:
                 raise DeadlineExceeded(
                     f"the external Vault did not answer within {timeout:.1f} s",
                     looked_at=f"GET {seal_status_url(self._address)}",
-                    remedy="check VAULT_ADDR (VAULT_CACERT for https), and that this Vault runs",
+                    remedy="check VAULT_ADDR (VAULT_CACERT for https; VAULT_CLIENT_CERT and "
+                    "VAULT_CLIENT_KEY if it asks for a certificate), and that this Vault runs",
                 )
             time.sleep(0.05)  # between two looks at the condition, bounded by the deadline
 

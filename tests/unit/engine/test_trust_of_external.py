@@ -1,0 +1,114 @@
+"""What is shown to a Vault of somebody else, and whom the harness trusts there."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+
+from vault_harness.certificates import Authority, client_context, shown_beside
+from vault_harness.engine import external_trust
+from vault_harness.errors import SettingsError
+from vault_harness.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two clients' certificates and keys, each in one file and in two, and a CA."""
+    folder = tmp_path_factory.mktemp("issued")
+    authority = Authority()
+    (folder / "ca.pem").write_bytes(authority.certificate)
+    for name in ("one", "another"):
+        both = folder / f"{name}.pem"
+        authority.issue_client(both, name)
+        text = both.read_text()
+        begin = text.index("-----BEGIN CERTIFICATE")
+        key = text[:begin] if "PRIVATE KEY" in text[:begin] else text[text.rindex("-----BEGIN") :]
+        (folder / f"{name}-key.pem").write_text(key)
+        (folder / f"{name}-certificate.pem").write_text(text.replace(key, ""))
+    return folder
+
+
+def settings(issued: Path, *, cert: str = "", key: str = "", **more: object) -> Settings:
+    """Of a Vault elsewhere, over TLS."""
+    given: dict[str, object] = {
+        "engine": "external",
+        "vault_addr": "https://vault.example:8200",
+        "vault_cacert": issued / "ca.pem",
+        "vault_client_cert": issued / cert if cert else None,
+        "vault_client_key": issued / key if key else None,
+    }
+    return Settings(**(given | more))  # type: ignore[arg-type] # a test's own
+
+
+@pytest.mark.parametrize(
+    ("cert", "key"),
+    [("one.pem", ""), ("one.pem", "one.pem"), ("one-certificate.pem", "one-key.pem")],
+)
+def test_both_are_beside_whom_is_trusted(issued: Path, tmp_path: Path, cert: str, key: str) -> None:
+    """Wherever they came from; where everything looks that speaks to it. Nobody else reads them."""
+    trusted = external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
+
+    assert trusted is not None
+    assert trusted.read_bytes() == (issued / "ca.pem").read_bytes()
+    own = shown_beside(trusted)
+    assert own is not None
+    assert own.stat().st_mode & 0o777 == 0o600
+    assert own.parent.stat().st_mode & 0o777 == 0o700
+    client_context(trusted).load_cert_chain(own)
+
+
+def test_without_a_ca_certificate_the_systems_authorities_are_trusted(
+    issued: Path, tmp_path: Path
+) -> None:
+    """As without a certificate of one's own."""
+    given = settings(issued, cert="one.pem", vault_cacert=None)
+    trusted = external_trust(given, tmp_path / "tls")
+    assert trusted is not None
+    assert ssl.create_default_context(cafile=str(trusted)).get_ca_certs()
+
+
+def test_nothing_is_shown_that_is_not_asked_for(issued: Path, tmp_path: Path) -> None:
+    """Without the variables, and over plain HTTP, no file is made."""
+    ca_cert = issued / "ca.pem"
+    assert external_trust(settings(issued), tmp_path / "tls") == ca_cert
+    plain = settings(issued, cert="one.pem", vault_addr="http://vault.example:8200")
+    assert external_trust(plain, tmp_path / "tls") == ca_cert
+    assert not (tmp_path / "tls").exists()
+
+
+@pytest.mark.parametrize(
+    ("cert", "key", "says"),
+    [
+        ("", "one-key.pem", "VAULT_CLIENT_KEY is set, and VAULT_CLIENT_CERT is not"),
+        ("nowhere.pem", "", "VAULT_CLIENT_CERT names a file that cannot be read"),
+        ("one.pem", "nowhere.pem", "VAULT_CLIENT_KEY names a file that cannot be read"),
+        ("one-certificate.pem", "", "are not both there"),
+        ("one-certificate.pem", "another-key.pem", "the key is another certificate's"),
+    ],
+)
+def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str, says: str) -> None:
+    """It is told before anybody is asked; nothing of it stays."""
+    with pytest.raises(SettingsError) as caught:
+        external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
+    assert says in str(caught.value)
+    assert not [*tmp_path.glob("tls/*.pem")]
+
+
+def test_a_key_with_a_passphrase(issued: Path, tmp_path: Path) -> None:
+    """Nobody is asked for it: a run would stand still."""
+    key = load_pem_private_key((issued / "one-key.pem").read_bytes(), None)
+    locked = tmp_path / "locked.pem"
+    locked.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"of a test"))
+    )
+    given = settings(issued, cert="one-certificate.pem", vault_client_key=locked)
+    with pytest.raises(SettingsError, match="has a passphrase"):
+        external_trust(given, tmp_path / "tls")
