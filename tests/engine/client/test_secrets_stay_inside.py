@@ -180,7 +180,7 @@ def test_other_refusals(hunt: Hunt) -> None:
     hunt.canaries.add(bad)
     rejected = lab.client(environ | {"VAULT_SECRET_ID": bad})
     secure = environ | {"VAULT_ADDR": lab.stack.node.address.replace("http:", "https:")}
-    untrusted = lab.client(secure, timeout=0.5)
+    untrusted = lab.client(secure, timeout=5.0)
     sealed = http(503, '{"errors":["Vault is sealed"]}')
     elsewhere = http(307, "", Location="http://127.0.0.2:9/v1/x")
     options = {"environ": environ, "secret_id": bad, "role_id": bad}
