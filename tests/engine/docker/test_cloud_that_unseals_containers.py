@@ -24,7 +24,7 @@ from vault_harness.errors import CapabilityMissing, EngineError, ServerDied
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]  # each starts an engine's run of its own
 
 KEYS = {
     "VAULT_AWSKMS_SEAL_KEY_ID": "alias/unseal",
