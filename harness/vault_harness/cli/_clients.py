@@ -22,13 +22,17 @@ if TYPE_CHECKING:
     group="judge",
     judges=True,
     takes=("name",),
-    examples=("clients", "clients hvac", "clients hvac --only critical", "clients hvac --write"),
+    examples=(
+        *("clients", "clients hvac", "clients hvac --only critical", "clients hvac --write"),
+        "clients hvac --only KV-07 --write",
+    ),
     help={
         "name": "of a client, as the list has it; all are listed without",
         "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "report": "where the runs leave their reports, default report/clients/NAME",
         "workers": "how many scenarios run side by side",
-        "write": "publish: write the client's score, and all pages in docs/clients",
+        "write": "publish: write the client's score, or with --only those verdicts in it, and all "
+        "pages in docs/clients",
     },
     iterable=["only"],
 )
@@ -46,18 +50,19 @@ def clients(
     as published; 1: a verdict differs; 3: something broke down; 4: a wrong command line.
     """
     from vault_harness.clients import find
+    from vault_harness.report.score import updated
 
     if name is None:
         _list()
         return
     client = find(name)
     if write:
-        _refuse(only)
+        _refuse(client, only)
     score = _judged(client, Path(report or f"report/clients/{name}"), only or [], workers)
-    if write:
-        _publish(client, score)
-        return
     published = client.score()
+    if write:
+        _publish(client, updated(published, score) if only and published else score)
+        return
     if published is None:
         say("nothing is published of it yet")
         return
@@ -77,17 +82,17 @@ def _list() -> None:
     say(table(rows))
 
 
-def _refuse(only: list[str] | None) -> None:
+def _refuse(client: Client, only: list[str] | None) -> None:
     """Refuse to publish what would not be a whole score, or where there is no place for it."""
     from vault_harness.commands import named
     from vault_harness.errors import SettingsError
     from vault_harness.settings import checkout
 
-    if only:
+    if only and client.score() is None:
         raise SettingsError(
-            "--write publishes the whole suite's verdicts, and --only leaves some out",
-            looked_at="the command line",
-            remedy="leave out one of the two",
+            "--only with --write changes some verdicts of a score, and none is published",
+            looked_at=str(client.score_file),
+            remedy="leave out --only, and have the whole suite judge it",
         )
     if checkout() is None:
         raise SettingsError(

@@ -127,6 +127,33 @@ def _grade(
     return next((cap for severity, cap in caps.items() if broken[severity]), "A+"), why
 
 
+def updated(old: Score, new: Score) -> Score:
+    """A score in which some verdicts are those of a later run of the same client.
+
+    Args:
+        old: Of a whole run.
+        new: Of a run of some scenarios. What it did not exercise stays as it was judged.
+
+    Raises:
+        SettingsError: They are not of the same client, suite and surroundings.
+    """
+    for what in ("suite_version", "client", "surroundings"):
+        before, now = getattr(old, what), getattr(new, what)
+        if before != now:
+            raise SettingsError(
+                f"verdicts of two runs make no score: their {what.replace('_', ' ')} differ",
+                looked_at=f"{before}; {now}",
+                remedy="run the whole suite",
+            )
+    scenarios = dict(old.scenarios)
+    for id, one in new.scenarios.items():  # noqa: A001 - it is one
+        if one.verdict not in ("not exercised", "error") or id not in scenarios:
+            scenarios[id] = one
+    scenarios = dict(sorted(scenarios.items()))
+    grade, why = _grade(scenarios, {}, complete=old.complete)
+    return old.model_copy(update={"grade": grade, "why": why, "scenarios": scenarios})
+
+
 def load_score(path: Path) -> Score:
     """Read a score, or make that of a journal.
 

@@ -23,6 +23,7 @@ from vault_harness.report.score import (
     regressed,
     score_of,
     told,
+    updated,
     write_score,
 )
 
@@ -67,6 +68,11 @@ def journal(*records: dict[str, Any], **more: Any) -> dict[str, Any]:
     }
 
 
+def verdicts_of(score: formats.Score) -> dict[str, str]:
+    """By scenario."""
+    return {name: judged.verdict for name, judged in score.scenarios.items()}
+
+
 CRITICAL = one("TOK-01", "pass", "critical")
 
 
@@ -93,6 +99,31 @@ CRITICAL = one("TOK-01", "pass", "critical")
 def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
     """The best that nothing forbids; none where a critical promise was not asked."""
     assert score_of(journal(*records)).grade == grade
+
+
+def test_some_verdicts_anew() -> None:
+    """They take the place of the old ones, and the grade follows; the others stay."""
+    old = score_of(journal(CRITICAL, one("KV-01", "fail"), one("NET-04", "fail", "high")))
+    new = score_of(journal(one("KV-07", "pass"), one("NET-04", "pass", "high")))
+    both = updated(old, new)
+    expected = {"KV-01": "fail", "KV-07": "pass", "NET-04": "pass", "TOK-01": "pass"}
+    assert verdicts_of(both) == expected
+    assert (old.grade, both.grade) == ("B", "A")
+
+
+def test_what_was_not_exercised_anew_stays() -> None:
+    """A run that proved nothing takes no verdict away."""
+    old = score_of(journal(CRITICAL, one("KV-01", "fail")))
+    new = score_of(journal(one("TOK-01", "not exercised", "critical"), one("KV-01", "skipped")))
+    assert verdicts_of(updated(old, new)) == {"KV-01": "skipped", "TOK-01": "pass"}
+
+
+@pytest.mark.parametrize("other", [{"product": "vault 1.21.4"}, {"suite_version": "0.2.0"}])
+def test_verdicts_of_another_run_are_no_part_of_a_score(other: dict[str, Any]) -> None:
+    """What was judged elsewhere, or by another suite, cannot stand beside the rest."""
+    old = score_of(journal(CRITICAL))
+    with pytest.raises(SettingsError, match="make no score"):
+        updated(old, score_of(journal(CRITICAL, **other)))
 
 
 def test_leaks_and_wrong_values() -> None:
