@@ -22,6 +22,9 @@ SealKind = Literal["shamir", "static", "transit", "awskms", "azurekeyvault"]
 SEAL_DIRECTORY = "seal"
 """Where the stanza is, and the files that it names."""
 
+ACCESS_KEYS_NAME = "aws-credentials"
+"""There too: the access keys that containers ask Amazon's cloud with."""
+
 _STANZA = "seal.json"
 _STATIC_KEY = "static.key"
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import pytest
@@ -21,10 +23,9 @@ from vault_harness.engine._cloud_seal import with_cloud_seal
 from vault_harness.engine.docker import DockerCluster
 from vault_harness.engine.docker._cloud import (
     Told,
-    and_before,
     check_told_again,
-    passed_before,
     told,
+    told_before,
 )
 from vault_harness.engine.docker._inside import configuration
 from vault_harness.engine.docker._layout import SEAL_FILE_NAME, Layout
@@ -91,19 +92,75 @@ def test_access_keys_are_a_file(tmp_path: Path) -> None:
     assert not [secret for secret in SECRETS.values() if secret in told_to]
 
 
-def test_a_later_start_without_them_takes_the_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whoever restarts the stack need not have them; whoever names somebody else drops them."""
-    before = told(node("awskms", tmp_path), tmp_path / "seal")
-    for name in SECRETS:
+def without(monkeypatch: pytest.MonkeyPatch, names: Iterable[str]) -> None:
+    """Another shell, in which these are not set."""
+    for name in names:
         monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {},
+        {"AWS_PROFILE": "dev"},
+        {"AWS_ROLE_ARN": "arn:of-a-test", "AWS_ROLE_SESSION_NAME": "me"},
+        {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "of-nothing"},
+    ],
+)
+def test_a_later_start_without_them_takes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, other: dict[str, str]
+) -> None:
+    """Whoever restarts the stack need not have them; half of somebody else is nobody."""
+    before = told(node("awskms", tmp_path), tmp_path / "seal")
+    without(monkeypatch, SECRETS)
+    for name, value in other.items():
+        monkeypatch.setenv(name, value)
     assert told(node("awskms", tmp_path), tmp_path / "seal") == before
 
+
+def test_somebody_else_takes_the_place_of_the_file_which_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If named wholly; and it is there for a start by which nobody is named."""
+    before = told(node("awskms", tmp_path), tmp_path / "seal")
+    without(monkeypatch, SECRETS)
+    path = tmp_path / "token"
+    path.touch()
     monkeypatch.setenv("AWS_ROLE_ARN", "arn:of-a-test")
-    after = told(node("awskms", tmp_path), tmp_path / "seal")
-    assert after == Told(passed=("AWS_ROLE_ARN",))
-    assert not (tmp_path / "seal" / "aws-credentials").exists()
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(path))
+
+    inside = "/vault/seal/cloud/AWS_WEB_IDENTITY_TOKEN_FILE"
+    assert told(node("awskms", tmp_path), tmp_path / "seal") == Told(
+        files={path: inside},
+        places={"AWS_WEB_IDENTITY_TOKEN_FILE": inside},
+        passed=("AWS_ROLE_ARN",),
+    )
+    without(monkeypatch, ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE"))
+    assert told(node("awskms", tmp_path), tmp_path / "seal") == before
+
+
+@pytest.mark.parametrize(
+    "names", [("AWS_ACCESS_KEY_ID",), ("AWS_SECRET_ACCESS_KEY",), ("AWS_SESSION_TOKEN",)]
+)
+def test_half_of_the_access_keys_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, ...]
+) -> None:
+    """It would take the place of a file that is whole. No value is in the error's frames."""
+    told(node("awskms", tmp_path), tmp_path / "seal")
+    kept = (tmp_path / "seal" / "aws-credentials").read_text()
+    without(monkeypatch, SECRETS)
+    for name in names:
+        monkeypatch.setenv(name, "half-of-a-secret")
+
+    with pytest.raises(SettingsError, match=f"{names[0]} without AWS_") as caught:
+        told(node("awskms", tmp_path), tmp_path / "seal")
+
+    assert (tmp_path / "seal" / "aws-credentials").read_text() == kept
+    traceback = caught.value.__traceback__
+    assert traceback is not None
+    frames = [frame for frame, _ in walk_tb(traceback.tb_next)]
+    assert frames
+    assert not [frame for frame in frames if "half-of-a-secret" in repr(frame.f_locals)]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +177,7 @@ def test_what_is_a_file_is_mounted(
 ) -> None:
     """And named by its place inside; one that is not there is told before anything is started."""
     path = tmp_path / "file"
+    without(monkeypatch, SECRETS)  # access keys come before whom another variable names
     monkeypatch.setenv(variable, str(path))
     with pytest.raises(SettingsError, match=f"{variable} names a file that is not there"):
         told(node(kind, tmp_path), tmp_path / "seal")
@@ -149,19 +207,23 @@ def test_servers_that_run_keep_what_they_ask_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Compose would replace them, and the new ones could not unseal themselves."""
-    what = told(node("azurekeyvault", tmp_path), tmp_path / "seal")
+    path = tmp_path / "$file"
+    path.touch()
+    monkeypatch.setenv("AZURE_CLIENT_CERTIFICATE_PATH", str(path))
+    spec = node("azurekeyvault", tmp_path)
+    what = told(spec, tmp_path / "seal")
     layout = Layout(data_dir=tmp_path, members=("vault",), balanced=False, ports={})
     file = tmp_path / SEAL_FILE_NAME
-    check_told_again(file)
+    check_told_again(file, spec)
+    assert told_before(file) is None
     file.write_text(layout.seal_text({"azurekeyvault": {}}, what))
-    check_told_again(file)
+    monkeypatch.delenv("AZURE_CLIENT_CERTIFICATE_PATH")
+    check_told_again(file, spec)
     monkeypatch.delenv("AZURE_CLIENT_SECRET")
 
-    with pytest.raises(SettingsError, match="Vault runs with AZURE_CLIENT_SECRET, which is not"):
-        check_told_again(file)
-    fewer = told(node("azurekeyvault", tmp_path), tmp_path / "seal")
-    assert fewer.passed == ("AZURE_CLIENT_ID",)
-    assert and_before(fewer, passed_before(file)) == what
+    with pytest.raises(SettingsError, match="started with AZURE_CLIENT_SECRET, which is not"):
+        check_told_again(file, spec)
+    assert told_before(file) == what
 
 
 def test_a_plugin_is_mounted_where_the_configuration_says(tmp_path: Path) -> None:

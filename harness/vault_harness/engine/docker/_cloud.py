@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vault_harness import files
 from vault_harness.commands import named
+from vault_harness.engine._cloud_seal import PLUGIN_VARIABLE
+from vault_harness.engine._seal import ACCESS_KEYS_NAME
 from vault_harness.engine._shape import NodeSpec
 from vault_harness.errors import SettingsError
 
@@ -29,7 +31,18 @@ _ACCESS_KEYS = {
     "AWS_SESSION_TOKEN": "aws_session_token",
 }
 _SHARED = "AWS_SHARED_CREDENTIALS_FILE"
-_KEYS_NAME = "aws-credentials"
+_ROLE = ("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE")
+_FROM_CONTAINER = (
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+)
+_BESIDE_ACCESS_KEYS = frozenset(
+    {
+        *("AWS_PROFILE", "AWS_ROLE_SESSION_NAME", *_ROLE, *_FROM_CONTAINER),
+        *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    }
+)
+"""Of somebody else, who would come before the file of access keys."""
 
 _NAMES_A_FILE = frozenset(
     {
@@ -60,43 +73,76 @@ class Told:
         return {**self.places, **values}
 
 
-def told(spec: NodeSpec, directory: Path) -> Told:
+def told(spec: NodeSpec, directory: Path, *, kept: Path | None = None) -> Told:
     """What a node that a cloud unseals gets; nothing for any other.
+
+    Access keys that are kept are used unless somebody else is named wholly, and are never removed.
 
     Args:
         spec: Of the node; see `with_cloud_seal`.
-        directory: Where a file of access keys is kept. One of before stays if nobody is named now.
+        directory: Where access keys of the environment become a file.
+        kept: Where such a file of before is; None for the same directory.
 
     Raises:
-        SettingsError: A variable names a file that is not there.
+        SettingsError: Access keys are not whole, or a variable names a file that is not there.
     """
-    mounted = dict(plugin_file(spec))
-    if not spec.passes:
-        return Told(files=mounted)
-    given = {name: os.environ[name] for name in spec.passes if os.environ.get(name)}
-    kept = directory / _KEYS_NAME
-    places: dict[str, str] = {}
-    if _ACCESS_KEYS.keys() & given.keys():
-        keys = {_ACCESS_KEYS[name]: given.pop(name) for name in _ACCESS_KEYS if name in given}
-        given.pop("AWS_PROFILE", None)  # access keys come before a profile, as for the SDK
-        lines = ["[default]", *(f"{name} = {value}" for name, value in keys.items())]
-        files.private_directory(directory)
-        files.write_private(kept, "\n".join(lines) + "\n")
-        given[_SHARED] = str(kept)
-    elif given.keys() - {"AWS_CA_BUNDLE", "HTTPS_PROXY", "NO_PROXY", "https_proxy", "no_proxy"}:
-        kept.unlink(missing_ok=True)  # somebody else asks by now
-    elif _SHARED in spec.passes and kept.exists():
-        given[_SHARED] = str(kept)
-    for name in sorted(_NAMES_A_FILE & given.keys()):
-        path = Path(given.pop(name)).expanduser().absolute()
+    # Names alone: what is raised here has no value in its frame.
+    given = {name for name in spec.passes if os.environ.get(name)}
+    named_keys = given & _ACCESS_KEYS.keys()
+    _check_whole(named_keys)
+    given -= named_keys
+    before = (kept or directory) / ACCESS_KEYS_NAME
+    own = None
+    if named_keys:
+        own = directory / ACCESS_KEYS_NAME
+    elif _SHARED in spec.passes and not _names_somebody(given) and before.exists():
+        own = before
+    if own is not None:
+        given -= _BESIDE_ACCESS_KEYS | {_SHARED}
+    mounted, places = dict(plugin_file(spec)), dict[str, str]()
+    for name in sorted(_NAMES_A_FILE & given):
+        path = Path(os.environ[name]).expanduser().absolute()
         if not path.is_file():
             raise SettingsError(
                 f"{name} names a file that is not there",
                 looked_at=str(path),
                 remedy="put it there, or unset the variable",
             )
-        mounted[path], places[name] = f"{_FOLDER}/{name}", f"{_FOLDER}/{name}"
-    return Told(files=mounted, places=places, passed=tuple(sorted(given)))
+        mounted[path] = places[name] = f"{_FOLDER}/{name}"
+    if own is not None:
+        mounted[own] = places[_SHARED] = f"{_FOLDER}/{_SHARED}"
+    if named_keys:
+        _write_access_keys(directory)
+    return Told(files=mounted, places=places, passed=tuple(sorted(given - _NAMES_A_FILE)))
+
+
+def _names_somebody(given: Collection[str]) -> bool:
+    """Whether variables say by themselves who asks Amazon's cloud, without access keys."""
+    return (
+        _SHARED in given
+        or all(name in given for name in _ROLE)
+        or any(name in given for name in _FROM_CONTAINER)
+    )
+
+
+def _check_whole(given: Collection[str]) -> None:
+    both = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    missing = [name for name in both if name not in given]
+    if given and missing:
+        raise SettingsError(
+            f"{' and '.join(sorted(given))} without {' and '.join(missing)}: nobody can ask the "
+            "cloud with that",
+            looked_at="the environment",
+            remedy="set access keys wholly or not at all; without, those of an earlier start are "
+            "used if there are any",
+        )
+
+
+def _write_access_keys(directory: Path) -> None:
+    values = {key: os.environ.get(name) for name, key in _ACCESS_KEYS.items()}
+    lines = ["[default]", *(f"{key} = {value}" for key, value in values.items() if value)]
+    files.private_directory(directory)
+    files.write_private(directory / ACCESS_KEYS_NAME, "\n".join(lines) + "\n")
 
 
 def plugin_file(spec: NodeSpec) -> dict[Path, str]:
@@ -118,48 +164,56 @@ def in_compose(what: Told) -> dict[str, str | None]:
     return {**what.places, **dict.fromkeys(what.passed)}
 
 
-def passed_before(compose_file: Path) -> frozenset[str]:
-    """Names of the variables that nodes were started with, by a compose file of ours."""
+def told_before(compose_file: Path) -> Told | None:
+    """What nodes were told at the last start of all, by a compose file of ours; None without it."""
     try:
         services: Any = json.loads(compose_file.read_text())["services"]
-    except (OSError, ValueError, KeyError):
-        return frozenset()
-    return frozenset(
-        name
-        for service in services.values()
-        for name, value in (service.get("environment") or {}).items()
-        if value is None
+        service = next(iter(services.values()))
+        mounted = {
+            Path(each["source"].replace("$$", "$")): str(each["target"])
+            for each in service["volumes"]
+            if each["target"].startswith((f"{_FOLDER}/", f"{PLUGINS}/"))
+        }
+        variables = dict(service.get("environment") or {})
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration):
+        return None
+    return Told(
+        files=mounted,
+        places={name: value for name, value in variables.items() if value is not None},
+        passed=tuple(sorted(name for name, value in variables.items() if value is None)),
     )
 
 
-def and_before(what: Told, names: Iterable[str]) -> Told:
-    """What servers that run are told, whoever writes it down: with variables that are not set here.
+def check_told_again(compose_file: Path, spec: NodeSpec) -> None:
+    """See that no server is started anew without what all were started with.
 
-    Args:
-        what: What would be told from here.
-        names: Of the variables that they were started with.
-    """
-    passed = {*what.passed, *(name for name in names if name not in what.places)}
-    return replace(what, passed=tuple(sorted(passed)))
-
-
-def check_told_again(compose_file: Path) -> None:
-    """See that servers that run are not started anew without what they were started with.
-
-    Compose replaces a container whose variables differ.
+    Compose replaces a container whose variables differ; files that are mounted it finds where they
+    were, whatever the environment says.
 
     Args:
         compose_file: Of the last start.
+        spec: Of a node, as it would be configured now.
 
     Raises:
-        SettingsError: A variable is not set any more.
+        SettingsError: A variable is not set any more, or another plugin is named.
     """
-    if missing := sorted(name for name in passed_before(compose_file) if name not in os.environ):
+    before = told_before(compose_file)
+    if before is None:
+        return
+    if missing := [name for name in before.passed if not os.environ.get(name)]:
         raise SettingsError(
-            f"Vault runs with {', '.join(missing)}, which "
+            f"Vault was started with {', '.join(missing)}, which "
             f"{'is' if len(missing) == 1 else 'are'} not set here: it would be started anew "
             "without, and could not unseal itself",
             looked_at=f"the environment; {compose_file}",
             remedy=f"set {'it' if len(missing) == 1 else 'them'} again; or {named('down')} first, "
             "if another credential takes its place",
+        )
+    plugins = {path for path, inside in before.files.items() if inside.startswith(f"{PLUGINS}/")}
+    if plugins != plugin_file(spec).keys():
+        raise SettingsError(
+            f"Vault was started with another {PLUGIN_VARIABLE}: it would be configured for a "
+            "plugin that it does not have, and could not unseal itself",
+            looked_at=f"it had {', '.join(map(str, sorted(plugins))) or 'none'}",
+            remedy=f"set {PLUGIN_VARIABLE} as it was; or {named('down')} first",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from functools import partial
 
 from vault_harness import files
 from vault_harness.engine._members import (
@@ -18,7 +19,6 @@ from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._layout import Layout, service_of
 from vault_harness.engine.docker._sealing import DockerSealing
 from vault_harness.engine.docker._stack import STOP_SECONDS, dialect_of, wake
-from vault_harness.errors import HarnessError
 
 
 class DockerCluster(DockerSealing):
@@ -57,9 +57,9 @@ class DockerCluster(DockerSealing):
     def start_node(self, name: str) -> None:
         """Start a node that does not run."""
         remembered = self._memory.load()
+        self._check_told_again(balanced=True)
         with connected() as client:
             present = self._containers(client)
-            self._check_told_again(present, known_members(remembered, self._data_dir))
             for container in present:
                 if service_of(container) == name:
                     wake(container)
@@ -74,9 +74,9 @@ class DockerCluster(DockerSealing):
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
         name = next_name(members, self._data_dir)
+        self._check_told_again(balanced=True)
         with connected() as client:
             present = self._containers(client)
-        self._check_told_again(present, members)
         environment = self._environment(remembered)
         before = self._layout(remembered, present, members, balanced=True)
         layout = self._layout(remembered, present, [*members, name], balanced=True)
@@ -93,10 +93,14 @@ class DockerCluster(DockerSealing):
             self._await_answers({name: layout.probes()[name]})
             self._lead_to(layout)
         except BaseException:
-            with contextlib.suppress(HarnessError):
-                self._write_project(before, environment)
-                self._remove_container(name)
-                self._lead_to(before)
+            undo = (
+                partial(self._write_project, before, environment),
+                partial(self._remove_container, name),
+                partial(self._lead_to, before),
+            )
+            for step in undo:
+                with contextlib.suppress(Exception):  # told is what came first; the rest is tried
+                    step()
             raise
         return self._remember(remembered, layout, environment).nodes[-1]
 

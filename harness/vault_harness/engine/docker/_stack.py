@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,12 +39,7 @@ from vault_harness.engine._seal import SEAL_DIRECTORY, node_extra, seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.docker._balancer import write_balancer_configuration
 from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._cloud import (
-    and_before,
-    check_told_again,
-    passed_before,
-    told,
-)
+from vault_harness.engine.docker._cloud import check_told_again, told, told_before
 from vault_harness.engine.docker._compose import (
     LABEL_PROJECT,
     Compose,
@@ -69,6 +64,8 @@ from vault_harness.engine.docker._layout import (
     service_of,
     services_of,
 )
+from vault_harness.engine.docker._own_files import keep_file, write_own_files
+from vault_harness.engine.docker._shown import log_lines, state_of
 from vault_harness.engine.docker._state import require, require_balancer
 from vault_harness.errors import EngineUnavailable, HarnessError, StackError
 from vault_harness.settings import Settings
@@ -136,7 +133,12 @@ class DockerStack:
         with connected() as client:
             self._refuse_older_volume(client)
             present = self._containers(client)
-            self._check_told_again(present, members)
+            running = any(
+                service_of(item) in members and item.status in {"running", "paused"}
+                for item in present
+            )
+            if running:
+                self._check_told_again(balanced=balanced)
             if balanced and not cluster:
                 self._refuse_running(present)
             before = {service_of(item) for item in present if item.status != "exited"}
@@ -152,7 +154,7 @@ class DockerStack:
                 wake(container)
         for name in layout.members:
             self._write_node(layout, name, dialect)
-        self._write_project(layout, environment)
+        self._write_project(layout, environment, anew=not running)
         # Before the start: `down` must find what a crash leaves.
         endpoints = self._remember(remembered, layout, environment)
         try:
@@ -228,26 +230,33 @@ class DockerStack:
         )
         return with_cloud_seal(spec, self._settings)
 
-    def _check_told_again(self, present: list[Any], members: Iterable[str]) -> None:
-        """See that a start does not take from servers that run what they ask a cloud with."""
-        file = self._data_dir / SEAL_FILE_NAME
-        if any(service_of(item) in members and item.status != "exited" for item in present):
-            check_told_again(file)
-        elif passed_before(file):
-            self._keep_file(SEAL_FILE_NAME, None)  # of servers that are gone: nothing to keep to
+    def _check_told_again(self, *, balanced: bool) -> None:
+        """See that a start does not take from servers what they ask a cloud with."""
+        spec = self._spec(NODE_NAME, balanced=balanced, tls=tls_files(self._data_dir))
+        check_told_again(self._data_dir / SEAL_FILE_NAME, spec)
 
-    def _write_project(self, layout: Layout, environment: Mapping[str, str]) -> None:
-        """Write what compose reads beside its own files, and which nodes the balancer leads to."""
+    def _write_project(
+        self, layout: Layout, environment: Mapping[str, str], *, anew: bool = False
+    ) -> None:
+        """Write what compose reads beside its own files, and which nodes the balancer leads to.
+
+        Args:
+            layout: Of the services.
+            environment: Variables of the compose files.
+            anew: Whether nodes are told what is set here now, of a cloud that unseals them. Only a
+                start of all of them may: else it stays what they were told.
+        """
         seal = seal_stanza(self._data_dir)
-        before = passed_before(self._data_dir / SEAL_FILE_NAME)
-        # Never one that names more nodes than the rest: a service without an image is no project.
-        self._keep_file(SEAL_FILE_NAME, None)
-        self._keep_file(NODES_FILE_NAME, layout.nodes_text() if layout.balanced else None)
-        spec = self._spec(NODE_NAME, balanced=layout.balanced, tls=layout.tls)
-        cloud = told(spec, self._data_dir / SEAL_DIRECTORY)
-        if spec.passes:
-            cloud = and_before(cloud, before)
-        self._keep_file(SEAL_FILE_NAME, layout.seal_text(seal, cloud) if seal else None)
+        cloud = None if anew else told_before(self._data_dir / SEAL_FILE_NAME)
+        if cloud is None:
+            spec = self._spec(NODE_NAME, balanced=layout.balanced, tls=layout.tls)
+            cloud = told(spec, self._data_dir / SEAL_DIRECTORY)
+        # All that may be refused was by now.
+        write_own_files(
+            self._data_dir,
+            nodes=layout.nodes_text() if layout.balanced else None,
+            seal=layout.seal_text(seal, cloud) if seal else None,
+        )
         if "transit" not in seal:
             self._keep_file(HOLDER_FILE_NAME, None)
         if layout.balanced:
@@ -255,11 +264,7 @@ class DockerStack:
         self._write_env_file(environment)
 
     def _keep_file(self, name: str, text: str | None) -> None:
-        path = self._data_dir / name
-        if text is None:
-            path.unlink(missing_ok=True)
-        else:
-            files.write_private(path, text)
+        keep_file(self._data_dir / name, text)
 
     def _write_env_file(self, environment: Mapping[str, str]) -> None:
         text = env_file_text(self.project, environment, compose_files(self._data_dir))
@@ -339,7 +344,7 @@ class DockerStack:
         except EngineUnavailable as error:
             away = error.cause
         names = self._service_names(remembered, holder=HOLDER_NAME in found)
-        return [_state(name, found.get(name), node=name in members, away=away) for name in names]
+        return [state_of(name, found.get(name), node=name in members, away=away) for name in names]
 
     def _service_names(self, remembered: KnownServers, *, holder: bool = False) -> tuple[str, ...]:
         """Every server that should be there; the key's holder too if there is one after all."""
@@ -364,7 +369,7 @@ class DockerStack:
         with connected() as client:
             for container in self._containers(client):
                 if service_of(container) == name:
-                    yield from _log_lines(container, "all" if tail is None else tail, follow)
+                    yield from log_lines(container, "all" if tail is None else tail, follow)
 
     def compose(self, more: Mapping[str, str] | None = None) -> Compose:
         """Compose with the variables of the last `start`, and ``more``."""
@@ -468,33 +473,3 @@ def user_of(client: docker.DockerClient) -> dict[str, str]:
     """Variables of the compose files: who servers are inside."""
     uid, _, gid = container_user(client).partition(":")
     return {"HARNESS_UID": uid, "HARNESS_GID": gid}
-
-
-def _state(name: str, container: Any, *, node: bool, away: str) -> ServiceState:
-    if container is None:
-        return ServiceState(
-            name=name, running=False, detail=away, node=node, aside=name == HOLDER_NAME
-        )
-    return ServiceState(
-        name=name,
-        running=container.status in {"running", "paused"},
-        paused=container.status == "paused",
-        detail=f"container {container.name}, {container.status}",
-        node=node,
-        aside=name == HOLDER_NAME,
-    )
-
-
-def _log_lines(container: Any, tail: int | str, follow: bool) -> Iterator[str]:
-    if not follow:
-        text: bytes = container.logs(tail=tail)
-        yield from text.decode(errors="replace").splitlines()
-        return
-    stream = container.logs(stream=True, follow=True, tail=tail)
-    try:
-        rest = b""
-        for part in stream:
-            *whole, rest = (rest + part).split(b"\n")
-            yield from (line.decode(errors="replace") for line in whole)
-    finally:
-        stream.close()
