@@ -44,7 +44,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
         with (
             stack.held(),
             closing(stack.operator()) as op,
-            open_engine(stack.settings, directory=directory / "engine") as engine,
+            open_engine(stack.settings, directory=temporary / "engine") as engine,
         ):
             present = seal_stanza(stack.data_dir)
             let_copy_reach_key(engine, stack.provider(), present)

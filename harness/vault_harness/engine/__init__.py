@@ -37,6 +37,7 @@ from vault_harness.engine._provider import (
     tls_files,
 )
 from vault_harness.engine._seal import (
+    ACCESS_KEYS_NAME,
     SEAL_DIRECTORY,
     SealingProvider,
     SealKind,
@@ -57,6 +58,7 @@ from vault_harness.engine.external import ExternalEngine, external_trust
 from vault_harness.engine.process import Postgresql, die_with_parent
 
 __all__ = [
+    "ACCESS_KEYS_NAME",
     "Engine",
     "ExternalEngine",
     "external_trust",

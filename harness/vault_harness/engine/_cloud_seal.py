@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from vault_harness.commands import named
 from vault_harness.engine._provider import StackProvider
 from vault_harness.engine._seal import SealKind
-from vault_harness.engine._shape import NodeSpec
+from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.errors import ProgramMissing, SettingsError
 from vault_harness.settings import Settings
 
@@ -148,6 +148,9 @@ class CloudSealingProvider(StackProvider, Protocol):
             CapabilityMissing: It does not know that seal.
             EngineError: It does not take the stanza, or does not get at the key.
         """
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Let servers that an engine makes from now on ask a cloud with what this stack keeps."""
 
 
 def cloud_stanza(kind: SealKind, recorded: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import (
     CLOUD_SEALS,
+    CloudSealingProvider,
     Engine,
     Node,
     NodeSpec,
@@ -140,7 +141,7 @@ def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> N
     """See that a copy of Vault finds the key of its seal, before a backup is made for it.
 
     Args:
-        engine: Runs the copy; its servers reach the holder afterwards.
+        engine: Runs the copy; its servers reach the holder, or ask a cloud, afterwards.
         provider: Of the Vault that is copied.
         seal: Likewise.
 
@@ -150,6 +151,8 @@ def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> N
     """
     if "transit" in seal and isinstance(provider, SealingProvider):
         provider.let_reach_holder(engine)
+    if seal.keys() & set(CLOUD_SEALS) and isinstance(provider, CloudSealingProvider):
+        provider.let_ask_cloud(engine)
 
 
 def _kind(seal: Seal) -> SealKind:

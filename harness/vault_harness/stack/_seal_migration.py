@@ -145,18 +145,19 @@ class SealMigrations:
                 remedy=f"{named('seal.migrate', pending.target)} goes on with it, then this again",
             )
 
-    def check_possible(self, target: SealKind, provider: StackProvider) -> None:
-        """See that this stack's seal can be exchanged.
+    def check_possible(self, source: SealKind, target: SealKind, provider: StackProvider) -> None:
+        """See that this stack's seal can be exchanged, for which Vault must start with both.
 
         Raises:
             CapabilityMissing: Not by this engine, or its server does not have that seal.
-            SettingsError: A cloud has the new seal's key, and settings do not say which one it is.
+            SettingsError: A cloud has a seal's key, and settings do not say which one it is.
             EngineError: That key cannot be used.
         """
         check_engine(provider)
         _sealing.check_product(target, provider)
-        if target in CLOUD_SEALS:
-            _sealing.check_cloud(target, provider, self._data_dir)
+        for kind in dict.fromkeys((source, target)):
+            if kind in CLOUD_SEALS:
+                _sealing.check_cloud(kind, provider, self._data_dir)
 
     def check_all_serve(self, endpoints: Endpoints) -> None:
         """See that every node of a cluster can be told of its new seal.

@@ -244,7 +244,7 @@ class SealVerbs(StackHere):
                 _way.ensure_proxies(endpoints, through=_recording.through(provider))
                 finished = replace(done, action="finished")
             source = _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
-            self._migrations.check_possible(target, provider)
+            self._migrations.check_possible(source, target, provider)
             self.endpoints()
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)

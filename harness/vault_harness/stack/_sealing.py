@@ -19,6 +19,7 @@ from vault_harness import files
 from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.engine import (
+    ACCESS_KEYS_NAME,
     CLOUD_SEALS,
     HOLDER_NAME,
     SEAL_DIRECTORY,
@@ -210,12 +211,16 @@ def check_key(kind: SealKind, data_dir: Path) -> None:
 def put_key_aside(kind: SealKind, data_dir: Path) -> Path | None:
     """Give the key of a seal that is given up another name: snapshots from before open with it.
 
+    Access keys for a cloud are removed: they are no key, and the cloud gives others.
+
     Returns:
         Where it is now; None if there is nothing to rename.
     """
     if kind == "transit":
         home = data_dir / HOLDER_NAME
         return home if home.exists() else None
+    if kind == "awskms":
+        (data_dir / SEAL_DIRECTORY / ACCESS_KEYS_NAME).unlink(missing_ok=True)
     path = static_key_path(data_dir)
     if kind != "static" or not path.exists():
         return None

@@ -1,6 +1,7 @@
 """How a Vault in a container gets what it unseals itself with, without an engine."""
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -9,6 +10,7 @@ import pytest
 
 from vault_harness.dialect import OPENBAO
 from vault_harness.engine import (
+    CloudSealingProvider,
     Engine,
     EngineName,
     KnownServers,
@@ -19,7 +21,8 @@ from vault_harness.engine import (
     stanza_path,
     static_key_path,
 )
-from vault_harness.engine.docker import DockerCluster, DockerEngine
+from vault_harness.engine._cloud_seal import with_cloud_seal
+from vault_harness.engine.docker import DockerCluster, DockerEngine, _engine, _sealing
 from vault_harness.engine.docker._inside import configuration
 from vault_harness.engine.docker._layout import (
     HOLDER_FILE_NAME,
@@ -34,7 +37,9 @@ from vault_harness.engine.docker._seal_files import mounts, seal_files, seen_ins
 from vault_harness.errors import CapabilityMissing
 from vault_harness.settings import Settings, resources
 from vault_harness.stack import SealDrill, let_copy_reach_key
-from vault_harness.stack._sealing import prepare
+from vault_harness.stack._opening import Opening
+from vault_harness.stack._seal_migration import SealMigrations
+from vault_harness.stack._sealing import prepare, put_key_aside
 from vault_harness.stack.record import StackRecordFile
 
 TRANSIT = {
@@ -218,3 +223,114 @@ def test_a_copy_in_a_container_is_on_the_network_of_the_holder(
     let_copy_reach_key(engine, provider, TRANSIT)
     assert joined == [f"{provider.project}_vault"]
     assert "\n  vault:\n" in (resources() / "base.yml").read_text().partition("networks:")[2]
+
+
+AWSKMS = {"awskms": {"kms_key_id": "alias/unseal", "region": "eu-central-1"}}
+
+
+class Asking(DockerEngine):
+    """An engine that makes no container, and tells what one would get."""
+
+    def __init__(self, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.made: list[dict[str, Any]] = []
+        self.closed = 0
+        self.settings = Settings()
+        self._directory = directory
+        self._access_keys = None
+        self._networks = ()
+        self._client = cast("Any", None)
+        self._user = "0:0"
+        self.vault_image = cast("Any", SimpleNamespace(name="vault:of-a-test", dialect=OPENBAO))
+        self.network = cast("Any", SimpleNamespace(name="", is_local=True))
+        self.run = cast("Any", SimpleNamespace(labels=lambda **_: {}))
+        monkeypatch.setattr(_engine, "Container", lambda *_, **given: self.made.append(given))
+
+    def close(self) -> None:
+        """Nothing was made."""
+        self.closed += 1
+
+    def asks_with(self, data_dir: Path) -> bool:
+        """Whether a node that is made now has the access keys of a stack."""
+        spec = NodeSpec(name="copy", directory=data_dir / "copy", extra={"seal": AWSKMS})
+        self._vault_container("copy", with_cloud_seal(spec, self.settings), 1)
+        inside = "/vault/seal/cloud/AWS_SHARED_CREDENTIALS_FILE"
+        made = self.made[-1]
+        named = made["environment"].get("AWS_SHARED_CREDENTIALS_FILE")
+        mounted = dict(made["files"])
+        return (named, mounted) == (inside, {data_dir / "seal" / "aws-credentials": inside})
+
+
+@pytest.fixture
+def no_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Access keys of an earlier start are kept, and the environment has none."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    (tmp_path / "seal").mkdir()
+    (tmp_path / "seal" / "aws-credentials").write_text("[default]\n")
+
+
+@pytest.mark.usefixtures("no_cloud")
+def test_a_copy_asks_its_cloud_with_what_the_stack_keeps(
+    provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a drill, or of a rehearsal. No other engine's copies do, and no other seal's."""
+    assert isinstance(provider, CloudSealingProvider)
+    engine = Asking(tmp_path / "engine", monkeypatch)
+    let_copy_reach_key(engine, provider, STATIC)
+    assert not engine.asks_with(tmp_path)
+    let_copy_reach_key(engine, provider, AWSKMS)
+    assert engine.asks_with(tmp_path)
+    assert not (tmp_path / "engine").exists()
+    let_copy_reach_key(cast("Engine", SimpleNamespace(name="process")), provider, AWSKMS)
+
+
+@pytest.mark.usefixtures("no_cloud")
+def test_a_check_asks_the_cloud_with_what_the_stack_keeps(
+    provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`up` after `down`, where access keys are not set, starts nothing before that."""
+    made: list[Asking] = []
+
+    class Made(Asking):
+        def __init__(self, _settings: Settings, *, directory: Path) -> None:
+            super().__init__(directory, monkeypatch)
+            made.append(self)
+
+    asked: list[bool] = []
+    monkeypatch.setattr(_sealing, "DockerEngine", Made)
+    monkeypatch.setattr(
+        _sealing, "check_seal", lambda *_: asked.append(made[0].asks_with(tmp_path))
+    )
+
+    provider.check_seal(AWSKMS)
+
+    assert (asked, made[0].closed) == ([True], 1)
+
+
+@pytest.mark.parametrize(("source", "left"), [("awskms", False), ("azurekeyvault", True)])
+def test_access_keys_end_with_the_seal_that_they_are_for(
+    tmp_path: Path, source: SealKind, left: bool
+) -> None:
+    """Of a migration away, which is the last that the old seal is needed for."""
+    path = tmp_path / "seal" / "aws-credentials"
+    path.parent.mkdir()
+    path.touch()
+    assert put_key_aside(source, tmp_path) is None
+    assert path.exists() is left
+
+
+def test_a_migration_asks_both_clouds_before_vault_is_ended(
+    provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Vault must start with the old seal to go over, and to stay as it was if it does not."""
+    asked: list[SealKind] = []
+    monkeypatch.setattr(
+        "vault_harness.stack._sealing.check_cloud", lambda kind, *_: asked.append(kind)
+    )
+    migrations = SealMigrations(tmp_path, Opening(tmp_path))
+    migrations.check_possible("awskms", "shamir", provider)
+    migrations.check_possible("awskms", "azurekeyvault", provider)
+    migrations.check_possible("shamir", "azurekeyvault", provider)
+    migrations.check_possible("awskms", "awskms", provider)
+    assert asked == ["awskms", "awskms", "azurekeyvault", "azurekeyvault", "awskms"]

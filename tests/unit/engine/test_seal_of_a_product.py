@@ -96,10 +96,10 @@ def test_a_seal_is_not_exchanged_for_it(name: str, request: pytest.FixtureReques
     migrations = SealMigrations(stack.data_dir, Opening(stack.data_dir))
 
     with pytest.raises(CapabilityMissing) as caught:
-        migrations.check_possible("static", stack.provider())
+        migrations.check_possible("shamir", "static", stack.provider())
 
     refused(caught.value, "vault")
-    migrations.check_possible("transit", stack.provider())
+    migrations.check_possible("shamir", "transit", stack.provider())
 
 
 def test_a_drill_of_it(tmp_path: Path) -> None:

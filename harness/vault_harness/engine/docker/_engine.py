@@ -78,6 +78,7 @@ class DockerEngine(Closable):
         self._nodes: list[DockerNode] = []
         self._closed = False
         self._networks: tuple[str, ...] = ()
+        self._access_keys: Path | None = None
         self._client = connect()
         with contextlib.ExitStack() as undo:
             undo.callback(self._client.close)
@@ -191,6 +192,16 @@ class DockerEngine(Closable):
             ) from error
         self._networks = (*self._networks, name)
 
+    def ask_cloud_as(self, directory: Path) -> None:
+        """Let nodes that are made from now on ask a cloud with access keys that are kept.
+
+        The environment comes first, as for the stack that keeps them. They are not copied.
+
+        Args:
+            directory: Where they are, if there are any.
+        """
+        self._access_keys = directory
+
     def close(self) -> None:
         """Remove every container and the network. May be called twice."""
         with self._lock:
@@ -223,7 +234,7 @@ class DockerEngine(Closable):
         return known.get(address.rstrip("/"), address)
 
     def _vault_container(self, name: str, spec: NodeSpec, port: int) -> Container:
-        cloud = told(spec, self._directory / "cloud")
+        cloud = told(spec, self._directory / "cloud", kept=self._access_keys)
         return Container(
             self._client,
             self.vault_image.name,

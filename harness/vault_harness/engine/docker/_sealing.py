@@ -17,7 +17,7 @@ from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import seal_status_url
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import HOLDER_NAME, NodeEndpoint
-from vault_harness.engine._seal import holder_out_of_reach
+from vault_harness.engine._seal import SEAL_DIRECTORY, holder_out_of_reach
 from vault_harness.engine._seal_check import check_seal
 from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.engine.docker._client import connected
@@ -99,8 +99,14 @@ class DockerSealing(DockerStack):
             run_directory() as directory,
             DockerEngine(self._settings, directory=directory / "engine") as engine,
         ):
+            self.let_ask_cloud(engine)
             origin = f"the image {engine.vault_image.name}"
             return check_seal(stanza, engine.node, engine.dialect, origin)
+
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Lend it the stack's access keys; see `CloudSealingProvider`."""
+        if isinstance(engine, DockerEngine):
+            engine.ask_cloud_as(self._data_dir / SEAL_DIRECTORY)
 
     def end_holder(self) -> list[str]:
         """End the Vault that holds the seal's key; see `SealingProvider`."""

@@ -125,6 +125,9 @@ class ProcessStack(Launching):
         """End Vault alone; see `SealingProvider`."""
         return self._end_and_note(self._members(self._memory.load()))
 
+    def let_ask_cloud(self, engine: Engine) -> None:
+        """Whoever starts a server has what it asks with; see `CloudSealingProvider`."""
+
     def check_seal(self, stanza: Mapping[str, Any]) -> SealCheck:
         """Have a server look at a stanza; see `CloudSealingProvider`."""
         program = find_vault(self._settings)

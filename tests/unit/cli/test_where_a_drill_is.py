@@ -1,0 +1,39 @@
+"""What a drill keeps is what it exercised, and nothing that a server asked a cloud with."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+
+from vault_harness.cli import _drill
+from vault_harness.errors import EngineUnavailable
+
+
+def test_the_engine_has_no_part_in_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its own folder holds access keys while servers run, and ends with them."""
+    opened: list[Path] = []
+    stack: Any = SimpleNamespace(
+        settings=None,
+        held=contextlib.nullcontext,
+        operator=lambda: SimpleNamespace(close=lambda: None),
+    )
+
+    def open_engine(_settings: object, *, directory: Path) -> None:
+        opened.append(directory)
+        raise EngineUnavailable("far enough", looked_at="", remedy="")
+
+    monkeypatch.setattr(_drill, "local_stack", lambda: stack)
+    monkeypatch.setattr("vault_harness.engine.open_engine", open_engine)
+    for keep in (None, str(tmp_path / "kept")):
+        with pytest.raises(SystemExit):
+            _drill.drill(Context(), keep=keep)
+    assert len(opened) == 2
+    assert not [directory for directory in opened if directory.is_relative_to(tmp_path / "kept")]
+    assert not [directory for directory in opened if directory.exists()]
