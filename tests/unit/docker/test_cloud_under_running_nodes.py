@@ -383,3 +383,24 @@ def test_another_plugin_is_no_plugin(
             start(stack)
         assert str(program) in caught.value.looked_at
     assert stack.told() == before
+
+
+def test_what_others_left_keeps_no_stack_from_being_ended(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine is asked once more afterwards."""
+    stack.have("azurekeyvault", AZURE)
+    swept: list[int] = []
+
+    def sweep(_client: object) -> None:
+        swept.append(len(stack.calls))
+        raise APIError("device or resource busy")
+
+    monkeypatch.setattr("vault_harness.engine.docker._stack.sweep", sweep)
+    stack.calls = []
+
+    ended = stack.provider.stop()
+
+    assert [call[0] for call in stack.calls] == ["down"]
+    assert swept == [0, 1]
+    assert ended == [f"container {each.name}" for each in stack.present]

@@ -51,7 +51,7 @@ from vault_harness.engine.docker._inside import (
     copy_tls_files,
     write_configuration,
 )
-from vault_harness.engine.docker._labels import sweep
+from vault_harness.engine.docker._labels import Removed, sweep
 from vault_harness.engine.docker._layout import (
     HOLDER_FILE_NAME,
     NODES_FILE_NAME,
@@ -404,7 +404,7 @@ class DockerStack:
             label = {"label": f"{LABEL_PROJECT}={self.project}"}
             volumes = client.volumes.list(filters=label)
             networks = client.networks.list(filters=label)
-            leftovers = sweep(client)  # of a drill that was killed: it may be on the same network
+            leftovers = _swept(client)  # of a drill that was killed: may be on the same network
             if ended or networks or (options and volumes):
                 with contextlib.suppress(FileNotFoundError):
                     self.compose()(
@@ -412,6 +412,7 @@ class DockerStack:
                         *options,
                         services=True,
                     )
+            leftovers = leftovers or _swept(client)
             if options:
                 ended += [f"volume {volume.name}" for volume in volumes]
         if leftovers:
@@ -452,6 +453,15 @@ class DockerStack:
                 evidence=partial(self._last_lines, name),
                 remedy="the log says why; give a busy machine longer by HARNESS_START_TIMEOUT",
             )
+
+
+def _swept(client: docker.DockerClient) -> Removed:
+    """What dead runs left, removed; nothing if the engine refuses, which each start asks again."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):  # it keeps nobody from ending a stack of his own
+        return sweep(client)
+    return Removed()
 
 
 def wake(container: Any) -> None:
