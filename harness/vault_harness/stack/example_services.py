@@ -150,7 +150,9 @@ class ExampleServices:
             # Compose refuses to make it: it would be root's.
             files.private_directory(self.credentials_directory(service))
         hand_out_tls(self._local.data_dir)
-        compose("up", "-d", *SERVICES, services=True)
+        # Vault runs, and is none of theirs: with other variables than at its start it would be
+        # replaced, perhaps by one that cannot unseal itself.
+        compose("up", "-d", "--no-deps", *SERVICES, services=True)
         try:
             wait_until(
                 lambda: all(service.health == "healthy" for service in self.describe()),
