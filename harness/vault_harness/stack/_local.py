@@ -84,7 +84,7 @@ class LocalStack(SealVerbs):
             provider = self.provider()
             self._check_data(provider)
             choice = _choice.reason(self.settings, StackRecord.load(self.data_dir), provider)
-            ran_before = any(service.running for service in provider.describe())
+            running = [service for service in provider.describe() if service.running]
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
@@ -94,12 +94,13 @@ class LocalStack(SealVerbs):
                 if self._migrations.pending() is not None:
                     _, endpoints = self._migrations.go_on(provider)
                 else:
-                    _sealing.prepare(kind, provider, self.data_dir)
+                    anew = not any(service.node for service in running)
+                    _sealing.prepare(kind, provider, self.data_dir, anew=anew)
                     self._note_seal(kind)
                     endpoints = provider.start(nodes=_CLUSTER_NODES if ha else 1)
                     self._opening.open(provider.destroy, endpoints)
             except HarnessError:
-                if not ran_before:
+                if not running:
                     with contextlib.suppress(HarnessError):  # the first error says more
                         provider.stop()
                 raise

@@ -119,13 +119,15 @@ def check_cloud(kind: SealKind, provider: StackProvider, data_dir: Path) -> Seal
     return provider.check_seal({kind: cloud_stanza(kind, seal_stanza(data_dir).get(kind, {}))})
 
 
-def prepare(kind: SealKind, provider: StackProvider, data_dir: Path) -> None:
+def prepare(kind: SealKind, provider: StackProvider, data_dir: Path, *, anew: bool = False) -> None:
     """See that Vault, once it is started, finds what it unseals itself with. Safe to repeat.
 
     Args:
         kind: Its seal.
         provider: Who will start it, and starts the holder.
         data_dir: Where all of it is kept.
+        anew: Whether the environment may name a cloud's key otherwise than it is recorded: for a
+            start of all nodes, before which it was checked. A shell has a region for other reasons.
 
     Raises:
         CapabilityMissing: That engine knows Shamir's seal alone.
@@ -133,6 +135,9 @@ def prepare(kind: SealKind, provider: StackProvider, data_dir: Path) -> None:
         HarnessError: What the holder says.
     """
     if kind == "shamir":
+        return
+    if kind in CLOUD_SEALS and kind in seal_stanza(data_dir) and not anew:
+        check_engine(kind, provider)
         return
     stanza = key_at_hand(kind, provider, data_dir, new=not holds_data(data_dir))
     write_stanza(data_dir, {kind: stanza})

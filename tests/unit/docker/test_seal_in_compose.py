@@ -18,6 +18,7 @@ from vault_harness.engine import (
     SealingProvider,
     SealKind,
     open_provider,
+    seal_stanza,
     stanza_path,
     static_key_path,
 )
@@ -39,7 +40,7 @@ from vault_harness.settings import Settings, resources
 from vault_harness.stack import SealDrill, let_copy_reach_key
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack._sealing import prepare, put_key_aside
+from vault_harness.stack._sealing import prepare, put_key_aside, write_stanza
 from vault_harness.stack.record import StackRecordFile
 
 TRANSIT = {
@@ -334,3 +335,16 @@ def test_a_migration_asks_both_clouds_before_vault_is_ended(
     migrations.check_possible("shamir", "azurekeyvault", provider)
     migrations.check_possible("awskms", "awskms", provider)
     assert asked == ["awskms", "awskms", "azurekeyvault", "azurekeyvault", "awskms"]
+
+
+@pytest.mark.usefixtures("no_cloud")
+def test_another_region_of_a_shell_is_not_that_of_the_key(
+    provider: DockerCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a start of all, which was checked, takes what the environment says of the key."""
+    write_stanza(tmp_path, AWSKMS)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    prepare("awskms", provider, tmp_path)
+    assert seal_stanza(tmp_path) == AWSKMS
+    prepare("awskms", provider, tmp_path, anew=True)
+    assert seal_stanza(tmp_path)["awskms"] == {**AWSKMS["awskms"], "region": "us-east-1"}
