@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from tests.walking import places
 from vault_harness.certificates import Authority, client_context, shown_beside
 from vault_harness.engine import external_trust
 from vault_harness.errors import SettingsError
@@ -100,6 +101,17 @@ def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str,
         external_trust(settings(issued, cert=cert, key=key), tmp_path / "tls")
     assert says in str(caught.value)
     assert not [*tmp_path.glob("tls/*.pem")]
+
+
+@pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "no text"])
+def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
+    """Whoever records the locals of an error would have it."""
+    key = (issued / "one-key.pem").read_text()
+    wrong = tmp_path / "wrong.pem"
+    wrong.write_bytes(key.encode() + end)
+    with pytest.raises(SettingsError) as caught:
+        external_trust(settings(issued, vault_client_cert=wrong), tmp_path / "tls")
+    assert places(caught.value, [key.splitlines()[1]], of=__file__) == []
 
 
 def test_a_key_with_a_passphrase(issued: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import ssl
 from pathlib import Path
 
 from vault_harness import files
+from vault_harness.boundary import without_frames
 from vault_harness.certificates import CA_NAME, OPERATOR
 from vault_harness.errors import SettingsError
 from vault_harness.settings import Settings
@@ -15,6 +16,7 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----")
 _KEY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")
 
 
+@without_frames  # the key is read
 def external_trust(settings: Settings, directory: Path) -> Path | None:
     """The CA certificates by which the Vault of ``VAULT_ADDR`` is checked.
 
