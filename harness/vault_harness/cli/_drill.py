@@ -44,7 +44,10 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
         with (
             stack.held(),
             closing(stack.operator()) as op,
-            open_engine(stack.settings, directory=temporary / "engine") as engine,
+            open_engine(
+                stack.settings.model_copy(update={"engine": stack.provider().name}),
+                directory=temporary / "engine",
+            ) as engine,
         ):
             present = seal_stanza(stack.data_dir)
             let_copy_reach_key(engine, stack.provider(), present)
