@@ -129,8 +129,12 @@ class Accidents:
         """Whatever happened, leave no node that stands still or is cut off."""
         if self._lost is not None:
             loss, name = self._lost
-            with contextlib.suppress(HarnessError, OSError):
+            try:
                 loss.end(name)
+            except Exception as error:  # noqa: BLE001 -- what failed first says more than its end
+                tell(
+                    f"{name}, which {loss.name}, was not released: {type(error).__name__}: {error}"
+                )
 
     def _step_down(self) -> None:
         self._load.ledger.lapses.append(Lapse(self._load.now(), float("inf")))

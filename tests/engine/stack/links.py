@@ -58,10 +58,12 @@ class Links:
         try:
             yield self
         finally:
-            self._run(self._end())
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+            try:
+                self._run(self._end())
+            finally:
+                self._loop.call_soon_threadsafe(self._loop.stop)
+                self._thread.join()
+                self._loop.close()
 
     def lead(self, name: str, cluster: str) -> str:
         """Let a node's address lead to its listener for other nodes.
@@ -149,6 +151,10 @@ class Links:
                 self._pump(reader, upstream_writer, there),
                 self._pump(upstream_reader, writer, back),
             )
+            for end in (upstream_writer, writer):
+                end.close()
+                with contextlib.suppress(OSError):  # it ended first
+                    await end.wait_closed()  # once it has taken what it was sent
         finally:
             upstream_writer.transport.abort()
 
@@ -161,7 +167,8 @@ class Links:
                 writer.write(data)
                 await writer.drain()
         await self._pass(way)  # an end is a word too
-        writer.close()
+        with contextlib.suppress(OSError):  # it has ended
+            writer.write_eof()  # of this direction: the other one goes on
 
     def _who(self, port: int, listen: tuple[str, int]) -> str | None:
         """The node whose process has the other end of a connection."""

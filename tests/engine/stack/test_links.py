@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Coroutine, Iterator
 
 import pytest
 
@@ -53,6 +54,27 @@ def test_a_connection_goes_through(address: tuple[str, int], two: socket.socket)
         assert there.recv(10) == b""
 
 
+def test_an_answer_comes_after_the_end_of_what_was_asked(
+    address: tuple[str, int], two: socket.socket
+) -> None:
+    """Each direction has an end of its own, and what came before it arrives."""
+    answer = os.urandom(1 << 20)
+
+    def write() -> None:
+        there.sendall(answer)
+        there.close()
+
+    with socket.create_connection(address, timeout=10) as here, two.accept()[0] as there:
+        here.sendall(b"vote")
+        here.shutdown(socket.SHUT_WR)
+        assert [there.recv(10), there.recv(10)] == [b"vote", b""]
+        writing = threading.Thread(target=write)
+        writing.start()
+        with here.makefile("rb") as reading:
+            assert reading.read() == answer
+        writing.join()
+
+
 @pytest.mark.parametrize("open_way", ["none", "hears", "is_heard"])
 def test_what_is_shut_waits(
     links: Links, address: tuple[str, int], two: socket.socket, open_way: str
@@ -95,6 +117,21 @@ def test_a_new_connection_takes_both_directions(
         links.open("one")
         with two.accept()[0] as there:
             assert there.recv(10) == b"vote"
+
+
+def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the thread that relays has ended all the same."""
+    links = Links(lambda _: None)
+
+    def late(what: Coroutine[object, object, None]) -> None:
+        what.close()
+        raise TimeoutError
+
+    monkeypatch.setattr(links, "_run", late)
+    relaying = links._thread
+    with pytest.raises(TimeoutError), links.running():
+        assert relaying.is_alive()
+    assert not relaying.is_alive()
 
 
 def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
