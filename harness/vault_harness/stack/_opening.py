@@ -157,8 +157,8 @@ class Opening:
         try:
             return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
         except DeadlineExceeded as error:
-            if keyring.keys:
-                raise
+            if keyring.keys or 503 not in cluster.health_of_all(nodes):
+                raise  # it is open, and no keys would make it serve
             raise KeyringMissing(
                 "this Vault unseals itself when it is started, and does not now; its recovery keys "
                 "are not here",

@@ -150,7 +150,8 @@ def _proof(op: Operator, keys: Keys) -> tuple[bool, bool]:
         if "do not unseal" not in error.cause:
             raise
         raise OperatorError(
-            "the keys of this backup do not open this Vault: it is another Vault's backup",
+            "the keys of this backup do not open this Vault: it is another Vault's backup, or of "
+            "before its keys were exchanged",
             looked_at=op.address,
             remedy=f"Take another one: {named('backup.list')} shows them, --source names one. "
             "Nothing was changed.",

@@ -1,0 +1,37 @@
+"""A Vault that unseals itself is opened without its recovery keys, or it is said why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from vault_harness.errors import DeadlineExceeded, KeyringMissing
+from vault_harness.stack._opening import Opening
+from vault_harness.vault import Keyring, Operator, cluster
+
+NO_KEYS = Keyring((), 0, "", kind="recovery")
+
+
+@pytest.mark.parametrize(
+    ("health", "error"),
+    [
+        ([503, 429, 429], KeyringMissing),
+        ([429, 429, 429], DeadlineExceeded),  # open, and none leads
+        ([0, 200, 429], DeadlineExceeded),
+    ],
+)
+def test_keys_are_missed_where_a_node_is_sealed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, health: list[int], error: type[Exception]
+) -> None:
+    """They would not help a cluster that has no leader, or a machine that is slow."""
+
+    def unseal_all(*_: object, **__: object) -> NoReturn:
+        raise DeadlineExceeded("waited 30 s for all nodes to serve")
+
+    monkeypatch.setattr(cluster, "unseal_all", unseal_all)
+    monkeypatch.setattr(cluster, "health_of_all", lambda _: health)
+    nodes: list[Operator] = []
+    with pytest.raises(error):
+        Opening(tmp_path)._unseal_all(nodes, NO_KEYS)
