@@ -48,7 +48,7 @@ def now(
     """
     from vault_harness.stack import rehearse_on
     from vault_harness.vault import cluster
-    from vault_harness.vault.backup import SNAPSHOT
+    from vault_harness.vault.backup import SNAPSHOT, TokensEnded
     from vault_harness.vault.backup import restore as put_back
 
     stack = local_stack()
@@ -63,16 +63,20 @@ def now(
     with stack.held():
         there = stack.restorable()
         with cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes:
-            done = put_back(
-                nodes,
-                stack.keyring_path,
-                snapshot,
-                contents,
-                opened,
-                overwrite=overwrite,
-                rehearse=lambda: rehearse_on(stack, snapshot, contents, opened),
-                restart=stack.provider().restart_vault,
-            )
+            try:
+                done = put_back(
+                    nodes,
+                    stack.keyring_path,
+                    snapshot,
+                    contents,
+                    opened,
+                    overwrite=overwrite,
+                    rehearse=lambda: rehearse_on(stack, snapshot, contents, opened),
+                    restart=stack.provider().restart_vault,
+                )
+            except TokensEnded:
+                stack.open_nodes()
+                raise
         stack.open_nodes()  # clients are led to whoever leads now
     tell(done.comparison)
     if done.nodes > 1:

@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -144,6 +145,57 @@ def test_the_copy_of_a_holder_opens_a_backup(
 
     assert done.comparison.different == ()
     assert elsewhere.restart()
+
+
+def restored_by_task(
+    stack: LocalStack, backup: Backup, identity: Path, monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """The task, by its words; gives the exit code."""
+    files.write_private(identity, f"{PRIVATE}\n")
+    monkeypatch.setenv("HARNESS_DATA_DIR", str(stack.data_dir))
+    words = ["restore", "--source", str(backup.directory), "--identity", str(identity)]
+    monkeypatch.setattr(sys, "argv", ["vault-harness", *words])
+    try:
+        run(words)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+@pytest.mark.parametrize("seal", ["shamir", "static", "transit"])
+def test_a_backup_whose_tokens_have_ended_is_restored(
+    stack: LocalStack,
+    elsewhere: LocalStack,
+    tmp_path: Path,
+    seal: SealKind,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It opens, and that nobody can compare it is said; with a new root token, it is compared."""
+    stack.up(seal=seal)
+    stack.seed(BLUEPRINT, environ={})
+    living = Keyring.load(stack.keyring_path)
+    ended = Keys(replace(living, root_token="revoked"), "expired", stack.static_key())
+    with closing(stack.operator()) as op:
+        backup = make_backup(op, ended, tmp_path / "backups", LOCK, mounts=BLUEPRINT.mounts)
+    stack.down()
+    if seal == "transit":
+        elsewhere.data_dir.mkdir(mode=0o700)
+        shutil.copytree(stack.data_dir / "holder", elsewhere.data_dir / "holder")
+    restore_seal_key(ended, elsewhere.data_dir)
+    elsewhere.up(seal=seal)
+
+    code = restored_by_task(elsewhere, backup, tmp_path / "identity", monkeypatch)
+
+    said = capsys.readouterr().err
+    assert (code, "in place and open, and none of the tokens" in said) == (5, True), said
+    assert "root.generate" in said
+    assert elsewhere.keyring() == ended.keyring
+    living.save(elsewhere.keyring_path)  # as who makes a new one
+    code = restored_by_task(elsewhere, backup, tmp_path / "identity", monkeypatch)
+    said = capsys.readouterr().out
+    assert (code, "the same as in the backup" in said) == (0, True), said
+    assert elsewhere.keyring() == living
 
 
 def test_a_stack_with_another_static_key_is_refused(

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+from dataclasses import replace
 
 import pytest
 
@@ -27,6 +28,8 @@ from vault_harness.vault import Keyring, cluster
 from vault_harness.vault.backup import (
     Backup,
     Keys,
+    Restored,
+    TokensEnded,
     make_backup,
     restore,
     restore_seal_key,
@@ -154,6 +157,32 @@ def test_one_that_was_ended_is_gone_on_with(
 
     assert code == 0, printed
     same_through_each(stack, contents)
+    all_vote(stack)
+
+
+def test_one_whose_tokens_have_ended(stack: LocalStack, backups: dict[SealKind, Backup]) -> None:
+    """All nodes have it, and who made a new root token has it compared."""
+    bring_key(stack, backups["static"], "static")
+    endpoints = stack.up(ha=True, seal="static")
+    snapshot, contents = backups["static"].open_snapshot(OPENER)
+    living = backups["static"].open_keys(OPENER)
+    ended = replace(living, keyring=replace(living.keyring, root_token="revoked"))
+
+    def put_back() -> Restored:
+        with cluster.operators(endpoints.addresses) as nodes:
+            restart = stack.provider().restart_vault
+            path = stack.keyring_path
+            return restore(nodes, path, snapshot, contents, ended, restart=restart)
+
+    with pytest.raises(TokensEnded, match="in place and open"):
+        put_back()
+    living.keyring.save(stack.keyring_path)
+    same_through_each(stack, contents)
+
+    done = put_back()
+
+    assert (done.resumed, done.comparison.different) == (True, ())
+    assert stack.keyring() == living.keyring
     all_vote(stack)
 
 

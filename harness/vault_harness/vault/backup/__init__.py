@@ -1,5 +1,6 @@
 """Encrypted backups of a Vault and of its keys, restoring them, and exercising that."""
 
+from vault_harness.vault.backup._acting import TokensEnded
 from vault_harness.vault.backup._contents import Comparison, Contents, compare, take_contents
 from vault_harness.vault.backup._drill import Copy, DrillReport, drill
 from vault_harness.vault.backup._files import (
@@ -45,6 +46,7 @@ __all__ = [
     "restore_seal_key",
     "SealKeyRestored",
     "Restored",
+    "TokensEnded",
     "is_empty",
     "KeysRestored",
     "Backup",

@@ -32,6 +32,7 @@ class Contents:
         moving: Secrets that changed while the backup was made: they may be in it in either form.
         key: Of the digests.
         namespace: Where all of that is; empty for the root namespace.
+        vault: The cluster id of the Vault that it is of, empty if nobody knows.
     """
 
     mounts: tuple[str, ...]
@@ -41,6 +42,7 @@ class Contents:
     moving: tuple[str, ...] = ()
     key: str = field(default="", repr=False)
     namespace: str = ""
+    vault: str = ""
 
     def to_json(self) -> bytes:
         """For the encrypted part of a backup."""
@@ -58,6 +60,7 @@ class Contents:
             tuple(data["moving"]),
             str(data["key"]),
             str(data.get("namespace") or ""),  # backups of before have none
+            str(data.get("vault") or ""),  # likewise
         )
 
 

@@ -13,7 +13,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -140,7 +140,8 @@ class Backup:
                 parts = {member.name: _member(tar, member.name) for member in tar}
             snapshot, contents = parts["vault.snap"], Contents.from_json(parts["contents.json"])
         check_snapshot(snapshot, source=str(self.directory / SNAPSHOT))
-        return snapshot, contents
+        # In backups of before the manifest alone has it.
+        return snapshot, contents if contents.vault else replace(contents, vault=self.vault)
 
     @without_frames
     def open_keys(self, opener: Opener, *, file: Path | None = None) -> Keys:

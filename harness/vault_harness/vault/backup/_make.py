@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import hvac.exceptions
@@ -60,7 +61,7 @@ def make_backup(
         lock,
         product=status.product,
         version=status.version,
-        snapshot=(snapshot, moving_between(before, after)),
+        snapshot=(snapshot, replace(moving_between(before, after), vault=vault)),
         keys=keys,
         vault=vault,
         checkpoint=checkpoint,

@@ -1,4 +1,9 @@
-"""How far the nodes of a Vault have got with a backup that is put into them."""
+"""How far the nodes of a Vault have got with a backup that is put into them.
+
+Its cluster id travels with a snapshot, and any node that is open tells it to everybody. A token of
+the backup that lives tells as much, and may have ended since: a root token is revoked, an
+operator's ends unless it is renewed. Either is enough.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from vault_harness.commands import named
 from vault_harness.errors import OperatorError, StackError, VaultIsSealed
 from vault_harness.vault import cluster
 from vault_harness.vault.backup._files import Keys
+from vault_harness.vault.backup._make import cluster_id
 from vault_harness.vault.operator import Operator, health_in_words
 from vault_harness.vault.root import alive
 from vault_harness.waiting import wait_until
@@ -20,17 +26,23 @@ CATCH_UP_SECONDS = 30.0
 POLL_SECONDS = 0.05
 
 
-def await_taken(nodes: Sequence[Operator], keys: Keys, *, timeout: float) -> None:
+def await_taken(nodes: Sequence[Operator], keys: Keys, vault: str, *, timeout: float) -> None:
     """Wait until every node has taken a snapshot of other keys than it had.
 
     A node of Shamir's seal seals itself when it finds that out, some time after the restore was
     answered; one that unseals itself goes on with what the snapshot has.
 
+    Args:
+        nodes: An operator at each.
+        keys: Of the backup.
+        vault: The cluster id that the snapshot has; empty if it is not known.
+        timeout: Seconds.
+
     Raises:
         DeadlineExceeded: One does not in time.
     """
     wait_until(
-        lambda: all(_has_taken(node, keys) for node in nodes),
+        lambda: all(_has_taken(node, keys, vault) for node in nodes),
         "Vault to take the snapshot",
         timeout=timeout,
         evidence=lambda: _states(nodes),
@@ -44,10 +56,16 @@ def must_start_anew(nodes: Sequence[Operator]) -> bool:
     return len(nodes) > 1 and nodes[0].seal_status().kind == "recovery"
 
 
-def await_on_all(nodes: Sequence[Operator], keys: Keys) -> None:
+def await_on_all(nodes: Sequence[Operator], keys: Keys, vault: str) -> None:
     """Wait until every node has the whole of a snapshot, by what the leader knows of each.
 
-    One that was started again without it would take it later, as a standby.
+    Where no token lives that the leader would tell it to, by what each says of itself. One that was
+    started again without it would take it later, as a standby.
+
+    Args:
+        nodes: An operator at each.
+        keys: Of the backup.
+        vault: As `await_taken` has it.
 
     Raises:
         DeadlineExceeded: One has not in time.
@@ -59,7 +77,7 @@ def await_on_all(nodes: Sequence[Operator], keys: Keys) -> None:
         if leader is None:
             return False
         with contextlib.suppress(OperatorError):  # it is busy with it
-            indexes = _indexes(leader, keys)
+            indexes = _indexes(leader, nodes, keys, vault)
             if len(indexes) < len(nodes):
                 return False
             wanted.append(max(indexes))
@@ -76,23 +94,26 @@ def await_on_all(nodes: Sequence[Operator], keys: Keys) -> None:
     )
 
 
-def _indexes(leader: Operator, keys: Keys) -> list[int]:
-    """How far each node is in the log, by a token of the backup; nothing if none lives yet."""
+def _indexes(leader: Operator, nodes: Sequence[Operator], keys: Keys, vault: str) -> list[int]:
+    """How far each node is in the log of the backup's Vault; nothing if not all are of it yet."""
     for token in (keys.keyring.root_token, keys.operator_token):
-        if _is_alive(leader, token):
+        if lives(leader, token):
             with contextlib.closing(leader.with_token(token)) as known:
                 state = known.request("GET", "sys/storage/raft/autopilot/state").get("data") or {}
             servers = (state.get("servers") or {}).values()
             return [int(server.get("last_index") or 0) for server in servers]
+    if vault and all(cluster_id(node) == vault for node in nodes):
+        own = [node.request("GET", "sys/leader") for node in nodes]
+        return [int(answer.get("raft_applied_index") or 0) for answer in own]
     return []
 
 
-def is_restored(nodes: Sequence[Operator], keys: Keys) -> bool:
-    """Whether one of the nodes has the backup already."""
-    return any(_has_backup(node, keys) for node in nodes)
+def is_restored(nodes: Sequence[Operator], keys: Keys, vault: str) -> bool:
+    """Whether one of the nodes has the backup already; the cluster id as `await_taken` has it."""
+    return any(_has_backup(node, keys, vault) for node in nodes)
 
 
-def _has_backup(node: Operator, keys: Keys) -> bool:
+def _has_backup(node: Operator, keys: Keys, vault: str) -> bool:
     """Whether a node is of the Vault that these keys belong to already.
 
     One that has just been given a snapshot goes on unsealed for a moment, before it seals itself.
@@ -104,7 +125,7 @@ def _has_backup(node: Operator, keys: Keys) -> bool:
     deadline, patience = begun + SETTLE_SECONDS, begun + CATCH_UP_SECONDS
     while not node.seal_status().sealed:
         try:
-            if _knows(node, keys):
+            if _knows(node, keys, vault):
                 return True
         except VaultIsSealed:
             continue  # it was sealing itself: an answer can take it seconds then
@@ -126,18 +147,25 @@ def _has_backup(node: Operator, keys: Keys) -> bool:
     return True
 
 
-def _has_taken(node: Operator, keys: Keys) -> bool:
+def _has_taken(node: Operator, keys: Keys, vault: str) -> bool:
     with contextlib.suppress(OperatorError):  # it is busy with it
-        return node.seal_status().sealed or _knows(node, keys)
+        return node.seal_status().sealed or _knows(node, keys, vault)
     return False
 
 
-def _knows(node: Operator, keys: Keys) -> bool:
-    """Whether a token of the backup lives there."""
-    return any(_is_alive(node, t) for t in (keys.keyring.root_token, keys.operator_token))
+def _knows(node: Operator, keys: Keys, vault: str) -> bool:
+    """Whether it is the backup's Vault: by its cluster id, or by a token that lives there."""
+    if vault and cluster_id(node) == vault:
+        return True
+    return any(lives(node, token) for token in (keys.keyring.root_token, keys.operator_token))
 
 
-def _is_alive(op: Operator, token: str) -> bool:
+def lives(op: Operator, token: str) -> bool:
+    """Whether a token is good there; an empty one is not.
+
+    Raises:
+        OperatorError: Vault does not answer, or is sealed.
+    """
     if not token:
         return False
     with contextlib.closing(op.with_token(token)) as known:

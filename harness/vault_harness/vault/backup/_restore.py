@@ -26,6 +26,7 @@ from vault_harness.errors import (
     StackError,
 )
 from vault_harness.vault import approle, cluster
+from vault_harness.vault.backup._acting import acting_on, put_keys
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.backup._make import take_snapshot
@@ -42,11 +43,7 @@ from vault_harness.vault.backup._progress import (
 )
 from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
-from vault_harness.vault.root import (
-    OPERATOR_TOKEN_NAME,
-    needing_root,
-    standing_operator,
-)
+from vault_harness.vault.root import needing_root, standing_operator
 
 Checkpoint = Callable[[str], None]
 
@@ -130,6 +127,7 @@ def restore(
     Raises:
         StackError: The Vault is not empty, or a node does not run.
         KeyringMissing: There is no keyring of the empty Vault.
+        TokensEnded: The backup is in place, and nobody can compare it.
         OperatorError: Vault refused.
         DeadlineExceeded: A node does not take the snapshot, or does not serve afterwards.
     """
@@ -145,7 +143,7 @@ def restore(
         if begun_before:
             restart()  # standbys that were left as they were tell nothing
             cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
-    resumed = begun_before and is_restored(nodes, keys)
+    resumed = begun_before and is_restored(nodes, keys, contents.vault)
     kept = overwritten = None
     if not resumed:
         present = Keyring.load(keyring_path)
@@ -166,23 +164,20 @@ def restore(
                 client.sys.force_restore_raft_snapshot(snapshot)
         checkpoint("put the snapshot in")
         if anew:
-            await_on_all(nodes, keys)
+            await_on_all(nodes, keys, contents.vault)
             assert restart is not None  # see above
             restart()
             checkpoint("started the nodes again")
         elif present.keys != keys.keyring.keys:
-            await_taken(nodes, keys, timeout=RESTORE_SECONDS)
+            await_taken(nodes, keys, contents.vault, timeout=RESTORE_SECONDS)
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
-            await_taken(nodes, keys, timeout=SETTLE_SECONDS)
+            await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
     leader = _open(nodes, keys)
     checkpoint("unsealed")
-    keys.keyring.save(keyring_path)
-    if keys.operator_token:
-        files.write_private(keyring_path.with_name(OPERATOR_TOKEN_NAME), keys.operator_token)
+    put_keys(leader, keys, keyring_path)
     checkpoint("keyring in place")
-    acting = standing_operator(leader.address, keys.keyring, directory, ca_cert=leader.ca_cert)
-    with contextlib.closing(acting):
+    with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
         with contextlib.closing(acting.within(contents.namespace)) as inside:
             secret_ids = {role: len(approle.accessors(inside, role)) for role in contents.approles}
