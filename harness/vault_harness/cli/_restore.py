@@ -62,6 +62,7 @@ def now(
         return
     with stack.held():
         there = stack.restorable()
+        stack.prepare_seal()  # servers are ended on the way, and another one tries its key before
         with cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes:
             try:
                 done = put_back(

@@ -186,6 +186,38 @@ def test_one_whose_tokens_have_ended(stack: LocalStack, backups: dict[SealKind, 
     all_vote(stack)
 
 
+def test_a_holder_that_is_away_is_started_before_the_nodes_end(
+    stack: LocalStack, backups: dict[SealKind, Backup]
+) -> None:
+    """They serve, and could not start without it: who goes on with a restore has it opened."""
+    backup = backups["transit"]
+    bring_key(stack, backup, "transit")
+    endpoints = stack.up(ha=True, seal="transit")
+    snapshot, contents = backup.open_snapshot(OPENER)
+
+    def checkpoint(step: str) -> None:
+        if step == "put the snapshot in":
+            raise EndedHere
+
+    with cluster.operators(endpoints.addresses) as nodes, pytest.raises(EndedHere):
+        restore(
+            nodes,
+            stack.keyring_path,
+            snapshot,
+            contents,
+            backup.open_keys(OPENER),
+            restart=stack.provider().restart_vault,
+            checkpoint=checkpoint,
+        )
+    os.kill(pid_of(stack, "holder"), signal.SIGKILL)
+
+    code, printed = run(stack, backup)
+
+    assert code == 0, printed
+    same_through_each(stack, contents)
+    all_vote(stack)
+
+
 def test_what_was_there_can_be_had_again(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
