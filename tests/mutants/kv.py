@@ -117,6 +117,18 @@ class KeepsWhatItMissed(LazyClient):
         return value
 
 
+class KeepsWhatItsCacheMissed(KeepsWhatItMissed):
+    """Only what it holds in a cache, which it looks after when it is asked for it."""
+
+    capabilities = frozenset({"read", "outcomes", "cached"})
+
+    def read(self, path: str, key: str) -> str:
+        return LazyClient.read(self, path, key)
+
+    def read_cached(self, path: str, key: str) -> Any:
+        return super().read(path, key)
+
+
 class KeepsWhatItMissedForTooLong(KeepsWhatItMissed):
     """Marks it as old, and lets go of it at last, four seconds later than it may."""
 
@@ -156,6 +168,25 @@ class RemembersWhatWasDeletedForTooLong(RemembersWhatWasDeleted):
     """For longer than a value may be held."""
 
     keeps = 8.0
+
+
+class TakesDeletedForMissingAtFirst(LazyClient):
+    """For two seconds there never was what somebody has deleted."""
+
+    lasts = 2.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._since: dict[str, float] = {}
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeletedError:
+            now = time.monotonic()
+            if now - self._since.setdefault(path, now) < self.lasts:
+                raise MissingError(f"there is no {path}") from None
+            raise
 
 
 class ServesStaleForNearlyTooShort(Tweaked):
@@ -316,7 +347,11 @@ MUTANTS: dict[str, Mutant] = {
     "remembers-what-was-deleted-for-too-long": Mutant(
         RemembersWhatWasDeletedForTooLong, "KV-03", "it was reported as deleted"
     ),
+    "takes-deleted-for-missing-at-first": Mutant(
+        TakesDeletedForMissingAtFirst, "KV-03", "it was reported as missing"
+    ),
     "keeps-what-it-missed": Mutant(KeepsWhatItMissed, "KV-07", "it is deleted"),
+    "keeps-what-its-cache-missed": Mutant(KeepsWhatItsCacheMissed, "KV-07", "it is deleted"),
     "keeps-what-it-missed-for-too-long": Mutant(
         KeepsWhatItMissedForTooLong, "KV-07", "gone within"
     ),

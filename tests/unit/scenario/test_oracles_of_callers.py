@@ -18,6 +18,7 @@ from vault_harness.scenario.oracles import (
     of_one_version,
     recovers_within,
     says_of_its_health,
+    sees,
     stays_alive,
     writes_again,
 )
@@ -457,3 +458,16 @@ def test_dead(story: Story) -> None:
     story.call(1.0, outcome="died", verb="health", message="exit code 1")
     (finding,) = stays_alive()(story.history)
     assert (finding.seen, finding.harm, finding.at) == ("it ended: exit code 1", True, 1.0)
+
+
+def test_new_value_in_each_way_of_reading(story: Story) -> None:
+    """A plain read that gives it says nothing of the cache."""
+    story.call(11.0, value="v2")
+    story.call(11.0, value="v1", verb="read_cached")
+    path = "backend/django"
+    cached = sees("v2", path, since=10.0, within=3.0, verb="read_cached")
+    assert story.finds(sees("v2", path, since=10.0, within=3.0)) == []
+    assert story.finds(sees("v2", path, since=10.0, within=3.0, verb="read")) == []
+    assert story.finds(cached) == ["1 good reads gave v1"]
+    story.call(12.9, value="v2", verb="read_cached")
+    assert story.finds(cached) == []

@@ -202,12 +202,22 @@ def writes_again(bound: float, *, since: float) -> Oracle:
     return oracle
 
 
-def sees(value: str, path: str, *, since: float, within: float) -> Oracle:
-    """A read of `path` gives the value of that label at most `within` seconds after `since`."""
+def sees(value: str, path: str, *, since: float, within: float, verb: str | None = None) -> Oracle:
+    """A read of `path` gives the value of that label at most `within` seconds after `since`.
+
+    Args:
+        value: The label.
+        path: The secret.
+        since: When it changed, or could be read again.
+        within: Seconds.
+        verb: In this way of reading; in any, if None.
+    """
     promise = f"the new value of {path} is seen within {within:g} s"
+    promise += "" if verb is None else f" ({verb})"
+    verbs = READS if verb is None else (verb,)
 
     def oracle(history: History) -> list[Finding]:
-        good = history.calls(*READS, since=since, where=lambda o: o.good and o.path == path)
+        good = history.calls(*verbs, since=since, where=lambda o: o.good and o.path == path)
         first = next((o for o in good if o.value == value), None)
         end = since + within
         if first is not None and first.began <= end + history.slack(since, end):
