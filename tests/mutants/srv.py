@@ -153,6 +153,39 @@ class HidesBehindItsLastValue(Remembers):
         raise UnavailableError("there is no value yet")
 
 
+class AsksSeldomAndInHaste(Remembers):
+    """Looks after its value every eight seconds, in three requests, and soon after a refusal."""
+
+    keeps, asks, pause = 8.0, 3, 0.2
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._asked: dict[tuple[str, str], float] = {}
+        self.declares = {"deadline": self._deadline, "refresh": self.keeps + 0.5}
+
+    def read(self, path: str, key: str) -> str:
+        asked, last = time.monotonic(), self._asked.get((path, key), float("-inf"))
+        if asked - last < self.keeps:
+            return self._kept[path, key]
+        deadline = asked + self._deadline * 0.95
+        token = self._valid_token(deadline)
+        for _ in range(self.asks):
+            try:
+                self._wire.send(
+                    "GET", f"{self._mount}/data/{path}", deadline=deadline, token=token.value
+                )
+            except UnavailableError:
+                time.sleep(self.pause)
+        try:
+            value = super().read(path, key)
+        except UnavailableError:
+            if (path, key) in self._kept:
+                return _Old(self._kept[path, key])
+            raise
+        self._asked[path, key] = asked
+        return value
+
+
 class TriesSixTimesAtOnce(LazyClient):
     """Counts its tries, and forgets to pause between them."""
 
@@ -302,19 +335,19 @@ class EndsAfterItsDeadline(EndsAtItsDeadline):
     share = 1.17
 
 
-class _EightSeconds(AsksAgainLater):
+class _SevenSeconds(AsksAgainLater):
     pause = 7.0
     forgives = 1  # which may have come before it was known that the fault is there
 
 
-class _TwelveSeconds(_EightSeconds):
+class _NearlyTwelveSeconds(_SevenSeconds):
     pause = 11.5
 
 
 class ComesBackLateUndeclared(LazyClient):
     """Looks again five seconds after an outage of three, and has promised nothing."""
 
-    gate_type = _EightSeconds
+    gate_type = _SevenSeconds
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
@@ -324,7 +357,7 @@ class ComesBackLateUndeclared(LazyClient):
 class ComesBackTooLateUndeclared(ComesBackLateUndeclared):
     """Nine seconds after it."""
 
-    gate_type = _TwelveSeconds
+    gate_type = _NearlyTwelveSeconds
 
 
 class TrustsSysHealth(LazyClient):
@@ -351,6 +384,7 @@ MUTANTS: dict[str, Mutant] = {
     "takes-500-for-a-dead-token": Mutant(TakesASealForADeadToken, "SRV-02", "the token survives"),
     "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
+    "asks-seldom-and-in-haste": Mutant(AsksSeldomAndInHaste, "SRV-05", "Retry-After is obeyed"),
     "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
     "storms-a-quota": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
     "says-ill-at-a-standby": Mutant(SaysIllAtAStandby, "SRV-07", "health says well", REFERENCE),
