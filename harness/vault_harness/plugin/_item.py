@@ -181,10 +181,13 @@ class ScenarioEnded(Exception):
 def joined(results: list[Result]) -> dict[str, Any]:
     """One record of several runs: the verdict on which all agree, else ``flaky`` and its rate.
 
-    Its history is that of the first run that failed, else of the first that did not pass.
+    Its history is that of the first run that did harm, else of the first that failed, else of the
+    first that did not pass.
     """
     words = [result.word for result in results]
-    failed = [result for result in results if result.word == "fail"]
+    failed = sorted(
+        (result for result in results if result.word == "fail"), key=lambda r: not _did_harm(r)
+    )
     shown = next((r for r in [*failed, *results] if r.word != "pass"), results[0])
     record = {**shown.record, "trace": shown.trace}
     if len(results) > 1:
@@ -198,6 +201,10 @@ def joined(results: list[Result]) -> dict[str, Any]:
         record["why"] = f"{record['rate']} runs pass; {shown.word}: {shown.why}"
         record["word"] = "flaky"
     return record
+
+
+def _did_harm(result: Result) -> bool:
+    return any(found["harm"] for found in result.record["findings"])
 
 
 def _forgiven(item: ScenarioItem, word: str) -> str | None:

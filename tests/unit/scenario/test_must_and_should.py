@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from vault_harness.plugin import _item
-from vault_harness.plugin._item import ScenarioItem
+from vault_harness.plugin._item import ScenarioItem, joined
 from vault_harness.scenario.catalogue import Entry, Severity
 
 
@@ -57,6 +57,24 @@ def test_strict_fails_the_run_for_a_should(monkeypatch: pytest.MonkeyPatch) -> N
 def test_harm_is_never_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong value in a scenario of low severity is a wrong value."""
     assert called(monkeypatch, "low", "fail", harm=True) is None
+
+
+def test_harm_of_a_later_run_is_shown() -> None:
+    """A repetition that did harm stands for all, so that it is not forgiven."""
+    runs: list[Any] = [
+        SimpleNamespace(
+            word=word, why=why, seconds=1.0, trace="", record={"findings": [{"harm": harm}]}
+        )
+        for word, why, harm in [
+            ("pass", "", False),
+            ("fail", "too late", False),
+            ("fail", "a wrong value", True),
+        ]
+    ]
+    record = joined(runs)
+    assert record["findings"] == [{"harm": True}]
+    assert record["why"] == "1 of 3 runs pass; fail: a wrong value"
+    assert joined(runs[:2])["why"] == "1 of 2 runs pass; fail: too late"
 
 
 @pytest.mark.parametrize("word", ["not exercised", "error"])
