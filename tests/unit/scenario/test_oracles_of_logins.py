@@ -30,14 +30,29 @@ def test_one_login_too_many(story: Story) -> None:
 
 
 def test_login_in_its_time_is_no_excess(story: Story) -> None:
-    """Who never renews logs in anew, as a login or a renewal before it gives the time."""
+    """Who never renews logs in anew, as the login before it gives the time."""
     story.sent("login", 1.0, ttl=10.0)
     story.sent("login", 7.0, ttl=10.0)
-    story.sent("renew", 10.0, ttl=10.0)
     story.sent("login", 13.0, ttl=10.0)
     assert story.finds(logins_at_most(0, since=2.0, due=0.3)) == []
     assert len(story.finds(logins_at_most(0, since=2.0))) == 1
     assert story.finds(logins_at_most(0, since=0.0, due=0.3)) == ["1 login (+1.00)"]
+
+
+def test_login_of_who_renews_is_one(story: Story) -> None:
+    """It has no need of it, however late in a life it comes."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("renew", 4.5, ttl=10.0)
+    story.sent("login", 8.0, ttl=10.0)
+    assert story.finds(logins_at_most(1, due=0.3)) == ["2 logins (+1.00, +8.00)"]
+
+
+def test_refused_logins_are_never_in_their_time(story: Story) -> None:
+    """What Vault did not accept is in the place of no renewal."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.several("login", 7.0, 7.1, 7.2, status=503)
+    story.sent("login", 7.3, ttl=10.0)
+    assert story.finds(logins_at_most(1, due=0.3)) == ["4 logins (+1.00, +7.00, +7.10, +7.20)"]
 
 
 def test_login_before_its_time_is_one(story: Story) -> None:

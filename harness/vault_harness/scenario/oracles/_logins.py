@@ -33,8 +33,9 @@ def logins_at_most(
         since: When it begins.
         until: When it ends.
         accepted: Whether only those count that Vault accepted.
-        due: From which part of a life on a login is no excess: a client that never renews logs in
-            anew instead. Then none counts that came so late in the life before it.
+        due: From which part of a life on a login is no excess of a client that never renews: it
+            logs in anew instead. Then none counts that Vault accepted so late in the life before
+            it. Of whoever has tried a renewal all count.
     """
     promise = f"at most {counted(count, 'login')}"
     promise += "" if due is None else f" before {due:g} of a token's life"
@@ -45,8 +46,8 @@ def logins_at_most(
             if accepted
             else history.find("login", since=since, until=until)
         )
-        if due is not None:
-            seen = [login for login in seen if part_of_a_life(history, login) < due]
+        if due is not None and not history.find("renew"):
+            seen = [e for e in seen if not (e.good and part_of_a_life(history, e) >= due)]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
