@@ -155,9 +155,10 @@ def _closed(lab: Asking) -> None:
         bool(alive or batch),
         f"of {len(held)} tokens in use, none lived when the client was closed",
     )
-    since = lab.history.now()
+    since = last = lab.history.now()
     for driver in lab.drivers:
         if not driver.closed:
+            last = lab.history.now()
             driver.close(timeout=CLOSE_WITHIN + lab.deadline)
     took = lab.history.now() - since
     over = took - CLOSE_WITHIN * len(lab.drivers) - lab.history.slack(since)
@@ -167,8 +168,9 @@ def _closed(lab: Asking) -> None:
     if lab.leaves("token"):
         lab.history.mark("its token is not asked for: it leaves it behind, as it says")
         return
-    # Asked anew: a token may have been replaced in the very moment in which it was closed.
-    held = tokens_held(lab.history, replaced_before=since)
+    # Asked anew: a token may have been replaced in the very moment in which it was closed, and by
+    # an instance that went on while others were closed.
+    held = tokens_held(lab.history, replaced_before=last)
     left = [
         token
         for token, accessor in _accessors(lab, held).items()

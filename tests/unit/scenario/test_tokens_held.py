@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.closing import tokens_held
+from vault_harness.faults import RequestKind
+from vault_harness.scenario._asking import Asking
+from vault_harness.scenario.closing import _closed, tokens_held
 from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.oracles.standing import NEWS
+from vault_harness.scenario.verdict import Finding
 
 
 def login(story: Story, began: float, token: str, *, ended: float | None = None) -> None:
@@ -82,3 +90,62 @@ def test_token_that_was_replaced_as_it_was_closed(story: Story) -> None:
     story.sent("revoke", 3.2, 204, token="token-2")
     assert tokens_held(story.history, replaced_before=3.1) == []
     assert tokens_held(story.history, replaced_before=2.9) == ["token-1"]
+
+
+class Closing:
+    """An instance, and what happens while it is closed."""
+
+    closed = False
+
+    def __init__(self, story: Story, *sent: tuple[RequestKind, str]) -> None:
+        self.story, self.sent = story, sent
+
+    def close(self, *, timeout: float) -> None:
+        """It takes no time."""
+        assert timeout > 0
+        for kind, token in self.sent:
+            now = self.story.history.now()
+            self.story.sent(kind, now, token=token, ended=now)
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "left"),
+    [
+        pytest.param(
+            [("login", "token-3"), ("revoke", "token-1")], [("revoke", "token-3")], 0, id="before"
+        ),
+        pytest.param(
+            [("revoke", "token-1")], [("login", "token-3"), ("revoke", "token-3")], 1, id="by then"
+        ),
+    ],
+)
+def test_token_that_was_replaced_while_another_instance_was_closed(
+    story: Story,
+    first: list[tuple[RequestKind, str]],
+    last: list[tuple[RequestKind, str]],
+    left: int,
+) -> None:
+    """The last to be closed went on until then, and its old token may live out its time."""
+    login(story, 1.0, "token-1")
+    login(story, 1.5, "token-2")
+    for at in (2.0, 3.0):
+        use(story, at, "token-1")
+        use(story, at, "token-2")
+    found: list[Finding] = []
+    drivers = [Closing(story, *first), Closing(story, *last)]
+    lab = SimpleNamespace(
+        history=story.history,
+        drivers=drivers,
+        client=drivers[-1],
+        deadline=2.0,
+        recorder=SimpleNamespace(accessor=lambda token: f"of {token}"),
+        token_lives=lambda accessor: accessor == "of token-2",
+        leaves=lambda _: False,
+        require=lambda *_: None,
+        note=found.append,
+    )
+    _closed(cast("Asking", lab))
+    assert [finding.seen for finding in found] == (
+        ["1 token of it alive after close: token-2"] if left else []
+    )
