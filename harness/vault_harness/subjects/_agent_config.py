@@ -103,6 +103,8 @@ class AgentConfig(BaseModel):
         ways = [bool(self.rendered), self.listener is not None, self.sink is not None]
         if sum(ways) != 1:
             raise ValueError("give one of rendered, listener and sink: that is where a read looks")
+        if "file" in self.leaves and not self.rendered:
+            raise ValueError("only who renders files can leave one behind: take file out of leaves")
         return self
 
     def claims(self) -> _protocol.Hello:

@@ -305,6 +305,11 @@ def test_a_sinks_token_is_read_anew(
         ('command = ["no-such-program-anywhere"]\n[listener]\n', "no-such-program-anywhere"),
         ('command = ["./no-such-program"]\n[listener]\n', "./no-such-program"),
         ('command = ["true"]\nleaves = ["dust"]\n[listener]\n', "leaves"),
+        ('command = ["true"]\nleaves = ["file"]\n[listener]\n', "only who renders files"),
+        (
+            'command = ["true"]\nleaves = ["token", "file"]\n[sink]\nfile = "t"\n',
+            "only who renders files",
+        ),
     ],
 )
 def test_a_wrong_configuration_is_refused_before_anything_starts(
