@@ -94,12 +94,22 @@ class Secrets:
 def _begun_in(value: str, text: str) -> str:
     """The beginning of `value` that stands in `text`, if it is half of it or more; else nothing.
 
-    A URL's first half is its scheme and its host, which may be shown.
+    A URL's first half is its scheme and its host, which may be shown, or a password, which may not:
+    of one that has a password all up to its end is looked for.
     """
     half = value[: (len(value) + 1) // 2]
-    if len(value) < LONG or "://" in half or (at := text.find(half)) < 0:
+    if "://" in half:
+        half = _up_to_its_password(value)
+    if len(value) < LONG or not half or (at := text.find(half)) < 0:
         return ""
     end = len(half)
     while end < len(value) and text[at + end : at + end + 1] == value[end]:
         end += 1
     return value[:end]
+
+
+def _up_to_its_password(url: str) -> str:
+    """A URL up to the end of its password; nothing if it has none."""
+    scheme, _, rest = url.partition("://")
+    user, at, _ = rest.partition("/")[0].rpartition("@")
+    return f"{scheme}://{user}" if at and user.partition(":")[2] else ""

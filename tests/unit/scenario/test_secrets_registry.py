@@ -103,6 +103,35 @@ def test_less_than_half_is_not(text: str) -> None:
     assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
 
 
+URL = "postgresql://backend:geheim@db.internal:5432/ecommerce"
+
+
+@pytest.mark.parametrize("shown", [len("postgresql://backend:geheim"), 40])
+def test_password_of_a_url_that_was_cut_off_is_found(shown: int) -> None:
+    """With it the first half is no more what may be shown."""
+    secrets = Secrets()
+    secrets.add("secret", URL, "url")
+    text = f"cannot parse {URL[:shown]}"
+    assert secrets.found_in(text) == ["half of url"]
+    assert secrets.redact(text) == "cannot parse <half of url>"
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        (URL, "postgresql://backend:gehei"),
+        ("https://user@db.internal:5432/of/a/team@home", "https://user@db.internal:5432/of"),
+        ("https://vault.internal:8200/v1/team@home", "https://vault.internal:8200/v1/team"),
+    ],
+    ids=["less than the password", "a user without one", "none"],
+)
+def test_half_of_a_url_without_its_password_is_not(url: str, text: str) -> None:
+    """Scheme, user and host may be shown."""
+    secrets = Secrets()
+    secrets.add("secret", url, "url")
+    assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
+
+
 def test_whole_is_not_half_as_well() -> None:
     """Nor is one whose beginning another secret has."""
     secrets = Secrets()
