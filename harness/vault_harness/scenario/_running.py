@@ -388,8 +388,9 @@ class Running(WaysIn):
 
     def _evidence_of(self, fault: Fault) -> str | None:
         """How a fault is known to have touched the subject; None if it is not."""
-        # Whoever is asked says himself what fails; a program that nobody asks has its log alone.
-        told = self.log_lines() if self.environment.subject.kind == "agent" else ()
+        # Whoever is asked says himself what fails; one that renders files has its log alone.
+        asked = self.environment.subject.kind != "agent" or (self.started and self.tells_outcomes)
+        told = () if asked else self.log_lines()
         return evidence_of(self.history, fault, self._accessors(), told)
 
     def until_good_read_by_asking(self, *, within: float) -> Operation | None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from vault_harness.faults import Fault
-from vault_harness.scenario._logs import LogLine
+from vault_harness.scenario._logs import INTERVAL, LogLine
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation, Touch
 
@@ -18,7 +18,8 @@ AFTERMATH = 1.0
 
 
 _FAILED = re.compile(
-    r"connection refused|connection reset|deadline exceeded|timed out|ECONNREFUSED|ECONNRESET",
+    r"connection refused|connection reset|deadline exceeded|timed out|i/o timeout"
+    r"|ECONNREFUSED|ECONNRESET",
     re.IGNORECASE,
 )
 """How programs in Go, Python, Java, Rust and JavaScript log that a request got no answer."""
@@ -33,7 +34,7 @@ def evidence_of(
         history: What happened.
         fault: Which fault.
         accessors: Accessor of each token label.
-        log: What the subject logged, where that is all that it says: nobody asks an agent.
+        log: What the subject logged, where that is all that it says: nobody asks who renders files.
     """
     mark = fault.signature
     until = history.now() if mark.lingers or fault.ended is None else fault.ended + AFTERMATH
@@ -93,9 +94,13 @@ def _turned_away(history: History, fault: Fault) -> str | None:
 
 
 def _logged(log: Sequence[LogLine], fault: Fault) -> str | None:
-    """A line of the subject's log within that time, by which a request of it got no answer."""
+    """A line of the subject's log within that time, by which a request of it got no answer.
+
+    One that was seen at once after the fault began may have been written before.
+    """
+    begun = fault.began + INTERVAL
     for line in log:
-        within = fault.began <= line.at and (fault.ended is None or line.at <= fault.ended)
+        within = begun <= line.at and (fault.ended is None or line.at <= fault.ended)
         if within and (failed := _FAILED.search(line.text)):
             return f"its log says {failed.group().lower()} at +{line.at:.2f} s"
     return None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
-from vault_harness.scenario._logs import LogLine
+from vault_harness.scenario._logs import INTERVAL, LogLine
+from vault_harness.scenario._running import Running
 from vault_harness.scenario.observations import Handshake, Outcome, Touch
 from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
@@ -65,6 +69,7 @@ def test_connection_that_found_nobody(story: Story) -> None:
         "dial tcp 127.0.0.1:8200: connect: connection refused",
         "vault.read(x): context deadline exceeded (retry attempt 1)",
         "Error: connect ECONNREFUSED 127.0.0.1:8200",
+        "read tcp 127.0.0.1:40000->127.0.0.1:8200: i/o timeout",
     ],
 )
 def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
@@ -76,6 +81,31 @@ def test_what_an_agent_logs_of_its_requests(story: Story, said: str) -> None:
     assert "its log says" in (evidence_of(story.history, fault, {}, within) or "")
     sealed = story.fault(SEALED, ended=20.0)
     assert evidence_of(story.history, sealed, {}, within) is None
+
+
+def test_a_line_may_be_seen_late(story: Story) -> None:
+    """One that is seen as a fault begins was written before it, for all that is known."""
+    fault, said = story.fault(DOWN, ended=20.0), "connection refused"
+    assert evidence_of(story.history, fault, {}, [LogLine(10.0 + INTERVAL / 2, said)]) is None
+    assert evidence_of(story.history, fault, {}, [LogLine(10.0 + 2 * INTERVAL, said)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "tells", "counts"),
+    [("agent", False, True), ("agent", True, False), ("command", False, False)],
+)
+def test_whose_log_is_evidence(story: Story, kind: str, tells: bool, counts: bool) -> None:
+    """Of who renders files; a listener is asked, and says himself what fails."""
+    lab = SimpleNamespace(
+        history=story.history,
+        environment=SimpleNamespace(subject=SimpleNamespace(kind=kind)),
+        started=True,
+        tells_outcomes=tells,
+        log_lines=lambda: [LogLine(13.0, "connection refused")],
+        _accessors=dict,
+    )
+    found = Running._evidence_of(cast("Running", lab), story.fault(DOWN, ended=20.0))
+    assert bool(found) == counts
 
 
 # Statuses
