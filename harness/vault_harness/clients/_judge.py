@@ -52,7 +52,14 @@ def _both(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
     said = {word for word in runs if word in _SAYS}
     if not said:
         return first
-    again = {**again, "word": said.pop() if len(said) == 1 else "flaky"}
+    word = said.pop() if len(said) == 1 else "flaky"
+    if again["word"] != word:
+        # It told of several words, and by their rate; what is left is told by a run that says it.
+        again = {name: value for name, value in again.items() if name != "rate"}
+        again["why"] = next(
+            (run.get("why", "") for run in again["runs"] if run["word"] == word), ""
+        )
+    again = {**again, "word": word}
     if first["word"] not in _SAYS or first["word"] == again["word"]:
         return again
     broken = again if again["word"] != "pass" else first

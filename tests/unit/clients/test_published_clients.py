@@ -19,6 +19,7 @@ from vault_harness.clients import (
     settled,
     to_settle,
 )
+from vault_harness.clients._judge import _both
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
 from vault_harness.scenario.catalogue import CATALOGUE, load
 from vault_harness.settings import scenarios_folder
@@ -119,6 +120,24 @@ def test_runs_that_say_nothing_count_for_nothing(
     again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
     score = settled(client(tmp_path), journal(A_1=first), again)
     assert score.scenarios["A-1"].verdict == word
+
+
+def test_what_is_left_of_several_words_is_told_by_a_run_that_says_it() -> None:
+    """Not by how many passed, nor by why another proved nothing."""
+    first = {"id": "A-1", "word": "not exercised", "why": "never touched"}
+    runs = [
+        {"word": "not exercised", "why": "never touched"},
+        {"word": "fail", "why": "a login too many"},
+        {"word": "fail", "why": "two logins too many"},
+    ]
+    again = {**first, "word": "flaky", "rate": "0 of 3", "why": "0 of 3 runs pass", "runs": runs}
+    joined = _both(first, again)
+    assert (joined["word"], joined["why"], "rate" in joined) == ("fail", "a login too many", False)
+    good = [runs[0], {"word": "pass", "why": ""}, {"word": "pass", "why": ""}]
+    joined = _both(first, {**again, "rate": "2 of 3", "runs": good})
+    assert (joined["word"], joined["why"], "rate" in joined) == ("pass", "", False)
+    mixed = _both(first, {**again, "rate": "1 of 3", "runs": [*runs[:2], good[1]]})
+    assert (mixed["word"], mixed["rate"]) == ("flaky", "1 of 3")
 
 
 def test_flaky_verdicts_are_no_difference(tmp_path: Path) -> None:
