@@ -39,17 +39,6 @@ class LogsInInsteadOfRenewing(LogsInFiveTimes):
     share = 0.6
 
 
-class LogsInAfterEachRenewal(AtShare):
-    """Renews in time, and a third of a life later takes another token that it does not need."""
-
-    share = 0.35
-    _renews = False
-
-    def _renewed(self, *given: Any) -> bool:
-        self._renews = not self._renews
-        return self._renews and super()._renewed(*given)
-
-
 class LogsInFiveTimesIn16Lives(AtShare):
     """Logs in five times in 1.6 lives of tokens that cannot be renewed."""
 

@@ -281,9 +281,6 @@ MUTANTS: dict[str, Mutant] = {
     "renews-too-late": Mutant(edges_tokens.RenewsTooLate, "TOK-01", "a renewal or a login between"),
     "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(RenewsAllTheTime, "TOK-01", "into a life of"),
-    "logs-in-after-each-renewal": Mutant(
-        edges_logins.LogsInAfterEachRenewal, "TOK-01", "at most 1 login"
-    ),
     "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
     "renews-by-the-clock": Mutant(RenewsByTheClock, "TOK-02", "instances differ by"),
     "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
