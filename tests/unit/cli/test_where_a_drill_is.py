@@ -12,6 +12,7 @@ from invoke.context import Context
 
 from vault_harness.cli import _drill
 from vault_harness.errors import EngineUnavailable
+from vault_harness.settings import Settings
 
 
 def test_the_engine_has_no_part_in_what_is_kept(
@@ -20,7 +21,8 @@ def test_the_engine_has_no_part_in_what_is_kept(
     """Its own folder holds access keys while servers run, and ends with them."""
     opened: list[Path] = []
     stack: Any = SimpleNamespace(
-        settings=None,
+        settings=Settings(),
+        provider=lambda: SimpleNamespace(name="process"),
         held=contextlib.nullcontext,
         operator=lambda: SimpleNamespace(close=lambda: None),
     )
