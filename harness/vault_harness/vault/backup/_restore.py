@@ -210,13 +210,13 @@ def _open(nodes: Sequence[Operator], keys: Keys) -> Operator:
 
 def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents) -> Comparison:
     """Against the backup, through the leader and then through each other node as it catches up."""
-    found = compare(acting, contents)
+    found = _answered(acting, contents) if len(nodes) > 1 else compare(acting, contents)
     different = list(found.different)
     for node in nodes:
         if node.address == acting.address:
             continue
         with contextlib.closing(node.with_token(str(acting.client.token))) as there:
-            same = _as_the_leader(there, contents, found)
+            same = _answered(there, contents, found)
         different += [
             f"{line}, through {node.address}"
             for line in same.different
@@ -225,16 +225,20 @@ def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents
     return replace(found, different=tuple(different))
 
 
-def _as_the_leader(node: Operator, contents: Contents, wanted: Comparison) -> Comparison:
-    """What a standby has, once that is what the leader has, or time is up."""
+def _answered(node: Operator, contents: Contents, wanted: Comparison | None = None) -> Comparison:
+    """What a node has, once that is what the leader has, or time is up.
+
+    A cluster that was opened a moment ago may choose its leader anew. A node that leads no more
+    sends on what it is asked, and until it knows to whom it refuses.
+    """
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while True:
         error: OperatorError | None = None
         try:
             found = compare(node, contents)
-            if found == wanted:
+            if wanted is None or found == wanted:
                 return found
-        except OperatorError as refused:  # it does not know the token yet
+        except OperatorError as refused:  # it does not know the token yet, or the leader
             error = refused
         if time.monotonic() >= deadline:
             if error is not None:
