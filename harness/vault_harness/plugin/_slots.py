@@ -126,10 +126,23 @@ def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks
                     slots.remove(slot)
                     leaving.append(slot)
     finally:
-        for slot in slots:  # only where the run is broken off
-            slot.process.terminate()
-        _bury([*leaving, *slots])
+        # Whoever presses Ctrl-C twice must not leave a fork that nobody ends.
+        with _deaf_to_interrupts():
+            own_accord = {slot.process for slot in leaving}
+            for process in multiprocessing.active_children():  # where the run is broken off
+                if process not in own_accord:
+                    process.terminate()
+            _bury([*leaving, *slots])
         gc.unfreeze()
+
+
+@contextlib.contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _hear(session: pytest.Session, slot: _Slot) -> bool:
