@@ -16,7 +16,7 @@ import pytest
 from tests.engine.stack.seals import kept, put
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Engine, SealKind, open_engine, seal_stanza
-from vault_harness.errors import CapabilityMissing, StackError
+from vault_harness.errors import StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, StackRecord, launch
 from vault_harness.vault import Keyring
@@ -143,15 +143,6 @@ def test_a_seal_is_not_exchanged_by_up(stack: LocalStack) -> None:
         stack.up(seal="transit")
 
     stack.up()
-
-
-def test_another_engine_refuses_it(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Containers get no credentials of a cloud, and would find data that they cannot open."""
-    monkeypatch.setenv("HARNESS_ENGINE", "docker")
-    other = LocalStack(Settings.from_environment())
-
-    with pytest.raises(CapabilityMissing, match="cannot run a Vault with the seal awskms"):
-        other.up(seal="awskms")
 
 
 def test_a_backup_goes_into_the_same_kind_of_seal_only(

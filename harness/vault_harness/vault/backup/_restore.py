@@ -173,6 +173,11 @@ def restore(
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
             await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
+        if anew:
+            # A node that was away when the snapshot was put in may have taken it only now.
+            await_on_all(nodes, keys, contents.vault)
+            assert restart is not None  # see above
+            restart()
     leader = _open(nodes, keys)
     checkpoint("unsealed")
     put_keys(leader, keys, keyring_path)
