@@ -6,6 +6,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
     bad_logins_at_most,
     logins_at_most,
+    logins_given_up,
     logins_with_one_secret_id_at_most,
     logs_in_again,
     same_token,
@@ -27,6 +28,28 @@ def test_one_login_too_many(story: Story) -> None:
     assert story.finds(logins_at_most(2)) == ["4 logins (+1.00, +3.00, +2.00, +4.00)"]
     assert story.finds(logins_at_most(2, accepted=True)) == []
     assert len(story.finds(logins_at_most(1, accepted=True))) == 1
+
+
+def test_login_that_was_given_up(story: Story) -> None:
+    """The one after it counts if it is found again; one more counts at once."""
+    story.sent("login", 1.0, status=None, closed="client")
+    story.sent("login", 2.0)
+    (late,) = logins_at_most(1)(story.history)
+    assert late.repeated
+    assert logins_given_up(story.history, since=0.0) == 1
+    assert logins_given_up(story.history, since=1.5) == 0
+
+    story.sent("login", 3.0)
+    (too_many,) = logins_at_most(1)(story.history)
+    assert not too_many.repeated
+
+
+def test_login_that_the_server_broke_off_was_not_given_up(story: Story) -> None:
+    """Nobody was too late for it."""
+    story.sent("login", 1.0, status=None, closed="server")
+    story.sent("login", 2.0)
+    (finding,) = logins_at_most(1)(story.history)
+    assert not finding.repeated
 
 
 def test_login_in_its_time_is_no_excess(story: Story) -> None:

@@ -26,6 +26,14 @@ def test_a_number_within_its_limit(story: Story) -> None:
     assert (finding.promise, finding.seen) == ("at most 2 tokens alive", "3 tokens alive")
 
 
+def test_number_that_a_late_call_explains(story: Story) -> None:
+    """It counts if it is found again; one more counts at once."""
+    (late,) = at_most(1, 2, "tokens alive", late=1)(story.history)
+    assert late.repeated
+    (too_many,) = at_most(1, 3, "tokens alive", late=1)(story.history)
+    assert not too_many.repeated
+
+
 def test_a_time_within_its_limit(story: Story) -> None:
     """What the machine was late by is granted, and what is beyond that is told."""
     done = takes_at_most(5.0, "until it has ended", since=10.0, until=15.2)

@@ -51,6 +51,7 @@ from vault_harness.scenario.oracles._lives import (
 from vault_harness.scenario.oracles._logins import (
     bad_logins_at_most,
     logins_at_most,
+    logins_given_up,
     logins_with_one_secret_id_at_most,
     logs_in_again,
     same_token,
@@ -97,6 +98,7 @@ __all__ = [
     "logins_are_spread",
     "leases_renewed_within",
     "logins_at_most",
+    "logins_given_up",
     "logins_with_one_secret_id_at_most",
     "logs_in_again",
     "never_renews",

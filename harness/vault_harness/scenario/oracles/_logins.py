@@ -28,6 +28,9 @@ def logins_at_most(
 ) -> Oracle:
     """At most so many logins reach Vault in that time.
 
+    One whose answer the client did not wait for was too late for its caller, by Vault's delay or by
+    the machine's: an excess of no more than those counts if it is found again.
+
     Args:
         count: How many may.
         since: When it begins.
@@ -51,9 +54,19 @@ def logins_at_most(
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
-        return [Finding(promise, text, seen[count].began, rests_on=())]
+        too_late = len(seen) - count <= sum(map(_given_up, seen))
+        return [Finding(promise, text, seen[count].began, rests_on=(), repeated=too_late)]
 
     return oracle
+
+
+def _given_up(login: Exchange) -> bool:
+    return login.status is None and login.closed == "client"
+
+
+def logins_given_up(history: History, *, since: float) -> int:
+    """How many logins the client itself broke off: Vault may have made a token for each."""
+    return sum(map(_given_up, history.find("login", since=since)))
 
 
 def logs_in_again(*, since: float, within: float) -> Oracle:

@@ -18,15 +18,22 @@ def none_of(what: str, seen: Collection[str], *, harm: bool = False) -> Oracle:
     return oracle
 
 
-def at_most(limit: float, seen: float, what: str) -> Oracle:
-    """A promise about a number that the lab measured by itself."""
+def at_most(limit: float, seen: float, what: str, *, late: float = 0.0) -> Oracle:
+    """A promise about a number that the lab measured by itself.
+
+    Args:
+        limit: What is granted.
+        seen: What was measured.
+        what: What is counted: ``tokens alive, as before``.
+        late: An excess of no more than this may be the machine's doing, and counts if it is found
+            again.
+    """
 
     def oracle(history: History) -> list[Finding]:
-        return (
-            [Finding(f"at most {limit:g} {what}", f"{seen:g} {what}", history.now())]
-            if seen > limit
-            else []
-        )
+        if seen <= limit:
+            return []
+        promise, text = f"at most {limit:g} {what}", f"{seen:g} {what}"
+        return [Finding(promise, text, history.now(), repeated=0 < seen - limit <= late)]
 
     return oracle
 

@@ -125,7 +125,8 @@ def restore(
         checkpoint: Called after each step.
 
     Raises:
-        StackError: The Vault is not empty, or a node does not run.
+        StackError: The Vault is not empty, a node does not run, or one was away when the others
+            took the snapshot and cannot come back.
         KeyringMissing: There is no keyring of the empty Vault.
         TokensEnded: The backup is in place, and nobody can compare it.
         OperatorError: Vault refused.
@@ -141,6 +142,7 @@ def restore(
     if anew:
         assert restart is not None, "several nodes that unseal themselves are started again"
         if begun_before:
+            _let_catch_up(nodes, keys, contents)
             restart()  # standbys that were left as they were tell nothing
             cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
     resumed = begun_before and is_restored(nodes, keys, contents.vault)
@@ -173,11 +175,6 @@ def restore(
     else:
         with contextlib.suppress(DeadlineExceeded):  # it may have no token that tells
             await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
-        if anew:
-            # A node that was away when the snapshot was put in may have taken it only now.
-            await_on_all(nodes, keys, contents.vault)
-            assert restart is not None  # see above
-            restart()
     leader = _open(nodes, keys)
     checkpoint("unsealed")
     put_keys(leader, keys, keyring_path)
@@ -196,6 +193,18 @@ def restore(
         overwritten,
         len(nodes),
     )
+
+
+def _let_catch_up(nodes: Sequence[Operator], keys: Keys, contents: Contents) -> None:
+    """Wait for a node that was away when the leader took the snapshot, if it has taken it.
+
+    It gets it with the certificates that the nodes still go by; after a start of the others they
+    have the backup's, and it cannot come back to them.
+    """
+    leader = cluster.find_leader(nodes)
+    if leader is not None and is_restored([leader], keys, contents.vault):
+        with contextlib.suppress(DeadlineExceeded):  # who is left behind is told at the end
+            await_on_all(nodes, keys, contents.vault)
 
 
 def _open(nodes: Sequence[Operator], keys: Keys) -> Operator:
@@ -221,7 +230,10 @@ def _compare_all(acting: Operator, nodes: Sequence[Operator], contents: Contents
         if node.address == acting.address:
             continue
         with contextlib.closing(node.with_token(str(acting.client.token))) as there:
-            same = _answered(there, contents, found)
+            try:
+                same = _answered(there, contents, found)
+            except OperatorError as error:
+                raise _left_behind(node, error) from None
         different += [
             f"{line}, through {node.address}"
             for line in same.different
@@ -250,6 +262,18 @@ def _answered(node: Operator, contents: Contents, wanted: Comparison | None = No
                 raise error
             return found
         time.sleep(POLL_SECONDS)  # between two looks, bounded by the deadline
+
+
+def _left_behind(node: Operator, error: OperatorError) -> StackError:
+    """A node that was away when the others took a snapshot has no certificate that they know."""
+    return StackError(
+        f"the backup is in place, and the node at {node.address} does not show what it has: "
+        f"{error.cause}",
+        looked_at=f"{error.looked_at}, for {CATCH_UP_SECONDS:g} s",
+        remedy="One that was away when the others took the snapshot cannot come back to them: "
+        f"{named('status')} tells its name, {named('node.remove', 'NAME')} and {named('node.add')} "
+        "make it anew. Then this again, which compares.",
+    )
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
