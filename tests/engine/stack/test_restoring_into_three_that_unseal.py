@@ -163,7 +163,7 @@ def test_one_that_was_ended_is_gone_on_with(
 def test_a_node_that_died_before_it_had_the_snapshot(
     stack: LocalStack, backups: dict[SealKind, Backup]
 ) -> None:
-    """It takes it when it is back, before the others are started with certificates that it has not."""
+    """It takes it when it is back, before the others are started anew with other certificates."""
     backup = backups["static"]
     bring_key(stack, backup, "static")
     endpoints = stack.up(ha=True, seal="static")
