@@ -223,8 +223,7 @@ def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: it is finished first")
     if dry_run:
-        status = stack.status()
-        present = pending.target if pending is not None else status.seal
+        present = stack.check_seal_migration(kind)
         say(f"would exchange the seal {present} for {kind}" if present != kind else f"has {kind}")
         return
     done = stack.migrate_seal(kind)

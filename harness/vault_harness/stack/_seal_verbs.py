@@ -258,6 +258,30 @@ class SealVerbs(StackHere):
             _way.ensure_proxies(endpoints, through=_recording.through(provider))
             return done
 
+    @without_frames
+    def check_seal_migration(self, target: SealKind) -> SealKind:
+        """See that the seal could be exchanged; changes nothing, and needs no Vault that runs.
+
+        Args:
+            target: The seal that it shall have.
+
+        Returns:
+            The seal that Vault has, or will have once a migration that was ended half-way is done.
+
+        Raises:
+            CapabilityMissing: Not by this engine, or its server does not have that seal.
+            SettingsError: A cloud has a seal's key, and settings do not say which one it is.
+            EngineError: That key cannot be used.
+        """
+        pending = self._migrations.pending()
+        present = (
+            pending.target
+            if pending is not None
+            else _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
+        )
+        self._migrations.check_possible(present, target, self.provider())
+        return present
+
     def pending_seal_migration(self) -> SealMigration | None:
         """A migration of the seal that was ended half-way, or is under way."""
         return self._migrations.pending()

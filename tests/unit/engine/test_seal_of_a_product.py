@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from vault_harness.cli import _stack, run
 from vault_harness.dialect import OPENBAO, VAULT
 from vault_harness.engine import Engine, SealingProvider, SealKind, check_seal_of_product
 from vault_harness.engine.docker import DockerCluster, _sealing
@@ -100,6 +101,29 @@ def test_a_seal_is_not_exchanged_for_it(name: str, request: pytest.FixtureReques
 
     refused(caught.value, "vault")
     migrations.check_possible("shamir", "transit", stack.provider())
+
+
+@pytest.mark.parametrize("name", ["stack", "containers"])
+def test_what_would_be_exchanged_for_it(
+    name: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A dry run is refused too, and promises nothing that the real one would not do."""
+    stack: LocalStack = request.getfixturevalue(name)
+    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+
+    with pytest.raises(SystemExit) as ended:
+        run(["seal.migrate", "static", "--dry-run"])
+
+    printed = capsys.readouterr()
+    assert (ended.value.code, printed.out) == (CapabilityMissing.exit_code, "")
+    assert "HashiCorp Vault has no seal static: it is OpenBao's alone" in printed.err
+    assert not stack.data_dir.exists()
+    with contextlib.suppress(SystemExit):
+        run(["seal.migrate", "transit", "--dry-run"])
+    assert capsys.readouterr().out == "would exchange the seal shamir for transit\n"
 
 
 def test_a_drill_of_it(tmp_path: Path) -> None:
