@@ -24,6 +24,7 @@ from vault_harness.errors import HarnessError, StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._certificates import Certificates, Renewal
+from vault_harness.stack._lock import leave_if_empty
 from vault_harness.stack._seal_verbs import SealVerbs
 from vault_harness.stack._service_ids import hand_out_ids, hand_out_tls, write_ids
 from vault_harness.stack.record import StackRecord
@@ -141,6 +142,8 @@ class LocalStack(SealVerbs):
     def destroy(self, *, dry: bool = False) -> list[str]:
         """`down`, and delete data, keys, ids and the records of tasks. Other files stay.
 
+        The folder goes too if there are none.
+
         Args:
             dry: Remove nothing; tell what would be.
 
@@ -159,6 +162,7 @@ class LocalStack(SealVerbs):
                 else:
                     path.unlink()
                 removed.append(str(path))
+            leave_if_empty(self.data_dir)
         return [*removed, *_swept()]
 
     @without_frames

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
@@ -28,11 +29,9 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
     Raises:
         Busy: Another task holds it for longer than ``timeout`` seconds.
     """
-    files.private_directory(data_dir)
-    lock = FileLock(data_dir / LOCK_NAME, timeout=timeout, mode=0o600, poll_interval=0.05)
     holder = data_dir / _HOLDER_NAME
     try:
-        with lock:
+        with _locked(data_dir, timeout):
             # For the message alone: a full disk must not keep anybody from `down` and `destroy`.
             with contextlib.suppress(OSError):
                 holder.write_text(str(os.getpid()))
@@ -47,6 +46,42 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
             looked_at=f"{data_dir / LOCK_NAME}, for {timeout:.0f} s",
             remedy="wait until it is done, or end it; its lock ends with it",
         ) from None
+
+
+def leave_if_empty(data_dir: Path) -> None:
+    """Remove the folder if nothing but the lock is in it. For its holder, who does no more there.
+
+    Whoever waits for the lock makes both anew.
+    """
+    own = {LOCK_NAME, _HOLDER_NAME}
+    with contextlib.suppress(OSError):  # somebody was quicker, or it is not ours to remove
+        if {path.name for path in data_dir.iterdir()} <= own:
+            for name in own:
+                (data_dir / name).unlink(missing_ok=True)
+            data_dir.rmdir()
+
+
+@contextlib.contextmanager
+def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
+    """Hold the lock that is in the folder, and not one that went with a folder before."""
+    path, deadline = data_dir / LOCK_NAME, time.monotonic() + timeout
+    while True:
+        left = max(deadline - time.monotonic(), 0.0)
+        lock = FileLock(path, timeout=left, mode=0o600, poll_interval=0.05)
+        try:
+            files.private_directory(data_dir)
+            lock.acquire()
+        except FileNotFoundError:
+            if time.monotonic() < deadline:
+                continue  # the folder went meanwhile
+            raise
+        if path.exists():
+            break
+        lock.release()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

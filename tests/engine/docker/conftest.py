@@ -13,8 +13,9 @@ from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import find_compose
 from vault_harness.engine.docker._engine import DockerEngine, inspect_docker
 from vault_harness.engine.docker._node import DockerNode
+from vault_harness.engine.docker._state import require_balancer
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
-from vault_harness.errors import ProgramMissing
+from vault_harness.errors import ImageMissing, ProgramMissing
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
 
@@ -112,3 +113,14 @@ def local(settings: Settings, compose: tuple[str, ...], tmp_path: Path) -> Itera
     stack = LocalStack(chosen)
     yield stack
     stack.destroy()
+
+
+@pytest.fixture
+def stack(settings: Settings, local: LocalStack) -> LocalStack:
+    """The same, which may become a cluster; skips where there is no HAProxy."""
+    with connected() as client:
+        try:
+            require_balancer(client, settings)
+        except ImageMissing as error:
+            pytest.skip(error.cause)
+    return local

@@ -28,26 +28,12 @@ from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
 from vault_harness.engine.docker import connected, project_name
 from vault_harness.engine.docker._compose import LABEL_PROJECT, LABEL_SERVICE
-from vault_harness.engine.docker._state import require_balancer
-from vault_harness.errors import ImageMissing
-from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes
 
 pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 _PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 """iptables is there, and not on everybody's PATH."""
-
-
-@pytest.fixture
-def stack(settings: Settings, local: LocalStack) -> LocalStack:
-    """Not up yet; skips where there is no HAProxy."""
-    with connected() as client:
-        try:
-            require_balancer(client, settings)
-        except ImageMissing as error:
-            pytest.skip(error.cause)
-    return local
 
 
 class Wires:

@@ -14,7 +14,7 @@ import pytest
 from vault_harness.errors import Busy, SettingsError
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
-from vault_harness.stack._lock import exclusive, uninterrupted
+from vault_harness.stack._lock import exclusive, leave_if_empty, uninterrupted
 
 HOLD = """
 import sys, time
@@ -44,6 +44,40 @@ def test_the_second_waits_its_turn(tmp_path: Path) -> None:
     assert len(order) == 8
     for begins, ends in zip(order[::2], order[1::2], strict=True):
         assert begins.split()[0] == ends.split()[0]
+
+
+def test_an_empty_folder_goes_with_its_lock(tmp_path: Path) -> None:
+    """Other files keep it, and the lock in it."""
+    folder = tmp_path / "vault-data"
+    with exclusive(folder, timeout=5):
+        leave_if_empty(folder)
+    assert not folder.exists()
+
+    with exclusive(folder, timeout=5):
+        (folder / "notes.txt").write_text("mine")
+        leave_if_empty(folder)
+    assert {path.name for path in folder.iterdir()} == {"lock", "notes.txt"}
+
+
+def test_who_waits_for_a_folder_that_goes_has_it_alone(tmp_path: Path) -> None:
+    """Each holds a lock that the others wait for, though it goes with the folder each time."""
+    folder, order = tmp_path / "vault-data", []
+
+    def work() -> None:
+        with exclusive(folder, timeout=30):
+            order.append("begins")
+            assert (folder / "lock").exists()
+            order.append("ends")
+            leave_if_empty(folder)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert order == ["begins", "ends"] * 8
+    assert not folder.exists()
 
 
 def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> None:
