@@ -19,7 +19,7 @@ answers() { docker version >/dev/null 2>&1; }
 
 install_packages() {
     missing=
-    for pair in dockerd:docker.io docker:docker.io iptables:iptables; do
+    for pair in dockerd:docker.io docker:docker.io iptables:iptables ip:iproute2; do
         command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
     done
     [ -n "$missing" ] || return 0

@@ -185,8 +185,8 @@ def revoke(role: str | None = None) -> None:
 def heal() -> None:
     """Undo what was broken by hand.
 
-    Toxics and faults of single requests are removed, the proxy lets connections through, Vault is
-    unsealed.
+    Toxics and faults of single requests are removed, the proxy lets connections through, nodes
+    that were cut off reach the others, Vault is unsealed.
     """
     stack = local_stack()
     undone = stack.heal()

@@ -1,4 +1,4 @@
-"""The nodes of a cluster (``up --ha``): lost, brought back, added, removed."""
+"""The nodes of a cluster (``up --ha``): lost, cut off, brought back, added, removed."""
 
 from __future__ import annotations
 
@@ -42,6 +42,44 @@ def start(name: str | None = None) -> None:
     assert name is not None, "the command line asks for it"
     _nodes().start(name)
     say(f"{name} runs and is unsealed\nnext: {named('status')}")
+
+
+@command(
+    "node.cut",
+    group="break it",
+    takes=("name",),
+    needs=("name",),
+    examples=("node.cut vault-2",),
+    help={"name": "the node, as status shows it"},
+)
+def cut(name: str | None = None) -> None:
+    """Cut a node off from the others; clients reach it as before.
+
+    One that leads confirms no write any more, and the others elect another one. Processes can be
+    cut off in a cluster that was started by up --ha --cuttable.
+    """
+    assert name is not None, "the command line asks for it"
+    _nodes().cut(name)
+    say(f"{name} is cut off from the other nodes")
+    say("clients that ask it directly still reach it; seen from here:")
+    say(f"  {named('status')}")
+    say(f"to undo it: {named('node.join', name)}, or {named('heal')}")
+
+
+@command(
+    "node.join",
+    group="break it",
+    takes=("name",),
+    needs=("name",),
+    examples=("node.join vault-2",),
+    help={"name": "the node, as status shows it"},
+)
+def join(name: str | None = None) -> None:
+    """Let a node that was cut off reach the others again."""
+    assert name is not None, "the command line asks for it"
+    joined = _nodes().join(name)
+    say(f"{name} reaches the other nodes again" if joined else f"{name} was not cut off")
+    say(f"next: {named('status')}")
 
 
 @command("node.step-down", group="break it", examples=("node.step-down",))

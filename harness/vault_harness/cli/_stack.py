@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     "up",
     group="every day",
     examples=(
-        *("up", "up --ha", "up --tls", "up --client-certs"),
+        *("up", "up --ha", "up --ha --cuttable", "up --tls", "up --client-certs"),
         *("up --seal static", "up --ha --seal transit", "up --seal awskms --check"),
     ),
     help={
         "ha": "three nodes with a load balancer (HAProxy) in front; a cluster stays one",
         "tls": "Vault speaks TLS, with an authority of its own; what speaks it stays so",
+        "cuttable": "with --ha: nodes can be cut off from each other (node.cut); stays so",
         "client-certs": "it refuses clients that show no certificate of the stack's; means --tls, "
         "and stays so too",
         "seal": "of a new Vault: shamir, or what unseals itself: static (OpenBao; its key is in a "
@@ -41,6 +42,7 @@ def up(
     ha: bool = False,
     tls: bool = False,
     client_certs: bool = False,
+    cuttable: bool = False,
     seal: str | None = None,
     check: bool = False,
 ) -> None:
@@ -56,7 +58,7 @@ def up(
         return
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
-    stack.up(ha=ha, tls=tls, client_certs=client_certs, seal=kind)
+    stack.up(ha=ha, tls=tls, client_certs=client_certs, cuttable=cuttable, seal=kind)
     status = stack.status()
     say(f"Vault is up and unsealed: {_product(status)}, {status.engine} engine ({status.choice})")
     _say_nodes(status)
@@ -426,6 +428,7 @@ def _say_nodes(found: StackStatus) -> None:
             node.role,
             {True: "voter", False: "no voter", None: ""}[node.voter],
             "" if node.lag is None else f"{node.lag} behind",
+            "cut off" if node.cut else "",
             node.address,
         )
         for node in found.nodes

@@ -52,7 +52,7 @@ _OPERATOR = (
 )
 _BREAK_IT = (
     *(_stack.seal, _stack.restart),
-    *(_node.kill, _node.step_down),
+    *(_node.kill, _node.cut, _node.join, _node.step_down),
     *(_break.latency, _break.slow, _break.cut, _break.seal, _break.revoke),
     *(_break.fail, _break.delay, _break.lose_answer),
     _break.heal,

@@ -37,12 +37,15 @@ BALANCER_NAME = "balancer"
 RECORDER_NAME = "recorder"
 """The HTTP recorder, for faults of single requests, and its folder; there only while it is used."""
 
+RELAY_NAME = "relay"
+"""What the nodes of a cluster that can be cut off reach each other by, and its folder."""
+
 TLS_DIRECTORY = "tls"
 """What the servers of a stack that speaks TLS show, and their clients trust; one for all nodes."""
 
 _DIRECTORIES = (
-    *("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, RECORDER_NAME, "toxiproxy"),
-    *("services", TLS_DIRECTORY),
+    *("vault", NODES_DIRECTORY, BALANCER_NAME, HOLDER_NAME, RECORDER_NAME, RELAY_NAME),
+    *("toxiproxy", "services", TLS_DIRECTORY),
 )
 
 NODE_NAME = "vault"
@@ -325,6 +328,42 @@ class ClusterProvider(StackProvider, Protocol):
         Returns:
             What was ended and removed, for a person.
         """
+
+
+@runtime_checkable
+class CuttingProvider(ClusterProvider, Protocol):
+    """A provider that can cut a node off from the others, while clients reach it as before.
+
+    Nothing of that is kept on disk: it ends with the node's process or container at the latest, so
+    that one that is started anew is cut off no more.
+    """
+
+    def make_cuttable(self) -> None:
+        """See that the next `start` makes nodes that can be cut off; they stay so.
+
+        Raises:
+            CapabilityMissing: Not on this machine.
+            StackError: Nodes run that cannot be.
+        """
+
+    def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        """Cut a node off from all the others, or change what still passes.
+
+        Args:
+            name: Which; it runs.
+            hears: What they send it passes all the same.
+            is_heard: Likewise what it sends them.
+
+        Raises:
+            CapabilityMissing: These nodes cannot be, or not in one direction alone.
+            EngineError: It could not be done.
+        """
+
+    def join_node(self, name: str) -> bool:
+        """Undo `cut_node`; whether there was something to undo."""
+
+    def cut_nodes(self) -> list[str]:
+        """Names of those that are cut off now. Never raises because something does not run."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,9 @@ import contextlib
 import dataclasses
 import hashlib
 import io
+import os
 import platform
+import shutil
 import sys
 import tarfile
 import tempfile
@@ -37,6 +39,9 @@ class Labels:
     FLAVOUR = "vault-harness.flavour"
     CODE = "vault-harness.code"
 
+
+_PLACES = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+"""Where programs are that are not on everybody's PATH."""
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CLIENT = _PACKAGE.parent / "resilient_vault_client"
@@ -180,6 +185,8 @@ def _vault_recipe(settings: Settings) -> Recipe:
     rootfs = Rootfs.bare()
     rootfs.add_program(program.path, "/bin/vault")
     rootfs.links["/bin/bao"] = "vault"
+    if (routes := shutil.which("ip", path=_PLACES)) is not None:  # which the usual images have
+        rootfs.add_program(Path(routes), "/bin/ip")
     for name in ("/vault/config", "/vault/file", "/vault/logs"):
         rootfs.directories[name] = 0o755
     return Recipe(

@@ -47,7 +47,10 @@ _DIRECTORIES = frozenset(
     }
 )
 _ENGINES = frozenset(
-    {"vault", "nodes", "balancer", "holder", "recorder", "toxiproxy", "audit", "services", "tls"}
+    {
+        *("vault", "nodes", "balancer", "holder", "recorder", "relay", "toxiproxy"),
+        *("audit", "services", "tls"),
+    }
 )
 # What `vault_harness.files.write_private` leaves if it is killed half-way.
 _UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}")

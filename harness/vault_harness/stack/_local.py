@@ -20,9 +20,9 @@ from vault_harness.engine import (
     holds_data,
     sweep_run_directories,
 )
-from vault_harness.errors import HarnessError, StackError
+from vault_harness.errors import HarnessError, SettingsError, StackError
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _data_dir, _recording, _sealing, _way
+from vault_harness.stack import _choice, _cutting, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._certificates import Certificates, Renewal
 from vault_harness.stack._lock import leave_if_empty
 from vault_harness.stack._seal_verbs import SealVerbs
@@ -55,6 +55,7 @@ class LocalStack(SealVerbs):
         ha: bool = False,
         tls: bool = False,
         client_certs: bool = False,
+        cuttable: bool = False,
         seal: SealKind | None = None,
     ) -> Endpoints:
         """Start what does not run, initialise what is new, unseal what is sealed. Safe to repeat.
@@ -68,6 +69,7 @@ class LocalStack(SealVerbs):
                 stays so without being asked.
             client_certs: It refuses who shows no certificate of the stack's clients, which means
                 TLS too; stays so likewise.
+            cuttable: Its nodes can be cut off from each other (`Nodes.cut`); they stay so likewise.
             seal: How a new Vault is sealed: all but ``shamir`` unseal themselves. One that is there
                 keeps the seal that it has, once a migration of it that was ended half-way is done.
 
@@ -89,6 +91,8 @@ class LocalStack(SealVerbs):
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
+            if cuttable:
+                self._make_cuttable(provider, ha=ha)
             self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
             self._certify(None)
             try:
@@ -113,6 +117,16 @@ class LocalStack(SealVerbs):
                 record.seeded = record.blueprint = ""
             record.save(self.data_dir)
             return endpoints
+
+    def _make_cuttable(self, provider: StackProvider, *, ha: bool) -> None:
+        known = self.known_endpoints()
+        if not ha and (known is None or known.balancer is None):
+            raise SettingsError(
+                "one node has no others that it could be cut off from",
+                looked_at="the command line",
+                remedy=named("up", "--ha", "--cuttable"),
+            )
+        _cutting.able(provider).make_cuttable()
 
     def _check_data(self, provider: StackProvider) -> None:
         """A server whose data was deleted under it is the last to know what it holds."""
@@ -169,6 +183,8 @@ class LocalStack(SealVerbs):
     def heal(self) -> list[str]:
         """Free the way to Vault: no toxic, no recorder, and every proxy is there and enabled.
 
+        No node is cut off from the others either.
+
         Returns:
             What was done, for a person; empty if nothing was in the way.
 
@@ -177,9 +193,9 @@ class LocalStack(SealVerbs):
             ToxiproxyError: Toxiproxy does not answer.
         """
         with self.held():
-            done = _way.clear(self.endpoints())
-            # Last: clients are led past it by now.
-            return [*done, *_recording.end(self.provider())]
+            done, provider = _way.clear(self.endpoints()), self.provider()
+            # After that: clients are led past the recorder by now.
+            return [*done, *_recording.end(provider), *_cutting.end(provider)]
 
     # -- what is in it -----------------------------------------------------------------------------
 

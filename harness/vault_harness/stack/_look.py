@@ -10,7 +10,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Endpoints, holds_data, lacking
 from vault_harness.errors import HarnessError, NamespaceError
 from vault_harness.settings import Settings
-from vault_harness.stack import _choice, _members, _recording, _way
+from vault_harness.stack import _choice, _cutting, _members, _recording, _way
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._seal_migration import SealMigrations
 from vault_harness.stack._status import StackStatus, State
@@ -56,6 +56,8 @@ def look(
         obstacles = _way.obstacles(
             endpoints, proxies, answering=seal is not None, recorder=recorder
         )
+    cut = _cutting.look(provider)
+    obstacles += tuple(f"the node {name} is cut off from the others" for name in cut)
     inside, nodes = _inside(opening, blueprint, record, seal, serving, operator, namespace)
     return StackStatus(
         state=_state(
@@ -80,7 +82,7 @@ def look(
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
         data=holds_data(settings.data_dir),
-        nodes=nodes,
+        nodes=tuple(replace(node, cut=node.name in cut) for node in nodes),
         migrating_to=pending.target if pending else None,
         ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,
         recorder=recorder,

@@ -34,6 +34,7 @@ class NodeStatus:
         role: What it is now; ``down`` if its process does not run.
         voter: Whether it counts for the quorum; None if nobody can tell.
         lag: By how many entries of the raft log it is behind the leader; None if nobody can tell.
+        cut: Whether it was cut off from the other nodes by hand.
     """
 
     name: str
@@ -41,6 +42,7 @@ class NodeStatus:
     role: Role
     voter: bool | None = None
     lag: int | None = None
+    cut: bool = False
 
 
 def look(

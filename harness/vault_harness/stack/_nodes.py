@@ -1,4 +1,4 @@
-"""The nodes of the stack's cluster: killed, started, added, removed, and led by another one."""
+"""The nodes of the stack's cluster: killed, started, cut off, added, removed, led by another."""
 
 from __future__ import annotations
 
@@ -7,8 +7,15 @@ import time
 
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
-from vault_harness.engine import NODE_NAME, ClusterProvider, Endpoints, NodeEndpoint
+from vault_harness.engine import (
+    NODE_NAME,
+    ClusterProvider,
+    CuttingProvider,
+    Endpoints,
+    NodeEndpoint,
+)
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.stack import _cutting
 from vault_harness.stack._local import LocalStack
 from vault_harness.vault import Operator, cluster
 from vault_harness.vault.root import needing_root
@@ -61,6 +68,53 @@ class Nodes:
             self._stack.prepare_seal()
             provider.start_node(name)
             self._stack.open_nodes()
+
+    @without_frames
+    def cut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        """Cut a node off from all the others; clients reach it as before. Safe to repeat.
+
+        Args:
+            name: Which.
+            hears: What the others send it passes all the same.
+            is_heard: Likewise what it sends them.
+
+        Raises:
+            SettingsError: There is no such node, or nothing would be cut.
+            StackError: It does not run, or there is no other one.
+            CapabilityMissing: The nodes of this stack cannot be.
+        """
+        if hears and is_heard:
+            raise SettingsError(
+                "a node that hears the others and is heard by them is not cut off",
+                looked_at="what still passes",
+                remedy=named("node.cut", name),
+            )
+        with self._stack.held():
+            provider, endpoints = self._cluster(name)
+            able = _cutting.able(provider)
+            if len(endpoints.nodes) == 1:
+                raise _alone(endpoints, "there is no other node that it could be cut off from")
+            if not any(one.name == name and one.running for one in provider.describe()):
+                raise StackError(
+                    f"{name} does not run",
+                    looked_at=str(self._stack.data_dir),
+                    remedy=named("node.start", name),
+                )
+            able.cut_node(name, hears=hears, is_heard=is_heard)
+
+    @without_frames
+    def join(self, name: str) -> bool:
+        """Undo `cut`: the others and it reach each other again, and it catches up by itself.
+
+        Returns:
+            Whether it was cut off.
+
+        Raises:
+            SettingsError: There is no such node.
+        """
+        with self._stack.held():
+            provider, _ = self._cluster(name)
+            return _cutting.able(provider).join_node(name)
 
     @without_frames
     def step_down(self) -> tuple[str, str, float]:
@@ -128,7 +182,10 @@ class Nodes:
                 with contextlib.closing(leader):
                     if any(peer.node_id == name for peer in cluster.peers(leader)):
                         cluster.remove(leader, name)
-            return provider.remove_node(name)
+            removed = provider.remove_node(name)
+            if isinstance(provider, CuttingProvider):
+                provider.join_node(name)  # the next one of that name is not cut off
+            return removed
 
     def _leading_without(self, endpoints: Endpoints, operator: Operator, name: str) -> Operator:
         """An operator at a leader that is not the node of that name."""
@@ -189,11 +246,11 @@ class Nodes:
 
 def _refuse_alone(endpoints: Endpoints) -> None:
     if len(endpoints.nodes) == 1:
-        raise StackError(
-            "there is no other node that could lead",
-            looked_at=endpoints.node.address,
-            remedy=named("node.add"),
-        )
+        raise _alone(endpoints, "there is no other node that could lead")
+
+
+def _alone(endpoints: Endpoints, cause: str) -> StackError:
+    return StackError(cause, looked_at=endpoints.node.address, remedy=named("node.add"))
 
 
 def _name(endpoints: Endpoints, address: str) -> str:

@@ -95,7 +95,7 @@ class StackStatus:
         blueprint: Name of the blueprint that was applied last.
         proxies: Toxiproxy's proxies with their toxics.
         obstacles: What stands between a client and Vault, a line each: a proxy that is disabled or
-            gone, a toxic that was left, a Toxiproxy that does not answer.
+            gone, a toxic that was left, a Toxiproxy that does not answer, a node that was cut off.
         data: Whether Vault's data is where a started server looks for it.
         services: Process or container of each server, empty for one that does not run.
         nodes: Each node of a cluster; empty for a single server.

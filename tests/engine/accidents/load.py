@@ -128,9 +128,14 @@ class Load:
                     self.put(client, path, f"{name}-{number}", over)
 
 
-def prepared(stack: LocalStack) -> Load:
-    """A seeded cluster, whose backend may write; the load has not begun."""
-    stack.up(ha=True)
+def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
+    """A seeded cluster, whose backend may write; the load has not begun.
+
+    Args:
+        stack: Not up yet, or a cluster.
+        cuttable: Whether its nodes can be cut off from each other.
+    """
+    stack.up(ha=True, cuttable=cuttable)
     stack.seed(Blueprint.default())
     with contextlib.closing(stack.operator()) as root:
         policy = root.request("GET", "sys/policies/acl/backend")["data"]["policy"]

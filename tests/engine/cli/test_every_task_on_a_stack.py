@@ -28,6 +28,8 @@ WORDS = {
     "audit.follow": ["--no-follow"],
     "migrate": ["ENV"],
     "node.kill": ["vault-2"],
+    "node.cut": ["vault-2"],
+    "node.join": ["vault-2"],
     "node.start": ["vault-2"],
     "node.remove": ["vault-2"],
     "rotate.secrets": ["database"],

@@ -52,6 +52,8 @@ TASKS = {
     "services.status": "",
     "services.down": "",
     "node.kill": "vault-2",
+    "node.cut": "vault-2",
+    "node.join": "vault-2",
     "node.start": "vault-2",
     "node.step-down": "",
     "node.add": "",

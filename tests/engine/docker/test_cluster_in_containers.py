@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, whole
 from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
 from tests.engine.docker.by_hand import by_hand
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import ClusterProvider, PortLease, answers, lacking
 from vault_harness.engine.docker import DockerCluster, connected, project_name
 from vault_harness.engine.docker._state import require
-from vault_harness.errors import DeadlineExceeded, StackError
+from vault_harness.errors import CapabilityMissing, DeadlineExceeded, StackError
 from vault_harness.images import LOCAL_BALANCER
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes
@@ -253,3 +254,27 @@ def test_over_tls(stack: LocalStack, client_certs: bool) -> None:
     all_vote(stack)
     with backend(stack) as client:
         assert secret_key(client)
+
+
+def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
+    """Whoever asks it, and nothing that was confirmed is lost. A cut ends with the container."""
+    a_leader_alone_confirms_nothing(stack)
+
+    nodes = Nodes(stack)
+    with pytest.raises(CapabilityMissing, match="cannot be cut off in one direction alone"):
+        nodes.cut("vault-2", hears=True)
+    nodes.cut("vault-2")
+    nodes.kill("vault-3")
+    nodes.start("vault-3")
+    assert {node.name for node in stack.status().nodes if node.cut} == {"vault-2"}
+    assert stack.heal() == ["joined vault-2 to the other nodes again"]
+    whole(stack)
+
+    nodes.cut("vault-2")
+    nodes.kill("vault-2")
+    nodes.start("vault-2")
+    whole(stack)
+    nodes.cut("vault-3")
+    stack.restart()
+    stack.unseal()
+    whole(stack)

@@ -47,6 +47,8 @@ DOINGS: dict[str, Callable[[LocalStack], object]] = {
     "nodes: start": lambda s: Nodes(s).start("vault-2"),
     "nodes: step down": lambda s: Nodes(s).step_down(),
     "nodes: add": lambda s: Nodes(s).add(),
+    "nodes: cut": lambda s: Nodes(s).cut("vault-3"),
+    "nodes: join": lambda s: Nodes(s).join("vault-3"),
     "nodes: remove": lambda s: Nodes(s).remove("vault-3"),
     "services: ids": lambda s: ExampleServices(s).write_credentials(BLUEPRINT),
     "services: start": lambda s: ExampleServices(s).start(),

@@ -1,4 +1,4 @@
-"""The ways between nodes that tests of partitions shut: what is shut waits, and is not lost."""
+"""The ways between nodes of a cluster that can be shut: what is shut waits, and is not lost."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Coroutine, Iterator
 
 import pytest
 
-from tests.engine.stack.links import Links
+from vault_harness.engine.process._links import Links
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -132,6 +132,30 @@ def test_an_end_that_takes_too_long_leaves_no_loop(monkeypatch: pytest.MonkeyPat
     with pytest.raises(TimeoutError), links.running():
         assert relaying.is_alive()
     assert not relaying.is_alive()
+
+
+def test_a_node_that_is_started_anew_is_cut_off_no_more(
+    links: Links, address: tuple[str, int], two: socket.socket
+) -> None:
+    """It is led to again, by the same address; whoever else is cut off stays so."""
+    links.shut("one")
+    links.shut("two")
+    links.lead("two", f"127.0.0.1:{two.getsockname()[1]}")
+    assert set(links.cut) == {"one"}
+    with socket.create_connection(address, timeout=10) as here:
+        here.sendall(b"vote")
+        wait_until(lambda: bool(links.held), "it to be held", timeout=10)
+        links.open("one")
+        with two.accept()[0] as there:
+            assert there.recv(10) == b"vote"
+
+
+def test_nobody_is_led_to_a_node_that_has_no_listener_yet(links: Links) -> None:
+    """It is known by an address before it runs, and a connection to that one ends."""
+    links.lead("one")
+    host, _, port = links.lead("two").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as here:
+        assert here.recv(10) == b""
 
 
 def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:

@@ -7,26 +7,23 @@ The sequence is random and comes from a seed, which is printed. The same again, 
 What can happen on the process engine: a node is killed (SIGKILL), stands still (SIGSTOP) and goes
 on, or gives its lead away; what was killed is started and unsealed. Or it is cut off from the other
 nodes while it runs and clients reach it: in both directions, or so that it hears nothing or nobody
-hears it; see `Links`. At most one of the three is away at a time. In containers:
+hears it; see `Nodes.cut`. At most one of the three is away at a time. In containers:
 tests/engine/docker/test_accidents_in_containers.py.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from tests.engine.accidents.load import prepared
 from tests.engine.accidents.sequence import Loss, nothing_is_lost
-from tests.engine.stack.links import Links
-from vault_harness.engine._configuration import Place
-from vault_harness.engine.process._node import ProcessNode
+from vault_harness.engine import ask
 from vault_harness.stack import LocalStack, Nodes, StackRecord
 
 pytestmark = pytest.mark.slow  # a minute of accidents
@@ -60,37 +57,20 @@ def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
     nothing_is_lost(stack, prepared(stack), losses)
 
 
-@pytest.fixture
-def links(stack: LocalStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Links]:
-    """The nodes of the stack reach each other by these alone."""
+def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack, haproxy: None) -> None:
+    """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
     if sys.platform != "linux":
         pytest.skip("whose a connection is, only Linux says to everybody")
-    links = Links(partial(process_of, stack))
-
-    class Linked(ProcessNode):
-        """One that tells the others another address than the one at which it listens."""
-
-        def _place(self) -> Place:
-            place = super()._place()
-            return replace(place, cluster_address=links.lead(self.name, place.cluster))
-
-    monkeypatch.setattr("vault_harness.engine.process._launching.ProcessNode", Linked)
-    with links.running():
-        yield links
-        stack.provider().stop()  # they would go on for a while to dial what is gone
-
-
-def test_nothing_confirmed_is_lost_in_partitions(
-    stack: LocalStack, haproxy: None, links: Links
-) -> None:
-    """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
+    nodes = Nodes(stack)
     losses = [
-        Loss(name=name, ends="is back", begin=begin, end=links.open, alone=True)
+        Loss(name=name, ends="is back", begin=begin, end=nodes.join, alone=True)
         for name, begin in (
-            ("is cut off from the others", links.shut),
-            ("hears none of the others", partial(links.shut, is_heard=True)),
-            ("is heard by none of the others", partial(links.shut, hears=True)),
+            ("is cut off from the others", nodes.cut),
+            ("hears none of the others", partial(nodes.cut, is_heard=True)),
+            ("is heard by none of the others", partial(nodes.cut, hears=True)),
         )
     ]
-    nothing_is_lost(stack, prepared(stack), losses)
-    assert links.held, "nothing had to wait"
+    nothing_is_lost(stack, prepared(stack, cuttable=True), losses)
+    relay = ask(f"{StackRecord.load(stack.data_dir).services['relay']['api']}/")
+    assert relay is not None
+    assert json.loads(relay.body)["held"], "nothing had to wait"

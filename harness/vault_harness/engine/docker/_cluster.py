@@ -16,12 +16,12 @@ from vault_harness.engine._members import (
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import BALANCER_NAME, NodeEndpoint, tls_files
 from vault_harness.engine.docker._client import connected
+from vault_harness.engine.docker._cutting import DockerCutting
 from vault_harness.engine.docker._layout import Layout, service_of
-from vault_harness.engine.docker._sealing import DockerSealing
 from vault_harness.engine.docker._stack import STOP_SECONDS, dialect_of, wake
 
 
-class DockerCluster(DockerSealing):
+class DockerCluster(DockerCutting):
     """The stack in containers, with what is done to one of its nodes."""
 
     def reload_vault(self) -> None:
@@ -68,6 +68,7 @@ class DockerCluster(DockerSealing):
         self._write_node(layout, name, dialect_of(self._environment(remembered)))
         self.compose()("up", "-d", name)
         self._await_answers({name: layout.probes()[name]})
+        self._cut_again()
 
     def add_node(self) -> NodeEndpoint:
         """Start one more node."""
@@ -92,6 +93,7 @@ class DockerCluster(DockerSealing):
             self.compose()("up", "-d", name)
             self._await_answers({name: layout.probes()[name]})
             self._lead_to(layout)
+            self._cut_again()
         except BaseException:
             undo = (
                 partial(self._write_project, before, environment),

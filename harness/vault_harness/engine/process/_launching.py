@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from vault_harness import files
@@ -20,6 +21,7 @@ from vault_harness.engine._provider import (
     NODE_NAME,
     PROXY_NAME,
     RECORDER_NAME,
+    RELAY_NAME,
     TLS_DIRECTORY,
     KnownServers,
     Memory,
@@ -32,6 +34,7 @@ from vault_harness.engine.process._finding import recorded, started_with
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
 from vault_harness.engine.process._recorder import ProcessRecorder
+from vault_harness.engine.process._relay import Led, ProcessRelay, Relay
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
@@ -90,10 +93,12 @@ class Launching(Places):
             server = self._balancer(record, members)
         elif name == RECORDER_NAME:
             server = self._recorder(record)
+        elif name == RELAY_NAME:
+            server = self._relay(record, members)
         elif name == TOXIPROXY:
             server = self._toxiproxy(record)
         else:
-            server = self._node(name, record, cluster=bool(members))
+            server = self._node(name, record, list(members))
         process = server.process
         assert process is not None  # it was just started
         born = process.born if isinstance(process, DetachedProcess) else 0.0
@@ -106,8 +111,9 @@ class Launching(Places):
         record.engine = self.name
         self._memory.save(record)
 
-    def _node(self, name: str, record: KnownServers, *, cluster: bool) -> Server:
+    def _node(self, name: str, record: KnownServers, members: list[str]) -> Server:
         api, others = self._known(name, record)
+        cluster = bool(members)
         if cluster:
             # What clients know is the balancer's address; it may be the one that a node had before.
             port = free_port_of(api) if self._is_cluster(record) else 0
@@ -115,16 +121,23 @@ class Launching(Places):
             port = free_port_of(api)
         else:
             port = self._port(self._settings.vault_port, "HARNESS_VAULT_PORT", record, "vault")
+        extra = {} if name == HOLDER_NAME else node_extra(self._data_dir, cluster=cluster)
+        relay, led = self._running_relay(record, members), Led(configuration="")
+        if relay is not None:
+            led = Led(configuration=str(self._configuration(name)), listen=others)
+            others = relay.lead(name, led)
+            led = replace(led, listen=others)
+            extra |= {"cluster_addr": f"https://{others}"}
         spec = NodeSpec(
             name=name,
             directory=self._directory(name),
             storage="raft",
             port=port,
             # The one that other nodes know, if it is free and not another engine's.
-            cluster_port=free_port_of(others),
+            cluster_port=free_port_of(others) if relay is None else 0,
             # The holder of a key is on the same loopback, and only Vault asks it.
             tls=None if name == HOLDER_NAME else tls_files(self._data_dir),
-            extra={} if name == HOLDER_NAME else node_extra(self._data_dir, cluster=cluster),
+            extra=extra,
             audit=name != HOLDER_NAME,
             detached=True,
         )
@@ -134,9 +147,37 @@ class Launching(Places):
         spec = with_cloud_seal(spec, self._settings)
         node = ProcessNode(spec, program, start_timeout=self._settings.start_timeout)
         with contextlib.closing(node):  # also if it does not start: its ports are taken
+            if relay is not None:
+                relay.lead(name, replace(led, upstream=node.cluster_address))
             node.start()
             record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
+            if relay is not None:  # again: it may have been given other ports
+                relay.lead(name, replace(led, upstream=node.cluster_address))
+                record.services[name] |= {"cluster": others, "behind": node.cluster_address}
         return node.server
+
+    def _running_relay(self, record: KnownServers, members: list[str]) -> Relay | None:
+        """The relay between these nodes, which is started if it does not run; None without one."""
+        if not members or not self._directory(RELAY_NAME).is_dir():
+            return None
+        if not self._keep(RELAY_NAME, record):
+            self._launch(RELAY_NAME, record, members)
+        return Relay(str(record.services[RELAY_NAME]["api"]))
+
+    def _relay(self, record: KnownServers, members: Iterable[str]) -> Server:
+        nodes = {
+            name: Led(
+                configuration=str(self._configuration(name)),
+                listen=self._known(name, record)[1],
+                upstream=str(record.services.get(name, {}).get("behind") or ""),
+            )
+            for name in members
+        }
+        relay = ProcessRelay(directory=self._directory(RELAY_NAME), nodes=nodes)
+        with contextlib.closing(relay):
+            relay.start(timeout=self._settings.start_timeout)
+            record.services[RELAY_NAME] = {"api": relay.api}
+        return relay.server
 
     def _balancer(
         self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None

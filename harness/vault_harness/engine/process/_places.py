@@ -17,6 +17,7 @@ from vault_harness.engine._provider import (
     NODES_DIRECTORY,
     PROXY_NAME,
     RECORDER_NAME,
+    RELAY_NAME,
     Endpoints,
     KnownServers,
     NodeEndpoint,
@@ -25,6 +26,8 @@ from vault_harness.engine._provider import (
 from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
 from vault_harness.engine.process._recorder import CONFIGURATION_NAME as RECORDER_CONFIGURATION
 from vault_harness.engine.process._recorder import LOG_NAME as RECORDER_LOG
+from vault_harness.engine.process._relay import CONFIGURATION_NAME as RELAY_CONFIGURATION
+from vault_harness.engine.process._relay import LOG_NAME as RELAY_LOG
 
 TOXIPROXY = "toxiproxy"
 _TITLES = {
@@ -32,11 +35,13 @@ _TITLES = {
     HOLDER_NAME: "the key holder's Vault",
     BALANCER_NAME: "HAProxy",
     RECORDER_NAME: "the HTTP recorder",
+    RELAY_NAME: "the relay between nodes",
     TOXIPROXY: "Toxiproxy",
 }
 _CONFIGURATION = {
     BALANCER_NAME: BALANCER_CONFIGURATION,
     RECORDER_NAME: RECORDER_CONFIGURATION,
+    RELAY_NAME: RELAY_CONFIGURATION,
     TOXIPROXY: "proxies.json",
 }
 
@@ -87,6 +92,7 @@ class Places:
         files_of = {
             BALANCER_NAME: "haproxy.log",
             RECORDER_NAME: RECORDER_LOG,
+            RELAY_NAME: RELAY_LOG,
             TOXIPROXY: "toxiproxy.log",
         }
         return self._directory(name) / files_of.get(name, "vault.log")
@@ -103,8 +109,12 @@ class Places:
             return record.endpoints.balancer is not None
         return len(self._members(record)) > 1
 
+    def _is_cuttable(self, record: KnownServers) -> bool:
+        """Whether its nodes reach each other by a relay, which can cut one off."""
+        return self._is_cluster(record) and self._directory(RELAY_NAME).is_dir()
+
     def _known(self, name: str, record: KnownServers) -> tuple[str, str]:
-        """``host:port`` of a node's API and of its listener for other nodes, empty if unknown.
+        """``host:port`` of a node's API, and by which other nodes know it; empty if unknown.
 
         Now, or when it ran last: a server's own configuration says it too.
         """
@@ -116,8 +126,8 @@ class Places:
                 return node.upstream, node.cluster
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             configuration = json.loads(self._configuration(name).read_text())
-            listener = configuration["listener"]["tcp"]
-            return str(listener["address"]), str(listener["cluster_address"])
+            others = str(configuration["cluster_addr"]).rpartition("//")[2]
+            return str(configuration["listener"]["tcp"]["address"]), others
         return "", ""
 
     def _names(self, record: KnownServers) -> list[str]:
@@ -125,12 +135,13 @@ class Places:
         balancer = [BALANCER_NAME] if self._is_cluster(record) else []
         holder = [HOLDER_NAME] if record.seal == "transit" else []
         recorder = [RECORDER_NAME] if RECORDER_NAME in record.services else []
-        return [*self._members(record), *balancer, *holder, TOXIPROXY, *recorder]
+        relay = [RELAY_NAME] if self._is_cuttable(record) else []
+        return [*relay, *self._members(record), *balancer, *holder, TOXIPROXY, *recorder]
 
     def _all_names(self, record: KnownServers) -> list[str]:
         """Those too that a crashed start may have left."""
         folders = sorted(path.name for path in (self._data_dir / NODES_DIRECTORY).glob("*"))
-        aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME)
+        aside = (BALANCER_NAME, HOLDER_NAME, RECORDER_NAME, RELAY_NAME)
         return list(dict.fromkeys([*self._names(record), *folders, *aside]))
 
     def _directory(self, name: str) -> Path:

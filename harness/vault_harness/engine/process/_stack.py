@@ -23,6 +23,7 @@ from vault_harness.engine._provider import (
     NODE_NAME,
     NODES_DIRECTORY,
     RECORDER_NAME,
+    RELAY_NAME,
     Endpoints,
     KnownServers,
     NodeEndpoint,
@@ -34,8 +35,8 @@ from vault_harness.engine._provider import (
 from vault_harness.engine._seal import holder_out_of_reach
 from vault_harness.engine._seal_check import check_seal
 from vault_harness.engine._shape import Engine, NodeSpec
+from vault_harness.engine.process._cutting import Cutting
 from vault_harness.engine.process._finding import recorded
-from vault_harness.engine.process._launching import Launching
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, title_of
 from vault_harness.engine.process._spawn import DetachedProcess
@@ -43,7 +44,7 @@ from vault_harness.errors import HarnessError, StackError
 from vault_harness.programs import find_vault
 
 
-class ProcessStack(Launching):
+class ProcessStack(Cutting):
     """Vault and Toxiproxy as processes that belong to nobody, found again by pid and birth.
 
     Should the record be lost, they are found by their configuration file, which their command line
@@ -77,7 +78,9 @@ class ProcessStack(Launching):
             self._refuse_running(record)
         started: list[str] = []
         try:
-            for name in (*members, *([BALANCER_NAME] if balanced else []), TOXIPROXY):
+            between = [RELAY_NAME] if balanced and self._directory(RELAY_NAME).is_dir() else []
+            behind = [BALANCER_NAME] if balanced else []
+            for name in (*between, *members, *behind, TOXIPROXY):
                 if not self._keep(name, record):
                     started.append(name)
                     self._launch(name, record, members if balanced else ())

@@ -4,7 +4,7 @@ Raft has one address for each node, which all the others dial, and two connectio
 two nodes differ by who dialled. A proxy before each node could therefore shut what comes to it from
 everybody, and not what it sends, nor a new connection of one node without those of the third. So
 the address that a node tells the others (``cluster_addr``) is that of a relay here, and the relay
-asks the kernel whose process the other end of a connection is.
+asks the kernel whose process the other end of a connection is, which only Linux tells everybody.
 
 What is shut loses nothing and refuses nothing, as a network that is cut: bytes wait, ends of
 connections too, and a new connection hears no word. Once it is open again what waited arrives, late
@@ -21,8 +21,12 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 from typing import Any
+
+from vault_harness.engine._ports import LOOPBACK
 
 _CHUNK = 65536
 
@@ -30,6 +34,19 @@ _TABLE = Path("/proc/net/tcp")
 
 Way = tuple[str, str]
 """From which node to which."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """What still passes between a node that is cut off and the others.
+
+    Attributes:
+        hears: What they send it.
+        is_heard: What it sends them.
+    """
+
+    hears: bool = False
+    is_heard: bool = False
 
 
 class Links:
@@ -43,7 +60,8 @@ class Links:
         self.held: Counter[Way] = Counter()
         """How often something had to wait, by its way."""
         self._process_of = process_of
-        self._upstreams: dict[str, tuple[str, int]] = {}
+        self._upstreams: dict[str, tuple[str, int] | None] = {}
+        self._cut: dict[str, Cut] = {}
         self._addresses: dict[str, str] = {}
         self._open: dict[Way, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -65,47 +83,68 @@ class Links:
                 self._thread.join()
                 self._loop.close()
 
-    def lead(self, name: str, cluster: str) -> str:
-        """Let a node's address lead to its listener for other nodes.
+    def lead(self, name: str, upstream: str = "", *, listen: str = "") -> str:
+        """Let a node's address lead to its listener for other nodes; a cut of that node is over.
 
         Args:
             name: The node.
-            cluster: ``host:port`` of the listener, now.
+            upstream: ``host:port`` of the listener now; empty if it has none yet.
+            listen: ``host:port`` that the others know it by; empty for any, and not minded where it
+                has one.
 
         Returns:
             ``host:port`` by which the others reach it, the same each time.
+
+        Raises:
+            OSError: Somebody else listens there.
         """
-        host, _, port = cluster.rpartition(":")
-        self._upstreams[name] = host, int(port)
+        host, _, port = upstream.rpartition(":")
+        self._upstreams[name] = (host, int(port)) if port else None
         if name not in self._addresses:
-            self._addresses[name] = self._run(self._listen(name))
+            self._addresses[name] = self._run(self._listen(name, listen))
+        self.open(name)
         return self._addresses[name]
 
+    @property
+    def addresses(self) -> dict[str, str]:
+        """``host:port`` of each node that it leads to."""
+        return dict(self._addresses)
+
+    @property
+    def cut(self) -> dict[str, Cut]:
+        """Which nodes are cut off from the others, and what still passes."""
+        return dict(self._cut)
+
     def shut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
-        """Cut a node off from all the others, in both directions or in one."""
-        for other in self._addresses.keys() - {name}:
-            if not is_heard:
-                self._set((name, other), False)
-            if not hears:
-                self._set((other, name), False)
+        """Cut a node off from all the others, in both directions or in one.
+
+        Args:
+            name: The node.
+            hears: What others send it passes all the same.
+            is_heard: Likewise what it sends.
+        """
+        self._cut[name] = Cut(hears=hears, is_heard=is_heard)
+        self._run(self._set())
 
     def open(self, name: str) -> None:
-        """Undo `shut`."""
-        for other in self._addresses.keys() - {name}:
-            self._set((name, other), True)
-            self._set((other, name), True)
+        """Undo `shut`; others that are cut off stay so."""
+        self._cut.pop(name, None)
+        self._run(self._set())
 
-    def _set(self, way: Way, is_open: bool) -> None:
-        async def change() -> None:
-            gate = self._gate(way)
-            gate.set() if is_open else gate.clear()
+    async def _set(self) -> None:
+        for source, target in permutations(self._addresses, 2):
+            gate = self._gate((source, target))
+            gate.set() if self._passes(source, target) else gate.clear()
 
-        self._run(change())
+    def _passes(self, source: str, target: str) -> bool:
+        whole = Cut(hears=True, is_heard=True)
+        return self._cut.get(source, whole).is_heard and self._cut.get(target, whole).hears
 
     def _gate(self, way: Way) -> asyncio.Event:
         if way not in self._open:
             self._open[way] = asyncio.Event()
-            self._open[way].set()
+            if self._passes(*way):
+                self._open[way].set()
         return self._open[way]
 
     async def _pass(self, way: Way) -> None:
@@ -114,7 +153,7 @@ class Links:
             self.held[way] += 1
             await gate.wait()
 
-    async def _listen(self, name: str) -> str:
+    async def _listen(self, name: str, listen: str) -> str:
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
             assert task is not None
@@ -127,7 +166,8 @@ class Links:
                 self._tasks.discard(task)
                 writer.transport.abort()
 
-        server = await asyncio.start_server(accept, "127.0.0.1", 0)
+        wanted, _, number = listen.rpartition(":")
+        server = await asyncio.start_server(accept, wanted or LOOPBACK, int(number or 0))
         self._servers.append(server)
         host, port = server.sockets[0].getsockname()
         return f"{host}:{port}"
@@ -145,7 +185,10 @@ class Links:
         there, back = (source, name), (name, source)
         await self._pass(there)
         await self._pass(back)
-        upstream_reader, upstream_writer = await asyncio.open_connection(*self._upstreams[name])
+        upstream = self._upstreams[name]
+        if upstream is None:
+            return  # it was not started yet
+        upstream_reader, upstream_writer = await asyncio.open_connection(*upstream)
         try:
             await asyncio.gather(
                 self._pump(reader, upstream_writer, there),

@@ -1,0 +1,75 @@
+"""A node of a cluster of processes cut off from the others; see `CuttingProvider`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from vault_harness import files
+from vault_harness.commands import named
+from vault_harness.engine._provider import RELAY_NAME, KnownServers
+from vault_harness.engine.process._launching import Launching
+from vault_harness.engine.process._links import Cut
+from vault_harness.engine.process._relay import Relay
+from vault_harness.errors import CapabilityMissing, HarnessError, StackError
+
+
+class Cutting(Launching):
+    """The nodes of a cluster that reach each other by a relay, which shuts the ways of one.
+
+    Processes share this machine's loopback, so there is no other place to do it. Its folder says
+    that a cluster is such a one.
+    """
+
+    def make_cuttable(self) -> None:
+        """Have the nodes reach each other by a relay from the next start on."""
+        folder = self._directory(RELAY_NAME)
+        if folder.is_dir():
+            return
+        if sys.platform != "linux":
+            raise CapabilityMissing(
+                "nodes that are processes can be cut off on Linux alone",
+                looked_at=f"the platform {sys.platform}, which does not tell whose a connection is",
+                remedy=f"HARNESS_ENGINE=docker for a stack in another folder (HARNESS_DATA_DIR): "
+                f"{named('up', '--ha')}",
+            )
+        record = self._memory.load()
+        running = [name for name in self._members(record) if self._running(name, record)]
+        if running:
+            raise StackError(
+                f"{', '.join(running)} run already, and reach each other directly",
+                looked_at=str(self._data_dir),
+                remedy=f"{named('down')}, then {named('up', '--ha', '--cuttable')}: the data stays",
+            )
+        files.private_directory(self._data_dir)
+        files.private_directory(folder)
+
+    def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
+        """Shut its ways."""
+        relay = self._relay_of(self._memory.load())
+        if relay is None:
+            raise CapabilityMissing(
+                f"{name} cannot be cut off: the nodes of this cluster reach each other directly",
+                looked_at=str(self._data_dir),
+                remedy=f"{named('down')}, then {named('up', '--ha', '--cuttable')}: the data stays",
+            )
+        relay.shut(name, Cut(hears=hears, is_heard=is_heard))
+
+    def join_node(self, name: str) -> bool:
+        """Open its ways again."""
+        relay = self._relay_of(self._memory.load())
+        if relay is None or name not in relay.state()["cut"]:
+            return False
+        relay.open(name)
+        return True
+
+    def cut_nodes(self) -> list[str]:
+        """As its relay says; none where that does not answer, since nothing is known elsewhere."""
+        with contextlib.suppress(HarnessError):
+            relay = self._relay_of(self._memory.load())
+            return sorted(relay.state()["cut"]) if relay is not None else []
+        return []
+
+    def _relay_of(self, record: KnownServers) -> Relay | None:
+        known = record.services.get(RELAY_NAME, {})
+        return Relay(str(known["api"])) if "api" in known else None

@@ -1,0 +1,199 @@
+"""The relay between the nodes of a cluster that can be cut off: a program beside the servers.
+
+``python -m vault_harness.engine.process.between_nodes -config FILE`` passes on what the nodes say
+to each other, until it is ended; see `Links`. It reads nothing of it: they speak TLS. On the
+address ``api`` it takes orders and tells of them::
+
+    GET    /            {"nodes": {"vault": "127.0.0.1:4711"}, "held": 3,
+                         "cut": {"vault-2": {"hears": false, "is_heard": false}}}
+    PUT    /nodes/NAME  {"listen": "127.0.0.1:4711", "upstream": "127.0.0.1:4712",
+                         "configuration": "FILE"}; a cut of that node is over
+    PUT    /cut/NAME    {"hears": false, "is_heard": false}
+    DELETE /cut/NAME
+
+What is cut is known here alone, so that it ends with this program at the latest. The file is JSON:
+``api``, and ``nodes``, each as above. ``configuration`` is what the node's command line names,
+by which its process is found.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+from vault_harness.engine.process._finding import started_with
+from vault_harness.engine.process._links import Links
+from vault_harness.engine.process._spawn import DetachedProcess
+
+log = logging.getLogger(__name__)
+
+_LONGEST = 64 * 1024
+"""Bytes of an order at most."""
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class BetweenNodes:
+    """The relay, and which process each node is."""
+
+    def __init__(self) -> None:
+        self.links = Links(self._process_of)
+        self._configurations: dict[str, Path] = {}
+        self._processes: dict[str, DetachedProcess] = {}
+        self._lock = threading.Lock()
+
+    def lead(self, name: str, told: Mapping[str, str]) -> None:
+        """Lead to a node.
+
+        Raises:
+            OSError: Somebody else listens on its address.
+            KeyError: Nothing is told of it.
+        """
+        with self._lock:
+            self._configurations[name] = Path(told["configuration"])
+            self._processes.pop(name, None)
+            at = self.links.lead(name, told["upstream"], listen=told["listen"])
+        log.info("%s leads to %s, which listens at %s", at, name, told["upstream"] or "nothing yet")
+
+    def shut(self, name: str, told: Mapping[str, bool]) -> None:
+        """Cut a node off.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        with self._lock:
+            if name not in self.links.addresses:
+                raise KeyError(name)
+            hears, is_heard = bool(told.get("hears")), bool(told.get("is_heard"))
+            self.links.shut(name, hears=hears, is_heard=is_heard)
+        log.info("%s is cut off; hears: %s, is heard: %s", name, hears, is_heard)
+
+    def open(self, name: str) -> None:
+        """Undo it."""
+        with self._lock:
+            self.links.open(name)
+        log.info("%s is not cut off", name)
+
+    def take(self, path: str, told: Mapping[str, Any]) -> None:
+        """Do what an order says.
+
+        Raises:
+            OSError: Somebody else listens on an address.
+            KeyError: There is no such order, or no such node.
+        """
+        what, _, name = path.removeprefix("/").partition("/")
+        if what == "nodes" and name:
+            self.lead(name, told)
+        elif what == "cut":
+            self.shut(name, told)
+        else:
+            raise KeyError(path)
+
+    def take_back(self, path: str) -> None:
+        """Undo what an order said.
+
+        Raises:
+            KeyError: That cannot be undone.
+        """
+        what, _, name = path.removeprefix("/").partition("/")
+        if what != "cut":
+            raise KeyError(path)
+        self.open(name)
+
+    def state(self) -> dict[str, Any]:
+        """What it does, as plain data."""
+        with self._lock:
+            return {
+                "nodes": self.links.addresses,
+                "cut": {name: asdict(cut) for name, cut in self.links.cut.items()},
+                "held": self.links.held.total(),
+            }
+
+    def _process_of(self, name: str) -> int | None:
+        known = self._processes.get(name)
+        if known is None or not known.alive():
+            # Looked for among all processes, so only once for each that is started.
+            known = next(iter(started_with(self._configurations[name])), None)
+            if known is None:
+                return None
+            self._processes[name] = known
+        return known.pid
+
+
+def _told(between: BetweenNodes, verb: str, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+    """The answer to a request: status, and content."""
+    try:
+        if verb == "PUT":
+            between.take(path, json.loads(body))
+        elif verb == "DELETE":
+            between.take_back(path)
+        elif path != "/":
+            return 404, {"error": "there is /"}
+    except OSError as error:
+        return 409, {"error": str(error)}
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return 422, {"error": "that is no order"}
+    return 200, between.state()
+
+
+def _handler(between: BetweenNodes) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer(*_told(between, "GET", self.path, b""))
+
+        def do_PUT(self) -> None:
+            length = int(self.headers.get("Content-Length") or 0)
+            if length > _LONGEST:
+                self._answer(413, {"error": f"an order has {_LONGEST} bytes at most"})
+            else:
+                self._answer(*_told(between, "PUT", self.path, self.rfile.read(length)))
+
+        def do_DELETE(self) -> None:
+            self._answer(*_told(between, "DELETE", self.path, b""))
+
+        def _answer(self, status: int, content: Mapping[str, Any]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
+            """Nothing: who looks at the state looks often."""
+
+    return Handler
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until a signal ends it."""
+    parser = argparse.ArgumentParser(prog="python -m vault_harness.engine.process.between_nodes")
+    parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
+    told = json.loads(parser.parse_args(arguments).config.read_text())
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
+    # Before any thread begins: each would take the signals that only this one waits for.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    between = BetweenNodes()
+    with between.links.running():
+        for name, node in told["nodes"].items():
+            between.lead(name, node)
+        host, _, port = str(told["api"]).rpartition(":")
+        server = ThreadingHTTPServer((host, int(port)), _handler(between))
+        threading.Thread(target=server.serve_forever, name="orders", daemon=True).start()
+        signal.sigwait(_SIGNALS)
+        server.shutdown()
+        server.server_close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

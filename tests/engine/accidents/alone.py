@@ -1,0 +1,80 @@
+"""A node that is cut off from the others by the tasks, whichever engine runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+
+from tests.engine.accidents.ledger import findings
+from tests.engine.accidents.load import contents, prepared
+from tests.engine.clusters import all_vote
+from vault_harness.commands import named
+from vault_harness.stack import LocalStack, Nodes
+from vault_harness.waiting import wait_until
+
+MEET = 60.0
+"""Seconds for a cluster to serve again, on a busy machine."""
+
+
+def leader(stack: LocalStack, *, without: str = "") -> str | None:
+    """Who leads, of all nodes but one, which may not know that it leads no more."""
+    nodes = stack.status().nodes
+    return next((n.name for n in nodes if n.role == "leader" and n.name != without), None)
+
+
+def whole(stack: LocalStack) -> None:
+    """All three vote in the end, and nothing is in anybody's way."""
+
+    def meets() -> bool:
+        found = stack.status().nodes
+        roles = sorted(node.role for node in found)
+        return roles == ["leader", "standby", "standby"] and all(node.lag == 0 for node in found)
+
+    wait_until(meets, "three nodes that have the same log", timeout=MEET)
+    all_vote(stack)
+    assert stack.status().obstacles == ()
+    assert not any(node.cut for node in stack.status().nodes)
+
+
+def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
+    """The others elect another one, and confirm; it catches up once it is joined again.
+
+    Args:
+        stack: Not up yet.
+    """
+    load, nodes = prepared(stack, cuttable=True), Nodes(stack)
+    before = leader(stack)
+    assert before is not None
+    address = next(node.address for node in stack.endpoints().nodes if node.name == before)
+    with load.client_of(address) as alone, load.client_of(stack.endpoints().proxy) as client:
+        assert load.put(client, "ledger/all", "before", 0).outcome == "confirmed"
+
+        nodes.cut(before)
+        nodes.cut(before)
+        assert load.put(alone, "ledger/alone", "lost", 0, asked=before).outcome != "confirmed"
+        wait_until(
+            lambda: leader(stack, without=before) is not None,
+            "another node to lead",
+            timeout=MEET,
+        )
+        status = stack.status()
+        assert status.state == "ready"
+        assert status.obstacles == (f"the node {before} is cut off from the others",)
+        assert status.next_step == named("heal")
+        assert {node.name for node in status.nodes if node.cut} == {before}
+
+        tries = itertools.count()
+
+        def confirmed() -> bool:  # each a secret of its own: one may be applied and not answered
+            path = f"ledger/meanwhile-{next(tries)}"
+            return load.put(client, path, "confirmed", 0).outcome == "confirmed"
+
+        wait_until(confirmed, "the others to confirm a write", timeout=MEET)
+        assert nodes.join(before) is True
+        assert nodes.join(before) is False
+        whole(stack)
+        assert load.put(alone, "ledger/all", "after", 1).outcome == "confirmed"
+    with contextlib.closing(stack.operator()) as root:
+        load.ledger.contents = contents(root, load)
+    assert load.ledger.contents["ledger/all"] == {1: "before", 2: "after"}
+    assert findings(load.ledger) == []

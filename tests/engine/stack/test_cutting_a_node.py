@@ -1,0 +1,111 @@
+"""`node.cut` and `node.join`: a node that clients reach and no other node does, and back."""
+
+from __future__ import annotations
+
+import sys
+
+import psutil
+import pytest
+
+from tests.engine.accidents.alone import MEET, a_leader_alone_confirms_nothing, leader, whole
+from tests.engine.clusters import THREE
+from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.stack import LocalStack, Nodes
+from vault_harness.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.slow,  # each makes a cluster, which takes ten seconds
+    pytest.mark.usefixtures("haproxy"),
+    pytest.mark.skipif(
+        sys.platform != "linux", reason="whose a connection is, only Linux says to everybody"
+    ),
+]
+
+
+def servers(stack: LocalStack) -> list[psutil.Process]:
+    """Every process that has this stack's data directory on its command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(stack.data_dir) in part for part in process.info["cmdline"] or [])
+    ]
+
+
+def test_a_leader_that_is_cut_off_confirms_nothing(stack: LocalStack) -> None:
+    """Whoever asks it; and nothing that was confirmed is lost."""
+    a_leader_alone_confirms_nothing(stack)
+
+
+def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
+    """By `heal`, by a restart, by the node's death and by `down`; nothing is left behind."""
+    stack.up(ha=True, cuttable=True)
+    nodes = Nodes(stack)
+    for name in THREE:
+        nodes.cut(name)
+    assert {node.name for node in stack.status().nodes if node.cut} == set(THREE)
+    assert [line for line in stack.heal() if "joined" in line] == [
+        f"joined {name} to the other nodes again" for name in THREE
+    ]
+    whole(stack)
+
+    nodes.cut("vault-2")
+    nodes.kill("vault-2")
+    nodes.start("vault-2")
+    whole(stack)
+
+    nodes.cut("vault-3")
+    stack.restart()
+    stack.unseal()
+    whole(stack)
+
+    made = nodes.add()
+    nodes.cut(made.name)
+    nodes.remove(made.name)
+    whole(stack)
+
+    nodes.cut("vault")
+    (relay,) = [process for process in servers(stack) if "relay.json" in str(process.cmdline())]
+    relay.kill()
+    relay.wait(timeout=10)
+    assert stack.status().services["relay"] == ""
+    stack.up()
+    whole(stack)
+
+    nodes.cut("vault")
+    stack.down()
+    assert servers(stack) == []
+    stack.up()
+    whole(stack)
+    stack.destroy()
+    assert servers(stack) == []
+    assert not stack.data_dir.exists()
+
+
+def test_a_cluster_becomes_one_whose_nodes_can_be_cut_off(stack: LocalStack) -> None:
+    """While it is down: the nodes know each other by the addresses that they had, and meet."""
+    with pytest.raises(SettingsError, match="one node has no others"):
+        stack.up(cuttable=True)
+    assert servers(stack) == []
+
+    stack.up(ha=True)
+    nodes = Nodes(stack)
+    with pytest.raises(CapabilityMissing, match="reach each other directly") as lacking:
+        nodes.cut("vault-2")
+    assert "up --ha --cuttable" in lacking.value.remedy
+    with pytest.raises(StackError, match="run already, and reach each other directly"):
+        stack.up(ha=True, cuttable=True)
+    whole(stack)
+    assert nodes.join("vault-2") is False
+
+    stack.down()
+    stack.up(cuttable=True)
+    whole(stack)
+    before = leader(stack)
+    assert before is not None
+    nodes.cut(before)
+    wait_until(lambda: bool(leader(stack, without=before)), "another to lead", timeout=MEET)
+    nodes.kill(before)
+    with pytest.raises(StackError, match="does not run"):
+        nodes.cut(before)
+    nodes.start(before)
+    whole(stack)

@@ -1,0 +1,200 @@
+"""How a container's routes to other nodes are made to lead nowhere, without an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from docker.errors import APIError
+
+from vault_harness.engine import Endpoints, KnownServers, NodeEndpoint
+from vault_harness.engine.docker import DockerCluster, _cutting
+from vault_harness.errors import CapabilityMissing, EngineError, ProgramMissing
+from vault_harness.images import LOCAL_VAULT
+from vault_harness.images._build import recipes
+from vault_harness.programs import find_vault
+from vault_harness.settings import Settings
+from vault_harness.stack.record import StackRecordFile
+
+NAMES = ("vault", "vault-2", "vault-3")
+
+
+class Container:
+    """One node of three, whose routes are noted."""
+
+    def __init__(self, project: str, name: str, address: str) -> None:
+        self.id, self.name = f"id of {name}", name
+        self.labels = {"com.docker.compose.service": name}
+        self.routes: set[str] = set()
+        self.answers: tuple[int, bytes] | None = None
+        self.attrs: dict[str, Any] = {
+            "Image": "image of a node",
+            "State": {"Running": True, "StartedAt": "first"},
+            "NetworkSettings": {"Networks": {f"{project}_vault": {"IPAddress": address}}},
+        }
+
+    def changed(self, command: list[str]) -> tuple[int, bytes]:
+        """Change a route as `ip` does."""
+        if self.answers is not None:
+            return self.answers
+        word, verb, kind, address = command
+        assert (word, kind) == ("route", "unreachable")
+        if verb == "replace":
+            self.routes.add(address)
+        elif address not in self.routes:
+            return 2, b"RTNETLINK answers: No such process\n"
+        else:
+            self.routes.remove(address)
+        return 0, b""
+
+    def start_again(self, address: str) -> None:
+        """As after its end: with a network of its own that knows no such route."""
+        self.routes.clear()
+        self.attrs["State"]["StartedAt"] += " and again"
+        (network,) = self.attrs["NetworkSettings"]["Networks"].values()
+        network["IPAddress"] = address
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> DockerCluster:
+    """Of three nodes."""
+    memory = StackRecordFile(tmp_path)
+    nodes = tuple(
+        NodeEndpoint(name=name, address="", proxy="", proxy_listen="", upstream="")
+        for name in NAMES
+    )
+    memory.save(KnownServers(endpoints=Endpoints(nodes=nodes, toxiproxy="", balancer=nodes[0])))
+    for name in NAMES:
+        folder = tmp_path / "vault" if name == "vault" else tmp_path / "nodes" / name
+        folder.mkdir(parents=True)
+    return DockerCluster(Settings(engine="docker", data_dir=tmp_path), memory)
+
+
+@pytest.fixture
+def found(
+    provider: DockerCluster, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, Container]]:
+    """Their containers, by name."""
+    made = {
+        name: Container(provider.project, name, f"172.18.0.{number}")
+        for number, name in enumerate(NAMES, 2)
+    }
+
+    class Helper:
+        """A container in the network of another one."""
+
+        def __init__(self, image: str, command: list[str], **given: Any) -> None:
+            assert image == "image of a node"
+            assert (given["entrypoint"], given["cap_add"]) == (["ip"], ["NET_ADMIN"])
+            (self._node,) = [
+                each for each in made.values() if given["network_mode"] == f"container:{each.id}"
+            ]
+            self._command = command
+            left.append(self)
+
+        def start(self) -> None:
+            """At once."""
+            self._code, self._said = self._node.changed(self._command)
+            if b"executable file not found" in self._said:
+                raise APIError(self._said.decode())
+
+        def wait(self, *, timeout: float) -> dict[str, int]:
+            """It has ended."""
+            assert timeout > 0
+            return {"StatusCode": self._code}
+
+        def logs(self) -> bytes:
+            """What it said."""
+            return self._said
+
+        def remove(self, *, force: bool, v: bool) -> None:
+            """Nothing stays."""
+            assert force
+            assert v
+            left.remove(self)
+
+    left: list[Helper] = []
+    client = SimpleNamespace(containers=SimpleNamespace(create=Helper))
+    monkeypatch.setattr(_cutting, "connected", lambda **_: contextlib.nullcontext(client))
+    monkeypatch.setattr(provider, "_containers", lambda _: list(made.values()))
+    yield made
+    assert left == []
+
+
+def test_there_and_back(provider: DockerCluster, found: dict[str, Container]) -> None:
+    """The routes to both others, twice as once; and nothing of it is left."""
+    provider.cut_node("vault-2")
+    provider.cut_node("vault-2")
+    assert found["vault-2"].routes == {"172.18.0.2/32", "172.18.0.4/32"}
+    assert provider.cut_nodes() == ["vault-2"]
+    assert provider.join_node("vault-2") is True
+    assert provider.join_node("vault-2") is False
+    assert [name for name in NAMES if found[name].routes] == []
+    assert provider.cut_nodes() == []
+
+
+def test_it_ends_with_the_container(provider: DockerCluster, found: dict[str, Container]) -> None:
+    """What is noted of an earlier life of it says nothing, and is taken back from nowhere."""
+    provider.cut_node("vault-2")
+    found["vault-2"].start_again("172.18.0.3")
+    assert provider.cut_nodes() == []
+    assert provider.join_node("vault-2") is False
+
+
+def test_another_one_comes_back_at_another_address(
+    provider: DockerCluster, found: dict[str, Container]
+) -> None:
+    """It is cut off from there too, and both routes go when it is joined."""
+    provider.cut_node("vault-2")
+    found["vault-3"].start_again("172.18.0.9")
+    provider._cut_again()
+    assert found["vault-2"].routes == {"172.18.0.2/32", "172.18.0.4/32", "172.18.0.9/32"}
+    assert found["vault-3"].routes == set()
+    provider.join_node("vault-2")
+    assert found["vault-2"].routes == set()
+
+
+def test_a_task_that_ended_half_way(provider: DockerCluster, found: dict[str, Container]) -> None:
+    """A node that is not cut off yet is shown as if it was, and joined again."""
+    found["vault-2"].answers = (1, b"somebody pulled the plug")
+    with pytest.raises(EngineError, match="could not be changed") as caught:
+        provider.cut_node("vault-2")
+    assert "somebody pulled the plug" in caught.value.looked_at
+    found["vault-2"].answers = None
+    assert provider.cut_nodes() == ["vault-2"]
+    assert provider.join_node("vault-2") is True
+    assert provider.cut_nodes() == []
+
+
+def test_an_image_without_the_program(provider: DockerCluster, found: dict[str, Container]) -> None:
+    """Which images have it is said."""
+    found["vault-2"].answers = (127, b'exec: "ip": executable file not found in $PATH: unknown')
+    with pytest.raises(CapabilityMissing, match="no program that changes its routes") as caught:
+        provider.cut_node("vault-2")
+    assert "images builds one that has" in caught.value.remedy
+    assert provider.cut_nodes() == []
+
+
+def test_one_direction_alone(provider: DockerCluster, found: dict[str, Container]) -> None:
+    """A route has no direction."""
+    with pytest.raises(CapabilityMissing, match="in one direction alone"):
+        provider.cut_node("vault-2", hears=True)
+    assert found["vault-2"].routes == set()
+
+
+def test_the_local_image_has_the_program() -> None:
+    """As the usual ones do, with the libraries that it needs."""
+    if not (shutil.which("ip", path="/usr/sbin:/sbin:/usr/bin:/bin") and shutil.which("ldd")):
+        pytest.skip("this machine has no ip")
+    try:
+        find_vault(Settings())
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
+    (recipe,) = [one for one in recipes(Settings()) if one.tag == LOCAL_VAULT]
+    assert recipe.rootfs.files["/bin/ip"].name == "ip"
+    assert any(Path(target).name.startswith("libmnl") for target in recipe.rootfs.files)

@@ -1,0 +1,117 @@
+"""What `node.cut` refuses before anything is done, and what it says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from vault_harness.engine import CuttingProvider, Endpoints, NodeEndpoint, StackProvider
+from vault_harness.engine.docker import DockerCluster
+from vault_harness.errors import CapabilityMissing, EngineError, SettingsError, StackError
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, Nodes, StackRecord, _cutting
+from vault_harness.stack.record import StackRecordFile
+
+
+def node(name: str) -> NodeEndpoint:
+    """Where a node is that does not run."""
+    return NodeEndpoint(
+        name=name, address="http://127.0.0.1:1", proxy="", proxy_listen="", upstream="127.0.0.1:1"
+    )
+
+
+def nodes(tmp_path: Path, *names: str, balanced: bool = True) -> Nodes:
+    """Those of a stack of processes, none of which runs."""
+    settings = Settings(engine="process", data_dir=tmp_path / "vault-data", lock_timeout=1)
+    record = StackRecord(
+        engine="process",
+        endpoints=Endpoints(
+            nodes=tuple(map(node, names)),
+            toxiproxy="http://127.0.0.1:1",
+            balancer=node("vault") if balanced else None,
+        ),
+    )
+    record.save(settings.data_dir)
+    return Nodes(LocalStack(settings))
+
+
+def test_an_unknown_node(tmp_path: Path) -> None:
+    """Those that there are, are named."""
+    for verb in (nodes(tmp_path, "vault", "vault-2").cut, nodes(tmp_path, "vault", "vault-2").join):
+        with pytest.raises(SettingsError, match="there is no node vault-9") as caught:
+            verb("vault-9")
+        assert caught.value.remedy == "name one of vault, vault-2"
+
+
+def test_a_node_that_does_not_run(tmp_path: Path) -> None:
+    """It is started first."""
+    with pytest.raises(StackError, match="vault-2 does not run") as caught:
+        nodes(tmp_path, "vault", "vault-2").cut("vault-2")
+    assert caught.value.remedy.endswith("node.start vault-2")
+
+
+def test_the_only_node(tmp_path: Path) -> None:
+    """Of a cluster of one, and of a stack that is none."""
+    with pytest.raises(StackError, match="no other node that it could be cut off from"):
+        nodes(tmp_path, "vault").cut("vault")
+    with pytest.raises(StackError, match="the stack is not a cluster"):
+        nodes(tmp_path, "vault", balanced=False).cut("vault")
+
+
+def test_nothing_would_be_cut(tmp_path: Path) -> None:
+    """Both directions pass."""
+    with pytest.raises(SettingsError, match="is not cut off"):
+        nodes(tmp_path, "vault", "vault-2").cut("vault-2", hears=True, is_heard=True)
+
+
+def test_an_engine_that_cannot(tmp_path: Path) -> None:
+    """It says which one can, and has none to show or to join."""
+
+    class Plain:
+        name = "plain"
+
+    plain = cast("StackProvider", Plain())
+    with pytest.raises(CapabilityMissing, match="the plain engine cannot cut a node off") as caught:
+        _cutting.able(plain)
+    assert "up --ha --cuttable" in caught.value.remedy
+    assert (list(_cutting.look(plain)), _cutting.end(plain)) == ([], [])
+    assert isinstance(nodes(tmp_path, "vault")._stack.provider(), CuttingProvider)
+    containers = DockerCluster(Settings(data_dir=tmp_path), StackRecordFile(tmp_path))
+    assert isinstance(containers, CuttingProvider)
+
+
+def test_nodes_that_reach_each_other_directly(tmp_path: Path) -> None:
+    """What to start them with is said; nobody is cut off."""
+    provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
+    assert isinstance(provider, CuttingProvider)
+    with pytest.raises(CapabilityMissing, match="reach each other directly") as caught:
+        provider.cut_node("vault-2")
+    assert "up --ha --cuttable" in caught.value.remedy
+    assert provider.join_node("vault-2") is False
+    assert provider.cut_nodes() == []
+
+
+def test_a_relay_that_is_gone(tmp_path: Path) -> None:
+    """Nobody knows of a cut any more, and who wants one hears of it."""
+    stack = nodes(tmp_path, "vault", "vault-2")._stack
+    record = StackRecord.load(stack.data_dir)
+    record.services["relay"] = {"api": "http://127.0.0.1:1"}
+    record.save(stack.data_dir)
+    provider = stack.provider()
+    assert isinstance(provider, CuttingProvider)
+    assert provider.cut_nodes() == []
+    with pytest.raises(EngineError, match="took no order: ConnectionError") as caught:
+        provider.cut_node("vault-2")
+    assert "logs relay" in caught.value.remedy
+
+
+def test_elsewhere_than_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process can be told from another by its connection; nothing is made."""
+    provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
+    assert isinstance(provider, CuttingProvider)
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(CapabilityMissing, match="on Linux alone"):
+        provider.make_cuttable()
+    assert not (tmp_path / "vault-data" / "relay").exists()
