@@ -32,12 +32,12 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     """
     from vault_harness.cli._stack import seal_kind
     from vault_harness.engine import open_engine, run_directory, seal_stanza
-    from vault_harness.stack import SealDrill, let_copy_reach_key
+    from vault_harness.stack import SealDrill, let_copy_reach_key, needs_world
     from vault_harness.vault.backup import backup_name
     from vault_harness.vault.backup import drill as exercise
 
     stack = local_stack()
-    target = seal_kind(seal)
+    target, present = seal_kind(seal), seal_stanza(stack.data_dir)
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -47,9 +47,9 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
             open_engine(
                 stack.settings.model_copy(update={"engine": stack.provider().name}),
                 directory=temporary / "engine",
+                outward=needs_world(present, [target] if target else []),
             ) as engine,
         ):
-            present = seal_stanza(stack.data_dir)
             let_copy_reach_key(engine, stack.provider(), present)
             then = None
             if target is not None:

@@ -68,13 +68,15 @@ def open_provider(
     return ProcessStack(settings, memory)
 
 
-def open_engine(settings: Settings, *, directory: Path) -> Engine:
+def open_engine(settings: Settings, *, directory: Path, outward: bool = True) -> Engine:
     """The engine that the settings ask for.
 
     Args:
         settings: ``settings.engine`` decides; ``auto`` takes docker if it can be used, else
             process.
         directory: Where it may keep files; created.
+        outward: Whether servers reach more than each other and this machine's address on their
+            network. Only containers can be kept from it.
 
     Raises:
         EngineUnavailable: The engine that was asked for does not answer.
@@ -89,6 +91,6 @@ def open_engine(settings: Settings, *, directory: Path) -> Engine:
         engine = ExternalEngine(settings, directory=directory)
     else:
         module = importlib.import_module("vault_harness.engine.docker")
-        engine = cast("Engine", module.DockerEngine(settings, directory=directory))
+        engine = cast("Engine", module.DockerEngine(settings, directory=directory, outward=outward))
     engine.choice = f"{engine.choice} ({why})" if engine.choice else f"{name} ({why})"
     return engine

@@ -48,7 +48,7 @@ class SealingProvider(StackProvider, Protocol):
 
         Raises:
             CapabilityMissing: They cannot: they run in another way than this stack.
-            EngineError: The network that it is on is not there.
+            EngineError: It is not there.
         """
 
     def start_holder(self) -> NodeEndpoint:

@@ -10,7 +10,7 @@ from vault_harness.stack._nodes import Nodes
 from vault_harness.stack._rehearsal import rehearse_on
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._requests import RequestFaults
-from vault_harness.stack._seal_drill import SealDrill, let_copy_reach_key
+from vault_harness.stack._seal_drill import SealDrill, let_copy_reach_key, needs_world
 from vault_harness.stack._seal_migration import SealMigrated, SealMigration
 from vault_harness.stack._service_ids import hand_out_ids
 from vault_harness.stack._status import (
@@ -36,6 +36,7 @@ __all__ = [
     "StackRecord",
     "SealDrill",
     "let_copy_reach_key",
+    "needs_world",
     "rehearse_on",
     "SealMigrated",
     "SealMigration",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from vault_harness.boundary import without_frames
 from vault_harness.engine import open_engine, run_directory, seal_stanza
 from vault_harness.stack._here import StackHere
-from vault_harness.stack._seal_drill import let_copy_reach_key
+from vault_harness.stack._seal_drill import let_copy_reach_key, needs_world
 from vault_harness.vault.backup import Contents, Keys, rehearse
 
 
@@ -31,7 +31,7 @@ def rehearse_on(stack: StackHere, snapshot: bytes, contents: Contents, keys: Key
     settings = stack.settings.model_copy(update={"engine": provider.name})
     with (
         run_directory() as directory,
-        open_engine(settings, directory=directory / "engine") as engine,
+        open_engine(settings, directory=directory / "engine", outward=needs_world(seal)) as engine,
     ):
         let_copy_reach_key(engine, provider, seal)
         rehearse(engine, seal, snapshot, contents, keys, directory / "rehearsal")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -135,6 +135,17 @@ class SealDrill:
         with contextlib.closing(sealed.with_token(keyring.root_token)) as root:
             token, at = directory / "holder-token", base_url(node.upstream)
             return {"transit": transit_seal(root, token, address=at)}
+
+
+def needs_world(*seals: Iterable[str]) -> bool:
+    """Whether a copy must reach more than its own network: a cloud has the key of a seal.
+
+    Else it must not. Its Vault is an active one, which ends leases at databases that it reaches.
+
+    Args:
+        seals: Stanzas, or the names of kinds.
+    """
+    return any(kind in CLOUD_SEALS for seal in seals for kind in seal)
 
 
 def let_copy_reach_key(engine: Engine, provider: StackProvider, seal: Seal) -> None:

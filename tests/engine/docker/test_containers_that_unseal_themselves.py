@@ -279,7 +279,7 @@ def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> N
     stack.seed(BLUEPRINT, environ={})
     directory = stack.data_dir.parent / "drill"
     with (
-        open_engine(stack.settings, directory=directory / "engine") as engine,
+        open_engine(stack.settings, directory=directory / "engine", outward=False) as engine,
         closing(stack.operator()) as op,
     ):
         report = drill(
@@ -299,13 +299,13 @@ def test_a_drill_opens_a_copy_with_the_key_of_the_backup(stack: LocalStack) -> N
 def test_a_drill_reaches_the_holder(
     stack: LocalStack, objects_of: Callable[[str], Objects]
 ) -> None:
-    """Its servers are on the stack's network while they are there, and go over and back."""
+    """Which comes to its network while that is there; it goes over and back."""
     stack.up(seal="transit")
     stack.seed(BLUEPRINT, environ={})
     directory = stack.data_dir.parent / "drill"
     seal = seal_stanza(stack.data_dir)
     with (
-        open_engine(stack.settings, directory=directory / "engine") as engine,
+        open_engine(stack.settings, directory=directory / "engine", outward=False) as engine,
         closing(stack.operator()) as op,
     ):
         let_copy_reach_key(engine, stack.provider(), seal)
@@ -333,7 +333,7 @@ def test_a_drill_of_three_that_unseal_themselves(stack: LocalStack) -> None:
     directory = stack.data_dir.parent / "drill"
     keys, seal = Keys(Keyring.load(stack.keyring_path)), seal_stanza(stack.data_dir)
     with (
-        open_engine(stack.settings, directory=directory / "engine") as engine,
+        open_engine(stack.settings, directory=directory / "engine", outward=False) as engine,
         closing(stack.operator()) as op,
     ):
         let_copy_reach_key(engine, stack.provider(), seal)

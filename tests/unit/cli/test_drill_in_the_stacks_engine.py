@@ -23,6 +23,7 @@ def test_the_copy_is_where_the_stack_is(
     """Containers do not reach the holder of processes, and ``auto`` would choose them."""
     stack = SimpleNamespace(
         settings=Settings(engine="auto", data_dir=tmp_path / "data"),
+        data_dir=tmp_path / "data",
         provider=lambda: SimpleNamespace(name=name),
         held=contextlib.nullcontext,
         operator=lambda: SimpleNamespace(close=lambda: None),

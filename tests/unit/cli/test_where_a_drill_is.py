@@ -22,12 +22,14 @@ def test_the_engine_has_no_part_in_what_is_kept(
     opened: list[Path] = []
     stack: Any = SimpleNamespace(
         settings=Settings(),
+        data_dir=tmp_path / "data",
         provider=lambda: SimpleNamespace(name="process"),
         held=contextlib.nullcontext,
         operator=lambda: SimpleNamespace(close=lambda: None),
     )
 
-    def open_engine(_settings: object, *, directory: Path) -> None:
+    def open_engine(_settings: object, *, directory: Path, outward: bool) -> None:
+        assert not outward
         opened.append(directory)
         raise EngineUnavailable("far enough", looked_at="", remedy="")
 

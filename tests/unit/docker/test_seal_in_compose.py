@@ -1,5 +1,6 @@
 """How a Vault in a container gets what it unseals itself with, without an engine."""
 
+import contextlib
 import json
 import os
 from pathlib import Path
@@ -35,9 +36,9 @@ from vault_harness.engine.docker._layout import (
     services_of,
 )
 from vault_harness.engine.docker._seal_files import mounts, seal_files, seen_inside
-from vault_harness.errors import CapabilityMissing
-from vault_harness.settings import Settings, resources
-from vault_harness.stack import SealDrill, let_copy_reach_key
+from vault_harness.errors import CapabilityMissing, EngineError
+from vault_harness.settings import Settings
+from vault_harness.stack import SealDrill, let_copy_reach_key, needs_world
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._seal_migration import SealMigrations
 from vault_harness.stack._sealing import prepare, put_key_aside, write_stanza
@@ -214,16 +215,34 @@ def test_a_copy_of_processes_reaches_its_holder(tmp_path: Path) -> None:
     let_copy_reach_key(cast("Engine", SimpleNamespace(name="process")), provider, TRANSIT)
 
 
-def test_a_copy_in_a_container_is_on_the_network_of_the_holder(
+def test_a_copy_in_a_container_is_visited_by_the_holder(
     provider: DockerCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the name that Compose gives it."""
-    joined: list[str] = []
+    """That one alone comes to the copy's network, by the name that Compose gives it."""
+    present: list[Any] = []
+    admitted: list[tuple[str, str]] = []
     engine = DockerEngine.__new__(DockerEngine)
-    monkeypatch.setattr(engine, "join_network", joined.append, raising=False)
+    engine.network = cast(
+        "Any", SimpleNamespace(admit=lambda one, *, name: admitted.append((one, name)))
+    )
+    monkeypatch.setattr(provider, "_containers", lambda _: present)
+    monkeypatch.setattr(_sealing, "connected", contextlib.nullcontext)
+
+    with pytest.raises(EngineError, match="holds the key has no container"):
+        let_copy_reach_key(engine, provider, TRANSIT)
+    for name in ("vault", "holder", "toxiproxy"):
+        labels = {"com.docker.compose.service": name}
+        present.append(SimpleNamespace(id=f"the {name}", labels=labels))
     let_copy_reach_key(engine, provider, TRANSIT)
-    assert joined == [f"{provider.project}_vault"]
-    assert "\n  vault:\n" in (resources() / "base.yml").read_text().partition("networks:")[2]
+    assert admitted == [("the holder", "holder")]
+
+
+def test_only_a_copy_that_asks_a_cloud_reaches_more_than_its_network() -> None:
+    """Of the seal that it has, and of the one that it goes over to."""
+    assert not needs_world({}, [])
+    assert not needs_world(STATIC, ["transit"])
+    assert needs_world(AWSKMS)
+    assert needs_world(STATIC, ["azurekeyvault"])
 
 
 AWSKMS = {"awskms": {"kms_key_id": "alias/unseal", "region": "eu-central-1"}}
@@ -238,7 +257,6 @@ class Asking(DockerEngine):
         self.settings = Settings()
         self._directory = directory
         self._access_keys = None
-        self._networks = ()
         self._client = cast("Any", None)
         self._user = "0:0"
         self.vault_image = cast("Any", SimpleNamespace(name="vault:of-a-test", dialect=OPENBAO))

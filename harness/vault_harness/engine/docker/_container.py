@@ -28,7 +28,6 @@ class Container:
         image: Its image.
         name: Unique on the engine; also its name on the network.
         network: The run's network.
-        networks: Others that it is on too, from its first start.
         labels: The run's labels.
         command: Arguments of the entry point.
         entrypoint: In place of the image's own.
@@ -48,7 +47,6 @@ class Container:
         *,
         name: str,
         network: str,
-        networks: Sequence[str] = (),
         labels: Mapping[str, str],
         command: Sequence[str],
         publish: Mapping[int, int],
@@ -64,7 +62,6 @@ class Container:
 
         self.name = name
         self._client = client
-        self._networks = tuple(networks)
         self._container: EngineContainer | None = None
         self._away: str | None = None
         self._options: dict[str, Any] = {
@@ -109,8 +106,6 @@ class Container:
         try:
             if self._container is None:
                 self._container = self._client.containers.create(**self._options)
-                for network in self._networks:
-                    self._client.networks.get(network).connect(self._container)
             self._container.start()
         except APIError as error:
             raise _refused(self.name, error) from error

@@ -34,7 +34,7 @@ from vault_harness.engine.docker._reaper import Reaper, start_ryuk_if_present
 from vault_harness.engine.docker._seal_files import seal_files, seal_of
 from vault_harness.engine.docker._state import DockerState, DockerStatus, inspect_docker, require
 from vault_harness.engine.docker._toxiproxy import DockerToxiproxy
-from vault_harness.errors import CapabilityMissing, EngineError, ProgramMissing
+from vault_harness.errors import CapabilityMissing, ProgramMissing
 from vault_harness.settings import Settings
 
 __all__ = ["DockerEngine", "DockerState", "DockerStatus", "docker_state", "inspect_docker"]
@@ -64,8 +64,13 @@ class DockerEngine(Closable):
     even that (a machine that lost power) is removed by the next start, or by ``invoke down``.
     """
 
-    def __init__(self, settings: Settings, *, directory: Path) -> None:
+    def __init__(self, settings: Settings, *, directory: Path, outward: bool = True) -> None:
         """Connect, find the images, and make the network.
+
+        Args:
+            settings: Images, timeouts.
+            directory: For files; created.
+            outward: Whether its servers reach more than each other and this machine.
 
         Raises:
             EngineUnavailable: No engine answers.
@@ -77,7 +82,6 @@ class DockerEngine(Closable):
         self._count = 0
         self._nodes: list[DockerNode] = []
         self._closed = False
-        self._networks: tuple[str, ...] = ()
         self._access_keys: Path | None = None
         self._client = connect()
         with contextlib.ExitStack() as undo:
@@ -89,7 +93,7 @@ class DockerEngine(Closable):
             self.run = Run()
             self._reaper = Reaper(self.run)
             undo.callback(self._reaper.dismiss)
-            self.network = PrivateNetwork(self._client, self.run)
+            self.network = PrivateNetwork(self._client, self.run, outward=outward)
             undo.pop_all()
         self.choice = (
             f"docker: {self.vault_image.dialect.title} ({self.vault_image}), "
@@ -174,23 +178,17 @@ class DockerEngine(Closable):
         """The gateway of the run's network, which only its containers and this machine reach."""
         return self.network.bind_host()
 
-    def join_network(self, name: str) -> None:
-        """Let nodes that are made from now on be on a network that is there already, too.
+    def admit(self, container: str, *, name: str) -> None:
+        """Let a container that is none of this run's be on its network, until the end of the run.
+
+        Args:
+            container: Its id.
+            name: By which nodes reach it.
 
         Raises:
-            EngineError: There is none of that name.
+            EngineError: The container engine refused.
         """
-        from docker.errors import NotFound
-
-        try:
-            self._client.networks.get(name)
-        except NotFound as error:
-            raise EngineError(
-                f"there is no network {name}, on which servers of this run should be",
-                looked_at=str(error),
-                remedy=f"{named('up')} makes it with the stack that it is of",
-            ) from error
-        self._networks = (*self._networks, name)
+        self.network.admit(container, name=name)
 
     def ask_cloud_as(self, directory: Path) -> None:
         """Let nodes that are made from now on ask a cloud with access keys that are kept.
@@ -240,7 +238,6 @@ class DockerEngine(Closable):
             self.vault_image.name,
             name=name,
             network=self.network.name,
-            networks=self._networks,
             labels=self.run.labels(kind="vault", node=spec.name),
             # The images' own entry points change owners of mounted directories and then users; ours
             # is the user who owns them from the start.

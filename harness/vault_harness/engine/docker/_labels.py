@@ -143,10 +143,21 @@ def _remove(containers: list[Any], networks: list[Any], volumes: list[Any]) -> R
     for container in containers:
         counts[0] += _gone(lambda item=container: item.remove(force=True, v=True))
     for network in networks:
+        _empty(network)
         counts[1] += _gone(network.remove)
     for volume in volumes:
         counts[2] += _gone(lambda item=volume: item.remove(force=True))
     return Removed(*counts)
+
+
+def _empty(network: Any) -> None:
+    """Let go of guests: of containers that are on a run's network and are not its own."""
+    from docker.errors import APIError
+
+    with contextlib.suppress(APIError):  # somebody else was quicker
+        network.reload()
+        for container in network.attrs.get("Containers") or ():
+            network.disconnect(container, force=True)
 
 
 def _gone(remove: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,14 @@ class PrivateNetwork:
             a virtual machine or on another host.
     """
 
-    def __init__(self, client: docker.DockerClient, run: Run) -> None:
+    def __init__(self, client: docker.DockerClient, run: Run, *, outward: bool = True) -> None:
         """Create it.
+
+        Args:
+            client: The engine.
+            run: Whose network it is.
+            outward: Whether its containers reach more than each other and this machine's address
+                on it: what this machine reaches.
 
         Raises:
             EngineError: The engine has no network left to give.
@@ -38,7 +45,7 @@ class PrivateNetwork:
         self.name = f"vault-harness-{run.name}"
         # Ryuk, where it runs, knows what to remove by the labels of testcontainers.
         labels = create_labels("", run.labels(kind="network"))
-        self._network: Any = _with_subnet_of_its_own(client, self.name, labels)
+        self._network: Any = _with_subnet_of_its_own(client, self.name, labels, outward=outward)
         self._network.reload()
         self.gateway: str = self._network.attrs["IPAM"]["Config"][0]["Gateway"].partition("/")[0]
         self.is_local = _can_bind(self.gateway)
@@ -51,6 +58,27 @@ class PrivateNetwork:
         """``host:port`` by which a container reaches such a listener."""
         return f"{self.gateway if self.is_local else _DESKTOP_HOST}:{port}"
 
+    def admit(self, container: str, *, name: str) -> None:
+        """Let another container be on it too, until it is removed, and be known by a name.
+
+        Args:
+            container: Its id; a guest, which is left as it is.
+            name: By which containers of the run reach it.
+
+        Raises:
+            EngineError: The engine refused.
+        """
+        from docker.errors import APIError
+
+        try:
+            self._network.connect(container, aliases=[name])
+        except APIError as error:
+            raise EngineError(
+                f"{name} could not be put on the network of this run",
+                looked_at=str(error),
+                remedy=f"docker network inspect {self.name} says who is on it",
+            ) from error
+
     def remove(self) -> None:
         """Remove it, or leave it to the next sweep where something still uses it."""
         from docker.errors import APIError
@@ -59,7 +87,9 @@ class PrivateNetwork:
             self._network.remove()
 
 
-def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict[str, str]) -> Any:
+def _with_subnet_of_its_own(
+    client: docker.DockerClient, name: str, labels: dict[str, str], *, outward: bool
+) -> Any:
     """A network whose subnet is said outright: only there a container may come back to its address.
 
     The engine is asked for a subnet that is free, by a network that is made and removed.
@@ -80,7 +110,11 @@ def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict
         asked.reload()
         given = asked.attrs["IPAM"]["Config"][0]
         asked.remove()
-        pool = IPAMPool(subnet=given["Subnet"], gateway=given["Gateway"].partition("/")[0])
+        pool = IPAMPool(
+            subnet=given["Subnet"],
+            gateway=given["Gateway"].partition("/")[0],
+            aux_addresses=None if outward else _nowhere(given["Subnet"]),
+        )
         ipam = IPAMConfig(pool_configs=[pool])
         try:
             return client.networks.create(name, driver="bridge", labels=labels, ipam=ipam)
@@ -88,6 +122,15 @@ def _with_subnet_of_its_own(client: docker.DockerClient, name: str, labels: dict
             # 403, "Pool overlaps": another run was given it meanwhile; there are few of those.
             if error.status_code != 403:
                 raise
+
+
+def _nowhere(subnet: str) -> dict[str, str]:
+    """A default route that leads to an address that nobody has.
+
+    Not a network that the engine calls internal: ports of its containers cannot be published.
+    """
+    last = ipaddress.ip_network(subnet).broadcast_address - 1
+    return {"DefaultGatewayIPv4": str(last)}
 
 
 def _refused(error: Exception) -> EngineError:

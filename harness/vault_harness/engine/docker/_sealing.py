@@ -9,6 +9,7 @@ from typing import Any
 
 from vault_harness import files
 from vault_harness.addresses import base_url
+from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine._cloud_seal import SealCheck
 from vault_harness.engine._folders import run_directory
@@ -21,7 +22,6 @@ from vault_harness.engine._seal import SEAL_DIRECTORY, holder_out_of_reach
 from vault_harness.engine._seal_check import check_seal
 from vault_harness.engine._shape import Engine, NodeSpec
 from vault_harness.engine.docker._client import connected
-from vault_harness.engine.docker._compose import NETWORK
 from vault_harness.engine.docker._engine import DockerEngine
 from vault_harness.engine.docker._inside import API_PORT, CLUSTER_PORT, write_configuration
 from vault_harness.engine.docker._layout import (
@@ -40,7 +40,7 @@ from vault_harness.engine.docker._stack import (
     wake,
 )
 from vault_harness.engine.docker._state import require
-from vault_harness.errors import HarnessError
+from vault_harness.errors import EngineError, HarnessError
 
 
 class DockerSealing(DockerStack):
@@ -56,10 +56,18 @@ class DockerSealing(DockerStack):
         return image.dialect, f"the image {image.name}"
 
     def let_reach_holder(self, engine: Engine) -> None:
-        """Put them on the stack's own network, where the holder is known by its name."""
+        """Put the holder on their network, by its name: they reach nothing else of this stack."""
         if not isinstance(engine, DockerEngine):
             raise holder_out_of_reach(self, engine)
-        engine.join_network(f"{self.project}_{NETWORK}")
+        with connected() as client:
+            found = [each for each in self._containers(client) if service_of(each) == HOLDER_NAME]
+        if not found:
+            raise EngineError(
+                "the Vault that holds the key has no container",
+                looked_at=f"the service {HOLDER_NAME} of {self.project}",
+                remedy=f"{named('up')} starts it",
+            )
+        engine.admit(found[0].id, name=HOLDER_NAME)
 
     def start_holder(self) -> NodeEndpoint:
         """Start the Vault that holds the seal's key; see `SealingProvider`."""
