@@ -200,6 +200,12 @@ class ClientNotMade(HarnessError):
     exit_code = 3
 
 
+class NotJudged(HarnessError):
+    """A run of the suite broke down, so that nothing is known of the client from it."""
+
+    exit_code = 3
+
+
 class HarnessDefect(HarnessError):
     """The harness did what it must never do: its own fault, and no evidence for or against anybody.
 

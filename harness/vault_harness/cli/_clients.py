@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -49,8 +50,10 @@ def clients(
     times more, so that flaky is told from broken, and compared with what is published. Exit code 0:
     as published; 1: a verdict differs; 3: something broke down; 4: a wrong command line.
     """
-    from vault_harness.clients import find
+    from vault_harness.clients import broken_down, find, settled
+    from vault_harness.errors import NotJudged
     from vault_harness.report.score import updated
+    from vault_harness.scenario.oracles import counted
 
     if name is None:
         _list()
@@ -58,7 +61,16 @@ def clients(
     client = find(name)
     if write:
         _refuse(client, only)
-    score = _judged(client, Path(report or f"report/clients/{name}"), only or [], workers)
+    folder = Path(report or f"report/clients/{name}")
+    first, again = _judged(client, folder, only or [], workers)
+    if broken := broken_down(first, again):
+        raise NotJudged(
+            f"{counted(len(broken), 'scenario')} ended with an error of the harness, which says "
+            "nothing of the client; nothing was written",
+            looked_at=f"{folder}: {', '.join(broken)}",
+            remedy="their logs there say what broke down; mend that, and this again",
+        )
+    score = settled(client, first, again)
     published = client.score()
     if write:
         _publish(client, updated(published, score) if only and published else score)
@@ -102,9 +114,14 @@ def _refuse(client: Client, only: list[str] | None) -> None:
         )
 
 
-def _judged(client: Client, report: Path, only: list[str], workers: int | None) -> Score:
-    """Make a client, run the suite, and what it did not keep again."""
-    from vault_harness.clients import install, settled, to_settle
+Journal = Mapping[str, Any]
+
+
+def _judged(
+    client: Client, report: Path, only: list[str], workers: int | None
+) -> tuple[Journal, Journal | None]:
+    """Make a client, run the suite, and what it did not keep again: the journals of both runs."""
+    from vault_harness.clients import install, to_settle
 
     subject = client.subject(install(client))
     side = ["-n", str(workers)] if workers is not None else []
@@ -112,23 +129,34 @@ def _judged(client: Client, report: Path, only: list[str], workers: int | None) 
     again = None
     if ids := to_settle(first):
         say(f"\nagain, three times each, to tell flaky from broken: {', '.join(ids)}")
-        again = _run([*side, "--vault-subject", subject, *_REPEAT], ids, report / "again")
-    return settled(client, first, again)
+        words = [*side, "--vault-subject", subject, *_REPEAT]
+        again = _run(words, ids, report / "again", engine=str(first["engine"]))
+    return first, again
 
 
 _REPEAT = ("--vault-repeat", "3")
 
 
-def _run(options: list[str], only: list[str], report: Path) -> Mapping[str, Any]:
-    """Run the suite in a process of its own, and give its journal."""
+def _run(options: list[str], only: list[str], report: Path, *, engine: str = "") -> Journal:
+    """Run the suite in a process of its own, and give its journal.
+
+    Args:
+        options: Of pytest.
+        only: What to run.
+        report: Where its report goes.
+        engine: Which engine; empty for the one that is asked for, or is here now.
+    """
     from vault_harness.errors import HarnessDefect
     from vault_harness.report import load
 
     words = suite_arguments([*options, "--vault-report", str(report)], only, [], "")
-    code = subprocess.run([sys.executable, "-m", "pytest", *words], check=False).returncode
+    environ = os.environ | ({"HARNESS_ENGINE": engine} if engine else {})
+    code = subprocess.run(
+        [sys.executable, "-m", "pytest", *words], env=environ, check=False
+    ).returncode
     if code not in _JUDGED:
         raise SystemExit(code)
-    journal: Mapping[str, Any] = load(report / "journal.json")
+    journal: Journal = load(report / "journal.json")
     if not journal.get("complete"):
         raise HarnessDefect(
             "a run ended well, and its journal is not complete", looked_at=str(report)

@@ -7,7 +7,7 @@ what it breaks, by hand). ``docs/clients/`` is made from these, and from nothing
 
 from vault_harness.clients._client import Client, Note, find, known_clients
 from vault_harness.clients._install import install, missing_tools
-from vault_harness.clients._judge import differences, settled, to_settle
+from vault_harness.clients._judge import broken_down, differences, settled, to_settle
 from vault_harness.clients._pages import PAGES, overview, page, pages
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "known_clients",
     "install",
     "missing_tools",
+    "broken_down",
     "differences",
     "settled",
     "to_settle",

@@ -22,6 +22,21 @@ def to_settle(journal: Mapping[str, Any]) -> list[str]:
     return sorted(str(one["id"]) for one in journal["scenarios"] if one["word"] in words)
 
 
+def broken_down(first: Mapping[str, Any], again: Mapping[str, Any] | None = None) -> list[str]:
+    """Scenarios that ended last with an error of the harness, so that nothing is known of them.
+
+    Args:
+        first: The journal of a run.
+        again: That of the repetition of what it did not keep, if there was one.
+    """
+    last = {
+        str(one["id"]): one["word"]
+        for run in (first, again or {})
+        for one in run.get("scenarios", [])
+    }
+    return sorted(id for id, word in last.items() if word == "error")  # noqa: A001
+
+
 def settled(
     client: Client, first: Mapping[str, Any], again: Mapping[str, Any] | None = None
 ) -> Score:

@@ -10,6 +10,7 @@ import pytest
 from vault_harness.clients import (
     PAGES,
     Client,
+    broken_down,
     differences,
     find,
     install,
@@ -120,6 +121,13 @@ def test_runs_that_say_nothing_count_for_nothing(
     again["scenarios"][0]["runs"] = [{"word": one} for one in runs]  # type: ignore[index]
     score = settled(client(tmp_path), journal(A_1=first), again)
     assert score.scenarios["A-1"].verdict == word
+
+
+def test_what_broke_down_last_is_named() -> None:
+    """An error that the repetition got over is none."""
+    first = journal(A_1="error", A_2="fail", A_3="error", A_4="pass")
+    assert broken_down(first) == ["A-1", "A-3"]
+    assert broken_down(first, journal(A_1="pass", A_2="error", A_3="error")) == ["A-2", "A-3"]
 
 
 def test_what_is_left_of_several_words_is_told_by_a_run_that_says_it() -> None:

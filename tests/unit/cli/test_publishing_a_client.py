@@ -1,0 +1,75 @@
+"""What `clients` makes of the two runs of the suite by which a client is judged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+
+from vault_harness import clients
+from vault_harness.cli import _clients
+from vault_harness.errors import NotJudged
+
+Runs = Callable[..., list[str]]
+
+
+def journal(engine: str, word: str) -> dict[str, Any]:
+    """A run of one scenario."""
+    one = {"id": "TOK-11", "word": word, "severity": "critical", "findings": []}
+    return {"subject": "command:x", "engine": engine, "complete": True, "scenarios": [one]}
+
+
+@pytest.fixture
+def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
+    """Lets the runs of the suite come to these journals; gives which engine each was told."""
+
+    def give(*journals: dict[str, Any]) -> list[str]:
+        left, told = list(journals), []
+
+        def run(words: list[str], *, env: Mapping[str, str], check: bool) -> SimpleNamespace:
+            assert not check
+            report = Path(words[words.index("--vault-report") + 1])
+            report.mkdir(parents=True, exist_ok=True)
+            (report / "journal.json").write_text(json.dumps(left.pop(0)))
+            told.append(env.get("HARNESS_ENGINE", ""))
+            return SimpleNamespace(returncode=1)
+
+        monkeypatch.setattr(subprocess, "run", run)
+        return told
+
+    monkeypatch.setattr(clients, "install", lambda _client: tmp_path)
+    monkeypatch.delenv("HARNESS_ENGINE", raising=False)
+    return give
+
+
+def test_nothing_is_written_of_a_run_that_broke_down(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure that was seen once and could not be asked again is neither broken nor flaky."""
+    monkeypatch.setattr(_clients, "_publish", lambda *_: pytest.fail("it is published"))
+    runs(journal("process", "fail"), journal("process", "error"))
+
+    with pytest.raises(NotJudged, match="1 scenario ended with an error of the harness") as caught:
+        _clients.clients(Context(), name="hvac", write=True, report=str(tmp_path / "report"))
+
+    assert "TOK-11" in caught.value.looked_at
+
+
+def test_the_repetition_has_the_engine_of_the_first_run(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container engine that has come or gone meanwhile changes nothing."""
+    published: list[Any] = []
+    monkeypatch.setattr(_clients, "_publish", lambda *given: published.append(given))
+    told = runs(journal("docker", "fail"), journal("docker", "fail"))
+
+    _clients.clients(Context(), name="hvac", write=True, report=str(tmp_path / "report"))
+
+    assert told == ["", "docker"]
+    assert len(published) == 1
