@@ -53,7 +53,6 @@ def clients(
     from vault_harness.clients import broken_down, find, settled
     from vault_harness.errors import NotJudged
     from vault_harness.report.score import updated
-    from vault_harness.scenario.oracles import counted
 
     if name is None:
         _list()
@@ -65,8 +64,8 @@ def clients(
     first, again = _judged(client, folder, only or [], workers)
     if broken := broken_down(first, again):
         raise NotJudged(
-            f"{counted(len(broken), 'scenario')} ended with an error of the harness, which says "
-            "nothing of the client; nothing was written",
+            f"{len(broken)} scenario{'s' * (len(broken) > 1)} ended with an error of the harness, "
+            "which says nothing of the client; nothing was written",
             looked_at=f"{folder}: {', '.join(broken)}",
             remedy="their logs there say what broke down; mend that, and this again",
         )
