@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from vault_harness.faults import Fault
-from vault_harness.scenario import Lab
+from vault_harness.scenario import History, Lab
 from vault_harness.scenario.helpers import (
     footprint,
     footprint_at_rest,
@@ -16,6 +18,7 @@ from vault_harness.scenario.helpers import (
 from vault_harness.scenario.herd import all_served, herd_reading, open_herd, open_light_herd
 from vault_harness.scenario.oracles import (
     HANDOVER,
+    asks_no_more_than_before,
     at_most,
     each_caller_recovers,
     failures_are,
@@ -122,6 +125,94 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
         at_most(1, lab.tokens_alive(), "tokens alive"),
         same_token(since=began),
     )
+
+
+SEALS = 3
+"""After so many a loop for each of them has quadrupled what one does, which no chance does."""
+
+OPEN = 2
+"""Connections that may stay open after the seals and did not before: a pool has some to spare."""
+
+ASKED = 2
+"""Requests in a life of a token without which nothing shows whether a client asks for more."""
+
+
+@pytest.mark.scenario("SEA-11")
+def test_seals_leave_no_loop_behind(lab: Lab) -> None:
+    """Three seals cost a token each, between a life of one before them and a life after them."""
+    lab.start()
+    before, open_before = _calm_life(lab)
+    seals: list[Fault] = []
+    with lab.reading(every=0.5):
+        for number in range(SEALS):
+            with lab.vault.token_revoked(lab.accessor()) as lost, lab.vault.sealed() as fault:
+                lost.optional = True  # who drops it in a seal meets its end no more
+                seals.append(fault)
+                lab.hold(fault, 0.0)
+                # Long enough for a call to end in vain; from memory it may be answered well.
+                lab.until(lambda: _call_failed(lab, seals[-1]), within=0.4 * lab.ttl)
+                if number == 0:
+                    # The first one lasts until a renewal is due, for who makes any.
+                    lab.until(lambda: _refused_on_its_own(lab, seals[0]), within=0.5 * lab.ttl)
+            # Who finds at its next renewal only that its token is lost has until then.
+            bound = lab.ttl + lab.recovery_after(fault)
+            lab.recovers(after=fault, within=bound)
+            if not lab.until(lambda: _is_back(lab, seals[-1]), within=bound):
+                break
+    after, open_after = _calm_life(lab)
+    moments = [*(seal.began for seal in seals), after[0]]
+    lab.require(
+        f"a new token after each of {SEALS} seals", lambda history: _replaced(history, moments)
+    )
+    lab.require(
+        f"{ASKED} requests in either life",
+        lambda history: all(
+            len(history.find(since=a, until=b)) >= ASKED for a, b in (before, after)
+        ),
+    )
+    lab.judge(
+        asks_no_more_than_before(before, after),
+        at_most(open_before + OPEN, open_after, "connections that stay open"),
+    )
+
+
+def _calm_life(lab: Lab) -> tuple[tuple[float, float], int]:
+    """A life of a new token, under a steady reader: when, and how many connections it leaves."""
+    with lab.reading(every=0.5):
+        lab.watch(0.3)  # some renew a new token at once, to learn its TTL
+        began = lab.history.now()
+        lab.watch(lab.ttl)
+    lab.watch(0.3)  # a connection of the last call may be about to end
+    return (began, began + lab.ttl), lab.recorder.open_connections()
+
+
+def _call_failed(lab: Lab, seal: Fault) -> bool:
+    """Whether a call has met that seal and given no fresh value."""
+    calls = lab.history.calls("read", since=seal.began)
+    return any(call.ended is not None and not call.good for call in calls)
+
+
+def _refused_on_its_own(lab: Lab, seal: Fault) -> bool:
+    """Whether a renewal or a login has met that seal."""
+    return bool(
+        lab.history.find("renew", "login", since=seal.began, where=lambda e: e.status == 503)
+    )
+
+
+def _is_back(lab: Lab, seal: Fault) -> bool:
+    """Whether Vault has given it a token since that seal began, and a secret after that."""
+    logins = lab.history.logins(since=seal.began)
+    return bool(logins) and bool(
+        lab.history.find("read", since=logins[0].began, where=lambda e: e.good)
+    )
+
+
+def _replaced(history: History, moments: list[float]) -> str:
+    """When there was a login after each seal, by when those began and the calm after the last."""
+    if len(moments) != SEALS + 1:
+        return ""
+    logins = [history.logins(since=a, until=b) for a, b in pairwise(moments)]
+    return ", ".join(f"+{found[0].began:.2f} s" for found in logins) if all(logins) else ""
 
 
 HERD = 20

@@ -40,7 +40,8 @@ from tests.mutants.clients import (
 )
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.sea import GivesUpAtItsStart
-from tests.subjects.lazy_client import LazyClient
+from tests.mutants.tok import DropsItsTokenOnError
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     Gate,
     Reply,
@@ -361,6 +362,36 @@ class RetriesALostLease(Leasing):
     leases_type = _AsksAgain
 
 
+class TriesItsRenewalNowAndThen(LazyClient):
+    """A renewal that finds nobody is made again every 0.6 s, whatever the callers' reads meet."""
+
+    pause = 0.6
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        while token.left > 1.0 and not self._closed:
+            asked = time.monotonic()
+            with contextlib.suppress(UnavailableError):
+                reply = self._wire.send(
+                    *("POST", "auth/token/renew-self"),
+                    deadline=asked + 1.0,
+                    token=token.value,
+                    body={},
+                )
+                if reply.status != 200:
+                    break
+                token.since = asked
+                self._arm(token.due)
+                return True
+            time.sleep(self.pause)
+        return super()._renewed(token, deadline)
+
+
+class HammersItsRenewal(TriesItsRenewalNowAndThen):
+    """Ten times a second, until there is somebody or the token is at its end."""
+
+    pause = 0.1
+
+
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
     "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
@@ -425,6 +456,10 @@ MUTANTS: dict[str, Mutant] = {
         LeavesNineThreads, "NET-15", "leaves nothing behind"
     ),
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
+    "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
+    "takes-a-due-renewal-for-a-dead-token": Mutant(
+        DropsItsTokenOnError, "NET-18", "at most 0 logins"
+    ),
     "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
     "renews-twice-at-once-over-a-bad-link": Mutant(
         RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
@@ -438,6 +473,8 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
+    "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),
+    "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),
     "keeps-a-dead-address-a-while": Tolerated(
         KeepsADeadAddressAWhile, "NET-16", LAZY_PROCESS, process=True
     ),

@@ -21,7 +21,10 @@ LEAST = 2
 SAYS: dict[str, str] = {
     "a_denial_costs_little": r"a denial costs|(looks at the token|reads|logins) for$",
     "accepted_again": r"a credential that works",
-    "at_most": r"tokens alive|requests to it for|renewals of one token|users that were made",
+    "asks_no_more_than_before": r"requests (of all kinds )?in$",
+    "at_most": (
+        r"tokens alive|stay open|requests to it for|renewals of one token|users that were made"
+    ),
     "bad_logins_at_most": r"the same secret-id|refused login",
     "credentials_apart": r"from one credential to the next",
     "credentials_at_most": r"credentials?$",

@@ -9,11 +9,12 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tests.mutants import always, edges_logins, edges_refusals
+from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, leftovers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     AsksOften,
     AsksTooOften,
+    CachesForTheRefreshTime,
     HangsAtTheEnd,
     KnocksOften,
     KnocksTooOften,
@@ -297,9 +298,37 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-twice-in-a-herd": Mutant(edges_logins.LogsInOnceMore, "SEA-05", "logins"),
     "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
+    "leaves-a-refresher-for-each-outage": Mutant(
+        leftovers.LeavesARefresherForEachOutage, "SEA-11", "read requests in"
+    ),
+    "leaves-a-refresher-for-its-cache": Mutant(
+        leftovers.LeavesARefresherForItsCache, "SEA-11", "read requests in"
+    ),
+    "leaves-a-looker-for-each-outage": Mutant(
+        leftovers.LeavesALookerForEachOutage, "SEA-11", "lookup requests in"
+    ),
+    "leaves-a-renewer-for-each-login": Mutant(
+        leftovers.LeavesARenewerForEachLogin, "SEA-11", "renew requests in"
+    ),
+    "looks-thrice-after-outages": Mutant(
+        leftovers.LooksThriceAfterOutages, "SEA-11", "lookup requests in"
+    ),
+    "asks-six-times-after-outages": Mutant(
+        leftovers.AsksSixTimesAfterOutages, "SEA-11", "requests of all kinds in"
+    ),
+    "keeps-a-connection-for-each-outage": Mutant(
+        leftovers.KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
+    ),
+    "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "looks-twice-after-outages": Tolerated(leftovers.LooksTwiceAfterOutages, "SEA-11"),
+    "asks-four-times-after-outages": Tolerated(leftovers.AsksFourTimesAfterOutages, "SEA-11"),
+    "keeps-two-connections": Tolerated(leftovers.KeepsTwoConnections, "SEA-11"),
+    "caches-through-outages": Tolerated(CachesForTheRefreshTime, "SEA-11"),
+    "logs-in-instead-through-outages": Tolerated(edges_logins.LogsInInsteadOfRenewing, "SEA-11"),
+    "renews-at-a-third-through-outages": Tolerated(edges_tokens.RenewsAtAThird, "SEA-11"),
     "loses-a-login-in-a-crowd": Tolerated(
         edges_logins.LosesALogin, "SEA-10", LAZY_PROCESS, process=True
     ),

@@ -130,11 +130,19 @@ class LogsInOncePerThread(LazyClient):
         return True
 
 
+class LogsInOncePerThreadBehindItsCache(CachesForTheRefreshTime, LogsInOncePerThread):
+    """Hides that behind a cache: who reads what another has read needs no token at all."""
+
+
 class NeverLogsInAgain(LazyClient):
     """Surfaces a dead token as a denial, for ever."""
 
     def _was_dead(self, *_: Any, **__: Any) -> bool:
         return False
+
+
+class NeverLogsInAgainBehindItsCache(CachesForTheRefreshTime, NeverLogsInAgain):
+    """What it has in memory it can hand out for a while."""
 
 
 class RevokesBatchTokens(LazyClient):
@@ -295,6 +303,12 @@ MUTANTS: dict[str, Mutant] = {
     "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
     "logs-in-twice": Mutant(LogsInTwice, "TOK-11", "at most 1 login"),
     "logs-in-once-per-thread": Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
+    "logs-in-once-per-thread-behind-its-cache": Mutant(
+        LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"
+    ),
+    "never-logs-in-again-behind-its-cache": Mutant(
+        NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"
+    ),
     "renews-what-it-may-not": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
     "renews-in-a-hot-loop": Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals"),
     "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
@@ -445,6 +459,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-four-seconds-after-a-freeze": Tolerated(
         LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True
     ),
+    "answers-fifty-from-memory": Tolerated(CachesForTheRefreshTime, "TOK-12"),
     "logs-in-late-for-fifty": Tolerated(edges_logins.LogsInLateForFifty, "TOK-12"),
     "logs-in-slowly-for-a-lost-child": Tolerated(edges_logins.LogsInSlowly, "TOK-13"),
     "outlives-its-token": Tolerated(edges_logins.OutlivesItsToken, "TOK-15"),

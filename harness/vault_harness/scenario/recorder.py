@@ -133,6 +133,10 @@ class Recorder:
             relay.deaf = True
         return len(relays)
 
+    def open_connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._connections)
+
     @contextmanager
     def away(self) -> Iterator[None]:
         """Be as a proxy whose upstream is gone: each connection ends at once, and is noted."""

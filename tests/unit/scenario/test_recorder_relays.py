@@ -77,6 +77,20 @@ def test_away_ends_what_is_open_and_what_comes(bench: Bench) -> None:
     assert len(bench.history.connections) == 3
 
 
+def test_open_connections_are_counted(bench: Bench) -> None:
+    """One over which nothing was sent counts, and one that has ended does not."""
+    bench.serve(once(answer()))
+    count = bench.recorder.open_connections
+    idle, used = bench.connect(), bench.connect()
+    used.send(GET)
+    assert used.exactly(len(answer())) == answer()
+    assert bench.history.wait_for(lambda: count() == 2, 10.0)
+    used.close()
+    assert bench.history.wait_for(lambda: count() == 1, 10.0)
+    idle.close()
+    assert bench.history.wait_for(lambda: count() == 0, 10.0)
+
+
 def test_list_is_a_method_like_any_other(bench: Bench) -> None:
     """Vault's own LIST, which HTTP parsers of the web do not know, passes."""
     bench.serve(once(answer(b'{"data":{"keys":["a"]}}')))

@@ -24,6 +24,7 @@ from vault_harness.scenario.oracles._callers import (
     stays_alive,
     writes_again,
 )
+from vault_harness.scenario.oracles._calm import asks_no_more_than_before
 from vault_harness.scenario.oracles._credentials import (
     accepted_again,
     credentials_apart,
@@ -82,6 +83,7 @@ __all__ = [
     "STORM_PEAK",
     "a_denial_costs_little",
     "accepted_again",
+    "asks_no_more_than_before",
     "at_most",
     "bad_logins_at_most",
     "each_caller_recovers",
