@@ -154,12 +154,12 @@ class Lab(Asking):
         seen = []
         for fault in self.history.faults:
             if found := self._evidence_of(fault):
-                seen.append(Seen(fault.name, found, met=True))
+                seen.append(Seen(fault.name, found, met=True, at=fault.began))
             elif not fault.optional:
                 text = (
                     f"{fault.name} (from +{fault.began:.2f} s) never touched the subject's traffic"
                 )
-                seen.append(Seen(fault.name, text, met=False))
+                seen.append(Seen(fault.name, text, met=False, at=fault.began))
         return seen
 
     def _seen_conditions(self) -> list[Seen]:

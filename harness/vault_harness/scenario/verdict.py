@@ -146,11 +146,13 @@ class Seen:
         name: Of the fault or the condition.
         text: The evidence, or why there is none.
         met: Which of the two.
+        at: When a fault began; None for a condition.
     """
 
     name: str
     text: str
     met: bool
+    at: float | None = None
 
 
 def decide(
@@ -184,7 +186,6 @@ def decide(
         longest_stall: Seconds of standing still from which a pass proves nothing; None for any.
     """
     seen = list(seen)
-    missing = {one.name for one in seen if not one.met}
     reasons = [one.text for one in seen if not one.met]
     evidence = [one.text for one in seen if one.met]
     counting: list[Finding] = []
@@ -195,7 +196,7 @@ def decide(
     for finding in findings:
         if finding.harm:
             counting.append(finding)
-        elif rests := _missing_ground(finding, faults, missing):
+        elif rests := _missing_ground(finding, faults, seen):
             aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
         elif stall := _explained(finding, stalls, faults, longest_stall):
             aside.append(SetAside(finding, str(stall)))
@@ -225,14 +226,32 @@ def _over_by(finding: Finding, moment: float) -> bool:
 
 
 def _missing_ground(
-    finding: Finding, faults: Sequence[Fault], missing: Collection[str]
+    finding: Finding, faults: Sequence[Fault], seen: Collection[Seen]
 ) -> str | None:
     """What a finding rests on and was not met, if anything."""
     if finding.rests_on is not None:
-        return next((name for name in finding.rests_on if name in missing), None)
+        return next((name for name in finding.rests_on if _not_met(name, finding, seen)), None)
     begun = [f for f in faults if finding.at is None or f.began <= finding.at]
     last = max(begun, key=lambda fault: fault.began, default=None)
-    return last.name if last is not None and last.name in missing and not last.optional else None
+    if last is None or last.optional:
+        return None
+    return last.name if _not_met(last.name, finding, seen) else None
+
+
+def _not_met(name: str, finding: Finding, seen: Collection[Seen]) -> bool:
+    """Whether nothing of that name was met by the time of a finding, and something had to be.
+
+    A fault that is repeated has one name: whom the first of three has killed is touched by no
+    other, and was broken by it all the same.
+    """
+    alike = [one for one in seen if one.name == name]
+    if any(one.met and _before(one, finding) for one in alike):
+        return False
+    return any(not one.met for one in alike)
+
+
+def _before(one: Seen, finding: Finding) -> bool:
+    return one.at is None or finding.at is None or one.at <= finding.at
 
 
 def _explained(

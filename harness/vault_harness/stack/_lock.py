@@ -71,9 +71,10 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
         try:
             files.private_directory(data_dir)
             lock.acquire()
-        except FileNotFoundError:
+        except (FileNotFoundError, FileExistsError):
+            # The folder went meanwhile; the latter is told where it went while it was made.
             if time.monotonic() < deadline:
-                continue  # the folder went meanwhile
+                continue
             raise
         if path.exists():
             break

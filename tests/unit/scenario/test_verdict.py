@@ -84,6 +84,36 @@ def test_optional_fault_takes_nothing_away() -> None:
     assert decide([WRONG], [UNMET], faults=[optional]).word == "fail"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "word"),
+    [
+        (True, False, "fail"),
+        (False, True, "fail"),
+        (True, True, "fail"),
+        (False, False, "not exercised"),
+    ],
+)
+@pytest.mark.parametrize("rests_on", [None, ("the seal",)])
+def test_fault_that_is_repeated(
+    rests_on: tuple[str, ...] | None, first: bool, second: bool, word: Word
+) -> None:
+    """Whom the first has killed is not touched by the second, and was broken by it."""
+    seals = [SEAL, fault("the seal", 20.0)]
+    seen = [
+        Seen("the seal", "told", met=met, at=one.began)
+        for one, met in zip(seals, (first, second), strict=True)
+    ]
+    dead = Finding("p", "no read any more", 22.0, rests_on=rests_on)
+    assert decide([dead], seen, faults=seals).word == word
+
+
+def test_fault_that_comes_later_is_no_ground() -> None:
+    """What was seen before it rests on the one that touched nothing."""
+    seals = [SEAL, fault("the seal", 20.0)]
+    seen = [Seen("the seal", "no", met=False, at=10.0), Seen("the seal", "503", met=True, at=20.0)]
+    assert decide([WRONG], seen, faults=seals).word == "not exercised"
+
+
 def test_finding_about_the_whole() -> None:
     """It rests on the last fault."""
     whole = Finding("p", "2 tokens alive")
