@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from vault_harness.commands import named
 from vault_harness.engine import CuttingProvider, StackProvider
-from vault_harness.errors import CapabilityMissing
+from vault_harness.errors import CapabilityMissing, StackError
 
 
 def able(provider: StackProvider) -> CuttingProvider:
@@ -28,6 +28,21 @@ def able(provider: StackProvider) -> CuttingProvider:
 def look(provider: StackProvider) -> Sequence[str]:
     """Names of the nodes that are cut off now."""
     return provider.cut_nodes() if isinstance(provider, CuttingProvider) else ()
+
+
+def refuse(provider: StackProvider, what: str) -> None:
+    """See that no node is cut off, before something is done in which all have to take part.
+
+    Raises:
+        StackError: One is; nothing was changed.
+    """
+    if cut := look(provider):
+        raise StackError(
+            f"{', '.join(cut)} is cut off from the other nodes, and every node has to take part in "
+            f"{what}; nothing was changed",
+            looked_at=f"the ways between the nodes, by the {provider.name} engine",
+            remedy=f"{named('node.join', cut[0])} or {named('heal')}, then this again",
+        )
 
 
 def end(provider: StackProvider) -> list[str]:

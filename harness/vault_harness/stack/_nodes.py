@@ -205,17 +205,18 @@ class Nodes:
 
     def _refuse_losing_quorum(self, endpoints: Endpoints, name: str) -> None:
         others = [node for node in endpoints.nodes if node.name != name]
-        with cluster.operators(
-            [node.address for node in others], self._stack.keyring(), ca_cert=endpoints.ca_cert
-        ) as nodes:
+        # One that is cut off from the others answers as if it served, and is no part of a quorum.
+        cut = {each for each in _cutting.look(self._stack.provider()) if each != name}
+        asked = [node.address for node in others if node.name not in cut]
+        with cluster.operators(asked, self._stack.keyring(), ca_cert=endpoints.ca_cert) as nodes:
             serving = sum(status in {200, 429} for status in cluster.health_of_all(nodes))
         if serving * 2 <= len(others):
             raise StackError(
                 f"without {name} there is no quorum: {serving} of the other {len(others)} nodes "
                 "serve",
                 looked_at=", ".join(node.address for node in others),
-                remedy=f"{named('status')} says which do not; {named('node.start', 'NAME')} and "
-                f"{named('unseal')} bring them back",
+                remedy=f"{named('status')} says which do not; {named('node.start', 'NAME')}, "
+                f"{named('node.join', 'NAME')} and {named('unseal')} bring them back",
             )
 
     def _cluster(self, name: str | None = None) -> tuple[ClusterProvider, Endpoints]:

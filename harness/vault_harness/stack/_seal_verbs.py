@@ -10,7 +10,7 @@ from vault_harness.commands import named
 from vault_harness.engine import CLOUD_SEALS, Endpoints, SealCheck, SealKind, holds_data
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.settings import Settings
-from vault_harness.stack import _recording, _sealing, _way
+from vault_harness.stack import _cutting, _recording, _sealing, _way
 from vault_harness.stack._here import StackHere
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._seal_migration import (
@@ -300,8 +300,9 @@ class SealVerbs(StackHere):
 
         Raises:
             NotUp: It does not run.
-            StackError: Its seal is being exchanged.
+            StackError: Its seal is being exchanged, or a node is cut off from the others.
         """
         endpoints = self.endpoints()
         self._migrations.check_settled()
+        _cutting.refuse(self.provider(), "a restore")
         return endpoints

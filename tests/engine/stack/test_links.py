@@ -7,10 +7,11 @@ import socket
 import sys
 import threading
 from collections.abc import Coroutine, Iterator
+from pathlib import Path
 
 import pytest
 
-from vault_harness.engine.process._links import Links
+from vault_harness.engine.process._links import Links, files_are_seen
 from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(
@@ -166,3 +167,39 @@ def test_a_stranger_is_led_nowhere(two: socket.socket) -> None:
         host, _, port = nobody.lead("two", listen).rpartition(":")
         with socket.create_connection((host, int(port)), timeout=10) as here:
             assert here.recv(10) == b""
+
+
+def test_dials_of_a_cut_are_let_go_when_they_hang_up(
+    links: Links, address: tuple[str, int], two: socket.socket
+) -> None:
+    """Nodes dial anew all the time: a cut of an hour must not keep a file of each dial."""
+    links.shut("two")
+    before = files()
+    for _ in range(20):
+        with socket.create_connection(address, timeout=10) as here:
+            here.sendall(b"vote")
+    wait_until(lambda: files() <= before, "the relay to let go of the dials", timeout=10)
+
+    with socket.create_connection(address, timeout=10) as here:
+        here.sendall(b"vote")
+        links.open("two")
+        with two.accept()[0] as there:
+            assert there.recv(10) == b"vote", "who is still there is heard, from its first word on"
+            there.sendall(b"yes")
+            assert here.recv(10) == b"yes"
+
+
+def files() -> int:
+    """How many this process, which is the relay's too, has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_process_whose_files_nobody_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel hides those of a program with capabilities of its own."""
+    assert files_are_seen(os.getpid())
+
+    def hidden(_path: Path) -> Iterator[Path]:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "iterdir", hidden)
+    assert not files_are_seen(os.getpid())

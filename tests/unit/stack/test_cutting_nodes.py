@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -13,6 +14,7 @@ from vault_harness.errors import CapabilityMissing, EngineError, SettingsError, 
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes, StackRecord, _cutting
 from vault_harness.stack.record import StackRecordFile
+from vault_harness.vault import cluster
 
 
 def node(name: str) -> NodeEndpoint:
@@ -102,9 +104,10 @@ def test_a_relay_that_is_gone(tmp_path: Path) -> None:
     provider = stack.provider()
     assert isinstance(provider, CuttingProvider)
     assert provider.cut_nodes() == []
-    with pytest.raises(EngineError, match="took no order: ConnectionError") as caught:
+    (stack.data_dir / "relay").mkdir()
+    with pytest.raises(EngineError, match="the relay between the nodes does not run") as caught:
         provider.cut_node("vault-2")
-    assert "logs relay" in caught.value.remedy
+    assert "up starts another" in caught.value.remedy
 
 
 def test_elsewhere_than_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,3 +118,32 @@ def test_elsewhere_than_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(CapabilityMissing, match="on Linux alone"):
         provider.make_cuttable()
     assert not (tmp_path / "vault-data" / "relay").exists()
+
+
+def test_who_is_cut_off_is_no_part_of_a_quorum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers as if it served; without the other one the leader would lose its lead."""
+    three = nodes(tmp_path, "vault", "vault-2", "vault-3")
+    monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
+    endpoints = three._stack.known_endpoints()
+    assert endpoints is not None
+
+    three._refuse_losing_quorum(endpoints, "vault-3")
+    monkeypatch.setattr(_cutting, "look", lambda _provider: ["vault-2"])
+    with pytest.raises(StackError, match="no quorum: 1 of the other 2 nodes") as caught:
+        three._refuse_losing_quorum(endpoints, "vault-3")
+    assert "node.join NAME" in caught.value.remedy
+    three._refuse_losing_quorum(endpoints, "vault-2")  # itself: the others do without it
+
+
+def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would come back with what was there before."""
+    provider = cast("StackProvider", SimpleNamespace(name="process"))
+    _cutting.refuse(provider, "a restore")
+    monkeypatch.setattr(_cutting, "look", lambda _provider: ["vault-2"])
+    with pytest.raises(StackError, match=r"vault-2 is cut off .* part in a restore") as caught:
+        _cutting.refuse(provider, "a restore")
+    assert "node.join vault-2" in caught.value.remedy

@@ -8,6 +8,7 @@ the container's network when it ends, so nothing has to be cleaned up.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,12 +17,13 @@ from typing import Any
 from vault_harness import files
 from vault_harness.commands import named
 from vault_harness.engine._members import known_members, node_directory
+from vault_harness.engine._provider import Endpoints
 from vault_harness.engine.docker._client import connected
 from vault_harness.engine.docker._compose import NETWORK
 from vault_harness.engine.docker._labels import Run
 from vault_harness.engine.docker._layout import service_of
 from vault_harness.engine.docker._sealing import DockerSealing
-from vault_harness.errors import CapabilityMissing, EngineError, EngineUnavailable
+from vault_harness.errors import CapabilityMissing, EngineError
 
 _NOTE = "cut.json"
 """In a node's folder: in which life of its container it was cut off, and from which addresses."""
@@ -83,9 +85,15 @@ class DockerCutting(DockerSealing):
         try:
             with connected(timeout=5) as client:
                 found = {service_of(each): each for each in self._containers(client)}
-        except EngineUnavailable:
+        except (EngineError, OSError):  # it does not answer, or not in time
             return []
         return [name for name in members if name in found and self._noted(name, found[name])]
+
+    def start(self, *, nodes: int = 1) -> Endpoints:
+        """Start what does not run; who was cut off stays so, also from those that came back."""
+        endpoints = super().start(nodes=nodes)
+        self._cut_again()
+        return endpoints
 
     def _cut_again(self) -> None:
         """A container that was started anew may have another address."""
@@ -139,24 +147,27 @@ def _route(client: Any, node: Any, verb: str, address: str) -> None:
     from docker.errors import APIError
 
     command = ["route", verb, "unreachable", f"{address}/32"]
-    made = client.containers.create(
-        node.attrs["Image"],
-        command,
-        entrypoint=["ip"],
-        user="0",
-        network_mode=f"container:{node.id}",
-        labels=Run().labels(kind="routes"),
-        cap_drop=["ALL"],
-        cap_add=["NET_ADMIN"],
-        security_opt=["no-new-privileges:true"],
-    )
+    made = None
     try:
+        made = client.containers.create(
+            node.attrs["Image"],
+            command,
+            entrypoint=["ip"],
+            user="0",
+            network_mode=f"container:{node.id}",
+            labels=Run().labels(kind="routes"),
+            cap_drop=["ALL"],
+            cap_add=["NET_ADMIN"],
+            security_opt=["no-new-privileges:true"],
+        )
         made.start()
         code, said = made.wait(timeout=_SECONDS)["StatusCode"], made.logs().decode().strip()
-    except APIError as error:
+    except (APIError, OSError) as error:  # of requests too, where the engine does not answer
         code, said = -1, str(error)
     finally:
-        made.remove(force=True, v=True)
+        if made is not None:
+            with contextlib.suppress(APIError, OSError):
+                made.remove(force=True, v=True)
     if _NO_PROGRAM in said:
         raise CapabilityMissing(
             f"the image of {node.name} has no program that changes its routes",

@@ -11,7 +11,7 @@ from vault_harness.engine._provider import RELAY_NAME, KnownServers
 from vault_harness.engine.process._launching import Launching
 from vault_harness.engine.process._links import Cut
 from vault_harness.engine.process._relay import Relay
-from vault_harness.errors import CapabilityMissing, HarnessError, StackError
+from vault_harness.errors import CapabilityMissing, EngineError, HarnessError, StackError
 
 
 class Cutting(Launching):
@@ -47,6 +47,13 @@ class Cutting(Launching):
     def cut_node(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
         """Shut its ways."""
         relay = self._relay_of(self._memory.load())
+        if relay is None and self._directory(RELAY_NAME).is_dir():
+            raise EngineError(
+                "the relay between the nodes does not run",
+                looked_at=str(self._directory(RELAY_NAME)),
+                remedy=f"{named('up')} starts another, and leaves the nodes as they are; "
+                f"{named('logs', RELAY_NAME)} has its log",
+            )
         if relay is None:
             raise CapabilityMissing(
                 f"{name} cannot be cut off: the nodes of this cluster reach each other directly",
@@ -66,10 +73,13 @@ class Cutting(Launching):
     def cut_nodes(self) -> list[str]:
         """As its relay says; none where that does not answer, since nothing is known elsewhere."""
         with contextlib.suppress(HarnessError):
-            relay = self._relay_of(self._memory.load())
-            return sorted(relay.state()["cut"]) if relay is not None else []
+            record = self._memory.load()
+            relay = self._relay_of(record)
+            cut = sorted(relay.state()["cut"]) if relay is not None else []
+            return [name for name in cut if self._running(name, record)]  # a cut ends with its node
         return []
 
     def _relay_of(self, record: KnownServers) -> Relay | None:
-        known = record.services.get(RELAY_NAME, {})
+        # Its port may be another stack's by now, of which the nodes have the same names.
+        known = record.services.get(RELAY_NAME, {}) if self._running(RELAY_NAME, record) else {}
         return Relay(str(known["api"])) if "api" in known else None

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.certificates import OPERATOR
+from vault_harness.commands import named
 from vault_harness.engine._cloud_seal import with_cloud_seal
-from vault_harness.engine._ports import LOOPBACK, listens, port_taken
+from vault_harness.engine._ports import LOOPBACK, PortLease, listens, port_taken
 from vault_harness.engine._product import check_product
 from vault_harness.engine._provider import (
     BALANCER_NAME,
@@ -31,6 +32,7 @@ from vault_harness.engine._seal import node_extra
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.process._balancer import ProcessBalancer
 from vault_harness.engine.process._finding import recorded, started_with
+from vault_harness.engine.process._links import files_are_seen
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
 from vault_harness.engine.process._recorder import ProcessRecorder
@@ -38,6 +40,7 @@ from vault_harness.engine.process._relay import Led, ProcessRelay, Relay
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
+from vault_harness.errors import CapabilityMissing, PortTaken
 from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
@@ -152,6 +155,7 @@ class Launching(Places):
             node.start()
             record.services[name] = {"upstream": node.upstream, "cluster": node.cluster_address}
             if relay is not None:  # again: it may have been given other ports
+                self._check_seen(name, node.server)
                 relay.lead(name, replace(led, upstream=node.cluster_address))
                 record.services[name] |= {"cluster": others, "behind": node.cluster_address}
         return node.server
@@ -164,6 +168,18 @@ class Launching(Places):
             self._launch(RELAY_NAME, record, members)
         return Relay(str(record.services[RELAY_NAME]["api"]))
 
+    @staticmethod
+    def _check_seen(name: str, server: Server) -> None:
+        """See that a relay can tell whose a node's connections are."""
+        process = server.process
+        if process is not None and not files_are_seen(process.pid):
+            raise CapabilityMissing(
+                f"a relay cannot tell which connections are those of {name}",
+                looked_at=f"/proc/{process.pid}/fd, which this user may not read",
+                remedy="a program without capabilities of its own (getcap PROGRAM; "
+                "HARNESS_VAULT_BINARY names another), or HARNESS_ENGINE=docker",
+            )
+
     def _relay(self, record: KnownServers, members: Iterable[str]) -> Server:
         nodes = {
             name: Led(
@@ -173,11 +189,26 @@ class Launching(Places):
             )
             for name in members
         }
+        for name, led in nodes.items():
+            if led.listen:
+                self._check_free(name, led.listen)
         relay = ProcessRelay(directory=self._directory(RELAY_NAME), nodes=nodes)
         with contextlib.closing(relay):
             relay.start(timeout=self._settings.start_timeout)
             record.services[RELAY_NAME] = {"api": relay.api}
         return relay.server
+
+    @staticmethod
+    def _check_free(name: str, listen: str) -> None:
+        """See that a node can have the address by which the others know it; no other will do."""
+        try:
+            PortLease(int(listen.rpartition(":")[2])).release()
+        except PortTaken as error:
+            raise PortTaken(
+                f"{error.cause}; the other nodes know {name} by it",
+                looked_at=error.looked_at,
+                remedy=f"{error.remedy}; then {named('up')} again",
+            ) from None
 
     def _balancer(
         self, record: KnownServers, members: Iterable[str], *, instead_of: int | None = None

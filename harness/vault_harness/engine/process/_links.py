@@ -19,7 +19,7 @@ import asyncio
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import permutations
@@ -31,6 +31,21 @@ from vault_harness.engine._ports import LOOPBACK
 _CHUNK = 65536
 
 _TABLE = Path("/proc/net/tcp")
+
+
+def files_are_seen(pid: int) -> bool:
+    """Whether this user may see which connections a process has.
+
+    Of a program with capabilities of its own (``setcap``) nobody may but root.
+    """
+    try:
+        next(Path(f"/proc/{pid}/fd").iterdir(), None)
+    except PermissionError:
+        return False
+    except OSError:
+        return True  # it has ended, of which others tell
+    return True
+
 
 Way = tuple[str, str]
 """From which node to which."""
@@ -181,15 +196,14 @@ class Links:
         )
         if source is None:
             return  # it ended while it was looked for
-        # A connection takes a word in each direction.
         there, back = (source, name), (name, source)
-        await self._pass(there)
-        await self._pass(back)
+        said = await self._said_until_open(reader, there, back)
         upstream = self._upstreams[name]
-        if upstream is None:
-            return  # it was not started yet
+        if said is None or upstream is None:
+            return  # nobody asks any more, or it was not started yet
         upstream_reader, upstream_writer = await asyncio.open_connection(*upstream)
         try:
+            upstream_writer.write(said)
             await asyncio.gather(
                 self._pump(reader, upstream_writer, there),
                 self._pump(upstream_reader, writer, back),
@@ -200,6 +214,39 @@ class Links:
                     await end.wait_closed()  # once it has taken what it was sent
         finally:
             upstream_writer.transport.abort()
+
+    async def _said_until_open(self, reader: asyncio.StreamReader, *ways: Way) -> bytes | None:
+        """What a dialler has said by the time that its ways are open; None if it hung up before.
+
+        A connection takes a word in each direction. Nodes dial anew all the time, and each dial of
+        a long cut that was kept to its end would keep two files open.
+        """
+        said = b""
+        opening = asyncio.ensure_future(self._pass_all(ways))
+        try:
+            await asyncio.sleep(0)  # it has its first turn: nearly always they are open
+            while not opening.done():
+                reading = asyncio.ensure_future(reader.read(_CHUNK))
+                try:
+                    await asyncio.wait({opening, reading}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    if not reading.done():
+                        reading.cancel()  # what comes later stays where it is
+                        await asyncio.gather(reading, return_exceptions=True)
+                if reading.cancelled():
+                    break
+                word = reading.result()
+                if not word:
+                    return None
+                said += word
+            await opening
+            return said
+        finally:
+            opening.cancel()
+
+    async def _pass_all(self, ways: Sequence[Way]) -> None:
+        for way in ways:
+            await self._pass(way)
 
     async def _pump(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, way: Way

@@ -135,13 +135,15 @@ class Relay:
             answer = requests.request(verb, self._api + path, json=told, timeout=_SECONDS)
             content: dict[str, Any] = answer.json()
             said = str(content.get("error") or "")
+            if not said and not {"nodes", "cut"} <= content.keys():
+                said = "the answer is not a relay's"
         except (requests.RequestException, ValueError, AttributeError) as error:
             content, said = {}, type(error).__name__
         if said:
             raise EngineError(
                 f"the relay between nodes took no order: {said}",
                 looked_at=self._api + path,
-                remedy=f"{named('logs', RELAY_NAME)} has its log; {named('down')} and "
-                f"{named('up')} start another",
+                remedy=f"{named('logs', RELAY_NAME)} has its log; {named('up')} starts another "
+                "where it does not run",
             )
         return content

@@ -19,8 +19,10 @@ by which its process is found.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
+import resource
 import signal
 import sys
 import threading
@@ -174,6 +176,13 @@ def _handler(between: BetweenNodes) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+def _raise_limit_of_files() -> None:
+    """Each connection between two nodes is two files here."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal ends it."""
     parser = argparse.ArgumentParser(prog="python -m vault_harness.engine.process.between_nodes")
@@ -182,6 +191,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     # Before any thread begins: each would take the signals that only this one waits for.
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    _raise_limit_of_files()
     between = BetweenNodes()
     with between.links.running():
         for name, node in told["nodes"].items():

@@ -270,9 +270,9 @@ def _left_behind(node: Operator, error: OperatorError) -> StackError:
         f"the backup is in place, and the node at {node.address} does not show what it has: "
         f"{error.cause}",
         looked_at=f"{error.looked_at}, for {CATCH_UP_SECONDS:g} s",
-        remedy="One that was away when the others took the snapshot cannot come back to them: "
-        f"{named('status')} tells its name, {named('node.remove', 'NAME')} and {named('node.add')} "
-        "make it anew. Then this again, which compares.",
+        remedy="this again, first: it may have been slow. One that was away when the others took "
+        f"the snapshot cannot come back to them: {named('status')} tells its name, "
+        f"{named('node.remove', 'NAME')} and {named('node.add')} make it anew; then this again.",
     )
 
 
