@@ -57,9 +57,15 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
             "another node to lead",
             timeout=MEET,
         )
+        said = (f"the node {before} is cut off from the others",)
+        wait_until(  # the balancer takes a moment to lead to the new leader, of which status tells
+            lambda: stack.status().obstacles == said,
+            "nothing but the cut to be in the way",
+            timeout=MEET,
+            evidence=lambda: str(stack.status().obstacles),
+        )
         status = stack.status()
         assert status.state == "ready"
-        assert status.obstacles == (f"the node {before} is cut off from the others",)
         assert status.next_step == named("heal")
         assert {node.name for node in status.nodes if node.cut} == {before}
 
