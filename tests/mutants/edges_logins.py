@@ -130,6 +130,8 @@ class LosesALogin(LazyClient):
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
+        if isinstance(threading.current_thread(), threading.Timer):
+            return token  # it is for no call, whose time could be up
         self._logins += 1
         if self._logins == 2:
             self._token = None
