@@ -334,7 +334,7 @@ class ClusterProvider(StackProvider, Protocol):
 class CuttingProvider(ClusterProvider, Protocol):
     """A provider that can cut a node off from the others, while clients reach it as before.
 
-    Nothing of that is kept on disk: it ends with the node's process or container at the latest, so
+    It ends with the node's process or container at the latest, whatever is noted of it on disk, so
     that one that is started anew is cut off no more.
     """
 
