@@ -10,7 +10,7 @@ from vault_harness.commands import named
 from vault_harness.engine import CLOUD_SEALS, Endpoints, SealCheck, SealKind, holds_data
 from vault_harness.errors import SettingsError, StackError
 from vault_harness.settings import Settings
-from vault_harness.stack import _cutting, _recording, _sealing, _way
+from vault_harness.stack import _cutting, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._here import StackHere
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._seal_migration import (
@@ -262,6 +262,8 @@ class SealVerbs(StackHere):
     def check_seal_migration(self, target: SealKind) -> SealKind:
         """See that the seal could be exchanged; changes nothing, and needs no Vault that runs.
 
+        Where there is none at all it refuses as `migrate_seal` does.
+
         Args:
             target: The seal that it shall have.
 
@@ -270,9 +272,12 @@ class SealVerbs(StackHere):
 
         Raises:
             CapabilityMissing: Not by this engine, or its server does not have that seal.
-            SettingsError: A cloud has a seal's key, and settings do not say which one it is.
+            SettingsError: A cloud has a seal's key, and settings do not say which one it is; or the
+                data directory is somebody else's.
             EngineError: That key cannot be used.
+            NotUp: There is no Vault here.
         """
+        _data_dir.check(self.data_dir)
         pending = self._migrations.pending()
         present = (
             pending.target
@@ -280,6 +285,8 @@ class SealVerbs(StackHere):
             else _sealing.seal_here(self.data_dir, StackRecord.load(self.data_dir).seal)
         )
         self._migrations.check_possible(present, target, self.provider())
+        if pending is None and not holds_data(self.data_dir):
+            self.endpoints()  # raises, as it would for the exchange itself
         return present
 
     def pending_seal_migration(self) -> SealMigration | None:

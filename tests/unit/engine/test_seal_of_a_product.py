@@ -121,6 +121,7 @@ def test_what_would_be_exchanged_for_it(
     assert (ended.value.code, printed.out) == (CapabilityMissing.exit_code, "")
     assert "HashiCorp Vault has no seal static: it is OpenBao's alone" in printed.err
     assert not stack.data_dir.exists()
+    (stack.data_dir / "vault" / "data" / "raft").mkdir(parents=True)
     with contextlib.suppress(SystemExit):
         run(["seal.migrate", "transit", "--dry-run"])
     assert capsys.readouterr().out == "would exchange the seal shamir for transit\n"

@@ -1,0 +1,24 @@
+"""A dry run promises nothing that the real one would refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault_harness.errors import NotUp
+
+Program = Callable[..., Any]  # of conftest.py
+
+
+@pytest.mark.parametrize("seal", ["shamir", "transit"])
+def test_a_seal_where_there_is_none(seal: str, program: Program, tmp_path: Path) -> None:
+    """Refused as the real exchange is, word for word; and nothing is made."""
+    dry = program("seal.migrate", seal, "--dry-run")
+    assert list(tmp_path.iterdir()) == []
+    real = program("seal.migrate", seal)
+    assert dry == real
+    assert (dry.code, dry.out) == (NotUp.exit_code, "")
+    assert "  what to do: ./dev up" in dry.err
