@@ -74,14 +74,18 @@ class LocalStack(SealVerbs):
                 keeps the seal that it has, once a migration of it that was ended half-way is done.
 
         Raises:
+            SettingsError: One node shall be cuttable, which has no others; nothing was made.
             KeyringMissing: This Vault is initialised and its keys are not here.
             StackError: Keys are here, and no data that they belong to; or the Vault here is
                 another engine's.
             PortTaken: Somebody else listens on one of the ports.
             HarnessError: What the engine or Vault say.
         """
+        # Before the lock makes the folder anew:
         if not self.data_dir.exists():
-            self._check_data(self.provider())  # before the lock makes the folder anew
+            self._check_data(self.provider())
+        if cuttable:
+            self._check_others(ha=ha)
         self._check_server(seal)
         with self.held():
             provider = self.provider()
@@ -92,7 +96,8 @@ class LocalStack(SealVerbs):
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
             if cuttable:
-                self._make_cuttable(provider, ha=ha)
+                self._check_others(ha=ha)  # a cluster may have been destroyed meanwhile
+                _cutting.able(provider).make_cuttable()
             self._certificates.prepare(provider, wanted=tls, of_clients=client_certs)
             self._certify(None)
             try:
@@ -118,7 +123,7 @@ class LocalStack(SealVerbs):
             record.save(self.data_dir)
             return endpoints
 
-    def _make_cuttable(self, provider: StackProvider, *, ha: bool) -> None:
+    def _check_others(self, *, ha: bool) -> None:
         known = self.known_endpoints()
         if not ha and (known is None or known.balancer is None):
             raise SettingsError(
@@ -126,7 +131,6 @@ class LocalStack(SealVerbs):
                 looked_at="the command line",
                 remedy=named("up", "--ha", "--cuttable"),
             )
-        _cutting.able(provider).make_cuttable()
 
     def _check_data(self, provider: StackProvider) -> None:
         """A server whose data was deleted under it is the last to know what it holds."""

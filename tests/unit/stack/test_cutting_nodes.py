@@ -62,6 +62,15 @@ def test_the_only_node(tmp_path: Path) -> None:
         nodes(tmp_path, "vault", balanced=False).cut("vault")
 
 
+def test_a_single_server_is_not_made_cuttable(tmp_path: Path) -> None:
+    """Refused before anything is made, the folder of its data too."""
+    settings = Settings(engine="process", data_dir=tmp_path / "vault-data")
+    with pytest.raises(SettingsError, match="one node has no others") as caught:
+        LocalStack(settings).up(cuttable=True)
+    assert caught.value.remedy.endswith("up --ha --cuttable")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_nothing_would_be_cut(tmp_path: Path) -> None:
     """Both directions pass."""
     with pytest.raises(SettingsError, match="is not cut off"):
