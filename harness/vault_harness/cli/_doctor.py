@@ -186,6 +186,8 @@ def _patient(stack: LocalStack) -> Iterator[Patient]:
 
 
 def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
+    from functools import cache
+
     from vault_harness.engine import holds_data
     from vault_harness.errors import HarnessError
     from vault_harness.stack import StackRecord
@@ -214,6 +216,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
             data_gone = not holds_data(stack.data_dir)
         except HarnessError:
             services = ()  # Docker is away: that is the first finding
+    status = cache(stack.status)  # a look takes a while, and is asked for when it is needed
     return Patient(
         data_dir=stack.data_dir,
         blueprint=blueprint,
@@ -223,7 +226,8 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         docker=lambda: look_at_docker(settings),
         data_gone=data_gone,
         toxiproxy=toxiproxy,
-        obstacles=lambda: stack.status().obstacles,
+        obstacles=lambda: status().on_the_way,
+        cut_nodes=lambda: status().cut_nodes,
         audit_log=audit_log,
         environ=os.environ,
         ca_cert=ca_cert,

@@ -13,7 +13,7 @@ from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _cutting, _members, _recording, _way
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._seal_migration import SealMigrations
-from vault_harness.stack._status import StackStatus, State
+from vault_harness.stack._status import StackStatus, State, cut_off
 from vault_harness.stack.record import StackRecord
 from vault_harness.vault import Operator, SealStatus
 from vault_harness.vault.namespace import check as check_namespace
@@ -57,7 +57,7 @@ def look(
             endpoints, proxies, answering=seal is not None, recorder=recorder
         )
     cut = _cutting.look(provider)
-    obstacles += tuple(f"the node {name} is cut off from the others" for name in cut)
+    obstacles += tuple(map(cut_off, cut))
     inside, nodes = _inside(opening, blueprint, record, seal, serving, operator, namespace)
     return StackStatus(
         state=_state(

@@ -14,6 +14,11 @@ State = Literal[
 """``forgotten``: servers run, and the data directory knows nothing of them."""
 
 
+def cut_off(name: str) -> str:
+    """What `StackStatus.obstacles` says of a node that was cut off."""
+    return f"the node {name} is cut off from the others"
+
+
 @dataclass(frozen=True, kw_only=True)
 class ToxicStatus:
     """One toxic of a proxy, as Toxiproxy reports it."""
@@ -136,6 +141,17 @@ class StackStatus:
     def leader(self) -> str | None:
         """Name of the node of a cluster that leads; None while none does."""
         return next((node.name for node in self.nodes if node.role == "leader"), None)
+
+    @property
+    def cut_nodes(self) -> tuple[str, ...]:
+        """Names of the nodes that were cut off from the others."""
+        return tuple(node.name for node in self.nodes if node.cut)
+
+    @property
+    def on_the_way(self) -> tuple[str, ...]:
+        """Those obstacles that a client meets before any node: all but nodes that are cut off."""
+        between = {cut_off(name) for name in self.cut_nodes}
+        return tuple(line for line in self.obstacles if line not in between)
 
     def to_json(self) -> dict[str, Any]:
         """The same as plain data."""

@@ -292,6 +292,6 @@ APART = {
     *("clock", "ids-of-nobody", "refused-elsewhere"),
     *("certificate-ends", "certificate-ends-elsewhere"),
     *("client-certificate-missing", "client-certificate-ends"),
-    "seal-half-migrated",
+    *("seal-half-migrated", "node-cut"),
     *("namespaces-none", "namespace-missing", "namespace-elsewhere", "namespace-sealed"),
 }

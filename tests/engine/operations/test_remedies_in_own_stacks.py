@@ -137,6 +137,20 @@ def test_a_seal_that_was_half_exchanged(other: World) -> None:
     assert other.values() == before
 
 
+@pytest.mark.usefixtures("haproxy")
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are cut off on Linux alone")
+def test_a_node_that_is_cut_off(other: World) -> None:
+    """It is told once, by its name; joined again, it is one of three with every value."""
+    other.begin("up --ha --cuttable")
+    before = other.values()
+    other.sh(f"{RUNNER} node.cut vault-2")
+    ((kind, remedy),) = other.troubles()
+    assert (kind, remedy) == ("node-cut", f"{RUNNER} node.join vault-2")
+    other.sh(remedy)
+    wait_until(lambda: other.troubles() == [], "the doctor to find nothing", timeout=60)
+    assert other.values() == before
+
+
 @pytest.mark.parametrize("life", [timedelta(days=13), -timedelta(minutes=1)], ids=["near", "over"])
 def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
     """Near its end or past it, the doctor proposes the renewal, which keeps every value."""

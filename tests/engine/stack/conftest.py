@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from vault_harness.engine import PortLease
-from vault_harness.errors import ProgramMissing
-from vault_harness.programs import find_balancer
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
 
@@ -28,12 +26,3 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStac
     stack.provider().stop()
     for lease in leases:
         lease.release()
-
-
-@pytest.fixture
-def haproxy() -> None:
-    """HAProxy must be here, which a cluster needs."""
-    try:
-        find_balancer()
-    except ProgramMissing as error:
-        pytest.skip(error.cause)

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from vault_harness.stack import StackStatus
-from vault_harness.stack._status import State
+from vault_harness.stack import NodeStatus, StackStatus
+from vault_harness.stack._status import State, cut_off
 
 READY = StackStatus(
     state="ready",
@@ -55,6 +55,14 @@ def test_servers_whose_data_is_gone() -> None:
 def test_something_in_the_way() -> None:
     """A Vault that is ready and that no client reaches is healed first."""
     assert replace(READY, obstacles=("the proxy vault is disabled",)).next_step == "invoke heal"
+
+
+def test_a_node_that_is_cut_off_is_no_obstacle_on_the_way() -> None:
+    """It is between the nodes: whoever tells of it by name does not tell of it twice."""
+    cut = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="standby", cut=True)
+    lines = ("the proxy vault is disabled", cut_off("vault-2"))
+    status = replace(READY, nodes=(cut,), obstacles=lines)
+    assert (status.cut_nodes, status.on_the_way) == (("vault-2",), lines[:1])
 
 
 def test_not_seeded() -> None:

@@ -28,6 +28,7 @@ from vault_harness.vault.doctor._server import (
     check_client_certificates,
     check_docker,
     check_files,
+    check_nodes,
     check_open,
     check_running,
     check_seal_settled,
@@ -62,6 +63,7 @@ def examine(patient: Patient) -> list[Finding]:
     check_client_certificates(patient, found)
     if not check_running(patient, found) or not check_answers(patient, found):
         return found.findings
+    check_nodes(patient, found)
     check_way(patient, found)
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]

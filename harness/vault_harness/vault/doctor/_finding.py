@@ -94,6 +94,7 @@ class Patient:
         data_gone: Whether Vault's data is not where the server that runs keeps it.
         toxiproxy: Base URL of Toxiproxy's API; empty where clients go to Vault directly.
         obstacles: What stands between a client and Vault, a line each: toxics, a disabled proxy.
+        cut_nodes: Names of the nodes that are cut off from the others.
         audit_log: Vault's audit log on this machine, None where it cannot be read as a file.
         environ: The environment, for a token or credentials in it.
         ca_cert: For https.
@@ -115,6 +116,7 @@ class Patient:
     data_gone: bool = False
     toxiproxy: str = ""
     obstacles: Callable[[], Sequence[str]] = tuple
+    cut_nodes: Callable[[], Sequence[str]] = tuple
     audit_log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_cert: Path | None = None

@@ -145,6 +145,11 @@ KINDS: Mapping[str, Kind] = {
         advice="set the clock that is wrong: timedatectl set-ntp true, for example",
     ),
     "uninitialised": Kind("initialised", "this Vault has never been initialised", (_task("up"),)),
+    "node-cut": Kind(
+        "node {node}",
+        "it is cut off from the other nodes",
+        (_task("node.join", "{node}"),),
+    ),
     # -- the way of clients --------------------------------------------------------------------
     "toxiproxy-silent": Kind(
         "toxiproxy",

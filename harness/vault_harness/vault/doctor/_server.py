@@ -125,6 +125,17 @@ def _mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
+def check_nodes(patient: Patient, found: Examination) -> None:
+    """Whether a node of a cluster was cut off from the others."""
+    if len(patient.addresses) < 2:
+        return
+    where, cut = f"the nodes of {patient.data_dir}", patient.cut_nodes()
+    for node in cut:
+        found.bad("node-cut", where, node=node)
+    if not cut:
+        found.good("nodes", where, "none is cut off from the others")
+
+
 def check_way(patient: Patient, found: Examination) -> None:
     """What clients pass on their way to Vault: Toxiproxy, which may be left disturbed."""
     stopped = {service.name for service in patient.services if not service.running}

@@ -1,0 +1,17 @@
+"""What tests of real servers need on this machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from vault_harness.errors import ProgramMissing
+from vault_harness.programs import find_balancer
+
+
+@pytest.fixture
+def haproxy() -> None:
+    """HAProxy must be here, which a cluster needs."""
+    try:
+        find_balancer()
+    except ProgramMissing as error:
+        pytest.skip(error.cause)
