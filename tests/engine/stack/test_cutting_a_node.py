@@ -81,6 +81,22 @@ def test_a_cut_ends_with_what_was_cut(stack: LocalStack) -> None:
     assert not stack.data_dir.exists()
 
 
+def test_a_node_that_was_cut_off_is_killed_and_started(stack: LocalStack) -> None:
+    """One that follows, then the one that leads: once it is dead it is no more than that."""
+    stack.up(ha=True, cuttable=True)
+    nodes, led = Nodes(stack), leader(stack)
+    assert led is not None
+    for name in (next(other for other in THREE if other != led), led):
+        nodes.cut(name)
+        nodes.kill(name)
+        status = stack.status()
+        assert {node.name for node in status.nodes if node.role == "down"} == {name}
+        assert status.cut_nodes == ()
+        assert [line for line in status.obstacles if "cut off" in line] == []
+        nodes.start(name)
+        whole(stack)
+
+
 def test_a_cluster_becomes_one_whose_nodes_can_be_cut_off(stack: LocalStack) -> None:
     """While it is down: the nodes know each other by the addresses that they had, and meet."""
     with pytest.raises(SettingsError, match="one node has no others"):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import pytest
 
+from vault_harness.cli import _stack, run
+from vault_harness.commands import named
 from vault_harness.engine import CuttingProvider, Endpoints, NodeEndpoint, StackProvider
 from vault_harness.engine.docker import DockerCluster
-from vault_harness.errors import CapabilityMissing, EngineError, SettingsError, StackError
+from vault_harness.errors import (
+    CapabilityMissing,
+    EngineError,
+    PortTaken,
+    SettingsError,
+    StackError,
+)
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, Nodes, StackRecord, _cutting
 from vault_harness.stack.record import StackRecordFile
@@ -117,6 +127,44 @@ def test_a_relay_that_is_gone(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="the relay between the nodes does not run") as caught:
         provider.cut_node("vault-2")
     assert "up starts another" in caught.value.remedy
+
+
+def test_an_address_between_the_nodes_that_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others know a node by that one alone: it is named, and no server is started."""
+    stack = nodes(tmp_path, "vault", "vault-2")._stack
+    monkeypatch.setattr(_stack, "local_stack", lambda: stack)
+    (stack.data_dir / "relay").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        record = StackRecord.load(stack.data_dir)
+        assert record.endpoints is not None
+        first, second = record.endpoints.nodes
+        known = (first, replace(second, cluster=listen))
+        record.endpoints = replace(record.endpoints, nodes=known)
+        record.save(stack.data_dir)
+        with pytest.raises(SystemExit) as ended:
+            run(["up"])
+    cause, looked_at, remedy = capsys.readouterr().err.splitlines()
+    assert ended.value.code == PortTaken.exit_code
+    assert f"port {listen.partition(':')[2]} on 127.0.0.1 is taken" in cause
+    assert cause.endswith("; the other nodes know vault-2 by it")
+    assert looked_at == f"  looked at: {listen}"
+    assert remedy.startswith("  what to do: end ")
+    assert remedy.endswith(f"; then {named('up')} again")
+    assert list((stack.data_dir / "relay").iterdir()) == []
+
+
+def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its relay still says so; a cut ends with its node."""
+    provider = nodes(tmp_path, "vault", "vault-2")._stack.provider()
+    assert isinstance(provider, CuttingProvider)
+    relay = SimpleNamespace(state=lambda: {"cut": {"vault-2": {}}})
+    monkeypatch.setattr(type(provider), "_relay_of", lambda *_: relay)
+    assert provider.cut_nodes() == []
+    monkeypatch.setattr(type(provider), "_running", lambda *_: ["its process"])
+    assert provider.cut_nodes() == ["vault-2"]
 
 
 def test_elsewhere_than_on_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
