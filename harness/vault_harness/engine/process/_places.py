@@ -24,10 +24,6 @@ from vault_harness.engine._provider import (
     tls_files,
 )
 from vault_harness.engine.process._balancer import CONFIGURATION_NAME as BALANCER_CONFIGURATION
-from vault_harness.engine.process._recorder import CONFIGURATION_NAME as RECORDER_CONFIGURATION
-from vault_harness.engine.process._recorder import LOG_NAME as RECORDER_LOG
-from vault_harness.engine.process._relay import CONFIGURATION_NAME as RELAY_CONFIGURATION
-from vault_harness.engine.process._relay import LOG_NAME as RELAY_LOG
 
 TOXIPROXY = "toxiproxy"
 _TITLES = {
@@ -40,9 +36,15 @@ _TITLES = {
 }
 _CONFIGURATION = {
     BALANCER_NAME: BALANCER_CONFIGURATION,
-    RECORDER_NAME: RECORDER_CONFIGURATION,
-    RELAY_NAME: RELAY_CONFIGURATION,
+    RECORDER_NAME: "recorder.json",
+    RELAY_NAME: "relay.json",
     TOXIPROXY: "proxies.json",
+}
+_LOGS = {
+    BALANCER_NAME: "haproxy.log",
+    RECORDER_NAME: "recorder.log",
+    RELAY_NAME: "relay.log",
+    TOXIPROXY: "toxiproxy.log",
 }
 
 
@@ -89,13 +91,7 @@ class Places:
     def _log_path(self, name: str) -> Path:
         if name == "audit":
             return self._directory(NODE_NAME) / AUDIT_LOG_NAME
-        files_of = {
-            BALANCER_NAME: "haproxy.log",
-            RECORDER_NAME: RECORDER_LOG,
-            RELAY_NAME: RELAY_LOG,
-            TOXIPROXY: "toxiproxy.log",
-        }
-        return self._directory(name) / files_of.get(name, "vault.log")
+        return self._directory(name) / log_name(name)
 
     def _members(self, record: KnownServers) -> list[str]:
         """Names of the nodes that belong to it; by their folders where there is no record."""
@@ -151,12 +147,22 @@ class Places:
 
     def _configuration(self, name: str) -> Path:
         """The file that a server's command line names."""
-        return self._directory(name) / _CONFIGURATION.get(name, "vault.json")
+        return self._directory(name) / configuration_name(name)
 
 
 def title_of(name: str) -> str:
     """What to call a server in errors."""
     return _TITLES.get(name, f"Vault {name}")
+
+
+def configuration_name(name: str) -> str:
+    """The file that a server's command line names, which marks its process as ours."""
+    return _CONFIGURATION.get(name, "vault.json")
+
+
+def log_name(name: str) -> str:
+    """The file that has what a server prints."""
+    return _LOGS.get(name, "vault.log")
 
 
 def free_port_of(address: str) -> int:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,20 +9,11 @@ from typing import Any
 
 import requests
 
-from vault_harness import files
-from vault_harness.addresses import base_url
 from vault_harness.commands import named
-from vault_harness.engine._ports import PortLease
 from vault_harness.engine._provider import RELAY_NAME
 from vault_harness.engine.process._links import Cut
-from vault_harness.engine.process._server import Server
+from vault_harness.engine.process._own_program import OwnProgram
 from vault_harness.errors import EngineError
-from vault_harness.settings import PACKAGE_ROOT
-
-CONFIGURATION_NAME = "relay.json"
-"""Its name on the command line marks the process as ours."""
-
-LOG_NAME = "relay.log"
 
 _PROGRAM = "vault_harness.engine.process.between_nodes"
 _SECONDS = 15.0
@@ -46,7 +34,7 @@ class Led:
     upstream: str = ""
 
 
-class ProcessRelay:
+class ProcessRelay(OwnProgram):
     """A relay between the nodes of a cluster; see `CuttingProvider`.
 
     Args:
@@ -55,33 +43,8 @@ class ProcessRelay:
     """
 
     def __init__(self, *, directory: Path, nodes: Mapping[str, Led]) -> None:
-        files.private_directory(directory)
-        self._lease = PortLease()
-        self.api = base_url(self._lease.listen)
-        self._configuration = directory / CONFIGURATION_NAME
-        self._told = {
-            "api": self._lease.listen,
-            "nodes": {name: asdict(node) for name, node in nodes.items()},
-        }
-        # Also where the package is only on this process's path, as in a checkout under pytest.
-        roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        self.server = Server(
-            title="the relay between nodes",
-            command=(sys.executable, "-m", _PROGRAM, "-config", str(self._configuration)),
-            log=directory / LOG_NAME,
-            probe=f"{self.api}/",
-            environment={"PYTHONPATH": os.pathsep.join(roots)},
-            detached=True,
-        )
-
-    def start(self, *, timeout: float) -> None:
-        """Start it and wait until it answers."""
-        files.write_private(self._configuration, json.dumps(self._told))
-        self.server.start(timeout=timeout)
-
-    def close(self) -> None:
-        """Give its port back to it; it runs on."""
-        self._lease.release()
+        first = {name: asdict(node) for name, node in nodes.items()}
+        super().__init__(RELAY_NAME, _PROGRAM, directory=directory, nodes=first)
 
 
 class Relay:
