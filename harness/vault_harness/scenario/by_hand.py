@@ -15,17 +15,14 @@ asks its clients for certificates it does so too, and shows Vault one of its own
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import signal
 import ssl
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +30,12 @@ from vault_harness.certificates import TlsFiles, server_context
 from vault_harness.engine import RECORDER_NAME
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Interference, Order, RequestKind
+from vault_harness.orders import OrderHandler, begin, taken
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import History
 from vault_harness.scenario.recorder import Recorder
 
 log = logging.getLogger(__name__)
-
-_LONGEST = 64 * 1024
-"""Bytes of an order at most."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -149,23 +144,20 @@ class ByHand:
         self._recorder.close()
 
 
-def _handler(by_hand: ByHand) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
+def _handler(by_hand: ByHand) -> type[OrderHandler]:
+    class Handler(OrderHandler):
+        def do_GET(self) -> None:  # noqa: N802 - a name of http.server
             if self.path == "/":
-                self._answer(200, by_hand.state())
+                self.answer(200, by_hand.state())
             else:
-                self._answer(404, {"error": "there is / and, to be posted to, /faults"})
+                self.answer(404, {"error": "there is / and, to be posted to, /faults"})
 
-        def do_POST(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
+        def do_POST(self) -> None:  # noqa: N802 - a name of http.server
             # A page in a browser cannot say that it is JSON without asking first.
             if self.path != "/faults" or self.headers.get_content_type() != "application/json":
-                self._answer(404, {"error": "an order is posted to /faults, as JSON"})
-            elif length > _LONGEST:
-                self._answer(413, {"error": f"an order has {_LONGEST} bytes at most"})
-            else:
-                self._answer(*self._ordered(self.rfile.read(length)))
+                self.answer(404, {"error": "an order is posted to /faults, as JSON"})
+            elif (body := self.order()) is not None:
+                self.answer(*self._ordered(body))
 
         def _ordered(self, body: bytes) -> tuple[int, Mapping[str, Any]]:
             try:
@@ -176,37 +168,18 @@ def _handler(by_hand: ByHand) -> type[BaseHTTPRequestHandler]:
                 return 422, {"error": "that is no order"}
             return 201, by_hand.state()
 
-        def _answer(self, status: int, content: Mapping[str, Any]) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-            """Nothing: who looks at the state looks often."""
-
     return Handler
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal ends it."""
-    parser = argparse.ArgumentParser(prog="python -m vault_harness.scenario.by_hand")
-    parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
-    told = json.loads(parser.parse_args(arguments).config.read_text())
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    # Before any thread begins: each would take the signals that only this one waits for.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    told = begin("vault_harness.scenario.by_hand", _SIGNALS, arguments)
     tls = Path(told["tls"]) if told["tls"] else None
     by_hand = ByHand(told["listen"], told["upstream"], tls)
-    host, _, port = str(told["api"]).rpartition(":")
-    server = ThreadingHTTPServer((host, int(port)), _handler(by_hand))
-    threading.Thread(target=server.serve_forever, name="orders", daemon=True).start()
-    log.info("between %s and %s", told["listen"], told["upstream"])
-    while signal.sigwait(_SIGNALS) == signal.SIGHUP:
-        by_hand.reload()
-    server.shutdown()
+    with taken(told["api"], _handler(by_hand)):
+        log.info("between %s and %s", told["listen"], told["upstream"])
+        while signal.sigwait(_SIGNALS) == signal.SIGHUP:
+            by_hand.reload()
     by_hand.close()
     return 0
 

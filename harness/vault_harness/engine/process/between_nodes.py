@@ -18,28 +18,23 @@ by which its process is found.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import logging
 import resource
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from vault_harness.engine.process._finding import started_with
 from vault_harness.engine.process._links import Links
 from vault_harness.engine.process._spawn import DetachedProcess
+from vault_harness.orders import OrderHandler, begin, taken
 
 log = logging.getLogger(__name__)
-
-_LONGEST = 64 * 1024
-"""Bytes of an order at most."""
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -147,31 +142,18 @@ def _told(between: BetweenNodes, verb: str, path: str, body: bytes) -> tuple[int
     return 200, between.state()
 
 
-def _handler(between: BetweenNodes) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._answer(*_told(between, "GET", self.path, b""))
+def _handler(between: BetweenNodes) -> type[OrderHandler]:
+    class Handler(OrderHandler):
+        def do_GET(self) -> None:  # noqa: N802 - a name of http.server
+            self.answer(*_told(between, "GET", self.path, b""))
 
-        def do_PUT(self) -> None:
-            length = int(self.headers.get("Content-Length") or 0)
-            if length > _LONGEST:
-                self._answer(413, {"error": f"an order has {_LONGEST} bytes at most"})
-            else:
-                self._answer(*_told(between, "PUT", self.path, self.rfile.read(length)))
+        def do_PUT(self) -> None:  # noqa: N802 - a name of http.server
+            body = self.order()
+            if body is not None:
+                self.answer(*_told(between, "PUT", self.path, body))
 
-        def do_DELETE(self) -> None:
-            self._answer(*_told(between, "DELETE", self.path, b""))
-
-        def _answer(self, status: int, content: Mapping[str, Any]) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its own name
-            """Nothing: who looks at the state looks often."""
+        def do_DELETE(self) -> None:  # noqa: N802 - a name of http.server
+            self.answer(*_told(between, "DELETE", self.path, b""))
 
     return Handler
 
@@ -185,23 +167,14 @@ def _raise_limit_of_files() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until a signal ends it."""
-    parser = argparse.ArgumentParser(prog="python -m vault_harness.engine.process.between_nodes")
-    parser.add_argument("-config", required=True, type=Path, help="the file; see the module")
-    told = json.loads(parser.parse_args(arguments).config.read_text())
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
-    # Before any thread begins: each would take the signals that only this one waits for.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    told = begin("vault_harness.engine.process.between_nodes", _SIGNALS, arguments)
     _raise_limit_of_files()
     between = BetweenNodes()
     with between.links.running():
         for name, node in told["nodes"].items():
             between.lead(name, node)
-        host, _, port = str(told["api"]).rpartition(":")
-        server = ThreadingHTTPServer((host, int(port)), _handler(between))
-        threading.Thread(target=server.serve_forever, name="orders", daemon=True).start()
-        signal.sigwait(_SIGNALS)
-        server.shutdown()
-        server.server_close()
+        with taken(told["api"], _handler(between)):
+            signal.sigwait(_SIGNALS)
     return 0
 
 
