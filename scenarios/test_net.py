@@ -52,12 +52,12 @@ SPARE = 6
 
 @pytest.mark.scenario("NET-01")
 def test_short_outage_costs_no_login(lab: Lab) -> None:
-    """Connections are refused for a fifth of the token's life, under reads."""
+    """Connections are refused for a twentieth of the token's life, under reads."""
     lab.start()
     with lab.reading(every=0.5):
         lab.watch(0.5)
         with lab.network.down() as fault:
-            lab.hold(fault, 0.2 * lab.ttl)
+            lab.hold(fault, 0.05 * lab.ttl)
         lab.recovers(after=fault)
     lab.judge(same_token(since=fault.began))
 

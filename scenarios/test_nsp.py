@@ -35,13 +35,13 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
 
 @pytest.mark.scenario("NSP-02")
 def test_sealed_namespace_is_an_outage(lab: Lab) -> None:
-    """The namespace is sealed for 0.3 of the token's life, under reads; the server is well."""
+    """The namespace is sealed for 0.05 of the token's life, under reads; the server is well."""
     lab.start()
     with lab.reading(every=0.5):
         lab.watch(0.5)
         with lab.vault.namespace_sealed() as fault:
             health = lab.stack.operator.health()
-            lab.hold(fault, 0.3 * lab.ttl)
+            lab.hold(fault, 0.05 * lab.ttl)
         lab.recovers(after=fault)
     lab.require(
         "the server's health is green while the namespace is sealed",

@@ -82,7 +82,8 @@ def test_forked_workers(lab: Lab) -> None:
             "a worker that ends leaves its parent's token alone",
             set() if lab.token_lives(parents) else {"it is dead"},
         ),
-        logins_at_most(WORKERS, since=since, until=until),
+        # Who never renews logs in anew in its time, in the parent and in each worker.
+        logins_at_most(WORKERS, since=since, until=until, due=0.3, holders=1 + WORKERS),
         no_failed_read(since=since, path=PATH),
     )
 
@@ -131,7 +132,7 @@ def test_thread_that_died_is_noticed(lab: Lab) -> None:
     lab.judge(
         renews_within(0.3, 0.95, until=end),
         # The one that is there, and another in the place of a renewal that did not come.
-        logins_at_most(1, since=fault.began),
+        logins_at_most(1, since=fault.began, due=0.3),
         no_failed_read(since=born.began),
     )
 

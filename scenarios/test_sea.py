@@ -43,12 +43,12 @@ SPARE = 6
 
 @pytest.mark.scenario("SEA-01")
 def test_short_seal_costs_no_login(lab: Lab) -> None:
-    """Sealed for 0.3 of the token's life, under reads."""
+    """Sealed for 0.05 of the token's life, over before anybody's turn to log in, under reads."""
     lab.start()
     with lab.reading(every=0.5):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
-            lab.hold(fault, 0.3 * lab.ttl)
+            lab.hold(fault, 0.05 * lab.ttl)
         lab.recovers(after=fault)
     lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=fault.end))
 
@@ -239,7 +239,13 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
         lambda _: f"{fault.length:.1f} s" if fault.length > lab.ttl else "",
     )
     lab.judge(
-        logins_at_most(HERD + _given_up(lab, fault), since=fault.began, accepted=True),
+        logins_at_most(
+            HERD + _given_up(lab, fault),
+            since=fault.began,
+            accepted=True,
+            due=0.3,
+            holders=HERD,
+        ),
         logins_are_spread(HERD, since=fault.began),
         no_stampede(HERD, since=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
@@ -285,7 +291,13 @@ def test_light_herd_comes_back_in_time(lab: Lab) -> None:
         lambda _: f"{fault.length:.1f} s" if fault.length > lab.ttl else "",
     )
     lab.judge(
-        logins_at_most(LIGHT_HERD + _given_up(lab, fault), since=fault.began, accepted=True),
+        logins_at_most(
+            LIGHT_HERD + _given_up(lab, fault),
+            since=fault.began,
+            accepted=True,
+            due=0.3,
+            holders=LIGHT_HERD,
+        ),
         logins_are_spread(LIGHT_HERD, since=fault.began, share=LIGHT_BUNCH),
         no_request_storm(since=fault.began, until=fault.end),
     )

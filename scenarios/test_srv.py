@@ -75,10 +75,10 @@ def test_storage_is_gone(lab: Lab) -> None:
             if lab.can("health") and not turns(
                 lab,
                 well=False,
-                within=0.5 * lab.ttl,
+                within=0.1 * lab.ttl,
                 every=1.0,  # each may cost a request
             ):
-                text = f"it said well for {0.5 * lab.ttl:g} s without a storage"
+                text = f"it said well for {0.1 * lab.ttl:g} s without a storage"
                 lab.note(Finding("health tells the truth", text, fault.began))
             lab.hold(fault, max(0.0, fault.began + 3.0 - lab.history.now()))
         lab.recovers(after=fault)

@@ -57,6 +57,24 @@ class LogsInThreeTimesInALife(LogsInFiveTimes):
     share = 0.5
 
 
+class LogsInAtHalfALife(LogsInFiveTimes):
+    """Never renews: when half of a life is over it logs in anew, by the clock, whatever goes on."""
+
+    share = 0.5
+
+
+class LogsInAtAThird(LogsInFiveTimes):
+    """Never renews: it logs in as early as others may renew."""
+
+    share = 0.33
+
+
+class LogsInAtAQuarter(LogsInFiveTimes):
+    """A little too early."""
+
+    share = 0.27
+
+
 class LogsInFourTimesInALife(LogsInFiveTimes):
     """Before that."""
 

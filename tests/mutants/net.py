@@ -38,7 +38,7 @@ from tests.mutants.clients import (
     Tolerated,
     Tweaked,
 )
-from tests.mutants.edges_logins import LogsInInsteadOfRenewing
+from tests.mutants.edges_logins import LogsInAtAThird, LogsInInsteadOfRenewing
 from tests.mutants.sea import GivesUpAtItsStart
 from tests.mutants.tok import DropsItsTokenOnError
 from tests.subjects.lazy_client import LazyClient, Token
@@ -470,6 +470,7 @@ TOLERATED: dict[str, Tolerated] = {
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
+    "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),

@@ -332,6 +332,11 @@ TOLERATED: dict[str, Tolerated] = {
     "loses-a-login-in-a-crowd": Tolerated(
         edges_logins.LosesALogin, "SEA-10", LAZY_PROCESS, process=True
     ),
+    "logs-in-at-half-a-life-in-a-crowd": Tolerated(
+        edges_logins.LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "logs-in-at-half-a-life-in-a-herd": Tolerated(edges_logins.LogsInAtHalfALife, "SEA-05"),
+    "logs-in-at-a-third-after-a-seal": Tolerated(edges_logins.LogsInAtAThird, "SEA-01"),
     "loses-a-login-in-a-herd": Tolerated(edges_logins.LosesALogin, "SEA-05"),
     "comes-back-within-a-second": Tolerated(
         ComesBackWithinASecond, "SEA-10", LAZY_PROCESS, process=True

@@ -12,7 +12,7 @@ from resilient_vault_client import VaultClient, VaultError
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import always, edges_refusals
+from tests.mutants import always, edges_logins, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -366,6 +366,9 @@ TOLERATED: dict[str, Tolerated] = {
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "logs-in-three-times-for-one-answer": Tolerated(
         edges_refusals.LogsInThreeTimesForOneAnswer, "SID-07"
+    ),
+    "logs-in-at-half-a-life-with-each-secret-id": Tolerated(
+        edges_logins.LogsInAtHalfALife, "SID-06"
     ),
     "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
     "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),

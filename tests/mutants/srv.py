@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
+from tests.mutants import edges_logins
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -414,6 +415,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
+    "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),

@@ -311,6 +311,9 @@ MUTANTS: dict[str, Mutant] = {
     "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
     "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
     "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "requests (revoke)"),
+    "logs-in-at-a-quarter-of-a-period": Mutant(
+        edges_logins.LogsInAtAQuarter, "TOK-08", "at most 1 login"
+    ),
     "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
     "surfaces-the-end-of-uses": Mutant(SurfacesTheEndOfUses, "TOK-10", "no read fails"),
     "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
@@ -445,6 +448,7 @@ TOLERATED: dict[str, Tolerated] = {
         edges_tokens.RenewsLate, "TOK-18", LAZY_PROCESS, process=True
     ),
     "logs-in-five-times": Tolerated(edges_logins.LogsInFiveTimes, "TOK-03"),
+    "logs-in-at-a-third-of-a-period": Tolerated(edges_logins.LogsInAtAThird, "TOK-08"),
     "replaces-late": Tolerated(edges_tokens.ReplacesLate, "TOK-06"),
     "logs-in-slowly": Tolerated(edges_logins.LogsInSlowly, "TOK-11"),
     "tries-a-denied-renewal-four-times": Tolerated(edges_tokens.TriesARenewalFourTimes, "TOK-14"),

@@ -62,6 +62,23 @@ def test_login_in_its_time_is_no_excess(story: Story) -> None:
     assert story.finds(logins_at_most(0, since=0.0, due=0.3)) == ["1 login (+1.00)"]
 
 
+def test_login_after_a_tokens_end_is_one(story: Story) -> None:
+    """Who lost its token, or let it end, does not log in in its turn."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("login", 11.5, ttl=10.0)
+    assert story.finds(logins_at_most(0, since=2.0, due=0.3)) == ["1 login (+11.50)"]
+
+
+def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> None:
+    """Three that began together log in anew together; two at once by one of them are too many."""
+    for at in (1.0, 1.1, 1.2, 6.0, 6.1, 6.2):
+        story.sent("login", at, ttl=10.0)
+    granted = logins_at_most(3, due=0.3, holders=3)
+    assert story.finds(granted) == []
+    story.sent("login", 6.3, ttl=10.0)
+    assert story.finds(granted) == ["4 logins (+1.00, +1.10, +1.20, +6.30)"]
+
+
 def test_login_of_who_renews_is_one(story: Story) -> None:
     """It has no need of it, however late in a life it comes."""
     story.sent("login", 1.0, ttl=10.0)

@@ -112,13 +112,20 @@ def _answered(exchange: Exchange) -> float:
     return exchange.ended if exchange.ended is not None else exchange.began
 
 
-def part_of_a_life(history: History, login: Exchange) -> float:
-    """How much of the life before it was over when a login was sent; 0 where there was none."""
+def part_of_a_life(history: History, login: Exchange, *, holders: int = 1) -> float:
+    """How much of the life before it was over when a login was sent; 0 where there was none.
+
+    Args:
+        history: What was seen.
+        login: Which one.
+        holders: How many have a token of their own, whose turns come in the order of their lives.
+    """
     granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
     before = [life for life in granted if life is not login and life.ttl]
-    if not before:
+    if len(before) < holders:
         return 0.0
-    return (login.began - before[-1].began) / (before[-1].ttl or 1.0)
+    replaced = before[-holders]
+    return (login.began - replaced.began) / (replaced.ttl or 1.0)
 
 
 def never_renews(history: History) -> bool:

@@ -25,6 +25,7 @@ def logins_at_most(
     until: float | None = None,
     accepted: bool = False,
     due: float | None = None,
+    holders: int = 1,
 ) -> Oracle:
     """At most so many logins reach Vault in that time.
 
@@ -38,7 +39,9 @@ def logins_at_most(
         accepted: Whether only those count that Vault accepted.
         due: From which part of a life on a login is no excess of a client that never renews: it
             logs in anew instead. Then none counts that Vault accepted so late in the life before
-            it. Of whoever has tried a renewal all count.
+            it, and before that one's end. Of whoever has tried a renewal all count.
+        holders: How many instances have a token of their own: a login is then in the place of the
+            oldest of so many.
     """
     promise = f"at most {counted(count, 'login')}"
     promise += "" if due is None else f" before {due:g} of a token's life"
@@ -50,7 +53,11 @@ def logins_at_most(
             else history.find("login", since=since, until=until)
         )
         if due is not None and not history.find("renew"):
-            seen = [e for e in seen if not (e.good and part_of_a_life(history, e) >= due)]
+            seen = [
+                e
+                for e in seen
+                if not (e.good and due <= part_of_a_life(history, e, holders=holders) <= 1.0)
+            ]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
