@@ -441,7 +441,7 @@ MUTANTS: dict[str, Mutant] = {
     "never-misses-its-thread": Mutant(
         NeverMissesItsThread, "PRC-02", "a renewal or a login between", REFERENCE
     ),
-    "logs-in-without-a-timer": Mutant(LogsInWithoutATimer, "PRC-02", "at most 1 login"),
+    "logs-in-without-a-timer": Mutant(LogsInWithoutATimer, "PRC-02", "before 0.3 of a token's life"),
     "leaves-a-thread-for-each-fault": Mutant(
         LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
     ),
@@ -460,7 +460,7 @@ MUTANTS: dict[str, Mutant] = {
         edges_tokens.RenewsTooLateWithoutItsThread, "PRC-02", "a renewal or a login between"
     ),
     "logs-in-twice-for-a-lost-thread": Mutant(
-        edges_logins.LogsInTwiceForALostTimer, "PRC-02", "at most 1 login"
+        edges_logins.LogsInTwiceForALostTimer, "PRC-02", "before 0.3 of a token's life"
     ),
     "logs-in-twice-after-a-sleep": Mutant(
         LogsInTwice, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True
@@ -502,7 +502,7 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-late-without-its-thread": Tolerated(edges_tokens.RenewsLateWithoutItsThread, "PRC-02"),
     "logs-in-for-a-lost-thread": Tolerated(edges_logins.LogsInForALostTimer, "PRC-02"),
     "logs-in-at-half-a-life-without-its-thread": Tolerated(
-        edges_logins.LogsInAtHalfALife, "PRC-02"
+        edges_logins.LogsInTwiceWithoutItsThread, "PRC-02"
     ),
     "logs-in-at-half-a-life-in-each-worker": Tolerated(
         LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True
