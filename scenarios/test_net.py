@@ -12,8 +12,8 @@ from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, NotExerci
 from vault_harness.scenario.helpers import (
     allow_writes,
     dead_connections,
-    footprint,
     footprint_at_rest,
+    left_behind,
     start_meanwhile,
     vault_gone,
     version_of,
@@ -145,10 +145,9 @@ def test_flapping_link(lab: Lab) -> None:
     if through and not good:
         text = f"no read was good, although Vault answered {len(through)}"
         lab.note(Finding("reads work while the link is up", text, began))
-    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
-    after = footprint(lab)
+    more = left_behind(lab, before, spare=SPARE)
     lab.judge(
-        none_of("a flapping link leaves nothing behind", before.growth(after, spare=SPARE)),
+        none_of("a flapping link leaves nothing behind", more),
         at_most(1, lab.tokens_alive(), "tokens alive"),
         logins_at_most(0, since=began),
         no_request_storm(since=began, until=ended),

@@ -12,7 +12,7 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.faults import process_tree
 from vault_harness.scenario import Finding, Lab, NotClaimed
-from vault_harness.scenario.helpers import allow_writes, footprint, footprint_at_rest, turns
+from vault_harness.scenario.helpers import allow_writes, footprint_at_rest, left_behind, turns
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -234,10 +234,9 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     before = footprint_at_rest(lab)
     for _ in range(2):
         _round_of_faults(lab)
-    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
-    after = footprint(lab)
+    more = left_behind(lab, before, spare=SPARE)
     lab.judge(
-        none_of("faults leave nothing behind", before.growth(after, spare=SPARE)),
+        none_of("faults leave nothing behind", more),
         at_most(1, lab.tokens_alive(), "tokens alive"),
     )
 

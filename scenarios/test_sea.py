@@ -9,8 +9,8 @@ import pytest
 from vault_harness.faults import Fault
 from vault_harness.scenario import History, Lab
 from vault_harness.scenario.helpers import (
-    footprint,
     footprint_at_rest,
+    left_behind,
     start_meanwhile,
     uninitialised,
     works_after_all,
@@ -118,10 +118,9 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
             with lab.vault.sealed() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
-    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=SPARE), 3.0)
-    after = footprint(lab)
+    more = left_behind(lab, before, spare=SPARE)
     lab.judge(
-        none_of("seals leave nothing behind", before.growth(after, spare=SPARE)),
+        none_of("seals leave nothing behind", more),
         at_most(1, lab.tokens_alive(), "tokens alive"),
         same_token(since=began),
     )

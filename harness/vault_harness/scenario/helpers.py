@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -393,37 +393,42 @@ def lockout(lab: Lab) -> set[str]:
 
 @dataclass(frozen=True)
 class Footprint:
-    """What a subject holds of its machine's resources.
+    """What a subject holds of its machine's resources; None of what cannot be told.
 
     Attributes:
         threads: Of all its processes; the scenario's own too for a subject within this process.
         files: Open file descriptors of them, sockets among them.
-        connections: Its connections to the proxy; 0 where Toxiproxy does not tell.
+        connections: Those of its connections that are open and have got as far as the recorder.
     """
 
-    threads: int
-    files: int
-    connections: int
+    threads: int | None
+    files: int | None
+    connections: int | None
 
     def least(self, other: Footprint) -> Footprint:
-        """The less of each."""
-        return Footprint(
-            min(self.threads, other.threads),
-            min(self.files, other.files),
-            min(self.connections, other.connections),
-        )
+        """The less of each; where only one of the two looks could tell, what that one saw."""
+        pairs = self._beside(other).values()
+        return Footprint(*(min((n for n in pair if n is not None), default=None) for pair in pairs))
 
     def growth(self, later: Footprint, *, spare: int) -> set[str]:
-        """What grew by more than `spare`, in words."""
-        pairs = {
-            "threads": (self.threads, later.threads),
-            "open files": (self.files, later.files),
-            "connections": (self.connections, later.connections),
-        }
+        """What grew by more than `spare`, in words; nothing of what cannot be told."""
         return {
             f"{name}: {before} before, {after} after"
-            for name, (before, after) in pairs.items()
-            if after > before + spare
+            for name, (before, after) in self._beside(later).items()
+            if before is not None and after is not None and after > before + spare
+        }
+
+    def compared(self, later: Footprint) -> str:
+        """What `growth` can see, and what it cannot, in words."""
+        told = {name: None not in pair for name, pair in self._beside(later).items()}
+        seen, unseen = (", ".join(n for n in told if told[n] is one) for one in (True, False))
+        return f"{seen}; cannot tell: {unseen}" if unseen else seen
+
+    def _beside(self, other: Footprint) -> dict[str, tuple[int | None, int | None]]:
+        return {
+            "threads": (self.threads, other.threads),
+            "open files": (self.files, other.files),
+            "connections": (self.connections, other.connections),
         }
 
 
@@ -462,26 +467,67 @@ def footprint_at_rest(lab: Lab) -> Footprint:
 def footprint(lab: Lab) -> Footprint:
     """The subject's footprint now; nothing else should be under way.
 
+    Connections are counted by the recorder, which knows them whichever Toxiproxy runs. Of a client
+    behind somebody's HTTP server nothing else can be told: where its process is, nobody says.
+
     Raises:
         NotClaimed: This machine does not tell (there is no ``/proc``).
     """
     if not Path("/proc/self/fd").is_dir():
         raise NotClaimed("what a process holds can only be counted where there is /proc")
-    alive = lab.environment.toxiproxy.connections(lab.proxy.name) or []
-    connections = sum(connection.closed is None for connection in alive)
-    pid = lab.client.subject.pid
-    if pid is None:
-        files = len(list(Path("/proc/self/fd").iterdir()))
-        return Footprint(threads_beside(lab.threads_before), files, connections)
-    return Footprint(*held_by(pid), connections)
+    subject, recorder = lab.client.subject, lab.recorder
+    if subject.pid is not None:
+        return Footprint(*held_by(subject.pid), recorder.open_connections())
+    if subject.kind != "in-process":
+        return Footprint(None, None, recorder.open_connections())
+    # Both ends of each connection in the recorder are open files of this process as well.
+    files = len(list(Path("/proc/self/fd").iterdir())) - len(recorder.ends)
+    return Footprint(threads_beside(lab.threads_before), files, recorder.open_connections())
 
 
-def held_by(pid: int) -> tuple[int, int]:
-    """Threads and open files of a process and all that belong to it; none of one that has died."""
-    threads = files = 0
+def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
+    """What a subject holds more of than before by more than `spare`, in words.
+
+    It has 3 s to let go. The verdict says what of it was counted.
+
+    Raises:
+        NotClaimed: As `footprint`.
+    """
+    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=spare), 3.0)
+    after = footprint(lab)
+    lab.require("what it holds is counted", lambda _: before.compared(after))
+    return before.growth(after, spare=spare)
+
+
+def held_by(pid: int) -> tuple[int | None, int | None]:
+    """Threads and open files of a process and all that belong to it; none of one that has died.
+
+    None stands for what this machine does not let us count.
+    """
+    processes: list[psutil.Process] = []
     with suppress(ProcessLookupError):  # that it has died is for an oracle to say
-        for process in process_tree(pid):
-            with suppress(psutil.Error):  # it ended meanwhile
-                threads += process.num_threads()
-                files += process.num_fds()
-    return threads, files
+        processes = process_tree(pid)
+    return _sum(processes, psutil.Process.num_threads), _sum(processes, psutil.Process.num_fds)
+
+
+def _sum(
+    processes: Collection[psutil.Process], count: Callable[[psutil.Process], int]
+) -> int | None:
+    total = 0
+    for process in processes:
+        try:
+            total += count(process)
+        except psutil.AccessDenied:  # it is another user's, or has rights that this one has not
+            if not _has_ended(process):
+                return None
+        except psutil.Error:  # it ended meanwhile
+            continue
+    return total
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    """Whether it is no more, though its parent may not know yet: it holds nothing then."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import psutil
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.faults import RequestKind
+from vault_harness.scenario import Lab
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
+    footprint,
     held_by,
     served_again,
     threads_beside,
@@ -95,6 +102,65 @@ def test_the_least_of_two_looks() -> None:
     assert one.least(other) == Footprint(threads=5, files=19, connections=2)
 
 
+def test_what_cannot_be_told_is_no_growth() -> None:
+    """Neither nothing before nor nothing after: the verdict says what was not counted."""
+    before, after = Footprint(5, None, 2), Footprint(5, 99, 2)
+    assert before.growth(after, spare=6) == set()
+    assert after.growth(before, spare=6) == set()
+    assert before.compared(after) == "threads, connections; cannot tell: open files"
+
+
+def test_one_look_of_two_that_tells_is_enough() -> None:
+    """What neither of them tells stays untold."""
+    assert Footprint(None, 9, None).least(Footprint(4, None, None)) == Footprint(4, 9, None)
+
+
+def lab_of(bench: Bench, *, pid: int | None, kind: str) -> Lab:
+    """As much of a lab as a footprint looks at: a subject and the bench's recorder."""
+    subject = SimpleNamespace(pid=pid, kind=kind)
+    client = SimpleNamespace(subject=subject)
+    return cast("Lab", SimpleNamespace(client=client, recorder=bench.recorder, threads_before=()))
+
+
+def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
+    """No Toxiproxy is asked, since not each of them can tell."""
+    bench.serve(reply)
+    lab = lab_of(bench, pid=os.getpid(), kind="command")
+    first, second = bench.connect(), bench.connect()
+    assert bench.history.wait_for(lambda: footprint(lab).connections == 2, 10.0)
+    first.close()
+    assert bench.history.wait_for(lambda: footprint(lab).connections == 1, 10.0)
+    second.close()
+
+
+def test_of_a_client_behind_a_server_only_connections_are_told(bench: Bench) -> None:
+    """What this process holds is nothing of a client that is somewhere else."""
+    bench.serve(reply)
+    assert footprint(lab_of(bench, pid=None, kind="http")) == Footprint(None, None, 0)
+
+
+def test_files_of_the_recorder_are_none_of_a_client_within_its_process(bench: Bench) -> None:
+    """Both ends of a connection in the recorder are open files of this process too."""
+    bench.serve(reply)
+    wire = bench.connect()
+    wire.send(GET)
+    assert wire.exactly(len(ANSWER)) == ANSWER
+    seen = footprint(lab_of(bench, pid=None, kind="in-process"))
+    assert seen.files == len(list(Path("/proc/self/fd").iterdir())) - 2
+
+
+def test_files_that_are_not_shown_are_not_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of another user's process: how many there are cannot be told."""
+
+    def denied(process: psutil.Process) -> int:
+        raise psutil.AccessDenied(process.pid)
+
+    monkeypatch.setattr(psutil.Process, "num_fds", denied)
+    threads, files = held_by(os.getpid())
+    assert threads
+    assert files is None
+
+
 def test_threads_of_an_earlier_subject_hide_none() -> None:
     """One that ends meanwhile makes no room for one that is left behind."""
     over = [threading.Event(), threading.Event()]
@@ -116,6 +182,7 @@ def test_a_process_that_has_died_holds_nothing() -> None:
     with subprocess.Popen(program, stdin=subprocess.PIPE) as one:
         alive = held_by(one.pid)
     assert alive[0] == 1
+    assert alive[1] is not None
     assert alive[1] >= 3
     assert held_by(one.pid) == (0, 0)
 
