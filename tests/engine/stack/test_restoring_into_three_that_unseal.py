@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -27,6 +28,7 @@ from vault_harness.stack import LocalStack, StackRecord, rehearse_on
 from vault_harness.vault import Keyring, cluster
 from vault_harness.vault.backup import (
     Backup,
+    Contents,
     Keys,
     Restored,
     TokensEnded,
@@ -81,6 +83,34 @@ def bring_key(stack: LocalStack, backup: Backup, kind: SealKind) -> None:
         shutil.copytree(lost / "holder", stack.data_dir / "holder")
 
 
+def make_three(stack: LocalStack, backup: Backup, kind: SealKind) -> tuple[bytes, Contents]:
+    """Three nodes that have what unseals a backup, and nothing else; gives its snapshot."""
+    bring_key(stack, backup, kind)
+    stack.up(ha=True, seal=kind)
+    return backup.open_snapshot(OPENER)
+
+
+def put_in(
+    stack: LocalStack,
+    backup: Backup,
+    keys: Keys | None = None,
+    *,
+    checkpoint: Callable[[str], None] = lambda _step: None,
+) -> Restored:
+    """Restore a backup into the nodes, within this process; by its own keys if by no others."""
+    snapshot, contents = backup.open_snapshot(OPENER)
+    with cluster.operators(stack.endpoints().addresses) as nodes:
+        return restore(
+            nodes,
+            stack.keyring_path,
+            snapshot,
+            contents,
+            keys or backup.open_keys(OPENER),
+            restart=stack.provider().restart_vault,
+            checkpoint=checkpoint,
+        )
+
+
 def pid_of(stack: LocalStack, node: str) -> int:
     """The process of a node."""
     return int(StackRecord.load(stack.data_dir).services[node]["pid"])
@@ -92,9 +122,7 @@ def test_three_nodes_are_restored_into(
 ) -> None:
     """All are voters with every secret, and unseal themselves from then on, without any key."""
     backup = backups[kind]
-    bring_key(stack, backup, kind)
-    stack.up(ha=True, seal=kind)
-    _, contents = backup.open_snapshot(OPENER)
+    _, contents = make_three(stack, backup, kind)
 
     code, printed = run(stack, backup)
 
@@ -125,29 +153,15 @@ def test_one_that_was_ended_is_gone_on_with(
 ) -> None:
     """A node that died meanwhile is started by `up`; the same command then does the rest."""
     backup = backups["static"]
-    bring_key(stack, backup, "static")
-    endpoints = stack.up(ha=True, seal="static")
-    snapshot, contents = backup.open_snapshot(OPENER)
-    keys = backup.open_keys(OPENER)
+    _, contents = make_three(stack, backup, "static")
 
     def checkpoint(step: str) -> None:
         if step == where:
             os.kill(pid_of(stack, "vault-3"), signal.SIGKILL)
             raise EndedHere
 
-    with (
-        cluster.operators(endpoints.addresses) as nodes,
-        pytest.raises(EndedHere),
-    ):
-        restore(
-            nodes,
-            stack.keyring_path,
-            snapshot,
-            contents,
-            keys,
-            restart=stack.provider().restart_vault,
-            checkpoint=checkpoint,
-        )
+    with pytest.raises(EndedHere):
+        put_in(stack, backup, checkpoint=checkpoint)
     code, printed = run(stack, backup)
     assert code == 5, printed
     assert "every node has to take part in a restore" in printed
@@ -165,12 +179,7 @@ def test_a_node_that_died_before_it_had_the_snapshot(
 ) -> None:
     """It takes it when it is back, before the others are started anew with other certificates."""
     backup = backups["static"]
-    bring_key(stack, backup, "static")
-    endpoints = stack.up(ha=True, seal="static")
-    snapshot, contents = backup.open_snapshot(OPENER)
-    keys = backup.open_keys(OPENER)
-    restart = stack.provider().restart_vault
-    path = stack.keyring_path
+    _, contents = make_three(stack, backup, "static")
 
     def checkpoint(step: str) -> None:
         if step == "kept the backup's keys":
@@ -178,11 +187,8 @@ def test_a_node_that_died_before_it_had_the_snapshot(
         elif step == "put the snapshot in":
             raise EndedHere
 
-    with (
-        cluster.operators(endpoints.addresses) as nodes,
-        pytest.raises(EndedHere),
-    ):
-        restore(nodes, path, snapshot, contents, keys, restart=restart, checkpoint=checkpoint)
+    with pytest.raises(EndedHere):
+        put_in(stack, backup, checkpoint=checkpoint)
     stack.up()
 
     code, printed = run(stack, backup)
@@ -194,24 +200,17 @@ def test_a_node_that_died_before_it_had_the_snapshot(
 
 def test_one_whose_tokens_have_ended(stack: LocalStack, backups: dict[SealKind, Backup]) -> None:
     """All nodes have it, and who made a new root token has it compared."""
-    bring_key(stack, backups["static"], "static")
-    endpoints = stack.up(ha=True, seal="static")
-    snapshot, contents = backups["static"].open_snapshot(OPENER)
-    living = backups["static"].open_keys(OPENER)
+    backup = backups["static"]
+    _, contents = make_three(stack, backup, "static")
+    living = backup.open_keys(OPENER)
     ended = replace(living, keyring=replace(living.keyring, root_token="revoked"))
 
-    def put_back() -> Restored:
-        with cluster.operators(endpoints.addresses) as nodes:
-            restart = stack.provider().restart_vault
-            path = stack.keyring_path
-            return restore(nodes, path, snapshot, contents, ended, restart=restart)
-
     with pytest.raises(TokensEnded, match="in place and open"):
-        put_back()
+        put_in(stack, backup, ended)
     living.keyring.save(stack.keyring_path)
     same_through_each(stack, contents)
 
-    done = put_back()
+    done = put_in(stack, backup, ended)
 
     assert (done.resumed, done.comparison.different) == (True, ())
     assert stack.keyring() == living.keyring
@@ -223,24 +222,14 @@ def test_a_holder_that_is_away_is_started_before_the_nodes_end(
 ) -> None:
     """They serve, and could not start without it: who goes on with a restore has it opened."""
     backup = backups["transit"]
-    bring_key(stack, backup, "transit")
-    endpoints = stack.up(ha=True, seal="transit")
-    snapshot, contents = backup.open_snapshot(OPENER)
+    _, contents = make_three(stack, backup, "transit")
 
     def checkpoint(step: str) -> None:
         if step == "put the snapshot in":
             raise EndedHere
 
-    with cluster.operators(endpoints.addresses) as nodes, pytest.raises(EndedHere):
-        restore(
-            nodes,
-            stack.keyring_path,
-            snapshot,
-            contents,
-            backup.open_keys(OPENER),
-            restart=stack.provider().restart_vault,
-            checkpoint=checkpoint,
-        )
+    with pytest.raises(EndedHere):
+        put_in(stack, backup, checkpoint=checkpoint)
     os.kill(pid_of(stack, "holder"), signal.SIGKILL)
 
     code, printed = run(stack, backup)
@@ -255,12 +244,10 @@ def test_what_was_there_can_be_had_again(
 ) -> None:
     """Its keyring and a snapshot are kept, which the same seal opens on all three nodes."""
     backup = backups["static"]
-    bring_key(stack, backup, "static")
-    endpoints = stack.up(ha=True, seal="static")
+    snapshot, contents = make_three(stack, backup, "static")
     stack.seed(BLUEPRINT, environ={})
     put(stack, "of before")
     before = stack.keyring()
-    snapshot, contents = backup.open_snapshot(OPENER)
     keys = backup.open_keys(OPENER)
 
     code, printed = run(stack, backup, "--overwrite")
@@ -271,7 +258,7 @@ def test_what_was_there_can_be_had_again(
     (kept_snapshot,) = stack.data_dir.glob("init.json.*.snap")
     of_before = Keys(Keyring.load(was), "", keys.static_key)
     assert of_before.keyring == before
-    with cluster.operators(endpoints.addresses) as nodes:
+    with cluster.operators(stack.endpoints().addresses) as nodes:
         content = kept_snapshot.read_bytes()
         rehearse_on(stack, snapshot, contents, keys)
         restore(
