@@ -25,6 +25,10 @@ from vault_harness.waiting import wait_until
 TOKEN = "hvs.the-root-token"
 PASSWORD = "hunter2"
 SEALED = {"errors": ["Vault is sealed"]}
+Answer = tuple[int, object, dict[str, str]]
+"""Status, body, headers."""
+BETWEEN: Answer = (500, {"errors": ["barrier seal type does not match"]}, {})
+KEYRING = Keyring(keys=("a", "b", "c"), threshold=3, root_token=TOKEN)
 
 
 class Answers(BaseHTTPRequestHandler):
@@ -34,7 +38,7 @@ class Answers(BaseHTTPRequestHandler):
         """Answer."""
         self.answer()
 
-    do_POST = do_GET  # noqa: N815 -- http.server's names
+    do_POST = do_PUT = do_GET  # noqa: N815 -- http.server's names
 
     def answer(self) -> None:
         """Look the path up."""
@@ -43,6 +47,7 @@ class Answers(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         server.tokens.append(self.headers.get("X-Vault-Token"))
         status, body, headers = server.answers.get(self.path, (404, {"errors": []}, {}))
+        server.answers.update(server.then.get(self.path, {}))
         text = json.dumps(body).encode()
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(len(text))}.items():
@@ -59,7 +64,8 @@ class FakeVault(ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
-        self.answers: dict[str, tuple[int, object, dict[str, str]]] = {}
+        self.answers: dict[str, Answer] = {}
+        self.then: dict[str, dict[str, Answer]] = {}  # what is answered once a path was asked
         self.tokens: list[str | None] = []
 
     @property
@@ -88,9 +94,10 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
-def seal_status(*, initialized: bool, sealed: bool) -> tuple[int, object, dict[str, str]]:
+def seal_status(*, initialized: bool, sealed: bool, migration: bool = False) -> Answer:
     """An answer of sys/seal-status."""
     body = {"initialized": initialized, "sealed": sealed, "n": 5, "t": 3, "progress": 0}
+    body["migration"] = migration
     return 200, {**body, "version": "2.7.2"}, {}
 
 
@@ -113,7 +120,7 @@ def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
     """For a moment a server names one seal and has the other: the status is a 500 until then."""
     vault = serve()
     path = "/v1/sys/seal-status"
-    vault.answers[path] = (500, {"errors": ["barrier seal type does not match"]}, {})
+    vault.answers[path] = BETWEEN
     with closing(Operator(vault.address, TOKEN)) as operator:
         with pytest.raises(OperatorError):
             operator.seal_status()
@@ -127,6 +134,25 @@ def test_a_status_between_two_seals_is_waited_for(serve: Serve) -> None:
             settled = pool.submit(settle)
             assert operator.seal_status_between_seals().sealed
             settled.result()
+
+
+@pytest.mark.parametrize("took", [True, False])
+def test_the_answer_to_the_last_key_between_two_seals(serve: Serve, took: bool) -> None:
+    """It is a status as well, and may be a 500: whether the keys were taken is asked."""
+    vault = serve()
+    status = "/v1/sys/seal-status"
+    vault.answers[status] = seal_status(initialized=True, sealed=True, migration=True)
+    vault.answers["/v1/sys/unseal"] = BETWEEN
+    vault.then["/v1/sys/unseal"] = {
+        status: seal_status(initialized=True, sealed=not took, migration=not took)
+    }
+
+    with closing(Operator(vault.address, TOKEN)) as operator:
+        if took:
+            operator.give_keys_between_seals(KEYRING)
+        else:
+            with pytest.raises(OperatorError, match="cannot unseal"):
+                operator.give_keys_between_seals(KEYRING)
 
 
 def test_no_server_has_no_status_between_two_seals(serve: Serve) -> None:
