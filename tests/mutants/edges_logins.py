@@ -63,6 +63,20 @@ class LogsInAtHalfALife(LogsInFiveTimes):
     share = 0.5
 
 
+class LogsInTwiceWithoutItsThread(LogsInFiveTimes):
+    """Never renews: a caller finds its first timer dead, and it logs in then and in its turn."""
+
+    share = 0.45
+    _armed = False
+
+    def _arm(self, seconds: float) -> None:
+        if self._armed:
+            LazyClient._arm(self, seconds)
+        else:
+            self._armed = True
+            super()._arm(seconds)
+
+
 class LogsInAtAThird(LogsInFiveTimes):
     """Never renews: it logs in as early as others may renew."""
 

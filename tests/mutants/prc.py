@@ -218,6 +218,14 @@ class Prefork(LazyClient):
         self._timer = self._token = None
 
 
+class LogsInAtHalfALifeInEachWorker(edges_logins.LogsInAtHalfALife, Prefork):
+    """Never renews: each process logs in anew when half of its token's life is over."""
+
+
+class LogsInAtAQuarterInEachWorker(edges_logins.LogsInAtAQuarter, Prefork):
+    """Before that."""
+
+
 class ReadsSlowlyInItsWorkers(Prefork):
     """A read in a child takes so long that it comes to three fifths of what it should."""
 
@@ -412,6 +420,9 @@ MUTANTS: dict[str, Mutant] = {
     "renews-in-the-first-process-alone": Mutant(
         RenewsInTheFirstProcessAlone, "PRC-01", "at most 4 logins", _PREFORK, process=True
     ),
+    "logs-in-at-a-quarter-in-each-worker": Mutant(
+        LogsInAtAQuarterInEachWorker, "PRC-01", "at most 4 logins", _PREFORK, process=True
+    ),
     "shares-its-connection": Mutant(
         SharesItsConnection, "PRC-01", "connections of its own", _PREFORK, process=True
     ),
@@ -430,7 +441,9 @@ MUTANTS: dict[str, Mutant] = {
     "never-misses-its-thread": Mutant(
         NeverMissesItsThread, "PRC-02", "a renewal or a login between", REFERENCE
     ),
-    "logs-in-without-a-timer": Mutant(LogsInWithoutATimer, "PRC-02", "at most 1 login"),
+    "logs-in-without-a-timer": Mutant(
+        LogsInWithoutATimer, "PRC-02", "before 0.3 of a token's life"
+    ),
     "leaves-a-thread-for-each-fault": Mutant(
         LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
     ),
@@ -449,7 +462,7 @@ MUTANTS: dict[str, Mutant] = {
         edges_tokens.RenewsTooLateWithoutItsThread, "PRC-02", "a renewal or a login between"
     ),
     "logs-in-twice-for-a-lost-thread": Mutant(
-        edges_logins.LogsInTwiceForALostTimer, "PRC-02", "at most 1 login"
+        edges_logins.LogsInTwiceForALostTimer, "PRC-02", "before 0.3 of a token's life"
     ),
     "logs-in-twice-after-a-sleep": Mutant(
         LogsInTwice, "PRC-03", "at most 1 login", LAZY_PROCESS, process=True
@@ -490,6 +503,12 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),
     "renews-late-without-its-thread": Tolerated(edges_tokens.RenewsLateWithoutItsThread, "PRC-02"),
     "logs-in-for-a-lost-thread": Tolerated(edges_logins.LogsInForALostTimer, "PRC-02"),
+    "logs-in-at-half-a-life-without-its-thread": Tolerated(
+        edges_logins.LogsInTwiceWithoutItsThread, "PRC-02"
+    ),
+    "logs-in-at-half-a-life-in-each-worker": Tolerated(
+        LogsInAtHalfALifeInEachWorker, "PRC-01", _PREFORK, process=True
+    ),
     "tries-a-wrong-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "PRC-04"
     ),
