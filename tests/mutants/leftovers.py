@@ -6,6 +6,7 @@ Each is listed in the module of the group whose scenario it meets.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 import time
@@ -201,3 +202,40 @@ class KeepsAConnectionForEachOutage(KeepsTwoConnections):
 
     most = 99
     each = 1
+
+
+class KeepsFiveInReserve(Shaken):
+    """After an outage it has five connections in reserve, and makes up for each that ended."""
+
+    reserve = 5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: list[socket.socket] = []
+        self._keeping = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken:
+            with self._keeping, contextlib.suppress(OSError):
+                self._make_up()
+        return value
+
+    def _make_up(self) -> None:
+        for ended in select.select(self._kept, [], [], 0.0)[0]:
+            self._kept.remove(ended)
+            ended.close()
+        address = (self._wire._host, self._wire._port)
+        while len(self._kept) < self.reserve:
+            self._kept.append(socket.create_connection(address, timeout=1.0))
+
+    def close(self) -> None:
+        super().close()
+        for connection in self._kept:
+            connection.close()
+
+
+class KeepsNineInReserve(KeepsFiveInReserve):
+    """Has nine."""
+
+    reserve = 9

@@ -14,7 +14,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
-from tests.mutants import always
+from tests.mutants import always, leftovers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -455,6 +455,9 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-nine-threads-behind-a-flap": Mutant(
         LeavesNineThreads, "NET-15", "leaves nothing behind"
     ),
+    "keeps-nine-connections-behind-a-flap": Mutant(
+        leftovers.KeepsNineInReserve, "NET-15", "connections: 0 before"
+    ),
     "asks-too-often-of-a-dead-upstream": Mutant(AsksTooOften, "NET-18", "no connection storm"),
     "hammers-its-renewal": Mutant(HammersItsRenewal, "NET-18", "no connection storm"),
     "takes-a-due-renewal-for-a-dead-token": Mutant(
@@ -472,6 +475,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
+    "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
     "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),

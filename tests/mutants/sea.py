@@ -267,6 +267,9 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-some-behind-a-seal": Mutant(NeverComesBack, "SEA-05", "each caller has a good read"),
     "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
     "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    "keeps-nine-connections-in-reserve": Mutant(
+        leftovers.KeepsNineInReserve, "SEA-04", "connections: 0 before"
+    ),
     "knocks-too-often-at-a-dead-server": Mutant(KnocksTooOften, "SEA-06", "no connection storm"),
     "ends-too-late": Mutant(EndsTooLate, "SEA-08", "seconds until it has ended"),
     "keeps-three-secrets-too-fresh": Mutant(
@@ -344,6 +347,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
     "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
+    "keeps-five-connections-in-reserve": Tolerated(leftovers.KeepsFiveInReserve, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
     "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
     "comes-back-late-from-a-long-seal": Tolerated(
