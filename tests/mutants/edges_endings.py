@@ -57,6 +57,22 @@ class SaysIllForTooLong(SaysIllForAWhile):
     after = 6.0
 
 
+class SaysIllForAWhileUntold(SaysIllForAWhile):
+    """Has promised nothing, and the life of its token is a minute."""
+
+    after = 13.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {n: s for n, s in self.declares.items() if n != "backoff_cap"}
+
+
+class SaysIllForTooLongUntold(SaysIllForAWhileUntold):
+    """For longer than anybody's pauses are taken to be, and for less than half of that life."""
+
+    after = 22.0
+
+
 class SaysSlowlyHowItIs(Tweaked):
     """Takes nearly all the time of a call to say how it is."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.mutants import edges_logins, edges_refusals
+from tests.mutants import edges_endings, edges_logins, edges_refusals
 from tests.mutants.clients import (
+    REFERENCE,
     LogsInOnEvery403,
     LogsInOnTheFirst403,
     LogsInOnTwo403s,
@@ -109,6 +110,9 @@ class GivesUpOnStillbornTokens(LazyClient):
 MUTANTS: dict[str, Mutant] = {
     "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "3 logins for"),
     "takes-denied-for-unavailable": Mutant(TakesDeniedForUnavailable, "POL-01", "fails as denied"),
+    "says-ill-for-too-long-untold": Mutant(
+        edges_endings.SaysIllForTooLongUntold, "POL-02", "health tells the truth", REFERENCE
+    ),
     "takes-a-policy-for-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
     "remembers-a-denial": Mutant(RemembersADenialForEver, "POL-02", "a good read within"),
     "papers-over-a-denial": Mutant(PapersOverADenial, "POL-02", "denied"),
@@ -139,6 +143,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "says-ill-for-a-while-untold": Tolerated(
+        edges_endings.SaysIllForAWhileUntold, "POL-02", REFERENCE
+    ),
     "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
     "repeats-each-denied-read": Tolerated(edges_refusals.RepeatsEachDeniedRead, "POL-01"),
     "looks-at-each-denial": Tolerated(edges_refusals.LooksAtEachDenial, "POL-01"),

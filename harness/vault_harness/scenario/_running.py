@@ -33,6 +33,10 @@ STEADY_WITHIN = 10.0
 LONGEST = 60.0
 """Seconds; a subject that declares a longer back-off or deadline is not waited for."""
 
+UNTOLD = 15.0
+"""Seconds, and half a life at most: what is granted as a back-off to a subject that declares none,
+where no single fault says by its length how far pauses that double have come."""
+
 PROBE = 2.0
 """Seconds granted beyond a back-off: for the probe itself, and a login where one is needed."""
 
@@ -84,7 +88,7 @@ class Running(WaysIn):
     @property
     def recovery(self) -> float:
         """Seconds in which a good read must come where no single fault says how long it lasted."""
-        return min(self.declared("backoff_cap", self.ttl / 2), LONGEST) + PROBE
+        return min(self.declared("backoff_cap", min(self.ttl / 2, UNTOLD)), LONGEST) + PROBE
 
     def recovery_after(self, fault: Fault) -> float:
         """Seconds after a fault in which a good read must come.

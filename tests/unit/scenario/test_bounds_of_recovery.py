@@ -40,6 +40,16 @@ def test_declared_pause_is_the_bound() -> None:
     assert bound(1.0, cap=3600.0) == LONGEST + PROBE
 
 
+@pytest.mark.parametrize(("ttl", "seconds"), [(8.0, 4.0), (30.0, 15.0), (180.0, 15.0)])
+def test_bound_without_a_fault(ttl: float, seconds: float) -> None:
+    """However long a life is, nobody is unwell for half of it; a declared pause is the bound."""
+    lab = SimpleNamespace(declared=lambda _, default: default, ttl=ttl)
+    recovery = cast("Any", vars(Running)["recovery"]).fget
+    assert recovery(lab) == seconds + PROBE
+    lab.declared = lambda _name, _default: 40.0
+    assert recovery(lab) == 40.0 + PROBE
+
+
 def test_times_of_a_fault() -> None:
     """Its end, its length, and a while after it."""
     over = fault(5.0)
