@@ -78,7 +78,7 @@ def join(name: str | None = None) -> None:
     """Let a node that was cut off reach the others again."""
     assert name is not None, "the command line asks for it"
     joined = _nodes().join(name)
-    say(f"{name} reaches the other nodes again" if joined else f"{name} was not cut off")
+    say(f"nothing keeps {name} from the other nodes now" if joined else f"{name} was not cut off")
     say(f"next: {named('status')}")
 
 

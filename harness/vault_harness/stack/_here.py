@@ -14,7 +14,7 @@ from vault_harness.engine import Endpoints, StackProvider, lacking
 from vault_harness.errors import NotUp, VaultIsSealed
 from vault_harness.settings import Settings
 from vault_harness.stack import _choice, _data_dir
-from vault_harness.stack._lock import exclusive
+from vault_harness.stack._lock import exclusive, leave_if_empty
 from vault_harness.stack._look import look
 from vault_harness.stack._opening import Opening
 from vault_harness.stack._reopening import Reopening
@@ -84,8 +84,13 @@ class StackHere:
             SettingsError: The data directory is somebody else's.
         """
         _data_dir.check(self.data_dir)
+        there = self.data_dir.exists()
         with exclusive(self.data_dir, timeout=self.settings.lock_timeout):
-            yield
+            try:
+                yield
+            finally:
+                if not there:  # a task that was refused leaves no folder to wonder about
+                    leave_if_empty(self.data_dir)
 
     def provider(self) -> StackProvider:
         """Who runs it: whoever did last, unless nothing of that is left.

@@ -1,4 +1,4 @@
-"""A dry run promises nothing that the real one would refuse."""
+"""Where nothing is up: a dry run promises nothing, and what is refused makes nothing."""
 
 from __future__ import annotations
 
@@ -22,3 +22,16 @@ def test_a_seal_where_there_is_none(seal: str, program: Program, tmp_path: Path)
     assert dry == real
     assert (dry.code, dry.out) == (NotUp.exit_code, "")
     assert "  what to do: ./dev up" in dry.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("seal",), ("restart",), ("unseal",), ("seal.migrate", "static"), ("node.kill", "vault-2")],
+    ids=" ".join,
+)
+def test_a_task_that_is_refused_makes_nothing(
+    words: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """No folder is left that would look like a stack's."""
+    assert program(*words).code
+    assert list(tmp_path.iterdir()) == []
