@@ -24,7 +24,8 @@ class ReferenceSubject:
 
     def __init__(self, client: VaultClient) -> None:
         self.client = client
-        # No backoff_cap: it keeps to a fifth of the token's life, less than the suite grants.
+        # No backoff_cap: its pauses about double, up to 10 s and a fifth of the token's life, which
+        # is less than the suite grants.
         self.declares = {
             "deadline": client.config.timeout,
             "refresh": client.config.cache_ttl,
