@@ -171,7 +171,7 @@ def test_whoever_finds_fault_is_read() -> None:
 @pytest.mark.parametrize(
     "threshold",
     [
-        "closing _healthy if lab.history.now() < since + lab.recovery",
+        "closing _healthy if lab.history.now() < since + bound",
         "helpers turns if now > began + within + lab.history.slack(began, now)",
         "running Running.recovery_after takes max(1.0, 1.5 * fault.length)",
     ],

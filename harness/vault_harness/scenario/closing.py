@@ -133,8 +133,11 @@ def _until(
 def _healthy(lab: Asking, client: Driver) -> None:
     """It says that it is well: it reads, and nothing is broken."""
     since = lab.history.now()
+    over = [fault for fault in lab.history.faults if fault.ended is not None]
+    # Who looks after it with pauses of its own has no less time for it than reads have.
+    bound = max([lab.recovery, *(lab.recovery_after(fault) for fault in over)])
     well = client.healthy()
-    while not well and lab.history.now() < since + lab.recovery and not client.closed:
+    while not well and lab.history.now() < since + bound and not client.closed:
         lab.history.wait_for(lambda: False, PAUSE, what="the closing act")
         well = client.healthy()
     if not well:
