@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 
 import pytest
 
@@ -20,6 +21,9 @@ ABOUT_RENEWALS = frozenset({"NET-12", "TOK-16"})
 """Who logs in instead of renewing is not asked there: the scenario finds out before."""
 
 CATALOGUE = load(SCENARIOS / "catalogue.toml")
+
+WRITTEN = tomllib.loads((SCENARIOS / "catalogue.toml").read_text(encoding="utf-8"))
+"""The same without what was measured: the reference client is often quicker than others may be."""
 
 
 def _grants_no_turn(call: ast.Call) -> bool:
@@ -60,4 +64,5 @@ def test_scenarios_without_a_login_are_found() -> None:
 @pytest.mark.parametrize("entry", _without_a_turn(), ids=lambda entry: entry.id)
 def test_it_is_over_before_anybodys_turn(entry: Entry) -> None:
     """With less a correct client that never renews would be failed for a login in its time."""
-    assert entry.seconds <= FIRST_TURN * entry.ttl
+    takes = max(entry.seconds, float(WRITTEN[entry.id]["seconds"]))
+    assert takes <= FIRST_TURN * entry.ttl
