@@ -441,6 +441,8 @@ def test_refused_renewal_ends_in_a_login(lab: Lab) -> None:
         lab.history.wait_for(lambda: bool(lab.history.find(since=fault.began)), lab.ttl)
         first = lab.history.find(since=fault.began)
         met = first[0].began if first else lab.history.now()
+    if never_renews(lab.history) and not lab.touched(fault):
+        raise NotClaimed(LOGS_IN_INSTEAD)
     lab.logs_in_again(since=met, within=max(ends - met, 0.0) + lab.deadline)
     lab.until_good_read_by_asking(within=lab.deadline)
     lab.watch(1.0)
