@@ -26,6 +26,9 @@ from vault_harness.scenario.oracles import (
 
 LEDGER = "backend/ledger"
 
+NO_SUCH_KEY = "NO_SUCH_KEY"
+"""What no secret has."""
+
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
 
@@ -122,7 +125,10 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 @pytest.mark.scenario("KV-03")
 def test_deleted_is_not_missing(lab: Lab) -> None:
-    """Soft-deleted, destroyed, removed with its metadata; read in each way before and after."""
+    """A key that is not there; then soft-deleted, destroyed, removed with its metadata.
+
+    It is read in each way before and after.
+    """
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("it leaves the file of a secret that is deleted, as it says")
@@ -133,6 +139,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     for verb in _verbs(lab):
         held = client.read(path, key, verb=verb)
         lab.require(f"a value before it was deleted ({verb})", _held(held))
+        _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=verb))
 
     def gone(wanted: str) -> None:
         since = lab.history.now()
@@ -161,6 +168,17 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
+
+
+def _judge_absence(lab: Lab, call: Operation) -> None:
+    """Judge a read of a key that a secret has not got: it is no value, and no outage."""
+    promise = "a key that is not there is reported as missing"
+    if not call.failed:
+        text = f"{call.verb} gives a value that nobody ever wrote"
+        lab.note(Finding(promise, text, call.began, harm=True))
+    elif call.outcome not in ("error", "missing"):
+        text = f"it was reported as {call.outcome}: {call.message} ({call.verb})"
+        lab.note(Finding(promise, text, call.began))
 
 
 @pytest.mark.scenario("KV-04")

@@ -144,6 +144,23 @@ class KeepsWhatItMissedForAWhile(KeepsWhatItMissedForTooLong):
     keeps = 6.5
 
 
+class TakesAMissingKeyForEmpty(LazyClient):
+    """Hands out the empty string for a key that its secret has not got."""
+
+    def read(self, path: str, key: str) -> str:
+        return self.read_all(path).get(key, "")
+
+
+class TakesAMissingKeyForAnOutage(LazyClient):
+    """Tells its callers to come back later for a key that its secret has not got."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return self.read_all(path)[key]
+        except KeyError:
+            raise UnavailableError("Vault gave no value") from None
+
+
 class RemembersWhatWasDeleted(LazyClient):
     """What was deleted stays so for nearly five seconds, removed with its metadata or not."""
 
@@ -329,6 +346,12 @@ MUTANTS: dict[str, Mutant] = {
     "hides-that-it-is-stale": Mutant(HidesThatItIsStale, "KV-02", "no value is served", REFERENCE),
     "serves-the-dead-from-its-cache": Mutant(ServesTheDeadFromItsCache, "KV-03", "deleted"),
     "takes-deleted-for-empty": Mutant(TakesDeletedForEmpty, "KV-03", "reported as deleted"),
+    "takes-a-missing-key-for-empty": Mutant(
+        TakesAMissingKeyForEmpty, "KV-03", "a value that nobody ever wrote"
+    ),
+    "takes-a-missing-key-for-an-outage": Mutant(
+        TakesAMissingKeyForAnOutage, "KV-03", "it was reported as unavailable"
+    ),
     "logs-in-at-a-wrong-mount": Mutant(LogsInOnEvery403, "KV-05", "at most 2 logins"),
     "caches-for-too-long": Mutant(CachesForTooLong, "KV-01", "within 5 s"),
     "logs-in-at-a-wrong-mount-twice": Mutant(LogsInOnTwo403s, "KV-05", "at most 2 logins"),
