@@ -530,11 +530,16 @@ def test_clock_that_is_set(lab: Lab) -> None:
     lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1, due=0.3), no_failed_read())
 
 
+SILENT_AFTER = 5.0
+"""Seconds after which a client that was ended has ended, and asks for nothing any more."""
+
+
 @pytest.mark.scenario("TOK-19")
 def test_clean_end_revokes_the_token(lab: Lab) -> None:
-    """The subject is ended as a deployment would."""
+    """The subject is ended as a deployment would; the rest of its token's life is silence."""
     before = lab.tokens_alive()
     client = lab.start()
+    ends = _end_of(lab)
     if lab.leaves("token"):
         raise NotClaimed("it leaves its token behind when it ends, as it says")
     held = lab.tokens_alive() - before
@@ -543,9 +548,15 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
     if ended.outcome != "ok":
         text = f"it {ended.outcome}: {ended.message}"
         lab.note(Finding("a clean end within five seconds", text, ended.began))
-    lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
+    lab.history.wait_for(lambda: lab.tokens_alive() <= before, SILENT_AFTER)
+    left = lab.tokens_alive()
+    # Until then the renewal of a token that is no more would come, and what is done for its loss.
+    lab.watch(max(0.0, ends - lab.history.now()))
     lab.judge(
-        at_most(before, lab.tokens_alive(), "tokens alive five seconds after the end"), steady=False
+        at_most(before, left, "tokens alive five seconds after the end"),
+        at_most(before, lab.tokens_alive(), "tokens alive when that token would have ended"),
+        requests_at_most(0, since=ended.began + SILENT_AFTER),
+        steady=False,
     )
 
 

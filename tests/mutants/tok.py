@@ -208,6 +208,23 @@ class AbandonsALogin(LazyClient):
                 )
 
 
+class LogsInAfterItsEnd(LazyClient):
+    """Gives its token back at its end, and leaves its renewer running, which then gets another.
+
+    A process that ends takes such a renewer with it; a context that is closed and made anew in its
+    process, as in a test or at a reload, does not.
+    """
+
+    def close(self) -> None:
+        token = self._token
+        if token is not None:
+            deadline = time.monotonic() + 2.0
+            with contextlib.suppress(ClientError):
+                self._wire.send(
+                    "POST", "auth/token/revoke-self", deadline=deadline, token=token.value
+                )
+
+
 class KeepsItsFirstTtl(LazyClient):
     """Takes it for granted that a renewal gives what the login gave."""
 
@@ -331,6 +348,9 @@ MUTANTS: dict[str, Mutant] = {
     "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
     "leaves-its-token-behind": Mutant(LeavesItsTokenBehind, "TOK-19", "tokens alive"),
     "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "tokens alive"),
+    "logs-in-after-its-end": Mutant(
+        LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"
+    ),
     "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
     "logs-in-for-all-secrets": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
     "keeps-its-first-ttl": Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
