@@ -125,10 +125,7 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 @pytest.mark.scenario("KV-03")
 def test_deleted_is_not_missing(lab: Lab) -> None:
-    """A key that is not there; then soft-deleted, destroyed, removed with its metadata.
-
-    It is read in each way before and after.
-    """
+    """A key that is not there; soft-deleted, destroyed, removed with metadata; read in each way."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("it leaves the file of a secret that is deleted, as it says")
