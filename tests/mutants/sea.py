@@ -139,6 +139,27 @@ class ComesBackByATimetable(LazyClient):
     gate_type = _EveryThreeSeconds
 
 
+class LogsInForEachCallerAtAnEnd(LazyClient):
+    """Has one login for all who are refused, and one for each who finds that there is no token.
+
+    A lock is where a 403 is looked at, and none where the token is taken.
+    """
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = self._token
+        if token is None or token.left <= 0:
+            return self._log_in(deadline)
+        return super()._valid_token(deadline)
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            dead = super()._was_dead(where, token, deadline)
+            if dead and self._token is None:
+                self._token = token  # whoever comes now is refused, and waits at the lock
+                self._log_in(deadline)
+            return dead
+
+
 class FillsItsMemoryAfterALogin(LazyClient):
     """Reads whatever it may need later as soon as it has a token."""
 
@@ -279,6 +300,9 @@ MUTANTS: dict[str, Mutant] = {
         edges_logins.ComesBackTooLateFromALongSeal, "SEA-02", "a new login within"
     ),
     "logs-in-twice-after-a-seal": Mutant(LogsInTwice, "SEA-02", "at most 1 login"),
+    "logs-in-for-each-caller-at-an-end": Mutant(
+        LogsInForEachCallerAtAnEnd, "SEA-02", "at most 1 login"
+    ),
     "raises-at-a-sealed-end": Mutant(
         always.RaisesWhereItsTokenIsNotTaken, "SEA-08", "a clean end succeeds"
     ),
