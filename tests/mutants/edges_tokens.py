@@ -42,6 +42,28 @@ class RenewsTooLate(AtShare):
     share = 0.98
 
 
+class AsksForAnHour(LazyClient):
+    """Renews a new token at once, and asks for an hour each time.
+
+    HashiCorp's example of a LifetimeWatcher does so.
+    """
+
+    increment = 3600
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        with contextlib.suppress(ClientError):
+            self._renewed(token, deadline)
+        return token
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if path == "auth/token/renew-self":
+            body = {"increment": self.increment}
+        return super()._ask(method, path, deadline, token, body)
+
+
 class RenewsLateWithoutItsThread(AtShare):
     """Its thread dies when it should renew, late; a caller finds out, and renews at once."""
 

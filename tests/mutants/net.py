@@ -14,7 +14,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
-from tests.mutants import always, leftovers
+from tests.mutants import always, edges_tokens, leftovers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -474,6 +474,8 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
+    "asks-for-an-hour-before-an-outage": Tolerated(edges_tokens.AsksForAnHour, "NET-02"),
+    "asks-for-an-hour-again": Tolerated(edges_tokens.AsksForAnHour, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),

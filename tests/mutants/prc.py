@@ -498,6 +498,9 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-four-seconds-after-a-sleep": Tolerated(
         LogsInFourSecondsAfterASleep, "PRC-03", LAZY_PROCESS, process=True
     ),
+    "asks-for-an-hour-before-a-sleep": Tolerated(
+        edges_tokens.AsksForAnHour, "PRC-03", LAZY_PROCESS, process=True
+    ),
     "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
     "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
     "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),

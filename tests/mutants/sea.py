@@ -374,6 +374,7 @@ TOLERATED: dict[str, Tolerated] = {
     "keeps-five-connections-in-reserve": Tolerated(leftovers.KeepsFiveInReserve, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
     "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
+    "asks-for-an-hour-before-a-seal": Tolerated(edges_tokens.AsksForAnHour, "SEA-02"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"
     ),

@@ -462,6 +462,9 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-instead-of-a-denied-renewal": Tolerated(
         edges_logins.LogsInInsteadOfRenewing, "TOK-14"
     ),
+    "asks-for-an-hour": Tolerated(edges_tokens.AsksForAnHour, "TOK-01"),
+    "asks-for-an-hour-in-vain": Tolerated(edges_tokens.AsksForAnHour, "TOK-15"),
+    "asks-for-an-hour-twice": Tolerated(edges_tokens.AsksForAnHour, "TOK-16"),
     "renews-at-a-third": Tolerated(edges_tokens.RenewsAtAThird, "TOK-01"),
     "renews-late": Tolerated(edges_tokens.RenewsLate, "TOK-01"),
     "renews-late-while-its-clock-is-set": Tolerated(
