@@ -178,11 +178,12 @@ class ComesBackByTheClock(LazyClient):
 
 
 class AsksForEverythingAgain(LazyClient):
-    """After a login it makes sure of its token: a look, its rights, and a first renewal."""
+    """After a login it makes sure of its token: two looks, its rights, and a first renewal."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
         for method, path in (
+            ("GET", "auth/token/lookup-self"),
             ("GET", "auth/token/lookup-self"),
             ("POST", "sys/capabilities-self"),
             ("POST", "auth/token/renew-self"),
@@ -374,6 +375,7 @@ TOLERATED: dict[str, Tolerated] = {
     "keeps-five-connections-in-reserve": Tolerated(leftovers.KeepsFiveInReserve, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
     "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
+    "asks-for-an-hour-in-a-herd": Tolerated(edges_tokens.AsksForAnHour, "SEA-05"),
     "asks-for-an-hour-before-a-seal": Tolerated(edges_tokens.AsksForAnHour, "SEA-02"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"

@@ -24,6 +24,18 @@ def test_stampede(story: Story) -> None:
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
 
 
+def test_first_renewals_are_no_stampede(story: Story) -> None:
+    """Each new token may be renewed at once, and not twice; nor may one that was there before."""
+    for at, accessor in ((20.1, "accessor-1"), (20.2, "accessor-2")):
+        story.sent("login", at, accessor=accessor)
+        story.sent("renew", at + 0.02, accessor=accessor)
+    story.several("read", 20.3, 20.4)
+    assert story.finds(no_stampede(2, since=20.0)) == []
+    story.sent("renew", 20.5, accessor="accessor-1")
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 renew")
+
+
 def test_kept_secrets_of_a_herd(story: Story) -> None:
     """Each instance may read what it keeps of its own accord, too."""
     story.sent("read", 1.0, path="/v1/ecommerce/data/backend/django")
