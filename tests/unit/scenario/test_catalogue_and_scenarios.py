@@ -131,6 +131,15 @@ def test_lives_are_well_above_the_grain(catalogue: dict[str, Entry]) -> None:
             assert re.fullmatch(r"\d+s", entry.role.get(name, "8s")), entry.id
 
 
+def test_periods_are_as_long_as_the_ttl(catalogue: dict[str, Entry]) -> None:
+    """A renewal grants the period: a life is what the scenario waits for, scaled or not."""
+    periodic = [entry for entry in catalogue.values() if "token_period" in entry.role]
+    assert {"TOK-15", "SEA-02", "NET-02", "PRC-03"} <= {entry.id for entry in periodic}
+    for entry in periodic:
+        for one in (entry, entry.scaled(2.6)):
+            assert one.role["token_period"] == f"{one.ttl:g}s", entry.id
+
+
 def test_every_scenario_shows_that_it_took_place() -> None:
     """Each names what must have happened: a fault, a condition, or a refusal to judge."""
     shown = re.compile(
