@@ -178,12 +178,11 @@ class ComesBackByTheClock(LazyClient):
 
 
 class AsksForEverythingAgain(LazyClient):
-    """After a login it makes sure of its token: two looks, its rights, and a first renewal."""
+    """After a login it makes sure of its token: a look, its rights, and a first renewal."""
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
         for method, path in (
-            ("GET", "auth/token/lookup-self"),
             ("GET", "auth/token/lookup-self"),
             ("POST", "sys/capabilities-self"),
             ("POST", "auth/token/renew-self"),
