@@ -74,7 +74,7 @@ def test_expired_client_certificate(lab: Lab) -> None:
 
 @pytest.mark.scenario("TLS-03")
 def test_wrong_host(lab: Lab) -> None:
-    """A trusted authority's certificate for another host is shown for some seconds, under reads."""
+    """A trusted authority's certificate for another host, then a stranger's for the right one."""
     lab.start()
     tls = lab.tls
     with lab.reading(every=0.5, callers=2):
@@ -85,7 +85,17 @@ def test_wrong_host(lab: Lab) -> None:
             lab.hold(fault, 4.0)
             tls.serve(tls.authority)
         lab.recovers(after=fault)
+        tls.serve(Authority())
+        lab.network.drop_connections()
+        with lab.condition("certificate of a stranger", refused=True, unanswered=True) as forged:
+            lab.hold(forged, 4.0)
+            tls.serve(tls.authority)
+        lab.recovers(after=forged)
     lab.judge(
         no_credential_sent(since=fault.began, until=fault.end),
+        no_credential_sent(
+            since=forged.began, until=forged.end, to="a host whom no trusted authority vouches for"
+        ),
         no_connection_storm(since=fault.began, until=fault.end),
+        no_connection_storm(since=forged.began, until=forged.end),
     )

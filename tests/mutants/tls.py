@@ -71,6 +71,23 @@ class DoesNotLookAtNames(LazyClient):
     wire_type = _NoNames
 
 
+class _AnyAuthority(Wire):
+    """Whoever shows a certificate is trusted to have signed it, whatever is in the file."""
+
+    def _context(self) -> ssl.SSLContext:
+        context = super()._context()
+        shown = ssl.get_server_certificate((self._host, self._port), timeout=1.0)
+        context.load_verify_locations(cadata=shown)
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        return context
+
+
+class LooksAtNamesAlone(LazyClient):
+    """Any certificate of its host will do: a trust manager that trusts all does that in Java."""
+
+    wire_type = _AnyAuthority
+
+
 class _Resigns(Wire):
     """Verifies, and goes on without where that fails: better than no answer."""
 
@@ -109,4 +126,5 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "does-not-look-at-names": Mutant(DoesNotLookAtNames, "TLS-03", "another host"),
     "stops-verifying": Mutant(StopsVerifying, "TLS-03", "another host"),
+    "looks-at-names-alone": Mutant(LooksAtNamesAlone, "TLS-03", "no trusted authority"),
 }

@@ -87,6 +87,15 @@ def test_credentials_for_another_host(story: Story) -> None:
     ]
 
 
+def test_credentials_for_a_stranger(story: Story) -> None:
+    """Who may not have them is named as the scenario names it."""
+    story.history.handshakes.append(Handshake(12.0, 1, "h2"))
+    story.sent("read", 12.1, token="token-1").connection = 1
+    assert story.finds(no_credential_sent(since=10.0, until=20.0, to="a stranger")) == [
+        "a read was sent to a stranger, with token-1"
+    ]
+
+
 def test_steady_rain_of_connections(story: Story) -> None:
     """Two a second of nobody's."""
     story.history.connections += [10.0 + n * 0.6 for n in range(16)]

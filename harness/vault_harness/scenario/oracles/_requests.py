@@ -88,13 +88,18 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
     return oracle
 
 
-def no_credential_sent(*, since: float, until: float) -> Oracle:
+def no_credential_sent(*, since: float, until: float, to: str = "another host") -> Oracle:
     """Over connections whose handshake was in that time, no token and no secret-id is sent.
 
     For a time in which the server shows a certificate that no client may take. It holds for
     silence.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        to: Whom that certificate is of, in few words.
     """
-    promise = "no token and no secret-id goes to a server whose certificate names another host"
+    promise = f"no token and no secret-id goes to a server whose certificate is one of {to}"
 
     def oracle(history: History) -> list[Finding]:
         taken = {
@@ -105,7 +110,7 @@ def no_credential_sent(*, since: float, until: float) -> Oracle:
         return [
             Finding(
                 promise,
-                f"a {sent.kind} was sent to another host, with {label}",
+                f"a {sent.kind} was sent to {to}, with {label}",
                 sent.began,
                 harm=True,
             )
