@@ -143,6 +143,37 @@ class AsksOnceForAll(CachesForTheRefreshTime):
             return super().read(path, key)
 
 
+class HasEightWorkers(LazyClient):
+    """Has eight threads for all calls; whoever calls waits for one of them, and takes a token then.
+
+    So does an asyncio client that leaves its calls to the default executor of a small machine.
+    """
+
+    workers = 8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._workers = threading.BoundedSemaphore(self.workers)
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if not self._workers.acquire(timeout=self._deadline / 2):
+            raise UnavailableError("all threads are taken")
+        try:
+            return super().read_all(path)
+        finally:
+            self._workers.release()
+
+
+class LogsInOncePerThreadOfEight(HasEightWorkers, LogsInOncePerThread):
+    """Each of them logs in for itself when it meets a dead token."""
+
+
+class LogsInOncePerThreadOfTwo(LogsInOncePerThreadOfEight):
+    """Has as few as show it: both are refused, and both log in."""
+
+    workers = 2
+
+
 class LogsInOncePerThreadBehindItsCache(AsksOnceForAll, LogsInOncePerThread):
     """Hides that behind a cache: who reads what another has read needs no token at all."""
 
@@ -339,6 +370,10 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-once-per-thread-behind-its-cache": Mutant(
         LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"
     ),
+    "logs-in-once-per-thread-of-eight": Mutant(
+        LogsInOncePerThreadOfEight, "TOK-12", "at most 1 login"
+    ),
+    "logs-in-once-per-thread-of-two": Mutant(LogsInOncePerThreadOfTwo, "TOK-12", "at most 1 login"),
     "never-logs-in-again-behind-its-cache": Mutant(
         NeverLogsInAgainBehindItsCache, "TOK-12", "a new login within"
     ),
@@ -500,6 +535,7 @@ TOLERATED: dict[str, Tolerated] = {
         LogsInFourSecondsAfterASleep, "TOK-09", LAZY_PROCESS, process=True
     ),
     "answers-fifty-from-memory": Tolerated(AsksOnceForAll, "TOK-12"),
+    "answers-fifty-with-eight-workers": Tolerated(HasEightWorkers, "TOK-12"),
     "logs-in-late-for-fifty": Tolerated(edges_logins.LogsInLateForFifty, "TOK-12"),
     "logs-in-slowly-for-a-lost-child": Tolerated(edges_logins.LogsInSlowly, "TOK-13"),
     "outlives-its-token": Tolerated(edges_logins.OutlivesItsToken, "TOK-15"),
