@@ -180,6 +180,12 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
         lab.reading(every=0.25),
         lab.vault.role(ROLE, token_max_ttl=f"{shorter:g}s") as lowered,
     ):
+        granted = lab.history.find("renew", until=lowered.began, where=lambda e: e.good)
+        if any((renewal.ttl or 0.0) > shorter for renewal in granted):
+            raise NotClaimed(
+                "it asks for longer lives than its role's, and was granted one before the maximum "
+                "was lowered"
+            )
         lab.watch(max(0.0, end_of_it + 0.1 * lab.ttl - lab.history.now()))
         end = lab.history.now()
     lives_under_reads(lab, 1.25, of=lab.ttl)
