@@ -12,6 +12,7 @@ import time
 from typing import Any
 
 from tests.mutants.clients import AtShare
+from tests.mutants.edges_tokens import WithoutItsThread
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError
 
@@ -63,18 +64,10 @@ class LogsInAtHalfALife(LogsInFiveTimes):
     share = 0.5
 
 
-class LogsInTwiceWithoutItsThread(LogsInFiveTimes):
+class LogsInTwiceWithoutItsThread(LogsInFiveTimes, WithoutItsThread):
     """Never renews: a caller finds its first timer dead, and it logs in then and in its turn."""
 
     share = 0.45
-    _armed = False
-
-    def _arm(self, seconds: float) -> None:
-        if self._armed:
-            LazyClient._arm(self, seconds)
-        else:
-            self._armed = True
-            super()._arm(seconds)
 
 
 class LogsInAtAThird(LogsInFiveTimes):

@@ -64,10 +64,9 @@ class AsksForAnHour(LazyClient):
         return super()._ask(method, path, deadline, token, body)
 
 
-class RenewsLateWithoutItsThread(AtShare):
-    """Its thread dies when it should renew, late; a caller finds out, and renews at once."""
+class WithoutItsThread(AtShare):
+    """Acts by its own share of a life once; what a caller finds out after that it does at once."""
 
-    share = 0.84
     _armed = False
 
     def _arm(self, seconds: float) -> None:
@@ -76,6 +75,12 @@ class RenewsLateWithoutItsThread(AtShare):
         else:
             self._armed = True
             super()._arm(seconds)
+
+
+class RenewsLateWithoutItsThread(WithoutItsThread):
+    """Its thread dies when it should renew, late; a caller finds out, and renews at once."""
+
+    share = 0.84
 
 
 class RenewsTooLateWithoutItsThread(RenewsLateWithoutItsThread):
