@@ -9,6 +9,18 @@ PATIENCE = 10.0
 """Seconds in which the recorder's own thread must have opened or shut one."""
 
 
+async def stop_listening(server: asyncio.Server) -> None:
+    """Let new connections be refused; those that are being taken in this moment are made first.
+
+    A server that is closed between the two loses them: open, and no part of any protocol.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    await asyncio.sleep(0)
+    server.close()
+
+
 class SideDoor:
     """Another address of a recorder, beside the one that it has from its start.
 
@@ -43,12 +55,12 @@ class SideDoor:
         """End the connections that came by it, and let new ones be refused."""
 
         async def shut() -> None:
-            self.stop_listening()
+            await self.stop_listening()
             for visit in self.visits:
                 visit.cancel()
 
         asyncio.run_coroutine_threadsafe(shut(), self._loop).result(PATIENCE)
 
-    def stop_listening(self) -> None:
+    async def stop_listening(self) -> None:
         """The same for new connections alone; in the recorder's own thread. May be called twice."""
-        self._server.close()
+        await stop_listening(self._server)

@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from vault_harness.errors import DeadlineExceeded
 from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.faults.http import Choice
-from vault_harness.scenario._doors import SideDoor
+from vault_harness.scenario._doors import SideDoor, stop_listening
 from vault_harness.scenario._ends import (
     Door,
     End,
@@ -188,15 +188,21 @@ class Recorder:
             return
         self._ready.set_result(server.sockets[0].getsockname()[1])
         await self._stop.wait()
-        server.close()
+        self._away = True
+        await stop_listening(server)
         for door in self._doors:
-            door.stop_listening()
-        for task in list(self._connections):
-            task.cancel()
-        await asyncio.gather(*self._connections, return_exceptions=True)
-        for end in list(self.ends):
-            end.abort()  # a peer that does not read would keep a polite close waiting
-        while self.ends:
+            await door.stop_listening()
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """End every connection, those too that are made only after this has begun."""
+        told: set[asyncio.Task[None]] = set()
+        while self.ends or len(asyncio.all_tasks()) > 1:
+            for task in self._connections - told:
+                task.cancel()
+            told |= self._connections
+            for end in list(self.ends):
+                end.abort()  # a peer that does not read would keep a polite close waiting
             await asyncio.sleep(0)
 
     def _accept(self, door: SideDoor | None = None) -> asyncio.Protocol:

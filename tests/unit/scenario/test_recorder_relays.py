@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 
@@ -338,6 +339,16 @@ def test_close_with_open_connections(bench: Bench) -> None:
     assert _is_closed(asking)
     assert bench.history.exchanges[0].ended is not None
     recorder.close()
+
+
+def test_close_while_clients_come(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """Thirty are let in by the kernel in that moment: each finds its end, and no task is left."""
+    recorder = bench.serve(once(answer()))
+    coming = [bench.connect() for _ in range(30)]
+    recorder.close()
+    assert all(_is_closed(one) for one in coming)
+    gc.collect()  # asyncio says so of a task that is forgotten
+    assert [record.getMessage() for record in caplog.records] == []
 
 
 def _is_closed(wire: Wire) -> bool:
