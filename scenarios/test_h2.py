@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
@@ -11,6 +13,9 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     same_token,
 )
+
+APART = 0.2
+"""Of the deadline: how long after another a caller begins, so that one of three is always waiting."""
 
 
 @pytest.mark.scenario("H2-01")
@@ -22,7 +27,12 @@ def test_dead_connection(lab: Lab) -> None:
     with lab.reading(every=0.4, callers=3):
         lab.watch(1.0)
     lab.watch(0.3)
-    with dead_connections(lab) as fault, lab.reading(every=0.4, callers=3):
+    with dead_connections(lab) as fault, contextlib.ExitStack() as callers:
+        # One after the other: who lets go of a connection only while nobody uses it keeps this one,
+        # and three that call, and give up, in the same moment would let it go by chance.
+        for _ in range(3):
+            callers.enter_context(lab.reading(every=0.4))
+            lab.watch(APART * lab.deadline)
         # Time for three calls of each caller that all wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         end = lab.history.now()
