@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
 )
 
 APART = 0.2
-"""Of the deadline: how long after another a caller begins, so that one of three is always waiting."""
+"""Of the deadline: how long after another a caller begins, so that one of three always waits."""
 
 
 @pytest.mark.scenario("H2-01")

@@ -61,6 +61,14 @@ def test_logins_in_a_bunch(story: Story) -> None:
     assert story.finds(logins_are_spread(4, since=10.0)) == ["4 logged in within 0.25 s"]
 
 
+@pytest.mark.parametrize(("close", "seen"), [(17, []), (18, ["18 logged in within 0.17 s"])])
+def test_close_by_chance(story: Story, close: int, seen: list[str]) -> None:
+    """Seventeen of twenty may come within 0.3 s."""
+    story.several("login", *(20.0 + number / 100 for number in range(close)))
+    story.several("login", *(25.0 + number for number in range(20 - close)))
+    assert story.finds(logins_are_spread(20, since=10.0)) == seen
+
+
 def test_a_herd_that_never_logs_in_shows_nothing(story: Story) -> None:
     """What holds for none is no promise kept."""
     [seen] = story.finds(logins_are_spread(4, since=10.0))
