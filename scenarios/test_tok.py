@@ -21,6 +21,7 @@ from vault_harness.scenario.oracles import (
     STORM_PEAK,
     at_most,
     bad_logins_at_most,
+    came_through,
     logins_at_most,
     logins_given_up,
     logs_in_again,
@@ -29,6 +30,8 @@ from vault_harness.scenario.oracles import (
     no_refused_read,
     recovers_within,
     renewals_at_most,
+    renewals_hold_up_nobody,
+    renewed_or_replaced,
     renews_again,
     renews_within,
     replaced_before_the_end,
@@ -510,6 +513,128 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
         lambda: bool(lab.history.find("renew", since=fault.end)), ends - lab.history.now()
     )
     lab.judge(renews_again(since=fault.end, before=ends), same_token(since=fault.began))
+
+
+HANGS = 3.0
+"""Seconds for which the answer to a renewal is late."""
+
+WITHIN_A_CALL = 0.75
+"""Of a call's deadline: for no longer does it hang, so that nobody has to take it for an outage."""
+
+HELD_UP = 3
+"""Who waits for more than one such part of that time is held up by it."""
+
+ALL_BUT_THE_END = 0.95
+"""Of a life: from here on a reader may have to wait for another token."""
+
+MEANWHILE = 5
+"""Callers, each with a secret of its own: who asks once for all that want the same is not meant."""
+
+
+@pytest.mark.scenario("TOK-22")
+def test_renewal_that_hangs_holds_nobody_up(lab: Lab) -> None:
+    """Renewals are not answered for seconds, while the token is good and five callers read."""
+    lab.start()
+    if lab.leaves("file"):
+        raise NotClaimed("its reads are looks into a file, which wait for no token")
+    hangs = min(HANGS, WITHIN_A_CALL * lab.deadline)
+    paths = [f"backend/readers/{number}" for number in range(1, MEANWHILE + 1)]
+    for path in paths:
+        lab.put("v1", path=path, key=KEY)
+    with contextlib.ExitStack() as callers:
+        over = threading.Event()
+        for path in paths:
+            callers.enter_context(reading(lab.client, every=0.4, path=path, key=KEY, stop=over))
+            lab.watch(0.4 / MEANWHILE)  # apart from each other
+        with lab.http.delay("renew", by=hangs) as fault:
+            first = _first_that_hangs(lab)
+            granted = _granted_before(lab.history, first)
+            ends = granted + lab.ttl
+            # Who gives a renewal up sooner, and tries again, meets it for as long in all, but not
+            # in the last tenth of a life: one of those that come then has to succeed.
+            lab.until(
+                lambda: _hung(lab.history) >= hangs or bool(lab.history.logins(since=first.began)),
+                within=max(0.0, ends - 0.1 * lab.ttl - lab.history.now()),
+            )
+        lab.until(lambda: all(e.ended for e in _held_back(lab.history)), within=hangs)
+        lab.until(
+            lambda: any(
+                came_through(e) for e in lab.history.find("renew", "login", since=first.began)
+            ),
+            within=max(0.0, ends + 0.5 - lab.history.now()),  # what comes late is told
+        )
+        lab.recovers(after=fault)
+    good_until = granted + ALL_BUT_THE_END * lab.ttl
+    lab.require(
+        f"a renewal that hung for {hangs:g} s, or until the client gave it up", _waited_for(hangs)
+    )
+    lab.require(
+        f"reads of {MEANWHILE} callers meanwhile",
+        lambda history: _callers_beside(history, good_until) == MEANWHILE,
+    )
+    lab.judge(
+        renewals_hold_up_nobody(hangs / HELD_UP, since=first.began, until=good_until),
+        renewed_or_replaced(since=first.began, before=ends),
+        logins_at_most(1, since=fault.began),
+    )
+
+
+def _first_that_hangs(lab: Lab) -> Exchange:
+    """The first renewal on which the fault acts, waited for as long as it may take to come."""
+    lab.until(
+        lambda: bool(_held_back(lab.history)) or never_renews(lab.history),
+        within=ALL_BUT_THE_END * lab.ttl,
+    )
+    if renewals := _held_back(lab.history):
+        return renewals[0]
+    if never_renews(lab.history):
+        raise NotClaimed(LOGS_IN_INSTEAD)
+    raise NotExercised(
+        f"no renewal was tried up to {ALL_BUT_THE_END:g} of the token's life, so none could hang"
+    )
+
+
+def _granted_before(history: History, renewal: Exchange) -> float:
+    """When the token that is to be renewed was last given its life."""
+    grants = history.find("login", "renew", until=renewal.began, where=came_through)
+    last = [each for each in grants if each is not renewal][-1]
+    return last.ended or last.began
+
+
+def _held_back(history: History) -> list[Exchange]:
+    """The renewals on which the fault acted."""
+    return history.find("renew", where=lambda e: e.interference is not None)
+
+
+def _hung(history: History) -> float:
+    """For how many seconds they were, in all."""
+    return sum((e.ended or history.now()) - e.began for e in _held_back(history))
+
+
+def _waited_for(seconds: float) -> Callable[[History], str]:
+    """Whether one of them was held back for so long, unless the client itself ended it before."""
+
+    def condition(history: History) -> str:
+        took = [
+            f"{(e.ended or history.now()) - e.began:.1f} s"
+            for e in _held_back(history)
+            if e.closed == "client" or (e.ended or history.now()) - e.began >= 0.9 * seconds
+        ]
+        return ", ".join(took)
+
+    return condition
+
+
+def _callers_beside(history: History, until: float) -> int:
+    """How many callers had a read under way while a renewal hung."""
+    return len(
+        {
+            call.caller
+            for call in history.calls("read", until=until)
+            for e in _held_back(history)
+            if call.began < (e.ended or until) and e.began < (call.ended or until)
+        }
+    )
 
 
 @pytest.mark.scenario("TOK-17")

@@ -58,6 +58,8 @@ SAYS: dict[str, str] = {
     "recovers_within": r"a good read within",
     "renewals_at_most": r"at most \d+ renewals?$|^renewals?$",
     "renewals_of_a_lost_lease_at_most": r"renewals of a lease",
+    "renewals_hold_up_nobody": r"holds up no read",
+    "renewed_or_replaced": r"renewed, or replaced",
     "renews_again": r"the next renewal succeeds",
     "renews_within": r"between|into a life of",
     "replaced_before_the_end": r"before",

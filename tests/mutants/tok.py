@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
+from tests.mutants import always, edges_hangs, edges_logins, edges_refusals, edges_tokens
 from tests.mutants.clients import (
     LAZY_PROCESS,
     CachesForTheRefreshTime,
@@ -483,6 +483,27 @@ MUTANTS: dict[str, Mutant] = {
     "goes-on-with-what-it-gave-back": Mutant(
         always.GoesOnWithWhatItGaveBack, "TOK-04", "known to be dead"
     ),
+    "holds-its-lock-while-it-renews": Mutant(
+        edges_hangs.HoldsItsLockWhileItRenews, "TOK-22", "holds up no read"
+    ),
+    "asks-one-after-the-other": Mutant(
+        edges_hangs.AsksOneAfterTheOther, "TOK-22", "holds up no read"
+    ),
+    "waits-long-for-a-renewal": Mutant(
+        edges_hangs.WaitsLongForARenewal, "TOK-22", "holds up no read"
+    ),
+    "lets-all-wait-for-the-one-that-renews": Mutant(
+        edges_hangs.LetsAllWaitForTheOneThatRenews, "TOK-22", "holds up no read"
+    ),
+    "gives-up-a-renewal-that-hangs": Mutant(
+        edges_hangs.GivesUpARenewalThatHangs, "TOK-22", "renewed, or replaced"
+    ),
+    "rests-for-too-long-after-a-renewal-that-hung": Mutant(
+        edges_hangs.RestsForTooLongAfterIt, "TOK-22", "renewed, or replaced"
+    ),
+    "logs-in-twice-when-a-renewal-hangs": Mutant(
+        edges_hangs.LogsInTwiceWhenARenewalHangs, "TOK-22", "at most 1 login"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -538,4 +559,11 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "sends-what-was-on-its-way": Tolerated(always.SendsWhatWasOnItsWay, "TOK-11"),
     "sends-what-a-slow-link-held-up": Tolerated(always.SendsWhatASlowLinkHeldUp, "TOK-12"),
+    "waits-a-little-for-a-renewal": Tolerated(edges_hangs.WaitsALittleForARenewal, "TOK-22"),
+    "renews-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-22"),
+    "logs-in-when-a-renewal-hangs": Tolerated(edges_hangs.LogsInWhenARenewalHangs, "TOK-22"),
+    "asks-again-soon-for-a-renewal": Tolerated(edges_hangs.AsksAgainAtOnce, "TOK-22"),
+    "renews-at-a-third-and-hangs": Tolerated(edges_tokens.RenewsAtAThird, "TOK-22"),
+    "renews-late-and-hangs": Tolerated(edges_tokens.RenewsLate, "TOK-22"),
+    "asks-for-an-hour-and-hangs": Tolerated(edges_tokens.AsksForAnHour, "TOK-22"),
 }

@@ -1,11 +1,11 @@
-"""The oracle on callers that are served again and again."""
+"""Oracles on callers that are served again and again."""
 
 from __future__ import annotations
 
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.oracles import Oracle, reads_go_on
+from vault_harness.scenario.oracles import Oracle, reads_go_on, renewals_hold_up_nobody
 
 PATH = "backend/django"
 
@@ -42,3 +42,82 @@ def test_what_is_no_good_read_of_that_secret(story: Story) -> None:
     for at in (12.0, 15.0, 18.0):
         story.call(at, path="backend/celery")
     assert story.finds(asked()) == ["none came for 10.00 s, from +10.00 s on"]
+
+
+# A renewal hangs from 10 s to 13 s, and the token is near its end at 19 s
+
+
+def beside(story: Story) -> list[str]:
+    """What is found by a bound of one second."""
+    return story.finds(renewals_hold_up_nobody(1.0, since=5.0, until=19.0))
+
+
+def test_reads_that_a_renewal_holds_up_for_a_moment(story: Story) -> None:
+    """For as long as is granted, and whether they began before it or meanwhile."""
+    story.sent("renew", 10.0, ended=13.0)
+    story.call(9.0, 11.0)
+    story.call(11.5, 12.5)
+    story.call(12.2, 15.0)
+    assert beside(story) == []
+
+
+def test_one_read_may_carry_the_renewal(story: Story) -> None:
+    """It waits for the answer; a second one has no reason to."""
+    story.sent("renew", 10.0, ended=13.0)
+    story.call(9.99, 13.01)
+    story.call(10.2)
+    assert beside(story) == []
+    story.call(10.5, 13.0)
+    assert beside(story) == [
+        "2 of 3 reads waited or failed (+9.99, +10.50) beside 1 renewal (+10.00)"
+    ]
+
+
+def test_each_renewal_may_have_its_carrier(story: Story) -> None:
+    """A second one that hangs may hold up another."""
+    story.sent("renew", 10.0, status=None, ended=12.0, closed="client")
+    story.sent("renew", 14.0, ended=17.0)
+    story.call(9.99, 12.0, outcome="unavailable")
+    story.call(13.99, 17.01)
+    assert beside(story) == []
+
+
+def test_what_is_waited_for_two_renewals_is_one_wait(story: Story) -> None:
+    """However it is cut into pieces."""
+    for at in (10.0, 10.9, 11.8):
+        story.sent("renew", at, status=None, ended=at + 0.8, closed="client")
+    for at in (10.0, 10.1, 10.2, 10.3):
+        story.call(at, 13.0)
+    assert beside(story) == [
+        (
+            "4 of 4 reads waited or failed (+10.00, +10.10, +10.20, +10.30) beside 3 renewals "
+            "(+10.00, +10.90, +11.80)"
+        )
+    ]
+
+
+def test_reads_that_fail_beside_a_renewal(story: Story) -> None:
+    """However soon they do."""
+    story.sent("renew", 10.0, ended=13.0)
+    story.calls(11.0, 12.0, outcome="unavailable")
+    assert beside(story) == [
+        "2 of 2 reads waited or failed (+11.00, +12.00) beside 1 renewal (+10.00)"
+    ]
+
+
+def test_reads_at_the_end_of_a_token(story: Story) -> None:
+    """Who needs another token may wait for it, whoever else waits."""
+    story.sent("renew", 18.0, ended=21.0)
+    story.call(18.5)
+    story.call(19.1, 21.0)
+    story.call(19.2, 21.0)
+    assert beside(story) == []
+
+
+def test_a_renewal_beside_which_nobody_reads(story: Story) -> None:
+    """It shows nothing."""
+    story.sent("renew", 10.0, ended=13.0)
+    story.calls(9.0, 13.5)
+    assert beside(story) == [
+        "nothing shows it: there was no read beside a renewal between +5.00 and +19.00 s"
+    ]

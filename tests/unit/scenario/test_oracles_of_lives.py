@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import RequestKind
 from vault_harness.scenario.oracles import (
     never_renews,
     no_refused_read,
     renewals_at_most,
+    renewed_or_replaced,
     renews_again,
     renews_within,
     replaced_before_the_end,
@@ -173,6 +175,33 @@ def test_renewed_again(story: Story) -> None:
     assert story.finds(renews_again(since=5.5, before=8.0)) == []
     assert story.finds(renews_again(since=4.0, before=5.9)) == ["1 was tried, none succeeded"]
     assert story.finds(renews_again(since=6.1, before=8.0)) == ["0 were tried, none succeeded"]
+
+
+@pytest.mark.parametrize("kind", ["renew", "login"])
+def test_renewed_or_replaced(story: Story, kind: RequestKind) -> None:
+    """By the one or the other, sent before the end; its answer may come after it."""
+    story.sent("renew", 5.0, status=None, closed="client")
+    story.sent(kind, 8.0, ended=11.0)
+    assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == []
+    assert story.finds(renewed_or_replaced(since=5.0, before=7.5)) == [
+        (
+            "it ended at +7.50 s; 1 request for it had come to nothing by then, the first that did "
+            "not came 0.500 s after it"
+        )
+    ]
+
+
+def test_answers_that_never_came(story: Story) -> None:
+    """What Vault granted is of no use to a client that had gone by then."""
+    story.sent("renew", 5.0, closed="client")
+    story.sent("renew", 6.0, status=500)
+    story.sent("renew", 7.0, ended=None)
+    assert story.finds(renewed_or_replaced(since=5.0, before=8.0)) == [
+        (
+            "it ended at +8.00 s; 3 requests for it had come to nothing by then, the first that "
+            "did not came never"
+        )
+    ]
 
 
 def test_no_read_with_an_ended_token(story: Story) -> None:

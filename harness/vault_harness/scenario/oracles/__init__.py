@@ -33,7 +33,10 @@ from vault_harness.scenario.oracles._credentials import (
     no_refused_use,
     renewals_of_a_lost_lease_at_most,
 )
-from vault_harness.scenario.oracles._going_on import reads_go_on
+from vault_harness.scenario.oracles._going_on import (
+    reads_go_on,
+    renewals_hold_up_nobody,
+)
 from vault_harness.scenario.oracles._herd import (
     each_caller_recovers,
     logins_are_spread,
@@ -42,9 +45,11 @@ from vault_harness.scenario.oracles._herd import (
 )
 from vault_harness.scenario.oracles._lives import (
     LOGS_IN_INSTEAD,
+    came_through,
     never_renews,
     no_refused_read,
     renewals_at_most,
+    renewed_or_replaced,
     renews_again,
     renews_within,
     replaced_before_the_end,
@@ -83,6 +88,7 @@ __all__ = [
     "STORM_PEAK",
     "a_denial_costs_little",
     "accepted_again",
+    "came_through",
     "asks_no_more_than_before",
     "at_most",
     "bad_logins_at_most",
@@ -122,7 +128,9 @@ __all__ = [
     "reads_go_on",
     "recovers_within",
     "renewals_at_most",
+    "renewals_hold_up_nobody",
     "renewals_of_a_lost_lease_at_most",
+    "renewed_or_replaced",
     "renews_again",
     "renews_within",
     "replaced_before_the_end",

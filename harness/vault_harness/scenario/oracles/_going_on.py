@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 from vault_harness.scenario.history import History
-from vault_harness.scenario.oracles._base import Oracle
+from vault_harness.scenario.observations import Exchange, Operation
+from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
+from vault_harness.scenario.oracles._callers import READS
 from vault_harness.scenario.verdict import Finding
 
 
@@ -36,3 +40,52 @@ def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracl
         return []
 
     return oracle
+
+
+def renewals_hold_up_nobody(bound: float, *, since: float, until: float) -> Oracle:
+    """While renewals are under way each read is served, and waits `bound` seconds of it at most.
+
+    One read for each of those renewals is let off, the worst ones: a client that renews in the call
+    of whoever comes when it is time lets that caller wait, and no other.
+
+    Args:
+        bound: Seconds.
+        since: From when on renewals count.
+        until: Until when. Reads that began later are not judged: the token is about to end then,
+            and who needs another one may have to wait for it.
+    """
+    promise = f"a renewal that hangs holds up no read for {bound:g} s, but for one that makes it"
+
+    def oracle(history: History) -> list[Finding]:
+        renewals = history.find("renew", since=since, until=until)
+        calls = history.calls(*READS, until=until)
+        waits = [(_under_way_together(history, call, renewals), call) for call in calls]
+        beside = [(waited, call) for waited, call in waits if waited > 0]
+        if not beside:
+            return lacking(promise, "read beside a renewal", since, until)
+        held = []
+        for waited, call in beside:
+            over = waited - bound - history.slack(call.began, call.ended)
+            if call.failed or over > 0:
+                held.append((math.inf if call.failed else over, call))
+        if len(held) <= len(renewals):
+            return []
+        held.sort(key=lambda one: one[0], reverse=True)
+        over, worst = held[len(renewals)]
+        those = sorted((call for _, call in held), key=lambda call: call.began)
+        text = f"{len(held)} of {counted(len(beside), 'read')} waited or failed ({times(those)})"
+        text += f" beside {counted(len(renewals), 'renewal')} ({times(renewals)})"
+        missed = None if math.isinf(over) else over
+        return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
+
+    return oracle
+
+
+def _under_way_together(history: History, call: Operation, renewals: Sequence[Exchange]) -> float:
+    """Seconds of a call in which a renewal was under way too."""
+    now = history.now()
+    ended = now if call.ended is None else call.ended
+    shared = (
+        min(ended, now if e.ended is None else e.ended) - max(call.began, e.began) for e in renewals
+    )
+    return sum(max(one, 0.0) for one in shared)

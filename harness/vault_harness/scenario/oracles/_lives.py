@@ -166,6 +166,38 @@ def renews_again(*, since: float, before: float) -> Oracle:
     return oracle
 
 
+def came_through(exchange: Exchange) -> bool:
+    """Whether Vault did what was asked, and its answer came to the client."""
+    return exchange.good and exchange.closed is None and exchange.ended is not None
+
+
+def renewed_or_replaced(*, since: float, before: float) -> Oracle:
+    """A renewal or a login is sent in that time whose answer comes, then or later.
+
+    Args:
+        since: When it begins.
+        before: When the token ends, as far as the client can know. Nothing is granted beyond that.
+    """
+    promise = "the token is renewed, or replaced, before its end"
+
+    def oracle(history: History) -> list[Finding]:
+        sent = history.find("renew", "login", since=since)
+        first = next((e.began for e in sent if came_through(e)), None)
+        if first is not None and first <= before:
+            return []
+        tried = [e for e in sent if e.began <= before]
+        text = f"it ended at +{before:.2f} s; {counted(len(tried), 'request')} for it had come to "
+        text += f"nothing by then, the first that did not came {_after(first, before)}"
+        missed = None if first is None else first - before
+        return [Finding(promise, text, before, missed=missed, until=before)]
+
+    return oracle
+
+
+def _after(moment: float | None, end: float) -> str:
+    return "never" if moment is None else f"{moment - end:.3f} s after it"
+
+
 def no_refused_read(
     *, since: float = 0.0, until: float | None = None, may_be_empty: bool = False
 ) -> Oracle:

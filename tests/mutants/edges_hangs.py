@@ -1,0 +1,185 @@
+"""Clients whose callers wait for a renewal that hangs, and such whose callers do not (TOK-22).
+
+``thresholds.toml`` says which of them stands on which side of what; `tests.mutants.tok` lists them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+
+from tests.mutants.clients import GivesUpRenewing, LogsInTwice
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, UnavailableError, Wire
+
+# Who else waits
+
+
+class HoldsItsLockWhileItRenews(LazyClient):
+    """Looks at its token under the lock that its timer holds until a renewal is over."""
+
+    def _valid_token(self, deadline: float) -> Token:
+        with self._held(deadline):
+            return super()._valid_token(deadline)
+
+
+class _OneAfterTheOther(Wire):
+    """Has one connection's worth of requests: each begins when the one before is answered."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise TimeoutError
+        try:
+            return super()._exchange(request, deadline)
+        finally:
+            self._turn.release()
+
+
+class AsksOneAfterTheOther(LazyClient):
+    """Holds no lock of its token's: its reads queue behind the renewal, on their way to Vault."""
+
+    wire_type = _OneAfterTheOther
+
+
+class WaitsALittleForARenewal(LazyClient):
+    """Would like the new life best, and goes on with the old one soon."""
+
+    waits = 0.7
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._changing.acquire(timeout=self.waits):
+            self._changing.release()
+        return super()._valid_token(deadline)
+
+
+class WaitsLongForARenewal(WaitsALittleForARenewal):
+    """Goes on with the old one later than its callers can bear."""
+
+    waits = 1.6
+
+
+class RenewsInACallersCall(LazyClient):
+    """Has no timer: whoever calls when it is time renews, and all others take what there is."""
+
+    others_wait = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._renewing = threading.Lock()
+        self._due = float("inf")
+
+    def _arm(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+
+    def _is_timed(self) -> bool:
+        return True
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = super()._valid_token(deadline)
+        left = max(0.0, deadline - time.monotonic()) if self.others_wait else 0.0
+        if time.monotonic() < self._due or not self._renewing.acquire(timeout=left):
+            return token
+        try:
+            if time.monotonic() >= self._due and not self._renewed(token, deadline):
+                with self._held(deadline):
+                    return self._log_in(deadline)
+            return token
+        except UnavailableError:
+            self._arm(self._longest)
+            return token
+        finally:
+            self._renewing.release()
+
+
+class LetsAllWaitForTheOneThatRenews(RenewsInACallersCall):
+    """Whoever comes meanwhile waits for what comes of it, with a good token at hand."""
+
+    others_wait = True
+
+
+# What becomes of the token
+
+
+class GivesUpARenewalThatHangs(GivesUpRenewing):
+    """Has no patience with a renewal, and makes none any more."""
+
+    patience = 1.2
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        return super()._renewed(token, min(deadline, time.monotonic() + self.patience))
+
+
+class RestsForTooLongAfterIt(LazyClient):
+    """Comes back half a minute after a renewal that it gave up, whatever its token has left."""
+
+    patience, rest = 1.2, 30.0
+    _rests = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, min(deadline, time.monotonic() + self.patience))
+        except UnavailableError:
+            self._rests = True
+            raise
+
+    def _arm(self, seconds: float) -> None:
+        rests, self._rests = self._rests, False
+        super()._arm(self.rest if rests else seconds)
+
+
+class LogsInWhenARenewalHangs(LazyClient):
+    """Gives a renewal up that takes too long, and logs in anew while its old token lives."""
+
+    patience = 1.2
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        until = min(deadline, time.monotonic() + self.patience)
+        with contextlib.suppress(ClientError):
+            if not token.renewable:
+                return False
+            self._wire.send(
+                "POST", "auth/token/renew-self", deadline=until, token=token.value, body={}
+            )
+            token.since = time.monotonic()
+            self._arm(token.due)
+            return True
+        return False
+
+
+class LogsInTwiceWhenARenewalHangs(LogsInWhenARenewalHangs, LogsInTwice):
+    """And once more, to be sure."""
+
+    _started = False
+
+    def _log_in(self, deadline: float) -> Token:
+        if self._started:
+            return super()._log_in(deadline)
+        self._started = True
+        return LazyClient._log_in(self, deadline)
+
+
+class AsksAgainAtOnce(LazyClient):
+    """Gives a renewal up soon, and tries the next after half a second, time and again."""
+
+    patience = 0.8
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        until = min(deadline, time.monotonic() + self.patience)
+        if not token.renewable:
+            return False
+        try:
+            self._wire.send(
+                "POST", "auth/token/renew-self", deadline=until, token=token.value, body={}
+            )
+        except UnavailableError:
+            self._arm(0.5)
+            return True
+        token.since = time.monotonic()
+        self._arm(token.due)
+        return True
