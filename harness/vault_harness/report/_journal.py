@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.report._lines import Summary
+from vault_harness.report._lines import Line, Summary
+from vault_harness.report._reading import (
+    check_ids,
+    check_shape,
+    check_version,
+    read_object,
+    wrong,
+)
 from vault_harness.report.formats import (
     SCHEMA_VERSION,
+    Journal,
     client_of,
     cores,
     suite_version,
@@ -22,6 +29,9 @@ from vault_harness.report.formats import (
 from vault_harness.scenario.record import ScenarioRecord
 
 JOURNAL = "journal.json"
+
+NO_JOURNAL = "not a journal of a scenario run"
+"""What messages say of a file that is none."""
 
 LEFT_BY_A_RUN = ("index.html", "junit.xml", "score.json", "badge.json")
 """What is made at the end of a run, from its journal."""
@@ -38,7 +48,8 @@ def write_part(parts: Path, record: ScenarioRecord) -> None:
         record: Of the scenario.
     """
     parts.mkdir(parents=True, exist_ok=True)
-    (parts / f"{record['id']}.json").write_text(json.dumps(record), encoding="utf-8")
+    # Whole or not at all: who is killed meanwhile must not leave half of one to be read.
+    files.write_text(parts / f"{record['id']}.json", json.dumps(record))
     log = [f"+{line['at']:9.2f} s  {line['text']}\n" for line in record.get("log", ())]
     if log:
         (parts / f"{record['id']}.log").write_text("".join(log), encoding="utf-8")
@@ -56,6 +67,7 @@ def begin(
     run: str,
     planned: Mapping[str, float],
     left_out: Mapping[str, str],
+    shard: str | None = None,
 ) -> None:
     """Replace what an earlier run left by a journal that says that this one has not ended.
 
@@ -67,6 +79,7 @@ def begin(
         run: Name of this run.
         planned: The scenarios that will be run, and how long each takes, about.
         left_out: Those that will not be, with their severities.
+        shard: Which part of how many, such as ``2/4``.
     """
     for name in LEFT_BY_A_RUN:
         (directory / name).unlink(missing_ok=True)
@@ -78,6 +91,7 @@ def begin(
         "subject": subject,
         "engine": "",
         "run": run,
+        "shard": shard,
         "planned": dict(planned),
         "left_out": dict(left_out),
         "scenarios": [],
@@ -101,6 +115,7 @@ def collect_parts(
     *,
     complete: bool = True,
     left_out: Mapping[str, str] | None = None,
+    shard: str | None = None,
 ) -> Path:
     """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
 
@@ -112,6 +127,7 @@ def collect_parts(
         summary: Its lines.
         complete: Whether the run came to its end.
         left_out: Scenarios that were not chosen, with their severities.
+        shard: Which part of how many it was, such as ``2/4``.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
@@ -126,12 +142,8 @@ def collect_parts(
     lines = {line.id: line for line in summary.lines}
     for scenario in scenarios:
         if (line := lines.pop(scenario["id"], None)) is not None:
-            scenario |= {"word": line.word, "why": line.why}
-            if line.forgiven:
-                scenario["forgiven"] = True
-            if line.known:
-                scenario["known"] = {"kind": line.known, "reason": line.reason}
-    scenarios += [asdict(line) for line in lines.values()]
+            scenario |= _of_its_line(line)
+    scenarios += [_only_a_line(line) for line in lines.values()]
     scenarios.sort(key=lambda scenario: str(scenario["id"]))
     journal = {
         "schema_version": SCHEMA_VERSION,
@@ -146,6 +158,7 @@ def collect_parts(
         "cores": cores(),
         "wires": sorted(summary.wires),
         "seconds": round(summary.seconds, 1),
+        "shard": shard,
         "left_out": dict(left_out or {}),
         "scenarios": scenarios,
     }
@@ -154,22 +167,49 @@ def collect_parts(
     return target
 
 
+def _only_a_line(line: Line) -> dict[str, Any]:
+    """The record of a scenario of which nothing but its line is left."""
+    record: dict[str, Any] = {
+        "id": line.id,
+        "promise": line.promise,
+        "severity": line.severity,
+        "word": line.word,
+        "seconds": line.seconds,
+        "why": line.why,
+        "rate": line.rate,
+        "findings": [{"promise": promise, "seen": line.why, "at": None} for promise in line.broken],
+        "leaks": [{"promise": "", "seen": text, "at": None} for text in line.leaks],
+    }
+    return record | _of_its_line(line)
+
+
+def _of_its_line(line: Line) -> dict[str, Any]:
+    """What only the end of a run knows of a scenario."""
+    known = {"known": {"kind": line.known, "reason": line.reason}} if line.known else {}
+    forgiven = {"forgiven": True} if line.forgiven else {}
+    return {"word": line.word, "why": line.why, **forgiven, **known}
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a journal.
 
     Raises:
-        SettingsError: It is not one.
+        SettingsError: It is not one, or one of a version that this suite does not know.
     """
-    try:
-        journal = json.loads(path.read_text(encoding="utf-8"))
-        journal["scenarios"], journal["engine"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SettingsError(
-            f"This is not a journal of a scenario run: {error!r}",
-            looked_at=str(path),
-            remedy="Give the journal.json that a run of the scenarios left in its report folder",
-        ) from error
-    found: dict[str, Any] = journal
+    return checked(read_object(path, NO_JOURNAL), path)
+
+
+def checked(found: dict[str, Any], path: Path) -> dict[str, Any]:
+    """What was read from a file, if it is a journal.
+
+    Raises:
+        SettingsError: It is none, or one of a version that this suite does not know.
+    """
+    if "scenarios" not in found:
+        raise wrong(path, NO_JOURNAL, "it has no scenarios")
+    check_version(found, path)
+    check_shape(Journal, found, path, NO_JOURNAL)
+    check_ids(found, path, NO_JOURNAL)
     return found
 
 

@@ -130,6 +130,7 @@ class Summary:
         seconds: How long the whole took.
         broken: Node ids of tests without a line, or with an error after it.
         unfinished: Scenarios that were chosen and came to no end, as the run did not.
+        lacking: Parts of it that are not there, such as ``2/4``.
         wires: What was spoken between client and Vault, where it was not plain HTTP.
     """
 
@@ -140,6 +141,7 @@ class Summary:
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)
     unfinished: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
     wires: set[str] = field(default_factory=set)
 
     def leaks(self) -> list[str]:
@@ -216,6 +218,8 @@ class Summary:
             text += f"; the harness broke down in {', '.join(sorted(set(self.broken)))}"
         if self.unfinished:
             text += f"; incomplete: {', '.join(sorted(self.unfinished))} did not come to an end"
+        if self.lacking:
+            text += f"; incomplete: part {', '.join(self.lacking)} is not there"
         if counts["skipped"]:
             text += f"; {counts['skipped']} skipped"
         where = ", ".join(

@@ -48,6 +48,15 @@ class Surroundings(_Format):
     machine: str = Field(description="System and architecture, such as Linux x86_64")
 
 
+class Finding(_Format):
+    """A promise that was found broken, or a secret that came out."""
+
+    promise: str
+    seen: str
+    at: float | None = Field(default=None, description="Seconds since the scenario began")
+    harm: bool = Field(default=False, description="Whether others see it: that alone is an F")
+
+
 class Scenario(_Format):
     """One scenario of a journal. Times are seconds since it began; secrets are labels."""
 
@@ -60,8 +69,17 @@ class Scenario(_Format):
     known: dict[str, str] | None = Field(
         default=None, description="kind (failing, flaky) and reason, where its failure is known"
     )
-    findings: list[dict[str, Any]] = Field(default=[], description="Why it is fail")
-    leaks: list[dict[str, Any]] = Field(default=[], description="Secrets that came out in it")
+    findings: list[Finding] = Field(default=[], description="Why it is fail")
+    leaks: list[Finding] = Field(default=[], description="Secrets that came out in it")
+    cannot: dict[str, Any] | None = Field(
+        default=None,
+        description="why (a reason) and needs (claims): it was skipped for the machine's sake",
+    )
+    untouched: list[str] = Field(default=[], description="Why it is not exercised")
+    evidence: list[str] = Field(default=[], description="How the fault is known to have happened")
+    times: dict[str, float] = Field(default={}, description="ttl, max_ttl, deadline, in seconds")
+    rate: str = Field(default="", description="Of several runs: how many passed, as 4 of 5")
+    again: str = Field(default="", description="The command that runs it again")
     faults: list[dict[str, Any]] = []
     operations: list[dict[str, Any]] = Field(default=[], description="What the client was asked")
     exchanges: list[dict[str, Any]] = Field(default=[], description="What Vault was asked")
@@ -82,6 +100,11 @@ class Journal(_Format):
     surroundings: Surroundings | None = None
     cores: int | None = Field(default=None, description="Of the machine")
     seconds: float | None = Field(default=None, description="How long the run took")
+    shard: str | None = Field(
+        default=None,
+        pattern=r"^[1-9][0-9]{0,3}/[1-9][0-9]{0,3}$",
+        description="Which part of a whole run, such as 2/4",
+    )
     left_out: dict[str, str] = Field(
         default={}, description="Scenarios that were not chosen, with their severities"
     )
@@ -95,6 +118,10 @@ class Judged(_Format):
     severity: Severity
     broken: list[str] = Field(default=[], description="The promises that it broke")
     harm: list[str] = Field(default=[], description="Secrets that came out, wrong values")
+    cannot: str = Field(
+        default="",
+        description="Why it was skipped though the client claims all that it takes; else empty",
+    )
 
 
 class Score(_Format):

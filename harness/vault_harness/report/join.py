@@ -36,16 +36,19 @@ def journals_in(places: Iterable[Path]) -> list[Path]:
 def join(paths: Sequence[Path]) -> dict[str, Any]:
     """The journal of all parts together.
 
-    It is complete if each part is, and what one left out and another judged was not left out.
+    It is complete if each part is, and all that there were are here; what one left out and another
+    judged was not left out.
 
     Raises:
         SettingsError: One is no journal, they are not of one suite and one client, or two judged
-            the same scenario.
+            the same scenario, or were the same part.
     """
     parts = [load(path) for path in paths]
     first = parts[0]
     for path, part in zip(paths, parts, strict=True):
         for name in SAME:
+            if name == "engine" and "" in (part[name], first[name]):
+                continue  # of one that was killed before it knew
             if part.get(name) != first.get(name):
                 raise _wrong(path, f"{name} is {part.get(name)}, elsewhere {first.get(name)}")
     scenarios: dict[str, Any] = {}
@@ -54,21 +57,60 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
             if scenario["id"] in scenarios:
                 raise _wrong(path, f"{scenario['id']} was judged by another part too")
             scenarios[scenario["id"]] = scenario
+    lacking = _lacking(paths, parts)
     left_out = {id: s for part in parts for id, s in part.get("left_out", {}).items()}  # noqa: A001
     lines = lines_of(list(scenarios.values()))
     seconds = max(float(part.get("seconds") or 0.0) for part in parts)
     summary = Summary(
-        first["subject"], lines, str(first.get("product", "")), first["engine"], seconds
+        first["subject"],
+        lines,
+        _first_word(parts, "product"),
+        _first_word(parts, "engine"),
+        seconds,
     )
+    summary.unfinished = sorted(
+        {id for part in parts for id in part.get("planned") or ()} - set(scenarios)  # noqa: A001
+    )
+    summary.lacking = lacking
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
+    own = {"run", "planned", "shard"}  # of one part, and of no run of all
     return {
-        **(claiming or parts)[0],
-        "complete": all(part.get("complete", False) for part in parts),
+        **{name: value for name, value in (claiming or parts)[0].items() if name not in own},
+        "complete": not lacking and all(part.get("complete", False) for part in parts),
         "summary": str(summary),
         "seconds": seconds,
         "left_out": {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))},  # noqa: A001
         "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
     }
+
+
+def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The parts that there were, and that are not here: ``2/4``.
+
+    Raises:
+        SettingsError: They are parts of two sizes, or one is here twice.
+    """
+    found: dict[str, Path] = {}
+    for path, part in zip(paths, parts, strict=True):
+        name = part.get("shard")
+        if not name:
+            continue
+        if name in found:
+            raise _wrong(path, f"part {name} is here twice, also in {found[name]}")
+        found[name] = path
+    sizes = sorted({name.partition("/")[2] for name in found})
+    if len(sizes) > 1:
+        path = next(path for name, path in found.items() if name.endswith(f"/{sizes[1]}"))
+        raise _wrong(path, f"some are parts of {sizes[0]}, others of {sizes[1]}")
+    if not sizes:
+        return []
+    every = [f"{number}/{sizes[0]}" for number in range(1, int(sizes[0]) + 1)]
+    return [name for name in every if name not in found]
+
+
+def _first_word(parts: Iterable[Mapping[str, Any]], name: str) -> str:
+    """What the first part says that says anything: one that was killed early does not know."""
+    return next((str(part[name]) for part in parts if part.get(name)), "")
 
 
 def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:

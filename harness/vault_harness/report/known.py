@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -126,6 +127,8 @@ def _reasons(path: Path, name: str, table: object) -> dict[str, str]:
     for id, reason in table.items():  # noqa: A001 - it is one
         if not isinstance(reason, str) or not reason.strip():
             raise _wrong(path, f"{name}: {id} has no reason")
+    if twice := [id for id, n in Counter(map(str.upper, table)).items() if n > 1]:  # noqa: A001
+        raise _wrong(path, f"{name}: {twice[0]} stands there twice")
     return {id.upper(): reason for id, reason in table.items()}  # noqa: A001 - it is one
 
 

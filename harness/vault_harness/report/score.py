@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
-
 from vault_harness import files
 from vault_harness.errors import SettingsError
 from vault_harness.report import formats
+from vault_harness.report._journal import checked
+from vault_harness.report._reading import check_shape, check_version, read_object, wrong
 from vault_harness.report.formats import SCHEMA_VERSION, Grade, Judged, Score
 
 SCORE, BADGE = "score.json", "badge.json"
@@ -41,6 +41,8 @@ GRADES: tuple[Grade, ...] = get_args(Grade)
 
 _RANKS = {"pass": 0, "flaky": 1, "fail": 2}
 """Verdicts on the client, the best first; others say nothing of it."""
+
+_NO_SCORE = "neither a score nor a journal"
 
 _LEAK = "no secret in a log or a message"
 _COLOURS = {
@@ -56,10 +58,14 @@ _COLOURS = {
 def score_of(journal: Mapping[str, Any]) -> Score:
     """The score of a journal."""
     records = list(journal["scenarios"])
-    scenarios = {str(one["id"]): _judged(one) for one in sorted(records, key=lambda r: r["id"])}
+    client = formats.Client.model_validate(
+        journal.get("client") or formats.client_of(str(journal.get("subject", "")), records)
+    )
+    claims = frozenset(client.capabilities)
+    ordered = sorted(records, key=lambda record: str(record["id"]))
+    scenarios = {str(one["id"]): _judged(one, claims) for one in ordered}
     left_out = dict(journal.get("left_out") or {})
     grade, why = _grade(scenarios, left_out, complete=bool(journal.get("complete", False)))
-    subject = str(journal.get("subject", ""))
     given = journal.get("surroundings") or formats.surroundings(
         str(journal.get("product", "")), str(journal.get("engine", "")), records
     )
@@ -67,9 +73,7 @@ def score_of(journal: Mapping[str, Any]) -> Score:
         schema_version=SCHEMA_VERSION,
         suite_version=str(journal.get("suite_version", "")),
         complete=bool(journal.get("complete", False)),
-        client=formats.Client.model_validate(
-            journal.get("client") or formats.client_of(subject, records)
-        ),
+        client=client,
         surroundings=formats.Surroundings.model_validate(given),
         grade=grade,
         why=why,
@@ -77,7 +81,7 @@ def score_of(journal: Mapping[str, Any]) -> Score:
     )
 
 
-def _judged(record: Mapping[str, Any]) -> Judged:
+def _judged(record: Mapping[str, Any], claims: frozenset[str]) -> Judged:
     findings = list(record.get("findings") or ())
     harm = [str(one["promise"]) for one in findings if one.get("harm")]
     if record.get("leaks"):
@@ -90,7 +94,16 @@ def _judged(record: Mapping[str, Any]) -> Judged:
         severity=record["severity"],
         broken=sorted(set(broken)),
         harm=sorted(set(harm)),
+        cannot=_cannot(record, claims),
     )
+
+
+def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
+    """Why a scenario was not asked, where the client claims all that it takes; else nothing."""
+    cannot = record.get("cannot") if record["word"] == "skipped" else None
+    if not isinstance(cannot, Mapping) or not set(cannot.get("needs") or ()) <= {*claims, "read"}:
+        return ""
+    return str(cannot.get("why") or "")
 
 
 def _grade(
@@ -110,7 +123,7 @@ def _grade(
     unasked = [
         id
         for id, one in scenarios.items()  # noqa: A001 - it is one
-        if one.severity == "critical" and one.verdict in ("not exercised", "error")
+        if one.severity == "critical" and (one.verdict in ("not exercised", "error") or one.cannot)
     ]
     unasked += [id for id, severity in left_out.items() if severity == "critical"]  # noqa: A001
     lacking = [f"critical, and not asked: {', '.join(sorted(unasked))}"] if unasked else []
@@ -160,23 +173,23 @@ def load_score(path: Path) -> Score:
     Raises:
         SettingsError: It is neither, or of a version that this suite does not know.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found["scenarios"], list):
-            return score_of(found)
-        return Score.model_validate(found)
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        first = str(error).partition("\n")[0]
-        raise SettingsError(
-            f"This is neither a score nor a journal: {type(error).__name__}: {first}",
-            looked_at=str(path),
-            remedy="Give the score.json or the journal.json that a run left in its report folder",
-        ) from error
+    found = read_object(path, _NO_SCORE)
+    if isinstance(found.get("scenarios"), list):
+        return score_of(checked(found, path))
+    if "scenarios" not in found:
+        raise wrong(path, _NO_SCORE, "it has no scenarios")
+    check_version(found, path)
+    score: Score = check_shape(Score, found, path, _NO_SCORE)
+    return score
 
 
 def as_text(score: Score) -> str:
     """A score as the text of its file: the same for the same verdicts."""
-    return json.dumps(score.model_dump(), indent=1, sort_keys=True) + "\n"
+    found = score.model_dump()
+    for one in found["scenarios"].values():
+        if not one["cannot"]:  # most scores have none at all
+            del one["cannot"]
+    return json.dumps(found, indent=1, sort_keys=True) + "\n"
 
 
 def write_score(score: Score, folder: Path) -> Path:
@@ -238,6 +251,37 @@ def harms(old: Score, new: Score) -> list[str]:
     ]
 
 
+def unlike(old: Score, new: Score) -> list[str]:
+    """In what two scores differ besides their verdicts, a line each: so much less they compare."""
+    before, now = old.client, new.client
+    found = []
+    if before.subject != now.subject:
+        found.append(f"another client? {before.subject} before, {now.subject} now")
+    if before.capabilities != now.capabilities:
+        found.append(
+            f"it claimed {profile(old)} before, and {profile(new)} now: what it does not claim "
+            "it is not asked"
+        )
+    if before.declares != now.declares:
+        found.append(f"it declared {_times(old)} before, {_times(new)} now")
+    if old.suite_version != new.suite_version:
+        found.append(f"suite {old.suite_version} before, {new.suite_version} now")
+    places = [
+        f"{name} {one} before, {two} now"
+        for name, one in old.surroundings.model_dump().items()
+        if (two := getattr(new.surroundings, name, one)) != one
+    ]
+    found += places
+    if not new.complete:
+        found.append("the run did not come to its end: this is no pass")
+    return found
+
+
+def _times(score: Score) -> str:
+    told = [f"{name} {value:g} s" for name, value in sorted(score.client.declares.items())]
+    return ", ".join(told) or "no times"
+
+
 def markdown(old: Score, new: Score) -> str:
     """What changed, for a pull request."""
     lines = [f"### Vault client: {_grades(old, new)}", ""]
@@ -248,8 +292,8 @@ def markdown(old: Score, new: Score) -> str:
         lines += [f"| {' | '.join(change.row)} |" for change in found]
     else:
         lines += ["", "No verdict changed."]
-    if old.suite_version != new.suite_version:
-        lines += ["", f"Suite {old.suite_version} before, {new.suite_version} now."]
+    if others := unlike(old, new):
+        lines += ["", *(f"- {text}" for text in others)]
     return "\n".join(lines) + "\n"
 
 

@@ -146,9 +146,9 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
     began = time.monotonic()
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
         why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
-        return _result(environment, entry, None, "skipped", why, began), None
+        return _cannot(environment, entry, why, began), None
     if entry.needs_postgresql and (lacking := environment.postgresql.lacking()):
-        return _result(environment, entry, None, "skipped", lacking, began), None
+        return _cannot(environment, entry, lacking, began), None
     folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
     lab: Lab | None = None
     try:
@@ -159,7 +159,7 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
             result = _carry_out(environment, entry, lab, function, began)
             least = lab.declared_or_none(MIN_TTL)
     except NotClaimed as error:  # of its servers: they cannot do it
-        return _result(environment, entry, None, "skipped", str(error), began), None
+        return _cannot(environment, entry, str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
     result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
@@ -182,6 +182,13 @@ def _carry_out(
         lab.history.freeze()
         return _failed(environment, entry, lab, error, began)
     return _result(environment, entry, lab, lab.verdict.word, lab.verdict.why, began)
+
+
+def _cannot(environment: Environment, entry: Entry, why: str, began: float) -> Result:
+    """A skip that is not for the client's claims: here nobody can be asked."""
+    result = _result(environment, entry, None, "skipped", why, began)
+    result.record["cannot"] = {"why": why, "needs": sorted(entry.asks_for)}
+    return result
 
 
 def _failed(

@@ -20,8 +20,11 @@ Runs = Callable[..., list[str]]
 
 def journal(engine: str, word: str) -> dict[str, Any]:
     """A run of one scenario."""
-    one = {"id": "TOK-11", "word": word, "severity": "critical", "findings": []}
-    return {"subject": "command:x", "engine": engine, "complete": True, "scenarios": [one]}
+    one: dict[str, Any] = {"id": "TOK-11", "word": word, "severity": "critical", "findings": []}
+    one |= {"promise": "One login", "seconds": 1.0}
+    head = {"schema_version": 2, "suite_version": "0.1.0", "summary": ""}
+    run = {"subject": "command:x", "engine": engine, "complete": True, "scenarios": [one]}
+    return head | run
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ def part(path: Path, word: str, name: str, without: str, **more: Any) -> Path:
     """The journal of a part with one critical scenario, which leaves another one out."""
     one = {"id": name, "promise": "p", "severity": "critical", "word": word, "seconds": 2.0}
     head = {"suite_version": "0.1.0", "subject": "mine", "engine": "process", "complete": True}
+    head |= {"schema_version": 2, "summary": ""}
     left = {"left_out": {without: "critical"}, "seconds": 60.0}
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text(json.dumps({**head, **left, "scenarios": [one], **more}))
@@ -53,6 +54,38 @@ def test_parts_in_a_folder(tmp_path: Path, two: list[Path]) -> None:
 def test_a_part_that_lacks(two: list[Path]) -> None:
     """What it would have judged stays left out, so there is no grade."""
     assert join(two[:1])["left_out"] == {"KV-01": "critical"}
+
+
+def test_a_part_that_never_came(tmp_path: Path, two: list[Path]) -> None:
+    """A job that was lost left no journal: what the others kept is no pass of the whole."""
+    for number, name in enumerate(("TOK-11", "KV-01"), 1):
+        part(two[number - 1], "pass", name, "SEA-01", shard=f"{number}/3")
+    whole = join(two)
+    assert (whole["complete"], "shard" in whole) == (False, False)
+    assert "incomplete: part 3/3 is not there" in whole["summary"]
+    part(tmp_path / "shards" / "3" / "journal.json", "pass", "SEA-01", "KV-01", shard="3/3")
+    assert join(journals_in([tmp_path / "shards"]))["complete"]
+
+
+@pytest.mark.parametrize(
+    ("shards", "said"),
+    [(("1/2", "1/2"), "part 1/2 is here twice"), (("1/2", "2/3"), "parts of 2, others of 3")],
+)
+def test_parts_that_are_no_whole(two: list[Path], shards: tuple[str, str], said: str) -> None:
+    """The same one twice, or parts of two runs."""
+    part(two[0], "pass", "TOK-11", "KV-01", shard=shards[0])
+    part(two[1], "pass", "KV-01", "TOK-11", shard=shards[1])
+    with pytest.raises(SettingsError, match=said):
+        join(two)
+
+
+def test_a_part_that_was_killed(two: list[Path]) -> None:
+    """Its journal is the one that it began with, and what it had planned is named."""
+    more = {"complete": False, "engine": "", "scenarios": [], "planned": {"KV-01": 3.0}}
+    part(two[1], "pass", "KV-01", "TOK-11", **more)
+    whole = join(two)
+    assert (whole["complete"], whole["engine"]) == (False, "process")
+    assert "incomplete: KV-01 did not come to an end" in whole["summary"]
 
 
 def test_a_part_that_did_not_end(two: list[Path]) -> None:

@@ -53,6 +53,7 @@ def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.Mon
         ('known-failing = ["TOK-12"]', "is not a table"),
         ("[known-failing]\nTOK-12 = true", "TOK-12 has no reason"),
         ('[known-failing]\nTOK-12 = " "', "TOK-12 has no reason"),
+        ('[known-failing]\nTOK-12 = "x"\ntok-12 = "y"', "TOK-12 stands there twice"),
         ('[known-failing]\nTOK-12 = "x"\n[known-flaky]\nTOK-12 = "x"', "fail always, and"),
     ],
 )

@@ -23,6 +23,7 @@ from vault_harness.report.score import (
     regressed,
     score_of,
     told,
+    unlike,
     updated,
     write_score,
 )
@@ -145,6 +146,25 @@ def test_part_of_the_suite_has_no_grade() -> None:
     assert score_of(journal(CRITICAL, left_out={"SEA-08": "low"})).grade == "A+"
 
 
+def test_what_the_machine_cannot_ask() -> None:
+    """A critical promise that the client claims to keep, and nobody asked, could be any grade."""
+    lacks = {"why": "no PostgreSQL is here", "needs": ["lease", "read"]}
+    lease = one("LEASE-01", "skipped", "critical", cannot=lacks)
+    claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
+    score = score_of(journal(CRITICAL, lease, **claims))
+    assert (score.grade, score.why) == (None, ["critical, and not asked: LEASE-01"])
+    assert load_text(as_text(score))["LEASE-01"]["cannot"] == "no PostgreSQL is here"
+    # Who does not claim it is not asked anywhere.
+    assert score_of(journal(CRITICAL, lease)).grade == "A+"
+    assert "cannot" not in as_text(score_of(journal(CRITICAL, lease)))
+
+
+def load_text(text: str) -> dict[str, Any]:
+    """The scenarios of a score's text."""
+    found: dict[str, Any] = json.loads(text)["scenarios"]
+    return found
+
+
 def test_profile_is_part_of_the_grade() -> None:
     """A client that claims less is asked less, and the line says so."""
     assert told(score_of(journal(CRITICAL))).splitlines()[0] == (
@@ -202,6 +222,26 @@ def test_what_changed() -> None:
     assert "No verdict changed." in markdown(old, old)
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"client": {"subject": "command:./other", "capabilities": ["health", "read"]}},
+         "another client? command:./mine before, command:./other now"),
+        ({"client": {"subject": "command:./mine", "capabilities": ["read"]}},
+         "it claimed health, read before, and read now"),
+        ({"suite_version": "0.2.0"}, "suite 0.1.0 before, 0.2.0 now"),
+        ({"product": "vault 1.21.4"}, "server openbao 2.7.2 before, vault 1.21.4 now"),
+        ({"complete": False}, "the run did not come to its end: this is no pass"),
+    ],
+)  # fmt: skip
+def test_scores_that_compare_less(more: dict[str, Any], said: str) -> None:
+    """Where client, claims, suite or server differ, verdicts that agree say less."""
+    old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, **more))
+    assert said in "\n".join(unlike(old, new))
+    assert said in markdown(old, new)
+    assert unlike(old, old) == []
+
+
 def test_a_new_leak_is_a_regression() -> None:
     """Although the verdict of its scenario is the same."""
     old = score_of(journal(CRITICAL))
@@ -241,7 +281,7 @@ def test_what_is_no_score(tmp_path: Path, text: str | None) -> None:
     file = tmp_path / "x.json"
     if text is not None:
         file.write_text(text)
-    with pytest.raises(SettingsError, match="neither a score nor a journal") as caught:
+    with pytest.raises(SettingsError, match=r"neither a score nor a journal|older suite") as caught:
         load_score(file)
     assert caught.value.looked_at == str(file)
 

@@ -63,7 +63,10 @@ def test_what_is_measured(tmp_path: Path) -> None:
         "TOK-02": 33,
         "TOK-03": 30,
     }
-    (tmp_path / "journal.json").write_text(json.dumps({"engine": "process", "scenarios": run}))
+    head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
+    head |= {"subject": "mine", "engine": "process"}
+    whole = [{"promise": "p", "severity": "high", **one} for one in run]
+    (tmp_path / "journal.json").write_text(json.dumps({**head, "scenarios": whole}))
     main([str(tmp_path / "journal.json"), str(tmp_path / "durations.json")])
     assert load_durations(tmp_path / "catalogue.toml") == {"KV-01": 1, "TOK-01": 31}
 

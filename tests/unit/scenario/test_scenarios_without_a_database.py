@@ -73,3 +73,5 @@ def test_it_is_skipped_on_engines_that_cannot() -> None:
     lacking = frozenset(Capability) - {Capability.DATABASE}
     result = run_scenario(environment(capabilities=lacking), entry(), cast("Any", never))
     assert (result.word, "database" in result.why) == ("skipped", True)
+    # For a grade: it is not for the client's claims that nobody asked it.
+    assert result.record["cannot"] == {"why": result.why, "needs": sorted(entry().asks_for)}
