@@ -100,6 +100,35 @@ def test_runs_stand_side_by_side() -> None:
     assert details(page)["SEA-01"][0] is None
 
 
+def test_a_run_that_did_not_end_says_so() -> None:
+    """In its first lines, or its verdicts would look like a pass."""
+    page = render([journal({}) | {"complete": False, "summary": "mine: incomplete: SEA-01"}])
+    assert "did not come to its end, and is no pass" in page
+    assert "mine: incomplete: SEA-01" in page
+    assert "is no pass" not in render([journal({}) | {"complete": True}])
+
+
+def test_what_the_verdicts_are_worth() -> None:
+    """The grade with its reasons, which suite gave it, and what was spoken."""
+    more = {"complete": True, "suite_version": "0.1.0", "wires": ["TLS"], "shard": "2/4"}
+    page = render([journal({"word": "fail"}) | more])
+    assert "grade C (claims nothing); critical, and broken: TOK-11" in page
+    assert "process engine, TLS, suite 0.1.0, part 2/4" in page
+
+
+def test_secrets_that_came_out_are_shown() -> None:
+    """Also where the scenario was about something else, and passes."""
+    leak = {"promise": "no secret", "seen": "<token-1> in its log", "at": 1.5}
+    found = details(render([journal({"leaks": [leak]})]))["TOK-11"][0]
+    assert found["leaks"] == [["no secret", "<token-1> in its log", 1500, None]]
+
+
+def test_known_failures_are_told_with_their_reason() -> None:
+    """Where the scenario is shown."""
+    known = {"word": "fail", "known": {"kind": "failing", "reason": "issue 7"}}
+    assert details(render([journal(known)]))["TOK-11"][0]["known"] == "issue 7"
+
+
 def test_two_runs_of_one_subject_can_be_told_apart() -> None:
     """Each bears the letter of its column; a run alone needs none."""
     assert heads(render([journal({}), journal({})]))["runs"] == ["A reference", "B reference"]

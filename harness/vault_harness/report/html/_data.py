@@ -54,9 +54,12 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "word": str(entry.get("word", "error")),
         "why": str(entry.get("why") or ""),
+        "known": str((entry.get("known") or {}).get("reason") or ""),
         "again": str(entry.get("again") or ""),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
+        "leaks": rows(entry.get("leaks"), FINDING),
+        "no_closing": str(entry.get("no_closing") or ""),
         "untouched": [str(text) for text in entry.get("untouched") or ()],
         "evidence": [str(text) for text in entry.get("evidence") or ()],
         "faults": rows(entry.get("faults"), FAULT),

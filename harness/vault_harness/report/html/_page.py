@@ -30,12 +30,16 @@ class Run:
         subject: Which client.
         where: Server and engine.
         summary: The counts, in one line.
+        grade: With what the client claims, and what keeps it down; empty of a run without one.
+        unfinished: What a run came to that did not come to its end; empty of others.
         verdicts: The verdict of each scenario that it judged.
     """
 
     subject: str
     where: str
     summary: str
+    grade: str
+    unfinished: str
     verdicts: dict[str, str]
 
 
@@ -95,14 +99,31 @@ def _asset(name: str) -> str:
 def _run(journal: _data.Journal) -> Run:
     verdicts = {str(one["id"]): str(one.get("word", "error")) for one in journal["scenarios"]}
     counts = Counter(verdicts.values())
-    engine = journal.get("engine")
-    where = [journal.get("product"), engine and f"{engine} engine", journal.get("wire")]
+    engine, suite = journal.get("engine"), journal.get("suite_version")
+    where = [
+        *(journal.get("product"), engine and f"{engine} engine", *(journal.get("wires") or ())),
+        *(suite and f"suite {suite}", journal.get("shard") and f"part {journal['shard']}"),
+    ]
+    ended = journal.get("complete", True)
     return Run(
         subject=str(journal.get("subject", "?")),
         where=", ".join(str(part) for part in where if part),
         summary=", ".join(f"{counts[word]} {word}" for word in reversed(WORDS) if counts[word]),
+        grade=_grade(journal) if ended else "",
+        unfinished="" if ended else str(journal.get("summary") or ""),
         verdicts=verdicts,
     )
+
+
+def _grade(journal: _data.Journal) -> str:
+    """The grade, what it is given for, and what keeps it down, in one line."""
+    if not journal.get("scenarios") or "complete" not in journal:
+        return ""
+    from vault_harness.report.score import profile, score_of
+
+    score = score_of(journal)
+    said = f"grade {score.grade}" if score.grade else "no grade"
+    return "; ".join([f"{said} (claims {profile(score)})", *score.why])
 
 
 def _title(number: int, run: Run, *, of: int) -> str:

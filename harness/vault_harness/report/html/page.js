@@ -341,8 +341,10 @@
       if (next) chosen(next);
     }
     const list = element("details", {}, element("summary", {}, `${events.length} events, in words`), table);
+    const leadTo = (at) => (at === null ? null : element("button", { onclick: () => moment(at), "aria-label": `show +${seconds(at)} in the timeline` }, `+${seconds(at)}`));
+    const leaks = run.leaks.map(([, seen, at]) => element("li", {}, leadTo(at), at === null ? null : " ", seen, element("strong", {}, " — harm")));
     const findings = run.findings.map(([promise, seen, at, harm]) => element("li", {},
-      at === null ? null : element("button", { onclick: () => moment(at), "aria-label": `show +${seconds(at)} in the timeline` }, `+${seconds(at)}`), at === null ? null : " ",
+      leadTo(at), at === null ? null : " ",
       seen, harm ? element("strong", {}, " — harm") : null, element("div", { class: "promised" }, `promised: ${promise}`)));
     const times = Object.entries(run.times).map(([name, value]) => `${name.replace("_", " ")} ${value} s`).join(", ");
     detail.replaceChildren(
@@ -352,7 +354,9 @@
       element("p", { class: "meta" }, `${head.severity}; guards against ${head.source}${times ? `; ${times}` : ""}`),
       present.length > 1 ? element("div", { class: "runpick", role: "group", "aria-label": "Which run" }, ...present.map(([one, at]) =>
         element("button", { "aria-pressed": String(at === which), onclick: () => pick(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
+      run.known ? element("p", { class: "notice" }, `known not to be kept: ${run.known}`) : "",
       findings.length ? element("h3", {}, "What was seen") : "", findings.length ? element("ul", { class: "findings" }, ...findings) : "",
+      leaks.length ? element("h3", {}, "Secrets that came out") : "", leaks.length ? element("ul", { class: "findings" }, ...leaks) : "",
       run.untouched.length ? element("h3", {}, "Why it is not exercised") : "",
       run.untouched.length ? element("ul", {}, ...run.untouched.map((text) => element("li", {}, text))) : "",
       !findings.length && !run.untouched.length && run.why ? element("p", { class: "notice" }, run.why) : "",
@@ -365,6 +369,7 @@
       events.length ? picture.frame : "",
       run.evidence.length ? element("h3", {}, "How it is known that it happened") : "",
       run.evidence.length ? element("ul", {}, ...run.evidence.map((text) => element("li", {}, text))) : "",
+      run.no_closing ? element("p", { class: "meta" }, `The closing act was left out: ${run.no_closing}`) : "",
       run.again ? element("h3", {}, "Run it again") : "", run.again ? long("the command", run.again) : "",
       events.length ? list : "",
       run.log ? element("details", {}, element("summary", {}, "What the client logged"), long("what the client logged", run.log)) : "");
@@ -392,8 +397,8 @@
   heads.title = document.title;
   async function route() {
     await ready;
-    const id = decodeURIComponent(location.hash.slice(1));
-    if (id in heads.scenarios) show(id);
+    const id = location.hash.slice(1).toUpperCase(); // as it is spoken of: #tok-11
+    if (Object.hasOwn(heads.scenarios, id)) show(id);
     else hide();
   }
   addEventListener("hashchange", route);
