@@ -28,6 +28,11 @@ class Case:
         scenario: Id of the scenario.
         run: Runs it, to its result.
         idle: Seconds without a sign of the runner after which the case is given up.
+
+    Attributes:
+        result: What the scenario came to; None until then.
+        broke: Why there will be no result; empty where there may be one.
+        environ: The client's first environment, once it is there.
     """
 
     def __init__(
@@ -41,6 +46,7 @@ class Case:
         self.id = id
         self.scenario = scenario
         self.result: Result | None = None
+        self.broke = ""
         self.environ: Message | None = None
         self._idle = idle
         self._changed = threading.Condition()
@@ -54,15 +60,19 @@ class Case:
         self._thread.start()
 
     def _run(self, run: Callable[[], Result]) -> None:
-        result = run()
+        result, broke = None, ""
+        try:
+            result = run()
+        except Exception as error:  # noqa: BLE001 - a full disk, say; else nobody would ever know
+            broke = f"{type(error).__name__}: {error}"
         with self._changed:
-            self.result = result
+            self.result, self.broke = result, broke
             self._changed.notify_all()
 
     @property
     def over(self) -> bool:
         """Whether the scenario has ended."""
-        return self.result is not None
+        return self.result is not None or bool(self.broke)
 
     # The scenario's side
 
@@ -134,10 +144,14 @@ class Case:
             self._changed.wait_for(lambda: self.over, within)
             return self.result
 
-    def end(self, within: float) -> bool:
-        """Let every operation fail from now on; whether the scenario ended in so many seconds."""
+    def give_up(self) -> None:
+        """Let every operation fail from now on."""
         with self._changed:
             self._ended = True
             self._changed.notify_all()
+
+    def end(self, within: float) -> bool:
+        """Let every operation fail from now on; whether the scenario ended in so many seconds."""
+        self.give_up()
         self._thread.join(within)
         return not self._thread.is_alive()

@@ -7,6 +7,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -65,6 +66,7 @@ class CaseServer(Closable):
         self._functions = functions
         self._at_once = at_once
         self._idle = idle
+        self._closing = False
         self._lock = threading.Lock()
         self._cases: dict[str, Case] = {}
         self._secret = secrets.token_urlsafe(24)
@@ -77,7 +79,10 @@ class CaseServer(Closable):
     def close(self) -> None:
         """End every case, and the server."""
         with self._lock:
+            self._closing = True
             cases = list(self._cases.values())
+        for case in cases:
+            case.give_up()
         for case in cases:
             case.end(END)
         self._server.shutdown()
@@ -112,7 +117,9 @@ class CaseServer(Closable):
                 return (204, None) if case.answer(body) else (404, _error("nobody waits for it"))
             case "GET", ["verdict"]:
                 result = case.await_result(POLL)
-                return (202, {"over": False}) if result is None else (200, _verdict(result))
+                if result is not None:
+                    return 200, _verdict(result)
+                return (200, self._broken(case)) if case.over else (202, {"over": False})
             case "DELETE", []:
                 return self._end(case)
             # What the scenario asks of its subject, by the protocol of HTTP subjects.
@@ -127,10 +134,22 @@ class CaseServer(Closable):
             return 404, _error(f"there is no scenario {scenario}; GET /cases names all")
         with self._lock:
             busy = [case for case in self._cases.values() if not case.over]
-            if any(case.scenario == scenario for case in busy):
-                return 409, _error(f"{scenario} is under way already; end it, or wait for it")
+            if self._closing:
+                return 503, _error("the server is coming to its end")
+            if same := [case.id for case in busy if case.scenario == scenario]:
+                return 409, {
+                    **_error(f"{scenario} is under way already as {same[0]}; DELETE it, or wait"),
+                    "cases": same,
+                }
             if len(busy) >= self._at_once:
-                return 429, _error(f"{len(busy)} cases are under way; end one, or wait for it")
+                ids = [case.id for case in busy]
+                return 429, {
+                    **_error(
+                        f"as many cases as may be are under way: {', '.join(ids)}; DELETE one, "
+                        "wait, or let --at-once of serve be more"
+                    ),
+                    "cases": ids,
+                }
             case_id = f"{scenario}-{secrets.token_hex(4)}"
             case = Case(case_id, scenario, self._runner(case_id, scenario), idle=self._idle)
             self._cases[case_id] = case
@@ -146,6 +165,17 @@ class CaseServer(Closable):
         subject = SubjectSpec("case", "http", url=url)  # its name is shown: without the secret
         entry, function = self._catalogue[scenario], self._functions[scenario]
         return lambda: run_scenario(self._environment, entry, function, subject=subject)
+
+    def _broken(self, case: Case) -> Mapping[str, Any]:
+        """The verdict of a case that the harness could not bring to one."""
+        return {
+            "scenario": case.scenario,
+            "promise": self._catalogue[case.scenario].promise,
+            "word": "error",
+            "why": case.broke,
+            "findings": [],
+            "text": f"{case.scenario}  error: the harness broke down: {case.broke}",
+        }
 
     def _end(self, case: Case) -> Answer:
         if not case.end(END):
@@ -172,6 +202,14 @@ def _error(text: str) -> Mapping[str, Any]:
     return {"error": text}
 
 
+class _Refused(Exception):
+    """A request that is not read to its end."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
@@ -180,6 +218,23 @@ class _Server(ThreadingHTTPServer):
         """Say nothing of somebody who has gone before the answer: that is a runner's right."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
+
+
+def _length(headers: Message) -> int:
+    """Bytes of a request's body.
+
+    Raises:
+        _Refused: It is not said how many, or there are too many.
+    """
+    if headers.get("Transfer-Encoding"):
+        raise _Refused(411, "send the body with a Content-Length, not in chunks")
+    given = (headers.get("Content-Length") or "0").strip()
+    if not (given.isascii() and given.isdigit()):
+        raise _Refused(400, "Content-Length is not a number of bytes")
+    length = int(given)
+    if length > LONGEST:
+        raise _Refused(413, f"a body may have {LONGEST} bytes, and this has {length}")
+    return length
 
 
 def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
@@ -198,10 +253,16 @@ def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
             except NobodyThere:
                 self.close_connection = True  # as of a subject that has died
                 return
-            except (ValueError, KeyError):
+            except _Refused as refused:
+                # What follows on this connection would be the body that nobody has read.
+                self.close_connection = True
+                status, body = refused.status, _error(str(refused))
+            except (ValueError, KeyError, RecursionError):
                 status, body = 400, _error("the body is not the JSON object that is wanted")
             content = b"" if body is None else json.dumps(body).encode()
             self.send_response(status)
+            if self.close_connection:
+                self.send_header("Connection", "close")
             if status != 204:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
@@ -209,10 +270,7 @@ def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def _body(self) -> Mapping[str, Any]:
-            length = int(self.headers.get("Content-Length") or 0)
-            if not 0 <= length <= LONGEST:
-                raise ValueError(length)
-            found = json.loads(self.rfile.read(length) or b"{}")
+            found = json.loads(self.rfile.read(_length(self.headers)) or b"{}")
             if not isinstance(found, dict):
                 raise ValueError(type(found).__name__)
             return found

@@ -7,6 +7,9 @@ import signal
 from vault_harness.cli._command import command
 from vault_harness.cli._common import settings
 from vault_harness.cli._console import say
+from vault_harness.cli._guard import INTERRUPTED
+
+LAST_PORT = 65535
 
 
 @command(
@@ -27,18 +30,36 @@ def serve(port: int = 0, at_once: int = 2) -> None:
     """
     from vault_harness.cases import CaseServer
     from vault_harness.cases.functions import functions_in
+    from vault_harness.errors import PortTaken, SettingsError
     from vault_harness.scenario import find_catalogue, open_environment
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import scenarios_folder
     from vault_harness.subjects import parse_subject
 
+    if not at_once or port > LAST_PORT:
+        wrong = f"--port {port}" if at_once else "--at-once 0"
+        raise SettingsError(
+            f"{wrong} does not make sense",
+            looked_at="the command line",
+            remedy=f"give a port up to {LAST_PORT}, and one case at once at least",
+        )
     folder = scenarios_folder()
     catalogue = load(find_catalogue(folder / "test_.py"))
     functions = functions_in(folder)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a CI job sends
-    with (
-        open_environment(settings(), parse_subject("reference"), seed=0) as environment,
-        CaseServer(environment, catalogue, functions, port=port, at_once=at_once) as server,
-    ):
-        say(f"cases at {server.url}")
-        signal.pause()
+    with open_environment(settings(), parse_subject("reference"), seed=0) as environment:
+        try:
+            server = CaseServer(environment, catalogue, functions, port=port, at_once=at_once)
+        except OSError as error:
+            raise PortTaken(
+                f"cases cannot be served on 127.0.0.1:{port}: {error.strerror}",
+                looked_at=f"--port {port}",
+                remedy="name another port, or leave it out for any free one",
+            ) from error
+        with server:
+            say(f"cases at {server.url}")
+            try:
+                signal.pause()
+            except KeyboardInterrupt:
+                say("ending the cases that are under way, and their servers")
+    raise SystemExit(INTERRUPTED)

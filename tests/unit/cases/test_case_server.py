@@ -1,0 +1,117 @@
+"""Cases over HTTP: requests that make no sense, and a harness that breaks down."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+import requests
+
+from vault_harness.cases import CaseServer
+from vault_harness.cases._case import Case
+from vault_harness.scenario import Entry, Result
+
+ENTRY = Entry(id="TOK-11", promise="One login", severity="high", source="docs")
+OTHER = Entry(id="SEA-01", promise="No storm", severity="high", source="docs")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[CaseServer]:
+    """One whose scenarios cannot be run: there is no engine."""
+
+    def fails(*_: object, **__: object) -> Result:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("vault_harness.cases._server.run_scenario", fails)
+    entries = {entry.id: entry for entry in (ENTRY, OTHER)}
+    functions: Any = dict.fromkeys(entries, fails)
+    with CaseServer(cast("Any", None), entries, functions, at_once=1) as made:
+        yield made
+
+
+def raw(server: CaseServer, head: str, body: str = "") -> tuple[int, dict[str, Any], bytes]:
+    """The answer to a request that no library would send, and what comes after it."""
+    port = int(server.url.split(":")[2].partition("/")[0])
+    secret = server.url.rpartition("/")[2]
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        lines = f"POST /{secret}/cases/x/answers HTTP/1.1\r\nHost: x\r\n{head}\r\n\r\n{body}"
+        connection.sendall(lines.encode())
+        connection.shutdown(socket.SHUT_WR)
+        told = b"".join(iter(lambda: connection.recv(65536), b""))
+    first, _, rest = told.partition(b"\r\n\r\n")
+    length = next(int(x.split()[1]) for x in first.split(b"\r\n") if x.startswith(b"Content-Len"))
+    return int(first.split()[1]), json.loads(rest[:length]), rest[length:]
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "status", "said"),
+    [
+        ("Transfer-Encoding: chunked", "2\r\n{}\r\n0\r\n\r\n", 411, "not in chunks"),
+        ("Content-Length: 99999999999", "", 413, "a body may have"),
+        ("Content-Length: -1", "GET / HTTP/1.1", 400, "not a number of bytes"),
+        ("Content-Length: many", "", 400, "not a number of bytes"),
+    ],
+)
+def test_bodies_that_are_not_read(
+    server: CaseServer, head: str, body: str, status: int, said: str
+) -> None:
+    """One answer says why, and what was not read is not taken for the next request."""
+    got, told, after = raw(server, head, body)
+    assert (got, said in told["error"], after) == (status, True, b"")
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, "{", "5", "\ufeff"])
+def test_bodies_that_are_no_object(server: CaseServer, body: str) -> None:
+    """Told as such, whatever they are."""
+    answer = requests.post(f"{server.url}/cases/x/answers", data=body.encode(), timeout=20)
+    assert (answer.status_code, "not the JSON object" in answer.json()["error"]) == (400, True)
+
+
+def test_a_case_that_the_harness_cannot_run(server: CaseServer) -> None:
+    """It has a verdict at once, and takes no other case's place."""
+    for _ in range(2):
+        begun = requests.post(f"{server.url}/cases/TOK-11", timeout=20)
+        assert (begun.status_code, begun.json()["over"]) == (201, True)
+        url = f"{server.url}/cases/{begun.json()['id']}"
+        verdict = requests.get(f"{url}/verdict", timeout=20)
+        assert (verdict.status_code, verdict.json()["word"]) == (200, "error")
+        assert "No space left" in verdict.json()["why"]
+        assert requests.get(f"{url}/next", timeout=20).status_code == 410
+
+
+def test_what_is_in_the_way_is_named(server: CaseServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A runner that died knows no id of its case; who comes after it may end that."""
+
+    def waits(*_: object, **more: Any) -> Result:
+        with server._lock:  # until it is among them
+            case = next(iter(server._cases.values()))
+        case.configure({})
+        try:
+            case.ask({"op": "read"})
+        except Exception as error:
+            raise OSError("ended") from error
+        raise AssertionError(more)
+
+    monkeypatch.setattr("vault_harness.cases._server.run_scenario", waits)
+    case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
+    same = requests.post(f"{server.url}/cases/TOK-11", timeout=20)
+    more = requests.post(f"{server.url}/cases/SEA-01", timeout=20)
+    assert [(one.status_code, one.json()["cases"]) for one in (same, more)] == [
+        (409, [case_id]),
+        (429, [case_id]),
+    ]
+    assert requests.delete(f"{server.url}/cases/{case_id}", timeout=20).status_code == 204
+
+
+def test_a_case_that_broke_is_over() -> None:
+    """Nobody waits for a result that cannot come."""
+
+    def breaks() -> Result:
+        raise RuntimeError("no disk")
+
+    case = Case("one", "TOK-11", breaks)
+    assert case.await_result(20.0) is None
+    assert (case.over, case.broke) == (True, "RuntimeError: no disk")
