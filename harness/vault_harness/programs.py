@@ -79,7 +79,7 @@ def find_toxiproxy(settings: Settings) -> ToxiproxyProgram:
         ProgramMissing: ``HARNESS_TOXIPROXY=binary``, and there is no binary.
     """
     if settings.toxiproxy == "embedded":
-        command = (sys.executable, "-m", "vault_harness.toxiproxy")
+        command = (sys.executable, "-P", "-m", "vault_harness.toxiproxy")
         # Also where the package is only on this process's path, as in a checkout under pytest.
         roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(roots)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.cli._command import command
+from vault_harness.cli._common import PYTEST, pytest_environment
 from vault_harness.cli._console import say, table
 from vault_harness.cli._judge import suite_arguments
 
@@ -149,10 +149,8 @@ def _run(options: list[str], only: list[str], report: Path, *, engine: str = "")
     from vault_harness.report import load
 
     words = suite_arguments([*options, "--vault-report", str(report)], only, [], "")
-    environ = os.environ | ({"HARNESS_ENGINE": engine} if engine else {})
-    code = subprocess.run(
-        [sys.executable, "-m", "pytest", *words], env=environ, check=False
-    ).returncode
+    environ = pytest_environment() | ({"HARNESS_ENGINE": engine} if engine else {})
+    code = subprocess.run([sys.executable, *PYTEST, *words], env=environ, check=False).returncode
     if code not in _JUDGED:
         raise SystemExit(code)
     journal: Journal = load(report / "journal.json")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import sys
 from typing import TYPE_CHECKING, NoReturn
+
+from vault_harness.commands import RUNNER_VARIABLE, runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,9 +89,39 @@ def become(program: str, *arguments: str) -> NoReturn:
     os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
 
 
+PYTEST = ("-P", "-m", "pytest")
+"""Words that run pytest. The folder in which somebody judges a client may have a `secrets.py` or a
+`token.py` of its own, which must not stand for Python's."""
+
+_OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+
+
 def run_pytest(*arguments: str) -> NoReturn:
     """Replace this process by pytest."""
-    become(sys.executable, "-m", "pytest", *arguments)
+    environ = pytest_environment()
+    for name in set(os.environ) - set(environ):
+        del os.environ[name]
+    os.environ.update(environ)
+    # What it tells to be run again is to be typed as this was, also where PATH does not lead.
+    os.environ.setdefault(RUNNER_VARIABLE, runner())
+    become(sys.executable, *PYTEST, *arguments)
+
+
+def pytest_environment() -> dict[str, str]:
+    """The environment without what a shell or a CI job has set for tests of its own.
+
+    Of ``PYTEST_ADDOPTS`` the suite's own options count.
+    """
+    environ = {name: text for name, text in os.environ.items() if name not in _OTHERS}
+    words: list[str] = []
+    with contextlib.suppress(ValueError):  # a quotation mark that nobody closed
+        words = shlex.split(environ.pop("PYTEST_ADDOPTS", ""))
+    kept: list[str] = []
+    ours = False
+    for word in words:
+        ours = word.startswith("--vault-") if word.startswith("-") else ours
+        kept += [word] if ours else []
+    return environ | ({"PYTEST_ADDOPTS": shlex.join(kept)} if kept else {})
 
 
 def suite_place() -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import suite_place
+from vault_harness.cli._common import PYTEST, pytest_environment, suite_place
 from vault_harness.cli._console import say
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def _run(number: int, subject: str, only: list[str], directory: Path, *, busy: b
         _busy(os.cpu_count() or 1) if busy else contextlib.nullcontext(),
     ):
         code = subprocess.run(
-            [sys.executable, "-m", "pytest", *suite_place(), *options],
+            [sys.executable, *PYTEST, *suite_place(), *options],
+            env=pytest_environment(),
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

@@ -109,6 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             run=chosen.run,
             planned=planned,
             left_out=others,
+            shard=chosen.part,
         )
 
 

@@ -69,6 +69,11 @@ class Options:
     run: str
     start: float = 30.0
 
+    @property
+    def part(self) -> str | None:
+        """The part of a whole run, as it was given: ``2/4``."""
+        return None if self.shard is None else f"{self.shard[0]}/{self.shard[1]}"
+
 
 _HELP = {
     "subject": "the client under test: reference, python:package.module:factory, "

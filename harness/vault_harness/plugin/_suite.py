@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import (
     Options,
     known,
@@ -36,6 +38,8 @@ OF_A_SUITE = pytest.StashKey[bool]()
 SLOTS = pytest.StashKey[int]()
 """In how many forks the scenarios of this run go side by side; 0 for none."""
 
+
+_MEASURING = "starting the subject once, to see what that costs"
 
 _INTERRUPTED = "interrupted before any scenario began: this is no pass"
 
@@ -94,7 +98,6 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         # The process with the terminal has looked at all of this; when it is killed, so are we.
         die_with_parent()
         return
-    from vault_harness.report import begin
     from vault_harness.report.outcome import Outcome
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import Settings
@@ -118,7 +121,65 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     except KeyboardInterrupt:
         pytest.exit(_INTERRUPTED, returncode=Outcome.INTERRUPTED)
     if not config.option.collectonly:
-        begin(chosen.report, subject=chosen.subject, run=chosen.run, planned={}, left_out={})
+        _begin(config, chosen)
+
+
+REPORT = pytest.StashKey[int]()
+"""The folder of the report, open and locked: no other run may write there meanwhile."""
+
+
+def _begin(config: pytest.Config, chosen: Options) -> None:
+    """Have the report's folder say that a run has begun, and is not through.
+
+    Raises:
+        pytest.UsageError: Nothing can be written there, or another run does it.
+    """
+    from vault_harness.report import begin
+
+    try:
+        if REPORT not in config.stash:
+            config.stash[REPORT] = held = _locked(chosen.report)
+            config.add_cleanup(lambda: os.close(held))
+        begin(
+            chosen.report,
+            subject=chosen.subject,
+            run=chosen.run,
+            planned={},
+            left_out={},
+            shard=chosen.part,
+        )
+    except OSError as error:
+        told = SettingsError(
+            f"the report cannot be written: {error.strerror or error}",
+            looked_at=str(error.filename or chosen.report),
+            remedy="make room there, or make it a folder that you may write to; "
+            "or start the run in another folder",
+        )
+        raise pytest.UsageError(str(told)) from error
+
+
+def _locked(folder: Path) -> int:
+    """Open a folder, made if need be, and hold it until this process and its forks have ended.
+
+    Raises:
+        pytest.UsageError: Another run holds it.
+        OSError: It cannot be made or opened.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(opened)
+        told = SettingsError(
+            "another run writes its report here",
+            looked_at=str(folder.absolute()),
+            remedy="wait for its end, or name another folder: --report of judge and scenarios",
+        )
+        raise pytest.UsageError(str(told)) from error
+    except OSError:
+        pass  # a file system without locks
+    return opened
 
 
 def _engine(settings: Settings) -> str:
@@ -176,6 +237,8 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     workers = min(chosen.workers or side_by_side(settings), len(entries))
     costly = parse_subject(chosen.subject).kind in ("command", "agent")
     if costly and not chosen.workers and workers > 1:
+        refuse_foreign(known(config), load(catalogue).values(), chosen.known_file)
+        _begin(config, chosen)  # the last run's verdicts must not survive one that is killed here
         workers = _by_cost(config, chosen, settings, workers)
     return workers
 
@@ -195,14 +258,19 @@ def side_by_side(settings: Settings) -> int:
 
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
     """How many workers a subject leaves room for, by one start of it."""
+    from vault_harness.commands import named
     from vault_harness.scenario import open_environment
     from vault_harness.scenario.cost import measure
     from vault_harness.subjects import parse_subject
 
+    sys.stdout.write(f"{_MEASURING}\n")
+    sys.stdout.flush()
     with open_environment(settings, parse_subject(chosen.subject), seed=chosen.seed) as environment:
         cost = measure(environment)
-    if cost is None:
-        config.stash[COST] = "it does not start"
+    if isinstance(cost, str):
+        config.stash[COST] = (
+            f"it does not start: {cost}\n`{named('subject.check', chosen.subject)}` says more"
+        )
         return most
     workers = cost.workers(most)
     set_start(config, cost.start(workers))

@@ -171,12 +171,37 @@ class Table:
         from vault_harness.report.outcome import Outcome
 
         running = self._progress.running if self._progress is not None else frozenset[str]()
-        self._settle(session)
-        yield
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
+        try:
+            self._settle(session)
+            yield
+        except OSError as error:
+            if not self._suite:
+                raise
+            # Out of here it would end the process with 1, as if a promise were broken.
+            self._not_written(terminal, error)
+            if session.exitstatus in (Outcome.KEPT, Outcome.NOT_EXERCISED):
+                session.exitstatus = int(Outcome.CRASHED)
         ended = session.exitstatus == Outcome.INTERRUPTED and self._suite
         if ended and self._summary is not None and terminal is not None:
             say(terminal, self._summary.interruption(running), red=True)
+
+    def _not_written(self, terminal: Any, error: OSError) -> None:
+        """Say what the run came to, and that there is no report of it."""
+        if terminal is None:
+            return
+        if self._summary is not None:
+            terminal.section("verdict")
+            self._summary.seconds = time.monotonic() - self._began
+            say(terminal, str(self._summary))
+        where = error.filename or "the folder of the report"
+        remedy = "make room there, or let it be a folder that you may write to"
+        for text in (
+            f"the report cannot be written: {error.strerror or error}",
+            f"  looked at: {where}",
+            f"  what to do: {remedy}; this run has no report, score or badge",
+        ):
+            say(terminal, text, red=True)
 
     def _settle(self, session: pytest.Session) -> None:
         """Give the run its exit code: of scenarios alone one of ours, among others pytest's.
@@ -263,7 +288,12 @@ class Table:
                 terminalreporter.write_line(text, red=True)
         parts = reports.parts_folder(chosen.report, chosen.run)
         journal = reports.collect_parts(
-            chosen.report, parts, summary, complete=self._complete, left_out=self._left_out
+            chosen.report,
+            parts,
+            summary,
+            complete=self._complete,
+            left_out=self._left_out,
+            shard=chosen.part,
         )
         written = reports.load(journal)
         self._tell_durations(terminalreporter, written["scenarios"])

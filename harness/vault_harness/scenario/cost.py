@@ -77,14 +77,14 @@ class Cost:
         return text
 
 
-def measure(environment: Environment) -> Cost | None:
-    """Start a subject once, on a Vault without any fault; None if it does not start."""
+def measure(environment: Environment) -> Cost | str:
+    """Start a subject once, on a Vault without any fault; if it does not start, why not."""
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     folder = Path(tempfile.mkdtemp(prefix="cost-", dir=environment.directory))
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
         driver = lab.open(timeout=LONGEST_START)
         if driver is None:
-            return None
+            return " ".join(lab.history.operations[-1].message.split())
         hello = lab.history.now()
         last = hello + FIRST_READ
         while not driver.read().good and driver.subject.is_alive() and lab.history.now() < last:

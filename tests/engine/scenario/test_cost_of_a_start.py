@@ -29,7 +29,7 @@ def test_a_subject_without_a_good_read_is_not_waited_for(
     spec = parse_subject(f"command:{shlex.join([sys.executable, str(program)])}")
     with open_environment(Settings(engine="process"), spec, seed=1) as environment:
         found = cost.measure(environment)
-    assert found is not None
+    assert isinstance(found, cost.Cost)
     assert found.read is None
     assert "no good read" in str(found)
     assert found.workers(12, cores=2) >= 6

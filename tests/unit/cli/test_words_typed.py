@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vault_harness.cli._command import seconds_in
+from vault_harness.cli._common import run_pytest
 from vault_harness.cli._tasks import by_name
 from vault_harness.cli._words import normalised
+from vault_harness.commands import named
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -118,6 +122,39 @@ def test_a_wrong_setting_is_named(program: Program, monkeypatch: pytest.MonkeyPa
     assert "HARNESS_VAULT_PORT" in ended.err
 
 
+def test_scenarios_are_deaf_to_others_settings(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a shell sets for tests of its own would break a run of the suite."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--cov=mine -x --vault-only TOK-11 -n 4 --vault-seed=7")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    program("judge", "--subject", "reference")
+    assert os.environ["PYTEST_ADDOPTS"] == "--vault-only TOK-11 --vault-seed=7"
+    assert "PYTEST_DISABLE_PLUGIN_AUTOLOAD" not in os.environ
+    monkeypatch.setenv("PYTEST_ADDOPTS", "--cov=mine")
+    program("judge", "--subject", "reference")
+    assert "PYTEST_ADDOPTS" not in os.environ
+
+
+def test_commands_are_typed_as_this_one(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Pytest tells what to run again: by the program that was run, which PATH may not lead to."""
+    monkeypatch.delenv("HARNESS_RUNNER", raising=False)
+    here = tmp_path / "my venv" / "vault-harness"
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("vault_harness.commands.sys.argv", [str(here)])
+
+    def execv(*_: object) -> None:
+        raise KeyboardInterrupt  # stands for the end of this process
+
+    monkeypatch.setattr(os, "execv", execv)
+    with pytest.raises(KeyboardInterrupt):
+        run_pytest("scenarios")
+    monkeypatch.setattr("vault_harness.commands.sys.argv", ["pytest"])
+    assert named("scenarios") == f"'{here}' scenarios"
+
+
 def test_scenarios_are_pytest_with_options(program: Program) -> None:
     """The task's options become those of the plugin."""
     ended = program(
@@ -125,7 +162,7 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
         *("--seed", "7", "--workers", "3", "--declare", "max_stale=30", "--args", "-x -k 'a b'"),
     )
     words = " ".join(ended.became)
-    assert ended.became[1:3] == ("-m", "pytest")
+    assert ended.became[1:4] == ("-P", "-m", "pytest")
     assert "--vault-workers 3 " in words
     assert words.endswith("-x -k a b")
     assert ended.became[-1] == "a b"

@@ -36,7 +36,7 @@ class OwnProgram:
         roots = [str(PACKAGE_ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.server = Server(
             title=title_of(name),
-            command=(sys.executable, "-m", module, "-config", str(self._configuration)),
+            command=(sys.executable, "-P", "-m", module, "-config", str(self._configuration)),
             log=directory / log_name(name),
             probe=f"{self.api}/",
             environment={"PYTHONPATH": os.pathsep.join(roots)},

@@ -1,0 +1,107 @@
+"""The folder of a report: one that cannot be written, and one that another run writes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.plugin._table import Table
+from vault_harness.report import Summary
+from vault_harness.report.outcome import Outcome
+
+ROOT = Path(__file__).parents[3]
+
+
+def begun(report: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A run of one scenario that is to write its report there."""
+    words = ["scenarios", "--subject", "reference", "--only", "TOK-01", "--report", str(report)]
+    return subprocess.run(
+        [sys.executable, "-m", "vault_harness", *words],
+        cwd=folder,
+        env=os.environ | {"HARNESS_ENGINE": "process"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """Nothing is begun, and the cause stands there without a traceback."""
+    (tmp_path / "file").write_text("")
+    ended = begun(tmp_path / "file" / "report", tmp_path)
+    assert ended.returncode == Outcome.USAGE
+    assert "the report cannot be written: Not a directory" in ended.stderr
+    assert "what to do" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+
+
+def test_a_folder_of_another_run(tmp_path: Path) -> None:
+    """Two runs in one folder would mix their verdicts, and remove each other's parts."""
+    (tmp_path / "journal.json").write_text("mine")
+    held = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ended = begun(tmp_path, tmp_path)
+    finally:
+        os.close(held)
+    assert ended.returncode == Outcome.USAGE
+    assert "another run writes its report here" in ended.stderr
+    assert (tmp_path / "journal.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Outcome.KEPT, Outcome.CRASHED),
+        (Outcome.NOT_EXERCISED, Outcome.CRASHED),
+        (Outcome.BROKEN, Outcome.BROKEN),
+        (Outcome.INTERRUPTED, Outcome.INTERRUPTED),
+    ],
+)
+def test_a_disk_that_is_full_at_the_end(
+    before: Outcome, after: Outcome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without its report has not come to its end; 1 stays for broken promises."""
+    told: list[str] = []
+    terminal = SimpleNamespace(
+        section=told.append,
+        write_line=lambda text, **_: told.append(text),
+        flush=lambda: None,
+    )
+    plugins = SimpleNamespace(get_plugin=lambda _: terminal)
+    table = Table(cast("Any", SimpleNamespace(pluginmanager=plugins)), suite=True)
+    table._summary = Summary("mine")
+    session: Any = SimpleNamespace(exitstatus=int(before))
+    monkeypatch.setattr(table, "_settle", lambda _: None)  # it would grade this run
+    ending = table.pytest_sessionfinish(session)
+    next(ending)
+    with pytest.raises(StopIteration):
+        ending.throw(OSError(28, "No space left on device", "/report/journal.json"))
+    assert session.exitstatus == after
+    assert any(text.startswith("mine: 0 of 0 scenarios pass") for text in told)
+    assert "the report cannot be written: No space left on device" in told
+
+
+def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
+    """A `secrets.py` where somebody judges a client must not stand for Python's."""
+    (tmp_path / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
+    words = [*("scenarios", "--only", "TOK-01", "--args"), "--collect-only -q"]
+    ended = subprocess.run(
+        [*(sys.executable, "-P", "-m", "vault_harness"), *words],
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": str(ROOT / "harness")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "not the module you want" not in ended.stdout + ended.stderr
+    assert ended.returncode == 0
