@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from vault_harness.errors import SubjectError
 from vault_harness.scenario._leaks import leaks
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.driver import Driver
@@ -21,7 +22,7 @@ from vault_harness.scenario.helpers import allow_writes
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.verdict import NotClaimed
-from vault_harness.subjects import CAPABILITIES
+from vault_harness.subjects import CAPABILITIES, OperationFailed
 
 ENTRY = Entry(
     id="CHECK-01",
@@ -39,6 +40,12 @@ QUICK = 0.5
 
 SIDE_BY_SIDE = 8
 """Callers that read at once."""
+
+CHILD = 1.0
+"""Seconds for which a forked child reads."""
+
+HERD = 3
+"""Clients in one process."""
 
 WRITTEN = "backend/rehearsal"
 """Where a subject that claims to write may do so."""
@@ -109,6 +116,7 @@ def rehearse(environment: Environment, *, start: float) -> Rehearsal:
     folder = Path(tempfile.mkdtemp(prefix="rehearsal-", dir=environment.directory))
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
         allow_writes(lab, WRITTEN)
+        _put(lab, {"entry": "canary-first"})
         driver = lab.open(timeout=start)
         began = lab.history.operations[-1]
         _note(came, "start and hello", began, slow=READY)
@@ -158,11 +166,66 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
     if "health" in claimed:
         _health(came, driver)
     if "write" in claimed:
-        written = driver.write(WRITTEN, {"entry": "canary-rehearsal"})
-        _note(came, "write", written)
-        if written.outcome != "ok":
-            came.remark("wrong", f"it claims write, and its write ended {written.outcome}")
+        new = {"entry": "canary-rehearsal"}
+        _stored(came, lab, driver.write(WRITTEN, new), new)
+    if "update" in claimed:
+        _put(lab, {"entry": "canary-second", "other": "canary-other"})
+        changed = {"entry": "canary-updated"}
+        _stored(came, lab, driver.update(WRITTEN, changed), {**changed, "other": "canary-other"})
+    if "fork" in claimed:
+        _forked(came, lab, driver)
+    if "herd" in claimed:
+        _herd(came, driver)
+    if "lease" in claimed:
+        came.steps.append(Step("lease", 0.0, "not asked here: it takes a database"))
     _refused(came, driver)
+
+
+def _put(lab: Lab, data: dict[str, str]) -> None:
+    """Store what a subject that writes will find."""
+    kept = lab.stack.operator.client.secrets.kv.v2
+    kept.create_or_update_secret(WRITTEN, data, mount_point=lab.entry.mount)
+
+
+def _stored(came: Rehearsal, lab: Lab, operation: Operation, wanted: dict[str, str]) -> None:
+    """Whether what a subject says that it stored is there."""
+    verb = operation.verb
+    _note(came, verb, operation)
+    if operation.outcome != "ok":
+        said = f"{operation.outcome}: {operation.message}" if operation.message else "badly"
+        came.remark("wrong", f"it claims {verb}, and its {verb} ended {said}")
+        return
+    found = lab.stack.operator.client.secrets.kv.v2.read_secret_version(
+        WRITTEN, mount_point=lab.entry.mount, raise_on_deleted_version=True
+    )["data"]["data"]
+    if found != wanted:
+        lost = sorted(name for name in wanted if found.get(name) != wanted[name])
+        text = f"of what it should have stored {', '.join(lost) or 'more than asked'} is not so"
+        came.remark("wrong", f"its {verb} ended ok, and {text} in Vault")
+
+
+def _forked(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    child = driver.fork(lab.entry.path, lab.entry.key, seconds=CHILD, every=CHILD / 4)
+    _note(came, "fork", child.operation, slow=CHILD + QUICK)
+    if child.operation.outcome != "ok":
+        came.remark("wrong", f"it claims fork, and makes no child: {child.operation.message}")
+    elif child.failures or set(child.values) != {"v1"}:
+        seen = child.failures[0] if child.failures else "not v1"
+        came.remark("wrong", f"its forked child does not read as it does: {seen}")
+
+
+def _herd(came: Rehearsal, driver: Driver) -> None:
+    try:
+        herd = driver.herd(HERD, timeout=driver.patience)
+    except (OperationFailed, SubjectError) as error:
+        came.remark("wrong", f"it claims herd, and makes none: {error}")
+        return
+    reads = [one.read() for one in herd]
+    good = sum(read.good for read in reads)
+    step = Step(f"a herd of {HERD}", max(map(_length, reads)), f"{good} of {HERD} read")
+    came.steps.append(step)
+    if good < HERD:
+        came.remark("wrong", "not all clients of its herd read")
 
 
 def _first_read(came: Rehearsal, lab: Lab, driver: Driver) -> Operation:

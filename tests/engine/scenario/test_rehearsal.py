@@ -87,6 +87,24 @@ def test_wrong_values_and_reads_without_a_vault(tmp_path: Path) -> None:
     assert f"it does not claim {', '.join(lacking)}: scenarios about that are skipped" in said
 
 
+def test_each_operation_that_is_claimed_is_asked() -> None:
+    """A child and a herd of a program too; who has one process for all is not asked for them."""
+    code, said = check(f"command:{sys.executable} -m vault_harness.subjects reference")
+    assert code == 0, said
+    for step in ("write", "update", "fork", "a herd of 3", "health", "read_all"):
+        assert f"  {step} " in said
+
+
+def test_claims_that_are_not_kept(tmp_path: Path) -> None:
+    """It says ok to whatever it is asked, and nothing of it is so."""
+    claims = '["read","write","update","fork","herd"]'
+    hello = HELLO.replace('["read"]', claims)
+    code, said = check(program(tmp_path, hello, SAYS_X))
+    assert code == 1
+    assert "its write ended ok, and of what it should have stored entry is not so in Vault" in said
+    assert "it claims fork, and makes no child" in said
+
+
 def test_what_is_slow(tmp_path: Path) -> None:
     """A start that takes its time is told with how long it took."""
     code, said = check(program(tmp_path, f"sleep 6; {HELLO}", SAYS_X))
