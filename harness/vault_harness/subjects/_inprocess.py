@@ -7,8 +7,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -223,10 +224,9 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
         SettingsError: There is no such module, or no such factory in it, or it is nothing to call.
     """
     here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.append(here)
     try:
-        found: Any = importlib.import_module(spec.module)
+        with _found_first(here):
+            found: Any = importlib.import_module(spec.module)
         for part in spec.factory.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError) as error:
@@ -235,6 +235,12 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
             looked_at=f"module {spec.module}, factory {spec.factory}, from {here}",
             remedy="write python:package.module:factory, and start where the package is found",
         ) from error
+    except Exception as error:
+        raise errors.SettingsError(
+            f"the import of {spec.module} raised {type(error).__name__}: {error}",
+            looked_at=f"module {spec.module}, from {here}",
+            remedy=f"python -c 'import {spec.module}' shows where",
+        ) from error
     if not callable(found):
         raise errors.SettingsError(
             f"the factory of {spec.text} is {type(found).__name__}, not something to call",
@@ -242,6 +248,24 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
             remedy="name a function or a class that takes the environment as a mapping",
         )
     return found  # type: ignore[no-any-return]  # callable() tells no more of an Any
+
+
+@contextmanager
+def _found_first(folder: str) -> Iterator[None]:
+    """Look for modules in a folder first, and after the block last.
+
+    What is tested is what lies there, not what was installed some time ago; and yet a file of the
+    name of a module of Python's own must not be taken for it by all that is imported later.
+    """
+    if folder in sys.path or "" in sys.path:
+        yield
+        return
+    sys.path.insert(0, folder)
+    try:
+        yield
+    finally:
+        sys.path.remove(folder)
+        sys.path.append(folder)
 
 
 def describe(client: object) -> _protocol.Hello:

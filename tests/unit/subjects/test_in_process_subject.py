@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,9 @@ from vault_harness.subjects import (
     Subject,
     SubjectHung,
     Whole,
+    parse_subject,
 )
+from vault_harness.subjects._inprocess import find_factory
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]
@@ -340,3 +344,37 @@ def test_a_thread_of_the_client_that_dies_is_in_its_log(subject: Open, python_cl
 def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
     """A failed assertion prints readings."""
     assert "hunter2" not in repr(Reading("hunter2"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise RuntimeError('no settings here')", "raised RuntimeError: no settings here"),
+        ("def factory(:", "raised SyntaxError"),
+        ("import no_such_module", "cannot be imported: No module named 'no_such_module'"),
+    ],
+)
+def test_a_module_whose_import_fails(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is its author's to mend: what it raised is told, and how to see where."""
+    (tmp_path / "broken_subject.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "broken_subject", raising=False)
+    with pytest.raises(SettingsError, match=said) as caught:
+        find_factory(parse_subject("python:broken_subject:factory"))
+    assert str(tmp_path) in caught.value.looked_at
+
+
+def test_what_lies_here_comes_before_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the subject is imported; what is imported later finds Python's own first."""
+    (tmp_path / "wave.py").write_text("def factory(environ): ...")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    factory = find_factory(parse_subject("python:wave:factory"))
+    del sys.modules["wave"]
+    assert factory.__module__ == "wave"
+    assert sys.path[-1] == str(tmp_path)
