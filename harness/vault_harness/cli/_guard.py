@@ -66,7 +66,12 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
         raise SystemExit(judged if judging else error.exit_code) from None
     except KeyboardInterrupt:
         _trace(debug)
-        complain(f"interrupted; nothing is half-written: {named('status')} says how far it came")
+        if judging:
+            complain("interrupted: nothing was judged, and this is no pass")
+        else:
+            complain(
+                f"interrupted; nothing is half-written: {named('status')} says how far it came"
+            )
         raise SystemExit(INTERRUPTED) from None
     except BrokenPipeError as error:
         if not _stdout_is_gone():
@@ -77,7 +82,7 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
     except OSError as error:
         if _of_the_machine(error):
             _trace(debug)
-            complain(_of_a_file(error))
+            complain(_of_a_file(error, judging=judging))
             raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
@@ -107,12 +112,14 @@ def _of_the_machine(error: OSError) -> bool:
     return error.errno in _MACHINE or (error.errno is not None and error.filename is not None)
 
 
-def _of_a_file(error: OSError) -> str:
+def _of_a_file(error: OSError, *, judging: bool = False) -> str:
     lines = [str(error.strerror or error)]
     if error.filename is not None:
         lines = [f"{error.filename}: {error.strerror}", f"  looked at: {error.filename}"]
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         lines.append("  what to do: make room on that disk, and run it again")
+    elif judging:  # no data directory has a part in it
+        lines.append("  what to do: name a file or a folder that you may write to")
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         lines.append(
             "  what to do: run it as the owner of that file, or let HARNESS_DATA_DIR name a "

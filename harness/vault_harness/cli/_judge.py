@@ -37,6 +37,7 @@ from vault_harness.commands import named
         "workers": "how many scenarios run side by side",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
+        "report": "where journal, page and score go, default report/",
         "durations": "tell where the time went",
         "args": "further arguments for pytest",
     },
@@ -55,6 +56,7 @@ def scenarios(
     workers: int | None = None,
     known: str | None = None,
     write_known: bool = False,
+    report: str | None = None,
     durations: bool = False,
     args: str = "",
 ) -> None:
@@ -78,6 +80,7 @@ def scenarios(
     options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
+    options += ["--vault-report", report] if report else []
     options += ["--vault-wire", wire] if wire else []
     _run_suite(options, only, declare, args)
 
@@ -95,6 +98,7 @@ def scenarios(
         "shard": "run one of several parts that take about as long as each other: 2/4",
         "known": "what the client is known not to keep, default vault-harness.toml if it is there",
         "write-known": "write what is broken in this run to that file",
+        "report": "where journal, page and score go, default report/",
     },
     iterable=["declare"],
 )
@@ -105,6 +109,7 @@ def judge(
     shard: str | None = None,
     known: str | None = None,
     write_known: bool = False,
+    report: str | None = None,
 ) -> None:
     """Judge a client of yours, with nothing else to set.
 
@@ -124,6 +129,7 @@ def judge(
     options += ["--vault-shard", shard] if shard else []
     options += ["--vault-known", known] if known else []
     options += ["--vault-write-known"] if write_known else []
+    options += ["--vault-report", report] if report else []
     _run_suite(options, None, declare, "")
 
 
@@ -188,18 +194,20 @@ def timeline(
     help={
         "journal": "the journal of a run, default report/journal.json",
         "beside": "that of another run, to stand beside it",
+        "also": "that of one run more; may be repeated",
         "to": "the page, default report/index.html",
         "join": "a part of a run (--shard), or a folder with all of them; may be repeated",
     },
-    iterable=["join"],
+    iterable=["join", "also"],
 )
 def report(
     journal: str | None = None,
     beside: str | None = None,
+    also: list[str] | None = None,
     to: str = "report/index.html",
     join: list[str] | None = None,
 ) -> None:
-    """Make the page of a run, or of two side by side.
+    """Make the page of a run, or of several side by side.
 
     It is one file that needs nothing but a browser: the verdicts, and a timeline of each scenario.
     With --join it makes one run of its parts: journal, page, score and badge, beside each other.
@@ -211,7 +219,8 @@ def report(
     from vault_harness.report import load
     from vault_harness.report.html import write_page
 
-    files = [Path(journal or "report/journal.json"), *([Path(beside)] if beside else [])]
+    others = [*([beside] if beside else []), *(also or [])]
+    files = [Path(file) for file in (journal or "report/journal.json", *others)]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
 
 
@@ -256,13 +265,14 @@ def score(
 ) -> None:
     """Grade a run, and tell what changed since another one.
 
-    Exit code 0, and 1 where --against is given and something got worse. docs/judge.md says how
-    grades come about.
+    Exit code 0, and 1 where --against is given and something got worse; 3: it is given, and the
+    run did not come to its end. docs/judge.md says how grades come about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text
     from vault_harness.report import score as scores
     from vault_harness.report.formats import suite_version
+    from vault_harness.report.outcome import Outcome
 
     new = scores.load_score(Path(run or "report/journal.json"))
     old = scores.load_score(Path(against)) if against else None
@@ -285,7 +295,11 @@ def score(
         say(table([change.row for change in found]))
     for text in scores.harms(old, new):
         say(f"new: {text}")
+    for text in scores.unlike(old, new):
+        say(text)
     if markdown:
         write_text(Path(markdown), scores.markdown(old, new))
     if scores.regressed(old, new):
-        raise SystemExit(1)
+        raise SystemExit(int(Outcome.BROKEN))
+    if not new.complete:
+        raise SystemExit(int(Outcome.CRASHED))

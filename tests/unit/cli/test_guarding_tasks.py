@@ -53,6 +53,26 @@ def test_ctrl_c(capsys: pytest.CaptureFixture[str]) -> None:
     assert "invoke status" in capsys.readouterr().err
 
 
+def test_ctrl_c_while_a_client_is_judged(capsys: pytest.CaptureFixture[str]) -> None:
+    """No stack is half-made: what counts is that there is no verdict."""
+    with pytest.raises(SystemExit) as caught, guarded(judging=True):
+        raise KeyboardInterrupt
+    assert caught.value.code == 130
+    said = capsys.readouterr().err
+    assert "this is no pass" in said
+    assert "status" not in said
+
+
+def test_a_file_of_a_judging_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """The data directory of a stack has no part in it."""
+    with pytest.raises(SystemExit) as caught, guarded(judging=True):
+        raise OSError(13, "Permission denied", "/there/score.json")
+    assert caught.value.code == 3
+    said = capsys.readouterr().err
+    assert "/there/score.json: Permission denied" in said
+    assert "HARNESS_DATA_DIR" not in said
+
+
 def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
     """What the machine refuses is told in its words, with the file and a remedy."""
     assert ended(OSError(28, "No space left on device", "/data/init.json")) == 1

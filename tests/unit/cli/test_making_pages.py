@@ -12,11 +12,21 @@ import pytest
 Program = Callable[..., Any]  # of conftest.py
 
 
+HEAD = {
+    "schema_version": 2,
+    "suite_version": "0.1.0",
+    "complete": True,
+    "summary": "",
+    "engine": "process",
+    "subject": "mine",
+}
+
+
 def journal(path: Path, subject: str) -> str:
     """The journal of a run with one scenario; returns its path."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": "pass"}
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps({"subject": subject, "engine": "process", "scenarios": [one]}))
+    path.write_text(json.dumps({**HEAD, "subject": subject, "scenarios": [{**one, "seconds": 1}]}))
     return str(path)
 
 
@@ -37,6 +47,24 @@ def test_two_runs(program: Program, tmp_path: Path) -> None:
     assert "<dt><b>B</b> yours</dt>" in page
 
 
+def test_three_runs(program: Program, tmp_path: Path) -> None:
+    """As many as are named."""
+    files = [journal(tmp_path / f"{name}.json", name) for name in ("mine", "yours", "theirs")]
+    ended = program("report", *files[:2], "--also", files[2], "--to", "all.html")
+    assert ended.code == 0
+    assert "<dt><b>C</b> theirs</dt>" in (tmp_path / "all.html").read_text()
+
+
+def test_a_run_that_broke_off_is_no_pass(program: Program, tmp_path: Path) -> None:
+    """Nothing got worse in what it judged, and its exit code is not that of a pass."""
+    old = scored(tmp_path / "old.json", "pass")
+    unfinished = json.loads(Path(old).read_text()) | {"complete": False}
+    (tmp_path / "new.json").write_text(json.dumps(unfinished))
+    ended = program("score", "new.json", "--against", "old.json")
+    assert ended.code == 3
+    assert "this is no pass" in ended.out
+
+
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": []}'])
 def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | None) -> None:
     """It is named with the remedy, and no page is written."""
@@ -51,8 +79,7 @@ def test_what_is_not_a_journal(program: Program, tmp_path: Path, text: str | Non
 def scored(path: Path, word: str) -> str:
     """A journal with one critical scenario; returns its path."""
     one = {"id": "TOK-11", "promise": "One login", "severity": "critical", "word": word}
-    kept = {"subject": "mine", "engine": "process", "suite_version": "0.1.0", "complete": True}
-    path.write_text(json.dumps({**kept, "scenarios": [one]}))
+    path.write_text(json.dumps({**HEAD, "scenarios": [{**one, "seconds": 1}]}))
     return str(path)
 
 
