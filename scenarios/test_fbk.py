@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.oracles import fails_as
 
 
@@ -17,20 +18,22 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
             why = lab.history.operations[-1].message
             lab.note(Finding("it starts without Vault", why, lab.history.now()))
         else:
-            read = client.read()
-            if read.value != "fallback":
-                text = f"a read ended {read.outcome}: {read.message}"
-                lab.note(Finding("the environment variable is the fallback", text, read.began))
+            for verb in _verbs(lab):
+                read = client.read(verb=verb)
+                if read.value != "fallback":
+                    text = f"{verb} ended {read.outcome}: {read.message}"
+                    lab.note(Finding("the environment variable is the fallback", text, read.began))
     if client is None:
         client = lab.start()  # only now it tells whether it claims to have a fallback at all
     bound = lab.recovery_after(fault) + lab.refresh
-    read = client.read()
-    while read.value == "fallback" and read.began <= fault.over(bound):
-        lab.watch(0.3)
-        read = client.read()
-    if read.value == "fallback":
-        promise = f"Vault's value within {bound:.3g} s"
-        lab.note(Finding(promise, "reads still give the fallback", read.began))
+    for verb in _verbs(lab):
+        read = client.read(verb=verb)
+        while read.value == "fallback" and read.began <= fault.over(bound):
+            lab.watch(0.3)
+            read = client.read(verb=verb)
+        if read.value == "fallback":
+            promise = f"Vault's value within {bound:.3g} s"
+            lab.note(Finding(promise, f"{verb} still gives the fallback", read.began))
     lab.judge(fallback=True)
 
 
@@ -41,11 +44,18 @@ def test_no_fallback_without_an_outage(lab: Lab) -> None:
     kv = lab.stack.operator.client.secrets.kv.v2
     kv.delete_metadata_and_all_versions("backend/redis", mount_point="ecommerce")
     with lab.condition("path denied", statuses=frozenset({403})):
-        client.read("ai/openai", "OPENAI_API_KEY")
-    client.read("backend/redis", "NO_SUCH_KEY")
-    client.read("backend/celery", "NO_SUCH_KEY")
+        for verb in _verbs(lab):
+            client.read("ai/openai", "OPENAI_API_KEY", verb=verb)
+    for verb in _verbs(lab):
+        client.read("backend/redis", "NO_SUCH_KEY", verb=verb)
+        client.read("backend/celery", "NO_SUCH_KEY", verb=verb)
     lab.judge(
         fails_as("denied", path="ai/openai"),
         fails_as("missing", path="backend/redis"),
         fails_as("missing", path="backend/celery"),
     )
+
+
+def _verbs(lab: Lab) -> list[Verb]:
+    """The ways in which the subject reads."""
+    return ["read", "read_cached"] if lab.can("cached") else ["read"]

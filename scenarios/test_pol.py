@@ -29,11 +29,13 @@ path "ecommerce/data/shared/*" { capabilities = ["read"] }
 
 @pytest.mark.scenario("POL-01")
 def test_denied_path_is_surfaced(lab: Lab) -> None:
-    """A backend asks three times for what only the AI services may read; others read on."""
+    """A backend asks three times, in each way, for what only the AI services may read."""
     client = lab.start()
     with lab.reading(every=0.5), lab.condition("path denied", statuses=frozenset({403})) as denied:
         for _ in range(3):
             client.read(DENIED, DENIED_KEY)
+            if lab.can("cached"):
+                client.read(DENIED, DENIED_KEY, verb="read_cached")
             lab.watch(0.5)
         lab.watch(2.0)
     lab.judge(
@@ -46,9 +48,13 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
 
 @pytest.mark.scenario("POL-02")
 def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
-    """The policy's content is narrowed under reads, and restored; live tokens feel it at once."""
-    lab.start()
-    with lab.reading(every=0.5):
+    """Narrowed under reads in each way, and restored; live tokens feel that at once."""
+    client = lab.start()
+    with ExitStack() as callers:
+        callers.enter_context(lab.reading(every=0.5))
+        if lab.can("cached"):  # which holds a value when it is denied
+            client.read(verb="read_cached")
+            callers.enter_context(lab.reading(every=0.5, verb="read_cached"))
         asked = lab.history.now()  # a read may be denied before Vault has answered who narrowed it
         with lab.vault.policy(ROLE, NARROW) as fault:
             # What a cache holds may be served for as long as it is fresh.

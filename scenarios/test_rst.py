@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from vault_harness.scenario import Lab
@@ -13,7 +15,10 @@ def test_older_snapshot_is_restored(lab: Lab) -> None:
     """The token was made after the snapshot, and so was the version that was read last."""
     snapshot = lab.vault.snapshot()
     lab.start()
-    with lab.reading(every=0.25):
+    with ExitStack() as callers:
+        callers.enter_context(lab.reading(every=0.25))
+        if lab.can("cached"):
+            callers.enter_context(lab.reading(every=0.25, verb="read_cached"))
         lab.put("v2")
         lab.must_have(versions=2)
         lab.until(lambda: _read(lab, "v2"), within=lab.refresh + lab.deadline)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from itertools import pairwise
 
 import pytest
 
 from vault_harness.faults import Fault
 from vault_harness.scenario import History, Lab
+from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
     footprint_at_rest,
     left_behind,
@@ -75,13 +77,18 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
 
 @pytest.mark.scenario("SEA-03")
 def test_start_against_a_sealed_vault(lab: Lab) -> None:
-    """Vault is sealed before the subject starts; it may wait or refuse to start, but not storm."""
+    """Sealed before the subject starts, then 500 to its logins; it may wait or refuse to start."""
     with lab.vault.sealed() as fault:
         opened = start_meanwhile(lab)
-        lab.watch(4.0)
+        lab.watch(2.0)
         # A slow starter has not asked yet.
         lab.history.wait_for(lambda: lab.touched(fault), 15.0)
-        lab.watch(1.0)
+        with (
+            lab.http.fail("login", status=500) as failing,
+            lab.reading(every=0.5) if lab.started else nullcontext(),
+        ):
+            failing.optional = True  # its next try may come later
+            lab.watch(3.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(
         recovers_within(bound, since=fault.end),
@@ -128,6 +135,9 @@ def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
         same_token(since=began),
     )
 
+
+SOON = 3.0
+"""Seconds in which a client must start to be ended before its first token; others are not asked."""
 
 SEALS = 3
 """After so many a loop for each of them has quadrupled what one does, which no chance does."""
@@ -344,19 +354,28 @@ def test_seal_that_outlasts_all_tries(lab: Lab) -> None:
 
 @pytest.mark.scenario("SEA-08")
 def test_end_while_sealed(lab: Lab) -> None:
-    """Vault is sealed when the subject is ended: its token cannot be given back."""
+    """Vault is sealed when the subject is ended, and when another is started and ended."""
     client = lab.start()
     with lab.vault.sealed() as fault:
         client.read()
         lab.hold(fault, 0.0)
-        closed = client.close(timeout=10.0)
-        ended = closed.ended or lab.history.now()
-        code = client.subject.exit_code
-    lab.judge(
+        _ends_cleanly(lab, client)
+        # One that is started now has no token yet, and may be busy asking for one.
+        if (late := lab.open(timeout=SOON)) is not None:
+            late.read()
+            _ends_cleanly(lab, late)
+    lab.judge(steady=False)
+
+
+def _ends_cleanly(lab: Lab, client: Driver) -> None:
+    """End a client, and ask later whether it did so well and in time."""
+    closed = client.close(timeout=10.0)
+    ended = closed.ended or lab.history.now()
+    code = client.subject.exit_code
+    lab.judge_later(
         takes_at_most(5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended),
         none_of(
             "it ends cleanly", {f"{closed.outcome}: {closed.message}"} if closed.failed else ()
         ),
         none_of("its exit code is 0", {f"it is {code}"} if code else ()),
-        steady=False,
     )

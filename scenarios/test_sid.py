@@ -24,6 +24,12 @@ from vault_harness.scenario.oracles import (
 TRIES = 4
 """One less than the failures that lock an AppRole for everybody for 15 minutes."""
 
+WHO_ALL_NEED_ONE = 5
+"""Callers who need a login at the same time: none may make a try of its own of it."""
+
+LATE = 0.15
+"""Seconds by which a login's answer is late, so that all have asked before one is refused."""
+
 
 @pytest.mark.scenario("SID-01")
 def test_rotated_secret_id_is_used(lab: Lab) -> None:
@@ -41,10 +47,11 @@ def test_rotated_secret_id_is_used(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-02")
 def test_destroyed_secret_id_is_not_hammered(lab: Lab) -> None:
-    """The secret-id is destroyed, no new one comes, the token ends, and callers go on calling."""
+    """The secret-id is destroyed, no new one comes, the token ends, and five go on calling."""
     client = lab.start()
     with (
-        lab.reading(every=0.5),
+        lab.http.delay("login", by=LATE),
+        lab.reading(every=0.5, callers=WHO_ALL_NEED_ONE),
         lab.vault.secret_id_destroyed(ROLE, lab.secret_id.accessor) as fault,
     ):
         _watch_the_tries(lab, fault)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
 from vault_harness.scenario import Exchange, Finding, History, Lab, NotExercised
@@ -25,6 +27,9 @@ GREEN = 200
 """``sys/health`` of a Vault that is open and leads."""
 
 LEDGER = "backend/ledger"
+
+DENIED, DENIALS = "ai/openai", 3
+"""Where the client may neither read nor write, and how often it tries to."""
 
 INTERVAL = 3.0
 """Seconds in which the quota of SRV-05 counts."""
@@ -99,7 +104,11 @@ def test_paused_server(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5, callers=3):
         lab.watch(0.5)
-        with lab.process.server_paused(lab.stack.node) as fault:
+        with lab.process.server_paused(lab.stack.node) as fault, ExitStack() as callers:
+            if lab.can("cached"):  # what nobody has read yet, so that all wait for one answer
+                path, key = lab.entry.spare_path, lab.entry.spare_key
+                more = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
+                callers.enter_context(more)
             lab.hold(fault, 3 * lab.deadline)
         lab.recovers(after=fault)
     lab.judge(no_request_storm(since=fault.began, until=fault.end))
@@ -157,11 +166,12 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
 
 @pytest.mark.scenario("SRV-10")
 def test_body_that_is_too_large(lab: Lab) -> None:
-    """Vault takes bodies of 16 kB at most (413), and a secret of 24 kB is written once."""
+    """A path that no policy allows is written to; then a secret of 24 kB, where 16 are the most."""
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (small := client.write(LEDGER, {"entry": "small"})).failed:
         raise NotExercised(f"no small write: {small.outcome}: {small.message}")
+    _is_denied(lab)
     before = version_of(lab, LEDGER)
     marks = {"statuses": frozenset({413}), "kinds": frozenset({"write"})}
     with lab.condition("body too large", **marks) as fault:
@@ -178,6 +188,21 @@ def test_body_that_is_too_large(lab: Lab) -> None:
     )
 
 
+def _is_denied(lab: Lab) -> None:
+    """Write where the policy does not allow it, three times."""
+    marks = {"statuses": frozenset({403}), "kinds": frozenset({"write"})}
+    with lab.condition("write denied", **marks) as denied:
+        for _ in range(DENIALS):
+            lab.client.write(DENIED, {"entry": "small"})
+            lab.watch(0.3)
+    lab.judge_later(
+        failures_are("denied", since=denied.began, until=denied.end, verbs=("write",)),
+        # As for a read: each may be repeated once, and one login shows whether the policy is new.
+        requests_at_most(2 * DENIALS, "write", since=denied.began, until=denied.end),
+        logins_at_most(1, since=denied.began, until=denied.end),
+    )
+
+
 # Not Vault's own answer, or not the newest
 
 PAGE = b"""<!DOCTYPE html>
@@ -187,16 +212,24 @@ PAGE = b"""<!DOCTYPE html>
 LAGS = b'{"errors":["required index state not present"]}'
 
 
-HTML = {"Content-Type": "text/html"}
+NOTICE = b'{"status":"maintenance","retry":true}'
+
+HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
+
+PAGES = [
+    *((status, PAGE % status, HTML) for status in (502, 503, 504, 200)),
+    (200, NOTICE, JSON),
+]
+"""What is answered instead of Vault: status, body, headers."""
 
 
 @pytest.mark.scenario("SRV-08")
 def test_page_of_a_load_balancer(lab: Lab) -> None:
-    """502, 503, 504 and then 200, each with an HTML page, to everything that is asked."""
+    """502, 503, 504 and 200, each with an HTML page, and JSON, to everything that is asked."""
     lab.start()
     with lab.reading(every=0.5):
-        for status in (502, 503, 504, 200):
-            with lab.http.fail("any", status=status, body=PAGE % status, headers=HTML) as fault:
+        for status, body, headers in PAGES:
+            with lab.http.fail("any", status=status, body=body, headers=headers) as fault:
                 lab.hold(fault, 1.2)
             lab.judge_later(
                 # A page with 200 is nobody's refusal; how that failure is called is left open.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resilient_vault_client import Secret
+from tests.mutants import byways
 from tests.mutants.clients import (
     REFERENCE,
     Mutant,
@@ -80,11 +81,19 @@ class FallsBackForGood(Tweaked):
 
 MUTANTS: dict[str, Mutant] = {
     "has-no-fallback": Mutant(HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
-    "falls-back-for-good": Mutant(FallsBackForGood, "FBK-01", "still give the fallback", REFERENCE),
+    "falls-back-for-good": Mutant(
+        FallsBackForGood, "FBK-01", "still gives the fallback", REFERENCE
+    ),
     "falls-back-for-too-long": Mutant(
-        FallsBackForTooLong, "FBK-01", "still give the fallback", REFERENCE
+        FallsBackForTooLong, "FBK-01", "still gives the fallback", REFERENCE
     ),
     "falls-back-on-a-denial": Mutant(FallsBackOnADenial, "FBK-02", "fails as denied", REFERENCE),
+    "falls-back-on-a-denial-in-its-cache": Mutant(
+        byways.FallsBackOnADenialInItsCache, "FBK-02", "fails as denied", REFERENCE
+    ),
+    "keeps-its-fallback-in-its-cache": Mutant(
+        byways.KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

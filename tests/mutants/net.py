@@ -14,7 +14,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
-from tests.mutants import always, edges_tokens, leftovers
+from tests.mutants import always, byways, companions, edges_tokens, leftovers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -467,6 +467,16 @@ MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once-over-a-bad-link": Mutant(
         RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
     ),
+    "waits-for-anothers-login": Mutant(
+        companions.WaitsForAnothersLogin, "NET-19", "every call ends within"
+    ),
+    "writes-with-a-dead-token": Mutant(
+        byways.WritesWithADeadToken, "NET-13", "a good write within", REFERENCE
+    ),
+    "takes-a-late-answer-for-the-next": Mutant(
+        byways.TakesALateAnswerForTheNext, "NET-07", "no wrong value"
+    ),
+    "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
 }
 
 TOLERATED: dict[str, Tolerated] = {

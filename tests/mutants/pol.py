@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.mutants import edges_endings, edges_logins, edges_refusals
+from tests.mutants import byways, edges_endings, edges_logins, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     LogsInOnEvery403,
@@ -139,6 +139,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-fifteen-times": Mutant(
         edges_refusals.LogsInFifteenTimes, "POL-05", "requests (login)"
+    ),
+    "papers-over-a-denial-in-its-cache": Mutant(
+        byways.PapersOverADenialInItsCache, "POL-02", "a read fails as denied", REFERENCE
+    ),
+    "stops-looking-at-a-denial": Mutant(
+        byways.StopsLookingAtADenial, "POL-01", "a rotated secret is seen", REFERENCE
     ),
 }
 

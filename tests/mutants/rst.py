@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants import always
-from tests.mutants.clients import LogsInTwice, Mutant
+from tests.mutants import always, byways
+from tests.mutants.clients import REFERENCE, LogsInTwice, Mutant
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply
 
@@ -42,5 +42,8 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-twice-after-a-restore": Mutant(LogsInTwice, "RST-01", "at most 1 login"),
     "looks-after-a-token-that-was-never-made": Mutant(
         always.LooksAfterItsOldToken, "RST-01", "known to be dead"
+    ),
+    "trusts-rising-versions-in-its-cache": Mutant(
+        byways.TrustsRisingVersionsInItsCache, "RST-01", "gave the value v2", REFERENCE
     ),
 }

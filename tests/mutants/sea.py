@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, leftovers
+from tests.mutants import always, byways, edges_logins, edges_refusals, edges_tokens, leftovers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     AsksOften,
@@ -347,6 +347,10 @@ MUTANTS: dict[str, Mutant] = {
         leftovers.KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
     ),
     "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
+    "takes-a-failed-login-for-the-end": Mutant(
+        byways.TakesAFailedLoginForTheEnd, "SEA-03", "a good read within"
+    ),
+    "ends-with-a-token-only": Mutant(byways.EndsWithATokenOnly, "SEA-08", "it ends cleanly"),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -12,7 +12,7 @@ from resilient_vault_client import VaultClient, VaultError
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import always, edges_logins, edges_refusals
+from tests.mutants import always, companions, edges_logins, edges_refusals
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -354,6 +354,7 @@ MUTANTS: dict[str, Mutant] = {
     "goes-on-with-the-token-of-an-old-secret-id": Mutant(
         always.GoesOnWithWhatItGaveBack, "SID-01", "known to be dead"
     ),
+    "looks-before-its-turn": Mutant(companions.LooksBeforeItsTurn, "SID-02", "the same secret-id"),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
-from tests.mutants import edges_logins
+from tests.mutants import byways, companions, edges_logins
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -409,6 +409,15 @@ MUTANTS: dict[str, Mutant] = {
     "tries-in-haste": Mutant(TriesInHaste, "SRV-09", "0.1 s apart"),
     "comes-back-too-late-undeclared": Mutant(
         ComesBackTooLateUndeclared, "SRV-02", "a good read within"
+    ),
+    "waits-in-line-at-its-cache": Mutant(
+        companions.WaitsInLineAtItsCache, "SRV-04", "every call ends within", REFERENCE
+    ),
+    "logs-in-for-each-denied-write": Mutant(
+        byways.LogsInForEachDeniedWrite, "SRV-10", "at most 1 login", REFERENCE
+    ),
+    "takes-foreign-json-for-missing": Mutant(
+        byways.TakesForeignJsonForMissing, "SRV-08", "the first is missing"
     ),
 }
 

@@ -45,6 +45,8 @@ def test_only_missing_cells_are_run() -> None:
         "has-no-fallback": ["FBK-02"],
         "falls-back-for-too-long": ["FBK-01", "FBK-02"],
         "falls-back-on-a-denial": ["FBK-01", "FBK-02"],
+        "falls-back-on-a-denial-in-its-cache": ["FBK-01", "FBK-02"],
+        "keeps-its-fallback-in-its-cache": ["FBK-01", "FBK-02"],
     }
 
 

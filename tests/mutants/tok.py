@@ -8,9 +8,18 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants import always, edges_hangs, edges_logins, edges_refusals, edges_tokens
+from tests.mutants import (
+    always,
+    byways,
+    companions,
+    edges_hangs,
+    edges_logins,
+    edges_refusals,
+    edges_tokens,
+)
 from tests.mutants.clients import (
     LAZY_PROCESS,
+    REFERENCE,
     CachesForTheRefreshTime,
     CachesForTooLong,
     GivesUpRenewing,
@@ -503,6 +512,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-twice-when-a-renewal-hangs": Mutant(
         edges_hangs.LogsInTwiceWhenARenewalHangs, "TOK-22", "at most 1 login"
+    ),
+    "logs-in-for-each-first-caller": Mutant(
+        companions.LogsInForEachFirstCaller, "TOK-21", "at most 1 login"
+    ),
+    "never-logs-in-again-for-its-cache": Mutant(
+        byways.NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE
     ),
 }
 

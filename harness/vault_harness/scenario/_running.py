@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal
@@ -239,11 +240,12 @@ class Running(WaysIn):
         finally:
             subject.kill()
 
-    def start(self, *, within: float | None = None) -> Driver:
+    def start(self, *, within: float | None = None, callers: int = 0) -> Driver:
         """Start the subject and wait for its steady state: three good reads in a row.
 
         Args:
             within: Seconds that it may take after ``hello``; a third of what that may take itself.
+            callers: So many ask at once before anything else, while it may have no token yet.
 
         Raises:
             NotExercised: It does not start, or it does not read.
@@ -252,6 +254,9 @@ class Running(WaysIn):
         client = self.open()
         if client is None:
             raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")
+        if callers:
+            with ThreadPoolExecutor(callers) as first:
+                list(first.map(lambda _: client.read(), range(callers)))
         until = self.history.now() + within
         good = 0
         while good < STEADY_READS:
