@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from vault_harness.faults import RequestKind
 from vault_harness.scenario import Lab
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.observations import Exchange
@@ -21,6 +22,9 @@ from vault_harness.scenario.oracles import (
 )
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
+
+ASKS: frozenset[RequestKind] = frozenset({"read", "metadata"})
+"""Requests by which a client asks for a secret: some look first which version it has."""
 
 NARROW = """
 path "ecommerce/data/shared/*" { capabilities = ["read"] }
@@ -65,8 +69,8 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         lab.judge_later(fails_as("denied", since=due, until=fault.end - lab.deadline))
     lab.judge(
         failures_are("denied", since=asked, until=fault.end - lab.deadline, may_be_empty=True),
-        a_denial_costs_little(since=asked),
-        no_request_storm(since=fault.began, until=fault.end),
+        # By its own count, and not as a storm: a look and a repetition are granted to each call.
+        a_denial_costs_little(since=asked, path=PATH),
     )
 
 
@@ -75,7 +79,7 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
     """A denied path is asked for again and again; the role gains its policy, for the next login."""
     client = lab.start()
     lab.put("v1", path=DENIED, key=DENIED_KEY)
-    with lab.condition("path denied", statuses=frozenset({403}), kinds=frozenset({"read"})) as old:
+    with lab.condition("path denied", statuses=frozenset({403}), kinds=ASKS) as old:
         client.read(DENIED, DENIED_KEY)
         lab.watch(0.5)
     life = lab.entry.max_ttl
@@ -112,7 +116,7 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         lab.put("v1", path=path, key=key)
     with ExitStack() as callers:
         denied = callers.enter_context(
-            lab.condition("path denied", statuses=frozenset({403}), kinds=frozenset({"read"}))
+            lab.condition("path denied", statuses=frozenset({403}), kinds=ASKS)
         )
         callers.enter_context(lab.reading(every=0.2, path=DENIED, key=DENIED_KEY))
         for path, key in allowed.items():
@@ -139,7 +143,7 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(6.0)
         lab.recovers(after=bound)
-    refused = lab.history.find("read", since=fault.began, until=fault.end, where=_denied)
+    refused = lab.history.find(*ASKS, since=fault.began, until=fault.end, where=_denied)
     lab.require(
         "a token that was issued, and refused at once",
         lambda history: bool(refused and history.find("login", since=fault.began)),

@@ -212,10 +212,13 @@ def _refused_on_its_own(lab: Lab, seal: Fault) -> bool:
 
 
 def _is_back(lab: Lab, seal: Fault) -> bool:
-    """Whether Vault has given it a token since that seal began, and a secret after that."""
+    """Whether Vault has given it a token since that seal began, and a secret after that.
+
+    Or the number of its version, for who asks for that first, and has that one.
+    """
     logins = lab.history.logins(since=seal.began)
     return bool(logins) and bool(
-        lab.history.find("read", since=logins[0].began, where=lambda e: e.good)
+        lab.history.find("read", "metadata", since=logins[0].began, where=lambda e: e.good)
     )
 
 

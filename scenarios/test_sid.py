@@ -70,8 +70,9 @@ def test_destroyed_secret_id_is_not_hammered(lab: Lab) -> None:
 def _watch_the_tries(lab: Lab, fault: Fault) -> None:
     """Wait for the first refusal, and then until the tries have stopped or are too many.
 
-    A life and a half of a token after the first refusal at least, three at most: what comes later
-    is told by the pace of the last two tries.
+    A life and a half of a token after the first refusal at least; longer where the last pause may
+    be going on, for who makes longer ones and then stops: what comes later than that is told by the
+    pace of the last two tries.
     """
 
     def refused() -> list[float]:
@@ -90,7 +91,7 @@ def _watch_the_tries(lab: Lab, fault: Fault) -> None:
     lab.history.wait_for(lambda: bool(refused()), 1.5 * lab.ttl)
     if refused():
         lab.history.wait_for(lambda: len(refused()) > TRIES, 1.5 * lab.ttl)
-        lab.history.wait_for(quiet, 1.5 * lab.ttl)
+        lab.history.wait_for(quiet, 6 * lab.ttl)
 
 
 @pytest.mark.scenario("SID-03")

@@ -136,7 +136,7 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     )
     lab.judge(
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
-        logins_at_most(0, since=fault.began),
+        same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
     )
 
@@ -156,7 +156,7 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
         lab.recovers(after=fault)
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
-        logins_at_most(0, since=fault.began),
+        same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
     )
 

@@ -10,6 +10,7 @@ from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from urllib.parse import urlsplit
 
+from tests.mutants import other_styles
 from tests.mutants.clients import (
     HasNoTimeout,
     KnocksTooOften,
@@ -214,6 +215,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "rests-after-a-step-down": Tolerated(other_styles.RestsForFourSeconds, "HA-01"),
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(
         RemembersForTheRefreshTime, "HA-06"
     ),

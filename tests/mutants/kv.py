@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Secret, WriteConflict
-from tests.mutants import always, edges_endings, edges_refusals
+from tests.mutants import always, edges_endings, edges_refusals, other_styles
 from tests.mutants.clients import (
     REFERENCE,
     CachesForTheRefreshTime,
@@ -360,10 +360,10 @@ MUTANTS: dict[str, Mutant] = {
         ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE
     ),
     "repeats-its-first-read-at-a-wrong-mount-twice": Mutant(
-        edges_refusals.RepeatsItsFirstDeniedReadTwice, "KV-05", "requests (read)"
+        edges_refusals.RepeatsItsFirstDeniedReadTwice, "KV-05", "reads for"
     ),
     "looks-thrice-at-a-wrong-mount": Mutant(
-        edges_refusals.LooksThriceAtItsFirstDenial, "KV-05", "requests (lookup"
+        edges_refusals.LooksThriceAtItsFirstDenial, "KV-05", "looks at the token for"
     ),
     "raises-at-its-end": Mutant(always.RaisesAtItsEnd, "KV-03", "a clean end succeeds"),
     "hangs-after-all": Mutant(HangsAtTheEnd, "KV-03", "close ends within"),
@@ -404,6 +404,7 @@ TOLERATED: dict[str, Tolerated] = {
     "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
+    "looks-every-second-at-a-wrong-mount": Tolerated(other_styles.LooksEverySecond, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
     "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),
     "keeps-what-it-missed-for-a-while": Tolerated(KeepsWhatItMissedForAWhile, "KV-07"),

@@ -24,6 +24,7 @@ from tests.mutants.clients import (
     Mutant,
     Tolerated,
 )
+from tests.mutants.other_styles import LooksUp
 
 # What the database says
 
@@ -347,6 +348,12 @@ class RenewsForHalf(Leasing):
     leases_type = _AsksForLittle
 
 
+class LooksAtItsLeases(Leasing):
+    """Looks at a lease before it renews it, and after: neither is a renewal."""
+
+    leases_type = LooksUp
+
+
 class _RenewsLate(Leases):
     share = 0.94
 
@@ -421,6 +428,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "heeds-refusals-just-in-time": Tolerated(HeedsRefusalsJustInTime, "LEASE-01", REFERENCE),
     "notices-the-parent-soon": Tolerated(NoticesTheParentSoon, "LEASE-02", REFERENCE),
+    "looks-at-its-leases": Tolerated(LooksAtItsLeases, "LEASE-06", REFERENCE),
     "renews-leases-just-in-time": Tolerated(RenewsLeasesJustInTime, "LEASE-06", REFERENCE),
     "leases-two-for-one": Tolerated(LeasesTwoForOne, "LEASE-01", REFERENCE),
     "asks-twice-about-a-lost-lease": Tolerated(AsksTwiceAboutALostLease, "LEASE-03", REFERENCE),

@@ -14,7 +14,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
-from tests.mutants import always, byways, companions, edges_tokens, leftovers
+from tests.mutants import always, byways, companions, edges_tokens, leftovers, other_styles
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -245,7 +245,7 @@ class RenewsInTimeOnASlowNetwork(AtShare):
 class RenewsTooLateOnASlowNetwork(AtShare):
     """In time, if answers did not take a tenth of its token's life."""
 
-    share = 0.9
+    share = 0.92
 
 
 class _OneAddress(Wire):
@@ -482,6 +482,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    "asks-one-thing-at-a-time": Tolerated(other_styles.AsksOneThingAtATime, "NET-06"),
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "asks-for-an-hour-before-an-outage": Tolerated(edges_tokens.AsksForAnHour, "NET-02"),

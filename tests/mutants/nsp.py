@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always
-from tests.mutants.clients import Mutant
+from tests.mutants import always, other_styles
+from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
 
@@ -100,4 +100,8 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-a-sealed-namespace-for-a-dead-token": Mutant(TakesASealForADeadToken, "NSP-02", "token"),
     "trusts-a-green-health": Mutant(TrustsAGreenHealth, "NSP-02", "requests in"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "asks-for-health-in-the-root": Tolerated(other_styles.AsksForHealthFirst, "NSP-01"),
 }

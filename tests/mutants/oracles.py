@@ -23,7 +23,8 @@ SAYS: dict[str, str] = {
     "accepted_again": r"a credential that works",
     "asks_no_more_than_before": r"requests (of all kinds )?in$",
     "at_most": (
-        r"tokens alive|stay open|requests to it for|renewals of one token|users that were made"
+        r"tokens alive|stay open|requests to it for|(renewals|revocations) of one token"
+        r"|users that were made"
     ),
     "bad_logins_at_most": r"the same secret-id|refused login",
     "credentials_apart": r"from one credential to the next",

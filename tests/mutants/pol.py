@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.mutants import byways, edges_endings, edges_logins, edges_refusals
+from tests.mutants import byways, edges_endings, edges_logins, edges_refusals, other_styles
 from tests.mutants.clients import (
     REFERENCE,
     LogsInOnEvery403,
@@ -131,6 +131,9 @@ MUTANTS: dict[str, Mutant] = {
     "looks-twice-at-its-first-denial": Mutant(
         edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01", "looks at the token for"
     ),
+    "looks-four-times-a-second": Mutant(
+        other_styles.LooksFourTimesASecond, "POL-01", "looks at the token for"
+    ),
     "logs-in-four-times-for-a-policy": Mutant(
         edges_logins.LogsInFourTimesAtOnce, "POL-03", "at most 3 logins"
     ),
@@ -155,6 +158,11 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
     "repeats-each-denied-read": Tolerated(edges_refusals.RepeatsEachDeniedRead, "POL-01"),
     "looks-at-each-denial": Tolerated(edges_refusals.LooksAtEachDenial, "POL-01"),
+    "looks-every-second": Tolerated(other_styles.LooksEverySecond, "POL-01"),
+    "asks-for-metadata-of-what-is-denied": Tolerated(other_styles.AsksForMetadataFirst, "POL-01"),
+    "asks-for-metadata-under-a-narrow-policy": Tolerated(
+        other_styles.AsksForMetadataFirst, "POL-02"
+    ),
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
     "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
     "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),

@@ -9,7 +9,15 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tests.mutants import always, byways, edges_logins, edges_refusals, edges_tokens, leftovers
+from tests.mutants import (
+    always,
+    byways,
+    edges_logins,
+    edges_refusals,
+    edges_tokens,
+    leftovers,
+    other_styles,
+)
 from tests.mutants.clients import (
     LAZY_PROCESS,
     AsksOften,
@@ -378,6 +386,7 @@ TOLERATED: dict[str, Tolerated] = {
     "keeps-five-connections-in-reserve": Tolerated(leftovers.KeepsFiveInReserve, "SEA-04"),
     "ends-in-time": Tolerated(EndsInTime, "SEA-08"),
     "keeps-three-secrets-fresh": Tolerated(edges_refusals.KeepsThreeSecretsFresh, "SEA-01"),
+    "asks-for-health-in-a-herd": Tolerated(other_styles.AsksForHealthFirst, "SEA-05"),
     "asks-for-an-hour-in-a-herd": Tolerated(edges_tokens.AsksForAnHour, "SEA-05"),
     "asks-for-an-hour-before-a-seal": Tolerated(edges_tokens.AsksForAnHour, "SEA-02"),
     "comes-back-late-from-a-long-seal": Tolerated(

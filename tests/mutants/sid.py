@@ -12,7 +12,7 @@ from resilient_vault_client import VaultClient, VaultError
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import always, companions, edges_logins, edges_refusals
+from tests.mutants import always, companions, edges_logins, edges_refusals, other_styles
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -358,6 +358,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "stops-after-long-pauses": Tolerated(other_styles.StopsAfterLongPauses, "SID-02"),
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
     "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
     "tries-a-late-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-03"),

@@ -16,6 +16,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
+    other_styles,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -361,7 +362,7 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-after-the-end-of-the-unrenewable": Mutant(NeverRenews, "TOK-06", "before"),
     "renews-the-unrenewable": Mutant(RenewsTheUnrenewable, "TOK-06", "renewals"),
     "renews-batch-tokens": Mutant(RenewsTheUnrenewable, "TOK-07", "at most 1 renewal"),
-    "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "requests (revoke)"),
+    "revokes-batch-tokens": Mutant(RevokesBatchTokens, "TOK-07", "revocations of one token"),
     "logs-in-at-a-quarter-of-a-period": Mutant(
         edges_logins.LogsInAtAQuarter, "TOK-08", "at most 1 login"
     ),
@@ -450,7 +451,7 @@ MUTANTS: dict[str, Mutant] = {
         edges_tokens.RenewsOneBatchTokenTwice, "TOK-07", "at most 1 renewal"
     ),
     "revokes-a-batch-token-twice": Mutant(
-        edges_tokens.RevokesOneBatchTokenTwice, "TOK-07", "requests (revoke)"
+        edges_tokens.RevokesOneBatchTokenTwice, "TOK-07", "revocations of one token"
     ),
     "renews-the-dead-five-times": Mutant(
         edges_tokens.RenewsTheDeadFiveTimes,
@@ -558,6 +559,9 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-each-token-once": Tolerated(edges_tokens.RenewsEachTokenOnce, "TOK-06"),
     "renews-a-batch-token-once": Tolerated(edges_tokens.RenewsOneBatchToken, "TOK-07"),
     "revokes-a-batch-token-once": Tolerated(edges_tokens.RevokesOneBatchToken, "TOK-07"),
+    "revokes-each-batch-token-once": Tolerated(
+        other_styles.TriesToGiveBackEachBatchToken, "TOK-07"
+    ),
     "renews-the-dead-four-times": Tolerated(
         edges_tokens.RenewsTheDeadFourTimes, "TOK-09", LAZY_PROCESS, process=True
     ),

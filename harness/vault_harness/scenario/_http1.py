@@ -24,7 +24,7 @@ _KINDS: tuple[tuple[str, str, RequestKind], ...] = (
     (r".*", r"sys/capabilities.*", "capabilities"),
     (r"POST|PUT", r"sys/wrapping/unwrap", "unwrap"),
     (r".*", r"sys/(health|seal-status|leader|init|internal/.*)", "status"),
-    (r".*", r"sys/leases/.*", "lease"),
+    (r".*", r"sys/(leases/.*|(renew|revoke)(/.*)?)", "lease"),  # by their names of old too
     (r".*", r"[^/]+/metadata/.*", "metadata"),
     (r"GET|POST|PUT", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/creds/.+", "credential"),
     (r"GET|HEAD", r"(?!auth/|sys/|identity/|cubbyhole/)[^/]+/.+", "read"),

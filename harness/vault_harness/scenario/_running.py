@@ -102,6 +102,11 @@ class Running(WaysIn):
             return min(cap, LONGEST) + PROBE
         return min(max(1.0, 1.5 * fault.length), self.ttl / 2, LONGEST) + PROBE
 
+    def or_its_pause(self, seconds: float) -> float:
+        """So many seconds, or what the subject's declared back-off takes, if that is more."""
+        cap = self.declared_or_none("backoff_cap")
+        return seconds if cap is None else max(seconds, min(cap, LONGEST) + PROBE)
+
     @property
     def reach(self) -> float:
         """Seconds after which a fault must have met the subject: it refreshes, or tries again."""

@@ -89,7 +89,9 @@ def readers_refused(count: int, *, since: float = 0.0, until: float | None = Non
     """
 
     def condition(history: History) -> Sighting:
-        refusals = history.find("read", since=since, until=until, where=lambda e: e.status == 403)
+        refusals = history.find(
+            "read", "metadata", since=since, until=until, where=lambda e: e.status == 403
+        )
         free = sorted(
             history.calls("read", "read_cached"),
             key=lambda o: o.ended if o.ended is not None else float("inf"),

@@ -91,6 +91,19 @@ def test_lease_renewed_in_time(story: Story) -> None:
     assert story.finds(leases_renewed_within(0.3, 0.9, until=20.0)) == []
 
 
+def test_a_look_at_a_lease_is_no_renewal(story: Story) -> None:
+    """Nor is giving it back: neither begins a life, nor comes too soon in one."""
+    leased(story, 0.0)
+    for at, path in ((0.1, "sys/leases/lookup"), (6.1, "sys/leases/lookup")):
+        story.sent("lease", at, credential="credential-1", path=path, ended=at)
+    renewed(story, 6.0)
+    story.sent("lease", 7.0, credential="credential-1", path="sys/leases/revoke", ended=7.0)
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=14.0)) == []
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=15.1)) == [
+        "credential-1, whose TTL is 10 s, was renewed never"
+    ]
+
+
 @pytest.mark.parametrize(
     ("at", "seen"),
     [

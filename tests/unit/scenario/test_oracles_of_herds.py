@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from tests.unit.scenario.conftest import Story
@@ -24,16 +26,41 @@ def test_stampede(story: Story) -> None:
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
 
 
-def test_first_renewals_are_no_stampede(story: Story) -> None:
-    """Each new token may be renewed at once, and not twice; nor may one that was there before."""
-    for at, accessor in ((20.1, "accessor-1"), (20.2, "accessor-2")):
-        story.sent("login", at, accessor=accessor)
-        story.sent("renew", at + 0.02, accessor=accessor)
+@pytest.mark.parametrize("kind", ["renew", "lookup"])
+def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "lookup"]) -> None:
+    """Each new token may be renewed, or looked at, at once; not twice, nor one that was there."""
+    for at, token in ((20.1, "token-1"), (20.2, "token-2")):
+        story.sent("login", at, token=token)
+        story.sent(kind, at + 0.02, token=token)
     story.several("read", 20.3, 20.4)
     assert story.finds(no_stampede(2, since=20.0)) == []
-    story.sent("renew", 20.5, accessor="accessor-1")
+    story.sent("renew", 20.5, token="token-1")
     [seen] = story.finds(no_stampede(2, since=20.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 renew")
+
+
+def test_old_tokens_that_are_given_back(story: Story) -> None:
+    """Once each, and no new one."""
+    for at, token in ((20.1, "token-3"), (20.2, "token-4")):
+        story.sent("login", at, token=token)
+    story.sent("revoke", 20.25, 403, token="token-1")
+    story.sent("revoke", 20.26, 403, token="token-2")
+    story.several("read", 20.3, 20.4)
+    assert story.finds(no_stampede(2, since=20.0)) == []
+    story.sent("revoke", 20.5, token="token-1")
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
+
+
+def test_a_question_whether_vault_serves(story: Story) -> None:
+    """One of each instance, and no third of two."""
+    story.several("status", 20.05, 20.06)
+    story.several("login", 20.1, 20.2)
+    story.several("read", 20.3, 20.4)
+    assert story.finds(no_stampede(2, since=20.0)) == []
+    story.several("status", 20.5)
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 status")
 
 
 def test_kept_secrets_of_a_herd(story: Story) -> None:

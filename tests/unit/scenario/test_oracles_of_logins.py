@@ -221,3 +221,21 @@ def test_token_thrown_away(story: Story) -> None:
     story.several("login", 5.0, status=503)
     assert story.finds(same_token(since=2.0)) == ["1 login (+5.00)"]
     assert story.finds(same_token(since=2.0, until=4.0)) == []
+
+
+def test_token_replaced_in_its_turn(story: Story) -> None:
+    """Who never renews may log in instead from 0.3 of a life on, whether Vault serves or not."""
+    story.sent("login", 1.0, ttl=100.0)
+    story.sent("login", 31.5, None)
+    story.sent("login", 31.9, ttl=100.0)
+    assert story.finds(same_token(since=2.0)) == []
+    story.sent("login", 61.0, ttl=100.0)
+    assert story.finds(same_token(since=2.0)) == ["1 login (+61.00)"]
+
+
+def test_token_replaced_in_place_of_a_renewal(story: Story) -> None:
+    """Who renews keeps its token."""
+    story.sent("login", 1.0, ttl=100.0)
+    story.sent("renew", 51.0, ttl=100.0)
+    story.sent("login", 91.0, ttl=100.0)
+    assert story.finds(same_token(since=2.0)) == ["1 login (+91.00)"]

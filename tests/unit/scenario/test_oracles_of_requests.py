@@ -7,6 +7,7 @@ from vault_harness.scenario.observations import Handshake
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
     a_denial_costs_little,
+    names_its_namespace,
     no_connection_storm,
     no_credential_sent,
     no_request_storm,
@@ -105,23 +106,23 @@ def test_steady_rain_of_connections(story: Story) -> None:
 
 
 def test_callers_bring_their_own_requests(story: Story) -> None:
-    """Two a second for each of three callers, beyond the client's own five."""
+    """Three in one second for each of three callers, beyond the client's own five."""
     for caller in range(3):
         story.call(12.0, 12.9, "unavailable").caller = caller
-    story.several("read", *(12.0 + n / 30 for n in range(STORM_PEAK + 6)))
+    story.several("read", *(12.0 + n / 30 for n in range(STORM_PEAK + 9)))
     assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
     story.sent("read", 12.5)
     (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
-    assert seen.startswith("12 requests in one second, 11 are allowed")
+    assert seen.startswith("15 requests in one second, 14 are allowed")
 
 
 def test_fast_caller_grants_nothing(story: Story) -> None:
     """A hundred calls of one caller are one caller: how often it calls does not count."""
     for n in range(100):
         story.call(12.0 + n / 200, outcome="unavailable")
-    story.several("read", *(12.0 + n / 200 for n in range(STORM_PEAK + 3)))
+    story.several("read", *(12.0 + n / 200 for n in range(STORM_PEAK + 4)))
     (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
-    assert seen.startswith("8 requests in one second, 7 are allowed")
+    assert seen.startswith("9 requests in one second, 8 are allowed")
 
 
 def test_caller_that_had_ended_brings_nothing(story: Story) -> None:
@@ -301,10 +302,30 @@ def test_denial_that_costs_little(story: Story) -> None:
 def test_denial_that_costs_looks(story: Story) -> None:
     """One look more than there were denied reads."""
     denied(story, 1.0, 2.0)
-    story.several("capabilities", 3.0)
+    story.several("capabilities", 2.02)
     assert story.finds(a_denial_costs_little(since=0.0)) == [
-        "3 looks at the token for 2 denied reads of 2 calls, 2 are allowed (+1.01, +2.01, +3.00)"
+        "3 looks at the token for 2 denied reads of 2 calls, 2 are allowed (+1.01, +2.01, +2.02)"
     ]
+
+
+def test_looks_at_a_pace_of_its_own(story: Story) -> None:
+    """One a second beside those for denials, of which one may fall into a call; and no more."""
+    denied(story, 1.0, 2.0)
+    story.several("lookup", 0.5, 1.5, 2.02, 2.5, 3.5)
+    assert story.finds(a_denial_costs_little(since=0.0, until=4.0)) == []
+    story.several("lookup", 3.7)
+    [seen] = story.finds(a_denial_costs_little(since=0.0, until=4.0))
+    assert seen.startswith("8 looks at the token for 2 denied reads of 2 calls, 7 are allowed")
+
+
+def test_denied_metadata(story: Story) -> None:
+    """Who asks for a secret's metadata first is denied there; what is not denied is no read."""
+    for at in (1.0, 2.0):
+        story.call(at, at + 0.1, "denied", path="ai/openai")
+        story.sent("metadata", at, 403, path=DENIED.replace("data", "metadata"))
+        story.sent("lookup", at + 0.01)
+    story.several("metadata", 3.0, 3.1, 3.2)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
 
 
 def test_denial_that_costs_reads(story: Story) -> None:
@@ -330,4 +351,19 @@ def test_nothing_denied(story: Story) -> None:
     story.several("read", 1.0)
     assert story.finds(a_denial_costs_little(since=0.0, until=2.0)) == [
         "nothing shows it: there was no denied read between +0.00 and +2.00 s"
+    ]
+
+
+# Namespaces
+
+
+def test_what_is_asked_in_a_namespace(story: Story) -> None:
+    """Each request names it, but for what is asked about the server, which has none."""
+    for path in ("sys/health", "sys/seal-status", "sys/leader", "sys/init"):
+        story.sent("status", 1.0, path=path)
+    story.sent("read", 2.0, path="ecommerce/data/x").namespace = "shop"
+    assert story.finds(names_its_namespace("shop")) == []
+    story.sent("status", 3.0, path="sys/internal/ui/mounts")
+    assert story.finds(names_its_namespace("shop")) == [
+        "a status named none (GET sys/internal/ui/mounts)"
     ]

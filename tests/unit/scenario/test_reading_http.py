@@ -41,6 +41,8 @@ TABLE: list[tuple[str, str, RequestKind]] = [
     ("PUT", "/v1/sys/seal", "other"),
     # leases
     ("POST", "/v1/sys/leases/renew", "lease"),
+    ("PUT", "/v1/sys/renew/database/creds/x/1", "lease"),
+    ("PUT", "/v1/sys/revoke", "lease"),
     ("GET", "/v1/ecommerce/data/creds/app", "read"),
     ("PUT", "/v1/sys/leases/revoke/database/creds/x/1", "lease"),
     # KV v2

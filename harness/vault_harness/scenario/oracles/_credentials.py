@@ -167,7 +167,15 @@ def _made(history: History, since: float, until: float | None) -> list[Exchange]
 
 
 def _renewals(history: History, made: Exchange) -> list[Exchange]:
-    return history.find("lease", where=lambda e: e.good and e.credential == made.credential)
+    return history.find(
+        "lease",
+        where=lambda e: e.good and e.credential == made.credential and not _only_looks(e),
+    )
+
+
+def _only_looks(asked: Exchange) -> bool:
+    """Whether it asks about a lease, or gives it back: that is no renewal."""
+    return "/lookup" in asked.path or "/revoke" in asked.path
 
 
 def _uses(history: History, since: float, until: float | None) -> list[Use]:

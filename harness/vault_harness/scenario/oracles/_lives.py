@@ -128,6 +128,21 @@ def part_of_a_life(history: History, login: Exchange, *, holders: int = 1) -> fl
     return (login.began - replaced.began) / (replaced.ttl or 1.0)
 
 
+def in_its_turn(history: History, login: Exchange, due: float, *, holders: int = 1) -> bool:
+    """Whether it came between that part of the life before it and the end of that life."""
+    return due <= part_of_a_life(history, login, holders=holders) <= 1.0
+
+
+def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
+    """Those logins of a client that came before their turn; all of them, if it renews.
+
+    Whoever has tried no renewal may log in instead, from `INSTEAD` of its token's life on.
+    """
+    if history.find("renew"):
+        return logins
+    return [login for login in logins if not in_its_turn(history, login, INSTEAD[0])]
+
+
 def never_renews(history: History) -> bool:
     """Whether a client has renewed nothing, and logged in anew where others renew."""
     if history.find("renew"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, times
-from vault_harness.scenario.oracles._lives import part_of_a_life
+from vault_harness.scenario.oracles._lives import but_in_their_turn, in_its_turn
 from vault_harness.scenario.verdict import Finding
 
 LOCKOUT_WINDOW = 15 * 60.0
@@ -54,9 +54,7 @@ def logins_at_most(
         )
         if due is not None and not history.find("renew"):
             seen = [
-                e
-                for e in seen
-                if not (e.good and due <= part_of_a_life(history, e, holders=holders) <= 1.0)
+                e for e in seen if not (e.good and in_its_turn(history, e, due, holders=holders))
             ]
         if len(seen) <= count:
             return []
@@ -170,11 +168,15 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
 
 
 def same_token(*, since: float, until: float | None = None) -> Oracle:
-    """The token stays in use: no login is tried in that time."""
+    """The token stays in use: no login is tried in that time.
+
+    Of whoever has tried no renewal a login in its turn does not count: lives outlast the scenarios
+    that ask for this, unless a client declares long times.
+    """
     promise = "the token survives: no login"
 
     def oracle(history: History) -> list[Finding]:
-        seen = history.find("login", since=since, until=until)
+        seen = but_in_their_turn(history, history.find("login", since=since, until=until))
         if not seen:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import Sequence
 
 from vault_harness.scenario.history import History, between
-from vault_harness.scenario.observations import Exchange
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, requests, times
+from vault_harness.scenario.oracles._lives import but_in_their_turn
 from vault_harness.scenario.verdict import Finding
 
 STORM_PEAK = 5
@@ -22,11 +23,17 @@ STORM_MEAN = 1
 A_CALLER = 2
 """Requests a second for each caller, however often it calls."""
 
+AT_ONCE = 1
+"""More of them for each caller in any one second: pauses between tries begin short, and grow."""
+
 A_SECRET = 1
 """Requests a second for each secret that the client kept fresh before, and nobody asks for now."""
 
 PAUSE = 0.1
 """Seconds from one try to the next within a call; the first repetition may come at once."""
+
+OF_THE_SERVER = frozenset({"sys/health", "sys/seal-status", "sys/leader", "sys/init"})
+"""What is asked about a server, whichever namespace a client works in."""
 
 LOOKS_FOR_A_DENIAL = 1
 """Looks at the token for each denied read: it may be the token or the policy."""
@@ -41,22 +48,23 @@ LOGINS_FOR_DENIALS = 1
 def no_request_storm(*, since: float, until: float) -> Oracle:
     """While a fault lasts, a client sends few requests.
 
-    In any second `STORM_PEAK`, and over the whole time `STORM_MEAN` a second and one peak; to both
-    are added `A_CALLER` a second for each caller and `A_SECRET` for each secret that the client
-    keeps of its own accord. Of many clients each further one adds `STORM_MEAN` to both, and has
-    secrets of its own. How often a caller calls does not count, and neither does a request
-    that Vault asks for: a quota tells the last second of its interval as ``Retry-After: 0``. It
-    holds for silence.
+    In any second `STORM_PEAK` and `AT_ONCE` for each caller, and over the whole time `STORM_MEAN` a
+    second and one `STORM_PEAK`; to both are added `A_CALLER` a second for each caller and
+    `A_SECRET` for each secret that the client keeps of its own accord. Of many clients each further
+    one adds `STORM_MEAN` to both, and has secrets of its own. How often a caller calls does not
+    count, and neither does a request that Vault asks for: a quota tells the last second of its
+    interval as ``Retry-After: 0``. It holds for silence.
     """
     promise = _quiet("request")
 
     def oracle(history: History) -> list[Finding]:
         sent = _unbidden(history.find(since=since, until=until))
         budget = _budget(history, since, until)
+        peak = STORM_PEAK + budget + AT_ONCE * _callers(history, since, until)
         for first in sent:
             burst = [e for e in sent if first.began <= e.began <= first.began + 1.0]
-            if len(burst) > STORM_PEAK + budget:
-                text = f"{len(burst)} requests in one second, {STORM_PEAK + budget} are allowed"
+            if len(burst) > peak:
+                text = f"{len(burst)} requests in one second, {peak} are allowed"
                 return [_storm(promise, f"{text}: {requests(burst)}", first.began)]
         allowed = _in_all(budget, since, until)
         if len(sent) > allowed:
@@ -74,10 +82,11 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         opened = sorted(at for at in list(history.connections) if since <= at <= until)
         budget = _budget(history, since, until)
+        peak = STORM_PEAK + budget + AT_ONCE * _callers(history, since, until)
         for at in opened:
             seen = between(opened, at, at + 1.0)
-            if seen > STORM_PEAK + budget:
-                text = f"{seen} connections in one second, {STORM_PEAK + budget} are allowed"
+            if seen > peak:
+                text = f"{seen} connections in one second, {peak} are allowed"
                 return [_storm(promise, text, at)]
         allowed = _in_all(budget, since, until)
         if len(opened) > allowed:
@@ -147,10 +156,15 @@ def _storm(promise: str, text: str, at: float) -> Finding:
 
 def _budget(history: History, since: float, until: float) -> int:
     """Requests a second for those who call, and for what the client keeps."""
-    calling = history.calls("read", "read_cached", "write", "update", until=until)
-    callers = {(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since}
     kept = A_SECRET * kept_unasked(history, since, until) * history.clients
-    return A_CALLER * len(callers) + kept + STORM_MEAN * (history.clients - 1)
+    callers = A_CALLER * _callers(history, since, until)
+    return callers + kept + STORM_MEAN * (history.clients - 1)
+
+
+def _callers(history: History, since: float, until: float) -> int:
+    """How many call in that time."""
+    calling = history.calls("read", "read_cached", "write", "update", until=until)
+    return len({(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since})
 
 
 def kept_unasked(history: History, since: float, until: float | None = None) -> int:
@@ -269,27 +283,41 @@ def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False)
 
 
 def a_denial_costs_little(
-    *, since: float, until: float | None = None, path: str | None = None
+    *,
+    since: float,
+    until: float | None = None,
+    path: str | None = None,
+    logins: int = LOGINS_FOR_DENIALS,
+    more_looks: int = 0,
 ) -> Oracle:
     """A denied read (403) costs one look at the token and one repetition, all of them one login.
 
     The rule for every 403 whose token lives: it may be the token or the policy, so each one may
     cost a look at the token (``lookup-self`` or ``capabilities-self``), each call one more try, and
-    once in a while a login shows whether the role has got another policy.
+    once in a while a login shows whether the role has got another policy. Who asks for a secret's
+    metadata first is denied there. Who looks at its token at a pace of its own, whatever is denied,
+    or at the secret to keep it fresh, has `STORM_MEAN` a second of each beside these: outside of
+    calls, and one that falls into a call.
 
     Args:
         since: When it begins.
         until: When it ends.
         path: The denied path; any read, if None.
+        logins: How many logins may be.
+        more_looks: At the token, beside one for each denied read.
     """
     promise = "a denial costs one look at the token, one repetition of the read, and one login"
 
     def oracle(history: History) -> list[Finding]:
         reads = history.find(
             "read",
+            "metadata",
             since=since,
             until=until,
-            where=lambda e: path is None or e.path.endswith(f"/{path}"),
+            where=lambda e: (
+                (path is None or e.path.endswith(f"/{path}"))
+                and (e.kind == "read" or e.status == 403)
+            ),
         )
         denied = [e for e in reads if e.status == 403]
         calls = history.calls(
@@ -300,12 +328,26 @@ def a_denial_costs_little(
             where=lambda o: path in (None, o.path),
         )
         looks = history.find("lookup", "capabilities", since=since, until=until)
-        logins = history.find("login", since=since, until=until)
+        seconds = (history.now() if until is None else until) - since
+
+        def at_its_pace(seen: list[Exchange]) -> int:
+            own = sum(not any(_during(call, one) for call in calls) for one in seen)
+            return min(own, int(STORM_MEAN * seconds)) + min(own, 1)
+
+        tried = but_in_their_turn(history, history.find("login", since=since, until=until))
         findings = []
         for word, seen, most in (
-            ("looks at the token", looks, LOOKS_FOR_A_DENIAL * len(denied)),
-            ("reads", reads if path else [], READS_FOR_A_DENIED_CALL * len(calls)),
-            ("logins", logins, LOGINS_FOR_DENIALS),
+            (
+                "looks at the token",
+                looks,
+                LOOKS_FOR_A_DENIAL * len(denied) + more_looks + at_its_pace(looks),
+            ),
+            (
+                "reads",
+                reads if path else [],
+                READS_FOR_A_DENIED_CALL * len(calls) + at_its_pace(reads),
+            ),
+            ("logins", tried, logins),
         ):
             if len(seen) > most:
                 text = f"{len(seen)} {word} for {counted(len(denied), 'denied read')} of "
@@ -318,8 +360,16 @@ def a_denial_costs_little(
     return oracle
 
 
+def _during(call: Operation, request: Exchange) -> bool:
+    """Whether a request was sent while a call was under way."""
+    return call.began <= request.began and (call.ended is None or request.began <= call.ended)
+
+
 def names_its_namespace(namespace: str) -> Oracle:
     """Each request names that namespace, in its header or at the head of its path.
+
+    Whether the server serves at all is not asked in a namespace: none has a health of its own, and
+    HashiCorp Vault does not answer such a question there.
 
     Args:
         namespace: Where the client works. Requests below it, in a child, are none of its own.
@@ -327,7 +377,8 @@ def names_its_namespace(namespace: str) -> Oracle:
     promise = f"every request names the namespace {namespace}"
 
     def oracle(history: History) -> list[Finding]:
-        stray = [e for e in history.find() if e.namespace != namespace]
+        asked = history.find(where=lambda e: e.path not in OF_THE_SERVER)
+        stray = [e for e in asked if e.namespace != namespace]
         firsts = {e.kind: e for e in reversed(stray)}
         return [
             Finding(

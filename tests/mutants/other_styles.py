@@ -1,0 +1,163 @@
+"""Correct clients of other styles: what they ask for is no more than a scenario allows, only other.
+
+Each is listed in the module of the group whose scenario once took its style for a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._leases import Leases
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
+from tests.subjects.lazy_wire import ClientError, GivenUpError, Reply, UnavailableError, Wire
+
+
+class LooksEverySecond(LazyClient):
+    """Looks at its token at a pace of its own, beside the looks that denials cost."""
+
+    every = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(self.every):
+            token = self._token
+            if token is not None:
+                with contextlib.suppress(ClientError):
+                    deadline = time.monotonic() + self._deadline
+                    self._ask("GET", "auth/token/lookup-self", deadline, token)
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+class LooksFourTimesASecond(LooksEverySecond):
+    """More often than anything can change."""
+
+    every = 0.25
+
+
+class AsksForHealthFirst(LazyClient):
+    """Logs in only where Vault says that it serves, and has a look at what it was given."""
+
+    def _log_in(self, deadline: float) -> Token:
+        self._ask_for_health(deadline)
+        token = super()._log_in(deadline)
+        self._ask("GET", "auth/token/lookup-self", deadline, token)
+        return token
+
+    def _ask_for_health(self, deadline: float) -> None:
+        with self._gate.passage(deadline):
+            named, self._wire._namespace = self._wire._namespace, ""  # it is the server's own
+            try:
+                self._wire.send("GET", "sys/health", deadline=deadline)
+            finally:
+                self._wire._namespace = named
+
+
+class TriesToGiveBackEachBatchToken(LazyClient):
+    """Gives back each token that it replaces, and takes Vault's 400 for an answer."""
+
+    times = 1
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        for _ in range(self.times if old is not None else 0):
+            assert old is not None
+            self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
+
+
+class _OneAtATime(Wire):
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turn = threading.Lock()
+
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        if not self._turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise GivenUpError("another request is under way")
+        try:
+            return super().send(*args, deadline=deadline, **how)
+        finally:
+            self._turn.release()
+
+
+class AsksForMetadataFirst(LazyClient):
+    """Looks which version a secret has, and asks for it then."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        token = self._valid_token(deadline)
+        where = f"{self._mount}/metadata/{path}"
+        reply = self._ask("GET", where, deadline, token)
+        if reply.status == 403 and self._was_dead(where, token, deadline):
+            return super()._fetch(path, deadline)
+        return reply if reply.status == 403 else super()._fetch(path, deadline)
+
+
+class AsksOneThingAtATime(AsksForMetadataFirst):
+    """Never has two requests under way: a read waits for the renewal before it."""
+
+    wire_type = _OneAtATime
+
+
+class RestsForFourSeconds(LazyClient):
+    """Gives Vault a rest after a failure, as a circuit breaker does, and says for how long."""
+
+    rests = 4.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "backoff_cap": self.rests}
+        self._until = 0.0
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if time.monotonic() < self._until:
+            raise UnavailableError("Vault failed a moment ago")
+        try:
+            return super().read_all(path)
+        except UnavailableError:
+            self._until = time.monotonic() + self.rests
+            raise
+
+
+class _LongPauses(Credentials):
+    def usable(self, secret_id: str) -> bool:
+        times = self._failed.get(_mark(secret_id), [])
+        long_ago = not times or time.monotonic() - times[-1] >= 2.0 * 2 ** len(times)
+        return len(times) < 3 and long_ago
+
+
+class StopsAfterLongPauses(LazyClient):
+    """Tries a refused secret-id twice more, after 4 s and after 8 s, and no more."""
+
+    credentials_type = _LongPauses
+
+
+class LooksUp(Leases):
+    """Looks at a lease before it renews it, and after."""
+
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        self._look(grant, deadline)
+        answer = super()._ask_for_more(grant, deadline)
+        self._look(grant, deadline)
+        return answer
+
+    def _look(self, grant: Grant, deadline: Deadline) -> None:
+        self._api._transport.request(
+            "POST",
+            "sys/leases/lookup",
+            token=grant.token.text,
+            body={"lease_id": grant.id},
+            deadline=deadline,
+        )
