@@ -14,7 +14,7 @@ from vault_harness.plugin._progress import Progress, say
 from vault_harness.plugin._suite import SLOTS
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
     from vault_harness.report import Effort, Line, Summary
@@ -41,6 +41,31 @@ _BEGAN = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.Exit
 _CRASHED = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 
 
+ALIKE = 3
+"""Scenarios that proved nothing for one reason, from which it is told once for all of them."""
+
+
+def folded(texts: Iterable[tuple[Line, str]]) -> list[str]:
+    """The texts of what did not pass, one alone of many that proved nothing for the same reason.
+
+    A client that does not start says so in every scenario, and a person wants to know it once.
+    """
+    given = list(texts)
+    alike: dict[str, list[str]] = {}
+    for line, _ in given:
+        if line.word == "not exercised" and line.why:
+            alike.setdefault(line.why, []).append(line.id)
+    shown = []
+    for line, text in given:
+        first, *others = alike.get(line.why) or [line.id]
+        if line.word != "not exercised" or len(others) + 1 < ALIKE:
+            shown.append(text)
+        elif line.id == first:
+            told = ", ".join(sorted(others))
+            shown.append(f"{text}\n  not exercised for the same reason: {told}")
+    return shown
+
+
 class Table:
     """Prints a line a scenario as they end, and the summary, where the terminal is.
 
@@ -57,7 +82,7 @@ class Table:
         self._began = time.monotonic()
         self._summary: Summary | None = None
         self._broken: list[str] = []
-        self._texts: list[str] = []
+        self._texts: list[tuple[Line, str]] = []
         self._changed: list[Line] = []
         self._complete = True
         self._left_out: dict[str, str] = {}
@@ -119,7 +144,7 @@ class Table:
             self._summary.wires.add(given["wire"])
         self._write(terminal, line)
         if line.word == "not exercised" or line.forgiven:
-            self._texts.append(given.get("text") or str(report.longrepr))
+            self._texts.append((line, given.get("text") or str(report.longrepr)))
 
     def _tell_durations(self, terminal: Any, scenarios: list[dict[str, Any]]) -> None:
         from vault_harness.report import where_time_went
@@ -270,7 +295,7 @@ class Table:
         chosen = options(self._config)
         summary = self._summary
         summary.broken, summary.seconds = self._broken, time.monotonic() - self._began
-        for text in self._texts:
+        for text in folded(self._texts):
             terminalreporter.write_line("")
             terminalreporter.write_line(text)
         skipped = [line for line in summary.lines if line.word == "skipped"]

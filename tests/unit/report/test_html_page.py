@@ -116,6 +116,22 @@ def test_what_the_verdicts_are_worth() -> None:
     assert "process engine, TLS, suite 0.1.0, part 2/4" in page
 
 
+def test_what_many_found_broken_is_told_once() -> None:
+    """Twelve failures may have one cause; what one scenario alone found is not among them."""
+    late = {"promise": "a good read within 3 s", "seen": "after 4 s", "at": 1.0}
+    many = [
+        {
+            "id": f"NET-0{n}",
+            "word": "fail",
+            "findings": [late, late] if n else [{**late, "promise": "x"}],
+        }
+        for n in range(7)
+    ]
+    told = "broken again and again, for one cause perhaps: 6 scenarios: a good read within 3 s</dd>"
+    assert told in render([journal(*many)])
+    assert "again and again" not in render([journal(*many[:4])])
+
+
 def test_secrets_that_came_out_are_shown() -> None:
     """Also where the scenario was about something else, and passes."""
     leak = {"promise": "no secret", "seen": "<token-1> in its log", "at": 1.5}

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from vault_harness import files
+from vault_harness.report._lines import OFTEN
 from vault_harness.report.html import _data
 
 WORDS = ("fail", "error", "flaky", "not exercised", "skipped", "pass")
@@ -32,6 +33,7 @@ class Run:
         summary: The counts, in one line.
         grade: With what the client claims, and what keeps it down; empty of a run without one.
         unfinished: What a run came to that did not come to its end; empty of others.
+        often: Promises that one scenario after the other found broken, a line each.
         verdicts: The verdict of each scenario that it judged.
     """
 
@@ -40,6 +42,7 @@ class Run:
     summary: str
     grade: str
     unfinished: str
+    often: tuple[str, ...]
     verdicts: dict[str, str]
 
 
@@ -111,7 +114,18 @@ def _run(journal: _data.Journal) -> Run:
         summary=", ".join(f"{counts[word]} {word}" for word in reversed(WORDS) if counts[word]),
         grade=_grade(journal) if ended else "",
         unfinished="" if ended else str(journal.get("summary") or ""),
+        often=_often(journal),
         verdicts=verdicts,
+    )
+
+
+def _often(journal: _data.Journal) -> tuple[str, ...]:
+    """What many scenarios found broken: one cause in the client, it may be, told once."""
+    failed = [one for one in journal["scenarios"] if one.get("word") == "fail"]
+    broken = [{str(f.get("promise")) for f in one.get("findings") or ()} for one in failed]
+    counts = Counter(promise for promises in broken for promise in sorted(promises))
+    return tuple(
+        f"{count} scenarios: {text}" for text, count in counts.most_common() if count >= OFTEN
     )
 
 

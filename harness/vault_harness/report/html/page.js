@@ -56,6 +56,7 @@
 
   const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
   const took = (began, ended) => (ended === null ? "had not ended" : `took ${seconds(ended - began)}`);
+  const valued = (value) => (value === "unknown" ? ", a value that nobody ever wrote" : value ? `, the value ${value}` : "");
   const HTTP = ["login", "renew", "lookup", "read", "write", "revoke", "other"];
 
   function eventsOf(run) {
@@ -74,7 +75,7 @@
       const own = verb === "start" || verb === "close" || verb === "health";
       const kind = outcome === "ok" ? "good" : outcome === "stale" ? "old" : outcome === null ? "open" : "bad";
       add({ lane: own ? "subject" : `caller ${caller}`, began, ended, shape: kind, what: `${verb} ${path}`.trim(),
-        end: `${outcome ?? "not ended"}${value ? `, the value ${value}` : ""}, ${took(began, ended)}${message ? `: ${message}` : ""}` });
+        end: `${outcome ?? "not ended"}${valued(value)}, ${took(began, ended)}${message ? `: ${message}` : ""}` });
     }
     for (const [toxic, opened, closed] of run.touches) {
       add({ lane: "proxy", began: opened, ended: closed, shape: "touch", what: `toxic ${toxic} acts on a connection`,
