@@ -129,8 +129,7 @@ def test_only_who_knows_the_url_is_answered(url: str) -> None:
     assert "KV-01" in requests.get(f"{url}/cases", timeout=30).json()["scenarios"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
+LANGUAGES = pytest.mark.parametrize(
     ("tool", "command", "folder"),
     [
         ("node", ["node", "--test", "case.test.mjs"], "node"),
@@ -139,17 +138,36 @@ def test_only_who_knows_the_url_is_answered(url: str) -> None:
         ("cargo", ["cargo", "test", "--locked", "--test", "case"], "rust"),
     ],
 )
-def test_other_languages(url: str, tool: str, command: list[str], folder: str) -> None:
-    """A client is judged by its own language's test runner."""
+
+
+def ran(url: str, tool: str, command: list[str], folder: str, scenario: str) -> tuple[int, str]:
+    """How a language's own test runner ends with a scenario, and what it prints."""
     if shutil.which(tool) is None:
         pytest.skip(f"{tool} is not here")
     done = subprocess.run(
         command,
         cwd=HERE / folder,
-        env={**os.environ, "VAULT_CASES": url, "SCENARIO": "KV-01"},
+        env={**os.environ, "VAULT_CASES": url, "SCENARIO": scenario},
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@LANGUAGES
+def test_other_languages(url: str, tool: str, command: list[str], folder: str) -> None:
+    """A client is judged by its own language's test runner."""
+    code, said = ran(url, tool, command, folder, "KV-01")
+    assert code == 0, said
+
+
+@pytest.mark.slow
+@LANGUAGES
+def test_a_case_that_does_not_begin(url: str, tool: str, command: list[str], folder: str) -> None:
+    """Whoever copies an example reads what the server said, and no complaint about a null."""
+    code, said = ran(url, tool, command, folder, "NO-99")
+    assert code != 0
+    assert "there is no scenario NO-99" in said

@@ -11,7 +11,10 @@ from resilient_vault_client import VaultClient
 def verdict(url: str, scenario: str) -> Any:
     """Start a case, answer what it asks of the client, and fetch what it came to."""
     started = requests.post(f"{url}/cases/{scenario}", timeout=90).json()
-    at, client = f"{url}/cases/{started['id']}", VaultClient(environ=started["env"])
+    if "id" not in started:  # no such scenario, or it is under way already
+        raise LookupError(started["error"])
+    at = f"{url}/cases/{started['id']}"
+    client = VaultClient(environ=started["env"] or {})  # None: it ends before it needs a client
     while (found := requests.get(f"{at}/next", timeout=90)).ok:  # 410: it is over
         if found.status_code == 200:  # 204: nothing is asked at the moment
             op = found.json()

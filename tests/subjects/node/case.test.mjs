@@ -6,11 +6,12 @@ import { Vault } from "./vault.mjs";
 
 const { VAULT_CASES: base, SCENARIO: scenario } = process.env;
 
-test("a case of the suite", { skip: !base }, async () => {
+test("a case of the suite", { skip: !base }, async (t) => {
   const post = (url, body) => fetch(url, { method: "POST", body: JSON.stringify(body ?? {}) });
   const started = await (await post(`${base}/cases/${scenario}`)).json();
+  assert.ok(started.id, started.error); // no such scenario, or it is under way already
   const at = `${base}/cases/${started.id}`;
-  let vault = new Vault(started.env, () => {});
+  let vault = started.env && new Vault(started.env, () => {}); // null: it ends before it needs a client
   const does = {
     configure: ({ environ }) => void (vault = new Vault(environ, () => {})),
     read: ({ path, key }) => vault.read(path, key),
@@ -25,5 +26,6 @@ test("a case of the suite", { skip: !base }, async () => {
       .then((said) => post(`${at}/answers`, { id: op.id, ...said }));
   }
   const verdict = await (await fetch(`${at}/verdict`)).json();
+  if (verdict.word === "skipped") return t.skip(verdict.why);
   assert.equal(verdict.word, "pass", verdict.text);
 });

@@ -8,7 +8,9 @@ fn a_case_of_the_suite() {
     let base = env::var("VAULT_CASES").expect("vault-harness serve prints it");
     let case = format!("{base}/cases/{}", env::var("SCENARIO").expect("KV-01, say"));
     let (_, started) = call("POST", &case, &json!({}), "").unwrap();
-    let at = format!("{base}/cases/{}", started["id"].as_str().unwrap());
+    // No id: no such scenario, or it is under way already.
+    let id = started["id"].as_str().unwrap_or_else(|| panic!("{}", started["error"]));
+    let at = format!("{base}/cases/{id}");
     let mut vault = Arc::new(Vault::new(&started["env"]));
     while let Ok((status @ 200..=299, op)) = call("GET", &format!("{at}/next"), &Value::Null, "") {
         if status == 204 {
@@ -32,5 +34,8 @@ fn a_case_of_the_suite() {
         });
     }
     let (_, verdict) = call("GET", &format!("{at}/verdict"), &Value::Null, "").unwrap();
+    if verdict["word"] == "skipped" {
+        return println!("{}", verdict["why"]);
+    }
     assert_eq!(verdict["word"], "pass", "{}", verdict["text"]);
 }
