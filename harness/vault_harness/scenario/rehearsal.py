@@ -172,14 +172,19 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
         _put(lab, {"entry": "canary-second", "other": "canary-other"})
         changed = {"entry": "canary-updated"}
         _stored(came, lab, driver.update(WRITTEN, changed), {**changed, "other": "canary-other"})
-    if driver.subject.pid is not None:  # what is claimed of a process is asked of none but one
-        if "fork" in claimed:
-            _forked(came, lab, driver)
-        if "herd" in claimed:
-            _herd(came, driver)
+    if driver.subject.pid is not None:
+        _of_a_process(came, lab, driver)
     if "lease" in claimed:
         came.steps.append(Step("lease", 0.0, "not asked here: it takes a database"))
     _refused(came, driver)
+
+
+def _of_a_process(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    """What nobody is asked who has no process of its own, whatever it claims."""
+    if "fork" in driver.subject.capabilities:
+        _forked(came, lab, driver)
+    if "herd" in driver.subject.capabilities:
+        _herd(came, driver)
 
 
 def _put(lab: Lab, data: dict[str, str]) -> None:
