@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from vault_harness.faults import Fault
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
@@ -222,9 +223,21 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
 
 
 def _known_to_all(history: History, login: Exchange) -> float:
-    """When a new token has reached each call that was about to be sent with the old one."""
+    """When a new token has reached each call that was about to be sent with the old one.
+
+    Where a fault holds answers up, the client has had it by its first use for sure.
+    """
     came = login.ended or login.began
+    if any(_holds_up(fault, came) for fault in history.faults):
+        uses = history.find(since=came, where=lambda e: e.token == login.token)
+        came = next((use.began for use in uses if use.kind != "login"), came)
     return came + NEWS + history.slack(came, came + NEWS)
+
+
+def _holds_up(fault: Fault, answer: float) -> bool:
+    """Whether an answer that Vault gave at that moment reached the client late."""
+    over = math.inf if fault.ended is None else fault.ended
+    return bool(fault.signature.answers_late) and fault.began <= answer <= over
 
 
 def _tokens(lab: Asking) -> tuple[list[str], dict[str, str], list[str]]:

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import RequestKind
+from vault_harness.faults import RequestKind, Signature
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.closing import _closed, tokens_held
 from vault_harness.scenario.observations import Stall
@@ -37,6 +37,19 @@ def test_token_that_never_came(story: Story) -> None:
     """The answer to its login was lost: nobody used it."""
     login(story, 1.0, "token-1")
     assert tokens_held(story.history) == []
+
+
+def test_new_token_that_came_late(story: Story) -> None:
+    """Where answers are held up the old one is used until the new one is there."""
+    login(story, 1.0, "token-1")
+    login(story, 12.0, "token-2")
+    use(story, 13.0, "token-1")
+    use(story, 13.5, "token-2")
+    assert tokens_held(story.history) == ["token-1", "token-2"]
+    story.fault(Signature(answers_late=2.0))
+    assert tokens_held(story.history) == ["token-2"]
+    use(story, 14.0, "token-1")
+    assert "token-1" in tokens_held(story.history)
 
 
 def test_token_that_was_given_back(story: Story) -> None:
