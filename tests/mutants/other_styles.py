@@ -105,7 +105,7 @@ class AsksForMetadataFirst(LazyClient):
         return reply if reply.status == 403 else super()._fetch(path, deadline)
 
 
-class AsksOneThingAtATime(AsksForMetadataFirst):
+class AsksOneThingAtATime(LazyClient):
     """Never has two requests under way: a read waits for the renewal before it."""
 
     wire_type = _OneAtATime
