@@ -474,7 +474,7 @@ MUTANTS: dict[str, Mutant] = {
         byways.WritesWithADeadToken, "NET-13", "a good write within", REFERENCE
     ),
     "takes-a-late-answer-for-the-next": Mutant(
-        byways.TakesALateAnswerForTheNext, "NET-07", "a failure then is unavailable"
+        byways.TakesALateAnswerForTheNext, "NET-07", "MissingError: there is no"
     ),
     "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
 }
