@@ -118,7 +118,8 @@ def test_the_embedded_toxiproxy_needs_no_binary(only_on_path: Path) -> None:
     found = programs.find_toxiproxy(Settings())
 
     assert found.flavour == "embedded"
-    assert found.command == (sys.executable, "-m", "vault_harness.toxiproxy")
+    # No module of the working folder takes the place of one of Python's own (-P).
+    assert found.command == (sys.executable, "-P", "-m", "vault_harness.toxiproxy")
 
 
 def test_a_real_toxiproxy_only_when_asked_for(only_on_path: Path) -> None:
