@@ -52,6 +52,17 @@ def test_old_tokens_that_are_given_back(story: Story) -> None:
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
 
 
+def test_new_token_that_was_looked_at_is_none_from_before(story: Story) -> None:
+    """Its revocation counts, as it does without the look."""
+    for at, token in ((20.1, "token-1"), (20.2, "token-2")):
+        story.sent("login", at, token=token)
+        story.sent("lookup", at + 0.02, token=token)
+    story.several("read", 20.3, 20.4)
+    story.sent("revoke", 20.5, token="token-1")
+    [seen] = story.finds(no_stampede(2, since=20.0))
+    assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
+
+
 def test_a_question_whether_vault_serves(story: Story) -> None:
     """One of each instance, and no third of two."""
     story.several("status", 20.05, 20.06)

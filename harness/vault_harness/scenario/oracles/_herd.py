@@ -61,10 +61,11 @@ def _but_first_looks(sent: list[Exchange]) -> list[Exchange]:
     """
     given_back: set[str | None] = set()
     new = {e.token for e in sent if e.kind == "login" and e.good and e.token is not None}
+    looked_at: set[str | None] = set()
     left = []
     for one in sent:
-        if one.kind in ("renew", "lookup") and one.token in new:
-            new.discard(one.token)
+        if one.kind in ("renew", "lookup") and one.token in new - looked_at:
+            looked_at.add(one.token)
         elif one.kind == "revoke" and one.token not in new | given_back:
             given_back.add(one.token)
         else:
