@@ -233,6 +233,17 @@ def test_token_replaced_in_its_turn(story: Story) -> None:
     assert story.finds(same_token(since=2.0)) == ["1 login (+61.00)"]
 
 
+def test_token_that_nobody_replaces_in_its_turn(story: Story) -> None:
+    """One try for each life may come to nothing; a loop of them is none in its turn."""
+    story.sent("login", 1.0, ttl=100.0)
+    story.several("login", 31.5, status=403)
+    story.sent("login", 32.0, ttl=100.0)
+    story.several("login", 65.0, status=403)
+    assert story.finds(same_token(since=2.0)) == []
+    story.several("login", 65.5, 66.0, 66.5, status=403)
+    assert story.finds(same_token(since=2.0)) == ["3 logins (+65.50, +66.00, +66.50)"]
+
+
 def test_token_replaced_in_place_of_a_renewal(story: Story) -> None:
     """Who renews keeps its token."""
     story.sent("login", 1.0, ttl=100.0)

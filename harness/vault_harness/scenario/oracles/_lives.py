@@ -120,12 +120,14 @@ def part_of_a_life(history: History, login: Exchange, *, holders: int = 1) -> fl
         login: Which one.
         holders: How many have a token of their own, whose turns come in the order of their lives.
     """
+    replaced = _life_before(history, login, holders=holders)
+    return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
+
+
+def _life_before(history: History, login: Exchange, *, holders: int = 1) -> Exchange | None:
     granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
     before = [life for life in granted if life is not login and life.ttl]
-    if len(before) < holders:
-        return 0.0
-    replaced = before[-holders]
-    return (login.began - replaced.began) / (replaced.ttl or 1.0)
+    return before[-holders] if len(before) >= holders else None
 
 
 def in_its_turn(history: History, login: Exchange, due: float, *, holders: int = 1) -> bool:
@@ -136,11 +138,22 @@ def in_its_turn(history: History, login: Exchange, due: float, *, holders: int =
 def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange]:
     """Those logins of a client that came before their turn; all of them, if it renews.
 
-    Whoever has tried no renewal may log in instead, from `INSTEAD` of its token's life on.
+    Whoever has tried no renewal may log in instead, from `INSTEAD` of its token's life on. Vault
+    need not accept the first such login of each life; those that it did not after it are too many.
     """
     if history.find("renew"):
         return logins
-    return [login for login in logins if not in_its_turn(history, login, INSTEAD[0])]
+    left = []
+    missed: set[int] = set()
+    for login in logins:
+        life = _life_before(history, login)
+        if life is None or not in_its_turn(history, login, INSTEAD[0]):
+            left.append(login)
+        elif not login.good:
+            if life.number in missed:
+                left.append(login)
+            missed.add(life.number)
+    return left
 
 
 def never_renews(history: History) -> bool:
