@@ -79,6 +79,31 @@ def test_renewal_tried_again_at_once(story: Story) -> None:
     assert story.finds(one_renewal_at_a_time()) == []
 
 
+@pytest.mark.parametrize("second", [2.2 + TWINS / 2, 2.2 - TWINS / 2])
+def test_renewal_that_hung_asked_for_again_at_once(story: Story, second: float) -> None:
+    """Vault granted it, the client gave it up, and its next connection came close to that end."""
+    renewal(story, 1.0, 2.2)
+    story.history.exchanges[-1].closed = "client"
+    renewal(story, second, second + 0.01)
+    assert story.finds(one_renewal_at_a_time()) == []
+
+
+def test_renewal_asked_for_again_long_before_the_first_is_given_up(story: Story) -> None:
+    """Two are in flight, however the first one ends."""
+    renewal(story, 1.0, 2.2)
+    story.history.exchanges[-1].closed = "client"
+    renewal(story, 2.2 - 2 * TWINS - GRAIN, 2.3)
+    assert len(story.finds(one_renewal_at_a_time())) == 1
+
+
+def test_renewal_whose_answer_was_lost_asked_for_again_at_once(story: Story) -> None:
+    """The connection ended under it."""
+    renewal(story, 1.0, 1.01)
+    story.history.exchanges[-1].closed = "server"
+    renewal(story, 1.011, 1.02)
+    assert story.finds(one_renewal_at_a_time()) == []
+
+
 def test_renewals_of_two_tokens(story: Story) -> None:
     """Two instances may renew together."""
     renewal(story, 1.0, 1.5)
