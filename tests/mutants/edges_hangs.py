@@ -164,10 +164,10 @@ class LogsInTwiceWhenARenewalHangs(LogsInWhenARenewalHangs, LogsInTwice):
         return LazyClient._log_in(self, deadline)
 
 
-class AsksAgainAtOnce(LazyClient):
+class AsksAgainSoon(LazyClient):
     """Gives a renewal up soon, and tries the next after half a second, time and again."""
 
-    patience = 0.8
+    patience, rest = 0.8, 0.5
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         until = min(deadline, time.monotonic() + self.patience)
@@ -178,8 +178,27 @@ class AsksAgainAtOnce(LazyClient):
                 "POST", "auth/token/renew-self", deadline=until, token=token.value, body={}
             )
         except UnavailableError:
-            self._arm(0.5)
+            self._arm(self.rest)
             return True
         token.since = time.monotonic()
         self._arm(token.due)
         return True
+
+
+class AsksAgainAtOnce(AsksAgainSoon):
+    """Tries the next over a new connection, in the moment in which it gives the last one up."""
+
+    patience, rest = 2.0, 0.0
+
+
+class RenewsLateWithoutPatience(AsksAgainSoon):
+    """Renews at 0.89 of a life, gives that up after 2.5 s, and tries once more a second later."""
+
+    share = 0.89
+    patience, rest = 2.5, 1.0
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        if token is not None and seconds != self.rest:
+            seconds = token.ttl * self.share
+        super()._arm(seconds)

@@ -106,7 +106,10 @@ class AsksForMetadataFirst(LazyClient):
 
 
 class AsksOneThingAtATime(LazyClient):
-    """Never has two requests under way: a read waits for the renewal before it."""
+    """Never has two requests under way: a read waits for the renewal before it.
+
+    Correct where answers come; TOK-22 asks for more than that.
+    """
 
     wire_type = _OneAtATime
 
