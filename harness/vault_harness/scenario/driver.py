@@ -126,7 +126,7 @@ class Driver:
             NotClaimed: It was configured without this secret.
         """
         path, key = path or self._path, key or self._key
-        operation = self._history.begin_operation(verb, path, caller=caller)
+        operation = self._history.begin_operation(verb, path, key=key, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
         if self.number is not None:
             call = partial(self.subject.read_by, self.number)

@@ -150,11 +150,13 @@ class History:
             first, self._callers = self._callers, self._callers + count
             return first
 
-    def begin_operation(self, verb: str, path: str = "", *, caller: int = 0) -> Operation:
+    def begin_operation(
+        self, verb: str, path: str = "", *, key: str = "", caller: int = 0
+    ) -> Operation:
         """Note that the subject was called."""
         with self._changed:
             operation = Operation(
-                next(self._operation_numbers), verb, path, self.now(), caller=caller
+                next(self._operation_numbers), verb, path, self.now(), caller=caller, key=key
             )
             if not self.frozen:
                 self.operations.append(operation)

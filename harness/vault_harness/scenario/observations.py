@@ -37,6 +37,7 @@ class Operation:
             where a whole secret is not of one version.
         message: What the subject said of a failure, with secrets taken out.
         caller: Which of several concurrent callers it was.
+        key: Which key of the secret was asked for, or an empty string.
     """
 
     number: int
@@ -48,6 +49,7 @@ class Operation:
     value: str | None = None
     message: str = ""
     caller: int = 0
+    key: str = ""
 
     @property
     def good(self) -> bool:

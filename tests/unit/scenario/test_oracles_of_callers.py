@@ -119,6 +119,17 @@ def test_value_that_nobody_wrote(rotated: Story) -> None:
     rotated.call(51.0, outcome="stale", value="unknown")
     findings = no_wrong_value(refresh=9.0)(rotated.history)
     assert [finding.harm for finding in findings] == [True, True]
+    assert findings[0].seen.startswith(
+        "read of backend/django gave a value that nobody ever wrote, "
+    )
+
+
+def test_wrong_value_of_a_key(rotated: Story) -> None:
+    """A secret may have several: the finding names the one that was asked for."""
+    rotated.call(60.0, value="v1").key = "SECRET_KEY"
+    assert rotated.finds(no_wrong_value()) == [
+        "read of backend/django (SECRET_KEY) gave the value v1, right was v2"
+    ]
 
 
 def test_value_of_another_path(rotated: Story) -> None:

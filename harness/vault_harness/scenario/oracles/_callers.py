@@ -57,7 +57,7 @@ def no_wrong_value(
                 findings.append(
                     Finding(
                         promise,
-                        f"{operation.verb} of {operation.path} gave the value {operation.value}"
+                        f"{operation.verb} of {_asked(operation)} gave {_value(operation)}"
                         f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
                         operation.began,
                         harm=operation.value == "unknown" or operation.value == "fallback",
@@ -258,9 +258,7 @@ def fails_as(
                 continue  # `error` is a failure that the subject does not classify
             if call.outcome == "stale" and or_stale:
                 continue
-            seen = (
-                f"gave the value {call.value}" if not call.failed else f"failed as {call.outcome}"
-            )
+            seen = f"gave {_value(call)}" if not call.failed else f"failed as {call.outcome}"
             text = f"a read {seen}" + (f": {call.message}" if call.message else "")
             return [Finding(promise, text, call.began, harm=not call.failed)]
         if not calls and not may_be_empty:
@@ -413,6 +411,18 @@ def stays_alive() -> Oracle:
         )
 
     return oracle
+
+
+def _asked(call: Operation) -> str:
+    """Which secret, and which key of it."""
+    return f"{call.path} ({call.key})" if call.key else call.path
+
+
+def _value(call: Operation) -> str:
+    """What it gave, by its label; never the value."""
+    return (
+        "a value that nobody ever wrote" if call.value == "unknown" else f"the value {call.value}"
+    )
 
 
 def _reads(
