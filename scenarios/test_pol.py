@@ -71,6 +71,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         failures_are("denied", since=asked, until=fault.end - lab.deadline, may_be_empty=True),
         # By its own count, and not as a storm: a look and a repetition are granted to each call.
         a_denial_costs_little(since=asked, path=PATH),
+        no_request_storm(since=fault.began, until=fault.end, denied=PATH),
     )
 
 

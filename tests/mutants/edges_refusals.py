@@ -133,9 +133,15 @@ class RepeatsEachDeniedRead(LazyClient):
 
 
 class RepeatsItsFirstDeniedReadTwice(RepeatsEachDeniedRead):
-    """And twice more, once."""
+    """And twice more, once: it may look at its pace."""
 
     at_the_first = 2
+
+
+class RepeatsItsFirstDeniedReadThrice(RepeatsEachDeniedRead):
+    """And thrice more, once."""
+
+    at_the_first = 3
 
 
 class LooksAtEachDenial(LazyClient):

@@ -359,8 +359,8 @@ MUTANTS: dict[str, Mutant] = {
     "changes-in-four-writes": Mutant(
         ChangesInFourWrites, "KV-04", "at most 3 requests (write)", REFERENCE
     ),
-    "repeats-its-first-read-at-a-wrong-mount-twice": Mutant(
-        edges_refusals.RepeatsItsFirstDeniedReadTwice, "KV-05", "reads for"
+    "repeats-its-first-read-at-a-wrong-mount-thrice": Mutant(
+        edges_refusals.RepeatsItsFirstDeniedReadThrice, "KV-05", "reads for"
     ),
     "looks-thrice-at-a-wrong-mount": Mutant(
         edges_refusals.LooksThriceAtItsFirstDenial, "KV-05", "looks at the token for"
@@ -404,6 +404,7 @@ TOLERATED: dict[str, Tolerated] = {
     "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
+    "asks-which-mounts-there-are": Tolerated(other_styles.AsksWhichMountsThereAre, "KV-05"),
     "looks-every-second-at-a-wrong-mount": Tolerated(other_styles.LooksEverySecond, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
     "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),

@@ -11,11 +11,21 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from resilient_vault_client import PermissionDenied
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
+from tests.mutants.clients import Tweaked
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
-from tests.subjects.lazy_wire import ClientError, GivenUpError, Reply, UnavailableError, Wire
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    GivenUpError,
+    MissingError,
+    Reply,
+    UnavailableError,
+    Wire,
+)
 
 
 class LooksEverySecond(LazyClient):
@@ -103,6 +113,49 @@ class AsksForMetadataFirst(LazyClient):
         if reply.status == 403 and self._was_dead(where, token, deadline):
             return super()._fetch(path, deadline)
         return reply if reply.status == 403 else super()._fetch(path, deadline)
+
+
+class AsksForTheDeniedInTwoWays(AsksForMetadataFirst):
+    """Asks for metadata, then for the secret, and does both once more where both are denied."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        for _ in range(2):
+            token = self._valid_token(deadline)
+            self._ask("GET", f"{self._mount}/metadata/{path}", deadline, token)
+            reply = self._ask("GET", f"{self._mount}/data/{path}", deadline, token)
+            if reply.status != 403:
+                return reply
+        raise DeniedError(f"the policy denies {path}")
+
+
+class AsksWhichMountsThereAre(LazyClient):
+    """Looks at its mount before it reads, and at its token where it may not know of that mount."""
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        token = self._valid_token(deadline)
+        where = f"sys/internal/ui/mounts/{self._mount}"
+        if self._ask("GET", where, deadline, token).status == 403:
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+            raise MissingError(f"there is no mount {self._mount}")
+        return super()._fetch(path, deadline)
+
+
+class AsksWhatItMayFirst(Tweaked):
+    """Writes only where Vault says that it may."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        session, deadline = self.client._session(), Deadline(1.0)
+        where = f"{session._api._mount}/data/{path}"
+        may = session._api._transport.request(
+            "POST",
+            "sys/capabilities-self",
+            token=session.authenticator.token(deadline, 1.0).text,
+            body={"paths": [where]},
+            deadline=deadline,
+        )
+        if may["capabilities"] == ["deny"]:
+            raise PermissionDenied(f"the policy denies {path}", path=path)
+        super().write(path, data)
 
 
 class AsksOneThingAtATime(LazyClient):

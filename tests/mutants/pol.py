@@ -77,6 +77,18 @@ class PapersOverADenial(Remembers):
             raise
 
 
+class AsksForHealthAtEachDenial(LazyClient):
+    """Takes a denial for a sick server, and asks for its health, and asks."""
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            for _ in range(12):
+                self._wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
+            raise
+
+
 class LogsInUntilItReads(LazyClient):
     """Takes each refused token for a revoked one, and logs in again within the same call."""
 
@@ -125,11 +137,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-until-it-reads": Mutant(LogsInUntilItReads, "POL-05", "requests (login)"),
     "logs-in-on-two-denials": Mutant(LogsInOnTwo403s, "POL-01", "2 logins for"),
-    "repeats-its-first-denied-read-twice": Mutant(
-        edges_refusals.RepeatsItsFirstDeniedReadTwice, "POL-01", "reads for"
+    "repeats-its-first-denied-read-thrice": Mutant(
+        edges_refusals.RepeatsItsFirstDeniedReadThrice, "POL-01", "reads for"
     ),
-    "looks-twice-at-its-first-denial": Mutant(
-        edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01", "looks at the token for"
+    "looks-thrice-at-its-first-denial": Mutant(
+        edges_refusals.LooksThriceAtItsFirstDenial, "POL-01", "looks at the token for"
+    ),
+    "asks-for-health-at-each-denial": Mutant(
+        AsksForHealthAtEachDenial, "POL-02", "no request storm"
     ),
     "looks-four-times-a-second": Mutant(
         other_styles.LooksFourTimesASecond, "POL-01", "looks at the token for"
@@ -156,10 +171,15 @@ TOLERATED: dict[str, Tolerated] = {
         edges_endings.SaysIllForAWhileUntold, "POL-02", REFERENCE
     ),
     "logs-in-on-the-first-denial": Tolerated(LogsInOnTheFirst403, "POL-01"),
-    "repeats-each-denied-read": Tolerated(edges_refusals.RepeatsEachDeniedRead, "POL-01"),
-    "looks-at-each-denial": Tolerated(edges_refusals.LooksAtEachDenial, "POL-01"),
+    "repeats-its-first-denied-read-twice": Tolerated(
+        edges_refusals.RepeatsItsFirstDeniedReadTwice, "POL-01"
+    ),
+    "looks-twice-at-its-first-denial": Tolerated(
+        edges_refusals.LooksTwiceAtItsFirstDenial, "POL-01"
+    ),
     "looks-every-second": Tolerated(other_styles.LooksEverySecond, "POL-01"),
     "asks-for-metadata-of-what-is-denied": Tolerated(other_styles.AsksForMetadataFirst, "POL-01"),
+    "asks-for-the-denied-in-two-ways": Tolerated(other_styles.AsksForTheDeniedInTwoWays, "POL-01"),
     "asks-for-metadata-under-a-narrow-policy": Tolerated(
         other_styles.AsksForMetadataFirst, "POL-02"
     ),

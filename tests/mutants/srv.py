@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
-from tests.mutants import byways, companions, edges_logins
+from tests.mutants import byways, companions, edges_logins, other_styles
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -427,5 +427,6 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
+    "asks-what-it-may-first": Tolerated(other_styles.AsksWhatItMayFirst, "SRV-10", REFERENCE),
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
 }

@@ -163,6 +163,30 @@ def test_hot_loop_in_one_call(story: Story) -> None:
     assert seen.startswith("36 requests in 10.0 s, 35 are allowed")
 
 
+def test_what_callers_are_granted_is_what_is_promised(story: Story) -> None:
+    """The promise's numbers are those of the bound in one second."""
+    story.several("read", *(12.0 + n / 100 for n in range(6)))
+    [finding] = no_request_storm(since=10.0, until=20.0)(story.history)
+    assert "at most 5 requests a second" in finding.promise
+    assert "and 3 for each caller" in finding.promise
+
+
+def test_storm_beside_a_denial(story: Story) -> None:
+    """What a denial costs has a count of its own; all else is a storm as ever."""
+    for number in range(9):
+        story.sent("read", 12.0 + number / 10, 403, path=DENIED)
+        story.sent("metadata", 12.0 + number / 10, 403, path=DENIED.replace("data", "metadata"))
+        story.several("lookup", 12.0 + number / 10)
+        story.several("capabilities", 12.0 + number / 10)
+        story.several("login", 12.0 + number / 10)
+    assert story.finds(no_request_storm(since=10.0, until=20.0, denied="ai/openai")) == []
+    story.several("status", *(12.0 + n / 10 for n in range(3)))
+    for number in range(3):
+        story.sent("read", 12.0 + number / 10, path="/v1/ecommerce/data/backend/redis")
+    [seen] = story.finds(no_request_storm(since=10.0, until=20.0, denied="ai/openai"))
+    assert seen.startswith("6 requests in one second, 5 are allowed: 3 status, 3 read")
+
+
 def test_requests_outside_the_fault(story: Story) -> None:
     """Are not this oracle's matter."""
     story.several("read", *(9.0 + n / 100 for n in range(50)))
@@ -176,10 +200,12 @@ def test_requests_of_some_kinds(story: Story) -> None:
     story.sent("read", 3.0, 403, path="ecommerce/data/ai/openai")
     assert story.finds(requests_at_most(1, "lookup", "capabilities", since=0.0)) == []
     assert story.finds(requests_at_most(1, "read", since=0.0, path="ai/openai")) == [
-        "2 (+2.00, +3.00)"
+        "2 read requests (+2.00, +3.00)"
     ]
     assert story.finds(requests_at_most(1, "read", since=0.0, path="ai/other")) == []
-    assert story.finds(requests_at_most(2, since=0.0)) == ["3 (+1.00, +2.00, +3.00)"]
+    assert story.finds(requests_at_most(2, since=0.0)) == [
+        "3 requests: 1 lookup, 2 read: lookup +1.00 (200), read +2.00 (403), read +3.00 (403)"
+    ]
     assert story.finds(requests_at_most(1, since=1.5, until=2.5)) == []
 
 
@@ -192,7 +218,13 @@ def test_requests_of_one_call(story: Story) -> None:
     story.several("lookup", 3.3)
     assert story.finds(requests_a_call_at_most(2, "read", since=0.0)) == []
     assert story.finds(requests_a_call_at_most(2, "read", "lookup", since=0.0)) == [
-        "3 (+3.10, +3.20, +3.30)"
+        (
+            "3 requests: 2 read, 1 lookup: read +3.10 (200), read +3.20 (200), lookup +3.30 (200)"
+            " in one call"
+        )
+    ]
+    assert story.finds(requests_a_call_at_most(1, "read", since=0.0)) == [
+        "2 read requests (+1.10, +1.20) in one call"
     ]
     assert story.finds(requests_a_call_at_most(2, "read", since=5.0)) == [
         "nothing shows it: there was no read after +5.00 s"
@@ -300,11 +332,16 @@ def test_denial_that_costs_little(story: Story) -> None:
 
 
 def test_denial_that_costs_looks(story: Story) -> None:
-    """One look more than there were denied reads."""
+    """Two looks more than there were denied reads, of which one may be of its own pace."""
     denied(story, 1.0, 2.0)
     story.several("capabilities", 2.02)
+    assert story.finds(a_denial_costs_little(since=0.0)) == []
+    story.several("capabilities", 2.03)
     assert story.finds(a_denial_costs_little(since=0.0)) == [
-        "3 looks at the token for 2 denied reads of 2 calls, 2 are allowed (+1.01, +2.01, +2.02)"
+        (
+            "4 looks at the token for 2 denied reads of 2 calls, 3 are allowed "
+            "(+1.01, +2.01, +2.02, +2.03)"
+        )
     ]
 
 
@@ -318,6 +355,45 @@ def test_looks_at_a_pace_of_its_own(story: Story) -> None:
     assert seen.startswith("8 looks at the token for 2 denied reads of 2 calls, 7 are allowed")
 
 
+def test_one_request_of_its_own_pace_in_a_call(story: Story) -> None:
+    """Who looks every half minute may do so just then, and has shown no pace before."""
+    denied(story, 1.0)
+    story.sent("read", 1.02, 403, path=DENIED)
+    story.several("lookup", 1.03, 1.05)
+    story.sent("read", 1.06, 403, path=DENIED)
+    assert story.finds(a_denial_costs_little(since=0.0, until=20.0, path="ai/openai")) == []
+
+
+def test_denied_metadata_and_reads_are_repeated(story: Story) -> None:
+    """Each of the two once, though the call is one; not each of them three times."""
+    metadata = DENIED.replace("data", "metadata")
+    for at in (1.0, 2.0):
+        story.call(at, at + 0.1, "denied", path="ai/openai")
+        for after in (0.0, 0.02):
+            story.sent("metadata", at + after, 403, path=metadata)
+            story.sent("read", at + after + 0.01, 403, path=DENIED)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
+    for after in (0.04, 0.05):
+        story.sent("metadata", 2.0 + after, 403, path=metadata)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == [
+        (
+            "6 metadata reads for 10 denied reads of 2 calls, 5 are allowed "
+            "(+1.00, +1.02, +2.00, +2.02, +2.04, +2.05)"
+        )
+    ]
+
+
+def test_looks_where_mounts_are_asked_for_first(story: Story) -> None:
+    """A 403 to that is worth a look at the token, as one to a read is."""
+    for at in (1.0, 2.0, 3.0):
+        story.call(at, at + 0.1, "missing", path="ai/openai")
+        story.sent("status", at, 403, path="sys/internal/ui/mounts/ecommerce")
+        story.sent("lookup", at + 0.01)
+    assert story.finds(a_denial_costs_little(since=0.0, may_be_empty=True)) == []
+    story.several("lookup", 3.02, 3.03)
+    assert len(story.finds(a_denial_costs_little(since=0.0, may_be_empty=True))) == 1
+
+
 def test_denied_metadata(story: Story) -> None:
     """Who asks for a secret's metadata first is denied there; what is not denied is no read."""
     for at in (1.0, 2.0):
@@ -329,12 +405,12 @@ def test_denied_metadata(story: Story) -> None:
 
 
 def test_denial_that_costs_reads(story: Story) -> None:
-    """One repetition more; where no path is named, reads of others are not counted."""
+    """Two repetitions more; where no path is named, reads of others are not counted."""
     denied(story, 1.0)
-    story.sent("read", 1.05, 403, path=DENIED)
-    story.sent("read", 1.06, 403, path=DENIED)
+    for at in (1.05, 1.06, 1.07):
+        story.sent("read", at, 403, path=DENIED)
     assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == [
-        "3 reads for 3 denied reads of 1 call, 2 are allowed (+1.00, +1.05, +1.06)"
+        "4 reads for 4 denied reads of 1 call, 3 are allowed (+1.00, +1.05, +1.06, +1.07)"
     ]
     assert story.finds(a_denial_costs_little(since=0.0)) == []
 
@@ -352,6 +428,7 @@ def test_nothing_denied(story: Story) -> None:
     assert story.finds(a_denial_costs_little(since=0.0, until=2.0)) == [
         "nothing shows it: there was no denied read between +0.00 and +2.00 s"
     ]
+    assert story.finds(a_denial_costs_little(since=0.0, until=2.0, may_be_empty=True)) == []
 
 
 # Namespaces

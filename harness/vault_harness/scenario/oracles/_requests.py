@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Sequence
 
+from vault_harness.faults import RequestKind
 from vault_harness.scenario.history import History, between
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, requests, times
@@ -44,8 +45,19 @@ READS_FOR_A_DENIED_CALL = 2
 LOGINS_FOR_DENIALS = 1
 """Logins for all of them: it shows whether the role has got another policy."""
 
+IN_A_CALL = 1
+"""Requests of a client's own pace that may fall into a call: one that looks every half minute has
+shown no pace to be known by.
+"""
 
-def no_request_storm(*, since: float, until: float) -> Oracle:
+LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
+"""Kinds of requests by which a client looks at its token."""
+
+MOUNTS = "sys/internal/ui/mounts"
+"""Where some ask first which mount a secret is in; 403 for one that is not there."""
+
+
+def no_request_storm(*, since: float, until: float, denied: str | None = None) -> Oracle:
     """While a fault lasts, a client sends few requests.
 
     In any second `STORM_PEAK` and `AT_ONCE` for each caller, and over the whole time `STORM_MEAN` a
@@ -54,11 +66,23 @@ def no_request_storm(*, since: float, until: float) -> Oracle:
     one adds `STORM_MEAN` to both, and has secrets of its own. How often a caller calls does not
     count, and neither does a request that Vault asks for: a quota tells the last second of its
     interval as ``Retry-After: 0``. It holds for silence.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        denied: Path of a secret that is denied then: `a_denial_costs_little` has a count of its own
+            for what that may cost, which is left out here.
     """
     promise = _quiet("request")
 
     def oracle(history: History) -> list[Finding]:
-        sent = _unbidden(history.find(since=since, until=until))
+        sent = _unbidden(
+            history.find(
+                since=since,
+                until=until,
+                where=lambda e: denied is None or not _for_a_denial(e, denied),
+            )
+        )
         budget = _budget(history, since, until)
         peak = STORM_PEAK + budget + AT_ONCE * _callers(history, since, until)
         for first in sent:
@@ -133,7 +157,7 @@ def no_credential_sent(*, since: float, until: float, to: str = "another host") 
 def _quiet(what: str) -> str:
     return (
         f"no {what} storm (at most {STORM_PEAK} {what}s a second of the client's own, "
-        f"and {A_CALLER} for each caller)"
+        f"and {A_CALLER + AT_ONCE} for each caller)"
     )
 
 
@@ -195,8 +219,7 @@ def requests_at_most(
         )
         if len(seen) <= count:
             return []
-        text = f"{len(seen)} ({times(seen)})"
-        return [Finding(promise, text, seen[count].began, rests_on=())]
+        return [Finding(promise, _listed(seen, kinds), seen[count].began, rests_on=())]
 
     return oracle
 
@@ -224,11 +247,20 @@ def requests_a_call_at_most(
                 since=call.began, until=call.ended, where=lambda e: not kinds or e.kind in kinds
             )
             if len(seen) > count:
-                text = f"{len(seen)} ({times(seen)})"
+                text = f"{_listed(seen, kinds)} in one call"
                 return [Finding(promise, text, call.began, rests_on=())]
         return []
 
     return oracle
+
+
+def _listed(seen: list[Exchange], kinds: tuple[str, ...]) -> str:
+    """So many requests of these kinds, each with its time; by kind, where there may be several."""
+    return (
+        f"{counted(len(seen), f'{kinds[0]} request')} ({times(seen)})"
+        if len(kinds) == 1
+        else f"{counted(len(seen), 'request')}: {requests(seen)}"
+    )
 
 
 def pauses_between_tries(*, since: float, until: float) -> Oracle:
@@ -288,38 +320,35 @@ def a_denial_costs_little(
     until: float | None = None,
     path: str | None = None,
     logins: int = LOGINS_FOR_DENIALS,
-    more_looks: int = 0,
+    may_be_empty: bool = False,
 ) -> Oracle:
     """A denied read (403) costs one look at the token and one repetition, all of them one login.
 
     The rule for every 403 whose token lives: it may be the token or the policy, so each one may
     cost a look at the token (``lookup-self`` or ``capabilities-self``), each call one more try, and
     once in a while a login shows whether the role has got another policy. Who asks for a secret's
-    metadata first is denied there. Who looks at its token at a pace of its own, whatever is denied,
-    or at the secret to keep it fresh, has `STORM_MEAN` a second of each beside these: outside of
-    calls, and one that falls into a call.
+    metadata first is denied there, and may repeat that as it may a read; who asks first which
+    mounts there are may look at its token for a 403 to that. Who looks at its token at a pace of
+    its own, whatever is denied, or at the secret to keep it fresh, has `STORM_MEAN` a second of
+    each beside these, outside of calls, and `IN_A_CALL` whatever its pace is.
 
     Args:
         since: When it begins.
         until: When it ends.
         path: The denied path; any read, if None.
         logins: How many logins may be.
-        more_looks: At the token, beside one for each denied read.
+        may_be_empty: Whether it holds where no read was denied.
     """
     promise = "a denial costs one look at the token, one repetition of the read, and one login"
 
     def oracle(history: History) -> list[Finding]:
-        reads = history.find(
-            "read",
-            "metadata",
-            since=since,
-            until=until,
-            where=lambda e: (
-                (path is None or e.path.endswith(f"/{path}"))
-                and (e.kind == "read" or e.status == 403)
-            ),
+        asked = history.find(since=since, until=until, where=lambda e: _asks_for(e, path))
+        reads = [e for e in asked if e.kind == "read"]
+        metadata = [e for e in asked if e.kind == "metadata"]
+        denied = [e for e in asked if e.status == 403]
+        mounts = history.find(
+            since=since, until=until, where=lambda e: e.status == 403 and MOUNTS in e.path
         )
-        denied = [e for e in reads if e.status == 403]
         calls = history.calls(
             "read",
             "read_cached",
@@ -327,37 +356,47 @@ def a_denial_costs_little(
             until=until,
             where=lambda o: path in (None, o.path),
         )
-        looks = history.find("lookup", "capabilities", since=since, until=until)
+        looks = history.find(*LOOKS, since=since, until=until)
         seconds = (history.now() if until is None else until) - since
 
         def at_its_pace(seen: list[Exchange]) -> int:
             own = sum(not any(_during(call, one) for call in calls) for one in seen)
-            return min(own, int(STORM_MEAN * seconds)) + min(own, 1)
+            return min(own, int(STORM_MEAN * seconds)) + IN_A_CALL
 
+        of_calls = READS_FOR_A_DENIED_CALL * len(calls)
         tried = but_in_their_turn(history, history.find("login", since=since, until=until))
         findings = []
         for word, seen, most in (
             (
                 "looks at the token",
                 looks,
-                LOOKS_FOR_A_DENIAL * len(denied) + more_looks + at_its_pace(looks),
+                LOOKS_FOR_A_DENIAL * len([*denied, *mounts]) + at_its_pace(looks),
             ),
-            (
-                "reads",
-                reads if path else [],
-                READS_FOR_A_DENIED_CALL * len(calls) + at_its_pace(reads),
-            ),
+            ("reads", reads if path else [], of_calls + at_its_pace(reads)),
+            ("metadata reads", metadata if path else [], of_calls + at_its_pace(metadata)),
             ("logins", tried, logins),
         ):
             if len(seen) > most:
                 text = f"{len(seen)} {word} for {counted(len(denied), 'denied read')} of "
                 text += f"{counted(len(calls), 'call')}, {most} are allowed ({times(seen)})"
                 findings.append(Finding(promise, text, seen[most].began, rests_on=()))
-        if not denied:
+        if not denied and not may_be_empty:
             findings.extend(lacking(promise, "denied read", since, until))
         return findings
 
     return oracle
+
+
+def _asks_for(request: Exchange, path: str | None) -> bool:
+    """Whether it is a read of that secret, or of any, or one of its metadata that was denied."""
+    if path is not None and not request.path.endswith(f"/{path}"):
+        return False
+    return request.kind == "read" or (request.kind == "metadata" and request.status == 403)
+
+
+def _for_a_denial(request: Exchange, path: str) -> bool:
+    """Whether `a_denial_costs_little` counts it."""
+    return request.kind in (*LOOKS, "login") or _asks_for(request, path)
 
 
 def _during(call: Operation, request: Exchange) -> bool:
