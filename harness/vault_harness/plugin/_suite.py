@@ -99,29 +99,40 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         die_with_parent()
         return
     from vault_harness.report.outcome import Outcome
-    from vault_harness.scenario.catalogue import load
-    from vault_harness.settings import Settings
-    from vault_harness.subjects import check_subject, parse_subject
 
     try:
         chosen = options(config)
-        spec = parse_subject(chosen.subject)
-        # Our own client begins nothing when it is imported: it is there before the first fork.
-        if config.stash.get(SLOTS, 0) and spec.text != "reference":
-            from vault_harness.plugin._slots import check_apart as check
-        else:
-            check = check_subject
-        check(spec)
-        entries = load(catalogue)
-        refuse_unknown(chosen.only, entries.values(), str(catalogue))
-        refuse_foreign(known(config), entries.values(), chosen.known_file)
-        config.stash[SUITE] = _engine(Settings.from_environment())
+        if SUITE not in config.stash:  # else it was refused before the subject was measured
+            _refuse(config, chosen, catalogue)
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     except KeyboardInterrupt:
         pytest.exit(_INTERRUPTED, returncode=Outcome.INTERRUPTED)
     if not config.option.collectonly:
         _begin(config, chosen)
+
+
+def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
+    """Look at all that may make no sense, and touch nothing: the last report is still there.
+
+    Raises:
+        HarnessError: The subject, a choice, the known failures or the engine is of no use.
+    """
+    from vault_harness.scenario.catalogue import load
+    from vault_harness.settings import Settings
+    from vault_harness.subjects import check_subject, parse_subject
+
+    spec = parse_subject(chosen.subject)
+    # Our own client begins nothing when it is imported: it is there before the first fork.
+    if config.stash.get(SLOTS, 0) and spec.text != "reference":
+        from vault_harness.plugin._slots import check_apart as check
+    else:
+        check = check_subject
+    check(spec)
+    entries = load(catalogue)
+    refuse_unknown(chosen.only, entries.values(), str(catalogue))
+    refuse_foreign(known(config), entries.values(), chosen.known_file)
+    config.stash[SUITE] = _engine(Settings.from_environment())
 
 
 REPORT = pytest.StashKey[int]()
@@ -237,7 +248,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     workers = min(chosen.workers or side_by_side(settings), len(entries))
     costly = parse_subject(chosen.subject).kind in ("command", "agent")
     if costly and not chosen.workers and workers > 1:
-        refuse_foreign(known(config), load(catalogue).values(), chosen.known_file)
+        _refuse(config, chosen, catalogue)
         _begin(config, chosen)  # the last run's verdicts must not survive one that is killed here
         workers = _by_cost(config, chosen, settings, workers)
     return workers

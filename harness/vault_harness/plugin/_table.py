@@ -41,6 +41,19 @@ _BEGAN = {pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.INTERRUPTED, pytest.Exit
 _CRASHED = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 
 
+_WITHOUT_HARM = (0, 2)
+"""Exit codes of runs that broke nothing: kept, and not exercised."""
+
+
+def _not_known(error: OSError) -> tuple[str, ...]:
+    """What is told where the file of known failures cannot be written."""
+    return (
+        f"the file of known failures cannot be written: {error.strerror or error}",
+        f"  looked at: {error.filename or 'its folder'}",
+        "  what to do: make room there, or have --known name a file that you may write to",
+    )
+
+
 ALIKE = 3
 """Scenarios that proved nothing for one reason, from which it is told once for all of them."""
 
@@ -88,6 +101,7 @@ class Table:
         self._left_out: dict[str, str] = {}
         self._cannot_collect = False
         self._known_file: Path | None = None
+        self._no_known_file: tuple[str, ...] = ()
         self._progress: Progress | None = None
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
@@ -205,7 +219,7 @@ class Table:
                 raise
             # Out of here it would end the process with 1, as if a promise were broken.
             self._not_written(terminal, error)
-            if session.exitstatus in (Outcome.KEPT, Outcome.NOT_EXERCISED):
+            if session.exitstatus in _WITHOUT_HARM:
                 session.exitstatus = int(Outcome.CRASHED)
         ended = session.exitstatus == Outcome.INTERRUPTED and self._suite
         if ended and self._summary is not None and terminal is not None:
@@ -252,11 +266,17 @@ class Table:
         begun = reports.begun(chosen.report, chosen.run)
         self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
         self._left_out = begun.get("left_out", {})
-        if chosen.write_known and not self._summary.unfinished:
-            self._write_known()
         found = self._outcome(code)
         self._complete = found not in (Outcome.CRASHED, Outcome.INTERRUPTED)
         self._complete = self._complete and not self._summary.unfinished
+        if chosen.write_known and not self._summary.unfinished:
+            try:
+                self._write_known()
+            except OSError as error:  # the report is made all the same
+                self._no_known_file = _not_known(error)
+                found = Outcome.CRASHED if found in _WITHOUT_HARM else found
+            else:
+                found = self._outcome(code)
         if self._suite:
             session.exitstatus = int(found)
         elif found and code == pytest.ExitCode.OK:
@@ -271,6 +291,12 @@ class Table:
         found = known(self._config).after(self._summary.lines)
         self._known_file = write_known(found, chosen.known_file)
         self._summary.lines = [found.mark(line) for line in self._summary.lines]
+
+    def _tell_known(self, terminal: Any) -> None:
+        if self._known_file is not None:
+            terminal.write_line(f"what is broken is known from now on: {self._known_file}")
+        for text in self._no_known_file:
+            say(terminal, text, red=True)
 
     def _outcome(self, code: int) -> Outcome:
         from vault_harness.report.outcome import outcome
@@ -326,8 +352,7 @@ class Table:
         for line in self._changed:
             self._write(terminalreporter, line)
         terminalreporter.write_line(str(summary))
-        if self._known_file is not None:
-            terminalreporter.write_line(f"what is broken is known from now on: {self._known_file}")
+        self._tell_known(terminalreporter)
         terminalreporter.write_line(f"history of every scenario: {journal}")
         page = write_page([written], journal.with_name("index.html"))
         terminalreporter.write_line(f"to look at, with a timeline for each: {page}")

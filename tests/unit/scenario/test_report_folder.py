@@ -12,20 +12,24 @@ from typing import Any, cast
 
 import pytest
 
+from vault_harness.plugin import _table
 from vault_harness.plugin._table import Table
-from vault_harness.report import Summary
+from vault_harness.report import Line, Summary
+from vault_harness.report.known import Known
 from vault_harness.report.outcome import Outcome
 
 ROOT = Path(__file__).parents[3]
 
 
-def begun(report: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+def begun(
+    report: Path, folder: Path, *, subject: str = "reference", only: str = "TOK-01", **environ: str
+) -> subprocess.CompletedProcess[str]:
     """A run of one scenario that is to write its report there."""
-    words = ["scenarios", "--subject", "reference", "--only", "TOK-01", "--report", str(report)]
+    words = ["scenarios", "--subject", subject, "--only", only, "--report", str(report)]
     return subprocess.run(
         [sys.executable, "-m", "vault_harness", *words],
         cwd=folder,
-        env=os.environ | {"HARNESS_ENGINE": "process"},
+        env=os.environ | {"HARNESS_ENGINE": "process", **environ},
         capture_output=True,
         text=True,
         timeout=120,
@@ -55,6 +59,30 @@ def test_a_folder_of_another_run(tmp_path: Path) -> None:
     assert ended.returncode == Outcome.USAGE
     assert "another run writes its report here" in ended.stderr
     assert (tmp_path / "journal.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"only": "TOK,NOPE"}, "NOPE"),
+        ({"subject": "command:./nothing-here", "only": "TOK"}, "nothing-here"),
+        ({"HARNESS_ENGINE": "docker", "DOCKER_HOST": "unix:///nowhere.sock"}, "docker"),
+    ],
+)
+def test_what_is_refused_leaves_the_last_report(
+    given: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    """Nothing is begun, also of a client whose cost is measured before anything else."""
+    report = tmp_path / "report"
+    report.mkdir()
+    for name in ("journal.json", "score.json", "index.html"):
+        (report / name).write_text("mine")
+    subject = f"command:{sys.executable} -c pass"
+    ended = begun(report, tmp_path, **{"subject": subject, "only": "TOK", **given})
+    assert (ended.returncode, said in ended.stderr) == (Outcome.USAGE, True), ended.stderr
+    assert {file.name: file.read_text() for file in report.iterdir()} == dict.fromkeys(
+        ("journal.json", "score.json", "index.html"), "mine"
+    )
 
 
 @pytest.mark.parametrize(
@@ -90,6 +118,32 @@ def test_a_disk_that_is_full_at_the_end(
     assert "the report cannot be written: No space left on device" in told
 
 
+@pytest.mark.parametrize(("before", "after"), [("pass", 3), ("not exercised", 3), ("fail", 1)])
+def test_known_failures_that_cannot_be_written(
+    before: str, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run is through, and its report is made; 1 stays for broken promises."""
+    (tmp_path / "file").write_text("")
+    chosen = SimpleNamespace(
+        report=tmp_path,
+        run="r",
+        write_known=True,
+        known_file=tmp_path / "file" / "known.toml",
+        allow_not_exercised=False,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    monkeypatch.setattr(_table, "known", lambda _: Known())
+    table = Table(
+        cast("Any", SimpleNamespace(option=SimpleNamespace(collectonly=False))), suite=True
+    )
+    table._summary = Summary("mine", [Line("KV-01", "p", "critical", before, 1.0)])
+    session: Any = SimpleNamespace(exitstatus=0 if before == "pass" else 1)
+    table._settle(session)
+    assert session.exitstatus == after
+    assert table._complete
+    assert table._no_known_file[0].startswith("the file of known failures cannot be written: ")
+
+
 def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
     """A `secrets.py` where somebody judges a client must not stand for Python's."""
     (tmp_path / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
@@ -105,3 +159,21 @@ def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
     )
     assert "not the module you want" not in ended.stdout + ended.stderr
     assert ended.returncode == 0
+
+
+def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
+    """Modules of the working folder are found, after Python's own."""
+    (tmp_path / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
+    (tmp_path / "shop_plugin.py").write_text("def pytest_report_header(): return 'shop is here'")
+    words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only -p shop_plugin"]
+    ended = subprocess.run(
+        [*(sys.executable, "-P", "-m", "vault_harness"), *words],
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": str(ROOT / "harness")},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "shop is here" in ended.stdout
+    assert "not the module you want" not in ended.stdout + ended.stderr
