@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 import platform
 from collections import Counter
+from collections.abc import Iterable
 from importlib import metadata
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 SCHEMA_VERSION: Literal[2] = 2
 """Of ``journal.json`` and ``score.json``."""
@@ -85,6 +86,18 @@ class Scenario(_Format):
     exchanges: list[dict[str, Any]] = Field(default=[], description="What Vault was asked")
     audit: list[dict[str, Any]] = Field(default=[], description="What Vault's audit log says")
 
+    @field_validator("known", mode="before")
+    @classmethod
+    def _known_of_old(cls, given: object) -> object:
+        """Of a scenario of which a line was left, 0.1 wrote an empty text for nothing known."""
+        return None if given == "" else given
+
+    @field_validator("leaks", mode="before")
+    @classmethod
+    def _leaks_of_old(cls, given: object) -> object:
+        """And leaks as texts."""
+        return leaks_of(given) if isinstance(given, list) else given
+
 
 class Journal(_Format):
     """``journal.json``: all that happened in a run."""
@@ -135,6 +148,11 @@ class Score(_Format):
     grade: Grade | None = Field(description="None where it cannot be told")
     why: list[str] = Field(description="What keeps the grade down, or from being given")
     scenarios: dict[str, Judged]
+
+
+def leaks_of(given: Iterable[Any]) -> list[Any]:
+    """Leaks as findings, also where a line alone was left, of which former suites wrote a text."""
+    return [{"promise": "", "seen": o, "at": None} if isinstance(o, str) else o for o in given]
 
 
 def machine() -> str:

@@ -45,12 +45,14 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     """
     parts = [load(path) for path in paths]
     first = parts[0]
+    engine = _first_word(parts, "engine")
+    same = {**{name: first.get(name) for name in SAME}, "engine": engine}
     for path, part in zip(paths, parts, strict=True):
-        for name in SAME:
-            if name == "engine" and "" in (part[name], first[name]):
+        for name, elsewhere in same.items():
+            if name == "engine" and not part[name]:
                 continue  # of one that was killed before it knew
-            if part.get(name) != first.get(name):
-                raise _wrong(path, f"{name} is {part.get(name)}, elsewhere {first.get(name)}")
+            if part.get(name) != elsewhere:
+                raise _wrong(path, f"{name} is {part.get(name)}, elsewhere {elsewhere}")
     scenarios: dict[str, Any] = {}
     for path, part in zip(paths, parts, strict=True):
         for scenario in part["scenarios"]:
@@ -65,7 +67,7 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         first["subject"],
         lines,
         _first_word(parts, "product"),
-        _first_word(parts, "engine"),
+        engine,
         seconds,
     )
     summary.unfinished = sorted(
@@ -76,6 +78,8 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     own = {"run", "planned", "shard"}  # of one part, and of no run of all
     return {
         **{name: value for name, value in (claiming or parts)[0].items() if name not in own},
+        "product": summary.product,
+        "engine": engine,
         "complete": not lacking and all(part.get("complete", False) for part in parts),
         "summary": str(summary),
         "seconds": seconds,
@@ -126,7 +130,7 @@ def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:
             float(record["seconds"]),
             str(record.get("why") or ""),
             str(record.get("rate") or ""),
-            tuple(str(leak) for leak in record.get("leaks") or ()),
+            tuple(str(leak["seen"]) for leak in record.get("leaks") or ()),
             broken=tuple(str(one["promise"]) for one in record.get("findings") or ()),
             forgiven=bool(record.get("forgiven")),
             known=known.get("kind", ""),

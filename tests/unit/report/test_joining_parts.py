@@ -123,3 +123,14 @@ def test_what_was_known_is_known(two: list[Path]) -> None:
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
     journal["scenarios"][0] |= {"known": None, "forgiven": True}
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+
+
+def test_a_first_part_that_was_killed(tmp_path: Path, two: list[Path]) -> None:
+    """It does not know its engine: that of the others is the whole's, and they must agree."""
+    more = {"complete": False, "engine": "", "scenarios": [], "planned": {"TOK-11": 3.0}}
+    part(two[0], "pass", "TOK-11", "KV-01", **more)
+    whole = join(two)
+    assert whole["engine"] == "process"
+    third = part(tmp_path / "3" / "journal.json", "pass", "SEA-01", "KV-01", engine="docker")
+    with pytest.raises(SettingsError, match="engine is docker, elsewhere process"):
+        join([*two, third])

@@ -11,6 +11,7 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.report import Line, Summary, collect_parts, load
+from vault_harness.report.join import lines_of
 from vault_harness.report.score import load_score
 
 ONE = {"id": "TOK-11", "promise": "p", "severity": "critical", "word": "pass", "seconds": 1.0}
@@ -125,3 +126,18 @@ def test_a_scenario_of_which_a_line_is_left(tmp_path: Path) -> None:
     (found,) = written["scenarios"]
     assert (found["word"], found["leaks"][0]["seen"]) == ("fail", "+1 s: y")
     assert load_score(tmp_path / "journal.json").grade == "F"
+
+
+def test_a_line_that_a_former_suite_left(tmp_path: Path) -> None:
+    """It wrote an empty text for what is not known, and leaks as texts."""
+    file = tmp_path / "journal.json"
+    line = Line("TOK-11", "p", "high", "fail", 1.0, "x", leaks=("+1 s: y",), broken=("p",))
+    journal = json.loads(collect_parts(tmp_path, tmp_path / "p", Summary("m", [line])).read_text())
+    journal["scenarios"][0] |= {"known": "", "leaks": ["+1 s: y"]}
+    file.write_text(json.dumps(journal))
+    (found,) = load(file)["scenarios"]
+    assert (found["known"], found["leaks"]) == (
+        None,
+        [{"promise": "", "seen": "+1 s: y", "at": None}],
+    )
+    assert [one.leaks for one in lines_of(load(file)["scenarios"])] == [("+1 s: y",)]
