@@ -89,19 +89,28 @@ def become(program: str, *arguments: str) -> NoReturn:
     os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
 
 
-PYTEST = ("-P", "-m", "pytest")
+_HERE_LAST = "import os, sys; sys.path.append(os.getcwd()); sys.argv[0] = 'pytest'"
+
+PYTEST = ("-P", "-c", f"{_HERE_LAST}; import pytest; sys.exit(pytest.console_main())")
 """Words that run pytest. The folder in which somebody judges a client may have a `secrets.py` or a
-`token.py` of its own, which must not stand for Python's."""
+`token.py` of its own, which must not stand for Python's; so modules are looked for there last, and
+not by PYTHONPATH, whose folders come before Python's own."""
 
 _OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
 
-def run_pytest(*arguments: str) -> NoReturn:
-    """Replace this process by pytest."""
-    environ = pytest_environment()
-    for name in set(os.environ) - set(environ):
-        del os.environ[name]
-    os.environ.update(environ)
+def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
+    """Replace this process by pytest.
+
+    Args:
+        arguments: Of pytest.
+        suite: Whether it runs scenarios: then `pytest_environment` is what it gets.
+    """
+    if suite:
+        environ = pytest_environment()
+        for name in set(os.environ) - set(environ):
+            del os.environ[name]
+        os.environ.update(environ)
     # What it tells to be run again is to be typed as this was, also where PATH does not lead.
     os.environ.setdefault(RUNNER_VARIABLE, runner())
     become(sys.executable, *PYTEST, *arguments)
@@ -110,8 +119,10 @@ def run_pytest(*arguments: str) -> NoReturn:
 def pytest_environment() -> dict[str, str]:
     """The environment without what a shell or a CI job has set for tests of its own.
 
-    Of ``PYTEST_ADDOPTS`` the suite's own options count.
+    Of ``PYTEST_ADDOPTS`` the suite's own options count. What does not is told in a line.
     """
+    from vault_harness.cli._console import complain
+
     environ = {name: text for name, text in os.environ.items() if name not in _OTHERS}
     words: list[str] = []
     with contextlib.suppress(ValueError):  # a quotation mark that nobody closed
@@ -121,6 +132,12 @@ def pytest_environment() -> dict[str, str]:
     for word in words:
         ours = word.startswith("--vault-") if word.startswith("-") else ours
         kept += [word] if ours else []
+    left = [name for name in _OTHERS if os.environ.get(name)]
+    if kept != words:
+        lost = " ".join(word for word in words if word not in kept)
+        left.insert(0, f"{lost} of PYTEST_ADDOPTS")
+    if left:
+        complain(f"left out, as meant for other tests than these: {', '.join(left)}")
     return environ | ({"PYTEST_ADDOPTS": shlex.join(kept)} if kept else {})
 
 

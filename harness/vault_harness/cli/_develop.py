@@ -31,7 +31,7 @@ def test(slow: bool = False, args: str = "") -> None:  # noqa: PT028 -- a task
     os.environ.pop("HARNESS_RUNNER", None)  # the tests say themselves who runs the tasks
     # Not from the checkout: relative paths in the arguments are the caller's.
     place = ["--rootdir", str(root), "-c", str(root / "pyproject.toml"), str(root / "tests")]
-    run_pytest(*place, *options, *shlex.split(args))
+    run_pytest(*place, *options, *shlex.split(args), suite=False)
 
 
 @command("lint", group="develop", examples=("lint",))

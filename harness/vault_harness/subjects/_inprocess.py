@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -257,15 +257,17 @@ def _found_first(folder: str) -> Iterator[None]:
     What is tested is what lies there, not what was installed some time ago; and yet a file of the
     name of a module of Python's own must not be taken for it by all that is imported later.
     """
-    if folder in sys.path or "" in sys.path:
+    if "" in sys.path:
         yield
         return
-    sys.path.insert(0, folder)
+    sys.path.insert(0, folder)  # also if it is there already: at the end, what is installed wins
     try:
         yield
     finally:
-        sys.path.remove(folder)
-        sys.path.append(folder)
+        with suppress(ValueError):  # the subject may do with it what it likes
+            sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)
 
 
 def describe(client: object) -> _protocol.Hello:

@@ -162,7 +162,27 @@ def test_scenarios_are_pytest_with_options(program: Program) -> None:
         *("--seed", "7", "--workers", "3", "--declare", "max_stale=30", "--args", "-x -k 'a b'"),
     )
     words = " ".join(ended.became)
-    assert ended.became[1:4] == ("-P", "-m", "pytest")
+    assert ended.became[1:3] == ("-P", "-c")
+    assert ended.became[3].endswith("import pytest; sys.exit(pytest.console_main())")
     assert "--vault-workers 3 " in words
     assert words.endswith("-x -k a b")
     assert ended.became[-1] == "a b"
+
+
+def test_the_harness_own_tests_hear_them(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever works on it sets them for it."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-x --cov=mine")
+    monkeypatch.setenv("PYTEST_PLUGINS", "mine")
+    ended = program("test")
+    assert (os.environ["PYTEST_ADDOPTS"], os.environ["PYTEST_PLUGINS"]) == ("-x --cov=mine", "mine")
+    assert ended.err == ""
+
+
+def test_what_is_left_out_is_told(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one line, and none where nothing is."""
+    monkeypatch.setenv("PYTEST_ADDOPTS", "-x --vault-only TOK-11 --cov=mine")
+    monkeypatch.setenv("PYTEST_PLUGINS", "mine")
+    told = program("judge", "--subject", "reference").err.splitlines()
+    head = "left out, as meant for other tests than these: "
+    assert told == [f"{head}-x --cov=mine of PYTEST_ADDOPTS, PYTEST_PLUGINS"]
+    assert program("judge", "--subject", "reference").err == ""

@@ -378,3 +378,22 @@ def test_what_lies_here_comes_before_what_is_installed(
     del sys.modules["wave"]
     assert factory.__module__ == "wave"
     assert sys.path[-1] == str(tmp_path)
+
+
+@pytest.mark.parametrize("at_the_end", [False, True])
+def test_a_module_that_takes_its_folder_away(
+    at_the_end: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the import of a subject does to the search path is no error of its own."""
+    (tmp_path / "wave.py").write_text(
+        "import sys; first = sys.path[0]\n"
+        f"sys.path[:] = [entry for entry in sys.path if entry != {str(tmp_path)!r}]\n"
+        "def factory(environ): ...\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    path = [entry for entry in sys.path if entry] + [str(tmp_path)] * at_the_end
+    monkeypatch.setattr(sys, "path", path)
+    monkeypatch.delitem(sys.modules, "wave", raising=False)
+    find_factory(parse_subject("python:wave:factory"))
+    assert sys.modules.pop("wave").first == str(tmp_path)  # found first, not last
+    assert sys.path[-1] == str(tmp_path)
