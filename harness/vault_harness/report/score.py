@@ -65,16 +65,20 @@ def score_of(journal: Mapping[str, Any]) -> Score:
     ordered = sorted(records, key=lambda record: str(record["id"]))
     scenarios = {str(one["id"]): _judged(one, claims) for one in ordered}
     left_out = dict(journal.get("left_out") or {})
-    grade, why = _grade(scenarios, left_out, complete=bool(journal.get("complete", False)))
-    given = journal.get("surroundings") or formats.surroundings(
-        str(journal.get("product", "")), str(journal.get("engine", "")), records
+    given = formats.Surroundings.model_validate(
+        journal.get("surroundings")
+        or formats.surroundings(
+            str(journal.get("product", "")), str(journal.get("engine", "")), records
+        )
     )
+    complete = bool(journal.get("complete", False))
+    grade, why = _grade(scenarios, left_out, complete=complete, engine=given.engine)
     return Score(
         schema_version=SCHEMA_VERSION,
         suite_version=str(journal.get("suite_version", "")),
-        complete=bool(journal.get("complete", False)),
+        complete=complete,
         client=client,
-        surroundings=formats.Surroundings.model_validate(given),
+        surroundings=given,
         grade=grade,
         why=why,
         scenarios=scenarios,
@@ -107,7 +111,7 @@ def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
 
 
 def _grade(
-    scenarios: Mapping[str, Judged], left_out: Mapping[str, str], *, complete: bool
+    scenarios: Mapping[str, Judged], left_out: Mapping[str, str], *, complete: bool, engine: str
 ) -> tuple[Grade | None, list[str]]:
     """The grade and what keeps it down; None, and what keeps it from being given."""
     if harm := [f"{id}: {text}" for id, one in scenarios.items() for text in one.harm]:  # noqa: A001
@@ -127,6 +131,7 @@ def _grade(
     ]
     unasked += [id for id, severity in left_out.items() if severity == "critical"]  # noqa: A001
     lacking = [f"critical, and not asked: {', '.join(sorted(unasked))}"] if unasked else []
+    lacking += _never(scenarios, engine)
     if not complete:
         lacking.append("the run did not come to its end")
     if not scenarios:
@@ -140,12 +145,31 @@ def _grade(
     return next((cap for severity, cap in caps.items() if broken[severity]), "A+"), why
 
 
+def _never(scenarios: Mapping[str, Judged], engine: str) -> list[str]:
+    """Why critical promises can never be asked here, with what to do, a line for each reason."""
+    found: dict[str, list[str]] = {}
+    for id, one in scenarios.items():  # noqa: A001 - it is one
+        if one.severity == "critical" and one.cannot:
+            found.setdefault(one.cannot, []).append(id)
+    return [
+        f"{', '.join(sorted(ids))}: {why}"
+        + ("; HARNESS_ENGINE=process can" if _of_the_engine(why, engine) else "")
+        for why, ids in found.items()
+    ]
+
+
+def _of_the_engine(why: str, engine: str) -> bool:
+    """Whether it is another engine's fault than that which can do most."""
+    return engine not in ("", "process") and why.startswith(f"the {engine} engine cannot")
+
+
 def updated(old: Score, new: Score) -> Score:
     """A score in which some verdicts are those of a later run of the same client.
 
     Args:
         old: Of a whole run.
-        new: Of a run of some scenarios. What it did not exercise stays as it was judged.
+        new: Of a run of some scenarios. What it did not exercise, or could not for its engine's or
+            machine's sake, stays as it was judged.
 
     Raises:
         SettingsError: They are not of the same client, suite and surroundings.
@@ -160,10 +184,11 @@ def updated(old: Score, new: Score) -> Score:
             )
     scenarios = dict(old.scenarios)
     for id, one in new.scenarios.items():  # noqa: A001 - it is one
-        if one.verdict not in ("not exercised", "error") or id not in scenarios:
+        judged = one.verdict not in ("not exercised", "error") and not one.cannot
+        if judged or id not in scenarios:
             scenarios[id] = one
     scenarios = dict(sorted(scenarios.items()))
-    grade, why = _grade(scenarios, {}, complete=old.complete)
+    grade, why = _grade(scenarios, {}, complete=old.complete, engine=old.surroundings.engine)
     return old.model_copy(update={"grade": grade, "why": why, "scenarios": scenarios})
 
 

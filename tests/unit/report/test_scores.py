@@ -152,7 +152,11 @@ def test_what_the_machine_cannot_ask() -> None:
     lease = one("LEASE-01", "skipped", "critical", cannot=lacks)
     claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
     score = score_of(journal(CRITICAL, lease, **claims))
-    assert (score.grade, score.why) == (None, ["critical, and not asked: LEASE-01"])
+    assert score.grade is None
+    assert score.why == [
+        "critical, and not asked: LEASE-01",
+        "LEASE-01: no PostgreSQL is here",
+    ]
     assert load_text(as_text(score))["LEASE-01"]["cannot"] == "no PostgreSQL is here"
     # Who does not claim it is not asked anywhere.
     assert score_of(journal(CRITICAL, lease)).grade == "A+"
@@ -303,3 +307,24 @@ def test_journal_keeps_to_its_format(tmp_path: Path, record: Callable[..., Any])
     assert read.client is not None
     assert read.client.capabilities == ["read"]
     assert score_of(written).grade == "A+"
+
+
+@pytest.mark.parametrize(
+    ("engine", "remedy"),
+    [("external", "; HARNESS_ENGINE=process can"), ("process", "")],
+)
+def test_what_an_engine_can_never_ask(engine: str, remedy: str) -> None:
+    """The reason is told, and with which engine it can be asked."""
+    why = f"the {engine} engine cannot do this: seal"
+    seals = one("SEA-01", "skipped", "critical", cannot={"why": why, "needs": ["read"]})
+    score = score_of(journal(CRITICAL, seals, engine=engine))
+    assert score.why == ["critical, and not asked: SEA-01", f"SEA-01: {why}{remedy}"]
+
+
+def test_a_skip_for_want_of_an_engine_takes_no_verdict_away() -> None:
+    """It says nothing of the client, which was judged before."""
+    old = score_of(journal(CRITICAL))
+    cannot = {"why": "no PostgreSQL is here", "needs": ["read"]}
+    new = score_of(journal(one("TOK-01", "skipped", "critical", cannot=cannot)))
+    both = updated(old, new)
+    assert (verdicts_of(both), both.grade) == ({"TOK-01": "pass"}, "A+")
