@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,9 +67,10 @@ def steady(
     words = sorted({word.strip().upper() for text in only or [] for word in text.split(",")})
     order = {"subject": subject, "only": words, "runs": runs, "busy": busy}
     done = kept.load(directory, order) if resume else []
+    environ = pytest_environment()
     while len(done) < runs:
         number = len(done) + 1
-        done.append(_run(number, subject, words, directory, busy=number > runs - busy))
+        done.append(_run(number, subject, words, directory, environ, busy=number > runs - busy))
         say(_settle(done))
         kept.save(directory, done, order)
     say()
@@ -79,7 +80,15 @@ def steady(
         raise SystemExit(1)
 
 
-def _run(number: int, subject: str, only: list[str], directory: Path, *, busy: bool) -> Judged:
+def _run(
+    number: int,
+    subject: str,
+    only: list[str],
+    directory: Path,
+    environ: Mapping[str, str],
+    *,
+    busy: bool,
+) -> Judged:
     """One run of the suite, in a process of its own; its journal stays in a folder of its own.
 
     Raises:
@@ -87,11 +96,13 @@ def _run(number: int, subject: str, only: list[str], directory: Path, *, busy: b
     """
     from vault_harness.errors import SettingsError
     from vault_harness.report import load
+    from vault_harness.report.outcome import Outcome
     from vault_harness.report.steady import judged
 
     folder = directory / f"run-{number}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "journal.json").unlink(missing_ok=True)  # of a call that was broken off
+    journal = folder / "journal.json"
+    before = _written(journal)  # of a call that was broken off; the run removes it, or begins not
     options = ["--vault-subject", subject, "--vault-report", str(folder), "-q"]
     options += [word for name in only for word in ("--vault-only", name)]
     output = folder / "output.txt"
@@ -101,20 +112,30 @@ def _run(number: int, subject: str, only: list[str], directory: Path, *, busy: b
     ):
         code = subprocess.run(
             [sys.executable, *PYTEST, *suite_place(), *options],
-            env=pytest_environment(),
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
             check=False,
         ).returncode
-    if not (folder / "journal.json").exists():
+    found = load(journal) if _written(journal) not in (None, before) else {}
+    if code == Outcome.USAGE or "seconds" not in found:
         last = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]
         raise SettingsError(
             f"run {number} came to no verdict: pytest ended with exit code {code}",
             looked_at="\n".join([f"{output}, which ends:", *last]),
             remedy="mend that, and go on with --resume",
         )
-    return judged(number, load(folder / "journal.json"), busy=busy, kept=str(folder))
+    return judged(number, found, busy=busy, kept=str(folder))
+
+
+def _written(file: Path) -> tuple[int, int] | None:
+    """What differs once a file was replaced; None if there is none."""
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 @contextlib.contextmanager

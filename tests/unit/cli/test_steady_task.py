@@ -1,0 +1,65 @@
+"""Many runs of the suite: what counts as one of them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.unit.cli.conftest import Program
+
+
+def journal(word: str, **more: Any) -> str:
+    """Of a run with one scenario."""
+    one = {"id": "KV-01", "promise": "p", "severity": "low", "word": word, "seconds": 1.0}
+    head = {"schema_version": 2, "suite_version": "0.1.0", "complete": True, "summary": ""}
+    head |= {"subject": "reference", "engine": "process", "scenarios": [{**one, "why": ""}]}
+    return json.dumps({**head, "seconds": 2.0, **more})
+
+
+@pytest.fixture
+def left(tmp_path: Path) -> Path:
+    """The journal that a call which was broken off left."""
+    file = tmp_path / "report" / "run-1" / "journal.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(journal("fail"))
+    return file
+
+
+def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | None = None) -> None:
+    """Have each run end with this code, and replace its journal if it is to."""
+
+    def run(*_: object, **__: object) -> SimpleNamespace:
+        if text is not None:
+            file.unlink()
+            file.write_text(text + "\n")
+        return SimpleNamespace(returncode=code)
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.parametrize(
+    ("code", "text"), [(4, None), (3, None), (4, journal("pass")), (130, journal("", seconds=None))]
+)
+def test_a_run_that_was_not_begun(
+    code: int, text: str | None, left: Path, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older journal is not its verdict, and it stays where it is: another run may write it."""
+    if text is not None and code == 130:
+        begun = json.loads(text)
+        del begun["seconds"]
+        text = json.dumps({**begun, "scenarios": []})
+    ends(monkeypatch, code, left, text)
+    ended = program("steady", "1")
+    assert f"run 1 came to no verdict: pytest ended with exit code {code}" in ended.err
+    assert left.exists()
+
+
+def test_a_run_that_was(left: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own journal counts."""
+    ends(monkeypatch, 0, left, journal("pass"))
+    assert "1 of 1 runs alike" in program("steady", "1").out
