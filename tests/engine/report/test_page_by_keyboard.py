@@ -294,3 +294,13 @@ def test_nothing_moves(page: Page) -> None:
         }).map((one) => one.outerHTML.slice(0, 80))
     """)
     assert moving == []
+
+
+def test_a_step_from_a_link_that_was_typed(browser: Browser, file: Path) -> None:
+    """However it is written: j goes on from there, and not to the first row."""
+    page = browser.open(f"{file.as_uri()}#kv-01", first=WATCH)
+    wait_until(lambda: shown(page).startswith("KV-01"), "the scenario", timeout=60)
+    page.says(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}))"
+    )
+    wait_until(lambda: shown(page).startswith("TOK-11"), "the next one", timeout=60)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from vault_harness.errors import SettingsError
 from vault_harness.report.html import render, write_page
 
 
@@ -205,3 +206,10 @@ def test_the_file_is_made_with_its_folder(tmp_path: Path) -> None:
     """`report/` need not be there yet."""
     target = write_page([journal({})], tmp_path / "report" / "index.html")
     assert target.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_more_runs_than_letters() -> None:
+    """Each has one for its column."""
+    assert len(heads(render([journal({})] * 26))["runs"]) == 26
+    with pytest.raises(SettingsError, match="at most 26 runs side by side"):
+        render([journal({})] * 27)

@@ -14,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from vault_harness import files
+from vault_harness.errors import SettingsError
 from vault_harness.report._lines import OFTEN
 from vault_harness.report.html import _data
 
@@ -63,7 +64,16 @@ def render(journals: Sequence[_data.Journal]) -> str:
 
     Args:
         journals: What ``journal.json`` holds, one or more; more than one stand side by side.
+
+    Raises:
+        SettingsError: They are more than there are letters for their columns.
     """
+    if len(journals) > len(ascii_uppercase):
+        raise SettingsError(
+            f"a page shows at most {len(ascii_uppercase)} runs side by side",
+            looked_at=f"{len(journals)} journals",
+            remedy="make several pages, each with some of them",
+        )
     runs = [_run(journal) for journal in journals]
     rows = _rows(journals, runs)
     details = {row.id: [_detail(journal, row.id) for journal in journals] for row in rows}

@@ -409,7 +409,7 @@
     const step = { j: 1, k: -1 }[key.key];
     if (!step) return;
     const links = trs.filter((tr) => !tr.hidden).map((tr) => $("a", tr).hash);
-    const at = links.indexOf(location.hash);
+    const at = links.indexOf(location.hash.toUpperCase()); // as in route
     const next = links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))];
     if (next) location.hash = next;
   });
