@@ -20,12 +20,13 @@ def ran(
     """Exit code of a step, and the command lines of ``vault-harness`` in it."""
     folder = tmp_path / "vault-harness" / "bin"
     folder.mkdir(parents=True, exist_ok=True)
+    page = f'if [ "$1" = score ]; then echo "### what changed" >"{tmp_path}/change.md"; fi\n'
+    page = page if code in (0, 1) else ""
     for program in ("vault-harness", "python"):
         file = folder / program
         end = f'printf "%s|" "$@" >>"{tmp_path}/calls"; echo >>"{tmp_path}/calls"; exit {code}'
-        file.write_text(f"#!/bin/sh\n{end if program == 'vault-harness' else 'exit 0'}\n")
+        file.write_text(f"#!/bin/sh\n{page}{end if program == 'vault-harness' else 'exit 0'}\n")
         file.chmod(0o755)
-    (tmp_path / "change.md").write_text("### what changed\n")
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", step(name)],
         env={
@@ -89,3 +90,12 @@ def test_a_regression_fails_the_job(tmp_path: Path, code: int) -> None:
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=code)[0] == code
     assert (tmp_path / "summary").read_text() == "### what changed\n"
     assert ran(tmp_path, name, {}, code=1)[0] == 0
+
+
+def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
+    """A job that judges two clients does not show the first one's page for the second."""
+    (tmp_path / "change.md").write_text("### of the client before\n")
+    name = "What changed, in the job's page"
+    assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=4)[0] == 4
+    summary = tmp_path / "summary"
+    assert "before" not in (summary.read_text() if summary.exists() else "")
