@@ -22,6 +22,7 @@ def main() -> None:
         run(sys.argv[1:])
     except KeyboardInterrupt:
         # Before any task began; from there on tasks say themselves what an interrupt leaves.
+        sys.stderr.write("interrupted before anything was done\n")
         raise SystemExit(130) from None
 
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from vault_harness.commands import RUNNER_VARIABLE, runner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from vault_harness.settings import Settings
     from vault_harness.stack import LocalStack, Opener
@@ -77,8 +78,6 @@ def vault_without_token(stack: LocalStack) -> Iterator[Operator | None]:
 
 def backups_dir(stack: LocalStack, given: str | None) -> Path:
     """Where backups are: as given, else ``vault-backups`` beside the data directory."""
-    from pathlib import Path
-
     return Path(given) if given else stack.data_dir.parent / "vault-backups"
 
 
@@ -89,12 +88,8 @@ def become(program: str, *arguments: str) -> NoReturn:
     os.execv(program, [program, *arguments])  # noqa: S606 -- no shell is wanted
 
 
-_HERE_LAST = "import os, sys; sys.path.append(os.getcwd()); sys.argv[0] = 'pytest'"
-
-PYTEST = ("-P", "-c", f"{_HERE_LAST}; import pytest; sys.exit(pytest.console_main())")
-"""Words that run pytest. The folder in which somebody judges a client may have a `secrets.py` or a
-`token.py` of its own, which must not stand for Python's; so modules are looked for there last, and
-not by PYTHONPATH, whose folders come before Python's own."""
+PYTEST = ("-P", str(Path(__file__).with_name("_start.py")))
+"""Words that run pytest."""
 
 _OTHERS = ("PYTEST_PLUGINS", "PYTEST_DISABLE_PLUGIN_AUTOLOAD")
 
@@ -113,7 +108,14 @@ def run_pytest(*arguments: str, suite: bool = True) -> NoReturn:
         os.environ.update(environ)
     # What it tells to be run again is to be typed as this was, also where PATH does not lead.
     os.environ.setdefault(RUNNER_VARIABLE, runner())
-    become(sys.executable, *PYTEST, *arguments)
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # Python's start answers by a traceback
+    if before != signal.SIG_IGN:
+        os.environ["HARNESS_INTERRUPTS"] = "held"
+    try:
+        become(sys.executable, *PYTEST, *arguments)
+    finally:  # where no program could be begun
+        signal.signal(signal.SIGINT, before)
+        os.environ.pop("HARNESS_INTERRUPTS", None)
 
 
 def pytest_environment() -> dict[str, str]:

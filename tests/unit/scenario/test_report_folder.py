@@ -12,6 +12,7 @@ from typing import Any, cast
 
 import pytest
 
+from vault_harness.cli._common import PYTEST
 from vault_harness.plugin import _table
 from vault_harness.plugin._table import Table
 from vault_harness.report import Line, Summary
@@ -177,3 +178,20 @@ def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
     )
     assert "shop is here" in ended.stdout
     assert "not the module you want" not in ended.stdout + ended.stderr
+
+
+def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
+    """A line and 130, and no traceback: nothing listens yet."""
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    (tmp_path / "early.py").write_text(text)
+    ended = subprocess.run(
+        [*(sys.executable, *PYTEST), "-p", "early", "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"HARNESS_INTERRUPTS": "held"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == Outcome.INTERRUPTED
+    assert ended.stderr == "interrupted before any test began: this is no pass\n"
