@@ -11,6 +11,7 @@ from vault_harness.faults import Fault, flapping
 from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, NotExercised, Operation
 from vault_harness.scenario.helpers import (
     allow_writes,
+    callers_if_started,
     dead_connections,
     footprint_at_rest,
     left_behind,
@@ -186,9 +187,8 @@ def test_start_in_a_black_hole(lab: Lab) -> None:
     with lab.network.black_hole(stream="upstream") as fault:
         opened = start_meanwhile(lab)
         # Who waits for Vault at its start has no callers until it does not.
-        lab.until(lambda: lab.started, within=lab.deadline)
-        with lab.reading(every=0.5, callers=3) if lab.started else nullcontext():
-            lab.watch(2.5 * lab.deadline)
+        with callers_if_started(lab, fault, every=0.5, callers=3) as callers:
+            lab.watch((2.5 if callers else 1.5) * lab.deadline)
         # A slow starter has not asked yet.
         lab.history.wait_for(lambda: lab.touched(fault), 15.0)
         lab.watch(0.5 * lab.deadline)

@@ -104,6 +104,25 @@ def start_meanwhile(lab: Lab) -> threading.Event:
     return opened
 
 
+@contextmanager
+def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) -> Iterator[bool]:
+    """Let callers read while the block runs, once the subject has started under a fault.
+
+    A slow starter has its time until it first asks for something. Who has not started two deadlines
+    after that waits for Vault: it has no callers, and a remark says so.
+
+    Yields:
+        Whether there are any.
+    """
+    lab.history.wait_for(lambda: lab.started or lab.touched(fault), 15.0)
+    if lab.until(lambda: lab.started, within=2 * lab.deadline):
+        with lab.reading(every=every, callers=callers):
+            yield True
+    else:
+        lab.history.mark("no callers in the fault: it does not start while Vault is out of reach")
+        yield False
+
+
 def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
     """What was started against a fault that is undone by now must come to work.
 

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -15,11 +17,12 @@ import psutil
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
-from vault_harness.faults import RequestKind
+from vault_harness.faults import Fault, RequestKind, Signature
 from vault_harness.scenario import Lab
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
+    callers_if_started,
     footprint,
     held_by,
     served_again,
@@ -120,6 +123,32 @@ def lab_of(bench: Bench, *, pid: int | None, kind: str) -> Lab:
     subject = SimpleNamespace(pid=pid, kind=kind)
     client = SimpleNamespace(subject=subject)
     return cast("Lab", SimpleNamespace(client=client, recorder=bench.recorder, threads_before=()))
+
+
+@pytest.mark.parametrize(("started", "marks"), [(True, 0), (False, 1)])
+def test_callers_of_who_has_started_under_a_fault(*, started: bool, marks: int) -> None:
+    """Who waits for Vault at its start has none, and a remark says so."""
+    history = History()
+    reading: list[dict[str, float]] = []
+
+    @contextmanager
+    def callers(**asked: float) -> Iterator[None]:
+        reading.append(asked)
+        yield
+
+    lab = SimpleNamespace(
+        history=history,
+        started=started,
+        deadline=0.05,
+        touched=lambda _: True,
+        until=lambda condition, within: history.wait_for(condition, within),
+        reading=callers,
+    )
+    fault = Fault("upstream refuses connections", Signature())
+    with callers_if_started(cast("Lab", lab), fault, every=0.5, callers=3) as any_read:
+        assert any_read == started
+    assert reading == [{"every": 0.5, "callers": 3}] * started
+    assert len(history.marks) == marks
 
 
 def test_connections_are_those_of_the_recorder(bench: Bench) -> None:
