@@ -159,6 +159,19 @@ class IsImpatient(LazyClient):
     wire_type = _Impatient
 
 
+class _HasAThird(Wire):
+    """Makes three tries of a call's time, whether Vault is about to answer or not."""
+
+    def send(self, *args: Any, deadline: float, **how: Any) -> Reply:
+        return super().send(*args, deadline=min(deadline, time.monotonic() + 1.0), **how)
+
+
+class HasAThirdOfItsTime(LazyClient):
+    """Gives a request a third of its call's deadline, which is three seconds there."""
+
+    wire_type = _HasAThird
+
+
 class _Frank(Gate):
     """Keeps no count of failures."""
 
@@ -412,6 +425,7 @@ MUTANTS: dict[str, Mutant] = {
         GivesUpWriting, "NET-13", "a good write within", REFERENCE
     ),
     "is-impatient": Mutant(IsImpatient, "NET-06", "no read fails"),
+    "has-a-third-of-its-time-for-each-try": Mutant(HasAThirdOfItsTime, "NET-06", "no read fails"),
     "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
     "no-total-deadline": Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
     "waits-for-a-big-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
@@ -474,7 +488,7 @@ MUTANTS: dict[str, Mutant] = {
         byways.WritesWithADeadToken, "NET-13", "a good write within", REFERENCE
     ),
     "takes-a-late-answer-for-the-next": Mutant(
-        byways.TakesALateAnswerForTheNext, "NET-07", "MissingError: there is no"
+        byways.TakesALateAnswerForTheNext, "NET-07", "no wrong value"
     ),
     "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
 }
