@@ -196,13 +196,13 @@ class Recorder:
 
     async def _let_go(self) -> None:
         """End every connection, those too that are made only after this has begun."""
-        told: set[asyncio.Task[None]] = set()
+        told: set[asyncio.Task[None] | End] = set()  # once each: TLS does not take a second word
         while self.ends or len(asyncio.all_tasks()) > 1:
             for task in self._connections - told:
                 task.cancel()
-            told |= self._connections
-            for end in list(self.ends):
+            for end in self.ends - told:
                 end.abort()  # a peer that does not read would keep a polite close waiting
+            told |= self._connections | self.ends
             await asyncio.sleep(0)
 
     def _accept(self, door: SideDoor | None = None) -> asyncio.Protocol:
