@@ -145,37 +145,32 @@ def test_known_failures_that_cannot_be_written(
     assert table._no_known_file[0].startswith("the file of known failures cannot be written: ")
 
 
-def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
-    """A `secrets.py` where somebody judges a client must not stand for Python's."""
-    (tmp_path / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
-    words = [*("scenarios", "--only", "TOK-01", "--args"), "--collect-only -q"]
-    ended = subprocess.run(
+def collected_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
+    (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
+    words = ("scenarios", "--only", "TOK-01", "--args", " ".join(["--collect-only", *words]))
+    return subprocess.run(
         [*(sys.executable, "-P", "-m", "vault_harness"), *words],
-        cwd=tmp_path,
+        cwd=folder,
         env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": str(ROOT / "harness")},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_a_module_of_the_clients_own(tmp_path: Path) -> None:
+    """A `secrets.py` where somebody judges a client must not stand for Python's."""
+    ended = collected_in(tmp_path, "-q")
     assert "not the module you want" not in ended.stdout + ended.stderr
     assert ended.returncode == 0
 
 
 def test_a_plugin_where_the_run_is_started(tmp_path: Path) -> None:
     """Modules of the working folder are found, after Python's own."""
-    (tmp_path / "secrets.py").write_text("raise SystemExit('this is not the module you want')")
     (tmp_path / "shop_plugin.py").write_text("def pytest_report_header(): return 'shop is here'")
-    words = ["scenarios", "--only", "TOK-01", "--args", "--collect-only -p shop_plugin"]
-    ended = subprocess.run(
-        [*(sys.executable, "-P", "-m", "vault_harness"), *words],
-        cwd=tmp_path,
-        env=os.environ | {"HARNESS_ENGINE": "process", "PYTHONPATH": str(ROOT / "harness")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    ended = collected_in(tmp_path, "-p", "shop_plugin")
     assert "shop is here" in ended.stdout
     assert "not the module you want" not in ended.stdout + ended.stderr
 
