@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 
 from tests.engine.accidents.ledger import findings
-from tests.engine.accidents.load import contents, prepared
+from tests.engine.accidents.load import MEET, contents_at_last, leader_of, prepared
 from tests.engine.clusters import all_vote
 from vault_harness.commands import named
 from vault_harness.stack import LocalStack, Nodes
 from vault_harness.waiting import wait_until
-
-MEET = 60.0
-"""Seconds for a cluster to serve again, on a busy machine."""
 
 
 def leader(stack: LocalStack, *, without: str = "") -> str | None:
@@ -43,8 +39,7 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
         stack: Not up yet.
     """
     load, nodes = prepared(stack, cuttable=True), Nodes(stack)
-    before = leader(stack)
-    assert before is not None
+    before = leader_of(stack)
     address = next(node.address for node in stack.endpoints().nodes if node.name == before)
     with load.client_of(address) as alone, load.client_of(stack.endpoints().proxy) as client:
         assert load.put(client, "ledger/all", "before", 0).outcome == "confirmed"
@@ -80,7 +75,6 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
         assert nodes.join(before) is False
         whole(stack)
         assert load.put(alone, "ledger/all", "after", 1).outcome == "confirmed"
-    with contextlib.closing(stack.operator()) as root:
-        load.ledger.contents = contents(root, load)
+    load.ledger.contents = contents_at_last(stack, load)
     assert load.ledger.contents["ledger/all"] == {1: "before", 2: "after"}
     assert findings(load.ledger) == []

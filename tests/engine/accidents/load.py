@@ -11,11 +11,16 @@ from dataclasses import dataclass, field
 from resilient_vault_client import SecretNotFound, VaultClient, VaultError, WriteConflict
 from tests.engine.accidents.ledger import Ledger, Outcome, Read, Write
 from vault_harness.blueprint import Blueprint
+from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.stack import LocalStack, service_environment
 from vault_harness.vault import Operator
+from vault_harness.waiting import wait_until
 
 PAGE = 200
 """Versions of one secret, before the writers go on with the next: each write rewrites the list."""
+
+MEET = 60.0
+"""Seconds for a cluster to serve again, on a busy machine."""
 
 
 @dataclass
@@ -57,7 +62,9 @@ class Load:
         """A client that goes to one node itself, past Toxiproxy and balancer; it is logged in."""
         environment = self.environment | {"VAULT_ADDR": address}
         with contextlib.closing(VaultClient(environ=environment, timeout=4.0)) as client:
-            client.get_secret("backend/django")
+            wait_until(
+                lambda: _reads(client), f"{address} to answer a client that logs in", timeout=MEET
+            )
             yield client
 
     def put(
@@ -143,6 +150,58 @@ def prepared(stack: LocalStack, *, cuttable: bool = False) -> Load:
         root.request("POST", "sys/policies/acl/backend", policy=policy)
         root.request("POST", "ecommerce/config", max_versions=PAGE + 10)
     return Load(Ledger(), service_environment(stack, "backend"))
+
+
+def _reads(client: VaultClient) -> bool:
+    """Whether a secret comes; a node that does not know who leads refuses a login."""
+    with contextlib.suppress(VaultError):
+        client.get_secret("backend/django")
+        return True
+    return False
+
+
+def leader_of(stack: LocalStack) -> str:
+    """Who leads, as soon as a node does: on a busy machine a lead is lost without an accident."""
+    found: list[str] = []
+
+    def leads() -> bool:
+        found[:] = filter(None, [stack.status().leader])
+        return bool(found)
+
+    wait_until(
+        leads, "a node to lead", timeout=MEET, evidence=lambda: f"nodes are {stack.status().nodes}"
+    )
+    return found[0]
+
+
+def contents_at_last(stack: LocalStack, load: Load) -> dict[str, dict[int, str]]:
+    """The `contents`, by whoever leads once writers and accidents are over.
+
+    On a busy machine a lead is lost without an accident, and a node that does not know yet who has
+    it refuses what it is asked ("active cluster node not found").
+
+    Raises:
+        DeadlineExceeded: Nobody tells within `MEET` seconds; what was said last is named.
+    """
+    found: dict[str, dict[int, str]] = {}
+    said: list[str] = []
+
+    def tells() -> bool:
+        try:
+            with contextlib.closing(stack.operator()) as root:
+                found.update(contents(root, load))
+        except (OperatorError, DeadlineExceeded) as error:
+            said[:] = [str(error)]
+            return False
+        return True
+
+    wait_until(
+        tells,
+        "a leader to tell every version that was written",
+        timeout=MEET,
+        evidence=lambda: " ".join(said),
+    )
+    return found
 
 
 def contents(root: Operator, load: Load) -> dict[str, dict[int, str]]:

@@ -23,7 +23,7 @@ from tests.engine.accidents.ledger import (
     findings,
     no_read_is_older_than_what_was_known,
 )
-from tests.engine.accidents.load import Load, contents
+from tests.engine.accidents.load import MEET, Load, contents, contents_at_last, leader_of
 from vault_harness.engine import NodeEndpoint
 from vault_harness.errors import HarnessError
 from vault_harness.stack import LocalStack, Nodes
@@ -41,9 +41,6 @@ each of at most a second where it stands still, 0.2 s apart."""
 
 PROGRESS = 5
 """Writes that are confirmed before the next accident."""
-
-MEET = 60.0
-"""Seconds for a cluster to serve again after an accident, on a busy machine."""
 
 SILENT = 5.0
 """Seconds in which a node under load tells its leader of no new entry in its log, and is missed. It
@@ -199,7 +196,7 @@ class Accidents:
         return not brief
 
     def _victim(self, *, leads: bool) -> NodeEndpoint:
-        leader = self._stack.status().leader
+        leader = leader_of(self._stack)
         return self._chance.choice(
             [node for node in self._stack.endpoints().nodes if (node.name == leader) is leads]
         )
@@ -268,11 +265,13 @@ def nothing_is_lost(stack: LocalStack, load: Load, losses: Sequence[Loss]) -> No
             accidents.run(STEPS)
     finally:
         accidents.release()
-    status = stack.status()
-    assert sorted(node.role for node in status.nodes) == ["leader", "standby", "standby"]
-    assert {node.voter for node in status.nodes} == {True}
-    with contextlib.closing(stack.operator()) as root:
-        load.ledger.contents = contents(root, load)
+    wait_until(
+        lambda: _all_vote(stack),
+        "one node to lead and two to follow, all of which vote",
+        timeout=MEET,
+        evidence=lambda: f"nodes are {stack.status().nodes}",
+    )
+    load.ledger.contents = contents_at_last(stack, load)
     _tell_of(load, accidents)
     assert findings(load.ledger) == [], again
     kinds = {(loss.name, leads) for loss in losses for leads in (True, False)}
@@ -288,6 +287,12 @@ def nothing_is_lost(stack: LocalStack, load: Load, losses: Sequence[Loss]) -> No
                 f"{node.address} to have every version",
                 timeout=MEET,
             )
+
+
+def _all_vote(stack: LocalStack) -> bool:
+    nodes = stack.status().nodes
+    roles = sorted(node.role for node in nodes)
+    return roles == ["leader", "standby", "standby"] and all(node.voter for node in nodes)
 
 
 def _has_every_version(node: Operator, load: Load) -> bool:

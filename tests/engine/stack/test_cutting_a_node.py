@@ -7,7 +7,8 @@ import sys
 import psutil
 import pytest
 
-from tests.engine.accidents.alone import MEET, a_leader_alone_confirms_nothing, leader, whole
+from tests.engine.accidents.alone import a_leader_alone_confirms_nothing, leader, whole
+from tests.engine.accidents.load import MEET
 from tests.engine.clusters import THREE
 from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.stack import LocalStack, Nodes
