@@ -9,7 +9,8 @@ import contextlib
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 from resilient_vault_client import Credential, RequestRefused, VaultClient
 from resilient_vault_client._deadline import Deadline
@@ -139,14 +140,6 @@ class LoopsOnALostLease(Leasing):
     leases_type = _Insists
 
 
-class _FetchesTwice(Leases):
-    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
-        grant = super()._replace(held, deadline, patience, reason)
-        if reason == "not_found":
-            return super()._replace(held, deadline, patience, reason)
-        return grant
-
-
 class _AsksTwice(Leases):
     tries = 2
     _asked = 0
@@ -181,9 +174,12 @@ class _LeasesTwo(Leases):
     times = 2
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
-        for _ in range(0 if reason == "start" else self.times - 1):
+        for _ in range(self.times - 1 if self._is_for(reason) else 0):
             super()._replace(held, deadline, patience, reason)
         return super()._replace(held, deadline, patience, reason)
+
+    def _is_for(self, reason: str) -> bool:
+        return reason != "start"
 
 
 class LeasesTwoForOne(Leasing):
@@ -202,6 +198,11 @@ class LeasesThreeForOne(Leasing):
     leases_type = _LeasesThree
 
 
+class _FetchesTwice(_LeasesTwo):
+    def _is_for(self, reason: str) -> bool:
+        return reason == "not_found"
+
+
 class FetchesTwice(Leasing):
     """Both the one that renews and the one that is asked replace a lost lease."""
 
@@ -211,12 +212,18 @@ class FetchesTwice(Leasing):
 # Renewals that fail
 
 
-class _MintsAtEachFailure(Leases):
-    share = 0.4
+class _RenewsAtShare(Leases):
+    """Renews at a fixed share of a lease's life."""
+
+    share: ClassVar[float]
 
     def _plan(self, held: Held, grant: Grant) -> None:
         super()._plan(held, grant)
         held.due = grant.granted_at + grant.life * self.share
+
+
+class _MintsAtEachFailure(_RenewsAtShare):
+    share = 0.4
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         try:
@@ -354,12 +361,8 @@ class LooksAtItsLeases(Leasing):
     leases_type = LooksUp
 
 
-class _RenewsLate(Leases):
+class _RenewsLate(_RenewsAtShare):
     share = 0.94
-
-    def _plan(self, held: Held, grant: Grant) -> None:
-        super()._plan(held, grant)
-        held.due = grant.granted_at + grant.life * self.share
 
 
 class RenewsLeasesLate(Leasing):
@@ -368,7 +371,7 @@ class RenewsLeasesLate(Leasing):
     leases_type = _RenewsLate
 
 
-class _RenewsJustInTime(_RenewsLate):
+class _RenewsJustInTime(_RenewsAtShare):
     share = 0.86
 
 
@@ -378,60 +381,51 @@ class RenewsLeasesJustInTime(Leasing):
     leases_type = _RenewsJustInTime
 
 
+_mutant = partial(Mutant, base=REFERENCE)
+_tolerated = partial(Tolerated, base=REFERENCE)
+
 MUTANTS: dict[str, Mutant] = {
-    "ignores-refusals": Mutant(IgnoresRefusals, "LEASE-01", "a credential that works", REFERENCE),
-    "heeds-refusals-late": Mutant(
-        HeedsRefusalsLate, "LEASE-01", "a credential that works within 5 s", REFERENCE
+    "ignores-refusals": _mutant(IgnoresRefusals, "LEASE-01", "a credential that works"),
+    "heeds-refusals-late": _mutant(
+        HeedsRefusalsLate, "LEASE-01", "a credential that works within 5 s"
     ),
-    "forgets-the-parent": Mutant(
-        ForgetsTheParent, "LEASE-02", "accepted by the database", REFERENCE
+    "forgets-the-parent": _mutant(ForgetsTheParent, "LEASE-02", "accepted by the database"),
+    "notices-the-parent-late": _mutant(
+        NoticesTheParentLate, "LEASE-02", "accepted by the database"
     ),
-    "notices-the-parent-late": Mutant(
-        NoticesTheParentLate, "LEASE-02", "accepted by the database", REFERENCE
+    "loops-on-a-lost-lease": _mutant(
+        LoopsOnALostLease, "LEASE-03", "renewals of a lease that is not found"
     ),
-    "loops-on-a-lost-lease": Mutant(
-        LoopsOnALostLease, "LEASE-03", "renewals of a lease that is not found", REFERENCE
+    "fetches-twice": _mutant(FetchesTwice, "LEASE-03", "at most 1 credential"),
+    "leases-at-each-failure": _mutant(
+        MintsAtEachFailure, "LEASE-04", "from one credential to the next"
     ),
-    "fetches-twice": Mutant(FetchesTwice, "LEASE-03", "at most 1 credential", REFERENCE),
-    "leases-at-each-failure": Mutant(
-        MintsAtEachFailure, "LEASE-04", "from one credential to the next", REFERENCE
+    "trusts-its-renewals": _mutant(TrustsItsRenewals, "LEASE-04", "accepted by the database"),
+    "leaves-its-credentials-behind": _mutant(
+        LeavesItsCredentialsBehind, "LEASE-05", "given back at its end"
     ),
-    "trusts-its-renewals": Mutant(
-        TrustsItsRenewals, "LEASE-04", "accepted by the database", REFERENCE
+    "leases-for-each-thread": _mutant(LeasesForEachThread, "LEASE-05", "at most 3 credentials"),
+    "leases-instead-of-renewing": _mutant(
+        LeasesInsteadOfRenewing, "LEASE-06", "at most 1 credential"
     ),
-    "leaves-its-credentials-behind": Mutant(
-        LeavesItsCredentialsBehind, "LEASE-05", "given back at its end", REFERENCE
+    "renews-for-half": _mutant(RenewsForHalf, "LEASE-06", "renewed for"),
+    "renews-leases-late": _mutant(RenewsLeasesLate, "LEASE-06", "a renewal between"),
+    "leases-three-for-one": _mutant(LeasesThreeForOne, "LEASE-01", "at most 2 credentials"),
+    "leases-two-for-a-new-token": _mutant(LeasesTwoForOne, "LEASE-02", "credentials"),
+    "asks-thrice-about-a-lost-lease": _mutant(
+        AsksThriceAboutALostLease, "LEASE-03", "at most 2 renewals of a lease"
     ),
-    "leases-for-each-thread": Mutant(
-        LeasesForEachThread, "LEASE-05", "at most 3 credentials", REFERENCE
-    ),
-    "leases-instead-of-renewing": Mutant(
-        LeasesInsteadOfRenewing, "LEASE-06", "at most 1 credential", REFERENCE
-    ),
-    "renews-for-half": Mutant(RenewsForHalf, "LEASE-06", "renewed for", REFERENCE),
-    "renews-leases-late": Mutant(RenewsLeasesLate, "LEASE-06", "a renewal between", REFERENCE),
-    "leases-three-for-one": Mutant(
-        LeasesThreeForOne, "LEASE-01", "at most 2 credentials", REFERENCE
-    ),
-    "leases-two-for-a-new-token": Mutant(LeasesTwoForOne, "LEASE-02", "credentials", REFERENCE),
-    "asks-thrice-about-a-lost-lease": Mutant(
-        AsksThriceAboutALostLease, "LEASE-03", "at most 2 renewals of a lease", REFERENCE
-    ),
-    "gives-back-much-later": Mutant(
-        GivesBackMuchLater, "LEASE-05", "given back at its end", REFERENCE
-    ),
-    "leases-by-the-clock": Mutant(
-        LeasesByTheClock, "LEASE-04", "from one credential to the next", REFERENCE
-    ),
+    "gives-back-much-later": _mutant(GivesBackMuchLater, "LEASE-05", "given back at its end"),
+    "leases-by-the-clock": _mutant(LeasesByTheClock, "LEASE-04", "from one credential to the next"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
-    "heeds-refusals-just-in-time": Tolerated(HeedsRefusalsJustInTime, "LEASE-01", REFERENCE),
-    "notices-the-parent-soon": Tolerated(NoticesTheParentSoon, "LEASE-02", REFERENCE),
-    "looks-at-its-leases": Tolerated(LooksAtItsLeases, "LEASE-06", REFERENCE),
-    "renews-leases-just-in-time": Tolerated(RenewsLeasesJustInTime, "LEASE-06", REFERENCE),
-    "leases-two-for-one": Tolerated(LeasesTwoForOne, "LEASE-01", REFERENCE),
-    "asks-twice-about-a-lost-lease": Tolerated(AsksTwiceAboutALostLease, "LEASE-03", REFERENCE),
-    "leases-in-its-time": Tolerated(MintsInItsTime, "LEASE-04", REFERENCE),
-    "gives-back-a-little-later": Tolerated(GivesBackALittleLater, "LEASE-05", REFERENCE),
+    "heeds-refusals-just-in-time": _tolerated(HeedsRefusalsJustInTime, "LEASE-01"),
+    "notices-the-parent-soon": _tolerated(NoticesTheParentSoon, "LEASE-02"),
+    "looks-at-its-leases": _tolerated(LooksAtItsLeases, "LEASE-06"),
+    "renews-leases-just-in-time": _tolerated(RenewsLeasesJustInTime, "LEASE-06"),
+    "leases-two-for-one": _tolerated(LeasesTwoForOne, "LEASE-01"),
+    "asks-twice-about-a-lost-lease": _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
+    "leases-in-its-time": _tolerated(MintsInItsTime, "LEASE-04"),
+    "gives-back-a-little-later": _tolerated(GivesBackALittleLater, "LEASE-05"),
 }
