@@ -98,17 +98,22 @@ class Server:
             DeadlineExceeded: It lives but does not answer within ``timeout`` seconds, or as many
                 times longer as there are processes for each core that want to run.
         """
-        started = time.monotonic()
+        began = time.monotonic()
         try:
             self.spawn()
-            self.wait_ready(timeout=timeout - (time.monotonic() - started))
+            self.wait_ready(timeout=timeout, began=began)
         except BaseException:
             self.kill()
             raise
 
-    def wait_ready(self, *, timeout: float) -> None:
-        """Wait until it answers; see `start`."""
-        began = time.monotonic()
+    def wait_ready(self, *, timeout: float, began: float | None = None) -> None:
+        """Wait until it answers; see `start`.
+
+        Args:
+            timeout: Seconds.
+            began: From when on they count, by `time.monotonic`: from now on by default.
+        """
+        began = time.monotonic() if began is None else began
         deadline = began + timeout
         while True:
             if answers(self.probe, own=self._own):
