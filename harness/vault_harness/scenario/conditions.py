@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from vault_harness.faults import RequestKind
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.verdict import Seen
+from vault_harness.scenario.verdict import TOO_SLOW, Seen
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Sighting:
     Attributes:
         met: Whether it holds.
         text: What there was: the evidence, or what was short.
+        too_slow: Whether nothing but the machine kept it from holding: the scenario is run again.
     """
 
     met: bool
     text: str
+    too_slow: bool = False
 
 
 Condition = Callable[[History], "Sighting | str | bool | None"]
@@ -38,8 +40,10 @@ def look(name: str, condition: Condition, history: History) -> Seen:
     """Ask a condition, in the words of a verdict."""
     found = condition(history)
     if isinstance(found, Sighting):
-        text = f"{name}: {found.text}" if found.met else f"{name}: not seen, {found.text}"
-        return Seen(name, text, found.met)
+        if found.met:
+            return Seen(name, f"{name}: {found.text}", True)
+        text = f"{name}: not seen, {found.text}"
+        return Seen(name, f"{TOO_SLOW}: {text}" if found.too_slow else text, False)
     if found:
         return Seen(name, name if found is True else f"{name}: {found}", True)
     return Seen(name, f"{name}: not seen", False)

@@ -114,6 +114,11 @@ def test_nobody_called(story: Story) -> None:
         ("", False, "c: not seen"),
         (Sighting(True, "2"), True, "c: 2"),
         (Sighting(False, "1 of 2"), False, "c: not seen, 1 of 2"),
+        (
+            Sighting(False, "1 of 2", too_slow=True),
+            False,
+            "the machine was too slow: c: not seen, 1 of 2",
+        ),
     ],
 )
 def test_what_a_condition_may_say(
