@@ -138,11 +138,13 @@ def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks
 
 @contextlib.contextmanager
 def _deaf_to_interrupts() -> Iterator[None]:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _hear(session: pytest.Session, slot: _Slot) -> bool:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ from vault_harness.plugin._options import (
 )
 
 if TYPE_CHECKING:
+    from types import FrameType
+
+    from vault_harness.report.outcome import Outcome
     from vault_harness.settings import Settings
 
 SUITE = pytest.StashKey[str]()
@@ -37,6 +42,10 @@ OF_A_SUITE = pytest.StashKey[bool]()
 
 SLOTS = pytest.StashKey[int]()
 """In how many forks the scenarios of this run go side by side; 0 for none."""
+
+
+TERMINATED = pytest.StashKey[bool]()
+"""Set once SIGTERM has come: the run ends as by Ctrl-C, with a code of its own."""
 
 
 _MEASURING = "starting the subject once, to see what that costs"
@@ -60,6 +69,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     config.stash[OF_A_SUITE] = True
     if hasattr(config, "workerinput"):
         return
+    _end_by_sigterm(config)
     try:
         chosen = options(config)
         # Who names a number of workers by pytest's own option has them started by pytest-xdist.
@@ -71,10 +81,8 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     except KeyboardInterrupt:  # pytest does not listen yet
-        from vault_harness.report.outcome import Outcome
-
         sys.stderr.write(f"{_INTERRUPTED}\n")
-        raise SystemExit(int(Outcome.INTERRUPTED)) from None
+        raise SystemExit(int(_ended(config))) from None
     if getattr(option, "maxschedchunk", 0) is None:
         option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
     # Imports Hypothesis for its summary, which takes a second of processor time that nobody needs.
@@ -98,8 +106,6 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
         # The process with the terminal has looked at all of this; when it is killed, so are we.
         die_with_parent()
         return
-    from vault_harness.report.outcome import Outcome
-
     try:
         chosen = options(config)
         if SUITE not in config.stash:  # else it was refused before the subject was measured
@@ -107,9 +113,40 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
     except KeyboardInterrupt:
-        pytest.exit(_INTERRUPTED, returncode=Outcome.INTERRUPTED)
+        pytest.exit(_INTERRUPTED, returncode=_ended(config))
     if not config.option.collectonly:
         _begin(config, chosen)
+
+
+def _end_by_sigterm(config: pytest.Config) -> None:
+    """Have SIGTERM end the run as Ctrl-C does: scenarios undo what they did, the report is made.
+
+    By default it would end this process alone, and at once. Who ignores it, or has a use of its own
+    for it, is left alone.
+    """
+    here = threading.current_thread() is threading.main_thread()  # else nobody may ask for signals
+    if not here or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        return
+    pid = os.getpid()
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
+        if os.getpid() != pid:  # a fork that has not said yet what it does then
+            os._exit(128 + number)
+        config.stash[TERMINATED] = True
+        raise KeyboardInterrupt
+
+    def forget() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, end)
+    config.add_cleanup(forget)
+
+
+def _ended(config: pytest.Config) -> Outcome:
+    """The exit code of a run that somebody ended."""
+    from vault_harness.report.outcome import outcome
+
+    return outcome((), interrupted=True, terminated=config.stash.get(TERMINATED, False))
 
 
 def _refuse(config: pytest.Config, chosen: Options, catalogue: Path) -> None:

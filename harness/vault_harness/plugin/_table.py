@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.plugin._options import known, options
 from vault_harness.plugin._progress import Progress, say
-from vault_harness.plugin._suite import SLOTS
+from vault_harness.plugin._suite import SLOTS, TERMINATED
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -221,7 +221,7 @@ class Table:
             self._not_written(terminal, error)
             if session.exitstatus in _WITHOUT_HARM:
                 session.exitstatus = int(Outcome.CRASHED)
-        ended = session.exitstatus == Outcome.INTERRUPTED and self._suite
+        ended = session.exitstatus in (Outcome.INTERRUPTED, Outcome.TERMINATED) and self._suite
         if ended and self._summary is not None and terminal is not None:
             say(terminal, self._summary.interruption(running), red=True)
 
@@ -267,8 +267,8 @@ class Table:
         self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
         self._left_out = begun.get("left_out", {})
         found = self._outcome(code)
-        self._complete = found not in (Outcome.CRASHED, Outcome.INTERRUPTED)
-        self._complete = self._complete and not self._summary.unfinished
+        ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)
+        self._complete = not ended and not self._summary.unfinished
         if chosen.write_known and not self._summary.unfinished:
             try:
                 self._write_known()
@@ -306,6 +306,7 @@ class Table:
             self._summary.lines,
             complete=not self._summary.unfinished,
             interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
+            terminated=self._config.stash.get(TERMINATED, False),
             crashed=bool(self._broken) or code in _CRASHED,
             allow_not_exercised=options(self._config).allow_not_exercised,
         )

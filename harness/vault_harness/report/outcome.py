@@ -29,12 +29,16 @@ class Outcome(IntEnum):
     INTERRUPTED = 130
     """Ctrl-C: 128 and the number of SIGINT, as shells have it."""
 
+    TERMINATED = 143
+    """SIGTERM, which a CI job is ended with: likewise."""
+
 
 def outcome(
     lines: Iterable[Line],
     *,
     complete: bool = True,
     interrupted: bool = False,
+    terminated: bool = False,
     crashed: bool = False,
     allow_not_exercised: bool = False,
 ) -> Outcome:
@@ -47,6 +51,7 @@ def outcome(
         lines: Of the scenarios that were run; what is known of them is on them.
         complete: Whether every scenario that was chosen has one.
         interrupted: Whether somebody ended the run.
+        terminated: Whether that was by SIGTERM.
         crashed: Whether something broke down that has no line.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
     """
@@ -54,7 +59,7 @@ def outcome(
     words = {line.counts_as for line in lines}
     leaky_row_is_known = any(line.about_leaks and line.known for line in lines)
     if interrupted:
-        return Outcome.INTERRUPTED
+        return Outcome.TERMINATED if terminated else Outcome.INTERRUPTED
     if "broken" in words or (not leaky_row_is_known and any(line.leaks for line in lines)):
         return Outcome.BROKEN
     if crashed or not complete or "error" in words:

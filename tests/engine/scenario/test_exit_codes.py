@@ -64,9 +64,11 @@ def test_known_failure_of_no_scenario(suite: Suite) -> None:
 @pytest.mark.parametrize(
     "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
 )
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
 def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: int) -> None:
-    """By Ctrl-C or without a goodbye: what it leaves is no pass, nor is what was there before."""
+    """By Ctrl-C, SIGTERM or without a goodbye: what it leaves is no pass, nor was there before."""
     report = suite.directory / "report"
     report.mkdir()
     for name in ("journal.json", "index.html", "junit.xml", "score.json"):
@@ -84,8 +86,9 @@ def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: 
         assert child.stdout is not None
         said = child.stdout.read().decode()
         assert child.wait(60) == code, said
-    if number == signal.SIGINT:
+    if number != signal.SIGKILL:
         assert "KeyboardInterrupt" not in said
+        assert list(report.glob("parts-*")) == []
         assert re.fullmatch(
             r"interrupted: \d of 3 scenarios have a verdict(, \d were under way \(.*\))?"
             r"(, \d had not begun)?; this is no pass, whatever stands above",

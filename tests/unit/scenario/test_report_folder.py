@@ -134,9 +134,8 @@ def test_known_failures_that_cannot_be_written(
     )
     monkeypatch.setattr(_table, "options", lambda _: chosen)
     monkeypatch.setattr(_table, "known", lambda _: Known())
-    table = Table(
-        cast("Any", SimpleNamespace(option=SimpleNamespace(collectonly=False))), suite=True
-    )
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
     table._summary = Summary("mine", [Line("KV-01", "p", "critical", before, 1.0)])
     session: Any = SimpleNamespace(exitstatus=0 if before == "pass" else 1)
     table._settle(session)
