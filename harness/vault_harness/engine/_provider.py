@@ -233,6 +233,14 @@ class StackProvider(Protocol):
     def name(self) -> EngineName:
         """Which engine it is; also what the memory says."""
 
+    def check_start(self, *, nodes: int = 1) -> None:
+        """See that `start` would not be refused for a port that is taken. Changes nothing.
+
+        Raises:
+            StackError: It would be for what runs.
+            PortTaken: Somebody else listens on a port of the settings.
+        """
+
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until all servers answer (a sealed Vault answers).
 

@@ -95,6 +95,8 @@ class LocalStack(SealVerbs):
             new = not holds_data(self.data_dir)
             kind = self._seal(seal, ha=ha)
             _sealing.check_engine(kind, provider)
+            if self._migrations.pending() is None:  # else there is something to go on with
+                provider.check_start(nodes=_CLUSTER_NODES if ha else 1)
             if cuttable:
                 self._check_others(ha=ha)  # a cluster may have been destroyed meanwhile
                 _cutting.able(provider).make_cuttable()

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import hvac
 import hvac.exceptions
@@ -254,8 +255,9 @@ def test_a_recycled_pid_is_nobody_elses_end(stack: LocalStack) -> None:
 
 
 @pytest.mark.parametrize("setting", ["VAULT_PORT", "PROXY_PORT", "TOXIPROXY_PORT"])
-def test_a_taken_port(stack: LocalStack, setting: str) -> None:
-    """The error names port, owner and setting, and nothing is left running."""
+@pytest.mark.parametrize("more", [{}, {"ha": True, "tls": True}, {"seal": "static"}], ids=str)
+def test_a_taken_port(stack: LocalStack, setting: str, more: dict[str, Any]) -> None:
+    """The error names port, owner and setting, and nothing is left: no server, file or folder."""
     port = int(os.environ[f"HARNESS_{setting}"])
     with socket.socket() as squatter:
         squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -263,12 +265,32 @@ def test_a_taken_port(stack: LocalStack, setting: str) -> None:
         squatter.listen()
 
         with pytest.raises(PortTaken) as caught:
-            stack.up()
+            stack.up(**more)
 
     assert f"port {port} on 127.0.0.1 is taken" in caught.value.cause
     assert f"pid {os.getpid()}" in caught.value.cause
     assert f"HARNESS_{setting}" in caught.value.remedy
     assert servers(stack) == []
+    assert not stack.data_dir.exists()
+
+
+@pytest.mark.slow
+def test_a_port_that_is_taken_while_the_stack_is_down(stack: LocalStack) -> None:
+    """What was there stays as it was, and comes back once the port is free."""
+    stack.up()
+    stack.down()
+    record = (stack.data_dir / "stack.json").read_bytes()
+    before = sorted(stack.data_dir.rglob("*"))
+    with (
+        socket.create_server(("127.0.0.1", int(os.environ["HARNESS_PROXY_PORT"]))),
+        pytest.raises(PortTaken),
+    ):
+        stack.up(tls=True)
+    assert sorted(stack.data_dir.rglob("*")) == before
+    assert (stack.data_dir / "stack.json").read_bytes() == record
+
+    stack.up()
+    assert stack.status().state == "ready"
 
 
 def test_toxics_are_shown_and_survive_up(stack: LocalStack) -> None:

@@ -120,12 +120,27 @@ class DockerStack:
     def _audit_log(self, name: str) -> Path:
         return node_directory(self._data_dir, name) / AUDIT_LOG_NAME
 
+    def check_start(self, *, nodes: int = 1) -> None:
+        """See that no port of the settings is somebody else's; our containers' are ours."""
+        remembered = self._memory.load()
+        members = self._planned(remembered, nodes)
+        cluster = known_cluster(remembered, self._data_dir)
+        with connected() as client:
+            present = self._containers(client)
+        if nodes > 1 and not cluster:
+            self._refuse_running(present)
+        self._layout(remembered, present, members, balanced=cluster or nodes > 1)
+
+    def _planned(self, remembered: KnownServers, nodes: int) -> list[str]:
+        """Names of the nodes that there are, and of those that a start makes beside them."""
+        members = known_members(remembered, self._data_dir)
+        return members + [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until all servers answer."""
         remembered = self._memory.load()
         known = remembered.endpoints
-        members = known_members(remembered, self._data_dir)
-        members += [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        members = self._planned(remembered, nodes)
         cluster = known_cluster(remembered, self._data_dir)
         balanced = cluster or nodes > 1
         refuse_other_engines_cluster(self.name, members, self._data_dir)

@@ -17,6 +17,7 @@ from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import refuse_other_engines_cluster
+from vault_harness.engine._ports import listens, port_taken
 from vault_harness.engine._provider import (
     BALANCER_NAME,
     HOLDER_NAME,
@@ -66,6 +67,20 @@ class ProcessStack(Cutting):
     def server_audit_path(self) -> str | None:
         """Its name in the directory that the server runs in; see `ProcessNode`."""
         return AUDIT_LOG_NAME
+
+    def check_start(self, *, nodes: int = 1) -> None:
+        """See that no port of the settings is somebody else's; one of ours is kept or ended."""
+        record, settings = self._memory.load(), self._settings
+        balanced = nodes > 1 or self._is_cluster(record)
+        if balanced and not self._is_cluster(record):
+            self._refuse_running(record)
+        for name, port, setting in (
+            (BALANCER_NAME if balanced else NODE_NAME, settings.vault_port, "HARNESS_VAULT_PORT"),
+            (TOXIPROXY, settings.toxiproxy_port, "HARNESS_TOXIPROXY_PORT"),
+            (TOXIPROXY, settings.proxy_port, "HARNESS_PROXY_PORT"),
+        ):
+            if port and listens(port) and not self._running(name, record):
+                raise port_taken(port, setting=setting)
 
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until all servers answer."""
