@@ -101,12 +101,12 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
-            lab.watch(1.3 * ttl)
+            lab.watch(1.1 * ttl)
         with instead_of_vault(lab, "renewals answered 500", failing):
-            lab.watch(1.3 * ttl)
+            lab.watch(1.1 * ttl)
         over = lab.history.now()
     least = 0.5 * ttl
-    lab.require("two lives of a lease", _lived_on(fault.began, 2.5 * ttl))
+    lab.require("two lives of a lease", _lived_on(fault.began, 2.1 * ttl))
     lab.judge(
         no_refused_use(),
         credentials_apart(least),

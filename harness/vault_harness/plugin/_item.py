@@ -103,9 +103,10 @@ class ScenarioItem(pytest.Item):
         from vault_harness.scenario import run_scenario
 
         environment, chosen = _environment(self.config), options(self.config)
-        results = [run_scenario(environment, self.entry, self.function)]
+        rank = self.session.items.index(self)
+        results = [run_scenario(environment, self.entry, self.function, rank=rank)]
         while len(results) < chosen.repeat and results[0].word != "skipped":
-            results.append(run_scenario(environment, self.entry, self.function))
+            results.append(run_scenario(environment, self.entry, self.function, rank=rank))
         self.record = record = {**joined(results), "again": self._again()}
         write_part(parts_folder(chosen.report, chosen.run), record)
         if record["word"] == "skipped":

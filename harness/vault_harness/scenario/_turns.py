@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import fcntl
+import os
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 PATIENCE = 300.0
 """Seconds after which a scenario that wants to be alone goes on beside others."""
 
 PAUSE = 0.05
+
+_WAITS = "-waits-"
 
 
 @contextmanager
@@ -32,7 +36,7 @@ def turn(file: Path | None, *, alone: bool) -> Iterator[None]:
 
 
 @contextmanager
-def place(file: Path | None, *, places: int) -> Iterator[None]:
+def place(file: Path | None, *, places: int, rank: int = 0) -> Iterator[None]:
     """Be one of so many while the block runs: for what keeps a core busy, as starts do.
 
     All of a run's servers started at once take long, each of them; those that are under way by then
@@ -41,6 +45,8 @@ def place(file: Path | None, *, places: int) -> Iterator[None]:
     Args:
         file: What the processes of a run share; None where there is one.
         places: How many at once.
+        rank: Of those that wait the one with the least goes first: the longest scenarios have to
+            begin first, and forks that are made at once come here in any order.
     """
     if file is None:
         yield
@@ -51,17 +57,40 @@ def place(file: Path | None, *, places: int) -> Iterator[None]:
             closing.enter_context(file.with_name(f"{file.name}-{number}").open("a"))
             for number in range(places)
         ]
-        with file.with_name(f"{file.name}-queue").open("a") as queue:
-            # Whoever came first gets the next place: the longest scenarios begin first. The first
-            # of the queue waits for `PATIENCE` seconds at most, and one that dies lets go.
-            fcntl.flock(queue.fileno(), fcntl.LOCK_EX)
+        with _waiting(file, rank) as mine:
+            # Whoever waits for too long goes on beside the others; one that dies lets go.
             until = time.monotonic() + PATIENCE
             taken = None
             while taken is None and time.monotonic() < until:
-                taken = next((one for one in files if _try(one.fileno(), fcntl.LOCK_EX)), None)
+                if not _others_before(mine):
+                    taken = next((one for one in files if _try(one.fileno(), fcntl.LOCK_EX)), None)
                 if taken is None:
                     time.sleep(PAUSE)
         yield
+
+
+@contextmanager
+def _waiting(file: Path, rank: int) -> Iterator[Path]:
+    """A file that is locked by who waits for a place, with a name that sorts by its turn."""
+    who = f"{os.getpid()}-{threading.get_ident()}"
+    mine = file.with_name(f"{file.name}{_WAITS}{rank:05}-{time.monotonic():015.3f}-{who}")
+    with mine.open("x") as held:
+        fcntl.flock(held.fileno(), fcntl.LOCK_EX)
+        try:
+            yield mine
+        finally:
+            mine.unlink(missing_ok=True)
+
+
+def _others_before(mine: Path) -> bool:
+    """Whether one waits whose turn comes before; the file of one that has died is not locked."""
+    prefix = mine.name.partition(_WAITS)[0] + _WAITS
+    before = sorted(f for f in mine.parent.glob(f"{prefix}*") if f.name < mine.name)
+    for one in before:
+        with suppress(FileNotFoundError), one.open() as other:
+            if not _try(other.fileno(), fcntl.LOCK_SH):
+                return True
+    return False
 
 
 def _try(descriptor: int, kind: int) -> bool:

@@ -68,6 +68,7 @@ def run_scenario(
     function: Scenario,
     *,
     subject: SubjectSpec | None = None,
+    rank: int = 0,
 ) -> Result:
     """Run one scenario, on servers of its own, to its result.
 
@@ -86,21 +87,22 @@ def run_scenario(
         entry: The scenario's data.
         function: The scenario itself.
         subject: Which client is tested; the environment's by default.
+        rank: Its place among the scenarios of a run, for whose servers start first.
     """
     if subject is not None:
         environment = replace(environment, subject=subject)
     scaled = _scaled(environment, entry)
     crowd = _Crowd()
     with turn(environment.turns, alone=False):
-        result, wanted = _run(environment, scaled, function)
+        result, wanted = _run(environment, scaled, function, rank)
         if wanted is not None and wanted > scaled.ttl:
             scaled = scaled.scaled(wanted / scaled.ttl)
-            result, _ = _run(environment, scaled, function)
+            result, _ = _run(environment, scaled, function, rank)
     again: list[str] = []
     while _to_be_repeated(result, len(again), crowd):
         again.append(result.why)
         with turn(environment.turns, alone=True):
-            result, _ = _run(environment, scaled, function)
+            result, _ = _run(environment, scaled, function, rank)
     if again:
         result.record["slow_machine"] = again
     return result
@@ -141,7 +143,9 @@ def _scaled(environment: Environment, entry: Entry) -> Entry:
     return entry.scaled(least / entry.ttl) if least > entry.ttl else entry
 
 
-def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Result, float | None]:
+def _run(
+    environment: Environment, entry: Entry, function: Scenario, rank: int
+) -> tuple[Result, float | None]:
     """The result, and the least TTL that the subject declares if it is longer than this one."""
     began = time.monotonic()
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
@@ -152,7 +156,8 @@ def _run(environment: Environment, entry: Entry, function: Scenario) -> tuple[Re
     folder = Path(tempfile.mkdtemp(prefix=f"{entry.id}-", dir=environment.directory))
     lab: Lab | None = None
     try:
-        with place(environment.turns, places=STARTS_PER_CORE * (os.cpu_count() or 1)):
+        places = STARTS_PER_CORE * (os.cpu_count() or 1)
+        with place(environment.turns, places=places, rank=rank):
             began = time.monotonic()  # what it waits for others is no time of its own
             lab = Lab(environment, entry, directory=folder / "lab")
         with lab, environment.watched(lab):

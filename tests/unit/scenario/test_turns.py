@@ -71,6 +71,38 @@ def test_places_for_starts(tmp_path: Path) -> None:
     assert told == ["second goes", "third"]
 
 
+def test_places_by_rank(tmp_path: Path) -> None:
+    """Of those that wait the one of the least rank goes first, in whichever order they came."""
+    file = tmp_path / "turns"
+    told: list[int] = []
+
+    def waits(rank: int) -> None:
+        with place(file, places=1, rank=rank):
+            told.append(rank)
+
+    def waiting() -> int:
+        return len(list(tmp_path.glob("turns-waits-*")))
+
+    threads = []
+    with place(file, places=1, rank=100):
+        for rank in (3, 11, 1, 2):
+            threads.append(threading.Thread(target=waits, args=(rank,)))
+            threads[-1].start()
+            wait_until(lambda: waiting() == len(threads), "another to wait", timeout=10)
+    for thread in threads:
+        thread.join(10)
+    assert told == [1, 2, 3, 11]
+    assert waiting() == 0
+
+
+def test_one_that_died_waiting(tmp_path: Path) -> None:
+    """It holds up nobody: its file is there, and nobody holds its lock."""
+    file = tmp_path / "turns"
+    (tmp_path / "turns-waits-00000-0000.000-1-1").touch()
+    with place(file, places=1, rank=1):
+        assert list(tmp_path.glob("turns-waits-00000-*"))
+
+
 def test_one_process_needs_no_places() -> None:
     """There is nobody to wait for."""
     with place(None, places=1), place(None, places=1):
