@@ -11,7 +11,6 @@ import itertools
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
 
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import ClientError, DeniedError, GivenUpError, Reply
@@ -115,21 +114,18 @@ class LogsInFifteenTimes(LogsInElevenTimes):
 
 
 class RepeatsEachDeniedRead(LazyClient):
-    """Asks once more for what was denied, without a look at its token."""
+    """Asks once more for what was denied, with the token that is good for all else."""
 
     at_the_first = 1
     _denied_calls = 0
 
-    def _fetch(self, path: str, deadline: float) -> Reply:
-        where = f"{self._mount}/data/{path}"
-        reply = self._ask("GET", where, deadline, self._valid_token(deadline))
-        if reply.status == 403:
-            self._denied_calls += 1
-            for _ in range(self.at_the_first if self._denied_calls == 1 else 1):
-                reply = self._ask("GET", where, deadline, self._valid_token(deadline))
-        if reply.status == 403:
-            raise DeniedError(f"the policy denies {path}")
-        return reply
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        if super()._was_dead(where, token, deadline):
+            return True
+        self._denied_calls += 1
+        for _ in range(self.at_the_first if self._denied_calls == 1 else 1):
+            self._ask("GET", where, deadline, token)
+        return False
 
 
 class RepeatsItsFirstDeniedReadTwice(RepeatsEachDeniedRead):
@@ -150,13 +146,12 @@ class LooksAtEachDenial(LazyClient):
     at_the_first = 1
     _denials = 0
 
-    def _was_dead(self, *args: Any, **how: Any) -> bool:
-        del how
-        token, deadline = args[1], args[2]
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         self._denials += 1
-        for _ in range(self.at_the_first if self._denials == 1 else 1):
+        for _ in range(self.at_the_first - 1 if self._denials == 1 else 0):
             self._ask("GET", "auth/token/lookup-self", deadline, token)
-        return False
+        self._denied.pop(where, None)
+        return super()._was_dead(where, token, deadline)
 
 
 class LooksTwiceAtItsFirstDenial(LooksAtEachDenial):
