@@ -264,7 +264,7 @@ def test_herd_comes_back_without_a_stampede(lab: Lab) -> None:
             holders=HERD,
         ),
         logins_are_spread(HERD, since=fault.began),
-        no_stampede(HERD, since=fault.end),
+        no_stampede(HERD, since=fault.end, before=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
     )
 

@@ -177,10 +177,12 @@ def _ends_at_a_max_ttl(lab: Lab) -> None:
         no_failed_read(),
         no_refused_read(),
         replaced_before_the_end(until=end),
-        # One at the start, and two for each TTL that has passed: a careful client's.
-        logins_at_most(5),
-        # Each lives for one and a half TTLs, and is replaced after half of one at the earliest.
-        at_most(3, alive, "tokens alive at once"),
+        # In its turn, or five: one at the start, and two for each TTL that has passed, which are a
+        # careful client's.
+        logins_at_most(1, due=0.3, few=5),
+        # Each lives for one and a half TTLs, and is replaced after half of one at the earliest. Who
+        # never renews has no more than its logins leave: each of those lives for one TTL.
+        *([] if never_renews(lab.history) else [at_most(3, alive, "tokens alive at once")]),
     )
 
 
@@ -213,8 +215,9 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
         renewals_at_most(
             4, since=lowered.began, until=replaced[0].began if replaced else end_of_it
         ),
-        # One at the start, and two for a TTL that has passed: a careful client's.
-        logins_at_most(3, until=end),
+        # Each renewal is capped here, and whoever renews at 0.3 of a life may log in for that. Or
+        # three: one at the start, and two for a TTL that has passed, a careful client's.
+        logins_at_most(1, due=0.3, until=end, whoever=True, few=3),
     )
 
 
@@ -229,7 +232,7 @@ def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
         no_refused_read(),
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
-        logins_at_most(5),
+        logins_at_most(1, due=0.3, whoever=True, few=5),
     )
 
 
@@ -255,7 +258,7 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         at_most(1, _most_of_one_token(lab.history, "revoke"), "revocations of one token"),
         replaced_before_the_end(until=end),
-        logins_at_most(5),
+        logins_at_most(1, due=0.3, whoever=True, few=5),
         steady=False,
     )
 
@@ -369,7 +372,7 @@ def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
         no_failed_read(),
         at_most(4, _most_of_one_token(lab.history, "renew", until=end), "renewals of one token"),
         replaced_before_the_end(until=end),
-        logins_at_most(5),
+        logins_at_most(1, due=0.3, whoever=True, few=5),
         no_health="without the policy default a token may not look at itself either",
     )
 

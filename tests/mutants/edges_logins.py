@@ -19,73 +19,108 @@ from tests.subjects.lazy_wire import ClientError, Gate, GivenUpError
 # How often it logs in
 
 
-class LogsInFiveTimes(AtShare):
-    """Renews nothing, and logs in twice in each TTL and a bit."""
+class LogsInBesideRenewing(AtShare):
+    """Renews, and logs in all the same: five times in two TTLs."""
 
     share = 0.42
 
-    def _renewed(self, *_: Any) -> bool:
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
         return False
 
 
-class LogsInSixTimes(LogsInFiveTimes):
-    """Renews nothing, and logs in nearly three times in each TTL."""
+class LogsInSixTimes(LogsInBesideRenewing):
+    """Six times."""
 
     share = 0.36
 
 
-class LogsInInsteadOfRenewing(LogsInFiveTimes):
-    """Never renews: when three fifths of a life are over it logs in anew."""
-
-    share = 0.6
-
-
-class LogsInFiveTimesIn16Lives(AtShare):
-    """Logs in five times in 1.6 lives of tokens that cannot be renewed."""
-
-    share = 0.35
-
-
-class LogsInSixTimesIn16Lives(AtShare):
-    """Six times."""
-
-    share = 0.29
-
-
-class LogsInThreeTimesInALife(LogsInFiveTimes):
-    """Renews nothing, and logs in when half of a life is over."""
-
-    share = 0.5
-
-
-class LogsInAtHalfALife(LogsInFiveTimes):
-    """Never renews: when half of a life is over it logs in anew, by the clock, whatever goes on."""
-
-    share = 0.5
-
-
-class LogsInTwiceWithoutItsThread(LogsInFiveTimes, WithoutItsThread):
-    """Never renews: a caller finds its first timer dead, and it logs in then and in its turn."""
-
-    share = 0.45
-
-
-class LogsInAtAThird(LogsInFiveTimes):
-    """Never renews: it logs in as early as others may renew."""
+class LogsInForEachCap(LogsInBesideRenewing):
+    """Renews early, takes what it is granted for too little, and logs in for it."""
 
     share = 0.33
 
 
-class LogsInAtAQuarter(LogsInFiveTimes):
+class LogsInAtAThirdForTheUnrenewable(AtShare):
+    """Logs in six times in 1.6 lives of tokens that cannot be renewed, each time in its turn."""
+
+    share = 0.31
+
+
+class LogsInAtAQuarterForTheUnrenewable(AtShare):
     """A little too early."""
 
     share = 0.27
 
 
-class LogsInFourTimesInALife(LogsInFiveTimes):
-    """Before that."""
+class LogsInInsteadOfRenewing(AtShare):
+    """Never renews: when three fifths of a life are over it logs in anew."""
 
-    share = 0.36
+    share = 0.6
+
+    def _renewed(self, *_: Any) -> bool:
+        return False
+
+
+class LogsInAtHalfALife(LogsInInsteadOfRenewing):
+    """Never renews: when half of a life is over it logs in anew, by the clock, whatever goes on."""
+
+    share = 0.5
+
+
+class LogsInTwiceWithoutItsThread(LogsInInsteadOfRenewing, WithoutItsThread):
+    """Never renews: a caller finds its first timer dead, and it logs in then and in its turn."""
+
+    share = 0.45
+
+
+class LogsInAtAThird(LogsInInsteadOfRenewing):
+    """Never renews: it logs in as early as others may renew."""
+
+    share = 0.33
+
+
+class LogsInAtAQuarter(LogsInInsteadOfRenewing):
+    """A little too early."""
+
+    share = 0.27
+
+
+class LogsInTwiceForOne(LogsInInsteadOfRenewing):
+    """Never renews, and takes two tokens for one when its first has to be replaced."""
+
+    share, times = 0.45, 2
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        for _ in range(self.times - 1 if self._logins == 2 else 0):
+            super()._log_in(deadline)
+        return super()._log_in(deadline)
+
+
+class LogsInThreeTimesInALife(LogsInTwiceForOne):
+    """Is late enough with it to have few tokens in all."""
+
+    share = 0.75
+
+
+class LogsInFourTimesInALife(LogsInThreeTimesInALife):
+    """Takes three for one."""
+
+    times = 3
+
+
+class LogsInFiveTimesIn16Lives(LogsInTwiceForOne):
+    """Has few tokens in all, two of which it took for one."""
+
+    share = 0.5
+
+
+class LogsInSixTimesIn16Lives(LogsInFiveTimesIn16Lives):
+    """Takes three for one."""
+
+    times = 3
 
 
 class KeepsThreeTokens(AtShare):
@@ -162,6 +197,10 @@ class LosesALogin(LazyClient):
             self._token = None
             raise GivenUpError("the answer to the login came when the call's time was up")
         return token
+
+
+class LosesALoginAtAThird(LosesALogin, LogsInAtAThird):
+    """Never renews: it logs in as early as others may renew, whatever it has lost."""
 
 
 class LogsInOnceMore(LazyClient):

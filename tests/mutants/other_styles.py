@@ -57,6 +57,17 @@ class LooksFourTimesASecond(LooksEverySecond):
     every = 0.25
 
 
+class LooksMoreOftenAfterAnOutage(LooksEverySecond):
+    """Trusts its first token, and looks at each that comes after it five times a second."""
+
+    _logins = 0
+
+    def _log_in(self, deadline: float) -> Token:
+        self._logins += 1
+        self.every = 1.0 if self._logins == 1 else 0.2
+        return super()._log_in(deadline)
+
+
 class AsksForHealthFirst(LazyClient):
     """Logs in only where Vault says that it serves, and has a look at what it was given."""
 

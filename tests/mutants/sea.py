@@ -332,6 +332,9 @@ MUTANTS: dict[str, Mutant] = {
         edges_logins.LogsInOnceMore, "SEA-10", "logins", LAZY_PROCESS, process=True
     ),
     "logs-in-twice-in-a-herd": Mutant(edges_logins.LogsInOnceMore, "SEA-05", "logins"),
+    "looks-more-often-after-an-outage": Mutant(
+        other_styles.LooksMoreOftenAfterAnOutage, "SEA-05", "no stampede"
+    ),
     "leaves-all-behind-a-seal": Mutant(WaitsEverLonger, "SEA-05", "each caller has a good read"),
     "leaves-a-refresher-for-each-outage": Mutant(
         leftovers.LeavesARefresherForEachOutage, "SEA-11", "read requests in"
@@ -377,6 +380,8 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-half-a-life-in-a-herd": Tolerated(edges_logins.LogsInAtHalfALife, "SEA-05"),
     "logs-in-at-a-third-after-a-seal": Tolerated(edges_logins.LogsInAtAThird, "SEA-01"),
     "loses-a-login-in-a-herd": Tolerated(edges_logins.LosesALogin, "SEA-05"),
+    "loses-a-login-at-a-third-in-a-herd": Tolerated(edges_logins.LosesALoginAtAThird, "SEA-05"),
+    "looks-every-second-in-a-herd": Tolerated(other_styles.LooksEverySecond, "SEA-05"),
     "comes-back-within-a-second": Tolerated(
         ComesBackWithinASecond, "SEA-10", LAZY_PROCESS, process=True
     ),

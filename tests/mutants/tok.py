@@ -409,7 +409,7 @@ MUTANTS: dict[str, Mutant] = {
         WaitsForATimeOfDay, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
     ),
     "renews-at-a-quarter": Mutant(edges_tokens.RenewsAtAQuarter, "TOK-01", "into a life of"),
-    "logs-in-six-times": Mutant(edges_logins.LogsInSixTimes, "TOK-03", "at most 5 logins"),
+    "logs-in-six-times": Mutant(edges_logins.LogsInSixTimes, "TOK-03", "or 5 in all"),
     "logs-in-too-late": Mutant(edges_logins.LogsInTooLate, "TOK-11", "a new login within"),
     "tries-a-denied-renewal-five-times": Mutant(
         edges_tokens.TriesARenewalFiveTimes, "TOK-14", "renewals of one token"
@@ -434,12 +434,16 @@ MUTANTS: dict[str, Mutant] = {
         LAZY_PROCESS,
         process=True,
     ),
+    "logs-in-at-a-quarter-for-the-unrenewable": Mutant(
+        edges_logins.LogsInAtAQuarterForTheUnrenewable, "TOK-06", "at most 1 login"
+    ),
     "logs-in-six-times-for-the-unrenewable": Mutant(
-        edges_logins.LogsInSixTimesIn16Lives, "TOK-06", "at most 5 logins"
+        edges_logins.LogsInSixTimesIn16Lives, "TOK-06", "or 5 in all"
     ),
     "keeps-four-tokens": Mutant(edges_logins.KeepsFourTokens, "TOK-03", "tokens alive at once"),
+    "logs-in-twice-for-one": Mutant(edges_logins.LogsInTwiceForOne, "TOK-03", "at most 1 login"),
     "logs-in-four-times-in-a-shortened-life": Mutant(
-        edges_logins.LogsInFourTimesInALife, "TOK-04", "at most 3 logins"
+        edges_logins.LogsInFourTimesInALife, "TOK-04", "or 3 in all"
     ),
     "tries-a-capped-renewal-five-times": Mutant(
         edges_tokens.TriesACappedRenewalFiveTimes, "TOK-04", "at most 4 renewals"
@@ -536,7 +540,10 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-late-while-its-clock-is-set": Tolerated(
         edges_tokens.RenewsLate, "TOK-18", LAZY_PROCESS, process=True
     ),
-    "logs-in-five-times": Tolerated(edges_logins.LogsInFiveTimes, "TOK-03"),
+    "logs-in-five-times": Tolerated(edges_logins.LogsInBesideRenewing, "TOK-03"),
+    "logs-in-at-a-third-at-a-max-ttl": Tolerated(edges_logins.LogsInAtAThird, "TOK-03"),
+    "logs-in-at-a-third-at-an-explicit-max-ttl": Tolerated(edges_logins.LogsInAtAThird, "TOK-05"),
+    "logs-in-at-a-third-in-a-shortened-life": Tolerated(edges_logins.LogsInAtAThird, "TOK-04"),
     "logs-in-at-a-third-of-a-period": Tolerated(edges_logins.LogsInAtAThird, "TOK-08"),
     "replaces-late": Tolerated(edges_tokens.ReplacesLate, "TOK-06"),
     "logs-in-slowly": Tolerated(edges_logins.LogsInSlowly, "TOK-11"),
@@ -549,10 +556,14 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-five-times-for-the-unrenewable": Tolerated(
         edges_logins.LogsInFiveTimesIn16Lives, "TOK-06"
     ),
+    "logs-in-at-a-third-for-the-unrenewable": Tolerated(
+        edges_logins.LogsInAtAThirdForTheUnrenewable, "TOK-06"
+    ),
     "keeps-three-tokens": Tolerated(edges_logins.KeepsThreeTokens, "TOK-03"),
     "logs-in-three-times-in-a-shortened-life": Tolerated(
         edges_logins.LogsInThreeTimesInALife, "TOK-04"
     ),
+    "logs-in-for-each-cap": Tolerated(edges_logins.LogsInForEachCap, "TOK-04"),
     "tries-a-capped-renewal-four-times": Tolerated(
         edges_tokens.TriesACappedRenewalFourTimes, "TOK-04"
     ),

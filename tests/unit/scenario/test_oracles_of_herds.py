@@ -15,14 +15,14 @@ def test_a_login_and_a_read_for_each(story: Story) -> None:
     story.several("login", 20.1, 20.2)
     story.several("read", 20.3, 20.4, 20.5)
     story.call(20.5)
-    assert story.finds(no_stampede(2, since=20.0)) == []
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
 
 
 def test_stampede(story: Story) -> None:
     """One more than that."""
     story.several("login", 20.1, 20.2)
     story.several("lookup", 20.3, 20.4, 20.5)
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 3 lookup")
 
 
@@ -33,9 +33,9 @@ def test_first_looks_are_no_stampede(story: Story, kind: Literal["renew", "looku
         story.sent("login", at, token=token)
         story.sent(kind, at + 0.02, token=token)
     story.several("read", 20.3, 20.4)
-    assert story.finds(no_stampede(2, since=20.0)) == []
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
     story.sent("renew", 20.5, token="token-1")
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 renew")
 
 
@@ -46,9 +46,9 @@ def test_old_tokens_that_are_given_back(story: Story) -> None:
     story.sent("revoke", 20.25, 403, token="token-1")
     story.sent("revoke", 20.26, 403, token="token-2")
     story.several("read", 20.3, 20.4)
-    assert story.finds(no_stampede(2, since=20.0)) == []
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
     story.sent("revoke", 20.5, token="token-1")
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
 
 
@@ -59,7 +59,7 @@ def test_new_token_that_was_looked_at_is_none_from_before(story: Story) -> None:
         story.sent("lookup", at + 0.02, token=token)
     story.several("read", 20.3, 20.4)
     story.sent("revoke", 20.5, token="token-1")
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 revoke")
 
 
@@ -68,9 +68,9 @@ def test_a_question_whether_vault_serves(story: Story) -> None:
     story.several("status", 20.05, 20.06)
     story.several("login", 20.1, 20.2)
     story.several("read", 20.3, 20.4)
-    assert story.finds(no_stampede(2, since=20.0)) == []
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
     story.several("status", 20.5)
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("5 in one second, 4 are allowed: 2 login, 2 read, 1 status")
 
 
@@ -81,10 +81,59 @@ def test_kept_secrets_of_a_herd(story: Story) -> None:
     story.call(1.2)
     story.several("login", 20.1, 20.2)
     story.several("read", 20.3, 20.4, 20.5, 20.6)
-    assert story.finds(no_stampede(2, since=20.0)) == []
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
     story.several("read", 20.7)
-    [seen] = story.finds(no_stampede(2, since=20.0))
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
     assert seen.startswith("7 in one second, 6 are allowed")
+
+
+def looks(story: Story, *began: float) -> None:
+    """Looks of two instances at their first tokens."""
+    for at in began:
+        story.sent("lookup", at, token="token-1")
+        story.sent("lookup", at + 0.1, token="token-2")
+
+
+def come_back(story: Story) -> None:
+    """As many requests of two instances as they have without a call."""
+    story.several("login", 20.1, 20.2)
+    story.several("read", 20.3, 20.4)
+
+
+def test_looks_at_a_pace_from_before_the_outage(story: Story) -> None:
+    """Two a second before it, two a second after it; a third one is too many."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("login", 1.1, token="token-2")
+    looks(story, 3.0, 4.2, 5.4)
+    come_back(story)
+    looks(story, 20.3)
+    assert story.finds(no_stampede(2, since=20.0, before=10.0)) == []
+    story.sent("lookup", 20.6, token="token-1")
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
+    assert seen.startswith("7 in one second, 6 are allowed")
+
+
+@pytest.mark.parametrize("at", [1.5, 10.5], ids=["for a login", "in the outage"])
+def test_looks_that_show_no_pace(story: Story, at: float) -> None:
+    """What belongs to a new token, and what began with the outage, is no pace from before it."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("login", 1.1, token="token-2")
+    looks(story, at)
+    come_back(story)
+    looks(story, 20.5)
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
+    assert seen.startswith("6 in one second, 4 are allowed")
+
+
+def test_a_pace_grants_nothing_else(story: Story) -> None:
+    """Who looked at its token may do that, and read no more than others."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("login", 1.1, token="token-2")
+    looks(story, 3.0, 4.2, 5.4)
+    come_back(story)
+    story.several("read", 20.5)
+    [seen] = story.finds(no_stampede(2, since=20.0, before=10.0))
+    assert seen.startswith("5 in one second, 4 are allowed")
 
 
 def test_logins_that_are_spread(story: Story) -> None:

@@ -79,6 +79,46 @@ def test_logins_of_several_are_in_the_place_of_each_ones_own(story: Story) -> No
     assert story.finds(granted) == ["4 logins (+1.00, +1.10, +1.20, +6.30)"]
 
 
+def test_few_logins_are_no_excess_whenever_they_come(story: Story) -> None:
+    """Three in all are fine; of four each but the first has to come in its turn."""
+    for at in (1.0, 1.5, 8.0):
+        story.sent("login", at, ttl=10.0)
+    granted = logins_at_most(1, due=0.3, few=3)
+    assert story.finds(granted) == []
+    story.sent("login", 14.0, ttl=10.0)
+    assert story.finds(granted) == ["2 logins (+1.00, +1.50)"]
+
+
+def test_login_of_whoever_is_not_granted_a_renewal(story: Story) -> None:
+    """It may take the place of what a renewal did not grant."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("renew", 4.5, 403)
+    story.sent("login", 4.6, ttl=10.0)
+    assert story.finds(logins_at_most(1, due=0.3, whoever=True)) == []
+    assert story.finds(logins_at_most(1, due=0.3)) == ["2 logins (+1.00, +4.60)"]
+
+
+def test_one_login_too_many_makes_no_other_early(story: Story) -> None:
+    """An answer that was lost costs one login; those that come in their turn after it are none."""
+    for at in (1.0, 2.0, 2.5, 4.0, 5.0, 7.0, 8.0):
+        story.sent("login", at, ttl=10.0)
+    granted = logins_at_most(0, since=3.0, due=0.3, holders=2)
+    assert story.finds(granted) == []
+    assert story.finds(logins_at_most(2, since=0.5, due=0.3, holders=2)) == [
+        "3 logins (+1.00, +2.00, +2.50)"
+    ]
+
+
+def test_tokens_of_several_that_came_to_their_end(story: Story) -> None:
+    """Those from before an outage cost a login each; the next ones may be let run out."""
+    for at in (1.0, 1.1, 21.0, 21.1, 31.5, 31.6):
+        story.sent("login", at, ttl=10.0)
+    assert story.finds(logins_at_most(2, since=5.0, due=0.3, holders=2)) == []
+    assert story.finds(logins_at_most(1, since=5.0, due=0.3, holders=2)) == [
+        "2 logins (+21.00, +21.10)"
+    ]
+
+
 def test_login_of_who_renews_is_one(story: Story) -> None:
     """It has no need of it, however late in a life it comes."""
     story.sent("login", 1.0, ttl=10.0)

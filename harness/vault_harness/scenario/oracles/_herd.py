@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from vault_harness.faults import RequestKind
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, lacking, requests
@@ -14,6 +15,15 @@ from vault_harness.scenario.verdict import Finding
 AN_INSTANCE = 2
 """Requests that an instance needs to come back: a login and a read."""
 
+NEW = 1.0
+"""Seconds for which a token is new: what is asked with it then belongs to its login."""
+
+AT_ITS_PACE: frozenset[RequestKind] = frozenset({"lookup", "capabilities", "status", "metadata"})
+"""Kinds of requests by which a client looks at its token, at Vault or at a version, now and then.
+
+What a loss of the token makes each instance send, logins, reads and renewals, has its own count.
+"""
+
 BUNCH = 0.3
 """Seconds in which no more than `BUNCHED` of a herd may log in."""
 
@@ -23,18 +33,21 @@ BUNCHED = 0.85
 """
 
 
-def no_stampede(count: int, *, since: float) -> Oracle:
+def no_stampede(count: int, *, since: float, before: float) -> Oracle:
     """In the first second after an outage each instance sends a login and a read.
 
     What its callers ask for in that second comes on top, once for each call, and `A_SECRET` for
     each secret that an instance keeps of its own accord. What a client does first with a new token
     to learn its TTL does not count, be it a renewal, as Vault's own LifetimeWatcher makes one, or a
     look at it; nor does that each gives its old token back; nor one question of each whether Vault
-    serves, which needs no token.
+    serves, which needs no token. Whoever looked at its token, or at Vault, at a pace of its own
+    before the outage may go on with that: as many such requests come on top as all instances sent
+    in the busiest second before it, but for what belongs to a login (`NEW`).
 
     Args:
         count: How many instances there are.
         since: When Vault served again.
+        before: When the outage began.
     """
     promise = f"no stampede: in any second {AN_INSTANCE} requests for each of {count} instances, "
     promise += "and one for each call"
@@ -42,10 +55,12 @@ def no_stampede(count: int, *, since: float) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         sent = _but_first_looks(history.find(since=since))
         each = AN_INSTANCE + A_SECRET * kept_unasked(history, since)
+        steady = _busiest(_at_its_pace(history, count, before))
         for first in sent:
             burst = _but_one_question(_within(sent, first.came, 1.0), count)
             calls = history.calls(*READS, since=first.came, until=first.came + 1.0)
-            allowed = each * count + len(calls)
+            paced = sum(one.kind in AT_ITS_PACE for one in burst)
+            allowed = each * count + len(calls) + min(steady, paced)
             if len(burst) > allowed:
                 text = f"{len(burst)} in one second, {allowed} are allowed: {requests(burst)}"
                 return [Finding(promise, text, first.began, rests_on=())]
@@ -71,6 +86,24 @@ def _but_first_looks(sent: list[Exchange]) -> list[Exchange]:
         else:
             left.append(one)
     return left
+
+
+def _at_its_pace(history: History, count: int, until: float) -> list[Exchange]:
+    """Looks at tokens that were not `NEW`, and at Vault, from when each instance had its first."""
+    logins = history.logins(until=until)
+    if len(logins) < count:
+        return []
+    got: dict[str | None, float] = {e.token: e.began for e in logins if e.token is not None}
+    return [
+        one
+        for one in history.find(*AT_ITS_PACE, since=logins[count - 1].began, until=until)
+        if one.began - got.get(one.token, -math.inf) > NEW
+    ]
+
+
+def _busiest(sent: list[Exchange]) -> int:
+    """How many came in the second in which most of them did."""
+    return max((len(_within(sent, first.came, 1.0)) for first in sent), default=0)
 
 
 def _but_one_question(sent: list[Exchange], count: int) -> list[Exchange]:

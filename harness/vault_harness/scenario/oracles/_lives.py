@@ -112,27 +112,51 @@ def _answered(exchange: Exchange) -> float:
     return exchange.ended if exchange.ended is not None else exchange.began
 
 
-def part_of_a_life(history: History, login: Exchange, *, holders: int = 1) -> float:
-    """How much of the life before it was over when a login was sent; 0 where there was none.
-
-    Args:
-        history: What was seen.
-        login: Which one.
-        holders: How many have a token of their own, whose turns come in the order of their lives.
-    """
-    replaced = _life_before(history, login, holders=holders)
+def part_of_a_life(history: History, login: Exchange) -> float:
+    """How much of the life before it was over when a login was sent; 0 where there was none."""
+    replaced = _life_before(history, login)
     return 0.0 if replaced is None else (login.began - replaced.began) / (replaced.ttl or 1.0)
 
 
-def _life_before(history: History, login: Exchange, *, holders: int = 1) -> Exchange | None:
+def _life_before(history: History, login: Exchange) -> Exchange | None:
     granted = history.find("login", "renew", until=login.began, where=lambda e: e.good)
     before = [life for life in granted if life is not login and life.ttl]
-    return before[-holders] if len(before) >= holders else None
+    return before[-1] if before else None
 
 
-def in_its_turn(history: History, login: Exchange, due: float, *, holders: int = 1) -> bool:
+def in_its_turn(history: History, login: Exchange, due: float) -> bool:
     """Whether it came between that part of the life before it and the end of that life."""
-    return due <= part_of_a_life(history, login, holders=holders) <= 1.0
+    return due <= part_of_a_life(history, login) <= 1.0
+
+
+def in_turn(history: History, due: float, *, since: float, holders: int = 1) -> set[int]:
+    """The numbers of the logins that came when it was time to replace a token, by logins alone.
+
+    No login tells whose it is. Whoever keeps its turn logs in once in `due` of a life, so all of
+    them together log in no more than `holders` times within that: a login is in the place of the
+    oldest of as many tokens as there are holders, and one that finds none old enough is an excess.
+    Its token is nobody's then: were it taken for one, a single login too many would make all that
+    follow seem too early.
+
+    Args:
+        history: What was seen.
+        due: The part of a life from which on it is somebody's turn.
+        since: Of tokens from before that the end counts too, as an outage may have outlived them;
+            whether others are replaced before their end is another promise.
+        holders: How many have a token of their own.
+    """
+    lives: list[Exchange] = []
+    found: set[int] = set()
+    for login in (e for e in history.logins() if e.ttl):
+        if len(lives) >= holders:
+            oldest = lives[-holders]
+            part = (login.began - oldest.began) / (oldest.ttl or 1.0)
+            if part < due:
+                continue
+            if part <= 1.0 or oldest.began >= since:
+                found.add(login.number)
+        lives.append(login)
+    return found
 
 
 def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, times
-from vault_harness.scenario.oracles._lives import but_in_their_turn, in_its_turn
+from vault_harness.scenario.oracles._lives import but_in_their_turn, in_turn
 from vault_harness.scenario.verdict import Finding
 
 LOCKOUT_WINDOW = 15 * 60.0
@@ -26,6 +26,8 @@ def logins_at_most(
     accepted: bool = False,
     due: float | None = None,
     holders: int = 1,
+    whoever: bool = False,
+    few: int = 0,
 ) -> Oracle:
     """At most so many logins reach Vault in that time.
 
@@ -39,12 +41,16 @@ def logins_at_most(
         accepted: Whether only those count that Vault accepted.
         due: From which part of a life on a login is no excess of a client that never renews: it
             logs in anew instead. Then none counts that Vault accepted so late in the life before
-            it, and before that one's end. Of whoever has tried a renewal all count.
+            it, and before the end of one from before `since`.
         holders: How many instances have a token of their own: a login is then in the place of the
             oldest of so many.
+        whoever: Whether that holds for a client that renews as well, as no renewal is granted in
+            full here. Else all logins of one that has tried a renewal count.
+        few: So many in all are fine, whenever they come.
     """
     promise = f"at most {counted(count, 'login')}"
     promise += "" if due is None else f" before {due:g} of a token's life"
+    promise += f", or {few} in all" if few else ""
 
     def oracle(history: History) -> list[Finding]:
         seen = (
@@ -52,10 +58,11 @@ def logins_at_most(
             if accepted
             else history.find("login", since=since, until=until)
         )
-        if due is not None and not history.find("renew"):
-            seen = [
-                e for e in seen if not (e.good and in_its_turn(history, e, due, holders=holders))
-            ]
+        if len(seen) <= few:
+            return []
+        if due is not None and (whoever or not history.find("renew")):
+            replacing = in_turn(history, due, since=since, holders=holders)
+            seen = [e for e in seen if e.number not in replacing]
         if len(seen) <= count:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
