@@ -60,6 +60,7 @@ def logins_at_most(
         )
         if len(seen) <= few:
             return []
+        one_more = seen[few].began if few else 0.0  # by which there are more than a few
         if due is not None and (whoever or not history.find("renew")):
             replacing = in_turn(history, due, since=since, holders=holders)
             seen = [e for e in seen if e.number not in replacing]
@@ -67,7 +68,8 @@ def logins_at_most(
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
         too_late = len(seen) - count <= sum(map(_given_up, seen))
-        return [Finding(promise, text, seen[count].began, rests_on=(), repeated=too_late)]
+        at = max(seen[count].began, one_more)
+        return [Finding(promise, text, at, rests_on=(), repeated=too_late)]
 
     return oracle
 
