@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import threading
 import time
@@ -274,7 +275,8 @@ def describe(client: object) -> _protocol.Hello:
     """What a Python client says of itself.
 
     Raises:
-        SubjectError: It claims what nobody knows, or what it has no method for.
+        SubjectError: It claims what nobody knows, or what it has no method for, or one that would
+            have to be awaited: nobody does, so that a ``close`` or a ``write`` would look done.
     """
     said = _protocol.claims(
         getattr(client, "capabilities", ["read"]),
@@ -290,6 +292,15 @@ def describe(client: object) -> _protocol.Hello:
             f"the subject has no method {' and no method '.join(missing)}",
             looked_at=f"its class {type(client).__qualname__}, and what it claims",
             remedy="add the method, or leave out the capability",
+        )
+    awaited = [name for name in wanted if inspect.iscoroutinefunction(getattr(client, name))]
+    if awaited:
+        raise errors.SubjectError(
+            f"the subject has coroutines for methods: {', '.join(awaited)}",
+            looked_at=f"its class {type(client).__qualname__}; its methods are called from threads",
+            remedy="run its event loop in a thread, and return from each method "
+            "asyncio.run_coroutine_threadsafe(..., loop).result(); "
+            "or let it speak the line protocol (command:)",
         )
     return replace(said, version=_protocol.version_of(getattr(client, "version", None)))
 

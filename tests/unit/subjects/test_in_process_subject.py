@@ -128,6 +128,18 @@ def test_the_suite_itself_is_no_herd(subject: Open, python_client: Make) -> None
     assert "vault_harness.subjects" in str(caught.value.remedy)
 
 
+@pytest.mark.parametrize("name", ["read", "write", "health", "close"])
+def test_coroutines_are_refused(subject: Open, python_client: Make, name: str) -> None:
+    """Nobody awaits them: an ``async`` close or write would count as done."""
+
+    async def never(self: Client, *_: object) -> None:
+        """Would have to be awaited."""
+
+    with pytest.raises(SubjectError, match=f"coroutines for methods: {name}") as caught:
+        subject(python_client(type("Loop", (Client,), {name: never})))
+    assert "run_coroutine_threadsafe" in str(caught.value.remedy)
+
+
 def test_the_least_client_can_read(subject: Open, python_client: Make) -> None:
     """An object with ``read`` and ``close`` is enough."""
     one = subject(python_client(reads(lambda: "v")))
