@@ -64,6 +64,9 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
             # What a cache holds may be served for as long as it is fresh.
             lab.hold(fault, lab.refresh + 3.0)
         lab.recovers(after=fault)
+        if lab.can("cached"):  # a denial may be remembered for as long as a value
+            again = lab.recovery_after(fault) + lab.refresh
+            lab.recovers(after=fault, within=again, verb="read_cached")
     if not lab.leaves("file"):  # what is in one stays there
         due = fault.began + lab.refresh
         lab.judge_later(fails_as("denied", since=due, until=fault.end - lab.deadline))

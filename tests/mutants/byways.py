@@ -79,6 +79,32 @@ class PapersOverADenialInItsCache(Tweaked):
         return secret
 
 
+class KeepsADenialInItsCache(Tweaked):
+    """Has denials in its cache as it has values, but none that ever gets old."""
+
+    keeps = float("inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._denials: dict[tuple[str, str], tuple[float, PermissionDenied]] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        at, denial = self._denials.get((path, key), (0.0, None))
+        if denial is not None and time.monotonic() - at < self.keeps:
+            raise denial
+        try:
+            return super().read_cached(path, key)
+        except PermissionDenied as denied:
+            self._denials[path, key] = time.monotonic(), denied
+            raise
+
+
+class KeepsADenialForTheRefreshTime(KeepsADenialInItsCache):
+    """Asks anew what was denied when a value would be asked for anew."""
+
+    keeps = 4.8
+
+
 class FallsBackOnADenialInItsCache(Tweaked):
     """Papers over a policy with the environment variable, where it would have used its cache."""
 

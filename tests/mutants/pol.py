@@ -161,12 +161,18 @@ MUTANTS: dict[str, Mutant] = {
     "papers-over-a-denial-in-its-cache": Mutant(
         byways.PapersOverADenialInItsCache, "POL-02", "a read fails as denied", REFERENCE
     ),
+    "keeps-a-denial-in-its-cache": Mutant(
+        byways.KeepsADenialInItsCache, "POL-02", "a good read_cached within", REFERENCE
+    ),
     "stops-looking-at-a-denial": Mutant(
         byways.StopsLookingAtADenial, "POL-01", "a rotated secret is seen", REFERENCE
     ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "keeps-a-denial-for-the-refresh-time": Tolerated(
+        byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE
+    ),
     "says-ill-for-a-while-untold": Tolerated(
         edges_endings.SaysIllForAWhileUntold, "POL-02", REFERENCE
     ),

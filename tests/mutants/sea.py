@@ -141,6 +141,22 @@ class ComesBackWithinASecond(LazyClient):
     gate_type = _WithinASecond
 
 
+class _FullJitter(Gate):
+    """Probes after a pause that is chance all of it, up to a second."""
+
+    def _leave(self, **how: Any) -> None:
+        super()._leave(**how)
+        with self._changed:
+            if self._failures:
+                self._opens = time.monotonic() + random.uniform(0.0, 1.0)
+
+
+class ComesBackWithFullJitter(LazyClient):
+    """Half of a crowd comes back within 0.3 s, and nobody has agreed with anybody."""
+
+    gate_type = _FullJitter
+
+
 class ComesBackByATimetable(LazyClient):
     """Asks by a timetable that all of its machine have in common, without any chance in it."""
 
@@ -384,6 +400,9 @@ TOLERATED: dict[str, Tolerated] = {
     "looks-every-second-in-a-herd": Tolerated(other_styles.LooksEverySecond, "SEA-05"),
     "comes-back-within-a-second": Tolerated(
         ComesBackWithinASecond, "SEA-10", LAZY_PROCESS, process=True
+    ),
+    "comes-back-with-full-jitter": Tolerated(
+        ComesBackWithFullJitter, "SEA-10", LAZY_PROCESS, process=True
     ),
     "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
     "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),

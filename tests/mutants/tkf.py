@@ -9,6 +9,7 @@ from pathlib import Path
 
 from resilient_vault_client import VaultClient
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
+from tests.subjects.lazy_client import LazyClient, Token
 from vault_harness.subjects.reference import ReferenceSubject
 
 
@@ -20,6 +21,21 @@ class ReadsItsTokenOnce(ReferenceSubject):
         kept = file.with_name("kept-token")
         kept.write_text(file.read_text(encoding="ascii"), encoding="ascii")
         super().__init__(VaultClient(environ={**environ, "VAULT_TOKEN_FILE": str(kept)}))
+
+
+class ReadsItsTokenForEachRequest(LazyClient):
+    """Has no memory of a token at all, so the one that was replaced is never sent again."""
+
+    auth = frozenset({"token-file"})
+
+    def _valid_token(self, deadline: float) -> Token:
+        del deadline
+        value = Path(self._environ["VAULT_TOKEN_FILE"]).read_text(encoding="ascii").strip()
+        return Token(value, first_ttl=0.0, ttl=0.0, renewable=False, batch=False, uses=0)
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        del where, token, deadline
+        return False  # whoever replaces it will have done so by the next call
 
 
 class LooksForItsTokenLate(ReferenceSubject):
@@ -98,5 +114,6 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "reads-its-token-for-each-request": Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
     "looks-for-its-token-late": Tolerated(LooksForItsTokenLate, "TKF-01", REFERENCE),
 }

@@ -349,7 +349,12 @@ class Running(WaysIn):
         )
 
     def recovers(
-        self, *, after: Fault, within: float | None = None, path: str | None = None
+        self,
+        *,
+        after: Fault,
+        within: float | None = None,
+        path: str | None = None,
+        verb: str | None = None,
     ) -> None:
         """Wait for a good read after a fault, and ask later whether it came in time.
 
@@ -359,16 +364,19 @@ class Running(WaysIn):
             after: A fault that is undone by now.
             within: Seconds; by default what the fault's length and the declared back-off give.
             path: Reads of this secret only.
+            verb: ``read`` or ``read_cached``, where callers read in both ways; by default one
+                that is good again is enough.
         """
         bound = self.recovery_after(after) if within is None else within
-        self.until(lambda: self._good_read_since(after.end, path), within=bound + self.deadline)
-        self._asked.append(oracles.recovers_within(bound, since=after.end, path=path))
-
-    def _good_read_since(self, since: float, path: str | None) -> bool:
-        return any(
-            o.good and path in (None, o.path)
-            for o in self.history.calls("read", "read_cached", since=since)
+        verbs = ("read", "read_cached") if verb is None else (verb,)
+        self.until(
+            lambda: any(
+                o.good and path in (None, o.path)
+                for o in self.history.calls(*verbs, since=after.end)
+            ),
+            within=bound + self.deadline,
         )
+        self._asked.append(oracles.recovers_within(bound, since=after.end, path=path, verb=verb))
 
     def ask(self, oracle: Oracle) -> None:
         """Ask this oracle too when the scenario is judged."""

@@ -156,14 +156,25 @@ def no_failed_read(
     return oracle
 
 
-def recovers_within(bound: float, *, since: float, path: str | None = None) -> Oracle:
-    """A good read ends at most `bound` seconds after `since`, without a restart."""
-    promise = f"a good read within {bound:.3g} s after the fault"
+def recovers_within(
+    bound: float, *, since: float, path: str | None = None, verb: str | None = None
+) -> Oracle:
+    """A good read ends at most `bound` seconds after `since`, without a restart.
+
+    Args:
+        bound: Seconds.
+        since: When the fault was over.
+        path: Reads of this secret only.
+        verb: In this way of reading; by default one of them is enough.
+    """
+    verbs = READS if verb is None else (verb,)
+    how = "a good read" if verb is None else f"a good {verb}"
+    promise = f"{how} within {bound:.3g} s after the fault"
 
     def oracle(history: History) -> list[Finding]:
         good = [
             o.ended
-            for o in history.calls(*READS, where=lambda o: o.good and path in (None, o.path))
+            for o in history.calls(*verbs, where=lambda o: o.good and path in (None, o.path))
             if o.ended is not None and o.ended >= since
         ]
         end = since + bound
