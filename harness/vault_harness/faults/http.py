@@ -107,6 +107,7 @@ class Interference:
         stub: Answer them with this, and let Vault know nothing of them.
         late: Hold the answer of Vault back for so many seconds.
         loses: Take the answer of Vault away, and the connection with it.
+        instead: What the client gets in place of an answer that is lost; the connection stays then.
     """
 
     def __init__(
@@ -117,11 +118,13 @@ class Interference:
         stub: Stub | None = None,
         late: float = 0.0,
         loses: bool = False,
+        instead: Stub | None = None,
     ) -> None:
         self.name = name
         self.stub = stub
         self.late = late
         self.loses = loses
+        self.instead = instead
         self._choice = choice
         self._seen = 0
         self._taken = 0
@@ -244,6 +247,7 @@ class HttpFaults:
     def lose_answer(
         self,
         *targets: Affected,
+        status: int | None = None,
         path: str | None = None,
         first: int | None = None,
         nth: int | None = None,
@@ -253,6 +257,8 @@ class HttpFaults:
 
         Args:
             targets: What the requests are for.
+            status: HTTP status of the page that a gateway answers with instead; the connection
+                stays then. Without it there is no answer.
             path: As in `Choice`, like those that follow.
             first: The first so many.
             nth: That one alone.
@@ -262,7 +268,12 @@ class HttpFaults:
             SettingsError: That makes no sense.
         """
         choice = choose(targets, path, first, nth, every)
-        with self._acting(f"answer to {words(targets)} lost", choice, loses=True) as fault:
+        what = f"answer to {words(targets)} lost"
+        page = None
+        if status is not None:
+            what += f", {status} in its place"
+            page = answered(status, body=_PAGE % status, headers={"Content-Type": "text/html"})
+        with self._acting(what, choice, loses=True, instead=page) as fault:
             yield fault
 
     @contextmanager
@@ -274,9 +285,10 @@ class HttpFaults:
         stub: Stub | None = None,
         late: float = 0.0,
         loses: bool = False,
+        instead: Stub | None = None,
     ) -> Iterator[Fault]:
         name = f"{what} #{next(self._numbers)}"
-        one = Interference(name, choice, stub=stub, late=late, loses=loses)
+        one = Interference(name, choice, stub=stub, late=late, loses=loses, instead=instead)
         fault: Fault | None = None
         try:
             with self._relay.interfere(one):
@@ -290,6 +302,8 @@ class HttpFaults:
             if fault is not None:
                 self._journal.end_fault(fault)
 
+
+_PAGE = b"<html><head><title>%d</title></head><body>The gateway has got no answer.</body></html>\n"
 
 ASKED_BY = "the call of lab.http"
 """Where a fault was asked for, if nobody says otherwise."""

@@ -206,12 +206,16 @@ class Http2Connection:
             rewrite = self._recorder.rewrite_login
             if rewrite is not None and stream.exchange.kind == "login":
                 await self._recorder.rewritten(response, rewrite)
-            if acting is not None and acting.loses:
+            if acting is not None and acting.loses and acting.instead is None:
                 self._lose(stream, response)
                 return
             if acting is not None:
                 await asyncio.sleep(acting.late)  # the fault itself; a reset of the stream ends it
             self._recorder.note_response(stream.exchange, response)
+            if acting is not None and (page := acting.instead) is not None:
+                stream.exchange.status = page.status
+                self._send(stream, page.status, page.headers, page.body)
+                return
             self._send(stream, response.status, response.headers, bytes(response.body))
         except (OSError, NotHttp, h2.exceptions.ProtocolError):
             # Vault ended in the middle of it: over HTTP/2 all requests of a connection end.

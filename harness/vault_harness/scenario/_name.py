@@ -24,17 +24,23 @@ NAME = "vault.harness.test"
 
 HOSTS, SWITCH = Path("/etc/hosts"), Path("/etc/nsswitch.conf")
 
+NOBODY = """nameserver 127.0.0.253
+options timeout:1 attempts:1
+"""
+"""The configuration of a resolver that has nobody to ask: what no file has is soon not found."""
+
 PROBE_SECONDS = 20.0
 """Seconds in which a process with a file of its own must have resolved one name."""
 
 _WIDEST = len("255.255.255.255")
 
-# Run in the namespace: it puts both files in their places, and becomes the program.
+# Run in the namespace: it puts the files in their places, and becomes the program.
 _FURNISH = """
 set -e
 mount --bind "$1" /etc/hosts
 [ ! -e /etc/nsswitch.conf ] || mount --bind "$2" /etc/nsswitch.conf
-shift 2
+[ ! -e /etc/resolv.conf ] || mount --bind "$3" /etc/resolv.conf
+shift 3
 exec "$@"
 """
 
@@ -66,6 +72,7 @@ class MovingName:
         self.address, self.port = "", 0
         self.command: tuple[str, ...] = ()
         self._hosts, self._switch = directory / "hosts", directory / "nsswitch.conf"
+        self._resolver = directory / "resolv.conf"
 
     def begin(self, url: str) -> str:
         """Lead the name to where that is; the URL by which a client finds it by its name.
@@ -76,19 +83,25 @@ class MovingName:
         host, self.port = host_and_port(url)
         write_text(self._hosts, _line(host) + _text(HOSTS))
         write_text(self._switch, _files_first(_text(SWITCH)))
+        write_text(self._resolver, NOBODY)
         self.address = host
         self.command = self._find_command()
         return base_url(f"{NAME}:{self.port}", tls=url.startswith("https:"))
 
     def lead_to(self, address: str) -> None:
-        """Let the name lead to that address from now on.
-
-        The file is written to in its place, at once: what is mounted is the file, not its name.
-        """
+        """Let the name lead to that address from now on."""
         self.address = address
+        self._write(_line(address))
+
+    def lead_nowhere(self) -> None:
+        """Let nobody know the name until it leads somewhere again; `address` stays what it was."""
+        self._write(_line("#"))
+
+    def _write(self, line: str) -> None:
+        """Write over the line of the name in its place: what is mounted is the file, not a name."""
         file = os.open(self._hosts, os.O_WRONLY)
         try:
-            os.pwrite(file, _line(address).encode(), 0)
+            os.pwrite(file, line.encode(), 0)
         finally:
             os.close(file)
 
@@ -103,8 +116,8 @@ class MovingName:
             raise NotClaimed("a name is led elsewhere by a mount namespace: there is no unshare")
         heard = ""
         for flags in (("--mount",), ("--map-root-user", "--mount")):
-            furnish = ("/bin/sh", "-c", _FURNISH, "names", str(self._hosts), str(self._switch))
-            command = (unshare, *flags, *furnish)
+            files = map(str, (self._hosts, self._switch, self._resolver))
+            command = (unshare, *flags, "/bin/sh", "-c", _FURNISH, "names", *files)
             heard = self._resolved(command)
             if heard == self.address:
                 return command

@@ -466,6 +466,9 @@ class _Connection:
             return False
         # Known before the client can act on it, ended after it was sent.
         self._recorder.note_response(exchange, reader.message)
+        if acting is not None and (page := acting.instead) is not None:
+            exchange.status = page.status
+            data = render(page.status, page.headers, page.body)
         self.client.write(data)
         self._recorder.history.end_exchange(exchange)
         self._answered = True
@@ -477,7 +480,7 @@ class _Connection:
     async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
         """Hold an answer back, or lose it; whether the client is still to get it."""
         self._recorder.note_response(exchange, answer)  # what Vault did, it has done by now
-        if acting.loses:
+        if acting.loses and acting.instead is None:
             exchange.closed = "server"
             self.client.abort()
             return False

@@ -159,6 +159,18 @@ def test_lost_answer_to_a_write(bench: Bench) -> None:
     assert fault.touched == 1
 
 
+def test_answer_to_a_write_of_a_gateway(bench: Bench) -> None:
+    """Vault has done it, the client gets a page with 504, and the connection is good for more."""
+    http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)
+    wire = bench.connect()
+    with http.lose_answer("write", first=1, status=504) as fault:
+        assert [ask(wire, WRITE)[0] for _ in range(2)] == [504, 200]
+    lost, answered = bench.ended(2)
+    assert (lost.status, lost.closed, lost.by) == (504, None, "vault")
+    assert (answered.status, answered.connection) == (200, lost.connection)
+    assert fault.touched == 1
+
+
 def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
     """It lives in Vault, so it is looked for in logs and among the living like any other."""
     http = faults(bench, answer({"auth": AUTH}))

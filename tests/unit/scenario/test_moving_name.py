@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,39 @@ def test_a_process_whose_name_moves(name: MovingName) -> None:
     assert found == ["127.0.0.1", "127.0.0.22", "127.0.0.3"]
     assert HOSTS.read_bytes() == before
     assert NAME.encode() not in before
+
+
+LOOKED_FOR = """
+import socket, sys
+for _ in sys.stdin:
+    try:
+        print(socket.gethostbyname(sys.argv[1]), flush=True)
+    except socket.gaierror:
+        print("nobody", flush=True)
+"""
+
+
+def test_a_name_that_nobody_knows_for_a_while(name: MovingName) -> None:
+    """It is not found, sooner than a call would end, and found again when it leads somewhere."""
+    with subprocess.Popen(
+        [*name.command, sys.executable, "-c", LOOKED_FOR, NAME],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        found, took = [], []
+        for move in (name.lead_nowhere, lambda: name.lead_to("127.0.0.2")):
+            move()
+            began = time.monotonic()
+            process.stdin.write("\n")
+            process.stdin.flush()
+            found.append(process.stdout.readline().strip())
+            took.append(time.monotonic() - began)
+        process.stdin.close()
+    assert found == ["nobody", "127.0.0.2"]
+    assert max(took) < 2.0
 
 
 def test_a_process_keeps_its_number_and_the_names_that_were_there(name: MovingName) -> None:
