@@ -22,7 +22,7 @@ REFUSED = {"statuses": frozenset({400, 403}), "kinds": frozenset({"login"})}
 
 @pytest.mark.scenario("JWT-01")
 def test_rotated_jwt_is_used(lab: Lab) -> None:
-    """The issuer changes its key and delivers a JWT in time; the next time it comes late."""
+    """The issuer changes its key and delivers a JWT in time; the next is late, and in place."""
     lab.start()
     with lab.reading(every=0.5):
         lab.jwt.rotate()
@@ -37,7 +37,10 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
         lab.jwt.trust_newest()
         with lab.condition("JWT's key withdrawn, the next JWT late", **REFUSED) as late:
             lab.history.wait_for(lambda: lab.touched(late), 1.5 * lab.ttl)
-            lab.watch(4.0)
+            lab.watch(2.5)
+            lab.jwt_file.write_text("")  # who writes in place empties the file first
+            lab.history.mark("the JWT file is emptied")
+            lab.watch(1.5)
             lab.deliver_jwt(lab.jwt.issue())
         # It has waited since the first refusal, not since the key was withdrawn.
         met = next((e.began for e in _refused(lab.history, late)), late.began)

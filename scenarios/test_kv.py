@@ -30,6 +30,9 @@ LEDGER = "backend/ledger"
 NO_SUCH_KEY = "NO_SUCH_KEY"
 """What no secret has."""
 
+NAMESAKE = "shared/celery"
+"""Another secret than the one that KV-03 deletes, which is called so too."""
+
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
 
@@ -134,10 +137,13 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     kv = lab.stack.operator.client.secrets.kv.v2
     path, key = "backend/celery", "CELERY_BROKER_URL"
     lab.put("v1", path=path, key=key)
+    lab.put("v1", path=NAMESAKE, key=key)
     for verb in _verbs(lab):
         held = client.read(path, key, verb=verb)
         lab.require(f"a value before it was deleted ({verb})", _held(held))
         _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=verb))
+        # The same key, and the same last part of the path: no cache may take one for the other.
+        client.read(NAMESAKE, key, verb=verb)
 
     def gone(wanted: str) -> None:
         since = lab.history.now()

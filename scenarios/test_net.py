@@ -44,6 +44,7 @@ from vault_harness.scenario.oracles import (
     same_token,
     writes_again,
 )
+from vault_harness.scenario.renewing import fails_again
 
 LEDGER = "backend/ledger"
 
@@ -165,7 +166,7 @@ FOLLOWS = 30.0
 
 @pytest.mark.scenario("NET-16")
 def test_name_moves_to_another_address(lab: Lab) -> None:
-    """Vault's first address falls silent and its second goes away; its name moves on each time."""
+    """Vault's first address falls silent, and its second goes away, its name too for a moment."""
     lab.start()
     second, third = address_beside(lab, 2), address_beside(lab, 3)
     bound = max(FOLLOWS, lab.declared("backoff_cap", 0.0))
@@ -176,6 +177,10 @@ def test_name_moves_to_another_address(lab: Lab) -> None:
             if follows(lab, second, silent, within=bound):
                 with address_gone(lab, second) as gone:
                     lab.hold(gone, 1.0)
+                    # Each caller looks for it once, or more often.
+                    lab.name.lead_nowhere()
+                    lab.history.mark("nobody knows the name")
+                    lab.watch(1.5)
                     follows(lab, third, gone, within=bound)
     lab.judge()
 
@@ -253,7 +258,7 @@ def _reads_of(calls: list[Operation], caller: int) -> int:
 
 @pytest.mark.scenario("NET-12")
 def test_lost_answer_to_a_renewal(lab: Lab) -> None:
-    """Vault renews the token, and the answer is lost with its connection."""
+    """Vault renews the token, the answer is lost, and a second try that comes soon meets a 503."""
     lab.start()
     born = lab.history.logins()[-1]
     ends = (born.ended or born.began) + lab.ttl
@@ -269,8 +274,11 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
         raise NotExercised(
             "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
         )
+    lost = lab.history.find("renew", since=fault.began)[0]
+    fails_again(lab, ends, failed=lost.began, status=503)
     lab.history.wait_for(
-        lambda: bool(lab.history.find("renew", since=fault.end)), ends - lab.history.now()
+        lambda: bool(lab.history.find("renew", since=fault.end, where=lambda e: e.good)),
+        ends - lab.history.now(),
     )
     lab.judge(renews_again(since=fault.end, before=ends), same_token(since=fault.began))
 
@@ -341,7 +349,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """Vault applies a write, and the answer is lost with its connection."""
+    """Vault applies a write; its answer is lost with its connection, then to a gateway's 504."""
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (first := client.write(LEDGER, {"entry": "first"})).failed:
@@ -355,7 +363,14 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     if not written:
         raise NotExercised("the write never reached Vault, so its answer was not lost")
     _write_on(lab, fault)
+    last = version_of(lab, LEDGER)
+    with lab.http.lose_answer("write", first=1, status=504) as page:
+        third = client.write(LEDGER, {"entry": "third"})
+    lab.watch(0.5)  # for those who try again behind the caller's back
+    again = version_of(lab, LEDGER) - last
+    _write_on(lab, page)
     lab.judge_later(
+        *_judge_write(third, again),
         # It may know by now that the write was applied; if not, nobody knows.
         failures_are(
             "unavailable",

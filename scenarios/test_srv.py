@@ -216,28 +216,33 @@ NOTICE = b'{"status":"maintenance","retry":true}'
 
 HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
 
+LIKE_VAULTS = (404, 403)
+"""Statuses that Vault's own answers have: there is no such secret, the policy denies it."""
+
 PAGES = [
     *((status, PAGE % status, HTML) for status in (502, 503, 504, 200)),
     (200, NOTICE, JSON),
+    *((status, PAGE % status, HTML) for status in LIKE_VAULTS),
 ]
 """What is answered instead of Vault: status, body, headers."""
 
 
 @pytest.mark.scenario("SRV-08")
 def test_page_of_a_load_balancer(lab: Lab) -> None:
-    """502, 503, 504 and 200, each with an HTML page, and JSON, to everything that is asked."""
+    """502, 503, 504, 200, 404 and 403, each with an HTML page, and JSON, to all that is asked."""
     lab.start()
     with lab.reading(every=0.5):
         for status, body, headers in PAGES:
             with lab.http.fail("any", status=status, body=body, headers=headers) as fault:
-                lab.hold(fault, 1.2)
+                # Long enough for a read, and for the others to look for a storm as well.
+                lab.hold(fault, 0.6 if status in LIKE_VAULTS else 1.2)
             lab.judge_later(
-                # A page with 200 is nobody's refusal; how that failure is called is left open.
+                # Such a page is nobody's refusal; how that failure is called is left open.
                 failures_are(
                     "unavailable",
                     since=fault.began,
                     until=fault.end,
-                    unsorted=status == 200 or not lab.tells_outcomes,
+                    unsorted=status in (200, *LIKE_VAULTS) or not lab.tells_outcomes,
                     may_be_empty=True,
                 ),
                 no_request_storm(since=fault.began, until=fault.end),

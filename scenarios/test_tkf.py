@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
 
 @pytest.mark.scenario("TKF-01")
 def test_replaced_token_is_used(lab: Lab) -> None:
-    """An agent replaces the token and revokes the old one; the next time the new one is late."""
+    """An agent replaces the token and revokes the old one; the next comes late, and in place."""
     client = lab.start()
     bound = min(0.1 * lab.ttl, 5.0)
     with lab.reading(every=0.5):
@@ -29,7 +29,11 @@ def test_replaced_token_is_used(lab: Lab) -> None:
             lab.watch(0.5)
         with lab.vault.token_revoked(lab.agent_token) as lost:
             lost.optional = True  # who reads the file once lives on with the first
-            lab.hold(lost, 3.0)
+            lab.hold(lost, 1.8)
+            # An agent that writes in place empties its file first.
+            lab.token_file.write_text("")
+            lab.history.mark("the token file is emptied")
+            lab.watch(1.2)
         lab.require("a token that was refused", lambda _: any(map(lab.touched, (first, lost))))
         lab.deliver_token(lab.new_agent_token())
         delivered = lab.history.now()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from resilient_vault_client import VaultClient
 from resilient_vault_client._jwt import JwtFile
+from tests.mutants import oversights
 from tests.mutants.clients import REFERENCE, Mutant
 from vault_harness.subjects.reference import ReferenceSubject
 
@@ -65,5 +66,8 @@ MUTANTS: dict[str, Mutant] = {
     "hammers-its-jwt": Mutant(HammersItsJwt, "JWT-01", "requests (login)", REFERENCE),
     "takes-a-refused-jwt-for-the-end": Mutant(
         TakesARefusedJwtForTheEnd, "JWT-01", "a good read within", REFERENCE
+    ),
+    "takes-an-empty-jwt-file-for-the-end": Mutant(
+        oversights.TakesAnEmptyFileForTheEnd, "JWT-01", "a good read within", REFERENCE
     ),
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Secret, WriteConflict
-from tests.mutants import always, edges_endings, edges_refusals, other_styles
+from tests.mutants import always, edges_endings, edges_refusals, other_styles, oversights
 from tests.mutants.clients import (
     REFERENCE,
     CachesForTheRefreshTime,
@@ -391,6 +391,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "says-ill-for-too-long-after-all": Mutant(
         edges_endings.SaysIllForTooLong, "KV-03", "health tells the truth", REFERENCE
+    ),
+    "caches-by-the-key-alone": Mutant(
+        oversights.CachesByTheKeyAlone, "KV-03", "no wrong value", REFERENCE
+    ),
+    "caches-by-the-last-of-the-path": Mutant(
+        oversights.CachesByTheLastOfThePath, "KV-03", "no wrong value"
     ),
     "says-too-slowly-how-it-is": Mutant(
         edges_endings.SaysTooSlowlyHowItIs, "KV-03", "health ends within", REFERENCE

@@ -14,7 +14,15 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
-from tests.mutants import always, byways, companions, edges_tokens, leftovers, other_styles
+from tests.mutants import (
+    always,
+    byways,
+    companions,
+    edges_tokens,
+    leftovers,
+    other_styles,
+    oversights,
+)
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -433,6 +441,9 @@ MUTANTS: dict[str, Mutant] = {
     "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
+    "retries-a-write-that-a-gateway-failed": Mutant(
+        oversights.RetriesAWriteThatAGatewayFailed, "NET-13", "applied at most once", REFERENCE
+    ),
     "retries-a-lost-lease": Mutant(RetriesALostLease, "NET-14", "users that were made", REFERENCE),
     "leaves-a-lost-credential-behind": Mutant(
         LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
@@ -449,6 +460,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "tries-each-address-that-it-knew": Mutant(
         TriesEachAddressThatItKnew, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
+    ),
+    "takes-an-unknown-name-for-the-end": Mutant(
+        oversights.TakesAnUnknownNameForTheEnd,
+        "NET-16",
+        "reads go to 127.0.0.3 within",
+        LAZY_PROCESS,
+        process=True,
     ),
     "looks-whether-it-is-back": Mutant(
         LooksWhetherItIsBack, "NET-16", "nobody asks at", LAZY_PROCESS, process=True
@@ -480,6 +498,9 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
     "renews-twice-at-once-over-a-bad-link": Mutant(
         RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
+    ),
+    "takes-a-seal-for-the-end": Mutant(
+        oversights.TakesASealForTheEnd, "NET-12", "the next renewal succeeds"
     ),
     "waits-for-anothers-login": Mutant(
         companions.WaitsForAnothersLogin, "NET-19", "every call ends within"

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
-from tests.mutants import byways, companions, edges_logins, other_styles
+from tests.mutants import byways, companions, edges_logins, other_styles, oversights
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -415,6 +415,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-for-each-denied-write": Mutant(
         byways.LogsInForEachDeniedWrite, "SRV-10", "at most 1 login", REFERENCE
+    ),
+    "takes-a-page-for-a-missing-secret": Mutant(
+        oversights.TakesAPageForAMissingSecret, "SRV-08", "the first is missing"
+    ),
+    "takes-a-page-for-a-denial": Mutant(
+        oversights.TakesAPageForADenial, "SRV-08", "the token survives"
     ),
     "takes-foreign-json-for-missing": Mutant(
         byways.TakesForeignJsonForMissing, "SRV-08", "the first is missing"

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
+from tests.mutants import oversights
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient, Token
 from vault_harness.subjects.reference import ReferenceSubject
@@ -107,6 +108,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "hammers-a-refused-token": Mutant(
         HammersARefusedToken, "TKF-01", "no request storm", REFERENCE
+    ),
+    "takes-an-empty-token-file-for-the-end": Mutant(
+        oversights.TakesAnEmptyFileForTheEnd, "TKF-01", "a good read within", REFERENCE
     ),
     "looks-for-its-token-too-late": Mutant(
         LooksForItsTokenTooLate, "TKF-01", "a good read within", REFERENCE

@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_refusals,
     edges_tokens,
     other_styles,
+    oversights,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -520,6 +521,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-for-each-first-caller": Mutant(
         companions.LogsInForEachFirstCaller, "TOK-21", "at most 1 login"
+    ),
+    "takes-a-rate-limit-for-the-end": Mutant(
+        oversights.TakesARateLimitForTheEnd, "TOK-16", "the next renewal succeeds"
+    ),
+    "renews-three-times": Mutant(
+        oversights.RenewsThreeTimes, "TOK-08", "a renewal or a login between"
+    ),
+    "plans-by-its-first-token": Mutant(
+        oversights.PlansByItsFirstToken, "TOK-14", "a token is replaced before it ends"
     ),
     "never-logs-in-again-for-its-cache": Mutant(
         byways.NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE
