@@ -9,6 +9,10 @@ from vault_harness.faults._fault import Fault, Journal, Signature
 from vault_harness.stack import Stack
 from vault_harness.vault import approle
 from vault_harness.vault.namespace import Namespace
+from vault_harness.waiting import wait_until
+
+MOVE = 10.0
+"""Seconds that Vault has to move a mount."""
 
 
 class AuthFaults:
@@ -74,11 +78,34 @@ class AuthFaults:
         try:
             yield fault
         finally:
-            self._post(f"sys/auth/{self._mount}", {"type": "approle"})
-            self._post(path, {key: value for key, value in old.items() if value not in (None, "")})
-            self._post(f"{path}/role-id", {"role_id": role_id})
-            self._post(f"{path}/custom-secret-id", {"secret_id": secret_id})
+            # Made elsewhere, and moved once it is whole: a mount that has no role yet answers 400
+            # to a login, as to a bad secret-id, after which a careful client stops.
+            made = f"{self._mount}-made-anew"
+            role_path = f"auth/{made}/role/{role}"
+            self._post(f"sys/auth/{made}", {"type": "approle"})
+            kept = {key: value for key, value in old.items() if value not in (None, "")}
+            self._post(role_path, kept)
+            self._post(f"{role_path}/role-id", {"role_id": role_id})
+            self._post(f"{role_path}/custom-secret-id", {"secret_id": secret_id})
+            self._move(f"auth/{made}", f"auth/{self._mount}")
             self._journal.end_fault(fault)
+
+    def _move(self, old: str, new: str) -> None:
+        """Move a mount, and wait until Vault has done so.
+
+        Raises:
+            DeadlineExceeded: It has not within `MOVE` seconds.
+        """
+        url = "/v1/sys/remount"
+        asked = self._operator.client.adapter.post(url, json={"from": old, "to": new})
+        status = f"sys/remount/status/{asked['data']['migration_id']}"
+        told: list[object] = []
+
+        def moved() -> bool:
+            told[:] = [self._get(status)["migration_info"]]
+            return isinstance(told[0], Mapping) and told[0].get("status") == "success"
+
+        wait_until(moved, f"{old} to be moved to {new}", timeout=MOVE, evidence=lambda: str(told))
 
     def _get(self, path: str) -> Mapping[str, object]:
         answer = self._operator.client.adapter.get(f"/v1/{path}")

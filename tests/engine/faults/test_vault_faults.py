@@ -141,6 +141,29 @@ def test_role_locked(broken: Broken) -> None:
     broken.notes.only("role locked")
 
 
+def test_auth_mount_comes_back_whole(broken: Broken) -> None:
+    """No login is refused as one by a bad secret-id is: the mount comes with its role."""
+    seen: list[int] = []
+    stop = threading.Event()
+
+    def logging_in() -> None:
+        while not stop.is_set():
+            seen.append(broken.login().status)
+
+    thread = threading.Thread(target=logging_in)
+    with broken.vault.auth_mount_disabled("backend", broken.secret_id.secret_id):
+        assert broken.login().status == 403
+        thread.start()
+        wait_until(lambda: bool(seen), "a login to be refused", timeout=10)
+    try:
+        wait_until(lambda: seen[-1] == 200, "a login to be accepted", timeout=10)
+    finally:
+        stop.set()
+        thread.join(30)
+    assert set(seen) == {403, 200}
+    broken.notes.only("auth mount disabled")
+
+
 @pytest.mark.parametrize("headers", [True, False])
 def test_rate_limited(broken: Broken, headers: bool) -> None:
     """The third read within the interval answers 429, with or without Retry-After."""
