@@ -143,7 +143,8 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
         lab.require(f"a value before it was deleted ({verb})", _held(held))
         _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=verb))
         # The same key, and the same last part of the path: no cache may take one for the other.
-        client.read(NAMESAKE, key, verb=verb)
+        namesake = client.read(NAMESAKE, key, verb=verb)
+        lab.require(f"its namesake, read too ({verb})", _held(namesake))
 
     def gone(wanted: str) -> None:
         since = lab.history.now()

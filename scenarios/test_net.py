@@ -31,6 +31,7 @@ from vault_harness.scenario.oracles import (
     failed_reads_at_most,
     fails_as,
     failures_are,
+    last_grant,
     logins_at_most,
     never_renews,
     no_connection_storm,
@@ -44,7 +45,6 @@ from vault_harness.scenario.oracles import (
     same_token,
     writes_again,
 )
-from vault_harness.scenario.renewing import fails_again
 
 LEDGER = "backend/ledger"
 
@@ -258,10 +258,8 @@ def _reads_of(calls: list[Operation], caller: int) -> int:
 
 @pytest.mark.scenario("NET-12")
 def test_lost_answer_to_a_renewal(lab: Lab) -> None:
-    """Vault renews the token, the answer is lost, and a second try that comes soon meets a 503."""
+    """Vault renews the token, and the answer is lost with its connection."""
     lab.start()
-    born = lab.history.logins()[-1]
-    ends = (born.ended or born.began) + lab.ttl
     lab.watch(0.2 * lab.ttl)
     with lab.http.lose_answer("renew", first=1) as fault:
         tried = lab.history.wait_for(
@@ -275,12 +273,14 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
             "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
         )
     lost = lab.history.find("renew", since=fault.began)[0]
-    fails_again(lab, ends, failed=lost.began, status=503)
+    # Some HTTP libraries try again at once, before anybody has noted that the fault is over.
+    again = lost.ended or lost.began
+    ends = last_grant(lab.history, until=lost.began) + lab.ttl
     lab.history.wait_for(
-        lambda: bool(lab.history.find("renew", since=fault.end, where=lambda e: e.good)),
+        lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
         ends - lab.history.now(),
     )
-    lab.judge(renews_again(since=fault.end, before=ends), same_token(since=fault.began))
+    lab.judge(renews_again(since=again, before=ends), same_token(since=fault.began))
 
 
 # Cut

@@ -63,7 +63,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         with lab.vault.policy(ROLE, NARROW) as fault:
             # What a cache holds may be served for as long as it is fresh.
             lab.hold(fault, lab.refresh + 3.0)
-        lab.recovers(after=fault)
+        lab.recovers(after=fault, verb="read")
         if lab.can("cached"):  # a denial may be remembered for as long as a value
             again = lab.recovery_after(fault) + lab.refresh
             lab.recovers(after=fault, within=again, verb="read_cached")

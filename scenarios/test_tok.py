@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from vault_harness.scenario.oracles import (
     at_most,
     bad_logins_at_most,
     came_through,
+    last_grant,
     logins_at_most,
     logins_given_up,
     logs_in_again,
@@ -47,7 +49,6 @@ from vault_harness.scenario.oracles import (
     same_token,
     says_of_its_health,
 )
-from vault_harness.scenario.renewing import fails_again
 from vault_harness.subjects import OperationFailed
 
 # Renewed in time, replaced in time
@@ -272,7 +273,7 @@ def _most_of_one_token(history: History, kind: RequestKind, *, until: float | No
 
 @pytest.mark.scenario("TOK-08")
 def test_periodic_token_is_renewed(lab: Lab) -> None:
-    """Three periods and a bit pass, in which it is renewed four times, past a max TTL."""
+    """Three periods and a bit pass, in which it is renewed three times or more, past a max TTL."""
     lab.start()
     with lab.reading(every=0.5):
         lab.watch(3.1 * lab.ttl)
@@ -385,7 +386,7 @@ def test_token_that_may_not_renew_itself_is_replaced(lab: Lab) -> None:
 
 def _shorter_life(lab: Lab) -> int:
     """Two thirds of a life in whole seconds; not less than the client's timers are made for."""
-    return max(round(2 * lab.ttl / 3), round(lab.declared("min_ttl", 0.0)))
+    return max(round(2 * lab.ttl / 3), math.ceil(lab.declared("min_ttl", 0.0)))
 
 
 # Lost before its time
@@ -527,9 +528,8 @@ def _end_of(lab: Lab) -> float:
 
 @pytest.mark.scenario("TOK-16")
 def test_failed_renewal_is_tried_again(lab: Lab) -> None:
-    """A renewal is answered 500, as the audit log cannot be written, and a soon second one 429."""
+    """The audit log cannot be written until a renewal was answered 500; then all is well."""
     lab.start()
-    ends = _end_of(lab)
     lab.watch(0.2 * lab.ttl)
     with lab.vault.audit_unwritable() as fault:
         failed = lab.history.wait_for(
@@ -544,14 +544,15 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
         raise NotExercised(
             "no renewal was tried while renewals failed, up to nine tenths of the token's life"
         )
-    failures = lab.history.find("renew", where=lambda e: e.status == 500)
-    fails_again(lab, ends, failed=failures[-1].began, status=429)
-    lab.history.wait_for(lambda: _renewed(lab, fault), ends - lab.history.now())
-    lab.judge(renews_again(since=fault.end, before=ends), same_token(since=fault.began))
-
-
-def _renewed(lab: Lab, after: Fault) -> bool:
-    return bool(lab.history.find("renew", since=after.end, where=lambda e: e.good))
+    failed_one = lab.history.find("renew", since=fault.began, where=lambda e: e.status == 500)[0]
+    # Vault is well before it is noted so, and what is tried in that moment counts.
+    again = failed_one.ended or failed_one.began
+    ends = last_grant(lab.history, until=failed_one.began) + lab.ttl
+    lab.history.wait_for(
+        lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
+        ends - lab.history.now(),
+    )
+    lab.judge(renews_again(since=again, before=ends), same_token(since=fault.began))
 
 
 HANGS = 3.0

@@ -499,9 +499,6 @@ MUTANTS: dict[str, Mutant] = {
     "renews-twice-at-once-over-a-bad-link": Mutant(
         RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
     ),
-    "takes-a-seal-for-the-end": Mutant(
-        oversights.TakesASealForTheEnd, "NET-12", "the next renewal succeeds"
-    ),
     "waits-for-anothers-login": Mutant(
         companions.WaitsForAnothersLogin, "NET-19", "every call ends within"
     ),

@@ -17,36 +17,10 @@ from typing import ClassVar
 from resilient_vault_client import Secret, VaultClient, VaultError
 from tests.mutants.clients import AtShare, CachesForTheRefreshTime, Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import DeniedError, UnavailableError, Wire
+from tests.subjects.lazy_wire import DeniedError, Wire
 from vault_harness.subjects.reference import ReferenceSubject
 
 # The next renewal, the next token
-
-
-class TakesARateLimitForTheEnd(LazyClient):
-    """Tries a renewal again after a 5xx; a 429 is a 4xx, after which it renews nothing any more."""
-
-    share = 0.6  # early, so that there is time for both
-    final = "answered 429"
-    _refused = False
-
-    def _renewed(self, token: Token, deadline: float) -> bool:
-        try:
-            return super()._renewed(token, deadline)
-        except UnavailableError as error:
-            self._refused = self.final in str(error)
-            raise
-
-    def _arm(self, seconds: float) -> None:
-        token = self._token
-        if not self._refused:
-            super()._arm(min(seconds, token.ttl * self.share if token is not None else seconds))
-
-
-class TakesASealForTheEnd(TakesARateLimitForTheEnd):
-    """Thinks that no token outlives a seal, and renews nothing any more after a 503."""
-
-    final = "answered 503"
 
 
 class RenewsThreeTimes(AtShare):
@@ -177,8 +151,8 @@ class _AsksNoMore(Wire):
             raise ConnectionRefusedError
         try:
             return super()._exchange(request, deadline)
-        except socket.gaierror:
-            self._nowhere = True
+        except socket.gaierror as error:
+            self._nowhere = error.errno == socket.EAI_NONAME
             raise
 
 

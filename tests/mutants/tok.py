@@ -522,9 +522,6 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-for-each-first-caller": Mutant(
         companions.LogsInForEachFirstCaller, "TOK-21", "at most 1 login"
     ),
-    "takes-a-rate-limit-for-the-end": Mutant(
-        oversights.TakesARateLimitForTheEnd, "TOK-16", "the next renewal succeeds"
-    ),
     "renews-three-times": Mutant(
         oversights.RenewsThreeTimes, "TOK-08", "a renewal or a login between"
     ),

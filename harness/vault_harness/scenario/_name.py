@@ -27,7 +27,7 @@ HOSTS, SWITCH = Path("/etc/hosts"), Path("/etc/nsswitch.conf")
 NOBODY = """nameserver 127.0.0.253
 options timeout:1 attempts:1
 """
-"""The configuration of a resolver that has nobody to ask: what no file has is soon not found."""
+"""The configuration of a resolver that has nobody to ask, for who does not heed the other file."""
 
 PROBE_SECONDS = 20.0
 """Seconds in which a process with a file of its own must have resolved one name."""
@@ -39,7 +39,7 @@ _FURNISH = """
 set -e
 mount --bind "$1" /etc/hosts
 [ ! -e /etc/nsswitch.conf ] || mount --bind "$2" /etc/nsswitch.conf
-[ ! -e /etc/resolv.conf ] || mount --bind "$3" /etc/resolv.conf
+[ ! -e /etc/resolv.conf ] || mount --bind "$3" /etc/resolv.conf || true
 shift 3
 exec "$@"
 """
@@ -82,7 +82,7 @@ class MovingName:
         """
         host, self.port = host_and_port(url)
         write_text(self._hosts, _line(host) + _text(HOSTS))
-        write_text(self._switch, _files_first(_text(SWITCH)))
+        write_text(self._switch, _files_only(_text(SWITCH)))
         write_text(self._resolver, NOBODY)
         self.address = host
         self.command = self._find_command()
@@ -154,10 +154,11 @@ def _text(path: Path) -> str:
         return ""
 
 
-def _files_first(switch: str) -> str:
-    """The configuration of the C library's resolver, which then asks files before all else.
+def _files_only(switch: str) -> str:
+    """The configuration of the C library's resolver, which then asks files and nobody else.
 
-    Where a daemon is asked first, as systemd's is, it answers for the whole machine.
+    A daemon, as systemd's is, answers for the whole machine; and with a server that nobody can
+    reach a name that there is not would be one of which nothing is known.
     """
     rest = re.sub(r"(?m)^hosts:.*\n?", "", switch)
-    return f"hosts: files dns\n{rest}"
+    return f"hosts: files\n{rest}"

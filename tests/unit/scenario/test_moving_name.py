@@ -122,7 +122,7 @@ def test_a_machine_without_namespaces_is_no_fault_of_the_client(
         MovingName(tmp_path, "command").begin("http://127.0.0.1:8200")
 
 
-def test_files_are_asked_before_any_daemon() -> None:
+def test_files_are_asked_and_nobody_else() -> None:
     """Of the resolver's configuration one line is another."""
     text = "passwd: files\nhosts: mymachines resolve [!UNAVAIL=return] files dns\nservices: db\n"
-    assert module._files_first(text) == "hosts: files dns\npasswd: files\nservices: db\n"
+    assert module._files_only(text) == "hosts: files\npasswd: files\nservices: db\n"

@@ -46,6 +46,7 @@ from vault_harness.scenario.oracles._herd import (
 from vault_harness.scenario.oracles._lives import (
     LOGS_IN_INSTEAD,
     came_through,
+    last_grant,
     never_renews,
     no_refused_read,
     renewals_at_most,
@@ -93,6 +94,7 @@ __all__ = [
     "at_most",
     "bad_logins_at_most",
     "each_caller_recovers",
+    "last_grant",
     "still_waiting",
     "credentials_apart",
     "credentials_at_most",

@@ -223,6 +223,12 @@ def came_through(exchange: Exchange) -> bool:
     return exchange.good and exchange.closed is None and exchange.ended is not None
 
 
+def last_grant(history: History, *, until: float) -> float:
+    """When the answer came that last gave the token in use its life; there has to be a login."""
+    grants = history.find("login", "renew", until=until, where=came_through)
+    return _answered(grants[-1])
+
+
 def renewed_or_replaced(*, since: float, before: float) -> Oracle:
     """A renewal or a login is sent in that time whose answer comes, then or later.
 
