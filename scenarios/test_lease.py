@@ -167,12 +167,13 @@ def _five_ask(lab: Lab) -> bool:
 
 
 def _refused_after(history: History, since: float) -> bool:
-    return any(not use.accepted and use.began >= since for use in list(history.uses))
+    # By its end: one that was under way when the user was dropped is refused for that, too.
+    return any(not use.accepted and use.ended >= since for use in list(history.uses))
 
 
 def _first_refused(history: History, since: float) -> float:
     """When the database first refused a credential after that; the time itself if it never did."""
-    return next((u.began for u in list(history.uses) if not u.accepted and u.began >= since), since)
+    return next((u.ended for u in list(history.uses) if not u.accepted and u.ended >= since), since)
 
 
 def _accepted_after(history: History, since: float) -> bool:

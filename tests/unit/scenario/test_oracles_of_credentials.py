@@ -54,6 +54,14 @@ def test_every_use_is_accepted(story: Story) -> None:
     ]
 
 
+def test_a_use_under_way_at_the_end_may_be_refused(story: Story) -> None:
+    """It began before and ended after: what ended the window refused it."""
+    story.used(1.0)
+    story.used(2.495, accepted=False)
+    assert story.finds(no_refused_use(until=2.5)) == []
+    assert len(story.finds(no_refused_use(until=2.506))) == 1
+
+
 def test_no_use_shows_nothing(story: Story) -> None:
     """Whoever never came to the database proved nothing."""
     assert story.finds(no_refused_use()) == [

@@ -52,7 +52,7 @@ def no_refused_use(
 
     Args:
         since: When it begins.
-        until: When it ends.
+        until: When it ends; one that was under way then may be refused.
         around_logins: Seconds before and after each login at Vault in which one may be refused.
     """
     promise = "what is handed out is accepted by the database"
@@ -68,6 +68,7 @@ def no_refused_use(
             use
             for use in uses
             if not use.accepted
+            and (until is None or use.ended <= until)
             and not any(_near(use, login, around_logins, history) for login in logins)
         ]
         if not refused:
