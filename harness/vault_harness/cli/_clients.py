@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from vault_harness.cli._child import run_child
 from vault_harness.cli._command import command
 from vault_harness.cli._common import PYTEST, pytest_environment
 from vault_harness.cli._console import say, table
@@ -150,7 +150,7 @@ def _run(options: list[str], only: list[str], report: Path, *, engine: str = "")
 
     words = suite_arguments([*options, "--vault-report", str(report)], only, [], "")
     environ = pytest_environment() | ({"HARNESS_ENGINE": engine} if engine else {})
-    code = subprocess.run([sys.executable, *PYTEST, *words], env=environ, check=False).returncode
+    code = run_child([sys.executable, *PYTEST, *words], env=environ)
     if code not in _JUDGED:
         raise SystemExit(code)
     journal: Journal = load(report / "journal.json")

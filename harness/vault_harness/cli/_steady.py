@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vault_harness.cli._child import run_child
 from vault_harness.cli._command import command
 from vault_harness.cli._common import PYTEST, pytest_environment, suite_place
 from vault_harness.cli._console import say
@@ -110,14 +111,13 @@ def _run(
         output.open("wb") as file,
         _busy(os.cpu_count() or 1) if busy else contextlib.nullcontext(),
     ):
-        code = subprocess.run(
+        code = run_child(
             [sys.executable, *PYTEST, *suite_place(), *options],
             env=environ,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,
-            check=False,
-        ).returncode
+        )
     found = load(journal) if _written(journal) not in (None, before) else {}
     if code == Outcome.USAGE or "seconds" not in found:
         last = output.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-5:]

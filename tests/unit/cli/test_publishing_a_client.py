@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,15 +32,14 @@ def runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runs:
     def give(*journals: dict[str, Any]) -> list[str]:
         left, told = list(journals), []
 
-        def run(words: list[str], *, env: Mapping[str, str], check: bool) -> SimpleNamespace:
-            assert not check
+        def run(words: list[str], *, env: Mapping[str, str]) -> int:
             report = Path(words[words.index("--vault-report") + 1])
             report.mkdir(parents=True, exist_ok=True)
             (report / "journal.json").write_text(json.dumps(left.pop(0)))
             told.append(env.get("HARNESS_ENGINE", ""))
-            return SimpleNamespace(returncode=1)
+            return 1
 
-        monkeypatch.setattr(subprocess, "run", run)
+        monkeypatch.setattr(_clients, "run_child", run)
         return told
 
     monkeypatch.setattr(clients, "install", lambda _client: tmp_path)

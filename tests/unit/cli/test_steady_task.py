@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from tests.unit.cli.conftest import Program
+from vault_harness.cli import _steady
 
 
 def journal(word: str, **more: Any) -> str:
@@ -33,13 +32,13 @@ def left(tmp_path: Path) -> Path:
 def ends(monkeypatch: pytest.MonkeyPatch, code: int, file: Path, text: str | None = None) -> None:
     """Have each run end with this code, and replace its journal if it is to."""
 
-    def run(*_: object, **__: object) -> SimpleNamespace:
+    def run(*_: object, **__: object) -> int:
         if text is not None:
             file.unlink()
             file.write_text(text + "\n")
-        return SimpleNamespace(returncode=code)
+        return code
 
-    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(_steady, "run_child", run)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+"""A task that waits for a program: what is to end the task ends the program, in its own way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from vault_harness.cli._child import run_child
+
+# Says that it is there; tidies up when it is to end, and says so, for which it needs a while.
+_CHILD = """
+import os, signal, sys, time
+def end(number, frame):
+    print(f"told {number}", flush=True)
+    time.sleep(0.6)
+    print("tidied up", flush=True)
+    sys.exit(7)
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, end)
+print("here", flush=True)
+signal.pause()
+print("told twice", flush=True)
+"""
+
+_TASK = """
+import os, signal, sys
+from vault_harness.cli._child import run_child
+signal.signal(signal.SIGINT, {interrupts})
+raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))
+"""
+
+
+@contextmanager
+def task(interrupts: str = "signal.default_int_handler") -> Iterator[subprocess.Popen[bytes]]:
+    """A task in a process group of its own, as a shell begins one, whose program is there."""
+    program = _TASK.format(child=_CHILD, interrupts=interrupts)
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            assert line(process.stdout) == "here"
+            yield process
+        finally:
+            process.kill()
+
+
+def line(output: IO[bytes] | None) -> str:
+    """The next line of a program."""
+    assert output is not None
+    return output.readline().decode().strip()
+
+
+def rest(output: IO[bytes] | None) -> list[str]:
+    """What else it says until its end."""
+    assert output is not None
+    return output.read().decode().split("\n")[:-1]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        (signal.SIGINT, signal.SIGINT),
+        (signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGHUP, signal.SIGTERM),
+    ],
+)
+def test_it_tidies_up_and_is_waited_for(sent: signal.Signals, told: signal.Signals) -> None:
+    """The task ends after its program, by the code of the signal that it got itself."""
+    with task() as process:
+        process.send_signal(sent)
+        assert rest(process.stdout) == [f"told {told.value}", "tidied up"]
+        assert process.wait(10) == 128 + sent
+
+
+def test_a_terminals_interrupt_comes_once() -> None:
+    """A terminal sends it to all of the task's group, of which the program is none."""
+    with task() as process:
+        os.killpg(process.pid, signal.SIGINT)
+        assert rest(process.stdout) == [f"told {signal.SIGINT.value}", "tidied up"]
+
+
+def test_what_is_ignored_stays_ignored() -> None:
+    """In the background of a script Ctrl-C means another program."""
+    with task("signal.SIG_IGN") as process:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        assert rest(process.stdout) == [f"told {signal.SIGTERM.value}", "tidied up"]
+
+
+def test_an_ordinary_end(tmp_path: Path) -> None:
+    """Its exit code and its output; handlers of signals are as they were."""
+    before = signal.getsignal(signal.SIGTERM)
+    with (tmp_path / "output").open("wb") as file:
+        command = [sys.executable, "-c", "print('done'); raise SystemExit(3)"]
+        assert run_child(command, env=os.environ, stdout=file) == 3
+    assert (tmp_path / "output").read_text() == "done\n"
+    assert signal.getsignal(signal.SIGTERM) is before
