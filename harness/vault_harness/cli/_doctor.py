@@ -199,13 +199,14 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     endpoints = record.endpoints
     addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
     services: tuple[ServiceView, ...] = ()
-    data_gone, toxiproxy, audit_log = False, "", None
+    data_gone, toxiproxy, proxied, audit_log = False, "", "", None
     pending = stack.pending_seal_migration() if engine != "external" else None
     client_certificates = dict[str, Path]()
     if engine == "external":
         addresses = (settings.vault_addr,) if settings.vault_addr else ()
     else:
-        toxiproxy = endpoints.toxiproxy if endpoints else ""
+        if endpoints:
+            toxiproxy, proxied = endpoints.toxiproxy, endpoints.proxy
         ca_cert = (endpoints.ca_cert if endpoints else None) or ca_cert
         client_certificates = stack.client_certificates()
         try:
@@ -226,6 +227,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         docker=lambda: look_at_docker(settings),
         data_gone=data_gone,
         toxiproxy=toxiproxy,
+        proxied=proxied,
         obstacles=lambda: status().on_the_way,
         cut_nodes=lambda: status().cut_nodes,
         audit_log=audit_log,

@@ -140,6 +140,11 @@ def _(world: World) -> None:
     world.variables["VAULT_TOKEN"] = "s.of-yesterday"
 
 
+@makes("address-of-environment")
+def _(world: World) -> None:
+    world.variables["VAULT_ADDR"] = "http://127.0.0.1:1"
+
+
 @makes("mount-missing")
 def _(world: World) -> None:
     with world.op() as op:

@@ -244,6 +244,35 @@ def test_docker_is_asked_only_where_it_matters(visitor: Patient) -> None:
     assert bad(replace(visitor, docker=never)) == {}
 
 
+# -- where clients go ----------------------------------------------------------------------------
+
+
+def test_clients_in_this_shell_go_elsewhere(visitor: Patient) -> None:
+    """VAULT_ADDR names another server than the tasks look after: no word of a password in it."""
+    proxied = "http://127.0.0.1:18200"
+    here = replace(
+        visitor, proxied=proxied, environ={"VAULT_ADDR": "https://me:pw@vault.corp:8200"}
+    )
+    found = only(here, "environment address")
+    assert "https://vault.corp:8200," in found.wrong
+    assert "pw" not in str(found)
+    assert found.remedy == f"export VAULT_ADDR={proxied}"
+
+
+@pytest.mark.parametrize("url", ["not a url", "http://127.0.0.1:many", "https://127.0.0.1:18200"])
+def test_an_address_that_leads_nowhere(visitor: Patient, url: str) -> None:
+    """Neither does what is no URL, or speaks TLS to a server that does not, lead here."""
+    here = replace(visitor, proxied="http://127.0.0.1:18200", environ={"VAULT_ADDR": url})
+    assert only(here, "environment address").looked_at == "VAULT_ADDR"
+
+
+@pytest.mark.parametrize("url", ["http://localhost:18200", "http://127.0.0.1:18200/"])
+def test_an_address_of_this_stack(visitor: Patient, url: str) -> None:
+    """The same place may be written in other ways."""
+    proxied = "http://127.0.0.1:18200"
+    assert bad(replace(visitor, proxied=proxied, environ={"VAULT_ADDR": url})) == {}
+
+
 # -- tokens --------------------------------------------------------------------------------------
 
 

@@ -27,6 +27,7 @@ from vault_harness.vault.doctor._server import (
     check_answers,
     check_client_certificates,
     check_docker,
+    check_environment_address,
     check_files,
     check_nodes,
     check_open,
@@ -65,6 +66,7 @@ def examine(patient: Patient) -> list[Finding]:
         return found.findings
     check_nodes(patient, found)
     check_way(patient, found)
+    check_environment_address(patient, found)
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
         if opened and found.namespace:

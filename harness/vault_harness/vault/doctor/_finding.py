@@ -93,6 +93,7 @@ class Patient:
         docker: Looks at Docker; asked only if it matters.
         data_gone: Whether Vault's data is not where the server that runs keeps it.
         toxiproxy: Base URL of Toxiproxy's API; empty where clients go to Vault directly.
+        proxied: Base URL by which clients reach Vault through Toxiproxy; empty where none does.
         obstacles: What stands between a client and Vault, a line each: toxics, a disabled proxy.
         cut_nodes: Names of the nodes that are cut off from the others.
         audit_log: Vault's audit log on this machine, None where it cannot be read as a file.
@@ -115,6 +116,7 @@ class Patient:
     docker: Callable[[], DockerView] | None = None
     data_gone: bool = False
     toxiproxy: str = ""
+    proxied: str = ""
     obstacles: Callable[[], Sequence[str]] = tuple
     cut_nodes: Callable[[], Sequence[str]] = tuple
     audit_log: Path | None = None

@@ -194,6 +194,11 @@ KINDS: Mapping[str, Kind] = {
         "Vault does not know this token: it expired, or was revoked",
         (_shell("unset", "VAULT_TOKEN", "BAO_TOKEN"),),
     ),
+    "address-of-environment": Kind(
+        "environment address",
+        "clients in this shell go to {wanted}, which is not this stack: it is at {address}",
+        (_shell("export", "VAULT_ADDR={address}"),),
+    ),
     # -- the namespace -------------------------------------------------------------------------
     "namespaces-none": Kind(
         "namespace",

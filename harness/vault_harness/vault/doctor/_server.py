@@ -11,6 +11,7 @@ from pathlib import Path
 
 import requests
 
+from vault_harness.addresses import host_and_port
 from vault_harness.certificates import CLIENTS_NAME, NEAR, OPERATOR, end_of, shown_beside, shown_by
 from vault_harness.errors import HarnessError, KeyringMissing, NamespaceError
 from vault_harness.namespaces import above
@@ -153,6 +154,33 @@ def check_way(patient: Patient, found: Examination) -> None:
         found.bad("obstacle", patient.toxiproxy, what=what)
     if not obstacles:
         found.good("way", patient.toxiproxy, "clients reach Vault, nothing disturbs them")
+
+
+def check_environment_address(patient: Patient, found: Examination) -> None:
+    """Whether clients that are started in this shell go to this stack: tasks do in any case."""
+    wanted = patient.environ.get("VAULT_ADDR")
+    if not wanted or patient.engine == "external":  # there it says where the tasks go
+        return
+    ways = [way for way in (patient.proxied, *patient.addresses) if way]
+    if _place(wanted) in map(_place, ways):
+        found.good("environment address", "VAULT_ADDR", "clients in this shell go to this stack")
+    else:
+        found.bad("address-of-environment", "VAULT_ADDR", wanted=_shown(wanted), address=ways[0])
+
+
+def _place(url: str) -> tuple[str, str, int] | None:
+    """What of a base URL says where a connection goes; None if it is no URL."""
+    try:
+        host, port = host_and_port(url)
+    except ValueError:
+        return None
+    return url.partition("://")[0], "127.0.0.1" if host == "localhost" else host, port
+
+
+def _shown(url: str) -> str:
+    """A URL of somebody else for the eyes of all: without a password in it."""
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
 
 
 def check_answers(patient: Patient, found: Examination) -> bool:
