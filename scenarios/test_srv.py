@@ -6,17 +6,28 @@ from contextlib import ExitStack
 
 import pytest
 
-from vault_harness.scenario import Exchange, Finding, History, Lab, NotExercised
+from vault_harness.scenario import (
+    Exchange,
+    Finding,
+    History,
+    Lab,
+    NotClaimed,
+    NotExercised,
+)
 from vault_harness.scenario.helpers import allow_writes, leading_to, turns, version_of
 from vault_harness.scenario.oracles import (
+    LOGS_IN_INSTEAD,
     at_most,
     failures_are,
+    last_grant,
     logins_at_most,
+    never_renews,
     no_failed_read,
     no_request_storm,
     none_of,
     obeys_retry_after,
     pauses_between_tries,
+    renews_again,
     requests_a_call_at_most,
     requests_at_most,
     same_token,
@@ -158,6 +169,47 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
+    )
+
+
+@pytest.mark.scenario("SRV-11")
+def test_renewals_turned_away(lab: Lab) -> None:
+    """A gateway's 503 page answers a renewal; later a quota has one through, and not the next."""
+    lab.start()
+    with lab.reading(every=0.5):
+        with lab.http.fail("renew", first=1, status=503, body=PAGE % 503, headers=HTML) as page:
+            lab.until(lambda: bool(_turned_away(lab.history, 503)), within=0.95 * lab.ttl)
+        if not _turned_away(lab.history, 503):
+            if never_renews(lab.history):
+                raise NotClaimed(LOGS_IN_INSTEAD)
+            raise NotExercised("no renewal was tried within nineteen twentieths of a token's life")
+        lab.judge_later(same_token(since=page.began), no_failed_read(since=page.began))
+        if _is_renewed_again(lab, after=503):
+            with lab.vault.rate_limited(
+                "auth/token/renew*", rate=1, interval=4 * lab.ttl, headers=False
+            ):
+                lab.until(lambda: bool(_turned_away(lab.history, 429)), within=2 * lab.ttl)
+            if not _turned_away(lab.history, 429):
+                raise NotExercised("no renewal was refused within two lives of a token")
+            _is_renewed_again(lab, after=429)
+    lab.judge()
+
+
+def _turned_away(history: History, status: int) -> list[Exchange]:
+    """The renewals that were answered so."""
+    return history.find("renew", where=lambda e: e.status == status)
+
+
+def _is_renewed_again(lab: Lab, *, after: int) -> bool:
+    """Wait until a renewal succeeds after one that was turned away; to be judged is whether."""
+    failed = _turned_away(lab.history, after)[0]
+    # Vault is well before it is noted so, and what is tried in that moment counts.
+    again = failed.ended or failed.began
+    ends = last_grant(lab.history, until=failed.began) + lab.ttl
+    lab.judge_later(renews_again(since=again, before=ends))
+    return lab.until(
+        lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
+        within=max(0.0, ends - lab.history.now()),
     )
 
 

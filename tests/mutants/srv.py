@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
-from tests.mutants import byways, companions, edges_logins, other_styles, oversights
+from tests.mutants import byways, companions, edges_logins, edges_tokens, other_styles, oversights
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -27,7 +27,7 @@ from tests.mutants.clients import (
     Tolerated,
     Tweaked,
 )
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
     Gate,
@@ -374,6 +374,83 @@ class TrustsSysHealth(LazyClient):
             return False
 
 
+class _AtARefusal(LazyClient):
+    """Does something of its own where a renewal fails in words that hold `word`."""
+
+    word = ""
+    _over = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            if self.word not in str(error):
+                raise
+            if self._turned_away():
+                raise
+            return False
+
+    def _turned_away(self) -> bool:
+        """Whether its token lives on to it; this one takes another at once."""
+        return False
+
+    def _arm(self, seconds: float) -> None:
+        if not self._over:
+            super()._arm(seconds)
+
+
+class LogsInAtAQuota(_AtARefusal):
+    """Takes another token where a quota refuses a renewal, as if that were Vault's last word."""
+
+    word = "429"
+
+
+class LogsInAtAPage(_AtARefusal):
+    """Takes another token where it cannot read the answer to a renewal."""
+
+    word = "none of Vault's"
+
+
+class _GivesUp(_AtARefusal):
+    def _turned_away(self) -> bool:
+        self._over = True
+        return True
+
+
+class GivesUpRenewingAtAQuota(_GivesUp):
+    """The first renewal that a quota refuses is its last: it logs in once its token has ended."""
+
+    word = "429"
+
+
+class GivesUpRenewingAtAPage(_GivesUp):
+    """The first renewal that a gateway answers is its last."""
+
+    word = "none of Vault's"
+
+
+class RenewsLateAndAgain(LazyClient):
+    """Renews at 0.85 of a life, and tries what failed again after a pause."""
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        due = token.left - 0.15 * token.ttl if token is not None else 0.0
+        super()._arm(due if due > 0 else seconds)
+
+
+class TellsItsReaderOfARenewal(LazyClient):
+    """Renews on its way to a secret, and fails its reader for a renewal that was turned away."""
+
+    def read(self, path: str, key: str) -> str:
+        token = self._token
+        if token is not None and token.due <= 0 < token.left:
+            self._renewed(token, time.monotonic() + self._deadline)
+        return super().read(path, key)
+
+    def _arm(self, seconds: float) -> None:
+        """No thread of its own."""
+
+
 MUTANTS: dict[str, Mutant] = {
     "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
     "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
@@ -387,6 +464,15 @@ MUTANTS: dict[str, Mutant] = {
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
     "asks-seldom-and-in-haste": Mutant(AsksSeldomAndInHaste, "SRV-05", "Retry-After is obeyed"),
     "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
+    "gives-up-renewing-at-a-quota": Mutant(
+        GivesUpRenewingAtAQuota, "SRV-11", "the next renewal succeeds"
+    ),
+    "logs-in-at-a-quota": Mutant(LogsInAtAQuota, "SRV-11", "the token survives"),
+    "gives-up-renewing-at-a-page": Mutant(
+        GivesUpRenewingAtAPage, "SRV-11", "the next renewal succeeds"
+    ),
+    "logs-in-at-a-page": Mutant(LogsInAtAPage, "SRV-11", "the token survives"),
+    "tells-its-reader-of-a-renewal": Mutant(TellsItsReaderOfARenewal, "SRV-11", "no read fails"),
     "storms-a-quota": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
     "says-ill-at-a-standby": Mutant(SaysIllAtAStandby, "SRV-07", "health says well", REFERENCE),
     "takes-a-standby-for-a-rate-limit": Mutant(
@@ -431,6 +517,9 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
+    "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),
+    "renews-at-a-third-under-a-quota": Tolerated(edges_tokens.RenewsAtAThird, "SRV-11"),
+    "renews-late-under-a-quota": Tolerated(RenewsLateAndAgain, "SRV-11"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
     "asks-what-it-may-first": Tolerated(other_styles.AsksWhatItMayFirst, "SRV-10", REFERENCE),

@@ -17,7 +17,7 @@ FIRST_TURN = 0.3
 WITHOUT_ONE = frozenset({"same_token", "a_denial_costs_little"})
 """Oracles that leave no room for a login in its turn."""
 
-ABOUT_RENEWALS = frozenset({"NET-12", "TOK-16"})
+ABOUT_RENEWALS = frozenset({"NET-12", "SRV-11", "TOK-16"})
 """Who logs in instead of renewing is not asked there: the scenario finds out before."""
 
 CATALOGUE = load(SCENARIOS / "catalogue.toml")
