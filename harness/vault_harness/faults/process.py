@@ -246,10 +246,11 @@ class ProcessFaults:
         try:
             yield fault
         finally:
+            # Noted first: what was due is done at once, before the last of them is awake.
+            self._journal.end_fault(fault)
             for process in reversed(stopped):  # whoever waits for a child finds it awake
                 with suppress(psutil.Error):  # it was killed meanwhile
                     process.send_signal(signal.SIGCONT)
-            self._journal.end_fault(fault)
 
 
 def process_tree(pid: int) -> list[psutil.Process]:

@@ -104,6 +104,25 @@ def test_client_paused() -> None:
     assert notes.only("client paused").optional
 
 
+def test_end_of_a_pause_is_noted_before_anybody_wakes() -> None:
+    """What a client does in the moment in which it is woken comes after the fault's end."""
+    states: list[str] = []
+    with _sleeper() as child:
+        process = psutil.Process(child.pid)
+
+        class Looking(Notes):
+            def end_fault(self, fault: Fault) -> None:
+                states.append(process.status())
+                super().end_fault(fault)
+
+        with ProcessFaults(Looking()).client_paused(child.pid):
+            wait_until(
+                lambda: process.status() == psutil.STATUS_STOPPED, "the client to stop", timeout=10
+            )
+        child.kill()
+    assert states == [psutil.STATUS_STOPPED]
+
+
 WRAPPER = """
 import os, subprocess, sys, time
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
