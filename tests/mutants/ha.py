@@ -15,10 +15,11 @@ from tests.mutants.clients import (
     HasNoTimeout,
     KnocksTooOften,
     Mutant,
+    RetriesWithoutAPause,
     TakesASealForADeadToken,
     Tolerated,
 )
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, _secret
 from tests.subjects.lazy_wire import (
     Gate,
     MissingError,
@@ -181,6 +182,14 @@ class TakesAMissingSecretForADeadToken(LazyClient):
             raise
 
 
+class AsksOnceForEachCall(RetriesWithoutAPause):
+    """Sends one request for each call, whatever comes of it: no repetition, and no breaker."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        return _secret(self._fetch(path, deadline), path)
+
+
 MUTANTS: dict[str, Mutant] = {
     "remembers-what-is-missing": Mutant(RemembersWhatIsMissing, "HA-06", "the new value of"),
     "takes-a-missing-secret-for-a-dead-token": Mutant(
@@ -218,6 +227,7 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "rests-after-a-step-down": Tolerated(other_styles.RestsForFourSeconds, "HA-01"),
+    "asks-once-for-each-call-in-a-step-down": Tolerated(AsksOnceForEachCall, "HA-01"),
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(
         RemembersForTheRefreshTime, "HA-06"
     ),
