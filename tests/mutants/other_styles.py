@@ -28,6 +28,26 @@ from tests.subjects.lazy_wire import (
 )
 
 
+class StartsSlowly(LazyClient):
+    """Needs as long for its start as a JVM with a context does, and asks for nothing until then."""
+
+    takes = 4.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        threading.Event().wait(self.takes)
+        super().__init__(environ)
+
+
+class WantsVaultAtItsSlowStart(StartsSlowly):
+    """Fails fast: without a token it does not start, and its supervisor starts it once more."""
+
+    takes = 7.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._valid_token(time.monotonic() + self._deadline)
+
+
 class LooksEverySecond(LazyClient):
     """Looks at its token at a pace of its own, beside the looks that denials cost."""
 

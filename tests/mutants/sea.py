@@ -413,6 +413,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-health-in-a-herd": Tolerated(other_styles.AsksForHealthFirst, "SEA-05"),
     "asks-for-an-hour-in-a-herd": Tolerated(edges_tokens.AsksForAnHour, "SEA-05"),
     "asks-for-an-hour-before-a-seal": Tolerated(edges_tokens.AsksForAnHour, "SEA-02"),
+    "wants-vault-at-its-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SEA-03"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"
     ),

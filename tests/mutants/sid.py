@@ -366,6 +366,8 @@ TOLERATED: dict[str, Tolerated] = {
         edges_refusals.TriesFourTimesInOneCall, "SID-08"
     ),
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
+    "outlives-a-secret-id-at-its-start": Tolerated(other_styles.StartsSlowly, "SID-05"),
+    "wants-its-answer-at-a-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SID-07"),
     "logs-in-three-times-for-one-answer": Tolerated(
         edges_refusals.LogsInThreeTimesForOneAnswer, "SID-07"
     ),
