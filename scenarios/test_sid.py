@@ -11,6 +11,7 @@ from vault_harness.scenario import Finding, Lab, NotExercised
 from vault_harness.scenario.helpers import lockout, started_again
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.oracles import (
+    HANDOVER,
     bad_logins_at_most,
     fails_as,
     logins_with_one_secret_id_at_most,
@@ -292,7 +293,7 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
 def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
     """The answer to the first unwrap is lost, and the secret-id in it; later a new one comes."""
     with lab.http.lose_answer("unwrap", first=1) as fault:
-        _start_without_a_secret_id(lab)
+        _start_without_a_secret_id(lab, lost=True)
     _reads_again(lab, since=lab.history.now(), after=fault)
     lab.judge(
         requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
@@ -313,10 +314,15 @@ def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
     )
 
 
-def _start_without_a_secret_id(lab: Lab) -> None:
+def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
     """Start the subject, which cannot get its secret-id; a new one is delivered after a while.
 
     It may refuse to start. If it does not, its reads fail, and say that it cannot log in.
+
+    Args:
+        lab: The scenario.
+        lost: Whether Vault's answer was lost: nobody knows then that the wrapping token is spent,
+            until Vault refuses it.
     """
     opened = threading.Event()
     before = len(lab.drivers)
@@ -327,10 +333,20 @@ def _start_without_a_secret_id(lab: Lab) -> None:
         for _ in range(4):
             lab.client.read()
             lab.watch(0.5)
-        lab.ask(fails_as("denied", since=said, until=lab.history.now()))
+        until = lab.history.now()
+        if lost:
+            lab.ask(fails_as("denied", "unavailable", since=said, until=until))
+            said = max(said, _refused_to_open(lab))
+        lab.ask(fails_as("denied", since=said, until=until, may_be_empty=lost))
     else:
         lab.watch(2.0)
     lab.deliver_wrapping(lab.wrap_secret_id())
+
+
+def _refused_to_open(lab: Lab) -> float:
+    """When the subject had been told that its wrapping token is spent: now, if it never was."""
+    refused = lab.history.find(where=lambda e: "sys/wrapping/" in e.path and e.status in (400, 403))
+    return (refused[0].ended or refused[0].began) + HANDOVER if refused else lab.history.now()
 
 
 def _start(lab: Lab, opened: threading.Event) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from resilient_vault_client import VaultClient, VaultError
+from resilient_vault_client import VaultClient, VaultError, VaultUnavailable
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
@@ -245,6 +245,55 @@ class OpensAWrappingTokenThrice(OpensAWrappingTokenTwice):
     wrapped_type = _OpensThrice
 
 
+class _RestsAfterALoss(WrappedSecretId):
+    """Nobody knows what a lost answer has done: it rests, and tries the token once more.
+
+    Until Vault has refused that, it says that Vault did not answer, and not that it is denied.
+    """
+
+    rests = 0.8
+    _lost: tuple[str, float] = "", 0.0
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        del patience
+        lost, at = self._lost
+        if lost == wrapping and time.monotonic() < at + self.rests:
+            raise VaultUnavailable("the answer to an unwrap was lost a moment ago")
+        try:
+            answer = self._api.unwrap(wrapping, deadline)
+        except VaultUnavailable:
+            self._lost = wrapping, time.monotonic()
+            raise
+        except VaultError:
+            return ""
+        return str(answer["data"].get("secret_id", ""))
+
+
+class RestsAfterALostUnwrap(OpensAWrappingTokenTwice):
+    """Has a pause between the answer that was lost and its second try, over several calls."""
+
+    wrapped_type = _RestsAfterALoss
+
+
+class _NeverKnows(_RestsAfterALoss):
+    """Vault has said that the token is spent, and it takes that for an outage."""
+
+    _spent = ""
+
+    def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
+        if wrapping != self._spent:
+            if opened := super()._open(wrapping, deadline, patience):
+                return opened
+            self._spent = wrapping
+        raise VaultUnavailable("nothing came out of the wrapping token")
+
+
+class TakesASpentWrappingTokenForAnOutage(OpensAWrappingTokenTwice):
+    """Waits for Vault, where a new wrapping token is what it needs."""
+
+    wrapped_type = _NeverKnows
+
+
 class LooksAtItsWrappingTokenOnce(ReferenceSubject):
     """What is in the file when it starts is what it tries, and nothing else."""
 
@@ -348,6 +397,9 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-lost-wrapping-token-thrice": Mutant(
         OpensAWrappingTokenThrice, "SID-09", "requests (unwrap)", REFERENCE
     ),
+    "takes-a-spent-wrapping-token-for-an-outage": Mutant(
+        TakesASpentWrappingTokenForAnOutage, "SID-09", "a read fails as denied", REFERENCE
+    ),
     "tries-a-spent-wrapping-token-thrice": Mutant(
         OpensAWrappingTokenThrice, "SID-11", "requests (unwrap)", REFERENCE
     ),
@@ -376,5 +428,6 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
     "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
+    "rests-after-a-lost-unwrap": Tolerated(RestsAfterALostUnwrap, "SID-09", REFERENCE),
     "tries-a-spent-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE),
 }
