@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from resilient_vault_client._token import Token
+from resilient_vault_client._token import Token, granted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,8 +90,12 @@ class Grant:
         return alive and self.lost is None and self.token.lost is None
 
     def renewed(self, answer: dict[str, Any], started: float) -> None:
-        """Take note of a renewal; a life shorter than the first means that the end is near."""
-        life = int(answer.get("lease_duration") or 0)
+        """Take note of a renewal; a life shorter than the first means that the end is near.
+
+        Raises:
+            UnexpectedAnswer: It grants nothing. The lease is as it was.
+        """
+        life = granted(answer)
         self.capped = life < self.increment
         self.granted_at = started
         self._expires_at = started + life

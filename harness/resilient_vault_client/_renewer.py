@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._background import Background
@@ -172,9 +171,8 @@ class Renewer(Background):
             token.capped = True
             return
         else:
-            auth: dict[str, Any] = answer.get("auth") or {}
+            token.renewed(answer.get("auth"), started)
             token.proven = True
-            token.renewed(auth, started)
             self._notifier.notify(Renewed(ttl=token.remaining, capped=token.capped))
             return
         finally:

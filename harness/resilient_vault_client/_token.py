@@ -6,6 +6,20 @@ import threading
 import time
 from typing import Any
 
+from resilient_vault_client._errors import UnexpectedAnswer
+
+
+def granted(renewal: object) -> float:
+    """Seconds of life that the answer to a renewal gives; Vault says so, and be it none.
+
+    Raises:
+        UnexpectedAnswer: It does not say: somebody else has answered, a gateway perhaps.
+    """
+    seconds = renewal.get("lease_duration") if isinstance(renewal, dict) else None
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise UnexpectedAnswer("the answer to the renewal grants nothing: is it Vault's?")
+    return float(seconds)
+
 
 class Token:
     """One token from its login to its end.
@@ -73,9 +87,13 @@ class Token:
         """Whether no request uses it right now."""
         return self._in_use == 0
 
-    def renewed(self, auth: dict[str, Any], started: float) -> None:
-        """Take note of a renewal; a lease shorter than the first means that the end is near."""
-        lease = float(auth.get("lease_duration") or 0)
+    def renewed(self, auth: object, started: float) -> None:
+        """Take note of a renewal; a lease shorter than the first means that the end is near.
+
+        Raises:
+            UnexpectedAnswer: It grants nothing. The token is as it was.
+        """
+        lease = granted(auth)
         self.capped = lease < (self.ttl or 0)
         if lease > (self.ttl or 0):
             self.ttl = lease

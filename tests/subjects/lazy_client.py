@@ -317,7 +317,10 @@ class LazyClient:
             log.warning("Vault refused to renew the token (%d)", reply.status)
             token.renewable = False
             return False
-        token.since, token.ttl = asked, float(reply.auth.get("lease_duration") or 0)
+        granted = reply.auth.get("lease_duration")
+        if not isinstance(granted, int | float):
+            raise UnavailableError("the answer to the renewal is none of Vault's")
+        token.since, token.ttl = asked, float(granted)
         self._pause = FIRST_PAUSE
         if token.ttl < token.first_ttl * 0.9:  # its max TTL is near
             token.renewable = False

@@ -20,12 +20,15 @@ class _Noted(Wire):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.paths: list[str] = []
+        self.instead: dict[str, dict[str, object]] = {}
 
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
     ) -> Reply:
         del method, deadline, token, body
         self.paths.append(path)
+        if (answer := self.instead.get(path)) is not None:
+            return Reply(200, answer)
         auth = {"client_token": f"token-{len(self.paths)}", "lease_duration": 600}
         return Reply(200, {"auth": {**auth, "renewable": True}, "data": {"data": {"K": "v"}}})
 
@@ -54,6 +57,13 @@ class _Client(LazyClient):
         assert self._timer is not None
         return self._timer
 
+    def tick_now(self) -> threading.Timer:
+        """Have the time come at once; the timer that it was, whose work is done."""
+        due = self._timer = threading.Timer(0.0, self._tick)
+        due.start()
+        due.join(20.0)
+        return due
+
 
 @pytest.fixture
 def client() -> Iterator[_Client]:
@@ -81,9 +91,28 @@ def test_a_timer_that_another_has_replaced_does_nothing(client: _Client) -> None
 
 def test_a_timer_that_is_still_set_renews(client: _Client) -> None:
     """The one whose time has come."""
-    due = threading.Timer(0.0, client._tick)
-    client._timer = due
-    due.start()
-    due.join(20.0)
+    due = client.tick_now()
     assert client.asked[-1] == "auth/token/renew-self"
     assert client.timer() is not due
+
+
+def test_a_notice_with_200_is_a_renewal_that_failed(client: _Client) -> None:
+    """It grants nothing, so the token is as it was, and is renewed a little later."""
+    token = client._token
+    assert token is not None
+    until = token.since + token.ttl
+    wire = client._wire
+    assert isinstance(wire, _Noted)
+    wire.instead["auth/token/renew-self"] = {"status": "maintenance", "retry": True}
+    client.tick_now()
+
+    assert client._token is token
+    assert token.since + token.ttl == until
+    assert token.renewable
+    assert client.asked.count("auth/approle/login") == 1
+
+    wire.instead.clear()
+    client.tick_now()
+
+    assert token.since + token.ttl > until
+    assert client.asked.count("auth/approle/login") == 1

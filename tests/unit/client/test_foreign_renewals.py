@@ -1,0 +1,135 @@
+"""Renewals that are answered with 200 by somebody else: they have failed, and cost nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from resilient_vault_client import UnexpectedAnswer, VaultClient
+from resilient_vault_client._api import Api
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._session import Session
+from resilient_vault_client._token import Token
+
+ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+
+NOTICE = {"status": "maintenance", "retry": True}
+
+PATH = "database/creds/app"
+
+LIFE = 600
+
+NOT_GRANTED: list[object] = [
+    None,
+    "soon",
+    [],
+    {},
+    NOTICE,
+    {"lease_duration": None},
+    {"lease_duration": "soon"},
+    {"lease_duration": True},
+]
+
+
+def token() -> Token:
+    """One that lives for ten minutes."""
+    auth = {"client_token": "t", "lease_duration": LIFE, "renewable": True}
+    return Token(auth, started=time.monotonic())
+
+
+def leased() -> dict[str, Any]:
+    """Vault's answer to who asks for a credential."""
+    data = {"username": "u", "password": "p"}
+    return {"lease_id": "l", "lease_duration": LIFE, "renewable": True, "data": data}
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """One with a token, of a client without threads."""
+    client = VaultClient(environ=ENVIRON, renew=False)
+    session = client._session()
+    session.authenticator._current = token()
+    yield session
+    session.authenticator._current = None  # there is nobody to give it back to
+    client.close()
+
+
+@pytest.mark.parametrize("answer", NOT_GRANTED, ids=str)
+def test_what_grants_nothing_changes_nothing(answer: object) -> None:
+    """A token and a lease live on as they did, whatever that was."""
+    held = token()
+    grant = Grant(PATH, leased(), held, time.monotonic())
+    ends = (held.expires_at, grant.expires_at)
+    with pytest.raises(UnexpectedAnswer, match="is it Vault's"):
+        held.renewed(answer, time.monotonic() + 1.0)
+    with pytest.raises(UnexpectedAnswer, match="is it Vault's"):
+        grant.renewed(answer, time.monotonic() + 1.0)  # type: ignore[arg-type]  # as it may come
+    assert (held.expires_at, grant.expires_at) == ends
+    assert not held.capped
+    assert not grant.capped
+
+
+def test_a_life_of_nothing_is_vaults_word() -> None:
+    """In the last second of a maximum: there is less than one to give."""
+    held = token()
+    held.renewed({"lease_duration": 0}, time.monotonic())
+    assert held.capped
+    assert not held.usable
+
+
+def test_a_token_is_renewed_after_a_notice(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its renewal has failed and is tried again soon, without a login."""
+    renewals = [NOTICE, {"auth": {"client_token": "t", "lease_duration": LIFE}}]
+    monkeypatch.setattr(Api, "renew", lambda *_: renewals.pop(0))
+    held = session.authenticator.current
+    assert held is not None
+
+    again_in = session.renewer._keep(held)
+
+    assert again_in is not None
+    assert 0.0 < again_in < 10.0
+    assert session.renewer.failures == 1
+    assert held.usable
+    assert not held.capped
+    ends = held.expires_at
+
+    session.renewer._keep(held)
+
+    assert held.expires_at > ends
+    assert session.renewer.failures == 0
+    assert session.authenticator.current is held
+
+
+def test_a_lease_is_renewed_after_a_notice(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its renewal has failed and is tried again soon, without another credential."""
+    renewals = [NOTICE, {"lease_id": "l", "lease_duration": LIFE, "renewable": True}]
+    credentials = [leased()]  # one, and no more
+    monkeypatch.setattr(Api, "lease", lambda *_: credentials.pop())
+    monkeypatch.setattr(Api, "renew_lease", lambda *_: renewals.pop(0))
+    credential = session.leases.current(PATH, Deadline(5.0))
+    held = session.leases._by_path[PATH]
+    grant = held.grant
+    assert grant is not None
+
+    held.due = 0.0
+    again_in = session.leases._keep(held)
+
+    assert 0.0 < again_in < 10.0
+    assert grant.usable
+    assert not grant.capped
+    ends = grant.expires_at
+
+    held.due = 0.0
+    session.leases._keep(held)
+
+    assert grant.expires_at >= ends
+    assert renewals == []
+    assert session.leases.current(PATH, Deadline(5.0)) is credential
