@@ -64,6 +64,21 @@ class AsksForAnHour(LazyClient):
         return super()._ask(method, path, deadline, token, body)
 
 
+class OverflowsItsTimer(AtShare):
+    """Has timers that count milliseconds in 31 bits, as JavaScript's `setTimeout` does.
+
+    One for longer than 24.8 days is over at once, and where a token lives for Vault's default of
+    768 hours four fifths of that are.
+    """
+
+    share = 0.8
+
+    def _arm(self, seconds: float) -> None:
+        token = self._token
+        due = token.ttl * self.share if token is not None else seconds
+        LazyClient._arm(self, due if due * 1000 < 2**31 else 0.001)
+
+
 class WithoutItsThread(AtShare):
     """Acts by its own share of a life once; what a caller finds out after that it does at once."""
 

@@ -425,6 +425,10 @@ MUTANTS: dict[str, Mutant] = {
         edges_tokens.LooksTwiceAtItsFirstToken, "TOK-10", "requests (lookup)"
     ),
     "uses-a-token-once": Mutant(edges_tokens.UsesATokenOnce, "TOK-10", "logins"),
+    "overflows-its-timer": Mutant(edges_tokens.OverflowsItsTimer, "TOK-21", "at most 1 renewal"),
+    "renews-a-long-lived-token-twice": Mutant(
+        edges_tokens.RenewsItsFirstTokenTwice, "TOK-21", "at most 1 renewal"
+    ),
     "looks-at-two-reads-of-five": Mutant(
         edges_tokens.LooksAtTwoReadsOfFive, "TOK-21", "requests (lookup and capabilities)"
     ),
@@ -559,6 +563,7 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-in-vain-eleven-times": Tolerated(edges_tokens.RenewsInVainElevenTimes, "TOK-17"),
     "looks-at-each-token": Tolerated(edges_tokens.LooksAtEachToken, "TOK-10"),
     "uses-a-token-three-times": Tolerated(edges_tokens.UsesATokenThreeTimes, "TOK-10"),
+    "asks-for-an-hour-of-a-month": Tolerated(edges_tokens.AsksForAnHour, "TOK-21"),
     "looks-at-every-fourth-read": Tolerated(edges_tokens.LooksAtEveryFourthRead, "TOK-21"),
     "logs-in-five-times-for-the-unrenewable": Tolerated(
         edges_logins.LogsInFiveTimesIn16Lives, "TOK-06"

@@ -340,8 +340,8 @@ class Servers(Closable):
 
     def _set_role(self) -> None:
         parameters = {
-            "token_ttl": f"{self.ttl:g}s",
-            "token_max_ttl": f"{self.entry.max_ttl:g}s",
+            "token_ttl": f"{self.ttl:.0f}s",
+            "token_max_ttl": f"{self.entry.max_ttl:.0f}s",
             **self.entry.role,
         }
         path = f"/v1/auth/approle/role/{self.entry.approle}"

@@ -85,7 +85,7 @@ class Tokens(Servers):
             order = {
                 "policies": auth["policies"],
                 "meta": auth["metadata"],
-                "ttl": f"{self.ttl:g}s",
+                "ttl": f"{self.ttl:.0f}s",
                 "no_parent": not with_parent,
                 **parameters,
             }

@@ -62,8 +62,8 @@ class WaysIn(Tokens):
     def _token_parameters(self) -> dict[str, object]:
         return {
             "token_policies": [self.entry.approle],
-            "token_ttl": f"{self.ttl:g}s",
-            "token_max_ttl": f"{self.entry.max_ttl:g}s",
+            "token_ttl": f"{self.ttl:.0f}s",
+            "token_max_ttl": f"{self.entry.max_ttl:.0f}s",
         }
 
     # JWTs
@@ -91,7 +91,7 @@ class WaysIn(Tokens):
             {
                 "policies": [self.entry.approle],
                 "meta": {"role_name": self.entry.approle},
-                "ttl": f"{self.ttl:g}s",
+                "ttl": f"{self.ttl:.0f}s",
                 "no_parent": True,
             }
         )
