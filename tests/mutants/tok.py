@@ -236,6 +236,19 @@ class DropsItsTokenOnError(LazyClient):
             raise
 
 
+class LooksBeforeItRenews(LazyClient):
+    """Asks whether its token lives before it renews it, and takes a failure of Vault's for a no."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            self._ask("GET", "auth/token/lookup-self", deadline, token)
+        except UnavailableError as error:
+            if "answered 5" not in str(error):
+                raise
+            return False
+        return super()._renewed(token, deadline)
+
+
 class LogsInAfterItsEnd(LazyClient):
     """Gives its token back at its end, and leaves its renewer running, which then gets another.
 
@@ -384,6 +397,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "renews-what-it-may-not": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
     "renews-in-a-hot-loop": Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals"),
+    "looks-before-it-renews": Mutant(LooksBeforeItRenews, "TOK-16", "the token survives"),
     "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
     "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
     "leaves-its-token-behind": Mutant(LeavesItsTokenBehind, "TOK-19", "tokens alive"),
