@@ -13,6 +13,8 @@ from vault_harness.scenario.helpers import (
     callers_if_started,
     footprint_at_rest,
     left_behind,
+    reading_in_each_way,
+    recovers_in_each_way,
     start_meanwhile,
     uninitialised,
     works_after_all,
@@ -50,11 +52,11 @@ WHO_ALL_NEED_ONE = 5
 def test_short_seal_costs_no_login(lab: Lab) -> None:
     """Sealed for 0.05 of the token's life, over before anybody's turn to log in, under reads."""
     lab.start()
-    with lab.reading(every=0.5):
+    with reading_in_each_way(lab, every=0.5):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 0.05 * lab.ttl)
-        lab.recovers(after=fault)
+        recovers_in_each_way(lab, after=fault)
     lab.judge(same_token(since=fault.began), no_request_storm(since=fault.began, until=fault.end))
 
 

@@ -14,7 +14,14 @@ from vault_harness.scenario import (
     NotClaimed,
     NotExercised,
 )
-from vault_harness.scenario.helpers import allow_writes, leading_to, turns, version_of
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    leading_to,
+    reading_in_each_way,
+    recovers_in_each_way,
+    turns,
+    version_of,
+)
 from vault_harness.scenario.oracles import (
     LOGS_IN_INSTEAD,
     at_most,
@@ -52,7 +59,7 @@ INTERVAL = 3.0
 def test_blocked_audit_log(lab: Lab) -> None:
     """The audit log is a full pipe: every request hangs, and sys/health says 200 all the while."""
     client = lab.start()
-    with lab.reading(every=0.5, callers=2):
+    with reading_in_each_way(lab, every=0.5, callers=2):
         lab.watch(0.5)
         with lab.vault.audit_blocked() as fault:
             lab.hold(fault, 1.5 * lab.deadline)
@@ -61,7 +68,7 @@ def test_blocked_audit_log(lab: Lab) -> None:
                 told = lab.history.now()
                 lab.judge_later(says_of_its_health(well=False, since=fault.began, until=told))
             lab.watch(0.5 * lab.deadline)
-        lab.recovers(after=fault)
+        recovers_in_each_way(lab, after=fault)
     lab.judge(no_request_storm(since=fault.began, until=fault.end), same_token(since=fault.began))
 
 
@@ -69,10 +76,10 @@ def test_blocked_audit_log(lab: Lab) -> None:
 def test_unwritable_audit_log(lab: Lab) -> None:
     """The audit log cannot be opened: 500 for everything, logins too, behind a green sys/health."""
     lab.start()
-    with lab.reading(every=0.5):
+    with reading_in_each_way(lab, every=0.5):
         with lab.vault.audit_unwritable() as fault:
             lab.hold(fault, 3.0)
-        lab.recovers(after=fault)
+        recovers_in_each_way(lab, after=fault)
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
@@ -161,10 +168,10 @@ def _told_to_wait(history: History) -> list[Exchange]:
 def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
     """A quota answers 429 without Retry-After; callers come back twice a second all the same."""
     lab.start()
-    with lab.reading(every=0.5):
+    with reading_in_each_way(lab, every=0.5):
         with lab.vault.rate_limited("ecommerce/", rate=1, interval=4.0, headers=False) as fault:
             lab.hold(fault, 5.0)
-        lab.recovers(after=fault)
+        recovers_in_each_way(lab, after=fault)
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),

@@ -23,6 +23,7 @@ from vault_harness.scenario import (
     Sighting,
 )
 from vault_harness.scenario.driver import Driver, Verb, reading
+from vault_harness.scenario.helpers import reading_in_each_way, ways
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
 from vault_harness.scenario.oracles import (
@@ -48,6 +49,7 @@ from vault_harness.scenario.oracles import (
     requests_at_most,
     same_token,
     says_of_its_health,
+    sees,
 )
 from vault_harness.subjects import OperationFailed
 
@@ -543,8 +545,8 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
         _tried_no_renewal(lab, fault)
         return
     # Vault is well before it is noted so, and what is tried in that moment counts.
-    again = failed_one.ended or failed_one.began
-    ends = last_grant(lab.history, until=failed_one.began) + lab.ttl
+    again = failed[0].ended or failed[0].began
+    ends = last_grant(lab.history, until=failed[0].began) + lab.ttl
     lab.history.wait_for(
         lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
         ends - lab.history.now(),
@@ -745,20 +747,29 @@ def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
 
 @pytest.mark.scenario("TOK-18")
 def test_clock_that_is_set(lab: Lab) -> None:
-    """The clock of the client's process goes forward for a life of a token, then back for one."""
+    """The client's clock goes forward for a life of a token, then back, while a value is new."""
     client = lab.start()
     pid = client.subject.pid
     assert pid is not None
     loaded = lab.clock.look(pid)
-    with lab.reading(every=0.5):
+    with reading_in_each_way(lab, every=0.5):
         with lab.clock.set(HALF_AN_HOUR):
             lab.watch(1.1 * lab.ttl)
         with lab.clock.set(-HALF_AN_HOUR):
-            lab.watch(1.1 * lab.ttl)
+            lab.watch(1.0)
+            # What a cache holds gets old by the time that passes, whatever time of day it is.
+            lab.put("v2")
+            changed = lab.history.now()
+            lab.watch(max(1.1 * lab.ttl - 1.0, lab.refresh + 2.0))
         end = lab.history.now()
     lab.require("a process that takes its time from libfaketime", lambda _: loaded)
     lives_under_reads(lab, 2.2, of=lab.ttl)
-    lab.judge(renews_within(0.3, 0.9, until=end), logins_at_most(1, due=0.3), no_failed_read())
+    lab.judge(
+        *(sees("v2", PATH, since=changed, within=lab.refresh, verb=verb) for verb in ways(lab)),
+        renews_within(0.3, 0.9, until=end),
+        logins_at_most(1, due=0.3),
+        no_failed_read(),
+    )
 
 
 SILENT_AFTER = 5.0

@@ -11,9 +11,17 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from resilient_vault_client import PermissionDenied, Secret, VaultError
+from resilient_vault_client import (
+    PermissionDenied,
+    RateLimited,
+    Secret,
+    ServerFailed,
+    VaultError,
+    VaultSealed,
+    VaultTimeout,
+)
 from resilient_vault_client._deadline import Deadline
 from tests.mutants.clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
@@ -275,6 +283,8 @@ class TakesForeignJsonForMissing(LazyClient):
 class StopsLookingAtADenial(Tweaked):
     """Keeps what it was asked for fresh by a thread, which ends when Vault denies it one."""
 
+    ends_at: ClassVar[type[VaultError]] = PermissionDenied
+
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._asked: dict[tuple[str, str], Secret | None] = {}
@@ -296,10 +306,53 @@ class StopsLookingAtADenial(Tweaked):
             for path, key in list(self._asked):
                 try:
                     self._asked[path, key] = self.read(path, key)
-                except PermissionDenied:
+                except self.ends_at:
                     return
                 except VaultError:
                     self._asked[path, key] = None
+
+
+class StopsLookingAtAQuota(StopsLookingAtADenial):
+    """Its thread ends when a quota says: later. What it holds by then is handed out for ever."""
+
+    ends_at = RateLimited
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+
+class StopsLookingAtAFailure(StopsLookingAtAQuota):
+    """Its thread ends when Vault answers 500."""
+
+    ends_at = ServerFailed
+
+
+class StopsLookingAtASeal(StopsLookingAtAQuota):
+    """Its thread ends when Vault is sealed."""
+
+    ends_at = VaultSealed
+
+
+class StopsLookingInSilence(StopsLookingAtAQuota):
+    """Its thread ends when Vault does not answer."""
+
+    ends_at = VaultTimeout
+
+
+class KeepsByTheTimeOfDay(Tweaked):
+    """Has a cache whose values get old by the time of day, which can be set back."""
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], tuple[float, Secret]] = {}
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        kept = self._kept.get((path, key))
+        if kept is not None and time.time() - kept[0] < self.keeps:
+            return kept[1]
+        secret = self.read(path, key)
+        self._kept[path, key] = time.time(), secret
+        return secret
 
 
 class NeverLogsInAgainForItsCache(Tweaked):

@@ -34,6 +34,7 @@ from vault_harness.subjects.reference import ReferenceSubject
 LAZY = "python:tests.subjects.lazy_client:LazyClient"
 LAZY_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {LAZY}"
 REFERENCE = "reference"
+REFERENCE_PROCESS = f"command:{sys.executable} -m vault_harness.subjects {REFERENCE}"
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tests.mutants import (
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
+    REFERENCE,
     AsksOften,
     AsksTooOften,
     CachesForTheRefreshTime,
@@ -288,6 +289,9 @@ MUTANTS: dict[str, Mutant] = {
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
     "takes-a-seal-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "SEA-01", "the token survives"
+    ),
+    "stops-looking-at-a-seal": Mutant(
+        byways.StopsLookingAtASeal, "SEA-01", "a rotated secret is seen", REFERENCE
     ),
     "retries-without-a-pause": Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
     "sleeps-through-a-seal": Mutant(NeverComesBack, "SEA-02", "a good read within"),

@@ -473,6 +473,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-at-a-page": Mutant(LogsInAtAPage, "SRV-11", "the token survives"),
     "tells-its-reader-of-a-renewal": Mutant(TellsItsReaderOfARenewal, "SRV-11", "no read fails"),
+    "stops-looking-in-silence": Mutant(
+        byways.StopsLookingInSilence, "SRV-01", "a rotated secret is seen", REFERENCE
+    ),
+    "stops-looking-at-a-failure": Mutant(
+        byways.StopsLookingAtAFailure, "SRV-02", "a rotated secret is seen", REFERENCE
+    ),
+    "stops-looking-at-a-quota": Mutant(
+        byways.StopsLookingAtAQuota, "SRV-06", "a rotated secret is seen", REFERENCE
+    ),
     "storms-a-quota": Mutant(RetriesWithoutAPause, "SRV-06", "no request storm"),
     "says-ill-at-a-standby": Mutant(SaysIllAtAStandby, "SRV-07", "health says well", REFERENCE),
     "takes-a-standby-for-a-rate-limit": Mutant(

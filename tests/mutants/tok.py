@@ -22,6 +22,7 @@ from tests.mutants import (
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
+    REFERENCE_PROCESS,
     CachesForTheRefreshTime,
     CachesForTooLong,
     GivesUpRenewing,
@@ -422,6 +423,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "waits-for-a-time-of-day": Mutant(
         WaitsForATimeOfDay, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "keeps-by-the-time-of-day": Mutant(
+        byways.KeepsByTheTimeOfDay,
+        "TOK-18",
+        "is seen within",
+        REFERENCE_PROCESS,
+        process=True,
     ),
     "renews-at-a-quarter": Mutant(edges_tokens.RenewsAtAQuarter, "TOK-01", "into a life of"),
     "logs-in-six-times": Mutant(edges_logins.LogsInSixTimes, "TOK-03", "or 5 in all"),

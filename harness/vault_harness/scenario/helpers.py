@@ -17,6 +17,7 @@ from vault_harness.engine import Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
 from vault_harness.scenario.conditions import Condition
+from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.oracles import recovers_within
@@ -87,6 +88,35 @@ def leading_to(lab: Lab, node: Node) -> Iterator[None]:
     finally:
         lab.recorder.upstream, lab.recorder.upstream_tls = before, secured
         lab.network.drop_connections()
+
+
+def ways(lab: Lab) -> list[Verb]:
+    """The ways of reading that the subject claims."""
+    return ["read", "read_cached"] if lab.can("cached") else ["read"]
+
+
+@contextmanager
+def reading_in_each_way(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
+    """Let so many callers read while the block runs, and one by a cache, if the subject has one.
+
+    What keeps a cache fresh meets a fault only if the cache was asked for something before.
+    """
+    with ExitStack() as reading:
+        reading.enter_context(lab.reading(every=every, callers=callers))
+        if lab.can("cached"):
+            reading.enter_context(lab.reading(every=every, verb="read_cached"))
+        yield
+
+
+def recovers_in_each_way(lab: Lab, *, after: Fault) -> None:
+    """Wait for a good read in each way after a fault, and ask later whether it came in time.
+
+    What a cache learned in the fault it may hand out, as old, for one refresh time more.
+    """
+    lab.recovers(after=after, verb="read")
+    if lab.can("cached"):
+        within = lab.recovery_after(after) + lab.refresh
+        lab.recovers(after=after, within=within, verb="read_cached")
 
 
 def start_meanwhile(lab: Lab) -> threading.Event:
