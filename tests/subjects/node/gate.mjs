@@ -9,6 +9,7 @@ export class Gate {
   #opens = 0;
   #probing = false;
   #waiting = new Set();
+  #line = []; // who comes first is the next probe; who has failed stands at the end again
 
   constructor(longest) {
     this.longest = longest; // ms between probes at most
@@ -36,16 +37,25 @@ export class Gate {
   }
 
   async #enter(deadline) {
-    while (this.#failures > 0) {
-      const now = performance.now();
-      if (Math.max(now, this.#opens) >= deadline) throw new GivenUp("Vault does not answer in time");
-      if (now >= this.#opens && !this.#probing) {
-        this.#probing = true;
-        return true;
+    if (this.#failures === 0) return false;
+    const mine = {};
+    this.#line.push(mine);
+    try {
+      while (this.#failures > 0) {
+        const now = performance.now();
+        if (Math.max(now, this.#opens) >= deadline) throw new GivenUp("Vault does not answer in time");
+        if (now >= this.#opens && !this.#probing && this.#line[0] === mine) {
+          this.#probing = true;
+          return true;
+        }
+        await this.#change((now < this.#opens ? this.#opens : deadline) - now);
       }
-      await this.#change((now < this.#opens ? this.#opens : deadline) - now);
+      return false;
+    } finally {
+      const first = this.#line[0] === mine;
+      this.#line.splice(this.#line.indexOf(mine), 1);
+      if (first) this.#wake(); // the next one may be the probe now
     }
-    return false;
   }
 
   #succeeded() {
