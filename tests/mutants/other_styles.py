@@ -198,6 +198,50 @@ class AsksOneThingAtATime(LazyClient):
     wire_type = _OneAtATime
 
 
+class GivesItsTokenBackAtOnce(LazyClient):
+    """Gives its token back as soon as it has another: a read with the old one is made once more.
+
+    That a caller has one on its way then is chance. Here a caller has one each time, who gets no
+    core for a moment after he has taken the old token.
+    """
+
+    late = 0.1
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._old: Token | None = None
+        self._taken, self._given_back = threading.Event(), threading.Event()
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        if old is not None:
+            self._taken.clear()
+            self._given_back.clear()
+            self._old = old
+            self._taken.wait(1.0)
+        token = super()._log_in(deadline)
+        if old is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old)
+            self._given_back.set()
+        return token
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if method == "GET" and token is self._old and not self._taken.is_set():
+            self._taken.set()
+            self._given_back.wait(1.0)
+            time.sleep(self.late)
+        return super()._ask(method, path, deadline, token, body)
+
+
+class ReadsOnWithWhatItGaveBack(GivesItsTokenBackAtOnce):
+    """Has a caller who reads with it long after that, and finds out by the refusal."""
+
+    late = 0.7
+
+
 class RestsForFourSeconds(LazyClient):
     """Gives Vault a rest after a failure, as a circuit breaker does, and says for how long."""
 

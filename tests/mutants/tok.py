@@ -510,6 +510,9 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-lost-secret-id-five-times": Mutant(
         edges_refusals.TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
     ),
+    "reads-on-with-what-it-gave-back": Mutant(
+        other_styles.ReadsOnWithWhatItGaveBack, "TOK-03", "a token that has ended"
+    ),
     "finds-out-by-a-refusal": Mutant(always.FindsOutByARefusal, "TOK-04", "a token that has ended"),
     "finds-out-of-the-unrenewable-by-a-refusal": Mutant(
         always.FindsOutByARefusal, "TOK-06", "a token that has ended"
@@ -575,6 +578,7 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "logs-in-five-times": Tolerated(edges_logins.LogsInBesideRenewing, "TOK-03"),
     "logs-in-at-a-third-at-a-max-ttl": Tolerated(edges_logins.LogsInAtAThird, "TOK-03"),
+    "gives-its-token-back-at-once": Tolerated(other_styles.GivesItsTokenBackAtOnce, "TOK-03"),
     "logs-in-at-a-third-at-an-explicit-max-ttl": Tolerated(edges_logins.LogsInAtAThird, "TOK-05"),
     "logs-in-at-a-third-in-a-shortened-life": Tolerated(edges_logins.LogsInAtAThird, "TOK-04"),
     "logs-in-at-a-third-of-a-period": Tolerated(edges_logins.LogsInAtAThird, "TOK-08"),

@@ -225,6 +225,37 @@ def test_read_with_an_ended_token(story: Story) -> None:
     ]
 
 
+def replaced_and_given_back(story: Story, *, first: bool = False) -> None:
+    """A token is replaced, and given back from 5.0 to 5.1 s; before the other came, if `first`."""
+    story.sent("login", 0.0, token="token-1", ended=0.1)
+    story.sent("login", 5.2 if first else 4.8, token="token-2", ended=5.3 if first else 4.9)
+    path = "auth/token/revoke-self"
+    story.sent("revoke", 5.0, 204, token="token-1", path=path, ended=5.1)
+
+
+@pytest.mark.parametrize("at", [4.95, 5.34], ids=["on its way", "about to be sent"])
+def test_read_with_a_token_that_was_given_back_meanwhile(story: Story, at: float) -> None:
+    """A call had taken it; the token did not end before its time."""
+    replaced_and_given_back(story)
+    story.sent("read", at, 403, token="token-1", ended=at + 0.1)
+    assert story.finds(no_refused_read()) == []
+
+
+@pytest.mark.parametrize("at", [4.0, 5.4], ids=["before that", "later"])
+def test_read_with_a_token_that_was_given_back_at_another_time(story: Story, at: float) -> None:
+    """What was refused before that was refused for another reason; what is sent late, for that."""
+    replaced_and_given_back(story)
+    story.sent("read", at, 403, token="token-1", ended=at + 0.1)
+    assert len(story.finds(no_refused_read())) == 1
+
+
+def test_read_with_a_token_that_was_given_back_too_soon(story: Story) -> None:
+    """There was no other yet."""
+    replaced_and_given_back(story, first=True)
+    story.sent("read", 5.15, 403, token="token-1", ended=5.18)
+    assert len(story.finds(no_refused_read())) == 1
+
+
 # Logins instead of renewals
 
 

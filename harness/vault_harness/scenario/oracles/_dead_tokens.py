@@ -57,7 +57,7 @@ def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, flo
         token = word.token
         if token is None or token in known or (told := _heard(history, word, deadline)) is None:
             continue
-        if not _given_back(word):
+        if not given_back(word):
             if not _calls_dead(history, word):
                 continue
             replaced = _replaced(history, word, deadline)
@@ -69,7 +69,8 @@ def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, flo
     return known
 
 
-def _given_back(word: Exchange) -> bool:
+def given_back(word: Exchange) -> bool:
+    """Whether the client has given a token back by this, as Vault has confirmed."""
     return word.kind == "revoke" and word.good and word.path.endswith("revoke-self")
 
 

@@ -5,9 +5,12 @@ All times are the recorder's own, so they are compared to the millisecond.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
+from vault_harness.scenario.oracles._dead_tokens import NEWS, given_back
 from vault_harness.scenario.verdict import Finding
 
 LOGS_IN_INSTEAD = "it renews no token: it logs in anew in its time instead"
@@ -261,6 +264,8 @@ def no_refused_read(
 ) -> Oracle:
     """No read is answered 403 in that time, which the caller may not have noticed.
 
+    But for one that was about to be sent when the client, with another token, gave that one back.
+
     Args:
         since: When it begins.
         until: When it ends.
@@ -272,7 +277,8 @@ def no_refused_read(
         reads = history.find("read", since=since, until=until)
         if not reads and not may_be_empty:
             return lacking(promise, "read that reached Vault", since, until)
-        refused = [e for e in reads if e.status == 403]
+        given = {word.token: word for word in history.find("revoke", where=given_back)}
+        refused = [e for e in reads if e.status == 403 and not _overtaken(history, e, given)]
         if not refused:
             return []
         first = refused[0]
@@ -281,3 +287,19 @@ def no_refused_read(
         return [Finding(promise, f"{seen}, the first with {first.token}", first.began, rests_on=())]
 
     return oracle
+
+
+def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exchange]) -> bool:
+    """Whether the client gave its token back while a read with it was on its way, or nearly so.
+
+    It had another by then: who gives one back first, and looks for another afterwards, has none for
+    whoever reads meanwhile.
+    """
+    word = given.get(read.token)
+    if word is None or _answered(read) < word.began:
+        return False
+    others = history.logins(until=word.began)
+    if not others or others[-1].token == read.token or _answered(others[-1]) > word.began:
+        return False
+    gone = _answered(word)
+    return read.began <= gone + NEWS + history.slack(gone, read.began)
