@@ -23,7 +23,7 @@ from vault_harness.scenario import (
     Sighting,
 )
 from vault_harness.scenario.driver import Driver, Verb, reading
-from vault_harness.scenario.helpers import reading_in_each_way, ways
+from vault_harness.scenario.helpers import reading_in_each_way, turns, ways
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
 from vault_harness.scenario.oracles import (
@@ -720,13 +720,13 @@ def _callers_beside(history: History, until: float) -> int:
 @pytest.mark.scenario("TOK-17")
 def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
     """The role is deleted, then made again with a new secret-id; renewals answer 500 meanwhile."""
-    client = lab.start()
+    lab.start()
     ends = _end_of(lab)
     with lab.reading(every=0.4):
         with lab.vault.role_deleted(ROLE) as fault:
             lab.watch(ends + 1.0 - lab.history.now())
             if lab.can("health"):
-                client.healthy()
+                turns(lab, well=False, within=0.5 * lab.ttl, every=1.0)
                 lab.judge_later(
                     says_of_its_health(well=False, since=fault.began, until=lab.history.now())
                 )

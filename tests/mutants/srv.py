@@ -27,6 +27,7 @@ from tests.mutants.clients import (
     Tolerated,
     Tweaked,
 )
+from tests.mutants.prc import SaysIllLate, SaysIllTooLate
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -454,6 +455,9 @@ class TellsItsReaderOfARenewal(LazyClient):
 MUTANTS: dict[str, Mutant] = {
     "has-no-timeout": Mutant(HasNoTimeout, "SRV-01", "every call ends within"),
     "says-well-like-vault": Mutant(AlwaysSaysWell, "SRV-01", "health says not well", REFERENCE),
+    "says-ill-too-late-while-all-hangs": Mutant(
+        SaysIllTooLate, "SRV-01", "health says not well", REFERENCE
+    ),
     "takes-a-lost-storage-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "SRV-03", "the token survives"
     ),
@@ -533,4 +537,6 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
     "asks-what-it-may-first": Tolerated(other_styles.AsksWhatItMayFirst, "SRV-10", REFERENCE),
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
+    "says-ill-late-while-all-hangs": Tolerated(SaysIllLate, "SRV-01", REFERENCE),
+    "probes-itself-now-and-then": Tolerated(other_styles.ProbesItselfNowAndThen, "SRV-01"),
 }

@@ -36,6 +36,8 @@ from tests.mutants.clients import (
 from tests.mutants.prc import (
     LogsInFourSecondsAfterASleep,
     LogsInSixSecondsAfterASleep,
+    SaysIllLate,
+    SaysIllTooLate,
 )
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -513,6 +515,9 @@ MUTANTS: dict[str, Mutant] = {
     "reads-on-with-what-it-gave-back": Mutant(
         other_styles.ReadsOnWithWhatItGaveBack, "TOK-03", "a token that has ended"
     ),
+    "says-ill-too-late-after-its-tokens-end": Mutant(
+        SaysIllTooLate, "TOK-17", "health says not well", REFERENCE
+    ),
     "finds-out-by-a-refusal": Mutant(always.FindsOutByARefusal, "TOK-04", "a token that has ended"),
     "finds-out-of-the-unrenewable-by-a-refusal": Mutant(
         always.FindsOutByARefusal, "TOK-06", "a token that has ended"
@@ -625,6 +630,8 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-a-lost-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "TOK-17"
     ),
+    "says-ill-late-after-its-tokens-end": Tolerated(SaysIllLate, "TOK-17", REFERENCE),
+    "probes-itself-after-its-tokens-end": Tolerated(other_styles.ProbesItselfNowAndThen, "TOK-17"),
     "sends-what-was-on-its-way": Tolerated(always.SendsWhatWasOnItsWay, "TOK-11"),
     "sends-what-a-slow-link-held-up": Tolerated(always.SendsWhatASlowLinkHeldUp, "TOK-12"),
     "waits-a-little-for-a-renewal": Tolerated(edges_hangs.WaitsALittleForARenewal, "TOK-22"),
