@@ -16,6 +16,7 @@ from vault_harness.scenario.helpers import (
     dead_connections,
     footprint_at_rest,
     left_behind,
+    renewal_comes,
     start_meanwhile,
     vault_gone,
     version_of,
@@ -261,25 +262,30 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
     """Vault renews the token, and the answer is lost with its connection."""
     lab.start()
     lab.watch(0.2 * lab.ttl)
-    with lab.http.lose_answer("renew", first=1) as fault:
-        tried = lab.history.wait_for(
-            lambda: any(e.ended is not None for e in lab.history.find("renew", since=fault.began)),
-            0.7 * lab.ttl,
+    with ExitStack() as callers:
+        with lab.http.lose_answer("renew", first=1) as fault:
+            tried = renewal_comes(
+                lab,
+                fault,
+                callers,
+                lambda: any(
+                    e.ended is not None for e in lab.history.find("renew", since=fault.began)
+                ),
+            )
+        if not tried:
+            if never_renews(lab.history):
+                raise NotClaimed(LOGS_IN_INSTEAD)
+            raise NotExercised(
+                "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
+            )
+        lost = lab.history.find("renew", since=fault.began)[0]
+        # Some HTTP libraries try again at once, before anybody has noted that the fault is over.
+        again = lost.ended or lost.began
+        ends = last_grant(lab.history, until=lost.began) + lab.ttl
+        lab.history.wait_for(
+            lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
+            ends - lab.history.now(),
         )
-    if not tried:
-        if never_renews(lab.history):
-            raise NotClaimed(LOGS_IN_INSTEAD)
-        raise NotExercised(
-            "no renewal was tried while its answer would be lost, up to 0.9 of the token's life"
-        )
-    lost = lab.history.find("renew", since=fault.began)[0]
-    # Some HTTP libraries try again at once, before anybody has noted that the fault is over.
-    again = lost.ended or lost.began
-    ends = last_grant(lab.history, until=lost.began) + lab.ttl
-    lab.history.wait_for(
-        lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
-        ends - lab.history.now(),
-    )
     lab.judge(renews_again(since=again, before=ends), same_token(since=fault.began))
 
 

@@ -103,6 +103,31 @@ class LetsAllWaitForTheOneThatRenews(RenewsInACallersCall):
     others_wait = True
 
 
+class AsksForHealthMeanwhile(RenewsInACallersCall):
+    """Asks each second whether Vault serves, for which it needs no token."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        threading.Thread(target=self._ask_on, name="asks", daemon=True).start()
+
+    def _ask_on(self) -> None:
+        while not self._closed:
+            time.sleep(1.0)
+            with contextlib.suppress(ClientError):
+                self._wire.send("GET", "sys/health", deadline=time.monotonic() + 1.0)
+
+
+class GivesUpInACallersCall(RenewsInACallersCall):
+    """Renews in none of the calls that come after one in which it failed."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            self._due = float("inf")
+            return True
+
+
 # What becomes of the token
 
 

@@ -18,6 +18,7 @@ from tests.mutants import (
     always,
     byways,
     companions,
+    edges_hangs,
     edges_tokens,
     leftovers,
     other_styles,
@@ -440,6 +441,9 @@ MUTANTS: dict[str, Mutant] = {
     "takes-half-an-answer": Mutant(TakesHalfAnAnswer, "NET-10", "no wrong value"),
     "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
+    "loses-heart-in-a-callers-call": Mutant(
+        edges_hangs.GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
+    ),
     "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
     "retries-a-write-that-a-gateway-failed": Mutant(
         oversights.RetriesAWriteThatAGatewayFailed, "NET-13", "applied at most once", REFERENCE
@@ -519,6 +523,7 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),
     "asks-for-an-hour-before-an-outage": Tolerated(edges_tokens.AsksForAnHour, "NET-02"),
     "asks-for-an-hour-again": Tolerated(edges_tokens.AsksForAnHour, "NET-12"),
+    "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),

@@ -198,6 +198,15 @@ class AsksOneThingAtATime(LazyClient):
     wire_type = _OneAtATime
 
 
+class LeavesTheLoginToTheNextCall(LazyClient):
+    """Drops a token that Vault does not renew, and has no use for another until somebody reads."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if not super()._renewed(token, deadline):
+            self._token = None
+        return True
+
+
 class GivesItsTokenBackAtOnce(LazyClient):
     """Gives its token back as soon as it has another: a read with the old one is made once more.
 

@@ -319,6 +319,19 @@ class TakesAPeriodForEver(LazyClient):
         return False
 
 
+class KeepsWhatWasNotRenewed(LazyClient):
+    """Renews no more once that was refused, and finds out by a refused read what that meant."""
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        super()._renewed(token, deadline)
+        return True
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            self._token.since = time.monotonic()  # it reckons with no end
+        return super()._valid_token(deadline)
+
+
 # By the time of day
 
 
@@ -508,6 +521,9 @@ MUTANTS: dict[str, Mutant] = {
     "outlives-its-token-for-long": Mutant(
         edges_logins.OutlivesItsTokenForLong, "TOK-15", "a new login within"
     ),
+    "keeps-what-was-not-renewed": Mutant(
+        KeepsWhatWasNotRenewed, "TOK-15", "a token that has ended"
+    ),
     "logs-in-twice-for-a-refused-renewal": Mutant(LogsInTwice, "TOK-15", "at most 1 login"),
     "tries-a-lost-secret-id-five-times": Mutant(
         edges_refusals.TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
@@ -627,6 +643,11 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-late-for-fifty": Tolerated(edges_logins.LogsInLateForFifty, "TOK-12"),
     "logs-in-slowly-for-a-lost-child": Tolerated(edges_logins.LogsInSlowly, "TOK-13"),
     "outlives-its-token": Tolerated(edges_logins.OutlivesItsToken, "TOK-15"),
+    "leaves-the-login-to-the-next-call": Tolerated(
+        other_styles.LeavesTheLoginToTheNextCall, "TOK-15"
+    ),
+    "meets-a-refusal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-15"),
+    "asks-for-health-until-a-call": Tolerated(edges_hangs.AsksForHealthMeanwhile, "TOK-15"),
     "tries-a-lost-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "TOK-17"
     ),

@@ -20,7 +20,7 @@ from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
-from vault_harness.scenario.oracles import recovers_within
+from vault_harness.scenario.oracles import last_grant, recovers_within
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
 from vault_harness.vault import Operator, approle
@@ -185,6 +185,29 @@ def started_again(lab: Lab) -> float:
     began = lab.history.now()
     lab.open()
     return lab.history.now() - began
+
+
+ASKED_FROM, TRIED_BY = 0.7, 0.92
+"""Of a life: when callers come to who has not renewed yet, and how long a renewal is waited for."""
+
+
+def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[], bool]) -> bool:
+    """Wait for the renewal that a fault is to meet; whether it came before the end was near.
+
+    Whoever renews in the call of who comes when it is time needs one, and another to try again: so
+    somebody reads, from a time on at which most have renewed by a timer of their own.
+
+    Args:
+        lab: The scenario; nobody reads in it.
+        fault: What the renewal is to meet; it lasts.
+        callers: The reads last until this is closed.
+        came: Whether it has met one.
+    """
+    granted = last_grant(lab.history, until=fault.began)
+    if lab.until(came, within=granted + ASKED_FROM * lab.ttl - lab.history.now()):
+        return True
+    callers.enter_context(lab.reading(every=0.5))
+    return lab.until(came, within=granted + TRIED_BY * lab.ttl - lab.history.now())
 
 
 _ELECTION = 30.0
