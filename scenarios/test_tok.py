@@ -23,7 +23,7 @@ from vault_harness.scenario import (
     Sighting,
 )
 from vault_harness.scenario.driver import Driver, Verb, reading
-from vault_harness.scenario.helpers import reading_in_each_way, turns, ways
+from vault_harness.scenario.helpers import reading_in_each_way, renewal_comes, turns, ways
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
 from vault_harness.scenario.oracles import (
@@ -567,20 +567,24 @@ def test_failed_renewal_is_tried_again(lab: Lab) -> None:
     """The audit log cannot be written until a renewal was answered 500; then all is well."""
     lab.start()
     lab.watch(0.2 * lab.ttl)
-    with lab.vault.audit_unwritable() as fault:
+    with contextlib.ExitStack() as callers:
+        with lab.vault.audit_unwritable() as fault:
+            renewal_comes(
+                lab,
+                fault,
+                callers,
+                lambda: bool(_failed(lab.history, "renew", "login", since=fault.began)),
+            )
+        if not (failed := _failed(lab.history, "renew", since=fault.began)):
+            _tried_no_renewal(lab, fault)
+            return
+        # Vault is well before it is noted so, and what is tried in that moment counts.
+        again = failed[0].ended or failed[0].began
+        ends = last_grant(lab.history, until=failed[0].began) + lab.ttl
         lab.history.wait_for(
-            lambda: bool(_failed(lab.history, "renew", "login", since=fault.began)), 0.7 * lab.ttl
+            lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
+            ends - lab.history.now(),
         )
-    if not (failed := _failed(lab.history, "renew", since=fault.began)):
-        _tried_no_renewal(lab, fault)
-        return
-    # Vault is well before it is noted so, and what is tried in that moment counts.
-    again = failed[0].ended or failed[0].began
-    ends = last_grant(lab.history, until=failed[0].began) + lab.ttl
-    lab.history.wait_for(
-        lambda: bool(lab.history.find("renew", since=again, where=lambda e: e.good)),
-        ends - lab.history.now(),
-    )
     lab.judge(renews_again(since=again, before=ends), same_token(since=fault.began))
 
 

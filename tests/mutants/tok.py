@@ -414,6 +414,9 @@ MUTANTS: dict[str, Mutant] = {
     "renews-what-it-may-not": Mutant(RenewsInAHotLoop, "TOK-14", "renewals"),
     "renews-in-a-hot-loop": Mutant(RenewsInAHotLoop, "TOK-15", "at most 4 renewals"),
     "looks-before-it-renews": Mutant(LooksBeforeItRenews, "TOK-16", "the token survives"),
+    "gives-up-in-a-callers-call-once-more": Mutant(
+        edges_hangs.GivesUpInACallersCall, "TOK-16", "the next renewal succeeds"
+    ),
     "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
     "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
     "leaves-its-token-behind": Mutant(LeavesItsTokenBehind, "TOK-19", "tokens alive"),
@@ -656,6 +659,7 @@ TOLERATED: dict[str, Tolerated] = {
     "sends-what-was-on-its-way": Tolerated(always.SendsWhatWasOnItsWay, "TOK-11"),
     "sends-what-a-slow-link-held-up": Tolerated(always.SendsWhatASlowLinkHeldUp, "TOK-12"),
     "waits-a-little-for-a-renewal": Tolerated(edges_hangs.WaitsALittleForARenewal, "TOK-22"),
+    "tries-again-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-16"),
     "renews-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-22"),
     "logs-in-when-a-renewal-hangs": Tolerated(edges_hangs.LogsInWhenARenewalHangs, "TOK-22"),
     "asks-again-soon-for-a-renewal": Tolerated(edges_hangs.AsksAgainSoon, "TOK-22"),
