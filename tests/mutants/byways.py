@@ -315,7 +315,7 @@ class StopsLookingAtADenial(Tweaked):
 class StopsLookingAtAQuota(StopsLookingAtADenial):
     """Its thread ends when a quota says: later. What it holds by then is handed out for ever."""
 
-    ends_at = RateLimited
+    ends_at: ClassVar[type[VaultError]] = RateLimited
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
 
 
