@@ -43,9 +43,17 @@ LONGEST = 30.0
 """A declared refresh or max_stale beyond this would make a scenario wait for too long."""
 
 
-def _refuse_longer(name: str, seconds: float) -> None:
+def _refuse_longer(
+    name: str, seconds: float, refusal: type[NotClaimed | NotExercised] = NotExercised
+) -> None:
+    """Leave a scenario that would take too long.
+
+    Raises:
+        NotExercised: It is so. A time narrows no promise, as a capability does that is not claimed.
+        NotClaimed: The same, where nobody need declare that time.
+    """
     if seconds > LONGEST:
-        raise NotClaimed(
+        raise refusal(
             f"it declares {name} of {seconds:g} s; configure it with at most {LONGEST:g} s"
         )
 
@@ -94,7 +102,7 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     """Vault is away for longer than max_stale."""
     client = lab.start()
     limit = lab.declared("max_stale", 0.0)
-    _refuse_longer("max_stale", limit)
+    _refuse_longer("max_stale", limit, NotClaimed)
     client.read(verb="read_cached")
     with lab.network.down() as fault:
         while lab.history.now() < fault.began + limit + 3.0:

@@ -12,8 +12,8 @@ a medium or low one broken            A
 nothing broken                        A+
 ====================================  ==============
 
-Where a critical promise was not asked, or the run did not end, there is no grade: it could be any
-down to C. What is known to fail is broken all the same.
+Where a critical promise was not asked, or none was judged at all, or the run did not end, there is
+no grade: it could be any down to C. What is known to fail is broken all the same.
 """
 
 from __future__ import annotations
@@ -134,8 +134,9 @@ def _grade(
     lacking += _never(scenarios, engine)
     if not complete:
         lacking.append("the run did not come to its end")
-    if not scenarios:
-        lacking.append("nothing was judged")
+    asked = any(o.severity == "critical" and o.verdict in _RANKS for o in scenarios.values())
+    if not asked and not unasked:
+        lacking.append("nothing critical was judged" if scenarios else "nothing was judged")
     if lacking:
         return None, lacking
     why = [f"{severity}, and broken: {', '.join(ids)}" for severity, ids in broken.items() if ids]

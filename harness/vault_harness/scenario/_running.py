@@ -183,6 +183,10 @@ class Running(WaysIn):
 
         Args:
             timeout: Seconds until its ``hello``; those of the environment by default.
+
+        Raises:
+            NotClaimed: It does not claim or declare what this scenario is about.
+            NotExercised: It declares a deadline that nobody waits for.
         """
         operation = self.history.begin_operation("start")
         within = self.environment.start if timeout is None else timeout
@@ -199,7 +203,7 @@ class Running(WaysIn):
         try:
             self._check_claims(subject)
             self.prepare_database()
-        except (NotClaimed, EngineError):
+        except (NotClaimed, NotExercised, EngineError):
             subject.kill()
             raise
         driver = Driver(
@@ -233,6 +237,7 @@ class Running(WaysIn):
 
         Raises:
             NotClaimed: With them it starts, and does not claim what this scenario is about.
+            NotExercised: As `open`.
         """
         if self.entry.auth == "approle":
             return
@@ -290,7 +295,8 @@ class Running(WaysIn):
         if missing := sorted(entry.declares - known):
             raise NotClaimed(f"the subject does not declare {', '.join(missing)} (see --declare)")
         if self.deadline > LONGEST:
-            raise NotClaimed(
+            # A time narrows no promise: whoever declares one so long has not been asked.
+            raise NotExercised(
                 f"its calls may take {self.deadline:g} s; configure it with at most {LONGEST:g} s"
             )
         if entry.process and subject.pid is None:

@@ -12,6 +12,7 @@ import psutil
 from vault_harness.scenario.environment import START, Environment
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.rehearsal import ENTRY
+from vault_harness.scenario.verdict import NotExercised
 
 SHARE = 0.7
 """Of the cores that scenarios may use; what is left keeps the clockwork of each in time."""
@@ -82,7 +83,10 @@ def measure(environment: Environment) -> Cost | str:
     load = os.getloadavg()[0] / (os.cpu_count() or 1)
     folder = Path(tempfile.mkdtemp(prefix="cost-", dir=environment.directory))
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
-        driver = lab.open(timeout=LONGEST_START)
+        try:
+            driver = lab.open(timeout=LONGEST_START)
+        except NotExercised as error:
+            return str(error)
         if driver is None:
             return " ".join(lab.history.operations[-1].message.split())
         hello = lab.history.now()

@@ -66,6 +66,7 @@ class Lab(Asking):
         Raises:
             HarnessDefect: Something went wrong in the harness, or the scenario has neither a fault
                 nor a condition that must have been met.
+            NotExercised: The subject was configured without what the closing act reads.
         """
         if not self.history.faults and not self._conditions:
             raise HarnessDefect(
@@ -198,8 +199,13 @@ class Lab(Asking):
         self.no_closing = why
         if why:
             self.history.mark(f"no closing act: {why}")
-        else:
+            return
+        try:
             closing_act(self, no_health=no_health)
+        except NotClaimed as error:
+            # It ends nearly every scenario: one that is configured without what it reads would be
+            # asked nothing, and no claim of its own says so.
+            raise NotExercised(f"no closing act: {error}") from None
 
     def _cannot_close(self, *, steady: bool) -> str:
         """Why there can be no closing act, if so."""

@@ -21,7 +21,7 @@ from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.helpers import allow_writes
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Operation
-from vault_harness.scenario.verdict import NotClaimed
+from vault_harness.scenario.verdict import NotClaimed, NotExercised
 from vault_harness.subjects import CAPABILITIES, OperationFailed
 
 ENTRY = Entry(
@@ -117,11 +117,16 @@ def rehearse(environment: Environment, *, start: float) -> Rehearsal:
     with Lab(environment, ENTRY, directory=folder / "lab") as lab:
         allow_writes(lab, WRITTEN)
         _put(lab, {"entry": "canary-first"})
-        driver = lab.open(timeout=start)
+        driver: Driver | None = None
+        refused = ""
+        try:
+            driver = lab.open(timeout=start)
+        except NotExercised as error:
+            refused = str(error)
         began = lab.history.operations[-1]
         _note(came, "start and hello", began, slow=READY)
         if driver is None:
-            came.remark("wrong", f"it does not start: {began.message}")
+            came.remark("wrong", refused or f"it does not start: {began.message}")
         else:
             _claims(came, driver)
             _speak(came, lab, driver)

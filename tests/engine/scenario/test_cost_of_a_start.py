@@ -33,3 +33,13 @@ def test_a_subject_without_a_good_read_is_not_waited_for(
     assert found.read is None
     assert "no good read" in str(found)
     assert found.workers(12, cores=2) >= 6
+
+
+def test_a_subject_that_nobody_waits_for(tmp_path: Path) -> None:
+    """The reason is told in place of what it costs; the scenarios say the same."""
+    program = tmp_path / "waits.py"
+    program.write_text(REFUSES.replace('"ok": False', '"ok": True, "declares": {"deadline": 61}'))
+    spec = parse_subject(f"command:{shlex.join([sys.executable, str(program)])}")
+    with open_environment(Settings(engine="process"), spec, seed=1) as environment:
+        found = cost.measure(environment)
+    assert found == "its calls may take 61 s; configure it with at most 60 s"

@@ -26,6 +26,7 @@ while read -r line; do
 done
 """
 HELLO = """printf '{"id":%s,"ok":true,"capabilities":["read"]}\\n' "$id" """
+WAITS = """printf '{"id":%s,"ok":true,"declares":{"deadline":61}}\\n' "$id" """
 SAYS_X = """printf '{"id":%s,"ok":true,"value":"x"}\\n' "$id" """
 
 
@@ -74,6 +75,13 @@ def test_what_it_printed_where_it_should_not(tmp_path: Path) -> None:
     assert code == 1
     assert "welcome to my client" in said
     assert "print logs to stderr only" in said
+
+
+def test_deadline_that_nobody_waits_for(tmp_path: Path) -> None:
+    """No scenario would be exercised, which is told before any is run."""
+    code, said = check(program(tmp_path, WAITS, SAYS_X))
+    assert code == 1
+    assert "its calls may take 61 s; configure it with at most 60 s" in said
 
 
 def test_wrong_values_and_reads_without_a_vault(tmp_path: Path) -> None:

@@ -94,12 +94,25 @@ CRITICAL = one("TOK-01", "pass", "critical")
         ([CRITICAL, one("SEA-01", "not exercised", "high")], "A+"),
         ([CRITICAL, one("SEA-01", "not exercised", "critical")], None),
         ([CRITICAL, one("SEA-01", "error", "critical")], None),
+        ([one("TOK-11", "flaky", "critical")], "C"),
+        ([one("TOK-11", "skipped", "critical"), one("SEA-08", "pass", "high")], None),
+        ([one("SEA-08", "pass", "high")], None),
         ([], None),
     ],
 )
 def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
     """The best that nothing forbids; none where a critical promise was not asked."""
     assert score_of(journal(*records)).grade == grade
+
+
+def test_nothing_critical_was_judged() -> None:
+    """Whatever the reason: a client that slips away from all that counts has no grade."""
+    skipped = [one(f"TOK-1{n}", "skipped", "critical") for n in (1, 2)]
+    score = score_of(journal(*skipped, one("SEA-08", "pass")))
+    assert (score.grade, score.why) == (None, ["nothing critical was judged"])
+    assert score_of(journal()).why == ["nothing was judged"]
+    harmful = one("SEA-08", "pass", leaks=[{"seen": "its log has token-1"}])
+    assert score_of(journal(*skipped, harmful)).grade == "F"
 
 
 def test_some_verdicts_anew() -> None:
