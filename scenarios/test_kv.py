@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import allow_writes
+from vault_harness.scenario.helpers import allow_writes, canary
 from vault_harness.scenario.lab import PATH
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
@@ -202,32 +202,47 @@ def test_lost_update(lab: Lab) -> None:
     client = lab.start()
     kept = lab.stack.operator.client.secrets.kv.v2
     done: list[Operation] = []
-    pattern = f"*/data/{LEDGER}"
+    pattern, mine = f"*/data/{LEDGER}", canary(lab)
     with lab.http.delay("read", path=pattern, first=1, by=0.3 * lab.deadline) as fault:
         change = threading.Thread(
-            target=lambda: done.append(client.update(LEDGER, {"mine": "new"})), daemon=True
+            target=lambda: done.append(client.update(LEDGER, {"mine": mine})), daemon=True
         )
         change.start()
-        if not lab.until(lambda: _ledger_is_read(lab, since=fault.began), within=lab.deadline):
-            raise NotExercised("it does not read the secret before it changes a key")
-        new = {"theirs": "new", "mine": "old"}
-        kept.create_or_update_secret(LEDGER, new, mount_point=lab.entry.mount)
+        lab.until(
+            lambda: bool(done) or _ledger_is_read(lab, since=fault.began), within=lab.deadline
+        )
+        if reads_first := _ledger_is_read(lab, since=fault.began):
+            new = {"theirs": "new", "mine": "old"}
+            kept.create_or_update_secret(LEDGER, new, mount_point=lab.entry.mount)
         change.join(client.patience)
     found = kept.read_secret_version(
         LEDGER, mount_point=lab.entry.mount, raise_on_deleted_version=True
     )["data"]["data"]
     said = done[0] if done else None
+    if not reads_first and "theirs" in found and (said is None or said.failed):
+        raise NotExercised("it does not read the secret before it changes a key")
+    now = "new" if found.get("mine") == mine else "old"
     lab.judge(
+        # Also where it has read nothing, and so met no other writer: then it has done this alone.
+        none_of(
+            "the keys that it does not change are kept",
+            set() if "theirs" in found else {f"what is left is {', '.join(sorted(found))}"},
+            harm=True,
+        ),
         none_of(
             "no change of another is lost",
-            {"it is overwritten with what was there before"} if found["theirs"] != "new" else (),
+            {"it is overwritten with what was there before"}
+            if reads_first and found.get("theirs", "new") != "new"
+            else (),
             harm=True,
         ),
         none_of(
             "a change is made in spite of another, and said to be",
-            {f"it ended {said.outcome if said else 'not at all'}, the key is {found['mine']}"}
-            if said is None or said.failed or found["mine"] != "new"
+            {f"it ended {said.outcome if said else 'not at all'}, the key is {now}"}
+            if said is None or said.failed or now != "new"
             else (),
+            # No other writer was there who could have undone what was said to be done.
+            harm=not reads_first and now == "old",
         ),
         requests_at_most(3, "write", since=fault.began, path=LEDGER),
     )

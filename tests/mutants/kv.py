@@ -240,6 +240,20 @@ class UpdatesWithoutCas(Tweaked):
         self.client.put_secret(path, {**self.client.read(path).value, **data})
 
 
+class OverwritesTheWhole(Tweaked):
+    """Writes the keys that it changes, and nothing else: all others are gone."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.client.put_secret(path, data)
+
+
+class ChangesNothing(Tweaked):
+    """Takes a change, says that it is made, and forgets it."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        del path, data
+
+
 class InsistsOnItsVersion(Tweaked):
     """Tries a refused change again with the version that was refused, four times."""
 
@@ -336,6 +350,10 @@ MUTANTS: dict[str, Mutant] = {
     "updates-without-cas": Mutant(
         UpdatesWithoutCas, "KV-04", "no change of another is lost", REFERENCE
     ),
+    "overwrites-the-whole": Mutant(
+        OverwritesTheWhole, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+    "changes-nothing": Mutant(ChangesNothing, "KV-04", "said to be", REFERENCE),
     "insists-on-its-version": Mutant(
         InsistsOnItsVersion, "KV-04", "at most 3 requests (write)", REFERENCE
     ),

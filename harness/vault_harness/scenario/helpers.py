@@ -9,6 +9,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from secrets import token_hex
 
 import psutil
 
@@ -461,6 +462,13 @@ def allow_writes(lab: Lab, path: str) -> None:
     role = client.adapter.get(address)["data"]
     policies = [*role["token_policies"], "scenario-writer"]
     client.adapter.post(address, json={"token_policies": policies})
+
+
+def canary(lab: Lab) -> str:
+    """A value for the subject to write; it must come out no more than one that it reads."""
+    value = f"canary-written-{token_hex(16)}"
+    lab.secrets.add("written", value)
+    return value
 
 
 def version_of(lab: Lab, path: str, *, at: Operator | None = None) -> int:
