@@ -13,6 +13,7 @@ from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, NotExerci
 from vault_harness.scenario.helpers import (
     allow_writes,
     callers_if_started,
+    canary,
     dead_connections,
     footprint_at_rest,
     left_behind,
@@ -358,11 +359,11 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     """Vault applies a write; its answer is lost with its connection, then to a gateway's 504."""
     allow_writes(lab, LEDGER)
     client = lab.start()
-    if (first := client.write(LEDGER, {"entry": "first"})).failed:
+    if (first := client.write(LEDGER, {"entry": canary(lab)})).failed:
         raise NotExercised(f"no write before any fault: {first.outcome}: {first.message}")
     before = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1) as fault:
-        second = client.write(LEDGER, {"entry": "second"})
+        second = client.write(LEDGER, {"entry": canary(lab)})
     client.read()
     lab.watch(0.5)
     written = version_of(lab, LEDGER) - before
@@ -371,7 +372,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_on(lab, fault)
     last = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1, status=504) as page:
-        third = client.write(LEDGER, {"entry": "third"})
+        third = client.write(LEDGER, {"entry": canary(lab)})
     lab.watch(0.5)  # for those who try again behind the caller's back
     again = version_of(lab, LEDGER) - last
     _write_on(lab, page)
@@ -438,14 +439,14 @@ def test_stall_that_heals(lab: Lab) -> None:
     """Answers are held for a while and then delivered on the same connections, a write's too."""
     writes = _can_write(lab)
     client = lab.start()
-    if writes and client.write(LEDGER, {"entry": "first"}).failed:
+    if writes and client.write(LEDGER, {"entry": canary(lab)}).failed:
         lab.note(Finding("a write works", "the first one, before any fault, failed"))
     before = version_of(lab, LEDGER)
     held: Operation | None = None
     with ExitStack() as callers:
         with lab.network.stalled() as fault:
             if writes:
-                held = client.write(LEDGER, {"entry": "second"})
+                held = client.write(LEDGER, {"entry": canary(lab)})
             callers.enter_context(lab.reading(every=0.5, callers=2))
             lab.hold(fault, 1.2 * lab.deadline)
         lab.recovers(after=fault)
@@ -465,7 +466,10 @@ def test_stall_that_heals(lab: Lab) -> None:
 def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
     """Write until a write is good, for as long as that may take now that reads are."""
     since, bound = lab.history.now(), lab.recovery_after(after) if within is None else within
-    while lab.client.write(LEDGER, {"entry": "last"}).failed and lab.history.now() < since + bound:
+    while (
+        lab.client.write(LEDGER, {"entry": canary(lab)}).failed
+        and lab.history.now() < since + bound
+    ):
         lab.watch(0.3)
     lab.ask(writes_again(bound, since=since))
 

@@ -12,7 +12,13 @@ import pytest
 from vault_harness.errors import SubjectError
 from vault_harness.faults import process_tree
 from vault_harness.scenario import Finding, Lab, NotClaimed
-from vault_harness.scenario.helpers import allow_writes, footprint_at_rest, left_behind, turns
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    canary,
+    footprint_at_rest,
+    left_behind,
+    turns,
+)
 from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
@@ -153,18 +159,21 @@ def _ours(thread: threading.Thread) -> bool:
 
 @pytest.mark.scenario("PRC-04")
 def test_no_secret_is_said(lab: Lab) -> None:
-    """In turn: a denied path, truncated answers, a seal, a refused secret-id, an outage."""
+    """In turn: a cut login, a denied path, cut reads, a seal, a refused secret-id, an outage."""
     lab.put("v1", value=f"canary-v1-{secrets.token_hex(55)}")  # 120 bytes, from about 340 on
+    _cut_a_login(lab)
     client = lab.start()
 
     with lab.reading(every=0.25):
         client.read("ai/openai", "OPENAI_API_KEY")
+        _write_in_vain(lab)
         # In the headers, and in the second half of the value, wherever their length lets it begin.
         for after in (150, 400, 430, 460):
             with lab.network.truncated(after=after) as fault:
                 lab.hold(fault, 0.8)
             lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
         with lab.vault.sealed() as fault:
+            _write_in_vain(lab)
             lab.hold(fault, 1.0)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
         good = lab.secret_id
@@ -176,9 +185,33 @@ def test_no_secret_is_said(lab: Lab) -> None:
         lab.deliver(good)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
         with lab.network.down() as fault:
+            _write_in_vain(lab)
             lab.hold(fault, 0.8)
         lab.until_good_read(since=fault.end, within=lab.recovery_after(fault))
     lab.judge(bad_logins_at_most(4, secret_id="wrong secret-id"))
+
+
+def _cut_a_login(lab: Lab) -> None:
+    """Start a client whose first login is answered with the first half of what it asks for.
+
+    One that is ended again: who has lost its token logs in when it finds that out, some only at the
+    next renewal, and who starts logs in at once.
+    """
+    token = f"hvs.{secrets.token_hex(24)}"
+    lab.secrets.add("token", token, "token of a login that is cut")
+    cut = f'{{"lease_id": "", "auth": {{"client_token": "{token}", "accessor": "'
+    with lab.http.fail("login", first=1, status=200, body=cut.encode()):
+        if (client := lab.open()) is None:
+            return  # it refuses to start, which is an answer too
+        if (read := client.read()).failed and read.outcome not in ("hung", "died"):
+            read.verb = "warm-up"  # nobody promised that it is ready at once
+        client.close(timeout=lab.deadline + 5.0)
+
+
+def _write_in_vain(lab: Lab) -> None:
+    """Write where no policy allows it, or nobody can, if the subject writes."""
+    if lab.can("write"):
+        lab.client.write("ai/openai", {"OPENAI_API_KEY": canary(lab)})
 
 
 @pytest.mark.scenario("PRC-03")

@@ -16,6 +16,7 @@ from vault_harness.scenario import (
 )
 from vault_harness.scenario.helpers import (
     allow_writes,
+    canary,
     leading_to,
     reading_in_each_way,
     recovers_in_each_way,
@@ -228,13 +229,13 @@ def test_body_that_is_too_large(lab: Lab) -> None:
     """A path that no policy allows is written to; then a secret of 24 kB, where 16 are the most."""
     allow_writes(lab, LEDGER)
     client = lab.start()
-    if (small := client.write(LEDGER, {"entry": "small"})).failed:
+    if (small := client.write(LEDGER, {"entry": canary(lab)})).failed:
         raise NotExercised(f"no small write: {small.outcome}: {small.message}")
     _is_denied(lab)
     before = version_of(lab, LEDGER)
     marks = {"statuses": frozenset({413}), "kinds": frozenset({"write"})}
     with lab.condition("body too large", **marks) as fault:
-        big = client.write(LEDGER, {"entry": "x" * 24_000})
+        big = client.write(LEDGER, {"entry": canary(lab) + "x" * 24_000})
         lab.watch(1.0)  # for those who try again behind the caller's back
     done = {"it was said to be done"} if not big.failed else set[str]()
     lab.judge(
@@ -252,7 +253,7 @@ def _is_denied(lab: Lab) -> None:
     # No write need come of it, nor a 403: some ask first what they may, or which version there is.
     with lab.condition("write denied", statuses=frozenset({403}), optional=True) as denied:
         for _ in range(DENIALS):
-            lab.client.write(DENIED, {"entry": "small"})
+            lab.client.write(DENIED, {"entry": canary(lab)})
             lab.watch(0.3)
     lab.judge_later(
         failures_are("denied", since=denied.began, until=denied.end, verbs=("write",)),

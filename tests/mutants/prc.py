@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sys
@@ -11,6 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import ClassVar
 
+from resilient_vault_client import VaultError, VaultUnavailable
 from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -55,6 +57,46 @@ class LogsWhatIsCut(LazyClient):
     """Logs an answer that it cannot parse, and half of a secret with it."""
 
     wire_type = _LogsWhatIsCut
+
+
+class _LogsWhatIsNoJson(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        content = received.partition(b"\r\n\r\n")[2]
+        if b"/login " in request and is_whole(bytearray(received)):
+            try:
+                json.loads(content or b"{}")
+            except ValueError:
+                log.error("the login's answer is no JSON: %s", content.decode(errors="replace"))
+        return received
+
+
+class LogsALoginThatIsNoJson(LazyClient):
+    """Logs the answer to its login where it cannot parse that, and a token with it."""
+
+    wire_type = _LogsWhatIsNoJson
+
+
+class ShowsWhatItCouldNotWrite(Tweaked):
+    """Logs what it was to write, where it could not."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultError as error:
+            log.error("PUT %s %r failed: %s", path, dict(data), error)
+            raise
+
+
+class ShowsWhatItCouldNotWriteInAnOutage(Tweaked):
+    """The same, and only where it is no denial."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except VaultUnavailable as error:
+            log.error("PUT %s %r failed: %s", path, dict(data), error)
+            raise
 
 
 class ShowsItsSecretId(LazyClient):
@@ -431,6 +473,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-its-token": Mutant(LogsItsToken, "PRC-04", "token"),
     "logs-what-is-cut": Mutant(LogsWhatIsCut, "PRC-04", "half of v1"),
+    "logs-a-login-that-is-no-json": Mutant(
+        LogsALoginThatIsNoJson, "PRC-04", "token of a login that is cut"
+    ),
+    "shows-what-it-could-not-write": Mutant(
+        ShowsWhatItCouldNotWrite, "PRC-04", "its log has written-", REFERENCE
+    ),
+    "shows-what-it-could-not-write-in-an-outage": Mutant(
+        ShowsWhatItCouldNotWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE
+    ),
     "shows-its-secret-id": Mutant(ShowsItsSecretId, "PRC-04", "secret-id"),
     "says-well-under-a-seal": Mutant(AlwaysSaysWell, "PRC-05", "health tells the truth", REFERENCE),
     "never-says-well-again": Mutant(
