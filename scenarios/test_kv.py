@@ -215,6 +215,10 @@ def test_lost_update(lab: Lab) -> None:
             new = {"theirs": "new", "mine": "old"}
             kept.create_or_update_secret(LEDGER, new, mount_point=lab.entry.mount)
         change.join(client.patience)
+        # Who has Vault merge its change has nothing of another's in hand that it could lose.
+        if not reads_first and _is_merged(lab, since=fault.began):
+            fault.optional = True
+            lab.require("Vault merged its change", lambda _: "it was a PATCH")
     found = kept.read_secret_version(
         LEDGER, mount_point=lab.entry.mount, raise_on_deleted_version=True
     )["data"]["data"]
@@ -252,6 +256,12 @@ def _ledger_is_read(lab: Lab, *, since: float) -> bool:
     """Whether Vault has answered a read of it; the answer may be on its way for long."""
     reads = lab.history.find("read", since=since, where=lambda e: e.path.endswith(LEDGER))
     return any(read.status is not None for read in reads)
+
+
+def _is_merged(lab: Lab, *, since: float) -> bool:
+    """Whether Vault has taken a change of it alone (PATCH)."""
+    patches = lab.history.find("write", since=since, where=lambda e: e.method == "PATCH")
+    return any(patch.good and patch.path.endswith(LEDGER) for patch in patches)
 
 
 @pytest.mark.scenario("KV-06")

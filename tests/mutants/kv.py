@@ -7,6 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import requests
+
 from resilient_vault_client import Secret, WriteConflict
 from tests.mutants import always, edges_endings, edges_refusals, other_styles, oversights
 from tests.mutants.clients import (
@@ -247,6 +249,25 @@ class OverwritesTheWhole(Tweaked):
         self.client.put_secret(path, data)
 
 
+class HasItsChangeMerged(LazyClient):
+    """Reads nothing before a change of one key: Vault merges it into the secret (PATCH)."""
+
+    capabilities = LazyClient.capabilities | {"update"}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        token = self._valid_token(time.monotonic() + self._deadline)
+        answer = requests.patch(
+            f"{self._environ['VAULT_ADDR']}/v1/{self._mount}/data/{path}",
+            json={"data": dict(data)},
+            headers={
+                "X-Vault-Token": token.value,
+                "Content-Type": "application/merge-patch+json",
+            },
+            timeout=self._deadline,
+        )
+        answer.raise_for_status()
+
+
 class ChangesNothing(Tweaked):
     """Takes a change, says that it is made, and forgets it."""
 
@@ -422,6 +443,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "has-its-change-merged": Tolerated(HasItsChangeMerged, "KV-04"),
     "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
     "keeps-the-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-06"),
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),

@@ -454,9 +454,8 @@ def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
 def allow_writes(lab: Lab, path: str) -> None:
     """Let tokens that the role gets from now on write one secret."""
     client = lab.operator.client
-    rules = (
-        f'path "{lab.entry.mount}/data/{path}" {{ capabilities = ["create", "update", "read"] }}'
-    )
+    may = '["create", "update", "patch", "read"]'
+    rules = f'path "{lab.entry.mount}/data/{path}" {{ capabilities = {may} }}'
     client.sys.create_or_update_policy("scenario-writer", rules)
     address = f"/v1/auth/approle/role/{lab.entry.approle}"
     role = client.adapter.get(address)["data"]
