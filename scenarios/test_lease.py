@@ -23,6 +23,7 @@ from vault_harness.scenario.oracles import (
     no_refused_use,
     none_of,
     renewals_of_a_lost_lease_at_most,
+    uses_go_on,
 )
 from vault_harness.subjects import Credential
 
@@ -40,13 +41,13 @@ def test_revoked_by_prefix(lab: Lab) -> None:
         with lab.vault.leases_revoked(CREDENTIALS, optional=True) as fault:
             lab.until(lambda: _refused_after(lab.history, fault.began), within=lab.deadline)
             met = _first_refused(lab.history, fault.began)
-            lab.until(lambda: _accepted_after(lab.history, met), within=bound + 0.5)
+            lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
         lab.watch(1.0)
     lab.require(
         "the database refused a credential that had been revoked",
         lambda history: _refused_after(history, fault.began),
     )
-    back = next((u.began for u in lab.history.uses if u.accepted and u.began > met), None)
+    back = _first_accepted(lab.history, met)
     lab.judge(
         no_refused_use(until=fault.began),
         accepted_again(since=met, within=bound),
@@ -61,13 +62,20 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
     lab.start()
     began = lab.history.now()
     first_credential(lab)
+    # What is refused around a login is refused for two seconds at most, and a call takes its time.
+    bound = lab.deadline + 2.0
     with lab.reading(every=0.5), pool(lab, reports=False):
         # Past the first token's end, so that its leases are gone.
         lab.watch(lab.entry.max_ttl + 2.0)
+        until = _once_accepted(lab, bound)
     lab.must_have(logins=1, since=began)
     lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
     logins = len(lab.history.logins())
-    lab.judge(no_refused_use(around_logins=1.0), credentials_at_most(logins))
+    lab.judge(
+        no_refused_use(around_logins=1.0),
+        uses_go_on(bound, since=began, until=until),
+        credentials_at_most(logins),
+    )
 
 
 @pytest.mark.scenario("LEASE-03")
@@ -99,19 +107,22 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
     failing = Stub(status=500, body=b'{"errors": ["internal error"]}', kinds=frozenset({"lease"}))
+    # Pauses that double, from 0.3 of a life on, have come to what was left of it at its end.
+    bound = lab.or_its_pause(0.7 * ttl + lab.deadline)
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
             lab.watch(1.1 * ttl)
         with instead_of_vault(lab, "renewals answered 500", failing):
             lab.watch(1.1 * ttl)
-        over = lab.history.now()
+        until = _once_accepted(lab, bound)
     least = 0.5 * ttl
     lab.require("two lives of a lease", _lived_on(fault.began, 2.1 * ttl))
     lab.judge(
         no_refused_use(),
+        uses_go_on(bound, since=fault.began, until=until),
         credentials_apart(least),
         at_most(
-            1 + (over - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
+            1 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
         ),
     )
 
@@ -153,7 +164,10 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
     until = lab.history.now()
     lab.require("two lives of the lease", _lived_on(began, 2.2 * ttl))
     lab.judge(
-        leases_renewed_within(0.3, 0.9, until=until), credentials_at_most(1), no_refused_use()
+        leases_renewed_within(0.3, 0.9, until=until),
+        credentials_at_most(1),
+        no_refused_use(),
+        uses_go_on(lab.deadline + 2.0, since=began, until=until),
     )
 
 
@@ -166,6 +180,13 @@ def _five_ask(lab: Lab) -> bool:
     return all(one is not None and lab.database.accepts(one) for one in found)
 
 
+def _once_accepted(lab: Lab, bound: float) -> float:
+    """Wait until the database accepts one, for longer than the bound if none; when that is."""
+    since = lab.history.now()
+    lab.until(lambda: _first_accepted(lab.history, since) is not None, within=bound + 0.5)
+    return lab.history.now()
+
+
 def _refused_after(history: History, since: float) -> bool:
     # By its end: one that was under way when the user was dropped is refused for that, too.
     return any(not use.accepted and use.ended >= since for use in list(history.uses))
@@ -176,8 +197,9 @@ def _first_refused(history: History, since: float) -> float:
     return next((u.ended for u in list(history.uses) if not u.accepted and u.ended >= since), since)
 
 
-def _accepted_after(history: History, since: float) -> bool:
-    return any(use.accepted and use.began > since for use in list(history.uses))
+def _first_accepted(history: History, since: float) -> float | None:
+    """When the first login began after that which the database accepted; None if there is none."""
+    return next((u.began for u in list(history.uses) if u.accepted and u.began > since), None)
 
 
 def _lost(history: History, since: float) -> bool:

@@ -18,6 +18,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
+from tests.mutants import silences
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -417,6 +418,14 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "gives-back-much-later": _mutant(GivesBackMuchLater, "LEASE-05", "given back at its end"),
     "leases-by-the-clock": _mutant(LeasesByTheClock, "LEASE-04", "from one credential to the next"),
+    "ends-with-its-token": _mutant(silences.EndsWithItsToken, "LEASE-02", "goes without"),
+    "rests-for-long-after-its-token": _mutant(
+        silences.RestsForLongAfterItsToken, "LEASE-02", "goes without"
+    ),
+    "gives-up-after-a-500": _mutant(silences.GivesUpAfterA500, "LEASE-04", "goes without"),
+    "rests-for-long-after-a-500": _mutant(
+        silences.RestsForLongAfterA500, "LEASE-04", "goes without"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -428,4 +437,6 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-twice-about-a-lost-lease": _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
     "leases-in-its-time": _tolerated(MintsInItsTime, "LEASE-04"),
     "gives-back-a-little-later": _tolerated(GivesBackALittleLater, "LEASE-05"),
+    "rests-a-moment-after-its-token": _tolerated(silences.RestsAMomentAfterItsToken, "LEASE-02"),
+    "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),
 }

@@ -71,6 +71,7 @@ SAYS: dict[str, str] = {
     "sees": r"the new value of",
     "stays_alive": r"the client stays alive",
     "takes_at_most": r"seconds until",
+    "uses_go_on": r"goes without",
     "closes_well": r"a clean end succeeds",
     "no_request_with_a_dead_token": r"known to be dead",
     "one_renewal_at_a_time": r"one renewal of a token",

@@ -12,6 +12,7 @@ from vault_harness.scenario.oracles import (
     leases_renewed_within,
     no_refused_use,
     renewals_of_a_lost_lease_at_most,
+    uses_go_on,
 )
 
 
@@ -89,6 +90,25 @@ def test_never_accepted(story: Story) -> None:
     """None that works is a finding too."""
     story.used(1.0, accepted=False)
     assert story.finds(accepted_again(since=1.0, within=5.0)) == ["there was none"]
+
+
+def test_uses_that_go_on(story: Story) -> None:
+    """What is refused fills no gap, nor does what comes after the end."""
+    story.used(1.0, 4.0, 7.0)
+    assert story.finds(uses_go_on(3.0, since=0.0, until=10.0)) == []
+    story.used(8.0, accepted=False)
+    story.used(11.0)
+    assert story.finds(uses_go_on(3.0, since=0.0, until=10.5)) == [
+        "it goes without one for 3.50 s, from +7.00 s on"
+    ]
+
+
+def test_no_use_is_a_gap(story: Story) -> None:
+    """Whoever hands out nothing has nothing refused, and goes without all the same."""
+    assert story.finds(uses_go_on(3.0, since=1.0, until=4.0)) == []
+    assert story.finds(uses_go_on(3.0, since=1.0, until=4.1)) == [
+        "it goes without one for 3.10 s, from +1.00 s on"
+    ]
 
 
 def test_lease_renewed_in_time(story: Story) -> None:

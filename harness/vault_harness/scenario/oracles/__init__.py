@@ -32,6 +32,7 @@ from vault_harness.scenario.oracles._credentials import (
     leases_renewed_within,
     no_refused_use,
     renewals_of_a_lost_lease_at_most,
+    uses_go_on,
 )
 from vault_harness.scenario.oracles._going_on import (
     reads_go_on,
@@ -143,5 +144,6 @@ __all__ = [
     "sees",
     "stays_alive",
     "takes_at_most",
+    "uses_go_on",
     "writes_again",
 ]

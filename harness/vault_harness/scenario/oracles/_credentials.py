@@ -104,6 +104,30 @@ def accepted_again(*, since: float, within: float) -> Oracle:
     return oracle
 
 
+def uses_go_on(bound: float, *, since: float, until: float) -> Oracle:
+    """From one login that the database accepts to the next it is at most `bound` seconds.
+
+    It finds fault where nobody comes to the database: what is not handed out is not refused.
+
+    Args:
+        bound: Seconds.
+        since: When it begins, as if one had just been accepted.
+        until: When it ends, as if one were accepted then.
+    """
+    promise = f"no pool goes without a credential that works for longer than {bound:g} s"
+
+    def oracle(history: History) -> list[Finding]:
+        good = [use.began for use in _uses(history, since, until) if use.accepted]
+        for one, following in pairwise([since, *good, until]):
+            over = following - one - bound - history.slack(one, following)
+            if over > 0:
+                text = f"it goes without one for {following - one:.2f} s, from +{one:.2f} s on"
+                return [Finding(promise, text, one, rests_on=(), missed=over, until=following)]
+        return []
+
+    return oracle
+
+
 def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
     """In each life of a lease a renewal of it lands in ``[low, high]``, for the whole of a life.
 

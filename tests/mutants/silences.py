@@ -1,0 +1,99 @@
+"""Clients that lease well until they hand out nothing: for good, or for too long.
+
+Each deviates from the reference client, and is listed in ``lease.py``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import ClassVar
+
+from resilient_vault_client import VaultError, VaultUnavailable
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import ServerFailed
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
+from tests.mutants.clients import Leasing
+
+# When a lease has ended
+
+
+class _Silent(Leases):
+    """Asks for nothing new until its last credential is over for so many seconds."""
+
+    seconds = math.inf
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        old = held.grant
+        over = old is None or time.monotonic() >= old.expires_at + self.seconds
+        if self._is_for(reason) and not over:
+            raise VaultUnavailable("the lease has ended, and there is no other", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+    def _is_for(self, reason: str) -> bool:
+        return reason in ("token", "expired")
+
+
+class EndsWithItsToken(Leasing):
+    """Takes the end of a lease's token for the end of all that it leases."""
+
+    leases_type: ClassVar[type[Leases]] = _Silent
+
+
+class _SilentForLong(_Silent):
+    seconds = 6.0
+
+
+class RestsForLongAfterItsToken(Leasing):
+    """For six seconds after it."""
+
+    leases_type = _SilentForLong
+
+
+class _SilentForAMoment(_Silent):
+    seconds = 3.0
+
+
+class RestsAMomentAfterItsToken(Leasing):
+    """For three seconds: around a login nobody counts what is refused, and a call takes two."""
+
+    leases_type = _SilentForAMoment
+
+
+class _SilentAfterA500(_Silent):
+    _failing = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        self._failing |= isinstance(error, ServerFailed)
+        return super()._failed(held, error)
+
+    def _is_for(self, reason: str) -> bool:
+        return self._failing and reason != "start"
+
+
+class GivesUpAfterA500(Leasing):
+    """Hands out nothing any more once a renewal was answered 500."""
+
+    leases_type = _SilentAfterA500
+
+
+class _SilentForLongAfterA500(_SilentAfterA500):
+    seconds = 10.0
+
+
+class RestsForLongAfterA500(Leasing):
+    """For ten seconds after each lease that it could not renew: more than a life."""
+
+    leases_type = _SilentForLongAfterA500
+
+
+class _SilentForAWhileAfterA500(_SilentAfterA500):
+    seconds = 6.0
+
+
+class RestsAWhileAfterA500(Leasing):
+    """For three quarters of a life: to that its pauses after failed renewals may have grown."""
+
+    leases_type = _SilentForAWhileAfterA500
