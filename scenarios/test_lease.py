@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from vault_harness.faults import Fault
 from vault_harness.scenario import Lab, Stub
 from vault_harness.scenario.conditions import Condition, Sighting
 from vault_harness.scenario.helpers import instead_of_vault
@@ -32,27 +33,34 @@ RESTARTS = 3
 
 @pytest.mark.scenario("LEASE-01")
 def test_revoked_by_prefix(lab: Lab) -> None:
-    """Every lease of the database is revoked; the pool meets it, and says so to the subject."""
+    """Every lease is revoked, and then the token with its own; the pool meets it, and says so."""
     lab.start()
     first_credential(lab)
     bound = 5.0
     with pool(lab):
         lab.watch(1.0)
         with lab.vault.leases_revoked(CREDENTIALS, optional=True) as fault:
-            lab.until(lambda: _refused_after(lab.history, fault.began), within=lab.deadline)
-            met = _first_refused(lab.history, fault.began)
-            lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
+            met = _refused_and_replaced(lab, fault, bound)
         lab.watch(1.0)
-    lab.require(
-        "the database refused a credential that had been revoked",
-        lambda history: _refused_after(history, fault.began),
-    )
+        # Nobody reads: what is leased has to find out that the token is dead.
+        with lab.vault.token_revoked(lab.accessor()) as lost:
+            lost.optional = True  # a client that is told may log in before it asks for anything
+            met_again = _refused_and_replaced(lab, lost, bound)
+        lab.watch(1.0)
+    for one in (fault, lost):
+        lab.require(
+            f"the database refused a credential after {one.name}", _a_refusal_since(one.began)
+        )
     back = _first_accepted(lab.history, met)
+    back_again = _first_accepted(lab.history, met_again)
     lab.judge(
         no_refused_use(until=fault.began),
         accepted_again(since=met, within=bound),
-        *([no_refused_use(since=back)] if back is not None else []),
-        credentials_at_most(2, since=fault.began),
+        *([no_refused_use(since=back, until=lost.began)] if back is not None else []),
+        credentials_at_most(2, since=fault.began, until=lost.began),
+        accepted_again(since=met_again, within=bound),
+        *([no_refused_use(since=back_again)] if back_again is not None else []),
+        credentials_at_most(2, since=lost.began),
     )
 
 
@@ -180,11 +188,23 @@ def _five_ask(lab: Lab) -> bool:
     return all(one is not None and lab.database.accepts(one) for one in found)
 
 
+def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
+    """Wait until the database refuses a credential, and for one that works; when it refused it."""
+    lab.until(lambda: _refused_after(lab.history, fault.began), within=bound)
+    met = _first_refused(lab.history, fault.began)
+    lab.until(lambda: _first_accepted(lab.history, met) is not None, within=bound + 0.5)
+    return met
+
+
 def _once_accepted(lab: Lab, bound: float) -> float:
     """Wait until the database accepts one, for longer than the bound if none; when that is."""
     since = lab.history.now()
     lab.until(lambda: _first_accepted(lab.history, since) is not None, within=bound + 0.5)
     return lab.history.now()
+
+
+def _a_refusal_since(since: float) -> Condition:
+    return lambda history: _refused_after(history, since)
 
 
 def _refused_after(history: History, since: float) -> bool:

@@ -426,6 +426,12 @@ MUTANTS: dict[str, Mutant] = {
     "rests-for-long-after-a-500": _mutant(
         silences.RestsForLongAfterA500, "LEASE-04", "goes without"
     ),
+    "leases-with-a-dead-token": _mutant(
+        silences.LeasesWithADeadToken, "LEASE-01", "a credential that works within 5 s"
+    ),
+    "logs-in-late-for-a-lease": _mutant(
+        silences.LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -439,4 +445,5 @@ TOLERATED: dict[str, Tolerated] = {
     "gives-back-a-little-later": _tolerated(GivesBackALittleLater, "LEASE-05"),
     "rests-a-moment-after-its-token": _tolerated(silences.RestsAMomentAfterItsToken, "LEASE-02"),
     "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),
+    "logs-in-for-a-lease-just-in-time": _tolerated(silences.LogsInForALeaseJustInTime, "LEASE-01"),
 }

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import ClassVar
 
-from resilient_vault_client import VaultError, VaultUnavailable
+from resilient_vault_client import PermissionDenied, VaultError, VaultUnavailable
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import ServerFailed
 from resilient_vault_client._grant import Grant
@@ -97,3 +98,51 @@ class RestsAWhileAfterA500(Leasing):
     """For three quarters of a life: to that its pauses after failed renewals may have grown."""
 
     leases_type = _SilentForAWhileAfterA500
+
+
+# When a token is dead
+
+
+class _Restless(Leases):
+    """Tries again at once, so that when it succeeds is not a matter of pauses."""
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        super()._failed(held, error)
+        held.blocked_until = 0.0
+        return 0.1
+
+
+class LeasesWithADeadToken(Leasing):
+    """Takes a 403 to what it leases for a denial, and never logs in for that."""
+
+    leases_type = _Restless
+    after = math.inf
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        session = self.client._session()
+        careful, denied_at = session._with_token, math.inf
+
+        def careless(operation, *, deadline, patience, **rest):  # type: ignore[no-untyped-def]  # as `WithToken`
+            nonlocal denied_at
+            if time.monotonic() >= denied_at + self.after:
+                return careful(operation, deadline=deadline, patience=patience, **rest)
+            try:
+                return operation(session._token(deadline, patience))
+            except PermissionDenied as denial:
+                denied_at = min(denied_at, time.monotonic())
+                raise VaultUnavailable(str(denial), sent=False) from denial
+
+        session.leases._with_token = careless
+
+
+class LogsInLateForALease(LeasesWithADeadToken):
+    """Logs in for it, but after six and a half seconds."""
+
+    after = 6.5
+
+
+class LogsInForALeaseJustInTime(LeasesWithADeadToken):
+    """After four seconds."""
+
+    after = 4.0
