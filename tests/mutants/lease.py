@@ -432,6 +432,8 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-late-for-a-lease": _mutant(
         silences.LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"
     ),
+    "turns-away-all-but-one": _mutant(silences.TurnsAwayAllButOne, "LEASE-05", "at once"),
+    "turns-away-the-fifth": _mutant(silences.TurnsAwayTheFifth, "LEASE-05", "at once"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -446,4 +448,5 @@ TOLERATED: dict[str, Tolerated] = {
     "rests-a-moment-after-its-token": _tolerated(silences.RestsAMomentAfterItsToken, "LEASE-02"),
     "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),
     "logs-in-for-a-lease-just-in-time": _tolerated(silences.LogsInForALeaseJustInTime, "LEASE-01"),
+    "leases-once-it-is-up": _tolerated(silences.LeasesOnceItIsUp, "LEASE-05"),
 }

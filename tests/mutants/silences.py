@@ -1,4 +1,4 @@
-"""Clients that lease well until they hand out nothing: for good, or for too long.
+"""Clients that lease well until they hand out nothing: for good, for too long, or to most callers.
 
 Each deviates from the reference client, and is listed in ``lease.py``.
 """
@@ -6,11 +6,18 @@ Each deviates from the reference client, and is listed in ``lease.py``.
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Mapping
 from typing import ClassVar
 
-from resilient_vault_client import PermissionDenied, VaultError, VaultUnavailable
+from resilient_vault_client import (
+    Credential,
+    PermissionDenied,
+    Secret,
+    VaultError,
+    VaultUnavailable,
+)
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import ServerFailed
 from resilient_vault_client._grant import Grant
@@ -146,3 +153,49 @@ class LogsInForALeaseJustInTime(LeasesWithADeadToken):
     """After four seconds."""
 
     after = 4.0
+
+
+# When several ask at once
+
+
+class TurnsAwayAllButOne(Leasing):
+    """Has one thread at a time ask for a credential; whoever comes meanwhile is turned away."""
+
+    at_once = 1
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._turns = threading.BoundedSemaphore(self.at_once)
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if not self._turns.acquire(blocking=False):
+            raise VaultUnavailable("others ask for a credential", sent=False)
+        try:
+            return super().lease(path, failed)
+        finally:
+            self._turns.release()
+
+
+class TurnsAwayTheFifth(TurnsAwayAllButOne):
+    """Four at a time."""
+
+    at_once = 4
+
+
+class LeasesOnceItIsUp(Leasing):
+    """Comes up slowly: until then reads wait for it, and who wants a credential is turned away."""
+
+    takes = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._up_at = time.monotonic() + self.takes
+
+    def read(self, path: str, key: str) -> Secret:
+        time.sleep(max(0.0, self._up_at - time.monotonic()))
+        return super().read(path, key)
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        if time.monotonic() < self._up_at:
+            raise VaultUnavailable("it is not up yet", sent=False)
+        return super().lease(path, failed)
