@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
 
 from vault_harness.certificates import Authority
-from vault_harness.scenario import Lab, NotExercised
-from vault_harness.scenario.helpers import handshakes_since
+from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario.conditions import Condition
+from vault_harness.scenario.helpers import handshakes_since, start_meanwhile
+from vault_harness.scenario.history import between
 from vault_harness.scenario.oracles import (
     no_connection_storm,
     no_credential_sent,
@@ -72,30 +76,82 @@ def test_expired_client_certificate(lab: Lab) -> None:
     lab.judge(no_connection_storm(since=fault.began, until=fault.end))
 
 
+LATEST = 0.9
+"""Of a token's life: by then who renews has tried to, and who logs in instead has tried that."""
+
+CALLED = 0.7
+"""Of it, until when there are callers, some of whom may have to renew: the last call ends before
+the token does.
+"""
+
+UNHURRIED = 0.6
+"""Of it, until when a renewal is no matter of seconds."""
+
+
 @pytest.mark.scenario("TLS-03")
 def test_wrong_host(lab: Lab) -> None:
-    """A trusted authority's certificate for another host, then a stranger's for the right one."""
-    lab.start()
-    tls = lab.tls
-    with lab.reading(every=0.5, callers=2):
+    """Another host's certificate until a renewal was due and for a restart; then a stranger's."""
+    first, tls = lab.start(), lab.tls
+    granted = lab.history.find("login", "renew", where=lambda e: e.good)[-1].began
+    tls.serve(tls.authority, "another.test")
+    lab.network.drop_connections()
+    with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
+        with lab.reading(every=0.5, callers=2):
+            lab.hold(fault, CALLED * lab.ttl)
+        lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
+        # It has a token to give back. Who is started now has none before Vault is itself again:
+        # whatever it is asked for, it has to log in for that.
+        first.close(timeout=5.0 + lab.deadline)
+        alone = lab.history.now()
+        opened = start_meanwhile(lab)
+        lab.until(lambda: _tries(lab, alone) > 0, within=20.0)
         lab.watch(0.5)
-        tls.serve(tls.authority, "another.test")
-        lab.network.drop_connections()
-        with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
-            lab.hold(fault, 4.0)
-            tls.serve(tls.authority)
-        lab.recovers(after=fault)
         tls.serve(Authority())
-        lab.network.drop_connections()
+    lab.network.drop_connections()
+    with ExitStack() as callers:
         with lab.condition("certificate of a stranger", refused=True, unanswered=True) as forged:
-            lab.hold(forged, 4.0)
+            lab.until(lambda: opened.is_set() or not lab.client.closed, within=2 * lab.deadline)
+            if started := not lab.client.closed:
+                callers.enter_context(lab.reading(every=0.5, callers=2))
+            elif opened.is_set():  # it refused to start: its supervisor tries again
+                opened = start_meanwhile(lab)
+            lab.hold(forged, 3.0)
+            lab.until(lambda: _tries(lab, forged.began) > 0, within=lab.reach)
+            over = lab.history.now()
             tls.serve(tls.authority)
-        lab.recovers(after=forged)
+        if started:
+            lab.recovers(after=forged)
+        elif not _starts_after_all(lab, opened):
+            why = lab.history.operations[-1].message
+            lab.note(Finding("it starts once it is Vault whom it finds", why, lab.history.now()))
+    tried = {"another host": (alone, fault.end), "a stranger": (forged.began, over)}
+    for whom, (since, until) in tried.items():
+        lab.require(
+            f"a handshake with {whom} of who needs a login", _seen(_tries(lab, since, until))
+        )
     lab.judge(
         no_credential_sent(since=fault.began, until=fault.end),
         no_credential_sent(
-            since=forged.began, until=forged.end, to="a host whom no trusted authority vouches for"
+            since=forged.began, until=over, to="a host whom no trusted authority vouches for"
         ),
-        no_connection_storm(since=fault.began, until=fault.end),
+        # Pauses that are made for tokens of minutes have no room between a late renewal and the end
+        # of so short a life: LifetimeWatcher makes none there.
+        no_connection_storm(since=fault.began, until=granted + UNHURRIED * lab.ttl),
         no_connection_storm(since=forged.began, until=forged.end),
     )
+
+
+def _starts_after_all(lab: Lab, opened: threading.Event) -> bool:
+    """Wait for who waits for Vault with its start; who refused to start is started once more."""
+    opened.wait(timeout=20.0)
+    return not lab.client.closed or lab.open() is not None
+
+
+def _seen(count: int) -> Condition:
+    return lambda _: f"{count}" if count else ""
+
+
+def _tries(lab: Lab, since: float, until: float | None = None) -> int:
+    """How many handshakes of the subject ended in that time, well or not."""
+    end = lab.history.now() if until is None else until
+    return between((one.at for one in list(lab.history.handshakes)), since, end)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from tests.mutants.clients import Mutant
-from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Gate, Reply, UnavailableError, Wire
+from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants.edges_logins import LogsInInsteadOfRenewing
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire
 
 
 class _Once(Wire):
@@ -116,6 +120,100 @@ class StopsVerifying(LazyClient):
     wire_type = _Resigns
 
 
+# One kind of request that has a session of its own, which somebody wrote without thinking of TLS
+
+
+class _Apart(Wire):
+    """Sends requests of one kind by a session of their own, which verifies nothing."""
+
+    kind = ""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._mine = threading.local()
+
+    def send(self, method: str, path: str, **rest: Any) -> Reply:
+        self._mine.apart = path.endswith(self.kind)
+        return super().send(method, path, **rest)
+
+    def _context(self) -> ssl.SSLContext:
+        context = super()._context()
+        if self._mine.apart:
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return context
+
+
+class _LogsInApart(_Apart):
+    kind = "/login"
+
+
+class _RenewsApart(_Apart):
+    kind = "/renew-self"
+
+
+class _RevokesApart(_Apart):
+    kind = "/revoke-self"
+
+
+class LogsInAtAnybody(LazyClient):
+    """Verifies each certificate but that of the server which it gives its secret-id."""
+
+    wire_type = _LogsInApart
+
+
+class RenewsAtAnybody(LazyClient):
+    """Verifies each certificate but that of the server at which it renews its token.
+
+    That session knows of no outage that others have met.
+    """
+
+    wire_type = _RenewsApart
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if path.endswith(_RenewsApart.kind):
+            return self._wire.send(method, path, deadline=deadline, token=token.value, body=body)
+        return super()._ask(method, path, deadline, token, body)
+
+
+class RevokesAtAnybody(LazyClient):
+    """Verifies each certificate but that of the server which it gives its token back."""
+
+    wire_type = _RevokesApart
+
+
+class _LogsInByTheName(_Apart, _AnyAuthority):
+    kind = "/login"
+
+    def _context(self) -> ssl.SSLContext:
+        return _AnyAuthority._context(self) if self._mine.apart else Wire._context(self)
+
+
+class LogsInByTheNameAlone(LazyClient):
+    """Gives its secret-id to whoever shows a certificate with the right name."""
+
+    wire_type = _LogsInByTheName
+
+
+class RefusesToStart(LazyClient):
+    """Logs in before it is there at all, or is not there."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._valid_token(time.monotonic() + self._deadline)
+
+
+class WaitsForVaultAtItsStart(LazyClient):
+    """Is not there before it has logged in, however long that takes."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        while self._token is None:
+            with contextlib.suppress(ClientError):
+                self._valid_token(time.monotonic() + self._deadline)
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-ca-file-once": Mutant(ReadsItsFilesOnce, "TLS-01", "no read fails"),
     "logs-in-for-a-new-authority": Mutant(LogsInForANewAuthority, "TLS-01", "the token survives"),
@@ -127,4 +225,16 @@ MUTANTS: dict[str, Mutant] = {
     "does-not-look-at-names": Mutant(DoesNotLookAtNames, "TLS-03", "another host"),
     "stops-verifying": Mutant(StopsVerifying, "TLS-03", "another host"),
     "looks-at-names-alone": Mutant(LooksAtNamesAlone, "TLS-03", "no trusted authority"),
+    "logs-in-at-anybody": Mutant(LogsInAtAnybody, "TLS-03", "a login was sent to another host"),
+    "logs-in-by-the-name-alone": Mutant(
+        LogsInByTheNameAlone, "TLS-03", "a login was sent to a host whom no trusted authority"
+    ),
+    "renews-at-anybody": Mutant(RenewsAtAnybody, "TLS-03", "a renew was sent to another host"),
+    "revokes-at-anybody": Mutant(RevokesAtAnybody, "TLS-03", "a revoke was sent to another host"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
+    "waits-for-vault-at-its-start": Tolerated(WaitsForVaultAtItsStart, "TLS-03"),
+    "logs-in-instead-of-renewing-at-another-host": Tolerated(LogsInInsteadOfRenewing, "TLS-03"),
 }
