@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from resilient_vault_client import Secret
+from resilient_vault_client import AuthenticationFailed, Secret, SecretDeleted, VaultError
 from tests.mutants import byways
 from tests.mutants.clients import (
     REFERENCE,
@@ -14,6 +14,7 @@ from tests.mutants.clients import (
     Tolerated,
     Tweaked,
 )
+from tests.subjects.lazy_wire import UnavailableError
 
 
 class HasNoFallback(Tweaked):
@@ -38,6 +39,88 @@ class FallsBackOnADenial(Tweaked):
             if key in self._environ:
                 return self._environ[key]
             raise
+
+
+class _Papers(Tweaked):
+    """Has a word for some failures that are none of an outage: the variable's value."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._environ = environ
+
+    def instead(self, key: str, failure: VaultError) -> str:
+        """The variable, or the failure if there is none."""
+        if key in self._environ:
+            return self._environ[key]
+        raise failure
+
+
+class FallsBackAtARefusedLogin(_Papers):
+    """Whose access was taken away goes on with the environment variable."""
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            return super().read(path, key)
+        except AuthenticationFailed as failure:
+            return self.instead(key, failure)
+
+
+class FallsBackAtARefusedLoginInItsCache(_Papers):
+    """The same, where its cache has nothing."""
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return super().read_cached(path, key)
+        except AuthenticationFailed as failure:
+            return self.instead(key, failure)
+
+
+class FallsBackForADeletedSecret(_Papers):
+    """What an operator has deleted is replaced by the environment variable."""
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            return super().read(path, key)
+        except SecretDeleted as failure:
+            return self.instead(key, failure)
+
+
+class FallsBackForADeletedSecretInItsCache(_Papers):
+    """The same, where its cache has nothing any more."""
+
+    def read_cached(self, path: str, key: str) -> Any:
+        try:
+            return super().read_cached(path, key)
+        except SecretDeleted as failure:
+            return self.instead(key, failure)
+
+
+class RestsAfterARefusedLogin(Tweaked):
+    """Asks for nothing for some seconds once a login was refused, and looks for no new secret-id.
+
+    It says then that it is not available, and that is no reason to fall back.
+    """
+
+    rests = 8.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._until = 0.0
+
+    def read(self, path: str, key: str) -> Secret:
+        return self._asked(super().read, path, key)
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        return self._asked(super().read_cached, path, key)
+
+    def _asked(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        if time.monotonic() < self._until:
+            raise UnavailableError("it rests, since its login was refused")
+        try:
+            return ask(path, key)
+        except AuthenticationFailed:
+            self._until = time.monotonic() + self.rests
+            raise UnavailableError("its login was refused") from None
 
 
 class FallsBackForAWhile(Tweaked):
@@ -91,6 +174,24 @@ MUTANTS: dict[str, Mutant] = {
     "falls-back-on-a-denial-in-its-cache": Mutant(
         byways.FallsBackOnADenialInItsCache, "FBK-02", "fails as denied", REFERENCE
     ),
+    "falls-back-at-a-refused-login": Mutant(
+        FallsBackAtARefusedLogin, "FBK-02", "read of backend/database (DB_PASSWORD)", REFERENCE
+    ),
+    "falls-back-at-a-refused-login-in-its-cache": Mutant(
+        FallsBackAtARefusedLoginInItsCache,
+        "FBK-02",
+        "read_cached of backend/database (DB_PASSWORD)",
+        REFERENCE,
+    ),
+    "falls-back-for-a-deleted-secret": Mutant(
+        FallsBackForADeletedSecret, "FBK-02", "read of shared/stripe (STRIPE_SECRET_KEY)", REFERENCE
+    ),
+    "falls-back-for-a-deleted-secret-in-its-cache": Mutant(
+        FallsBackForADeletedSecretInItsCache,
+        "FBK-02",
+        "read_cached of shared/stripe (STRIPE_SECRET_KEY)",
+        REFERENCE,
+    ),
     "keeps-its-fallback-in-its-cache": Mutant(
         byways.KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE
     ),
@@ -98,4 +199,5 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "falls-back-for-a-while": Tolerated(FallsBackForAWhile, "FBK-01", REFERENCE),
+    "rests-after-a-refused-login": Tolerated(RestsAfterARefusedLogin, "FBK-02", REFERENCE),
 }

@@ -46,6 +46,10 @@ def test_only_missing_cells_are_run() -> None:
         "falls-back-for-too-long": ["FBK-01", "FBK-02"],
         "falls-back-on-a-denial": ["FBK-01", "FBK-02"],
         "falls-back-on-a-denial-in-its-cache": ["FBK-01", "FBK-02"],
+        "falls-back-at-a-refused-login": ["FBK-01", "FBK-02"],
+        "falls-back-at-a-refused-login-in-its-cache": ["FBK-01", "FBK-02"],
+        "falls-back-for-a-deleted-secret": ["FBK-01", "FBK-02"],
+        "falls-back-for-a-deleted-secret-in-its-cache": ["FBK-01", "FBK-02"],
         "keeps-its-fallback-in-its-cache": ["FBK-01", "FBK-02"],
     }
 
