@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Finding, Lab
-from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.helpers import ways
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.oracles import fails_as
 
@@ -19,7 +19,7 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
             why = lab.history.operations[-1].message
             lab.note(Finding("it starts without Vault", why, lab.history.now()))
         else:
-            for verb in _verbs(lab):
+            for verb in ways(lab):
                 read = client.read(verb=verb)
                 if read.value != "fallback":
                     text = f"{verb} ended {read.outcome}: {read.message}"
@@ -27,7 +27,7 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
     if client is None:
         client = lab.start()  # only now it tells whether it claims to have a fallback at all
     bound = lab.recovery_after(fault) + lab.refresh
-    for verb in _verbs(lab):
+    for verb in ways(lab):
         read = client.read(verb=verb)
         while read.value == "fallback" and read.began <= fault.over(bound):
             lab.watch(0.3)
@@ -52,9 +52,9 @@ def test_no_fallback_without_an_outage(lab: Lab) -> None:
     kv.delete_metadata_and_all_versions("backend/redis", mount_point="ecommerce")
     lab.delete(DELETED)
     with lab.condition("path denied", statuses=frozenset({403})):
-        for verb in _verbs(lab):
+        for verb in ways(lab):
             client.read("ai/openai", "OPENAI_API_KEY", verb=verb)
-    for verb in _verbs(lab):
+    for verb in ways(lab):
         client.read("backend/redis", "NO_SUCH_KEY", verb=verb)
         client.read("backend/celery", "NO_SUCH_KEY", verb=verb)
         client.read(DELETED, DELETED_KEY, verb=verb)
@@ -89,10 +89,5 @@ def _access_is_taken_away(lab: Lab) -> None:
 
 
 def _read_unread(lab: Lab) -> None:
-    for verb in _verbs(lab):
+    for verb in ways(lab):
         lab.client.read(UNREAD, UNREAD_KEY, verb=verb)
-
-
-def _verbs(lab: Lab) -> list[Verb]:
-    """The ways in which the subject reads."""
-    return ["read", "read_cached"] if lab.can("cached") else ["read"]

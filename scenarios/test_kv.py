@@ -11,7 +11,7 @@ import pytest
 
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import allow_writes, canary
+from vault_harness.scenario.helpers import allow_writes, canary, ways
 from vault_harness.scenario.lab import PATH
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
@@ -58,11 +58,6 @@ def _refuse_longer(
         )
 
 
-def _verbs(lab: Lab) -> list[Verb]:
-    """The ways in which the subject reads."""
-    return ["read", "read_cached"] if lab.can("cached") else ["read"]
-
-
 def _held(read: Operation) -> Condition:
     """Demand that a read gave a value, which a cache may hold from then on."""
     return lambda _: read.good
@@ -73,7 +68,7 @@ def test_rotated_secret_is_seen(lab: Lab) -> None:
     """A new version is written while callers read, from the cache too where there is one."""
     client = lab.start()
     _refuse_longer("refresh", lab.refresh)
-    for number, verb in enumerate(_verbs(lab), start=2):
+    for number, verb in enumerate(ways(lab), start=2):
         # One way of reading at a time: a plain read must not freshen what the cache would serve.
         before = client.read(verb=verb)
         new = f"v{number}"
@@ -146,7 +141,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     path, key = "backend/celery", "CELERY_BROKER_URL"
     lab.put("v1", path=path, key=key)
     lab.put("v1", path=NAMESAKE, key=key)
-    for verb in _verbs(lab):
+    for verb in ways(lab):
         held = client.read(path, key, verb=verb)
         lab.require(f"a value before it was deleted ({verb})", _held(held))
         _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=verb))
@@ -156,7 +151,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 
     def gone(wanted: str) -> None:
         since = lab.history.now()
-        for verb in _verbs(lab):
+        for verb in ways(lab):
             call = client.read(path, key, verb=verb)
             # That it was deleted is remembered for as long as a value may be, and nothing else is.
             while (
@@ -351,7 +346,7 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
         raise NotClaimed("what is in a file stays there in an outage, and cannot be marked as old")
     _refuse_longer("refresh", lab.refresh)
     path, key = "backend/celery", "CELERY_BROKER_URL"
-    verbs = _verbs(lab)
+    verbs = ways(lab)
     lab.put("v1", path=path, key=key)
     for verb in verbs:
         held = client.read(path, key, verb=verb)

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from resilient_vault_client import VaultClient, VaultError, VaultUnavailable
 from resilient_vault_client._approle import AppRole
@@ -24,6 +24,7 @@ from tests.mutants.clients import (
 )
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
 from tests.subjects.lazy_wire import (
+    ClientError,
     GivenUpError,
     UnavailableError,
 )
@@ -324,7 +325,27 @@ class LogsInWithoutASecretId(OpensAnyWrappingToken):
         wrapped.load = whatever  # type: ignore[method-assign]  # that is its fault
 
 
+class RefusesToStartForGood(LazyClient):
+    """Logs in when it starts; where that has failed once no start of it comes to anything."""
+
+    _failed: ClassVar[set[str]] = set()
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        vault = environ["VAULT_ADDR"]
+        if vault in self._failed:
+            raise UnavailableError("it could not log in when it was started before")
+        try:
+            self._log_in(time.monotonic() + self._deadline)
+        except ClientError:
+            self._failed.add(vault)
+            raise
+
+
 MUTANTS: dict[str, Mutant] = {
+    "refuses-to-start-for-good": Mutant(
+        RefusesToStartForGood, "SID-07", "promised: it starts in the end"
+    ),
     "reads-its-secret-id-once": Mutant(ReadsItsSecretIdOnce, "SID-01", "refused logins"),
     "tries-a-bad-secret-id-for-ever": Mutant(
         TriesABadSecretIdForEver, "SID-02", "the same secret-id"

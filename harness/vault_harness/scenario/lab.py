@@ -74,9 +74,13 @@ class Lab(Asking):
                 "whatever happens, it would pass",
                 looked_at="lab.history.faults, lab.require, lab.must_have",
             )
-        if steady:
+        if steady and self.started:
             self.until_good_read_by_asking(within=self._back_within())
             self._until_read_anew()
+        elif steady:
+            tried = self.history.operations[-1:]
+            why = tried[0].message if tried else "nobody started it"
+            self.note(Finding("it starts in the end", why, self.history.now()))
         # The scenario's own oracles see what was before the closing act; the standing ones see all.
         self._look_at_connections()
         self._look_again()
