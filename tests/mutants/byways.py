@@ -23,6 +23,7 @@ from resilient_vault_client import (
     VaultTimeout,
 )
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._denials import Denials
 from tests.mutants.clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -87,6 +88,13 @@ class PapersOverADenialInItsCache(Tweaked):
         return secret
 
 
+class NoDenials(Denials):
+    """Remembers none."""
+
+    def note(self, path: str, seconds: float) -> None:
+        pass
+
+
 class KeepsADenialInItsCache(Tweaked):
     """Has denials in its cache as it has values, but none that ever gets old."""
 
@@ -94,6 +102,8 @@ class KeepsADenialInItsCache(Tweaked):
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
+        # What it wraps would remember each for ten seconds, and the two memories would add up.
+        self.client._session()._denials = NoDenials()
         self._denials: dict[tuple[str, str], tuple[float, PermissionDenied]] = {}
 
     def read_cached(self, path: str, key: str) -> Secret:

@@ -14,6 +14,7 @@ from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
 from vault_harness.scenario._logs import LogLine, LogWatch
 from vault_harness.scenario._spent import cpu_of
+from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
@@ -66,6 +67,7 @@ class Running(WaysIn):
         self._drivers: list[Driver] = []
         self._logs: list[Path] = []
         super().__init__(environment, entry, directory=directory)
+        self._closing.enter_context(Starvation(self.history, self._processes))
         self._log_watch = self._closing.enter_context(LogWatch(self.logs, self.history.now))
 
     # The scenario's numbers
@@ -169,6 +171,11 @@ class Running(WaysIn):
     def drivers(self) -> list[Driver]:
         """Every client that was started, in that order."""
         return list(self._drivers)
+
+    def _processes(self) -> list[int]:
+        """Ids of the subject's processes; none where it runs in this one, or nobody knows where."""
+        pids = (driver.subject.pid for driver in self.drivers)
+        return [pid for pid in pids if pid is not None]
 
     def can(self, word: str) -> bool:
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""

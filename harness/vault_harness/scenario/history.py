@@ -33,6 +33,7 @@ from vault_harness.scenario.observations import (
     Outcome,
     Rotation,
     Stall,
+    Starved,
     Touch,
     Use,
 )
@@ -71,6 +72,7 @@ class History:
     touches_known: bool = True  # a real Toxiproxy does not tell them
     stalls: list[Stall] = field(default_factory=list)
     crowding: list[Crowding] = field(default_factory=list)
+    starved: list[Starved] = field(default_factory=list)
     waited: dict[str, float] = field(default_factory=dict)
     clients: int = 1  # which all look alike: no request tells whose it is
     frozen: bool = False
@@ -110,6 +112,12 @@ class History:
         with self._changed:
             if not self.frozen:
                 self.crowding.append(Crowding(at - self.started, until - self.started, waited))
+
+    def note_starvation(self, at: float, until: float, waited: float) -> None:
+        """Note that the subject waited for a core; the times are on the monotonic clock itself."""
+        with self._changed:
+            if not self.frozen:
+                self.starved.append(Starved(at - self.started, until - self.started, waited))
 
     def lateness(self, since: float = 0.0, until: float | None = None) -> float:
         """The longest while, in seconds, that the machine stood still in ``[since, until]``."""

@@ -135,6 +135,7 @@ class Lab(Asking):
             faults=self.history.faults,
             stalls=[stall for stall in self.history.stalls if stall.end >= self.steady_since],
             crowding=self.history.crowding,
+            starved=self.history.starved,
             longest_stall=self._longest_stall(),
         )
         self.verdict.leaks = found

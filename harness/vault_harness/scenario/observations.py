@@ -241,3 +241,8 @@ class Crowding:
         """Seconds of ``[since, until]`` in which some thread waited, as if waits were even."""
         shared = min(self.until, until) - max(self.at, since)
         return self.waited * max(shared, 0.0) / (self.until - self.at)
+
+
+@dataclass(frozen=True)
+class Starved(Crowding):
+    """A while in which threads of the subject, or of this process, waited for a core."""

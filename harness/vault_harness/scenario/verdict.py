@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from vault_harness.faults import Fault
-from vault_harness.scenario.observations import Crowding, Stall
+from vault_harness.scenario.observations import Crowding, Stall, Starved
 
 Word = Literal["pass", "fail", "not exercised", "skipped", "error"]
 
@@ -34,6 +35,14 @@ clockwork is on time where fifty callers, proxy and recorder together get a tent
 What is known then is that some threads waited, not which; never all the time the subject's.
 """
 
+STARVED = 0.25
+"""From which part of a while a subject that waited for a core is one that was starved in it.
+
+A client computes for a hundredth of the time: one that waits for a quarter of it has much to do and
+gets little of a core. It explains what did not come in that while, and what came late by no more
+than it waited; never what was too much.
+"""
+
 TOO_SLOW = "the machine was too slow"
 
 
@@ -53,6 +62,7 @@ class Finding:
             not a matter of time.
         until: Where the while that it is about ends; `at` is where it begins. None where that is
             not known.
+        lacks: Whether it is about what did not come between `at` and `until`, nor later.
         repeated: Whether it counts only if a second run, with nothing beside it, finds fault too:
             a process that gets no core for a while does at once what it would have spread.
     """
@@ -64,6 +74,7 @@ class Finding:
     rests_on: tuple[str, ...] | None = None
     missed: float | None = None
     until: float | None = None
+    lacks: bool = False
     repeated: bool = False
 
     def __str__(self) -> str:
@@ -162,6 +173,7 @@ def decide(
     faults: Sequence[Fault] = (),
     stalls: Sequence[Stall] = (),
     crowding: Sequence[Crowding] = (),
+    starved: Sequence[Starved] = (),
     longest_stall: float | None = None,
 ) -> Verdict:
     """The verdict on findings and on what did, or did not, happen.
@@ -171,6 +183,7 @@ def decide(
       the machine stood still within its window for long enough to explain it. One that has no
       bound on a time (a login too many) is explained by a stall from which a pass would prove
       nothing either, between the fault and the finding: a client cannot tell it from an outage.
+    - Nor does one about what came late, or not at all, while the subject was starved of a core.
     - A finding that was over before the first fault began shows that there was no steady state to
       break.
     - Whatever findings are left make ``fail``, even if another fault was not met.
@@ -183,6 +196,7 @@ def decide(
         faults: In the order in which they began.
         stalls: When the machine stood still.
         crowding: When threads of this machine waited for a core.
+        starved: When threads of the subject did.
         longest_stall: Seconds of standing still from which a pass proves nothing; None for any.
     """
     seen = list(seen)
@@ -201,6 +215,9 @@ def decide(
         elif stall := _explained(finding, stalls, faults, longest_stall):
             aside.append(SetAside(finding, str(stall)))
             reasons.append(f"{TOO_SLOW}: {stall}")
+        elif hunger := _starved(finding, starved):
+            aside.append(SetAside(finding, hunger))
+            reasons.append(f"{TOO_SLOW}: {hunger}")
         elif first is not None and _over_by(finding, first):
             early.append(finding)
         else:
@@ -275,6 +292,21 @@ def _explained(
     if longest is not None and finding.missed <= STALLS_EXPLAIN * longest.length:
         return longest
     return None
+
+
+def _starved(finding: Finding, starved: Sequence[Starved]) -> str:
+    """How a subject that was starved of a core explains a finding, in words; empty if it does not.
+
+    A time that was missed is told by its window alone: a bound of no length has nothing in it.
+    """
+    if finding.at is None or finding.until is None:
+        return ""
+    length = finding.until - finding.at
+    waited = sum(one.within(finding.at, finding.until) for one in starved)
+    missed = 0.0 if finding.lacks else math.inf if finding.missed is None else finding.missed
+    if length <= 0 or waited < STARVED * length or missed > waited:
+        return ""
+    return f"no core was free for {waited:.2f} of the {length:.2f} s from +{finding.at:.2f} s"
 
 
 def _late_in_a_crowd(finding: Finding, crowding: Sequence[Crowding]) -> bool:

@@ -26,6 +26,7 @@ from vault_harness.subjects._agent_config import (
     secret_in,
 )
 from vault_harness.subjects._agent_requests import Requests
+from vault_harness.subjects._home import home_without_token
 from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
 from vault_harness.subjects._shape import (
     Kind,
@@ -105,7 +106,8 @@ class AgentSubject:
         }
         self._requests = _requests(config, environ, directory, fill)
         command = [*within, config.command[0], *map(fill, config.command[1:])]
-        leashed = spawn(command, surroundings(environ, withhold), log, cwd=directory, talks=False)
+        around = surroundings({**home_without_token(log), **environ}, withhold)
+        leashed = spawn(command, around, log, cwd=directory, talks=False)
         self._life = Life(leashed, lambda _: None)
         if config.listener is not None:
             self._await(fill(config.listener.url))

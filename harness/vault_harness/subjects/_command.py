@@ -15,6 +15,7 @@ from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._asked import Asked
+from vault_harness.subjects._home import home_without_token
 from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
 from vault_harness.subjects._shape import (
     Kind,
@@ -59,7 +60,8 @@ class CommandSubject(Asked):
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
-        leashed = spawn([*within, *spec.command], surroundings(environ, withhold), log)
+        around = surroundings({**home_without_token(log), **environ}, withhold)
+        leashed = spawn([*within, *spec.command], around, log)
         self._life = Life(leashed, self._exited)
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from vault_harness.faults import Fault, Signature
-from vault_harness.scenario.observations import Crowding, Stall
-from vault_harness.scenario.verdict import Finding, Seen, Word, decide
+from vault_harness.scenario.observations import Crowding, Stall, Starved
+from vault_harness.scenario.verdict import TOO_SLOW, Finding, Seen, Word, decide
 
 WRONG = Finding("p", "a late call", 13.0)
 HARM = Finding("p", "a wrong value", 14.0, harm=True)
@@ -261,6 +261,51 @@ def test_finding_that_counts_if_it_is_repeated(found: list[Finding], in_doubt: b
     verdict = decide(found, [MET], longest_stall=1.0)
     assert verdict.word == "fail"
     assert verdict.in_doubt is in_doubt
+
+
+SHORT = Finding("p", "none came", 10.0, until=18.0, lacks=True)
+
+
+@pytest.mark.parametrize(
+    ("finding", "waited", "word"),
+    [
+        (SHORT, 2.1, "not exercised"),
+        (SHORT, 1.9, "fail"),
+        (replace(SHORT, lacks=False), 2.1, "fail"),
+        (replace(SHORT, lacks=False, missed=2.0), 2.1, "not exercised"),
+        (replace(SHORT, lacks=False, missed=2.2), 2.1, "fail"),
+        (replace(SHORT, harm=True), 2.1, "fail"),
+        (replace(SHORT, at=None), 2.1, "fail"),
+        (replace(SHORT, lacks=False, missed=0.1, until=10.0), 2.1, "fail"),
+    ],
+    ids=[
+        "did not come",
+        "waited less than a quarter of it",
+        "too much is no matter of cores",
+        "late by less than it waited",
+        "late by more",
+        "harm is harm",
+        "no moment",
+        "no while",
+    ],
+)
+def test_starved_subject(finding: Finding, waited: float, word: str) -> None:
+    """What is late, or does not come, while no core is free says nothing of a client."""
+    verdict = decide([finding], [MET], starved=[Starved(10.0, 18.0, waited)], longest_stall=1.0)
+    assert verdict.word == word
+    assert verdict.too_slow is (word == "not exercised")
+
+
+def test_why_a_starved_subject_is_not_judged() -> None:
+    """The reason says for how long, of what, and from when."""
+    verdict = decide([SHORT], [MET], starved=[Starved(9.0, 19.0, 5.0)], longest_stall=1.0)
+    assert verdict.why == f"{TOO_SLOW}: no core was free for 4.00 of the 8.00 s from +10.00 s"
+
+
+def test_starved_at_another_time() -> None:
+    """It had its cores when it mattered."""
+    verdict = decide([SHORT], [MET], starved=[Starved(2.0, 10.0, 8.0)], longest_stall=1.0)
+    assert verdict.word == "fail"
 
 
 def test_crowd_at_another_time() -> None:

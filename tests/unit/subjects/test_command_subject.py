@@ -120,6 +120,28 @@ def test_it_is_configured_by_its_environment_alone(
             one.read("p", name, timeout=20)
 
 
+@pytest.mark.parametrize("left", [True, False], ids=["a token", "none"])
+def test_it_finds_no_token_of_the_developers_at_home(
+    subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    """What a dev server has left there is no token of the scenario's; all else is there."""
+    home = tmp_path / "mine"
+    (home / ".config").mkdir(parents=True)
+    if left:
+        (home / ".vault-token").write_text("hvs.of-another-vault")
+    monkeypatch.setenv("HOME", str(home))
+    text = program(
+        """
+        for request in requests():
+            if not greet(request):
+                found = os.listdir(os.path.expanduser("~"))
+                say(id=request["id"], ok=True, value=",".join(found))
+        """
+    )
+    for one in (subject(text), subject(text)):
+        assert one.read("p", "k", timeout=20).value == ".config"
+
+
 def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Program) -> None:
     """The shortest client answers everything in one way."""
     one = subject(

@@ -35,7 +35,7 @@ def reaches_address(address: str, within: float, *, since: float) -> Oracle:
         came = reads_at(history, address, since=since)
         if not came:
             seen = f"none came up to +{history.now():.2f} s"
-            return [Finding(promise, seen, since, until=end)]
+            return [Finding(promise, seen, since, until=end, lacks=True)]
         ended = came[0].ended if came[0].ended is not None else history.now()
         over = ended - end - history.slack(since, end)
         if over <= 0:

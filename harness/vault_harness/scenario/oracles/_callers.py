@@ -183,7 +183,7 @@ def recovers_within(
             return []
         seen = "none came" if first is None else f"the first came after {first - since:.2f} s"
         missed = None if first is None else first - end
-        return [Finding(promise, seen, since, missed=missed, until=end)]
+        return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
 
@@ -208,7 +208,7 @@ def writes_again(bound: float, *, since: float) -> Oracle:
         none = f"none of {len(tried)} was: {'; '.join(sorted(told)[:2])}".removesuffix(": ")
         seen = none if good is None else f"the first came after {good - since:.2f} s"
         missed = None if good is None else good - end
-        return [Finding(promise, seen, since, missed=missed, until=end)]
+        return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
 
@@ -236,7 +236,7 @@ def sees(value: str, path: str, *, since: float, within: float, verb: str | None
         seen = f"{len(good)} good reads gave {', '.join(sorted({o.value or '' for o in good}))}"
         missed = None if first is None else first.began - end
         seen = seen if good else "there was no good read"
-        return [Finding(promise, seen, since, missed=missed, until=end)]
+        return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
 

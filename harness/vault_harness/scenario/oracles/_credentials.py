@@ -99,7 +99,7 @@ def accepted_again(*, since: float, within: float) -> Oracle:
             return []
         when = f"the first came after {good.began - since:.2f} s" if good else "there was none"
         missed = good.began - end if good else None
-        return [Finding(promise, when, since, missed=missed, until=end)]
+        return [Finding(promise, when, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
 

@@ -161,7 +161,8 @@ def each_caller_recovers(bound: float, *, since: float) -> Oracle:
             missed = last - end if last < math.inf else None
             if missed is not None:
                 text += f" by then, the last after {last - since:.2f} s"
-            return [Finding(promise, text, since, missed=missed, until=end)]
+            lacks = missed is None
+            return [Finding(promise, text, since, missed=missed, until=end, lacks=lacks)]
         return []
 
     return oracle

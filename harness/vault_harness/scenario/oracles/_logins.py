@@ -98,7 +98,7 @@ def logs_in_again(*, since: float, within: float) -> Oracle:
             were = "was" if len(tries) == 1 else "were"
             seen = f"{len(tries)} {were} tried ({times(tries)}), none was accepted in time"
         missed = accepted[0].began - end if accepted else None
-        return [Finding(promise, seen, since, missed=missed, until=end)]
+        return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
 
