@@ -15,11 +15,21 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 QUICK = {"logs-in-on-every-403", "no-total-deadline"}
 """Run by default; the others are slow in sum."""
 
+CROWDED = {"SEA-10"}
+"""Two hundred clients in one process each: others beside them would take the cores they need."""
+
+
+def marks(scenario: str, *more: pytest.MarkDecorator) -> list[pytest.MarkDecorator]:
+    """The marks of one client in a scenario."""
+    return [*more, *([pytest.mark.crowd] if scenario in CROWDED else [])]
+
 
 @pytest.mark.parametrize(
     "mutant",
     [
-        pytest.param(m, id=name, marks=[] if name in QUICK else pytest.mark.slow)
+        pytest.param(
+            m, id=name, marks=marks(m.scenario, *([] if name in QUICK else [pytest.mark.slow]))
+        )
         for name, m in CATALOGUE.items()
     ],
 )
@@ -34,7 +44,11 @@ def test_mutant_is_caught(mutant: Mutant, judge: Judge) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "client", [pytest.param(client, id=name) for name, client in TOLERATED.items()]
+    "client",
+    [
+        pytest.param(client, id=name, marks=marks(client.scenario))
+        for name, client in TOLERATED.items()
+    ],
 )
 def test_tolerated_client_passes(client: Tolerated, judge: Judge) -> None:
     """A client that goes to the edge of what a scenario allows, and no further, passes it."""
@@ -63,7 +77,13 @@ def test_no_two_mutants_share_a_name() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", sorted({m.scenario for m in CATALOGUE.values()}))
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        pytest.param(scenario, marks=marks(scenario))
+        for scenario in sorted({m.scenario for m in CATALOGUE.values()})
+    ],
+)
 def test_unbroken_client_passes(scenario: str, judge: Judge) -> None:
     """The client that the mutants deviate from passes each of those scenarios."""
     base = next(m.base for m in CATALOGUE.values() if m.scenario == scenario)
