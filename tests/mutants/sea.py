@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_tokens,
     leftovers,
     other_styles,
+    tempers,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -381,6 +382,7 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-failed-login-for-the-end": Mutant(
         byways.TakesAFailedLoginForTheEnd, "SEA-03", "a good read within"
     ),
+    "starts-in-haste": Mutant(tempers.StartsInHaste, "SEA-03", "no request storm"),
     "ends-with-a-token-only": Mutant(byways.EndsWithATokenOnly, "SEA-08", "it ends cleanly"),
 }
 
@@ -418,6 +420,8 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-an-hour-in-a-herd": Tolerated(edges_tokens.AsksForAnHour, "SEA-05"),
     "asks-for-an-hour-before-a-seal": Tolerated(edges_tokens.AsksForAnHour, "SEA-02"),
     "wants-vault-at-its-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SEA-03"),
+    "starts-with-a-token": Tolerated(tempers.StartsWithAToken, "SEA-03"),
+    "starts-with-a-token-at-an-empty-vault": Tolerated(tempers.StartsWithAToken, "SEA-07"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"
     ),

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.mutants.clients import Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
+from tests.mutants.tempers import StartsInHaste, StartsWithAToken
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import ClientError, Gate, Reply, UnavailableError, Wire
 
@@ -230,11 +231,13 @@ MUTANTS: dict[str, Mutant] = {
         LogsInByTheNameAlone, "TLS-03", "a login was sent to a host whom no trusted authority"
     ),
     "renews-at-anybody": Mutant(RenewsAtAnybody, "TLS-03", "a renew was sent to another host"),
+    "shakes-hands-in-haste-at-its-start": Mutant(StartsInHaste, "TLS-03", "no connection storm"),
     "revokes-at-anybody": Mutant(RevokesAtAnybody, "TLS-03", "a revoke was sent to another host"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
     "waits-for-vault-at-its-start": Tolerated(WaitsForVaultAtItsStart, "TLS-03"),
+    "starts-with-a-token-at-a-stranger": Tolerated(StartsWithAToken, "TLS-03"),
     "logs-in-instead-of-renewing-at-another-host": Tolerated(LogsInInsteadOfRenewing, "TLS-03"),
 }

@@ -116,6 +116,24 @@ def test_callers_bring_their_own_requests(story: Story) -> None:
     assert seen.startswith("15 requests in one second, 14 are allowed")
 
 
+def test_who_waits_for_a_start_is_a_caller(story: Story) -> None:
+    """Whether it ends in that time or not; what the same one calls then makes no second caller."""
+    story.call(9.0, 21.0, "ok", verb="start")
+    story.several("login", *(12.0 + n / 30 for n in range(STORM_PEAK + 3)), status=503)
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.call(19.0)
+    story.sent("login", 12.5, 503)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("9 requests in one second, 8 are allowed")
+
+
+def test_a_start_that_was_over_brings_nothing(story: Story) -> None:
+    """One that ended before is none in that time."""
+    story.call(1.0, 9.9, verb="start")
+    story.several("login", *(12.0 + n / 10 for n in range(STORM_PEAK + 1)))
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
 def test_fast_caller_grants_nothing(story: Story) -> None:
     """A hundred calls of one caller are one caller: how often it calls does not count."""
     for n in range(100):

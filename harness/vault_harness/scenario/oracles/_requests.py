@@ -61,7 +61,8 @@ def no_request_storm(*, since: float, until: float, denied: str | None = None) -
     """While a fault lasts, a client sends few requests.
 
     In any second `STORM_PEAK` and `AT_ONCE` for each caller, and over the whole time `STORM_MEAN` a
-    second and one `STORM_PEAK`; to both are added `A_CALLER` a second for each caller and
+    second and one `STORM_PEAK`; to both are added `A_CALLER` a second for each caller, who waits
+    for a client to start being one, and
     `A_SECRET` for each secret that the client keeps of its own accord. Of many clients each further
     one adds `STORM_MEAN` to both, and has secrets of its own. How often a caller calls does not
     count, and neither does a request that Vault asks for: a quota tells the last second of its
@@ -186,9 +187,19 @@ def _budget(history: History, since: float, until: float) -> int:
 
 
 def _callers(history: History, since: float, until: float) -> int:
-    """How many call in that time."""
-    calling = history.calls("read", "read_cached", "write", "update", until=until)
-    return len({(o.verb, o.path, o.caller) for o in calling if o.ended is None or o.ended >= since})
+    """How many call in that time, or wait for the client to start.
+
+    Whoever starts it is the scenario itself, which has no number among callers: with its first call
+    after the start it is one caller, and not two.
+    """
+
+    def then(*verbs: str) -> list[Operation]:
+        calls = history.calls(*verbs, until=until)
+        return [o for o in calls if o.ended is None or o.ended >= since]
+
+    calling = {(o.verb, o.path, o.caller) for o in then("read", "read_cached", "write", "update")}
+    waits = bool(then("start")) and not any(caller == 0 for *_, caller in calling)
+    return len(calling) + waits
 
 
 def kept_unasked(history: History, since: float, until: float | None = None) -> int:
