@@ -23,6 +23,7 @@ from tests.mutants import (
     leftovers,
     other_styles,
     oversights,
+    tempers,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -527,6 +528,8 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
+    "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
+    "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
     "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),
     "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),

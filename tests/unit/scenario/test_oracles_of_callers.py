@@ -381,15 +381,6 @@ def test_nothing_that_fails(story: Story) -> None:
     assert story.finds(fails_as("denied", path="p", may_be_empty=True)) == []
 
 
-def test_marked_value_where_that_will_do(story: Story) -> None:
-    """In an outage a value that is marked stale is as good as a failure; a fresh one is not."""
-    story.call(1.0, outcome="stale")
-    story.call(2.0, outcome="unavailable")
-    assert story.finds(fails_as("unavailable", or_stale=True)) == []
-    story.call(3.0)
-    assert story.finds(fails_as("unavailable", or_stale=True)) == ["a read gave the value v1"]
-
-
 def test_failures_of_the_right_kind(story: Story) -> None:
     """What fails may be unclassified; something must fail, unless a cache may hide it."""
     story.call(1.0)

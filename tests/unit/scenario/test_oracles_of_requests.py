@@ -13,6 +13,7 @@ from vault_harness.scenario.oracles import (
     no_request_storm,
     obeys_retry_after,
     pauses_between_tries,
+    quiet_requests,
     requests_a_call_at_most,
     requests_at_most,
 )
@@ -131,6 +132,15 @@ def test_a_start_that_was_over_brings_nothing(story: Story) -> None:
     """One that ended before is none in that time."""
     story.call(1.0, 9.9, verb="start")
     story.several("login", *(12.0 + n / 10 for n in range(STORM_PEAK + 1)))
+    assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
+
+
+def test_what_is_no_storm_in_all(story: Story) -> None:
+    """As many as one caller may cost: the bound of `no_request_storm`, by itself."""
+    story.call(10.0, 20.0, "unavailable")
+    story.several("read", *(10.0 + n * 0.28 for n in range(quiet_requests(1, 10.0))))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.several("read", 19.9)
     assert len(story.finds(no_request_storm(since=10.0, until=20.0))) == 1
 
 

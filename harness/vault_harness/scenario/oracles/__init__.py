@@ -79,6 +79,7 @@ from vault_harness.scenario.oracles._requests import (
     no_request_storm,
     obeys_retry_after,
     pauses_between_tries,
+    quiet_requests,
     requests_a_call_at_most,
     requests_at_most,
 )
@@ -126,6 +127,7 @@ __all__ = [
     "obeys_retry_after",
     "of_one_version",
     "pauses_between_tries",
+    "quiet_requests",
     "reaches_address",
     "reads_at",
     "reads_go_on",

@@ -246,7 +246,6 @@ def fails_as(
     path: str | None = None,
     since: float = 0.0,
     until: float | None = None,
-    or_stale: bool = False,
     may_be_empty: bool = False,
 ) -> Oracle:
     """Reads of that time all fail, with one of these outcomes, as far as the subject tells.
@@ -256,7 +255,6 @@ def fails_as(
         path: Reads of this path; of any, if None.
         since: When it begins.
         until: When it ends.
-        or_stale: Whether a value that is marked stale is right too.
         may_be_empty: Whether it holds where no read has ended.
     """
     what = "a read" if path is None else f"a read of {path}"
@@ -267,8 +265,6 @@ def fails_as(
         for call in calls:
             if call.failed and call.outcome in ("error", *outcomes):
                 continue  # `error` is a failure that the subject does not classify
-            if call.outcome == "stale" and or_stale:
-                continue
             seen = f"gave {_value(call)}" if not call.failed else f"failed as {call.outcome}"
             text = f"a read {seen}" + (f": {call.message}" if call.message else "")
             return [Finding(promise, text, call.began, harm=not call.failed)]

@@ -209,6 +209,14 @@ def kept_unasked(history: History, since: float, until: float | None = None) -> 
     return max(0, len(kept) - len({o.path for o in calling}))
 
 
+def quiet_requests(callers: int, seconds: float) -> int:
+    """How many requests are no storm in so many seconds, of a client whose secrets are asked for.
+
+    What `no_request_storm` allows in all, for where it is one of two bounds.
+    """
+    return _in_all(A_CALLER * callers, 0.0, seconds)
+
+
 def _in_all(budget: int, since: float, until: float) -> int:
     return int((STORM_MEAN + budget) * max(until - since, 1.0)) + STORM_PEAK
 
