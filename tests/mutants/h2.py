@@ -8,7 +8,8 @@ from collections.abc import Mapping
 
 import httpcore
 
-from tests.mutants.clients import Mutant
+from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants.tempers import BreaksItsCircuit
 from tests.subjects.http2_client import Http2Client, Http2Wire
 
 HTTP2 = "python:tests.subjects.http2_client:Http2Client"
@@ -73,4 +74,8 @@ MUTANTS: dict[str, Mutant] = {
     "gives-a-dead-connection-a-second-try": Mutant(
         GivesADeadConnectionASecondTry, "H2-01", "at most 1", HTTP2
     ),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "breaks-its-circuit-over-http2": Tolerated(BreaksItsCircuit, "H2-01", HTTP2),
 }

@@ -530,6 +530,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
     "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),
+    "breaks-its-circuit": Tolerated(tempers.BreaksItsCircuit, "NET-04"),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
     "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),
     "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),

@@ -287,6 +287,29 @@ def test_some_failures_of_each_caller(story: Story) -> None:
     ]
 
 
+def test_a_failure_at_rest(story: Story) -> None:
+    """One that comes at once and sends nothing is let off; one that waited or asked is not."""
+    story.calls(1.0, 2.0, 3.0, outcome="unavailable")
+    assert story.finds(failed_reads_at_most(0, at_rest=True)) == []
+    story.call(4.0, 4.5, outcome="unavailable")
+    story.call(5.0, outcome="unavailable")
+    story.sent("read", 5.0, 503)
+    assert story.finds(failed_reads_at_most(2, at_rest=True)) == []
+    assert story.finds(failed_reads_at_most(1, at_rest=True)) == [
+        "2 of 5 did (+4.00, +5.00), the last: "
+    ]
+
+
+def test_a_failure_beside_a_probe(story: Story) -> None:
+    """When the rest is over one caller asks, and another who comes meanwhile is turned away."""
+    story.call(1.0, outcome="unavailable")
+    story.call(0.999, 1.005).caller = 1
+    story.sent("read", 1.0)
+    assert story.finds(failed_reads_at_most(0, at_rest=True)) == []
+    story.sent("read", 1.001, 503)
+    assert len(story.finds(failed_reads_at_most(0, at_rest=True))) == 1
+
+
 # recovers_within
 
 

@@ -324,6 +324,7 @@ def failed_reads_at_most(
     since: float = 0.0,
     until: float | None = None,
     each_caller: bool = False,
+    at_rest: bool = False,
     may_be_empty: bool = False,
 ) -> Oracle:
     """At most so many reads fail in that time.
@@ -333,6 +334,8 @@ def failed_reads_at_most(
         since: When it begins.
         until: When it ends.
         each_caller: Whether they are counted for each caller by itself.
+        at_rest: Whether one is let off that fails at once and sends no read: the client gives Vault
+            a rest after a failure, and has said for how long (``backoff_cap``).
         may_be_empty: Whether it holds where nobody read then.
     """
     who = " of each caller" if each_caller else ""
@@ -345,7 +348,11 @@ def failed_reads_at_most(
         findings = []
         for caller in sorted({call.caller for call in calls}) if each_caller else [None]:
             own = [call for call in calls if caller in (None, call.caller)]
-            bad = [call for call in own if call.failed]
+            bad = [
+                call
+                for call in own
+                if call.failed and not (at_rest and _sends_nothing(history, call))
+            ]
             if len(bad) > count:
                 name = "" if caller is None else f" by caller {caller}"
                 seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
@@ -354,6 +361,21 @@ def failed_reads_at_most(
         return findings[:3]
 
     return oracle
+
+
+def _sends_nothing(history: History, call: Operation) -> bool:
+    """Whether a call ends at once, and no more reads are sent meanwhile than others call.
+
+    When the rest is over one of them may ask, and all others are still turned away.
+    """
+    if call.ended is None or call.ended - call.began >= OUT_OF_TIME:
+        return False
+    others = history.calls(
+        *READS,
+        until=call.ended,
+        where=lambda o: o.caller != call.caller and (o.ended is None or o.ended >= call.began),
+    )
+    return len(history.find("read", since=call.began, until=call.ended)) <= len(others)
 
 
 def says_of_its_health(
