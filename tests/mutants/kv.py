@@ -10,7 +10,14 @@ from typing import Any, ClassVar
 import requests
 
 from resilient_vault_client import Secret, WriteConflict
-from tests.mutants import always, edges_endings, edges_refusals, other_styles, oversights
+from tests.mutants import (
+    always,
+    edges_endings,
+    edges_refusals,
+    other_styles,
+    oversights,
+    tempers,
+)
 from tests.mutants.clients import (
     REFERENCE,
     CachesForTheRefreshTime,
@@ -451,6 +458,7 @@ TOLERATED: dict[str, Tolerated] = {
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),
     "asks-which-mounts-there-are": Tolerated(other_styles.AsksWhichMountsThereAre, "KV-05"),
+    "is-slow-at-its-first-request": Tolerated(tempers.IsSlowAtItsFirstRequest, "KV-05"),
     "looks-every-second-at-a-wrong-mount": Tolerated(other_styles.LooksEverySecond, "KV-05"),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
     "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),
