@@ -422,6 +422,7 @@ TOLERATED: dict[str, Tolerated] = {
     "wants-vault-at-its-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SEA-03"),
     "starts-with-a-token": Tolerated(tempers.StartsWithAToken, "SEA-03"),
     "starts-with-a-token-at-an-empty-vault": Tolerated(tempers.StartsWithAToken, "SEA-07"),
+    "polls-twice-a-minute": Tolerated(tempers.PollsTwiceAMinute, "SEA-11"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"
     ),
