@@ -18,6 +18,7 @@ from tests.mutants import (
     edges_tokens,
     other_styles,
     oversights,
+    own_pace,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -668,4 +669,8 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-at-a-third-and-hangs": Tolerated(edges_tokens.RenewsAtAThird, "TOK-22"),
     "renews-late-and-hangs": Tolerated(edges_tokens.RenewsLate, "TOK-22"),
     "asks-for-an-hour-and-hangs": Tolerated(edges_tokens.AsksForAnHour, "TOK-22"),
+    "meets-its-loss-at-its-next-poll": Tolerated(own_pace.MeetsItsLossAtItsNextPoll, "TOK-11"),
+    "meets-the-loss-of-a-child-at-its-next-poll": Tolerated(
+        own_pace.MeetsItsLossAtItsNextPoll, "TOK-13"
+    ),
 }

@@ -1,0 +1,67 @@
+"""Correct clients that go by a clock of their own, whatever happens to their tokens meanwhile.
+
+Each is listed in the module of the group whose scenario once took its pace for a fault, or had
+nothing to judge in it; so is the one broken client here, which is a little too fast.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Mapping
+
+from tests.mutants.edges_logins import LogsInAtHalfALife
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError
+
+
+class PollsItsSecrets(LazyClient):
+    """Looks now and then at each secret that it was asked for, and answers from memory."""
+
+    every = 4.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, dict[str, str]] = {}
+        self._over = threading.Event()
+        threading.Thread(target=self._poll, name="polls", daemon=True).start()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        kept = self._kept.get(path)
+        if kept is None:
+            kept = self._kept[path] = super().read_all(path)
+        return dict(kept)
+
+    def _poll(self) -> None:
+        while not self._over.wait(self.every):
+            for path in list(self._kept):
+                try:
+                    self._kept[path] = super().read_all(path)
+                except ClientError:
+                    self._kept.pop(path, None)  # the next caller asks, and hears why
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+class MeetsItsLossAtItsNextPoll(PollsItsSecrets, LogsInAtHalfALife):
+    """Never renews, gives each token back that it has replaced, and asks for little in between.
+
+    So a token that is lost may be replaced in its turn before anything was refused.
+    """
+
+    every = 12.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": self.every + 1.0}
+
+    def _log_in(self, deadline: float) -> Token:
+        old = self._token
+        token = super()._log_in(deadline)
+        if old is not None:
+            with contextlib.suppress(ClientError):
+                self._ask("POST", "auth/token/revoke-self", deadline, old, {})
+        return token
