@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import ExitStack
 
 import pytest
@@ -30,6 +31,9 @@ NARROW = """
 path "ecommerce/data/shared/*" { capabilities = ["read"] }
 """
 
+ONE_LOGIN_IN = 8.0
+"""Seconds in which all denials may cost one login: as long as POL-02 takes by the suite's own R."""
+
 
 @pytest.mark.scenario("POL-01")
 def test_denied_path_is_surfaced(lab: Lab) -> None:
@@ -54,6 +58,8 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
 def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     """Narrowed under reads in each way, and restored; live tokens feel that at once."""
     client = lab.start()
+    # What a cache holds may be served for as long as it is fresh.
+    narrow = lab.refresh + 3.0
     with ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.5))
         if lab.can("cached"):  # which holds a value when it is denied
@@ -61,8 +67,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
             callers.enter_context(lab.reading(every=0.5, verb="read_cached"))
         asked = lab.history.now()  # a read may be denied before Vault has answered who narrowed it
         with lab.vault.policy(ROLE, NARROW) as fault:
-            # What a cache holds may be served for as long as it is fresh.
-            lab.hold(fault, lab.refresh + 3.0)
+            lab.hold(fault, narrow)
         lab.recovers(after=fault, verb="read")
         if lab.can("cached"):  # a denial may be remembered for as long as a value
             again = lab.recovery_after(fault) + lab.refresh
@@ -73,7 +78,9 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     lab.judge(
         failures_are("denied", since=asked, until=fault.end - lab.deadline, may_be_empty=True),
         # By its own count, and not as a storm: a look and a repetition are granted to each call.
-        a_denial_costs_little(since=asked, path=PATH),
+        # Who looks now and then whether the role has got another policy does so more than once in a
+        # long one.
+        a_denial_costs_little(since=asked, path=PATH, logins=math.ceil(narrow / ONE_LOGIN_IN)),
         no_request_storm(since=fault.began, until=fault.end, denied=PATH),
     )
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 
-from tests.mutants import byways, edges_endings, edges_logins, edges_refusals, other_styles
+from tests.mutants import (
+    byways,
+    edges_endings,
+    edges_logins,
+    edges_refusals,
+    other_styles,
+    own_pace,
+)
 from tests.mutants.clients import (
     REFERENCE,
     LogsInOnEvery403,
@@ -164,6 +171,9 @@ MUTANTS: dict[str, Mutant] = {
     "keeps-a-denial-in-its-cache": Mutant(
         byways.KeepsADenialInItsCache, "POL-02", "a good read_cached within", REFERENCE
     ),
+    "logs-in-for-a-denial-too-often": Mutant(
+        own_pace.LogsInForADenialTooOften, "POL-02", "a denial costs"
+    ),
     "stops-looking-at-a-denial": Mutant(
         byways.StopsLookingAtADenial, "POL-01", "a rotated secret is seen", REFERENCE
     ),
@@ -189,6 +199,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-metadata-under-a-narrow-policy": Tolerated(
         other_styles.AsksForMetadataFirst, "POL-02"
     ),
+    "logs-in-for-a-denial-now-and-then": Tolerated(own_pace.LogsInForADenialNowAndThen, "POL-02"),
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
     "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
     "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),
