@@ -7,6 +7,7 @@ nothing to judge in it; so is the one broken client here, which is a little too 
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 import time
 from collections.abc import Mapping
@@ -101,3 +102,21 @@ class LogsInForADenialTooOften(LogsInForADenialNowAndThen):
     """Once in six."""
 
     pause = 6.0
+
+
+class RenewsAtAFixedRate(LazyClient):
+    """Renews first at a time of its own, and then at each half of a life after that.
+
+    So does a timer with a delay and a period, as Java's ``scheduleAtFixedRate``.
+    """
+
+    _next = 0.0
+
+    def _arm(self, seconds: float) -> None:
+        token, now = self._token, time.monotonic()
+        if token is not None:
+            self._next = self._next or now + random.uniform(0.3, 0.7) * token.ttl
+            while self._next <= now:
+                self._next += 0.5 * token.ttl
+            seconds = self._next - now
+        super()._arm(seconds)
