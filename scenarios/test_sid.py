@@ -8,12 +8,18 @@ import pytest
 
 from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, Lab, NotExercised
-from vault_harness.scenario.helpers import lockout, started_again
+from vault_harness.scenario.helpers import (
+    lockout,
+    start_meanwhile,
+    started_again,
+    works_after_all,
+)
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.oracles import (
     HANDOVER,
     bad_logins_at_most,
     fails_as,
+    last_pause,
     logins_with_one_secret_id_at_most,
     no_failed_read,
     no_request_storm,
@@ -27,6 +33,11 @@ TRIES = 4
 
 WHO_ALL_NEED_ONE = 5
 """Callers who need a login at the same time: none may make a try of its own of it."""
+
+RESTS = 4.0
+"""Lives of a token for which a client is watched after one burst of tries, which tells nothing of
+how long it rests until the next.
+"""
 
 LATE = 0.15
 """Seconds by which a login's answer is late, so that all have asked before one is refused."""
@@ -73,7 +84,8 @@ def _watch_the_tries(lab: Lab, fault: Fault) -> None:
 
     A life and a half of a token after the first refusal at least; longer where the last pause may
     be going on, for who makes longer ones and then stops: what comes later than that is told by the
-    pace of the last two tries.
+    pace of the last two tries. Who has tried several times at once may rest for long before it
+    does so again, and is given the time for that.
     """
 
     def refused() -> list[float]:
@@ -86,8 +98,11 @@ def _watch_the_tries(lab: Lab, fault: Fault) -> None:
         tries = refused()
         if len(tries) > TRIES:
             return True
-        pause = tries[-1] - tries[-2] if len(tries) > 1 else 0.0
-        return lab.history.now() - tries[-1] > 2 * pause
+        if (pause := last_pause(tries)) is not None:
+            rest = 2 * pause
+        else:
+            rest = RESTS * lab.ttl if len(tries) > 1 else 0.0
+        return lab.history.now() - tries[-1] > rest
 
     lab.history.wait_for(lambda: bool(refused()), 1.5 * lab.ttl)
     if refused():
@@ -226,22 +241,29 @@ def test_lost_answer_to_a_login(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-08")
 def test_secret_id_file_in_the_making(lab: Lab) -> None:
-    """The file is empty, then half written, then replaced; the token is lost at each step."""
+    """The file is empty, gone, half written, then replaced; the token is lost at each step."""
     lab.start()
     whole = lab.new_secret_id(deliver=False)
     lab.secrets.add("secret-id", "", "an empty secret-id")
     half = whole.secret_id[:13]
     lab.secrets.add("secret-id", half, "half a secret-id")
+    steps = (("emptied", ""), ("gone", None), ("half written", half))
+    # No step is a fault of its own: who has longer and longer pauses has made them in all of them.
     with lab.reading(every=0.4):
-        for content, words in (("", "emptied"), (half, "half written")):
-            lab.secret_id_file.write_text(content)
-            lab.history.mark(f"the secret-id file is {words}")
-            with lab.vault.token_revoked(lab.accessor()) as lost:
-                lost.optional = content == half  # a client that lost its first one may have none
-                lab.watch(1.2)
+        with lab.condition("secret-id file in the making", optional=True) as making:
+            for words, content in steps:
+                if content is None:
+                    lab.secret_id_file.unlink()
+                else:
+                    lab.secret_id_file.touch(0o600)
+                    lab.secret_id_file.write_text(content)
+                lab.history.mark(f"the secret-id file is {words}")
+                with lab.vault.token_revoked(lab.accessor()) as lost:
+                    lost.optional = words != "emptied"  # who lost its first one may have none
+                    lab.watch(1.2)
         lab.deliver(whole)
         delivered = lab.history.now()
-        bound = lab.recovery_after(lost)
+        bound = lab.recovery_after(making)
         lab.until_good_read(since=delivered, within=bound)
     blind = lab.history.find(
         "login", where=lambda e: e.secret_id in (None, "an empty secret-id") and e.by == "vault"
@@ -291,27 +313,59 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-09")
 def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
-    """The answer to the first unwrap is lost, and the secret-id in it; later a new one comes."""
+    """The answer to the first unwrap is lost, and the secret-id in it; later a new one comes.
+
+    Then it is started once more, with a wrapping token that is good and a Vault that is sealed.
+    """
     with lab.http.lose_answer("unwrap", first=1) as fault:
         _start_without_a_secret_id(lab, lost=True)
-    _reads_again(lab, since=lab.history.now(), after=fault)
+    if _reads_again(lab, since=lab.history.now(), after=fault):
+        _opens_it_after_a_seal(lab)
     lab.judge(
         requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
         requests_at_most(0, "login", since=fault.began, until=fault.end),
     )
+
+
+def _opens_it_after_a_seal(lab: Lab) -> None:
+    """Whoever could not open its wrapping token because Vault was away opens it afterwards."""
+    lab.client.close(timeout=5.0)
+    lab.deliver_wrapping(lab.wrap_secret_id())
+    with lab.vault.sealed() as fault:
+        opened = start_meanwhile(lab)
+        lab.history.wait_for(lambda: lab.touched(fault), 15.0)  # a slow starter has not asked yet
+        # Until its call has ended in vain: within one it may try again. Or it waits with its start.
+        lab.until(opened.is_set, within=2 * lab.deadline)
+    bound = works_after_all(lab, fault, opened)
+    lab.ask(recovers_within(bound, since=fault.end))
 
 
 @pytest.mark.scenario("SID-11")
 def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
-    """The client is ended and started again with the same wrapping token, which is spent."""
+    """The client is ended and started again with the same wrapping token, which is spent.
+
+    With the next one it logs in, and when its token is lost it does so again: what it has opened is
+    good for more than one login.
+    """
     lab.start().close(timeout=5.0)
     with lab.condition("wrapping token spent", statuses=frozenset({400, 403})) as fault:
         _start_without_a_secret_id(lab)
-    _reads_again(lab, since=lab.history.now(), after=fault)
+    if _reads_again(lab, since=lab.history.now(), after=fault):
+        _logs_in_with_what_it_opened(lab)
     lab.judge(
         requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
         requests_at_most(0, "login", since=fault.began, until=fault.end),
     )
+
+
+def _logs_in_with_what_it_opened(lab: Lab) -> None:
+    """The token is lost: one more login, by the secret-id that came out of the wrapping token."""
+    with lab.reading(every=0.4):
+        with lab.vault.token_revoked(lab.accessor()) as lost:
+            # Who answers from memory meets it at its next renewal only.
+            lab.until(lambda: lab.touched(lost), within=lab.ttl)
+        lab.recovers(after=lost)
+    lab.ask(requests_at_most(0, "unwrap", since=lost.began))
 
 
 def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
@@ -358,13 +412,13 @@ def _start(lab: Lab, opened: threading.Event) -> None:
         opened.set()
 
 
-def _reads_again(lab: Lab, *, since: float, after: Fault) -> None:
-    """Demand a good read soon after what was missing has been delivered."""
+def _reads_again(lab: Lab, *, since: float, after: Fault) -> bool:
+    """Demand a good read soon after what was missing has been delivered; whether it came."""
     took = started_again(lab)
     bound = lab.recovery_after(after)
-    if lab.started:
-        lab.until_good_read_by_asking(within=bound)
+    read = lab.until_good_read_by_asking(within=bound) if lab.started else None
     lab.ask(recovers_within(bound + took, since=since))
+    return read is not None and read.good
 
 
 @pytest.mark.scenario("SID-12")

@@ -12,7 +12,7 @@ from resilient_vault_client import VaultClient, VaultError, VaultUnavailable
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import always, companions, edges_logins, edges_refusals, other_styles
+from tests.mutants import always, companions, edges_logins, edges_refusals, ids, other_styles
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -216,10 +216,18 @@ class _OpensTwice(WrappedSecretId):
 
     def _open(self, wrapping: str, deadline: Deadline, patience: float) -> str:
         del patience
+        away: VaultUnavailable | None = None
         for _ in range(self.tries):
-            with contextlib.suppress(VaultError):
+            try:
                 answer = self._api.unwrap(wrapping, deadline)
+            except VaultUnavailable as error:
+                away = error
+            except VaultError:
+                away = None
+            else:
                 return str(answer["data"].get("secret_id", ""))
+        if away is not None:  # nobody has said that it is spent
+            raise away
         return ""
 
 
@@ -428,6 +436,18 @@ MUTANTS: dict[str, Mutant] = {
         always.GoesOnWithWhatItGaveBack, "SID-01", "known to be dead"
     ),
     "looks-before-its-turn": Mutant(companions.LooksBeforeItsTurn, "SID-02", "the same secret-id"),
+    "tries-a-bad-secret-id-in-bursts": Mutant(ids.TriesInBursts, "SID-02", "the same secret-id"),
+    "tries-a-late-secret-id-in-pairs": Mutant(ids.TriesInPairs, "SID-03", "the same secret-id"),
+    "needs-its-secret-id-file": Mutant(ids.NeedsItsFile, "SID-08", "a good read within"),
+    "takes-an-outage-for-a-spent-token": Mutant(
+        ids.TakesAnOutageForASpentToken, "SID-09", "a good read within", REFERENCE
+    ),
+    "opens-its-wrapping-token-at-each-login": Mutant(
+        ids.OpensAtEachLogin, "SID-11", "a good read within", REFERENCE
+    ),
+    "knocks-with-a-spent-token-at-each-login": Mutant(
+        ids.KnocksAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -451,4 +471,7 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
     "rests-after-a-lost-unwrap": Tolerated(RestsAfterALostUnwrap, "SID-09", REFERENCE),
     "tries-a-spent-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-11", REFERENCE),
+    "tries-a-bad-secret-id-four-times-at-once": Tolerated(
+        edges_refusals.TriesFourTimesInOneCall, "SID-02"
+    ),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
     bad_logins_at_most,
+    last_pause,
     logins_at_most,
     logins_given_up,
     logins_with_one_secret_id_at_most,
@@ -219,6 +220,33 @@ def test_client_that_has_stopped_trying(story: Story) -> None:
     tried(story, 14.0, 22.0)
     assert story.finds(bad_logins_at_most(4, watched=34.0)) == []
     assert len(story.finds(bad_logins_at_most(4, watched=33.9))) == 1
+
+
+def test_pause_is_between_bursts_of_tries(story: Story) -> None:
+    """Two at once, a rest of eight seconds, two at once: the rest is what may be going on."""
+    tried(story, 10.0, 10.2, 18.5, 18.9)
+    assert story.finds(bad_logins_at_most(4, watched=30.5)) == [
+        (
+            "4 with secret-id-1 (+10.00, +10.20, +18.50, +18.90), and the last pause of 8.3 s "
+            "leads to 111 in 15 minutes"
+        )
+    ]
+    assert story.finds(bad_logins_at_most(4, watched=31.5)) == [], "1.5 times that, and no try"
+
+
+def test_one_burst_tells_of_no_pause(story: Story) -> None:
+    """Four at once are four; how long to look for the next ones is the scenario's."""
+    tried(story, 10.0, 10.2, 10.4, 10.6)
+    assert story.finds(bad_logins_at_most(4, watched=10.7)) == []
+
+
+def test_last_pause() -> None:
+    """None after one try or one burst; else that before the last burst, however often it tried."""
+    assert last_pause([]) is None
+    assert last_pause([3.0]) is None
+    assert last_pause([3.0, 4.0, 5.4]) is None
+    assert last_pause([3.0, 5.0]) == 2.0
+    assert last_pause([3.0, 13.0, 13.5, 14.0]) == 10.0
 
 
 def test_pace_that_locks_nothing(story: Story) -> None:

@@ -58,6 +58,7 @@ from vault_harness.scenario.oracles._lives import (
 )
 from vault_harness.scenario.oracles._logins import (
     bad_logins_at_most,
+    last_pause,
     logins_at_most,
     logins_given_up,
     logins_with_one_secret_id_at_most,
@@ -97,6 +98,7 @@ __all__ = [
     "bad_logins_at_most",
     "each_caller_recovers",
     "last_grant",
+    "last_pause",
     "still_waiting",
     "credentials_apart",
     "credentials_at_most",

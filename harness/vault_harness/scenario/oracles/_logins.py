@@ -5,6 +5,9 @@ A bound on a count holds where nothing was counted: that is what it asks for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle, counted, times
@@ -16,6 +19,11 @@ LOCKOUT_WINDOW = 15 * 60.0
 
 STOPPED = 1.5
 """A client that has not tried again for that many times its last pause has stopped trying."""
+
+IN_A_BURST = 1.5
+"""Seconds: refused logins that are closer to each other are one burst, of a call or of a loop of
+tries. What pauses there are within one says nothing of how long it rests until the next.
+"""
 
 
 def logins_at_most(
@@ -120,7 +128,8 @@ def bad_logins_at_most(
         until: When it ends.
         watched: Until when the client was watched while nothing changed. Then its pace counts too:
             one that had not stopped trying by then goes on as it did, for the 15 minutes after
-            which Vault forgets. It has stopped if it was quiet for 1.5 times its last pause.
+            which Vault forgets. It has stopped if it was quiet for 1.5 times its last pause, which
+            is that before its last burst of tries.
     """
     promise = f"at most {count} refused logins with the same secret-id"
     promise += " in 15 minutes" if watched is not None else ""
@@ -138,7 +147,7 @@ def bad_logins_at_most(
                 text = f"{len(same)} with {label} ({times(same)})"
                 findings.append(Finding(promise, text, same[count].began))
             elif watched is not None and (coming := _coming(same, watched)) > count:
-                pause = same[-1].began - same[-2].began
+                pause = last_pause([e.began for e in same if e.began <= watched]) or 0.0
                 text = f"{len(same)} with {label} ({times(same)}), and the last pause of "
                 text += f"{pause:.1f} s leads to {coming} in 15 minutes"
                 findings.append(Finding(promise, text, same[-1].began))
@@ -148,15 +157,23 @@ def bad_logins_at_most(
 
 
 def _coming(refused: list[Exchange], watched: float) -> int:
-    """How many tries there will be in 15 minutes at the pace of the last two."""
-    tried = [e for e in refused if e.began <= watched]
-    if len(tried) < 2:
+    """How many tries there will be in 15 minutes, if no pause is longer than the last one."""
+    tried = [e.began for e in refused if e.began <= watched]
+    pause = last_pause(tried)
+    if pause is None or watched - tried[-1] >= STOPPED * pause:
         return len(tried)
-    pause = tried[-1].began - tried[-2].began
-    if watched - tried[-1].began >= STOPPED * pause or not pause:
-        return len(tried)
-    left = LOCKOUT_WINDOW - (tried[-1].began - tried[0].began)
+    left = LOCKOUT_WINDOW - (tried[-1] - tried[0])
     return len(tried) + int(left / pause)
+
+
+def last_pause(tried: Sequence[float]) -> float | None:
+    """The pause before the last burst of tries, or the last try; None if there was but one.
+
+    Args:
+        tried: When each of them began.
+    """
+    pauses = [later - earlier for earlier, later in pairwise(tried)]
+    return next((pause for pause in reversed(pauses) if pause >= IN_A_BURST), None)
 
 
 def logins_with_one_secret_id_at_most(count: int) -> Oracle:
