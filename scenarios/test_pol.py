@@ -12,6 +12,7 @@ from vault_harness.scenario import Lab
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     a_denial_costs_little,
     fails_as,
     failures_are,
@@ -44,11 +45,13 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
             client.read(DENIED, DENIED_KEY)
             if lab.can("cached"):
                 client.read(DENIED, DENIED_KEY, verb="read_cached")
+            if lab.can("read_all"):
+                client.read_all(DENIED, (DENIED_KEY,))
             lab.watch(0.5)
         lab.watch(2.0)
     lab.judge(
         # Its variable is set in the catalogue: a value of it would be harm.
-        fails_as("denied", path=DENIED),
+        fails_as("denied", path=DENIED, verbs=EVERY_WAY),
         a_denial_costs_little(since=denied.began, path=DENIED),
         no_failed_read(since=denied.began, path=PATH),
     )

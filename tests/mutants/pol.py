@@ -12,6 +12,7 @@ from tests.mutants import (
     edges_refusals,
     other_styles,
     own_pace,
+    wholes,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -127,7 +128,10 @@ class GivesUpOnStillbornTokens(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
-    "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "3 logins for"),
+    "logs-in-on-every-403": Mutant(LogsInOnEvery403, "POL-01", "6 logins for"),
+    "takes-a-denied-whole-for-empty": Mutant(
+        wholes.TakesADeniedWholeForEmpty, "POL-01", "fails as denied"
+    ),
     "takes-denied-for-unavailable": Mutant(TakesDeniedForUnavailable, "POL-01", "fails as denied"),
     "says-ill-for-too-long-untold": Mutant(
         edges_endings.SaysIllForTooLongUntold, "POL-02", "health tells the truth", REFERENCE

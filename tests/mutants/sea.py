@@ -18,6 +18,7 @@ from tests.mutants import (
     leftovers,
     other_styles,
     tempers,
+    wholes,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -286,6 +287,9 @@ class HasABudgetOfTries(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "takes-a-seal-for-an-empty-whole": Mutant(
+        wholes.TakesAnOutageForAnEmptyWhole, "SEA-01", "none of its keys"
+    ),
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
     "takes-a-seal-for-a-dead-token": Mutant(

@@ -14,7 +14,7 @@ from typing import Literal
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import History
-from vault_harness.scenario.observations import BESIDE, Operation, Outcome
+from vault_harness.scenario.observations import BESIDE, NOTHING, Operation, Outcome
 from vault_harness.scenario.verdict import NotClaimed
 from vault_harness.subjects import (
     Credential,
@@ -147,23 +147,24 @@ class Driver:
         Args:
             path: Which secret.
             keys: What its keys are. The operation's value has the label of each, and each label
-                once: more than one where the values are not of one version, ``nothing`` for a key
+                once: more than one where the values are not of one version, `NOTHING` for a key
                 that is not there.
             caller: As for `read`.
         """
         operation = self._history.begin_operation("read_all", path, caller=caller)
         try:
-            values = self.subject.read_all(path, timeout=self._timeout).values
+            whole = self.subject.read_all(path, timeout=self._timeout)
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
         else:
-            found = {self._label(path, values.get(key)) for key in keys}
-            self._history.end_operation(operation, "ok", value=BESIDE.join(sorted(found)))
+            found = {self._label(path, whole.values.get(key)) for key in keys}
+            outcome: Outcome = "stale" if whole.stale else "ok"
+            self._history.end_operation(operation, outcome, value=BESIDE.join(sorted(found)))
         return operation
 
     def _label(self, path: str, value: str | None) -> str:
         if value is None:
-            return "nothing"
+            return NOTHING
         return self._secrets.value_label(path, value) or "unknown"
 
     def fork(self, path: str, key: str, *, seconds: float, every: float) -> Child:

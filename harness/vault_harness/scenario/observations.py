@@ -20,6 +20,9 @@ waiting for, ``died`` the end of the subject's process.
 BESIDE = " beside "
 """Between the labels of a whole secret's values, where they are not all the same."""
 
+NOTHING = "nothing"
+"""In the place of a label, where a whole secret is handed out without one of its keys."""
+
 
 @dataclass
 class Operation:
@@ -34,7 +37,7 @@ class Operation:
         ended: The same; None while it lasts.
         value: Label of the value that came back (``v1``, ``fallback``), never the value;
             ``unknown`` for a value that nobody ever wrote. Several, with `BESIDE` between them,
-            where a whole secret is not of one version.
+            where a whole secret is not of one version, and `NOTHING` for a key that it lacks.
         message: What the subject said of a failure, with secrets taken out.
         caller: Which of several concurrent callers it was.
         key: Which key of the secret was asked for, or an empty string.

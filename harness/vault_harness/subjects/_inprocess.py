@@ -318,16 +318,20 @@ def as_reading(value: object) -> Reading:
 
 
 def as_whole(value: object) -> Whole:
-    """What a Python client's ``read_all`` returned: a mapping of strings."""
-    if not isinstance(value, Mapping) or not all(
-        isinstance(word, str) for pair in value.items() for word in pair
+    """What a Python client's ``read_all`` returned: strings by their keys, ``stale`` or not.
+
+    A mapping, or something with a mapping as its ``value``.
+    """
+    values = value if isinstance(value, Mapping) else getattr(value, "value", None)
+    if not isinstance(values, Mapping) or not all(
+        isinstance(word, str) for pair in values.items() for word in pair
     ):
         raise errors.SubjectError(
             f"the subject returned {type(value).__name__}, not strings by their keys",
             looked_at="what read_all returned",
             remedy="return a dictionary of every key of the secret and its value",
         )
-    return Whole(dict(value))
+    return Whole(dict(values), bool(getattr(value, "stale", False)))
 
 
 def as_credential(value: object) -> Credential:

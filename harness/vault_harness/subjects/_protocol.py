@@ -135,18 +135,24 @@ def check(answer: Object) -> Object:
 
 def reading(answer: Object) -> Reading:
     """The secret in an answer to ``read`` or ``read_cached``."""
-    value, stale = check(answer).get("value"), answer.get("stale", False)
+    value = check(answer).get("value")
     if not isinstance(value, str):
         raise _breach(
             f"the value of an answer is {type(value).__name__}, not a string",
             answer,
             "answer with the value of the one key that was asked for",
         )
+    return Reading(value, _stale(answer))
+
+
+def _stale(answer: Object) -> bool:
+    """Whether an answer says that what it gives is old."""
+    stale = answer.get("stale", False)
     if not isinstance(stale, bool):
         raise _breach(
             "the 'stale' of an answer is not true or false", answer, "leave it out if unknown"
         )
-    return Reading(value, stale)
+    return stale
 
 
 def whole(answer: Object) -> Whole:
@@ -158,7 +164,7 @@ def whole(answer: Object) -> Whole:
             answer,
             "answer with every key of the secret and its value",
         )
-    return Whole(value)
+    return Whole(value, _stale(answer))
 
 
 def forked(answer: Object) -> list[Reading | OperationFailed]:

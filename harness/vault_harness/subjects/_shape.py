@@ -60,9 +60,11 @@ class Whole:
 
     Attributes:
         values: Each key with its value; kept out of the repr.
+        stale: Whether the client said that they are old, kept for an outage.
     """
 
     values: Mapping[str, str] = field(repr=False)
+    stale: bool = False
 
 
 @dataclass(frozen=True)

@@ -41,10 +41,9 @@ class ReferenceSubject:
         """One key, from memory if it is fresh."""
         return self.client.read_cached(path, key)
 
-    def read_all(self, path: str) -> Mapping[str, str]:
-        """All keys, by one request."""
-        values: Mapping[str, str] = self.client.read(path).value
-        return values
+    def read_all(self, path: str) -> Secret:
+        """All keys, by one request, or what stands in for the answer to it."""
+        return self.client.read(path)
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         """Write a new version, once."""

@@ -182,7 +182,8 @@ def _as_answer(op: str, value: object) -> dict[str, Any]:
         case "health":
             return {"value": _inprocess.as_flag(value)}
         case "read_all":
-            return {"value": dict(_inprocess.as_whole(value).values)}
+            whole = _inprocess.as_whole(value)
+            return {"value": dict(whole.values), "stale": whole.stale}
         case "fork":
             return {"value": value}
         case "lease":

@@ -39,7 +39,8 @@ class Puppet:
         return answer if isinstance(answer, Reading) else Reading(answer)
 
     def read_all(self, path: str, *, timeout: float) -> Whole:
-        return Whole(self._answer("read_all", path, timeout))
+        answer = self._answer("read_all", path, timeout)
+        return answer if isinstance(answer, Whole) else Whole(answer)
 
     def fork(self, path: str, key: str, *, seconds: float, every: float, timeout: float) -> Any:
         return self._answer("fork", path, key, seconds, every, timeout)
@@ -119,6 +120,12 @@ def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
     operation = stage.driver.read_all("p", ("a", "b"), caller=3)
     assert (operation.verb, operation.outcome, operation.value) == ("read_all", "ok", label)
     assert stage.puppet.asked == [("read_all", "p", 2.0 + PATIENCE)]
+
+
+def test_stale_whole(stage: Set) -> None:
+    """Marked by the client."""
+    stage.puppet.answer = Whole({"a": SECRET}, stale=True)
+    assert stage.driver.read_all("p", ("a",)).outcome == "stale"
 
 
 def test_child(stage: Set) -> None:

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     HANDOVER,
     every_call_ends_within,
     failed_reads_at_most,
@@ -81,6 +82,9 @@ def test_half_a_secret(rotated: Story) -> None:
     """A key that is not handed out is of no version."""
     rotated.call(49.0, verb="read_all", value="nothing")
     assert rotated.finds(of_one_version("backend/django")) == ["1 times not; first nothing"]
+    (finding,) = no_wrong_value(refresh=5.0)(rotated.history)
+    assert finding.seen == "read_all of backend/django gave none of its keys, right was v1"
+    assert finding.harm
 
 
 def test_outdated_half(rotated: Story) -> None:
@@ -393,6 +397,15 @@ def test_not_failing(story: Story, outcome: Outcome) -> None:
     story.call(1.0, outcome=outcome, path="p", value="fallback")
     (finding,) = fails_as("denied", path="p")(story.history)
     assert (finding.seen, finding.harm) == ("a read gave the value fallback", True)
+
+
+def test_whole_secrets_fail_too(story: Story) -> None:
+    """Where that way of reading is named."""
+    story.call(1.0, outcome="denied", path="p")
+    story.call(2.0, verb="read_all", path="p", value="nothing")
+    assert story.finds(fails_as("denied", path="p")) == []
+    (finding,) = fails_as("denied", path="p", verbs=EVERY_WAY)(story.history)
+    assert (finding.seen, finding.harm) == ("a read gave none of its keys", True)
 
 
 def test_nothing_that_fails(story: Story) -> None:

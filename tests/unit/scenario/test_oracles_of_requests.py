@@ -359,6 +359,14 @@ def test_denial_that_costs_little(story: Story) -> None:
     assert story.finds(a_denial_costs_little(since=0.0)) == []
 
 
+def test_whole_reads_may_be_denied_too(story: Story) -> None:
+    """Each has its read and one repetition, as a read of a key has."""
+    story.call(1.0, 1.1, "denied", verb="read_all", path="ai/openai")
+    for at in (1.01, 1.02, 1.03):
+        story.sent("read", at, 403, path=DENIED)
+    assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
+
+
 def test_denial_that_costs_looks(story: Story) -> None:
     """Two looks more than there were denied reads, of which one may be of its own pace."""
     denied(story, 1.0, 2.0)

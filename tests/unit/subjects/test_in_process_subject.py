@@ -35,6 +35,10 @@ class OldValue(str):
     stale = True
 
 
+class OldWhole(dict[str, str]):
+    stale = True
+
+
 class Client:
     """A well-behaved client with everything."""
 
@@ -55,7 +59,7 @@ class Client:
         return OldValue(self.read(path, key))
 
     def read_all(self, path: str) -> Any:
-        return self.written[path]
+        return OldWhole(self.written[path]) if path == "old" else self.written[path]
 
     def write(self, path: str, data: Mapping[str, str]) -> None:
         self.written[path] = data
@@ -101,6 +105,8 @@ def test_a_whole_client(subject: Open, python_client: Make) -> None:
     assert one.read("a/b", "K", timeout=20).value == "new"
     assert one.read("a/b", "L", timeout=20).value == "too"
     assert one.read_all("a/b", timeout=20) == Whole({"K": "new", "L": "too"})
+    one.write("old", {"K": "kept"}, timeout=20)
+    assert one.read_all("old", timeout=20) == Whole({"K": "kept"}, stale=True)
     assert one.health(timeout=20) is True
     assert one.lease("db/creds/a", timeout=20) == Credential("first", "db/creds/a")
     assert one.lease("db/creds/a", "x", timeout=20).username == "x"

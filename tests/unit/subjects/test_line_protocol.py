@@ -122,6 +122,13 @@ def test_what_is_no_whole_secret_is_a_breach(value: object) -> None:
     assert "hunter22" not in repr(wire.whole({"ok": True, "value": {"K": "hunter22"}}))
 
 
+def test_a_whole_secret_may_be_old() -> None:
+    """As one key of it may, by the same word."""
+    assert wire.whole({"ok": True, "value": {"K": "v"}, "stale": True}).stale
+    with pytest.raises(SubjectError, match="not true or false"):
+        wire.whole({"ok": True, "value": {"K": "v"}, "stale": "yes"})
+
+
 def test_what_a_child_read() -> None:
     """Answers to reads, good and bad, in their order."""
     said = [{"ok": True, "value": "v"}, {"ok": False, "error": "denied", "message": "no"}]

@@ -10,6 +10,7 @@ unless it is told that there `may_be_empty`. A bound on a count holds for none.
 from vault_harness.scenario.oracles._addresses import leaves_address, reaches_address, reads_at
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle
 from vault_harness.scenario.oracles._callers import (
+    EVERY_WAY,
     every_call_ends_within,
     failed_reads_at_most,
     fails_as,
@@ -86,6 +87,7 @@ from vault_harness.scenario.oracles._requests import (
 )
 
 __all__ = [
+    "EVERY_WAY",
     "HANDOVER",
     "LOGS_IN_INSTEAD",
     "Oracle",

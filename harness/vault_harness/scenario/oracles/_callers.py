@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from vault_harness.scenario.history import History
-from vault_harness.scenario.observations import BESIDE, Operation
+from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
 from vault_harness.scenario.verdict import Finding
 
 READS = ("read", "read_cached")
+
+EVERY_WAY = (*READS, "read_all")
+"""All ways of reading, that of a whole secret too."""
 
 OUT_OF_TIME = 0.5
 """Seconds from which a read that failed is taken for one that waited in vain: a hundred times what
 a read takes.
 """
 
-TIMED = (*READS, "read_all", "write", "update", "lease")
+TIMED = (*EVERY_WAY, "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
 
@@ -48,11 +51,12 @@ def no_wrong_value(
 
     def oracle(history: History) -> list[Finding]:
         findings = []
-        for operation in history.calls(*READS, "read_all"):
+        for operation in history.calls(*EVERY_WAY):
             if operation.outcome not in ("ok", "stale"):
                 continue
             allowed = right(history, operation, refresh if operation.good else stale_for)
-            if not set((operation.value or "").split(BESIDE)) <= allowed:
+            given = set((operation.value or "").split(BESIDE))
+            if not given <= allowed:
                 wanted = " or ".join(sorted(allowed)) or "none"
                 findings.append(
                     Finding(
@@ -60,7 +64,8 @@ def no_wrong_value(
                         f"{operation.verb} of {_asked(operation)} gave {_value(operation)}"
                         f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
                         operation.began,
-                        harm=operation.value == "unknown" or operation.value == "fallback",
+                        # A whole secret that lacks its keys is as good as one that nobody wrote.
+                        harm=bool(given & {"unknown", "fallback", NOTHING}),
                     )
                 )
         return findings[:3]
@@ -79,7 +84,7 @@ def of_one_version(path: str) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         torn = history.calls(
             "read_all",
-            where=lambda o: o.path == path and (BESIDE in (o.value or "") or o.value == "nothing"),
+            where=lambda o: o.path == path and (BESIDE in (o.value or "") or o.value == NOTHING),
         )
         return [
             Finding(promise, f"{len(torn)} times not; first {one.value}", one.began, harm=True)
@@ -246,6 +251,7 @@ def fails_as(
     path: str | None = None,
     since: float = 0.0,
     until: float | None = None,
+    verbs: tuple[str, ...] = READS,
     may_be_empty: bool = False,
 ) -> Oracle:
     """Reads of that time all fail, with one of these outcomes, as far as the subject tells.
@@ -255,13 +261,15 @@ def fails_as(
         path: Reads of this path; of any, if None.
         since: When it begins.
         until: When it ends.
+        verbs: In these ways of reading.
         may_be_empty: Whether it holds where no read has ended.
     """
     what = "a read" if path is None else f"a read of {path}"
     promise = f"{what} fails as {' or '.join(outcomes)}"
 
     def oracle(history: History) -> list[Finding]:
-        calls = [call for call in _reads(history, since, until, path) if call.outcome is not None]
+        calls = _reads(history, since, until, path, verbs)
+        calls = [call for call in calls if call.outcome is not None]
         for call in calls:
             if call.failed and call.outcome in ("error", *outcomes):
                 continue  # `error` is a failure that the subject does not classify
@@ -449,12 +457,18 @@ def _asked(call: Operation) -> str:
 
 def _value(call: Operation) -> str:
     """What it gave, by its label; never the value."""
+    if call.value == NOTHING:
+        return "none of its keys"
     return (
         "a value that nobody ever wrote" if call.value == "unknown" else f"the value {call.value}"
     )
 
 
 def _reads(
-    history: History, since: float, until: float | None, path: str | None = None
+    history: History,
+    since: float,
+    until: float | None,
+    path: str | None = None,
+    verbs: tuple[str, ...] = READS,
 ) -> list[Operation]:
-    return history.calls(*READS, since=since, until=until, where=lambda o: path in (None, o.path))
+    return history.calls(*verbs, since=since, until=until, where=lambda o: path in (None, o.path))

@@ -371,6 +371,7 @@ def a_denial_costs_little(
         calls = history.calls(
             "read",
             "read_cached",
+            "read_all",
             since=since,
             until=until,
             where=lambda o: path in (None, o.path),
