@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 
 import pytest
 
@@ -26,6 +26,7 @@ from vault_harness.scenario.helpers import (
 from vault_harness.scenario.leases import CREDENTIALS
 from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     LOGS_IN_INSTEAD,
     Oracle,
     at_most,
@@ -306,23 +307,37 @@ def test_lost_answer_to_a_renewal(lab: Lab) -> None:
 def test_truncated_answer(lab: Lab) -> None:
     """Connections end in the middle of the headers, then in the middle of the body."""
     client = lab.start()
+    _read_whole(lab)
     for after in (100, 400):
         with lab.network.truncated(after=after) as fault:
             # A value that a cache holds is not asked for anew as long as it is fresh.
             while client.read().began < fault.began + lab.refresh:
                 lab.watch(0.5)
+            _read_whole(lab)
             lab.hold(fault, 0.0)
-            calls = len(lab.history.calls("read", since=fault.began))
+            calls = len(lab.history.calls("read", "read_all", since=fault.began))
         # Who tries on until a call's deadline makes more than four tries in each of a few calls.
         tries = max(4 * calls, quiet_requests(1, fault.length))
         lab.judge_later(
             # What it kept from before is whole, and right: whether a value is, is asked everywhere.
-            failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
+            failures_are(
+                "unavailable",
+                since=fault.began,
+                until=fault.end,
+                verbs=EVERY_WAY,
+                may_be_empty=True,
+            ),
             requests_at_most(tries, "read", since=fault.began, until=fault.end),
         )
         lab.until_good_read_by_asking(within=lab.recovery_after(fault))
         lab.recovers(after=fault)
     lab.judge()
+
+
+def _read_whole(lab: Lab) -> None:
+    """Ask for all of the secret, where the subject says that it gives that."""
+    if lab.can("read_all"):
+        lab.client.read_all(lab.entry.path, (lab.entry.key,))
 
 
 READS, TOXICITY, FAILURES = 200, 0.2, 20
@@ -365,7 +380,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """Vault applies a write; its answer is lost with its connection, then to a gateway's 504."""
+    """The answer to a write is lost, then to a gateway's 504; two more never get to Vault."""
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (first := client.write(LEDGER, {"entry": canary(lab)})).failed:
@@ -397,6 +412,8 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
         ),
         same_token(since=fault.began, until=lab.history.now()),
     )
+    _write_in_vain(lab, lab.network.down())
+    _write_in_vain(lab, lab.http.fail("write", status=503))
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
     lab.judge(*_judge_write(second, written), logins_at_most(1, since=lost.began))
@@ -431,13 +448,32 @@ def _leased(lab: Lab) -> bool:
     return credential is not None and lab.database.accepts(credential)
 
 
+DONE = "a write that is said to be done is done"
+NOT_DONE = "it was said to be done, and made no version"
+
+
+def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
+    """Have something written while no write gets to Vault, and written again afterwards."""
+    before = version_of(lab, LEDGER)
+    with away as fault:
+        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        made = version_of(lab, LEDGER) - before
+    lab.judge_later(
+        *_judge_write(write, made),
+        failures_are(
+            "unavailable", since=fault.began, until=fault.end, verbs=("write",), may_be_empty=True
+        ),
+    )
+    _write_on(lab, fault)
+
+
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:
     """A write makes one version at most, and one that is said to be done has made it."""
     twice = {f"one write made {versions} versions"} if versions > 1 else set[str]()
-    lost = {"it was said to be done, and made no version"} if write.good and not versions else set()
+    lost = {NOT_DONE} if write.good and not versions else set[str]()
     return (
         none_of("a write is applied at most once", twice, harm=True),
-        none_of("a write that is said to be done is done", lost, harm=True),
+        none_of(DONE, lost, harm=True),
     )
 
 
@@ -476,12 +512,18 @@ def test_stall_that_heals(lab: Lab) -> None:
 def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
     """Write until a write is good, for as long as that may take now that reads are."""
     since, bound = lab.history.now(), lab.recovery_after(after) if within is None else within
-    while (
-        lab.client.write(LEDGER, {"entry": canary(lab)}).failed
-        and lab.history.now() < since + bound
-    ):
+    while _write_fails(lab) and lab.history.now() < since + bound:
         lab.watch(0.3)
     lab.ask(writes_again(bound, since=since))
+
+
+def _write_fails(lab: Lab) -> bool:
+    """Have something written; whether that fails, and not only has made no version."""
+    before = version_of(lab, LEDGER)
+    write = lab.client.write(LEDGER, {"entry": canary(lab)})
+    if write.good and version_of(lab, LEDGER) == before:
+        lab.note(Finding(DONE, NOT_DONE, write.began, harm=True))
+    return write.failed
 
 
 def _can_write(lab: Lab) -> bool:

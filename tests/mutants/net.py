@@ -9,7 +9,12 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from resilient_vault_client import VaultUnavailable
+from resilient_vault_client import (
+    ServerFailed,
+    VaultSealed,
+    VaultUnavailable,
+    VaultUnreachable,
+)
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
@@ -24,6 +29,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     tempers,
+    wholes,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -139,6 +145,22 @@ class RetriesWritesLater(Tweaked):
         except VaultUnavailable:
             time.sleep(1.2)
             super().write(path, data)
+
+
+class TakesAWriteThatNobodyHeardForDone(Tweaked):
+    """Finds nobody to write to, and says nothing of it."""
+
+    swallows: tuple[type[VaultUnavailable], ...] = (VaultUnreachable,)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(*self.swallows):
+            super().write(path, data)
+
+
+class TakesAWriteThatFailedForDone(TakesAWriteThatNobodyHeardForDone):
+    """Is told that the server cannot, and says nothing of it."""
+
+    swallows = (VaultSealed, ServerFailed)
 
 
 class GivesUpWriting(Tweaked):
@@ -449,6 +471,18 @@ MUTANTS: dict[str, Mutant] = {
     "retries-a-write-that-a-gateway-failed": Mutant(
         oversights.RetriesAWriteThatAGatewayFailed, "NET-13", "applied at most once", REFERENCE
     ),
+    "takes-a-write-that-nobody-heard-for-done": Mutant(
+        TakesAWriteThatNobodyHeardForDone, "NET-13", "made no version", REFERENCE
+    ),
+    "takes-a-write-that-failed-for-done": Mutant(
+        TakesAWriteThatFailedForDone, "NET-13", "made no version", REFERENCE
+    ),
+    "keeps-a-whole-in-an-outage": Mutant(
+        wholes.KeepsAWholeInAnOutage, "NET-10", "a read fails as unavailable"
+    ),
+    "takes-a-cut-answer-for-an-empty-whole": Mutant(
+        wholes.TakesAnOutageForAnEmptyWhole, "NET-10", "none of its keys"
+    ),
     "retries-a-lost-lease": Mutant(RetriesALostLease, "NET-14", "users that were made", REFERENCE),
     "leaves-a-lost-credential-behind": Mutant(
         LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
@@ -527,6 +561,7 @@ TOLERATED: dict[str, Tolerated] = {
     "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
+    "marks-an-old-whole": Tolerated(wholes.MarksAnOldWhole, "NET-10"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
     "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),
