@@ -9,7 +9,15 @@ from typing import Any, ClassVar
 
 import requests
 
-from resilient_vault_client import Secret, WriteConflict
+from resilient_vault_client import (
+    Secret,
+    VaultClient,
+    VaultError,
+    VaultSealed,
+    VaultUnavailable,
+    WriteConflict,
+)
+from resilient_vault_client.events import ServedStale
 from tests.mutants import (
     always,
     edges_endings,
@@ -17,6 +25,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     tempers,
+    wholes,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -242,6 +251,55 @@ class ServesStaleForTooLong(Tweaked):
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 9.5}
 
 
+class _KnowsWhy(Tweaked):
+    """Knows why it serves an old value, or what it has would be too old for the client itself."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0, "backoff_cap": 1.0}
+    max_stale, while_sealed, while_refused = 6.0, 6.0, 6.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client.close()
+        self.declares["max_stale"] = self.max_stale
+        self._why: VaultError | None = None
+        self.client = VaultClient(environ=environ, on_event=self._told, **self.settings)
+
+    def _told(self, event: object) -> None:
+        if isinstance(event, ServedStale):
+            self._why = event.error
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        secret = super().read_cached(path, key)
+        sealed = isinstance(self._why, VaultSealed)
+        if secret.stale and secret.age > (self.while_sealed if sealed else self.while_refused):
+            raise self._why or VaultUnavailable("Vault is away")
+        return secret
+
+
+class HasNothingInASeal(_KnowsWhy):
+    """Has its last good value while nobody is there, and none while a Vault is there and sealed."""
+
+    while_sealed = 0.0
+
+
+class HasNothingWhenRefused(_KnowsWhy):
+    """The other way round."""
+
+    while_refused = 0.0
+
+
+class ServesStaleForEverInASeal(_KnowsWhy):
+    """Looks how old its last good value is where nobody is there, and not in a seal."""
+
+    while_sealed = 3600.0
+
+
+class ServesStaleForEverWhenRefused(_KnowsWhy):
+    """The other way round."""
+
+    while_refused = 3600.0
+
+
 class UpdatesWithoutCas(Tweaked):
     """Writes what it has read, changed in one key, over whatever is there by now."""
 
@@ -273,6 +331,30 @@ class HasItsChangeMerged(LazyClient):
             timeout=self._deadline,
         )
         answer.raise_for_status()
+
+
+class TakesAFailedReadForAnEmptySecret(Tweaked):
+    """Goes on with nothing where its read fails, and writes its key alone: all others are gone."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            self.client.read(path, timeout=0.8)
+        except VaultUnavailable:
+            self.client.put_secret(path, data, timeout=0.8)
+        else:
+            super().update(path, data)
+
+
+class SaysThatAFailedChangeIsMade(Tweaked):
+    """Takes a change whose read fails, and forgets it."""
+
+    settings: ClassVar[Mapping[str, Any]] = {"max_stale": 0.0}
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(VaultUnavailable):
+            super().update(path, data)
 
 
 class ChangesNothing(Tweaked):
@@ -375,6 +457,28 @@ class KeepsEachKey(LazyClient):
 
 
 MUTANTS: dict[str, Mutant] = {
+    "takes-a-failed-read-for-an-empty-secret": Mutant(
+        TakesAFailedReadForAnEmptySecret, "KV-04", "loses none of it", REFERENCE
+    ),
+    "says-that-a-failed-change-is-made": Mutant(
+        SaysThatAFailedChangeIsMade, "KV-04", "said to be made is made", REFERENCE
+    ),
+    "takes-a-deleted-whole-for-empty": Mutant(
+        wholes.TakesADeletedWholeForEmpty, "KV-03", "none of its keys"
+    ),
+    "keeps-a-deleted-whole": Mutant(wholes.KeepsADeletedWhole, "KV-03", "read_all still gives"),
+    "has-nothing-in-a-seal": Mutant(
+        HasNothingInASeal, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "has-nothing-when-refused": Mutant(
+        HasNothingWhenRefused, "KV-02", "the last good value is served", REFERENCE
+    ),
+    "serves-stale-for-ever-in-a-seal": Mutant(
+        ServesStaleForEverInASeal, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-for-ever-when-refused": Mutant(
+        ServesStaleForEverWhenRefused, "KV-02", "no value is served", REFERENCE
+    ),
     "updates-without-cas": Mutant(
         UpdatesWithoutCas, "KV-04", "no change of another is lost", REFERENCE
     ),
@@ -452,6 +556,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "has-its-change-merged": Tolerated(HasItsChangeMerged, "KV-04"),
     "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
+    "keeps-a-deleted-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-03"),
     "keeps-the-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-06"),
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
     "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
