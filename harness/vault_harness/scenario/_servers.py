@@ -346,7 +346,6 @@ class Servers(Closable):
         }
         path = f"/v1/auth/approle/role/{self.entry.approle}"
         self.operator.client.adapter.post(path, json=parameters)
-        self.role_id = approle.role_id(self.operator, self.entry.approle)
         self.new_secret_id()
 
     @property
@@ -431,7 +430,8 @@ class Servers(Closable):
     # Credentials
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
-        """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
+        """Make a secret-id and, unless told otherwise, put both ids where they are looked for."""
+        self.role_id = approle.role_id(self.operator, self.entry.approle)  # of a role made anew too
         made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
