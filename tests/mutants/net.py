@@ -477,9 +477,6 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-write-that-failed-for-done": Mutant(
         TakesAWriteThatFailedForDone, "NET-13", "made no version", REFERENCE
     ),
-    "keeps-a-whole-in-an-outage": Mutant(
-        wholes.KeepsAWholeInAnOutage, "NET-10", "a read fails as unavailable"
-    ),
     "takes-a-cut-answer-for-an-empty-whole": Mutant(
         wholes.TakesAnOutageForAnEmptyWhole, "NET-10", "none of its keys"
     ),
@@ -561,7 +558,6 @@ TOLERATED: dict[str, Tolerated] = {
     "loses-a-renewal-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "NET-12"),
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
-    "marks-an-old-whole": Tolerated(wholes.MarksAnOldWhole, "NET-10"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
     "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
     "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),

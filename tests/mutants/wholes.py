@@ -6,7 +6,6 @@ Each is listed in the module of the group whose scenario it meets.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 from tests.subjects.lazy_client import LazyClient
@@ -75,25 +74,3 @@ class KeepsADeletedWhole(_Remembers):
             if path in self._had:
                 return self._had[path]
             raise
-
-
-class KeepsAWholeInAnOutage(_Remembers):
-    """Has the last one for as long as Vault is away, as if it were fresh."""
-
-    def read_all(self, path: str) -> Any:
-        try:
-            return super().read_all(path)
-        except UnavailableError:
-            if path in self._had:
-                return self._old(self._had[path])
-            raise
-
-    def _old(self, values: dict[str, str]) -> Any:
-        return values
-
-
-class MarksAnOldWhole(KeepsAWholeInAnOutage):
-    """Says so, as who marks an old value does."""
-
-    def _old(self, values: dict[str, str]) -> Any:
-        return SimpleNamespace(value=values, stale=True)
