@@ -5,6 +5,7 @@ from vault_harness.vault.rotate._password_server import (
     Account,
     PasswordServer,
     ServerRefusedError,
+    ServerUnreachableError,
 )
 from vault_harness.vault.rotate._postgresql import PostgreSQL
 from vault_harness.vault.rotate._redis import Redis
@@ -48,6 +49,7 @@ __all__ = [
     "Redis",
     "Account",
     "ServerRefusedError",
+    "ServerUnreachableError",
     "POSTGRESQL_VARIABLE",
     "REDIS_VARIABLE",
 ]

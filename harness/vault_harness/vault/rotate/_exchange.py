@@ -16,6 +16,7 @@ from vault_harness.vault.rotate._password_server import (
     Account,
     PasswordServer,
     ServerRefusedError,
+    ServerUnreachableError,
 )
 from vault_harness.vault.rotate._record import RotationRecord, load
 from vault_harness.vault.rotate._secret_id import Checkpoint
@@ -62,6 +63,12 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
         work: What is to be done.
         new: The value.
         ends_as: State of the record in the end.
+
+    Raises:
+        ServerRefusedError: The server did not take it; Vault has the old value again.
+        ServerUnreachableError: As above if the server was never asked to take it. Else it may have
+            it, so Vault keeps it, and the record for the next run.
+        OperatorError: Vault refused.
     """
     kv, target = work.kv, work.target
     now = kv.read(target.path)
@@ -73,12 +80,16 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
             remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
         )
     account = Account(str(now.data.get(target.user_key, "")), str(old), new)
+    if work.server is not None:
+        # A login is what tells in the end who has what: where none can be tried, nothing is begun.
+        work.server.accepts(account, account.old)
     present = load(work.file)
     previous = present.settled if present is not None else None
     record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as, previous=previous)
     record.save(work.file)
     work.checkpoint("recorded")
     versions: dict[str, int] = {}
+    asked = False
     try:
         if work.server is None:
             versions = _write_all(work, account)
@@ -86,10 +97,13 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
             with work.server.changing(account) as confirm:
                 work.checkpoint("the server is ready")
                 versions = _write_all(work, account)
+                asked = True
                 confirm()
             work.checkpoint("the server has it")
             _check(work.server, account)
-    except HarnessError:
+    except HarnessError as error:
+        if asked and not _has_the_old(error):
+            raise _unfinished(work, record, error) from None
         # If Vault cannot be reached now, the record stays, and the next run goes on from it.
         with contextlib.suppress(HarnessError):
             _restore(work, account)
@@ -102,7 +116,7 @@ def _conclude(
     work: Work, record: RotationRecord, account: Account, versions: dict[str, int]
 ) -> SecretRotation:
     if work.server is not None:
-        if work.grace:
+        if work.grace and work.server.keeps_old:
             # Nothing tells when the last client has read the new value: they are given time.
             time.sleep(work.grace)
         work.server.retire_old(account)
@@ -113,7 +127,13 @@ def _conclude(
 
 
 def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
-    """Finish what an ended run began; None if Vault does not have its new value (any more)."""
+    """Finish what an ended run began; None if Vault does not have its new value (any more).
+
+    Raises:
+        ServerRefusedError: The server did not take it; Vault has the old value again.
+        ServerUnreachableError: Nobody can tell which one it has; Vault and the record stay.
+        OperatorError: Vault refused.
+    """
     kv, target = work.kv, work.target
     now = kv.read(target.path)
     new = now.data.get(target.key)
@@ -128,7 +148,9 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
                 confirm()
             _check(work.server, account)
         versions |= _write_urls(work, account)
-    except ServerRefusedError:
+    except ServerRefusedError as error:
+        if not _has_the_old(error):
+            raise _unfinished(work, record, error) from None
         _restore(work, account)
         record.come_to_nothing(work.file)
         raise
@@ -140,13 +162,38 @@ def _check(server: PasswordServer, account: Account) -> None:
     if server.accepts(account, account.new):
         return
     back = Account(account.user, account.new, account.old)
-    with server.changing(back) as confirm:
-        confirm()
-    server.retire_old(back)
+    try:
+        with server.changing(back) as confirm:
+            confirm()
+    except ServerRefusedError as error:
+        raise ServerUnreachableError(
+            f"{server.title} took the new password, refused a login with it, and did not take the "
+            f"old one again ({error.cause})",
+            looked_at=repr(server),
+            remedy="Look at the server's log and its list of users.",
+        ) from None
+    with contextlib.suppress(ServerRefusedError):  # the old one is good, which is what matters
+        server.retire_old(back)
     raise ServerRefusedError(
         f"{server.title} took the new password, and then refused a login with it",
         looked_at=repr(server),
         remedy="The old password is back. Look at the server's log and its list of users.",
+    )
+
+
+def _has_the_old(error: HarnessError) -> bool:
+    """Whether a server that was to take the new password surely has the old one."""
+    return isinstance(error, ServerRefusedError) and not isinstance(error, ServerUnreachableError)
+
+
+def _unfinished(work: Work, record: RotationRecord, error: HarnessError) -> ServerUnreachableError:
+    """The server may have the new password: with the old one in Vault nobody could log in."""
+    task = "rotate.secrets" if record.ends_as == "done" else "rotate.rollback"
+    return ServerUnreachableError(
+        f"{error.cause}; it may have the new password by now, and Vault keeps that",
+        looked_at=error.looked_at,
+        remedy=f"{error.remedy} Then run it again ({named(task, work.target.name)}): it asks the "
+        "server which one it takes, and goes on from there.",
     )
 
 

@@ -17,6 +17,10 @@ class ServerRefusedError(HarnessError):
     exit_code = 6
 
 
+class ServerUnreachableError(ServerRefusedError):
+    """A database server cannot be asked: which password it takes is not known."""
+
+
 @dataclass(frozen=True)
 class Account:
     """Whose password it is: ``user`` empty means the server's default user."""
@@ -32,15 +36,24 @@ class PasswordServer(Protocol):
     A change is three calls, so that Vault can be written in between: within `changing` the server
     is ready to take the new password; ``confirm()`` makes it take it; leaving without ``confirm()``
     leaves the old one.
+
+    Attributes:
+        title: Whose server it is, for a person.
+        keeps_old: Whether the old password is good beside the new one until `retire_old`.
     """
 
     title: str
+    keeps_old: bool
 
     def changing(self, account: Account) -> Any:
         """Context in which the change is prepared; gives ``confirm``."""
 
     def accepts(self, account: Account, password: str) -> bool:
-        """Whether a login with that password works now."""
+        """Whether a login with that password works now.
+
+        Raises:
+            ServerUnreachableError: Nobody can tell.
+        """
 
     def retire_old(self, account: Account) -> None:
         """End whatever else still opens this account."""
@@ -68,21 +81,23 @@ def library(name: str, extra: str) -> Any:
 # The libraries' exceptions are not chained: they may hold the connection string.
 
 
-def refused(server: PasswordServer, what: str, error: Exception) -> ServerRefusedError:
+def refused(
+    server: PasswordServer, what: str, error: Exception, *, so_far: str = "Nothing was changed."
+) -> ServerRefusedError:
     """The error for a server that does not do what was asked."""
     return ServerRefusedError(
         f"{server.title} does not {what}: {_first_line(error)}",
         looked_at=repr(server),
-        remedy="Nothing was changed. Give an account that may do it, in the server's URL.",
+        remedy=f"{so_far} Give an account that may do it, in the server's URL.",
     )
 
 
-def unreachable(server: PasswordServer, error: Exception) -> ServerRefusedError:
-    """The error for a server that does not answer."""
-    return ServerRefusedError(
+def unreachable(server: PasswordServer, error: Exception) -> ServerUnreachableError:
+    """The error for a server that does not answer, or does not say whether a password is right."""
+    return ServerUnreachableError(
         f"{server.title} cannot be reached: {_first_line(error)}",
         looked_at=repr(server),
-        remedy="Start it, or correct the URL in the environment.",
+        remedy="Start it, let the account connect to it, or correct the URL in the environment.",
     )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vault_harness.vault.rotate._password_server import (
     CONNECT_SECONDS,
@@ -15,17 +16,35 @@ from vault_harness.vault.rotate._password_server import (
     unreachable,
 )
 
+_SAID_BEFORE = frozenset({"host", "port", "user", "password", "dbname"})
+
 
 class PostgreSQL:
     """``ALTER ROLE ... PASSWORD`` in a transaction that is committed last; a verifier travels."""
 
     title = "PostgreSQL"
+    keeps_old = False
+
+    OPTIONS = "They are libpq's (sslmode, sslrootcert, ...); who and where is said before the ?."
 
     def __init__(self, url: str) -> None:
         self._parts = urlsplit(url)
+        self._options = dict(parse_qsl(self._parts.query, keep_blank_values=True))
 
     def __repr__(self) -> str:
         return f"<PostgreSQL {self._parts.hostname}:{self._parts.port or 5432}>"
+
+    def unknown_options(self) -> list[str]:
+        """Options of the URL that libpq has not, or that the URL says elsewhere.
+
+        Raises:
+            SettingsError: There are some, and psycopg is not installed.
+        """
+        if not self._options:
+            return []
+        known = library("psycopg", "postgresql").pq.Conninfo.get_defaults()
+        names = {option.keyword.decode() for option in known} - _SAID_BEFORE
+        return sorted(set(self._options) - names)
 
     @contextmanager
     def changing(self, account: Account) -> Iterator[Callable[[], None]]:
@@ -58,15 +77,17 @@ class PostgreSQL:
         """See `PasswordServer`.
 
         Raises:
-            ServerRefusedError: The server cannot be reached, which says nothing about the password.
+            ServerUnreachableError: Nobody can tell: it does not answer, or turned the account away
+                before it looked at the password.
         """
         psycopg = library("psycopg", "postgresql")
         try:
             self._open(psycopg, account.user, password).close()
         except psycopg.OperationalError as error:
-            # libpq gives a failed login no SQLSTATE when it happens while connecting.
-            if "authentication failed" in str(error) or "password" in str(error):
+            if _is_wrong_password(error):
                 return False
+            if "permission denied for database" in str(error):
+                return True  # which is looked at once the password was found right
             raise unreachable(self, error) from None
         return True
 
@@ -82,21 +103,37 @@ class PostgreSQL:
         return self._open(psycopg, account.user, account.old)
 
     def _open(self, psycopg: Any, user: str, password: str) -> Any:
+        ours = {
+            "connect_timeout": CONNECT_SECONDS,
+            "application_name": "harness rotate.secrets",
+        }
         return psycopg.connect(
+            # As a string: among its arguments psycopg has options of its own.
+            psycopg.conninfo.make_conninfo("", **{**ours, **self._options}),
             host=self._parts.hostname,
             port=self._parts.port or 5432,
             user=user,
             password=password or None,
-            dbname=self._parts.path.lstrip("/") or "postgres",
-            connect_timeout=CONNECT_SECONDS,
-            application_name="harness rotate.secrets",
+            dbname=unquote(self._parts.path.lstrip("/")) or "postgres",
         )
 
     @contextmanager
     def _refusals(self, psycopg: Any, what: str) -> Iterator[None]:
         try:
             yield
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+            if _is_wrong_password(error):
+                raise refused(self, what, error) from None
             raise unreachable(self, error) from None
         except psycopg.Error as error:
             raise refused(self, what, error) from None
+
+
+def _is_wrong_password(error: Exception) -> bool:
+    """Whether a login failed for its password.
+
+    libpq gives a failed login no SQLSTATE when it happens while connecting. Names of servers, roles
+    and databases are quoted in its texts, and may have any word in them.
+    """
+    said = re.sub(r'"[^"]*"', "", str(error))
+    return "authentication failed" in said or "password" in said

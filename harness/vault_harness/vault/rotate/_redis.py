@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from vault_harness.vault.rotate._password_server import (
     CONNECT_SECONDS,
@@ -16,18 +16,30 @@ from vault_harness.vault.rotate._password_server import (
     unreachable,
 )
 
+_BOTH = "It takes the new password, which Vault has, and the old one; run it again to end that."
+
+_TLS = ("ssl_ca_certs", "ssl_cert_reqs", "ssl_certfile", "ssl_keyfile")
+
 
 class Redis:
     """A second password beside the old one (ACL, Redis 6 and newer), and the old one ends last."""
 
     title = "Redis"
+    keeps_old = True
+
+    OPTIONS = f"With rediss:// there are {', '.join(_TLS)}; with redis:// there are none."
 
     def __init__(self, url: str) -> None:
-        self._url = url
         self._parts = urlsplit(url)
+        self._options = dict(parse_qsl(self._parts.query, keep_blank_values=True))
 
     def __repr__(self) -> str:
         return f"<Redis {self._parts.hostname}:{self._parts.port or 6379}>"
+
+    def unknown_options(self) -> list[str]:
+        """Options of the URL that would have no effect."""
+        known = _TLS if self._parts.scheme == "rediss" else ()
+        return sorted(set(self._options) - set(known))
 
     @contextmanager
     def changing(self, account: Account) -> Iterator[Callable[[], None]]:
@@ -56,7 +68,7 @@ class Redis:
         """See `PasswordServer`.
 
         Raises:
-            ServerRefusedError: The server cannot be reached, which says nothing about the password.
+            ServerUnreachableError: Nobody can tell.
         """
         redis = library("redis", "redis")
         try:
@@ -64,6 +76,8 @@ class Redis:
                 client.ping()
         except redis.AuthenticationError:
             return False
+        except redis.exceptions.NoPermissionError:
+            return True  # rights are looked at once the password was found right
         except redis.RedisError as error:
             raise unreachable(self, error) from None
         return True
@@ -73,7 +87,7 @@ class Redis:
         redis = library("redis", "redis")
         user, keep = account.user or "default", _sha256(account.new)
         with (
-            self._refusals(redis, "end the old password"),
+            self._refusals(redis, "end the old password", so_far=_BOTH),
             self._connect(redis, account, password=account.new) as client,
         ):
             if user == "default" and client.config_get("requirepass").get("requirepass"):
@@ -112,18 +126,21 @@ class Redis:
             # The library's default tries four times, a second apart and more, wrong passwords too.
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             decode_responses=True,
+            **self._options,
         )
 
     @contextmanager
-    def _refusals(self, redis: Any, what: str) -> Iterator[None]:
+    def _refusals(
+        self, redis: Any, what: str, *, so_far: str = "Nothing was changed."
+    ) -> Iterator[None]:
         try:
             yield
         except (redis.ConnectionError, redis.TimeoutError) as error:
             if isinstance(error, redis.AuthenticationError):
-                raise refused(self, what, error) from None
+                raise refused(self, what, error, so_far=so_far) from None
             raise unreachable(self, error) from None
         except redis.RedisError as error:
-            raise refused(self, what, error) from None
+            raise refused(self, what, error, so_far=so_far) from None
 
 
 def _sha256(password: str) -> str:

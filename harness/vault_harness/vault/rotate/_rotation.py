@@ -54,6 +54,9 @@ def rotate_secret(
     Raises:
         OperatorError: There is no such secret, or Vault refused.
         ServerRefusedError: The server did not take the password; Vault has the old value again.
+        ServerUnreachableError: Nobody can tell which password it takes. Before it was asked to take
+            the new one Vault has the old value again, afterwards Vault keeps the new one, and the
+            next run goes on.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
     record = load(work.file)
@@ -86,6 +89,7 @@ def roll_back(
             rotation's any more.
         OperatorError: The earlier value is gone, or Vault refused.
         ServerRefusedError: The server did not take the earlier password.
+        ServerUnreachableError: As for `rotate_secret`.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
     record = load(work.file)

@@ -1,0 +1,50 @@
+"""A KV v2 mount in memory, for what an operator's tasks do between its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from vault_harness.vault.kv import CheckAndSetError, Kv, SecretVersion
+
+
+class KvInMemory(Kv):
+    """Versions by path; ``refuse`` names paths that may not be written.
+
+    Args:
+        secrets: What is there at first, as version 1.
+    """
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self.mount = "ecommerce"
+        self.refuse: set[str] = set()
+        self._clock = 0
+        self._versions: dict[str, list[SecretVersion]] = {}
+        for path, data in (secrets or {}).items():
+            self.write(path, data, cas=0)
+
+    def __repr__(self) -> str:
+        return f"<KvInMemory {self.mount}/>"
+
+    def uuid(self) -> str:
+        return "of-the-test"
+
+    def read(self, path: str, *, version: int | None = None) -> SecretVersion:
+        kept = self._versions.get(path, [])
+        number = len(kept) if version is None else version
+        return kept[number - 1] if 0 < number <= len(kept) else SecretVersion(0, {}, "missing")
+
+    def write_version(self, path: str, data: Mapping[str, Any], *, cas: int) -> SecretVersion:
+        kept = self._versions.setdefault(path, [])
+        if cas != len(kept) or path in self.refuse:
+            raise CheckAndSetError(f"{path} has changed since it was read")
+        self._clock += 1
+        kept.append(SecretVersion(cas + 1, dict(data), created=f"moment {self._clock}"))
+        return kept[-1]
+
+    def delete(self, path: str, version: int) -> None:
+        made = self._versions[path][version - 1]
+        self._versions[path][version - 1] = SecretVersion(version, {}, "deleted", made.created)
+
+    def paths(self, prefix: str = "") -> Iterator[str]:
+        yield from sorted(path for path in self._versions if path.startswith(prefix))

@@ -1,0 +1,228 @@
+"""New passwords where the server cannot be asked at some moment: nobody may be locked out."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+import redis
+
+from tests.unit.operations.kv_in_memory import KvInMemory
+from vault_harness.vault.rotate import (
+    Account,
+    PostgreSQL,
+    Redis,
+    ServerRefusedError,
+    known_targets,
+    roll_back,
+    rotate_secret,
+)
+from vault_harness.vault.rotate import _password_server as password_server
+
+DATABASE = known_targets()["database"]
+LOST = "the server has it"
+"""The step after which the server's commit is done."""
+
+
+class Server:
+    """A server with one password, which answers while it is ``up``."""
+
+    title = "PostgreSQL"
+    keeps_old = False
+
+    def __init__(self) -> None:
+        self.password = "start"
+        self.up = True
+        self.takes = True
+        self.lost_at_commit = False
+
+    def accepts(self, _account: Account, password: str) -> bool:
+        self._answer()
+        return password == self.password
+
+    @contextlib.contextmanager
+    def changing(self, account: Account) -> Iterator[Callable[[], None]]:
+        self._answer()
+        if not self.takes:
+            raise password_server.refused(self, "change the password", ValueError("no right"))
+
+        def confirm() -> None:
+            self.password = account.new
+            if self.lost_at_commit:
+                self.up = False
+                self._answer()
+
+        yield confirm
+
+    def retire_old(self, _account: Account) -> None:
+        self._answer()
+
+    def _answer(self) -> None:
+        if not self.up:
+            raise password_server.unreachable(self, ConnectionError("refused"))
+
+
+class World:
+    """A Vault and a server that have the same password at first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.kv = KvInMemory({DATABASE.path: {"DB_USER": "app", DATABASE.key: "start"}})
+        self.server = Server()
+        self.directory = directory
+
+    def rotate(self, turn: Any = rotate_secret, **options: Any) -> Any:
+        """Rotate the password, or take that back."""
+        return turn(self.kv, DATABASE, self.directory, servers=lambda _kind: self.server, **options)
+
+    def down_at(self, step: str) -> Callable[[str], None]:
+        """A checkpoint after which the server does not answer."""
+
+        def look(now: str) -> None:
+            self.server.up = self.server.up and now != step
+
+        return look
+
+    @property
+    def in_vault(self) -> str:
+        """The password that clients get."""
+        return str(self.kv.read(DATABASE.path).data[DATABASE.key])
+
+    @property
+    def agree(self) -> bool:
+        """Whether clients can log in."""
+        return self.in_vault == self.server.password
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Nothing was rotated yet."""
+    return World(tmp_path)
+
+
+def test_lost_after_the_commit(world: World) -> None:
+    """Vault keeps what the server has, and the next run finishes it."""
+    with pytest.raises(ServerRefusedError) as told:
+        world.rotate(checkpoint=world.down_at(LOST))
+    assert world.agree
+    assert world.in_vault != "start"
+    assert "rotate.secrets database" in told.value.remedy
+    kept, world.server.up = world.in_vault, True
+    assert world.rotate().resumed
+    assert world.in_vault == kept
+    assert world.agree
+
+
+def test_lost_within_the_commit(world: World) -> None:
+    """Whether it took it nobody can tell: Vault keeps the new one until the server is asked."""
+    world.server.lost_at_commit = True
+    with pytest.raises(ServerRefusedError):
+        world.rotate()
+    assert world.agree
+    world.server.up, world.server.password = True, "start"  # it had not
+    world.server.lost_at_commit = False
+    assert world.rotate().resumed
+    assert world.agree
+
+
+def test_ended_after_the_commit_and_run_again_while_it_is_down(world: World) -> None:
+    """The second run can ask nobody, so it changes nothing."""
+
+    def interrupt(step: str) -> None:
+        if step == LOST:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.rotate(checkpoint=interrupt)
+    world.server.up = False
+    for turn, task in ((rotate_secret, "rotate.secrets"), (roll_back, "rotate.secrets")):
+        with pytest.raises(ServerRefusedError, match="Vault keeps that") as told:
+            world.rotate(turn)
+        assert task in told.value.remedy
+        assert world.agree
+    world.server.up = True
+    world.rotate(roll_back)
+    assert world.in_vault == world.server.password == "start"
+
+
+def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
+    """The account may not come in from here: who has what could never be told."""
+
+    def unknown(account: Account, password: str) -> bool:
+        raise password_server.unreachable(world.server, ConnectionError("no entry for app"))
+
+    world.server.accepts = unknown  # type: ignore[method-assign]
+    with pytest.raises(ServerRefusedError, match="no entry for app"):
+        world.rotate()
+    assert (world.in_vault, world.server.password) == ("start", "start")
+    assert world.kv.read(DATABASE.path).version == 1
+    assert list(world.directory.rglob("*.json")) == []
+
+
+def test_refused_on_the_second_run_goes_back(world: World) -> None:
+    """It says that it has the old one and does not take the new one: Vault goes back."""
+
+    def interrupt(step: str) -> None:
+        if step.startswith("wrote"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.rotate(checkpoint=interrupt)
+    assert not world.agree
+    world.server.takes = False
+    with pytest.raises(ServerRefusedError, match="no right"):
+        world.rotate()
+    assert world.in_vault == "start"
+
+
+def test_one_password_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A grace is for a server that takes both; with one password it would pass for nothing."""
+
+    def no_sleep(seconds: float) -> None:
+        raise AssertionError(seconds)
+
+    monkeypatch.setattr(time, "sleep", no_sleep)
+    world.rotate(grace=10.0)
+    assert world.agree
+
+
+@pytest.mark.parametrize(
+    ("said", "accepts"),
+    [
+        ('FATAL:  password authentication failed for user "app"', False),
+        ("fe_sendauth: no password supplied", False),
+        ('FATAL:  permission denied for database "passwords"', True),
+        ('connection to server at "password.example", port 5432 failed: refused', None),
+        ('FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "app"', None),
+        ('FATAL:  too many connections for role "password"', None),
+    ],
+)
+def test_what_postgresql_says_of_a_password(
+    said: str, accepts: bool | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Right, wrong, or nobody can tell; a name in the text is no word of it."""
+
+    def connect(*_: object, **__: object) -> None:
+        raise psycopg.OperationalError(said)
+
+    monkeypatch.setattr(psycopg, "connect", connect)
+    server, account = PostgreSQL("postgresql://db.example"), Account("app", "old", "new")
+    if accepts is None:
+        with pytest.raises(ServerRefusedError, match="cannot be reached"):
+            server.accepts(account, "new")
+    else:
+        assert server.accepts(account, "new") is accepts
+
+
+def test_an_account_that_may_not_ping_has_logged_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Redis looks at the password before it looks at rights."""
+
+    def ping(_: object) -> None:
+        raise redis.exceptions.NoPermissionError("no permissions to run the 'ping' command")
+
+    monkeypatch.setattr(redis.Redis, "ping", ping)
+    assert Redis("redis://cache.example").accepts(Account("app", "old", "new"), "new")
