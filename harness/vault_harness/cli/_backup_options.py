@@ -60,22 +60,41 @@ def chosen(source: str | None, to: str | None, part: str | None = None) -> Backu
 
 
 def _ask_once() -> Callable[[], str] | None:
-    import getpass
     import sys
 
-    return (lambda: getpass.getpass("passphrase: ")) if sys.stdin.isatty() else None
+    return (lambda: _hidden("passphrase: ")) if sys.stdin.isatty() else None
 
 
 def _ask_twice() -> Callable[[], str] | None:
-    import getpass
     import sys
 
     from vault_harness.errors import SettingsError
 
     def ask() -> str:
-        first = getpass.getpass("passphrase for the backup: ")
-        if first != getpass.getpass("the same again: "):
+        first = _hidden("passphrase for the backup: ")
+        if first != _hidden("the same again: "):
             raise SettingsError("the two are different", remedy="Run it again.")
         return first
 
     return ask if sys.stdin.isatty() else None
+
+
+def _hidden(prompt: str) -> str:
+    """What a person types without its being shown.
+
+    Raises:
+        SettingsError: They typed Ctrl-D instead.
+    """
+    import getpass
+
+    from vault_harness.errors import SettingsError
+
+    try:
+        return getpass.getpass(prompt)
+    except EOFError:
+        raise SettingsError(
+            "no passphrase was given",
+            looked_at="the terminal",
+            remedy="Run it again, or name a file that has it (--passphrase-file), or set "
+            "HARNESS_BACKUP_PASSPHRASE.",
+        ) from None

@@ -42,7 +42,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def confirmed(question: str) -> bool:
-    """Whether a person says yes.
+    """Whether a person says yes; Ctrl-D is a no.
 
     Raises:
         SettingsError: Nobody is there to ask.
@@ -55,7 +55,12 @@ def confirmed(question: str) -> bool:
             looked_at="standard input",
             remedy="give --yes if you are sure",
         )
-    return input(f"{question} [y/N] ").strip().lower() in {"y", "yes"}
+    try:
+        answer = input(f"{question} [y/N] ")
+    except EOFError:
+        say()  # the cursor is behind the question still
+        return False
+    return answer.strip().lower() in {"y", "yes"}
 
 
 @contextlib.contextmanager
