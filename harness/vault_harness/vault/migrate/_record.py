@@ -32,6 +32,11 @@ class Written:
         written: The version that the migration made, None while that is not confirmed.
         written_created: When that one was written.
         undone: Whether it was taken back.
+        origin: Where a run of the same migration wrote here before, and nobody since: the version
+            that was there before that one, 0 for none. ``before`` is what that run made then.
+        origin_created: When ``origin`` was written.
+        atop: Whether a run of the same migration wrote here before, and somebody since: ``before``
+            is theirs then, with what that run had written in it.
     """
 
     path: str
@@ -41,14 +46,69 @@ class Written:
     written: int | None = None
     written_created: str = ""
     undone: bool = False
+    origin: int | None = None
+    origin_created: str = ""
+    atop: bool = False
+
+    @property
+    def back(self) -> tuple[int, str]:
+        """The version that taking it back leads to, and when that was written."""
+        if self.origin is None:
+            return self.before, self.before_created
+        return self.origin, self.origin_created
+
+    @property
+    def made(self) -> tuple[int | None, str]:
+        """The newest version that is the migration's own, and when that was written."""
+        if self.written is None and self.origin is not None:
+            return self.before, self.before_created
+        return self.written, self.written_created
+
+    def again(self, variables: dict[str, str], now: SecretVersion) -> Written:
+        """The step of a later run that writes here once more.
+
+        Args:
+            variables: What it writes.
+            now: The version that it was planned against.
+        """
+        if not self.is_written(now):
+            return Written(self.path, variables, now.version, atop=True)
+        origin, created = self.back
+        return Written(
+            self.path,
+            variables,
+            now.version,
+            now.created,
+            origin=origin,
+            origin_created=created,
+            atop=self.atop,
+        )
+
+    def never_again(self) -> None:
+        """Nothing was written once more: it is what it was before `again`."""
+        if self.written is None and self.origin is not None:
+            self.written, self.written_created = self.made
+            self.before, self.before_created = self.back
+            self.origin, self.origin_created = None, ""
+
+    def note_before(self, now: SecretVersion) -> bool:
+        """Note what the write is on top of; whether anything had to be noted."""
+        if (now.version, now.created) == (self.before, self.before_created):
+            return False
+        if now.version != self.before and self.origin is not None:
+            self.origin, self.origin_created, self.atop = None, "", True
+        self.before, self.before_created = now.version, now.created
+        return True
 
     def is_written(self, version: SecretVersion) -> bool:
         """Whether that is the version that the migration made, and not its number come again."""
-        return version.version == self.written and _same(version.created, self.written_created)
+        number, created = self.made
+        return version.version == number and _same(version.created, created)
 
-    def is_before(self, version: SecretVersion) -> bool:
-        """Whether that is the version that was there before."""
-        return version.version == self.before and _same(version.created, self.before_created)
+    def is_back(self, version: SecretVersion) -> bool:
+        """Whether that is the version that taking it back leads to."""
+        number, created = self.back
+        return version.version == number and _same(version.created, created)
 
 
 @dataclass
@@ -121,7 +181,7 @@ def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
         for record in _all(data_dir)
         if record.mount_uuid == mount_uuid
         for step in record.steps.values()
-        if step.written is not None and not step.undone
+        if step.made[0] is not None and not step.undone
     }
 
 

@@ -53,9 +53,9 @@ class Outcome:
 def previous_versions(kv: Kv, data_dir: Path) -> dict[str, int]:
     """By path, the version that the newest migration into this Vault made."""
     return {
-        path: step.written
+        path: made
         for path, step in last_written(data_dir, kv.uuid()).items()
-        if step.written is not None and step.is_written(kv.read(path, version=step.written))
+        if (made := step.made[0]) is not None and step.is_written(kv.read(path, version=made))
     }
 
 
@@ -156,8 +156,13 @@ def _begin(
                 find_written(kv, step, values)
     for path, version in plan.versions.items():
         writing = {p.name: p.target.key for p in plan.of_path(path) if p.action in _WRITES}
-        if writing and (path not in record.steps or record.steps[path].written is None):
+        if not writing:
+            continue
+        step = record.steps.get(path)
+        if step is None or step.written is None:
             record.steps[path] = Written(path, writing, version)
+        else:  # this run was given another map than the one that wrote, or --overwrite
+            record.steps[path] = step.again(writing, kv.read(path, version=version or None))
     record.save()
     checkpoint("recorded")
     return record
@@ -187,8 +192,7 @@ def _write(
         ]
         if touched:
             raise _conflict(touched)
-        if (now.version, now.created) != (step.before, step.before_created):
-            step.before, step.before_created = now.version, now.created
+        if step.note_before(now):
             record.save()
         checkpoint(f"about to write {path}")
         try:
@@ -248,13 +252,13 @@ def original_values(record: MigrationRecord) -> dict[str, str]:
 def find_written(kv: Kv, step: Written, values: Mapping[str, str]) -> None:
     """Note the version of a write that happened but was not recorded any more, if there is one."""
     now = kv.read(step.path)
-    if now.version <= step.before:
-        return
-    made = kv.read(step.path, version=step.before + 1)
-    # What was made of other values is not in the file; a step of such keys alone tells nothing.
-    ours = {key: values[name] for name, key in step.variables.items() if name in values}
-    if ours and ours.items() <= dict(made.data).items():
-        step.written, step.written_created = made.version, made.created
+    if now.version > step.before:
+        made = kv.read(step.path, version=step.before + 1)
+        # What was made of other values is not in the file; a step of such keys alone tells nothing.
+        ours = {key: values[name] for name, key in step.variables.items() if name in values}
+        if ours and ours.items() <= dict(made.data).items():
+            step.written, step.written_created = made.version, made.created
+    step.never_again()
 
 
 def _nothing_to_do(plan: Plan, env_file: Path) -> SettingsError:

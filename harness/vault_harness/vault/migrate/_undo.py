@@ -45,6 +45,11 @@ def undo(
         if version is not None:
             changed[step.path] = version
             step.undone = True
+            if step.atop:
+                kept.append(
+                    f"{step.path}: as somebody left it between two runs (version {step.back[0]}), "
+                    "with what the first one had written"
+                )
             record.save()
             checkpoint(f"took back {step.path}")
     env_vault = take_back_files(record, env_file, kept)
@@ -79,14 +84,13 @@ def _take_back(kv: Kv, step: Written, kept: list[str]) -> int | None:
     """Undo one secret; the version that is the latest now, or None if it was left alone."""
     assert step.written is not None
     now = kv.read(step.path)
-    before = kv.read(step.path, version=step.before) if step.before else None
+    number, _ = step.back
+    before = kv.read(step.path, version=number) if number else None
     if before is not None and before.state == "destroyed":
-        kept.append(
-            f"{step.path}: version {step.before} is destroyed, there is nothing to go back to"
-        )
+        kept.append(f"{step.path}: version {number} is destroyed, there is nothing to go back to")
         return None
-    if before is not None and not step.is_before(before):
-        kept.append(f"{step.path}: version {step.before} is another one now, it stays")
+    if before is not None and not step.is_back(before):
+        kept.append(f"{step.path}: version {number} is another one now, it stays")
         return None
     gone = before is None or before.state != "present"
     if step.is_written(now):
