@@ -145,11 +145,18 @@ def _show(found: AuditReport) -> None:
     if found.unknown_logins:
         say(f"failed logins with a role-id of nobody here: {found.unknown_logins}")
     for role in found.unused_roles:
+        look = named("vault", "--", "read", f"auth/approle/role/{role}")
         delete = named("vault", "--", "delete", f"auth/approle/role/{role}")
-        say(f"AppRole {role} never logged in; if nobody needs it: {delete}")
+        say(f"AppRole {role}: no login in this time")
+        say(f"  look at it: {look}; if nobody needs it: {delete}")
     for name in found.unused_policies:
+        look = named("vault", "--", "policy", "read", name)
         delete = named("vault", "--", "policy", "delete", name)
-        say(f"policy {name} belongs to nobody; if nobody needs it: {delete}")
+        say(
+            f"policy {name}: no AppRole has it, and no token in this log had it; a role of another "
+            "auth method may have it, an entity or a group"
+        )
+        say(f"  look at it: {look}; if nobody needs it: {delete}")
     for name in found.idle_policies:
         say(f"policy {name}: nothing that it allows was done in this time")
     for name, why in found.unread_policies.items():

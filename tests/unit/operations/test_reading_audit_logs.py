@@ -311,6 +311,24 @@ def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:
     assert "odd" in found.unread_policies
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        {"auth__policies": ["reports"], "auth__metadata": {}, "error": "permission denied"},
+        {
+            "request__path": "auth/jwt/login",
+            "auth": {},
+            "response": {"auth": {"policies": ["reports"]}},
+        },
+    ],
+    ids=["denied", "login"],
+)
+def test_a_policy_of_another_auth_method_is_in_use(seen: dict[str, Any]) -> None:
+    """Its token was only denied, or did no more than log in: somebody has that policy."""
+    found = summarise([entry(**seen)], roles={}, policies={"reports": "", "orphan": ""})
+    assert found.unused_policies == ("orphan",)
+
+
 def test_counts_per_role() -> None:
     """Logins, failures, denied and missing paths; who never came is unused."""
     used = [

@@ -76,7 +76,9 @@ class AuditReport:
         roles: By name.
         unknown_logins: Failed logins whose role-id belongs to no role.
         unused_roles: AppRoles that nobody logged in with.
-        unused_policies: Policies that no role has and no token in the log had.
+        unused_policies: Policies that no AppRole has and no token in the log had. A role of another
+            auth method may have one, or an entity or a group, whose tokens did nothing in this
+            time.
         idle_policies: Policies that somebody had, and that allowed nothing that anybody did.
         unread_policies: Policies that could not be read, with the reason: nothing is proposed for
             them.
@@ -114,10 +116,12 @@ def summarise(
     count = 0
     unknown_logins = 0
     calls: Counter[tuple[str, str, tuple[str, ...]]] = Counter()
+    seen: set[str] = set()
     for entry in entries:
         count += 1
         since = min(since or entry.time, entry.time)
         until = max(until or entry.time, entry.time)
+        seen.update(entry.policies)
         if entry.status in {"ok", "missing"} and not entry.is_login and entry.policies:
             calls[entry.path, entry.operation, entry.policies] += 1
         if entry.role is not None:
@@ -142,7 +146,7 @@ def summarise(
         roles=dict(sorted(use.items())),
         unknown_logins=unknown_logins,
         unused_roles=tuple(sorted(name for name in roles if use[name].logins == 0)),
-        unused_policies=tuple(sorted(set(policies) - held - _SPARED)),
+        unused_policies=tuple(sorted(set(policies) - held - seen - _SPARED)),
         idle_policies=tuple(sorted(held & set(policies) - {n for n in used if used[n]} - _SPARED)),
         unread_policies=unread,
         proposals=tuple(proposals),
