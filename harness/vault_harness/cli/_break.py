@@ -203,17 +203,14 @@ def _listed(op: Operator, path: str) -> list[str]:
 
 
 def _revoke_tokens(op: Operator, role: str) -> int:
-    """Revoke what the logins of a role gave out; returns how many tokens that were.
+    """Revoke what the logins of a role gave out; returns how many tokens that were."""
+    from vault_harness.vault import accessors
 
-    By accessor, which names a token without being one.
-    """
     revoked = 0
-    for accessor in _listed(op, "auth/token/accessors"):
-        found = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
-        meta = found.get("data", {}).get("meta") or {}
-        if meta.get("role_name") == role:
-            op.request("POST", "auth/token/revoke-accessor", accessor=accessor)
-            revoked += 1
+    for accessor in accessors.living(op):
+        found = accessors.look_up(op, accessor) or {}
+        if (found.get("meta") or {}).get("role_name") == role:
+            revoked += accessors.revoke(op, accessor)
     return revoked
 
 

@@ -32,7 +32,8 @@ def revoke(dry_run: bool = False) -> None:
         endpoints = stack.endpoints()
         address = endpoints.vault
         if not Keyring.load(stack.keyring_path).root_token:
-            say("there is no root token, it was revoked before; nothing was done")
+            say("the keyring has no root token, it was revoked before; nothing was done")
+            say(f"whether another one lives: {named('doctor', '--production')}")
             return
         if dry_run:
             say(f"would write an operator's token to {stack.data_dir / OPERATOR_TOKEN_NAME},")

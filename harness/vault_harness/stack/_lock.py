@@ -1,15 +1,12 @@
-"""Keeps two tasks from working on the stack at once, and an interrupt from losing unseal keys."""
+"""Keeps two tasks from working on the stack at once."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from filelock import FileLock, Timeout
 
@@ -83,28 +80,3 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off to the end of the block.
-
-    For the moments between Vault handing out its keys and the keys being on disk.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals arrive in the main thread, which this is not
-        return
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
-        received.append(number)
-
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    before = {number: signal.signal(number, remember) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for late in received:
-            os.kill(os.getpid(), late)

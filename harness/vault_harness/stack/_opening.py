@@ -18,8 +18,8 @@ from vault_harness.errors import (
     OperatorError,
     StackError,
 )
+from vault_harness.interrupts import uninterrupted
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
-from vault_harness.stack._lock import uninterrupted
 from vault_harness.stack._members import await_voters, join
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 from vault_harness.vault.root import standing_operator

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from vault_harness.errors import Busy, SettingsError
+from vault_harness.interrupts import uninterrupted
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
-from vault_harness.stack._lock import exclusive, leave_if_empty, uninterrupted
+from vault_harness.stack._lock import exclusive, leave_if_empty
 
 HOLD = """
 import sys, time

@@ -7,10 +7,12 @@ from datetime import timedelta
 
 from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
 from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.vault import accessors
 from vault_harness.vault.backup import KEYRING, SNAPSHOT, list_backups
 from vault_harness.vault.cluster import peers
 from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.operator import Operator
 from vault_harness.vault.practices._practice import (
     Deployment,
     Practice,
@@ -34,27 +36,82 @@ BACKUP_AGE = timedelta(days=1)
 MOST_TOKENS = 2000
 """More accessors than that are not looked up one by one."""
 
+MOST_NAMED = 10
+"""More root tokens than that are not named one by one."""
+
 
 def root_token(deployment: Deployment) -> Practice:
     """No token with the root policy lives."""
     name, where = "root token", "auth/token/accessors, each looked up"
     # Root tokens are the root namespace's, wherever the others work.
     with contextlib.closing(deployment.operator.within("")) as op:
-        accessors = op.request("LIST", "auth/token/accessors").get("data", {}).get("keys") or []
-        if len(accessors) > MOST_TOKENS:
-            seen = f"{len(accessors)} tokens are too many to be looked up one by one"
+        living = accessors.living(op)
+        if len(living) > MOST_TOKENS:
+            seen = f"{len(living)} tokens are too many to be looked up one by one"
             return cannot_tell(name, where, seen)
-        living = 0
-        for accessor in accessors:
-            try:
-                answer = op.request("POST", "auth/token/lookup-accessor", accessor=accessor)
-            except HarnessError:
-                continue  # it ended between the list and the look
-            living += "root" in (answer.get("data", {}).get("policies") or ())
-    if not living:
-        return kept(name, where, f"none of {len(accessors)} tokens is root")
-    tokens = "one token is" if living == 1 else f"{living} tokens are"
-    return broken(name, where, f"{tokens} root, for whoever finds it", named("root.revoke"))
+        roots = [
+            accessor
+            for accessor in living
+            if "root" in ((accessors.look_up(op, accessor) or {}).get("policies") or ())
+        ]
+        if not roots:
+            return kept(name, where, f"none of {len(living)} tokens is root")
+        own, acting = _accessor(op, _root_token(deployment)), _accessor(op)
+    count = "one token is" if len(roots) == 1 else f"{len(roots)} tokens are"
+    seen = f"{count} root, for whoever finds it"
+    strays = sorted((each for each in roots if each != own), key=lambda each: each == acting)
+    if strays:
+        seen += f": accessor {', '.join(strays[:MOST_NAMED])}"
+        seen += f" and {len(strays) - MOST_NAMED} more" if len(strays) > MOST_NAMED else ""
+        seen += ", and the one in the keyring" if own in roots else ""
+    commands = _commands_to_end(
+        strays, own=own in roots, acting=acting in roots, namespace=deployment.operator.namespace
+    )
+    return broken(name, where, seen, ", then ".join(commands))
+
+
+def _commands_to_end(strays: list[str], *, own: bool, acting: bool, namespace: str) -> list[str]:
+    """What ends root tokens: that of the keyring is ended by `root.revoke`, which knows no other.
+
+    Args:
+        strays: Accessors of those that are not in the keyring, one that acts now as the last.
+        own: Whether that of the keyring lives.
+        acting: Whether the tasks act with a root token.
+        namespace: Where the tasks act; root tokens are the root namespace's.
+    """
+    where = ["-namespace=root"] if namespace else []
+    commands = [
+        named("vault", "--", "token", "revoke", *where, "-accessor", accessor)
+        for accessor in strays[:MOST_NAMED]
+    ]
+    if own:
+        return [*commands, named("root.revoke")]
+    if acting:  # somebody else's Vault, whose token is one of these
+        return commands
+    return [named("root.generate"), *commands, named("root.revoke")]
+
+
+def _root_token(deployment: Deployment) -> str:
+    """The root token of the keyring on this machine, empty if there is none."""
+    try:
+        return Keyring.load(deployment.keyring).root_token
+    except HarnessError:
+        return ""
+
+
+def _accessor(op: Operator, token: str | None = None) -> str:
+    """The accessor of a token, that of the one that acts for None; empty if it has ended."""
+    if token == "":
+        return ""
+    with contextlib.ExitStack() as closing:
+        asking = (
+            op if token is None else closing.enter_context(contextlib.closing(op.with_token(token)))
+        )
+        try:
+            found = asking.request("GET", "auth/token/lookup-self").get("data") or {}
+        except OperatorError:
+            return ""
+    return str(found.get("accessor") or "")
 
 
 def audit(deployment: Deployment) -> Practice:

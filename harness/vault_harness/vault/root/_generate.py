@@ -12,7 +12,8 @@ from typing import Any
 from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
-from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
+from vault_harness.errors import DeadlineExceeded, HarnessError, KeyringMissing, OperatorError
+from vault_harness.interrupts import uninterrupted
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root._standing import alive
@@ -58,9 +59,15 @@ def generate_root(
         with contextlib.closing(root):
             if alive(root) is not None:
                 return False
-    token = _root_token(op, keyring, keyring_path, directory, cancel, checkpoint)
-    replace(keyring, root_token=token).save(keyring_path)
-    _mark(directory).unlink(missing_ok=True)
+    with uninterrupted():  # from the last key on it lives, and is nowhere but here
+        token = _root_token(op, keyring, keyring_path, directory, cancel, checkpoint)
+        try:
+            replace(keyring, root_token=token).save(keyring_path)
+        except OSError:
+            with contextlib.suppress(HarnessError):
+                _revoke(op, token)
+            raise
+        _mark(directory).unlink(missing_ok=True)
     checkpoint("saved")
     return True
 
@@ -81,10 +88,15 @@ def prove_keys(op: Operator, keyring_path: Path, directory: Path) -> None:
         OperatorError: They are another Vault's, or somebody else is making a root token.
     """
     keyring = Keyring.load(keyring_path)
-    token = _root_token(op, keyring, keyring_path, directory, False, lambda _step: None)
+    with uninterrupted():  # from the last key on a root token lives that nobody would find again
+        token = _root_token(op, keyring, keyring_path, directory, False, lambda _step: None)
+        _revoke(op, token)
+        _mark(directory).unlink(missing_ok=True)
+
+
+def _revoke(op: Operator, token: str) -> None:
     with contextlib.closing(op.with_token(token)) as root:
         root.request("POST", "auth/token/revoke-self")
-    _mark(directory).unlink(missing_ok=True)
 
 
 def _mark(directory: Path) -> Path:
