@@ -141,6 +141,29 @@ def test_a_refusal_leaves_everything_as_it_was(
     assert "start" not in refusal.value.cause
 
 
+def test_an_account_that_may_not_come_into_the_administrators_database(
+    account: PostgresAccount, tmp_path: Path
+) -> None:
+    """Its password was found right before it was turned away: that is enough to know."""
+    with psycopg.connect(account.with_admin, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE closed")
+        connection.execute("REVOKE CONNECT ON DATABASE closed FROM PUBLIC")
+    servers = account.servers(account.with_admin.replace("/postgres", "/closed"))
+    rotate_secret(account.kv, DATABASE, tmp_path, servers=servers)
+    assert account.password != "start"
+    assert account.opens(account.password)
+
+
+def test_an_account_that_cannot_be_tried(account: PostgresAccount, tmp_path: Path) -> None:
+    """Nobody could tell in the end which password it has: nothing is begun."""
+    account.execute("ALTER ROLE {} CONNECTION LIMIT 0")
+    with pytest.raises(ServerRefusedError, match="too many connections"):
+        rotate_secret(account.kv, DATABASE, tmp_path, servers=account.servers(account.with_admin))
+    account.execute("ALTER ROLE {} CONNECTION LIMIT -1")
+    assert account.password == "start"
+    assert account.opens("start")
+
+
 def test_vault_refusing_leaves_the_server_as_it_was(
     account: PostgresAccount, tmp_path: Path
 ) -> None:
