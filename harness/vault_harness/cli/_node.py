@@ -107,16 +107,20 @@ def add() -> None:
     group="operator",
     takes=("name",),
     needs=("name",),
-    examples=("node.remove vault-4",),
-    help={"name": "the node, as status shows it; not the first one"},
+    examples=("node.remove vault-4 --dry-run", "node.remove vault-4"),
+    help={
+        "name": "the node, as status shows it; not the first one",
+        "dry-run": "show what would be removed, change nothing",
+    },
 )
-def remove(name: str | None = None) -> None:
+def remove(name: str | None = None, dry_run: bool = False) -> None:
     """Take a node out of the cluster for good.
 
     Its copy of the data is deleted; the others have all of it.
     """
     assert name is not None, "the command line asks for it"
-    say("\n".join(f"removed {what}" for what in _nodes().remove(name)))
+    done = "would remove" if dry_run else "removed"
+    say("\n".join(f"{done} {what}" for what in _nodes().remove(name, dry=dry_run)))
 
 
 def _nodes() -> Nodes:

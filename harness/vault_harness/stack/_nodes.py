@@ -154,10 +154,14 @@ class Nodes:
             return made
 
     @without_frames
-    def remove(self, name: str) -> list[str]:
+    def remove(self, name: str, *, dry: bool = False) -> list[str]:
         """Let a node be no member any more, end it, and delete its copy of the data.
 
         One that leads gives its lead away first. Those that stay must be a quorum by themselves.
+
+        Args:
+            name: Which.
+            dry: Remove nothing; tell what would be, or why it would not.
 
         Returns:
             What was ended and removed, for a person.
@@ -177,6 +181,10 @@ class Nodes:
                     f"{named('node.kill', name)} ends it for as long as you like",
                 )
             self._refuse_losing_quorum(endpoints, name)
+            if dry:
+                leads = _name(endpoints, operator.address) == name
+                first = ", which leads and would give that away first" if leads else ""
+                return [f"{name}{first}", f"its copy of the data in {self._stack.data_dir}"]
             with needing_root(operator, named("node.remove", name)):
                 leader = self._leading_without(endpoints, operator, name)
                 with contextlib.closing(leader):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from vault_harness.cli._tasks import by_name
+
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "harness" / "vault_harness"
 SOURCES = sorted([*PACKAGE.rglob("*.py"), *(ROOT / "scenarios").glob("*.py")])
@@ -82,6 +84,16 @@ def test_the_documentation_names_tasks_that_exist(tasks: set[str]) -> None:
     found = typed_in(text)
     assert found - tasks == set()
     assert found >= {"migrate", "rotate.secret-id", "restore", "drill", "root.revoke", "doctor"}
+
+
+def test_the_documentation_says_which_tasks_have_a_dry_run() -> None:
+    """Each that has one is named where it is promised, and no other."""
+    text = (ROOT / "docs" / "operations.md").read_text()
+    promise = text.partition("`--dry-run` by ")[2].partition(";")[0]
+    tasks = set(by_name().values())
+    assert set(re.findall(r"`([^`]+)`", promise)) == {
+        task.shortest for task in tasks if "dry_run" in task.parameters
+    }
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,35 @@ def test_who_is_cut_off_is_no_part_of_a_quorum(
     three._refuse_losing_quorum(endpoints, "vault-2")  # itself: the others do without it
 
 
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_dry_run_removes_no_node(
+    leads: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says what would go, and refuses what would be refused."""
+    three = nodes(tmp_path, "vault", "vault-2", "vault-3")
+    endpoints = three._stack.known_endpoints()
+    assert endpoints is not None
+    where = [replace(one, address=f"http://{one.name}") for one in endpoints.nodes]
+    acting = where[1 if leads else 0].address
+    monkeypatch.setattr(
+        three, "_cluster", lambda _name: (None, replace(endpoints, nodes=tuple(where)))
+    )
+    monkeypatch.setattr(
+        three._stack,
+        "operator",
+        lambda _namespace: SimpleNamespace(address=acting, close=lambda: None),
+    )
+    monkeypatch.setattr(three._stack, "check_settled", lambda: None)
+    monkeypatch.setattr(_cutting, "look", lambda _provider: [])
+    monkeypatch.setattr(cluster, "health_of_all", lambda asked: [200] * len(asked))
+    told = three.remove("vault-2", dry=True)
+    assert told[0].startswith("vault-2")
+    assert ("leads" in told[0]) is leads
+    assert str(tmp_path / "vault-data") in told[1]
+    with pytest.raises(SettingsError, match="the node vault stays"):
+        three.remove("vault", dry=True)
+
+
 def test_nothing_that_all_take_part_in_begins_while_one_is_cut_off(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
