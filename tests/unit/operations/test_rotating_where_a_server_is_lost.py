@@ -152,7 +152,7 @@ def test_ended_after_the_commit_and_run_again_while_it_is_down(world: World) -> 
 def test_where_no_login_can_be_tried_nothing_is_begun(world: World) -> None:
     """The account may not come in from here: who has what could never be told."""
 
-    def unknown(account: Account, password: str) -> bool:
+    def unknown(_account: Account, password: str) -> bool:
         raise password_server.unreachable(world.server, ConnectionError("no entry for app"))
 
     world.server.accepts = unknown  # type: ignore[method-assign]

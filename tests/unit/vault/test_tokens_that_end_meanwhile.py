@@ -63,8 +63,13 @@ class Vault(Operator):
         return {} if revoking else {"data": self.tokens[accessor]}
 
 
-BACKEND = {"policies": ["backend"], "meta": {"role_name": "backend"}}
-TOKENS = {"first": BACKEND, "second": BACKEND, "other": {"meta": None}, "third": BACKEND}
+BACKEND: dict[str, Any] = {"policies": ["backend"], "meta": {"role_name": "backend"}}
+TOKENS: dict[str, dict[str, Any]] = {
+    "first": BACKEND,
+    "second": BACKEND,
+    "other": {"meta": None},
+    "third": BACKEND,
+}
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def test_who_may_look_up_none_cannot_tell(stand: Callable[[Vault], Practice]) ->
         stand(Vault(TOKENS, denied))
 
 
-ROOT = {"policies": ["root"], "meta": None}
+ROOT: dict[str, Any] = {"policies": ["root"], "meta": None}
 
 
 @pytest.mark.parametrize(

@@ -158,11 +158,11 @@ def _begin(
         writing = {p.name: p.target.key for p in plan.of_path(path) if p.action in _WRITES}
         if not writing:
             continue
-        step = record.steps.get(path)
-        if step is None or step.written is None:
+        earlier = record.steps.get(path)
+        if earlier is None or earlier.written is None:
             record.steps[path] = Written(path, writing, version)
         else:  # this run was given another map than the one that wrote, or --overwrite
-            record.steps[path] = step.again(writing, kv.read(path, version=version or None))
+            record.steps[path] = earlier.again(writing, kv.read(path, version=version or None))
     record.save()
     checkpoint("recorded")
     return record
