@@ -100,7 +100,8 @@ def seal_stanza(data_dir: Path) -> dict[str, Any]:
     While one seal is exchanged for another, the old one is in it too, as disabled.
 
     Raises:
-        StackError: The file is there and cannot be read.
+        StackError: The file is there and is no stanza.
+        OSError: It may not be read: that says nothing of what it holds.
     """
     path = stanza_path(data_dir)
     try:
@@ -108,7 +109,7 @@ def seal_stanza(data_dir: Path) -> dict[str, Any]:
         enabled = [kind for kind, stanza in content.items() if not stanza.get("disabled")]
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (ValueError, TypeError, AttributeError):
         content, enabled = {}, []
     if not content or len(enabled) > 1:
         raise StackError(

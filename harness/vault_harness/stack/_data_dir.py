@@ -9,6 +9,7 @@ from vault_harness.engine import SEAL_DIRECTORY
 from vault_harness.errors import SettingsError
 from vault_harness.stack._lock import LOCK_NAME
 from vault_harness.stack.record import FILE_NAME as RECORD_NAME
+from vault_harness.stack.record import no_folder
 from vault_harness.vault.approle import CERTIFICATE_SUFFIX
 from vault_harness.vault.root import OPERATOR_TOKEN_NAME
 
@@ -60,9 +61,11 @@ def check(data_dir: Path) -> None:
     """See that a data directory is ours: it is made 0700, and written to.
 
     Raises:
-        SettingsError: It holds other people's files only.
+        SettingsError: It holds other people's files only, or is a file.
     """
     if not data_dir.is_dir():
+        if any(each.is_file() for each in (data_dir, *data_dir.parents)):
+            raise no_folder(data_dir)
         return
     present = {entry.name for entry in data_dir.iterdir()}
     if present and not any(map(_is_known, present)):

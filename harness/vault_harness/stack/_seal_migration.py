@@ -45,7 +45,7 @@ from vault_harness.errors import CapabilityMissing, HarnessError, OperatorError,
 from vault_harness.stack import _sealing
 from vault_harness.stack._data_dir import SEAL_MIGRATION_NAME
 from vault_harness.stack._opening import Opening
-from vault_harness.stack.record import StackRecord
+from vault_harness.stack.record import StackRecord, no_folder
 from vault_harness.vault import Keyring, cluster
 
 Checkpoint = Callable[[str], None]
@@ -114,7 +114,9 @@ class SealMigrations:
         """The one that is under way, or was ended half-way.
 
         Raises:
-            StackError: Its record cannot be read.
+            StackError: Its record is none, or one of a newer program.
+            SettingsError: The data directory is a file.
+            OSError: It may not be read: that says nothing of what it holds.
         """
         try:
             content: Any = json.loads(self._record.read_text())
@@ -122,10 +124,12 @@ class SealMigrations:
                 return SealMigration(**content)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except NotADirectoryError:
+            raise no_folder(self._folder) from None
+        except (ValueError, TypeError, KeyError, AttributeError):
             pass
         raise StackError(
-            "the record of a migration of the seal cannot be read, or a newer program wrote it",
+            "the record of a migration of the seal is not one, or a newer program wrote it",
             looked_at=str(self._record),
             remedy=f"use the program that wrote it; else put the file back from where it was, and "
             f"run {named('up')}, which goes on",

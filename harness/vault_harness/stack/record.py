@@ -18,7 +18,7 @@ from vault_harness.engine import (
     NodeEndpoint,
     tls_files,
 )
-from vault_harness.errors import StackError
+from vault_harness.errors import SettingsError, StackError
 
 FILE_NAME = "stack.json"
 FORMAT = 5
@@ -46,7 +46,9 @@ class StackRecord(KnownServers):
         """Read it, in any format that there ever was; an empty one if there is none.
 
         Raises:
-            StackError: It is there and cannot be read, or a newer program wrote it.
+            StackError: It is there and is no such record, or a newer program wrote it.
+            SettingsError: The data directory is a file.
+            OSError: It may not be read: that says nothing of what it holds.
         """
         path = data_dir / FILE_NAME
         try:
@@ -68,7 +70,9 @@ class StackRecord(KnownServers):
                 )
         except FileNotFoundError:
             return cls()
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except NotADirectoryError:
+            raise no_folder(data_dir) from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StackError(
                 f"{FILE_NAME} cannot be read: {error}",
                 looked_at=str(path),
@@ -125,6 +129,16 @@ class StackRecordFile:
                 client_certs=known.client_certs,
             )
         known.save(self._data_dir)
+
+
+def no_folder(path: Path) -> SettingsError:
+    """The error for a path that leads through a file, or to one, where a folder has to be."""
+    in_the_way = next((each for each in (path, *path.parents) if each.is_file()), path)
+    return SettingsError(
+        f"{in_the_way} is a file, and the data directory is a folder",
+        looked_at=str(path),
+        remedy="let HARNESS_DATA_DIR name a new or an empty folder, or move that file aside",
+    )
 
 
 def _endpoints(content: Mapping[str, Any], data_dir: Path) -> Endpoints | None:

@@ -58,6 +58,7 @@ class Keyring:
         Raises:
             KeyringMissing: There is no such file.
             StackError: It is there but is no keyring, or one of a newer program.
+            OSError: It may not be read: that says nothing of what it holds.
         """
         try:
             content: Any = json.loads(path.read_text())
@@ -68,7 +69,7 @@ class Keyring:
                 remedy=f"put it back from a backup: {named('restore.keys')}; without it nobody can "
                 "unseal this Vault again",
             ) from None
-        except (OSError, ValueError):
+        except ValueError:
             content = None
         return cls.from_json(content, source=path)
 

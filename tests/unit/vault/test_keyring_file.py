@@ -182,3 +182,15 @@ def test_a_directory_is_made_private(tmp_path: Path) -> None:
     folder.mkdir(mode=0o755)
 
     assert files.private_directory(folder).stat().st_mode & 0o777 == 0o700
+
+
+def test_one_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it is a keyring is not known, and another one from a backup would be no remedy."""
+    KEYRING.save(tmp_path / "init.json")
+
+    def read_text(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(PermissionError):
+        Keyring.load(tmp_path / "init.json")
