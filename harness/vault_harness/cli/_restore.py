@@ -85,6 +85,8 @@ def now(
     say(f"restored in {done.seconds:.1f} s")
     if done.kept is not None:
         say(f"the keyring of what was here before: {done.kept}")
+    if done.kept_token is not None:
+        say(f"the operator's token of what was here before: {done.kept_token}")
     if done.overwritten is not None:
         say(f"what was here before, as a raft snapshot: {done.overwritten}")
     seed, doctor = named("seed"), named("doctor")
@@ -146,6 +148,8 @@ def keys(
         say(f"what was there before: {done.kept}")
     _say_restored(done.seal)
     if done.unsealed:
+    if done.kept_token is not None:
+        say(f"the operator's token that was there before: {done.kept_token}")
         say("they opened this Vault, which was sealed")
     elif done.proven:
         say("they are this Vault's")

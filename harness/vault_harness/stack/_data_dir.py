@@ -106,9 +106,9 @@ def _is_state_file(name: str) -> bool:
     return (
         name in _FILES
         or name.endswith(_ID_SUFFIXES)
-        # Its own name, and what was kept beside it or is on its way to be it.
+        # Their own names, and what was kept beside them or is on its way to be one of them.
         or name == KEYRING_NAME
-        or name.startswith(f"{KEYRING_NAME}.")
+        or name.startswith((f"{KEYRING_NAME}.", f"{OPERATOR_TOKEN_NAME}."))
     )
 
 

@@ -125,6 +125,41 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
     assert "destroy" not in refusal.value.remedy
 
 
+def test_what_somebody_put_there_alone_is_not_replaced_unasked(
+    durable: Stack, empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """A mount that no backup has: refused, and with --overwrite kept beside, its tokens too."""
+    node, path = empty
+    before = Keyring.load(path)
+    root = Operator(node.address).with_token(before.root_token)
+    root.request("POST", "sys/mounts/mine", type="kv", options={"version": "2"})
+    Kv(root, "mine").write("x", {"a": "b"}, cas=0)
+    install_operator(root, ["mine"], path.parent).close()
+    token = operator_token(path.parent)
+    mine = take_contents(root, ["mine"])
+    install_operator(durable.operator, ["ecommerce"], tmp_path / "theirs").close()
+    keys = Keys(durable.keyring, operator_token(tmp_path / "theirs"))
+    backup = make_backup(durable.operator, keys, tmp_path / "b", LOCK, mounts=["ecommerce"])
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    op = Operator(node.address)
+
+    with pytest.raises(StackError, match="not empty") as refusal:
+        restore([op], path, *parts)
+    assert "mount mine/" in refusal.value.looked_at
+    assert compare(root, mine).different == ()
+
+    done = restore([op], path, *parts, overwrite=True)
+    assert done.kept is not None
+    assert Keyring.load(done.kept) == before
+    assert done.kept_token is not None
+    assert done.kept_token.read_text() == token
+    assert done.overwritten is not None
+    again = Keys(before, token)
+    restore([op], path, done.overwritten.read_bytes(), mine, again, overwrite=True)
+    assert compare(root, mine).different == ()
+    assert alive(op.with_token(token)) is not None
+
+
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
     """An in-memory Vault cannot be backed up, and leaves no half a backup."""
     with pytest.raises(OperatorError, match="not raft"):

@@ -21,6 +21,8 @@ from vault_harness.stack import _data_dir
         ".init.json.restoring.a1b2c3d4",
         "init.started",
         "operator-token",
+        "operator-token.20251231-235959",
+        "operator-token.20251231-235959.1",
         "backend-secret-id",
         ".stack.json.________",
     ],

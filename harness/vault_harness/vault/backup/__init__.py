@@ -34,7 +34,7 @@ from vault_harness.vault.backup._make import (
     make_backup,
 )
 from vault_harness.vault.backup._rehearsal import rehearse
-from vault_harness.vault.backup._restore import Restored, is_empty, restore
+from vault_harness.vault.backup._restore import Restored, put_in, restore
 from vault_harness.vault.backup._write import write_backup
 
 __all__ = [
@@ -47,7 +47,7 @@ __all__ = [
     "SealKeyRestored",
     "Restored",
     "TokensEnded",
-    "is_empty",
+    "put_in",
     "KeysRestored",
     "Backup",
     "SNAPSHOT",

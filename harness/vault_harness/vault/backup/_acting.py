@@ -11,7 +11,7 @@ from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, StackError
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.backup._progress import POLL_SECONDS, SETTLE_SECONDS, lives
-from vault_harness.vault.keyring import Keyring
+from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.root import OPERATOR_TOKEN_NAME, operator_token, standing_operator
 
@@ -20,16 +20,20 @@ class TokensEnded(KeyringMissing):
     """A backup is in place and open, and no token lives by which it could be compared."""
 
 
-def put_keys(leader: Operator, keys: Keys, keyring_path: Path) -> None:
+def put_keys(leader: Operator, keys: Keys, keyring_path: Path) -> Path | None:
     """Put the keys and tokens of a backup where the tasks look for them.
 
     A token that is there already and lives was made after the backup's own had ended, by whoever
-    wants to go on: it stays.
+    wants to go on: it stays. Any other is the one of the Vault that was there before, and is kept
+    beside it.
 
     Args:
         leader: At the Vault that has the backup.
         keys: Of the backup.
         keyring_path: Where the tasks look; the operator's token is beside it.
+
+    Returns:
+        Where the operator's token of before is now, if there was another one.
 
     Raises:
         OperatorError: Vault does not answer.
@@ -41,8 +45,23 @@ def put_keys(leader: Operator, keys: Keys, keyring_path: Path) -> None:
     if present is None or not same or not lives(leader, present.root_token):
         keys.keyring.save(keyring_path)
     directory = keyring_path.parent
-    if keys.operator_token and not lives(leader, operator_token(directory)):
-        files.write_private(directory / OPERATOR_TOKEN_NAME, keys.operator_token)
+    if not keys.operator_token or lives(leader, operator_token(directory)):
+        return None
+    return put_operator_token(keys.operator_token, directory)
+
+
+def put_operator_token(token: str, directory: Path) -> Path | None:
+    """Put an operator's token where the tasks look for it.
+
+    Returns:
+        Where the one that was there is now; None if there was none, or the same.
+    """
+    file, present = directory / OPERATOR_TOKEN_NAME, operator_token(directory)
+    if present == token:
+        return None
+    kept = keep_beside(file) if present else None
+    files.write_private(file, token)
+    return kept
 
 
 def acting_on(leader: Operator, keyring_path: Path) -> Operator:

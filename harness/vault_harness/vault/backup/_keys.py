@@ -12,10 +12,11 @@ from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import static_key_path
 from vault_harness.errors import HarnessError, KeyringMissing, OperatorError, StackError
+from vault_harness.vault.backup._acting import put_operator_token
 from vault_harness.vault.backup._files import Keys
 from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
-from vault_harness.vault.root import OPERATOR_TOKEN_NAME, alive, operator_token
+from vault_harness.vault.root import alive, operator_token
 
 _UNSEAL_SECONDS = 30.0
 
@@ -31,12 +32,14 @@ class KeysRestored:
         kept: Where the keyring that was there before is now, or None if there was none, or it has
             the same keys.
         seal: What became of the seal's key.
+        kept_token: Where the operator's token that was there before is now, if it was another one.
     """
 
     proven: bool
     unsealed: bool
     kept: Path | None
     seal: SealKeyRestored
+    kept_token: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +122,10 @@ def restore_keys(
         keys.keyring.save(keyring_path)
     elif present is not None and not present.root_token and keys.keyring.root_token:
         replace(present, root_token=keys.keyring.root_token).save(keyring_path)
+    kept_token = None
     if keys.operator_token and not _own_token_is_good(op, keyring_path.parent):
-        token_file = keyring_path.with_name(OPERATOR_TOKEN_NAME)
-        files.write_private(token_file, keys.operator_token)
-    return KeysRestored(proven, unsealed, kept, seal)
+        kept_token = put_operator_token(keys.operator_token, keyring_path.parent)
+    return KeysRestored(proven, unsealed, kept, seal, kept_token)
 
 
 def _present(path: Path) -> Keyring | None:

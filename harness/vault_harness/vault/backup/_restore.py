@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -43,11 +43,12 @@ from vault_harness.vault.backup._progress import (
 )
 from vault_harness.vault.keyring import Keyring, keep_beside
 from vault_harness.vault.operator import Operator
-from vault_harness.vault.root import needing_root, standing_operator
+from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_operator
 
 Checkpoint = Callable[[str], None]
 
 KEYRING_ON_THE_WAY = "init.json.restoring"
+_NAMED = 5  # of what is in the way
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Restored:
         kept: Where the keyring of the Vault that was overwritten is now, if there was one.
         overwritten: A raft snapshot of what was overwritten, which that keyring opens.
         nodes: Through how many nodes it was compared.
+        kept_token: Where the operator's token of that Vault is now, if the backup has another one.
     """
 
     comparison: Comparison
@@ -73,23 +75,37 @@ class Restored:
     kept: Path | None = None
     overwritten: Path | None = None
     nodes: int = 1
+    kept_token: Path | None = None
 
 
-def is_empty(op: Operator, mounts: Iterable[str]) -> bool:
-    """Whether nobody has put anything into a Vault: none of the mounts, no AppRole, no namespace.
+_OF_EVERY_VAULT = frozenset({"system", "identity", "cubbyhole", "token"})
+"""Types of what a server mounts by itself, and nobody else can mount."""
+
+_POLICIES_OF_EVERY_VAULT = frozenset({"root", "default", OPERATOR_POLICY})
+"""The last is the tasks' own, which a token of theirs brings with it."""
+
+
+def put_in(op: Operator) -> tuple[str, ...]:
+    """What somebody has put into a Vault, a few words each; nothing for an empty one.
+
+    Whatever the server does not make by itself counts, also where no backup has anything of the
+    kind: a restore would take it away. An audit device does not, since a server may start with it.
 
     Args:
         op: With a root token, in the root namespace.
-        mounts: KV mounts that a backup has.
     """
-    present = op.request("GET", "sys/mounts").get("data", {})
-    auth = op.request("GET", "sys/auth").get("data", {})
-    if any(f"{mount}/" in present for mount in mounts) or "approle/" in auth:
-        return False
+    found = []
+    for path, what in (("sys/mounts", "mount"), ("sys/auth", "auth method")):
+        every = op.request("GET", path).get("data", {})
+        own = sorted(name for name, each in every.items() if each["type"] not in _OF_EVERY_VAULT)
+        found += [f"{what} {name}" for name in own]
+    policies = op.request("LIST", "sys/policies/acl").get("data", {}).get("keys", [])
+    found += [f"policy {name}" for name in sorted({*policies} - _POLICIES_OF_EVERY_VAULT)]
     status = op.seal_status()
-    if not dialect.has_namespaces(status.product, status.version):
-        return True
-    return not op.request("LIST", "sys/namespaces").get("data", {}).get("keys")
+    if dialect.has_namespaces(status.product, status.version):
+        spaces = op.request("LIST", "sys/namespaces").get("data", {}).get("keys") or []
+        found += [f"namespace {name}" for name in sorted(spaces)]
+    return tuple(found)
 
 
 @without_frames
@@ -117,8 +133,9 @@ def restore(
         snapshot: From `Backup.open_snapshot`.
         contents: Likewise.
         keys: From `Backup.open_keys`.
-        overwrite: Replace what a Vault that is not empty has. Its keyring is kept beside the new
-            one, and so is a snapshot of what it had: backups of that Vault open with it.
+        overwrite: Replace what a Vault that is not empty has. Its keyring and the operator's token
+            are kept beside the new ones, and so is a snapshot of what it had: backups of that Vault
+            open with them.
         rehearse: Called before anything is changed; whatever it raises is the end of it.
         restart: Ends the servers of all nodes and starts them again; must be given for several that
             unseal themselves.
@@ -152,13 +169,13 @@ def restore(
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
         acting = standing_operator(leader.address, present, directory, ca_cert=leader.ca_cert)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
-            empty = is_empty(root, contents.mounts)
-            if not empty and not overwrite:
-                raise _not_empty(root, contents)
+            there = put_in(root)
+            if there and not overwrite:
+                raise _not_empty(root, there)
             rehearse()
-            if not empty:
+            if there:
                 overwritten = _keep_snapshot(root, keyring_path)
-                if present.keys != keys.keyring.keys:
+                if present != keys.keyring:  # by its keys, or by its root token alone
                     kept = keep_beside(keyring_path)
             keys.keyring.save(way)
             checkpoint("kept the backup's keys")
@@ -177,7 +194,7 @@ def restore(
             await_taken(nodes, keys, contents.vault, timeout=SETTLE_SECONDS)
     leader = _open(nodes, keys)
     checkpoint("unsealed")
-    put_keys(leader, keys, keyring_path)
+    kept_token = put_keys(leader, keys, keyring_path)
     checkpoint("keyring in place")
     with contextlib.closing(acting_on(leader, keyring_path)) as acting:
         comparison = _compare_all(acting, nodes, contents)
@@ -192,6 +209,7 @@ def restore(
         kept,
         overwritten,
         len(nodes),
+        kept_token,
     )
 
 
@@ -308,10 +326,11 @@ def _check_seal(nodes: Sequence[Operator], keys: Keys, data_dir: Path) -> None:
         )
 
 
-def _not_empty(op: Operator, contents: Contents) -> StackError:
+def _not_empty(op: Operator, there: Sequence[str]) -> StackError:
+    more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
     return StackError(
         "this Vault is not empty, a restore would replace what it has; nothing was changed",
-        looked_at=f"{op.address}: mounts {', '.join(contents.mounts)}, AppRole, namespaces",
+        looked_at=f"{op.address}: {', '.join(there[:_NAMED])}{more}",
         remedy="Restore into a stack of its own: HARNESS_DATA_DIR=FOLDER for both "
         f"`{named('up')}` and this. Or back up first what is here ({named('backup')}), and give "
         "--overwrite.",

@@ -1,0 +1,97 @@
+"""Only an empty Vault is restored into unasked, and no token of the one before is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vault_harness.vault import Keyring
+from vault_harness.vault.backup import Keys, _acting, put_in, restore_keys
+
+FRESH: dict[str, dict[str, Any]] = {
+    "sys/mounts": {
+        "sys/": {"type": "system"},
+        "identity/": {"type": "identity"},
+        "cubbyhole/": {"type": "cubbyhole"},
+    },
+    "sys/auth": {"token/": {"type": "token"}},
+    "sys/policies/acl": {"keys": ["default", "root"]},
+    "sys/namespaces": {},
+    "sys/audit": {"file/": {"type": "file"}},
+}
+"""What a server says of itself that ``up`` has just initialised."""
+
+
+def vault(product: str = "openbao", **more: dict[str, Any]) -> Any:
+    """A fresh Vault with something more."""
+    answers = {path: {**FRESH[path], **more.get(path, {})} for path in FRESH}
+
+    def request(_method: str, path: str) -> dict[str, Any]:
+        return {"data": answers[path]}
+
+    status = SimpleNamespace(product=product, version="2.7.2")
+    return SimpleNamespace(request=request, seal_status=lambda: status)
+
+
+@pytest.mark.parametrize("product", ["openbao", "vault"])
+def test_a_fresh_vault_is_empty(product: str) -> None:
+    """An audit device and what the server mounts by itself are nobody's."""
+    assert put_in(vault(product)) == ()
+
+
+def test_a_policy_of_the_tasks_is_nothing_that_could_be_lost() -> None:
+    """``root.revoke`` left it in a Vault that has nothing else."""
+    assert put_in(vault(**{"sys/policies/acl": {"keys": ["default", "operator", "root"]}})) == ()
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "told"),
+    [
+        ("sys/mounts", {"mine/": {"type": "kv"}}, "mount mine/"),
+        ("sys/mounts", {"database/": {"type": "database"}}, "mount database/"),
+        ("sys/auth", {"userpass/": {"type": "userpass"}}, "auth method userpass/"),
+        ("sys/auth", {"approle/": {"type": "approle"}}, "auth method approle/"),
+        ("sys/policies/acl", {"keys": ["default", "mine", "root"]}, "policy mine"),
+        ("sys/namespaces", {"keys": ["team/"]}, "namespace team/"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_whatever_somebody_put_there_is_told(path: str, more: dict[str, Any], told: str) -> None:
+    """Also where the backup has nothing of that name."""
+    assert put_in(vault(**{path: more})) == (told,)
+
+
+def test_a_token_that_is_replaced_stays_beside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the keyring of before and its snapshot it is what acts in the Vault that was there."""
+    monkeypatch.setattr(_acting, "lives", lambda *_: False)
+    (tmp_path / "operator-token").write_text("of before")
+    keys = Keys(Keyring(("a key",), 1, "root"), "of the backup")
+
+    kept = _acting.put_keys(SimpleNamespace(), keys, tmp_path / "init.json")  # type: ignore[arg-type]
+
+    assert (tmp_path / "operator-token").read_text() == "of the backup"
+    assert kept is not None
+    assert kept.read_text() == "of before"
+
+
+@pytest.mark.parametrize("before", ["", "the same"])
+def test_nothing_is_kept_where_nothing_is_lost(tmp_path: Path, before: str) -> None:
+    """No token was there, or the backup's own."""
+    if before:
+        (tmp_path / "operator-token").write_text(before)
+    assert _acting.put_operator_token("the same", tmp_path) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["operator-token"]
+
+
+def test_keys_of_a_backup_bring_a_token_too(tmp_path: Path) -> None:
+    """Vault is away, and nobody can tell which of two tokens lives: both are kept."""
+    (tmp_path / "operator-token").write_text("newer than the backup")
+    done = restore_keys(Keys(Keyring(("a",), 1, ""), "older"), tmp_path / "init.json")
+    assert (tmp_path / "operator-token").read_text() == "older"
+    assert done.kept_token is not None
+    assert done.kept_token.read_text() == "newer than the backup"
