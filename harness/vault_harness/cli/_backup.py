@@ -14,9 +14,10 @@ from vault_harness.cli._backup_options import (
     chosen,
     lock_of,
     opener_of,
+    vault_here,
 )
 from vault_harness.cli._command import command
-from vault_harness.cli._common import backups_dir, local_stack, vault_without_token, whole_server
+from vault_harness.cli._common import backups_dir, local_stack, whole_server
 from vault_harness.cli._console import plural, say, table
 from vault_harness.commands import named
 
@@ -93,7 +94,7 @@ def keys(
         if dry_run:
             say(f"would write {stack.keyring_path} to {directory}, locked with {lock.kind}")
             return
-        made = take(present, directory, lock, vault=_cluster_id(stack))
+        made = take(present, directory, lock, vault=vault_here(stack))
     kind = "unseal" if present.keyring.kind == "shamir" else "recovery"
     say(f"{made.directory}: the {kind} keys, locked with {lock.kind}")
     _say_seal_key(stack, present)
@@ -125,7 +126,13 @@ def list_(to: str | None = None) -> None:
     group="operator",
     examples=("backup.verify", "backup.verify --identity backup-key.txt"),
     iterable=["identity"],
-    help={**OPENERS, "to": LOCKS["to"], "keyring": KEYRING_HELP},
+    help={
+        **OPENERS,
+        "passphrase-file": "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE. Without "
+        "either, and without --identity, checksums alone are looked at",
+        "to": LOCKS["to"],
+        "keyring": KEYRING_HELP,
+    },
 )
 def verify(
     identity: list[str] | None = None,
@@ -141,9 +148,12 @@ def verify(
     from vault_harness.vault.backup import KEYRING, PASSPHRASE_VARIABLE, SNAPSHOT
 
     found = chosen(source, to)
-    away = [part for part in found.check_files() if not (part == KEYRING and keyring)]
+    elsewhere = Path(keyring) if keyring else None
+    away = found.check_files(keyring=elsewhere)
     here = len(found.checksums) - len(away)
     say(f"{found.directory}: {plural(here, 'part')}, checksums are right")
+    if found.vault and vault_here(local_stack()) not in {"", found.vault}:
+        say("it is of another Vault than the one here")
     for part in away:
         say(f"not checked: {part}, which is kept in another place")
     if not identity and not passphrase_file and not os.environ.get(PASSPHRASE_VARIABLE):
@@ -154,7 +164,7 @@ def verify(
         _, contents = found.open_snapshot(opener)
         say(f"the snapshot opens and is whole: {plural(len(contents.secrets), 'secret')}")
     if found.has(KEYRING) or keyring:
-        opened = found.open_keys(opener, file=Path(keyring) if keyring else None)
+        opened = found.open_keys(opener, file=elsewhere)
         say(f"the keyring opens: {plural(len(opened.keyring.keys), 'unseal key')}")
 
 
@@ -212,15 +222,3 @@ def _say_seal_key(stack: LocalStack, keys: Keys) -> None:
     elif not {*CLOUD_SEALS}.isdisjoint(seal_stanza(stack.data_dir)):
         say("NOT in it: the seal's key, without which neither snapshot nor recovery keys open")
         say("anything; a cloud has it: see that nobody deletes it there")
-
-
-def _cluster_id(stack: LocalStack) -> str:
-    """Which Vault the keys are of; empty while it is sealed or away."""
-    from vault_harness.errors import HarnessError
-    from vault_harness.vault.backup import cluster_id
-
-    try:
-        with vault_without_token(stack) as op:
-            return cluster_id(op) if op is not None else ""
-    except HarnessError:
-        return ""

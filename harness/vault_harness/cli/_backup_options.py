@@ -7,9 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vault_harness.cli._common import backups_dir, local_stack
+from vault_harness.cli._common import backups_dir, local_stack, vault_without_token
 
 if TYPE_CHECKING:
+    from vault_harness.stack import LocalStack
     from vault_harness.vault.backup import Backup, Lock, Opener
 
 _ITS_FILE = "a file with the passphrase; else HARNESS_BACKUP_PASSPHRASE, or it is asked for"
@@ -20,7 +21,8 @@ LOCKS = {
     "dry-run": "show what would be done, change nothing",
 }
 OPENERS = {
-    "source": "the folder of one backup, default the newest one that has what is needed",
+    "source": "the folder of one backup, default the newest one that has what is needed, of the "
+    "Vault here if it has any",
     "identity": "a file with the private key; may be repeated",
     "passphrase-file": _ITS_FILE,
 }
@@ -50,13 +52,41 @@ def opener_of(identities: list[str] | None, passphrase_file: str | None) -> Open
     )
 
 
-def chosen(source: str | None, to: str | None, part: str | None = None) -> Backup:
-    """The backup that was named, else the newest one that has a part."""
-    from vault_harness.vault.backup import Backup, newest
+def chosen(
+    source: str | None, to: str | None, part: str | None = None, *, own: bool = False
+) -> Backup:
+    """The backup that was named, else the newest one that has a part.
 
-    if source:
-        return Backup.load(Path(source))
-    return newest(backups_dir(local_stack(), to), part)
+    Of the Vault that is here, if it tells which it is and has any: stacks may share a folder.
+
+    Args:
+        source: The folder that was named.
+        to: The folder of backups that was named.
+        part: Which part it must have, if none was named.
+        own: It must not be another Vault's.
+    """
+    from vault_harness.vault.backup import Backup, check_vault, newest
+
+    stack = local_stack()
+    vault = vault_here(stack) if own or not source else ""
+    found = (
+        Backup.load(Path(source)) if source else newest(backups_dir(stack, to), part, vault=vault)
+    )
+    if own:
+        check_vault(found, vault)
+    return found
+
+
+def vault_here(stack: LocalStack) -> str:
+    """The cluster id of the Vault that is here; empty while it is sealed or away."""
+    from vault_harness.errors import HarnessError
+    from vault_harness.vault.backup import cluster_id
+
+    try:
+        with vault_without_token(stack) as op:
+            return cluster_id(op) if op is not None else ""
+    except HarnessError:
+        return ""
 
 
 def _ask_once() -> Callable[[], str] | None:

@@ -132,27 +132,31 @@ def keys(
     stack = local_stack()
     opener = opener_of(identity, passphrase_file)
     if source and Path(source).is_file():
-        opened = open_keys_file(Path(source), opener)
+        origin, opened = Path(source), open_keys_file(Path(source), opener)
     else:
-        opened = chosen(source, None, KEYRING).open_keys(opener)
+        found = chosen(source, None, KEYRING, own=not seal_key)
+        origin, opened = found.directory, found.open_keys(opener)
     if dry_run:
-        say(f"would write {plural(len(opened.keyring.keys), 'unseal key')} to {stack.keyring_path}")
+        count = plural(len(opened.keyring.keys), "unseal key")
+        say(f"would write {count} of {origin} to {stack.keyring_path}")
         return
     if seal_key:
         _restore_seal_key(stack, opened, overwrite=overwrite)
         return
     with stack.held(), vault_without_token(stack) as op:
         done = put_back(opened, stack.keyring_path, op=op, overwrite=overwrite)
-    say(f"{plural(len(opened.keyring.keys), 'unseal key')} in {stack.keyring_path}")
+    say(f"{plural(len(opened.keyring.keys), 'unseal key')} of {origin} in {stack.keyring_path}")
     if done.kept is not None:
         say(f"what was there before: {done.kept}")
-    _say_restored(done.seal)
-    if done.unsealed:
     if done.kept_token is not None:
         say(f"the operator's token that was there before: {done.kept_token}")
+    _say_restored(done.seal)
+    if done.unsealed:
         say("they opened this Vault, which was sealed")
     elif done.proven:
         say("they are this Vault's")
+    else:
+        say("no Vault has taken them yet, so that nothing proves whose they are")
     doctor = named("doctor")
     say(f"next: {doctor}" if done.proven else f"next: {named('up')}, then {doctor}")
 

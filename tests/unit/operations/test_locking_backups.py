@@ -24,6 +24,7 @@ from vault_harness.vault.backup import (
     Opener,
     backup_keys,
     check_snapshot,
+    check_vault,
     list_backups,
     lock_from,
     new_identity,
@@ -285,3 +286,109 @@ def test_ssh_keys_lock_and_open() -> None:
     )
     locked = Lock(recipients=(public.decode(),)).encrypt(b"x")
     assert Opener(identities=(private.decode(),)).decrypt(locked, source="x") == b"x"
+
+
+def of_vault(directory: Path, vault: str, name: str) -> Backup:
+    """Keys of a Vault; the later its name the newer it is."""
+    made = write_backup(
+        directory,
+        name,
+        Lock(recipients=(PUBLIC,)),
+        product="",
+        version="",
+        snapshot=None,
+        keys=KEYS,
+        vault=vault,
+    )
+    manifest = made.directory / "manifest.json"
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**content, "made": f"2026-01-{int(name):02}T00:00:00+00:00"}))
+    return made
+
+
+def test_of_several_vaults_the_newest_of_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    """Two stacks share a folder: the other one's, though newer, would open nothing here."""
+    mine, _theirs = of_vault(tmp_path, "mine", "1"), of_vault(tmp_path, "theirs", "2")
+    assert newest(tmp_path, "keyring.age", vault="mine").directory == mine.directory
+
+
+@pytest.mark.parametrize("vault", ["", "a third"])
+def test_where_nobody_can_tell_nobody_guesses(tmp_path: Path, vault: str) -> None:
+    """A Vault that is sealed or away says nothing of itself, and a new one has no backup."""
+    of_vault(tmp_path, "mine", "1")
+    of_vault(tmp_path, "theirs", "2")
+    with pytest.raises(StackError, match="backups of several Vaults") as refusal:
+        newest(tmp_path, "keyring.age", vault=vault)
+    assert "1 of mine" in refusal.value.looked_at
+    assert "--source" in refusal.value.remedy
+
+
+def test_one_that_does_not_say_whose_it_is(tmp_path: Path) -> None:
+    """Made while Vault was sealed: taken where it is alone, and behind one that says it."""
+    unknown = of_vault(tmp_path, "", "2")
+    assert newest(tmp_path).directory == unknown.directory
+    of_vault(tmp_path, "mine", "1")
+    with pytest.raises(StackError, match="several Vaults"):
+        newest(tmp_path)
+    known = of_vault(tmp_path, "mine", "3")
+    assert newest(tmp_path).directory == known.directory
+
+
+def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:
+    """Where all are of one Vault that one is meant, whichever is here; but not for its keys."""
+    only = of_vault(tmp_path, "lost", "1")
+    found = newest(tmp_path, vault="a new one")
+    assert found.directory == only.directory
+    check_vault(found, "lost")
+    check_vault(found, "")
+    with pytest.raises(StackError, match="of another Vault") as refusal:
+        check_vault(found, "a new one")
+    assert "lost" in refusal.value.looked_at
+
+
+def test_a_file_that_is_kept_elsewhere_is_checked_without_any_key(tmp_path: Path) -> None:
+    """Its checksum is in the manifest, which stays where the backup is."""
+    backup = write(tmp_path / "here", Lock(recipients=(PUBLIC,)))
+    elsewhere = tmp_path / "keyring.age"
+    (backup.directory / "keyring.age").rename(elsewhere)
+    assert backup.check_files(keyring=elsewhere) == ()
+    elsewhere.write_bytes(elsewhere.read_bytes()[:-1])
+    with pytest.raises(StackError, match=r"keyring\.age of this backup is damaged"):
+        backup.check_files(keyring=elsewhere)
+    elsewhere.unlink()
+    with pytest.raises(StackError, match=r"keyring\.age of this backup cannot be read"):
+        backup.check_files(keyring=elsewhere)
+
+
+def test_a_backup_without_keys_has_none_elsewhere(tmp_path: Path) -> None:
+    """A file that is named for one is another backup's."""
+    made = write_backup(
+        tmp_path,
+        "one",
+        Lock(recipients=(PUBLIC,)),
+        product="",
+        version="",
+        snapshot=(snapshot(), CONTENTS),
+        keys=None,
+    )
+    with pytest.raises(StackError, match=r"this backup has no keyring\.age"):
+        made.check_files(keyring=tmp_path / "keyring.age")
+    with pytest.raises(StackError, match=r"this backup has no keyring\.age"):
+        made.open_keys(Opener(identities=(PRIVATE,)), file=tmp_path / "keyring.age")
+
+
+def test_a_backup_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named, it is told that it may not be read; in a list of others it is passed over."""
+    lock = Lock(recipients=(PUBLIC,))
+    mine, theirs = write(tmp_path, lock, "mine"), write(tmp_path, lock, "theirs")
+    read = Path.read_text
+
+    def read_text(path: Path) -> str:
+        if path.parent == theirs.directory:
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_text", read_text)
+    with pytest.raises(PermissionError):
+        Backup.load(theirs.directory)
+    assert [each.directory for each in list_backups(tmp_path)] == [mine.directory]

@@ -29,6 +29,7 @@ SNAPSHOT = "snapshot.age"
 KEYRING = "keyring.age"
 FORMAT = 1
 UNFINISHED = ".unfinished-"
+_NAMED = 5  # of those that are in a folder
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ class Backup:
         """Read the manifest of a backup.
 
         Raises:
-            StackError: There is none, or it cannot be read.
+            StackError: There is none.
+            OSError: It may not be read.
         """
         try:
             data = json.loads((directory / MANIFEST).read_text())
@@ -93,7 +95,7 @@ class Backup:
                 int(data["secrets"]),
                 str(data.get("vault", "")),
             )
-        except (OSError, ValueError, KeyError, TypeError):
+        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             raise StackError(
                 f"{directory} is not a backup",
                 looked_at=str(directory / MANIFEST),
@@ -105,19 +107,24 @@ class Backup:
         return part in self.checksums and (self.directory / part).is_file()
 
     @without_frames
-    def check_files(self) -> tuple[str, ...]:
+    def check_files(self, *, keyring: Path | None = None) -> tuple[str, ...]:
         """See that the files that are here are undamaged; needs no key.
+
+        Args:
+            keyring: Where ``keyring.age`` is kept, if not in the backup's folder.
 
         Returns:
             Parts that are not here: they may be kept in another place, as they should.
 
         Raises:
-            StackError: One was changed, or none is here.
+            StackError: One was changed, or none is here; or the file that was named is not there,
+                or not this backup's.
         """
-        away = tuple(name for name in self.checksums if not self.has(name))
-        for name in self.checksums:
-            if name not in away:
-                self._checked(name, self.directory / name)
+        given = {} if keyring is None else {self._listed(KEYRING): keyring}
+        away = tuple(name for name in self.checksums if name not in given and not self.has(name))
+        here = [(name, self.directory / name) for name in self.checksums if self.has(name)]
+        for name, path in (*here, *given.items()):
+            self._checked(name, path)
         if len(away) == len(self.checksums):
             raise StackError(
                 "no part of this backup is here",
@@ -160,13 +167,18 @@ class Backup:
         )
 
     def _decrypted(self, name: str, opener: Opener, file: Path | None) -> bytes:
+        path = self.directory / self._listed(name)
+        return opener.decrypt(self._checked(name, file or path), source=name)
+
+    def _listed(self, name: str) -> str:
+        """The same name of a part, once it is known that the backup was made with it."""
         if name not in self.checksums:
             raise StackError(
                 f"this backup has no {name}",
                 looked_at=f"{self.directory / MANIFEST}: {', '.join(self.checksums)}",
                 remedy=f"Take another one: {named('backup.list')} shows what each has.",
             )
-        return opener.decrypt(self._checked(name, file or self.directory / name), source=name)
+        return name
 
     def _checked(self, name: str, path: Path) -> bytes:
         data = _read_part(name, path)
@@ -190,18 +202,34 @@ def open_keys_file(file: Path, opener: Opener) -> Keys:
     return _keys(opener.decrypt(_read_part(KEYRING, file), source=file.name), source=str(file))
 
 
-def newest(directory: Path, part: str | None = None) -> Backup:
+def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Backup:
     """The newest backup in a folder that has a part, here and not elsewhere.
+
+    Stacks may share a folder: of several Vaults it is the one that is asked for, and where that
+    has none, nobody guesses.
 
     Args:
         directory: Where backups are.
         part: ``snapshot.age`` or ``keyring.age``; None takes whichever is the newest.
+        vault: The cluster id of the Vault that it should be of; empty if nobody can tell.
 
     Raises:
-        StackError: There is none.
+        StackError: There is none, or it could be one of several Vaults'.
     """
     every = list_backups(directory)
     found = [backup for backup in every if part is None or backup.has(part)]
+    own = [backup for backup in found if vault and backup.vault == vault]
+    if own:
+        return own[0]
+    vaults = {backup.vault for backup in found}
+    # One that says nothing of its Vault may be another one's than those that do.
+    if len(vaults - {""}) > 1 or (len(vaults) > 1 and not found[0].vault):
+        raise StackError(
+            "backups of several Vaults are in this folder, and nobody can tell which is meant",
+            looked_at=f"{directory}: {', '.join(map(_whose, found[:_NAMED]))}",
+            remedy=f"Name the folder of one with --source: {named('backup.list')} shows them, and "
+            "of which Vault each is.",
+        )
     if found:
         return found[0]
     what = f"with {part} " if part is not None and every else ""
@@ -213,12 +241,36 @@ def newest(directory: Path, part: str | None = None) -> Backup:
     )
 
 
+def _whose(backup: Backup) -> str:
+    return f"{backup.directory.name} of {backup.vault or 'an unknown Vault'}"
+
+
+def check_vault(backup: Backup, vault: str) -> None:
+    """See that a backup can be a Vault's own: its keys would open no other one.
+
+    Args:
+        backup: Of which Vault it says that it is, or nothing of that.
+        vault: The cluster id of the Vault that is here; empty if nobody can tell.
+
+    Raises:
+        StackError: It is another Vault's.
+    """
+    if vault and backup.vault and backup.vault != vault:
+        raise StackError(
+            "this backup is of another Vault than the one here, which its keys do not open; "
+            "nothing was changed",
+            looked_at=f"{backup.directory}: of Vault {backup.vault}; here is Vault {vault}",
+            remedy=f"Name one of this Vault with --source: {named('backup.list')} shows of which "
+            "Vault each is.",
+        )
+
+
 def list_backups(directory: Path) -> list[Backup]:
-    """Every finished backup in a folder, newest first."""
+    """Every finished backup in a folder that may be read, newest first."""
     found = []
     for path in directory.glob(f"*/{MANIFEST}"):
         if not path.parent.name.startswith(UNFINISHED):
-            with contextlib.suppress(StackError):
+            with contextlib.suppress(StackError, PermissionError):  # another user's, on one disk
                 found.append(Backup.load(path.parent))
     return sorted(found, key=lambda backup: (backup.made, backup.directory.name), reverse=True)
 

@@ -9,7 +9,7 @@ from vault_harness.certificates import NEAR, end_of, shown_beside, shown_by
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError
 from vault_harness.vault import accessors
-from vault_harness.vault.backup import KEYRING, SNAPSHOT, list_backups
+from vault_harness.vault.backup import KEYRING, SNAPSHOT, cluster_id, list_backups
 from vault_harness.vault.cluster import peers
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
@@ -228,9 +228,12 @@ def auto_unseal(deployment: Deployment) -> Practice:
 def backups(deployment: Deployment) -> Practice:
     """A snapshot of the last day."""
     where = str(deployment.backups)
-    found = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
+    every = [each for each in list_backups(deployment.backups) if each.has(SNAPSHOT)]
+    vault = cluster_id(deployment.operator)
+    found = [each for each in every if each.vault == vault]  # stacks may share a folder
     if not found:
-        return broken("backups", where, "there is no backup", named("backup"))
+        seen = "there is no backup of this Vault, only of others" if every else "there is no backup"
+        return broken("backups", where, seen, named("backup"))
     age = deployment.now - found[0].made
     hours = max(age.total_seconds(), 0.0) / 3600
     seen = f"the newest is {hours:.0f} h old" if hours >= 1 else "the newest is of this hour"
