@@ -21,3 +21,12 @@ def host_and_port(url: str) -> tuple[str, int]:
     """Host and port of a base URL, the scheme's own port where it names none."""
     parts = urlsplit(url)
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
+
+
+def is_base_url(text: str) -> bool:
+    """Whether that is an address to which requests can be sent: ``http(s)://host``, port or not."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port that is no number, or half an IPv6 address
+        return False

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from vault_harness import namespaces
+from vault_harness.addresses import is_base_url
 from vault_harness.errors import SettingsError
 
 EngineChoice = Literal["auto", "process", "docker", "external"]
@@ -71,7 +80,8 @@ class Settings(BaseSettings):
         vault_image: Image for the docker engine; ``VAULT_IMAGE`` works too.
         toxiproxy_image: Image for the docker engine; ``TOXIPROXY_IMAGE`` works too.
         haproxy_image: Image for a cluster on the docker engine; ``HAPROXY_IMAGE`` works too.
-        vault_addr: The Vault of the external engine; ``VAULT_ADDR`` works too.
+        vault_addr: The Vault of the external engine, ``http(s)://host:port``; ``VAULT_ADDR`` works
+            too.
         vault_token: An operator's token for it; ``VAULT_TOKEN`` works too.
         vault_cacert: CA certificate for it; ``VAULT_CACERT`` works too.
         vault_client_cert: What the external engine shows to a Vault that asks for a certificate;
@@ -130,6 +140,14 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return None if value is None else Path(value).expanduser().absolute()
 
+    @field_validator("vault_addr")
+    @classmethod
+    def _address(cls, value: str | None, info: ValidationInfo) -> str | None:
+        # Elsewhere it says nothing to the tasks, and clients may read more than they do.
+        if value and info.data.get("engine") == "external" and not is_base_url(value):
+            raise ValueError("an address begins with http:// or https://, and a host follows")
+        return value
+
     @field_validator("vault_namespace")
     @classmethod
     def _namespace(cls, value: str) -> str:
@@ -158,10 +176,19 @@ def _environment_values(cls: type[Settings]) -> dict[str, object]:
 
 def _settings_error(error: ValidationError) -> SettingsError:
     first = error.errors(include_url=False, include_input=False)[0]
-    field = str(first["loc"][0]) if first["loc"] else "?"
-    variable = field if field.isupper() else f"HARNESS_{field.upper()}"
+    variable = _variable(str(first["loc"][0]) if first["loc"] else "?")
     return SettingsError(
-        f"{variable}: {first['msg']}",
+        f"{variable}: {first['msg'].removeprefix('Value error, ')}",
         looked_at="the environment",
         remedy=f"set {variable} to a value that fits, or unset it for the default",
     )
+
+
+def _variable(field: str) -> str:
+    """Which variable a field was read from, of the two that some have."""
+    own = field if field.isupper() else f"HARNESS_{field.upper()}"
+    for each in Settings.model_fields.values():
+        names = each.validation_alias
+        if isinstance(names, AliasChoices) and own in names.choices:
+            return next((str(name) for name in names.choices if os.environ.get(str(name))), own)
+    return own

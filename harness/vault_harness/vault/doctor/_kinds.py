@@ -136,7 +136,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "not-vault": Kind(
         "answers",
-        "what answers there is not Vault (HTTP {code})",
+        "what answers there is not Vault ({answer})",
         advice="correct VAULT_ADDR, or end what took Vault's port",
     ),
     "clock": Kind(

@@ -215,8 +215,11 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
         elif not _certificate_has_ended(patient, found, address):
             found.bad("certificate", where)
         return False
-    except (ValueError, KeyError, TypeError):
-        found.bad("not-vault", where, code=answer.status_code)
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        found.bad("not-vault", where, answer=f"HTTP {answer.status_code}")
+        return False
+    except requests.RequestException as error:  # an answer that is cut short, or is no HTTP
+        found.bad("not-vault", where, answer=f"no answer to read: {type(error).__name__}")
         return False
     found.good("answers", where, f"it answers, version {status.get('version', 'unknown')}")
     if address.startswith("https://"):
