@@ -25,7 +25,7 @@ FRESH: dict[str, dict[str, Any]] = {
 """What a server says of itself that ``up`` has just initialised."""
 
 
-def vault(product: str = "openbao", **more: dict[str, Any]) -> Any:
+def vault(more: dict[str, dict[str, Any]], *, product: str = "openbao") -> Any:
     """A fresh Vault with something more."""
     answers = {path: {**FRESH[path], **more.get(path, {})} for path in FRESH}
 
@@ -39,12 +39,12 @@ def vault(product: str = "openbao", **more: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("product", ["openbao", "vault"])
 def test_a_fresh_vault_is_empty(product: str) -> None:
     """An audit device and what the server mounts by itself are nobody's."""
-    assert put_in(vault(product)) == ()
+    assert put_in(vault({}, product=product)) == ()
 
 
 def test_a_policy_of_the_tasks_is_nothing_that_could_be_lost() -> None:
     """``root.revoke`` left it in a Vault that has nothing else."""
-    assert put_in(vault(**{"sys/policies/acl": {"keys": ["default", "operator", "root"]}})) == ()
+    assert put_in(vault({"sys/policies/acl": {"keys": ["default", "operator", "root"]}})) == ()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_policy_of_the_tasks_is_nothing_that_could_be_lost() -> None:
 )
 def test_whatever_somebody_put_there_is_told(path: str, more: dict[str, Any], told: str) -> None:
     """Also where the backup has nothing of that name."""
-    assert put_in(vault(**{path: more})) == (told,)
+    assert put_in(vault({path: more})) == (told,)
 
 
 def test_a_token_that_is_replaced_stays_beside(
