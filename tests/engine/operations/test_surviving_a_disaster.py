@@ -160,6 +160,26 @@ def test_what_somebody_put_there_alone_is_not_replaced_unasked(
     assert alive(op.with_token(token)) is not None
 
 
+def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_path: Path) -> None:
+    """The keys are the same, and the snapshot of what was there is nothing without the token."""
+    node, path = empty
+    before = Keyring.load(path)
+    op = Operator(node.address)
+    root = op.with_token(before.root_token)
+    root.request("POST", "sys/auth/approle", type="approle")
+    backup = make_backup(root, Keys(before), tmp_path / "b", LOCK, mounts=[])
+    made = root.request("POST", "auth/token/create", policies=["root"], no_parent=True)
+    after = replace(before, root_token=made["auth"]["client_token"])
+    after.save(path)
+
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+    done = restore([op], path, *parts, overwrite=True)
+
+    assert Keyring.load(path) == before
+    assert done.kept is not None
+    assert Keyring.load(done.kept) == after
+
+
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
     """An in-memory Vault cannot be backed up, and leaves no half a backup."""
     with pytest.raises(OperatorError, match="not raft"):

@@ -332,6 +332,6 @@ def _not_empty(op: Operator, there: Sequence[str]) -> StackError:
         "this Vault is not empty, a restore would replace what it has; nothing was changed",
         looked_at=f"{op.address}: {', '.join(there[:_NAMED])}{more}",
         remedy="Restore into a stack of its own: HARNESS_DATA_DIR=FOLDER for both "
-        f"`{named('up')}` and this. Or back up first what is here ({named('backup')}), and give "
-        "--overwrite.",
+        f"`{named('up')}` and this. Or give --overwrite: what is here stays beside it, as a "
+        "snapshot with its keys.",
     )
