@@ -158,8 +158,8 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     path, key = "backend/celery", "CELERY_BROKER_URL"
     lab.put("v1", path=path, key=key)
     lab.put("v1", path=NAMESAKE, key=key)
-    for verb in ways(lab):
-        _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=verb))
+    for way in ways(lab):
+        _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=way))
     every_way = [*ways(lab), *(["read_all"] if lab.can("read_all") else [])]
     for verb in every_way:
         held = _read(lab, path, key, verb)
