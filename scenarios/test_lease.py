@@ -6,24 +6,31 @@ The harness itself logs in to the database with what the subject hands out.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 
 from vault_harness.faults import Fault
-from vault_harness.scenario import Lab, Stub
+from vault_harness.scenario import Exchange, Lab, NotClaimed, NotExercised, Stub
 from vault_harness.scenario.conditions import Condition, Sighting
 from vault_harness.scenario.helpers import instead_of_vault
 from vault_harness.scenario.history import History
 from vault_harness.scenario.leases import CREDENTIALS, first_credential, pool
 from vault_harness.scenario.oracles import (
+    STORM_PEAK,
     accepted_again,
     at_most,
+    came_through,
     credentials_apart,
     credentials_at_most,
+    lease_renewals_at_most,
     leases_renewed_within,
     no_refused_use,
     none_of,
+    renewals_hold_up_nobody,
+    renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
+    renews_a_lease,
     uses_go_on,
 )
 from vault_harness.subjects import Credential
@@ -120,7 +127,7 @@ def test_renewals_keep_failing(lab: Lab) -> None:
     with pool(lab) as seen:
         with lab.vault.lease_renewals_fail(CREDENTIALS) as fault:
             lab.watch(1.1 * ttl)
-        with instead_of_vault(lab, "renewals answered 500", failing):
+        with instead_of_vault(lab, "renewals answered 500", failing) as failed:
             lab.watch(1.1 * ttl)
         until = _once_accepted(lab, bound)
     least = 0.5 * ttl
@@ -129,6 +136,11 @@ def test_renewals_keep_failing(lab: Lab) -> None:
         no_refused_use(),
         uses_go_on(bound, since=fault.began, until=until),
         credentials_apart(least),
+        # As in a storm: one peak, and one a second, in each half.
+        *(
+            lease_renewals_at_most(STORM_PEAK + int(half.length), since=half.began, until=half.end)
+            for half in (fault, failed)
+        ),
         at_most(
             1 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
         ),
@@ -185,6 +197,113 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
         credentials_at_most(1),
         no_refused_use(),
         uses_go_on(lab.deadline + 2.0, since=began, until=until),
+    )
+
+
+@pytest.mark.scenario("LEASE-07")
+def test_lease_at_its_max_ttl(lab: Lab) -> None:
+    """A lease comes to its max TTL, and its last renewals are answered with what is left."""
+    lab.start()
+    began = lab.history.now()
+    first_credential(lab)
+    bound = lab.deadline + 2.0
+    with pool(lab, reports=False):
+        # Past the first one's end, so that it is gone.
+        lab.watch(lab.entry.lease_max_ttl + 1.5)
+        until = _once_accepted(lab, bound)
+    lab.require(
+        "the first lease's max TTL was outlived", _lived_on(began, lab.entry.lease_max_ttl + 1.0)
+    )
+    lab.judge(
+        no_refused_use(),
+        uses_go_on(bound, since=began, until=until),
+        # Who never renews takes a new one in its turn; by who renews one is due for each max TTL.
+        credentials_apart(0.5 * (lab.entry.lease_ttl or 0.0)),
+        # As for a token: the one that is capped and three more.
+        renewals_of_a_capped_lease_at_most(4),
+    )
+
+
+HANGS = 2.25
+"""Seconds for which a renewal of a lease hangs, before it breaks off."""
+
+WITHIN_A_CALL = 0.75
+"""Of a call's deadline: for no longer does it hang, so that nobody has to take it for an outage."""
+
+HELD_UP = 3
+"""Who waits for more than one such part of that time is held up by it."""
+
+ASKERS = 4
+"""Callers beside the pool: one of them may renew in its own call, the others are not to wait."""
+
+AT_LAST, ALL_BUT_THE_END = 0.9, 0.95
+"""Of a life: until when a renewal is waited for, and calls are judged beside it."""
+
+
+@pytest.mark.scenario("LEASE-09")
+def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
+    """A lease's renewal hangs, and its answer is lost; five callers want the credential."""
+    lab.start()
+    began = lab.history.now()
+    first_credential(lab)
+    ttl = lab.entry.lease_ttl or 0.0
+    hangs = min(HANGS, WITHIN_A_CALL * lab.deadline)
+    bound = lab.deadline + 2.0
+    with ExitStack() as callers:
+        callers.enter_context(pool(lab))
+        for _ in range(ASKERS):
+            callers.enter_context(pool(lab, every=0.3, logs_in=False))
+        with lab.http.lose_answer("lease", path="*renew*", first=1, by=hangs):
+            first = _first_that_is_lost(lab, ttl)
+            good_until = _granted_last(lab.history, first.began) + ALL_BUT_THE_END * ttl
+            lab.until(lambda: first.ended is not None, within=hangs + 1.0)
+        # Vault has renewed it, of which the client knows nothing: so long it lives.
+        ends = first.began + ttl
+        lab.until(
+            lambda: bool(_grants(lab.history, since=first.began)),
+            within=max(0.0, ends + 1.0 - lab.history.now()),
+        )
+        until = _once_accepted(lab, bound)
+    lab.judge(
+        no_refused_use(),
+        uses_go_on(bound, since=began, until=until),
+        credentials_apart(0.5 * ttl),
+        renewals_hold_up_nobody(hangs / HELD_UP, since=first.began, until=good_until, of="lease"),
+    )
+
+
+def _first_that_is_lost(lab: Lab, ttl: float) -> Exchange:
+    """The first renewal on which the fault acts, waited for up to `AT_LAST` of the life."""
+
+    def met() -> list[Exchange]:
+        return lab.history.find("lease", where=lambda e: e.interference is not None)
+
+    def replaced() -> bool:
+        return len(lab.history.find("credential", where=came_through)) > 1
+
+    latest = _granted_last(lab.history) + AT_LAST * ttl
+    lab.until(lambda: bool(met()) or replaced(), within=max(0.0, latest - lab.history.now()))
+    if renewals := met():
+        return renewals[0]
+    if replaced():
+        raise NotClaimed("it renews no lease: it asks for a new credential in its time instead")
+    raise NotExercised(f"no renewal was tried up to {AT_LAST:g} of a lease's life")
+
+
+def _granted_last(history: History, until: float | None = None) -> float:
+    """When the answer came that gave the lease in use its life."""
+    last = _grants(history, until=until)[-1]
+    return last.ended or last.began
+
+
+def _grants(history: History, *, since: float = 0.0, until: float | None = None) -> list[Exchange]:
+    """What gave a lease its life, and whose answer came: new ones, and renewals."""
+    return history.find(
+        "credential",
+        "lease",
+        since=since,
+        until=until,
+        where=lambda e: came_through(e) and (e.kind == "credential" or renews_a_lease(e)),
     )
 
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from resilient_vault_client import Credential, RequestRefused, VaultClient
 from resilient_vault_client._deadline import Deadline
@@ -18,7 +18,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
-from tests.mutants import silences
+from tests.mutants import edges_leases, silences
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -26,6 +26,7 @@ from tests.mutants.clients import (
     Mutant,
     Tolerated,
 )
+from tests.mutants.edges_leases import NeverRenews, RenewsAtShare, Trusting
 from tests.mutants.other_styles import LooksUp
 
 # What the database says
@@ -213,17 +214,7 @@ class FetchesTwice(Leasing):
 # Renewals that fail
 
 
-class _RenewsAtShare(Leases):
-    """Renews at a fixed share of a lease's life."""
-
-    share: ClassVar[float]
-
-    def _plan(self, held: Held, grant: Grant) -> None:
-        super()._plan(held, grant)
-        held.due = grant.granted_at + grant.life * self.share
-
-
-class _MintsAtEachFailure(_RenewsAtShare):
+class _MintsAtEachFailure(RenewsAtShare):
     share = 0.4
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
@@ -263,27 +254,10 @@ class MintsInItsTime(Leasing):
     leases_type = _MintsInItsTime
 
 
-class _Trusting(Leases):
-    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
-        grant = super()._ask(path, token, deadline)
-        grant.__class__ = _Endless
-        return grant
-
-    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
-        grant.renewable = True
-        return super()._renew(held, grant, deadline)
-
-
-class _Endless(Grant):
-    @property
-    def usable(self) -> bool:
-        return self.lost is None
-
-
 class TrustsItsRenewals(Leasing):
     """Renews as long as it takes, and hands out what has ended meanwhile."""
 
-    leases_type = _Trusting
+    leases_type = Trusting
 
 
 # Restarts
@@ -332,16 +306,10 @@ class GivesBackMuchLater(GivesBackALittleLater):
 # Renewals
 
 
-class _NeverRenews(Leases):
-    def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
-        del held, grant, deadline
-        return "not_renewable"
-
-
 class LeasesInsteadOfRenewing(Leasing):
     """Asks for a new credential when half of a life is over."""
 
-    leases_type = _NeverRenews
+    leases_type = NeverRenews
 
 
 class _AsksForLittle(Leases):
@@ -362,7 +330,7 @@ class LooksAtItsLeases(Leasing):
     leases_type = LooksUp
 
 
-class _RenewsLate(_RenewsAtShare):
+class _RenewsLate(RenewsAtShare):
     share = 0.94
 
 
@@ -372,7 +340,7 @@ class RenewsLeasesLate(Leasing):
     leases_type = _RenewsLate
 
 
-class _RenewsJustInTime(_RenewsAtShare):
+class _RenewsJustInTime(RenewsAtShare):
     share = 0.86
 
 
@@ -434,6 +402,40 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "turns-away-all-but-one": _mutant(silences.TurnsAwayAllButOne, "LEASE-05", "at once"),
     "turns-away-the-fifth": _mutant(silences.TurnsAwayTheFifth, "LEASE-05", "at once"),
+    "renews-leases-without-a-pause": _mutant(
+        edges_leases.RenewsWithoutAPause, "LEASE-04", "at most 13 renewals of leases"
+    ),
+    "tries-a-lease-fifteen-times": _mutant(
+        edges_leases.TriesALeaseFifteenTimes, "LEASE-04", "at most 13 renewals of leases"
+    ),
+    "plans-by-the-first-life": _mutant(
+        edges_leases.PlansByTheFirstLife, "LEASE-07", "accepted by the database"
+    ),
+    "ends-at-its-max-ttl": _mutant(silences.EndsAtItsMaxTtl, "LEASE-07", "goes without"),
+    "leases-too-early-instead": _mutant(
+        edges_leases.LeasesTooEarlyInstead, "LEASE-07", "from one credential to the next"
+    ),
+    "renews-a-lease-to-the-very-end": _mutant(
+        edges_leases.RenewsToTheVeryEnd, "LEASE-07", "a lease whose maximum is near"
+    ),
+    "renews-what-is-left-five-times": _mutant(
+        edges_leases.RenewsWhatIsLeftFiveTimes, "LEASE-07", "a lease whose maximum is near"
+    ),
+    "dies-of-a-lost-answer": _mutant(
+        edges_leases.DiesOfALostAnswer, "LEASE-09", "accepted by the database"
+    ),
+    "ends-with-a-lost-answer": _mutant(
+        edges_leases.EndsWithALostAnswer, "LEASE-09", "goes without"
+    ),
+    "replaces-twice-at-a-lost-answer": _mutant(
+        edges_leases.ReplacesTwiceAtALostAnswer, "LEASE-09", "from one credential to the next"
+    ),
+    "waits-for-a-renewal-of-a-lease": _mutant(
+        edges_leases.WaitsForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
+    ),
+    "waits-long-for-a-renewal-of-a-lease": _mutant(
+        edges_leases.WaitsLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -449,4 +451,13 @@ TOLERATED: dict[str, Tolerated] = {
     "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),
     "logs-in-for-a-lease-just-in-time": _tolerated(silences.LogsInForALeaseJustInTime, "LEASE-01"),
     "leases-once-it-is-up": _tolerated(silences.LeasesOnceItIsUp, "LEASE-05"),
+    "tries-a-lease-thirteen-times": _tolerated(edges_leases.TriesALeaseThirteenTimes, "LEASE-04"),
+    "leases-in-turn": _tolerated(edges_leases.LeasesInTurn, "LEASE-07"),
+    "renews-what-is-left-four-times": _tolerated(
+        edges_leases.RenewsWhatIsLeftFourTimes, "LEASE-07"
+    ),
+    "replaces-at-a-lost-answer": _tolerated(edges_leases.ReplacesAtALostAnswer, "LEASE-09"),
+    "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
+        edges_leases.WaitsALittleForARenewalOfALease, "LEASE-09"
+    ),
 }

@@ -107,6 +107,17 @@ class RestsAWhileAfterA500(Leasing):
     leases_type = _SilentForAWhileAfterA500
 
 
+class _SilentAtItsMaxTtl(_Silent):
+    def _is_for(self, reason: str) -> bool:
+        return reason in ("expired", "max_ttl", "not_found")
+
+
+class EndsAtItsMaxTtl(Leasing):
+    """Hands out nothing any more once a lease was not renewed for longer."""
+
+    leases_type = _SilentAtItsMaxTtl
+
+
 # When a token is dead
 
 

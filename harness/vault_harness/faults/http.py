@@ -106,7 +106,7 @@ class Interference:
         choice: Which requests.
         stub: Answer them with this, and let Vault know nothing of them.
         late: Hold the answer of Vault back for so many seconds.
-        loses: Take the answer of Vault away, and the connection with it.
+        loses: Take the answer of Vault away, and the connection with it; after those seconds.
         instead: What the client gets in place of an answer that is lost; the connection stays then.
     """
 
@@ -247,6 +247,7 @@ class HttpFaults:
     def lose_answer(
         self,
         *targets: Affected,
+        by: float | None = None,
         status: int | None = None,
         path: str | None = None,
         first: int | None = None,
@@ -257,6 +258,7 @@ class HttpFaults:
 
         Args:
             targets: What the requests are for.
+            by: Seconds for which it hangs before; at once without them.
             status: HTTP status of the page that a gateway answers with instead; the connection
                 stays then. Without it there is no answer.
             path: As in `Choice`, like those that follow.
@@ -269,11 +271,14 @@ class HttpFaults:
         """
         choice = choose(targets, path, first, nth, every)
         what = f"answer to {words(targets)} lost"
+        late = 0.0 if by is None else lateness(by)
+        if by is not None:
+            what += f" after {by:g} s"
         page = None
         if status is not None:
             what += f", {status} in its place"
             page = answered(status, body=_PAGE % status, headers={"Content-Type": "text/html"})
-        with self._acting(what, choice, loses=True, instead=page) as fault:
+        with self._acting(what, choice, late=late, loses=True, instead=page) as fault:
             yield fault
 
     @contextmanager

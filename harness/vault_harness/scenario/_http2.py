@@ -206,11 +206,11 @@ class Http2Connection:
             rewrite = self._recorder.rewrite_login
             if rewrite is not None and stream.exchange.kind == "login":
                 await self._recorder.rewritten(response, rewrite)
+            if acting is not None:
+                await asyncio.sleep(acting.late)  # the fault itself; a reset of the stream ends it
             if acting is not None and acting.loses and acting.instead is None:
                 self._lose(stream, response)
                 return
-            if acting is not None:
-                await asyncio.sleep(acting.late)  # the fault itself; a reset of the stream ends it
             self._recorder.note_response(stream.exchange, response)
             if acting is not None and (page := acting.instead) is not None:
                 stream.exchange.status = page.status

@@ -480,12 +480,12 @@ class _Connection:
     async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
         """Hold an answer back, or lose it; whether the client is still to get it."""
         self._recorder.note_response(exchange, answer)  # what Vault did, it has done by now
+        if acting.late and not await self._patient(acting.late):
+            exchange.closed = "client"
+            return False
         if acting.loses and acting.instead is None:
             exchange.closed = "server"
             self.client.abort()
-            return False
-        if acting.late and not await self._patient(acting.late):
-            exchange.closed = "client"
             return False
         return True
 

@@ -159,6 +159,20 @@ def test_lost_answer_to_a_write(bench: Bench) -> None:
     assert fault.touched == 1
 
 
+def test_answer_that_is_lost_late(bench: Bench) -> None:
+    """The request hangs for a while before its connection ends without a byte."""
+    http = faults(bench, answer({"auth": AUTH}))
+    wire = bench.connect()
+    with http.lose_answer("renew", by=0.3) as fault:
+        wire.send(RENEW)
+        with contextlib.suppress(ConnectionResetError):
+            assert wire.rest() == b""
+    (lost,) = bench.ended(1)
+    assert (lost.status, lost.closed) == (200, "server")
+    assert (lost.ended or 0) - lost.began >= 0.3
+    assert fault.name == "answer to renew lost after 0.3 s"
+
+
 def test_answer_to_a_write_of_a_gateway(bench: Bench) -> None:
     """Vault has done it, the client gets a page with 504, and the connection is good for more."""
     http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)

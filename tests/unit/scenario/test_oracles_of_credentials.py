@@ -9,8 +9,10 @@ from vault_harness.scenario.oracles import (
     accepted_again,
     credentials_apart,
     credentials_at_most,
+    lease_renewals_at_most,
     leases_renewed_within,
     no_refused_use,
+    renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
     uses_go_on,
 )
@@ -174,3 +176,37 @@ def test_lost_lease_is_left_alone(story: Story) -> None:
     assert story.finds(renewals_of_a_lost_lease_at_most(2, since=1.0)) == [
         "3 of credential-1 (+5.00, +5.50, +6.00)"
     ]
+
+
+def test_count_of_renewals_of_leases(story: Story) -> None:
+    """Whatever comes of them, in the window; a look at one is none."""
+    leased(story, 0.0)
+    for at, status in ((5.0, 400), (5.1, 500), (6.0, 200)):
+        renewed(story, at, status)
+    story.sent("lease", 5.5, credential="credential-1", path="sys/leases/lookup", ended=5.5)
+    assert story.finds(lease_renewals_at_most(3, since=1.0)) == []
+    assert story.finds(lease_renewals_at_most(2, since=1.0, until=5.5)) == []
+    assert story.finds(lease_renewals_at_most(2, since=1.0)) == ["3 (+5.00, +5.10, +6.00)"]
+
+
+def test_capped_lease_is_not_renewed_on_and_on(story: Story) -> None:
+    """The first that falls short by more than a second counts, and so does each after it."""
+    leased(story, 0.0)
+    renewed(story, 5.0)
+    renewed(story, 10.0, ttl=9.0)
+    renewed(story, 14.0, ttl=5.0)
+    renewed(story, 17.0, ttl=2.0)
+    assert story.finds(renewals_of_a_capped_lease_at_most(2)) == []
+    renewed(story, 19.5, 400)
+    assert story.finds(renewals_of_a_capped_lease_at_most(2)) == [
+        "3 of credential-1 (+14.00, +17.00, +19.50)"
+    ]
+
+
+def test_each_capped_lease_has_its_own_count(story: Story) -> None:
+    """What replaced it begins anew, and what was never capped is not counted."""
+    for label, at in (("credential-1", 0.0), ("credential-2", 20.0)):
+        leased(story, at, label)
+        for later, ttl in ((5.0, 10.0), (12.0, 5.0), (15.0, 2.0)):
+            story.sent("lease", at + later, credential=label, ttl=ttl, ended=at + later)
+    assert story.finds(renewals_of_a_capped_lease_at_most(2)) == []

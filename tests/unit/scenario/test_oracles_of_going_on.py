@@ -121,3 +121,25 @@ def test_a_renewal_beside_which_nobody_reads(story: Story) -> None:
     assert beside(story) == [
         "nothing shows it: there was no read beside a renewal between +5.00 and +19.00 s"
     ]
+
+
+def test_who_asks_for_a_credential_beside_the_renewal_of_its_lease(story: Story) -> None:
+    """Renewals of a token and reads are none of it, nor is a look at the lease."""
+
+    def found() -> list[str]:
+        return story.finds(renewals_hold_up_nobody(1.0, since=5.0, until=19.0, of="lease"))
+
+    story.sent("renew", 10.0, ended=13.0)
+    story.sent("lease", 10.0, ended=13.0, path="sys/leases/lookup")
+    story.call(10.0, 13.0)
+    assert found() == [
+        "nothing shows it: there was no call for a credential beside a renewal between +5.00 and "
+        "+19.00 s"
+    ]
+    story.sent("lease", 10.0, ended=13.0, path="sys/leases/renew")
+    story.call(10.0, 13.0, verb="lease")
+    assert found() == []
+    story.call(10.5, 13.0, verb="lease")
+    assert found() == [
+        "2 of 2 calls waited or failed (+10.00, +10.50) beside 1 renewal (+10.00)"
+    ]

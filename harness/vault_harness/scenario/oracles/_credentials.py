@@ -147,7 +147,7 @@ def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
                 start = life.ended if life.ended is not None else life.began
                 ttl = life.ttl or 0.0
                 early, late = start + low * ttl, start + high * ttl
-                if life.kind == "lease" and ttl + SHORT < (made.ttl or 0.0):
+                if life.kind == "lease" and _falls_short(life, made):
                     text = f"renewed for {ttl:g} s of {made.ttl:g} s at +{life.began:.2f} s"
                     findings.append(Finding(promise, text, life.began, rests_on=()))
                 if late > until:
@@ -187,6 +187,53 @@ def renewals_of_a_lost_lease_at_most(count: int, *, since: float) -> Oracle:
     return oracle
 
 
+def lease_renewals_at_most(count: int, *, since: float, until: float | None = None) -> Oracle:
+    """At most so many renewals of leases are tried in that time; none is fine."""
+    promise = f"at most {counted(count, 'renewal')} of leases"
+
+    def oracle(history: History) -> list[Finding]:
+        tried = history.find("lease", since=since, until=until, where=renews_a_lease)
+        if len(tried) <= count:
+            return []
+        text = f"{len(tried)} ({times(tried)})"
+        return [Finding(promise, text, tried[count].began, rests_on=())]
+
+    return oracle
+
+
+def renewals_of_a_capped_lease_at_most(count: int) -> Oracle:
+    """A lease that was renewed for less than its TTL is renewed so often from there on at most.
+
+    That renewal counts, and so does each that is tried after it; none is fine.
+    """
+    promise = f"at most {counted(count, 'renewal')} of a lease whose maximum is near"
+
+    def oracle(history: History) -> list[Finding]:
+        for made in _made(history, 0.0, None):
+            tried = [
+                e
+                for e in history.find("lease", where=renews_a_lease)
+                if e.credential == made.credential
+            ]
+            short = (n for n, e in enumerate(tried) if e.good and _falls_short(e, made))
+            capped = tried[next(short, len(tried)) :]
+            if len(capped) > count:
+                text = f"{len(capped)} of {made.credential} ({times(capped)})"
+                return [Finding(promise, text, capped[count].began, rests_on=())]
+        return []
+
+    return oracle
+
+
+def renews_a_lease(asked: Exchange) -> bool:
+    """Whether a request about a lease is to make it live longer, and no look, nor its end."""
+    return "/lookup" not in asked.path and "/revoke" not in asked.path
+
+
+def _falls_short(renewal: Exchange, made: Exchange) -> bool:
+    return (renewal.ttl or 0.0) + SHORT < (made.ttl or 0.0)
+
+
 def _made(history: History, since: float, until: float | None) -> list[Exchange]:
     return history.find("credential", since=since, until=until, where=lambda e: e.good)
 
@@ -194,13 +241,8 @@ def _made(history: History, since: float, until: float | None) -> list[Exchange]
 def _renewals(history: History, made: Exchange) -> list[Exchange]:
     return history.find(
         "lease",
-        where=lambda e: e.good and e.credential == made.credential and not _only_looks(e),
+        where=lambda e: e.good and e.credential == made.credential and renews_a_lease(e),
     )
-
-
-def _only_looks(asked: Exchange) -> bool:
-    """Whether it asks about a lease, or gives it back: that is no renewal."""
-    return "/lookup" in asked.path or "/revoke" in asked.path
 
 
 def _uses(history: History, since: float, until: float | None) -> list[Use]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
 from vault_harness.scenario.oracles._callers import READS
+from vault_harness.scenario.oracles._credentials import renews_a_lease
 from vault_harness.scenario.verdict import Finding
 
 
@@ -42,7 +44,9 @@ def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracl
     return oracle
 
 
-def renewals_hold_up_nobody(bound: float, *, since: float, until: float) -> Oracle:
+def renewals_hold_up_nobody(
+    bound: float, *, since: float, until: float, of: Literal["token", "lease"] = "token"
+) -> Oracle:
     """While renewals are under way each read is served, and waits `bound` seconds of it at most.
 
     One read for each of those renewals is let off, the worst ones: a client that renews in the call
@@ -53,16 +57,22 @@ def renewals_hold_up_nobody(bound: float, *, since: float, until: float) -> Orac
         since: From when on renewals count.
         until: Until when. Reads that began later are not judged: the token is about to end then,
             and who needs another one may have to wait for it.
+        of: What is renewed. With a lease it is about who asks for its credential, not about reads.
     """
-    promise = f"a renewal that hangs holds up no read for {bound:g} s, but for one that makes it"
+    verbs, one, whole = READS, "read", "read"
+    if of == "lease":
+        verbs, one, whole = ("lease",), "call", "call for a credential"
+    promise = f"a renewal that hangs holds up no {whole} for {bound:g} s, but for one that makes it"
 
     def oracle(history: History) -> list[Finding]:
         renewals = history.find("renew", since=since, until=until)
-        calls = history.calls(*READS, until=until)
+        if of == "lease":
+            renewals = history.find("lease", since=since, until=until, where=renews_a_lease)
+        calls = history.calls(*verbs, until=until)
         waits = [(_under_way_together(history, call, renewals), call) for call in calls]
         beside = [(waited, call) for waited, call in waits if waited > 0]
         if not beside:
-            return lacking(promise, "read beside a renewal", since, until)
+            return lacking(promise, f"{whole} beside a renewal", since, until)
         held = []
         for waited, call in beside:
             over = waited - bound - history.slack(call.began, call.ended)
@@ -73,7 +83,9 @@ def renewals_hold_up_nobody(bound: float, *, since: float, until: float) -> Orac
         held.sort(key=lambda one: one[0], reverse=True)
         over, worst = held[len(renewals)]
         those = sorted((call for _, call in held), key=lambda call: call.began)
-        text = f"{len(held)} of {counted(len(beside), 'read')} waited or failed ({times(those)})"
+        text = (
+            f"{len(held)} of {counted(len(beside), one)} waited or failed ({times(those)})"
+        )
         text += f" beside {counted(len(renewals), 'renewal')} ({times(renewals)})"
         missed = None if math.isinf(over) else over
         return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
