@@ -51,6 +51,11 @@ class Held:
         finally:
             self._lock.release()
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread asks Vault for it at this moment."""
+        return self._lock.locked()
+
     def check(self) -> None:
         """Raise what is known, if another attempt is not due yet.
 

@@ -133,8 +133,8 @@ class Leases(Background):
         held = self._by_path.setdefault(path, Held(path))
         if self._threaded:
             self.ensure_running()
-        elif held.grant is not None and time.monotonic() >= held.due:
-            self._tend(held)
+        elif held.grant is not None and time.monotonic() >= held.due and not held.busy:
+            self._tend(held)  # in this call; whoever comes meanwhile is given what there is
         grant = held.grant
         if grant is not None and grant.usable:
             return grant.credential

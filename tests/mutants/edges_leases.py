@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Credential, VaultError, VaultUnavailable
@@ -306,3 +307,11 @@ class WaitsALittleForARenewalOfALease(Leasing):
     """After less than a third of it."""
 
     leases_type = _PatientForAMoment
+
+
+class RenewsLeasesInACallersCall(Leasing):
+    """Has no thread for them: whoever asks when it is time renews, and all others are served."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.client._session().leases._threaded = False

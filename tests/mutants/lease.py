@@ -457,6 +457,9 @@ TOLERATED: dict[str, Tolerated] = {
         edges_leases.RenewsWhatIsLeftFourTimes, "LEASE-07"
     ),
     "replaces-at-a-lost-answer": _tolerated(edges_leases.ReplacesAtALostAnswer, "LEASE-09"),
+    "renews-leases-in-a-callers-call": _tolerated(
+        edges_leases.RenewsLeasesInACallersCall, "LEASE-09"
+    ),
     "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
         edges_leases.WaitsALittleForARenewalOfALease, "LEASE-09"
     ),

@@ -133,13 +133,13 @@ def test_who_asks_for_a_credential_beside_the_renewal_of_its_lease(story: Story)
     story.sent("lease", 10.0, ended=13.0, path="sys/leases/lookup")
     story.call(10.0, 13.0)
     assert found() == [
-        "nothing shows it: there was no call for a credential beside a renewal between +5.00 and "
-        "+19.00 s"
+        (
+            "nothing shows it: there was no call for a credential beside a renewal between +5.00 "
+            "and +19.00 s"
+        )
     ]
     story.sent("lease", 10.0, ended=13.0, path="sys/leases/renew")
     story.call(10.0, 13.0, verb="lease")
     assert found() == []
     story.call(10.5, 13.0, verb="lease")
-    assert found() == [
-        "2 of 2 calls waited or failed (+10.00, +10.50) beside 1 renewal (+10.00)"
-    ]
+    assert found() == ["2 of 2 calls waited or failed (+10.00, +10.50) beside 1 renewal (+10.00)"]

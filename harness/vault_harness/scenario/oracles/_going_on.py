@@ -59,9 +59,8 @@ def renewals_hold_up_nobody(
             and who needs another one may have to wait for it.
         of: What is renewed. With a lease it is about who asks for its credential, not about reads.
     """
-    verbs, one, whole = READS, "read", "read"
-    if of == "lease":
-        verbs, one, whole = ("lease",), "call", "call for a credential"
+    verbs: tuple[str, ...] = READS if of == "token" else ("lease",)
+    one, whole = ("read", "read") if of == "token" else ("call", "call for a credential")
     promise = f"a renewal that hangs holds up no {whole} for {bound:g} s, but for one that makes it"
 
     def oracle(history: History) -> list[Finding]:
