@@ -200,11 +200,13 @@ def _is_lost(error: VaultError) -> bool:
     return isinstance(error, VaultUnavailable) and error.status is None
 
 
-class _DiesOfALostAnswer(Trusting):
+class _DiesOfALostAnswer(Leases):
     def _failed(self, held: Held, error: VaultError) -> float:
         wait = super()._failed(held, error)
         if _is_lost(error):
             held.due = wait = math.inf
+            assert held.grant is not None  # it is the one that could not be renewed
+            held.grant.__class__ = _Endless  # only the thread would have looked at its end
         return wait
 
 
