@@ -82,9 +82,7 @@ def renewals_hold_up_nobody(
         held.sort(key=lambda one: one[0], reverse=True)
         over, worst = held[len(renewals)]
         those = sorted((call for _, call in held), key=lambda call: call.began)
-        text = (
-            f"{len(held)} of {counted(len(beside), one)} waited or failed ({times(those)})"
-        )
+        text = f"{len(held)} of {counted(len(beside), one)} waited or failed ({times(those)})"
         text += f" beside {counted(len(renewals), 'renewal')} ({times(renewals)})"
         missed = None if math.isinf(over) else over
         return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
