@@ -15,7 +15,12 @@ from vault_harness.scenario import Exchange, Lab, NotClaimed, NotExercised, Stub
 from vault_harness.scenario.conditions import Condition, Sighting
 from vault_harness.scenario.helpers import instead_of_vault
 from vault_harness.scenario.history import History
-from vault_harness.scenario.leases import CREDENTIALS, first_credential, pool
+from vault_harness.scenario.leases import (
+    CREDENTIALS,
+    READ_ONLY,
+    first_credential,
+    pool,
+)
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
     accepted_again,
@@ -40,15 +45,18 @@ RESTARTS, CALLERS = 3, 5
 
 @pytest.mark.scenario("LEASE-01")
 def test_revoked_by_prefix(lab: Lab) -> None:
-    """Every lease is revoked, and then the token with its own; the pool meets it, and says so."""
+    """Every lease is revoked, and then the token with its own; five connections say so at once."""
     lab.start()
-    first_credential(lab)
+    first = first_credential(lab)
     bound = 5.0
-    with pool(lab):
+    with pool(lab, connections=CALLERS):
         lab.watch(1.0)
         with lab.vault.leases_revoked(CREDENTIALS, optional=True) as fault:
             met = _refused_and_replaced(lab, fault, bound)
         lab.watch(1.0)
+        late = lab.history.now()
+        lab.client.lease(CREDENTIALS, first.username)  # by then that is not the current one
+        lab.watch(0.5)
         # Nobody reads: what is leased has to find out that the token is dead.
         with lab.vault.token_revoked(lab.accessor()) as lost:
             lost.optional = True  # a client that is told may log in before it asks for anything
@@ -65,6 +73,7 @@ def test_revoked_by_prefix(lab: Lab) -> None:
         accepted_again(since=met, within=bound),
         *([no_refused_use(since=back, until=lost.began)] if back is not None else []),
         credentials_at_most(2, since=fault.began, until=lost.began),
+        credentials_at_most(0, since=late, until=lost.began),
         accepted_again(since=met_again, within=bound),
         *([no_refused_use(since=back_again)] if back_again is not None else []),
         credentials_at_most(2, since=lost.began),
@@ -95,11 +104,16 @@ def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
 
 @pytest.mark.scenario("LEASE-03")
 def test_lease_not_found(lab: Lab) -> None:
-    """A lease is gone from Vault, which its next renewal finds out (400)."""
+    """A lease is gone from Vault, which its next renewal finds out (400); another one is not."""
     client = lab.start()
-    first_credential(lab)
+    credentials = {path: first_credential(lab, path) for path in (CREDENTIALS, READ_ONLY)}
+    foreign = {
+        f"a user for {path} is not in its group"
+        for path, one in credentials.items()
+        if one.username not in lab.database.users(path)
+    }
     ttl = lab.entry.lease_ttl or 0.0
-    with pool(lab, every=0.5, logs_in=False):
+    with pool(lab, every=0.5, logs_in=False), pool(lab, READ_ONLY, every=0.5, reports=False):
         with lab.vault.leases_revoked(CREDENTIALS) as fault:
             lab.until(lambda: bool(_lost(lab.history, fault.began)), within=ttl)
             told = lab.history.now()
@@ -107,11 +121,17 @@ def test_lease_not_found(lab: Lab) -> None:
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
         lab.watch(0.25 * ttl)
+        # Whatever renewed it before may have ended with the one that was lost.
+        renewed = lab.until(lambda: _renewed(lab, credentials[READ_ONLY], told), within=ttl)
+        other = client.lease(READ_ONLY)
+    kept = renewed and other == credentials[READ_ONLY]
     lab.judge(
+        none_of("what is leased at a path is a user of its own role", foreign, harm=True),
         none_of("a new credential that works, 2 s later", set() if works else {"it does not work"}),
+        none_of("the other path keeps its credential", set() if kept else {"it is not renewed"}),
         credentials_at_most(1, since=fault.began),
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
-        no_refused_use(since=told),
+        no_refused_use(),
     )
 
 
@@ -360,6 +380,17 @@ def _first_accepted(history: History, since: float) -> float | None:
 
 def _lost(history: History, since: float) -> bool:
     return bool(history.find("lease", since=since, where=lambda e: e.status == 400))
+
+
+def _renewed(lab: Lab, credential: Credential, since: float) -> bool:
+    label = lab.secrets.label(credential.password)
+    return bool(
+        lab.history.find(
+            "lease",
+            since=since,
+            where=lambda e: e.good and e.credential == label and "renew" in e.path,
+        )
+    )
 
 
 def _lived_on(since: float, seconds: float) -> Condition:

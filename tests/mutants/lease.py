@@ -18,7 +18,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
-from tests.mutants import edges_leases, silences
+from tests.mutants import edges_leases, sharing, silences
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -400,6 +400,20 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-late-for-a-lease": _mutant(
         silences.LogsInLateForALease, "LEASE-01", "a credential that works within 5 s"
     ),
+    "leases-for-each-report": _mutant(
+        sharing.LeasesForEachReport, "LEASE-01", "at most 2 credentials"
+    ),
+    "leases-for-reports-at-once": _mutant(
+        sharing.LeasesForReportsAtOnce, "LEASE-01", "at most 2 credentials"
+    ),
+    "believes-a-late-report": _mutant(
+        sharing.BelievesALateReport, "LEASE-01", "at most 0 credentials"
+    ),
+    "keeps-one-lease": _mutant(sharing.KeepsOneLease, "LEASE-03", "its own role"),
+    "ends-all-renewals-with-one": _mutant(
+        sharing.EndsAllRenewalsWithOne, "LEASE-03", "the other path"
+    ),
+    "loses-all-with-one": _mutant(sharing.LosesAllWithOne, "LEASE-03", "at most 1 credential"),
     "turns-away-all-but-one": _mutant(silences.TurnsAwayAllButOne, "LEASE-05", "at once"),
     "turns-away-the-fifth": _mutant(silences.TurnsAwayTheFifth, "LEASE-05", "at once"),
     "renews-leases-without-a-pause": _mutant(
@@ -463,4 +477,5 @@ TOLERATED: dict[str, Tolerated] = {
     "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
         edges_leases.WaitsALittleForARenewalOfALease, "LEASE-09"
     ),
+    "renews-leases-in-calls": _tolerated(sharing.RenewsInCalls, "LEASE-03"),
 }

@@ -14,8 +14,14 @@ from vault_harness.vault import Operator
 if TYPE_CHECKING:
     import psycopg
 
-MOUNT, CREDENTIALS = "database", "database/creds/app"
-"""Where Vault's database engine is, and where a client asks it for a user."""
+MOUNT = "database"
+"""Where Vault's database engine is."""
+
+CREDENTIALS, READ_ONLY = f"{MOUNT}/creds/app", f"{MOUNT}/creds/readonly"
+"""Where a client asks it for a user: two roles, whose users are in groups of their own."""
+
+POLICY = "scenario-database"
+"""The policy by which it may."""
 
 CONNECT_SECONDS = 3.0
 """Seconds that a login may take; PostgreSQL answers in some milliseconds."""
@@ -31,7 +37,7 @@ _CREATE = (
 
 
 class Database:
-    """A group of users in a PostgreSQL server that several scenarios share.
+    """Two groups of users in a PostgreSQL server that several scenarios share.
 
     Args:
         server: The server.
@@ -43,9 +49,11 @@ class Database:
         self._server = server
         self._history = history
         self._secrets = secrets
-        self._group = f"scenario_{random.token_hex(6)}"
+        mark = random.token_hex(6)
+        self._groups = {path: f"scenario_{mark}_{_role(path)}" for path in (CREDENTIALS, READ_ONLY)}
         self._admin = self._connect(server.user, server.password)
-        self._admin.execute(f"CREATE ROLE {self._group} NOLOGIN".encode())
+        for group in self._groups.values():
+            self._admin.execute(f"CREATE ROLE {group} NOLOGIN".encode())
         secrets.add("secret", server.password, "password of the database's administrator")
 
     # Vault's side
@@ -58,20 +66,21 @@ class Database:
             "POST",
             f"{MOUNT}/config/app",
             plugin_name="postgresql-database-plugin",
-            allowed_roles="app",
+            allowed_roles=",".join(map(_role, self._groups)),
             connection_url="postgresql://{{username}}:{{password}}@"
             f"{server.host}:{server.port}/postgres?sslmode=disable",
             username=server.user,
             password=server.password,
         )
-        operator.request(
-            "POST",
-            f"{MOUNT}/roles/app",
-            db_name="app",
-            default_ttl=f"{ttl:g}s",
-            max_ttl=f"{max_ttl:g}s",
-            creation_statements=[_CREATE.format(group=self._group)],
-        )
+        for path, group in self._groups.items():
+            operator.request(
+                "POST",
+                f"{MOUNT}/roles/{_role(path)}",
+                db_name="app",
+                default_ttl=f"{ttl:g}s",
+                max_ttl=f"{max_ttl:g}s",
+                creation_statements=[_CREATE.format(group=group)],
+            )
 
     # The database's side
 
@@ -96,17 +105,22 @@ class Database:
         self._history.note_use(began, label, accepted=accepted)
         return accepted
 
-    def users(self) -> set[str]:
-        """The users that Vault has made in this scenario, and not removed by now."""
+    def users(self, path: str | None = None) -> set[str]:
+        """The users that Vault has made in this scenario, and not removed by now.
+
+        Args:
+            path: Where they were leased; anywhere, if None.
+        """
+        groups = list(self._groups.values()) if path is None else [self._groups[path]]
         found = self._admin.execute(
             "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.member "
-            "JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = %s",
-            (self._group,),
+            "JOIN pg_roles g ON g.oid = m.roleid WHERE g.rolname = ANY(%s)",
+            (groups,),
         )
         return {str(row[0]) for row in found.fetchall()}
 
     def close(self) -> None:
-        """End the connection; what is left of the group goes with the server."""
+        """End the connection; what is left of the groups goes with the server."""
         self._admin.close()
 
     def _connect(self, user: str, password: str) -> psycopg.Connection[Any]:
@@ -125,8 +139,15 @@ class Database:
 
 def allow(operator: Operator, role: str) -> None:
     """Let tokens that an AppRole gets from now on ask for users."""
-    rules = f'path "{CREDENTIALS}" {{ capabilities = ["read"] }}'
-    operator.client.sys.create_or_update_policy("scenario-database", rules)
+    rules = "\n".join(
+        f'path "{path}" {{ capabilities = ["read"] }}' for path in (CREDENTIALS, READ_ONLY)
+    )
+    operator.client.sys.create_or_update_policy(POLICY, rules)
     path = f"/v1/auth/approle/role/{role}"
     policies = operator.client.adapter.get(path)["data"]["token_policies"]
-    operator.client.adapter.post(path, json={"token_policies": [*policies, "scenario-database"]})
+    operator.client.adapter.post(path, json={"token_policies": [*policies, POLICY]})
+
+
+def _role(path: str) -> str:
+    """The name of the role whose users are leased there."""
+    return path.rpartition("/")[2]

@@ -5,27 +5,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from vault_harness.scenario._database import CREDENTIALS
+from vault_harness.scenario._database import CREDENTIALS, POLICY, READ_ONLY
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.verdict import NotExercised
 from vault_harness.subjects import Credential
 
-__all__ = ["CREDENTIALS", "Pool", "first_credential", "pool"]
+__all__ = ["CREDENTIALS", "POLICY", "READ_ONLY", "Pool", "first_credential", "pool"]
 
 EVERY = 0.1
 """Seconds from one login at the database to the next."""
 
 
-def first_credential(lab: Lab) -> Credential:
+def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
     """The credential with which a scenario begins; the database accepts it.
+
+    Args:
+        lab: The scenario.
+        path: Where it is leased.
 
     Raises:
         NotExercised: There is none, or it does not work, before any fault.
     """
-    credential = lab.client.lease(CREDENTIALS)
+    credential = lab.client.lease(path)
     if credential is None:
         last = lab.history.calls("lease")[-1]
         raise NotExercised(f"no credential before any fault: {last.outcome}: {last.message}")
@@ -47,26 +52,44 @@ class Pool:
 
 @contextmanager
 def pool(
-    lab: Lab, *, every: float = EVERY, logs_in: bool = True, reports: bool = True
+    lab: Lab,
+    path: str = CREDENTIALS,
+    *,
+    every: float = EVERY,
+    logs_in: bool = True,
+    reports: bool = True,
+    connections: int = 1,
 ) -> Iterator[Pool]:
     """Ask for the credential again and again, and log in to the database with it.
 
     Args:
         lab: The scenario.
+        path: Where it is leased.
         every: Seconds from one login to the next.
         logs_in: False asks only, and leaves the database alone.
         reports: Whether a refused login is told with the next question, as by a good pool.
+        connections: How many share the credential: when its user is first refused, each of them
+            tells it, all at once.
     """
     stop = threading.Event()
     failures: list[BaseException] = []
     seen = Pool()
+    told: set[str] = set()
+
+    def ask(failed: str | None) -> Credential | None:
+        if failed is None or failed in told:
+            return lab.client.lease(path, failed)
+        told.add(failed)
+        with ThreadPoolExecutor(connections) as callers:
+            answers = callers.map(lambda _: lab.client.lease(path, failed), range(connections))
+            return list(answers)[-1]
 
     def use() -> None:
         failed: str | None = None
         due = time.monotonic()
         try:
             while not stop.is_set() and lab.client.subject.is_alive():
-                credential = lab.client.lease(CREDENTIALS, failed)
+                credential = ask(failed)
                 failed = None
                 if credential is not None and logs_in and not lab.database.accepts(credential):
                     failed = credential.username if reports else None
