@@ -17,30 +17,40 @@ from vault_harness.scenario.helpers import instead_of_vault
 from vault_harness.scenario.history import History
 from vault_harness.scenario.leases import (
     CREDENTIALS,
+    POLICY,
     READ_ONLY,
     first_credential,
     pool,
 )
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
+    Oracle,
+    a_denial_costs_little,
     accepted_again,
     at_most,
     came_through,
     credentials_apart,
     credentials_at_most,
+    failures_are,
     lease_renewals_at_most,
     leases_renewed_within,
     no_refused_use,
+    no_request_storm,
     none_of,
     renewals_hold_up_nobody,
     renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
     renews_a_lease,
+    same_token,
     uses_go_on,
 )
 from vault_harness.subjects import Credential
 
 RESTARTS, CALLERS = 3, 5
+
+NOTHING = """
+path "database/*" { capabilities = ["deny"] }
+"""
 
 
 @pytest.mark.scenario("LEASE-01")
@@ -324,6 +334,42 @@ def _grants(history: History, *, since: float = 0.0, until: float | None = None)
         since=since,
         until=until,
         where=lambda e: came_through(e) and (e.kind == "credential" or renews_a_lease(e)),
+    )
+
+
+@pytest.mark.scenario("LEASE-08")
+def test_no_credential_to_be_had(lab: Lab) -> None:
+    """The engine fails under a pool, before it has a credential; later on the policy denies one."""
+    lab.start()
+    with ExitStack() as callers:
+        with lab.http.fail("credential", status=500) as failing:
+            callers.enter_context(pool(lab, every=0.5))
+            lab.watch(4.0)
+        _once_accepted(lab, lab.recovery_after(failing))
+        with (
+            lab.vault.policy(POLICY, NOTHING) as denied,
+            lab.vault.leases_revoked(CREDENTIALS, optional=True),
+        ):
+            lab.until(lambda: lab.touched(denied), within=5.0)
+            lab.watch(4.0)
+        _once_accepted(lab, lab.recovery_after(denied))
+    lab.judge(
+        same_token(since=failing.began, until=denied.began),
+        no_request_storm(since=failing.began, until=failing.end),
+        _are("unavailable", failing),
+        accepted_again(since=failing.end, within=lab.recovery_after(failing)),
+        a_denial_costs_little(
+            since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
+        ),
+        _are("denied", denied),
+        accepted_again(since=denied.end, within=lab.recovery_after(denied)),
+    )
+
+
+def _are(outcome: str, fault: Fault) -> Oracle:
+    """Whoever asks for a credential in vain is told why, where the subject tells it."""
+    return failures_are(
+        outcome, since=fault.began, until=fault.end, verbs=("lease",), may_be_empty=True
     )
 
 

@@ -18,7 +18,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
-from tests.mutants import edges_leases, sharing, silences
+from tests.mutants import edges_leases, refused_leases, sharing, silences
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -414,6 +414,28 @@ MUTANTS: dict[str, Mutant] = {
         sharing.EndsAllRenewalsWithOne, "LEASE-03", "the other path"
     ),
     "loses-all-with-one": _mutant(sharing.LosesAllWithOne, "LEASE-03", "at most 1 credential"),
+    "leases-in-haste": _mutant(refused_leases.LeasesInHaste, "LEASE-08", "no request storm"),
+    "takes-a-failing-engine-for-a-dead-token": _mutant(
+        refused_leases.TakesAFailingEngineForADeadToken, "LEASE-08", "the token survives"
+    ),
+    "calls-a-failing-engine-a-denial": _mutant(
+        refused_leases.CallsAFailureADenial, "LEASE-08", "a failure then is unavailable"
+    ),
+    "rests-for-long-after-a-failing-engine": _mutant(
+        refused_leases.RestsForLongAfterAFailure, "LEASE-08", "a credential that works"
+    ),
+    "logs-in-for-each-denied-lease": _mutant(
+        refused_leases.LogsInForEachDeniedLease, "LEASE-08", "logins for"
+    ),
+    "asks-thrice-for-a-denied-lease": _mutant(
+        refused_leases.AsksThriceForADeniedLease, "LEASE-08", "requests for"
+    ),
+    "calls-a-denied-lease-an-outage": _mutant(
+        refused_leases.CallsADenialAnOutage, "LEASE-08", "a failure then is denied"
+    ),
+    "rests-for-long-after-a-denied-lease": _mutant(
+        refused_leases.RestsForLongAfterADenial, "LEASE-08", "a credential that works"
+    ),
     "turns-away-all-but-one": _mutant(silences.TurnsAwayAllButOne, "LEASE-05", "at once"),
     "turns-away-the-fifth": _mutant(silences.TurnsAwayTheFifth, "LEASE-05", "at once"),
     "renews-leases-without-a-pause": _mutant(
@@ -476,6 +498,13 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "waits-a-little-for-a-renewal-of-a-lease": _tolerated(
         edges_leases.WaitsALittleForARenewalOfALease, "LEASE-09"
+    ),
+    "leases-often": _tolerated(refused_leases.LeasesOften, "LEASE-08"),
+    "asks-twice-for-a-denied-lease": _tolerated(
+        refused_leases.AsksTwiceForADeniedLease, "LEASE-08"
+    ),
+    "rests-a-while-without-a-credential": _tolerated(
+        refused_leases.RestsAWhileAfterEither, "LEASE-08"
     ),
     "renews-leases-in-calls": _tolerated(sharing.RenewsInCalls, "LEASE-03"),
 }

@@ -128,6 +128,16 @@ def test_who_waits_for_a_start_is_a_caller(story: Story) -> None:
     assert seen.startswith("9 requests in one second, 8 are allowed")
 
 
+def test_whoever_asks_for_a_credential_calls(story: Story) -> None:
+    """Three in one second for one pool, beyond the client's own five."""
+    story.call(12.0, 12.9, "unavailable", verb="lease", path="database/creds/app")
+    story.several("credential", *(12.0 + n / 30 for n in range(STORM_PEAK + 3)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("credential", 12.5)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("9 requests in one second, 8 are allowed")
+
+
 def test_a_start_that_was_over_brings_nothing(story: Story) -> None:
     """One that ended before is none in that time."""
     story.call(1.0, 9.9, verb="start")
@@ -365,6 +375,27 @@ def test_whole_reads_may_be_denied_too(story: Story) -> None:
     for at in (1.01, 1.02, 1.03):
         story.sent("read", at, 403, path=DENIED)
     assert story.finds(a_denial_costs_little(since=0.0, path="ai/openai")) == []
+
+
+def test_denied_request_for_a_credential(story: Story) -> None:
+    """It costs what a denied read does: one repetition for each call, and one beside them."""
+    where = "database/creds/app"
+    for at in (1.0, 2.0):
+        story.call(at, at + 0.1, "denied", verb="lease", path=where)
+        for again in (0.0, 0.05):
+            story.sent("credential", at + again, 403, path=where)
+        story.sent("lookup", at + 0.01)
+    story.several("login", 1.04)
+    oracle = a_denial_costs_little(since=0.0, path=where, kind="credential")
+    assert story.finds(oracle) == []
+    for at in (1.06, 2.06):
+        story.sent("credential", at, 403, path=where)
+    assert story.finds(oracle) == [
+        (
+            "6 requests for 6 denied requests of 2 calls, 5 are allowed "
+            "(+1.00, +1.05, +2.00, +2.05, +1.06, +2.06)"
+        )
+    ]
 
 
 def test_denial_that_costs_looks(story: Story) -> None:

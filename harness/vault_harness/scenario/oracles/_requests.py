@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from typing import Literal
 
 from vault_harness.faults import RequestKind
 from vault_harness.scenario.history import History, between
@@ -52,6 +53,12 @@ shown no pace to be known by.
 
 LOOKS: tuple[RequestKind, ...] = ("lookup", "capabilities")
 """Kinds of requests by which a client looks at its token."""
+
+_DENIED: dict[RequestKind, tuple[str, tuple[str, ...]]] = {
+    "read": ("read", ("read", "read_cached", "read_all")),
+    "credential": ("request", ("lease",)),
+}
+"""What may be denied, in a word, and the calls in which it is asked for."""
 
 MOUNTS = "sys/internal/ui/mounts"
 """Where some ask first which mount a secret is in; 403 for one that is not there."""
@@ -197,7 +204,9 @@ def _callers(history: History, since: float, until: float) -> int:
         calls = history.calls(*verbs, until=until)
         return [o for o in calls if o.ended is None or o.ended >= since]
 
-    calling = {(o.verb, o.path, o.caller) for o in then("read", "read_cached", "write", "update")}
+    calling = {
+        (o.verb, o.path, o.caller) for o in then("read", "read_cached", "write", "update", "lease")
+    }
     waits = bool(then("start")) and not any(caller == 0 for *_, caller in calling)
     return len(calling) + waits
 
@@ -340,6 +349,7 @@ def a_denial_costs_little(
     path: str | None = None,
     logins: int = LOGINS_FOR_DENIALS,
     may_be_empty: bool = False,
+    kind: Literal["read", "credential"] = "read",
 ) -> Oracle:
     """A denied read (403) costs one look at the token and one repetition, all of them one login.
 
@@ -357,24 +367,21 @@ def a_denial_costs_little(
         path: The denied path; any read, if None.
         logins: How many logins may be.
         may_be_empty: Whether it holds where no read was denied.
+        kind: What is denied: a read, or the request for a dynamic credential.
     """
-    promise = "a denial costs one look at the token, one repetition of the read, and one login"
+    thing, verbs = _DENIED[kind]
+    promise = f"a denial costs one look at the token, one repetition of the {thing}, and one login"
 
     def oracle(history: History) -> list[Finding]:
-        asked = history.find(since=since, until=until, where=lambda e: _asks_for(e, path))
-        reads = [e for e in asked if e.kind == "read"]
+        asked = history.find(since=since, until=until, where=lambda e: _asks_for(e, path, kind))
+        reads = [e for e in asked if e.kind == kind]
         metadata = [e for e in asked if e.kind == "metadata"]
         denied = [e for e in asked if e.status == 403]
         mounts = history.find(
             since=since, until=until, where=lambda e: e.status == 403 and MOUNTS in e.path
         )
         calls = history.calls(
-            "read",
-            "read_cached",
-            "read_all",
-            since=since,
-            until=until,
-            where=lambda o: path in (None, o.path),
+            *verbs, since=since, until=until, where=lambda o: path in (None, o.path)
         )
         looks = history.find(*LOOKS, since=since, until=until)
         seconds = (history.now() if until is None else until) - since
@@ -392,26 +399,26 @@ def a_denial_costs_little(
                 looks,
                 LOOKS_FOR_A_DENIAL * len([*denied, *mounts]) + at_its_pace(looks),
             ),
-            ("reads", reads if path else [], of_calls + at_its_pace(reads)),
+            (f"{thing}s", reads if path else [], of_calls + at_its_pace(reads)),
             ("metadata reads", metadata if path else [], of_calls + at_its_pace(metadata)),
             ("logins", tried, logins),
         ):
             if len(seen) > most:
-                text = f"{len(seen)} {word} for {counted(len(denied), 'denied read')} of "
+                text = f"{len(seen)} {word} for {counted(len(denied), f'denied {thing}')} of "
                 text += f"{counted(len(calls), 'call')}, {most} are allowed ({times(seen)})"
                 findings.append(Finding(promise, text, seen[most].began, rests_on=()))
         if not denied and not may_be_empty:
-            findings.extend(lacking(promise, "denied read", since, until))
+            findings.extend(lacking(promise, f"denied {thing}", since, until))
         return findings
 
     return oracle
 
 
-def _asks_for(request: Exchange, path: str | None) -> bool:
-    """Whether it is a read of that secret, or of any, or one of its metadata that was denied."""
-    if path is not None and not request.path.endswith(f"/{path}"):
+def _asks_for(request: Exchange, path: str | None, kind: RequestKind = "read") -> bool:
+    """Whether it asks for that, or for any of the kind, or is a denied read of its metadata."""
+    if path is not None and not f"/{request.path}".endswith(f"/{path}"):
         return False
-    return request.kind == "read" or (request.kind == "metadata" and request.status == 403)
+    return request.kind == kind or (request.kind == "metadata" and request.status == 403)
 
 
 def _for_a_denial(request: Exchange, path: str) -> bool:
