@@ -826,7 +826,7 @@ def _callers_beside(history: History, until: float) -> int:
 
 @pytest.mark.scenario("TOK-17")
 def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
-    """The role is deleted, then made anew, with other ids; renewals answer 500 meanwhile."""
+    """The role is deleted, then made again with a new secret-id; renewals answer 500 meanwhile."""
     lab.start()
     ends = _end_of(lab)
     with lab.reading(every=0.4):

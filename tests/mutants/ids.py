@@ -1,6 +1,6 @@
 """Clients that do well with what they log in with, as far as is tried first, and no step further.
 
-At the second login, at another role-id, at a file that is gone for a moment, at Vault's absence, at
+At the second login, at a file that is gone for a moment, at Vault's absence, at
 the next burst of tries. Each is listed in the module of the group whose scenario it meets.
 """
 
@@ -20,20 +20,6 @@ from tests.subjects.lazy_wire import GivenUpError
 from vault_harness.subjects.reference import ReferenceSubject
 
 # Files of ids
-
-
-class _KeepsItsRoleId(Credentials):
-    """A role-id is for ever."""
-
-    def _one(self, name: str) -> str:
-        kept = self._last.get(name) if name == "VAULT_ROLE_ID" else None
-        return kept or super()._one(name)
-
-
-class ReadsItsRoleIdOnce(LazyClient):
-    """Reads the secret-id at each login, and the role-id at the first one."""
-
-    credentials_type = _KeepsItsRoleId
 
 
 class NeedsItsFile(LazyClient):

@@ -16,7 +16,6 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
-    ids,
     other_styles,
     oversights,
     own_pace,
@@ -533,7 +532,6 @@ MUTANTS: dict[str, Mutant] = {
     "tries-a-lost-secret-id-five-times": Mutant(
         edges_refusals.TriesFiveTimesInOneCall, "TOK-17", "the same secret-id"
     ),
-    "reads-its-role-id-once": Mutant(ids.ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
     "reads-on-with-what-it-gave-back": Mutant(
         other_styles.ReadsOnWithWhatItGaveBack, "TOK-03", "a token that has ended"
     ),

@@ -180,11 +180,10 @@ class VaultFaults(AuthFaults):
     def role_deleted(self, role: str) -> Iterator[Fault]:
         """Logins are refused, renewals answer 500, live tokens go on.
 
-        The role comes back as one that is made anew: with another role-id, and without its
-        secret-ids, which are gone for good.
+        The role comes back with its role-id, but without its secret-ids: those are gone for good.
         """
         path = f"auth/{self._mount}/role/{role}"
-        old = self._get(path)
+        old, role_id = self._get(path), approle.role_id(self._operator, role)
         self._client().delete(path)
         fault = self._journal.begin_fault(
             "role deleted",
@@ -194,6 +193,7 @@ class VaultFaults(AuthFaults):
             yield fault
         finally:
             self._post(path, {key: value for key, value in old.items() if value not in (None, "")})
+            self._post(f"{path}/role-id", {"role_id": role_id})
             self._journal.end_fault(fault)
 
     @contextmanager

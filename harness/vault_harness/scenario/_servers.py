@@ -346,6 +346,7 @@ class Servers(Closable):
         }
         path = f"/v1/auth/approle/role/{self.entry.approle}"
         self.operator.client.adapter.post(path, json=parameters)
+        self.role_id = approle.role_id(self.operator, self.entry.approle)
         self.new_secret_id()
 
     @property
@@ -430,8 +431,7 @@ class Servers(Closable):
     # Credentials
 
     def new_secret_id(self, *, deliver: bool = True) -> approle.SecretId:
-        """Make a secret-id and, unless told otherwise, put both ids where they are looked for."""
-        self.role_id = approle.role_id(self.operator, self.entry.approle)  # of a role made anew too
+        """Make a secret-id and, unless told otherwise, put it where the subject finds it."""
         made = approle.new_secret_id(self.operator, self.entry.approle)
         self.secrets.add("secret-id", made.secret_id)
         if deliver:
