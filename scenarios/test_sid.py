@@ -313,25 +313,22 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-09")
 def test_lost_answer_to_an_unwrap(lab: Lab) -> None:
-    """The answer to the first unwrap is lost, and the secret-id in it; later a new one comes.
-
-    Then it is started once more, with a wrapping token that is good and a Vault that is sealed.
-    """
+    """The answer to the first unwrap is lost; a new token comes, then another in an outage."""
     with lab.http.lose_answer("unwrap", first=1) as fault:
         _start_without_a_secret_id(lab, lost=True)
     if _reads_again(lab, since=lab.history.now(), after=fault):
-        _opens_it_after_a_seal(lab)
+        _opens_it_after_an_outage(lab)
     lab.judge(
         requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
         requests_at_most(0, "login", since=fault.began, until=fault.end),
     )
 
 
-def _opens_it_after_a_seal(lab: Lab) -> None:
-    """Whoever could not open its wrapping token because Vault was away opens it afterwards."""
+def _opens_it_after_an_outage(lab: Lab) -> None:
+    """Started with a good wrapping token while nobody reaches Vault, it opens that afterwards."""
     lab.client.close(timeout=5.0)
     lab.deliver_wrapping(lab.wrap_secret_id())
-    with lab.vault.sealed() as fault:
+    with lab.network.down() as fault:
         opened = start_meanwhile(lab)
         lab.history.wait_for(lambda: lab.touched(fault), 15.0)  # a slow starter has not asked yet
         # Until its call has ended in vain: within one it may try again. Or it waits with its start.
@@ -342,11 +339,7 @@ def _opens_it_after_a_seal(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-11")
 def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
-    """The client is ended and started again with the same wrapping token, which is spent.
-
-    With the next one it logs in, and when its token is lost it does so again: what it has opened is
-    good for more than one login.
-    """
+    """It is started again with the same wrapping token, then has another, for two logins."""
     lab.start().close(timeout=5.0)
     with lab.condition("wrapping token spent", statuses=frozenset({400, 403})) as fault:
         _start_without_a_secret_id(lab)

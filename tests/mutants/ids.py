@@ -1,7 +1,7 @@
 """Clients that do well with what they log in with, as far as is tried first, and no step further.
 
-At the second login, at a file that is gone for a moment, at Vault's absence, at
-the next burst of tries. Each is listed in the module of the group whose scenario it meets.
+At the second login, at a file that is gone for a moment, at Vault's absence, at the next burst of
+tries. Each is listed in the module of the group whose scenario it meets.
 """
 
 from __future__ import annotations
