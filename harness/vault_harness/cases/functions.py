@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 
 from vault_harness.errors import HarnessDefect
@@ -17,6 +18,7 @@ def functions_in(folder: Path) -> dict[str, Scenario]:
         if spec is None or spec.loader is None:
             raise HarnessDefect("a file of scenarios cannot be imported", looked_at=str(file))
         module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where a dataclass of it looks for the names in its types
         spec.loader.exec_module(module)
         for function in vars(module).values():
             for mark in getattr(function, "pytestmark", ()):
