@@ -64,6 +64,20 @@ def test_whatever_somebody_put_there_is_told(path: str, more: dict[str, Any], to
     assert put_in(vault({path: more})) == (told,)
 
 
+def test_an_operator_is_told_what_is_there() -> None:
+    """Root is revoked, and namespaces may not be listed: what was found is enough."""
+    here = vault({"sys/mounts": {"mine/": {"type": "kv"}}})
+    allowed = here.request
+
+    def request(method: str, path: str) -> dict[str, Any]:
+        assert path != "sys/namespaces"
+        answer: dict[str, Any] = allowed(method, path)
+        return answer
+
+    here.request = request
+    assert put_in(here) == ("mount mine/",)
+
+
 def test_a_token_that_is_replaced_stays_beside(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
