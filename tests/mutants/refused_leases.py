@@ -168,12 +168,16 @@ class _Rests(Leases):
     _until = 0.0
 
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
-        if time.monotonic() < self._until and held.error is not None:
-            raise held.error.again()
+        left = self._until - time.monotonic()
+        if left > 0 and held.error is not None:
+            known = held.error.again()
+            known.retry_in, known.echo = left, True
+            raise known
         try:
             return super()._replace(held, deadline, patience, reason)
-        except self.after:
-            self._until = time.monotonic() + self.seconds
+        except self.after as error:
+            if not error.echo:  # one that Vault gave, and not what is known of the last
+                self._until = time.monotonic() + self.seconds
             raise
 
 
@@ -194,12 +198,11 @@ class RestsForLongAfterADenial(Leasing):
 
 
 class _RestsAWhile(_Rests):
-    # The client itself leaves a denied path alone for ten: less than that, and the two add up.
-    seconds = 10.5
+    seconds = 9.5
     after = VaultError
 
 
 class RestsAWhileAfterEither(Leasing):
-    """For ten and a half seconds after either: longer than each lasted, by half as much again."""
+    """For nine and a half seconds after either: longer than each lasted, by half as much again."""
 
     leases_type: ClassVar[type[Leases]] = _RestsAWhile
