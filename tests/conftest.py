@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import settings
 
 
@@ -12,3 +13,13 @@ def pytest_configure() -> None:
     os.environ["HARNESS_RUNNER"] = "invoke"
     settings.register_profile("untimed", deadline=None)
     settings.load_profile("untimed")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object | None:
+    """Keep the tests of a group together, where that is asked for (``--dist loadgroup``)."""
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from tests.groups import ByFileOfAGroup
+
+    return ByFileOfAGroup(config, log)

@@ -1,0 +1,55 @@
+"""Tests that must not run side by side are given to one worker."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.groups import scope_of
+
+ROOT = Path(__file__).parents[2]
+
+GROUP = """
+import os
+import pytest
+pytestmark = pytest.mark.xdist_group("of one worker")
+
+@pytest.mark.parametrize("n", range(12))
+def test_it(n):
+    pass
+"""
+
+CONFTEST = """
+from tests.groups import ByFileOfAGroup
+
+def pytest_xdist_make_scheduler(config, log):
+    return ByFileOfAGroup(config, log)
+"""
+
+
+def test_a_file_with_a_group_is_one_scope() -> None:
+    """Its tests are run together, and no others are with them."""
+    file = "tests/contract/toxiproxy/test_golden_transcript.py"
+    assert scope_of(f"{file}::test_x[a::b]", ROOT) == file
+    assert scope_of("tests/conftest.py::test_x", ROOT) == "tests/conftest.py::test_x"
+
+
+def test_one_worker_has_the_whole_group(tmp_path: Path) -> None:
+    """However many there are: whatever pytest and pytest-xdist make of each other's insides."""
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_group.py").write_text(GROUP)
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-c", "/dev/null", "--rootdir", str(tmp_path)),
+            *("-p", "no:cacheprovider", "-v", "-n", "3", "--dist", "loadgroup", str(tmp_path)),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    workers = re.findall(r"\[(gw\d)\]", ended.stdout)
+    assert len(workers) == 12, ended.stdout + ended.stderr
+    assert len(set(workers)) == 1
