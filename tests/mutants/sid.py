@@ -235,17 +235,10 @@ class _OpensThrice(_OpensTwice):
     tries = 3
 
 
-class OpensAWrappingTokenTwice(ReferenceSubject):
+class OpensAWrappingTokenTwice(ids.UnwrapsBy):
     """Tries a spent wrapping token once more before it waits for another one."""
 
     wrapped_type: type[WrappedSecretId] = _OpensTwice
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(VaultClient(environ=environ))
-        method = self.client._session().authenticator._method
-        assert isinstance(method, AppRole)
-        assert method._wrapped is not None
-        method._wrapped.__class__ = self.wrapped_type
 
 
 class OpensAWrappingTokenThrice(OpensAWrappingTokenTwice):
