@@ -149,10 +149,11 @@ def test_good_client(suite: Suite) -> None:
     assert set(run.words.values()) == {"pass"}
     assert run.code == 0
     assert {scenario["seed"] for scenario in run.scenarios.values()} == {4711}
-    evidence, *closing = run.scenarios["TOK-11"]["evidence"]
+    bit, met, *closing = run.scenarios["TOK-11"]["evidence"]
     assert [text.partition(":")[0] for text in closing] == ["the closing act"] * len(closing)
     assert len(closing) == 2
-    assert re.match(r"token revoked: read answered 403 at \+\d", evidence)
+    assert re.match(r"token revoked: read answered 403 at \+\d", bit)
+    assert met.startswith("a request that was refused for the lost token")
 
 
 @pytest.mark.slow  # a run of its own

@@ -424,12 +424,17 @@ def test_ten_thousand_connections_leave_nothing(running: Running, round_: int) -
         return running.descriptors()
 
     # As many before: they fill the record of ended connections and what the allocator keeps, which
-    # is level from there on (measured: 50.0 MB, and 50.8 MB after 40,000 more).
+    # is level from there on (measured: 50.0 MB, and 50.8 MB after 40,000 more). Where much else
+    # runs, more of them live at once, and the allocator keeps more; what leaks grows each time.
     run(10_000)
     descriptors, memory = settled(), running.memory()
-    run(10_000)
-    assert settled() <= descriptors + 2
-    assert running.memory() - memory < 4_000_000
+    grown: list[int] = []
+    while not grown or (grown[-1] >= 1_000_000 and len(grown) < 5):
+        run(10_000)
+        assert settled() <= descriptors + 2
+        grown.append(running.memory() - memory)
+        memory += grown[-1]
+    assert grown[-1] < 1_000_000, f"each 10,000 connections left more, in bytes: {grown}"
     proxy.delete()
     listener.close()
     assert running.alive()
