@@ -11,6 +11,7 @@ import contextlib
 import gc
 import importlib
 import itertools
+import logging
 import multiprocessing
 import os
 import signal
@@ -311,6 +312,11 @@ def _final() -> Iterator[None]:
 def _be_silent(config: pytest.Config) -> None:
     """Leave the terminal, and the files that take what tests print, to the parent."""
     config.pluginmanager.unregister(name=TABLE)
+    if (captured := config.pluginmanager.get_plugin("logging-plugin")) is not None:
+        # A client's log is taken at every level, into a file of its own. Pytest, which shows it to
+        # nobody, keeps what it keeps elsewhere, and does not write out each line twice more.
+        for handler in (captured.caplog_handler, captured.report_handler):
+            handler.setLevel(logging.WARNING)
     if (capture := config.pluginmanager.get_plugin("capturemanager")) is not None:
         config.pluginmanager.unregister(capture)
     nothing = os.open(os.devnull, os.O_RDWR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 import psutil
 
@@ -28,15 +29,7 @@ def leaks(
     Returns:
         At most three, each with the line without its secrets, and when it came as far as is known.
     """
-    log = list(log)
-    findings = [
-        Finding(PROMISE, _in_log(found, secrets.redact(line.text.strip())), line.at, harm=True)
-        for line in log
-        if (found := secrets.found_in(line.text))
-    ][:2]
-    whole = "\n".join(line.text for line in log)
-    if not findings and (found := secrets.found_in(whole)):  # one that goes over several lines
-        findings.append(Finding(PROMISE, _in_log(found, "over several lines"), harm=True))
+    findings = _in_log(secrets, list(log))
     if pid is not None and (found := secrets.found_in(_command_lines(pid))):
         findings.append(Finding(PROMISE, f"a command line has {', '.join(found)}", harm=True))
     findings += [
@@ -47,7 +40,23 @@ def leaks(
     return findings[:3]
 
 
-def _in_log(found: list[str], line: str) -> str:
+def _in_log(secrets: Secrets, log: list[LogLine]) -> list[Finding]:
+    """At most two, of the lines that have one; or one, of a secret that goes over several lines."""
+    # What is in a line is in the whole, which is looked through once, and mostly has nothing.
+    everywhere = secrets.found_in("\n".join(line.text for line in log))
+    if not everywhere:
+        return []
+    lines = (
+        Finding(PROMISE, _said(found, secrets.redact(line.text.strip())), line.at, harm=True)
+        for line in log
+        if (found := secrets.found_in(line.text))
+    )
+    return list(islice(lines, 2)) or [
+        Finding(PROMISE, _said(everywhere, "over several lines"), harm=True)
+    ]
+
+
+def _said(found: list[str], line: str) -> str:
     return f"its log has {', '.join(found)}: {line[:160]}"
 
 

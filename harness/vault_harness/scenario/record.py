@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any
 
 from vault_harness.faults import Fault
@@ -74,20 +74,26 @@ def record_of(
             {"name": f.name, "began": f.began, "ended": f.ended, "detail": _detail(f)}
             for f in history.faults
         ],
-        "operations": [asdict(operation) for operation in history.operations],
-        "exchanges": [asdict(exchange) for exchange in history.exchanges],
+        "operations": list(history.operations),
+        "exchanges": list(history.exchanges),
         "connections": history.connections,
-        "handshakes": [asdict(handshake) for handshake in history.handshakes],
-        "audit": [asdict(record) for record in history.audit],
-        "rotations": [asdict(rotation) for rotation in history.rotations],
-        "uses": [asdict(use) for use in history.uses],
-        "marks": [asdict(mark) for mark in history.marks],
-        "stalls": [asdict(stall) for stall in history.stalls],
-        "log": [asdict(line) for line in lab.log_lines()],
+        "handshakes": list(history.handshakes),
+        "audit": list(history.audit),
+        "rotations": list(history.rotations),
+        "uses": list(history.uses),
+        "marks": list(history.marks),
+        "stalls": list(history.stalls),
+        "log": list(lab.log_lines()),
     }
-    text = lab.secrets.redact(json.dumps(record, default=str))
+    text = lab.secrets.redact(json.dumps(record, default=_as_data))
     found: dict[str, Any] = json.loads(text)
     return found
+
+
+def _as_data(value: object) -> object:
+    """What an encoder of JSON does not know: what was observed by its fields, all else as text."""
+    # Not `asdict`, which copies all that is below too: thousands of requests are observed in a run.
+    return vars(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def _detail(fault: Fault) -> dict[str, object]:
