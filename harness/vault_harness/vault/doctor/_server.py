@@ -28,9 +28,11 @@ _TASKS_OWN = f"client certificate {OPERATOR}"
 
 _HAS_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
 
+_GIVEN = ("operator-token*", "*-role-id", "*-secret-id")
+
 # Keys of any age beside the keyring, tokens, ids.
 _PRIVATE_FILES = (
-    *("init.json*", "operator-token*", "*-role-id", "*-secret-id"),
+    *("init.json*", *_GIVEN),
     *("namespaces/*/*-role-id", "namespaces/*/*-secret-id"),
     *("*-certificate.pem", "tls/*.pem"),
 )
@@ -69,12 +71,19 @@ def check_running(patient: Patient, found: Examination) -> bool:
         return False
     stopped = [service.name for service in patient.services if not service.running]
     if stopped:
+        if "vault" in stopped and _gave_something(patient.data_dir):
+            _load_keyring(patient, found)  # first: without its keys it cannot be opened again
         verb = "does" if len(stopped) == 1 else "do"
         found.bad("not-running", servers, servers=" and ".join(stopped), verb=verb)
         return "vault" not in stopped
     if patient.services:
         found.good("running", servers, "all servers run")
     return True
+
+
+def _gave_something(data_dir: Path) -> bool:
+    """Whether there is what only an initialised Vault gives; the others have no keys."""
+    return any(file for pattern in _GIVEN for file in data_dir.glob(pattern))
 
 
 def check_seal_settled(patient: Patient, found: Examination) -> None:
@@ -340,14 +349,7 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
     """The keyring, if there is one that can be this Vault's."""
     path = patient.keyring_path
     assert found.seal is not None
-    try:
-        keyring = Keyring.load(path)
-    except HarnessError as error:
-        if patient.engine == "external":
-            return None  # somebody else's Vault, somebody else's keys
-        missing = isinstance(error, KeyringMissing)
-        kind = "keyring-missing" if missing else "keyring-broken"
-        found.bad(kind, str(path), cause=error.cause)
+    if (keyring := _load_keyring(patient, found)) is None:
         return None
     theirs = (found.seal["shares"], found.seal["threshold"])
     if keyring.kind == "shamir" and theirs != (keyring.shares, keyring.threshold):
@@ -366,6 +368,17 @@ def _check_keyring(patient: Patient, found: Examination) -> Keyring | None:
         f"{keyring.shares} {'unseal' if keyring.kind == 'shamir' else 'recovery'} keys are here",
     )
     return keyring
+
+
+def _load_keyring(patient: Patient, found: Examination) -> Keyring | None:
+    try:
+        return Keyring.load(patient.keyring_path)
+    except HarnessError as error:
+        if patient.engine != "external":  # that is somebody else's Vault, with somebody else's keys
+            missing = isinstance(error, KeyringMissing)
+            kind = "keyring-missing" if missing else "keyring-broken"
+            found.bad(kind, str(patient.keyring_path), cause=error.cause)
+        return None
 
 
 def _check_token(
