@@ -23,6 +23,7 @@
     │   └── NotInitialised     it must be initialised first
     ├── ToxiproxyError         the Toxiproxy server refused, or does not answer
     ├── ClientNotMade          a real client of other people could not be built
+    ├── NotJudged              a run of the suite broke down, and says nothing of the client
     ├── HarnessDefect          the harness did what it must never do
     └── SubjectError           the client under test broke its contract with the harness
         ├── SubjectDied        its process ended by itself

@@ -63,7 +63,8 @@ def cut() -> None:
 
 
 _TARGET = (
-    "what they are for: login, renew, read, write, lookup, revoke, health, any; several by comma"
+    "what they are for: login, renew, read, write, credential, lease, lookup, revoke, unwrap, "
+    "metadata, capabilities, status, health, other, any; several by comma"
 )
 _WHICH = {
     "first": "the first so many, counted from now on",
@@ -190,11 +191,14 @@ def heal() -> None:
     """
     stack = local_stack()
     undone = stack.heal()
+    for line in undone:
+        say(line)  # now: the keys to unseal with may not be here
     found = stack.status()
     if found.sealed or any(node.role == "sealed" for node in found.nodes):
         stack.unseal()
-        undone.append("unsealed Vault")
-    say("\n".join(undone) or "nothing was broken")
+        say("unsealed Vault")
+    elif not undone:
+        say("nothing was broken")
 
 
 def _listed(op: Operator, path: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -136,12 +137,12 @@ def keys(
     else:
         found = chosen(source, None, KEYRING, own=not seal_key)
         origin, opened = found.directory, found.open_keys(opener)
+    if seal_key:
+        _restore_seal_key(stack, opened, overwrite=overwrite, dry_run=dry_run)
+        return
     if dry_run:
         count = plural(len(opened.keyring.keys), "unseal key")
         say(f"would write {count} of {origin} to {stack.keyring_path}")
-        return
-    if seal_key:
-        _restore_seal_key(stack, opened, overwrite=overwrite)
         return
     with stack.held(), vault_without_token(stack) as op:
         done = put_back(opened, stack.keyring_path, op=op, overwrite=overwrite)
@@ -161,12 +162,12 @@ def keys(
     say(f"next: {doctor}" if done.proven else f"next: {named('up')}, then {doctor}")
 
 
-def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool) -> None:
+def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool, dry_run: bool) -> None:
     from vault_harness.errors import StackError
     from vault_harness.vault.backup import restore_seal_key
 
-    with stack.held():
-        done = restore_seal_key(keys, stack.data_dir, overwrite=overwrite)
+    with nullcontext() if dry_run else stack.held():
+        done = restore_seal_key(keys, stack.data_dir, overwrite=overwrite, dry_run=dry_run)
     if done.action in {"none", "left"}:
         raise StackError(
             "this backup has no key of a seal"
@@ -177,6 +178,9 @@ def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool) -> None
             if done.action == "none"
             else "give --overwrite, which keeps it beside, or name a new folder (HARNESS_DATA_DIR)",
         )
+    if dry_run and done.action == "written":
+        say(f"would write the key of the static seal to {done.path}")
+        return
     _say_restored(done)
     say(f"next: {named('up', '--seal', 'static')}, then {named('restore')}")
 

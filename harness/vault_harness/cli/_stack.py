@@ -72,7 +72,7 @@ def up(
     group="every day",
     examples=("seed", "seed --dry-run", "seed --only access", "seed --blueprint my.toml"),
     help={
-        "blueprint": "a blueprint file of your own instead of the e-commerce one",
+        "blueprint": "a blueprint file; else the one applied last, at first the e-commerce one",
         "only": "access: policies and AppRoles alone, no secret is read or written",
         "overwrite": "write everything as the blueprint has it, generated values anew; asks first",
         "dry-run": "show what would be done, change nothing",
@@ -94,8 +94,8 @@ def seed(
     from vault_harness.vault.apply import values_replaced
 
     stack = local_stack()
-    file = Path(blueprint) if blueprint else stack.settings.blueprint
-    plan = Blueprint.load(file) if file else Blueprint.default()
+    # By default the one that doctor and status look for, whose remedy is this task without a word.
+    plan = Blueprint.load(Path(blueprint)) if blueprint else stack.blueprint()
     what = _what(only)
     if dry_run or (overwrite and not yes):
         planned = stack.seed(plan, what=what, overwrite=overwrite, dry=True)

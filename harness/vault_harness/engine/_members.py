@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,12 @@ def known_cluster(known: KnownServers, data_dir: Path) -> bool:
     if known.endpoints is not None:
         return known.endpoints.balancer is not None
     return len(known_members(known, data_dir)) > 1
+
+
+def planned_members(members: Sequence[str], nodes: int) -> list[str]:
+    """Names of the nodes that there are, and of those that make them so many."""
+    free = (name for i in itertools.count(2) if (name := f"{NODE_NAME}-{i}") not in members)
+    return [*members, *itertools.islice(free, max(0, nodes - len(members)))]
 
 
 def next_name(members: Sequence[str], data_dir: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 from vault_harness.addresses import base_url
@@ -14,6 +14,7 @@ from vault_harness.certificates import (
     Authority,
     Shown,
     TlsFiles,
+    end_of,
     first_in_file,
     in_file,
     shown_by,
@@ -108,6 +109,9 @@ class Certificates:
             record.save(self._data_dir)  # first: a half-made certificate is made anew
         if files is None:
             load_or_make(self._authority).issue(self._directory, *HOSTS)
+        elif _has_ended(files) and not _nodes_that_run(provider):
+            # No server could be asked to show another one: none that shows this one is talked to.
+            self._issue(Authority.load(self._authority), files)
         if asks:
             self.clients.prepare()
 
@@ -148,10 +152,7 @@ class Certificates:
             authority.save(self._authority)
         else:
             authority = Authority.load(self._authority)
-        # The one before, after a change of authorities or one that was ended half-way.
-        before = first_in_file(files.ca)
-        beside = before if before != authority.certificate.decode() else ""
-        files = authority.issue(self._directory, *HOSTS, beside=beside)
+        files = self._issue(authority, files)
         clients: tuple[str, ...] = ()
         if plan is not None:
             clients = self.clients.exchange(plan) if ca else self.clients.renew(plan)
@@ -173,14 +174,30 @@ class Certificates:
             clients=clients,
         )
 
+    def _issue(self, authority: Authority, files: TlsFiles) -> TlsFiles:
+        """A new certificate; who trusts the authority before goes on to do so."""
+        # The one before, after a change of authorities or one that was ended half-way.
+        before = first_in_file(files.ca)
+        beside = before if before != authority.certificate.decode() else ""
+        return authority.issue(self._directory, *HOSTS, beside=beside)
+
     def _refuse_running(self, provider: StackProvider, how: str, option: str) -> None:
-        if found := [each.detail for each in provider.describe() if each.node and each.running]:
+        if found := _nodes_that_run(provider):
             raise StackError(
                 f"Vault runs {how} is asked for",
                 looked_at=f"{self._data_dir}; {', '.join(found)}",
                 remedy=f"{named('down')}, then {named('up', option)}: its data stays, and its "
                 "addresses begin with https",
             )
+
+
+def _nodes_that_run(provider: StackProvider) -> list[str]:
+    return [each.detail for each in provider.describe() if each.node and each.running]
+
+
+def _has_ended(files: TlsFiles) -> bool:
+    end = end_of(files.certificate)
+    return end is not None and end <= datetime.now(UTC)
 
 
 def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:

@@ -42,7 +42,7 @@ from vault_harness.engine import (
 )
 from vault_harness.errors import StackError
 from vault_harness.files import write_text
-from vault_harness.stack._data_dir import AUTHORITY_NAME
+from vault_harness.stack._data_dir import AUTHORITY_NAME, NAMESPACES_NAME
 from vault_harness.vault.approle import CERTIFICATE_SUFFIX, certificate_file, credential_files
 from vault_harness.waiting import wait_until
 
@@ -201,10 +201,12 @@ class ClientCertificates:
 
     def _of_services(self, blueprint: Blueprint) -> dict[str, Path]:
         roles = {role: role for role in blueprint.approles} | dict(blueprint.services)
+        # A certificate is good for the whole server, whichever namespace the ids are of.
+        places = [self._data_dir, *self._data_dir.glob(f"{NAMESPACES_NAME}/*/")]
         return {
             name: certificate_file(name, self._data_dir)
             for name, role in roles.items()
-            if all(file.exists() for file in credential_files(role, self._data_dir))
+            if any(all(file.exists() for file in credential_files(role, at)) for at in places)
         }
 
     @staticmethod

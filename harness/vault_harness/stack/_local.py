@@ -259,10 +259,12 @@ class LocalStack(SealVerbs):
             if not dry:
                 hand_out_ids(self.data_dir, blueprint.services, ids=ids)
                 self._certify(blueprint)
-            if not dry and what == "everything":
+            if not dry:
                 record = StackRecord.load(self.data_dir)
-                record.seeded = blueprint.name
-                record.blueprint = str(blueprint.source or "")
+                if what == "everything":
+                    record.seeded = blueprint.name
+                # The next task may be called from another folder.
+                record.blueprint = str(blueprint.source.absolute()) if blueprint.source else ""
                 record.save(self.data_dir)
         return changes
 

@@ -78,6 +78,7 @@ def look(
         namespace_trouble=inside.trouble,
         blueprint=record.seeded or None,
         proxies=proxies or (),
+        service=next(iter(blueprint.services), ""),
         seal=seal.seal if seal else record.seal,
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,

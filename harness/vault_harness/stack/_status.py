@@ -109,6 +109,7 @@ class StackStatus:
         recorder: The HTTP recorder that faults of single requests have started; None without one.
         namespace: Where the tasks work; empty for the root namespace.
         namespace_trouble: Why they cannot: it is not there, is sealed, or this server has none.
+        service: One that the blueprint names, for an example; empty where it names none.
         migrating_to: The seal to which a migration that was ended half-way leads; None without one.
     """
 
@@ -136,6 +137,7 @@ class StackStatus:
     migrating_to: str | None = None
     namespace: str = ""
     namespace_trouble: str = ""
+    service: str = ""
 
     @property
     def leader(self) -> str | None:
@@ -192,4 +194,6 @@ class StackStatus:
                 return named("unseal")
         if self.namespace_trouble:
             return named("doctor")
-        return named("env", "backend") if self.seeded else named("seed")
+        if not self.seeded:
+            return named("seed")
+        return named("env", self.service) if self.service else named("doctor")

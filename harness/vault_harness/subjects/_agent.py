@@ -47,6 +47,10 @@ IDS = ("role_id", "secret_id")
 """What an AppRole logs in with: placeholders ``${role_id_file}`` and ``${secret_id_file}``."""
 
 OPTIONAL = (
+    "VAULT_ROLE_ID",
+    "VAULT_SECRET_ID",
+    "VAULT_ROLE_ID_FILE",
+    "VAULT_SECRET_ID_FILE",
     "VAULT_CACERT",
     "VAULT_CLIENT_CERT",
     "VAULT_CLIENT_KEY",

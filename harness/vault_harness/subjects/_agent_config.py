@@ -133,7 +133,7 @@ def load_agent(path: Path) -> AgentConfig:
         raise SettingsError(
             f"the configuration of the agent cannot be read: {error}",
             looked_at=str(path),
-            remedy="name a TOML file; docs/subjects.md has one for bao agent and one for bao proxy",
+            remedy="name a TOML file; docs/subjects.md has one for bao agent, and names others",
         ) from error
     try:
         config = AgentConfig.model_validate(table)

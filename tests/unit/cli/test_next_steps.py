@@ -25,6 +25,7 @@ READY = StackStatus(
     blueprint="ecommerce",
     proxies=(),
     services={},
+    service="backend",
 )
 
 
@@ -42,6 +43,12 @@ READY = StackStatus(
 def test_each_state_has_a_next_step(state: State, step: str) -> None:
     """The task that leads on from there."""
     assert replace(READY, state=state).next_step.startswith(step)
+
+
+def test_a_service_of_the_blueprint() -> None:
+    """The example is one that there is; without any, the next look is a doctor's."""
+    assert replace(READY, service="till").next_step == "invoke env till"
+    assert replace(READY, service="").next_step == "invoke doctor"
 
 
 def test_servers_whose_data_is_gone() -> None:

@@ -125,12 +125,6 @@ class DockerCluster(DockerCutting):
 
     def _lead_to(self, layout: Layout) -> None:
         """Let the balancer read its configuration anew; clients that are connected stay so."""
-        running = []
-        with connected() as client:
-            for container in self._containers(client):
-                if service_of(container) == BALANCER_NAME and container.status == "running":
-                    container.kill("SIGUSR2")
-                    running.append(container)
-        if not running:
+        if not self._have_balancer_read():
             self.compose()("up", "-d", BALANCER_NAME)
         self._await_answers({BALANCER_NAME: layout.probes()[BALANCER_NAME]})

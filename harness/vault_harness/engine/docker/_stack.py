@@ -19,6 +19,7 @@ from vault_harness.engine._members import (
     known_cluster,
     known_members,
     node_directory,
+    planned_members,
     refuse_other_engines_cluster,
 )
 from vault_harness.engine._probe import answers, seal_status_url
@@ -133,14 +134,14 @@ class DockerStack:
 
     def _planned(self, remembered: KnownServers, nodes: int) -> list[str]:
         """Names of the nodes that there are, and of those that a start makes beside them."""
-        members = known_members(remembered, self._data_dir)
-        return members + [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        return planned_members(known_members(remembered, self._data_dir), nodes)
 
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until all servers answer."""
         remembered = self._memory.load()
         known = remembered.endpoints
-        members = self._planned(remembered, nodes)
+        known_before = known_members(remembered, self._data_dir)
+        members = planned_members(known_before, nodes)
         cluster = known_cluster(remembered, self._data_dir)
         balanced = cluster or nodes > 1
         refuse_other_engines_cluster(self.name, members, self._data_dir)
@@ -174,6 +175,8 @@ class DockerStack:
         endpoints = self._remember(remembered, layout, environment)
         try:
             self.compose()("up", "-d", *layout.services)
+            if balanced and BALANCER_NAME in before and members != known_before:
+                self._have_balancer_read()  # it goes on, and knows of the others only
             self._await_answers(layout.probes())
         except BaseException:
             # Only what this call started: without a name, compose would remove all of it.
@@ -187,6 +190,22 @@ class DockerStack:
                 self._keep_file(NODES_FILE_NAME, None)
             raise
         return endpoints
+
+    def _have_balancer_read(self) -> bool:
+        """Let it read its configuration anew; clients that are connected stay so.
+
+        Returns:
+            False if it does not run.
+        """
+        with connected() as client:
+            running = [
+                container
+                for container in self._containers(client)
+                if service_of(container) == BALANCER_NAME and container.status == "running"
+            ]
+            for container in running:
+                container.kill("SIGUSR2")
+        return bool(running)
 
     def _refuse_running(self, present: list[Any]) -> None:
         """A server that clients know by its own address cannot be put behind another one."""

@@ -40,7 +40,10 @@ def external_trust(settings: Settings, directory: Path) -> Path | None:
             looked_at="the environment",
             remedy="set both; one file may have both, and is named twice then",
         )
-    if shown is None or not (settings.vault_addr or "").startswith("https:"):
+    over_tls = (settings.vault_addr or "").startswith("https:")
+    if over_tls and settings.vault_cacert is not None:
+        _check_authorities(settings.vault_cacert)
+    if shown is None or not over_tls:
         return settings.vault_cacert
     own = _read(shown, "VAULT_CLIENT_CERT")
     if key is not None and key != shown:
@@ -64,6 +67,18 @@ def _read(path: Path, variable: str) -> str:
             looked_at=str(path),
             remedy=f"put it there ({getattr(error, 'strerror', None) or 'it is no text'}), or "
             "unset the variable",
+        ) from None
+
+
+def _check_authorities(path: Path) -> None:
+    _read(path, "VAULT_CACERT")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+    except ssl.SSLError:
+        raise SettingsError(
+            "VAULT_CACERT names a file that has no certificate in it",
+            looked_at=str(path),
+            remedy="name a PEM file with the CA certificate of that Vault, or unset the variable",
         ) from None
 
 

@@ -16,7 +16,7 @@ from vault_harness.dialect import Dialect
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
 from vault_harness.engine._configuration import AUDIT_LOG_NAME
 from vault_harness.engine._logs import follow as follow_file
-from vault_harness.engine._members import refuse_other_engines_cluster
+from vault_harness.engine._members import planned_members, refuse_other_engines_cluster
 from vault_harness.engine._ports import listens, port_taken
 from vault_harness.engine._provider import (
     BALANCER_NAME,
@@ -85,8 +85,8 @@ class ProcessStack(Cutting):
     def start(self, *, nodes: int = 1) -> Endpoints:
         """Start what does not run, and wait until all servers answer."""
         record = self._memory.load()
-        members = self._members(record)
-        members += [f"{NODE_NAME}-{number}" for number in range(len(members) + 1, nodes + 1)]
+        known = self._members(record)
+        members = planned_members(known, nodes)
         refuse_other_engines_cluster(self.name, members, self._data_dir)
         balanced = nodes > 1 or self._is_cluster(record)
         if balanced and not self._is_cluster(record):
@@ -101,6 +101,8 @@ class ProcessStack(Cutting):
                     self._launch(name, record, members if balanced else ())
             if RECORDER_NAME in record.services:
                 self._keep(RECORDER_NAME, record)  # one that has died is not missed
+            if balanced and members != known and BALANCER_NAME not in started:
+                self._lead_to(record, members)  # it goes on, and knows of the others only
         except BaseException:
             self._end(started, record)
             self._memory.save(record)

@@ -59,13 +59,16 @@ class SealKeyRestored:
 
 
 @without_frames
-def restore_seal_key(keys: Keys, data_dir: Path, *, overwrite: bool = False) -> SealKeyRestored:
+def restore_seal_key(
+    keys: Keys, data_dir: Path, *, overwrite: bool = False, dry_run: bool = False
+) -> SealKeyRestored:
     """Put the key of a static seal where Vault finds it when it is started.
 
     Args:
         keys: From a backup.
         data_dir: Of the stack.
         overwrite: Replace another key that is there; it is kept beside.
+        dry_run: Tell what would be done, and do nothing.
     """
     path = static_key_path(data_dir)
     if not keys.static_key:
@@ -76,7 +79,9 @@ def restore_seal_key(keys: Keys, data_dir: Path, *, overwrite: bool = False) -> 
             return SealKeyRestored("there", path)
         if not overwrite:
             return SealKeyRestored("left", path)
-        kept = keep_beside(path)
+        kept = None if dry_run else keep_beside(path)
+    if dry_run:
+        return SealKeyRestored("written", path)
     files.private_directory(data_dir)
     files.private_directory(path.parent)
     files.write_private(path, keys.static_key)
