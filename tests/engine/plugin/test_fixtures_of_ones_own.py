@@ -268,6 +268,8 @@ def test_somebody_else_s_server_is_used_but_not_broken(
         assert Client(vault.environ()).read("app/one") == {"KEY": "1"}
         with pytest.raises(CapabilityMissing, match="somebody else's"):
             vault.seal()
+        with pytest.raises(SettingsError, match="vault_stack is a whole server"):
+            Vault(server, BLUEPRINT, whole=True)
         vault.close()
     finally:
         server.close()
@@ -279,6 +281,7 @@ def test_somebody_else_s_server_is_used_but_not_broken(
     finally:
         server.close()
     assert vault_stack.operator.request("LIST", "sys/namespaces") == {}
+    assert not vault_stack.operator.seal_status().sealed
     vault_stack.write("app/shared", {"KEY": "still there"})
 
 

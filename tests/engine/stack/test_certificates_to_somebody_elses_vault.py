@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,9 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import requests
 from pydantic import SecretStr
 
+from vault_harness.blueprint import Blueprint
 from vault_harness.errors import DeadlineExceeded
+from vault_harness.fixtures import SMALL, Vault, VaultServer
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack, check_external
 
@@ -73,6 +77,35 @@ def test_the_look_before_anything_begins(theirs: dict[str, str]) -> None:
         settings.model_copy(update={"vault_client_cert": shown, "vault_client_key": shown}),
         timeout=20.0,
     )
+
+
+def test_clients_of_a_fixture_are_told_of_it(theirs: dict[str, str]) -> None:
+    """Nobody is between them and that Vault but Toxiproxy: they are told what they need."""
+    shown = Path(theirs["VAULT_CLIENT_CERT"])
+    server = VaultServer(
+        Settings(
+            engine="external",
+            vault_addr=theirs["VAULT_ADDR"],
+            vault_token=SecretStr(theirs["VAULT_TOKEN"]),
+            vault_cacert=Path(theirs["VAULT_CACERT"]),
+            vault_client_cert=shown,
+            vault_client_key=shown,
+        )
+    )
+    with contextlib.closing(server):
+        vault = Vault(server, Blueprint.parse(SMALL, source=Path("small.toml")))
+        with contextlib.closing(vault):
+            given = vault.environ()
+            answer = requests.post(
+                f"{given['VAULT_ADDR']}/v1/auth/approle/login",
+                json={"role_id": given["VAULT_ROLE_ID"], "secret_id": given["VAULT_SECRET_ID"]},
+                headers={"X-Vault-Namespace": given["VAULT_NAMESPACE"]},
+                verify=given["VAULT_CACERT"],
+                cert=(given["VAULT_CLIENT_CERT"], given["VAULT_CLIENT_KEY"]),
+                timeout=15,
+            )
+            assert given["VAULT_ADDR"].startswith("https://")
+            assert answer.json()["auth"]["client_token"]
 
 
 def test_tasks_and_scenarios_show_it(theirs: dict[str, str], tmp_path: Path) -> None:

@@ -103,6 +103,47 @@ def test_what_cannot_be_shown(issued: Path, tmp_path: Path, cert: str, key: str,
     assert not [*tmp_path.glob("tls/*.pem")]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "names a file that cannot be read"),
+        (b"", "has no certificate in it"),
+        (b"nothing of the kind", "has no certificate in it"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+            "has no certificate in it",
+        ),
+    ],
+    ids=["not there", "empty", "a text", "damaged"],
+)
+@pytest.mark.parametrize("cert", ["", "one.pem"])
+def test_whom_nobody_can_trust(
+    issued: Path, tmp_path: Path, text: bytes | None, says: str, cert: str
+) -> None:
+    """It is told before anybody is asked, and by the variable; over plain HTTP nobody looks."""
+    wrong = tmp_path / "ca.pem"
+    if text is not None:
+        wrong.write_bytes(text)
+    with pytest.raises(SettingsError, match="VAULT_CACERT") as caught:
+        external_trust(settings(issued, cert=cert, vault_cacert=wrong), tmp_path / "tls")
+    assert says in str(caught.value)
+    plain = settings(issued, vault_cacert=wrong, vault_addr="http://vault.example:8200")
+    assert external_trust(plain, tmp_path / "tls") == wrong
+
+
+def test_a_folder_is_no_file(issued: Path, tmp_path: Path) -> None:
+    """Neither is a folder."""
+    with pytest.raises(SettingsError, match="VAULT_CACERT names a file that cannot be read"):
+        external_trust(settings(issued, vault_cacert=tmp_path), tmp_path / "tls")
+
+
+def test_remarks_of_whoever_made_the_file(issued: Path, tmp_path: Path) -> None:
+    """They may be in any encoding: who reads certificates does not look at them."""
+    trusted = tmp_path / "ca.pem"
+    trusted.write_bytes("# Autorité\n".encode("latin-1") + (issued / "ca.pem").read_bytes())
+    assert external_trust(settings(issued, vault_cacert=trusted), tmp_path / "tls") == trusted
+
+
 @pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "no text"])
 def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
     """Whoever records the locals of an error would have it."""

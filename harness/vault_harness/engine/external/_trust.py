@@ -60,18 +60,28 @@ def external_trust(settings: Settings, directory: Path) -> Path | None:
 
 def _read(path: Path, variable: str) -> str:
     try:
-        return path.read_text()
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"{variable} names a file that cannot be read",
-            looked_at=str(path),
-            remedy=f"put it there ({getattr(error, 'strerror', None) or 'it is no text'}), or "
-            "unset the variable",
-        ) from None
+        return _content(path, variable).decode()
+    except ValueError:
+        raise _unreadable(path, variable, "it is no text") from None
+
+
+def _content(path: Path, variable: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _unreadable(path, variable, str(error.strerror)) from None
+
+
+def _unreadable(path: Path, variable: str, why: str) -> SettingsError:
+    return SettingsError(
+        f"{variable} names a file that cannot be read",
+        looked_at=str(path),
+        remedy=f"put it there ({why}), or unset the variable",
+    )
 
 
 def _check_authorities(path: Path) -> None:
-    _read(path, "VAULT_CACERT")
+    _content(path, "VAULT_CACERT")  # whose remarks may be in any encoding: nobody reads them
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except ssl.SSLError:
@@ -102,10 +112,10 @@ def _unusable(shown: Path, key: Path | None, why: str) -> SettingsError:
     )
 
 
-def _authorities(ca_cert: Path | None) -> str:
+def _authorities(ca_cert: Path | None) -> bytes:
     """Those of the setting, else the system's."""
     if ca_cert is not None:
-        return _read(ca_cert, "VAULT_CACERT")
+        return _content(ca_cert, "VAULT_CACERT")
     import certifi
 
-    return Path(ssl.get_default_verify_paths().cafile or certifi.where()).read_text()
+    return Path(ssl.get_default_verify_paths().cafile or certifi.where()).read_bytes()
