@@ -14,6 +14,7 @@ from vault_harness.commands import named
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from vault_harness.blueprint import Blueprint
     from vault_harness.engine import SealKind
     from vault_harness.stack import LocalStack, StackStatus
     from vault_harness.vault import Change
@@ -94,8 +95,7 @@ def seed(
     from vault_harness.vault.apply import values_replaced
 
     stack = local_stack()
-    # By default the one that doctor and status look for, whose remedy is this task without a word.
-    plan = Blueprint.load(Path(blueprint)) if blueprint else stack.blueprint()
+    plan = Blueprint.load(Path(blueprint)) if blueprint else _applied_last(stack)
     what = _what(only)
     if dry_run or (overwrite and not yes):
         planned = stack.seed(plan, what=what, overwrite=overwrite, dry=True)
@@ -119,6 +119,23 @@ def seed(
     services = ", ".join(plan.services)
     env = f"{named('env', 'SERVICE')}, for one of {services}"
     say(f"next: {env if services else named('status')}")
+
+
+def _applied_last(stack: LocalStack) -> Blueprint:
+    """What doctor and status look for: their remedy is `seed` without a word.
+
+    Raises:
+        SettingsError: Its file is gone, and another one would be applied over it.
+    """
+    from vault_harness.errors import SettingsError
+
+    if lost := stack.lost_blueprint():
+        raise SettingsError(
+            "the blueprint that was applied last is not there any more",
+            looked_at=lost,
+            remedy=f"put it back, or name another one: {named('seed', '--blueprint', 'FILE')}",
+        )
+    return stack.blueprint()
 
 
 @command(

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from vault_harness import namespaces
-from vault_harness.blueprint import Blueprint
+from vault_harness.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.engine import Endpoints, StackProvider, lacking
@@ -181,6 +181,13 @@ class StackHere:
         if applied and Path(applied).exists():
             return Blueprint.load(applied)
         return Blueprint.default()
+
+    def lost_blueprint(self) -> str:
+        """The file that was applied last, if it is one's own and is gone; empty else."""
+        applied = StackRecord.load(self.data_dir).blueprint
+        own = Path(applied).name != f"{DEFAULT_BLUEPRINT}.toml"  # that one moves with the package
+        chosen = self.settings.blueprint is not None
+        return applied if applied and own and not chosen and not Path(applied).exists() else ""
 
     @without_frames
     def status(self, blueprint: Blueprint | None = None) -> StackStatus:

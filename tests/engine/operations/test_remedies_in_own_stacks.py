@@ -49,6 +49,24 @@ def test_a_namespace_that_a_blueprint_names(other: World) -> None:
     assert before - other.values() == set()
 
 
+def test_a_blueprint_of_ones_own(other: World) -> None:
+    """`seed` without a word applies it again, from any folder: nothing of another one is made."""
+    text = (resources() / "blueprints" / "ecommerce.toml").read_text()
+    text = text.replace("ecommerce", "shop")
+    text = text.replace("../policies", str(resources() / "policies"))
+    (other.directory / "shop.toml").write_text(text)
+    other.sh(f"{RUNNER} up && {RUNNER} seed --only access --blueprint shop.toml")
+    other.keep_root()
+    elsewhere = f"cd / && {RUNNER}"
+    other.sh(f"{elsewhere} seed")
+    before = other.values()
+    assert other.troubles("cd /") == []
+    assert "0 created, 0 changed" in other.sh(f"{elsewhere} seed")
+    with other.op() as op:
+        assert "ecommerce/" not in op.request("GET", "sys/mounts")["data"]
+    assert other.values() == before
+
+
 def test_a_namespace_of_nobody_and_a_sealed_one(other: World) -> None:
     """No task of ours makes the one or opens the other: there is advice, and nothing is changed."""
     other.begin()

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from vault_harness.errors import NotUp
+from vault_harness.errors import NotUp, SettingsError
+from vault_harness.settings import resources
+from vault_harness.stack import StackRecord
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -35,3 +37,23 @@ def test_a_task_that_is_refused_makes_nothing(
     """No folder is left that would look like a stack's."""
     assert program(*words).code
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_blueprint_that_was_applied_last_is_gone(
+    program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No other one is applied in its place unasked; the package's own moves with the package."""
+    data_dir = tmp_path / "vault-data"
+    StackRecord(engine="process", blueprint=str(tmp_path / "shop.toml")).save(data_dir)
+    for words in (("seed",), ("seed", "--dry-run")):
+        ended = program(*words)
+        assert ended.code == SettingsError.exit_code
+        assert str(tmp_path / "shop.toml") in ended.err
+        assert "seed --blueprint FILE" in ended.err
+    chosen = ("seed", "--blueprint", str(resources() / "blueprints" / "ecommerce.toml"))
+    assert program(*chosen).code == NotUp.exit_code
+    monkeypatch.setenv("HARNESS_BLUEPRINT", chosen[-1])
+    assert program("seed").code == NotUp.exit_code
+    monkeypatch.delenv("HARNESS_BLUEPRINT")
+    StackRecord(engine="process", blueprint="/of/before/ecommerce.toml").save(data_dir)
+    assert program("seed").code == NotUp.exit_code
