@@ -117,6 +117,24 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     all_vote(stack)
 
 
+@pytest.mark.parametrize("gone", ["vault-2", "vault-3"])
+def test_who_was_removed_is_replaced(stack: LocalStack, client: hvac.Client, gone: str) -> None:
+    """By `up`, while the others run: there are three again, and clients are led to the new one."""
+    nodes, key = Nodes(stack), secret_key(client)
+    nodes.remove(gone)
+    stack.up(ha=True)
+    assert sorted(roles(stack)) == THREE
+    wait_until(
+        lambda: all(node.voter for node in stack.status().nodes), "the third to vote", timeout=60
+    )
+    wait_until(
+        lambda: gone == stack.status().leader or gone == nodes.step_down()[1],
+        "it to lead",
+        timeout=120,
+    )
+    reads_again(client, key)
+
+
 def test_one_server_becomes_three(stack: LocalStack) -> None:
     """Not while it runs; after `down` its data is on all of them, and clients' addresses stay."""
     single = stack.up()

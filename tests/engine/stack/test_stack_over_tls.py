@@ -6,6 +6,7 @@ import http.client
 import ssl
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import hvac
@@ -76,6 +77,20 @@ def test_it_stays_what_it_is(up: LocalStack, client: VaultClient) -> None:
     up.down()
     up.up()
     assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)) == before
+    with backend(up) as anew:
+        assert secret_key(anew) == key
+
+
+def test_a_certificate_that_ended_while_it_was_down(up: LocalStack, client: VaultClient) -> None:
+    """The next start has another one: none that runs could be asked to show it."""
+    key = secret_key(client)
+    (trusted,) = in_file(own_ca(up))
+    up.down()
+    authority = Authority.load(up.authority_directory)
+    authority.issue(up.data_dir / "tls", "127.0.0.1", life=-timedelta(minutes=1))
+    up.up()
+    assert shown_by(up.endpoints().proxy, ca_cert=own_ca(up)).ends > datetime.now(UTC)
+    assert in_file(own_ca(up)) == (trusted,)
     with backend(up) as anew:
         assert secret_key(anew) == key
 

@@ -11,6 +11,7 @@ from vault_harness.engine._members import (
     known_members,
     next_name,
     node_directory,
+    planned_members,
     refuse_other_engines_cluster,
 )
 from vault_harness.errors import StackError
@@ -44,6 +45,24 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
     (tmp_path / "nodes" / "vault-4").mkdir(parents=True)
     assert next_name(["vault", "vault-2", "vault-3"], tmp_path) == "vault-5"
     assert next_name(["vault", "vault-3"], tmp_path) == "vault-2"
+
+
+@pytest.mark.parametrize(
+    ("members", "nodes", "planned"),
+    [
+        (["vault"], 1, []),
+        (["vault"], 3, ["vault-2", "vault-3"]),
+        (["vault", "vault-3"], 3, ["vault-2"]),
+        (["vault", "vault-2"], 3, ["vault-3"]),
+        (["vault", "vault-2", "vault-3", "vault-4"], 3, []),
+        (["vault", "vault-4"], 1, []),
+    ],
+)
+def test_who_is_missing_has_a_name_of_its_own(
+    members: list[str], nodes: int, planned: list[str]
+) -> None:
+    """Whichever were removed: none is there twice, and who is there stays."""
+    assert planned_members(members, nodes) == [*members, *planned]
 
 
 @pytest.mark.parametrize(("engine", "other"), [("process", "docker"), ("docker", "process")])

@@ -77,6 +77,17 @@ def test_services_without_ids_have_none(tmp_path: Path, clients: ClientCertifica
     assert not approle.certificate_file("api_gateway", tmp_path).exists()
 
 
+def test_ids_of_a_namespace_count(tmp_path: Path, clients: ClientCertificates) -> None:
+    """They lie in its folder; a certificate is good for the whole server, and lies where all do."""
+    ids = tmp_path / "namespaces" / "team-a+shop"
+    ids.mkdir(parents=True)
+    for file in approle.credential_files("api-gateway", ids):
+        file.write_text("an id")
+    clients.issue_missing(BLUEPRINT)
+    assert approle.certificate_file("api_gateway", tmp_path).exists()
+    assert not approle.certificate_file("ai_services", tmp_path).exists()
+
+
 def test_prepared_again_nothing_changes(tmp_path: Path, clients: ClientCertificates) -> None:
     """What is good is left as it is; what has ended is made anew."""
     before = trusted(tmp_path)
