@@ -47,7 +47,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return runs
 
 
-def backup(tmp_path: Path, vault: str, *, day: int) -> Path:
+def backup(tmp_path: Path, vault: str, *, day: int, seal: str = "") -> Path:
     """The keys of a Vault in the folder that all share; each has a key of its own."""
     made = write_backup(
         tmp_path / "vault-backups",
@@ -56,7 +56,7 @@ def backup(tmp_path: Path, vault: str, *, day: int) -> Path:
         product="",
         version="",
         snapshot=None,
-        keys=Keys(Keyring((f"key of {vault}",), 1, "")),
+        keys=Keys(Keyring((f"key of {vault}",), 1, ""), static_key=seal),
         vault=vault,
     ).directory
     content = json.loads((made / "manifest.json").read_text())
@@ -141,3 +141,34 @@ def test_a_part_that_is_named_is_looked_at(state: str, program: Program, tmp_pat
     assert (ended.code == 0) == (state == "whole"), ended
     assert ("1 part, checksums are right" in ended.out) == (state == "whole")
     assert str(elsewhere) in ended.err or state == "whole"
+
+
+@pytest.mark.parametrize("seal", ["of the seal", ""], ids=["", "none"])
+def test_a_dry_run_tells_of_the_seals_key(
+    seal: str, program: Program, tmp_path: Path, identity: str
+) -> None:
+    """And of nothing else: it ends as the run itself does, and writes nothing."""
+    backup(tmp_path, "mine", day=1, seal=seal)
+    words = ("restore.keys", "--seal-key", "--identity", identity)
+    dry = program(*words, "--dry-run")
+    assert not (tmp_path / "vault-data" / "seal").exists()
+    real = program(*words)
+    assert dry.code == real.code == (0 if seal else StackError.exit_code)
+    assert ("would write the key of the static seal" in dry.out) == bool(seal)
+    assert "unseal key" not in dry.out
+    assert (tmp_path / "vault-data" / "seal").exists() == bool(seal)
+
+
+def test_a_dry_run_leaves_another_seals_key(
+    program: Program, tmp_path: Path, identity: str
+) -> None:
+    """It is refused as the run itself is; with --overwrite it says what would be, and keeps it."""
+    backup(tmp_path, "mine", day=1, seal="of the seal")
+    words = ("restore.keys", "--seal-key", "--identity", identity)
+    assert program(*words).code == 0
+    (there,) = [path for path in (tmp_path / "vault-data" / "seal").iterdir() if path.is_file()]
+    there.write_text("another")
+    assert program(*words, "--dry-run").code == StackError.exit_code
+    assert "would write" in program(*words, "--dry-run", "--overwrite").out
+    assert there.read_text() == "another"
+    assert len(list(there.parent.iterdir())) == 1

@@ -140,6 +140,16 @@ def test_files_are_made_with_what_is_known_at_the_start(subject: Open, agent: Wr
     assert value_of(one) == "${VAULT_ADDR}s3cr3t"
 
 
+def test_ids_of_other_scenarios_are_empty(subject: Open, agent: Write) -> None:
+    """A scenario of another way in has none, or has them the other way: that is no error."""
+    names = [f"VAULT_{name}{end}" for name in ("ROLE_ID", "SECRET_ID") for end in ("", "_FILE")]
+    text = "".join(f"[${{{name}}}]" for name in names)
+    program = "import json\njson.dump({'K': open('made').read()}, open('new', 'w'))\n"
+    program += f"import os\nos.rename('new', 'django.json')\n{STAYS}"
+    one = subject(agent(program, JSON + f"[files]\nmade = '{text}'\n"), {"VAULT_ROLE_ID": "r0le"})
+    assert value_of(one) == "[r0le][][][]"
+
+
 def test_an_unknown_placeholder_says_which_are_known(subject: Open, agent: Write) -> None:
     """Nothing is started with a hole in its configuration."""
     text = agent(STAYS, JSON + '[files]\nmade = "${VAULT_ADR}"\n')
