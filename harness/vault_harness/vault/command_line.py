@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 _PREFIXES = ("VAULT", "BAO")
 _OURS = ("TOKEN", "ADDR", "NAMESPACE")
+# Each of them goes before the address or lies on the way to it, loopback too: an agent, a proxy (by
+# its newer name first), a look-up of the address in DNS.
+_ELSEWHERE = ("AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP")
 
 
 def find_command_line(settings: Settings) -> str:
@@ -33,13 +36,11 @@ def environment_for(
 ) -> dict[str, str]:
     """The caller's environment with address, token and namespace of an operator, and no others.
 
-    Both spellings are set: OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
+    Nothing of it may lead the operator's token to another server, nor through one. Both spellings
+    are set: OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
     """
-    kept = {
-        name: value
-        for name, value in environ.items()
-        if name not in {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in _OURS}
-    }
+    withheld = {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in (*_OURS, *_ELSEWHERE)}
+    kept = {name: value for name, value in environ.items() if name not in withheld}
     own = shown_beside(ca_cert)
     for prefix in _PREFIXES:
         kept[f"{prefix}_ADDR"] = op.address

@@ -266,6 +266,16 @@ def test_the_real_command_line_is_led_there(server: Noting) -> None:
         assert not {"VAULT_NAMESPACE", "BAO_NAMESPACE"} & set(environment_for(op, environ))
 
 
+@pytest.mark.parametrize("kind", ["AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP"])
+def test_no_variable_of_the_shell_leads_the_token_elsewhere(server: Noting, kind: str) -> None:
+    """The command line would go to that agent, or through that proxy, whatever the address."""
+    environ = {f"VAULT_{kind}": "https://other.example", f"BAO_{kind}": "https://other.example"}
+    with closing(Operator(server.address, TOKEN)) as op:
+        told = environment_for(op, environ)
+    assert not set(environ) & set(told)
+    assert told["VAULT_ADDR"] == told["BAO_ADDR"] == server.address
+
+
 def test_the_operators_policy_reaches_into_it() -> None:
     """What is the whole server's stays where it is; the KV mounts are in the namespace alone."""
     there = operator_policy(["shop"], "team-a")
