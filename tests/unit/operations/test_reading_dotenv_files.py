@@ -111,6 +111,34 @@ def test_interpolation_is_as_a_shell_does_it(tmp_path: Path) -> None:
     }
 
 
+def test_a_name_that_is_there_twice_has_its_value_of_the_lines_above(tmp_path: Path) -> None:
+    """What stands between the two has the first, as in a shell; never that of the environment."""
+    (tmp_path / ".env").write_text("P=dev\nURL=pg://u:${P}@h\nP=${P}-real\nLAST=${P}\n")
+    found = read(tmp_path / ".env", interpolate=True, environ={"P": "of-the-shell"})
+    assert {n: v.value for n, v in found.variables.items()} == {
+        "URL": "pg://u:dev@h",
+        "P": "dev-real",
+        "LAST": "dev-real",
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("""A='x${B}'"'"'y'""", "x${B}'y"),
+        ("""A='${B}'"<${B}>"'s'""", "${B}<b>s"),
+        ("""A='a'"\\${B}\\\\${B}\\"${B}\"""", 'a${B}\\b"b'),
+    ],
+    ids=["single", "double", "escaped"],
+)
+def test_only_pieces_in_double_quotes_are_interpolated(
+    text: str, expected: str, tmp_path: Path
+) -> None:
+    """A piece in single quotes, and a dollar that is escaped, stay as they are."""
+    (tmp_path / ".env").write_text(f"B=b\n{text}\n")
+    assert read(tmp_path / ".env", interpolate=True).variables["A"].value == expected
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> None:
     """Files of Windows tools are read without being told how."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from dotenv.variables import parse_variables
 
 from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
-from vault_harness.vault.migrate._doubts import ASSIGNMENT_INSIDE, Note, Variable, doubts
+from vault_harness.vault.migrate._doubts import ASSIGNMENT_INSIDE, Note, Piece, Variable, doubts
 
 _NAME = re.compile(r"[^\W\d][\w.-]*\Z")
 _HEAD = re.compile(
@@ -54,10 +54,12 @@ class DotEnv:
     Attributes:
         variables: By name; of a name that is there twice, the last.
         notes: Duplicates, and what dotenv readers disagree on.
+        assignments: All of them as they are in the file, in its order.
     """
 
     variables: Mapping[str, Variable]
     notes: tuple[Note, ...] = ()
+    assignments: tuple[Variable, ...] = ()
 
 
 @without_frames
@@ -134,7 +136,7 @@ def parse(text: str, *, source: str = ".env") -> DotEnv:
     Raises:
         SettingsError: Lines that cannot be read, all of them by number.
     """
-    variables: dict[str, Variable] = {}
+    assignments: list[Variable] = []
     lines: dict[str, list[int]] = {}
     notes: list[Note] = []
     problems: list[str] = []
@@ -143,8 +145,7 @@ def parse(text: str, *, source: str = ".env") -> DotEnv:
             problems.append(found)
             continue
         lines.setdefault(found.name, []).append(found.line)
-        variables.pop(found.name, None)  # a later one also takes the later place
-        variables[found.name] = found
+        assignments.append(found)
         notes.extend(doubts(found))
     if problems:
         raise SettingsError(
@@ -163,20 +164,27 @@ def parse(text: str, *, source: str = ".env") -> DotEnv:
                     f"is there {len(places)} times (lines {where}); the last one counts",
                 )
             )
-    return DotEnv(variables, tuple(sorted(notes, key=lambda note: note.line)))
+    in_order = tuple(assignments)
+    return DotEnv(_last(in_order), tuple(sorted(notes, key=lambda note: note.line)), in_order)
 
 
 def expand(dotenv: DotEnv, environ: Mapping[str, str]) -> DotEnv:
-    """The same with ``${NAME}`` replaced, from the lines above first, then from ``environ``."""
+    """The same with ``${NAME}`` replaced, from the lines above first, then from ``environ``.
+
+    As a shell goes through the file: of a name that is there twice, what stands between the two has
+    the first.
+    """
     known: dict[str, str | None] = dict(environ)
-    expanded: dict[str, Variable] = {}
-    for name, variable in dotenv.variables.items():
-        value = variable.value
-        if variable.quote != "'":
-            value = "".join(atom.resolve(known) for atom in parse_variables(value))
-        expanded[name] = replace(variable, value=value)
-        known[name] = value
-    return DotEnv(expanded, dotenv.notes)
+    expanded: list[Variable] = []
+    for variable in dotenv.assignments:
+        value = "".join(
+            "".join(atom.resolve(known) for atom in parse_variables(text)) if expands else text
+            for text, expands in variable.parts
+        )
+        expanded.append(replace(variable, value=value))
+        known[variable.name] = value
+    in_order = tuple(expanded)
+    return DotEnv(_last(in_order), dotenv.notes, in_order)
 
 
 def assignment(name: str, value: str) -> str:
@@ -199,6 +207,15 @@ def assignment(name: str, value: str) -> str:
     )
 
 
+def _last(assignments: Iterable[Variable]) -> dict[str, Variable]:
+    """By name, what the last assignment of it says; it has that one's place, too."""
+    found: dict[str, Variable] = {}
+    for each in assignments:
+        found.pop(each.name, None)
+        found[each.name] = each
+    return found
+
+
 def _statements(text: str) -> Iterator[Variable | str]:
     """Each assignment, or what is wrong with a line."""
     reader = Reader(io.StringIO(text, newline=""))
@@ -209,8 +226,9 @@ def _statements(text: str) -> Iterator[Variable | str]:
         if binding.error:
             shell = _shell_assignment(reader.string, chars)
             if shell is not None:
-                name, value, end = shell
-                yield Variable(name, value, start, "shell", reader.string[chars:end])
+                name, pieces, end = shell
+                value = "".join(text for text, _ in pieces)
+                yield Variable(name, value, start, "shell", reader.string[chars:end], pieces)
                 reader.position.chars = end
                 reader.position.line = line + len(
                     re.findall(r"\r\n|\n|\r", reader.string[chars:end])
@@ -264,21 +282,38 @@ def _opens_quote(original: str) -> bool:
     )
 
 
-def _shell_assignment(text: str, start: int) -> tuple[str, str, int] | None:
-    """Name, value and end of an assignment as a POSIX shell writes it, or None if it is none."""
+def _shell_assignment(text: str, start: int) -> tuple[str, tuple[Piece, ...], int] | None:
+    """Name, value in pieces and end of an assignment as a POSIX shell writes it; None if none."""
     head = re.compile(r"\s*(?:export[ \t]+)?([A-Za-z_]\w*)=", re.ASCII).match(text, start)
     if head is None:
         return None
-    at, value = head.end(), ""
+    at = head.end()
+    pieces: list[Piece] = []
     while piece := _SHELL_PIECE.match(text, at):
         single, double, escaped, plain = piece.group("single", "double", "escaped", "plain")
         if double is not None:
-            value += re.sub(r'\\([$`"\\]|\r?\n)', lambda found: found[1].strip("\r\n"), double)
+            pieces += _double_quoted(double)
         else:
-            value += single if single is not None else escaped or plain
+            pieces.append((single if single is not None else escaped or plain, False))
         at = piece.end()
     end = _SHELL_END.match(text, at)
     # Two stray quotes on different lines pair up as well: what swallowed an assignment is no value.
+    value = "".join(written for written, _ in pieces)
     if not end or at == head.end() or ASSIGNMENT_INSIDE.search(value):
         return None
-    return head[1], value, end.end()
+    return head[1], tuple(pieces), end.end()
+
+
+def _double_quoted(text: str) -> Iterator[Piece]:
+    """What stands between double quotes; an escaped dollar begins no variable."""
+    value, at = "", 0
+    for found in re.finditer(r'\\([$`"\\]|\r?\n)', text):
+        value += text[at : found.start()]
+        at = found.end()
+        if found[1] == "$":
+            yield value, True
+            yield "$", False
+            value = ""
+        else:
+            value += found[1].strip("\r\n")
+    yield value + text[at:], True

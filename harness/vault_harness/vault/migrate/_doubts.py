@@ -13,6 +13,10 @@ from dataclasses import dataclass, field
 ASSIGNMENT_INSIDE = re.compile(r"[\r\n][ \t]*(?:export[ \t]+)?[A-Za-z_]\w*=")
 
 
+Piece = tuple[str, bool]
+"""Text of a value, and whether a shell expands ``${NAME}`` in it."""
+
+
 @dataclass(frozen=True)
 class Variable:
     """One assignment.
@@ -23,6 +27,7 @@ class Variable:
         line: Where it starts, from 1.
         quote: The quote that it was written in, empty for none, ``shell`` for several pieces.
         written: What stands after the ``=``, never shown by ``repr``.
+        pieces: What the value is made of, if it is of several pieces; never shown by ``repr``.
     """
 
     name: str
@@ -30,6 +35,12 @@ class Variable:
     line: int
     quote: str = ""
     written: str = field(default="", repr=False, compare=False)
+    pieces: tuple[Piece, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def parts(self) -> tuple[Piece, ...]:
+        """Its pieces; a value of one piece is one."""
+        return self.pieces or ((self.value, self.quote != "'"),)
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,7 @@ def _unquoted(variable: Variable) -> bool:
 
 
 def _expands(variable: Variable) -> bool:
-    return variable.quote in {"", '"'}
+    return any(expands and re.search(r"\$(?:\w|\{|\()", text) for text, expands in variable.parts)
 
 
 _DOUBTS: tuple[tuple[Callable[[Variable], bool], str], ...] = (
@@ -117,7 +128,7 @@ _DOUBTS: tuple[tuple[Callable[[Variable], bool], str], ...] = (
         "its quotes span a line that looks like another assignment",
     ),
     (
-        lambda v: _expands(v) and re.search(r"\$(?:\w|\{|\()", v.value) is not None,
+        _expands,
         "has a $ that a shell would expand; taken as written unless --interpolate",
     ),
 )
