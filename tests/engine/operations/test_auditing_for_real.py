@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def test_who_did_what_is_in_the_log(stack: Stack, log: Path) -> None:
         ("read", "ecommerce/data/backend/nothing", "missing"),
         ("read", "ecommerce/data/ai/openai", "denied"),
         ("update", "auth/approle/login", "failed"),
+    ]
+
+
+def test_what_is_given_in_a_wrapping_token_went_well(stack: Stack, log: Path) -> None:
+    """A login and reads of which the log has nothing but that they were wrapped; one was denied."""
+    role_id = approle.role_id(stack.operator, "backend")
+    secret_id = approle.new_secret_id(stack.operator, "backend").secret_id
+    ids = {"role_id": role_id, "secret_id": secret_id}
+    with stack.operator.asking("log in") as client:
+        client.adapter.post("/v1/auth/approle/login", json=ids, wrap_ttl="60s")
+    backend = log_in(stack, "backend")
+    for path in ("backend/django", "ai/openai"):
+        with contextlib.suppress(OperatorError), backend.asking("read") as client:
+            client.adapter.get(f"/v1/ecommerce/data/{path}", wrap_ttl="60s")
+    roles = hashes_of_roles(stack.operator)
+    found = entries(read_lines(log), Filter(who="backend"), roles=roles)
+    assert [(entry.path, entry.status) for entry in found] == [
+        ("auth/approle/login", "ok"),
+        ("auth/approle/login", "ok"),
+        ("ecommerce/data/backend/django", "ok"),
+        ("ecommerce/data/ai/openai", "denied"),
     ]
 
 
