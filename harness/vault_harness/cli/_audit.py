@@ -117,12 +117,26 @@ def report(
             apply = named("vault", "--", "policy", "write", proposal.policy, target)
             say(f"to apply it: {apply}")
         else:
-            again = named("audit.report", "--write", "FOLDER")
+            again = named("audit.report", *_words(since, file, node), "--write", "FOLDER")
             say(f"to apply the proposal for {proposal.policy}: {again}")
     if found.proposals:
         doctor, access = named("doctor"), named("seed", "--only", "access")
         say(f"and change it in the blueprint too: {doctor} compares policies with it, and")
         say(f"{access} brings the blueprint's back")
+
+
+def _words(since: Seconds | None, file: str | None, node: str | None) -> list[str]:
+    """What makes a summary the same one again."""
+    given = {"--since": None if since is None else _typed(since), "--file": file, "--node": node}
+    return [word for pair in given.items() if pair[1] is not None for word in pair if word]
+
+
+def _typed(seconds: Seconds) -> str:
+    """A time as a person types it."""
+    for unit, factor in {"d": 86400, "h": 3600, "m": 60}.items():
+        if seconds and seconds % factor == 0:
+            return f"{seconds / factor:.0f}{unit}"
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"
 
 
 def _show(found: AuditReport) -> None:
@@ -237,5 +251,8 @@ def _filter(
         raise SettingsError(
             f"there is no status {status}", remedy=f"Give one of {', '.join(STATUSES)}, bad."
         )
-    moment = datetime.now(UTC) - timedelta(seconds=since) if since is not None else None
+    moment = None
+    if since is not None:
+        with contextlib.suppress(OverflowError):  # before the year 1: nothing is older than that
+            moment = datetime.now(UTC) - timedelta(seconds=since)
     return Filter(who=who, path=path, operation=operation, status=status, since=moment)

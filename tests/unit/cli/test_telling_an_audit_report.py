@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from vault_harness.cli._audit import _show
+from vault_harness.cli._audit import _filter, _show, _words
+from vault_harness.cli._command import seconds_in
 from vault_harness.vault.audit import AuditReport
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -31,3 +32,16 @@ def test_it_says_how_to_look_before_how_to_delete(
     assert "nobody;" not in told
     assert "never" not in told
     assert "a role of another auth method may have it" in told
+
+
+@pytest.mark.parametrize("since", ["7d", "36h", "90s", "15m", "1.5s"])
+def test_how_to_write_it_is_the_same_report(since: str) -> None:
+    """Without its time, file and node it would be another one, with other proposals."""
+    words = _words(seconds_in(since), "a b.log", None)
+    assert words == ["--since", since, "--file", "a b.log"]
+    assert _words(None, None, "vault-2") == ["--node", "vault-2"]
+
+
+def test_a_time_before_all_times_leaves_nothing_out() -> None:
+    """As many days as a person can type end in no traceback."""
+    assert _filter(None, None, None, None, seconds_in("999999d")).since is None

@@ -80,6 +80,8 @@ def test_who_what_when_status() -> None:
         ({"response": {"data": {"data": None, "metadata": {}}}}, "missing"),
         ({"response": {"data": {"error": "hmac-sha256:00"}}}, "failed"),
         ({"request__operation": "update", "response": {}}, "ok"),
+        ({"response": {"wrap_info": {"token": "hmac-sha256:00"}}}, "ok"),
+        ({"response": {"wrap_info": {"token": "hmac-sha256:00"}}, "error": "no"}, "failed"),
     ],
 )
 def test_how_it_went(changes: dict[str, Any], status: str) -> None:
@@ -95,6 +97,18 @@ def test_a_login_counts_for_who_logged_in() -> None:
     new = {"display_name": "approle", "metadata": {"role_name": "ai-services"}}
     assert entry(**LOGIN, response={"auth": new}).who == "ai-services"
     assert entry(**LOGIN, response={"auth": new}).status == "ok"
+
+
+def test_a_wrapped_login_went_well() -> None:
+    """Its token is in the wrapping token only; the hash of the role-id says whose it is."""
+    raw = line(
+        **LOGIN,
+        response={"wrap_info": {"token": "hmac-sha256:00", "ttl": 60}},
+        request__data={"role_id": "hmac-sha256:aa"},
+    )
+    found = parse_line(raw, roles={"hmac-sha256:aa": "backend"})
+    assert found is not None
+    assert (found.who, found.status, found.error) == ("backend", "ok", "")
 
 
 def test_a_failed_login_is_named_by_the_hash_of_its_role_id() -> None:
@@ -298,6 +312,60 @@ def test_a_policy_that_fits_is_left_alone() -> None:
     text = 'path "kv/data/a" { capabilities = ["read"] }'
     used = {"kv/data/a": {"kv/data/a": {"read"}}}
     assert narrow("app", text, used) is None
+
+
+@pytest.mark.parametrize(
+    "used",
+    [
+        [],
+        [call("kv/data/shared", "read", auth={"policies": ["other"]})],
+        [call("auth/token/renew-self", "update")],
+    ],
+    ids=["empty log", "not used", "renewed only"],
+)
+def test_no_policy_loses_all_that_it_allows(used: list[AuditEntry]) -> None:
+    """A time in which nobody needed it proposes nothing, though some of its rules always stay."""
+    found = summarise(used, roles={"app": ["app"]}, policies={"app": POLICY})
+    assert found.proposals == ()
+
+
+@pytest.mark.parametrize("operation", ["scan", "recover"])
+def test_a_capability_of_newer_servers_is_seen(operation: str) -> None:
+    """What was done with it counts as use, as any other."""
+    text = f'path "kv/metadata/app/" {{ capabilities = ["{operation}", "list"] }}'
+    found = summarise(
+        [call("kv/metadata/app/", operation)], roles={"app": ["app"]}, policies={"app": text}
+    )
+    (proposal,) = found.proposals
+    assert proposal.reasons == ("kv/metadata/app/: list never used",)
+    assert found.idle_policies == ()
+
+
+def test_a_rule_for_events_stays() -> None:
+    """No request of the log tells of a subscription."""
+    text = """
+        path "kv/data/events/*" { capabilities = ["subscribe", "read"] }
+        path "kv/data/app/*" { capabilities = ["read"] }
+    """
+    used = {"kv/data/app/*": {"kv/data/app/one": {"read"}}}
+    proposal = narrow("app", text, used)
+    assert proposal is not None
+    rules = {rule.path: set(rule.capabilities) for rule in parse(proposal.text)}
+    assert rules == {"kv/data/events/*": {"subscribe", "read"}, "kv/data/app/one": {"read"}}
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'path "kv/data/{{identity.entity.name}}" { capabilities = ["read"] }',
+        'path "sys/events/subscribe/kv" { capabilities = ["subscribe"] }',
+    ],
+    ids=["template", "events"],
+)
+def test_a_policy_whose_use_is_not_in_the_log_is_not_idle(rule: str) -> None:
+    """Nobody can tell that nothing was done with it."""
+    found = summarise([], roles={"app": ["app", "old"]}, policies={"app": rule, "old": POLICY})
+    assert found.idle_policies == ("old",)
 
 
 def test_what_cannot_be_narrowed_by_a_log_is_said() -> None:

@@ -18,7 +18,10 @@ from vault_harness.vault.root import OPERATOR_POLICY
 # replaces.
 MOST_EXACT_PATHS = 20
 
-_CAPABILITIES = frozenset({"read", "list", "create", "update", "patch", "delete"})
+# The log has each as the operation of a request; a subscription to events it does not have.
+_CAPABILITIES = frozenset(
+    {"read", "list", "scan", "create", "update", "patch", "delete", "recover"}
+)
 # Nobody wrote the first three; the operator's is for the rare days too.
 _SPARED = frozenset({"default", "root", "response-wrapping", OPERATOR_POLICY})
 
@@ -79,7 +82,8 @@ class AuditReport:
         unused_policies: Policies that no AppRole has and no token in the log had. A role of another
             auth method may have one, or an entity or a group, whose tokens did nothing in this
             time.
-        idle_policies: Policies that somebody had, and that allowed nothing that anybody did.
+        idle_policies: Policies that somebody had, and that allowed nothing that anybody did; none
+            with a rule whose use the log does not show.
         unread_policies: Policies that could not be read, with the reason: nothing is proposed for
             them.
         proposals: Narrower policies.
@@ -133,6 +137,8 @@ def summarise(
     held = {name for granted in roles.values() for name in granted} | {
         name for _, _, held in calls for name in held
     }
+    busy = {name for name in used if used[name]}
+    busy |= {name for name, each in rules.items() if any(map(_is_unseen, each))}
     proposals = [
         proposal
         for name in sorted(held & set(rules) - _SPARED)
@@ -147,7 +153,7 @@ def summarise(
         unknown_logins=unknown_logins,
         unused_roles=tuple(sorted(name for name in roles if use[name].logins == 0)),
         unused_policies=tuple(sorted(set(policies) - held - seen - _SPARED)),
-        idle_policies=tuple(sorted(held & set(policies) - {n for n in used if used[n]} - _SPARED)),
+        idle_policies=tuple(sorted(held & set(policies) - busy - _SPARED)),
         unread_policies=unread,
         proposals=tuple(proposals),
     )
@@ -155,6 +161,9 @@ def summarise(
 
 def narrow(name: str, text: str, used: Mapping[str, Mapping[str, set[str]]]) -> Proposal | None:
     """A policy that allows what was used and no more, or None if it is as narrow already.
+
+    None too where nothing was used but what is kept in any case: a time in which nobody needed a
+    policy does not tell what it is for.
 
     Args:
         name: The policy.
@@ -164,6 +173,7 @@ def narrow(name: str, text: str, used: Mapping[str, Mapping[str, set[str]]]) -> 
     """
     reasons: list[str] = []
     kept: dict[str, frozenset[str]] = {}
+    judged = False
     for rule in policy.parse(text):
         calls = used.get(rule.path, {})
         if _keeps(rule):
@@ -172,7 +182,8 @@ def narrow(name: str, text: str, used: Mapping[str, Mapping[str, set[str]]]) -> 
             reasons.append(f"{rule.path}: never used")
         else:
             kept |= _narrower(rule, calls, reasons)
-    if not reasons or not kept:
+            judged = True
+    if not reasons or not judged:
         return None
     proposed = render_rules(kept)
     diff = difflib.unified_diff(
@@ -241,12 +252,17 @@ def _used(
 
 
 def _keeps(rule: Rule) -> bool:
-    """Rules that the log cannot judge: refusals, limits, templates, a token's care for itself."""
+    """Rules that the log cannot judge: refusals, events, templates, a token's care for itself."""
     return (
         "deny" in rule.capabilities
-        or "{{" in rule.path
+        or _is_unseen(rule)
         or (rule.path.startswith("auth/token/") and rule.path.endswith("-self"))
     )
+
+
+def _is_unseen(rule: Rule) -> bool:
+    """Whether nothing in the log tells that it was used: a template's paths are of each token."""
+    return "subscribe" in rule.capabilities or "{{" in rule.path
 
 
 def _narrower(
