@@ -204,13 +204,20 @@ def test_following_survives_rotation_and_half_lines(tmp_path: Path) -> None:
     settle()
     log.rename(tmp_path / "audit.log.1")
     settle()
-    log.write_text(of("three"))
+    with (tmp_path / "audit.log.1").open("a") as file:  # until it is told to open the new one
+        file.write(of("late"))
+        file.flush()
+        log.touch()
+        settle()
+        file.write(of("later"))
+        file.flush()
+        log.write_text(of("three"))
     settle()
     log.write_text(of("4"))
     settle()
     done.set()
     thread.join(timeout=10)
-    assert seen == ["old", "one", "two", "three", "4"]
+    assert seen == ["old", "one", "two", "late", "later", "three", "4"]
 
 
 def test_a_log_that_is_not_there_is_named(tmp_path: Path) -> None:

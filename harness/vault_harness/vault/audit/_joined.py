@@ -144,14 +144,27 @@ def follow_joined(
         HarnessError: A log cannot be read here.
     """
     tails: dict[str, _NodeTail] = {}
-    ends = {}
-    for name, path in logs().items():
-        tails[name] = _NodeTail(name, Tail(path))
-        with contextlib.suppress(FileNotFoundError):  # it may come
-            end, inode = _end(path)
-            ends[name] = path, end
-            tails[name] = _NodeTail(name, Tail(path, inode, end))
-    yield from _last_before(ends, last, wanted, roles)
+    try:
+        ends = {}
+        for name, path in logs().items():
+            tails[name] = _NodeTail(name, Tail(path))  # it may come
+            ends[name] = path, tails[name].tail.skip()
+        yield from _last_before(ends, last, wanted, roles)
+        yield from _follow(tails, logs, wanted, roles, stop, interval)
+    finally:
+        for tail in tails.values():
+            tail.tail.close()
+
+
+def _follow(
+    tails: dict[str, _NodeTail],
+    logs: Callable[[], Mapping[str, Path]],
+    wanted: Filter | None,
+    roles: Mapping[str, str] | None,
+    stop: Callable[[], bool],
+    interval: float,
+) -> Iterator[AuditEntry]:
+    """What is written from where the tails are; ``tails`` has all that are open."""
     once, waiting = _Once(), _Waiting()
     while True:
         horizon = datetime.now(UTC) - _SETTLE
@@ -169,7 +182,7 @@ def follow_joined(
             yield from _passing(once.feed(half), wanted)
         yield from _passing(once.until(horizon), wanted)
         for name in tails.keys() - present.keys():
-            del tails[name]  # it was looked at once more since it went
+            tails.pop(name).tail.close()  # it was looked at once more since it went
         if busy:
             continue
         if stop():

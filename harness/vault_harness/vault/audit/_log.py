@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -70,37 +71,55 @@ def follow_entries(
     Raises:
         HarnessError: The log cannot be read here.
     """
-    inode, position = None, 0
-    try:
-        with path.open("rb") as file:
-            inode, position = os.fstat(file.fileno()).st_ino, end_of_lines(file)
-            yield from _last_before(file, position, last, wanted, roles)
-    except FileNotFoundError:
-        pass  # it may come; nothing of it is there yet
-    except OSError as error:
-        raise unreadable(path, error) from error
-    lines = _follow_lines(path, inode, position, stop, interval)
-    yield from entries(lines, wanted, roles=roles)
+    with contextlib.closing(Tail(path)) as tail:
+        tail.skip()
+        yield from tail.before(last, wanted, roles)
+        yield from entries(_follow_lines(tail, stop, interval), wanted, roles=roles)
 
 
 class Tail:
-    """What is written to a log from a position on, over rotations.
+    """What is written to a log, over rotations.
+
+    The file is kept open until another one has taken its name and has been written to: whoever
+    renames a log goes on writing to it until it opens the new one, and some make the new one first.
+    To be closed.
 
     Args:
         path: The log; it may not be there yet.
-        inode: Of the file that the position is in; None for none.
-        position: Bytes of it that are known.
 
     Attributes:
         more: Whether the last look left something for the next one.
+
+    Raises:
+        HarnessError: The log cannot be read here.
     """
 
-    def __init__(self, path: Path, inode: int | None = None, position: int = 0) -> None:
+    def __init__(self, path: Path) -> None:
         self.more = False
         self._path = path
-        self._inode = inode
-        self._position = position
+        self._file: BinaryIO | None = None
+        self._position = 0
         self._pending = b""
+        self._open()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def skip(self) -> int:
+        """Pass over the whole lines that are there; where they end."""
+        if self._file is not None:
+            self._position = end_of_lines(self._file)
+        return self._position
+
+    def before(
+        self, count: int, wanted: Filter | None, roles: Mapping[str, str] | None
+    ) -> list[AuditEntry]:
+        """The last entries that pass the filter of what was passed over."""
+        if self._file is None:
+            return []
+        return _last_before(self._file, self._position, count, wanted, roles)
 
     def lines(self) -> list[str]:
         """Whole lines that are new, some MiB of them at most.
@@ -109,26 +128,51 @@ class Tail:
             HarnessError: The log cannot be read here.
         """
         try:
-            with self._path.open("rb") as file:
-                found = os.fstat(file.fileno())
-                if found.st_ino != self._inode or found.st_size < self._position:
-                    self._inode, self._position, self._pending = found.st_ino, 0, b""
-                file.seek(self._position)
-                data = file.read(_LOOK)
-        except (FileNotFoundError, NotADirectoryError):
-            data = b""  # between a rotation's rename and the new file, or its node is gone
+            # In this order: all that the old file gets is in it before the new one has anything.
+            followed = self._is_followed()
+            data = self._read()
+            if followed and not data:
+                self._open()
+                data = self._read()
         except OSError as error:
             raise unreadable(self._path, error) from error
-        self._position += len(data)
         self.more = bool(data)
         *whole, self._pending = (self._pending + data).split(b"\n")
         return [line.decode(errors="replace") for line in whole]
 
+    def _is_followed(self) -> bool:
+        """Whether another file has the name now, and something in it."""
+        try:
+            found = self._path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False  # between a rotation's rename and the new file, or its node is gone
+        return found.st_size > 0 and not (
+            self._file is not None and os.path.samestat(found, os.fstat(self._file.fileno()))
+        )
 
-def _follow_lines(
-    path: Path, inode: int | None, position: int, stop: Callable[[], bool], interval: float
-) -> Iterator[str]:
-    tail = Tail(path, inode, position)
+    def _open(self) -> None:
+        """Take the file that has the name, if there is one, from its beginning."""
+        try:
+            found = self._path.open("rb")
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise unreadable(self._path, error) from error
+        self.close()
+        self._file, self._position, self._pending = found, 0, b""
+
+    def _read(self) -> bytes:
+        if self._file is None:
+            return b""
+        if os.fstat(self._file.fileno()).st_size < self._position:  # it was truncated
+            self._position, self._pending = 0, b""
+        self._file.seek(self._position)
+        data = self._file.read(_LOOK)
+        self._position += len(data)
+        return data
+
+
+def _follow_lines(tail: Tail, stop: Callable[[], bool], interval: float) -> Iterator[str]:
     while True:
         yield from tail.lines()
         if not tail.more:
