@@ -35,11 +35,12 @@ class Server:
     title = "PostgreSQL"
     keeps_old = False
 
-    def __init__(self) -> None:
-        self.password = "start"
+    def __init__(self, password: str) -> None:
+        self.password = password
         self.up = True
         self.takes = True
         self.lost_at_commit = False
+        self.deaf = False
 
     def accepts(self, _account: Account, password: str) -> bool:
         self._answer()
@@ -52,7 +53,8 @@ class Server:
             raise password_server.refused(self, "change the password", ValueError("no right"))
 
         def confirm() -> None:
-            self.password = account.new
+            if not self.deaf:
+                self.password = account.new
             if self.lost_at_commit:
                 self.up = False
                 self._answer()
@@ -70,9 +72,9 @@ class Server:
 class World:
     """A Vault and a server that have the same password at first."""
 
-    def __init__(self, directory: Path) -> None:
-        self.kv = KvInMemory({DATABASE.path: {"DB_USER": "app", DATABASE.key: "start"}})
-        self.server = Server()
+    def __init__(self, directory: Path, value: object = "start") -> None:
+        self.kv = KvInMemory({DATABASE.path: {"DB_USER": "app", DATABASE.key: value}})
+        self.server = Server(str(value))
         self.directory = directory
 
     def rotate(self, turn: Any = rotate_secret, **options: Any) -> Any:
@@ -177,6 +179,32 @@ def test_refused_on_the_second_run_goes_back(world: World) -> None:
     with pytest.raises(ServerRefusedError, match="no right"):
         world.rotate()
     assert world.in_vault == "start"
+
+
+@pytest.mark.parametrize("value", [271828, {"user": "app", "pin": 7}, ["a"]])
+def test_what_was_no_text_comes_back_as_it_was(value: object, tmp_path: Path) -> None:
+    """A number is none between quotes: taken back, refused, or ended half-way and run again."""
+    world = World(tmp_path, value)
+
+    def stored() -> object:
+        return world.kv.read(DATABASE.path).data[DATABASE.key]
+
+    world.server.deaf = True
+    with pytest.raises(ServerRefusedError, match="refused a login with it"):
+        world.rotate()
+    assert stored() == value
+    world.server.deaf = False
+    world.rotate()
+
+    def interrupt(step: str) -> None:
+        if step == f"wrote {DATABASE.path}":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.rotate(roll_back, checkpoint=interrupt)
+    assert world.rotate(roll_back).resumed
+    assert stored() == value
+    assert world.agree
 
 
 def test_one_password_is_not_waited_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

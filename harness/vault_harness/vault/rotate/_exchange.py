@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,20 @@ class Work:
     checkpoint: Checkpoint
 
 
-def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
+@dataclass(frozen=True)
+class _Values:
+    """What is exchanged, as KV has it: a number or an object too, where servers have a text."""
+
+    user: str
+    old: object = field(repr=False)
+    new: object = field(repr=False)
+
+    @property
+    def account(self) -> Account:
+        return Account(self.user, str(self.old), str(self.new))
+
+
+def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     """Give a secret a value, in Vault and on the server, with a record of it.
 
     Args:
@@ -79,7 +92,8 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
             looked_at=f"version {now.version}, which is {now.state}",
             remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
         )
-    account = Account(str(now.data.get(target.user_key, "")), str(old), new)
+    values = _Values(str(now.data.get(target.user_key, "")), old, new)
+    account = values.account
     if work.server is not None:
         # A login is what tells in the end who has what: where none can be tried, nothing is begun.
         work.server.accepts(account, account.old)
@@ -92,11 +106,11 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
     asked = False
     try:
         if work.server is None:
-            versions = _write_all(work, account)
+            versions = _write_all(work, values)
         else:
             with work.server.changing(account) as confirm:
                 work.checkpoint("the server is ready")
-                versions = _write_all(work, account)
+                versions = _write_all(work, values)
                 asked = True
                 confirm()
             work.checkpoint("the server has it")
@@ -106,7 +120,7 @@ def exchange(work: Work, new: str, *, ends_as: str) -> SecretRotation:
             raise _unfinished(work, record, error) from None
         # If Vault cannot be reached now, the record stays, and the next run goes on from it.
         with contextlib.suppress(HarnessError):
-            _restore(work, account)
+            _restore(work, values)
             record.come_to_nothing(work.file)
         raise
     return _conclude(work, record, account, versions)
@@ -140,7 +154,8 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
     old = record.earlier(kv)
     if old is None or not record.wrote(new):
         return None
-    account = Account(str(now.data.get(target.user_key, "")), old, str(new))
+    values = _Values(str(now.data.get(target.user_key, "")), old, new)
+    account = values.account
     versions = {target.path: now.version}
     try:
         if work.server is not None and not work.server.accepts(account, account.new):
@@ -151,7 +166,7 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
     except ServerRefusedError as error:
         if not _has_the_old(error):
             raise _unfinished(work, record, error) from None
-        _restore(work, account)
+        _restore(work, values)
         record.come_to_nothing(work.file)
         raise
     concluded = _conclude(work, record, account, versions)
@@ -197,12 +212,12 @@ def _unfinished(work: Work, record: RotationRecord, error: HarnessError) -> Serv
     )
 
 
-def _write_all(work: Work, account: Account) -> dict[str, int]:
+def _write_all(work: Work, values: _Values) -> dict[str, int]:
     """The secret itself first, then every other one that holds the password inside a URL."""
-    target = work.target
+    target, account = work.target, values.account
 
     def change(data: dict[str, Any]) -> dict[str, Any]:
-        return {**with_urls(data, account), target.key: account.new}
+        return {**with_urls(data, account), target.key: values.new}
 
     versions = {target.path: _update(work, target.path, change)}
     return versions | _write_urls(work, account)
@@ -239,14 +254,14 @@ def _update(work: Work, path: str, change: Callable[[dict[str, Any]], dict[str, 
     )
 
 
-def _restore(work: Work, account: Account) -> None:
+def _restore(work: Work, values: _Values) -> None:
     """Put the old value back wherever Vault has the new one."""
-    back = Account(account.user, account.new, account.old)
+    back = _Values(values.user, values.new, values.old).account
     key = work.target.key
 
     def change(data: dict[str, Any]) -> dict[str, Any]:
-        if data.get(key) == account.new:
-            data[key] = account.old
+        if data.get(key) == values.new:
+            data[key] = values.old
         return with_urls(data, back)
 
     _update(work, work.target.path, change)

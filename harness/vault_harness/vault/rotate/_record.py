@@ -65,7 +65,7 @@ class RotationRecord:
         kv: Kv,
         target: Target,
         now: SecretVersion,
-        new: str,
+        new: object,
         *,
         ends_as: str,
         previous: RotationRecord | None,
@@ -87,15 +87,15 @@ class RotationRecord:
 
     def wrote(self, value: object) -> bool:
         """Whether a value is the one that this rotation wrote."""
-        return isinstance(value, str) and hmac.compare_digest(
-            self.digest, _digest(value, self.salt)
-        )
+        return value is not None and hmac.compare_digest(self.digest, _digest(value, self.salt))
 
-    def earlier(self, kv: Kv) -> str | None:
-        """The value that was replaced, or None if that version is gone or is another one now."""
+    def earlier(self, kv: Kv) -> object | None:
+        """The value that was replaced, as it was: a number is one.
+
+        None if that version is gone or is another one now.
+        """
         before = kv.read(self.path, version=self.before)
-        value = before.data.get(self.key)
-        return None if value is None or before.created != self.before_created else str(value)
+        return before.data.get(self.key) if before.created == self.before_created else None
 
     @property
     def settled(self) -> RotationRecord | None:
@@ -142,5 +142,7 @@ def load(file: Path) -> RotationRecord | None:
         ) from None
 
 
-def _digest(value: str, salt: str) -> str:
-    return hashlib.scrypt(value.encode(), salt=bytes.fromhex(salt), **_SCRYPT).hex()
+def _digest(value: object, salt: str) -> str:
+    # A text is digested as it is; what is none cannot be taken for a text that looks like it.
+    text = value if isinstance(value, str) else f"\0{json.dumps(value, sort_keys=True)}"
+    return hashlib.scrypt(text.encode(), salt=bytes.fromhex(salt), **_SCRYPT).hex()

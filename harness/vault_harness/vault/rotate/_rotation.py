@@ -143,7 +143,7 @@ def _work(
     return Work(kv, target, server, record_file(directory, kv, target), grace, checkpoint)
 
 
-def _find_earlier(work: Work) -> tuple[str, int]:
+def _find_earlier(work: Work) -> tuple[object, int]:
     """The value before the newest rotation and its version, if the rotation's is still there."""
     kv, target = work.kv, work.target
     present = load(work.file)
