@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -137,6 +138,7 @@ class AppRole(_Model):
     Attributes:
         policies: Names of policies that its tokens get.
         token_type: ``service``, ``batch`` or ``default``.
+        bind_secret_id: Only true: each role is handed a secret-id.
     """
 
     policies: tuple[str, ...]
@@ -152,6 +154,15 @@ class AppRole(_Model):
     secret_id_num_uses: int = Field(default=0, ge=0)
     secret_id_bound_cidrs: tuple[str, ...] = ()
     bind_secret_id: bool = True
+
+    @field_validator("bind_secret_id")
+    @classmethod
+    def _with_secret_ids(cls, given: bool) -> bool:
+        if not given:
+            raise ValueError(
+                "seeding hands a secret-id to each role, and Vault makes none without this setting"
+            )
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

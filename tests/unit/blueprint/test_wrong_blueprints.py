@@ -46,6 +46,13 @@ WRONG = [
     ('policies = ["web"]', 'policies = ["wbe"]', 11, "approles.web.policies", "no policy wbe"),
     ('token_ttl = "1h"', 'token_ttl = "1 hour"', 12, "approles.web.token_ttl", "no duration"),
     ('token_ttl = "1h"', 'token_ttl = "5h"', 10, "approles.web", "longer than token_max_ttl"),
+    (
+        'token_ttl = "1h"',
+        "bind_secret_id = false",
+        12,
+        "approles.web.bind_secret_id",
+        "hands a secret-id to each role",
+    ),
     ("[approles.web]", '[approles."Web"]', 10, "approles.Web", "lower-case"),
     ('web = "web"', 'web = "wbe"', 16, "services.web", "no AppRole wbe"),
     ('"web/app"', '"/web/app"', 18, 'secrets.shop."/web/app"', "without slashes"),
