@@ -64,6 +64,11 @@ class SealStatus:
     migrating: bool = False
 
 
+def is_here(address: str) -> bool:
+    """Whether a base URL leads to this machine: no proxy and no netrc has a say in it then."""
+    return urlsplit(address).hostname in {"127.0.0.1", "localhost", "::1"}
+
+
 class _SameHostSession(requests.Session):
     """Refuses redirects to another host, where token and body would travel along.
 
@@ -115,8 +120,7 @@ class Connection:
         self._timeout = timeout
         self.namespace = namespace or ""
         session = _SameHostSession()
-        # No proxies, no netrc: neither has a say in a Vault on this machine.
-        session.trust_env = urlsplit(self.address).hostname not in {"127.0.0.1", "localhost", "::1"}
+        session.trust_env = not is_here(self.address)
         session.verify = str(ca_cert) if ca_cert is not None else True
         own = shown_beside(ca_cert)
         session.cert = str(own) if own is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import requests
 
 from vault_harness.certificates import shown_beside
+from vault_harness.vault._connection import is_here
 
 _SAMPLE = re.compile(r"^(?P<name>[a-zA-Z_:][\w:]*)(?:\{(?P<labels>.*)\})? (?P<value>\S+)$")
 _PATH = "/v1/sys/metrics"
@@ -38,12 +41,14 @@ class Numbers:
 
 
 def parse(text: str) -> Numbers:
-    """The numbers of a text in Prometheus' format."""
+    """The numbers of a text in Prometheus' format; lines that are not of it are passed over."""
     samples: dict[str, list[tuple[str, float]]] = {}
     for line in text.splitlines():
         if found := _SAMPLE.match(line):
-            labels = found["labels"] or ""
-            samples.setdefault(found["name"], []).append((labels, float(found["value"])))
+            with contextlib.suppress(ValueError):  # a page of two words: "access denied"
+                value = float(found["value"])
+                if math.isfinite(value):  # a quantile of nothing is NaN
+                    samples.setdefault(found["name"], []).append((found["labels"] or "", value))
 
     def highest(name: str) -> int | None:
         values = [value for _, value in samples.get(name, ())]
@@ -83,14 +88,16 @@ def numbers(address: str, *, ca_cert: Path | None = None, timeout: float = 2.0) 
     """
     verify = str(ca_cert) if ca_cert is not None else True
     own = shown_beside(ca_cert)
-    try:
-        answer = requests.get(
-            address + _PATH,
-            {"format": "prometheus"},
-            timeout=timeout,
-            verify=verify,
-            cert=str(own) if own is not None else None,
-        )
-    except requests.RequestException:
-        return Numbers()
+    with requests.Session() as session:
+        session.trust_env = not is_here(address)
+        try:
+            answer = session.get(
+                address + _PATH,
+                params={"format": "prometheus"},
+                timeout=timeout,
+                verify=verify,
+                cert=str(own) if own is not None else None,
+            )
+        except requests.RequestException:
+            return Numbers()
     return parse(answer.text) if answer.status_code == 200 else Numbers()

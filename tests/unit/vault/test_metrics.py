@@ -42,3 +42,9 @@ def test_a_login_in_flight_is_not_a_failure_less() -> None:
 def test_nothing_that_is_vaults() -> None:
     """Another server's page is no numbers."""
     assert parse("<html>go_goroutines 3</html>") == Numbers()
+
+
+def test_a_page_of_words_is_no_numbers() -> None:
+    """A proxy that says "access denied" ends nothing."""
+    words = "access denied\nvault_core_active nan\nvault_core_unsealed Infinity\n"
+    assert parse(words + OPEN) == parse(OPEN)

@@ -94,14 +94,16 @@ class Relay:
         return self._order("GET", "/")
 
     def _order(self, verb: str, path: str, told: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        try:
-            answer = requests.request(verb, self._api + path, json=told, timeout=_SECONDS)
-            content: dict[str, Any] = answer.json()
-            said = str(content.get("error") or "")
-            if not said and not {"nodes", "cut"} <= content.keys():
-                said = "the answer is not a relay's"
-        except (requests.RequestException, ValueError, AttributeError) as error:
-            content, said = {}, type(error).__name__
+        with requests.Session() as session:
+            session.trust_env = False  # a proxy for the way out is not for a relay next door
+            try:
+                answer = session.request(verb, self._api + path, json=told, timeout=_SECONDS)
+                content: dict[str, Any] = answer.json()
+                said = str(content.get("error") or "")
+                if not said and not {"nodes", "cut"} <= content.keys():
+                    said = "the answer is not a relay's"
+            except (requests.RequestException, ValueError, AttributeError) as error:
+                content, said = {}, type(error).__name__
         if said:
             raise EngineError(
                 f"the relay between nodes took no order: {said}",
