@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vault_harness import files
 from vault_harness.vault.migrate._dotenv import assignment
-from vault_harness.vault.migrate._record import MigrationRecord, stamp
+from vault_harness.vault.migrate._record import MigrationRecord, place, stamp
 
 # Called with the name of each step that was just completed; tests end the process in it.
 Checkpoint = Callable[[str], None]
@@ -67,11 +67,11 @@ def write_env_vault(record: MigrationRecord, path: Path, text: str, checkpoint: 
     """Write the file that tells clients how to reach Vault, keeping a copy of what was there."""
     if same(path, text.encode()) and record.env_vault is None:
         return  # an earlier migration's, which taking this one back must leave
-    if path.exists() and path.read_text() != text and record.env_vault is None:
+    if path.exists() and record.env_vault is None:
         kept = path.with_name(f"{path.name}.backup-{stamp()}")
         copy(kept, path.read_bytes())
         record.env_vault_backup = str(kept)
-    record.env_vault = str(path.absolute())
+    record.env_vault = str(place(path))
     record.env_vault_sha256 = hashlib.sha256(text.encode()).hexdigest()
     record.save()
     checkpoint("about to write .env.vault")

@@ -116,7 +116,7 @@ class MigrationRecord:
     """One migration of one dotenv file.
 
     Attributes:
-        env_file: Absolute path of the original.
+        env_file: Absolute path of the original, see `place`.
         mount: The KV v2 mount.
         mount_uuid: Tells this Vault's mount from that of another Vault.
         backup: Copy of the original, made before anything else.
@@ -155,6 +155,11 @@ def _same(created: str, noted: str) -> bool:
     return not noted or created == noted
 
 
+def place(file: Path) -> Path:
+    """Where a file is, the same for each way to name its folder: ``../.env`` is ``.env`` there."""
+    return file.parent.resolve() / file.name
+
+
 def stamp() -> str:
     """Now, in UTC, fit for a file name and sorted like time."""
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
@@ -166,11 +171,11 @@ def records(data_dir: Path, env_file: Path, mount_uuid: str) -> list[MigrationRe
     Raises:
         StackError: A record cannot be read.
     """
-    wanted = str(env_file.absolute())
+    wanted = place(env_file)
     return [
         record
         for record in _all(data_dir)
-        if record.env_file == wanted and record.mount_uuid == mount_uuid
+        if record.mount_uuid == mount_uuid and place(Path(record.env_file)) == wanted
     ]
 
 

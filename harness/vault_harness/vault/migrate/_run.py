@@ -25,6 +25,7 @@ from vault_harness.vault.migrate._record import (
     MigrationRecord,
     Written,
     last_written,
+    place,
     records,
     stamp,
 )
@@ -142,12 +143,11 @@ def _begin(
     )
     if record is None:
         now = stamp()
-        backup = env_file.absolute().with_name(f"{env_file.name}.backup-{now}")
+        original = place(env_file)
+        backup = original.with_name(f"{original.name}.backup-{now}")
         copy(backup, content)
         checkpoint("backed up")
-        record = MigrationRecord(
-            str(env_file.absolute()), kv.mount, uuid, now, str(backup), read_as
-        )
+        record = MigrationRecord(str(original), kv.mount, uuid, now, str(backup), read_as)
         record.file = data_dir / DIRECTORY / f"{now}.json"
     else:
         values = original_values(record)

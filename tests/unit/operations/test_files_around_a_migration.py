@@ -1,0 +1,79 @@
+"""The files beside a dotenv file that is migrated: found again, kept, and put back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.operations.kv_in_memory import KvInMemory
+from vault_harness.vault.migrate import (
+    ClientSettings,
+    Outcome,
+    VariableMap,
+    load_map,
+    make_plan,
+    migrate,
+    read,
+    undo,
+)
+
+
+class Project:
+    """A folder with a dotenv file, and an empty Vault."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kv = KvInMemory()
+        self.folder = folder
+        self.settings = ClientSettings(
+            "http://127.0.0.1:1", "backend", folder / "role", folder / "secret", "ecommerce"
+        )
+        (folder / ".env").write_text("ONE=1\n")
+        (folder / "map.toml").write_text('[variables]\nONE = "a:ONE"\n')
+
+    @property
+    def data_dir(self) -> Path:
+        """The stack's."""
+        return self.folder / "vault-data"
+
+    def migrate(self, env_file: Path) -> Outcome:
+        """Plan and carry out."""
+        variables = load_map(self.folder / "map.toml", default=VariableMap.guide())
+        plan = make_plan(self.kv, read(env_file), variables)
+        return migrate(self.kv, plan, env_file, self.settings, data_dir=self.data_dir)
+
+    def undo(self, env_file: Path) -> Outcome:
+        """Take it back."""
+        return undo(self.kv, env_file, data_dir=self.data_dir)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Nothing is migrated yet."""
+    return Project(tmp_path)
+
+
+def test_a_file_that_was_named_in_another_way(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ``../.env`` was migrated as is taken back as ``.env``, from its folder."""
+    (project.folder / "below").mkdir()
+    monkeypatch.chdir(project.folder / "below")
+    outcome = project.migrate(Path("../.env"))
+    assert ".." not in outcome.backup.parts
+    monkeypatch.chdir(project.folder)
+    project.undo(Path(".env"))
+    assert project.kv.read("a").state == "deleted"
+    assert not (project.folder / ".env.vault").exists()
+
+
+@pytest.mark.parametrize("change", [b"\xfcber\n", None], ids=["latin-1", "carriage returns"])
+def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes | None) -> None:
+    """Whatever it is written in, and if it is the new text but for its line ends."""
+    there = project.folder / ".env.vault"
+    before = change or project.settings.render().replace("\n", "\r\n").encode()
+    there.write_bytes(before)
+    project.migrate(project.folder / ".env")
+    assert there.read_text() == project.settings.render()
+    project.undo(project.folder / ".env")
+    assert there.read_bytes() == before
