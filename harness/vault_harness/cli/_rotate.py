@@ -111,7 +111,13 @@ def secrets(
     HARNESS_REDIS_URL=redis://host:port names it; if it refuses, Vault keeps the old value.
     """
     from vault_harness.vault.kv import Kv
-    from vault_harness.vault.rotate import configured, each_of, find_targets, rotate_secret
+    from vault_harness.vault.rotate import (
+        configured,
+        each_of,
+        find_targets,
+        plan_secret,
+        rotate_secret,
+    )
 
     stack = local_stack()
     assert name is not None, "the command line asks for it"
@@ -120,13 +126,20 @@ def secrets(
         blueprint = stack.blueprint()
         kv = Kv(op, blueprint.mount)
         if dry_run:
-            for target in targets:
+
+            def foretell(target: Target) -> str:
+                plan = plan_secret(kv, target, stack.data_dir)
                 server = configured(target.server, os.environ) if target.server else None
                 also = f", and on {server!r}" if server else ""
-                say(
-                    f"{target.name}: would make {kv.mount}/{target.path} {target.key} anew, now "
-                    f"version {kv.read(target.path).version}{also}"
-                )
+                where = f"{kv.mount}/{target.path} {target.key}"
+                if plan.resumes:
+                    return (
+                        f"would finish what an earlier run had begun: {where} has its new value, "
+                        f"version {plan.version}{also}; no other one would be made"
+                    )
+                return f"would make {where} anew, now version {plan.version}{also}"
+
+            _foretell(each_of(targets, foretell))
             return
         done = each_of(
             targets,
@@ -139,7 +152,7 @@ def secrets(
                 grace=grace,
             ),
         )
-        _tell(done, kv.mount)
+        _tell(done, kv.mount, anew=True)
     say(f"to take it back: {named('rotate.rollback', name)}")
 
 
@@ -180,12 +193,13 @@ def rollback(
     with stack.held(), closing(stack.operator()) as op:
         kv = Kv(op, stack.blueprint().mount)
         if dry_run:
-            for target in targets:
+
+            def foretell(target: Target) -> str:
                 version = find_rollback(kv, target, stack.data_dir)
-                say(
-                    f"{target.name}: would return {kv.mount}/{target.path} {target.key} to the "
-                    f"value of version {version}"
-                )
+                where = f"{kv.mount}/{target.path} {target.key}"
+                return f"would return {where} to the value of version {version}"
+
+            _foretell(each_of(targets, foretell))
             return
         done = each_of(
             targets,
@@ -200,8 +214,31 @@ def rollback(
         _tell(done, kv.mount)
 
 
-def _tell(done: Iterable[tuple[Target, SecretRotation | HarnessError]], mount: str) -> None:
-    """Say what came of each target; what one refused is raised after all of them were tried."""
+def _foretell(plans: Iterable[tuple[Target, str | HarnessError]]) -> None:
+    """Say what would come of each target; refusals as in `_tell`."""
+    from vault_harness.errors import HarnessError
+
+    refused: list[HarnessError] = []
+    for target, plan in plans:
+        if isinstance(plan, HarnessError):
+            say(f"{target.name}: would not be done: {plan.cause}")
+            refused.append(plan)
+        else:
+            say(f"{target.name}: {plan}")
+    if refused:
+        raise refused[0]
+
+
+def _tell(
+    done: Iterable[tuple[Target, SecretRotation | HarnessError]], mount: str, *, anew: bool = False
+) -> None:
+    """Say what came of each target; what one refused is raised after all of them were tried.
+
+    Args:
+        done: What came of each.
+        mount: Where they are.
+        anew: Whether new values were asked for: who only finished an earlier run made none.
+    """
     from vault_harness.errors import HarnessError
 
     refused: list[HarnessError] = []
@@ -210,6 +247,10 @@ def _tell(done: Iterable[tuple[Target, SecretRotation | HarnessError]], mount: s
             say(f"{target.name}: not done: {came.cause}")
             refused.append(came)
         else:
+            if came.resumed:
+                again = named("rotate.secrets", target.name)
+                none = f", and made no new value; for one run it again: {again}" if anew else ""
+                say(f"{target.name}: finished what an earlier run had begun{none}")
             _report(target.name, mount, came.versions, came.server, target.server)
     if refused:
         raise refused[0]

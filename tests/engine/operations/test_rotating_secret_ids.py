@@ -50,6 +50,19 @@ def test_the_old_one_ends_and_the_new_one_works(stack: Stack, tmp_path: Path) ->
     assert approle.accessors(op, ROLE) == [result.accessor]
 
 
+def test_vault_takes_a_role_in_any_case(stack: Stack, tmp_path: Path) -> None:
+    """Its files are in small letters: the old secret-id is found there, and ends."""
+    approle.write_credentials(stack.operator, ROLE, tmp_path)
+    _, file = approle.credential_files(ROLE, tmp_path)
+    old = file.read_text()
+    plan = plan_secret_id(stack.operator, ROLE.title(), tmp_path)
+    result = rotate_secret_id(stack.operator, ROLE.title(), tmp_path)
+    assert result.destroyed == (plan.old,)
+    assert (plan.file, result.file) == (file, file)
+    assert file.read_text() != old
+    assert not good(stack.operator, old)
+
+
 def test_other_secret_ids_of_the_role_stay(stack: Stack, tmp_path: Path) -> None:
     """Only what was in the file is destroyed."""
     approle.write_credentials(stack.operator, ROLE, tmp_path)

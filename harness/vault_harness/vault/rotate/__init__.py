@@ -11,8 +11,10 @@ from vault_harness.vault.rotate._postgresql import PostgreSQL
 from vault_harness.vault.rotate._redis import Redis
 from vault_harness.vault.rotate._rotation import (
     NothingToRollBack,
+    SecretPlan,
     each_of,
     find_rollback,
+    plan_secret,
     roll_back,
     rotate_secret,
 )
@@ -37,6 +39,8 @@ __all__ = [
     "rotate_secret",
     "roll_back",
     "find_rollback",
+    "plan_secret",
+    "SecretPlan",
     "each_of",
     "NothingToRollBack",
     "SecretRotation",

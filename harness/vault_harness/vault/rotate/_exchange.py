@@ -11,7 +11,7 @@ from typing import Any
 
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError
-from vault_harness.vault.kv import CheckAndSetError, Kv
+from vault_harness.vault.kv import CheckAndSetError, Kv, SecretVersion
 from vault_harness.vault.rotate._password_server import (
     Account,
     PasswordServer,
@@ -69,6 +69,22 @@ class _Values:
         return Account(self.user, str(self.old), str(self.new))
 
 
+def to_rotate(kv: Kv, target: Target) -> SecretVersion:
+    """The version with the value that a rotation would replace.
+
+    Raises:
+        OperatorError: There is no such secret, or no such key in it.
+    """
+    now = kv.read(target.path)
+    if now.data.get(target.key) is None:
+        raise OperatorError(
+            f"{kv.mount}/{target.path} has no {target.key} to rotate",
+            looked_at=f"version {now.version}, which is {now.state}",
+            remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
+        )
+    return now
+
+
 def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     """Give a secret a value, in Vault and on the server, with a record of it.
 
@@ -84,15 +100,8 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
         OperatorError: Vault refused.
     """
     kv, target = work.kv, work.target
-    now = kv.read(target.path)
-    old = now.data.get(target.key)
-    if old is None:
-        raise OperatorError(
-            f"{kv.mount}/{target.path} has no {target.key} to rotate",
-            looked_at=f"version {now.version}, which is {now.state}",
-            remedy=f"Put it there first: {named('seed')}, or {named('migrate')}.",
-        )
-    values = _Values(str(now.data.get(target.user_key, "")), old, new)
+    now = to_rotate(kv, target)
+    values = _Values(str(now.data.get(target.user_key, "")), now.data[target.key], new)
     account = values.account
     if work.server is not None:
         # A login is what tells in the end who has what: where none can be tried, nothing is begun.
@@ -138,6 +147,15 @@ def _conclude(
     record.state = record.ends_as
     record.save(work.file)
     return SecretRotation(work.target, versions, work.server.title if work.server else None)
+
+
+def resumable(kv: Kv, target: Target, record: RotationRecord) -> bool:
+    """Whether an ended run began it, and Vault has its new value."""
+    return (
+        record.state == "running"
+        and record.earlier(kv) is not None
+        and record.wrote(kv.read(target.path).data.get(target.key))
+    )
 
 
 def resume(work: Work, record: RotationRecord) -> SecretRotation | None:

@@ -8,20 +8,44 @@ asked which one it takes.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError, StackError
 from vault_harness.vault.kv import Kv
-from vault_harness.vault.rotate._exchange import SecretRotation, Work, exchange, resume
+from vault_harness.vault.rotate._exchange import (
+    SecretRotation,
+    Work,
+    exchange,
+    resumable,
+    resume,
+    to_rotate,
+)
 from vault_harness.vault.rotate._password_server import PasswordServer
 from vault_harness.vault.rotate._record import load, record_file
 from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import ServerKind, Target
 
 FindServer = Callable[[ServerKind], PasswordServer | None]
+_Came = TypeVar("_Came")
+
+
+@dataclass(frozen=True)
+class SecretPlan:
+    """What a rotation would do.
+
+    Attributes:
+        version: The version whose value would be replaced.
+        resumes: Whether it would only finish what an earlier run had begun, whose new value that
+            version has.
+    """
+
+    version: int
+    resumes: bool
 
 
 class NothingToRollBack(StackError):
@@ -69,6 +93,19 @@ def rotate_secret(
 
 
 @without_frames
+def plan_secret(kv: Kv, target: Target, directory: Path) -> SecretPlan:
+    """What `rotate_secret` would do, without doing it.
+
+    Raises:
+        OperatorError: There is no such secret, or no such key in it.
+    """
+    now = to_rotate(kv, target)
+    record = load(record_file(directory, kv, target))
+    resumes = record is not None and record.ends_as == "done" and resumable(kv, target, record)
+    return SecretPlan(now.version, resumes)
+
+
+@without_frames
 def roll_back(
     kv: Kv,
     target: Target,
@@ -109,17 +146,22 @@ def find_rollback(kv: Kv, target: Target, directory: Path) -> int:
         HarnessError: As `roll_back` says.
     """
     work = _work(kv, target, directory, lambda _kind: None, 0.0, lambda _step: None)
+    record = load(work.file)
+    if record is not None and resumable(kv, target, record):  # it would be finished first
+        done = record if record.ends_as == "done" else record.settled
+        if done is not None:
+            return done.before
     return _find_earlier(work)[1]
 
 
 def each_of(
-    targets: Iterable[Target], turn: Callable[[Target], SecretRotation]
-) -> Iterator[tuple[Target, SecretRotation | HarnessError]]:
+    targets: Iterable[Target], turn: Callable[[Target], _Came]
+) -> Iterator[tuple[Target, _Came | HarnessError]]:
     """Do something to each of several targets; what one refuses does not keep it from the others.
 
     Args:
         targets: Which ones.
-        turn: `rotate_secret` or `roll_back` with everything but the target.
+        turn: `rotate_secret`, `roll_back` or what they would do, with everything but the target.
 
     Yields:
         Each target with what came of it, as soon as it is known.

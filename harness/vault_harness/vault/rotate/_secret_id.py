@@ -84,6 +84,7 @@ def plan_secret_id(
     Raises:
         OperatorError: There is no such role.
     """
+    role = role.lower()  # Vault takes any case and makes it this; so are the files called
     approle.role_id(op, role, mount=mount)
     _, file = approle.credential_files(role, directory)
     old = _accessor(op, role, _read(file), mount)
@@ -120,6 +121,7 @@ def rotate_secret_id(
         OperatorError: Vault refused something, or a login with the new secret-id does not work;
             then the file and the old secret-id are as they were.
     """
+    role = role.lower()  # as for the plan
     role_file, file = approle.credential_files(role, directory)
     work = _Work(
         op, role, directory / DIRECTORY / f"secret-id-{role}.json", mount, grace, end_others

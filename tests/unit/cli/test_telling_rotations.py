@@ -1,0 +1,103 @@
+"""What rotations tell a person: what is done, what is only finished, and what would not be done."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+
+from tests.unit.operations.kv_in_memory import KvInMemory
+from vault_harness.blueprint import Blueprint
+from vault_harness.cli import _rotate
+from vault_harness.vault.rotate import find_targets, rotate_secret
+
+TARGETS = {target.name: target for target in find_targets("all")}
+
+
+class Stack:
+    """One with every secret that can be rotated by name, and its tasks."""
+
+    def __init__(self, directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.kv = KvInMemory({each.path: {each.key: "before"} for each in TARGETS.values()})
+        self.directory = directory
+        self.capsys = capsys
+
+    def rotate(self, name: str, *, until: str = "") -> None:
+        """Make one anew; ended after a step."""
+
+        def look(step: str) -> None:
+            if step == until:
+                raise KeyboardInterrupt
+
+        with contextlib.suppress(KeyboardInterrupt):
+            rotate_secret(self.kv, TARGETS[name], self.directory, checkpoint=look)
+
+    def run(self, task: Any, name: str, *, dry_run: bool = False, code: int = 0) -> str:
+        """What a task prints, which changes nothing if it is to show only."""
+        before = {path: self.kv.read(path) for path in self.kv.paths()}
+        ended: object = 0
+        try:
+            task(Context(), name=name, dry_run=dry_run)
+        except SystemExit as end:
+            ended = end.code
+        assert ended == code
+        assert not dry_run or before == {path: self.kv.read(path) for path in self.kv.paths()}
+        return self.capsys.readouterr().out
+
+
+@pytest.fixture
+def stack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Stack:
+    """Nothing was rotated there."""
+    made = Stack(tmp_path, capsys)
+    here: Any = SimpleNamespace(
+        data_dir=tmp_path,
+        blueprint=Blueprint.default,
+        held=contextlib.nullcontext,
+        operator=lambda: SimpleNamespace(close=lambda: None),
+    )
+    monkeypatch.setattr(_rotate, "local_stack", lambda: here)
+    monkeypatch.setattr("vault_harness.vault.kv.Kv", lambda *_: made.kv)
+    monkeypatch.setenv("HARNESS_RUNNER", "./dev")
+    for name in ("HARNESS_POSTGRESQL_URL", "HARNESS_REDIS_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def test_who_only_finished_an_earlier_run_made_nothing_anew(stack: Stack) -> None:
+    """A person who wants a password that nobody has seen must know, before it is done too."""
+    stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
+    told = stack.run(_rotate.secrets, "jwt", dry_run=True)
+    assert "would finish what an earlier run had begun" in told
+    told = stack.run(_rotate.secrets, "jwt")
+    assert "no new value; for one run it again: ./dev rotate.secrets jwt" in told
+    assert "begun" not in stack.run(_rotate.secrets, "jwt")
+
+
+def test_what_could_not_be_taken_back_hides_no_other(stack: Stack) -> None:
+    """As when it is done: each is told, and what refused is the end."""
+    stack.rotate("redis")
+    stack.rotate("jwt")
+    told = stack.run(_rotate.rollback, "all", dry_run=True, code=5)
+    assert "database: would not be done: no rotation of database" in told
+    assert "redis: would return" in told
+    assert "jwt: would return" in told
+
+
+def test_what_an_ended_run_began_could_be_taken_back(stack: Stack) -> None:
+    """It would be finished first; nobody else changed it."""
+    stack.rotate("jwt", until=f"wrote {TARGETS['jwt'].path}")
+    told = stack.run(_rotate.rollback, "jwt", dry_run=True)
+    assert "to the value of version 1" in told
+
+
+def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
+    """A typing error is found before anything is done."""
+    told = stack.run(_rotate.secrets, f"{TARGETS['jwt'].path}:JTW", dry_run=True, code=6)
+    assert "would not be done" in told
+    assert "has no JTW to rotate" in told
