@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import secrets
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -246,11 +247,21 @@ def _transit(
     provider: SealingProvider, directory: Path, data_dir: Path, *, new: bool
 ) -> dict[str, Any]:
     home = data_dir / HOLDER_NAME
-    if not new and not (home / "data").is_dir():
+    data, opening = home / "data", Opening(home)
+    if not new and (not data.is_dir() or opening.keyring() is None):
         raise _holder_missing(home)
+
+    def discard() -> None:
+        """The holder alone: the Vault whose seal is being exchanged may be in use beside it."""
+        with contextlib.suppress(OSError):  # it has ended; a full disk takes no note of that
+            provider.end_holder()
+        shutil.rmtree(data)
+
     holder = provider.start_holder()
-    opening = Opening(home)
-    opening.open(provider.stop, Endpoints(nodes=(holder,), toxiproxy=""))
+    endpoints = Endpoints(nodes=(holder,), toxiproxy="")
+    if opening.keyring() is None and opening.seal_status(endpoints).initialised:
+        raise _holder_without_keys(home, opening.keyring_path)
+    opening.open(discard, endpoints)
     keyring = opening.keyring()
     assert keyring is not None  # opened with it a moment ago
     with contextlib.closing(Operator(holder.address, keyring.root_token)) as root:
@@ -260,6 +271,20 @@ def _transit(
 
 def _holder_missing(home: Path) -> StackError:
     return _key_missing(home, f"put {home.name} back from where it was copied to")
+
+
+def _holder_without_keys(home: Path, keyring: Path) -> StackError:
+    """A new one whose keys nobody has: what `Opening` would propose is for the stack's own Vault.
+
+    Nothing is removed: a snapshot of before an earlier migration may need what is there.
+    """
+    return StackError(
+        "the Vault that is to hold the seal's key is initialised, and its own keys are not here: a "
+        "run that was ended half-way may have lost them. The seal does not depend on it yet",
+        looked_at=str(keyring),
+        remedy=f"{named('down')}, give the folder {home} another name, then {named('up')}, which "
+        "makes a new one; all other data stays where it is",
+    )
 
 
 def _key_missing(path: Path, back: str) -> StackError:
