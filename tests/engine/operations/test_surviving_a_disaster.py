@@ -180,6 +180,57 @@ def test_a_root_token_of_after_the_backup_is_kept(empty: tuple[Node, Path], tmp_
     assert Keyring.load(done.kept) == after
 
 
+def test_a_restore_over_its_own_vault_that_came_to_nothing_is_begun_anew(
+    empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """The Vault knows the backup's tokens before the snapshot is in, which says nothing then."""
+    node, path = empty
+    keyring = Keyring.load(path)
+    op = Operator(node.address)
+    root = op.with_token(keyring.root_token)
+    policy = "sys/policies/acl/team"
+    old, new = 'path "a" { capabilities = ["read"] }', 'path "b" { capabilities = ["read"] }'
+    root.request("PUT", policy, policy=old)
+    backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
+    root.request("PUT", policy, policy=new)
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+
+    with pytest.raises(OSError, match="ended"):
+        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("kept the backup's keys"))
+    assert root.request("GET", policy)["data"]["policy"] == new
+    done = restore([op], path, *parts, overwrite=True)
+
+    assert not done.resumed
+    assert root.request("GET", policy)["data"]["policy"] == old
+
+
+def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
+    empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """As with any other Vault: what is there is not put in twice."""
+    node, path = empty
+    keyring = Keyring.load(path)
+    op = Operator(node.address)
+    root = op.with_token(keyring.root_token)
+    root.request("POST", "sys/auth/approle", type="approle")
+    backup = make_backup(root, Keys(keyring), tmp_path / "b", LOCK, mounts=[])
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+
+    with pytest.raises(OSError, match="ended"):
+        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    assert restore([op], path, *parts, overwrite=True).resumed
+
+
+def _end_at(wanted: str) -> Callable[[str], None]:
+    """A checkpoint at which the run ends."""
+
+    def checkpoint(step: str) -> None:
+        if step == wanted:
+            raise OSError("ended")
+
+    return checkpoint
+
+
 def test_storage_that_makes_no_snapshots_is_named(stack: Stack, tmp_path: Path) -> None:
     """An in-memory Vault cannot be backed up, and leaves no half a backup."""
     with pytest.raises(OperatorError, match="not raft"):

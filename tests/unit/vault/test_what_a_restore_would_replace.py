@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from vault_harness.errors import HarnessError
 from vault_harness.vault import Keyring
-from vault_harness.vault.backup import Keys, _acting, put_in, restore_keys
+from vault_harness.vault.backup import Keys, _acting, _restore, put_in, restore_keys
 
 FRESH: dict[str, dict[str, Any]] = {
     "sys/mounts": {
@@ -91,6 +92,17 @@ def test_a_token_that_is_replaced_stays_beside(
     assert (tmp_path / "operator-token").read_text() == "of the backup"
     assert kept is not None
     assert kept.read_text() == "of before"
+
+
+def test_a_copy_that_is_not_whole_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be all that is left of what is overwritten: nothing is, and nothing is kept."""
+    monkeypatch.setattr(_restore, "take_snapshot", lambda _: b"the first half of an arch")
+    root: Any = SimpleNamespace(address="http://vault")
+
+    with pytest.raises(HarnessError, match="not whole"):
+        _restore._keep_snapshot(root, tmp_path / "init.json")
+
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("before", ["", "the same"])

@@ -22,13 +22,14 @@ from vault_harness.commands import named
 from vault_harness.engine import static_key_path
 from vault_harness.errors import (
     DeadlineExceeded,
+    HarnessError,
     OperatorError,
     StackError,
 )
 from vault_harness.vault import approle, cluster
 from vault_harness.vault.backup._acting import acting_on, put_keys
 from vault_harness.vault.backup._contents import Comparison, Contents, compare
-from vault_harness.vault.backup._files import Keys
+from vault_harness.vault.backup._files import Keys, check_snapshot
 from vault_harness.vault.backup._make import take_snapshot
 from vault_harness.vault.backup._progress import (
     CATCH_UP_SECONDS,
@@ -126,7 +127,8 @@ def restore(
     """Put a backup into an empty, initialised Vault, unseal it with the backup's keys, and compare.
 
     A run that was ended half-way is finished by the next one with the same backup: whichever keys
-    open the Vault tell how far it got.
+    open the Vault tell how far it got. Over the Vault that the backup is of, which has the same
+    keys, one that had not put the snapshot in is begun anew.
 
     Args:
         nodes: At each node of that Vault, all of which must run; no token is needed.
@@ -179,10 +181,16 @@ def restore(
                 overwritten = _keep_snapshot(root, keyring_path)
                 if present != keys.keyring:  # by its keys, or by its root token alone
                     kept = keep_beside(keyring_path)
-            keys.keyring.save(way)
+            # Its own Vault knows the backup's keys and tokens all along, which then tell nothing of
+            # how far this got: that the file is there tells it.
+            own = present.keys == keys.keyring.keys
+            if not own:
+                keys.keyring.save(way)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
+            if own:
+                keys.keyring.save(way)
         checkpoint("put the snapshot in")
         if anew:
             await_on_all(nodes, keys, contents.vault)
@@ -297,10 +305,23 @@ def _left_behind(node: Operator, error: OperatorError) -> StackError:
 
 
 def _keep_snapshot(root: Operator, keyring_path: Path) -> Path:
-    """What is about to be overwritten, beside the keyring that opens it."""
+    """What is about to be overwritten, beside the keyring that opens it.
+
+    Raises:
+        OperatorError: The server's answer is not whole: it would be the only copy.
+    """
+    snapshot = take_snapshot(root)
+    try:
+        check_snapshot(snapshot, source=f"{root.address}/v1/sys/storage/raft/snapshot")
+    except HarnessError as error:
+        raise OperatorError(
+            f"what this Vault has could not be kept, so that it was not overwritten: {error.cause}",
+            looked_at=error.looked_at,
+            remedy=f"this again; if it stays so, look at the server's log ({named('logs')})",
+        ) from None
     stamp = time.strftime("%Y%m%d-%H%M%S")
     path = keyring_path.with_name(f"{keyring_path.name}.{stamp}.snap")
-    files.write_private(path, take_snapshot(root))
+    files.write_private(path, snapshot)
     return path
 
 
