@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.stack import LocalStack
+    from vault_harness.vault import Operator
     from vault_harness.vault.backup import Comparison, Keys, SealKeyRestored
 
 
@@ -127,6 +128,7 @@ def keys(
     Into vault-data/init.json, where the tasks look for them. The key of a static seal goes into
     vault-data/seal.
     """
+    from vault_harness.vault import cluster
     from vault_harness.vault.backup import KEYRING, open_keys_file
     from vault_harness.vault.backup import restore_keys as put_back
 
@@ -144,8 +146,13 @@ def keys(
         count = plural(len(opened.keyring.keys), "unseal key")
         say(f"would write {count} of {origin} to {stack.keyring_path}")
         return
-    with stack.held(), vault_without_token(stack) as op:
-        done = put_back(opened, stack.keyring_path, op=op, overwrite=overwrite)
+    with contextlib.ExitStack() as held:
+        held.enter_context(stack.held())
+        nodes: tuple[Operator, ...] = ()
+        if held.enter_context(vault_without_token(stack)) is not None:
+            there = stack.endpoints()
+            nodes = held.enter_context(cluster.operators(there.addresses, ca_cert=there.ca_cert))
+        done = put_back(opened, stack.keyring_path, nodes=nodes, overwrite=overwrite)
     say(f"{plural(len(opened.keyring.keys), 'unseal key')} of {origin} in {stack.keyring_path}")
     if done.kept is not None:
         say(f"what was there before: {done.kept}")
@@ -166,7 +173,7 @@ def _restore_seal_key(stack: LocalStack, keys: Keys, *, overwrite: bool, dry_run
     from vault_harness.errors import StackError
     from vault_harness.vault.backup import restore_seal_key
 
-    with nullcontext() if dry_run else stack.held():
+    with contextlib.nullcontext() if dry_run else stack.held():
         done = restore_seal_key(keys, stack.data_dir, overwrite=overwrite, dry_run=dry_run)
     if done.action in {"none", "left"}:
         raise StackError(

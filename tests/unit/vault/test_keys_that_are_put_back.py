@@ -1,0 +1,130 @@
+"""The keys of a backup are tried on every node of a Vault, and saved as what they are there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.errors import DeadlineExceeded, OperatorError
+from vault_harness.vault import Keyring, Operator, SealStatus, cluster
+from vault_harness.vault.backup import Keys, _keys, restore_keys
+from vault_harness.vault.keyring import KeyKind
+
+KEYS = Keys(Keyring(("a", "b", "c"), 3, "root"))
+
+
+class Node:
+    """A node of a Vault that takes `KEYS`.
+
+    Args:
+        kind: What its keys are.
+        sealed: Whether it is sealed now.
+        away: Whether it does not answer.
+        knows: The token that lives there.
+    """
+
+    def __init__(
+        self, *, kind: KeyKind = "shamir", sealed: bool = False, away: bool = False, knows: str = ""
+    ) -> None:
+        self.address = "http://node"
+        self.kind, self.sealed, self.away, self.knows = kind, sealed, away, knows
+
+    def seal_status(self) -> SealStatus:
+        """What it says of itself."""
+        if self.away:
+            raise OperatorError("it does not answer")
+        return SealStatus(True, self.sealed, 5, 3, 0, "2.7.2", "openbao", kind=self.kind)
+
+    def give_keys(self, keyring: Keyring) -> None:
+        """Open, if they are the right ones."""
+        if self.away:
+            raise OperatorError("it does not answer")
+        if keyring.keys != KEYS.keyring.keys:
+            raise OperatorError("these keys do not unseal this Vault")
+        self.sealed = False
+
+
+def as_operators(*nodes: Node) -> Sequence[Operator]:
+    """What the function takes."""
+    return cast("Sequence[Operator]", nodes)
+
+
+@pytest.fixture(autouse=True)
+def vault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leader is found once most of three nodes are open, and no wait takes its time."""
+
+    def health(nodes: Sequence[Any]) -> list[int]:
+        leads = sum(not node.sealed for node in nodes) * 2 > 3 or len(nodes) == 1
+        first = 200 if leads else 429
+        return [503 if n.sealed else (first if n is nodes[0] else 429) for n in nodes]
+
+    monkeypatch.setattr(cluster, "health_of_all", health)
+    monkeypatch.setattr(_keys, "_UNSEAL_SECONDS", 0.1)
+    monkeypatch.setattr(_keys, "_lives", lambda node, token: token == node.knows != "")
+
+
+def test_every_node_is_opened(tmp_path: Path) -> None:
+    """One alone has no quorum, and never serves."""
+    nodes = [Node(sealed=True) for _ in range(3)]
+
+    done = restore_keys(KEYS, tmp_path / "init.json", nodes=as_operators(*nodes))
+
+    assert [node.sealed for node in nodes] == [False, False, False]
+    assert (done.proven, done.unsealed) == (True, True)
+
+
+def test_nodes_that_took_the_keys_and_do_not_serve_have_proven_them(tmp_path: Path) -> None:
+    """Two are away: the keys are saved, and whoever starts those finds them."""
+    nodes = [Node(sealed=True), Node(away=True), Node(away=True)]
+
+    def never(*_: object, **__: object) -> Operator:
+        raise DeadlineExceeded("waited 0.1 s for all nodes to serve")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "wait_for_all", never)
+        done = restore_keys(KEYS, tmp_path / "init.json", nodes=as_operators(*nodes))
+
+    assert done.proven
+    assert Keyring.load(tmp_path / "init.json") == KEYS.keyring
+
+
+def test_keys_that_a_node_does_not_take_are_refused(tmp_path: Path) -> None:
+    """Nothing is written."""
+    other = Keys(Keyring(("x", "y", "z"), 3, ""))
+
+    with pytest.raises(OperatorError, match="another Vault's backup"):
+        restore_keys(other, tmp_path / "init.json", nodes=as_operators(Node(sealed=True)))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("now", ["shamir", "recovery"])
+@pytest.mark.parametrize("before", ["shamir", "recovery"])
+@pytest.mark.parametrize("there", [False, True], ids=["lost", "there"])
+def test_keys_are_saved_as_what_they_are_now(
+    tmp_path: Path, before: KeyKind, now: KeyKind, there: bool
+) -> None:
+    """The seal was exchanged since the backup: the shares are the same, and their kind is not."""
+    path = tmp_path / "init.json"
+    keys = Keys(Keyring(("a", "b", "c"), 3, "root", kind=before))
+    if there:
+        keys.keyring.save(path)
+
+    done = restore_keys(keys, path, nodes=as_operators(Node(kind=now, knows="root")))
+
+    assert Keyring.load(path).kind == now
+    assert done.proven
+    assert done.kept is None
+
+
+def test_a_vault_that_does_not_say_leaves_the_backups_kind(tmp_path: Path) -> None:
+    """It is away."""
+    keys = Keys(Keyring(("a", "b", "c"), 3, "", kind="recovery"))
+
+    done = restore_keys(keys, tmp_path / "init.json", nodes=as_operators(Node(away=True)))
+
+    assert Keyring.load(tmp_path / "init.json").kind == "recovery"
+    assert not done.proven
