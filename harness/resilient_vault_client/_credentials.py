@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 from collections.abc import Callable, Mapping
@@ -91,7 +92,7 @@ class _Id:
         if self._file is None:
             return f"there is nothing to log in with: set {self._name} or {self._name}_FILE"
         return (
-            f"there is nothing to log in with: {self._name}_FILE is {self._file}, which is "
+            f"there is nothing to log in with: {self._name}_FILE is {told(self._file)}, which is "
             "missing, unreadable, empty, or not fully written yet"
         )
 
@@ -105,6 +106,16 @@ def read_word(file: Path) -> str:
     except (OSError, ValueError):
         return ""
     return text if len(content) <= _MOST_BYTES and len(text.split()) == 1 else ""
+
+
+def told(file: Path) -> str:
+    """A file in a message. Whoever gave an id or a key instead of its file finds it in no log."""
+    text = str(file)
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
+        inside = str(file.parent) != "." and file.parent.is_dir()
+        if file.exists() or ((inside or file.is_absolute()) and "-----BEGIN" not in text):
+            return text
+    return "a word that is not repeated here, since it may be no path"
 
 
 def _looks_cut(text: str, last: str | None) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
-from resilient_vault_client._credentials import read_word
+from resilient_vault_client._credentials import read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     AuthMountMissing,
@@ -64,7 +64,7 @@ class JwtFile:
         jwt = read_word(self._file)
         if not jwt:
             raise CredentialsMissing(
-                f"there is no JWT to log in with: VAULT_JWT_FILE is {self._file}, which is "
+                f"there is no JWT to log in with: VAULT_JWT_FILE is {told(self._file)}, which is "
                 "missing, unreadable, or empty"
             )
         self._spare(jwt)

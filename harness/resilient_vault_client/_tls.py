@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 from resilient_vault_client._config import Config
+from resilient_vault_client._credentials import told
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -33,7 +34,7 @@ class TlsFiles:
         except OSError as error:
             # Nobody can be verified without it, and nothing is sent.
             raise ssl.SSLCertVerificationError(
-                f"cannot read {error.filename}: {error.strerror}"
+                f"cannot read {told(Path(error.filename or ''))}: {error.strerror}"
             ) from None
 
     def _current(self) -> ssl.SSLContext:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from resilient_vault_client._api import Api
-from resilient_vault_client._credentials import read_word
+from resilient_vault_client._credentials import read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     CredentialsMissing,
@@ -46,7 +46,7 @@ class TokenFile:
         text = read_word(self._file)
         if not text:
             raise CredentialsMissing(
-                f"there is no token: VAULT_TOKEN_FILE is {self._file}, which is missing, "
+                f"there is no token: VAULT_TOKEN_FILE is {told(self._file)}, which is missing, "
                 "unreadable, or empty"
             )
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from resilient_vault_client._api import Api
-from resilient_vault_client._credentials import read_word
+from resilient_vault_client._credentials import read_word, told
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import (
     CredentialsMissing,
@@ -66,8 +66,8 @@ class WrappedSecretId:
         if not self._opened.secret_id:
             raise CredentialsMissing(
                 "there is no secret-id: the wrapping token in VAULT_WRAPPED_SECRET_ID_FILE "
-                f"({self._file}) is missing, was used before, or has expired; deliver a new one. "
-                "If nobody of yours used it, treat the secret-id as stolen and destroy it"
+                f"({told(self._file)}) is missing, was used before, or has expired; deliver a new "
+                "one. If nobody of yours used it, treat the secret-id as stolen and destroy it"
             )
         return self._opened.secret_id
 

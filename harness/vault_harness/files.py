@@ -1,12 +1,38 @@
-"""Files that must never be half-written, nor readable by anybody else."""
+"""Files that must never be half-written, nor readable by anybody else; and what is told of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import tempfile
 from pathlib import Path
+
+_LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
+_LIKE_A_FILE = re.compile(r"\.env[\w.-]{0,20}|[\w+-]{0,40}\.(?:age|crt|env|json|key|pem|pub|txt)")
+
+
+def told(path: Path, otherwise: str) -> str:
+    """What a message says of a file that somebody named and that cannot be read.
+
+    Whoever gives a key, a token or a passphrase where its file is asked for must not find it in a
+    log. So a path is told where it leads to a file or a folder, or is named as files are.
+
+    Args:
+        path: As it was given.
+        otherwise: Words to say instead: which option or variable names it.
+    """
+    text = str(path)
+    with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
+        if path.exists():
+            return text
+        if not _LIKE_A_SECRET.search(text) and (
+            _LIKE_A_FILE.fullmatch(text)
+            or (str(path.parent) not in {".", path.anchor} and path.parent.is_dir())
+        ):
+            return text
+    return otherwise
 
 
 def private_directory(path: Path) -> Path:

@@ -88,6 +88,20 @@ def test_nothing_to_begin_with(tmp_path: Path, content: str | None) -> None:
         source(file).load()
 
 
+def test_an_id_in_the_place_of_its_file_is_not_repeated() -> None:
+    """Whoever set ``VAULT_SECRET_ID_FILE`` to the secret-id itself would find it in every log."""
+    for given in (UUID, "x" * 5000):
+        with pytest.raises(CredentialsMissing, match="VAULT_SECRET_ID_FILE is a word") as missing:
+            source(Path(given)).load()
+        assert given not in str(missing.value)
+
+
+def test_a_folder_that_is_not_there_is_named() -> None:
+    """A secret that was never mounted: where it should have been is what helps."""
+    with pytest.raises(CredentialsMissing, match="/nowhere/at/all"):
+        source(Path("/nowhere/at/all")).load()
+
+
 def test_fingerprint_tells_pairs_apart() -> None:
     """It differs for another id, and holds neither."""
     one, two = Credentials("role", UUID), Credentials("role", OTHER)

@@ -144,6 +144,15 @@ def test_remarks_of_whoever_made_the_file(issued: Path, tmp_path: Path) -> None:
     assert external_trust(settings(issued, vault_cacert=trusted), tmp_path / "tls") == trusted
 
 
+def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: Path) -> None:
+    """The PEM itself in the variable: the error names the variable alone."""
+    key = (issued / "one-key.pem").read_text()
+    wrong = settings(issued, cert="one.pem", vault_client_key=Path(key))
+    with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
+        external_trust(wrong, tmp_path / "tls")
+    assert key.splitlines()[1] not in str(caught.value)
+
+
 @pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "no text"])
 def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
     """Whoever records the locals of an error would have it."""

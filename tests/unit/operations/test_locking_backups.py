@@ -270,6 +270,35 @@ def test_options_that_lock_or_open_nothing_are_refused(tmp_path: Path) -> None:
         Opener(identities=("nonsense",)).decrypt(b"", source="x")
 
 
+def test_a_secret_in_the_place_of_its_file_is_not_repeated() -> None:
+    """The key itself instead of the file that has it: a log would keep it."""
+    phrase = "four words and more"
+    with pytest.raises(SettingsError, match="the file that --recipient names") as refusal:
+        lock_from(recipients=[PRIVATE], environ={})
+    assert PRIVATE not in str(refusal.value)
+    with pytest.raises(SettingsError, match="the file that --passphrase-file names") as refusal:
+        lock_from(passphrase_file=Path(phrase), environ={})
+    assert phrase not in str(refusal.value)
+    with pytest.raises(SettingsError, match="the file that --identity names") as refusal:
+        opener_from(identity_files=[Path(PRIVATE)], environ={})
+    assert PRIVATE not in str(refusal.value)
+
+
+def test_a_passphrase_in_the_place_of_a_public_key_is_not_shown(tmp_path: Path) -> None:
+    """Its first letters, which tell one public key from another, would be most of it."""
+    (tmp_path / "phrase").write_text("short phrase")
+    with pytest.raises(SettingsError, match="not a public key") as refusal:
+        lock_from(recipients=[str(tmp_path / "phrase")], environ={})
+    assert "short" not in str(refusal.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    """Who mistyped a path sees it."""
+    for path in (tmp_path / "no such key", Path("backup-key.txt")):
+        with pytest.raises(SettingsError, match=path.name):
+            opener_from(identity_files=[path], environ={})
+
+
 def test_ssh_keys_lock_and_open() -> None:
     """An SSH key pair does as well as an age one."""
     from cryptography.hazmat.primitives import serialization

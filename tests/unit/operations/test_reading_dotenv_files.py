@@ -164,6 +164,14 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert "--env-file" in refusal.value.remedy
 
 
+def test_a_value_in_the_place_of_the_file_is_not_repeated() -> None:
+    """``--env-file "$SECRET"`` is told by the option."""
+    with pytest.raises(SettingsError, match="the file that --env-file names") as refusal:
+        read(Path("hvs.not-a-file"))
+    assert "hvs." not in str(refusal.value)
+    assert refusal.value.__cause__ is None
+
+
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     """A named pipe without a writer would hang for ever."""
     os.mkfifo(tmp_path / ".env")

@@ -105,7 +105,7 @@ def told(spec: NodeSpec, directory: Path, *, kept: Path | None = None) -> Told:
         if not path.is_file():
             raise SettingsError(
                 f"{name} names a file that is not there",
-                looked_at=str(path),
+                looked_at=files.told(Path(os.environ[name]).expanduser(), name),
                 remedy="put it there, or unset the variable",
             )
         mounted[path] = places[name] = f"{_FOLDER}/{name}"

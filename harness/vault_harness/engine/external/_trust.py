@@ -75,7 +75,7 @@ def _content(path: Path, variable: str) -> bytes:
 def _unreadable(path: Path, variable: str, why: str) -> SettingsError:
     return SettingsError(
         f"{variable} names a file that cannot be read",
-        looked_at=str(path),
+        looked_at=files.told(path, variable),
         remedy=f"put it there ({why}), or unset the variable",
     )
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, StackError
@@ -308,7 +309,7 @@ def _read_part(name: str, path: Path) -> bytes:
         option = " and name it with --keyring" if name == KEYRING else ""
         raise StackError(
             f"{name} of this backup cannot be read: {error.strerror}",
-            looked_at=str(path),
+            looked_at=files.told(path, "the file that --keyring names"),
             remedy=f"Fetch it from where that part is kept{option}, or take another backup.",
         ) from None
 

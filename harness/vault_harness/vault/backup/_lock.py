@@ -20,6 +20,7 @@ import pyrage  # type: ignore[import-untyped]  # it ships no types
 from pyrage import passphrase as _passphrase
 from pyrage import ssh, x25519
 
+from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, SettingsError
@@ -147,7 +148,9 @@ def opener_from(
     """
     if identity_files:
         return Opener(
-            identities=tuple(key for path in identity_files for key in _keys(_read(path)))
+            identities=tuple(
+                key for path in identity_files for key in _keys(_read(path, "--identity"))
+            )
         )
     found = _found_passphrase(passphrase_file, environ, ask)
     if found is None:
@@ -163,23 +166,27 @@ def _found_passphrase(
     path: Path | None, environ: Mapping[str, str], ask: Callable[[], str] | None
 ) -> str | None:
     if path is not None:
-        return _read(path).rstrip("\r\n")
+        return _read(path, "--passphrase-file").rstrip("\r\n")
     return environ.get(PASSPHRASE_VARIABLE) or (ask() if ask is not None else None)
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, option: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
-        raise SettingsError(f"{path} cannot be read: {reason}", remedy="Check the path.") from None
+        raise SettingsError(
+            f"{files.told(path, f'the file that {option} names')} cannot be read: {reason}",
+            looked_at=option,
+            remedy="Check the path: it is a file that is wanted, not what is in it.",
+        ) from None
 
 
 def _recipient_lines(given: str) -> list[str]:
     """A public key as it stands, or every one of a file of them."""
     if given.startswith(("age1", "ssh-")):
         return [given]
-    lines = [line.strip() for line in _read(Path(given)).splitlines()]
+    lines = [line.strip() for line in _read(Path(given), "--recipient").splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
@@ -200,7 +207,9 @@ def _recipient(line: str) -> Any:
     except pyrage.RecipientError as error:
         raise SettingsError(
             f"that is not a public key that a backup can be locked with: {error}",
-            looked_at=f"{line[:12]}...",
+            looked_at=f"{line[:12]}..."
+            if line.startswith(("age1", "ssh-"))
+            else "a line of the file given with --recipient",
             remedy="Give an age key (age1...) or an SSH key of the kind ssh-ed25519 or ssh-rsa.",
         ) from None
 

@@ -24,6 +24,7 @@ from pathlib import Path
 from dotenv.parser import Binding, Reader, parse_binding
 from dotenv.variables import parse_variables
 
+from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.errors import SettingsError
 from vault_harness.vault.migrate._doubts import ASSIGNMENT_INSIDE, Note, Piece, Variable, doubts
@@ -92,11 +93,12 @@ def read(
             )
         raw = path.read_bytes()
     except OSError as error:
+        told = files.told(path, "the file that --env-file names")
         raise SettingsError(
-            f"{path} cannot be read: {error.strerror}",
-            looked_at=str(path.absolute()),
+            f"{told} cannot be read: {error.strerror}",
+            looked_at=str(path.absolute()) if told == str(path) else "--env-file",
             remedy="Name the dotenv file with --env-file.",
-        ) from error
+        ) from None  # the error of the system repeats what was given
     found = parse(decode(raw, source=str(path), encoding=encoding), source=str(path))
     return expand(found, environ or {}) if interpolate else found
 
