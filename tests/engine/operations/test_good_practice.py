@@ -13,6 +13,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority
 from vault_harness.engine import Engine
 from vault_harness.stack import Stack, launch
+from vault_harness.vault import approle
 from vault_harness.vault.backup import Keys, Lock, make_backup
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.practices import PRACTICES, Deployment, Practice, Standing, go_through
@@ -134,6 +135,19 @@ def test_lives_without_an_end(
     found = look(deployment, name)
     assert found.standing is Standing.BROKEN
     assert "ai-services" in f"{found.seen} {found.remedy}"
+
+
+def test_a_secret_id_of_before_its_role_had_an_end(stack: Stack, tmp_path: Path) -> None:
+    """The role says that they end; this one never does."""
+    role = "auth/approle/role/ai-services"
+    before = stack.operator.request("GET", role)["data"]["secret_id_ttl"]
+    stack.operator.request("POST", role, secret_id_ttl=0)
+    made = approle.new_secret_id(stack.operator, "ai-services")
+    stack.operator.request("POST", role, secret_id_ttl=before)
+    found = look(deployed(stack, tmp_path), "secret-ids")
+    assert found.standing is Standing.BROKEN
+    assert made.accessor in found.seen
+    assert "rotate.secret-id ai-services --end-others" in found.remedy
 
 
 def test_policy_for_everything(stack: Stack, tmp_path: Path) -> None:

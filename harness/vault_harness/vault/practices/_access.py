@@ -8,9 +8,11 @@ from typing import Any
 
 from vault_harness import policy
 from vault_harness.commands import named
-from vault_harness.errors import HarnessError
+from vault_harness.errors import HarnessError, OperatorError
+from vault_harness.vault.approle import DEFAULT_MOUNT
 from vault_harness.vault.audit import policies_of, report
 from vault_harness.vault.kv import Kv
+from vault_harness.vault.operator import Operator
 from vault_harness.vault.practices._practice import (
     Deployment,
     Practice,
@@ -21,6 +23,9 @@ from vault_harness.vault.practices._practice import (
 
 SECRET_ID_LIFE = timedelta(days=90)
 """The longest life of a secret-id."""
+
+MOST_SECRET_IDS = 2000
+"""More than that are not looked up one by one."""
 
 TOKEN_LIFE, TOKEN_LONGEST = timedelta(hours=1), timedelta(days=1)
 """The longest life of a token until it is renewed, and over all."""
@@ -58,11 +63,70 @@ def secret_ids(deployment: Deployment) -> Practice:
         if int(role.get("secret_id_ttl") or 0) > _seconds(SECRET_ID_LIFE)
     ]
     if not endless and not long:
-        return kept(name, where, f"all of {_count(roles)} end within {SECRET_ID_LIFE.days} days")
+        return _present(deployment, name, roles)
     role = (endless or long)[0]
     seen = f"those of {role} never end" if endless else f"those of {role} live too long"
     days = f"secret_id_ttl={_seconds(SECRET_ID_LIFE)}"
     return broken(name, where, seen, named("vault", "--", "write", role, days))
+
+
+def _present(
+    deployment: Deployment, name: str, roles: list[tuple[str, dict[str, Any]]]
+) -> Practice:
+    """Those that are there, each by itself: a role's setting goes for what is made after it."""
+    where = "auth/approle/role, each secret-id of each by its accessor"
+    op, count = deployment.operator, 0
+    for path, _ in roles:
+        present = _accessors(op, path)
+        count += len(present)
+        if count > MOST_SECRET_IDS:
+            seen = "there are too many to be looked up one by one; those made from now on end"
+            return cannot_tell(name, where, seen)
+        lives = {accessor: _life_of(op, path, accessor) for accessor in present}
+        endless = [accessor for accessor, life in lives.items() if life is None]
+        long = [a for a, life in lives.items() if life is not None and life > SECRET_ID_LIFE]
+        if endless or long:
+            wrong, what = (endless, "never end") if endless else (long, "live too long")
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            seen = f"some of {path} {what}, made before its secret_id_ttl: accessor {wrong[0]}"
+            return broken(name, where, seen + more, _command_to_end(path, wrong[0]))
+    return kept(name, where, f"all of {_count(roles)} end within {SECRET_ID_LIFE.days} days")
+
+
+def _accessors(op: Operator, path: str) -> list[str]:
+    found = op.request("LIST", f"{path}/secret-id").get("data") or {}
+    return [str(accessor) for accessor in found.get("keys") or []]
+
+
+def _life_of(op: Operator, path: str, accessor: str) -> timedelta | None:
+    """From when a secret-id was made until it ends; None if it never does.
+
+    Raises:
+        OperatorError: It may not be looked up.
+    """
+    try:
+        answer = op.request(
+            "POST", f"{path}/secret-id-accessor/lookup", secret_id_accessor=accessor
+        )
+    except OperatorError:
+        if accessor in _accessors(op, path):
+            raise
+        return timedelta()  # it ended between the list and the look
+    data = answer.get("data") or {}
+    made, end = (_moment(str(data.get(f"{each}_time"))) for each in ("creation", "expiration"))
+    if made is None or end is None or end < made:  # the first moment of the calendar is none
+        return None
+    return end - made
+
+
+def _command_to_end(path: str, accessor: str) -> str:
+    """The task knows the roles of the usual mount; what is elsewhere is ended one by one."""
+    mount, _, role = path.removeprefix("auth/").partition("/role/")
+    if mount == DEFAULT_MOUNT:
+        return named("rotate.secret-id", role, "--end-others")
+    where, which = f"{path}/secret-id-accessor/destroy", f"secret_id_accessor={accessor}"
+    command = named("vault", "--", "write", where, which)
+    return f"once its services have a new one: {command}"
 
 
 def tokens(deployment: Deployment) -> Practice:
@@ -77,8 +141,9 @@ def tokens(deployment: Deployment) -> Practice:
         day = f"token_max_ttl={_seconds(TOKEN_LONGEST)}"
         if role.get("token_period"):
             seen, mend = f"{path}: token_period lets a token be renewed for ever", "token_period=0"
-        elif not 0 < ttl <= _seconds(TOKEN_LIFE):
-            seen, mend = f"{path}: token_ttl is {_life(ttl)}", hour
+        elif not 0 < (ttl or longest) <= _seconds(TOKEN_LIFE):
+            unset = f"not set, so that it is token_max_ttl: {longest} s" if longest else _life(0)
+            seen, mend = f"{path}: token_ttl is {_life(ttl) if ttl else unset}", hour
         elif not 0 < longest <= _seconds(TOKEN_LONGEST):
             seen, mend = f"{path}: token_max_ttl is {_life(longest)}", day
         else:
