@@ -7,11 +7,14 @@ import gzip
 import hashlib
 import io
 import json
+import shutil
 import stat
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from vault_harness.errors import HarnessError, SettingsError, StackError
 from vault_harness.vault import Keyring
@@ -22,6 +25,7 @@ from vault_harness.vault.backup import (
     Keys,
     Lock,
     Opener,
+    _write,
     backup_keys,
     check_snapshot,
     check_vault,
@@ -33,6 +37,7 @@ from vault_harness.vault.backup import (
     opener_from,
     write_backup,
 )
+from vault_harness.vault.backup._files import UNFINISHED
 
 PRIVATE, PUBLIC = new_identity()
 KEYS = Keys(Keyring(("key-one", "key-two", "key-three"), 2, "root-token"), "operator-token")
@@ -229,6 +234,46 @@ def test_a_backup_ended_half_way_is_no_backup(tmp_path: Path) -> None:
         assert list_backups(tmp_path) == []
     finished = backup_keys(KEYS, tmp_path, lock)
     assert [path.name for path in tmp_path.iterdir()] == [finished.directory.name]
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_what_another_user_left_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, locked: bool
+) -> None:
+    """On a disk that both use: it may be neither locked nor removed, and ours is made."""
+    theirs = tmp_path / f"{UNFINISHED}theirs"
+    theirs.mkdir()
+    lock_file = theirs.with_name(f"{theirs.name}.lock")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def lock(path: Path, **more: Any) -> Any:
+        if path == lock_file and locked:
+            refuse(path)
+        return FileLock(path, **more)
+
+    monkeypatch.setattr(_write, "FileLock", lock)
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+
+    made = backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
+
+    assert made.check_files() == ()
+    assert theirs.is_dir()
+    assert not lock_file.exists()
+
+
+def test_a_folder_that_may_not_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not tried under one name after the other."""
+
+    def lock(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(_write, "FileLock", lock)
+    with pytest.raises(PermissionError):
+        backup_keys(KEYS, tmp_path, Lock(recipients=(PUBLIC,)))
 
 
 def test_backups_are_listed_newest_first(tmp_path: Path) -> None:

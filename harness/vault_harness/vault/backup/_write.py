@@ -109,20 +109,28 @@ def _unfinished(directory: Path, name: str) -> Iterator[Path]:
                 _lock_file(unfinished).unlink(missing_ok=True)
         except Timeout:
             pass  # somebody began one of this name in the same second
+        except PermissionError:
+            if not _lock_file(unfinished).exists():
+                raise  # this user may not write here; else another user did, in the same second
         number += 1
         chosen = f"{name}-{number}"
 
 
 def _sweep(directory: Path) -> None:
-    """Remove what runs left that were ended half-way; whoever still writes holds a lock."""
+    """Remove what runs left that were ended half-way; whoever still writes holds a lock.
+
+    What may not be locked or removed is another user's, on a disk that several share, and stays.
+    """
     for left in directory.glob(f"{UNFINISHED}*"):
         if not left.is_dir():
             continue
         try:
             with FileLock(_lock_file(left), timeout=0, mode=0o600):
-                shutil.rmtree(left)
-                _lock_file(left).unlink(missing_ok=True)
-        except Timeout:
+                try:
+                    shutil.rmtree(left)
+                finally:  # one of ours would keep its owner from it
+                    _lock_file(left).unlink(missing_ok=True)
+        except (Timeout, PermissionError, FileNotFoundError):
             continue
 
 
