@@ -50,6 +50,10 @@ def revoke(dry_run: bool = False) -> None:
                 namespace=stack.namespace(blueprint),
             )
     say("the root token had ended before" if done.before else "the root token is revoked")
+    if not done.acts:
+        say(f"the tasks have no operator's token that is good: {done.token_file}")
+        say(f"next: {named('root.generate')}, then {named('root.revoke')}, which makes one")
+        return
     say(f"the tasks act with the operator's token in {done.token_file}")
     say(f"when mounts, policies or roles must change: {named('root.generate')}")
 
@@ -87,4 +91,6 @@ def generate(
         with closing(Operator(address, token, endpoints.ca_cert)) as op:
             made = generate_root(op, stack.keyring_path, stack.data_dir, cancel=cancel)
     say("a new root token is in the keyring" if made else "the keyring has a good root token")
+    if cancel and not made:
+        say("no attempt to make another one is under way")
     say(f"when you are done with it: {named('root.revoke')}")

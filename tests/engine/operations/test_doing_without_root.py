@@ -143,6 +143,9 @@ def test_somebody_elses_attempt_is_left_alone(op: Operator, keyring_path: Path) 
     with pytest.raises(OperatorError, match="somebody is making a root token"):
         generate_root(op, keyring_path, keyring_path.parent)
     assert generate_root(op, keyring_path, keyring_path.parent, cancel=True)
+    op.request("PUT", "sys/generate-root-token/attempt")
+    assert not generate_root(op, keyring_path, keyring_path.parent, cancel=True)
+    assert not op.request("GET", "sys/generate-root-token/attempt")["data"]["started"]
 
 
 def test_without_any_token_the_way_out_is_said(

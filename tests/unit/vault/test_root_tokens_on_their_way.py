@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from vault_harness.commands import named
+from vault_harness.errors import OperatorError
 from vault_harness.vault import Keyring, Operator
-from vault_harness.vault.root import generate_root, prove_keys
+from vault_harness.vault.root import _generate, _revoke, generate_root, prove_keys, revoke_root
 
 TOKEN, ONE_TIME = "s.root-token-of-the-test", "0123456789-0123456789-01"
 
@@ -24,6 +26,7 @@ class Vault(Operator):
         super().__init__("http://127.0.0.1:1", "token-of-the-test")
         self.at_the_last = at_the_last
         self.given = 0
+        self.started = False  # an attempt of somebody else
         self.alive = False
 
     def with_token(self, token: str) -> Operator:
@@ -31,6 +34,11 @@ class Vault(Operator):
         return self
 
     def request(self, method: str, path: str, **body: object) -> dict[str, Any]:  # noqa: ARG002 -- Operator's shape
+        if method == "DELETE":
+            self.started = False
+            return {}
+        if (method, path) == ("GET", "sys/generate-root/attempt") and self.started:
+            return {"started": True, "nonce": "another's", "progress": 1, "required": 2}
         if path == "auth/token/revoke-self":
             self.alive = False
         if path.endswith("/attempt"):
@@ -96,3 +104,46 @@ def test_a_keyring_that_cannot_be_written(
     with pytest.raises(OSError, match="No space left"):
         generate_root(vault, keyring, tmp_path)
     assert not vault.alive
+
+
+def test_an_attempt_of_somebody_else_is_ended_by_its_task(keyring: Path, tmp_path: Path) -> None:
+    """Whoever met it, `seal.migrate` for one, which has no option for that."""
+    vault = Vault()
+    vault.started = True
+    for meeting in (prove_keys, generate_root):
+        with pytest.raises(OperatorError, match="somebody is making") as met:
+            meeting(vault, keyring, tmp_path)
+        assert named("root.generate", "--cancel") in met.value.remedy
+
+
+def test_an_attempt_is_ended_also_where_the_root_token_is_good(
+    keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was in the way of another task; none is made."""
+    Keyring(("key-1", "key-2"), 2, TOKEN).save(keyring)
+    monkeypatch.setattr(_generate, "alive", lambda _: {"policies": ["root"]})
+    vault = Vault()
+    vault.started = True
+
+    assert not generate_root(vault, keyring, tmp_path)
+    assert vault.request("GET", "sys/generate-root/attempt").get("started")
+    assert not generate_root(vault, keyring, tmp_path, cancel=True)
+    assert not vault.request("GET", "sys/generate-root/attempt").get("started")
+    assert vault.given == 0
+
+
+@pytest.mark.parametrize(("token", "acts"), [("", False), ("dead", False), ("good", True)])
+def test_a_root_token_that_was_ended_by_hand(
+    keyring: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str, acts: bool
+) -> None:
+    """Nobody may have made an operator's token before: it is said whether the tasks have one."""
+    Keyring(("key-1", "key-2"), 2, "ended").save(keyring)
+    if token:
+        (tmp_path / "operator-token").write_text(token)
+    monkeypatch.setattr(_revoke, "alive", lambda op: {} if op.client.token == "good" else None)
+
+    done = revoke_root(Operator("http://127.0.0.1:1", "ended"), keyring, [], tmp_path)
+
+    assert done.before
+    assert done.acts is acts
+    assert Keyring.load(keyring).root_token == ""

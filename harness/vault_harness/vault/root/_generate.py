@@ -42,7 +42,7 @@ def generate_root(
         op: With the operator's token, which OpenBao wants; without one for HashiCorp Vault.
         keyring_path: The keyring, with enough unseal keys.
         directory: Where the name of the attempt is kept while it goes on.
-        cancel: End an attempt that somebody else began.
+        cancel: End an attempt that somebody else began, also if no token is made then.
         checkpoint: Called after each step.
 
     Returns:
@@ -58,6 +58,8 @@ def generate_root(
         root = op.with_token(keyring.root_token)
         with contextlib.closing(root):
             if alive(root) is not None:
+                if cancel:
+                    _cancel(root, directory)
                 return False
     with uninterrupted():  # from the last key on it lives, and is nowhere but here
         token = _root_token(op, keyring, keyring_path, directory, cancel, checkpoint)
@@ -144,7 +146,7 @@ def _root_token(
         raise DeadlineExceeded(
             "the unseal keys were given and no root token came of it",
             looked_at=f"{endpoint}: {started['required']} keys were wanted",
-            remedy="Run it again with --cancel.",
+            remedy=f"{named('root.generate', '--cancel')} ends what was begun; then this again.",
         )
     return _decode(encoded, one_time)
 
@@ -169,6 +171,13 @@ def _endpoint(op: Operator) -> tuple[str, dict[str, Any]]:
     )
 
 
+def _cancel(op: Operator, directory: Path) -> None:
+    """End an attempt, whoever began it."""
+    endpoint, status = _endpoint(op)
+    _end_stale(op, endpoint, status, _mark(directory), cancel=True)
+    _mark(directory).unlink(missing_ok=True)
+
+
 def _end_stale(
     op: Operator, endpoint: str, status: dict[str, Any], mark: Path, *, cancel: bool
 ) -> None:
@@ -179,7 +188,8 @@ def _end_stale(
         raise OperatorError(
             "somebody is making a root token right now",
             looked_at=f"{endpoint}: {status.get('progress')} of {status.get('required')} keys",
-            remedy="Wait until they are done, or end their attempt with --cancel.",
+            remedy="Wait until they are done, or end their attempt: "
+            f"{named('root.generate', '--cancel')}. Then this again.",
         )
     op.request("DELETE", f"{endpoint}/attempt")
 

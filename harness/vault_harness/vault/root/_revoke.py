@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,12 @@ from vault_harness.boundary import without_frames
 from vault_harness.errors import OperatorError
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.operator import Operator
-from vault_harness.vault.root._standing import OPERATOR_TOKEN_NAME, alive, install_operator
+from vault_harness.vault.root._standing import (
+    OPERATOR_TOKEN_NAME,
+    alive,
+    install_operator,
+    operator_token,
+)
 
 
 @dataclass(frozen=True)
@@ -20,10 +26,13 @@ class RootRevoked:
     Attributes:
         token_file: Where the operator's token is.
         before: True if the root token had ended before.
+        acts: Whether that operator's token is good. It need not be there where the root token had
+            ended before.
     """
 
     token_file: Path
     before: bool
+    acts: bool = True
 
 
 @without_frames
@@ -54,7 +63,10 @@ def revoke_root(
     if found is None:
         # Ended by a run that could not write the keyring any more, or by hand.
         keyring.without_root().save(keyring_path)
-        return RootRevoked(directory / OPERATOR_TOKEN_NAME, before=True)
+        token = operator_token(directory)
+        with contextlib.closing(root.with_token(token)) as op:
+            acts = bool(token) and alive(op) is not None
+        return RootRevoked(directory / OPERATOR_TOKEN_NAME, before=True, acts=acts)
     if "root" not in found["policies"]:
         raise OperatorError(
             "this is not a root token",
