@@ -21,6 +21,7 @@ from vault_harness.vault.backup import (
     drill,
     make_backup,
     new_identity,
+    restore_keys,
 )
 from vault_harness.vault.kv import Kv
 
@@ -82,6 +83,17 @@ def test_killed_after_any_step_the_next_restore_finishes(
             assert [compare(node, contents).different for node in nodes] == [(), (), ()]
         step += 1
     assert step > 4
+
+
+def test_keys_are_put_back_where_every_node_is_sealed(three: Stack, tmp_path: Path) -> None:
+    """One that is open alone chooses no leader."""
+    addresses = [node.address for node in three.nodes]
+    with cluster.operators(addresses, token=three.keyring.root_token) as nodes:
+        cluster.seal_all(nodes)
+    with cluster.operators(addresses) as nodes:
+        done = restore_keys(Keys(three.keyring), tmp_path / "init.json", nodes=nodes)
+        assert sorted(cluster.health_of_all(nodes)) == [200, 429, 429]
+    assert done.unsealed
 
 
 def test_an_exercise_with_as_many_nodes(three: Stack, engine: Engine, tmp_path: Path) -> None:

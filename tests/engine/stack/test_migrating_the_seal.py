@@ -286,6 +286,35 @@ def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: Sea
         next(ways)  # so that each step is gone on from in another way there than back
 
 
+def test_killed_while_the_holder_is_given_its_keys(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the error says leads out: the stack's own Vault stays, and goes over."""
+    stack.up()
+    token = keep(stack, "of before")
+    save = Keyring.save
+
+    def die(keyring: Keyring, path: Path) -> None:
+        if path.parent.name == "holder":
+            raise KeyboardInterrupt
+        save(keyring, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keyring, "save", die)
+        with pytest.raises(KeyboardInterrupt):
+            stack.migrate_seal("transit")
+    with pytest.raises(StackError, match="does not depend on it yet") as told:
+        stack.migrate_seal("transit")
+    assert "destroy" not in str(told.value)
+
+    stack.down()
+    (stack.data_dir / "holder").rename(stack.data_dir / "holder.of-before")
+    stack.up()
+
+    is_whole(stack, "transit")
+    assert read(stack, token) == "of before"
+
+
 def migrate_again(stack: LocalStack, target: SealKind) -> None:
     """The same command."""
     assert stack.migrate_seal(target).action == "finished"
