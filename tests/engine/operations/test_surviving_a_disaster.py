@@ -221,6 +221,28 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     assert restore([op], path, *parts, overwrite=True).resumed
 
 
+def test_a_restore_over_its_own_vault_whose_answer_was_lost(
+    empty: tuple[Node, Path], tmp_path: Path
+) -> None:
+    """The snapshot is in, and nobody has noted it: the tokens of after the backup are no more."""
+    node, path = empty
+    before = Keyring.load(path)
+    op = Operator(node.address)
+    root = op.with_token(before.root_token)
+    root.request("POST", "sys/auth/approle", type="approle")
+    backup = make_backup(root, Keys(before), tmp_path / "b", LOCK, mounts=[])
+    made = root.request("POST", "auth/token/create", policies=["root"], no_parent=True)
+    replace(before, root_token=made["auth"]["client_token"]).save(path)
+    parts = (*backup.open_snapshot(OPENER), backup.open_keys(OPENER))
+
+    with pytest.raises(OSError, match="ended"):
+        restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    path.with_name("init.json.restoring").unlink()
+    restore([op], path, *parts, overwrite=True)
+
+    assert Keyring.load(path) == before
+
+
 def _end_at(wanted: str) -> Callable[[str], None]:
     """A checkpoint at which the run ends."""
 

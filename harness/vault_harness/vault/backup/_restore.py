@@ -23,6 +23,7 @@ from vault_harness.engine import static_key_path
 from vault_harness.errors import (
     DeadlineExceeded,
     HarnessError,
+    KeyringMissing,
     OperatorError,
     StackError,
 )
@@ -40,6 +41,7 @@ from vault_harness.vault.backup._progress import (
     await_taken,
     check_nodes,
     is_restored,
+    lives,
     must_start_anew,
 )
 from vault_harness.vault.keyring import Keyring, keep_beside
@@ -171,7 +173,7 @@ def restore(
     if not resumed:
         present = Keyring.load(keyring_path)
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
-        acting = standing_operator(leader.address, present, directory, ca_cert=leader.ca_cert)
+        acting = _acting(leader, present, keys, directory)
         with contextlib.closing(acting) as root, needing_root(root, named("restore")):
             there = put_in(root)
             if there and not overwrite:
@@ -221,6 +223,25 @@ def restore(
         len(nodes),
         kept_token,
     )
+
+
+def _acting(leader: Operator, present: Keyring, keys: Keys, directory: Path) -> Operator:
+    """Who may act before the snapshot is put in.
+
+    Where the backup's own Vault took it and nobody noted that, since the answer was lost, the
+    tokens of after the backup are no more, and the backup's are good.
+
+    Raises:
+        KeyringMissing: No token is good.
+        OperatorError: Vault does not answer.
+    """
+    try:
+        return standing_operator(leader.address, present, directory, ca_cert=leader.ca_cert)
+    except KeyringMissing:
+        for token in (keys.keyring.root_token, keys.operator_token):
+            if lives(leader, token):
+                return leader.with_token(token)
+        raise
 
 
 def _let_catch_up(nodes: Sequence[Operator], keys: Keys, contents: Contents) -> None:
