@@ -260,6 +260,9 @@ HANGS = 2.25
 WITHIN_A_CALL = 0.75
 """Of a call's deadline: for no longer does it hang, so that nobody has to take it for an outage."""
 
+A_DOUBLE = 0.5
+"""Seconds after a new credential in which one too many would be asked for, and has to be seen."""
+
 HELD_UP = 3
 """Who waits for more than one such part of that time is held up by it."""
 
@@ -294,6 +297,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
             within=max(0.0, ends + 1.0 - lab.history.now()),
         )
         until = _once_accepted(lab, bound)
+        lab.watch(A_DOUBLE)
     lab.judge(
         no_refused_use(),
         uses_go_on(bound, since=began, until=until),

@@ -20,6 +20,7 @@ class Held:
         grant: The current lease; None until there is one.
         due: When it is to be renewed or replaced, on the monotonic clock.
         pause: The last pause after a failure.
+        paused_for: The failure for which that pause was chosen, until somebody has waited for it.
         error: Why the last attempt to get a new one failed; None if it did not.
         blocked_until: No other attempt before.
         leaving: Leases that were replaced, and when they are let go.
@@ -30,6 +31,7 @@ class Held:
         self.grant: Grant | None = None
         self.due = 0.0
         self.pause: float | None = None
+        self.paused_for: VaultError | None = None
         self.error: VaultError | None = None
         self.blocked_until = 0.0
         self.leaving: list[tuple[Grant, float]] = []

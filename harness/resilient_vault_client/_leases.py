@@ -327,7 +327,7 @@ class Leases(Background):
         if error.sent and error.status is None:
             self._notifier.notify(LeaseOrphaned(path=held.path))
         if not isinstance(error, VaultUnavailable):
-            held.pause = self._backoff.next(held.pause)
+            held.pause, held.paused_for = self._backoff.next(held.pause), error
             held.blocked_until = time.monotonic() + max(held.pause, error.retry_in or 0.0)
 
     def _failed(self, held: Held, error: VaultError) -> float:
@@ -337,8 +337,10 @@ class Leases(Background):
         if error.echo:
             wait = max(error.retry_in or 0.0, 0.05)
         else:
-            held.pause = self._backoff.next(held.pause)
+            if held.pause is None or held.paused_for is not error:  # once for each failure
+                held.pause = self._backoff.next(held.pause)
             wait = max(held.pause, error.retry_in or 0.0)
+            held.paused_for = None
             self._notifier.notify(
                 LeaseRenewalFailed(
                     path=held.path, error=error, remaining=grant.remaining, retry_in=wait

@@ -1,0 +1,67 @@
+"""A credential that is not to be had is asked for again after pauses that about double."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from resilient_vault_client import PermissionDenied, VaultClient
+from resilient_vault_client._api import Api
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._login import Authenticator
+from resilient_vault_client._session import Session
+from resilient_vault_client._token import Token
+
+ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+
+PATH = "database/creds/app"
+
+LONGER = 2.4
+"""Times the pause before: the most that one is."""
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    """One with a token that lives for long, of a client without threads."""
+    client = VaultClient(environ=ENVIRON, renew=False)
+    session = client._session()
+    auth = {"client_token": "t", "lease_duration": 600, "renewable": True}
+    session.authenticator._current = Token(auth, started=time.monotonic())
+    yield session
+    session.authenticator._current = None  # there is nobody to give it back to
+    client.close()
+
+
+def leased(*_: Any) -> dict[str, Any]:
+    """Vault's answer to who asks for a credential."""
+    data = {"username": "u", "password": "p"}
+    return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
+
+
+def denied(*_: Any) -> NoReturn:
+    """The policy's answer."""
+    raise PermissionDenied("permission denied", status=403)
+
+
+def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pause that grew for the attempt, and again for whoever waits for it, outlasts an outage."""
+    monkeypatch.setattr(Api, "lease", leased)
+    session.leases.current(PATH, Deadline(5.0))
+    held = session.leases._by_path[PATH]
+    assert held.grant is not None
+    held.grant.lost = "refused"
+    monkeypatch.setattr(Api, "lease", denied)
+    monkeypatch.setattr(Authenticator, "after_denial", lambda *_, **__: None)
+    pauses = []
+    for _ in range(5):
+        held.blocked_until = 0.0
+        assert session.leases._keep(held) == pytest.approx(held.pause, abs=0.1)
+        assert held.pause is not None
+        pauses.append(held.pause)
+    assert pauses[0] < 0.5
+    for before, after in itertools.pairwise(pauses):
+        assert before < after <= LONGER * before
