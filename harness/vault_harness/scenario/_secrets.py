@@ -5,13 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 
-SHORTEST = 8
-"""Shorter values are not looked for: a four-letter password is in every English text."""
-
-LONG = 24
-"""Of a value so long its first half is looked for too: an answer that was cut off, or the excerpt
-that a parser shows of what it could not read, holds no more of it.
-"""
+from vault_harness.scenario._redaction import Redaction
 
 
 class Secrets:
@@ -25,6 +19,7 @@ class Secrets:
         self._values: dict[tuple[str, str], str] = {}
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
+        self._redaction: Redaction | None = None
 
     def __repr__(self) -> str:
         return f"<Secrets: {len(self._labels)} known>"
@@ -37,6 +32,7 @@ class Secrets:
                     self._counts[kind] += 1
                     label = f"{kind}-{self._counts[kind]}"
                 self._labels[value] = label
+                self._redaction = None
             return self._labels[value]
 
     def add_value(self, path: str, value: str, label: str, *, secret: bool = True) -> str:
@@ -50,8 +46,9 @@ class Secrets:
         """
         with self._lock:
             return_label = self._values.setdefault((path, value), label)
-            if secret:
-                self._labels.setdefault(value, return_label)
+            if secret and value not in self._labels:
+                self._labels[value] = return_label
+                self._redaction = None
             return return_label
 
     def value_label(self, path: str, value: str) -> str | None:
@@ -68,48 +65,17 @@ class Secrets:
         with self._lock:
             return next((value for value, name in self._labels.items() if name == label), None)
 
+    def redaction(self) -> Redaction:
+        """What looks for all that are known by now in many texts."""
+        with self._lock:
+            if self._redaction is None:
+                self._redaction = Redaction(self._labels.items())
+            return self._redaction
+
     def redact(self, text: str) -> str:
         """`text` with every known secret, and the first half of one, replaced by its label."""
-        with self._lock:
-            known = sorted(self._labels.items(), key=lambda item: -len(item[0]))
-        for value, label in known:
-            if len(value) >= SHORTEST and value in text:
-                text = text.replace(value, f"<{label}>")
-        for value, label in known:
-            while begun := _begun_in(value, text):
-                text = text.replace(begun, f"<half of {label}>")
-        return text
+        return self.redaction().of(text)
 
     def found_in(self, text: str) -> list[str]:
         """Labels of the secrets that stand in `text`, whole or (``half of v1``) for a half."""
-        with self._lock:
-            known = list(self._labels.items())
-        whole = {value: label for value, label in known if len(value) >= SHORTEST and value in text}
-        for value in whole:
-            text = text.replace(value, "")
-        halves = [f"half of {label}" for value, label in known if _begun_in(value, text)]
-        return sorted([*whole.values(), *halves])
-
-
-def _begun_in(value: str, text: str) -> str:
-    """The beginning of `value` that stands in `text`, if it is half of it or more; else nothing.
-
-    A URL's first half is its scheme and its host, which may be shown, or a password, which may not:
-    of one that has a password all up to its end is looked for.
-    """
-    half = value[: (len(value) + 1) // 2]
-    if "://" in half:
-        half = _up_to_its_password(value)
-    if len(value) < LONG or not half or (at := text.find(half)) < 0:
-        return ""
-    end = len(half)
-    while end < len(value) and text[at + end : at + end + 1] == value[end]:
-        end += 1
-    return value[:end]
-
-
-def _up_to_its_password(url: str) -> str:
-    """A URL up to the end of its password; nothing if it has none."""
-    scheme, _, rest = url.partition("://")
-    user, at, _ = rest.partition("/")[0].rpartition("@")
-    return f"{scheme}://{user}" if at and user.partition(":")[2] else ""
+        return self.redaction().found_in(text)

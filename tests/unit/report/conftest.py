@@ -37,9 +37,10 @@ def record(story: Story) -> Callable[..., Record]:
         log: tuple[LogLine, ...] = (),
         id: str = "TOK-11",  # noqa: A002 - it is one
         why: str = "",
+        secret: str = TOKEN,
     ) -> Record:
         secrets = Secrets()
-        secrets.add("token", TOKEN)
+        secrets.add("token", secret)
         entry = Entry(id=id, promise="One login", severity="critical", source="vault#26172")
         lab = SimpleNamespace(
             history=story.history,

@@ -362,6 +362,41 @@ def test_journal_has_no_secrets(story: Story, record: Make, tmp_path: Path) -> N
     assert (tmp_path / "TOK-11.log").read_text() == "+     1.00 s  token <token-1>\n"
 
 
+PEM = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\n-----END PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ['a"b' * 5, "a" * 20 + "\\" + "b" * 9, "\u00fc" * 12, PEM],
+    ids=["quotes", "a backslash", "beyond ASCII", "several lines"],
+)
+def test_secret_that_json_escapes_is_none_of_the_journal(
+    story: Story, record: Make, tmp_path: Path, secret: str
+) -> None:
+    """Neither as it is nor escaped, in what is written and in what is read of it."""
+    story.call(1.0, outcome="error", message=f"got {secret}, twice {secret}")
+    story.history.mark(json.dumps({"kept": secret}))
+    story.fault(Signature()).detail[secret] = secret  # a key too
+    log = (LogLine(1.0, f"{secret!r}"), *(LogLine(1.0, one) for one in secret.splitlines()))
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record("error", why=f"why {secret}", log=log, secret=secret))
+    target = collect_parts(tmp_path, parts, Summary("reference"))
+    texts = [target.read_text(), str(json.loads(target.read_text()))]
+    texts.append((tmp_path / "TOK-11.log").read_text())
+    escaped = [json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)]
+    parts_of_it = {secret, *escaped, *secret.splitlines()[:2][-1:]}
+    assert not [(one, text) for one in parts_of_it for text in texts if one in text]
+    assert "<token-1>" in texts[0]
+
+
+def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None:
+    """It takes no half of an escape with it: the record is data still."""
+    secret = "a" * 20 + "\\" + "b" * 9
+    story.call(1.0, outcome="error", message=f"{secret[:20]}\\ and so on")
+    (call,) = record("error", secret=secret)["operations"]
+    assert call["message"] == "<half of token-1> and so on"
+
+
 def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> None:
     """They would stand in the next run's journal; so would its logs."""
     reports.write_part(tmp_path / "parts-1", record(id="SEA-01", log=(LogLine(1.0, "x"),)))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from collections.abc import Callable
 
 import pytest
 
-from vault_harness.scenario._secrets import SHORTEST, Secrets
+from vault_harness.scenario._redaction import SHORTEST
+from vault_harness.scenario._secrets import Secrets
 
 
 def test_labels_are_counted_by_kind() -> None:
@@ -139,6 +142,32 @@ def test_whole_is_not_half_as_well() -> None:
     secrets.add("secret", f"{LONG_ONE[:20]}-another", "v2")
     assert secrets.found_in(f"got {LONG_ONE}") == ["v1"]
     assert secrets.redact(f"got {LONG_ONE}") == "got <v1>"
+
+
+KEY = f"-----BEGIN PRIVATE KEY-----\n{'MIIEvQIB' * 8}\nAgEAMA==\n-----END PRIVATE KEY-----\n"
+
+
+def test_line_of_a_value_of_several_is_found() -> None:
+    """A log has each in an entry of its own; a short one, and what all keys begin with, is none."""
+    secrets = Secrets()
+    secrets.add("secret", KEY, "v1")
+    first, line, short, *_ = KEY.splitlines()
+    assert secrets.found_in(f"  {line}") == ["a line of v1"]
+    assert secrets.redact(f"  {line}") == "  <a line of v1>"
+    for text in (f"no {first} there", short):
+        assert (secrets.found_in(text), secrets.redact(text)) == ([], text)
+    assert secrets.found_in(f"got {KEY}") == ["v1"]
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr, str])
+@pytest.mark.parametrize("value", ['a"b' * 5, "a\\b" * 5, "a'\"b" * 5, "\u00fc" * 12, KEY])
+def test_secret_is_found_however_it_is_written(value: str, written: Callable[[str], str]) -> None:
+    """A log of JSON lines escapes it, and so does a message with the `repr` of it."""
+    secrets = Secrets()
+    secrets.add("secret", value, "v1")
+    text = f"got {written(value)}."
+    assert secrets.found_in(text) == ["v1"]
+    assert secrets.redact(text).strip("got .'\"") == "<v1>"
 
 
 def test_repr_tells_a_number() -> None:
