@@ -8,6 +8,7 @@ from typing import Any
 from vault_harness.clients._client import Client
 from vault_harness.report.formats import Judged, Score
 from vault_harness.report.score import Change, changes, score_of
+from vault_harness.scenario.record import leaks_of_others
 
 AGAIN = 3
 """How often a scenario is run again whose first run was no pass."""
@@ -58,7 +59,15 @@ def settled(
 
 
 def _both(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record of a scenario that was run once, and then again.
+    """The record of a scenario that was run once, and then again; with what came out in either."""
+    of_both = leaks_of_others(
+        first.get("leaks") or (), {"in a repetition": again.get("leaks") or ()}
+    )
+    return {**_told(first, again), "leaks": of_both}
+
+
+def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The record of both runs by their verdicts.
 
     Of the repetition those runs count that say something of the client: a run that proved nothing
     beside two good ones makes no client flaky.

@@ -183,8 +183,10 @@ def joined(results: list[Result]) -> dict[str, Any]:
     """One record of several runs: the verdict on which all agree, else ``flaky`` and its rate.
 
     Its history is that of the first run that did harm, else of the first that failed, else of the
-    first that did not pass.
+    first that did not pass. Secrets that came out are those of all runs.
     """
+    from vault_harness.scenario.record import leaks_of_others
+
     words = [result.word for result in results]
     failed = sorted(
         (result for result in results if result.word == "fail"), key=lambda r: not _did_harm(r)
@@ -196,6 +198,14 @@ def joined(results: list[Result]) -> dict[str, Any]:
             {"word": result.word, "why": result.why, "seconds": round(result.seconds, 2)}
             for result in results
         ]
+        record["leaks"] = leaks_of_others(
+            shown.record["leaks"],
+            {
+                f"in run {number}": result.record["leaks"]
+                for number, result in enumerate(results, 1)
+                if result is not shown
+            },
+        )
         record["seconds"] = round(sum(result.seconds for result in results), 2)
     if len(set(words)) > 1:
         record["rate"] = f"{words.count('pass')} of {len(words)}"

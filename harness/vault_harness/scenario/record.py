@@ -7,7 +7,7 @@ scenario began.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any
 
@@ -106,6 +106,27 @@ def _as_data(value: object) -> object:
     """What an encoder of JSON does not know: what was observed by its fields, all else as text."""
     # Not `asdict`, which copies all that is below too: thousands of requests are observed in a run.
     return vars(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
+
+
+def leaks_of_others(
+    shown: Iterable[Mapping[str, Any]], others: Mapping[str, Iterable[Mapping[str, Any]]]
+) -> list[dict[str, Any]]:
+    """The leaks of several runs of a scenario, of which one is shown.
+
+    What comes out once in ten runs has come out, whichever of them is told.
+
+    Args:
+        shown: The leaks of the run that is.
+        others: Those of each other run, by what it is called: ``in run 2``.
+    """
+    told = {str(leak["seen"]): dict(leak) for leak in shown}
+    for called, leaks in others.items():
+        for leak in leaks:
+            at = leak.get("at")  # on that run's own clock
+            when = "" if at is None else f", +{at:.2f} s"
+            seen = f"{called}{when}: {leak['seen']}"
+            told.setdefault(str(leak["seen"]), {**leak, "seen": seen, "at": None})
+    return list(told.values())
 
 
 def _detail(fault: Fault) -> dict[str, object]:

@@ -17,7 +17,7 @@ from vault_harness.scenario._turns import place, turn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
-from vault_harness.scenario.record import record_of
+from vault_harness.scenario.record import leaks_of_others, record_of
 from vault_harness.scenario.verdict import NotClaimed, NotExercised, Verdict, Word
 from vault_harness.subjects import SubjectSpec
 
@@ -80,7 +80,8 @@ def run_scenario(
     (``min_ttl``) that its timers are made for longer ones: the scenario is then run anew with them.
     It is run anew, too, and without others beside it, where nothing but the machine's own slowness
     kept it from a verdict; and once more where it failed on a busy machine without doing harm, or
-    where the harness did: the failure counts if it can be had without that load.
+    where the harness did: the failure counts if it can be had without that load. Secrets that came
+    out in a run before the last one are kept with it.
 
     Args:
         environment: What scenarios share.
@@ -93,18 +94,25 @@ def run_scenario(
         environment = replace(environment, subject=subject)
     scaled = _scaled(environment, entry)
     crowd = _Crowd()
+    before: list[Result] = []
     with turn(environment.turns, alone=False):
         result, wanted = _run(environment, scaled, function, rank)
         if wanted is not None and wanted > scaled.ttl:
+            before.append(result)
             scaled = scaled.scaled(wanted / scaled.ttl)
             result, _ = _run(environment, scaled, function, rank)
     again: list[str] = []
     while _to_be_repeated(result, len(again), crowd):
+        before.append(result)
         again.append(result.why)
         with turn(environment.turns, alone=True):
             result, _ = _run(environment, scaled, function, rank)
     if again:
         result.record["slow_machine"] = again
+    result.record["leaks"] = leaks_of_others(
+        result.record["leaks"],
+        {f"in try {number}": one.record["leaks"] for number, one in enumerate(before, 1)},
+    )
     return result
 
 

@@ -123,6 +123,16 @@ def test_runs_that_say_nothing_count_for_nothing(
     assert score.scenarios["A-1"].verdict == word
 
 
+@pytest.mark.parametrize("leaking", ["first", "again"])
+@pytest.mark.parametrize("word", ["not exercised", "fail", "pass"])
+def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path) -> None:
+    """Whichever run's verdict is told."""
+    runs = {"first": journal(A_1=word), "again": journal(A_1=word)}
+    runs[leaking]["scenarios"][0]["leaks"] = [{"seen": "its log has token-1", "at": 1.0}]  # type: ignore[index]
+    score = settled(client(tmp_path), runs["first"], runs["again"])
+    assert score.scenarios["A-1"].harm
+
+
 def test_what_broke_down_last_is_named() -> None:
     """An error that the repetition got over is none."""
     first = journal(A_1="error", A_2="fail", A_3="error", A_4="pass")

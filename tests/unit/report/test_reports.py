@@ -376,7 +376,7 @@ def test_secret_that_json_escapes_is_none_of_the_journal(
     """Neither as it is nor escaped, in what is written and in what is read of it."""
     story.call(1.0, outcome="error", message=f"got {secret}, twice {secret}")
     story.history.mark(json.dumps({"kept": secret}))
-    story.fault(Signature()).detail[secret] = secret  # a key too
+    story.fault(Signature()).detail = {secret: secret}  # a key too
     log = (LogLine(1.0, f"{secret!r}"), *(LogLine(1.0, one) for one in secret.splitlines()))
     parts = tmp_path / "parts-1"
     reports.write_part(parts, record("error", why=f"why {secret}", log=log, secret=secret))

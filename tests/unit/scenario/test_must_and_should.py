@@ -9,6 +9,7 @@ import pytest
 
 from vault_harness.plugin import _item
 from vault_harness.plugin._item import ScenarioItem, joined
+from vault_harness.scenario import run
 from vault_harness.scenario.catalogue import Entry, Severity
 
 
@@ -63,7 +64,11 @@ def test_harm_of_a_later_run_is_shown() -> None:
     """A repetition that did harm stands for all, so that it is not forgiven."""
     runs: list[Any] = [
         SimpleNamespace(
-            word=word, why=why, seconds=1.0, trace="", record={"findings": [{"harm": harm}]}
+            word=word,
+            why=why,
+            seconds=1.0,
+            trace="",
+            record={"findings": [{"harm": harm}], "leaks": []},
         )
         for word, why, harm in [
             ("pass", "", False),
@@ -75,6 +80,42 @@ def test_harm_of_a_later_run_is_shown() -> None:
     assert record["findings"] == [{"harm": True}]
     assert record["why"] == "1 of 3 runs pass; fail: a wrong value"
     assert joined(runs[:2])["why"] == "1 of 2 runs pass; fail: too late"
+
+
+LEAK = {"promise": "no secret", "seen": "its log has token-1", "at": 1.5, "harm": True}
+
+
+def result(word: str = "pass", *leaks: dict[str, Any], **more: Any) -> Any:
+    """One run of a scenario."""
+    record = {"findings": [], "leaks": list(leaks)}
+    return SimpleNamespace(word=word, why="", seconds=1.0, trace="", record=record, **more)
+
+
+@pytest.mark.parametrize("word", ["pass", "not exercised"])
+def test_leak_of_any_run_is_told(word: str) -> None:
+    """Of two that are alike the first is shown, and the other one's leak is no less true."""
+    (leak,) = joined([result(word), result(word, LEAK)])["leaks"]
+    assert (leak["seen"], leak["at"]) == ("in run 2, +1.50 s: its log has token-1", None)
+    assert joined([result("pass", LEAK), result("fail"), result("pass", LEAK)])["leaks"] == [
+        {**LEAK, "seen": "in run 1, +1.50 s: its log has token-1", "at": None}
+    ]
+    assert joined([result("pass", LEAK), result("pass", LEAK)])["leaks"] == [LEAK]
+
+
+def test_leak_of_a_run_on_a_slow_machine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is run again; what came out has come out."""
+    slow = SimpleNamespace(word="not exercised", in_doubt=False, too_slow=True)
+    well = SimpleNamespace(word="pass", in_doubt=False, too_slow=False)
+    runs = iter([result("not exercised", LEAK, verdict=slow), result(verdict=well)])
+    monkeypatch.setattr(run, "_run", lambda *_: (next(runs), None))
+    monkeypatch.setattr(run, "_scaled", lambda _, entry: entry)
+    entry = Entry(id="TOK-11", promise="One login", severity="low", source="vault#26172")
+    environment: Any = SimpleNamespace(turns=None)
+    last = run.run_scenario(environment, entry, cast("Any", None))
+    assert (last.word, [leak["seen"] for leak in last.record["leaks"]]) == (
+        "pass",
+        ["in try 1, +1.50 s: its log has token-1"],
+    )
 
 
 @pytest.mark.parametrize("word", ["not exercised", "error"])
