@@ -103,14 +103,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
         planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
         others = {item.entry.id: item.entry.severity for item in left_out}
-        begin(
-            chosen.report,
-            subject=chosen.subject,
-            run=chosen.run,
-            planned=planned,
-            left_out=others,
-            shard=chosen.part,
-        )
+        try:
+            begin(
+                chosen.report,
+                subject=chosen.subject,
+                run=chosen.run,
+                planned=planned,
+                left_out=others,
+                shard=chosen.part,
+            )
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(tryfirst=True)

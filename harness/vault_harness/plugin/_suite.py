@@ -115,7 +115,10 @@ def check_suite(config: pytest.Config, catalogue: Path) -> None:
     except KeyboardInterrupt:
         pytest.exit(_INTERRUPTED, returncode=_ended(config))
     if not config.option.collectonly:
-        _begin(config, chosen)
+        try:
+            _begin(config, chosen)
+        except HarnessError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def _end_by_sigterm(config: pytest.Config) -> None:
@@ -181,6 +184,7 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
 
     Raises:
         pytest.UsageError: Nothing can be written there, or another run does it.
+        SettingsError: It has files of somebody else's that would be replaced.
     """
     from vault_harness.report import begin
 

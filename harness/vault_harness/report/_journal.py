@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -38,7 +39,19 @@ LEFT_BY_A_RUN = ("index.html", "junit.xml", "score.json", "badge.json")
 """What is made at the end of a run, from its journal."""
 
 PARTS = "parts"
-"""Folders of this name are of runs under way, or of runs that were killed."""
+"""Folders of this name and a run's are of runs under way, or of runs that were killed."""
+
+_LOG = re.compile(r"[A-Z][A-Z0-9]{1,9}-[0-9]{2,3}\.log")
+"""What a run calls a subject's log: by the scenario's id."""
+
+_HEAD = 1000
+"""Bytes of a journal, or a page, in which it says what it is."""
+
+_PAGE = b"a Vault client judged</title>"
+"""In the head of a page of ours, which may have been made of a journal that is elsewhere."""
+
+_RUN = re.compile(rf"{PARTS}-[0-9]+")
+"""What a run calls the folder of its parts."""
 
 
 def write_part(parts: Path, record: ScenarioRecord) -> None:
@@ -81,9 +94,16 @@ def begin(
         planned: The scenarios that will be run, and how long each takes, about.
         left_out: Those that will not be, with their severities.
         shard: Which part of how many, such as ``2/4``.
+
+    Raises:
+        SettingsError: The folder has files of such names that no run left there; nothing is
+            touched.
     """
+    _refuse_foreign(directory)
     for name in LEFT_BY_A_RUN:
         (directory / name).unlink(missing_ok=True)
+    # Of a run that was killed, and had the same name: in a container every run has process id 1.
+    shutil.rmtree(parts_folder(directory, run), ignore_errors=True)
     journal = {
         "schema_version": SCHEMA_VERSION,
         "suite_version": suite_version(),
@@ -98,6 +118,38 @@ def begin(
         "scenarios": [],
     }
     files.write_text(directory / JOURNAL, json.dumps(journal, indent=1) + "\n")
+
+
+def _says(file: Path, *words: bytes) -> bool:
+    """Whether a file, which may be long, begins with one of these words somewhere."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(_HEAD)
+    except FileNotFoundError:
+        return False
+    return any(word in head for word in words)
+
+
+def _refuse_foreign(directory: Path) -> None:
+    """Refuse a folder whose files a run would replace, and that is none of a run's.
+
+    Raises:
+        SettingsError: It has such files.
+    """
+    if _says(directory / JOURNAL, b'"schema_version"', b'"scenarios"'):
+        return
+    found = [
+        name
+        for name in (JOURNAL, *LEFT_BY_A_RUN)
+        if (directory / name).exists() and not _says(directory / name, _PAGE)
+    ]
+    if found:
+        raise SettingsError(
+            f"the report would replace {', '.join(found)}, which no run left there",
+            looked_at=str(directory.absolute()),
+            remedy="name a folder of its own: --report of judge and scenarios, --vault-report of "
+            "pytest; or move what is there",
+        )
 
 
 def begun(directory: Path, run: str) -> dict[str, Any]:
@@ -120,7 +172,7 @@ def collect_parts(
 ) -> Path:
     """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
 
-    What an earlier run left there, its logs or parts if it was killed, goes.
+    What an earlier run left there, its logs or parts if it was killed, goes; nothing else does.
 
     Args:
         directory: Of the report.
@@ -132,14 +184,16 @@ def collect_parts(
     """
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
-        log.unlink()
+        if _LOG.fullmatch(log.name):
+            log.unlink()
     scenarios = [
         json.loads(part.read_text(encoding="utf-8")) for part in sorted(parts.glob("*.json"))
     ]
     for log in parts.glob("*.log"):
         log.replace(directory / log.name)
-    for left in directory.glob(f"{PARTS}*"):
-        shutil.rmtree(left)
+    for left in directory.glob(f"{PARTS}-*"):
+        if left == parts or (_RUN.fullmatch(left.name) and left.is_dir()):
+            shutil.rmtree(left)
     lines = {line.id: line for line in summary.lines}
     for scenario in scenarios:
         if (line := lines.pop(scenario["id"], None)) is not None:

@@ -16,6 +16,7 @@ from vault_harness import report as reports
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Signature
 from vault_harness.report import Line, Summary, again, collect_parts, explain, shown, wire_of
+from vault_harness.report.html import write_page
 from vault_harness.report.timeline import main, timeline
 from vault_harness.scenario import Finding, Verdict
 from vault_harness.scenario._logs import LogLine
@@ -404,6 +405,55 @@ def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> No
     target = collect_parts(tmp_path, tmp_path / "parts-2", Summary("reference"))
     assert json.loads(target.read_text())["scenarios"] == []
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+
+
+def start(folder: Path, run: str = "1") -> None:
+    """A run begins."""
+    reports.begin(folder, subject="mine", run=run, planned={"TOK-11": 1.0}, left_out={})
+
+
+def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
+    """Somebody's own logs, a file called as our folders begin, a folder called so as well."""
+    own = ["parts.txt", "shop.log", "parts-list/a", "parts/b", "parts-7", "TOK-11.log.old"]
+    for name in own:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    start(tmp_path)
+    reports.write_part(tmp_path / "parts-1", record())
+    collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine"))
+    left = {str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*") if file.is_file()}
+    assert left == {*own, "journal.json"}
+
+
+@pytest.mark.parametrize("name", ["score.json", "index.html", "junit.xml", "journal.json"])
+def test_folder_of_somebody_elses_is_refused(name: str, tmp_path: Path) -> None:
+    """A score that was committed, the page of a coverage: nothing is touched."""
+    (tmp_path / name).write_text('{"mine": 1}')
+    with pytest.raises(SettingsError, match=f"the report would replace {name}"):
+        start(tmp_path)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ['{"mine": 1}']
+
+
+def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
+    """What that run left goes."""
+    start(tmp_path)
+    collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine"))
+    (tmp_path / "score.json").write_text("{}")
+    start(tmp_path, "2")
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+    (tmp_path / "journal.json").unlink()  # `report elsewhere/journal.json` leaves a page alone
+    write_page([], tmp_path / "index.html")
+    start(tmp_path, "3")
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
+
+
+def test_parts_of_a_run_with_the_same_name_are_forgotten(record: Make, tmp_path: Path) -> None:
+    """In a container each run has process id 1: a killed one's verdicts are not the next one's."""
+    start(tmp_path)
+    reports.write_part(tmp_path / "parts-1", record(id="SEA-01"))
+    start(tmp_path)
+    target = collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine"))
+    assert json.loads(target.read_text())["scenarios"] == []
 
 
 def test_journal_replaces_the_last_one(tmp_path: Path) -> None:

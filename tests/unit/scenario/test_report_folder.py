@@ -62,6 +62,16 @@ def test_a_folder_of_another_run(tmp_path: Path) -> None:
     assert (tmp_path / "journal.json").read_text() == "mine"
 
 
+def test_a_folder_of_somebody_elses(tmp_path: Path) -> None:
+    """Nothing is begun, and nothing replaced: a score that was committed, with `--report .`."""
+    (tmp_path / "score.json").write_text("mine")
+    ended = begun(tmp_path, tmp_path)
+    assert ended.returncode == Outcome.USAGE
+    assert "the report would replace score.json, which no run left there" in ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
