@@ -63,12 +63,20 @@ def write_private(path: Path, content: str | bytes) -> None:
     _sync_directory(path.parent)
 
 
+def encodable(text: str) -> str:
+    """A text that can be written: half of a character, which JSON may have, is written out.
+
+    Clients cut their messages anywhere, and name files by bytes that are no text.
+    """
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_text(path: Path, content: str) -> None:
     """Write a file that anybody may read, replaced as a whole, its folder made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
             file.write(content)
         Path(temporary).chmod(0o644)
         Path(temporary).replace(path)

@@ -6,6 +6,7 @@ import secrets as random
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.engine import Postgresql
+from vault_harness.files import encodable
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import History
 from vault_harness.subjects import Credential
@@ -94,7 +95,9 @@ class Database:
 
         began = self._history.now()
         try:
-            self._connect(credential.username, credential.password).close()
+            # Half of a character is in nobody's name: it is refused, as any wrong one is.
+            user, password = encodable(credential.username), encodable(credential.password)
+            self._connect(user, password).close()
         except psycopg.OperationalError as error:
             if not any(words in str(error) for words in _REFUSED):
                 raise

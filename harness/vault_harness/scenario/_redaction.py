@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from vault_harness.files import encodable
+
 SHORTEST = 8
 """Shorter values are not looked for: a four-letter password is in every English text."""
 
@@ -40,13 +42,13 @@ class Redaction:
         self._in_json = {text: _in_json(text)[0] for text in sought}
 
     def narrowed(self, document: str) -> Redaction | None:
-        """The same for what may stand in the strings of a JSON document; None if there is nothing.
+        """The same for what may stand in the strings of a JSON document; None if none needs it.
 
         Args:
             document: Written with ``ensure_ascii=False``, so that each letter has one form in it.
         """
         there = {text for text, escaped in self._in_json.items() if escaped in document}
-        if not there:
+        if not there and encodable(document) == document:
             return None
         few = Redaction(())
         few._wholes = [one for one in self._wholes if one[0] in there]
@@ -55,7 +57,11 @@ class Redaction:
         return few
 
     def of(self, text: str) -> str:
-        """A text with every secret, the first half and the lines of one replaced by its label."""
+        """A text with every secret, the first half and the lines of one replaced by its label.
+
+        It can be written, whatever a client said: see `vault_harness.files.encodable`.
+        """
+        text = encodable(text)
         for whole, label in self._wholes:
             if whole in text:
                 text = text.replace(whole, f"<{label}>")

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vault_harness import errors
+from vault_harness.files import encodable
 from vault_harness.subjects._shape import (
     CAPABILITIES,
     DECLARATIONS,
@@ -234,7 +235,7 @@ def hello(answer: Object) -> Hello:
 
 def version_of(text: object) -> str:
     """A client's version as it says it, short and in one line; empty where it says none."""
-    return " ".join(text.split())[:80] if isinstance(text, str) else ""
+    return encodable(" ".join(text.split())[:80]) if isinstance(text, str) else ""
 
 
 def claims(capabilities: object, declares: object, auth: object = ()) -> Hello:

@@ -90,6 +90,12 @@ def test_what_a_client_says_is_no_markup() -> None:
     assert links.fetched == []
 
 
+def test_half_of_a_character_in_a_journal(tmp_path: Path) -> None:
+    """Of an older suite, which kept it as a client said it."""
+    write_page([journal({"why": "cut \ud83d"}, subject="\ud83d")], tmp_path / "index.html")
+    assert details((tmp_path / "index.html").read_text("utf-8"))["TOK-11"][0]["why"]
+
+
 def test_runs_stand_side_by_side() -> None:
     """A scenario that one of them did not run says so in its column."""
     first = journal({}, subject="mine")

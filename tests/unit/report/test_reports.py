@@ -390,6 +390,23 @@ def test_secret_that_json_escapes_is_none_of_the_journal(
     assert "<token-1>" in texts[0]
 
 
+@pytest.mark.parametrize("secret", [TOKEN, "cut"])
+def test_half_of_a_character(story: Story, record: Make, tmp_path: Path, secret: str) -> None:
+    """As in the excerpt of a client that cut an emoji: the report can be written all the same."""
+    story.call(1.0, outcome="error", message=f"cut \ud83d, {TOKEN}")
+    log = (LogLine(1.0, f"cut \ud83d \u00fc {TOKEN}"),)
+    parts = tmp_path / "parts-1"
+    made = record("error", why="cut \ud83d", log=log, secret=secret * 3)
+    reports.write_part(parts, made)
+    journal = reports.load(collect_parts(tmp_path, parts, Summary("reference")))
+    (found,) = journal["scenarios"]
+    assert found["why"] == "cut \\ud83d"
+    assert found["operations"][0]["message"].startswith("cut \\ud83d, ")
+    explain(found).encode()
+    write_page([journal], tmp_path / "index.html")
+    assert "cut \\ud83d \u00fc" in (tmp_path / "TOK-11.log").read_text(encoding="utf-8")
+
+
 def test_half_of_a_secret_before_a_backslash(story: Story, record: Make) -> None:
     """It takes no half of an escape with it: the record is data still."""
     secret = "a" * 20 + "\\" + "b" * 9

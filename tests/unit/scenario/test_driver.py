@@ -186,6 +186,13 @@ def test_secret_in_a_message(stage: Set) -> None:
     assert len(message) < 350
 
 
+def test_half_of_a_character_in_a_message(stage: Set) -> None:
+    """JSON may have it, and no file can: it is written out."""
+    stage.puppet.answer = OperationFailed(None, f"cut \ud83d, {SECRET}")
+    message = stage.driver.read().message
+    assert message == "cut \\ud83d, <v1> [contains v1]"
+
+
 def test_health(stage: Set) -> None:
     """Well, not well, and no answer, which is not well."""
     stage.puppet.answer = True

@@ -321,3 +321,9 @@ def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
         assert b"\n" not in b"".join(chunks).strip()
     else:
         assert peer.exchange.broken.remedy
+
+
+def test_version_that_no_file_can_hold() -> None:
+    """Half of a character, which JSON may have, is written out."""
+    said = wire.hello({"ok": True, "version": "1.4 \ud83d"})
+    assert said.version == "1.4 \\ud83d"

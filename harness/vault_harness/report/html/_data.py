@@ -93,4 +93,5 @@ def packed(content: object) -> str:
     The same data give the same text: the compression notes no time.
     """
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode("ascii")
+    data = text.encode("utf-8", "backslashreplace")  # half of a character, in an old journal
+    return base64.b64encode(gzip.compress(data, mtime=0)).decode("ascii")
