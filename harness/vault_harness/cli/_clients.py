@@ -48,9 +48,10 @@ def clients(
 
     It is made by its own package manager in the user's cache. What it does not keep is asked three
     times more, so that flaky is told from broken, and compared with what is published. Exit code 0:
-    as published; 1: a verdict differs; 3: something broke down; 4: a wrong command line.
+    as published; 1: a verdict differs; 3: something broke down, or nothing was proved; 4: a wrong
+    command line.
     """
-    from vault_harness.clients import broken_down, find, settled
+    from vault_harness.clients import broken_down, find, proved_nothing, settled
     from vault_harness.errors import NotJudged
     from vault_harness.report.score import updated
 
@@ -71,6 +72,13 @@ def clients(
         )
     score = settled(client, first, again)
     published = client.score()
+    if proved_nothing(score, published):
+        raise NotJudged(
+            "no scenario was exercised, which says nothing of the client; nothing was written",
+            looked_at=f"{folder}: {_first_reason(first)}",
+            remedy="see there why its adapter does not start, or reads nothing; mend that, and "
+            "this again",
+        )
     if write:
         _publish(client, updated(published, score) if only and published else score)
         return
@@ -78,6 +86,12 @@ def clients(
         say("nothing is published of it yet")
         return
     _compare(client, published, score)
+
+
+def _first_reason(run: Journal) -> str:
+    """Why the first scenario that was not exercised was not."""
+    reasons = (one.get("why") for one in run["scenarios"] if one["word"] == "not exercised")
+    return next((str(why) for why in reasons if why), "no reason is told")
 
 
 def _list() -> None:

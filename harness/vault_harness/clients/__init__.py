@@ -7,7 +7,13 @@ what it breaks, by hand). ``docs/clients/`` is made from these, and from nothing
 
 from vault_harness.clients._client import Client, Note, find, known_clients
 from vault_harness.clients._install import install, missing_tools
-from vault_harness.clients._judge import broken_down, differences, settled, to_settle
+from vault_harness.clients._judge import (
+    broken_down,
+    differences,
+    proved_nothing,
+    settled,
+    to_settle,
+)
 from vault_harness.clients._pages import PAGES, overview, page, pages
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "missing_tools",
     "broken_down",
     "differences",
+    "proved_nothing",
     "settled",
     "to_settle",
     "PAGES",

@@ -38,6 +38,25 @@ def broken_down(first: Mapping[str, Any], again: Mapping[str, Any] | None = None
     return sorted(id for id, word in last.items() if word == "error")  # noqa: A001
 
 
+def proved_nothing(score: Score, published: Score | None = None) -> bool:
+    """Whether a run says nothing of the client: no fault touched it in any scenario.
+
+    So it is where its adapter does not start. What was published of a scenario may be said again.
+
+    Args:
+        score: Of the runs.
+        published: What is published of the client.
+    """
+    known = {} if published is None else published.scenarios
+    words = {
+        one.verdict
+        for id, one in score.scenarios.items()  # noqa: A001 - it is one
+        if id not in known or known[id].verdict != one.verdict
+    }
+    said = {one.verdict for one in score.scenarios.values()} & _SAYS
+    return "not exercised" in words and not said
+
+
 def settled(
     client: Client, first: Mapping[str, Any], again: Mapping[str, Any] | None = None
 ) -> Score:

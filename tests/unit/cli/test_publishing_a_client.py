@@ -66,6 +66,25 @@ def test_nothing_is_written_of_a_run_that_broke_down(
     assert "TOK-11" in told
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_a_client_that_does_not_start_is_not_as_published(
+    write: bool,
+    runs: Runs,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Nothing is known of it then, and nothing is written."""
+    monkeypatch.setattr(_clients, "_publish", lambda *_: pytest.fail("it is published"))
+    runs(journal("process", "not exercised"), journal("process", "not exercised"))
+
+    with pytest.raises(SystemExit) as ended:
+        _clients.clients(Context(), name="hvac", write=write, report=str(tmp_path / "report"))
+
+    assert ended.value.code == 3
+    assert "no scenario was exercised" in capsys.readouterr().err
+
+
 def test_the_repetition_has_the_engine_of_the_first_run(
     runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

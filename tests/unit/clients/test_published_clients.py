@@ -17,11 +17,13 @@ from vault_harness.clients import (
     known_clients,
     missing_tools,
     pages,
+    proved_nothing,
     settled,
     to_settle,
 )
 from vault_harness.clients._judge import _both
 from vault_harness.errors import ClientNotMade, ProgramMissing, SettingsError
+from vault_harness.report.formats import Score
 from vault_harness.scenario.catalogue import CATALOGUE, load
 from vault_harness.settings import scenarios_folder
 
@@ -131,6 +133,20 @@ def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path
     runs[leaking]["scenarios"][0]["leaks"] = [{"seen": "its log has token-1", "at": 1.0}]  # type: ignore[index]
     score = settled(client(tmp_path), runs["first"], runs["again"])
     assert score.scenarios["A-1"].harm
+
+
+def test_what_proves_nothing(tmp_path: Path) -> None:
+    """No verdict on the client in all that was asked, but where the same is published."""
+
+    def score(**words: str) -> Score:
+        return settled(client(tmp_path), journal(**words))
+
+    nothing = score(A_1="not exercised", A_2="not exercised", A_3="skipped")
+    assert proved_nothing(nothing)
+    assert proved_nothing(nothing, score(A_1="not exercised", A_2="pass"))
+    assert not proved_nothing(nothing, nothing)
+    assert not proved_nothing(score(A_1="not exercised", A_2="fail"))
+    assert not proved_nothing(score(A_1="skipped"))
 
 
 def test_what_broke_down_last_is_named() -> None:
