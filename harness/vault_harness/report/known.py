@@ -114,11 +114,15 @@ def write_known(known: Known, path: Path | None = None) -> Path:
     text = _HEAD
     for name, reasons in ((_FAILING, known.failing), (_FLAKY, known.flaky)):
         if reasons:
-            # A JSON string without letters beyond ASCII is a TOML string too.
-            lines = (f"{id} = {json.dumps(reasons[id])}\n" for id in sorted(reasons))  # noqa: A001
+            lines = (f"{id} = {_quoted(reasons[id])}\n" for id in sorted(reasons))  # noqa: A001
             text += f"\n[{name}]\n{''.join(lines)}"
     files.write_text(path, text)
     return path
+
+
+def _quoted(text: str) -> str:
+    """A TOML string: one of JSON, without its pairs of surrogates, and with DEL escaped."""
+    return json.dumps(files.encodable(text), ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _reasons(path: Path, name: str, table: object) -> dict[str, str]:

@@ -30,6 +30,13 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert load_known(write_known(known, tmp_path / "known.toml")) == known
 
 
+@pytest.mark.parametrize("odd", ["\U0001f525", "\x7f", "\u2028", "\x00\x1b", "\\ud83d", "C:\\u"])
+def test_any_letter_is_read_as_it_was_written(odd: str, tmp_path: Path) -> None:
+    """An emoji in a promise is no pair of escapes, which TOML has not."""
+    known = Known({"TOK-12": f"a {odd} b"})
+    assert load_known(write_known(known, tmp_path / "known.toml")) == known
+
+
 def test_both_ways_to_write_it(tmp_path: Path) -> None:
     """A table in one line is one too, and ids are ids in any case."""
     file = tmp_path / "known.toml"
