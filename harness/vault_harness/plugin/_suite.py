@@ -276,7 +276,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     """How many workers are of use; none where there is one scenario to run.
 
     A subject with a process of its own is started once to see what it costs, and the deadline of
-    its starts follows from that too.
+    its starts follows from that too; one behind a server, to see whether that holds several.
     """
     from vault_harness.scenario.catalogue import load
     from vault_harness.settings import Settings
@@ -287,7 +287,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     if len(entries) <= 1:
         return 0
     workers = min(chosen.workers or side_by_side(settings), len(entries))
-    costly = parse_subject(chosen.subject).kind in ("command", "agent")
+    costly = parse_subject(chosen.subject).kind in ("command", "agent", "http")
     if costly and not chosen.workers and workers > 1:
         _refuse(config, chosen, catalogue)
         _begin(config, chosen)  # the last run's verdicts must not survive one that is killed here
@@ -317,14 +317,16 @@ def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: i
 
     sys.stdout.write(f"{_MEASURING}\n")
     sys.stdout.flush()
-    with open_environment(settings, parse_subject(chosen.subject), seed=chosen.seed) as environment:
+    spec = parse_subject(chosen.subject)
+    with open_environment(settings, spec, seed=chosen.seed) as environment:
         cost = measure(environment)
     if isinstance(cost, str):
         config.stash[COST] = (
             f"it does not start: {cost}\n`{named('subject.check', chosen.subject)}` says more"
         )
         return most
-    workers = cost.workers(most)
+    # What a start costs a server that runs already nobody can tell.
+    workers = cost.workers(most) if cost.alone or spec.kind != "http" else most
     set_start(config, cost.start(workers))
     config.stash[COST] = f"{cost}: {workers} side by side"
     return workers

@@ -45,15 +45,20 @@ class Cost:
         hello: Seconds until its ``hello``.
         read: Seconds from there to a first good read; None if there was none.
         load: Processes that wanted to run before it was started, for each core.
+        alone: Whether whoever runs it can hold one client at a time, so that scenarios would wait
+            for each other.
     """
 
     cpu: float
     hello: float
     read: float | None
     load: float
+    alone: bool = False
 
     def workers(self, most: int, cores: int | None = None) -> int:
         """How many scenarios may run side by side, so that starts leave the machine its breath."""
+        if self.alone:
+            return 1
         cores = cores or os.cpu_count() or 1
         return max(1, min(most, int(SHARE * cores * LENGTH / (self.cpu + OWN))))
 
@@ -70,6 +75,8 @@ class Cost:
     def __str__(self) -> str:
         read = "no good read" if self.read is None else f"a first read {self.read:.1f} s later"
         text = f"hello after {self.hello:.1f} s, {read}, {self.cpu:.1f} s of CPU"
+        if self.alone:
+            text += "; it holds one client at a time (with a 'path' for each it would hold several)"
         if self.starved:
             text += (
                 f"; this machine is starved: {self.load:.1f} processes for each core want to run, "
@@ -100,6 +107,7 @@ def measure(environment: Environment) -> Cost | str:
             hello=hello - began.began,
             read=good[0] - hello if good else None,
             load=load,
+            alone=getattr(driver.subject, "alone", False),
         )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import itertools
+import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,6 +42,9 @@ class HttpSubject(Asked):
         environ: What the client is configured by; sent to the server.
         log: Where its log is kept, if the server has ``GET /logs``.
         timeout: Seconds for ``configure`` and ``hello``.
+
+    Attributes:
+        alone: Whether the server holds this client and no other.
     """
 
     kind: Kind = "http"
@@ -56,6 +59,7 @@ class HttpSubject(Asked):
         self._log = log
         self._base = self._url = spec.url
         self._gone = False
+        self.alone = True
         self._numbers = itertools.count(1)
         self._workers = Workers(spec.text)
         self._session = requests.Session()
@@ -116,7 +120,8 @@ class HttpSubject(Asked):
             raise errors.SubjectError(
                 f"another scenario has used the subject for more than {_TURN:g} s",
                 looked_at=self._turn.lock_file,
-                remedy="run with -n 0, or answer /configure with a 'path' for each client",
+                remedy="run one scenario at a time (--workers 1 of scenarios, --vault-workers 1 of "
+                "pytest), or answer /configure with a 'path' for each client",
             ) from error
 
     def _configure(self, environ: Mapping[str, str], timeout: float) -> None:
@@ -138,6 +143,7 @@ class HttpSubject(Asked):
             )
         if path.strip("/"):
             self._url = self._base + path.rstrip("/")
+            self.alone = False
             self._turn.release()
 
     def _exchange(self, op: str, fields: _protocol.Object, timeout: float) -> _protocol.Object:
@@ -212,5 +218,5 @@ def _what(message: _protocol.Object) -> str:
 
 
 def _lock_file(url: str) -> Path:
-    mark = hashlib.sha256(f"{getpass.getuser()} {url}".encode()).hexdigest()[:16]
+    mark = hashlib.sha256(f"{os.getuid()} {url}".encode()).hexdigest()[:16]
     return Path(tempfile.gettempdir()) / f"vault-harness-subject-{mark}.lock"

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from vault_harness.plugin import _suite
+from vault_harness.scenario.catalogue import CATALOGUE
 from vault_harness.scenario.cost import Cost
 from vault_harness.scenario.environment import START
+from vault_harness.settings import scenarios_folder
 
 CHEAP = Cost(cpu=0.1, hello=0.2, read=0.1, load=0.2)
 JVM = Cost(cpu=6.0, hello=5.0, read=1.0, load=0.2)
@@ -23,6 +33,32 @@ def test_a_subject_that_burns_gets_few() -> None:
 def test_there_is_always_one() -> None:
     """However dear it is."""
     assert Cost(cpu=500.0, hello=60.0, read=None, load=0.2).workers(12, cores=1) == 1
+
+
+def test_a_server_that_holds_one_client_gets_one() -> None:
+    """Others would wait for it, ten minutes at most, and then be not exercised."""
+    alone = replace(CHEAP, alone=True)
+    assert alone.workers(24, cores=16) == 1
+    assert "it holds one client at a time" in str(alone)
+
+
+@pytest.mark.parametrize(("alone", "workers"), [(True, 1), (False, 24)])
+def test_servers_are_asked_how_many_clients_they_hold(
+    alone: bool, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that holds several is asked by as many as any other client."""
+    nowhere = lambda *_, **__: nullcontext()  # noqa: E731 - it opens nothing
+    monkeypatch.setattr("vault_harness.scenario.open_environment", nowhere)
+    monkeypatch.setattr(
+        "vault_harness.scenario.cost.measure", lambda _: replace(CHEAP, cpu=0.0, alone=alone)
+    )
+    for name in ("_refuse", "_begin", "set_start"):
+        monkeypatch.setattr(_suite, name, lambda *_: None)
+    chosen: Any = SimpleNamespace(subject="http://h:1", only=(), workers=0, seed=7)
+    config: Any = SimpleNamespace(stash=pytest.Stash())
+    monkeypatch.setattr(_suite, "side_by_side", lambda _: 24)
+    found = _suite._workers(config, chosen, scenarios_folder() / CATALOGUE)
+    assert (found, f"{workers} side by side" in config.stash[_suite.COST]) == (workers, True)
 
 
 def test_starts_have_their_time() -> None:

@@ -117,6 +117,7 @@ def test_scenarios_take_turns(subject: Open, server: Server) -> None:
     thread = threading.Thread(target=lambda: opened.append(subject(server.url, {"K": "second"})))
     thread.start()
     assert first.read("p", "K", timeout=20).value == "first"
+    assert getattr(first, "alone")  # noqa: B009 - no subject but this one has it
     first.close(timeout=20)
     thread.join(30)
     assert opened[0].read("p", "K", timeout=20).value == "second"
@@ -126,8 +127,21 @@ def test_a_server_with_many_clients_needs_no_turns(subject: Open, server: Server
     """With a path for each client, two scenarios share the server."""
     server.many = True
     first, second = subject(server.url, {"K": "first"}), subject(server.url, {"K": "second"})
+    assert not getattr(first, "alone")  # noqa: B009 - no subject but this one has it
     assert first.read("p", "K", timeout=20).value == "first"
     assert second.read("p", "K", timeout=20).value == "second"
+
+
+def test_a_user_without_a_name(
+    subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number: `docker run -u 1234`."""
+
+    def nobody() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", nobody)
+    assert subject(server.url, {"K": "v"}).read("p", "K", timeout=20) == Reading("v")
 
 
 def test_a_server_that_cannot_be_configured(
