@@ -238,7 +238,10 @@ def _join(places: list[Path], page: Path) -> None:
     say(whole["summary"])
     say(told(graded))
     say(f"written: {write_page([whole], page)}")
-    if found := outcome(lines_of(whole["scenarios"]), complete=whole["complete"]):
+    found = outcome(
+        lines_of(whole["scenarios"]), complete=whole["complete"], leaks_known=whole["leaks_known"]
+    )
+    if found:
         raise SystemExit(int(found))
 
 

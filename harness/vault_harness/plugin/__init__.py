@@ -27,6 +27,7 @@ from vault_harness.plugin._item import (
 from vault_harness.plugin._options import (
     TABLE,
     add_options,
+    known,
     options,
     parse_declared,
     refuse_unknown,
@@ -102,6 +103,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from vault_harness.report import begin
 
         planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
+        rows = [e for found in config.stash[CATALOGUES].values() for e in found.values() if e.leaks]
         others = {item.entry.id: item.entry.severity for item in left_out}
         try:
             begin(
@@ -111,6 +113,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 planned=planned,
                 left_out=others,
                 shard=chosen.part,
+                leaks_known=any(known(config).kind(row.id) for row in rows),
             )
         except HarnessError as error:
             raise pytest.UsageError(str(error)) from error

@@ -34,6 +34,7 @@ _LINE = (
     "forgiven",
     "known",
     "reason",
+    "undecided",
 )
 
 
@@ -99,6 +100,7 @@ class Table:
         self._changed: list[Line] = []
         self._complete = True
         self._left_out: dict[str, str] = {}
+        self._leaks_known = False
         self._cannot_collect = False
         self._known_file: Path | None = None
         self._no_known_file: tuple[str, ...] = ()
@@ -266,6 +268,7 @@ class Table:
         begun = reports.begun(chosen.report, chosen.run)
         self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
         self._left_out = begun.get("left_out", {})
+        self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
         ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)
         self._complete = not ended and not self._summary.unfinished
@@ -309,6 +312,7 @@ class Table:
             terminated=self._config.stash.get(TERMINATED, False),
             crashed=bool(self._broken) or code in _CRASHED,
             allow_not_exercised=options(self._config).allow_not_exercised,
+            leaks_known=self._leaks_known,
         )
 
     @pytest.hookimpl(tryfirst=True)
@@ -346,6 +350,7 @@ class Table:
             complete=self._complete,
             left_out=self._left_out,
             shard=chosen.part,
+            leaks_known=self._leaks_known,
         )
         written = reports.load(journal)
         self._tell_durations(terminalreporter, written["scenarios"])

@@ -82,6 +82,7 @@ def begin(
     planned: Mapping[str, float],
     left_out: Mapping[str, str],
     shard: str | None = None,
+    leaks_known: bool = False,
 ) -> None:
     """Replace what an earlier run left by a journal that says that this one has not ended.
 
@@ -94,6 +95,7 @@ def begin(
         planned: The scenarios that will be run, and how long each takes, about.
         left_out: Those that will not be, with their severities.
         shard: Which part of how many, such as ``2/4``.
+        leaks_known: Whether the row about leaks, run or not, is known to fail.
 
     Raises:
         SettingsError: The folder has files of such names that no run left there; nothing is
@@ -115,6 +117,7 @@ def begin(
         "shard": shard,
         "planned": dict(planned),
         "left_out": dict(left_out),
+        "leaks_known": leaks_known,
         "scenarios": [],
     }
     files.write_text(directory / JOURNAL, json.dumps(journal, indent=1) + "\n")
@@ -169,6 +172,7 @@ def collect_parts(
     complete: bool = True,
     left_out: Mapping[str, str] | None = None,
     shard: str | None = None,
+    leaks_known: bool = False,
 ) -> Path:
     """Join the parts into ``journal.json``, in the order of their ids, and put the logs beside it.
 
@@ -181,6 +185,7 @@ def collect_parts(
         complete: Whether the run came to its end.
         left_out: Scenarios that were not chosen, with their severities.
         shard: Which part of how many it was, such as ``2/4``.
+        leaks_known: Whether the row about leaks, run or not, is known to fail.
     """
     directory.mkdir(parents=True, exist_ok=True)
     for log in directory.glob("*.log"):
@@ -197,7 +202,7 @@ def collect_parts(
     lines = {line.id: line for line in summary.lines}
     for scenario in scenarios:
         if (line := lines.pop(scenario["id"], None)) is not None:
-            scenario |= _of_its_line(line)
+            scenario |= of_its_line(line)
     scenarios += [_only_a_line(line) for line in lines.values()]
     scenarios.sort(key=lambda scenario: str(scenario["id"]))
     journal = {
@@ -215,6 +220,7 @@ def collect_parts(
         "seconds": round(summary.seconds, 1),
         "shard": shard,
         "left_out": dict(left_out or {}),
+        "leaks_known": leaks_known,
         "scenarios": scenarios,
     }
     target = directory / JOURNAL
@@ -235,14 +241,15 @@ def _only_a_line(line: Line) -> dict[str, Any]:
         "findings": [{"promise": promise, "seen": line.why, "at": None} for promise in line.broken],
         "leaks": [{"promise": "", "seen": text, "at": None} for text in line.leaks],
     }
-    return record | _of_its_line(line)
+    return record | of_its_line(line)
 
 
-def _of_its_line(line: Line) -> dict[str, Any]:
+def of_its_line(line: Line) -> dict[str, Any]:
     """What only the end of a run knows of a scenario."""
     known = {"known": {"kind": line.known, "reason": line.reason}} if line.known else {}
     forgiven = {"forgiven": True} if line.forgiven else {}
-    return {"word": line.word, "why": line.why, **forgiven, **known}
+    about = {"about_leaks": True} if line.about_leaks else {}
+    return {"word": line.word, "why": line.why, **forgiven, **known, **about}
 
 
 def load(path: Path) -> dict[str, Any]:

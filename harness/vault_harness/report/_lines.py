@@ -34,6 +34,8 @@ class Line:
         forgiven: Whether it is no pass, and fails no run: a SHOULD.
         known: ``failing`` or ``flaky`` where the client is known not to keep this promise.
         reason: Why it does not, in its authors' words.
+        undecided: Whether another part of the run may fail it yet: the row about leaks, in a part
+            of a run without any.
     """
 
     id: str
@@ -49,6 +51,7 @@ class Line:
     forgiven: bool = False
     known: Literal["", "failing", "flaky"] = ""
     reason: str = ""
+    undecided: bool = False
 
     @property
     def counts_as(self) -> Literal["kept", "broken", "not exercised", "skipped", "error"]:
@@ -57,7 +60,7 @@ class Line:
             return "kept"
         match self.word:
             case "pass":
-                return "broken" if self.known == "failing" else "kept"
+                return "broken" if self.is_news else "kept"
             case "fail":
                 return "kept" if self.known else "broken"
             case "flaky":
@@ -69,7 +72,7 @@ class Line:
     @property
     def is_news(self) -> bool:
         """Whether it passes although it is known to fail."""
-        return self.word == "pass" and self.known == "failing"
+        return self.word == "pass" and self.known == "failing" and not self.undecided
 
     def __str__(self) -> str:
         word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word

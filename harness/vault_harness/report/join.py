@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import SettingsError
-from vault_harness.report._journal import JOURNAL, load
+from vault_harness.report._journal import JOURNAL, load, of_its_line
 from vault_harness.report._lines import Line, Summary
 
 SAME = ("suite_version", "subject", "engine", "schema_version")
@@ -37,7 +37,7 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     """The journal of all parts together.
 
     It is complete if each part is, and all that there were are here; what one left out and another
-    judged was not left out.
+    judged was not left out. A secret that came out in one part fails the row about that in another.
 
     Raises:
         SettingsError: One is no journal, they are not of one suite and one client, or two judged
@@ -74,6 +74,8 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         {id for part in parts for id in part.get("planned") or ()} - set(scenarios)  # noqa: A001
     )
     summary.lacking = lacking
+    for line in summary.settle_leaks():  # what came out in one part fails a row of another
+        scenarios[line.id] = {**scenarios[line.id], **of_its_line(line)}
     claiming = [part for part in parts if (part.get("client") or {}).get("capabilities")]
     own = {"run", "planned", "shard"}  # of one part, and of no run of all
     return {
@@ -83,6 +85,7 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         "complete": not lacking and all(part.get("complete", False) for part in parts),
         "summary": str(summary),
         "seconds": seconds,
+        "leaks_known": any(part.get("leaks_known") for part in parts),
         "left_out": {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))},  # noqa: A001
         "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
     }
@@ -131,6 +134,7 @@ def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:
             str(record.get("why") or ""),
             str(record.get("rate") or ""),
             tuple(str(leak["seen"]) for leak in record.get("leaks") or ()),
+            about_leaks=bool(record.get("about_leaks")),
             broken=tuple(str(one["promise"]) for one in record.get("findings") or ()),
             forgiven=bool(record.get("forgiven")),
             known=known.get("kind", ""),

@@ -78,7 +78,7 @@ class Known:
                 failing.setdefault(line.id, why)
             elif line.word == "flaky":
                 flaky.setdefault(line.id, failing.pop(line.id, why))
-            elif line.word == "pass":
+            elif line.word == "pass" and not line.undecided:
                 failing.pop(line.id, None)
         return Known(failing, flaky)
 

@@ -41,6 +41,7 @@ def outcome(
     terminated: bool = False,
     crashed: bool = False,
     allow_not_exercised: bool = False,
+    leaks_known: bool = False,
 ) -> Outcome:
     """What a run came to.
 
@@ -54,13 +55,15 @@ def outcome(
         terminated: Whether that was by SIGTERM.
         crashed: Whether something broke down that has no line.
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
+        leaks_known: Whether the row about leaks is known to fail, be it in this part of the run or
+            in another one.
     """
     lines = list(lines)
     words = {line.counts_as for line in lines}
-    leaky_row_is_known = any(line.about_leaks and line.known for line in lines)
+    leaks_known = leaks_known or any(line.about_leaks and line.known for line in lines)
     if interrupted:
         return Outcome.TERMINATED if terminated else Outcome.INTERRUPTED
-    if "broken" in words or (not leaky_row_is_known and any(line.leaks for line in lines)):
+    if "broken" in words or (not leaks_known and any(line.leaks for line in lines)):
         return Outcome.BROKEN
     if crashed or not complete or "error" in words:
         return Outcome.CRASHED

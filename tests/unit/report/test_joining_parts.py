@@ -110,6 +110,39 @@ def test_what_does_not_belong_together(two: list[Path], more: dict[str, Any], sa
     assert caught.value.looked_at == str(two[1])
 
 
+LEAK = [{"promise": "no secret", "seen": "its log has token-1", "at": 1.0, "harm": True}]
+
+
+def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
+    """As in the whole run: which part has which scenario says nothing of the client."""
+    part(two[1], "pass", "KV-01", "TOK-11")
+    journals = [json.loads(path.read_text()) for path in two]
+    journals[0]["scenarios"][0]["about_leaks"] = True
+    journals[1]["scenarios"][0]["leaks"] = LEAK
+    for path, journal in zip(two, journals, strict=True):
+        path.write_text(json.dumps(journal))
+    whole = join(two)
+    rows = {one["id"]: (one["word"], one.get("why", "")) for one in whole["scenarios"]}
+    why = "a secret came out in KV-01    its log has token-1"
+    assert rows == {"TOK-11": ("fail", why), "KV-01": ("pass", "")}
+    assert "; fail: TOK-11; secrets came out in KV-01" in whole["summary"]
+    assert outcome(lines_of(whole["scenarios"])) is Outcome.BROKEN
+    # One that is known is known in the whole, too, wherever its row passed.
+    known = {"known": {"kind": "failing", "reason": "issue 7"}}
+    journals[0]["scenarios"][0] |= known
+    two[0].write_text(json.dumps(journals[0]))
+    assert outcome(lines_of(join(two)["scenarios"])) is Outcome.KEPT
+    part(two[1], "pass", "KV-01", "TOK-11")  # nothing came out: it is kept, and its line must go
+    assert outcome(lines_of(join(two)["scenarios"])) is Outcome.BROKEN
+
+
+def test_leaks_that_are_known_of_a_row_that_no_part_has(two: list[Path]) -> None:
+    """Each part said so."""
+    part(two[1], "pass", "KV-01", "TOK-11", leaks_known=True)
+    assert join(two)["leaks_known"]
+    assert not join(two[:1])["leaks_known"]
+
+
 def test_the_same_part_twice(two: list[Path]) -> None:
     """Which of two verdicts counts nobody knows."""
     with pytest.raises(SettingsError, match="TOK-11 was judged by another part too"):

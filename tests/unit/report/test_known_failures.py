@@ -169,3 +169,14 @@ def test_leaks_that_are_known() -> None:
     """They do not fail the run where the row that is about them is known to fail."""
     row = replace(line("TOK-12", "fail"), about_leaks=True)
     assert outcome([row, line("KV-01", "pass", leaks=("token-1",))]) is Outcome.KEPT
+
+
+def test_leaks_that_are_known_in_another_part() -> None:
+    """The row that is about them is not here, and cannot pass as news where it is."""
+    leaking = line("KV-01", "pass", leaks=("token-1",))
+    assert outcome([leaking]) is Outcome.BROKEN
+    assert outcome([leaking], leaks_known=True) is Outcome.KEPT
+    assert outcome([FAIL, leaking], leaks_known=True) is Outcome.BROKEN
+    row = replace(line("TOK-12", "pass"), about_leaks=True, undecided=True)
+    assert (outcome([row]), row.is_news) == (Outcome.KEPT, False)
+    assert KNOWN.after([row]) == KNOWN

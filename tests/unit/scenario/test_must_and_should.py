@@ -9,6 +9,7 @@ import pytest
 
 from vault_harness.plugin import _item
 from vault_harness.plugin._item import ScenarioItem, joined
+from vault_harness.report.known import Known
 from vault_harness.scenario import run
 from vault_harness.scenario.catalogue import Entry, Severity
 
@@ -116,6 +117,30 @@ def test_leak_of_a_run_on_a_slow_machine_is_told(monkeypatch: pytest.MonkeyPatch
         "pass",
         ["in try 1, +1.50 s: its log has token-1"],
     )
+
+
+@pytest.mark.parametrize(
+    ("shard", "only", "failed"), [(None, (), True), ((1, 4), (), False), (None, ("PRC",), False)]
+)
+def test_row_about_leaks_is_no_news_in_a_part(
+    shard: tuple[int, int] | None,
+    only: tuple[str, ...],
+    failed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is known to fail, and passes there: another part may have the leak."""
+    chosen = SimpleNamespace(strict=False, allow_not_exercised=False, shard=shard, only=only)
+    monkeypatch.setattr(_item, "options", lambda _: chosen)
+    monkeypatch.setattr(_item, "known", lambda _: Known({"PRC-04": "issue 7"}))
+    entry = Entry(id="PRC-04", promise="None", severity="critical", source="v#1", leaks=True)
+    record: dict[str, Any] = dict.fromkeys(("leaks", "findings"), ())
+    record |= {"id": "PRC-04", "promise": "None", "severity": "critical", "word": "pass", "why": ""}
+    record |= {"seconds": 1.0, "engine": "process"}
+    item: Any = SimpleNamespace(entry=entry, config=None, record=record)
+    report: Any = SimpleNamespace(outcome="passed", longrepr=None)
+    _item.dress(item, cast("Any", None), report)
+    assert (report.outcome == "failed") is failed
+    assert report.scenario["known"] == "failing"
 
 
 @pytest.mark.parametrize("word", ["not exercised", "error"])
