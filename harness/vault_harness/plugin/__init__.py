@@ -32,12 +32,15 @@ from vault_harness.plugin._options import (
     parse_declared,
     refuse_unknown,
 )
-from vault_harness.plugin._suite import COST, SLOTS, SUITE, begin_suite, check_suite
+from vault_harness.plugin._suite import COST, OF_A_SUITE, SLOTS, SUITE, begin_suite, check_suite
 from vault_harness.plugin._table import Table
 
 __all__ = ["begin_suite", "check_suite", "parse_declared"]
 
 MARK = "scenario"
+
+_CHOSEN = pytest.StashKey[bool]()
+"""Set once scenarios were chosen, and nothing was refused."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -85,6 +88,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     try:
         chosen = options(config)
+        known(config)  # else its file would be read after the first scenario
         if not hasattr(config, "workerinput"):
             if SUITE not in config.stash:  # a suite has looked at it before
                 check_subject(parse_subject(chosen.subject))
@@ -98,25 +102,42 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=left_out)
     rest = [item for item in items if item not in left_out]
     items[:] = in_order(rest)
-    worker: dict[str, Any] = getattr(config, "workerinput", {})
-    if worker.get("workerid", "gw0") == "gw0" and not config.option.collectonly:
-        from vault_harness.report import begin
+    config.stash[_CHOSEN] = True
 
-        planned = {i.entry.id: i.entry.seconds for i in items if isinstance(i, ScenarioItem)}
-        rows = [e for found in config.stash[CATALOGUES].values() for e in found.values() if e.leaks]
-        others = {item.entry.id: item.entry.severity for item in left_out}
-        try:
-            begin(
-                chosen.report,
-                subject=chosen.subject,
-                run=chosen.run,
-                planned=planned,
-                left_out=others,
-                shard=chosen.part,
-                leaks_known=any(known(config).kind(row.id) for row in rows),
-            )
-        except HarnessError as error:
-            raise pytest.UsageError(str(error)) from error
+
+# First, before pytest-xdist sends off what this process has collected, and others begin.
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Say in the folder of the report that a run has begun, and what it will run.
+
+    Only here it is known: other plugins have left out theirs by now (``-k``, ``-m``, ``--lf``).
+    Where they have left no scenario among other tests, the last report is still true.
+    """
+    config = session.config
+    worker: dict[str, Any] = getattr(config, "workerinput", {})
+    first = worker.get("workerid", "gw0") == "gw0" and not config.option.collectonly
+    if not first or _CHOSEN not in config.stash:
+        return
+    items = [item for item in session.items if isinstance(item, ScenarioItem)]
+    if not items and OF_A_SUITE not in config.stash:
+        return
+    from vault_harness.report import begin
+
+    planned = {item.entry.id: item.entry.seconds for item in items}
+    entries = [entry for found in config.stash[CATALOGUES].values() for entry in found.values()]
+    chosen = options(config)
+    try:
+        begin(
+            chosen.report,
+            subject=chosen.subject,
+            run=chosen.run,
+            planned=planned,
+            left_out={e.id: e.severity for e in entries if e.id not in planned},
+            shard=chosen.part,
+            leaks_known=any(known(config).kind(e.id) for e in entries if e.leaks),
+        )
+    except HarnessError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -131,7 +131,7 @@ class Table:
         """A scenario ended."""
         given = getattr(report, "scenario", None)
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
-        if given is None and report.failed:
+        if given is None and report.failed and self._suite:
             self._broken.append(report.nodeid)  # a worker that died, or a bad end
         if given is None or terminal is None:
             return

@@ -277,6 +277,47 @@ def test_choice_among_their_scenarios(repository: Repository) -> None:
     assert str(repository.folder / "resilience" / "catalogue.toml") in out
 
 
+def test_choice_by_pytests_own_options(repository: Repository) -> None:
+    """What `-k` leaves out is not expected to come to an end, and a test of theirs is their own."""
+    (repository.folder / "test_bad.py").write_text("def test_bad():\n    assert False\n")
+    code, out = repository.pytest("-k", "test_untouched or test_bad")
+    assert (code, list(repository.journal())) == (1, ["TILL-02"]), out
+    assert "incomplete" not in out
+    assert "the harness broke down" not in out
+    journal = json.loads((repository.folder / "report" / "journal.json").read_text())
+    assert journal["complete"]
+    assert set(journal["left_out"]) == {"TILL-01", "TILL-03", "TILL-04", "TILL-05"}
+
+
+def test_other_tests_leave_the_last_report(repository: Repository) -> None:
+    """Scenarios are collected with them, and none is run."""
+    (repository.folder / "report").mkdir()
+    for name in ("journal.json", "score.json"):
+        (repository.folder / "report" / name).write_text('{"scenarios": []}')
+    code, out = repository.pytest("-k", "test_fixtures_and_packages_are_ours")
+    assert code == 0, out
+    found = {file.name: file.read_text() for file in (repository.folder / "report").iterdir()}
+    assert found == dict.fromkeys(("journal.json", "score.json"), '{"scenarios": []}')
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("vault-harness.toml", "[known", "the file of known failures cannot be read"),
+        ("report/score.json", "{}", "the report would replace score.json"),
+    ],
+)
+def test_what_is_refused_before_a_scenario(
+    name: str, text: str, said: str, repository: Repository
+) -> None:
+    """A file that cannot be read, or must not be replaced: told as a wrong command line is."""
+    (repository.folder / "report").mkdir()
+    (repository.folder / name).write_text(text)
+    code, out = repository.pytest("resilience")
+    assert (code, said in out, "INTERNALERROR" in out) == (4, True, False), out
+    assert (repository.folder / name).read_text() == text
+
+
 def test_scenario_that_the_catalogue_lacks(repository: Repository) -> None:
     """It is named, with the catalogue in which it was looked for."""
     (repository.folder / "resilience" / "test_more.py").write_text(
