@@ -34,6 +34,7 @@ _TASK = """
 import os, signal, sys
 from vault_harness.cli._child import run_child
 signal.signal(signal.SIGINT, {interrupts})
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may ignore it (nohup)
 raise SystemExit(run_child([sys.executable, "-c", {child!r}], env=os.environ))
 """
 
