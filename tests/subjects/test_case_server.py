@@ -77,6 +77,7 @@ def test_a_client_that_never_asks_vault_is_not_judged(url: str) -> None:
     assert "no login of it passed" in found["why"]
 
 
+@pytest.mark.slow  # a scenario of ten seconds
 def test_a_client_that_keeps_what_it_has_read_fails(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,7 +69,7 @@ def test_streams(line: str, code: int) -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [0.08, 0.25, *(pytest.param(more, marks=pytest.mark.slow) for more in (0.03, 0.15, 0.4))],
+    [0.08, *(pytest.param(more, marks=pytest.mark.slow) for more in (0.03, 0.15, 0.25, 0.4))],
 )
 def test_an_early_interrupt(after: float) -> None:
     """Ctrl-C while `./dev` starts its program ends it without a traceback."""

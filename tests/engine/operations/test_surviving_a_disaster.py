@@ -125,6 +125,7 @@ def test_a_vault_that_is_not_empty_is_not_restored_into(
     assert "destroy" not in refusal.value.remedy
 
 
+@pytest.mark.slow  # several servers
 def test_what_somebody_put_there_alone_is_not_replaced_unasked(
     durable: Stack, empty: tuple[Node, Path], tmp_path: Path
 ) -> None:
@@ -221,6 +222,7 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     assert restore([op], path, *parts, overwrite=True).resumed
 
 
+@pytest.mark.slow  # two restores
 def test_a_restore_over_its_own_vault_whose_answer_was_lost(
     empty: tuple[Node, Path], tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_an_answer_is_lost(up: LocalStack) -> None:
     assert written["data"] == {"entry": "1"}
 
 
+@pytest.mark.slow  # a stack of its own
 def test_several_beside_a_toxic(up: LocalStack) -> None:
     """Each counts for itself, one about the same requests is replaced, and toxics act too."""
     disturb(up, Order(act="fail", targets=("login",), first=1))
@@ -146,6 +147,7 @@ def test_a_look_uses_nothing_up(up: LocalStack) -> None:
     assert ask(up, "GET", "sys/health").status_code == 503
 
 
+@pytest.mark.slow  # starts twice
 def test_up_leaves_it_and_down_ends_it(up: LocalStack) -> None:
     """As toxics do it survives another `up`; it never outlives the stack."""
     disturb(up, Order(act="fail", targets=("login",)))
