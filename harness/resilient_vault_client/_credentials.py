@@ -112,8 +112,8 @@ def told(file: Path) -> str:
     """A file in a message. Whoever gave an id or a key instead of its file finds it in no log."""
     text = str(file)
     with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
-        inside = str(file.parent) != "." and file.parent.is_dir()
-        if file.exists() or ((inside or file.is_absolute()) and "-----BEGIN" not in text):
+        inside = file.is_absolute() or (str(file.parent) != "." and file.parent.is_dir())
+        if (inside and "-----BEGIN" not in text) or file.exists():  # its folder may be closed
             return text
     return "a word that is not repeated here, since it may be no path"
 

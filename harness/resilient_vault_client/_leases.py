@@ -360,7 +360,7 @@ class Leases(Background):
 
     def _plan(self, held: Held, grant: Grant) -> None:
         """Choose when to act next for a lease that is new, or newly renewed."""
-        held.pause = None
+        held.pause = held.paused_for = None
         if grant.capped and grant.life < _TOO_SHORT:
             held.due = time.monotonic()
         else:

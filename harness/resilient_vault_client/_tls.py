@@ -33,9 +33,12 @@ class TlsFiles:
             raise
         except OSError as error:
             # Nobody can be verified without it, and nothing is sent.
-            raise ssl.SSLCertVerificationError(
-                f"cannot read {told(Path(error.filename or ''))}: {error.strerror}"
-            ) from None
+            which = (
+                told(Path(error.filename))
+                if error.filename
+                else "the file of VAULT_CACERT, VAULT_CLIENT_CERT or VAULT_CLIENT_KEY"
+            )
+            raise ssl.SSLCertVerificationError(f"cannot read {which}: {error.strerror}") from None
 
     def _current(self) -> ssl.SSLContext:
         config = self._config

@@ -25,12 +25,12 @@ def told(path: Path, otherwise: str) -> str:
     """
     text = str(path)
     with contextlib.suppress(OSError, ValueError):  # a name that is too long to be one
-        if path.exists():
-            return text
         if not _LIKE_A_SECRET.search(text) and (
-            _LIKE_A_FILE.fullmatch(text)
+            _LIKE_A_FILE.fullmatch(path.name)
             or (str(path.parent) not in {".", path.anchor} and path.parent.is_dir())
         ):
+            return text
+        if path.exists():  # asked last: its folder may be closed to us
             return text
     return otherwise
 

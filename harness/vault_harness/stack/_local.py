@@ -259,7 +259,6 @@ class LocalStack(SealVerbs):
             if not dry:
                 hand_out_ids(self.data_dir, blueprint.services, ids=ids)
                 self._certify(blueprint)
-            if not dry:
                 record = StackRecord.load(self.data_dir)
                 if what == "everything":
                     record.seeded = blueprint.name

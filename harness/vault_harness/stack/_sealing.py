@@ -282,8 +282,8 @@ def _holder_without_keys(home: Path, keyring: Path) -> StackError:
         "the Vault that is to hold the seal's key is initialised, and its own keys are not here: a "
         "run that was ended half-way may have lost them. The seal does not depend on it yet",
         looked_at=str(keyring),
-        remedy=f"{named('down')}, give the folder {home} another name, then {named('up')}, which "
-        "makes a new one; all other data stays where it is",
+        remedy=f"{named('down')}, give the folder {home} another name, then this again, as it was "
+        "called, which makes a new one; all other data stays where it is",
     )
 
 

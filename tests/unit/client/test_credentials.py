@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from resilient_vault_client import Config, CredentialsMissing
-from resilient_vault_client._credentials import Credentials, CredentialSource
+from resilient_vault_client._credentials import Credentials, CredentialSource, told
 
 UUID = "1b4e28ba-2fa1-11d2-883f-0016d3cca427"
 OTHER = "6fa459ea-ee8a-3ca4-894e-db77e160355e"
@@ -109,3 +109,13 @@ def test_fingerprint_tells_pairs_apart() -> None:
     assert one.fingerprint != two.fingerprint
     assert one.fingerprint == Credentials("role", UUID).fingerprint
     assert UUID not in repr(one) + one.fingerprint
+
+
+def test_a_file_in_a_folder_that_is_closed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That it cannot be read is all that a message has to say, and then of which."""
+
+    def closed(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "exists", closed)
+    assert told(Path("/run/secrets/secret-id")) == "/run/secrets/secret-id"

@@ -153,6 +153,17 @@ def test_a_key_in_the_place_of_its_file_is_not_repeated(issued: Path, tmp_path: 
     assert key.splitlines()[1] not in str(caught.value)
 
 
+@pytest.mark.parametrize("word", ["hvs.not-a-file", "c29tZWtleQ=="])
+def test_a_word_in_the_place_of_a_file_is_not_repeated(
+    issued: Path, tmp_path: Path, word: str
+) -> None:
+    """The settings have made it a path of the folder in which they were read."""
+    wrong = settings(issued, cert="one.pem", vault_client_key=Path.cwd() / word)
+    with pytest.raises(SettingsError, match="VAULT_CLIENT_KEY names a file") as caught:
+        external_trust(wrong, tmp_path / "tls")
+    assert word not in str(caught.value)
+
+
 @pytest.mark.parametrize("end", [b"", b"\xff"], ids=["without a certificate", "no text"])
 def test_no_frame_and_no_cause_has_the_key(issued: Path, tmp_path: Path, end: bytes) -> None:
     """Whoever records the locals of an error would have it."""

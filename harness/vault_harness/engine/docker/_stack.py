@@ -171,12 +171,14 @@ class DockerStack:
         for name in layout.members:
             self._write_node(layout, name, dialect)
         self._write_project(layout, environment, anew=not running)
+        if balanced and BALANCER_NAME in before and members != known_before:
+            # It goes on, and knows of the others only. Before the new ones are noted: the next
+            # start would not see that one which came to nothing after that has told it nothing.
+            self._have_balancer_read()
         # Before the start: `down` must find what a crash leaves.
         endpoints = self._remember(remembered, layout, environment)
         try:
             self.compose()("up", "-d", *layout.services)
-            if balanced and BALANCER_NAME in before and members != known_before:
-                self._have_balancer_read()  # it goes on, and knows of the others only
             self._await_answers(layout.probes())
         except BaseException:
             # Only what this call started: without a name, compose would remove all of it.

@@ -73,9 +73,11 @@ def _content(path: Path, variable: str) -> bytes:
 
 
 def _unreadable(path: Path, variable: str, why: str) -> SettingsError:
+    here = Path.cwd()  # the settings made a word that is no path one of this folder
+    given = path.relative_to(here) if path.is_relative_to(here) else path
     return SettingsError(
         f"{variable} names a file that cannot be read",
-        looked_at=files.told(path, variable),
+        looked_at=files.told(given, variable),
         remedy=f"put it there ({why}), or unset the variable",
     )
 

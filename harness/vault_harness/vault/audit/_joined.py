@@ -26,7 +26,6 @@ import contextlib
 import heapq
 import itertools
 import json
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -114,7 +113,7 @@ def last_joined(
     Raises:
         HarnessError: A log cannot be read here, or there is none.
     """
-    ends = {name: (path, _end(path)[0]) for name, path in _present(logs).items()}
+    ends = {name: (path, _end(path)) for name, path in _present(logs).items()}
     return _last_before(ends, count, wanted, roles)
 
 
@@ -371,8 +370,8 @@ def _once_backwards(halves: Iterable[_Half]) -> Iterator[AuditEntry]:
             yield half.entry
 
 
-def _end(path: Path) -> tuple[int, int]:
-    """Where the last whole line of a log ends, and the inode of its file.
+def _end(path: Path) -> int:
+    """Where the last whole line of a log ends.
 
     Raises:
         FileNotFoundError: It is not there.
@@ -380,7 +379,7 @@ def _end(path: Path) -> tuple[int, int]:
     """
     try:
         with path.open("rb") as file:
-            return end_of_lines(file), os.fstat(file.fileno()).st_ino
+            return end_of_lines(file)
     except FileNotFoundError:
         raise
     except OSError as error:

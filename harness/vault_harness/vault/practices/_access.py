@@ -123,10 +123,11 @@ def _command_to_end(path: str, accessor: str) -> str:
     """The task knows the roles of the usual mount; what is elsewhere is ended one by one."""
     mount, _, role = path.removeprefix("auth/").partition("/role/")
     if mount == DEFAULT_MOUNT:
-        return named("rotate.secret-id", role, "--end-others")
-    where, which = f"{path}/secret-id-accessor/destroy", f"secret_id_accessor={accessor}"
-    command = named("vault", "--", "write", where, which)
-    return f"once its services have a new one: {command}"
+        command = named("rotate.secret-id", role, "--end-others")
+    else:
+        where, which = f"{path}/secret-id-accessor/destroy", f"secret_id_accessor={accessor}"
+        command = named("vault", "--", "write", where, which)
+    return f"once its services elsewhere have a new one: {command}"
 
 
 def tokens(deployment: Deployment) -> Practice:
