@@ -368,4 +368,4 @@ class Table:
             score = score_of(written)
             terminalreporter.write_line(told(score))
             target = write_score(score, journal.parent)
-            terminalreporter.write_line(f"to commit and to compare: {target}")
+            terminalreporter.write_line(f"to compare, and to commit in another folder: {target}")

@@ -44,8 +44,14 @@ PARTS = "parts"
 _LOG = re.compile(r"[A-Z][A-Z0-9]{1,9}-[0-9]{2,3}\.log")
 """What a run calls a subject's log: by the scenario's id."""
 
+_REPLACED_BY_ALL = ("junit.xml",)
+"""What a run replaces whoever left it: unit tests with ``--junitxml=report/junit.xml``, say."""
+
 _HEAD = 1000
 """Bytes of a journal, or a page, in which it says what it is."""
+
+_JOURNAL = (b'"schema_version"', b'"suite_version"')
+"""In the head of a journal of ours: what it begins with."""
 
 _PAGE = b"a Vault client judged</title>"
 """In the head of a page of ours, which may have been made of a journal that is elsewhere."""
@@ -98,7 +104,7 @@ def begin(
         leaks_known: Whether the row about leaks, run or not, is known to fail.
 
     Raises:
-        SettingsError: The folder has files of such names that no run left there; nothing is
+        SettingsError: The folder has files of such names, and no journal of a run; nothing is
             touched.
     """
     _refuse_foreign(directory)
@@ -124,13 +130,13 @@ def begin(
 
 
 def _says(file: Path, *words: bytes) -> bool:
-    """Whether a file, which may be long, begins with one of these words somewhere."""
+    """Whether all of these words stand where a file begins, which may be long."""
     try:
         with file.open("rb") as opened:
             head = opened.read(_HEAD)
     except FileNotFoundError:
         return False
-    return any(word in head for word in words)
+    return all(word in head for word in words)
 
 
 def _refuse_foreign(directory: Path) -> None:
@@ -139,19 +145,22 @@ def _refuse_foreign(directory: Path) -> None:
     Raises:
         SettingsError: It has such files.
     """
-    if _says(directory / JOURNAL, b'"schema_version"', b'"scenarios"'):
+    if _says(directory / JOURNAL, *_JOURNAL):
         return
     found = [
         name
         for name in (JOURNAL, *LEFT_BY_A_RUN)
-        if (directory / name).exists() and not _says(directory / name, _PAGE)
+        if name not in _REPLACED_BY_ALL
+        and (directory / name).exists()
+        and not _says(directory / name, _PAGE)
     ]
     if found:
         raise SettingsError(
-            f"the report would replace {', '.join(found)}, which no run left there",
+            f"the report would replace {', '.join(found)}, and there is no journal of a run beside",
             looked_at=str(directory.absolute()),
-            remedy="name a folder of its own: --report of judge and scenarios, --vault-report of "
-            "pytest; or move what is there",
+            remedy="is it committed, move it out of this folder (a run begins by removing the last "
+            "one's files); is it what an earlier job left, remove it; or name a folder of its own: "
+            "--report of judge and scenarios, --vault-report of pytest",
         )
 
 

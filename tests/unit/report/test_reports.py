@@ -425,8 +425,9 @@ def test_parts_of_a_killed_run_are_forgotten(record: Make, tmp_path: Path) -> No
 
 
 def start(folder: Path, run: str = "1") -> None:
-    """A run begins."""
-    reports.begin(folder, subject="mine", run=run, planned={"TOK-11": 1.0}, left_out={})
+    """A run begins, one of so many scenarios that a journal does not soon come to them."""
+    planned = {f"TOK-{n}": 1.0 for n in range(11, 99)}
+    reports.begin(folder, subject="mine", run=run, planned=planned, left_out={})
 
 
 def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
@@ -442,17 +443,36 @@ def test_what_no_run_left_is_left_alone(record: Make, tmp_path: Path) -> None:
     assert left == {*own, "journal.json"}
 
 
-@pytest.mark.parametrize("name", ["score.json", "index.html", "junit.xml", "journal.json"])
-def test_folder_of_somebody_elses_is_refused(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("score.json", '{"mine": 1}'),
+        ("badge.json", '{"mine": 1}'),
+        ("index.html", "<title>coverage</title>"),
+        ("journal.json", '{"schema_version": 1, "entries": []}'),
+        ("journal.json", '{"suite_version": 1, "scenarios": []}'),
+    ],
+)
+def test_folder_of_somebody_elses_is_refused(name: str, text: str, tmp_path: Path) -> None:
     """A score that was committed, the page of a coverage: nothing is touched."""
-    (tmp_path / name).write_text('{"mine": 1}')
-    with pytest.raises(SettingsError, match=f"the report would replace {name}"):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(SettingsError, match=f"the report would replace {name}") as caught:
         start(tmp_path)
-    assert [file.read_text() for file in tmp_path.iterdir()] == ['{"mine": 1}']
+    assert "is it committed, move it out of this folder" in (caught.value.remedy or "")
+    assert [file.read_text() for file in tmp_path.iterdir()] == [text]
+
+
+def test_report_of_other_tests_is_replaced(tmp_path: Path) -> None:
+    """Somebody's unit tests were told to write it where the suite does: each run replaces it."""
+    (tmp_path / "junit.xml").write_text("<testsuites/>")
+    start(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
 
 
 def test_folder_of_a_run_is_used_again(tmp_path: Path) -> None:
-    """What that run left goes."""
+    """What that run left goes, and what a run left that was killed."""
+    start(tmp_path)
+    (tmp_path / "score.json").write_text("{}")
     start(tmp_path)
     collect_parts(tmp_path, tmp_path / "parts-1", Summary("mine"))
     (tmp_path / "score.json").write_text("{}")

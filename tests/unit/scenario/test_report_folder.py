@@ -67,7 +67,8 @@ def test_a_folder_of_somebody_elses(tmp_path: Path) -> None:
     (tmp_path / "score.json").write_text("mine")
     ended = begun(tmp_path, tmp_path)
     assert ended.returncode == Outcome.USAGE
-    assert "the report would replace score.json, which no run left there" in ended.stderr
+    assert "the report would replace score.json, and there is no journal of a run" in ended.stderr
+    assert "is it committed, move it out of this folder" in ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
     assert [file.read_text() for file in tmp_path.iterdir()] == ["mine"]
 
