@@ -79,7 +79,20 @@ def pytest_pycollect_makeitem(
     return item
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def _refusal(session: pytest.Session, error: HarnessError) -> pytest.UsageError:
+    """What to raise of a run that makes no sense once its scenarios are collected.
+
+    A worker of pytest-xdist that ends so has not said what it collected, which the process with the
+    terminal waits for without end. It sends what its session was stopped for, which ends the run.
+    """
+    if hasattr(session.config, "workerinput"):
+        session.shouldstop = str(error)
+    return pytest.UsageError(str(error))
+
+
+def pytest_collection_modifyitems(
+    session: pytest.Session, config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """Choose among the scenarios, and put the long ones first."""
     scenarios = [item for item in items if isinstance(item, ScenarioItem)]
     if not scenarios:
@@ -96,7 +109,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             entries = [entry for found in catalogues.values() for entry in found.values()]
             refuse_unknown(chosen.only, entries, ", ".join(str(path) for path in catalogues))
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise _refusal(session, error) from error
     left_out = without(scenarios, chosen)
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -137,7 +150,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             leaks_known=any(known(config).kind(e.id) for e in entries if e.leaks),
         )
     except HarnessError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise _refusal(session, error) from error
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -300,6 +300,7 @@ def test_other_tests_leave_the_last_report(repository: Repository) -> None:
     assert found == dict.fromkeys(("journal.json", "score.json"), '{"scenarios": []}')
 
 
+@pytest.mark.parametrize(("words", "code"), [((), 4), (("-n", "1"), 2), (("-n", "2"), 2)])
 @pytest.mark.parametrize(
     ("name", "text", "said"),
     [
@@ -308,13 +309,16 @@ def test_other_tests_leave_the_last_report(repository: Repository) -> None:
     ],
 )
 def test_what_is_refused_before_a_scenario(
-    name: str, text: str, said: str, repository: Repository
+    name: str, text: str, said: str, words: tuple[str, ...], code: int, repository: Repository
 ) -> None:
-    """A file that cannot be read, or must not be replaced: told as a wrong command line is."""
+    """A file that cannot be read, or must not be replaced: told as a wrong command line is.
+
+    Workers of pytest-xdist find it, and the process with the terminal waits for none of them.
+    """
     (repository.folder / "report").mkdir()
     (repository.folder / name).write_text(text)
-    code, out = repository.pytest("resilience")
-    assert (code, said in out, "INTERNALERROR" in out) == (4, True, False), out
+    ended, out = repository.pytest("resilience", *words)
+    assert (ended, said in out, "INTERNALERROR" in out) == (code, True, False), out
     assert (repository.folder / name).read_text() == text
 
 
