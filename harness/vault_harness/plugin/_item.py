@@ -232,6 +232,12 @@ def _forgiven(item: ScenarioItem, word: str) -> str | None:
     return None if any(one["harm"] for one in item.record["findings"]) else f"SHOULD, {word}"
 
 
+def _of_a_part(item: ScenarioItem) -> bool:
+    """Whether its run leaves some scenario out, by an option of ours or pytest's, or by a path."""
+    run = {one.entry.id for one in item.session.items if isinstance(one, ScenarioItem)}
+    return any(not run >= found.keys() for found in item.config.stash[CATALOGUES].values())
+
+
 def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestReport) -> None:
     """Give a scenario's report its line, as data that workers can send."""
     from vault_harness.report import Line, line_of, wire_of
@@ -249,9 +255,8 @@ def dress(item: ScenarioItem, call: pytest.CallInfo[None], report: pytest.TestRe
         extra = {"product": "", "engine": "", "wire": ""}
     line = known(item.config).mark(line)
     # Whether it passes a part of a run cannot tell: another part may have a leak.
-    chosen = options(item.config)
-    of_a_part = item.entry.leaks and (chosen.shard is not None or bool(chosen.only))
-    line = replace(line, undecided=of_a_part and line.word == "pass")
+    undecided = item.entry.leaks and line.word == "pass" and _of_a_part(item)
+    line = replace(line, undecided=undecided)
     if line.word in _EXPLAINED:
         report.sections = []  # what it logged stands in the text, without secrets
     if called := _forgiven(item, line.word):
