@@ -238,9 +238,9 @@ def _join(places: list[Path], page: Path) -> None:
     say(whole["summary"])
     say(told(graded))
     say(f"written: {write_page([whole], page)}")
-    found = outcome(
-        lines_of(whole["scenarios"]), complete=whole["complete"], leaks_known=whole["leaks_known"]
-    )
+    complete = whole["complete"]
+    lines = lines_of(whole["scenarios"], undecided=bool(whole["left_out"]) or not complete)
+    found = outcome(lines, complete=complete, leaks_known=whole["leaks_known"])
     if found:
         raise SystemExit(int(found))
 

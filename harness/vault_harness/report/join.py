@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,9 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
             scenarios[scenario["id"]] = scenario
     lacking = _lacking(paths, parts)
     left_out = {id: s for part in parts for id, s in part.get("left_out", {}).items()}  # noqa: A001
-    lines = lines_of(list(scenarios.values()))
+    left_out = {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))}  # noqa: A001
+    complete = not lacking and all(part.get("complete", False) for part in parts)
+    lines = lines_of(scenarios.values(), undecided=bool(left_out) or not complete)
     seconds = max(float(part.get("seconds") or 0.0) for part in parts)
     summary = Summary(
         first["subject"],
@@ -82,11 +85,11 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         **{name: value for name, value in (claiming or parts)[0].items() if name not in own},
         "product": summary.product,
         "engine": engine,
-        "complete": not lacking and all(part.get("complete", False) for part in parts),
+        "complete": complete,
         "summary": str(summary),
         "seconds": seconds,
         "leaks_known": any(part.get("leaks_known") for part in parts),
-        "left_out": {id: left_out[id] for id in sorted(set(left_out) - set(scenarios))},  # noqa: A001
+        "left_out": left_out,
         "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
     }
 
@@ -120,8 +123,14 @@ def _first_word(parts: Iterable[Mapping[str, Any]], name: str) -> str:
     return next((str(part[name]) for part in parts if part.get(name)), "")
 
 
-def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:
-    """The lines of a journal's scenarios, with what was known of them."""
+def lines_of(records: Iterable[Mapping[str, Any]], *, undecided: bool = False) -> list[Line]:
+    """The lines of a journal's scenarios, with what was known of them.
+
+    Args:
+        records: Of the scenarios.
+        undecided: Whether others of the run are not among them, or came to no end: a secret may
+            have come out there, and fail the row about that.
+    """
     lines = []
     for record in records:
         known = record.get("known") or {}
@@ -140,7 +149,8 @@ def lines_of(records: Iterable[Mapping[str, Any]]) -> list[Line]:
             known=known.get("kind", ""),
             reason=str(known.get("reason", "")),
         )
-        lines.append(line)
+        passes = line.about_leaks and line.word == "pass"
+        lines.append(replace(line, undecided=undecided and passes))
     return lines
 
 

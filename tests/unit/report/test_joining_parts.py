@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from vault_harness.cli import _judge
 from vault_harness.errors import SettingsError
 from vault_harness.report.join import join, journals_in, lines_of
 from vault_harness.report.outcome import Outcome, outcome
@@ -134,6 +135,31 @@ def test_leak_of_one_part_fails_the_row_of_another(two: list[Path]) -> None:
     assert outcome(lines_of(join(two)["scenarios"])) is Outcome.KEPT
     part(two[1], "pass", "KV-01", "TOK-11")  # nothing came out: it is kept, and its line must go
     assert outcome(lines_of(join(two)["scenarios"])) is Outcome.BROKEN
+
+
+@pytest.mark.parametrize(
+    ("lacking", "more"),
+    [("a part", {}), ("its end", {"complete": False}), ("a scenario", {"left_out": {"X-01": "l"}})],
+)
+def test_row_about_leaks_is_no_news_in_less_than_all(
+    lacking: str, more: dict[str, Any], two: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is known to fail and passes: what is not there may have the leak."""
+    known = {"about_leaks": True, "known": {"kind": "failing", "reason": "issue 7"}}
+    part(two[0], "pass", "TOK-11", "KV-01", shard="1/2")
+    part(two[1], "pass", "KV-01", "TOK-11", shard="2/2", **more)
+    journal = json.loads(two[0].read_text())
+    journal["scenarios"][0] |= known
+    two[0].write_text(json.dumps(journal))
+    paths = two[:1] if lacking == "a part" else two
+    assert "known to fail, and pass" not in join(paths)["summary"]
+    monkeypatch.chdir(two[0].parent)
+    if lacking == "a scenario":  # as a run of these alone ends
+        _judge._join(paths, Path("all/index.html"))
+        return
+    with pytest.raises(SystemExit) as ended:
+        _judge._join(paths, Path("all/index.html"))
+    assert ended.value.code == Outcome.CRASHED
 
 
 def test_leaks_that_are_known_of_a_row_that_no_part_has(two: list[Path]) -> None:
