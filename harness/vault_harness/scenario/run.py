@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness.errors import HarnessError
+from vault_harness.files import encodable
 from vault_harness.scenario._heartbeat import seconds_waited_for_cores
 from vault_harness.scenario._turns import place, turn
 from vault_harness.scenario.catalogue import Entry
@@ -44,7 +45,7 @@ class Result:
     Attributes:
         entry: The scenario's data, with lives scaled as they were.
         word: ``pass``, ``fail``, ``not exercised``, ``skipped``; ``error`` if the harness failed.
-        why: The reason in one line, for any word but ``pass``.
+        why: The reason in one line without secrets, for any word but ``pass``.
         seconds: How long it took.
         verdict: What the oracles said; None if they were not asked.
         record: All that happened, as data without secrets: a part of the journal.
@@ -207,7 +208,7 @@ def _cannot(environment: Environment, entry: Entry, why: str, began: float) -> R
 def _failed(
     environment: Environment, entry: Entry, lab: Lab | None, error: Exception, began: float
 ) -> Result:
-    redact = lab.secrets.redact if lab is not None else str
+    redact = lab.secrets.redact if lab is not None else encodable
     text = redact(str(error) if isinstance(error, HarnessError) else _words(error))
     trace = redact("".join(traceback.format_exception(error)))
     result = _result(environment, entry, lab, "error", text, began)
@@ -224,4 +225,4 @@ def _result(
     seconds = time.monotonic() - began
     record = record_of(environment, entry, lab, word=word, why=why, seconds=seconds)
     verdict = lab.verdict if lab is not None else None
-    return Result(entry, word, why, seconds, verdict, record)
+    return Result(entry, word, record["why"], seconds, verdict, record)

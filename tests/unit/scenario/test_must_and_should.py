@@ -13,6 +13,7 @@ from vault_harness.plugin._item import ScenarioItem, joined
 from vault_harness.report.known import Known
 from vault_harness.scenario import run
 from vault_harness.scenario.catalogue import Entry, Severity
+from vault_harness.scenario.verdict import Word
 
 
 def called(
@@ -118,6 +119,20 @@ def test_leak_of_a_run_on_a_slow_machine_is_told(monkeypatch: pytest.MonkeyPatch
         "pass",
         ["in try 1, +1.50 s: its log has token-1"],
     )
+
+
+def test_reason_of_a_run_is_that_of_its_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There no secret is left in it, nor anything that cannot be written."""
+    record = {"findings": [], "leaks": [], "why": "it read <v1>"}
+    monkeypatch.setattr(run, "record_of", lambda *_, **__: dict(record))
+    lab: Any = SimpleNamespace(verdict=None)
+    results = [
+        run._result(cast("Any", None), cast("Any", None), lab, word, "it read canary \ud83d", 0.0)
+        for word in cast("list[Word]", ["fail", "pass"])
+    ]
+    together = joined(results)
+    assert together["why"] == "1 of 2 runs pass; fail: it read <v1>"
+    assert [one["why"] for one in together["runs"]] == ["it read <v1>"] * 2
 
 
 @pytest.mark.parametrize(("beside", "failed"), [(["KV-01"], True), ([], False)])
