@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 
 from vault_harness.files import encodable
@@ -16,6 +17,12 @@ LONG = 24
 that a parser shows of what it could not read, holds no more of it. Of one of several lines each
 line so long is: a log has them apart.
 """
+
+_IN_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "&<>\u2028\u2029"}
+"""What Go's ``encoding/json`` escapes beside what must be, for pages that have JSON in them."""
+
+_ESCAPED = frozenset("\"'\\&<>")
+"""Letters of ASCII that do not stand everywhere as they are."""
 
 _ARMOUR = "-----"
 """What the first and last line of a PEM file begin with, the same in all of them."""
@@ -31,15 +38,26 @@ class Redaction:
     def __init__(self, labels: Iterable[tuple[str, str]]) -> None:
         # Longest first: a secret that holds another is replaced whole.
         known = sorted(labels, key=lambda item: -len(item[0]))
-        spelled = [(text, label) for value, label in known for text in _spellings(value)]
+        spelled = [(*both, label) for value, label in known for both in _with_halves(value)]
         spelled.sort(key=lambda item: -len(item[0]))
-        self._wholes = [(text, label) for text, label in spelled if len(text) >= SHORTEST]
-        self._begun = [
-            (half, text, label) for text, label in spelled if (half := _first_half(text))
+        self._wholes = [(text, label) for text, _, label in spelled if len(text) >= SHORTEST]
+        self._begun = [(half, text, label) for text, half, label in spelled if half]
+        self._lines = [
+            (text, label)
+            for value, label in known
+            for line in _lines(value)
+            for text, _ in _with_halves(line)
         ]
-        self._lines = [(line, label) for value, label in known for line in _lines(value)]
+        self._lines.sort(key=lambda item: -len(item[0]))
+
+    @cached_property
+    def _sought(self) -> dict[str, str]:
+        """All that is looked for, and how a JSON document has it.
+
+        Asked once a scenario, while each new secret makes what looks for messages' own anew.
+        """
         sought = [one[0] for one in (*self._wholes, *self._begun, *self._lines)]
-        self._in_json = {text: _in_json(text)[0] for text in sought}
+        return {text: _in_json(text)[0] for text in sought}
 
     def narrowed(self, document: str) -> Redaction | None:
         """The same for what may stand in the strings of a JSON document; None if none needs it.
@@ -47,7 +65,7 @@ class Redaction:
         Args:
             document: Written with ``ensure_ascii=False``, so that each letter has one form in it.
         """
-        there = {text for text, escaped in self._in_json.items() if escaped in document}
+        there = {text for text, escaped in self._sought.items() if escaped in document}
         if not there and encodable(document) == document:
             return None
         few = Redaction(())
@@ -106,9 +124,19 @@ def _in_json(value: str) -> tuple[str, str]:
 
 def _spellings(value: str) -> set[str]:
     """A value, and how it stands in a log of JSON lines or where its ``repr`` was printed."""
-    if value.isascii() and value.isprintable() and not {'"', "'", "\\"} & set(value):
+    if value.isascii() and value.isprintable() and not _ESCAPED & set(value):
         return {value}
-    return {value, *_in_json(value), repr(value)[1:-1]}
+    plain, escaped = _in_json(value)
+    return {value, plain, escaped, plain.translate(_IN_GO), repr(value)[1:-1]}
+
+
+def _with_halves(value: str) -> set[tuple[str, str]]:
+    """The spellings of a value with the first half of each, also with slashes as PHP has them.
+
+    That is done last: a URL, of which all but the password may be shown, is known by its ``://``.
+    """
+    found = {(text, _first_half(text)) for text in _spellings(value)}
+    return found | {(text.replace("/", r"\/"), half.replace("/", r"\/")) for text, half in found}
 
 
 def _lines(value: str) -> set[str]:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from vault_harness.scenario import _redaction
 from vault_harness.scenario._redaction import SHORTEST
 from vault_harness.scenario._secrets import Secrets
 
@@ -168,6 +169,64 @@ def test_secret_is_found_however_it_is_written(value: str, written: Callable[[st
     text = f"got {written(value)}."
     assert secrets.found_in(text) == ["v1"]
     assert secrets.redact(text).strip("got .'\"") == "<v1>"
+
+
+def in_go(value: str) -> str:
+    """As Go's `encoding/json` has it."""
+    plain = json.dumps(value, ensure_ascii=False)
+    return plain.replace("&", r"\u0026").replace("<", r"\u003c").replace(">", r"\u003e")
+
+
+def in_php(value: str) -> str:
+    """As PHP's `json_encode` has it."""
+    return json.dumps(value).replace("/", r"\/")
+
+
+@pytest.mark.parametrize("written", [in_go, in_php])
+@pytest.mark.parametrize("value", ["a&b<c>d/e", "\u00fc&\u00fc/" * 9, f"{KEY}/&", URL])
+def test_secret_is_found_as_other_languages_write_it(
+    value: str, written: Callable[[str], str]
+) -> None:
+    """They escape more than must be, so that JSON can stand in a page."""
+    secrets = Secrets()
+    secrets.add("secret", value, "v1")
+    text = f"got {written(value)}."
+    assert secrets.found_in(text) == ["v1"]
+    assert secrets.redact(text) == 'got "<v1>".'
+    if value.startswith("\u00fc"):
+        cut = written(value)[:-12]
+        assert secrets.found_in(cut) == ["half of v1"]
+
+
+@pytest.mark.parametrize("written", [json.dumps, repr, in_go, in_php])
+def test_line_is_found_however_it_is_written(written: Callable[[str], str]) -> None:
+    """A secret of several lines that are no Base64, in a log of JSON lines."""
+    secrets = Secrets()
+    line = 'password = "a\'b\\c&d/e\u00fc" # of the till'
+    secrets.add("secret", f"[till]\n{line}\n", "v1")
+    text = f"got {written(line)}"
+    assert secrets.found_in(text) == ["a line of v1"]
+    assert secrets.redact(text).strip("got '\"") == "<a line of v1>"
+
+
+@pytest.mark.parametrize("written", [str, in_php])
+def test_host_of_a_url_is_no_half_however_it_is_written(written: Callable[[str], str]) -> None:
+    """Up to its password it may be shown; with that it is found."""
+    secrets = Secrets()
+    secrets.add("secret", URL, "url")
+    assert secrets.found_in(written("postgresql://backend:***@db.internal:5432/ecommerce")) == []
+    begun = written(URL[:40])
+    assert secrets.found_in(begun) == ["half of url"]
+    assert secrets.redact(begun).strip('"') == "<half of url>"
+
+
+def test_message_needs_nothing_of_a_document(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each new secret has the next message looked through anew, and all of them are few letters."""
+    monkeypatch.setattr(_redaction, "_in_json", lambda _: pytest.fail("it is looked for in JSON"))
+    secrets = Secrets()
+    for number in range(3):
+        secrets.add("token", f"s.aaaaaaa{number}")
+        assert secrets.redact(f"s.aaaaaaa{number}") == f"<token-{number + 1}>"
 
 
 def test_repr_tells_a_number() -> None:
