@@ -72,7 +72,9 @@ def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: 
     report = suite.directory / "report"
     report.mkdir()
     for name in ("journal.json", "index.html", "junit.xml", "score.json"):
-        (report / name).write_text('{"complete": true, "scenarios": []}')
+        (report / name).write_text(
+            '{"schema_version": 1, "suite_version": "1", "complete": true, "scenarios": []}'
+        )
     words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", *workers)
     # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
     words = ["env", "--default-signal=INT", *words]
