@@ -9,7 +9,7 @@ from pathlib import Path
 
 from vault_harness.scenario._beside import Beside
 
-INTERVAL = 0.05
+INTERVAL = 0.1
 """Seconds between two looks at the log files."""
 
 

@@ -285,7 +285,7 @@ class Running(WaysIn):
                     f"{read.outcome}: {read.message}"
                 )
             if not good:
-                self.history.wait_for(lambda: False, 0.2, what="a steady state")
+                self.history.let_pass(0.2, what="a steady state")
         if self.history.last_token() is None and self.entry.auth != "token-file":
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
@@ -343,7 +343,7 @@ class Running(WaysIn):
 
     def watch(self, seconds: float) -> None:
         """Let the scenario go on for so long, or until the subject dies."""
-        self.history.wait_for(self._dead, seconds, what="time to pass")
+        self.history.let_pass(seconds, unless=self._dead, what="time to pass")
 
     def until(self, condition: Callable[[], bool], *, within: float) -> bool:
         """Let the scenario go on until something is so; whether it came within so many seconds."""
@@ -436,7 +436,7 @@ class Running(WaysIn):
             last = self.client.read()
             if last.good or last.outcome == "died":
                 break
-            self.history.wait_for(lambda: False, 0.2, what="a good read")
+            self.history.let_pass(0.2, what="a good read")
         if last is None or not last.good:
             how = f"{last.outcome}: {last.message}" if last else "nothing"
             promise = "the steady state holds again after the faults"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets as random
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,17 @@ PATH, KEY = "backend/django", "SECRET_KEY"
 
 _NOWHERE = 9
 """A port to which nothing is led before it is known where to."""
+
+
+def blueprint_of(entry: Entry) -> Blueprint:
+    """What the Vault of a scenario contains."""
+    return Blueprint.load(entry.blueprint) if entry.blueprint else platform()
+
+
+@cache
+def platform() -> Blueprint:
+    """The e-commerce platform's blueprint, read and checked once for all scenarios."""
+    return Blueprint.default()
 
 
 class Servers(Closable):
@@ -104,12 +116,8 @@ class Servers(Closable):
             else None
         )
         self._closing.enter_context(Heartbeat(self.history))
-        self.stack: Stack = self._closing.enter_context(
-            self._launch(
-                Blueprint.load(entry.blueprint) if entry.blueprint else Blueprint.default()
-            )
-        )
-        leader = self.stack.leader()
+        self.stack: Stack = self._closing.enter_context(self._launch(blueprint_of(entry)))
+        leader = self.stack.leader() if entry.nodes > 1 else self.stack.node
         self.recorder = Recorder(
             self.history,
             self.secrets,
@@ -296,7 +304,8 @@ class Servers(Closable):
         self._closing.callback(self.namespace.operator.close)
         self.operator = self.namespace.operator
         # Audit devices belong to the server, which has its own.
-        apply(self.operator, self.stack.blueprint.model_copy(update={"audit": {}}), environ={})
+        inside = self.stack.blueprint.model_copy(update={"audit": {}})
+        apply(self.operator, inside, environ={}, stored=self.stack.secrets.learn)
         self.recorder.namespace = self.entry.namespace
 
     @property
@@ -362,7 +371,7 @@ class Servers(Closable):
             if mount != self.entry.mount:
                 continue
             label = "seeded" if path == self.entry.path else f"{path}:seeded"
-            for key, value in self._stored(path).items():
+            for key, value in self.stack.secrets[mount, path].items():
                 plain = key in values and values[key].value is not None
                 self.secrets.add_value(path, str(value), label, secret=not plain)
             self.history.end_rotation(self.history.note_rotation(path, label))

@@ -26,6 +26,8 @@ A client that keeps every core busy with threads of its own is not starved by an
 PROC = Path("/proc")
 
 _NANOSECOND = 1e-9
+_LINE = 200
+"""Bytes, more than such a file has."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,12 @@ def turns_of(process: int) -> dict[int, Turn]:
     found = {}
     for thread in _threads(process):
         try:
-            ran, waited, _ = (thread / "schedstat").read_text(encoding="ascii").split()
+            # Not `Path.read_text`, which takes four times as long, for each of twenty threads.
+            descriptor = os.open(f"{thread}/schedstat", os.O_RDONLY)
+            try:
+                ran, waited, _ = os.read(descriptor, _LINE).split()
+            finally:
+                os.close(descriptor)
             found[int(thread.name)] = Turn(int(ran) * _NANOSECOND, int(waited) * _NANOSECOND)
         except (OSError, ValueError):  # it has ended meanwhile, or the kernel does not tell
             continue

@@ -552,7 +552,7 @@ def footprint_at_rest(lab: Lab) -> Footprint:
     least, since = footprint(lab), history.now()
     end = since + _PATIENCE
     while history.now() < min(since + _QUIET, end):
-        history.wait_for(lambda: False, 0.05)
+        history.let_pass(0.05, what="an event")
         now = least.least(footprint(lab))
         if now != least:
             least, since = now, history.now()

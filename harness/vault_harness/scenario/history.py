@@ -44,6 +44,9 @@ GRAIN = 0.03
 FIRST_ADDRESS = ""
 """Stands for the address by which clients reach the recorder from the start, whatever it is."""
 
+LOOK = 0.25
+"""Seconds from one look to the next at what ends it sooner that time passes."""
+
 HOPS = 4
 """How many steps of one request a busy machine may hold up, one after the other."""
 
@@ -307,6 +310,22 @@ class History:
             with self._changed:
                 if self._changes == changes:
                     self._changed.wait(min(left, 0.05))
+
+    def let_pass(
+        self, seconds: float, *, unless: Callable[[], bool] = lambda: False, what: str
+    ) -> None:
+        """Let time pass, whatever happens meanwhile.
+
+        Args:
+            seconds: How long.
+            unless: Ends it sooner, within `LOOK` seconds.
+            what: By which name `waited` has it, in few words.
+        """
+        began = time.monotonic()
+        while not unless() and (left := began + seconds - time.monotonic()) > 0:
+            time.sleep(min(left, LOOK))
+        if threading.get_ident() == self._scenario:
+            self.waited[what] = self.waited.get(what, 0.0) + time.monotonic() - began
 
     def _notify(self) -> None:
         """Wake whoever waits; called with the lock held."""

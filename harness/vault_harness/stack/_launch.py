@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import Authority, TlsFiles
@@ -19,6 +20,17 @@ _UNSEAL_SECONDS = 15.0
 _CLUSTER_SECONDS = 60.0
 
 
+class Secrets(dict[tuple[str, str], Mapping[str, Any]]):
+    """Values of secrets by mount and path; shows none of them."""
+
+    def __repr__(self) -> str:
+        return f"<Secrets: {len(self)} known>"
+
+    def learn(self, mount: str, path: str, values: Mapping[str, Any]) -> None:
+        """Know one."""
+        self[mount, path] = values
+
+
 class Stack(Closable):
     """A Vault that a scenario works against, with an operator who may do everything.
 
@@ -28,6 +40,7 @@ class Stack(Closable):
         keyring: Its keys; without any for an external Vault.
         blueprint: What it contains.
         changes: What applying the blueprint did.
+        secrets: The values of each secret of the blueprint as they were then, by mount and path.
     """
 
     def __init__(
@@ -38,12 +51,14 @@ class Stack(Closable):
         keyring: Keyring,
         blueprint: Blueprint,
         changes: tuple[Change, ...] = (),
+        secrets: Secrets | None = None,
     ) -> None:
         self.nodes = nodes
         self.operator = operator
         self.keyring = keyring
         self.blueprint = blueprint
         self.changes = changes
+        self.secrets = secrets or Secrets()
 
     def __repr__(self) -> str:
         return f"<Stack {self.node.name} {self.node.address}>"
@@ -153,12 +168,14 @@ def launch(
         keyring = _own(engine, node)
         operator = Operator(node.address, keyring.root_token, ca_cert=node.ca_cert)
         undo.callback(operator.close)
+        secrets = Secrets()
         changes = apply(
             operator,
             blueprint,
             environ=environ or {},
             audit_path=node.server_audit_path,
             audit_raw=audit_raw,
+            stored=secrets.learn,
         )
         undo.pop_all()
     return Stack(
@@ -167,6 +184,7 @@ def launch(
         keyring=keyring,
         blueprint=blueprint,
         changes=tuple(changes),
+        secrets=secrets,
     )
 
 
@@ -207,6 +225,7 @@ def launch_cluster(
     blueprint = blueprint.without_namespace()
     with contextlib.ExitStack() as undo:
         nodes: list[Node] = []
+        secrets = Secrets()
         for number in range(1, count + 1):
             made = link(f"{name}-{number}") if link is not None else None
             spec = NodeSpec(
@@ -240,6 +259,7 @@ def launch_cluster(
                 environ=environ or {},
                 audit_path=nodes[-1].server_audit_path,
                 audit_raw=audit_raw,
+                stored=secrets.learn,
             )
             cluster.wait_for_voters(leader, count, timeout=_CLUSTER_SECONDS)
         operator = Operator(nodes[0].address, keyring.root_token, nodes[0].ca_cert)
@@ -250,6 +270,7 @@ def launch_cluster(
         keyring=keyring,
         blueprint=blueprint,
         changes=tuple(changes),
+        secrets=secrets,
     )
 
 

@@ -11,7 +11,7 @@ import functools
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from vault_harness import dialect, namespaces
@@ -61,6 +61,8 @@ def values_replaced(changes: Iterable[Change]) -> int:
 class _Step:
     change: Change
     write: Callable[[], None] | None = None
+    secret: tuple[str, str, Mapping[str, Any]] | None = field(default=None, repr=False)
+    """Mount, path and values of one, as it is afterwards."""
 
 
 _KEPT = "differs from the blueprint, left alone"
@@ -77,6 +79,7 @@ def apply(
     environ: Mapping[str, str] | None = None,
     audit_path: str | None = None,
     audit_raw: bool = False,
+    stored: Callable[[str, str, Mapping[str, Any]], None] | None = None,
 ) -> list[Change]:
     """Make a Vault contain what the blueprint says.
 
@@ -98,6 +101,7 @@ def apply(
         environ: Where ``env`` values come from; default is the environment.
         audit_path: Where the server shall write an audit log for which the blueprint names no file.
         audit_raw: Let a new audit device log values in clear; for throw-away secrets only.
+        stored: Called with mount, path and values of each secret of the blueprint as it is now.
 
     Returns:
         One change for each thing in the blueprint.
@@ -109,13 +113,15 @@ def apply(
     """
     environ = os.environ if environ is None else environ
     audit = _AuditPlace(audit_path, raw=audit_raw)
-    with contextlib.closing(_below(op, blueprint.namespace)) as inside:
+    with _within(op, blueprint.namespace) as inside:
         plan = _Plan(op, inside, blueprint, overwrite=overwrite, environ=environ, audit=audit)
         steps = plan.access() if what == "access" else plan.everything()
         if not dry:
             for step in steps:
                 if step.write is not None:
                     step.write()
+                if step.secret is not None and stored is not None:
+                    stored(*step.secret)
     return [step.change for step in steps]
 
 
@@ -350,7 +356,7 @@ class _Plan:
         # Keys of somebody's own beside ours stay.
         values = {**present, **wanted}
         if present == values:
-            return _Step(Change("secret", name, "unchanged"))
+            return _Step(Change("secret", name, "unchanged"), secret=(mount, path, present))
         action: Action = "changed" if present else "created"
         replaces = tuple(sorted(key for key in present if present[key] != values[key]))
 
@@ -358,7 +364,8 @@ class _Plan:
             body = {"data": values, "options": {"cas": version}}
             self._when_ready(lambda: self._write(f"{mount}/data/{path}", body))
 
-        return _Step(Change("secret", name, action, replaces=replaces), write)
+        change = Change("secret", name, action, replaces=replaces)
+        return _Step(change, write, secret=(mount, path, values))
 
     def _when_ready(self, write: Callable[[], None]) -> None:
         """Write to a KV v2 mount that may be new: it refuses until it has set itself up."""
@@ -372,6 +379,11 @@ class _Plan:
                 time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
             else:
                 return
+
+
+def _within(op: Operator, name: str) -> contextlib.AbstractContextManager[Operator]:
+    """An operator in a namespace below another's; that one itself where it is the same."""
+    return contextlib.closing(_below(op, name)) if name else contextlib.nullcontext(op)
 
 
 def _below(op: Operator, name: str) -> Operator:

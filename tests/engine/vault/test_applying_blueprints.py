@@ -77,6 +77,22 @@ def test_everything_is_created_once(stack: Stack) -> None:
     assert read(stack, "backend/django") == before
 
 
+def test_what_is_stored_is_told(stack: Stack) -> None:
+    """With what somebody else has put beside; and the values show themselves to nobody."""
+    assert {path: dict(stack.secrets["ecommerce", path]) for path in values(stack)} == values(stack)
+    assert read(stack, "backend/django")["SECRET_KEY"] not in repr(stack.secrets)
+
+    write(stack, "backend/database", DB_PASSWORD="mine", EXTRA="theirs")
+    told = {}
+    apply(
+        stack.operator,
+        stack.blueprint,
+        environ={},
+        stored=lambda _, path, its: told.update({path: dict(its)}),
+    )
+    assert told == values(stack)
+
+
 def test_somebody_elses_change_is_kept(stack: Stack) -> None:
     """A changed value stays; a key that is missing comes back beside it."""
     write(stack, "backend/database", DB_PASSWORD="mine", EXTRA="theirs")

@@ -118,6 +118,22 @@ def test_waiting_for_what_nobody_notes() -> None:
     assert history.wait_for(third_time, 30.0)
 
 
+def test_letting_time_pass() -> None:
+    """Whatever happens meanwhile, and it is known as that which it was for."""
+    history = History()
+    history.mark("something")
+    history.let_pass(0.1, what="time to pass")
+    assert 0.1 <= history.now() < 5.0
+    assert history.waited["time to pass"] >= 0.1
+
+
+def test_letting_time_pass_until_it_makes_no_sense() -> None:
+    """A minute with a client that is dead by then is no minute."""
+    history = History()
+    history.let_pass(60.0, unless=lambda: history.now() > 0.1, what="time to pass")
+    assert 0.1 < history.now() < 30.0
+
+
 def test_condition_may_need_other_writers() -> None:
     """A condition that waits for another thread to write does not lock that thread out."""
     history = History()

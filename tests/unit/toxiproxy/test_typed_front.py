@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -33,6 +34,12 @@ Script = list[tuple[int, bytes]]
 class _Scripted(http.server.BaseHTTPRequestHandler):
     script: ClassVar[Script]
     seen: ClassVar[list[tuple[str, str, object]]]
+    opened: ClassVar[list[socket.socket]]
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        self.opened.append(self.connection)
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -57,9 +64,21 @@ class Fake:
     def __init__(self) -> None:
         self.script: Script = []
         self.seen: list[tuple[str, str, object]] = []
-        handler = type("Handler", (_Scripted,), {"script": self.script, "seen": self.seen})
+        self.opened: list[socket.socket] = []
+        own = {"script": self.script, "seen": self.seen, "opened": self.opened}
+        handler = type("Handler", (_Scripted,), own)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.toxiproxy = Toxiproxy(f"http://127.0.0.1:{self.server.server_port}")
+
+    @property
+    def connections(self) -> int:
+        """How many there were."""
+        return len(self.opened)
+
+    def cut(self) -> None:
+        """End all that are open."""
+        for connection in self.opened:
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 @pytest.fixture
@@ -240,6 +259,32 @@ def test_a_proxy_for_the_way_out_is_not_used(fake: Fake, monkeypatch: pytest.Mon
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     monkeypatch.delenv("NO_PROXY", raising=False)
     fake.script.append((200, b'{"version": "2.12.0"}'))
+    assert fake.toxiproxy.version() == "2.12.0"
+
+
+def test_requests_go_over_one_connection(fake: Fake) -> None:
+    """A scenario may ask for hundreds of cuts, and what takes its time is to connect."""
+    fake.script += [(200, json.dumps(STATE).encode())] * 3
+    for _ in range(3):
+        fake.toxiproxy.proxy("p")
+    assert fake.connections == 1
+
+
+def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
+    """Answers would come to whoever reads first."""
+    fake.script += [(200, b'{"version": "2.12.0"}')] * 3
+    assert fake.toxiproxy.version() == "2.12.0"
+    child = multiprocessing.get_context("fork").Process(target=fake.toxiproxy.version)
+    child.start()
+    child.join(30)
+    assert (child.exitcode, fake.toxiproxy.version(), fake.connections) == (0, "2.12.0", 2)
+
+
+def test_a_server_that_ended_its_connections(fake: Fake) -> None:
+    """It may have been started anew since; that is noticed before anything is sent."""
+    fake.script += [(200, b'{"version": "2.12.0"}')] * 2
+    assert fake.toxiproxy.version() == "2.12.0"
+    fake.cut()
     assert fake.toxiproxy.version() == "2.12.0"
 
 

@@ -28,6 +28,9 @@ from vault_harness.programs import Program
 
 _BIND_CONFLICT: Final = "address already in use"
 _BIND_TRIES: Final = 5
+_SHORT_LIVED: Final = {"GOGC": "800"}
+"""For a server that ends with this process, mostly within a minute: tidying up after its start
+would take a fourth of what the start takes of the processors, to save five megabytes."""
 
 
 class ProcessNode:
@@ -61,6 +64,7 @@ class ProcessNode:
             command=(str(self.program.path), "server", f"-config={self.configuration_path}"),
             log=self._directory / "vault.log",
             probe=seal_status_url(self.address),
+            environment={} if self.spec.detached else _SHORT_LIVED,
             passes=self.spec.passes,
             detached=self.spec.detached,
             own=self.spec.tls.own(OPERATOR) if self.spec.tls else None,
