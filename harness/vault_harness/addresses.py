@@ -23,6 +23,12 @@ def host_and_port(url: str) -> tuple[str, int]:
     return parts.hostname or "", parts.port or _PORTS.get(parts.scheme, 0)
 
 
+def joined(url: str) -> str:
+    """``host:port`` of a base URL, as a proxy takes it: an IPv6 address stands in brackets."""
+    host, port = host_and_port(url)
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def is_base_url(text: str) -> bool:
     """Whether that is an address to which requests can be sent: ``http(s)://host``, port or not."""
     try:

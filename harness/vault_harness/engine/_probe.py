@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.addresses import host_and_port
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -40,7 +42,7 @@ def ask(
         own: Certificate and key for a server that asks for them, where `tls` has none.
     """
     parts = urlsplit(url)
-    host, port = parts.hostname or "", parts.port
+    host, port = host_and_port(url)  # http.client takes the end of a bare ::1 for a port
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = (
             http.client.HTTPSConnection(host, port, timeout=timeout, context=tls or _unchecked(own))

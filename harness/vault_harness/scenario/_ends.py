@@ -162,7 +162,7 @@ async def reach(
     Args:
         end: That side; of a server that cannot be trusted it hears the end.
         heard: Its queue.
-        upstream: ``host:port``.
+        upstream: ``host:port``, an IPv6 address in brackets.
         context: Whom to trust; None in the clear.
 
     Returns:
@@ -172,6 +172,7 @@ async def reach(
         OSError: Nobody listens there.
     """
     host, _, port = upstream.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")  # of an IPv6 address
     loop = asyncio.get_running_loop()
     if context is None:
         await loop.create_connection(lambda: end, host, int(port))

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from vault_harness.addresses import base_url, host_and_port
+from vault_harness.addresses import base_url, host_and_port, joined
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import client_context
 from vault_harness.closable import Closable
@@ -121,7 +121,7 @@ class Servers(Closable):
         self.recorder = Recorder(
             self.history,
             self.secrets,
-            upstream=leader.address.split("//")[1],
+            upstream=joined(leader.address),
             host=work.engine.bind_host(),
             upstream_tls=client_context(leader.ca_cert)
             if leader.address.startswith("https:")

@@ -13,7 +13,7 @@ from secrets import token_hex
 
 import psutil
 
-from vault_harness.addresses import base_url
+from vault_harness.addresses import base_url, joined
 from vault_harness.engine import Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
@@ -80,7 +80,7 @@ def uninitialised(lab: Lab) -> Iterator[Fault]:
 def leading_to(lab: Lab, node: Node) -> Iterator[None]:
     """Clients are led to this node while the block runs, and back afterwards."""
     before, secured = lab.recorder.upstream, lab.recorder.upstream_tls
-    lab.recorder.upstream = node.address.split("//")[1]
+    lab.recorder.upstream = joined(node.address)
     if node.address.startswith("http:"):
         lab.recorder.upstream_tls = None
     lab.network.drop_connections()
@@ -240,7 +240,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
         f"{leader.name} to answer a request with a token",
         timeout=_ELECTION,
     )
-    lab.recorder.upstream = leader.address.split("//")[1]
+    lab.recorder.upstream = joined(leader.address)
     elected = lab.history.now()
     outage = elected - fault.began
     lab.history.mark(f"{leader.name} leads, Vault serves again after {outage:.2f} s")
@@ -290,7 +290,7 @@ def leads_again(lab: Lab) -> None:
         f"{leader.name} to answer a request with a token",
         timeout=_ELECTION,
     )
-    lab.recorder.upstream = leader.address.split("//")[1]
+    lab.recorder.upstream = joined(leader.address)
     lab.history.mark(f"{leader.name} leads, Vault serves again")
 
 

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.engine.external import ExternalNode
 from vault_harness.errors import SettingsError
 from vault_harness.settings import Settings
 from vault_harness.vault.doctor import Patient, _server, examine
@@ -38,13 +39,23 @@ def test_one_that_is_none(address: str, variable: str, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "address", ["http://127.0.0.1:8200", "https://vault.example", "http://[::1]:1"]
+    ("address", "upstream"),
+    [
+        ("http://127.0.0.1:8200", "127.0.0.1:8200"),
+        ("https://vault.example", "vault.example:443"),
+        ("http://vault.example/", "vault.example:80"),
+        ("http://[::1]:1", "[::1]:1"),
+        ("https://[::1]", "[::1]:443"),
+    ],
 )
-def test_one_that_is_an_address(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a port or without, by name or number."""
+def test_one_that_is_an_address(
+    address: str, upstream: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a port or without, by name or number; what stands before it is told the port."""
     monkeypatch.setenv("HARNESS_ENGINE", "external")
     monkeypatch.setenv("VAULT_ADDR", address)
     assert Settings.from_environment().vault_addr == address
+    assert ExternalNode("theirs", address).upstream == upstream
 
 
 @pytest.mark.parametrize("words", [("doctor",), ("doctor", "--production")], ids=" ".join)

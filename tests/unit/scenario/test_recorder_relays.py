@@ -398,3 +398,21 @@ def test_another_address_is_told_apart_and_shut_for_itself(bench: Bench) -> None
         socket.create_connection(("127.0.0.2", recorder.port), 10.0)
     first.send(GET)
     assert first.exactly(len(answer())) == answer()
+
+
+def test_vault_at_an_ipv6_address(bench: Bench) -> None:
+    """It is named as in a URL, in brackets."""
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError as error:
+        pytest.skip(f"::1 is no address here: {error}")
+    with listener:
+        bench.relay(f"[::1]:{listener.getsockname()[1]}")
+        wire = bench.connect()
+        listener.settimeout(10)
+        vault = Wire(listener.accept()[0])
+        wire.send(GET)
+        assert vault.until(b"\r\n\r\n") == GET
+        vault.send(answer())
+        assert wire.exactly(len(answer())) == answer()
+        vault.close()

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.addresses import joined
 from vault_harness.certificates import client_context
 from vault_harness.engine._capabilities import OF_SOMEBODY_ELSE
 from vault_harness.engine._probe import answers, seal_status_url
@@ -58,8 +59,7 @@ class ExternalNode:
     @property
     def upstream(self) -> str:
         """``host:port`` for Toxiproxy."""
-        parts = urlsplit(self._address)
-        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+        return joined(self._address)
 
     @property
     def capabilities(self) -> frozenset[Capability]:
