@@ -27,6 +27,9 @@ async def _resolve(text: str) -> Address:
         ("[::]:8666", "[::]:8666"),
         ("[::1]:0", "[::1]:0"),
         ("127.0.0.1:http", "127.0.0.1:80"),
+        ("127.0.0.1:+80", "127.0.0.1:80"),
+        ("127.0.0.1:0000008666", "127.0.0.1:8666"),
+        ("127.0.0.1:+", "127.0.0.1:0"),
     ],
 )
 def test_resolving(text: str, resolved: str) -> None:
@@ -42,6 +45,9 @@ def test_resolving(text: str, resolved: str) -> None:
         ("[::1:80", "address [::1:80: missing ']' in address"),
         ("127.0.0.1:99999", "address 99999: invalid port"),
         ("127.0.0.1:-1", "address -1: invalid port"),
+        ("127.0.0.1:--5", "lookup tcp/--5: unknown port"),
+        ("127.0.0.1:+-5", "lookup tcp/+-5: unknown port"),
+        ("127.0.0.1:+99999", "address +99999: invalid port"),
         ("127.0.0.1:nosuchservice", "lookup tcp/nosuchservice: unknown port"),
         ("127.0.0.1:\x00", "lookup tcp/\x00: unknown port"),
     ],

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import ipaddress
 import os
+import re
 import socket
 import threading
 from dataclasses import dataclass
@@ -72,8 +73,9 @@ def port_number(text: str) -> int:
     """
     if not text:
         return 0
-    if text.lstrip("+-").isdecimal() and text.isascii():
-        number = int(text) if len(text) < 10 else -1
+    if numeric := re.fullmatch(r"([+-]?)0*([0-9]*)", text):
+        sign, digits = numeric.groups()
+        number = int(f"{sign}{digits or 0}") if len(digits) <= 5 else -1
         if not 0 <= number <= 65535:
             raise AddressError(f"address {text}: invalid port")
         return number
