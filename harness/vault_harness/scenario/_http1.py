@@ -46,9 +46,20 @@ def kind_of(method: str, target: str) -> RequestKind:
     return "other"
 
 
+def in_ascii(target: bytes) -> bytes:
+    """A request target, with each byte beyond ASCII as a percent sign and its number."""
+    return re.sub(rb"[\x80-\xff]", lambda found: b"%%%02X" % found[0][0], target)
+
+
 class NotHttp(Exception):
     """What a peer sent is not HTTP, or not the answer to what was asked."""
 
+
+GO_ON = b"HTTP/1.1 100 Continue\r\n\r\n"
+"""What is said to a client that expects it."""
+
+WITHOUT_BODY = frozenset({204, 304})
+"""Statuses of answers that end with their head."""
 
 MAX_HEAD = 1 << 20
 """Bytes of a request's or an answer's head, as much as Vault itself takes."""
@@ -112,6 +123,11 @@ class Message:
         if namespace and whole.startswith(f"{namespace}/"):
             return namespace, whole.removeprefix(f"{namespace}/")
         return header, self.path
+
+    @property
+    def expects(self) -> bool:
+        """Whether the client waits to be told to go on, before it sends the body."""
+        return self.version != "1.0" and self.headers.get("expect", "").lower() == "100-continue"
 
     @property
     def closes(self) -> bool:
@@ -178,6 +194,7 @@ class RequestReader(_Reader):
     def __init__(self) -> None:
         super().__init__(h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD))
         self._begun = False
+        self._in_first_line = True
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         """As any reader; empty lines before the request belong to it (RFC 9112, 2.2)."""
@@ -188,15 +205,38 @@ class RequestReader(_Reader):
         mine, beyond = super().feed(rest)
         return data[: len(data) - len(rest)] + mine, beyond
 
+    def _receive(self, data: bytes) -> None:
+        if self._in_first_line:
+            # Vault takes any byte in a path, and some clients send names in UTF-8 as they are.
+            line, newline, rest = data.partition(b"\n")
+            data = in_ascii(line) + newline + rest
+            self._in_first_line = not newline
+        super()._receive(data)
+
 
 class ResponseReader(_Reader):
-    """Collects one response to a request of the given method."""
+    """Collects one response to a request of the given method.
+
+    Attributes:
+        interim: How many bytes, from the first on, are interim answers: "100 Continue".
+    """
 
     def __init__(self, method: str) -> None:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
         connection.send(h11.Request(method=method, target="/", headers=[("Host", "vault")]))
         connection.send(h11.EndOfMessage())
         super().__init__(connection)
+        self.interim = 0
+        self._came = 0
+
+    def _receive(self, data: bytes) -> None:
+        self._came += len(data)
+        super()._receive(data)
+
+    def _note(self, event: object) -> None:
+        super()._note(event)
+        if isinstance(event, h11.InformationalResponse):
+            self.interim = self._came - len(self._connection.trailing_data[0])
 
     def end(self) -> bool:
         """The server closed the connection; returns whether that ends the answer as it should."""
@@ -212,6 +252,8 @@ def render(
 ) -> bytes:
     """An HTTP/1.1 response as bytes, with its length.
 
+    A 204 and a 304 have no body, whatever is given: it would be read as the next answer.
+
     Args:
         status: HTTP status.
         headers: Beyond ``Content-Length``.
@@ -223,4 +265,6 @@ def render(
     lines += [f"{name}: {value}" for name, value in headers.items()]
     if status != 204:
         lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + (b"" if bodiless else body)
+    if bodiless or status in WITHOUT_BODY:
+        body = b""
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body

@@ -20,9 +20,15 @@ import h2.errors
 import h2.events
 import h2.exceptions
 
-from vault_harness.faults import Interference, RequestKind
+from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.scenario._ends import End, Heard, reach
-from vault_harness.scenario._http1 import Message, NotHttp, ResponseReader
+from vault_harness.scenario._http1 import (
+    WITHOUT_BODY,
+    Message,
+    NotHttp,
+    ResponseReader,
+    in_ascii,
+)
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 
@@ -58,6 +64,8 @@ class Notes(Protocol):
 
     def note_body(self, exchange: Exchange, request: Message) -> None: ...
 
+    def note_stub(self, exchange: Exchange, stub: Stub) -> None: ...
+
     def note_response(self, exchange: Exchange, response: Message) -> None: ...
 
 
@@ -92,9 +100,8 @@ class Http2Connection:
         self._streams: dict[int, _Stream] = {}
         self._idle: list[_Upstream] = []
         self._upstreams: set[_Upstream] = set()
-        self._http = h2.connection.H2Connection(
-            h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
-        )
+        # Headers as bytes: whatever they are in, Vault shall judge of them.
+        self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self.deaf = False
 
     async def run(self) -> None:
@@ -109,7 +116,7 @@ class Http2Connection:
                 if self.deaf and data:
                     continue
                 if not data:
-                    self._lost(side == "client")
+                    self._lost(by_client=side == "client")
                     return
                 for event in self._http.receive_data(data):
                     self._take(event)
@@ -128,7 +135,7 @@ class Http2Connection:
                 upstream.close()
             self._client.close()
 
-    def _lost(self, by_client: bool) -> None:
+    def _lost(self, *, by_client: bool) -> None:
         for stream in self._streams.values():
             if stream.exchange.ended is None:
                 stream.exchange.closed = "client" if by_client else "server"
@@ -158,6 +165,7 @@ class Http2Connection:
             for stream in list(self._streams.values()):
                 self._send_more(stream)
         elif isinstance(event, h2.events.ConnectionTerminated):
+            self._lost(by_client=True)
             raise ConnectionResetError("the client says goodbye")
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
@@ -166,7 +174,7 @@ class Http2Connection:
         pseudo = {name: value for name, value in headers if name.startswith(":")}
         request = Message(
             method=pseudo.get(":method", ""),
-            target=pseudo.get(":path", ""),
+            target=_text(in_ascii(_bytes(pseudo.get(":path", "")))),
             version="2",
             headers={name: value for name, value in headers if not name.startswith(":")},
             headers_done=True,
@@ -197,7 +205,8 @@ class Http2Connection:
         try:
             acting = stream.acting
             if acting is not None and (stub := acting.stub) is not None:
-                stream.exchange.by, stream.exchange.status = "stub", stub.status
+                stream.exchange.by = "stub"
+                self._recorder.note_stub(stream.exchange, stub)
                 await stream.complete.wait()
                 self._send(stream, stub.status, stub.headers, stub.body)
                 return
@@ -206,14 +215,14 @@ class Http2Connection:
             rewrite = self._recorder.rewrite_login
             if rewrite is not None and stream.exchange.kind == "login":
                 await self._recorder.rewritten(response, rewrite)
+            self._recorder.note_response(stream.exchange, response)  # Vault has done it by now
             if acting is not None:
                 await asyncio.sleep(acting.late)  # the fault itself; a reset of the stream ends it
             if acting is not None and acting.loses and acting.instead is None:
-                self._lose(stream, response)
+                self._lose(stream)
                 return
-            self._recorder.note_response(stream.exchange, response)
             if acting is not None and (page := acting.instead) is not None:
-                stream.exchange.status = page.status
+                self._recorder.note_stub(stream.exchange, page)
                 self._send(stream, page.status, page.headers, page.body)
                 return
             self._send(stream, response.status, response.headers, bytes(response.body))
@@ -224,9 +233,8 @@ class Http2Connection:
             self._recorder.defects.append(f"{type(error).__name__}: {error}")
             self._heard.put_nowait(("server", b""))
 
-    def _lose(self, stream: _Stream, response: Message) -> None:
+    def _lose(self, stream: _Stream) -> None:
         """Take an answer away, and the connection with it."""
-        self._recorder.note_response(stream.exchange, response)
         stream.exchange.closed = "server"
         self._recorder.history.end_exchange(stream.exchange)
         self._heard.put_nowait(("server", b""))
@@ -260,7 +268,7 @@ class Http2Connection:
 
     def _send(self, stream: _Stream, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Send the head of an answer, and as much of its body as the client takes now."""
-        bodiless = stream.request.method == "HEAD" or status in (204, 304)
+        bodiless = stream.request.method == "HEAD" or status in WITHOUT_BODY
         kept = [
             (name.lower(), value)
             for name, value in headers.items()
@@ -271,9 +279,8 @@ class Http2Connection:
             told = headers.get("content-length") if bodiless else None
             kept.append(("content-length", told or str(len(body))))
         body = b"" if bodiless else body
-        self._http.send_headers(
-            stream.number, [(":status", str(status)), *kept], end_stream=not body
-        )
+        head = [(_bytes(name), _bytes(value)) for name, value in [(":status", str(status)), *kept]]
+        self._http.send_headers(stream.number, head, end_stream=not body)
         stream.unsent = body
         if body:
             self._send_more(stream)
@@ -371,8 +378,13 @@ def _as_http1(request: Message) -> bytes:
     ]
     if request.body or request.method not in ("GET", "HEAD", "LIST", "DELETE"):
         lines.append(f"content-length: {len(request.body)}")
-    return "\r\n".join(lines).encode() + b"\r\n\r\n" + bytes(request.body)
+    return _bytes("\r\n".join(lines)) + b"\r\n\r\n" + bytes(request.body)
 
 
 def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+    """A header's bytes one by one, as over HTTP/1.1: nobody says which encoding they are in."""
+    return value.decode("latin-1") if isinstance(value, bytes) else value
+
+
+def _bytes(value: str) -> bytes:
+    return value.encode("latin-1")

@@ -35,6 +35,7 @@ from vault_harness.scenario._ends import (
     shake_hands,
 )
 from vault_harness.scenario._http1 import (
+    GO_ON,
     Message,
     NotHttp,
     RequestReader,
@@ -289,6 +290,12 @@ class Recorder:
         ):
             exchange.secret_id = self.secrets.add("secret-id", secret_id)
 
+    def note_stub(self, exchange: Exchange, stub: Stub) -> None:
+        """Fill in what the client is told in the place of Vault's answer, if there is any."""
+        headers = {name.lower(): value for name, value in stub.headers.items()}
+        exchange.status = stub.status
+        exchange.retry_after = Message(headers=headers).retry_after()
+
     def note_response(self, exchange: Exchange, response: Message) -> None:
         """Fill in what an answer says."""
         exchange.status = response.status
@@ -324,7 +331,8 @@ class Recorder:
             # Engines other than databases call it otherwise: then the lease stands for it.
             secret = str(data.get("password") or lease)
             exchange.credential = self.secrets.add("credential", secret)
-            self._leases[str(lease)] = exchange.credential
+            if not self.history.frozen:  # nobody will ask
+                self._leases[str(lease)] = exchange.credential
 
 
 class _Connection:
@@ -354,6 +362,7 @@ class _Connection:
         self._response: ResponseReader | None = None
         self._answered = False
         self._held = b""
+        self._passed = 0
 
     async def run(self) -> None:
         """Relay until one side ends the connection."""
@@ -369,7 +378,7 @@ class _Connection:
                 if self.deaf and data:
                     continue
                 if not data:
-                    self._lost(side)
+                    await self._lost(side)
                     return
                 if side == "client":
                     self._unread += data
@@ -388,13 +397,14 @@ class _Connection:
             self.client.close()
             self._server.close()
 
-    def _lost(self, side: Side) -> None:
+    async def _lost(self, side: Side) -> None:
         """One side closed the connection."""
-        exchange = self._exchange
+        exchange, reader = self._exchange, self._response
         if exchange is None or exchange.ended is not None:
             return
-        if side == "server" and self._response is not None and self._response.end():
-            self._recorder.note_response(exchange, self._response.message)
+        whole = side == "server" and not self.deaf and reader is not None and reader.end()
+        if whole and reader is not None:
+            await self._give(exchange, reader.message)  # an answer may end with its connection
         else:
             exchange.closed = side
 
@@ -408,6 +418,8 @@ class _Connection:
                 if not request.headers_done:
                     continue
                 self._begin(request)
+                if self._stub is not None and not request.complete and request.expects:
+                    self.client.write(GO_ON)  # Vault would have said so
             elif self._stub is None:
                 self._server.write(mine)
             if request.complete:
@@ -441,7 +453,8 @@ class _Connection:
             exchange.interference = acting.name
             self._stub = stub = acting.stub
         if stub is not None:
-            exchange.by, exchange.status = "stub", stub.status
+            exchange.by = "stub"
+            self._recorder.note_stub(exchange, stub)
             return
         self._response = ResponseReader(request.method)
         self._server.write(self._head)
@@ -451,31 +464,45 @@ class _Connection:
         if exchange is None or reader is None or self._answered:
             raise NotHttp("an answer without a request")
         reader.feed(data)
-        rewrite = self._recorder.rewrite_login if exchange.kind == "login" else None
-        acting = self._acting
+        self._held += data
+        passing = max(0, reader.interim - self._passed)  # no fault holds "100 Continue" back
+        if not reader.message.complete and self._acting is None and self._rewrite is None:
+            passing = len(self._held)
+        self.client.write(self._held[:passing])
+        self._held, self._passed = self._held[passing:], self._passed + passing
         if not reader.message.complete:
-            whole = rewrite is not None or acting is not None
-            self.client.write(b"" if whole else data)
-            self._held += data if whole else b""
             return True
-        data = self._held + data
-        if rewrite is not None and await self._recorder.rewritten(reader.message, rewrite):
-            json_type = {"Content-Type": "application/json"}
-            data = render(reader.message.status, json_type, bytes(reader.message.body))
-        if acting is not None and not await self._delivered(exchange, acting, reader.message):
+        if not await self._give(exchange, reader.message):
             return False
-        # Known before the client can act on it, ended after it was sent.
-        self._recorder.note_response(exchange, reader.message)
-        if acting is not None and (page := acting.instead) is not None:
-            exchange.status = page.status
-            data = render(page.status, page.headers, page.body)
-        self.client.write(data)
-        self._recorder.history.end_exchange(exchange)
         self._answered = True
         if not self._request.message.complete:
             return True  # Vault answered before it had the whole request
         self._next()
         return self._read_requests()
+
+    @property
+    def _rewrite(self) -> Rewrite | None:
+        """What is done to this answer, if it is one to a login."""
+        login = self._exchange is not None and self._exchange.kind == "login"
+        return self._recorder.rewrite_login if login else None
+
+    async def _give(self, exchange: Exchange, answer: Message) -> bool:
+        """Send what is held of a whole answer, or what stands in its place; whether it was sent."""
+        acting, rewrite, data = self._acting, self._rewrite, self._held
+        if rewrite is not None and await self._recorder.rewritten(answer, rewrite):
+            json_type = {"Content-Type": "application/json"}
+            data = render(answer.status, json_type, bytes(answer.body))
+        if acting is not None and not await self._delivered(exchange, acting, answer):
+            return False
+        # Known before the client can act on it, ended after it was sent.
+        self._recorder.note_response(exchange, answer)
+        if acting is not None and (page := acting.instead) is not None:
+            self._recorder.note_stub(exchange, page)
+            bodiless = self._request.message.method == "HEAD"
+            data = render(page.status, page.headers, page.body, bodiless=bodiless)
+        self.client.write(data)
+        self._recorder.history.end_exchange(exchange)
+        return True
 
     async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
         """Hold an answer back, or lose it; whether the client is still to get it."""

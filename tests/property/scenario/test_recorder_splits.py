@@ -28,6 +28,10 @@ TURNS = [
         + b"0\r\n\r\n",
     ),
     (
+        "GET /v1/ecommerce/data/größe?ü HTTP/1.1\r\nHost: v\r\n\r\n".encode(),
+        b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n" + b'{"errors":[]}',
+    ),
+    (
         b"LIST /v1/ecommerce/metadata/x HTTP/1.1\r\nHost: v\r\n\r\n",
         b"HTTP/1.1 404 Not Found\r\nContent-Length: 13\r\n\r\n" + b'{"errors":[]}',
     ),
@@ -44,6 +48,7 @@ TURNS = [
 SEEN = [
     ("login", 200, "token-1", "secret-id-1", "a", 9.0, ()),
     ("read", 403, "token-1", None, None, None, ("permission denied",)),
+    ("read", 404, None, None, None, None, ()),
     ("metadata", 404, None, None, None, None, ()),
     ("status", 200, None, None, None, None, ()),
     ("revoke", 204, None, None, None, None, ()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 import time
 from typing import Any
@@ -196,6 +197,111 @@ def test_token_of_a_lost_login_is_known(bench: Bench) -> None:
     (exchange,) = bench.ended(1)
     assert exchange.accessor == AUTH["accessor"]
     assert bench.secrets.label(str(AUTH["client_token"])) == exchange.token
+
+
+def until_the_end(reply: bytes) -> Talk:
+    """A server whose answers have no length: they end with the connection."""
+
+    def talk(wire: Wire) -> None:
+        head = wire.until(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
+        wire.exactly(int(length or 0))
+        wire.send(reply)
+
+    return talk
+
+
+ENDLESS = b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps({"auth": AUTH}).encode()
+
+
+def test_late_answer_that_ends_with_the_connection(bench: Bench) -> None:
+    """It is as whole as one with a length, and comes late like one."""
+    http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
+    wire = bench.connect()
+    with http.delay("login", by=0.2):
+        wire.send(LOGIN)
+        assert wire.rest() == ENDLESS
+    (exchange,) = bench.ended(1)
+    assert (exchange.status, exchange.closed, exchange.accessor) == (200, None, AUTH["accessor"])
+    assert (exchange.ended or 0) - exchange.began >= 0.2
+
+
+def test_lost_answer_that_ends_with_the_connection(bench: Bench) -> None:
+    """Nothing of it reaches the client, and that is known; a gateway's page does."""
+    http = HttpFaults(bench.serve(until_the_end(ENDLESS)), bench.history)
+    wire = bench.connect()
+    with http.lose_answer("login"):
+        wire.send(LOGIN)
+        with contextlib.suppress(ConnectionResetError):  # as good an end as any
+            assert wire.rest() == b""
+    with http.lose_answer("login", status=504):
+        assert ask(bench.connect(), LOGIN)[0] == 504
+    lost, replaced = bench.ended(2)
+    assert (lost.status, lost.closed) == (200, "server")
+    assert (replaced.status, replaced.closed, replaced.by) == (504, None, "vault")
+
+
+def test_exchanged_answer_that_ends_with_the_connection(bench: Bench) -> None:
+    """The client sees what the scenario made of it."""
+    recorder = bench.serve(until_the_end(ENDLESS))
+    recorder.rewrite_login = lambda _: {"auth": {**AUTH, "accessor": "acc-2"}}
+    assert b"acc-2" in ask(bench.connect(), LOGIN)[2]
+    assert bench.ended(1)[0].accessor == "acc-2"
+
+
+@pytest.mark.parametrize("status", [204, 304])
+def test_failure_without_a_body(bench: Bench, status: int) -> None:
+    """Such an answer ends with its head: a body would be read as the next one."""
+    http = faults(bench, answer({}))
+    wire = bench.connect()
+    with http.fail("read", first=1, status=status):
+        wire.send(READ)
+        assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 %d " % status)
+        assert ask(wire, READ)[0] == 200
+
+
+def test_page_in_place_of_an_answer_to_head(bench: Bench) -> None:
+    """It has no body either, so that the next answer is read as that."""
+    http = HttpFaults(bench.serve(again_and_again(answer({}))), bench.history)
+    wire = bench.connect()
+    with http.lose_answer("write", first=1, status=504), http.lose_answer("read", status=502):
+        wire.send(b"HEAD /v1/ecommerce/data/x HTTP/1.1\r\nHost: v\r\n\r\n")
+        assert wire.until(b"\r\n\r\n").startswith(b"HTTP/1.1 502 ")
+        assert ask(wire, WRITE)[0] == 504
+
+
+EXPECTING = request("POST", "ecommerce/data/x", b"{}", "Expect: 100-continue")
+
+
+def test_to_go_on_is_said_at_once(bench: Bench) -> None:
+    """A client that waits for it before it sends its body waits for no fault."""
+    head, _, body = EXPECTING.partition(b"\r\n\r\n")
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        wire.send(b"HTTP/1.1 100 Cont")
+        wire.send(b"inue\r\n\r\n")
+        wire.exactly(len(body))
+        wire.send(answer({}))
+
+    http = HttpFaults(bench.serve(talk), bench.history)
+    wire = bench.connect()
+    with http.delay("write", by=0.2):
+        wire.send(head + b"\r\n\r\n")
+        assert wire.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert ask(wire, body)[0] == 200
+    assert bench.ended(1)[0].status == 200
+
+
+def test_to_go_on_is_said_in_the_place_of_vault(bench: Bench) -> None:
+    """Nobody else can say so, where Vault is not asked."""
+    head, _, body = EXPECTING.partition(b"\r\n\r\n")
+    http = faults(bench)
+    wire = bench.connect()
+    with http.fail("write", status=503):
+        wire.send(head + b"\r\n\r\n")
+        assert wire.until(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        assert ask(wire, body)[0] == 503
 
 
 def test_two_at_once_both_count(bench: Bench) -> None:

@@ -338,6 +338,15 @@ def test_credential_and_its_renewals_are_known_by_one_label(bench: Bench) -> Non
     assert bench.secrets.label("a-secret-password") == "credential-1"
 
 
+def test_no_lease_is_kept_once_nothing_is_noted(bench: Bench) -> None:
+    """Before a stack that people break by hand a recorder runs for days."""
+    made = {"lease_id": "database/creds/app/1", "data": {"password": "a-secret-password"}}
+    recorder = bench.serve(replying(answer(made)))
+    bench.history.freeze()
+    ask(bench.connect(), request("GET", "database/creds/app"))
+    assert "database/creds/app/1" not in str(vars(recorder))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells when data came")
 def test_a_request_came_before_there_was_time_for_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch

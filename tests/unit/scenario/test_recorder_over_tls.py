@@ -6,7 +6,7 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -100,6 +100,9 @@ def saying_nothing_to(mark: bytes) -> Talk:
     return talk
 
 
+Headers = Sequence[tuple[str | bytes, str | bytes]]
+
+
 class Http2:
     """A client's connection with several streams at once, which no library at hand has."""
 
@@ -110,12 +113,18 @@ class Http2:
         self._socket = context.wrap_socket(plain, server_hostname="127.0.0.1")
         self._http = h2.connection.H2Connection()
         self._http.initiate_connection()
+        self.told: Headers = []
         self._send()
 
-    def ask(self, stream: int, path: str) -> None:
+    def ask(self, stream: int, path: str, *, method: str = "GET", more: Headers = ()) -> None:
         """Send a request."""
-        head = {":method": "GET", ":path": path, ":authority": "v", ":scheme": "https"}
-        self._http.send_headers(stream, list(head.items()), end_stream=True)
+        head = {":method": method, ":path": path, ":authority": "v", ":scheme": "https"}
+        self._http.send_headers(stream, [*head.items(), *more], end_stream=True)
+        self._send()
+
+    def leave(self) -> None:
+        """Say goodbye."""
+        self._http.close_connection()
         self._send()
 
     def reset(self, stream: int) -> None:
@@ -127,6 +136,8 @@ class Http2:
         """Which stream is answered next."""
         while data := self._socket.recv(65536):
             for event in self._http.receive_data(data):
+                if isinstance(event, h2.events.ResponseReceived):
+                    self.told = list(event.headers or [])
                 if isinstance(event, h2.events.StreamEnded):
                     return event.stream_id
             self._send()
@@ -192,7 +203,8 @@ def test_answers_in_the_place_of_vault(
     with bench.recorder.stub(Stub(status=429, body=b"slow", headers={"Retry-After": "2"})):
         response = client.request("GET", url(bench))
     assert (response.status, response.content) == (429, b"slow")
-    assert (bench.ended(1)[0].by, heard) == ("stub", [])
+    exchange = bench.ended(1)[0]
+    assert (exchange.by, exchange.status, exchange.retry_after, heard) == ("stub", 429, 2.0, [])
 
 
 def test_faults_of_single_requests(
@@ -315,6 +327,56 @@ def test_a_stream_that_is_reset(bench: Bench, tls: ssl.SSLContext, authority: Au
     given_up, answered = bench.ended(2)
     assert (given_up.closed, given_up.status) == ("client", None)
     assert answered.status == 200
+
+
+def test_a_late_answer_that_is_given_up(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority
+) -> None:
+    """Vault has accepted the login all the same, and its token is known."""
+    auth = b'{"auth":{"client_token":"hvs.made-for-nobody","accessor":"acc","lease_duration":9}}'
+    recorder = bench.serve(saying(auth), tls=tls)
+    late = Interference("late", Choice(), late=30.0)
+    with recorder.interfere(late), closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/auth/approle/login", method="POST")
+        assert bench.history.wait_for(
+            lambda: any(e.status is not None for e in bench.history.exchanges), TIMEOUT
+        )
+        client.reset(1)
+        (login,) = bench.ended(1)
+    assert (login.closed, login.status, login.accessor) == ("client", 200, "acc")
+    assert bench.secrets.label("hvs.made-for-nobody") == login.token
+
+
+def test_a_client_that_says_goodbye(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority
+) -> None:
+    """What it has not waited for was given up by it, and by nobody else."""
+    recorder = bench.serve(saying_nothing_to(b"slow"), tls=tls)
+    with closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/kv/slow")
+        assert bench.history.wait_for(lambda: bool(bench.history.exchanges), TIMEOUT)
+        client.leave()
+        (given_up,) = bench.ended(1)
+    assert (given_up.closed, given_up.status, recorder.defects) == ("client", None, [])
+
+
+def test_headers_that_are_no_utf_8(bench: Bench, tls: ssl.SSLContext, authority: Authority) -> None:
+    """They reach Vault as they are, as over HTTP/1.1, and its own reach the client."""
+    heard: list[bytes] = []
+
+    def talk(wire: Wire) -> None:
+        while head := wire.until(b"\r\n\r\n"):
+            heard.append(head)
+            wire.send(b"HTTP/1.1 200 OK\r\nX-Odd: \xf6\r\nContent-Length: 2\r\n\r\n{}")
+
+    recorder = bench.serve(talk, tls=tls)
+    with closing(Http2(bench, authority)) as client:
+        client.ask(1, "/v1/kv/größe", more=[("x-odd", b"gr\xf6\xdfe")])
+        assert client.answered() == 1
+        assert (b"x-odd", b"\xf6") in client.told
+    assert b"\r\nx-odd: gr\xf6\xdfe\r\n" in heard[0]
+    assert bench.ended(1)[0].path == "kv/größe"
+    assert recorder.defects == []
 
 
 def test_whom_a_client_does_not_trust(bench: Bench, tls: ssl.SSLContext, protocol: str) -> None:

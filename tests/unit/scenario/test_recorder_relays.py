@@ -416,3 +416,16 @@ def test_vault_at_an_ipv6_address(bench: Bench) -> None:
         vault.send(answer())
         assert wire.exactly(len(answer())) == answer()
         vault.close()
+
+
+def test_a_path_beyond_ascii(bench: Bench) -> None:
+    """Bytes that a client does not encode pass as they are, and are known for what they are."""
+    raw = "GET /v1/ecommerce/data/größe?x=ö HTTP/1.1\r\nHost: v\r\n\r\n".encode()
+    heard: list[bytes] = []
+    bench.serve(once(answer(), heard))
+    wire = bench.connect()
+    wire.send(raw)
+    assert wire.exactly(len(answer())) == answer()
+    assert heard == [raw]
+    (exchange,) = bench.ended(1)
+    assert (exchange.path, exchange.kind) == ("ecommerce/data/größe", "read")
