@@ -22,6 +22,7 @@ import h2.exceptions
 
 from vault_harness.faults import Interference, RequestKind, Stub
 from vault_harness.scenario._ends import End, Heard, reach
+from vault_harness.scenario._goodbye import Goodbye
 from vault_harness.scenario._http1 import (
     WITHOUT_BODY,
     Message,
@@ -102,6 +103,7 @@ class Http2Connection:
         self._upstreams: set[_Upstream] = set()
         # Headers as bytes: whatever they are in, Vault shall judge of them.
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
+        self._goodbye = Goodbye()
         self.deaf = False
 
     async def run(self) -> None:
@@ -118,9 +120,11 @@ class Http2Connection:
                 if not data:
                     self._lost(by_client=side == "client")
                     return
-                for event in self._http.receive_data(data):
+                for event in self._http.receive_data(self._goodbye.without(data)):
                     self._take(event)
                 self._flush()
+                if self._goodbye.said and not self._streams:
+                    return
         except (OSError, NotHttp, h2.exceptions.ProtocolError):
             self._flush()  # what the protocol has to say of it, if anything
         except Exception as error:  # noqa: BLE001 - ours, and told to whoever judges
@@ -166,7 +170,7 @@ class Http2Connection:
                 self._send_more(stream)
         elif isinstance(event, h2.events.ConnectionTerminated):
             self._lost(by_client=True)
-            raise ConnectionResetError("the client says goodbye")
+            raise ConnectionResetError("the client goes")
 
     def _begin(self, event: h2.events.RequestReceived) -> None:
         """The head of a request is there: note it, and see to its answer."""
@@ -304,6 +308,8 @@ class Http2Connection:
     def _sent(self, stream: _Stream) -> None:
         self._streams.pop(stream.number, None)
         self._recorder.history.end_exchange(stream.exchange)
+        if self._goodbye.said and not self._streams:
+            self._heard.put_nowait(("client", b""))
 
 
 class _Upstream:

@@ -14,6 +14,8 @@ import h2.connection
 import h2.events
 import httpcore
 import pytest
+from h2.errors import ErrorCodes
+from hyperframe.frame import GoAwayFrame
 
 from tests.unit.scenario.conftest import TIMEOUT, Bench, Talk, Wire
 from vault_harness.certificates import Authority
@@ -122,10 +124,9 @@ class Http2:
         self._http.send_headers(stream, [*head.items(), *more], end_stream=True)
         self._send()
 
-    def leave(self) -> None:
-        """Say goodbye."""
-        self._http.close_connection()
-        self._send()
+    def leave(self, error: ErrorCodes) -> None:
+        """Say goodbye; not by h2, which would take no answer after it."""
+        self._socket.sendall(GoAwayFrame(0, error_code=error).serialize())
 
     def reset(self, stream: int) -> None:
         """Give a request up."""
@@ -350,12 +351,36 @@ def test_a_late_answer_that_is_given_up(
 def test_a_client_that_says_goodbye(
     bench: Bench, tls: ssl.SSLContext, authority: Authority
 ) -> None:
+    """It gets the answers under way, as from Vault, and then the connection ends."""
+    go_on = threading.Event()
+
+    def talk(wire: Wire) -> None:
+        while wire.until(b"\r\n\r\n"):
+            go_on.wait(10)
+            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    bench.serve(talk, tls=tls)
+    with closing(Http2(bench, authority)) as client:
+        client.ask(1, READ)
+        client.ask(3, READ)
+        client.leave(ErrorCodes.NO_ERROR)
+        assert bench.history.wait_for(lambda: len(bench.history.exchanges) == 2, TIMEOUT)
+        go_on.set()
+        assert {client.answered(), client.answered()} == {1, 3}
+        with pytest.raises(AssertionError, match="has ended the connection"):
+            client.answered()
+    assert [(e.status, e.closed) for e in bench.ended(2)] == [(200, None)] * 2
+
+
+def test_a_client_that_goes_for_an_error(
+    bench: Bench, tls: ssl.SSLContext, authority: Authority
+) -> None:
     """What it has not waited for was given up by it, and by nobody else."""
     recorder = bench.serve(saying_nothing_to(b"slow"), tls=tls)
     with closing(Http2(bench, authority)) as client:
         client.ask(1, "/v1/kv/slow")
         assert bench.history.wait_for(lambda: bool(bench.history.exchanges), TIMEOUT)
-        client.leave()
+        client.leave(ErrorCodes.INTERNAL_ERROR)
         (given_up,) = bench.ended(1)
     assert (given_up.closed, given_up.status, recorder.defects) == ("client", None, [])
 
