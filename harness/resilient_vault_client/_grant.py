@@ -100,6 +100,25 @@ class Grant:
         self.granted_at = started
         self._expires_at = started + life
 
+    def moves_to(self, token: Token) -> bool:
+        """Hang on to the token that was read again: of a file it is another object each time.
+
+        False if it is another token, with which this lease does not live on.
+        """
+        if token.text != self.token.text:
+            return False
+        if token is not self.token:
+            if self._holds:
+                token.begin()
+                self.token.end()
+            self.token = token
+        return True
+
+    @property
+    def outlives_token(self) -> bool:
+        """Whether nothing but its token's end, as far as that is known here, ends it."""
+        return self.lost is None and time.monotonic() < self._expires_at and not self.usable
+
     def let_go(self) -> None:
         """Nobody uses its credential any more; its token may be given back."""
         if self._holds:

@@ -141,6 +141,8 @@ class Leases(Background):
         old: Grant | None = None
         with held.alone(deadline):
             grant = held.grant
+            if grant is not None:
+                self._on_current_token(grant)
             if grant is None or not grant.usable:
                 old = grant
                 grant = self._replace(held, deadline, self._timeout, _why(old))
@@ -224,12 +226,15 @@ class Leases(Background):
 
     def _reason(self, grant: Grant) -> str | None:
         """Why a lease must be replaced now; None if it need not."""
+        replaced = not self._on_current_token(grant)
         if not grant.usable:
             return _why(grant)
+        return "token" if replaced else None
+
+    def _on_current_token(self, grant: Grant) -> bool:
+        """Whether a lease hangs on the current token, which may have been read again."""
         current = self._authenticator.current
-        if current is not None and current is not grant.token and current.usable:
-            return "token"
-        return None
+        return current is None or not current.usable or grant.moves_to(current)
 
     def _renew(self, held: Held, grant: Grant, deadline: Deadline) -> str | None:
         """Give a lease a longer life; why it must be replaced instead, if so."""
@@ -272,7 +277,7 @@ class Leases(Background):
             grant.token, denial, deadline, _NO_PATIENCE, policy_login=False
         )
         if new is not None:
-            return "token"
+            return None if grant.moves_to(new) else "token"
         self._live_out(held, grant, denial)
         return None
 
@@ -290,9 +295,17 @@ class Leases(Background):
     def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
         """A new credential in the place of the current one, which is kept alive for a moment."""
         held.check()
+        old = held.grant
+
+        def ask(token: Token) -> Grant:
+            # A file with the same token as before was read again for this: its owner renewed it.
+            if old is not None and old.outlives_token and old.moves_to(token) and old.usable:
+                return old
+            return self._ask(held.path, token, deadline)
+
         try:
             grant = self._with_token(
-                lambda token: self._ask(held.path, token, deadline),
+                ask,
                 scope=f"lease {held.path}",
                 deadline=deadline,
                 patience=patience,
@@ -301,7 +314,9 @@ class Leases(Background):
         except VaultError as error:
             self._note(held, error)
             raise
-        old = held.grant
+        if grant is old:
+            held.error = None
+            return grant
         if old is not None:
             held.leaving.append((old, time.monotonic() + _MOVE_ON))
         held.grant, held.error, held.blocked_until = grant, None, 0.0
@@ -370,7 +385,7 @@ class Leases(Background):
         """A replaced credential has no users any more."""
         held.leaving.remove((grant, until))
         current = self._authenticator.current
-        if grant.lost == "refused" and current is grant.token:
+        if grant.lost == "refused" and current is not None and grant.moves_to(current):
             # It would live on beside its successor; where the policy does not allow it, it does.
             with contextlib.suppress(VaultError):
                 self._api.revoke_lease(grant.token.text, grant.id, Deadline(self._timeout))
