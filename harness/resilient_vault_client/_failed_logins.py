@@ -7,6 +7,7 @@ client makes at most four with the same role in that time, of which one is left 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -32,6 +33,9 @@ _PAUSES = (5.0, 60.0)
 # Who holds the shared count does so for a moment; one who holds it longer stands still.
 _LOCK_SECONDS = 0.5
 _LOCK_EVERY = 0.01
+
+# Of a file: more than all processes of a machine write in a quarter of an hour.
+_MOST_BYTES = 65536
 
 _log = logging.getLogger("resilient_vault_client")
 
@@ -82,17 +86,17 @@ class FailedLogins:
     def _failures(self, role_id: str, now: float, deadline: Deadline) -> Iterator[list[Failure]]:
         """The failures with a role that still count; what is done to the list is kept.
 
-        Where the shared count cannot be had, or is held by a process that stands still, the one
-        that this process saw last stands in for it.
+        Where the shared count cannot be had, makes no sense, or is held by a process that stands
+        still, the one that this process saw last stands in for it.
         """
         with self._shared(role_id, deadline) as shared:
-            found = self._own.get(role_id, []) if shared is None else _parse(_read(shared))
-            known = _recent(found, now)
+            found = None if shared is None else self._read(shared)
+            known = _recent(self._own.get(role_id, []) if found is None else found, now)
             before = list(known)
             yield known
             self._own[role_id] = list(known)
             if shared is not None and known != before:
-                _write(shared, json.dumps(known))
+                self._write(shared, json.dumps(known).encode())
 
     @contextlib.contextmanager
     def _shared(self, role_id: str, deadline: Deadline) -> Iterator[int | None]:
@@ -102,17 +106,17 @@ class FailedLogins:
             yield None
             return
         try:
-            locked = _lock(descriptor, deadline.sooner(_LOCK_SECONDS))
-            if not locked:
-                _log.warning("vault: another process holds the count of failed logins")
+            locked = self._lock(descriptor, deadline.sooner(_LOCK_SECONDS))
             try:
                 yield descriptor if locked else None
             finally:
                 if locked:
-                    # Not by closing alone: a child that was forked meanwhile has a copy.
-                    fcntl.flock(descriptor, fcntl.LOCK_UN)
+                    self._let_go(descriptor)
         finally:
-            os.close(descriptor)
+            try:
+                os.close(descriptor)
+            except OSError as error:  # a server on the network tells here what it did not keep
+                self._go_alone(error)
 
     def _open(self, role_id: str) -> int | None:
         if self._directory is None:
@@ -123,22 +127,57 @@ class FailedLogins:
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
             return os.open(self._directory / f"logins-{name}.json", flags, 0o600)
         except OSError as error:
-            _log.warning("vault: failed logins are not counted together: %s", error.strerror)
-            self._directory = None
+            self._go_alone(error)
             return None
 
-
-def _lock(descriptor: int, deadline: Deadline) -> bool:
-    """Lock a file, within the time that there is; whether that worked."""
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if deadline.passed:
+    def _lock(self, descriptor: int, deadline: Deadline) -> bool:
+        """Lock a file, within the time that there is; whether that worked."""
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if deadline.passed:
+                    _log.warning("vault: another process holds the count of failed logins")
+                    return False
+                time.sleep(min(_LOCK_EVERY, deadline.remaining()))
+            except OSError as error:
+                self._go_alone(error)
                 return False
-            time.sleep(min(_LOCK_EVERY, deadline.remaining()))
-        else:
-            return True
+            else:
+                return True
+
+    def _let_go(self, descriptor: int) -> None:
+        """Not by closing alone: a child that was forked meanwhile has a copy."""
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+        except OSError as error:
+            self._go_alone(error)
+
+    def _read(self, descriptor: int) -> list[Failure] | None:
+        """What the file says; None if it cannot be read or makes no sense."""
+        try:
+            return _parse(os.pread(descriptor, _MOST_BYTES, 0))
+        except OSError as error:
+            self._go_alone(error)
+            return None
+
+    def _write(self, descriptor: int, content: bytes) -> None:
+        try:
+            # Before the rest is cut off: on a full disk what was there is not lost for nothing.
+            if os.pwrite(descriptor, content, 0) < len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.ftruncate(descriptor, len(content))
+        except OSError as error:
+            self._go_alone(error)
+
+    def _go_alone(self, error: OSError) -> None:
+        """Count for this process alone from now on, since the files cannot be used.
+
+        Not every file system knows locks, and a disk may be full: that is no reason not to log in.
+        """
+        if self._directory is not None:
+            _log.warning("vault: failed logins are not counted together: %s", error.strerror)
+        self._directory = None
 
 
 def _now() -> float:
@@ -151,18 +190,9 @@ def _recent(failures: list[Failure], now: float) -> list[Failure]:
     return [(at, fingerprint) for at, fingerprint in failures if 0 <= now - at < WINDOW]
 
 
-def _read(descriptor: int) -> bytes:
-    return os.pread(descriptor, 65536, 0)
-
-
-def _parse(content: bytes) -> list[Failure]:
-    """What a file says; one that makes no sense says nothing."""
+def _parse(content: bytes) -> list[Failure] | None:
+    """What a file says; None if that makes no sense, as in a new one or one half written."""
     try:
-        return [(float(at), str(fingerprint)) for at, fingerprint in json.loads(content or b"[]")]
+        return [(float(at), str(fingerprint)) for at, fingerprint in json.loads(content)]
     except (ValueError, TypeError):
-        return []
-
-
-def _write(descriptor: int, text: str) -> None:
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, text.encode(), 0)
+        return None

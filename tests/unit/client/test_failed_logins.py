@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import itertools
 import os
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -135,6 +137,99 @@ def test_nowhere_to_count_together(
 
     assert failed.wait(ids, SOON) > 0
     assert "not counted together" in caplog.text
+
+
+def failing(number: int) -> object:
+    """A call of the system that fails."""
+
+    def fail(*_: object) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.EIO])
+@pytest.mark.parametrize("call", ["fcntl.flock", "os.pread", "os.pwrite", "os.ftruncate"])
+def test_files_that_cannot_be_used(
+    clock: Clock,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    call: str,
+    number: int,
+) -> None:
+    """A file system without locks, or one that fails, has the client count for itself."""
+    failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"resilient_vault_client._failed_logins.{call}", failing(number))
+        assert failed.wait(ids, SOON) == 0
+        failed.rejected(ids, SOON)
+        assert failed.wait(ids, SOON) > 0
+    times = attempts(failed, clock, ids, WINDOW)
+
+    assert len(times) == 2
+    assert caplog.text.count("not counted together") == 1
+    failed.accepted(ids, SOON)
+    assert failed.wait(ids, SOON) == 0
+
+
+def test_a_file_whose_end_is_not_kept(
+    clock: Clock, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server on the network says when a file is closed that it kept nothing."""
+    failed, ids, close = FailedLogins(tmp_path), Credentials("role", "bad"), os.close
+
+    def late(descriptor: int) -> NoReturn:
+        close(descriptor)
+        raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", late)
+        failed.rejected(ids, SOON)
+
+    assert failed.wait(ids, SOON) > 0
+    assert "not counted together" in caplog.text
+
+
+@pytest.mark.parametrize("room", [0, 5])
+def test_a_full_disk_loses_no_count(
+    clock: Clock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """What had been counted goes on to count, here and for processes that come to know of it."""
+    failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
+    other = FailedLogins(tmp_path)
+    failed.rejected(ids, SOON)
+    assert other.wait(ids, SOON) > 0
+    clock.now += 5.0
+    write = os.pwrite
+
+    def full(descriptor: int, content: bytes, offset: int) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, content[:room], offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", full)
+        failed.rejected(ids, SOON)
+
+    assert failed.wait(ids, SOON) > 5.0
+    clock.now -= 1.0
+    assert other.wait(ids, SOON) > 0
+    if not room:
+        assert FailedLogins(tmp_path).wait(ids, SOON) > 0
+
+
+@pytest.mark.parametrize("content", ["", "{", '[[1000.0, "0123'])
+def test_a_damaged_count_is_not_believed(clock: Clock, tmp_path: Path, content: str) -> None:
+    """A file that another process left half written does not wipe out what this one knows."""
+    failed, ids = FailedLogins(tmp_path), Credentials("role", "bad")
+    failed.rejected(ids, SOON)
+    (file,) = tmp_path.iterdir()
+    file.write_text(content)
+
+    assert failed.wait(ids, SOON) > 0
+    failed.rejected(ids, SOON)
+    assert FailedLogins(tmp_path).wait(ids, SOON) > 5.0
 
 
 def test_count_that_somebody_holds(
