@@ -365,6 +365,7 @@ class VaultClient:
             return entry.secret(key, "cache")
         deadline = Deadline(self._config.timeout if timeout is None else timeout)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._notifier.later())
             try:
                 stack.enter_context(session.memory.refreshing(path, deadline))
             except VaultTimeout as late:

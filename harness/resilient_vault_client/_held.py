@@ -38,19 +38,25 @@ class Held:
         self._refusal_pause: float | None = None
         self._refusable_at = 0.0
         self._lock = threading.Lock()
+        self._owner: int | None = None
 
     @contextlib.contextmanager
     def alone(self, deadline: Deadline) -> Iterator[None]:
         """One thread at a time asks Vault for a credential of this path.
 
         Raises:
-            VaultTimeout: Another one still does at the deadline.
+            VaultTimeout: Another one still does at the deadline, or this one does, and a callback
+                in the middle of that asks for it.
         """
+        if self._owner == threading.get_ident():
+            raise VaultTimeout("a callback asks for the lease that is asked for", sent=False)
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise VaultTimeout("another thread's lease was not there in time", sent=False)
+        self._owner = threading.get_ident()
         try:
             yield
         finally:
+            self._owner = None
             self._lock.release()
 
     @property

@@ -139,7 +139,7 @@ class Leases(Background):
         if grant is not None and grant.usable:
             return grant.credential
         old: Grant | None = None
-        with held.alone(deadline):
+        with self._notifier.later(), held.alone(deadline):
             grant = held.grant
             if grant is not None:
                 self._on_current_token(grant)
@@ -208,7 +208,7 @@ class Leases(Background):
         deadline = Deadline(self._timeout)
         old: Grant | None = None
         try:
-            with held.alone(deadline):
+            with self._notifier.later(), held.alone(deadline):
                 old = grant = held.grant
                 assert grant is not None  # once there is one, there always is
                 reason = self._reason(grant)

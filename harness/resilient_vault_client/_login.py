@@ -79,6 +79,7 @@ class Authenticator:
         self._backoff = backoff
         self._notifier = notifier
         self._lock = threading.Lock()
+        self._owner: int | None = None
         self._events: list[Event] = []
         self._current: Token | None = None
         self._retired: list[Token] = []
@@ -196,23 +197,31 @@ class Authenticator:
     def _alone(self, deadline: Deadline, patience: float) -> Iterator[None]:
         """One thread at a time; what happened is told after the lock is free again.
 
-        Who waits looks up now and then whether waiting has become hopeless.
+        Who waits looks up now and then whether waiting has become hopeless, as it is for a callback
+        in the middle of this thread's own login.
         """
-        while not self._lock.acquire(timeout=min(_LOOK_UP_EVERY, deadline.remaining())):
-            known = self._retrier.known_failure(patience)
-            if known is not None:
-                raise known
-            if deadline.passed:
-                raise VaultTimeout("another thread's login was not over in time", sent=False)
-        try:
-            yield
-        finally:
-            events, self._events = self._events, []
-            self._lock.release()
-            for event in events:
-                self._notifier.notify(event)
-            if events:
-                self.on_change()
+        if self._owner == threading.get_ident():
+            raise self._retrier.known_failure(0.0) or VaultTimeout(
+                "a callback asks in the middle of a login", sent=False
+            )
+        with self._notifier.later():
+            while not self._lock.acquire(timeout=min(_LOOK_UP_EVERY, deadline.remaining())):
+                known = self._retrier.known_failure(patience)
+                if known is not None:
+                    raise known
+                if deadline.passed:
+                    raise VaultTimeout("another thread's login was not over in time", sent=False)
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                events, self._events = self._events, []
+                self._owner = None
+                self._lock.release()
+                for event in events:
+                    self._notifier.notify(event)
+                if events:
+                    self.on_change()
 
     def _ended(self, token: Token | None) -> str:
         if token is None:

@@ -66,9 +66,12 @@ class Remembered:
 
 @dataclass(slots=True)
 class _Refresh:
-    """The lock of one path, and how many threads hold it or wait for it."""
+    """The lock of one path, and how many threads hold it or wait for it.
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    It lets its own thread in again: a callback may read in the middle of a read.
+    """
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
     users: int = 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
+import threading
+from collections.abc import Iterator
 
 from resilient_vault_client._errors import RoleLocked
 from resilient_vault_client.events import (
@@ -54,11 +57,38 @@ class Notifier:
     def __init__(self, handler: EventHandler | None) -> None:
         self._handler = handler
         self._warned: set[tuple[str, str]] = set()
+        self._waiting = threading.local()
 
     def notify(self, event: Event) -> None:
         """Log the event and pass it on; whatever the callback raises is logged and forgotten."""
         event = _from_outside(event)
         _log.log(self._level(event), "vault: %s", event)
+        waiting: list[Event] | None = getattr(self._waiting, "events", None)
+        if waiting is not None and not isinstance(event, OutageBegan):
+            waiting.append(event)
+        else:
+            self._tell(event)
+
+    @contextlib.contextmanager
+    def later(self) -> Iterator[None]:
+        """For a block that holds a lock: the callback hears at its end what happens in this thread.
+
+        It may use the client, and would wait for the lock of its own thread. That an outage began
+        is told at once all the same, since it may last as long as the block.
+        """
+        if getattr(self._waiting, "events", None) is not None:
+            yield  # in the middle of another one, whose lock is held too
+            return
+        events: list[Event] = []
+        self._waiting.events = events
+        try:
+            yield
+        finally:
+            self._waiting.events = None
+            for event in events:
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
         if self._handler is None:
             return
         try:

@@ -195,7 +195,8 @@ def test_renewer_survives_a_mistake(lab: Lab, monkeypatch: pytest.MonkeyPatch) -
     assert client._session().renewer.alive
 
 
-def test_callback_that_raises_and_calls_back(lab: Lab) -> None:
+@pytest.mark.parametrize("first", ["get_secret", "get_secret_cached"])
+def test_callback_that_raises_and_calls_back(lab: Lab, first: str) -> None:
     """A callback may raise, and may use the client; neither hurts."""
     seen: list[str] = []
 
@@ -207,7 +208,9 @@ def test_callback_that_raises_and_calls_back(lab: Lab) -> None:
 
     lab.make_role(token_ttl="2s")
     client = lab.client(lab.environ(), on_event=callback)
-    assert lab.value == client.get_secret(lab.path, "KEY")
+    started = time.monotonic()
+    assert lab.value == getattr(client, first)(lab.path, "KEY")
+    assert time.monotonic() - started < 2.0  # far from the call's deadline, three seconds
     until(lambda: "renewed" in seen, "a renewal")
 
     assert lab.way.count("login") == 1

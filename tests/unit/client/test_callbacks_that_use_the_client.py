@@ -1,0 +1,200 @@
+"""A callback may use the client, whatever that is in the middle of: it never waits for itself."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import pytest
+
+from resilient_vault_client import RequestRefused, VaultClient, VaultError, VaultUnreachable
+from resilient_vault_client._api import Api
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client.events import Event
+
+ENVIRON = {
+    "VAULT_ADDR": "http://127.0.0.1:1",
+    "VAULT_ROLE_ID": "r",
+    "VAULT_SECRET_ID": "s",
+    "VAULT_CLIENT_TIMEOUT": "3",
+}
+
+PATH = "database/creds/app"
+
+AT_ONCE = 1.0
+"""Seconds that a call may take that waits for nobody: far fewer than the client's deadline."""
+
+
+class Vault:
+    """One that answers everything.
+
+    Attributes:
+        reads: How many secrets were read.
+        made: How many credentials.
+    """
+
+    def __init__(self) -> None:
+        self.reads = self.made = 0
+
+    def log_in(self, *_: Any) -> dict[str, Any]:
+        """A token."""
+        return {"auth": {"client_token": "t", "lease_duration": 600, "renewable": True}}
+
+    def read_secret(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """A secret."""
+        self.reads += 1
+        return {"data": {"data": {"KEY": "value"}, "metadata": {"version": 1}}}
+
+    def lease(self, *_: Any) -> dict[str, Any]:
+        """Another credential."""
+        self.made += 1
+        data = {"username": f"user-{self.made}", "password": "p"}
+        return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
+
+    def revoke(self, *_: Any) -> None:
+        """The end of a token."""
+
+
+@pytest.fixture
+def vault(monkeypatch: pytest.MonkeyPatch) -> Vault:
+    """It answers instead of a server."""
+    vault = Vault()
+    for name in ("log_in", "read_secret", "lease", "revoke"):
+        monkeypatch.setattr(Api, name, getattr(vault, name))
+    return vault
+
+
+class Application:
+    """What has a callback that uses its client.
+
+    Attributes:
+        told: Names of the events, in the order in which their callbacks ended.
+        took: Seconds of each use of the client.
+        failed: What those raised.
+    """
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.took: dict[str, float] = {}
+        self.failed: dict[str, VaultError] = {}
+        self.client = VaultClient(environ=ENVIRON, on_event=self, renew=False)
+        self.use: Callable[[], object] = lambda: None
+        self._inside = threading.local()
+
+    def __call__(self, event: Event) -> None:
+        """Use the client, but not for what happens in that."""
+        if not getattr(self._inside, "now", False):
+            self._inside.now = True
+            began = time.monotonic()
+            try:
+                self.use()
+            except VaultError as error:
+                self.failed[event.name] = error
+            self.took[event.name] = time.monotonic() - began
+            self._inside.now = False
+        self.told.append(event.name)
+
+
+@pytest.fixture
+def application(vault: Vault) -> Iterator[Application]:
+    """One whose client is closed."""
+    made = Application()
+    yield made
+    made.client.close()
+
+
+def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vault) -> None:
+    """The callback is given what the first call has read, and nothing is read twice."""
+    client, values = application.client, []
+    application.use = lambda: values.append(client.get_secret_cached("a/b", "KEY"))
+
+    assert client.get_secret_cached("a/b", "KEY") == "value"
+    assert application.told == ["authenticated"]
+    assert values == ["value"]
+    assert vault.reads == 1
+    assert max(application.took.values()) < AT_ONCE
+
+
+def test_a_lease_in_the_middle_of_its_renewal(
+    application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who hears that a lease is lost finds the next credential, and no outage."""
+
+    def unknown(*_: Any) -> NoReturn:
+        raise RequestRefused("lease not found", status=400)
+
+    monkeypatch.setattr(Api, "renew_lease", unknown)
+    lease, users = application.client.lease(PATH), []
+    lease.current()
+    application.use = lambda: users.append(lease.current().username)
+    leases = application.client._session().leases
+    leases._by_path[PATH].due = 0.0
+    leases._keep(leases._by_path[PATH])
+
+    assert application.failed == {}
+    assert application.told[-2:] == ["lease_lost", "leased"]
+    assert users == ["user-2", "user-2"]
+    assert vault.made == 2
+    assert max(application.took.values()) < AT_ONCE
+
+
+def test_a_first_lease_in_the_middle_of_its_login(application: Application, vault: Vault) -> None:
+    """The callback hears of the login when the credential is there."""
+    lease, users = application.client.lease(PATH), []
+    application.use = lambda: users.append(lease.current().username)
+    lease.current()
+
+    assert application.told == ["authenticated", "leased"]
+    assert users == ["user-1", "user-1"]
+    assert vault.made == 1
+
+
+@pytest.mark.parametrize("what", ["read", "cached", "lease"])
+def test_an_outage_in_the_middle_of_a_login(
+    application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """It is told at once; who asks for something then is told so, without waiting for itself."""
+    client = application.client
+    lease = client.lease(PATH)
+    uses: dict[str, Callable[[], object]] = {
+        "read": lambda: client.get_secret("a/b", "KEY"),
+        "cached": lambda: client.get_secret_cached("a/b", "KEY"),
+        "lease": lease.current,
+    }
+    application.use = uses[what]
+    answers: list[Any] = [VaultUnreachable("refused", sent=False), vault.log_in()]
+    before: list[list[str]] = []
+
+    def log_in(*_: Any) -> Any:
+        before.append(list(application.told))
+        answer = answers.pop(0)
+        if isinstance(answer, VaultError):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(Api, "log_in", log_in)
+    uses[what]()
+
+    assert before == [[], ["outage_began"]]
+    assert application.told[:3] == ["outage_began", "recovered", "authenticated"]
+    assert set(application.failed) == {"outage_began"}
+    assert application.failed["outage_began"].outcome == "unavailable"
+    assert not application.failed["outage_began"].sent
+    assert max(application.took.values()) < AT_ONCE
+
+
+def test_a_lease_in_the_middle_of_itself_says_so(application: Application, vault: Vault) -> None:
+    """Where one of its own thread holds it up, an error says so at once."""
+    held = application.client.lease(PATH)
+    held.current()
+    path = application.client._session().leases._by_path[PATH]
+    began = time.monotonic()
+    with (
+        path.alone(Deadline(3.0)),
+        pytest.raises(VaultError, match="callback"),
+        path.alone(Deadline(3.0)),
+    ):
+        pass
+    assert time.monotonic() - began < AT_ONCE
