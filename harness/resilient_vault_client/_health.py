@@ -64,6 +64,7 @@ class Health:
 def examine(session: Session, deadline: Deadline) -> Health:
     """Look at the client, and ask Vault for the secret that was read last if the evidence is old.
 
+    A client that has read none, since it leases or writes, has Vault say that its token lives.
     Vault's own ``sys/health`` is not asked: it is green while a full audit device or a dead storage
     makes every read hang or fail.
     """
@@ -123,7 +124,7 @@ def _probe(session: Session, deadline: Deadline) -> VaultError | None:
     path = session.memory.latest_path
     try:
         if path is None:
-            session.log_in(deadline)
+            session.prove(deadline)
         else:
             session.fetch(path, deadline, patience=0.0, version=None)
     except (PermissionDenied, SecretNotFound, SecretDeleted, SecretDestroyed):

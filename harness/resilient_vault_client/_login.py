@@ -135,6 +135,7 @@ class Authenticator:
         patience: float,
         *,
         policy_login: bool,
+        looked_up: bool = False,
     ) -> Token | None:
         """What to try again with after a 403: another token, or None if the answer stands.
 
@@ -149,13 +150,16 @@ class Authenticator:
             patience: As for `Retrier.run`.
             policy_login: Whether a living token is replaced too if none was for a while: what a
                 role may is fixed at login, and may have grown since.
+            looked_up: Whether that was the token's question about itself: the answer is known.
         """
         with self._alone(deadline, patience):
             current = self._current
             if current is not None and current is not token and current.usable:
                 return current
-            if token.lost is None and self._is_dead(token, denial, deadline, patience):
-                self._lose(token, "used_up" if token.uses_left == 0 else "rejected")
+            if token.lost is None:
+                dead = looked_up and denial.doubtful
+                if dead or (not looked_up and self._is_dead(token, denial, deadline, patience)):
+                    self._lose(token, "used_up" if token.uses_left == 0 else "rejected")
             if token.lost is not None:
                 return self._log_in(deadline, patience, reason=token.lost)
             if not policy_login or not self._may_log_in_for_policy(token):

@@ -126,6 +126,35 @@ class Session:
         """
         self._token(deadline, self.config.timeout)
 
+    def prove(self, deadline: Deadline) -> None:
+        """Have Vault say that the token lives, or get one.
+
+        Raises:
+            VaultError: There is none to be had, or Vault does not say.
+        """
+        before = self.authenticator.current
+        token = self._hold(deadline, self.config.timeout)
+        if token is not before or token.uses_left is not None:
+            # A login is proof enough, and asking would cost one of few uses.
+            token.end()
+            if token is not before:
+                self.last_success = time.monotonic()
+            return
+        try:
+            self._use(
+                token,
+                lambda one: self._api.look_up(one.text, deadline),
+                scope="lookup-self",
+                deadline=deadline,
+                patience=0.0,
+                repeat=always,
+            )
+        except PermissionDenied as denial:
+            self.authenticator.after_denial(
+                token, denial, deadline, 0.0, policy_login=False, looked_up=True
+            )
+            self.renewer.wake()
+
     def fetch(
         self, path: str, deadline: Deadline, *, patience: float, version: int | None
     ) -> Remembered:
