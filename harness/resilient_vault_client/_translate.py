@@ -9,7 +9,7 @@ import json
 import re
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import h11
@@ -217,11 +217,20 @@ def server_words(body: bytes) -> list[str] | None:
 
 
 def _shown(text: str, hide: Iterable[str]) -> str:
+    """The text on one line, without what is to be hidden, in whatever lines that was repeated."""
     text = " ".join(text.split())
-    for secret in hide:
-        if secret:
-            text = text.replace(secret, "[hidden]")
+    written = {way for secret in hide for way in _written(secret) if way}
+    if written:
+        # The longest first: a short one may be a part of it, and would leave the rest.
+        longest_first = sorted(written, key=len, reverse=True)
+        text = re.sub("|".join(map(re.escape, longest_first)), "[hidden]", text)
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
+
+
+def _written(secret: str) -> Iterator[str]:
+    """How a server may repeat it on one line: as it is, or as a text of a program's."""
+    for way in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]):
+        yield " ".join(way.split())
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

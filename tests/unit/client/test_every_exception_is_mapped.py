@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import json
 import socket
 import ssl
 
 import h11
 import httpcore
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from resilient_vault_client import VaultError, VaultUnavailable, _errors
 from resilient_vault_client._pool import AnswerCut
@@ -180,3 +183,40 @@ def test_an_outcome_where_it_applies() -> None:
     for kind in vars(_errors).values():
         if isinstance(kind, type) and issubclass(kind, VaultError):
             assert kind.outcome in known
+
+
+PEM = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA\r\n\tsecond line\n-----END KEY-----\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "hide", "shown"),
+    [
+        (f"cannot parse {PEM}", (PEM,), "cannot parse [hidden]"),
+        ("cannot parse a  b", ("a \n b",), "cannot parse [hidden]"),
+        (f"cannot parse {json.dumps(PEM)}", (PEM,), 'cannot parse "[hidden]"'),
+        ("bad user app-9f3c", ("app", "app-9f3c"), "bad user [hidden]"),
+        ("bad user app-9f3c", ("app-9f3c", "app"), "bad user [hidden]"),
+        ("app is hidden", ("app", "hidden", "", " \n"), "[hidden] is [hidden]"),
+        ("nothing is said", ("app",), "nothing is said"),
+    ],
+)
+def test_what_a_server_repeats_is_hidden(said: str, hide: tuple[str, ...], shown: str) -> None:
+    """Whole, however it is broken into lines, and whatever else was sent with it."""
+    body = json.dumps({"errors": [said]}).encode()
+    error = from_answer(400, body, {}, address="x", hide=hide)
+
+    assert str(error) == f"Vault does not accept the request: {shown}"
+
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
+
+
+@given(secrets=st.lists(TEXTS, min_size=1, max_size=4), around=TEXTS)
+def test_no_secret_is_repeated(secrets: list[str], around: str) -> None:
+    """Whatever was sent, in whatever order: none of it is left where it stood alone."""
+    hide = [f"{number}>{secret}<{number}" for number, secret in enumerate(secrets)]
+    for said in (*hide, *(" ".join(secret.split()) for secret in hide)):
+        body = json.dumps({"errors": [f"{around} {said} {around}"]}).encode()
+        shown = str(from_answer(400, body, {}, address="x", hide=[around, *hide]))
+        assert " ".join(said.split()) not in shown
+        assert "[hidden]" in shown
