@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._credentials import read_word, told
@@ -16,6 +17,9 @@ from resilient_vault_client._errors import (
 )
 from resilient_vault_client._retrier import Retrier, always
 from resilient_vault_client._token import Token
+
+# What is left of a life of which Vault says that it is no whole second.
+_LAST_MOMENT = 0.5
 
 
 class TokenFile:
@@ -68,9 +72,18 @@ class TokenFile:
         auth = {
             "client_token": text,
             "token_type": known.get("type"),
-            "lease_duration": known.get("ttl"),
+            "lease_duration": _life(known),
             "num_uses": known.get("num_uses"),
         }
         token = Token(auth, started=started)
         token.revocable = False
         return token
+
+
+def _life(known: dict[str, Any]) -> object:
+    """Seconds of life that a token has left; 0 for one that never ends.
+
+    Vault says whole seconds, and so 0 in the last one, too: only that one has an end.
+    """
+    left = known.get("ttl")
+    return _LAST_MOMENT if not left and known.get("expire_time") else left
