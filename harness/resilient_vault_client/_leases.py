@@ -339,7 +339,7 @@ class Leases(Background):
         if error.echo or isinstance(error, ClientClosed):
             return
         held.error = error.again()
-        if error.sent and error.status is None:
+        if error.sent and isinstance(error, VaultUnavailable) and (error.status or 200) < 300:
             self._notifier.notify(LeaseOrphaned(path=held.path))
         if not isinstance(error, VaultUnavailable):
             held.pause, held.paused_for = self._backoff.next(held.pause), error

@@ -6,8 +6,9 @@ read.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from resilient_vault_client._api import Api
@@ -286,9 +287,10 @@ class Session:
         try:
             return self._use(token, operation, scope, deadline, patience, repeat)
         except PermissionDenied as denial:
-            other = self.authenticator.after_denial(
-                token, denial, deadline, patience, policy_login=True
-            )
+            with _not_sent():
+                other = self.authenticator.after_denial(
+                    token, denial, deadline, patience, policy_login=True
+                )
             if other is None:
                 raise
             refused = denial
@@ -330,7 +332,8 @@ class Session:
     def _hold(self, deadline: Deadline, patience: float) -> Token:
         """The current token, marked as in use, so that nobody gives it back meanwhile."""
         while True:
-            token = self._token(deadline, patience)
+            with _not_sent():
+                token = self._token(deadline, patience)
             token.begin()
             # Replaced in this very moment, it may already be on its way back.
             if token is self.authenticator.current:
@@ -417,6 +420,19 @@ def _check_there(answer: Answer, path: str) -> None:
         path=path,
         status=404,
     )
+
+
+@contextlib.contextmanager
+def _not_sent() -> Iterator[None]:
+    """What a login raises is not about the request that it is for, which was not sent, or refused.
+
+    Whoever wrote something need not look whether it is there.
+    """
+    try:
+        yield
+    except VaultError as error:
+        error.sent = False
+        raise
 
 
 def _spend(token: Token, operation: Callable[[Token], T]) -> T:
