@@ -26,7 +26,7 @@ from resilient_vault_client._errors import (
 from resilient_vault_client._health import Health, examine
 from resilient_vault_client._lease import Lease
 from resilient_vault_client._leases import Listener
-from resilient_vault_client._memory import Remembered
+from resilient_vault_client._memory import Remembered, own
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._secret import Secret, clean_path
 from resilient_vault_client._session import Session
@@ -140,7 +140,7 @@ class VaultClient:
         if session is not None and key is not None:
             entry = session.memory.entries.get(path)
             if entry is not None and monotonic() < entry.fresh_until and key in entry.data:
-                return entry.data[key]
+                return own(entry.data[key])
         return self._read_cached(path, key, env_var_name, timeout).value
 
     @boundary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,10 @@ class Credential:
 
     path: str
     data: dict[str, Any] = field(repr=False)
+
+    def copy(self) -> Credential:
+        """The same for one more caller, who may change what is in it."""
+        return Credential(path=self.path, data=copy.deepcopy(self.data))
 
     @property
     def username(self) -> str:

@@ -55,7 +55,7 @@ class Lease:
             AuthenticationFailed: Vault does not let the client in.
         """
         seconds = self._timeout if timeout is None else timeout
-        return self._leases().current(self._path, Deadline(seconds))
+        return self._leases().current(self._path, Deadline(seconds)).copy()
 
     @boundary
     def failed(self, username: str) -> None:

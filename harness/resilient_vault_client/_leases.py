@@ -397,7 +397,7 @@ class Leases(Background):
             return
         for listener in self._listeners.get(new.credential.path, ()):
             try:
-                listener(new.credential)
+                listener(new.credential.copy())
             except Exception as error:  # noqa: BLE001 - the application's callback may raise anything
                 _log.warning("vault: a callback of a lease raised %s", type(error).__name__)
 

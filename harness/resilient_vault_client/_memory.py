@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -41,15 +42,15 @@ class Remembered:
         return time.monotonic() - self.asked_at
 
     def pick(self, key: str | None) -> Any:
-        """The value of ``key``, or a copy of everything.
+        """The value of ``key``, or everything; the caller's own, whatever it does with it.
 
         Raises:
             KeyNotFound: It has no such key.
         """
         if key is None:
-            return dict(self.data)
+            return copy.deepcopy(dict(self.data))
         if key in self.data:
-            return self.data[key]
+            return own(self.data[key])
         raise KeyNotFound(f"the secret at {self.path} has no key {key!r}", path=self.path)
 
     def secret(self, key: str | None, source: Source) -> Secret:
@@ -62,6 +63,11 @@ class Remembered:
             source=source,
             age=self.age,
         )
+
+
+def own(value: Any) -> Any:
+    """A value for a caller to keep, who may change it."""
+    return value if isinstance(value, str) else copy.deepcopy(value)
 
 
 @dataclass(slots=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from resilient_vault_client import PermissionDenied, VaultSealed, VaultTimeout
+from resilient_vault_client import PermissionDenied, VaultClient, VaultSealed, VaultTimeout
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
 from resilient_vault_client._memory import Memory, Remembered
@@ -141,3 +142,44 @@ def test_warnings_are_bounded(caplog: pytest.LogCaptureFixture) -> None:
     notifier.notify(Recovered(seconds=1.0))
     notifier.notify(stale[-1])
     assert caplog.text.count("served_stale") == 101
+
+
+def nested() -> Remembered:
+    """A secret whose values are not texts alone."""
+    now = time.monotonic()
+    values = {"HOSTS": ["a", "b"], "LIMITS": {"low": [1]}}
+    return Remembered("a", values, 1, now, now + 60.0)
+
+
+@pytest.mark.parametrize("key", [None, "HOSTS", "LIMITS"])
+def test_what_is_handed_out_is_the_callers(key: str | None) -> None:
+    """Whatever a caller does with a value, the next one is given what Vault said."""
+    memory = Memory(60.0)
+    memory.keep(nested())
+    known = memory.fresh("a")
+    assert known is not None
+    value = known.pick(key)
+    spoil(value)
+
+    assert value != known.pick(key)
+    assert known.pick(None) == nested().pick(None)
+
+
+def test_the_quick_way_hands_out_the_callers_too() -> None:
+    """A cached read that takes no lock makes no exception."""
+    client = VaultClient(environ={"VAULT_ADDR": "http://127.0.0.1:1"}, renew=False, testing=True)
+    with client:
+        client._session().memory.keep(nested())
+        for key in ("HOSTS", "LIMITS"):
+            spoil(client.get_secret_cached("a", key))
+            assert client.get_secret_cached("a", key) == nested().pick(key)
+
+
+def spoil(value: Any) -> None:
+    """Change whatever is in it."""
+    if isinstance(value, dict):
+        for one in value.values():
+            spoil(one)
+        value["more"] = 1
+    elif isinstance(value, list):
+        value.append("more")

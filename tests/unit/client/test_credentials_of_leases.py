@@ -1,0 +1,49 @@
+"""A credential is the caller's own: what is done to it is not done to anybody else's."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from resilient_vault_client import Credential, VaultClient
+from resilient_vault_client._api import Api
+from resilient_vault_client._token import Token
+
+ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+
+PATH = "cloud/creds/app"
+
+
+def leased(*_: Any) -> dict[str, Any]:
+    """Vault's answer to who asks for a credential."""
+    data = {"username": "u", "password": "p", "keys": [{"id": "k"}]}
+    return {"lease_id": "l", "lease_duration": 600, "renewable": True, "data": data}
+
+
+def test_a_callers_change_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asks next, and whoever is told of it, has what Vault made."""
+    monkeypatch.setattr(Api, "lease", leased)
+    client, told = VaultClient(environ=ENVIRON, renew=False), []
+
+    def spoil(credential: Credential) -> None:
+        told.append(credential.username)
+        credential.data["keys"].clear()
+        del credential.data["username"]
+
+    lease = client.lease(PATH, on_change=spoil)
+    client.lease(PATH, on_change=spoil)
+    session = client._session()
+    auth = {"client_token": "t", "lease_duration": 600}
+    session.authenticator._current = Token(auth, started=time.monotonic())
+    spoil(lease.current())
+    first = lease.current()
+    assert first.data == leased()["data"]
+    assert first == lease.current()
+
+    lease.failed("u")
+    assert lease.current().data == leased()["data"]
+    assert told == ["u", "u", "u"]
+    session.authenticator._current = None  # there is nobody to give it back to
+    client.close()
