@@ -92,8 +92,11 @@ class Retrier:
                 raise  # who had hardly any time has not found out that Vault is slow
             self._circuit.failed(permit, failure)
             raise
-        except VaultError:
-            self._circuit.succeeded(permit)
+        except VaultError as error:
+            if error.sent or error.status is not None:
+                self._circuit.succeeded(permit)
+            else:
+                self._circuit.dropped(permit)  # it is from before a request: nobody was asked
             raise
         except BaseException:
             self._circuit.dropped(permit)

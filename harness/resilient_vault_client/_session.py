@@ -19,12 +19,14 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
 from resilient_vault_client._errors import (
     ClientClosed,
+    NotInitialised,
     PermissionDenied,
     SecretDeleted,
     SecretDestroyed,
     SecretNotFound,
     UnexpectedAnswer,
     VaultError,
+    VaultSealed,
     VaultUnavailable,
 )
 from resilient_vault_client._leases import Leases, Listeners
@@ -436,8 +438,25 @@ def _not_sent() -> Iterator[None]:
 
 
 def _spend(token: Token, operation: Callable[[Token], T]) -> T:
-    if token.spend():
+    """Make a request with one of the token's uses, which is not gone if Vault did not get it.
+
+    Raises:
+        PermissionDenied: There is no use left; nobody was asked.
+    """
+    if not token.spend():
+        denial = PermissionDenied("the token's uses are used up", sent=False)
+        denial.doubtful = True
+        raise denial
+    try:
         return operation(token)
-    denial = PermissionDenied("the token's uses are used up")
-    denial.doubtful = True
-    raise denial
+    except VaultError as error:
+        if _never_arrived(error):
+            token.take_back()
+        raise
+
+
+def _never_arrived(error: VaultError) -> bool:
+    """Whether Vault has not looked at the token: it was not reached, or is closed."""
+    if error.status is None:
+        return not error.sent
+    return isinstance(error, VaultSealed | NotInitialised)

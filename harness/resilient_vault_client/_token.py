@@ -120,3 +120,9 @@ class Token:
                 return False
             self.uses_left -= 1
             return True
+
+    def take_back(self) -> None:
+        """That use was none: Vault did not get the request."""
+        with self._lock:
+            if self.uses_left is not None:
+                self.uses_left += 1

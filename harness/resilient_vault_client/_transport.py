@@ -201,7 +201,7 @@ def _header(name: str, value: str) -> bytes:
     """
     if value.isascii() and value.isprintable():
         return value.encode()
-    raise ConfigurationError(f"{name} has characters that no header can carry")
+    raise ConfigurationError(f"{name} has characters that no header can carry", sent=False)
 
 
 def _texts(value: object) -> Iterator[str]:
