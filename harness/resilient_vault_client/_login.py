@@ -171,8 +171,11 @@ class Authenticator:
     def take_retired(self) -> list[Token]:
         """The tokens that were replaced while they lived and that nobody uses any more."""
         with self._lock:
-            idle = [token for token in self._retired if token.idle]
-            self._retired = [t for t in self._retired if not t.idle and t.usable]
+            idle: list[Token] = []
+            busy: list[Token] = []
+            for token in self._retired:  # looked at once: its last request may end meanwhile
+                (idle if token.idle else busy).append(token)
+            self._retired = [token for token in busy if token.usable]
         return [token for token in idle if token.usable and token.revocable]
 
     @property

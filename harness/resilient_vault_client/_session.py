@@ -222,7 +222,6 @@ class Session:
         Raises:
             VaultError: It was not written, or nobody knows: then `sent` is true.
         """
-        self._denials.check(path)
         try:
             answer = self._with_token(
                 lambda token: self._api.write_secret(token.text, path, data, deadline, cas=cas),

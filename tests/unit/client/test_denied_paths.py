@@ -1,0 +1,38 @@
+"""A policy that denies a read says nothing of a write."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NoReturn
+
+import pytest
+
+from resilient_vault_client import PermissionDenied, VaultClient
+from resilient_vault_client._api import Api
+from resilient_vault_client._token import Token
+
+ENVIRON = {"VAULT_ADDR": "http://127.0.0.1:1", "VAULT_ROLE_ID": "r", "VAULT_SECRET_ID": "s"}
+
+
+def test_a_write_after_a_denied_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who may write a path and not read it is let write; the read is not asked for again."""
+    reads = []
+
+    def deny(*_: Any, **__: Any) -> NoReturn:
+        reads.append(1)
+        raise PermissionDenied("1 error occurred: permission denied", status=403, sent=False)
+
+    monkeypatch.setattr(Api, "read_secret", deny)
+    monkeypatch.setattr(Api, "write_secret", lambda *_, **__: {"data": {"version": 7}})
+    client = VaultClient(environ=ENVIRON, renew=False)
+    auth = {"client_token": "t", "lease_duration": 600}
+    client._session().authenticator._current = Token(auth, started=time.monotonic())
+    for _ in range(2):
+        with pytest.raises(PermissionDenied):
+            client.get_secret("a/b")
+    assert client.put_secret("a/b", {"KEY": "value"}) == 7
+    with pytest.raises(PermissionDenied):
+        client.get_secret("a/b")
+    assert len(reads) == 1
+    client._session().authenticator._current = None  # there is nobody to give it back to
+    client.close()
