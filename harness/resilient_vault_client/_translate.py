@@ -219,10 +219,10 @@ def server_words(body: bytes) -> list[str] | None:
 def _shown(text: str, hide: Iterable[str]) -> str:
     """The text on one line, without what is to be hidden, in whatever lines that was repeated."""
     text = " ".join(text.split())
-    written = {way for secret in hide for way in _written(secret) if way}
-    if written:
+    repeated = {way for secret in hide for way in _written(secret) if way and way in text}
+    if repeated:
         # The longest first: a short one may be a part of it, and would leave the rest.
-        longest_first = sorted(written, key=len, reverse=True)
+        longest_first = sorted(repeated, key=len, reverse=True)
         text = re.sub("|".join(map(re.escape, longest_first)), "[hidden]", text)
     return text if len(text) <= _TEXT_LIMIT else text[:_TEXT_LIMIT] + "..."
 
