@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -97,6 +98,27 @@ class ShowsWhatItCouldNotWriteInAnOutage(Tweaked):
         except VaultUnavailable as error:
             log.error("PUT %s %r failed: %s", path, dict(data), error)
             raise
+
+
+class TellsAHelperItsToken(LazyClient):
+    """Gives each token to a helper of its own as an argument; the helper ends when it does."""
+
+    _helper: subprocess.Popen[bytes] | None = None
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        self._end_helper()
+        waits = [sys.executable, "-c", "import sys; sys.stdin.read()", f"--token={token.value}"]
+        self._helper = subprocess.Popen(waits, stdin=subprocess.PIPE)
+        return token
+
+    def _end_helper(self) -> None:
+        if self._helper is not None:
+            self._helper.communicate(b"")
+
+    def close(self) -> None:
+        super().close()
+        self._end_helper()
 
 
 class ShowsItsSecretId(LazyClient):
@@ -483,6 +505,9 @@ MUTANTS: dict[str, Mutant] = {
         ShowsWhatItCouldNotWriteInAnOutage, "PRC-04", "its log has written-", REFERENCE
     ),
     "shows-its-secret-id": Mutant(ShowsItsSecretId, "PRC-04", "secret-id"),
+    "tells-a-helper-its-token": Mutant(
+        TellsAHelperItsToken, "PRC-04", "a command line has token-", LAZY_PROCESS, process=True
+    ),
     "says-well-under-a-seal": Mutant(AlwaysSaysWell, "PRC-05", "health tells the truth", REFERENCE),
     "never-says-well-again": Mutant(
         NeverSaysWellAgain, "PRC-05", "health tells the truth", REFERENCE

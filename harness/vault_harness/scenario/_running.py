@@ -12,6 +12,7 @@ from typing import Literal
 from vault_harness.errors import EngineError, SubjectError
 from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
+from vault_harness.scenario._leaks import CommandLines
 from vault_harness.scenario._logs import LogLine, LogWatch
 from vault_harness.scenario._spent import cpu_of
 from vault_harness.scenario._starvation import Starvation
@@ -66,6 +67,7 @@ class Running(WaysIn):
         self._subject: Subject | None = None
         self._drivers: list[Driver] = []
         self._logs: list[Path] = []
+        self._commands = CommandLines()
         super().__init__(environment, entry, directory=directory)
         self._closing.enter_context(Starvation(self.history, self._processes))
         self._log_watch = self._closing.enter_context(LogWatch(self.logs, self.history.now))
@@ -176,6 +178,15 @@ class Running(WaysIn):
         """Ids of the subject's processes; none where it runs in this one, or nobody knows where."""
         pids = (driver.subject.pid for driver in self.drivers)
         return [pid for pid in pids if pid is not None]
+
+    def look_at_command_lines(self) -> str:
+        """Note the command lines of the subject's processes, while they live; all that were seen.
+
+        It takes a millisecond or two: a look at each process of the machine. Nobody is looked at
+        who runs in this process, whose children are servers.
+        """
+        self._commands.look(self._processes())
+        return str(self._commands)
 
     def can(self, word: str) -> bool:
         """Whether the subject claims this capability (``cached``, ``health``, ``write``)."""
@@ -289,6 +300,7 @@ class Running(WaysIn):
         if self.history.last_token() is None and self.entry.auth != "token-file":
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
+        self.look_at_command_lines()
         for operation in self.history.calls("read", where=lambda o: o.failed):
             if operation.outcome not in ("hung", "died"):
                 operation.verb = "warm-up"  # nobody promised that it is ready at once
@@ -415,6 +427,7 @@ class Running(WaysIn):
             self.history.wait_for(
                 lambda: self.touched(fault), self.reach, what="the fault to touch"
             )
+        self.look_at_command_lines()
 
     def touched(self, fault: Fault) -> bool:
         """Whether a fault has touched the subject's traffic by now."""

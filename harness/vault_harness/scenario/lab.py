@@ -86,6 +86,7 @@ class Lab(Asking):
         self._look_again()
         for oracle in (*self._asked, *asked):
             self._findings.extend(oracle(self.history))
+        self.look_at_command_lines()  # those of who is closed are gone
         self._close_or_say_why(no_closing, no_health, steady=steady)
         self._collect()
         self._look_again()
@@ -125,7 +126,12 @@ class Lab(Asking):
         self._decide(Seen("the scenario", why, met=False))
 
     def _decide(self, *further: Seen) -> None:
-        found = leaks(self.secrets, self.history, log=self.log_lines(), pid=self._pid())
+        found = leaks(
+            self.secrets,
+            self.history,
+            log=self.log_lines(),
+            commands=self.look_at_command_lines(),
+        )
         if self.entry.leaks:
             self._findings.extend(found)
             found = []
@@ -243,6 +249,3 @@ class Lab(Asking):
             raise HarnessDefect(
                 f"the recorder failed: {self.recorder.defects[0]}", looked_at=self.entry.id
             )
-
-    def _pid(self) -> int | None:
-        return self.client.subject.pid if self.started else None

@@ -130,9 +130,11 @@ def rehearse(environment: Environment, *, start: float) -> Rehearsal:
         else:
             _claims(came, driver)
             _speak(came, lab, driver)
+            lab.look_at_command_lines()
             _end(came, lab, driver)
         came.log = [lab.secrets.redact(line.text) for line in lab.log_lines()]
-        for leak in leaks(lab.secrets, lab.history, log=lab.log_lines(), pid=None):
+        commands = lab.look_at_command_lines()
+        for leak in leaks(lab.secrets, lab.history, log=lab.log_lines(), commands=commands):
             came.remark("wrong", f"a secret came out: {leak.seen}")
     return came
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario._leaks import leaks
+from vault_harness.scenario._leaks import CommandLines, leaks
 from vault_harness.scenario._logs import LogLine, LogWatch
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.waiting import wait_until
@@ -30,13 +30,13 @@ def secrets() -> Secrets:
 
 def test_no_leak(story: Story, secrets: Secrets) -> None:
     """Words are no secrets."""
-    assert leaks(secrets, story.history, log=[LogLine(1.0, "logged in")], pid=None) == []
+    assert leaks(secrets, story.history, log=[LogLine(1.0, "logged in")], commands="") == []
 
 
 def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
     """With its time, and the secret replaced by its label."""
     log = [LogLine(1.0, "logging in"), LogLine(2.5, f"  got {TOKEN}!")]
-    (found,) = leaks(secrets, story.history, log=log, pid=None)
+    (found,) = leaks(secrets, story.history, log=log, commands="")
     assert str(found).startswith("+2.50 s: its log has token-1: got <token-1>! (promised: ")
     assert found.harm
 
@@ -44,14 +44,14 @@ def test_line_of_a_log(story: Story, secrets: Secrets) -> None:
 def test_secret_of_several_lines(story: Story, secrets: Secrets) -> None:
     """No line holds it, the log does."""
     log = [LogLine(1.0, line) for line in f"key: {KEY}".splitlines()]
-    (found,) = leaks(secrets, story.history, log=log, pid=None)
+    (found,) = leaks(secrets, story.history, log=log, commands="")
     assert found.seen == "its log has v1: over several lines"
 
 
 def test_message(story: Story, secrets: Secrets) -> None:
     """The driver has marked it, and replaced the secret."""
     story.call(3.0, outcome="error", message="cannot use <token-1> [contains token-1]")
-    (found,) = leaks(secrets, story.history, log=[], pid=None)
+    (found,) = leaks(secrets, story.history, log=[], commands="")
     assert (found.at, found.seen) == (
         3.0,
         "a failed read said: cannot use <token-1> [contains token-1]",
@@ -60,16 +60,35 @@ def test_message(story: Story, secrets: Secrets) -> None:
 
 @pytest.fixture
 def talkative() -> Iterator[subprocess.Popen[bytes]]:
-    """A process whose command line holds a token."""
-    code = "import time; time.sleep(60)"
-    with subprocess.Popen([sys.executable, "-c", code, f"--token={TOKEN}"]) as child:
-        yield child
-        child.kill()
+    """A process with a child, whose command line holds a token."""
+    child = f"[sys.executable, '-c', 'input()', '--token={TOKEN}']"
+    code = f"import subprocess, sys; subprocess.Popen({child}); print(flush=True); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as parent:
+        assert parent.stdout is not None
+        parent.stdout.readline()
+        yield parent
+        parent.communicate(b"", timeout=10)  # both read to the end of it
 
 
 def test_command_line(story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]) -> None:
-    """Everybody on the machine can read it."""
-    (found,) = leaks(secrets, story.history, log=[], pid=talkative.pid)
+    """Everybody on the machine can read it, of a child too."""
+    commands = CommandLines()
+    commands.look([talkative.pid])
+    (found,) = leaks(secrets, story.history, log=[], commands=str(commands))
+    assert found.seen == "a command line has token-1"
+
+
+def test_command_line_of_a_process_that_has_ended(
+    story: Story, secrets: Secrets, talkative: subprocess.Popen[bytes]
+) -> None:
+    """It was seen while the process lived: each subject is closed before it is judged."""
+    commands = CommandLines()
+    commands.look([talkative.pid])
+    talkative.communicate(b"", timeout=10)
+    commands.look([talkative.pid])
+    (found,) = leaks(secrets, story.history, log=[], commands=str(commands))
     assert found.seen == "a command line has token-1"
 
 
