@@ -16,7 +16,7 @@ from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
 from tests.mutants.clients import Tweaked
-from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark
+from tests.subjects.lazy_client import Credentials, LazyClient, Token, _mark, _secret
 from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
@@ -304,6 +304,56 @@ class RestsForFourSeconds(LazyClient):
         except UnavailableError:
             self._until = time.monotonic() + self.rests
             raise
+
+
+class RestsForWhatItDoesNotKeep(RestsForFourSeconds):
+    """Keeps what it has read fresh, answers from that, and gives Vault a rest for all else.
+
+    No read of what it keeps shows that rest, which an outage costs a secret that nobody has read.
+    """
+
+    every, keeps = 0.5, 5.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[str, tuple[float, dict[str, str]]] = {}
+        self._over = threading.Event()
+        threading.Thread(target=self._refresh, name="refresh", daemon=True).start()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        asked = time.monotonic()
+        at, values = self._kept.get(path, (float("-inf"), {}))
+        if asked - at >= self.keeps:
+            values = super().read_all(path)
+            self._kept[path] = asked, values
+        return dict(values)
+
+    def _refresh(self) -> None:
+        while not self._over.wait(self.every):
+            token = self._token
+            for path in list(self._kept) if token is not None else []:
+                assert token is not None
+                asked = time.monotonic()
+                where, deadline = f"{self._mount}/data/{path}", asked + self.every
+                try:
+                    reply = self._wire.send("GET", where, deadline=deadline, token=token.value)
+                    self._kept[path] = asked, _secret(reply, path)
+                except UnavailableError:
+                    self._until = time.monotonic() + self.rests
+                except ClientError:
+                    self._kept.pop(path, None)  # the next caller asks, and hears why
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
+class RestsTooLongForWhatItDoesNotKeep(RestsForWhatItDoesNotKeep):
+    """Says four seconds, and takes twice as many."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.rests = 8.0
 
 
 class _LongPauses(Credentials):

@@ -387,6 +387,9 @@ MUTANTS: dict[str, Mutant] = {
         byways.TakesAFailedLoginForTheEnd, "SEA-03", "a good read within"
     ),
     "starts-in-haste": Mutant(tempers.StartsInHaste, "SEA-03", "no request storm"),
+    "rests-too-long-for-what-it-does-not-keep": Mutant(
+        other_styles.RestsTooLongForWhatItDoesNotKeep, "SEA-01", "nobody touched can be read"
+    ),
     "ends-with-a-token-only": Mutant(byways.EndsWithATokenOnly, "SEA-08", "it ends cleanly"),
 }
 
@@ -414,6 +417,7 @@ TOLERATED: dict[str, Tolerated] = {
     "comes-back-with-full-jitter": Tolerated(
         ComesBackWithFullJitter, "SEA-10", LAZY_PROCESS, process=True
     ),
+    "rests-for-what-it-does-not-keep": Tolerated(other_styles.RestsForWhatItDoesNotKeep, "SEA-01"),
     "asks-often-in-a-seal": Tolerated(AsksOften, "SEA-01"),
     "knocks-often-at-a-dead-server": Tolerated(KnocksOften, "SEA-06"),
     "leaves-five-threads": Tolerated(LeavesFiveThreads, "SEA-04"),
