@@ -474,7 +474,9 @@ def _is_gone(lab: Lab, path: str, verb: Verb, *, since: float, within: float) ->
             calls = lab.history.calls(verb, since=since, where=lambda call: call.path == path)
             ended = {call.value or call.outcome or "in nothing" for call in calls}
             text = f"{verb} does not tell so for {at - since:.2f} s: {', '.join(sorted(ended))}"
-        lab.note(Finding(promise, text, since, missed=over, until=at))
+        never = first is None
+        missed = None if never else over
+        lab.note(Finding(promise, text, since, missed=missed, until=at, lacks=never))
 
 
 def _says_gone(history: History, call: Operation, *, since: float) -> bool:

@@ -8,7 +8,7 @@ client did not have: an act whose own conditions were not met makes a scenario `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from vault_harness.faults import Fault
 from vault_harness.scenario._asking import Asking
@@ -16,7 +16,7 @@ from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles.standing import NEWS
+from vault_harness.scenario.oracles.standing import known_to_all
 from vault_harness.scenario.verdict import Finding
 
 LABEL = "closing"
@@ -81,11 +81,10 @@ def _see_the_new(lab: Asking, client: Driver, verb: Verb, changed: float) -> Non
     def new(call: Operation) -> bool:
         return call.value == LABEL
 
-    last = _until(lab, lambda: client.read(verb=verb), new, since=changed)
-    if not new(last):
-        seen = f"{verb} still gives {last.value or last.outcome}"
+    last, late = _until(lab, lambda: client.read(verb=verb), new, since=changed)
+    if late or not new(last):
         promise = f"a rotated secret is seen within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, seen, last, changed))
+        lab.note(_late(lab, promise, verb, last, changed, came=new(last)))
 
 
 def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> None:
@@ -94,10 +93,10 @@ def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> Non
     def gone(call: Operation) -> bool:
         return call.failed
 
-    last = _until(lab, lambda: client.read(path, key, verb=verb), gone, since=changed)
-    if not gone(last):
+    last, late = _until(lab, lambda: client.read(path, key, verb=verb), gone, since=changed)
+    if late or not gone(last):
         promise = f"a deleted secret is gone within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, f"{verb} still gives {last.value}", last, changed))
+        lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
         text = f"as {last.outcome}: {last.message}"
@@ -132,9 +131,18 @@ def _not_read(call: Operation, since: float) -> Finding:
     return Finding(promise, seen, since, rests_on=(), until=call.ended, lacks=True)
 
 
-def _late(lab: Asking, promise: str, seen: str, last: Operation, changed: float) -> Finding:
-    missed = max(0.0, last.began - changed - lab.refresh)
-    return Finding(promise, seen, changed, rests_on=(), missed=missed, until=last.began)
+def _late(
+    lab: Asking, promise: str, verb: Verb, last: Operation, changed: float, *, came: bool
+) -> Finding:
+    """What came too late, by how much; or what had not come when nobody looked any more."""
+    due, took = changed + lab.refresh, last.began - changed
+    if came:
+        seen = f"{verb} told so only after {took:.1f} s"
+        return Finding(
+            promise, seen, changed, rests_on=(), missed=last.began - due, until=last.began
+        )
+    seen = f"{verb} still gives {last.value or last.outcome} after {took:.1f} s"
+    return Finding(promise, seen, changed, rests_on=(), until=due, lacks=True)
 
 
 def _until(
@@ -143,14 +151,21 @@ def _until(
     seen: Callable[[Operation], bool],
     *,
     since: float,
-) -> Operation:
-    """Read until a change is seen, or a read that began after the refresh time does not see it."""
-    history = lab.history
+) -> tuple[Operation, bool]:
+    """Read until a change is seen, and for one more call's time where it should have been.
+
+    So what is late is told from what never comes, which no machine has made so.
+
+    Returns:
+        The last read, and whether one before it began after the refresh time and did not see it.
+    """
+    history, late = lab.history, False
     while True:
         last = read()
         over = since + lab.refresh + history.slack(since, history.now())
-        if seen(last) or last.outcome == "died" or last.began > over:
-            return last
+        if seen(last) or last.outcome == "died" or last.began > over + lab.deadline:
+            return last, late
+        late = late or last.began > over
         history.wait_for(lambda: False, PAUSE, what="the closing act")
 
 
@@ -180,15 +195,13 @@ def _closed(lab: Asking) -> None:
         f"of {len(held)} tokens in use, none lived when the client was closed",
     )
     since = last = lab.history.now()
+    slow: list[tuple[float, Finding]] = []
     for driver in lab.drivers:
         if not driver.closed:
             last = lab.history.now()
-            driver.close(timeout=CLOSE_WITHIN + lab.deadline)
-    took = lab.history.now() - since
-    over = took - CLOSE_WITHIN * len(lab.drivers) - lab.history.slack(since)
-    if over > 0:
-        lab.note(Finding(f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s", since,
-                         rests_on=(), missed=over, until=lab.history.now()))  # fmt: skip
+            slow.extend(_ended_slowly(lab, driver))
+    if slow:
+        lab.note(max(slow, key=lambda one: one[0])[1])
     if lab.leaves("token"):
         lab.history.mark("its token is not asked for: it leaves it behind, as it says")
         return
@@ -204,6 +217,19 @@ def _closed(lab: Asking) -> None:
         plural = "s" * (len(left) != 1)
         seen = f"{len(left)} token{plural} of it alive after close: {', '.join(left)}"
         lab.note(Finding("its tokens are dead once it is closed", seen, since, rests_on=()))
+
+
+def _ended_slowly(lab: Asking, driver: Driver) -> Iterator[tuple[float, Finding]]:
+    """Close a client; if that takes too long, by how much, and what there is to say."""
+    since = lab.history.now()
+    ended = driver.close(timeout=CLOSE_WITHIN + lab.deadline)
+    until = lab.history.now()
+    took = until - since
+    over = took - CLOSE_WITHIN - lab.history.slack(since, until)
+    if over > 0:
+        promise, seen = f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s"
+        missed = None if ended.outcome == "hung" else over
+        yield over, Finding(promise, seen, since, rests_on=(), missed=missed, until=until)
 
 
 def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[str]:
@@ -234,7 +260,7 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
         replaced = any(
             login.began < other.began < replaced_before
             and other.token in used
-            and last.began <= _known_to_all(history, other)
+            and last.began <= _replaced_for_all(history, other)
             for other in born.values()
         )
         if not replaced:
@@ -242,7 +268,7 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
     return held
 
 
-def _known_to_all(history: History, login: Exchange) -> float:
+def _replaced_for_all(history: History, login: Exchange) -> float:
     """When a new token has reached each call that was about to be sent with the old one.
 
     Where a fault holds answers up, the client has had it by its first use for sure.
@@ -251,7 +277,7 @@ def _known_to_all(history: History, login: Exchange) -> float:
     if any(_holds_up(fault, came) for fault in history.faults):
         uses = history.find(since=came, where=lambda e: e.token == login.token)
         came = next((use.began for use in uses if use.kind != "login"), came)
-    return came + NEWS + history.slack(came, came + NEWS)
+    return known_to_all(history, came)
 
 
 def _holds_up(fault: Fault, answer: float) -> bool:

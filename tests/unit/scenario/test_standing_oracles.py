@@ -14,6 +14,7 @@ from vault_harness.scenario.oracles.standing import (
     one_renewal_at_a_time,
     verbs_end_in_time,
 )
+from vault_harness.scenario.verdict import decide
 
 # Deadlines of the other verbs
 
@@ -32,6 +33,13 @@ def test_verb_that_hung(story: Story) -> None:
     """However soon it was given up."""
     story.call(1.0, 1.5, "hung", verb="health", path="")
     assert story.finds(verbs_end_in_time(2.0)) == ["health had not ended after 0.5 s"]
+
+
+def test_verb_that_hung_while_the_machine_hardly_stood_still(story: Story) -> None:
+    """It was given up, not late: no stall of a few milliseconds has made that of it."""
+    story.call(1.0, 1.5, "hung", verb="close", path="")
+    found = verbs_end_in_time(2.0)(story.history)
+    assert decide(found, stalls=[Stall(1.2, 0.01)], longest_stall=1.0).word == "fail"
 
 
 def test_verb_on_a_machine_that_stood_still(story: Story) -> None:

@@ -11,7 +11,8 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.faults import RequestKind, Signature
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.closing import _closed, tokens_held
-from vault_harness.scenario.observations import Stall
+from vault_harness.scenario.history import GRAIN
+from vault_harness.scenario.observations import Operation, Outcome, Stall, Starved
 from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
 
@@ -84,6 +85,27 @@ def test_token_that_was_replaced_while_the_machine_stood_still(story: Story) -> 
     assert tokens_held(story.history) == ["token-2"]
 
 
+@pytest.mark.parametrize(
+    ("late", "waited", "held"),
+    [
+        pytest.param(0.06, 0.0, True, id="idle"),
+        pytest.param(0.06, 0.1, False, id="as long as it waited"),
+        pytest.param(0.2, 0.1, True, id="longer"),
+        pytest.param(2 * NEWS, 5.0, True, id="much longer"),
+    ],
+)
+def test_token_that_was_replaced_while_its_client_had_no_core(
+    story: Story, late: float, *, waited: float, held: bool
+) -> None:
+    """The machine was on time for all but the caller who was about to send it."""
+    login(story, 1.0, "token-1")
+    login(story, 3.0, "token-2", ended=3.2)
+    use(story, 3.2 + NEWS + late, "token-1")
+    use(story, 4.0, "token-2")
+    story.history.starved += [Starved(2.0, 3.1, 1.0), Starved(3.1, 3.6, waited)]
+    assert ("token-1" in tokens_held(story.history)) is held
+
+
 def test_two_tokens_in_use(story: Story) -> None:
     """Two instances, or a client that logs in too often: both are held."""
     login(story, 1.0, "token-1")
@@ -108,18 +130,44 @@ def test_token_that_was_replaced_as_it_was_closed(story: Story) -> None:
 class Closing:
     """An instance, and what happens while it is closed."""
 
-    closed = False
-
-    def __init__(self, story: Story, *sent: tuple[RequestKind, str]) -> None:
+    def __init__(
+        self,
+        story: Story,
+        *sent: tuple[RequestKind, str],
+        takes: float = 0.0,
+        outcome: Outcome = "ok",
+        closed: bool = False,
+    ) -> None:
         self.story, self.sent = story, sent
+        self.takes, self.outcome, self.closed = takes, outcome, closed
 
-    def close(self, *, timeout: float) -> None:
-        """It takes no time."""
+    def close(self, *, timeout: float) -> Operation:
+        """It takes no time, or so much on the history's clock."""
         assert timeout > 0
+        now = self.story.history.now()
         for kind, token in self.sent:
-            now = self.story.history.now()
             self.story.sent(kind, now, token=token, ended=now)
+        self.story.history.started -= self.takes
         self.closed = True
+        return self.story.call(now, now + self.takes, self.outcome, verb="close", path="")
+
+
+def closed(drivers: list[Closing]) -> list[Finding]:
+    """What is found as these are closed, of whose tokens the second one lives on."""
+    found: list[Finding] = []
+    lab = SimpleNamespace(
+        history=drivers[0].story.history,
+        drivers=drivers,
+        client=drivers[-1],
+        deadline=2.0,
+        recorder=SimpleNamespace(accessor=lambda token: f"of {token}"),
+        token_lives=lambda accessor: accessor == "of token-2",
+        leaves=lambda _: False,
+        require=lambda *_: None,
+        note=found.append,
+    )
+    _closed(cast("Asking", lab))
+    return found
 
 
 @pytest.mark.parametrize(
@@ -145,20 +193,30 @@ def test_token_that_was_replaced_while_another_instance_was_closed(
     for at in (2.0, 3.0):
         use(story, at, "token-1")
         use(story, at, "token-2")
-    found: list[Finding] = []
-    drivers = [Closing(story, *first), Closing(story, *last)]
-    lab = SimpleNamespace(
-        history=story.history,
-        drivers=drivers,
-        client=drivers[-1],
-        deadline=2.0,
-        recorder=SimpleNamespace(accessor=lambda token: f"of {token}"),
-        token_lives=lambda accessor: accessor == "of token-2",
-        leaves=lambda _: False,
-        require=lambda *_: None,
-        note=found.append,
-    )
-    _closed(cast("Asking", lab))
+    found = closed([Closing(story, *first), Closing(story, *last)])
     assert [finding.seen for finding in found] == (
         ["1 token of it alive after close: token-2"] if left else []
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "seen"), [((4.9, 4.8), []), ((5.6, 6.6, 4.9), ["it took 6.6 s"])]
+)
+def test_each_instance_has_a_time_of_its_own_for_its_end(
+    story: Story, times: tuple[float, ...], seen: list[str]
+) -> None:
+    """What others have not used, or were closed before, is not its own; the slowest is told."""
+    login(story, 1.0, "token-2")
+    use(story, 2.0, "token-2")
+    others = [Closing(story, closed=True), Closing(story, ("revoke", "token-2"))]
+    found = closed([*others, *(Closing(story, takes=one) for one in times)])
+    assert [one.seen for one in found] == seen
+    assert [one.missed for one in found] == [pytest.approx(1.6 - GRAIN, abs=0.01)] * len(seen)
+
+
+def test_instance_whose_end_was_given_up(story: Story) -> None:
+    """It is not late by what it was waited for."""
+    login(story, 1.0, "token-2")
+    use(story, 2.0, "token-2")
+    (found,) = closed([Closing(story, ("revoke", "token-2"), takes=7.0, outcome="hung")])
+    assert (found.seen, found.missed) == ("it took 7.0 s", None)

@@ -11,7 +11,11 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle
-from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
+from vault_harness.scenario.oracles._dead_tokens import (
+    NEWS,
+    known_to_all,
+    no_request_with_a_dead_token,
+)
 from vault_harness.scenario.oracles._lives import came_through
 from vault_harness.scenario.verdict import Finding
 
@@ -20,6 +24,7 @@ __all__ = [
     "NEWS",
     "TWINS",
     "closes_well",
+    "known_to_all",
     "no_request_with_a_dead_token",
     "one_renewal_at_a_time",
     "verbs_end_in_time",
@@ -54,7 +59,7 @@ def verbs_end_in_time(deadline: float) -> Oracle:
                         f"{call.verb} {word} after {ended - call.began:.1f} s",
                         call.began,
                         rests_on=(),
-                        missed=max(over, 0.0),
+                        missed=max(over, 0.0) if call.outcome != "hung" else None,
                         until=ended,
                     )
                 )
