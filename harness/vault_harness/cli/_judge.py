@@ -29,7 +29,7 @@ from vault_harness.commands import named
         "only": "an id (TOK-11), a group (TOK) or a severity (critical, MUST); may be repeated",
         "declare": "a time that the client promises, e.g. max_stale=30; may be repeated",
         "seed": "seed of the network faults, as a failure printed it",
-        "repeat": "how many times each scenario runs: a verdict that differs is flaky",
+        "repeat": "how many times each scenario runs: one that passes and fails is flaky",
         "ttl-scale": "stretch all lives by this factor, for clients made for longer ones",
         "strict": "fail for a SHOULD too: a promise of medium or low severity",
         "wire": "what client and Vault speak: plain, tls, or h2 (TLS that offers HTTP/2)",

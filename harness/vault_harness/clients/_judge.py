@@ -96,7 +96,7 @@ def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
     if not said:
         return first
     word = said.pop() if len(said) == 1 else "flaky"
-    if again["word"] != word:
+    if again["word"] != word or (word != "flaky" and "rate" in again):
         # It told of several words, and by their rate; what is left is told by a run that says it.
         again = {name: value for name, value in again.items() if name != "rate"}
         again["why"] = next(

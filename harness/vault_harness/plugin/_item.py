@@ -18,6 +18,7 @@ from vault_harness.plugin._suite import OF_A_SUITE
 if TYPE_CHECKING:
     from vault_harness.report import Line
     from vault_harness.scenario import Entry, Environment, Result
+    from vault_harness.scenario.verdict import Word
 
 _EXPLAINED = ("fail", "not exercised", "flaky", "error")
 
@@ -179,19 +180,25 @@ class ScenarioEnded(Exception):
     """A scenario came to a verdict that is not a pass."""
 
 
-def joined(results: list[Result]) -> dict[str, Any]:
-    """One record of several runs: the verdict on which all agree, else ``flaky`` and its rate.
+_WORST_FIRST: tuple[Word, ...] = ("fail", "error", "not exercised", "skipped", "pass")
 
-    Its history is that of the first run that did harm, else of the first that failed, else of the
-    first that did not pass. Secrets that came out are those of all runs.
+
+def joined(results: list[Result]) -> dict[str, Any]:
+    """One record of several runs: ``flaky`` where one passes and another fails, else the worst.
+
+    A run that proved nothing, or broke down, says nothing of the client: beside good ones there is
+    less than was asked for, and beside bad ones no pass. Runs that are not alike have a rate.
+
+    Its history is that of the first run that did harm, else of the first of that word. Secrets that
+    came out are those of all runs.
     """
     from vault_harness.scenario.record import leaks_of_others
 
     words = [result.word for result in results]
-    failed = sorted(
-        (result for result in results if result.word == "fail"), key=lambda r: not _did_harm(r)
+    worst = min(words, key=_WORST_FIRST.index)
+    shown = min(
+        (result for result in results if result.word == worst), key=lambda r: not _did_harm(r)
     )
-    shown = next((r for r in [*failed, *results] if r.word != "pass"), results[0])
     record = {**shown.record, "trace": shown.trace}
     if len(results) > 1:
         record["runs"] = [
@@ -210,7 +217,7 @@ def joined(results: list[Result]) -> dict[str, Any]:
     if len(set(words)) > 1:
         record["rate"] = f"{words.count('pass')} of {len(words)}"
         record["why"] = f"{record['rate']} runs pass; {shown.word}: {shown.why}"
-        record["word"] = "flaky"
+        record["word"] = "flaky" if {"pass", "fail"} <= set(words) else worst
     return record
 
 

@@ -84,7 +84,7 @@ _HELP = {
     "MUST, SEA (may be repeated)",
     "report": "where journal.json and junit.xml go (default: report)",
     "seed": "seed of the network faults (default: a new one)",
-    "repeat": "run each scenario N times: a verdict that is not the same each time is flaky",
+    "repeat": "run each scenario N times: one that passes and fails is flaky",
     "ttl_scale": "stretch all lives and the waits tied to them by this factor",
     "wire": "what is spoken between client and Vault: plain (default), tls, or h2: TLS that offers "
     "HTTP/2",

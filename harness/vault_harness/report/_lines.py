@@ -24,7 +24,8 @@ class Line:
         id: Of the scenario.
         promise: What a good client does.
         severity: How bad it is to break that promise.
-        word: The verdict; ``error`` if the harness itself failed, ``flaky`` if runs disagree.
+        word: The verdict; ``error`` if the harness itself failed, ``flaky`` if some runs pass and
+            others fail.
         seconds: How long it took.
         why: Of any verdict but ``pass``: the reason in one line.
         rate: Of several runs: how many passed, ``4 of 5``.

@@ -170,6 +170,9 @@ def test_what_is_left_of_several_words_is_told_by_a_run_that_says_it() -> None:
     good = [runs[0], {"word": "pass", "why": ""}, {"word": "pass", "why": ""}]
     joined = _both(first, {**again, "rate": "2 of 3", "runs": good})
     assert (joined["word"], joined["why"], "rate" in joined) == ("pass", "", False)
+    alike = {**again, "word": "fail", "why": "0 of 3 runs pass; fail: a login too many"}
+    joined = _both(first, alike)
+    assert (joined["word"], joined["why"], "rate" in joined) == ("fail", "a login too many", False)
     mixed = _both(first, {**again, "rate": "1 of 3", "runs": [*runs[:2], good[1]]})
     assert (mixed["word"], mixed["rate"]) == ("flaky", "1 of 3")
 

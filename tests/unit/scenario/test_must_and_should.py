@@ -85,13 +85,38 @@ def test_harm_of_a_later_run_is_shown() -> None:
     assert joined(runs[:2])["why"] == "1 of 2 runs pass; fail: too late"
 
 
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["pass", "pass", "not exercised"], "not exercised"),
+        (["pass", "error", "not exercised"], "error"),
+        (["not exercised", "fail"], "fail"),
+        (["error", "fail"], "fail"),
+        (["pass", "not exercised", "fail"], "flaky"),
+    ],
+)
+def test_flaky_is_what_passes_and_fails(words: list[str], word: str) -> None:
+    """A run that proved nothing is no failure of the client, and makes no pass either."""
+    record = joined([result(one) for one in words])
+    assert record["word"] == word
+    passed = f"{words.count('pass')} of {len(words)}"
+    assert record.get("rate") == (passed if len(set(words)) > 1 else None)
+
+
+def test_reason_of_what_is_not_alike() -> None:
+    """It is one of a run of that word."""
+    runs = [result("pass"), result("not exercised", why="no core"), result("error", why="no disk")]
+    assert joined(runs)["why"] == "1 of 3 runs pass; error: no disk"
+
+
 LEAK = {"promise": "no secret", "seen": "its log has token-1", "at": 1.5, "harm": True}
 
 
 def result(word: str = "pass", *leaks: dict[str, Any], **more: Any) -> Any:
     """One run of a scenario."""
     record = {"findings": [], "leaks": list(leaks)}
-    return SimpleNamespace(word=word, why="", seconds=1.0, trace="", record=record, **more)
+    told = {"why": "", "seconds": 1.0, "trace": "", **more}
+    return SimpleNamespace(word=word, record=record, **told)
 
 
 @pytest.mark.parametrize("word", ["pass", "not exercised"])
