@@ -20,6 +20,7 @@ from vault_harness.scenario.verdict import (
     NotClaimed,
     NotExercised,
     Seen,
+    SetAside,
     Verdict,
     decide,
 )
@@ -124,6 +125,24 @@ class Lab(Asking):
         self._refuse_defects()
         self._findings.extend(oracles.stays_alive()(self.history))
         self._decide(Seen("the scenario", why, met=False))
+
+    def skip(self, why: str) -> None:
+        """Come to a verdict on a scenario that turns out to be about what the subject claims not.
+
+        It is skipped, unless the subject did harm up to then. What else was found does not count.
+
+        Args:
+            why: What it does not claim.
+        """
+        self.abandon(why)
+        verdict = self.verdict
+        assert verdict is not None, "it was abandoned"
+        if not any(finding.harm for finding in verdict.findings):
+            verdict.word, verdict.untouched = "skipped", [why]
+            verdict.set_aside += [
+                SetAside(finding, "it is skipped") for finding in verdict.findings
+            ]
+            verdict.findings = []
 
     def _decide(self, *further: Seen) -> None:
         found = leaks(

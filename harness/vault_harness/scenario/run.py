@@ -188,10 +188,9 @@ def _carry_out(
             function(lab)
         except NotExercised as error:
             lab.abandon(str(error))
+        except NotClaimed as error:
+            lab.skip(str(error))
         assert lab.verdict is not None, "a scenario ends with lab.judge(...)"
-    except NotClaimed as error:
-        lab.history.freeze()
-        return _result(environment, entry, lab, "skipped", str(error), began)
     except Exception as error:  # noqa: BLE001 - told as what it is
         lab.history.freeze()
         return _failed(environment, entry, lab, error, began)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from tests.engine.scenario.conftest import ROOT
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, Token
 from vault_harness.scenario import (
     Entry,
     Environment,
+    Finding,
     Lab,
+    NotClaimed,
     Result,
     open_environment,
     run_scenario,
@@ -58,6 +61,15 @@ class Leaver(LazyClient):
     def close(self) -> None:
         if self._timer:
             self._timer.cancel()
+
+
+class Chatterer(LazyClient):
+    """Logs its tokens."""
+
+    def _log_in(self, deadline: float) -> Token:
+        token = super()._log_in(deadline)
+        logging.getLogger(__name__).error("got %s", token.value)
+        return token
 
 
 class Sleeper(LazyClient):
@@ -163,6 +175,27 @@ def test_act_that_is_left_out(environment: Environment) -> None:
     subject = parse_subject(f"python:{__name__}:Leaver")
     result = run_scenario(environment, entry, scenario, subject=subject)
     assert (result.word, result.record["no_closing"]) == ("pass", "it is a lazy evening")
+
+
+@pytest.mark.parametrize("harm", [True, False])
+def test_what_is_skipped_half_way(environment: Environment, *, harm: bool) -> None:
+    """The client does not claim what it is about: harm counts all the same, and leaks are kept."""
+
+    def scenario(lab: Lab) -> None:
+        lab.start()
+        lab.note(Finding("none is ever handed out", "a wrong value", 1.0, harm=harm))
+        raise NotClaimed("it renews no token")
+
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    subject = parse_subject(f"python:{__name__}:Chatterer")
+    result = run_scenario(environment, entry, scenario, subject=subject)
+    assert (result.word, result.why) == (
+        ("fail", "a wrong value") if harm else ("skipped", "it renews no token")
+    )
+    assert len(result.record["findings"]) == harm
+    assert [leak["seen"].partition(":")[0] for leak in result.record["leaks"]] == [
+        "its log has token-1"
+    ]
 
 
 def test_token_that_cannot_be_asked_for(
