@@ -38,6 +38,27 @@ class StartsSlowly(LazyClient):
         super().__init__(environ)
 
 
+class LoadsAtItsFirstRead(LazyClient):
+    """Takes longer for its first read than a call may: a virtual machine loads its classes then."""
+
+    times, takes = 1, 3.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left = [self.takes] * self.times
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if self._left:
+            time.sleep(self._left.pop())
+        return super().read_all(path)
+
+
+class LoadsAtItsSecondReadToo(LoadsAtItsFirstRead):
+    """Takes as long once more."""
+
+    times = 2
+
+
 class WantsVaultAtItsSlowStart(StartsSlowly):
     """Fails fast: without a token it does not start, and its supervisor starts it once more."""
 

@@ -385,6 +385,9 @@ MUTANTS: dict[str, Mutant] = {
     "renews-too-late": Mutant(edges_tokens.RenewsTooLate, "TOK-01", "a renewal or a login between"),
     "renews-once": Mutant(RenewsOnce, "TOK-01", "a renewal or a login between"),
     "renews-all-the-time": Mutant(RenewsAllTheTime, "TOK-01", "into a life of"),
+    "loads-at-its-second-read-too": Mutant(
+        other_styles.LoadsAtItsSecondReadToo, "TOK-01", "every call ends within"
+    ),
     "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
     "renews-by-the-clock": Mutant(RenewsByTheClock, "TOK-02", "instances differ by"),
     "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
@@ -590,6 +593,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "TOK-01"),
     "logs-in-instead-of-renewing": Tolerated(edges_logins.LogsInInsteadOfRenewing, "TOK-01"),
+    "loads-at-its-first-read": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-01"),
     "logs-in-instead-of-a-denied-renewal": Tolerated(
         edges_logins.LogsInInsteadOfRenewing, "TOK-14"
     ),

@@ -282,6 +282,7 @@ class Running(WaysIn):
         client = self.open()
         if client is None:
             raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")
+        since = self.history.now()
         if callers:
             with ThreadPoolExecutor(callers) as first:
                 list(first.map(lambda _: client.read(), range(callers)))
@@ -301,10 +302,15 @@ class Running(WaysIn):
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
         self.look_at_command_lines()
-        for operation in self.history.calls("read", where=lambda o: o.failed):
+        # Nobody promised that it is ready at once: a virtual machine loads while it is first asked.
+        slow = [o for o in self.history.calls("read", since=since)[:1] if self._is_late(o)]
+        for operation in (*slow, *self.history.calls("read", where=lambda o: o.failed)):
             if operation.outcome not in ("hung", "died"):
-                operation.verb = "warm-up"  # nobody promised that it is ready at once
+                operation.verb = "warm-up"
         return client
+
+    def _is_late(self, call: Operation) -> bool:
+        return (call.ended or call.began) - call.began > self.deadline
 
     def _check_claims(self, subject: Subject) -> None:
         entry = self.entry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.observations import Handshake
 from vault_harness.scenario.oracles import (
@@ -330,6 +332,28 @@ def test_request_on_its_way(story: Story) -> None:
     story.sent("read", 0.9, 200)
     refused(story, 1.0)
     assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("connection", "late", "protocol", "obeys"),
+    [
+        pytest.param(2, 0.02, "http/1.1", True, id="another that was open"),
+        pytest.param(2, 0.1, "http/1.1", False, id="another, later"),
+        pytest.param(1, 0.02, "http/1.1", False, id="the same"),
+        pytest.param(1, 0.02, "h2", True, id="the same, of HTTP/2"),
+        pytest.param(3, 0.02, "http/1.1", False, id="a new one"),
+    ],
+)
+def test_request_on_its_way_when_the_answer_was(
+    story: Story, connection: int, *, late: float, protocol: str, obeys: bool
+) -> None:
+    """It reaches Vault after that answer has left it, and its caller had none."""
+    story.history.connections += [0.5, 0.6, 1.005]
+    for number in (1, 2, 3):
+        story.history.note_handshake(number, protocol)
+    refused(story, 1.0)
+    story.sent("read", 1.0 + late).connection = connection
+    assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
 
 
 def test_nothing_to_obey(story: Story) -> None:

@@ -316,6 +316,8 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
 def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False) -> Oracle:
     """After a 429 with ``Retry-After`` no read is sent before that time is over, whoever calls.
 
+    One that another call had on its way when the answer came cannot know of it.
+
     Args:
         since: When it begins.
         until: When it ends.
@@ -332,7 +334,9 @@ def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False)
             began, wait = refusal.ended or 0.0, refusal.retry_after or 0.0
             # The client may have had the answer a moment before its end was noted.
             end = began + wait - history.slack(refusal.began, began)
-            hasty = [e for e in reads if began < e.began < end]
+            hasty = [
+                e for e in reads if began < e.began < end and not _on_its_way(history, e, refusal)
+            ]
             if hasty:
                 text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
                 text += f" {counted(len(hasty), 'read')} within that time ({times(hasty)})"
@@ -340,6 +344,23 @@ def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False)
         return []
 
     return oracle
+
+
+def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
+    """Whether a request may have been sent before the client had that answer.
+
+    So it may, for a moment, by another connection that was open by then, or beside it by one of
+    HTTP/2. Over the one that brought the answer nothing else is sent before it, and who opens one
+    afterwards had time to know.
+    """
+    ended = refusal.ended or refusal.began
+    if request.began > ended + history.slack(ended, request.began):
+        return False
+    if request.connection == refusal.connection:
+        shaken = [one for one in history.handshakes if one.connection == request.connection]
+        return any(one.protocol == "h2" for one in shaken)
+    opened = history.connections[request.connection - 1 : request.connection]
+    return any(at < ended for at in opened)
 
 
 def a_denial_costs_little(
