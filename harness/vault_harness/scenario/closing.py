@@ -16,7 +16,7 @@ from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles.standing import known_to_all
+from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
 
 LABEL = "closing"
@@ -271,13 +271,18 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
 def _replaced_for_all(history: History, login: Exchange) -> float:
     """When a new token has reached each call that was about to be sent with the old one.
 
-    Where a fault holds answers up, the client has had it by its first use for sure.
+    Where a fault holds answers up, the client has had it by its first use for sure. A call that has
+    taken the old one, and gets no core, sends it when it has one: for that there is as much more as
+    the subject waited for a core, up to as long again.
     """
     came = login.ended or login.began
     if any(_holds_up(fault, came) for fault in history.faults):
         uses = history.find(since=came, where=lambda e: e.token == login.token)
         came = next((use.began for use in uses if use.kind != "login"), came)
-    return known_to_all(history, came)
+    over = came + NEWS
+    # It is looked at twice a second, and not known when in that time it waited.
+    waits = [one.waited for one in list(history.starved) if one.at <= over and one.until >= came]
+    return over + min(sum(waits), NEWS) + history.slack(came, over)
 
 
 def _holds_up(fault: Fault, answer: float) -> bool:

@@ -64,26 +64,9 @@ def _known_dead(history: History, deadline: float) -> dict[str, tuple[float, flo
             if replaced is None:
                 continue
             told = max(told, replaced)
-        known[token] = told, known_to_all(history, _settled(history, told, deadline), since=told)
+        over = _settled(history, told, deadline) + NEWS
+        known[token] = told, over + history.slack(told, over)
     return known
-
-
-def known_to_all(history: History, came: float, *, since: float | None = None) -> float:
-    """When a new token has reached each call that was about to be sent with the old one.
-
-    A call that has taken the old one, and gets no core, sends it when it has one: for that the
-    subject has what it waited meanwhile, up to as long again.
-
-    Args:
-        history: What was seen.
-        came: When the client had it.
-        since: Where the while begins in which the machine may have stood still; `came` by default.
-    """
-    over = came + NEWS
-    # It is looked at twice a second, and not known when in that time it waited.
-    waits = [one.waited for one in list(history.starved) if one.at <= over and one.until >= came]
-    waited = min(sum(waits), NEWS)
-    return over + waited + history.slack(came if since is None else since, over)
 
 
 def given_back(word: Exchange) -> bool:

@@ -11,11 +11,7 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._base import Oracle
-from vault_harness.scenario.oracles._dead_tokens import (
-    NEWS,
-    known_to_all,
-    no_request_with_a_dead_token,
-)
+from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.scenario.oracles._lives import came_through
 from vault_harness.scenario.verdict import Finding
 
@@ -24,7 +20,6 @@ __all__ = [
     "NEWS",
     "TWINS",
     "closes_well",
-    "known_to_all",
     "no_request_with_a_dead_token",
     "one_renewal_at_a_time",
     "verbs_end_in_time",
