@@ -7,7 +7,7 @@ import contextlib
 import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
-from vault_harness.scenario.helpers import dead_connections
+from vault_harness.scenario.helpers import dead_connections, given_up
 from vault_harness.scenario.oracles import (
     failed_reads_at_most,
     recovers_within,
@@ -48,5 +48,5 @@ def test_dead_connection(lab: Lab) -> None:
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
         recovers_within(bound, since=fault.began),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=given_up(lab, fault)),
     )

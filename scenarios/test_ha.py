@@ -13,10 +13,12 @@ from vault_harness.scenario import Lab, NotClaimed
 from vault_harness.scenario.helpers import (
     allow_writes,
     fails_over,
+    given_up,
     instead_of_vault,
     leading_to,
     leads_again,
     other_host,
+    recovery_of_calls,
     silent_host,
     version_of,
 )
@@ -91,7 +93,7 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
     with silent_host(lab) as dead, lab.reading(every=0.5):
         with instead_of_vault(lab, "redirect to a dead leader", *dead.redirects()) as fault:
             lab.hold(fault, 2.5 * lab.deadline)
-        lab.recovers(after=fault)
+        lab.recovers(after=fault, within=recovery_of_calls(lab, fault))
         hops = len(dead.history.find())
     # All of them: the first may have been told in the moment before the fault was noted.
     told = lab.history.find(where=lambda e: e.by == "stub")
@@ -99,7 +101,7 @@ def test_redirect_to_a_dead_leader(lab: Lab) -> None:
         at_most(len(told), hops, f"requests to it for {len(told)} redirects"),
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         no_request_storm(since=fault.began, until=fault.end),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=given_up(lab, fault)),
     )
 
 

@@ -16,6 +16,7 @@ from vault_harness.scenario.helpers import (
     canary,
     dead_connections,
     footprint_at_rest,
+    given_up,
     left_behind,
     renewal_comes,
     start_meanwhile,
@@ -172,7 +173,8 @@ def test_name_moves_to_another_address(lab: Lab) -> None:
     """Vault's first address falls silent, and its second goes away, its name too for a moment."""
     lab.start()
     second, third = address_beside(lab, 2), address_beside(lab, 3)
-    bound = max(FOLLOWS, lab.declared("backoff_cap", 0.0))
+    # Whose call waits at the silent address for its whole deadline looks for another after that.
+    bound = max(FOLLOWS, lab.deadline + lab.recovery)
     with lab.reading(every=0.4, callers=2):
         lab.watch(1.0)
         with lab.network.black_hole(stream="upstream") as silent:
@@ -228,7 +230,7 @@ def test_black_hole(lab: Lab) -> None:
     lab.judge(
         no_request_storm(since=answers.began, until=answers.end),
         no_connection_storm(since=requests.began, until=requests.end),
-        same_token(since=answers.began),
+        same_token(since=answers.began, until=given_up(lab, answers)),
     )
 
 
@@ -260,7 +262,7 @@ def test_dead_idle_connections(lab: Lab) -> None:
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
         recovers_within(bound, since=fault.began),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=given_up(lab, fault)),
     )
 
 
@@ -505,7 +507,7 @@ def test_stall_that_heals(lab: Lab) -> None:
         _write_on(lab, fault)
     lab.judge(
         no_request_storm(since=fault.began, until=fault.end),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=given_up(lab, fault)),
     )
 
 
@@ -546,12 +548,15 @@ def test_late_answers_are_answers(lab: Lab) -> None:
     client = lab.start()
     # A read of this path alone, so that what a client asks besides it leaves it the time.
     wanted = f"*/data/{lab.entry.path}"
-    with lab.http.delay("read", by=ALONE * lab.deadline, path=wanted) as late:
+    by = ALONE * min(lab.deadline, lab.ttl / 2)
+    with lab.http.delay("read", by=by, path=wanted) as late:
         late.optional = True  # from memory a value may come at once
         client.read()
     # Three fit into a call: of a read that asks for two things, and of a renewal before it.
-    # Over TLS a new connection waits twice, for its handshake and for the answer.
-    trip = lab.deadline if lab.wire == "plain" else lab.deadline / 2
+    # Over TLS a new connection waits twice, for its handshake and for the answer. Of a token's life
+    # no more than in the suite's own deadline, else nobody could keep it alive.
+    late_by = min(lab.deadline, lab.ttl / 4)
+    trip = late_by if lab.wire == "plain" else late_by / 2
     with (
         lab.reading(every=0.5),
         lab.network.slow(latency=0.26 * trip, jitter=0.02 * trip) as fault,
@@ -593,7 +598,7 @@ def test_answers_later_than_the_deadline(lab: Lab) -> None:
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         no_request_storm(since=fault.began, until=fault.end),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=given_up(lab, fault)),
     )
 
 
@@ -623,16 +628,19 @@ def _accessor_of_reads(lab: Lab) -> str:
     return (lab.recorder.accessor(reads[-1].token) if reads else None) or lab.accessor()
 
 
-BIG, BIG_PATH = 12_000, "backend/celery"
-"""Bytes of a secret that takes three deadlines of two seconds at two kilobytes a second."""
+BIG_PATH = "backend/celery"
+
+NARROW, TOO_BIG = 2, 3
+"""Kilobytes a second, and how many of a call's deadlines a big secret takes at that."""
 
 
 @pytest.mark.scenario("NET-09")
 def test_narrow_network(lab: Lab) -> None:
     """Two kilobytes a second: small secrets come through, a big one does not in time."""
     client = lab.start()
-    lab.put("v1", path=BIG_PATH, key="SMALL", also={"BIG": "x" * BIG})
-    with lab.network.narrow(rate=2) as fault:
+    big = "x" * int(TOO_BIG * lab.deadline * NARROW * 1000)
+    lab.put("v1", path=BIG_PATH, key="SMALL", also={"BIG": big})
+    with lab.network.narrow(rate=NARROW) as fault:
         client.read(BIG_PATH, "SMALL")
         bound = 2 * lab.deadline + lab.recovery
         lab.until_good_read_by_asking(within=bound)

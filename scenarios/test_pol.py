@@ -32,6 +32,9 @@ NARROW = """
 path "ecommerce/data/shared/*" { capabilities = ["read"] }
 """
 
+DENIED_FOR = 1.0
+"""Seconds of POL-02 in which each read that begins has to be denied."""
+
 ONE_LOGIN_IN = 8.0
 """Seconds in which all denials may cost one login: as long as POL-02 takes by the suite's own R."""
 
@@ -61,8 +64,9 @@ def test_denied_path_is_surfaced(lab: Lab) -> None:
 def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     """Narrowed under reads in each way, and restored; live tokens feel that at once."""
     client = lab.start()
-    # What a cache holds may be served for as long as it is fresh.
-    narrow = lab.refresh + 3.0
+    # What a cache holds may be served for as long as it is fresh; what is asked from then on has to
+    # end before this does.
+    narrow = lab.refresh + lab.deadline + DENIED_FOR
     with ExitStack() as callers:
         callers.enter_context(lab.reading(every=0.5))
         if lab.can("cached"):  # which holds a value when it is denied

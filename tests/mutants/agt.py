@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutants import always
-from tests.mutants.clients import Mutant
+from tests.mutants.clients import Mutant, TakesALotOfTime, Tolerated
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import DeniedError
 
@@ -87,4 +87,8 @@ MUTANTS: dict[str, Mutant] = {
     "renders-no-value": _renders("no-value", "no wrong value"),
     "renders-once": _renders("once", "the new value of"),
     "renders-an-older-version": _renders("older", "followed by an older one"),
+}
+
+TOLERATED: dict[str, Tolerated] = {
+    "takes-a-lot-of-time-behind-a-cache": Tolerated(TakesALotOfTime, "AGT-01"),
 }

@@ -308,6 +308,34 @@ class Remembers(LazyClient):
         return value
 
 
+# Clients whose calls may take longer than the suite's own
+
+
+class TakesItsTime(LazyClient):
+    """Gives each call ten seconds, and says so."""
+
+    within = 10.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": f"{self.within:g}"})
+
+
+class TakesALotOfTime(TakesItsTime):
+    """Half a minute."""
+
+    within = 30.0
+
+
+class TakesAMinute(TakesItsTime):
+    """As much as the suite waits for."""
+
+    within = 60.0
+
+
+class HasNoTimeoutOfTen(TakesItsTime, HasNoTimeout):
+    """Waits for an answer for ever, where it says that a call takes ten seconds at most."""
+
+
 # Clients at the edge of a threshold
 
 

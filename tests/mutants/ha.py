@@ -17,6 +17,7 @@ from tests.mutants.clients import (
     Mutant,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
+    TakesItsTime,
     Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient, _secret
@@ -78,6 +79,20 @@ class WaitsForADeadLeader(LazyClient):
     """Follows a redirect, and its deadline does not."""
 
     wire_type = _Patient
+
+
+class _PatientToTheEnd(_Patient):
+    """Waits there for as long as the call has."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        self.patience = max(0.1, deadline - time.monotonic())
+        return super()._exchange(request, deadline)
+
+
+class FollowsRedirectsAtLeisure(TakesItsTime):
+    """Waits for its whole deadline where it was sent, and that is ten seconds."""
+
+    wire_type = _PatientToTheEnd
 
 
 class _Brief(Wire):
@@ -226,6 +241,8 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "takes-its-time-at-a-leader-that-stands-still": Tolerated(TakesItsTime, "HA-03"),
+    "follows-redirects-at-leisure": Tolerated(FollowsRedirectsAtLeisure, "HA-04"),
     "rests-after-a-step-down": Tolerated(other_styles.RestsForFourSeconds, "HA-01"),
     "asks-once-for-each-call-in-a-step-down": Tolerated(AsksOnceForEachCall, "HA-01"),
     "remembers-what-is-missing-for-the-refresh-time": Tolerated(

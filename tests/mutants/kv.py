@@ -78,6 +78,13 @@ class ServesStaleForEver(Tweaked):
     settings: ClassVar[Mapping[str, Any]] = {"max_stale": 3600.0}
 
 
+class ServesStaleForEverAtLeisure(ServesStaleForEver):
+    """Does so, and says that its calls may take ten seconds."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__({**environ, "VAULT_CLIENT_TIMEOUT": "10"})
+
+
 class HidesThatItIsStale(Tweaked):
     """Serves its last good value as long as the outage lasts, and as if it were fresh."""
 
@@ -493,6 +500,9 @@ MUTANTS: dict[str, Mutant] = {
     "keeps-each-key": Mutant(KeepsEachKey, "KV-06", "all keys of a secret are of one version"),
     "caches-for-ever": Mutant(CachesForEver, "KV-01", "a rotated secret is seen", REFERENCE),
     "serves-stale-for-ever": Mutant(ServesStaleForEver, "KV-02", "no value is served", REFERENCE),
+    "serves-stale-for-ever-at-leisure": Mutant(
+        ServesStaleForEverAtLeisure, "KV-02", "no value is served", REFERENCE
+    ),
     "hides-that-it-is-stale": Mutant(HidesThatItIsStale, "KV-02", "no value is served", REFERENCE),
     "serves-the-dead-from-its-cache": Mutant(ServesTheDeadFromItsCache, "KV-03", "deleted"),
     "takes-deleted-for-empty": Mutant(TakesDeletedForEmpty, "KV-03", "reported as deleted"),

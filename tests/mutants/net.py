@@ -40,6 +40,7 @@ from tests.mutants.clients import (
     AtShare,
     GivesUpRenewing,
     HasNoTimeout,
+    HasNoTimeoutOfTen,
     Leasing,
     LeavesAThreadForEachFailure,
     LeavesFiveThreads,
@@ -51,6 +52,8 @@ from tests.mutants.clients import (
     RenewsTwiceAtOnce,
     RetriesWithoutAPause,
     Shaken,
+    TakesALotOfTime,
+    TakesAMinute,
     Tolerated,
     Tweaked,
 )
@@ -461,6 +464,7 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-late-answers": Mutant(HasNoTimeout, "NET-07", "every call ends within"),
     "no-total-deadline": Mutant(NoTotalDeadline, "NET-08", "every call ends within"),
     "waits-for-a-big-answer": Mutant(HasNoTimeout, "NET-09", "every call ends within"),
+    "waits-for-a-bigger-answer": Mutant(HasNoTimeoutOfTen, "NET-09", "every call ends within"),
     "takes-half-an-answer": Mutant(TakesHalfAnAnswer, "NET-10", "no wrong value"),
     "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
@@ -550,6 +554,8 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
+    "takes-a-minute-on-a-slow-network": Tolerated(TakesAMinute, "NET-06"),
+    "takes-a-lot-of-time-for-late-answers": Tolerated(TakesALotOfTime, "NET-07"),
     "asks-one-thing-at-a-time": Tolerated(other_styles.AsksOneThingAtATime, "NET-06"),
     "logs-in-on-a-slow-network-instead-of-renewing": Tolerated(LogsInInsteadOfRenewing, "NET-06"),
     "logs-in-at-a-third-after-an-outage": Tolerated(LogsInAtAThird, "NET-01"),

@@ -21,6 +21,7 @@ from tests.mutants.clients import (
     LogsInOnTwo403s,
     Mutant,
     Remembers,
+    TakesItsTime,
     Tolerated,
 )
 from tests.subjects.lazy_client import LazyClient, Token
@@ -204,6 +205,7 @@ TOLERATED: dict[str, Tolerated] = {
         other_styles.AsksForMetadataFirst, "POL-02"
     ),
     "logs-in-for-a-denial-now-and-then": Tolerated(own_pace.LogsInForADenialNowAndThen, "POL-02"),
+    "takes-its-time-under-a-narrow-policy": Tolerated(TakesItsTime, "POL-02"),
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
     "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
     "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),

@@ -188,6 +188,30 @@ def started_again(lab: Lab) -> float:
     return lab.history.now() - began
 
 
+GIVEN_UP = 0.9
+"""Of a life: from here on a token may be given up that could not be renewed."""
+
+
+def given_up(lab: Lab, fault: Fault) -> float:
+    """When a token may be given up that could not be renewed since that fault began.
+
+    A fault that is as long as calls take lasts until then for who declares a long deadline.
+    """
+    return last_grant(lab.history, until=fault.began) + GIVEN_UP * lab.ttl
+
+
+NEXT_CALL = 1.0
+"""Seconds beyond a deadline in which a call has ended in vain, and the next one is served."""
+
+
+def recovery_of_calls(lab: Lab, fault: Fault) -> float:
+    """Seconds after a fault in which a good read must come, where a call may still be waiting.
+
+    Where nobody ever answers a call waits for its whole deadline, whether Vault is back or not.
+    """
+    return max(lab.recovery_after(fault), lab.deadline + NEXT_CALL)
+
+
 ASKED_FROM, TRIED_BY = 0.7, 0.92
 """Of a life: when callers come to who has not renewed yet, and how long a renewal is waited for."""
 
@@ -226,7 +250,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
         fault: What the leader was lost by; it lasts.
         lost: The node that led.
         within: Seconds from the moment that Vault serves again; by default what the length of the
-            outage and the declared back-off give.
+            outage and the declared back-off give, or a call's deadline, if that is more.
 
     Returns:
         When Vault served the subject again, on the history's clock (`served_again`).
@@ -248,7 +272,7 @@ def fails_over(lab: Lab, fault: Fault, *, lost: Node, within: float | None = Non
         "another node leads",
         lambda _: f"{leader.name} in place of {lost.name}" if leader is not lost else False,
     )
-    bound = lab.recovery_after(replace(fault, ended=elected)) if within is None else within
+    bound = recovery_of_calls(lab, replace(fault, ended=elected)) if within is None else within
     lab.until(
         lambda: any(o.good for o in lab.history.calls("read", "read_cached", since=elected)),
         within=bound + lab.deadline,
