@@ -55,6 +55,9 @@ LEDGER = "backend/ledger"
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""
 
+LOGS_IN_TOO = 1.0
+"""Seconds after the login, and a good read, in which whoever wakes later may log in as well."""
+
 # Refused
 
 
@@ -80,8 +83,9 @@ def test_long_outage_costs_one_login(lab: Lab) -> None:
             lab.hold(fault, 1.2 * lab.ttl)
         lab.recovers(after=fault)
         lab.logs_in_again(since=fault.began, within=fault.length + lab.recovery_after(fault))
+        lab.watch(LOGS_IN_TOO)
         end = lab.history.now()
-    lab.judge(logins_at_most(1, since=fault.began, until=end))
+    lab.judge(logins_at_most(1, since=fault.began, until=end, due=0.3))
 
 
 @pytest.mark.scenario("NET-18")

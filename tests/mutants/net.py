@@ -46,6 +46,7 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsCredentialsBehind,
     LeavesNineThreads,
+    LogsInOnceMoreLater,
     LogsInTwice,
     Mutant,
     NeverComesBack,
@@ -536,6 +537,9 @@ MUTANTS: dict[str, Mutant] = {
         DropsItsTokenOnError, "NET-18", "at most 0 logins"
     ),
     "logs-in-twice-after-an-outage": Mutant(LogsInTwice, "NET-02", "at most 1 login"),
+    "logs-in-once-more-later-after-an-outage": Mutant(
+        LogsInOnceMoreLater, "NET-02", "at most 1 login"
+    ),
     "renews-twice-at-once-over-a-bad-link": Mutant(
         RenewsTwiceAtOnce, "NET-12", "one renewal of a token"
     ),

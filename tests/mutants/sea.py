@@ -33,6 +33,7 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsTokenBehind,
     LeavesNineThreads,
+    LogsInOnceMoreLater,
     LogsInTwice,
     Mutant,
     NeverComesBack,
@@ -333,6 +334,12 @@ MUTANTS: dict[str, Mutant] = {
         edges_logins.ComesBackTooLateFromALongSeal, "SEA-02", "a new login within"
     ),
     "logs-in-twice-after-a-seal": Mutant(LogsInTwice, "SEA-02", "at most 1 login"),
+    "logs-in-once-more-later-after-a-seal": Mutant(
+        LogsInOnceMoreLater, "SEA-02", "at most 1 login"
+    ),
+    "logs-in-once-more-later-after-a-long-seal": Mutant(
+        LogsInOnceMoreLater, "SEA-09", "at most 1 login"
+    ),
     "logs-in-for-each-caller-at-an-end": Mutant(
         LogsInForEachCallerAtAnEnd, "SEA-02", "at most 1 login"
     ),
@@ -431,6 +438,7 @@ TOLERATED: dict[str, Tolerated] = {
     "starts-with-a-token": Tolerated(tempers.StartsWithAToken, "SEA-03"),
     "starts-with-a-token-at-an-empty-vault": Tolerated(tempers.StartsWithAToken, "SEA-07"),
     "polls-twice-a-minute": Tolerated(tempers.PollsTwiceAMinute, "SEA-11"),
+    "answers-from-memory-through-a-seal": Tolerated(tempers.AnswersFromMemory, "SEA-02"),
     "comes-back-late-from-a-long-seal": Tolerated(
         edges_logins.ComesBackLateFromALongSeal, "SEA-02"
     ),
