@@ -260,11 +260,19 @@ def test_secret_id_file_in_the_making(lab: Lab) -> None:
                 lab.history.mark(f"the secret-id file is {words}")
                 with lab.vault.token_revoked(lab.accessor()) as lost:
                     lost.optional = words != "emptied"  # who lost its first one may have none
+                    if words == "emptied":  # who answers from memory meets it when it looks again
+                        lab.until(lambda: lab.touched(lost), within=lab.ttl)
                     lab.watch(1.2)
         lab.deliver(whole)
         delivered = lab.history.now()
         bound = lab.recovery_after(making)
         lab.until_good_read(since=delivered, within=bound)
+    lab.require(
+        "a request that was refused while the file was in the making",
+        lambda history: bool(
+            history.find(since=making.began, until=making.end, where=lambda e: e.status == 403)
+        ),
+    )
     blind = lab.history.find(
         "login", where=lambda e: e.secret_id in (None, "an empty secret-id") and e.by == "vault"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vault_harness.scenario import Lab
+from vault_harness.scenario import Exchange, Finding, Lab
 from vault_harness.scenario.oracles import (
     no_request_storm,
     none_of,
@@ -40,6 +40,7 @@ def test_replaced_token_is_used(lab: Lab) -> None:
         back = lab.recovery_after(lost)
         lab.until_good_read(since=delivered, within=back)
         lab.watch(0.5)
+        _uses_what_was_delivered(lab, since=delivered, within=back + lab.refresh)
     client.close(timeout=5.0)
     alive = lab.token_lives(lab.agent_token)
     lab.judge(
@@ -54,3 +55,37 @@ def test_replaced_token_is_used(lab: Lab) -> None:
         ),
         steady=False,
     )
+
+
+LATE_BY_FAR = 0.5
+"""Seconds past a bound in which it is seen by how much a client is late."""
+
+
+def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
+    """Wait for a request that is answered well with the token in the file, or find fault.
+
+    A value from memory is good with any token, so that a good read does not tell.
+    """
+
+    def uses() -> list[Exchange]:
+        asked = lab.history.find(since=since, where=lambda e: e.good)
+        return [each for each in asked if lab.recorder.accessor(each.token) == lab.agent_token]
+
+    lab.until(
+        lambda: bool(uses()), within=max(0.0, since + within + LATE_BY_FAR - lab.history.now())
+    )
+    first = next(iter(uses()), None)
+    at = first.began if first else lab.history.now()
+    over = at - since - within - lab.history.slack(since, at)
+    if first is None or over > 0:
+        seen = f"the first came after {at - since:.2f} s" if first else "none came"
+        lab.note(
+            Finding(
+                f"a good request with the token that was delivered last within {within:.3g} s",
+                seen,
+                since,
+                missed=over if first else None,
+                until=since + within,
+                lacks=first is None,
+            )
+        )

@@ -448,6 +448,28 @@ class KeepsTheWholeForTooLong(KeepsTheWhole):
     keeps = 9.6
 
 
+class _KeptWhole(dict[str, str]):
+    """A whole secret that the client marks as old."""
+
+    stale = True
+
+
+class KeepsItsFirstWhole(LazyClient):
+    """Hands out the whole secret that it has read first, marked as old, for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first: dict[str, dict[str, str]] = {}
+
+    def read(self, path: str, key: str) -> str:
+        return LazyClient.read_all(self, path)[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path not in self._first:
+            self._first[path] = super().read_all(path)
+        return _KeptWhole(self._first[path])
+
+
 class KeepsEachKey(LazyClient):
     """Keeps each key of a secret for a time of its own, a second longer than the one before."""
 
@@ -540,6 +562,7 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keeps-the-deleted-for-too-long": Mutant(CachesForTooLong, "KV-03", "still gives"),
     "keeps-the-whole-for-too-long": Mutant(KeepsTheWholeForTooLong, "KV-06", "the last read gave"),
+    "keeps-its-first-whole": Mutant(KeepsItsFirstWhole, "KV-06", "the last read gave"),
     "serves-stale-for-too-short": Mutant(
         ServesStaleForTooShort, "KV-02", "the last good value is served", REFERENCE
     ),

@@ -47,17 +47,21 @@ class PollsItsSecrets(LazyClient):
         super().close()
 
 
-class MeetsItsLossAtItsNextPoll(PollsItsSecrets, LogsInAtHalfALife):
-    """Never renews, gives each token back that it has replaced, and asks for little in between.
-
-    So a token that is lost may be replaced in its turn before anything was refused.
-    """
+class PollsSeldom(PollsItsSecrets):
+    """Once in twelve seconds, and says so."""
 
     every = 12.0
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.declares = {**self.declares, "refresh": self.every + 1.0}
+
+
+class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):
+    """Never renews, gives each token back that it has replaced, and asks for little in between.
+
+    So a token that is lost may be replaced in its turn before anything was refused.
+    """
 
     def _log_in(self, deadline: float) -> Token:
         old = self._token

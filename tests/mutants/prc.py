@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from resilient_vault_client import VaultError, VaultUnavailable
-from tests.mutants import always, edges_logins, edges_refusals, edges_tokens
+from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, tempers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -32,6 +32,7 @@ from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
     GivenUpError,
+    UnavailableError,
     Wire,
     is_whole,
 )
@@ -457,6 +458,28 @@ class EndsWithACallTooLate(_EndsWithACall):
     lasts = 8.6
 
 
+class EndsAfterItsRead(tempers.AnswersFromMemory):
+    """Asks for what it has not in memory until it has it, under a lock that its end needs."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._missing = threading.Lock()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if path in self._kept:
+            return super().read_all(path)
+        with self._missing:
+            while True:
+                with contextlib.suppress(UnavailableError):
+                    return super().read_all(path)
+
+    def close(self) -> None:
+        self._over.set()
+        if self._missing.acquire(timeout=60.0):
+            self._missing.release()
+        super().close()
+
+
 class LeavesFiveThreadsOnce(LazyClient):
     """Starts a few threads with its third token, and ends none."""
 
@@ -533,6 +556,7 @@ MUTANTS: dict[str, Mutant] = {
     "ends-with-a-call-too-late": Mutant(
         EndsWithACallTooLate, "PRC-07", "seconds until it has ended"
     ),
+    "ends-after-its-read": Mutant(EndsAfterItsRead, "PRC-07", "it ends cleanly"),
     "leaves-nine-threads-once": Mutant(LeavesNineThreadsOnce, "PRC-06", "leave nothing behind"),
     "replaces-its-thread-too-late": Mutant(
         edges_tokens.RenewsTooLateWithoutItsThread, "PRC-02", "a renewal or a login between"
@@ -577,6 +601,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-an-hour-before-a-sleep": Tolerated(
         edges_tokens.AsksForAnHour, "PRC-03", LAZY_PROCESS, process=True
     ),
+    "answers-from-memory-while-a-call-hangs": Tolerated(tempers.AnswersFromMemory, "PRC-07"),
     "ends-with-a-call-in-time": Tolerated(EndsWithACallInTime, "PRC-07"),
     "leaves-five-threads-once": Tolerated(LeavesFiveThreadsOnce, "PRC-06"),
     "logs-in-once-in-each-worker": Tolerated(Prefork, "PRC-01", _PREFORK, process=True),

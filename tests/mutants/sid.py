@@ -12,7 +12,15 @@ from resilient_vault_client import VaultClient, VaultError, VaultUnavailable
 from resilient_vault_client._approle import AppRole
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._wrapped import WrappedSecretId
-from tests.mutants import always, companions, edges_logins, edges_refusals, ids, other_styles
+from tests.mutants import (
+    always,
+    companions,
+    edges_logins,
+    edges_refusals,
+    ids,
+    other_styles,
+    own_pace,
+)
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -122,6 +130,12 @@ class SendsAnEmptySecretId(LazyClient):
     """Logs in with what the file holds, and be it nothing."""
 
     credentials_type = _Verbatim
+
+
+class PollsWithAnEmptySecretId(own_pace.PollsItsSecrets, SendsAnEmptySecretId):
+    """Answers from memory, and needs a login at its next poll only."""
+
+    every = 5.0
 
 
 class TriesABadSecretIdForEver(LazyClient):
@@ -368,6 +382,9 @@ MUTANTS: dict[str, Mutant] = {
     "sends-an-empty-secret-id": Mutant(
         SendsAnEmptySecretId, "SID-08", "no login without a secret-id"
     ),
+    "polls-with-an-empty-secret-id": Mutant(
+        PollsWithAnEmptySecretId, "SID-08", "no login without a secret-id"
+    ),
     "keeps-an-expired-secret-id": Mutant(ReadsItsSecretIdOnce, "SID-05", "0 refused logins"),
     "hammers-an-expired-secret-id": Mutant(HammersItsSecretId, "SID-05", "4 refused logins"),
     "never-gets-over-an-expired-secret-id": Mutant(
@@ -451,6 +468,7 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-half-a-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "SID-08"
     ),
+    "polls-with-its-secret-id-in-the-making": Tolerated(own_pace.PollsItsSecrets, "SID-08"),
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "outlives-a-secret-id-at-its-start": Tolerated(other_styles.StartsSlowly, "SID-05"),
     "wants-its-answer-at-a-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SID-07"),

@@ -12,7 +12,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError
-from tests.mutants import byways, companions, edges_logins, edges_tokens, other_styles, oversights
+from tests.mutants import (
+    byways,
+    companions,
+    edges_logins,
+    edges_tokens,
+    other_styles,
+    oversights,
+    own_pace,
+)
 from tests.mutants.clients import (
     REFERENCE,
     AlwaysSaysWell,
@@ -24,6 +32,7 @@ from tests.mutants.clients import (
     Remembers,
     RetriesWithoutAPause,
     TakesASealForADeadToken,
+    TakesItsTime,
     Tolerated,
     Tweaked,
 )
@@ -528,6 +537,8 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
+    "takes-its-time-at-a-lagging-standby": Tolerated(TakesItsTime, "SRV-09"),
+    "polls-seldom-at-a-standby": Tolerated(own_pace.PollsSeldom, "SRV-07"),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants import oversights
+from tests.mutants import oversights, tempers
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import ClientError
 from vault_harness.subjects.reference import ReferenceSubject
 
 
@@ -37,6 +40,49 @@ class ReadsItsTokenForEachRequest(LazyClient):
     def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
         del where, token, deadline
         return False  # whoever replaces it will have done so by the next call
+
+
+class KeepsWhatItHasRead(tempers.AnswersFromMemory, ReadsItsTokenForEachRequest):
+    """Answers from memory, and keeps what it has there whatever a refresh of it comes to."""
+
+    def _refresh(self) -> None:
+        while not self._over.wait(random.uniform(*self.every)):
+            for path in list(self._kept):
+                with contextlib.suppress(ClientError, OSError):
+                    self._kept[path] = LazyClient.read_all(self, path)
+
+
+class KeepsWhatItHasReadAndItsToken(KeepsWhatItHasRead):
+    """The token too, which it reads from its file once."""
+
+    _first: Token | None = None
+
+    def _valid_token(self, deadline: float) -> Token:
+        self._first = self._first or super()._valid_token(deadline)
+        return self._first
+
+
+class KeepsItsTokenAWhile(KeepsWhatItHasRead):
+    """Takes a token that is new in its file for its own only some seconds after it has seen it."""
+
+    every = (0.9, 1.1)
+    after = 5.0
+    _own: Token | None = None
+    _seen = "", 0.0
+
+    def _valid_token(self, deadline: float) -> Token:
+        new, now = super()._valid_token(deadline), time.monotonic()
+        if new.value != self._seen[0]:
+            self._seen = new.value, now
+        if self._own is None or now - self._seen[1] >= self.after:
+            self._own = new
+        return self._own
+
+
+class KeepsItsTokenTooLong(KeepsItsTokenAWhile):
+    """Some seconds later than it may: recovery may take 4 s, a refresh 5 s."""
+
+    after = 10.5
 
 
 class LooksForItsTokenLate(ReferenceSubject):
@@ -112,6 +158,12 @@ MUTANTS: dict[str, Mutant] = {
     "takes-an-empty-token-file-for-the-end": Mutant(
         oversights.TakesAnEmptyFileForTheEnd, "TKF-01", "a good read within", REFERENCE
     ),
+    "keeps-what-it-has-read-and-its-token": Mutant(
+        KeepsWhatItHasReadAndItsToken, "TKF-01", "a good request with the token", REFERENCE
+    ),
+    "keeps-its-token-too-long": Mutant(
+        KeepsItsTokenTooLong, "TKF-01", "a good request with the token", REFERENCE
+    ),
     "looks-for-its-token-too-late": Mutant(
         LooksForItsTokenTooLate, "TKF-01", "a good read within", REFERENCE
     ),
@@ -119,5 +171,7 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "reads-its-token-for-each-request": Tolerated(ReadsItsTokenForEachRequest, "TKF-01", REFERENCE),
+    "keeps-its-token-a-while": Tolerated(KeepsItsTokenAWhile, "TKF-01", REFERENCE),
+    "keeps-what-it-has-read": Tolerated(KeepsWhatItHasRead, "TKF-01", REFERENCE),
     "looks-for-its-token-late": Tolerated(LooksForItsTokenLate, "TKF-01", REFERENCE),
 }
