@@ -487,6 +487,12 @@ class Running(WaysIn):
         """The files into which the subject's log goes, one for each start."""
         return list(self._logs)
 
+    def keep_logs(self) -> None:
+        """Fetch the logs that are kept elsewhere, of those who are not closed: they are judged."""
+        for driver in self.drivers:
+            if not driver.closed:
+                driver.subject.logs()
+
     def log_lines(self) -> list[LogLine]:
         """Every line that the subject logged, on the history's clock. May hold secrets."""
         return self._log_watch.lines()

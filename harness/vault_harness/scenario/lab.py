@@ -121,6 +121,7 @@ class Lab(Asking):
         Args:
             why: What is missing.
         """
+        self.keep_logs()
         self.history.freeze()
         self._refuse_defects()
         self._findings.extend(oracles.stays_alive()(self.history))
@@ -228,6 +229,7 @@ class Lab(Asking):
             why = self._cannot_close(steady=steady)
         self.no_closing = why
         if why:
+            self.keep_logs()
             self.history.mark(f"no closing act: {why}")
             return
         try:

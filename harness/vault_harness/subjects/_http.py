@@ -29,6 +29,7 @@ from vault_harness.subjects._shape import (
 _TURN = (
     600.0  # seconds to wait until another scenario has done with a server that serves one at a time
 )
+_LOG = 5.0  # seconds for GET /logs
 
 
 class HttpSubject(Asked):
@@ -59,6 +60,8 @@ class HttpSubject(Asked):
         self._log = log
         self._base = self._url = spec.url
         self._gone = False
+        self._no_log = False
+        self._kept = ""
         self.alone = True
         self._numbers = itertools.count(1)
         self._workers = Workers(spec.text)
@@ -82,6 +85,7 @@ class HttpSubject(Asked):
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:
             return
+        self.logs()  # a server may forget it together with its client
         try:
             self._ask("close", {}, _protocol.check, timeout)
         finally:
@@ -95,19 +99,29 @@ class HttpSubject(Asked):
         self._turn.release()
 
     def logs(self) -> str:
-        """What ``GET /logs`` answers now, or answered last; empty if there is no such page."""
-        if not self._workers.closed and not self._gone:
+        """What ``GET /logs`` answered up to now; empty if there is no such page."""
+        if not self._workers.closed and not self._gone and not self._no_log:
             try:
                 answer = self._workers.run(
-                    lambda: self._session.get(self._url + "/logs", timeout=5.0), "logs", 6.0
+                    lambda: self._session.get(self._url + "/logs", timeout=_LOG), "logs", _LOG + 1.0
                 )
             except (requests.RequestException, SubjectHung):
-                pass  # a log that cannot be had is no reason to fail a scenario
+                # No reason to fail a scenario, and none to have it wait for that again.
+                self._no_log = True
             else:
                 if answer.ok:
-                    self._log.touch(mode=0o600)
-                    self._log.write_text(answer.text, encoding="utf-8", errors="backslashreplace")
+                    self._keep(answer.text)
         return log_text(self._log)
+
+    def _keep(self, said: str) -> None:
+        """Add to the log, of which nothing is given up: a server may begin anew, or cut it."""
+        kept = self._kept
+        if said.startswith(kept):
+            self._kept = said
+        elif said.strip():
+            self._kept = f"{kept.rstrip()}\n{said}"
+        self._log.touch(mode=0o600)
+        self._log.write_text(self._kept, encoding="utf-8", errors="backslashreplace")
 
     def is_alive(self) -> bool:
         """Whether it is neither closed nor found unreachable."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import threading
 import time
 from collections.abc import Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from vault_harness.scenario import (
     Finding,
     Lab,
     NotClaimed,
+    NotExercised,
     Result,
     open_environment,
     run_scenario,
@@ -196,6 +200,72 @@ def test_what_is_skipped_half_way(environment: Environment, *, harm: bool) -> No
     assert [leak["seen"].partition(":")[0] for leak in result.record["leaks"]] == [
         "its log has token-1"
     ]
+
+
+class Teller(LazyClient):
+    """Logs what it reads, in the log of its server."""
+
+    logged = ""
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        Teller.logged += f"{value}\n"
+        return value
+
+
+class _Requests(BaseHTTPRequestHandler):
+    """A server that holds one such client."""
+
+    client: Teller
+
+    def do_POST(self) -> None:
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"ok": True}
+        if self.path == "/configure":
+            _Requests.client = Teller(request["environ"])
+        elif request["op"] == "read":
+            answer |= {"value": self.client.read(request["path"], request["key"])}
+        elif request["op"] == "close":
+            self.client.close()
+        self._say(json.dumps(answer))
+
+    def do_GET(self) -> None:
+        self._say(Teller.logged)
+
+    def _say(self, text: str) -> None:
+        body = text.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@pytest.mark.parametrize("ends", ["judged", "abandoned"])
+def test_log_behind_a_server_that_is_not_closed(
+    environment: Environment, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """It is fetched before the verdict, whatever keeps the closing act from being carried out."""
+
+    def scenario(lab: Lab) -> None:
+        lab.start()
+        lab.require("a read", lambda history: bool(history.calls("read")))
+        if ends == "abandoned":
+            raise NotExercised("it rains")
+        lab.judge(no_closing="it is a lazy evening")
+
+    monkeypatch.setattr(Teller, "logged", "")
+    entry = load(ROOT / "scenarios" / "catalogue.toml")["KV-03"]
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Requests) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        subject = parse_subject(f"http://127.0.0.1:{server.server_address[1]}")
+        result = run_scenario(environment, entry, scenario, subject=subject)
+        server.shutdown()
+        _Requests.client.close()
+    assert "log" in str(result.record["leaks"]), result.record
+    assert result.record["log"]
 
 
 def test_token_that_cannot_be_asked_for(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vault_harness.errors import SubjectDied, SubjectError
-from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung
+from vault_harness.subjects import OperationFailed, Reading, Subject, SubjectHung, _http
 
 Open = Callable[..., Subject]
 
@@ -24,6 +24,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.clients: dict[str, dict[str, str]] = {}
         self.many = False
+        self.logs: list[tuple[int, str]] = []
+        self.asked_for_logs = 0
         self.hold = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
@@ -67,7 +69,9 @@ class Handler(BaseHTTPRequestHandler):
         self.reply(*self.server.answer(self.path, json.loads(self.rfile.read(length))))
 
     def do_GET(self) -> None:
-        self.reply(200, f"log of {self.path}")
+        self.server.asked_for_logs += 1
+        logs = self.server.logs
+        self.reply(*(logs.pop(0) if logs else (200, f"log of {self.path}")))
 
     def reply(self, status: int, answer: Any) -> None:
         body = (answer if isinstance(answer, str) else json.dumps(answer)).encode()
@@ -108,6 +112,41 @@ def test_a_whole_client(subject: Open, server: Server) -> None:
     assert server.clients == {}
     assert one.logs() == "log of /logs"
     assert not one.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("later", "kept"),
+    [
+        ((404, "no such client"), "what it said"),
+        ((200, ""), "what it said"),
+        ((200, "what it said\nand its end"), "what it said\nand its end"),
+        ((200, "its end"), "what it said\nits end"),
+    ],
+)
+def test_a_server_that_forgets_with_its_client(
+    subject: Open, server: Server, later: tuple[int, str], kept: str
+) -> None:
+    """What was logged is fetched before the end too, and nothing that was fetched is given up."""
+    server.logs = [(200, "what it said"), later]
+    one = subject(server.url)
+    one.close(timeout=20)
+    assert one.logs() == kept
+
+
+def test_a_log_that_does_not_come_is_asked_for_once(
+    subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clean end is not made to look late by a page that hangs."""
+    monkeypatch.setattr(_http, "_LOG", 0.2)
+    monkeypatch.setattr(Handler, "do_GET", lambda self: hang(self.server))
+
+    def hang(server: Server) -> None:
+        server.asked_for_logs += 1
+        server.hold.wait(30)
+
+    one = subject(server.url)
+    one.close(timeout=20)
+    assert (one.logs(), server.asked_for_logs) == ("", 1)
 
 
 def test_scenarios_take_turns(subject: Open, server: Server) -> None:
