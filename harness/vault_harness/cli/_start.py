@@ -12,6 +12,10 @@ import os
 import runpy
 import signal
 import sys
+import traceback
+
+CRASHED = 3
+"""`vault_harness.report.outcome.Outcome.CRASHED`, of which nothing may be imported here."""
 
 if __name__ == "__main__":
     try:
@@ -23,3 +27,6 @@ if __name__ == "__main__":
     except KeyboardInterrupt:  # pytest does not listen yet
         sys.stderr.write("interrupted before any test began: this is no pass\n")
         raise SystemExit(130) from None
+    except Exception:  # noqa: BLE001 -- pytest takes those of a run only, and with 1 a test has failed
+        traceback.print_exc()
+        raise SystemExit(CRASHED) from None

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,11 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
     except KeyboardInterrupt:  # pytest does not listen yet
         sys.stderr.write(f"{_INTERRUPTED}\n")
         raise SystemExit(int(_ended(config))) from None
+    except Exception as error:  # nor look after what breaks down: Python would end with 1
+        from vault_harness.report.outcome import Outcome
+
+        traceback.print_exc()
+        raise SystemExit(int(Outcome.CRASHED)) from error
     if getattr(option, "maxschedchunk", 0) is None:
         option.maxschedchunk = 1  # else the last worker to start has a queue that nobody shares
     # Imports Hypothesis for its summary, which takes a second of processor time that nobody needs.

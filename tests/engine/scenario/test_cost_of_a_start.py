@@ -18,6 +18,13 @@ for line in sys.stdin:
     print(json.dumps({"id": json.loads(line)["id"], "ok": False}), flush=True)
 """
 
+OTHERS = """
+command = ["sleep", "60"]
+[[rendered]]
+path = "shop/own"
+file = "own.json"
+"""
+
 
 def test_a_subject_without_a_good_read_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -43,3 +50,14 @@ def test_a_subject_that_nobody_waits_for(tmp_path: Path) -> None:
     with open_environment(Settings(engine="process"), spec, seed=1) as environment:
         found = cost.measure(environment)
     assert found == "its calls may take 61 s; configure it with at most 60 s"
+
+
+def test_an_agent_of_other_secrets(tmp_path: Path) -> None:
+    """It is started and not read from; that the scenarios' secret is not served, they say."""
+    config = tmp_path / "agent.toml"
+    config.write_text(OTHERS)
+    spec = parse_subject(f"agent:{config}")
+    with open_environment(Settings(engine="process"), spec, seed=1) as environment:
+        found = cost.measure(environment)
+    assert isinstance(found, cost.Cost)
+    assert found.read is None

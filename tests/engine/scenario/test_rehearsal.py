@@ -131,3 +131,15 @@ def test_good_agent() -> None:
     assert code == 0, text
     assert "it serves only the secrets that it is configured with" in text
     assert "its token lives on after its end, as its configuration says" in text
+
+
+def test_agent_of_other_secrets(tmp_path: Path) -> None:
+    """It is said which secret nearly every scenario reads, and what it did otherwise."""
+    config = tmp_path / "agent.toml"
+    config.write_text(
+        'command = ["sleep", "60"]\n[[rendered]]\npath = "shop/own"\nfile = "own.json"\n'
+    )
+    code, text = check(f"agent:{config}")
+    assert code == 1, text
+    assert "the agent does not render backend/django, which nearly every scenario reads" in text
+    assert "Traceback" not in text

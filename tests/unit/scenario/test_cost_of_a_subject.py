@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from vault_harness.plugin import _suite
+from vault_harness.report.outcome import Outcome
 from vault_harness.scenario.catalogue import CATALOGUE
 from vault_harness.scenario.cost import Cost
 from vault_harness.scenario.environment import START
@@ -59,6 +60,23 @@ def test_servers_are_asked_how_many_clients_they_hold(
     monkeypatch.setattr(_suite, "side_by_side", lambda _: 24)
     found = _suite._workers(config, chosen, scenarios_folder() / CATALOGUE)
     assert (found, f"{workers} side by side" in config.stash[_suite.COST]) == (workers, True)
+
+
+def test_what_breaks_down_before_the_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """No promise is broken by it: that is what 1 says."""
+
+    def breaks_down(*_: object) -> None:
+        raise LookupError("no such thing")
+
+    monkeypatch.setattr(_suite, "_end_by_sigterm", lambda _: None)
+    monkeypatch.setattr(_suite, "options", breaks_down)
+    config: Any = SimpleNamespace(stash=pytest.Stash(), option=SimpleNamespace())
+    with pytest.raises(SystemExit) as ended:
+        _suite.begin_suite(config, scenarios_folder() / CATALOGUE)
+    assert ended.value.code == Outcome.CRASHED
+    assert "LookupError: no such thing" in capsys.readouterr().err
 
 
 def test_starts_have_their_time() -> None:

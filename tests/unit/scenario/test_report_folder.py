@@ -200,3 +200,12 @@ def test_an_interrupt_while_pytest_is_imported(tmp_path: Path) -> None:
     )
     assert ended.returncode == Outcome.INTERRUPTED
     assert ended.stderr == "interrupted before any test began: this is no pass\n"
+
+
+def test_a_plugin_that_breaks_down_before_the_run(tmp_path: Path) -> None:
+    """It is no failed test, and no broken promise."""
+    text = "def pytest_cmdline_main(config): raise LookupError('no such thing')\n"
+    (tmp_path / "early.py").write_text(text)
+    ended = collected_in(tmp_path, "-p", "early")
+    assert ended.returncode == Outcome.CRASHED
+    assert ended.stderr.endswith("LookupError: no such thing\n")
