@@ -53,6 +53,24 @@ def test_every_input_is_used() -> None:
     assert all("${{" not in text for text in scripts)
 
 
+def test_python_of_the_job_is_its_own(tmp_path: Path) -> None:
+    """The suite's is not put on PATH, where a client would be run by it: it is named."""
+    assert "update-environment: false" in ACTION
+    assert "PYTHON: ${{ steps.python.outputs.python-path }}" in ACTION
+    made = tmp_path / "made"
+    made.write_text(
+        f"""#!/bin/sh
+mkdir -p "$3/bin"
+echo "$*" >"{tmp_path}/calls"
+printf '#!/bin/sh\\n' >"$3/bin/pip"
+chmod +x "$3/bin/pip"
+"""
+    )
+    made.chmod(0o755)
+    code, calls = ran(tmp_path, "Install the suite", {"PYTHON": str(made)})
+    assert (code, calls) == (0, [f"-m venv {tmp_path}/vault-harness"])
+
+
 def test_least_that_is_given(tmp_path: Path) -> None:
     """A subject of several words is one."""
     code, calls = ran(tmp_path, "Judge the client", {"SUBJECT": "command:./my client; rm -rf x"})
