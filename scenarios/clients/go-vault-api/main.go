@@ -108,6 +108,9 @@ func (s *source) read(ctx context.Context, path, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if secret.Data == nil { // no error, and no data: how Get tells of a latest version that is deleted
+		return "", fmt.Errorf("%w: %s", errDeleted, path)
+	}
 	value, ok := secret.Data[key].(string)
 	if !ok {
 		return "", fmt.Errorf("%w: %s has no key %s", vault.ErrSecretNotFound, path, key)
@@ -115,10 +118,14 @@ func (s *source) read(ctx context.Context, path, key string) (string, error) {
 	return value, nil
 }
 
+var errDeleted = errors.New("the latest version is deleted")
+
 // word is what the harness calls a failure; the client itself tells them apart by type and status.
 func word(err error) string {
 	var answer *vault.ResponseError
 	switch {
+	case errors.Is(err, errDeleted):
+		return "deleted"
 	case errors.Is(err, vault.ErrSecretNotFound):
 		return "missing"
 	case errors.As(err, &answer) && answer.StatusCode == 403:
@@ -164,8 +171,9 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-	defer stop()
+	terminated, release := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer release() // at last: a SIGTERM while the token is given back would end it there
+	ctx, stop := context.WithCancel(terminated)
 	var lifetime sync.WaitGroup
 	loggedIn := make(chan struct{})
 	lifetime.Add(1)
