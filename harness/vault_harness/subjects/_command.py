@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 
 from vault_harness import errors
@@ -57,6 +58,7 @@ class CommandSubject(Asked):
         super().__init__(spec.text)
         self._log = log
         self._closing = False
+        self._goodbye: Future[_protocol.Object] | None = None
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
@@ -90,11 +92,12 @@ class CommandSubject(Asked):
 
         Raises:
             SubjectHung: It had to be killed.
+            OperationFailed: It answered that it could not end cleanly. It need not answer.
         """
         if self._closing:
             return
+        self._goodbye = self._conversation.ask_last("close")
         self._closing = True
-        self._conversation.tell("close")
         self._outbox.put(None)
         started = time.monotonic()
         if not self._life.ended.wait(timeout / 2):
@@ -108,6 +111,9 @@ class CommandSubject(Asked):
                 looked_at=f"pid {self.pid}, after the end of its input and SIGTERM",
                 remedy="give a bound to what it does at its end, revoking its token too",
             )
+        # It has ended, and what it had said by then is read: an answer is not waited for.
+        if self._goodbye.done() and (answer := self._goodbye.result()).get("ok") is False:
+            _protocol.check(answer)
 
     def kill(self) -> None:
         """SIGKILL to it and its children; returns when it is gone."""
@@ -142,7 +148,7 @@ class CommandSubject(Asked):
         assert pipe is not None
         with pipe:
             while chunk := os.read(pipe.fileno(), _CHUNK):
-                if not self._closing:  # last words on standard output break nothing any more
+                if not self._closing or self._goodbye is not None:  # else it is being killed
                     self._conversation.feed(chunk)
         self._drained.set()
         if not self._life.ended.wait(_DRAIN) and not self._closing:

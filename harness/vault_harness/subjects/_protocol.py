@@ -354,6 +354,8 @@ class Conversation:
         self._pending: dict[int, Future[Object]] = {}
         self._given_up: set[int] = set()
         self._broken: errors.SubjectError | None = None
+        self._leaving = False
+        self._last: Future[Object] = Future()
 
     def ask(self, op: str, fields: Object, *, timeout: float) -> Object:
         """Send a request and wait for its answer.
@@ -384,32 +386,40 @@ class Conversation:
                 remedy="answer every request, also with an error; see the subject's log",
             ) from None
 
-    def tell(self, op: str) -> None:
-        """Send a request whose answer nobody waits for."""
+    def ask_last(self, op: str) -> Future[Object]:
+        """Send the last request; its answer, should one come. From now on a breach breaks nothing.
+
+        Nobody need answer it: who waits for that may wait for ever.
+        """
         with self._lock:
+            self._leaving = True
             if self._broken is not None:
-                return
+                return self._last
             number = self._next
             self._next += 1
-            self._given_up.add(number)
+            self._pending[number] = self._last
         self._send(encode({"id": number, "op": op}))
+        return self._last
 
     def feed(self, chunk: bytes) -> None:
         """Take what arrived, and hand answers to those who wait. A breach breaks the exchange."""
-        if self._broken is not None:
-            return
-        try:
-            for line in self._lines.feed(chunk):
-                self._take(line)
-        except errors.SubjectError as breach:
-            self.fail(breach)
+        lines = self._lines.feed(chunk)
+        while self._broken is None:
+            try:
+                self._take(next(lines))
+            except StopIteration:
+                return
+            except errors.SubjectError as breach:
+                if not self._leaving:
+                    self.fail(breach)
 
     def fail(self, error: errors.SubjectError) -> None:
         """End every request in flight, and every later one, with this error. The first stays."""
         with self._lock:
             if self._broken is None:
                 self._broken = error
-            waiting, self._pending = list(self._pending.values()), {}
+            waiting = [one for one in self._pending.values() if one is not self._last]
+            self._pending = {}
         for future in waiting:
             future.set_exception(_copy(self._broken))
 

@@ -67,8 +67,13 @@ def main(arguments: Sequence[str]) -> int:
     server = _Server(herd, said, answers)
     with contextlib.suppress(_Leave):
         server.serve(sys.stdin.buffer)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving
-    herd.close()
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is leaving
+    try:
+        herd.close()
+    except BaseException as error:
+        server.end(_failed(_inprocess.as_failure(error)))
+        raise
+    server.end({"ok": True})
     return 0
 
 
@@ -81,6 +86,7 @@ class _Leave(BaseException):
 
 
 def _leave(*_: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once: what follows is the end
     raise _Leave
 
 
@@ -95,6 +101,12 @@ class _Server:
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
         self._pending = 0
+        self._closed_by: object = None
+
+    def end(self, answer: _protocol.Object) -> None:
+        """Answer ``close``, if that is what the end came by, once it is known how it went."""
+        if self._closed_by is not None:
+            self._say({"id": self._closed_by, **answer})
 
     def serve(self, requests: BinaryIO) -> None:
         """Answer until the requests end, or one is ``close``.
@@ -105,7 +117,7 @@ class _Server:
         for line in requests:
             request = _protocol.decode(line)
             if request.get("op") == "close":
-                self._say({"id": request["id"], "ok": True})
+                self._closed_by = request["id"]
                 return
             with self._lock:
                 self._pending += 1
@@ -117,7 +129,7 @@ class _Server:
         try:
             answer = {"ok": True, **self._do(request)}
         except OperationFailed as failure:
-            answer = {"ok": False, "error": failure.outcome, "message": failure.message}
+            answer = _failed(failure)
         except errors.SubjectError as breach:
             answer = {"ok": False, "message": str(breach)}
         self._say({"id": request["id"], **answer})
@@ -137,7 +149,7 @@ class _Server:
             value = self._call(request)
         except OperationFailed:
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit too: who asked is to have an answer
             raise _inprocess.as_failure(error) from error
         return _as_answer(request["op"], value)
 
@@ -172,6 +184,11 @@ class _Server:
     def _say(self, answer: _protocol.Object) -> None:
         with self._lock:
             self._answers.write(_protocol.encode(answer))
+
+
+def _failed(failure: OperationFailed) -> dict[str, Any]:
+    """What failed, as an answer."""
+    return {"ok": False, "error": failure.outcome, "message": failure.message}
 
 
 def _as_answer(op: str, value: object) -> dict[str, Any]:

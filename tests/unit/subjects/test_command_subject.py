@@ -277,6 +277,56 @@ def test_the_end_of_input_is_enough(subject: Open, program: Program) -> None:
     assert one.exit_code == 5
 
 
+CLOSES = """
+    import time
+    for request in requests():
+        if greet(request):
+            continue
+        {first}
+        say(id=request["id"], **{said})
+        {then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ("pass", "sys.exit(0)"),
+        ("raw('no JSON\\n')", "time.sleep(0.3)"),
+        ("time.sleep(0.3)", "pass"),
+    ],
+)
+def test_a_close_that_is_answered_as_failed(
+    subject: Open, program: Program, first: str, then: str
+) -> None:
+    """It has not ended cleanly, when it says so, and whatever else it says; its code is its own."""
+    said = {"ok": False, "error": "unavailable", "message": "the pool is gone"}
+    one = subject(program(CLOSES.format(first=first, said=said, then=then)))
+    with pytest.raises(OperationFailed, match="the pool is gone"):
+        one.close(timeout=20)
+    assert one.exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        ("pass", {"ok": True}),
+        ("pass", {"ok": None}),
+        ("say(ok=False)", {"ok": True}),
+        ("say(id=77, ok=False)", {"ok": True}),
+        ("sys.exit(0)", {"ok": False}),
+        ("os.close(1); sys.exit(0)", {"ok": False}),
+    ],
+)
+def test_last_words_that_are_no_failure_of_close(
+    subject: Open, program: Program, first: str, said: dict[str, object]
+) -> None:
+    """None need be said, and nothing but an answer to ``close`` counts any more."""
+    one = subject(program(CLOSES.format(first=first, said=said, then="pass")))
+    one.close(timeout=20)
+    assert one.exit_code == 0
+
+
 def test_sigterm_comes_when_the_end_of_input_was_not_enough(
     subject: Open, program: Program
 ) -> None:
@@ -464,9 +514,32 @@ def test_one_of_a_herd_that_does_not_end_well(subject: Open, tmp_path: Path) -> 
     """All of them are ended, and the process says that one was not."""
     one = herd(subject, tmp_path)
     one.herd(4, timeout=20)
-    one.close(timeout=20)
+    with pytest.raises(OperationFailed, match="SystemExit: 3"):
+        one.close(timeout=20)
     assert one.exit_code == 3
     assert one.logs().count("ends") == 4
+
+
+ROUGH = """
+    class Client:
+        def __init__(self, environ): pass
+        def read(self, path, key): raise SystemExit(f"no {key}")
+        def close(self): raise RuntimeError("double free")
+"""
+
+
+def test_a_python_client_that_raises_whatever_it_likes(subject: Open, tmp_path: Path) -> None:
+    """Each call is answered, the last too: nothing that it raises ends a thread silently."""
+    (tmp_path / "rough_client.py").write_text(textwrap.dedent(ROUGH))
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    command = f"{sys.executable} -m vault_harness.subjects python:rough_client:Client"
+    one = subject(f"command:{command}", {"PYTHONPATH": path})
+    with pytest.raises(OperationFailed, match="SystemExit: no K"):
+        one.read("p", "K", timeout=20)
+    with pytest.raises(OperationFailed, match="RuntimeError: double free"):
+        one.close(timeout=20)
+    assert one.exit_code == 1
+    assert "double free" in one.logs()
 
 
 def test_a_python_client_as_a_process_of_its_own(subject: Open, tmp_path: Path) -> None:
