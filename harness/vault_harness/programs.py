@@ -180,7 +180,7 @@ def find_postgresql() -> PostgresqlPrograms:
 
 
 def _executable(path: Path, *, setting: str) -> Path:
-    if path.is_file() and os.access(path, os.X_OK):
+    if os.access(path, os.X_OK) and path.is_file():  # asked where it cannot be seen, that raises
         return path
     raise ProgramMissing.not_executable(str(path), setting=setting)
 
@@ -194,8 +194,10 @@ def _on_path(name: str) -> Path | None:
     for folder in os.get_exec_path():
         candidate = Path(folder or ".") / name
         if (
-            candidate.is_file()
-            and os.access(candidate, os.X_OK)
+            os.access(
+                candidate, os.X_OK
+            )  # first: in a folder that is closed to us `is_file` raises
+            and candidate.is_file()
             and not _is_python_script(candidate)
         ):
             return candidate.absolute()

@@ -27,6 +27,12 @@ class _OwnConfig(Config):
 
     prefix = "vault-harness-tasks"
 
+    def load_system(self, merge: bool = True) -> None:
+        """Nothing, and so nothing that may be closed to whoever runs this: see `load_user`."""
+
+    def load_user(self, merge: bool = True) -> None:
+        """Nothing: in a container that runs as a number, HOME may be root's, and closed."""
+
 
 class TaskProgram(Program):
     """Runs the tasks of a collection.

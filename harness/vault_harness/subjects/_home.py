@@ -21,14 +21,18 @@ def home_without_token(beside: Path) -> dict[str, str]:
         beside: A file of the scenario's folder, which has the new home beside it.
 
     Returns:
-        ``HOME``, or nothing where there is no such token.
+        ``HOME``, or nothing where there is no such token, or no home that this user may look into.
     """
-    home = Path.home()
-    if not (home / TOKEN).exists():
+    try:
+        home = Path.home()
+        if not (home / TOKEN).exists():
+            return {}
+    except (OSError, RuntimeError):  # where we may not look, the program does not find one either
         return {}
     ours = private_directory(beside.with_name("home"))
-    for entry in home.iterdir():
-        if entry.name != TOKEN:
-            with contextlib.suppress(FileExistsError):  # made for another one of this scenario
-                (ours / entry.name).symlink_to(entry)
+    with contextlib.suppress(PermissionError):  # a token may be in what may not be listed
+        for entry in home.iterdir():
+            if entry.name != TOKEN:
+                with contextlib.suppress(FileExistsError):  # made for another one of this scenario
+                    (ours / entry.name).symlink_to(entry)
     return {"HOME": str(ours)}

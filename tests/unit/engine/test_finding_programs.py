@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import sys
 from pathlib import Path
@@ -42,6 +43,25 @@ def test_the_wheel_is_the_last_resort(only_on_path: Path) -> None:
 def test_a_binary_on_path_wins_over_the_wheel(only_on_path: Path) -> None:
     """What a person has put on PATH is what they want."""
     mine = program(only_on_path / "bao", "#!/bin/sh\n")
+
+    assert programs.find_vault(Settings()).path == mine
+
+
+def test_a_folder_on_path_that_is_closed(
+    only_on_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As root's own is, in a container that runs as a number: what is there is nobody's concern."""
+    closed, is_file, access = tmp_path / "closed", Path.is_file, os.access
+    mine = program(only_on_path / "bao", "#!/bin/sh\n")
+
+    def not_there(path: Path) -> bool:
+        if path.parent == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return is_file(path)
+
+    monkeypatch.setattr(Path, "is_file", not_there)
+    monkeypatch.setattr(os, "access", lambda at, mode: at.parent != closed and access(at, mode))
+    monkeypatch.setenv("PATH", f"{closed}{os.pathsep}{only_on_path}")
 
     assert programs.find_vault(Settings()).path == mine
 

@@ -142,6 +142,20 @@ def test_it_finds_no_token_of_the_developers_at_home(
         assert one.read("p", "k", timeout=20).value == ".config"
 
 
+def test_a_home_that_is_closed_to_its_user(
+    subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as a number, with root's: nobody finds a token there."""
+
+    def closed(self: Path, **_: object) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(Path, "exists", closed)
+    one = subject(program(EVERYTHING))
+    assert one.read("p", "HOME", timeout=20).value == str(tmp_path)
+
+
 def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Program) -> None:
     """The shortest client answers everything in one way."""
     one = subject(

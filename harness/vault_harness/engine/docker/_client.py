@@ -84,12 +84,20 @@ def container_on(port: int) -> str:
     return ""
 
 
+def _seen(path: Path) -> bool:
+    """Whether it is there, as far as this user may look: HOME may be somebody else's."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
 def _knock() -> None:
     """Fail at once where nobody can answer: the libraries take long to import."""
     host = os.environ.get("DOCKER_HOST", "")
     path = Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
     if not host:
-        present = [one.expanduser() for one in (*_SOCKETS, _CONFIG) if one.expanduser().exists()]
+        present = [one for one in map(Path.expanduser, (*_SOCKETS, _CONFIG)) if _seen(one)]
         if not present:
             raise EngineUnavailable(
                 "no container engine here",
