@@ -236,7 +236,7 @@ def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
             looked_at=f"module {spec.module}, factory {spec.factory}, from {here}",
             remedy="write python:package.module:factory, and start where the package is found",
         ) from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a program that ends itself would end us too
         raise errors.SettingsError(
             f"the import of {spec.module} raised {type(error).__name__}: {error}",
             looked_at=f"module {spec.module}, from {here}",

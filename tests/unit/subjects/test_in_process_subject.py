@@ -369,6 +369,7 @@ def test_a_reading_keeps_its_secret_out_of_its_repr() -> None:
     [
         ("raise RuntimeError('no settings here')", "raised RuntimeError: no settings here"),
         ("def factory(:", "raised SyntaxError"),
+        ("import sys; sys.exit()", "raised SystemExit"),
         ("import no_such_module", "cannot be imported: No module named 'no_such_module'"),
     ],
 )
