@@ -220,7 +220,7 @@ class _Requests(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        answer = {"ok": True}
+        answer: dict[str, object] = {"ok": True}
         if self.path == "/configure":
             _Requests.client = Teller(request["environ"])
         elif request["op"] == "read":
