@@ -313,6 +313,7 @@ class Table:
             crashed=bool(self._broken) or code in _CRASHED,
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
+            part=bool(options(self._config).part),
         )
 
     @pytest.hookimpl(tryfirst=True)

@@ -18,7 +18,7 @@ class Outcome(IntEnum):
     """A promise was broken, a secret came out, or what is known to fail does not."""
 
     NOT_EXERCISED = 2
-    """Nothing was broken, but some scenario proved nothing."""
+    """Nothing was broken, but some scenario proved nothing, or none asked anything at all."""
 
     CRASHED = 3
     """The harness or a scenario broke down, or the run did not come to its end."""
@@ -42,6 +42,7 @@ def outcome(
     crashed: bool = False,
     allow_not_exercised: bool = False,
     leaks_known: bool = False,
+    part: bool = False,
 ) -> Outcome:
     """What a run came to.
 
@@ -57,6 +58,7 @@ def outcome(
         allow_not_exercised: Whether a scenario that proves nothing lets the run succeed.
         leaks_known: Whether the row about leaks is known to fail, be it in this part of the run or
             in another one.
+        part: Whether it is one part of a run, of which another one may have asked something.
     """
     lines = list(lines)
     words = {line.counts_as for line in lines}
@@ -67,6 +69,7 @@ def outcome(
         return Outcome.BROKEN
     if crashed or not complete or "error" in words:
         return Outcome.CRASHED
-    if "not exercised" in words and not allow_not_exercised:
+    unasked = words == {"skipped"} and not part
+    if ("not exercised" in words or unasked) and not allow_not_exercised:
         return Outcome.NOT_EXERCISED
     return Outcome.KEPT

@@ -131,6 +131,7 @@ def test_how_it_is_told() -> None:
 # Exit codes
 
 PASS, FAIL, UNSURE = (line("TOK-01", word) for word in ("pass", "fail", "not exercised"))
+SKIPPED = line("KV-02", "skipped")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,9 @@ PASS, FAIL, UNSURE = (line("TOK-01", word) for word in ("pass", "fail", "not exe
         ([line("KV-01", "pass", leaks=("token-1",))], Outcome.BROKEN),
         ([PASS, UNSURE], Outcome.NOT_EXERCISED),
         ([UNSURE, line("TOK-02", "error")], Outcome.CRASHED),
+        ([SKIPPED, SKIPPED], Outcome.NOT_EXERCISED),
+        ([PASS, SKIPPED], Outcome.KEPT),
+        ([SKIPPED, line("TOK-12", "fail")], Outcome.KEPT),
     ],
 )
 def test_exit_codes(lines: list[Line], found: Outcome) -> None:
@@ -163,6 +167,12 @@ def test_runs_that_do_not_end_are_no_passes() -> None:
 def test_not_exercised_may_be_allowed() -> None:
     """That alone."""
     assert outcome([PASS, UNSURE], allow_not_exercised=True) is Outcome.KEPT
+
+
+def test_a_part_of_which_all_is_skipped() -> None:
+    """Another part of the run may have asked something; `--allow-not-exercised` allows it too."""
+    assert outcome([SKIPPED], part=True) is Outcome.KEPT
+    assert outcome([SKIPPED], allow_not_exercised=True) is Outcome.KEPT
 
 
 def test_leaks_that_are_known() -> None:
