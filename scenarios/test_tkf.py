@@ -71,10 +71,13 @@ def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
         asked = lab.history.find(since=since, where=lambda e: e.good)
         return [each for each in asked if lab.recorder.accessor(each.token) == lab.agent_token]
 
-    lab.until(
-        lambda: bool(uses()), within=max(0.0, since + within + LATE_BY_FAR - lab.history.now())
-    )
+    # It has a life of its own, which nobody may make longer: who asks later cannot use it.
+    end = since + min(within + LATE_BY_FAR, lab.ttl)
+    lab.until(lambda: bool(uses()), within=max(0.0, end - lab.history.now()))
     first = next(iter(uses()), None)
+    if first is None and within > lab.ttl:
+        lab.require("a request while the token that was delivered last lives", lambda _: False)
+        return
     at = first.began if first else lab.history.now()
     over = at - since - within - lab.history.slack(since, at)
     if first is None or over > 0:

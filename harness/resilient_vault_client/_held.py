@@ -52,8 +52,8 @@ class Held:
             raise VaultTimeout("a callback asks for the lease that is asked for", sent=False)
         if not self._lock.acquire(timeout=deadline.remaining()):
             raise VaultTimeout("another thread's lease was not there in time", sent=False)
-        self._owner = threading.get_ident()
         try:
+            self._owner = threading.get_ident()
             yield
         finally:
             self._owner = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -218,8 +219,8 @@ class Authenticator:
                     raise known
                 if deadline.passed:
                     raise VaultTimeout("another thread's login was not over in time", sent=False)
-            self._owner = threading.get_ident()
             try:
+                self._owner = threading.get_ident()
                 yield
             finally:
                 events, self._events = self._events, []
@@ -297,7 +298,10 @@ class Authenticator:
         if old is not None and old.usable and old.revocable:
             self._retired.append(old)
         stillborn = old is not None and old.lost == "rejected" and not old.proven
-        self._backoff.learn(token.ttl)
+        if old is None or old.text != token.text or _life(token) > _life(old):
+            # One that was read again from its file has the rest of a life, which sets no pace: in
+            # its last second there would be no pauses.
+            self._backoff.learn(token.ttl)
         self._login_backoff.succeeded(stillborn=stillborn)
         self._current = token
         self._events.append(Authenticated(reason=reason, ttl=token.ttl, renewable=token.renewable))
@@ -308,6 +312,10 @@ class Authenticator:
         if isinstance(failure, AuthenticationFailed | ConfigurationError):
             failure.retry_in = self._login_backoff.failed(failure)
         self._events.append(LoginFailed(error=failure.again(), retry_in=failure.retry_in or 0.0))
+
+
+def _life(token: Token) -> float:
+    return math.inf if token.ttl is None else token.ttl
 
 
 def _nothing() -> None:

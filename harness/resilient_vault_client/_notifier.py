@@ -64,10 +64,16 @@ class Notifier:
         event = _from_outside(event)
         _log.log(self._level(event), "vault: %s", event)
         waiting: list[Event] | None = getattr(self._waiting, "events", None)
-        if waiting is not None and not isinstance(event, OutageBegan):
+        if waiting is None:
+            self._tell(event)
+        elif not isinstance(event, OutageBegan):
             waiting.append(event)
         else:
-            self._tell(event)
+            # The outage before is over: heard after this one, that would seem to be said of this.
+            over = [one for one in waiting if isinstance(one, Recovered)]
+            waiting[:] = [one for one in waiting if not isinstance(one, Recovered)]
+            for one in (*over, event):
+                self._tell(one)
 
     @contextlib.contextmanager
     def later(self) -> Iterator[None]:
@@ -80,8 +86,8 @@ class Notifier:
             yield  # in the middle of another one, whose lock is held too
             return
         events: list[Event] = []
-        self._waiting.events = events
         try:
+            self._waiting.events = events
             yield
         finally:
             self._waiting.events = None

@@ -156,6 +156,7 @@ class Session:
             self.authenticator.after_denial(
                 token, denial, deadline, 0.0, policy_login=False, looked_up=True
             )
+            self.last_success = time.monotonic()  # Vault knows the token, or gave another one
             self.renewer.wake()
 
     def fetch(

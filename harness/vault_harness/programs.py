@@ -193,21 +193,20 @@ def _on_path(name: str) -> Path | None:
     """
     for folder in os.get_exec_path():
         candidate = Path(folder or ".") / name
-        if (
-            os.access(
-                candidate, os.X_OK
-            )  # first: in a folder that is closed to us `is_file` raises
-            and candidate.is_file()
-            and not _is_python_script(candidate)
-        ):
+        # First `access`: in a folder that is closed to us `is_file` raises.
+        runs = os.access(candidate, os.X_OK) and candidate.is_file()
+        if runs and not _is_python_script(candidate):
             return candidate.absolute()
     return None
 
 
 def _is_python_script(path: Path) -> bool:
-    with path.open("rb") as file:
-        first = file.readline(256)
-        second = file.readline(256)
+    try:
+        with path.open("rb") as file:
+            first = file.readline(256)
+            second = file.readline(256)
+    except PermissionError:  # it may be run and not read, as no script can
+        return False
     # Installers write either the interpreter itself or, for long paths, sh and an exec line.
     return first.startswith(b"#!") and (b"python" in first or b"python" in second)
 

@@ -81,6 +81,8 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
             option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
+    except pytest.UsageError:  # of the report's folder, which is begun before a start is measured
+        raise
     except KeyboardInterrupt:  # pytest does not listen yet
         sys.stderr.write(f"{_INTERRUPTED}\n")
         raise SystemExit(int(_ended(config))) from None

@@ -252,7 +252,7 @@ class Http2Connection:
             upstream.close()
             self._upstreams.discard(upstream)
             raise
-        if response.closes:
+        if response.closes or upstream.ended:
             upstream.close()
             self._upstreams.discard(upstream)
         else:
@@ -326,6 +326,7 @@ class _Upstream:
         self._gone = gone
         self._securing: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
+        self.ended = False
 
     async def connect(self, recorder: Notes) -> None:
         """Connect.
@@ -361,9 +362,12 @@ class _Upstream:
             _, data = await self._heard.get()
             if data:
                 reader.feed(data)
-            elif not reader.end():
+            elif reader.end():
+                self.ended = True  # an answer may end with its connection
+            else:
                 raise ConnectionResetError("Vault ended in the middle of an answer")
-        self._watch()
+        if not self.ended:
+            self._watch()
         return reader.message
 
     def close(self) -> None:

@@ -228,8 +228,12 @@ def _ended_slowly(lab: Asking, driver: Driver) -> Iterator[tuple[float, Finding]
     over = took - CLOSE_WITHIN - lab.history.slack(since, until)
     if over > 0:
         promise, seen = f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s"
-        missed = None if ended.outcome == "hung" else over
-        yield over, Finding(promise, seen, since, rests_on=(), missed=missed, until=until)
+        hung = ended.outcome == "hung"
+        missed = None if hung else over
+        yield (
+            over,
+            Finding(promise, seen, since, rests_on=(), missed=missed, until=until, lacks=hung),
+        )
 
 
 def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[str]:

@@ -272,7 +272,7 @@ class Driver:
 
         An operator's own tool may write a value before the lab can learn it.
         """
-        for operation in self._history.calls("read", "read_cached"):
+        for operation in self._history.calls("read", "read_cached", "warm-up"):
             value = self._unknown.get(operation.number)
             if value is not None and (label := self._secrets.value_label(operation.path, value)):
                 operation.value = label

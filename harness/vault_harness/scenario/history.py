@@ -45,7 +45,7 @@ FIRST_ADDRESS = ""
 """Stands for the address by which clients reach the recorder from the start, whatever it is."""
 
 LOOK = 0.25
-"""Seconds from one look to the next at what ends it sooner that time passes."""
+"""Seconds from one look to the next at whether there is a reason to let no more time pass."""
 
 HOPS = 4
 """How many steps of one request a busy machine may hold up, one after the other."""
@@ -322,10 +322,12 @@ class History:
             what: By which name `waited` has it, in few words.
         """
         began = time.monotonic()
-        while not unless() and (left := began + seconds - time.monotonic()) > 0:
-            time.sleep(min(left, LOOK))
-        if threading.get_ident() == self._scenario:
-            self.waited[what] = self.waited.get(what, 0.0) + time.monotonic() - began
+        try:
+            while not unless() and (left := began + seconds - time.monotonic()) > 0:
+                time.sleep(min(left, LOOK))
+        finally:
+            if threading.get_ident() == self._scenario:
+                self.waited[what] = self.waited.get(what, 0.0) + time.monotonic() - began
 
     def _notify(self) -> None:
         """Wake whoever waits; called with the lock held."""

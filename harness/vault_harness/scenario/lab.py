@@ -138,12 +138,12 @@ class Lab(Asking):
         self.abandon(why)
         verdict = self.verdict
         assert verdict is not None, "it was abandoned"
-        if not any(finding.harm for finding in verdict.findings):
+        verdict.set_aside += [
+            SetAside(finding, "it is skipped") for finding in verdict.findings if not finding.harm
+        ]
+        verdict.findings = [finding for finding in verdict.findings if finding.harm]
+        if not verdict.findings:
             verdict.word, verdict.untouched = "skipped", [why]
-            verdict.set_aside += [
-                SetAside(finding, "it is skipped") for finding in verdict.findings
-            ]
-            verdict.findings = []
 
     def _decide(self, *further: Seen) -> None:
         found = leaks(

@@ -58,7 +58,7 @@ class Stack(Closable):
         self.keyring = keyring
         self.blueprint = blueprint
         self.changes = changes
-        self.secrets = secrets or Secrets()
+        self.secrets = Secrets() if secrets is None else secrets
 
     def __repr__(self) -> str:
         return f"<Stack {self.node.name} {self.node.address}>"

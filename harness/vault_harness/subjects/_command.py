@@ -59,6 +59,7 @@ class CommandSubject(Asked):
         self._log = log
         self._closing = False
         self._goodbye: Future[_protocol.Object] | None = None
+        self._knows_words = False
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._conversation = _protocol.Conversation(self._outbox.put)
@@ -68,7 +69,9 @@ class CommandSubject(Asked):
         threading.Thread(target=self._write, name="subject stdin", daemon=True).start()
         threading.Thread(target=self._listen, name="subject stdout", daemon=True).start()
         try:
-            self._introduced(self._exchange("hello", {}, timeout))
+            hello = self._exchange("hello", {}, timeout)
+            self._introduced(hello)
+            self._knows_words = hello.get("ok") is True
         except BaseException:
             self.kill()
             raise
@@ -111,9 +114,12 @@ class CommandSubject(Asked):
                 looked_at=f"pid {self.pid}, after the end of its input and SIGTERM",
                 remedy="give a bound to what it does at its end, revoking its token too",
             )
-        # It has ended, and what it had said by then is read: an answer is not waited for.
-        if self._goodbye.done() and (answer := self._goodbye.result()).get("ok") is False:
-            _protocol.check(answer)
+        # It has ended, and what it had said by then is read: an answer is not waited for. Who does
+        # not know `hello` says no to `close` as well, and that tells nothing of its end.
+        if self._knows_words and self._goodbye.done():
+            answer = self._goodbye.result()
+            if answer.get("ok") is False:
+                _protocol.check(answer)
 
     def kill(self) -> None:
         """SIGKILL to it and its children; returns when it is gone."""

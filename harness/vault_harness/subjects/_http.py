@@ -30,6 +30,7 @@ _TURN = (
     600.0  # seconds to wait until another scenario has done with a server that serves one at a time
 )
 _LOG = 5.0  # seconds for GET /logs
+_SOON = 1.0  # and where its client waits to be closed, or it did not answer before
 
 
 class HttpSubject(Asked):
@@ -85,11 +86,11 @@ class HttpSubject(Asked):
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:
             return
-        self.logs()  # a server may forget it together with its client
+        self._fetch_log(_SOON)  # a server may forget it together with its client
         try:
             self._ask("close", {}, _protocol.check, timeout)
         finally:
-            self.logs()
+            self._fetch_log(_SOON if self._no_log else _LOG)  # who was busy may be free now
             self.kill()
 
     def kill(self) -> None:
@@ -100,18 +101,26 @@ class HttpSubject(Asked):
 
     def logs(self) -> str:
         """What ``GET /logs`` answered up to now; empty if there is no such page."""
-        if not self._workers.closed and not self._gone and not self._no_log:
-            try:
-                answer = self._workers.run(
-                    lambda: self._session.get(self._url + "/logs", timeout=_LOG), "logs", _LOG + 1.0
-                )
-            except (requests.RequestException, SubjectHung):
-                # No reason to fail a scenario, and none to have it wait for that again.
-                self._no_log = True
-            else:
-                if answer.ok:
-                    self._keep(answer.text)
+        if not self._no_log:
+            # No reason to fail a scenario, and none to have it wait for that again.
+            self._no_log = not self._fetch_log(_LOG)
         return log_text(self._log)
+
+    def _fetch_log(self, seconds: float) -> bool:
+        """Get the log; whether anything was answered, or nothing can be asked any more."""
+        if self._workers.closed or self._gone:
+            return True
+        try:
+            answer = self._workers.run(
+                lambda: self._session.get(self._url + "/logs", timeout=seconds),
+                "logs",
+                seconds + 1.0,
+            )
+        except (requests.RequestException, SubjectHung):
+            return False
+        if answer.ok:
+            self._keep(answer.text)
+        return True
 
     def _keep(self, said: str) -> None:
         """Add to the log, of which nothing is given up: a server may begin anew, or cut it."""

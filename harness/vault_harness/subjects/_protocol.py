@@ -324,7 +324,8 @@ class Lines:
             self._parts.append(rest)
             self._length += len(rest)
             if self._length > self._limit:
-                raise self._too_long(b"".join(self._parts[:1]))
+                begin, self._parts, self._length = self._parts[0], [], 0
+                raise self._too_long(begin)
 
     @property
     def rest(self) -> bytes:

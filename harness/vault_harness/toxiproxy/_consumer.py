@@ -64,13 +64,14 @@ class _KeepsAlive(APIConsumer):  # type: ignore[misc] # toxiproxy-python has no 
     @classmethod
     def _ask(cls, method: str, path: str, **options: Any) -> requests.Response:
         # A fork must not speak over the connection of the process that it comes from.
-        if os.getpid() not in cls.sessions:
-            cls.sessions.clear()
-            session = cls.sessions[os.getpid()] = requests.Session()
+        session = cls.sessions.get(os.getpid())
+        if session is None:
+            session = requests.Session()
             # A proxy for the way out (HTTP_PROXY) is not for a server next door.
             session.trust_env = False
+            cls.sessions = {os.getpid(): session}  # at once: several threads may be here
         url = f"http://{cls.host}:{cls.port}{path}"
-        answer: requests.Response = cls.sessions[os.getpid()].request(method, url, **options)
+        answer: requests.Response = session.request(method, url, **options)
         return validate_response(answer)  # type: ignore[no-any-return] # as above
 
     @classmethod

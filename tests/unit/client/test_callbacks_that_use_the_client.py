@@ -151,6 +151,31 @@ def test_a_first_lease_in_the_middle_of_its_login(application: Application, vaul
     assert vault.made == 1
 
 
+def test_one_outage_after_another(
+    application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whose flag or alarm follows the events does not take it down while Vault is away."""
+    gone = VaultUnreachable("refused", sent=False)
+    logins: list[Any] = [gone, vault.log_in()]
+    reads: list[Any] = [gone, vault.read_secret()]
+
+    def next_of(answers: list[Any]) -> Callable[..., Any]:
+        def answered(*_: Any, **__: Any) -> Any:
+            answer = answers.pop(0)
+            if isinstance(answer, VaultError):
+                raise answer.again()
+            return answer
+
+        return answered
+
+    monkeypatch.setattr(Api, "log_in", next_of(logins))
+    monkeypatch.setattr(Api, "read_secret", next_of(reads))
+    assert application.client.get_secret_cached("a/b", "KEY") == "value"
+
+    told = [name for name in application.told if name in ("outage_began", "recovered")]
+    assert told == ["outage_began", "recovered", "outage_began", "recovered"]
+
+
 @pytest.mark.parametrize("what", ["read", "cached", "lease"])
 def test_an_outage_in_the_middle_of_a_login(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch, what: str

@@ -105,6 +105,7 @@ def test_a_policy_that_lets_nobody_ask(client: VaultClient, vault: Vault) -> Non
     vault.refusal = PermissionDenied("permission denied", status=403)
 
     assert client.health().ok
+    assert client.health().ok, "it is not asked again at once"
     assert vault.asked == ["lookup"]
 
 

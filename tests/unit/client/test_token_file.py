@@ -53,3 +53,14 @@ def test_one_with_a_life(session: Session, monkeypatch: pytest.MonkeyPatch) -> N
     token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
 
     assert token.ttl == 60.0
+
+
+def test_the_rest_of_a_life_sets_no_pace(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses are those of the life that it had, also when it is read again in its last second."""
+    token = read(session, monkeypatch, ttl=60, expire_time="2030-01-01T00:00:00.5Z")
+    cap = session.backoff.cap
+    token.lose("expired")
+
+    read(session, monkeypatch, ttl=0, expire_time="2030-01-01T00:00:00.5Z")
+
+    assert session.backoff.cap == cap

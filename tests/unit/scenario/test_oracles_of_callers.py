@@ -58,6 +58,13 @@ def test_outdated_value(rotated: Story) -> None:
     assert not no_wrong_value()(rotated.history)[0].harm, "it was right a moment ago"
 
 
+def test_wrong_value_of_a_first_read_that_is_let_off(rotated: Story) -> None:
+    """It may be late; what it gives has to be right all the same."""
+    rotated.call(1.0, 4.0, verb="warm-up", value="unknown")
+    (finding,) = no_wrong_value()(rotated.history)
+    assert finding.harm
+
+
 def test_value_before_its_time(rotated: Story) -> None:
     """Nobody can know a value that is not written yet."""
     rotated.call(48.0, 49.0, value="v2")

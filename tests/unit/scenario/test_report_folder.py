@@ -48,16 +48,26 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stdout + ended.stderr
 
 
-def test_a_folder_of_another_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        # Whose start is measured: its report is begun before pytest is configured.
+        {"subject": f"command:{sys.executable}", "only": "TOK"},
+    ],
+    ids=["reference", "measured"],
+)
+def test_a_folder_of_another_run(given: dict[str, str], tmp_path: Path) -> None:
     """Two runs in one folder would mix their verdicts, and remove each other's parts."""
     (tmp_path / "journal.json").write_text("mine")
     held = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(held, fcntl.LOCK_EX)
-        ended = begun(tmp_path, tmp_path)
+        ended = begun(tmp_path, tmp_path, **given)
     finally:
         os.close(held)
     assert ended.returncode == Outcome.USAGE
+    assert "Traceback" not in ended.stdout + ended.stderr
     assert "another run writes its report here" in ended.stderr
     assert (tmp_path / "journal.json").read_text() == "mine"
 
@@ -142,6 +152,7 @@ def test_known_failures_that_cannot_be_written(
         write_known=True,
         known_file=tmp_path / "file" / "known.toml",
         allow_not_exercised=False,
+        part=None,
     )
     monkeypatch.setattr(_table, "options", lambda _: chosen)
     monkeypatch.setattr(_table, "known", lambda _: Known())

@@ -170,6 +170,7 @@ def test_a_client_that_does_not_know_hello_can_read(subject: Open, program: Prog
     assert one.capabilities == {"read"}
     assert one.read("p", "k", timeout=20).value == "v"
     assert not one.tells_outcomes
+    one.close(timeout=20)  # its "unknown" to that is no end that failed
 
 
 def test_answers_come_in_any_order(subject: Open, program: Program) -> None:

@@ -133,11 +133,12 @@ def test_a_server_that_forgets_with_its_client(
     assert one.logs() == kept
 
 
-def test_a_log_that_does_not_come_is_asked_for_once(
+def test_a_log_that_does_not_come_is_not_waited_for_again(
     subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clean end is not made to look late by a page that hangs."""
-    monkeypatch.setattr(_http, "_LOG", 0.2)
+    """A clean end is not made to look late by a page that hangs: there it has a short time."""
+    monkeypatch.setattr(_http, "_LOG", 0.3)
+    monkeypatch.setattr(_http, "_SOON", 0.1)
     monkeypatch.setattr(Handler, "do_GET", lambda self: hang(self.server))
 
     def hang(server: Server) -> None:
@@ -145,8 +146,30 @@ def test_a_log_that_does_not_come_is_asked_for_once(
         server.hold.wait(30)
 
     one = subject(server.url)
+    assert (one.logs(), one.logs(), server.asked_for_logs) == ("", "", 1)
     one.close(timeout=20)
-    assert (one.logs(), server.asked_for_logs) == ("", 1)
+    assert (one.logs(), server.asked_for_logs) == ("", 3)
+
+
+def test_a_log_that_comes_once_the_client_is_closed(
+    subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that does one thing at a time may have been busy with its client before."""
+    monkeypatch.setattr(_http, "_SOON", 0.2)
+    answer = Handler.do_GET
+
+    def late(self: Handler) -> None:
+        if self.server.asked_for_logs:
+            answer(self)
+        else:
+            self.server.asked_for_logs += 1
+            self.server.hold.wait(30)
+
+    monkeypatch.setattr(Handler, "do_GET", late)
+    server.logs = [(200, "what it said")]
+    one = subject(server.url)
+    one.close(timeout=20)
+    assert one.logs() == "what it said"
 
 
 def test_scenarios_take_turns(subject: Open, server: Server) -> None:

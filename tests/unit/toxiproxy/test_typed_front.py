@@ -270,6 +270,8 @@ def test_requests_go_over_one_connection(fake: Fake) -> None:
     assert fake.connections == 1
 
 
+# Python 3.12 and later warn of every fork beside threads; that there are some is the test's point.
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_fork_speaks_over_a_connection_of_its_own(fake: Fake) -> None:
     """Answers would come to whoever reads first."""
     fake.script += [(200, b'{"version": "2.12.0"}')] * 3

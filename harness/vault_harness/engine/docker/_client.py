@@ -84,12 +84,13 @@ def container_on(port: int) -> str:
     return ""
 
 
-def _seen(path: Path) -> bool:
-    """Whether it is there, as far as this user may look: HOME may be somebody else's."""
+def _seen(path: Path) -> Path | None:
+    """Where it is, if it is there, as far as this user may look: HOME may be somebody else's."""
     try:
-        return path.exists()
-    except PermissionError:
-        return False
+        path = path.expanduser()
+        return path if path.exists() else None
+    except (PermissionError, RuntimeError):  # or there is no home
+        return None
 
 
 def _knock() -> None:
@@ -97,7 +98,7 @@ def _knock() -> None:
     host = os.environ.get("DOCKER_HOST", "")
     path = Path(host.removeprefix("unix://")) if host.startswith("unix://") else None
     if not host:
-        present = [one for one in map(Path.expanduser, (*_SOCKETS, _CONFIG)) if _seen(one)]
+        present = [one for one in map(_seen, (*_SOCKETS, _CONFIG)) if one is not None]
         if not present:
             raise EngineUnavailable(
                 "no container engine here",

@@ -55,6 +55,7 @@ def verbs_end_in_time(deadline: float) -> Oracle:
                         call.began,
                         rests_on=(),
                         missed=max(over, 0.0) if call.outcome != "hung" else None,
+                        lacks=call.outcome == "hung",
                         until=ended,
                     )
                 )
