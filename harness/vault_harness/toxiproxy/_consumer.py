@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 from urllib.parse import quote, urlsplit
@@ -53,25 +54,40 @@ class Unreachable(ToxiproxyError):
     """The server does not answer, or what answers is no Toxiproxy server."""
 
 
+class _Connections:
+    """Those of one process to one server; they end with who asks over them."""
+
+    def __init__(self) -> None:
+        self._ours: tuple[int, requests.Session] | None = None
+
+    def session(self) -> requests.Session:
+        """What asks over them. A fork does not, over those of the process that it comes from."""
+        ours = self._ours
+        if ours is None or ours[0] != os.getpid():
+            session = requests.Session()
+            # A proxy for the way out (HTTP_PROXY) is not for a server next door.
+            session.trust_env = False
+            self._ours = ours = os.getpid(), session  # at once: several threads may be here
+        return ours[1]
+
+    def close(self) -> None:
+        """End them."""
+        if self._ours is not None:
+            self._ours[1].close()
+
+
 class _KeepsAlive(APIConsumer):  # type: ignore[misc] # toxiproxy-python has no types
     """Sends each request over a connection that is there, which takes a third of the time.
 
     A scenario that cuts its client's connections again and again asks for it hundreds of times.
     """
 
-    sessions: ClassVar[dict[int, requests.Session]]
+    connections: ClassVar[_Connections]
 
     @classmethod
     def _ask(cls, method: str, path: str, **options: Any) -> requests.Response:
-        # A fork must not speak over the connection of the process that it comes from.
-        session = cls.sessions.get(os.getpid())
-        if session is None:
-            session = requests.Session()
-            # A proxy for the way out (HTTP_PROXY) is not for a server next door.
-            session.trust_env = False
-            cls.sessions = {os.getpid(): session}  # at once: several threads may be here
         url = f"http://{cls.host}:{cls.port}{path}"
-        answer: requests.Response = session.request(method, url, **options)
+        answer: requests.Response = cls.connections.session().request(method, url, **options)
         return validate_response(answer)  # type: ignore[no-any-return] # as above
 
     @classmethod
@@ -113,7 +129,9 @@ class Consumer:
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
         self.url = f"http://{host}:{port or 8474}"
         self.timeout = timeout
-        own = {"host": host, "port": port or 8474, "sessions": {}}
+        connections = _Connections()
+        weakref.finalize(self, connections.close)
+        own = {"host": host, "port": port or 8474, "connections": connections}
         self._api = type("APIConsumer", (_KeepsAlive,), own)
 
     def request(self, method: Method, path: str, body: object = None) -> Any:

@@ -7,6 +7,7 @@ line ``toxiproxy-cli``, or ``TOXIPROXY_CLI_BINARY``.
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -119,9 +120,9 @@ class Lab:
         """Which of the two servers it is."""
         return self.server.kind
 
-    @property
+    @functools.cached_property
     def toxiproxy(self) -> Toxiproxy:
-        """The server, typed."""
+        """The server, typed; asked over one connection, which is one of its descriptors."""
         return Toxiproxy(self.server.url, timeout=DEADLINE)
 
     def name(self) -> str:
