@@ -31,7 +31,14 @@ _BY_ITSELF_SECONDS = 20.0
 _TRIES_SECONDS = 6.5
 """In which a server that still tries to unseal itself has done so: it does every five seconds."""
 
-_ACTIVE, _SERVING = 200, frozenset({200, 429})
+_AGAIN_SECONDS = 5.0
+"""From one time that keys are given to a node that stays sealed to the next.
+
+One that has just joined gets its data bit by bit. It may find the keyring there, and not yet what
+its keys open: it gives up for good then ("failed to read master key"), until it has them anew.
+"""
+
+_ACTIVE, _SEALED, _SERVING = 200, 503, frozenset({200, 429})
 
 
 @dataclass(frozen=True)
@@ -131,24 +138,38 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
     # All of them before any wait: a leader needs a quorum of unsealed nodes.
     if keyring.kind == "recovery" and len(nodes) > 1:
         _give_patiently(nodes, lambda node: node.give_keys(keyring))
-    else:
-        for node in nodes:
-            node.give_keys(keyring)
-    return wait_for_all(nodes, timeout=deadline - time.monotonic())
+        return wait_for_all(nodes, timeout=deadline - time.monotonic())
+    for node in nodes:
+        node.give_keys(keyring)
+    return wait_for_all(nodes, timeout=deadline - time.monotonic(), keyring=keyring)
 
 
-def wait_for_all(nodes: Sequence[Operator], *, timeout: float) -> Operator:
+def wait_for_all(
+    nodes: Sequence[Operator], *, timeout: float, keyring: Keyring | None = None
+) -> Operator:
     """Wait until one node is active and every other one a standby; returns the active one.
+
+    Args:
+        nodes: An operator at each node.
+        timeout: Seconds.
+        keyring: Whose keys a node that stays sealed is given now and then, though it has had them.
 
     Raises:
         DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
     """
     deadline = time.monotonic() + timeout
+    again = time.monotonic() + _AGAIN_SECONDS
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
         if leader is not None and _SERVING.issuperset(health):
             return leader
+        if keyring is not None and time.monotonic() >= again:
+            for node, status in zip(nodes, health, strict=True):
+                if status == _SEALED:
+                    with contextlib.suppress(OperatorError):  # it has not got its data yet
+                        node.give_keys(keyring)
+            again = time.monotonic() + _AGAIN_SECONDS
         if time.monotonic() >= deadline:
             raise _never("all nodes to serve", timeout, nodes, health)
         time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline

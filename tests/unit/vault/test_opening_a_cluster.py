@@ -11,6 +11,7 @@ import pytest
 from vault_harness.errors import OperatorError
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 
+SHAMIR = Keyring(keys=("a", "b", "c"), threshold=3, root_token="")
 RECOVERY = Keyring(keys=("a", "b", "c"), threshold=3, root_token="", kind="recovery")
 
 
@@ -93,6 +94,26 @@ def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
     cluster.migrate_seal(as_operators(first, second), RECOVERY, timeout=10)
 
     assert second.lags < 0
+
+
+class GivesUp(Node):
+    """A member that had the keyring too soon: it takes its keys, and stays sealed."""
+
+    def give_keys(self, _: Keyring) -> None:
+        """Take them; nothing comes of the first ones, and the second ones are too early too."""
+        self.asked += 1
+        if self.asked == 2:
+            raise OperatorError("stored unseal keys are supported, but none were found")
+
+
+def test_a_member_that_gave_up_is_given_its_keys_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would stay sealed for ever; one that serves is left alone."""
+    monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
+    first, second = Node("one", leads=True), GivesUp("two", refusals=2)
+
+    cluster.unseal_all(as_operators(first, second), SHAMIR, timeout=10)
+
+    assert (first.asked, second.asked) == (1, 3)
 
 
 class Leader:
