@@ -60,6 +60,9 @@ def test_replaced_token_is_used(lab: Lab) -> None:
 LATE_BY_FAR = 0.5
 """Seconds past a bound in which it is seen by how much a client is late."""
 
+FOR_THE_END = 10.0
+"""Seconds of the last token's life that are left when it is seen whether the client revoked it."""
+
 
 def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
     """Wait for a request that is answered well with the token in the file, or find fault.
@@ -71,11 +74,13 @@ def _uses_what_was_delivered(lab: Lab, *, since: float, within: float) -> None:
         asked = lab.history.find(since=since, where=lambda e: e.good)
         return [each for each in asked if lab.recorder.accessor(each.token) == lab.agent_token]
 
-    # It has a life of its own, which nobody may make longer: who asks later cannot use it.
-    end = since + min(within + LATE_BY_FAR, lab.ttl)
+    # It has a life of its own, which nobody may make longer: who asks later cannot use it. And it
+    # has to live when the client has ended, or its own end would look like a revocation.
+    looked = lab.ttl - FOR_THE_END
+    end = since + min(within + LATE_BY_FAR, looked)
     lab.until(lambda: bool(uses()), within=max(0.0, end - lab.history.now()))
     first = next(iter(uses()), None)
-    if first is None and within > lab.ttl:
+    if first is None and within > looked:
         lab.require("a request while the token that was delivered last lives", lambda _: False)
         return
     at = first.began if first else lab.history.now()

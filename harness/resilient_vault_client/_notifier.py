@@ -80,7 +80,8 @@ class Notifier:
         """For a block that holds a lock: the callback hears at its end what happens in this thread.
 
         It may use the client, and would wait for the lock of its own thread. That an outage began
-        is told at once all the same, since it may last as long as the block.
+        is told at once all the same, since it may last as long as the block; before that, that the
+        one before is over.
         """
         if getattr(self._waiting, "events", None) is not None:
             yield  # in the middle of another one, whose lock is held too

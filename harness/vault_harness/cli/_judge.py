@@ -65,8 +65,9 @@ def scenarios(
     Each scenario has a Vault of its own. docs/subjects.md says how a client is named and what it
     must do; report/ has the verdicts and the history of every scenario.
 
-    Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised;
-    3: the harness broke down; 4: the command line makes no sense; 130, 143: interrupted.
+    Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
+    was skipped; 3: the harness broke down; 4: the command line makes no sense; 130, 143:
+    interrupted.
     """
     options = []
     if workers is not None:

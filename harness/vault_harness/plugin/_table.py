@@ -313,7 +313,8 @@ class Table:
             crashed=bool(self._broken) or code in _CRASHED,
             allow_not_exercised=options(self._config).allow_not_exercised,
             leaks_known=self._leaks_known,
-            part=bool(options(self._config).part),
+            # Among tests of somebody's own others may have asked, and a skip is none that failed.
+            part=bool(options(self._config).part) or not self._suite,
         )
 
     @pytest.hookimpl(tryfirst=True)

@@ -30,7 +30,7 @@ _TURN = (
     600.0  # seconds to wait until another scenario has done with a server that serves one at a time
 )
 _LOG = 5.0  # seconds for GET /logs
-_SOON = 1.0  # and where its client waits to be closed, or it did not answer before
+_SOON = 2.0  # and where its client waits to be closed, or it did not answer before
 
 
 class HttpSubject(Asked):
@@ -86,11 +86,12 @@ class HttpSubject(Asked):
         """Have the server close its client; the server itself runs on."""
         if self._workers.closed:
             return
-        self._fetch_log(_SOON)  # a server may forget it together with its client
+        # A server may forget it together with its client.
+        comes = not self._no_log and self._fetch_log(_SOON)
         try:
             self._ask("close", {}, _protocol.check, timeout)
         finally:
-            self._fetch_log(_SOON if self._no_log else _LOG)  # who was busy may be free now
+            self._fetch_log(_LOG if comes else _SOON)  # who was busy may be free now
             self.kill()
 
     def kill(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -159,6 +159,7 @@ def wait_for_all(
     """
     deadline = time.monotonic() + timeout
     again = time.monotonic() + _AGAIN_SECONDS
+    refused: dict[str, str] = {}
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
@@ -167,11 +168,13 @@ def wait_for_all(
         if keyring is not None and time.monotonic() >= again:
             for node, status in zip(nodes, health, strict=True):
                 if status == _SEALED:
-                    with contextlib.suppress(OperatorError):  # it has not got its data yet
+                    try:
                         node.give_keys(keyring)
+                    except OperatorError as error:  # it may not have got its data yet
+                        refused[node.address] = error.cause
             again = time.monotonic() + _AGAIN_SECONDS
         if time.monotonic() >= deadline:
-            raise _never("all nodes to serve", timeout, nodes, health)
+            raise _never("all nodes to serve", timeout, nodes, health, refused)
         time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
 
 
@@ -379,10 +382,16 @@ def _active(nodes: Sequence[Operator], health: Sequence[int]) -> Operator | None
 
 
 def _never(
-    what: str, timeout: float, nodes: Sequence[Operator], health: Sequence[int]
+    what: str,
+    timeout: float,
+    nodes: Sequence[Operator],
+    health: Sequence[int],
+    refused: Mapping[str, str] | None = None,
 ) -> DeadlineExceeded:
+    why = refused or {}
     states = "; ".join(
         f"{node.address} {health_in_words(status)}"
+        + (f" ({why[node.address]})" if status == _SEALED and node.address in why else "")
         for node, status in zip(nodes, health, strict=True)
     )
     return DeadlineExceeded(

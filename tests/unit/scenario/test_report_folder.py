@@ -166,6 +166,25 @@ def test_known_failures_that_cannot_be_written(
     assert table._no_known_file[0].startswith("the file of known failures cannot be written: ")
 
 
+@pytest.mark.parametrize(
+    ("suite", "part", "after"), [(True, None, 2), (True, "1/2", 0), (False, None, 0)]
+)
+def test_a_run_that_asked_nothing(
+    suite: bool, part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It proves nothing; another part, or the other tests of a repository, may have asked."""
+    chosen = SimpleNamespace(
+        report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=part
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=suite)
+    table._summary = Summary("mine", [Line("KV-02", "p", "low", "skipped", 1.0)])
+    session: Any = SimpleNamespace(exitstatus=0)
+    table._settle(session)
+    assert session.exitstatus == after
+
+
 def collected_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """A run is started in a folder with a `secrets.py`, and ends once scenarios are collected."""
     (folder / "secrets.py").write_text("raise SystemExit('this is not the module you want')")

@@ -8,7 +8,7 @@ from typing import cast
 
 import pytest
 
-from vault_harness.errors import OperatorError
+from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 
 SHAMIR = Keyring(keys=("a", "b", "c"), threshold=3, root_token="")
@@ -114,6 +114,17 @@ def test_a_member_that_gave_up_is_given_its_keys_anew(monkeypatch: pytest.Monkey
     cluster.unseal_all(as_operators(first, second), SHAMIR, timeout=10)
 
     assert (first.asked, second.asked) == (1, 3)
+
+
+def test_why_a_member_stays_sealed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says to its keys is told at the end of the wait: they may be another cluster's."""
+    monkeypatch.setattr(cluster, "_AGAIN_SECONDS", 0.05)
+    first, second = Node("one", leads=True), GivesUp("two", refusals=99)
+
+    with pytest.raises(DeadlineExceeded) as caught:
+        cluster.unseal_all(as_operators(first, second), SHAMIR, timeout=0.5)
+
+    assert "http://two is sealed (stored unseal keys are" in caught.value.looked_at
 
 
 class Leader:

@@ -59,10 +59,11 @@ def no_wrong_value(
             given = set((operation.value or "").split(BESIDE))
             if not given <= allowed:
                 wanted = " or ".join(sorted(allowed)) or "none"
+                verb = "read" if operation.verb == "warm-up" else operation.verb
                 findings.append(
                     Finding(
                         promise,
-                        f"{operation.verb} of {_asked(operation)} gave {_value(operation)}"
+                        f"{verb} of {_asked(operation)} gave {_value(operation)}"
                         f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
                         operation.began,
                         # A whole secret that lacks its keys is as good as one that nobody wrote.
