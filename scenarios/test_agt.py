@@ -38,7 +38,7 @@ def test_cached_login(lab: Lab) -> None:
         lab.judge(
             # Empty for who declares a deadline that is longer than all that was before.
             no_failed_read(until=fault.began - lab.deadline, may_be_empty=True),
-            recovers_within(bound, since=revoked),
+            recovers_within(bound, since=revoked, begun=True),
             requests_at_most(1 + calls, "login", since=fault.began),
             requests_at_most(2 * (1 + calls), "read", since=fault.began),
         )

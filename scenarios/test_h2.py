@@ -47,6 +47,6 @@ def test_dead_connection(lab: Lab) -> None:
             each_caller=True,
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
-        recovers_within(bound, since=fault.began),
+        recovers_within(bound, since=fault.began, begun=True),
         same_token(since=fault.began, until=given_up(lab, fault)),
     )

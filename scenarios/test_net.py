@@ -266,7 +266,7 @@ def test_dead_idle_connections(lab: Lab) -> None:
             each_caller=True,
             at_rest=lab.declared_or_none("backoff_cap") is not None,
         ),
-        recovers_within(bound, since=fault.began),
+        recovers_within(bound, since=fault.began, begun=True),
         same_token(since=fault.began, until=given_up(lab, fault)),
     )
 

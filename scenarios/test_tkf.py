@@ -44,7 +44,7 @@ def test_replaced_token_is_used(lab: Lab) -> None:
     client.close(timeout=5.0)
     alive = lab.token_lives(lab.agent_token)
     lab.judge(
-        recovers_within(bound, since=dead),
+        recovers_within(bound, since=dead, begun=True),
         recovers_within(back, since=delivered),
         no_request_storm(since=lost.began, until=delivered),
         requests_at_most(0, "login", "renew", since=0.0),

@@ -141,6 +141,30 @@ class LogsInOnceMoreLater(LazyClient):
             self._log_in(time.monotonic() + self._deadline)
 
 
+class LogsInLaterAfterAFailure(LazyClient):
+    """Is well again at once, and a thread that woke later makes sure of a token all the same."""
+
+    later = 0.8
+    _failed = False
+
+    def _ask(self, *request: Any, **more: Any) -> Reply:
+        try:
+            reply = super()._ask(*request, **more)
+        except UnavailableError:
+            self._failed = True
+            raise
+        if self._failed:
+            self._failed = False
+            again = threading.Timer(self.later, self._again)
+            again.daemon = True
+            again.start()
+        return reply
+
+    def _again(self) -> None:
+        with contextlib.suppress(ClientError):
+            self._log_in(time.monotonic() + self._deadline)
+
+
 class RenewsTwiceAtOnce(LazyClient):
     """Two renewers of one token, which know nothing of each other."""
 

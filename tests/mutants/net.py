@@ -46,6 +46,7 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsCredentialsBehind,
     LeavesNineThreads,
+    LogsInLaterAfterAFailure,
     LogsInOnceMoreLater,
     LogsInTwice,
     Mutant,
@@ -450,6 +451,9 @@ class DropsItsTokenSoon(DropsItsTokenOnError):
 
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
+    "logs-in-later-after-an-outage": Mutant(
+        LogsInLaterAfterAFailure, "NET-01", "the token survives"
+    ),
     "never-comes-back": Mutant(NeverComesBack, "NET-01", "a good read within"),
     "dies-in-an-outage": Mutant(
         always.DiesInAnOutage, "NET-02", "the client stays alive", process=True

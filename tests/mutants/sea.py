@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from tests.mutants.clients import (
     LeavesFiveThreads,
     LeavesItsTokenBehind,
     LeavesNineThreads,
+    LogsInLaterAfterAFailure,
     LogsInOnceMoreLater,
     LogsInTwice,
     Mutant,
@@ -47,6 +49,8 @@ from tests.subjects.lazy_wire import (
     FIRST_PAUSE,
     Gate,
     UnavailableError,
+    Wire,
+    is_whole,
 )
 
 
@@ -199,10 +203,31 @@ class FillsItsMemoryAfterALogin(LazyClient):
         return token
 
 
+class _LogsInByTheClock(Wire):
+    """Has its connection when the second is whole, and sends its login then.
+
+    Two hundred connections at once take as long as the machine needs for them, which would spread
+    the logins for a client that does nothing of the kind.
+    """
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        if b"/login HTTP" not in request:
+            return super()._exchange(request, deadline)
+        left = deadline - time.monotonic()
+        with socket.create_connection((self._host, self._port), timeout=left) as peer:
+            time.sleep(1.0 - time.time() % 1.0)
+            peer.sendall(request)
+            received = bytearray()
+            while not is_whole(received) and (piece := peer.recv(65536)):
+                received += piece
+            return bytes(received)
+
+
 class ComesBackByTheClock(LazyClient):
-    """Asks whether Vault is back when all its sisters do."""
+    """Asks whether Vault is back, and logs in, when all its sisters do."""
 
     gate_type = _ByTheClock
+    wire_type = _LogsInByTheClock
 
 
 class AsksForEverythingAgain(LazyClient):
@@ -298,6 +323,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "stops-looking-at-a-seal": Mutant(
         byways.StopsLookingAtASeal, "SEA-01", "a rotated secret is seen", REFERENCE
+    ),
+    "logs-in-later-after-a-short-seal": Mutant(
+        LogsInLaterAfterAFailure, "SEA-01", "the token survives"
     ),
     "retries-without-a-pause": Mutant(RetriesWithoutAPause, "SEA-01", "no request storm"),
     "sleeps-through-a-seal": Mutant(NeverComesBack, "SEA-02", "a good read within"),

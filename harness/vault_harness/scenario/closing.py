@@ -28,16 +28,20 @@ ACT = "the closing act"
 CLOSE_WITHIN = 5.0
 """Seconds that the clean end may take while nothing is broken."""
 
+LATE = 1.0
+"""Seconds after the last good read in which what a client does late, by itself, is still seen."""
+
 PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""
 
 
-def closing_act(lab: Asking, *, no_health: str = "") -> None:
+def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) -> None:
     """Carry out the act; what it finds is noted in the lab, and what it rests on is required.
 
     Args:
         lab: The scenario.
         no_health: Why the subject is not asked how it is.
+        open_until: When it may be closed: until then it is watched.
     """
     verbs: list[Verb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
     client = lab.client
@@ -47,6 +51,7 @@ def closing_act(lab: Asking, *, no_health: str = "") -> None:
         lab.history.mark(f"not asked for its health: {no_health}")
     elif lab.can("health"):
         _healthy(lab, client)
+    lab.watch(max(0.0, open_until - lab.history.now()))
     _closed(lab)
 
 
@@ -114,7 +119,7 @@ def _read_at_last(lab: Asking, client: Driver, verb: Verb, since: float) -> Oper
         over = since + bound + history.slack(since, history.now())
         if last.good or last.outcome in ("hung", "died") or last.began > over:
             return last
-        history.wait_for(lambda: False, PAUSE, what="the closing act")
+        history.let_pass(PAUSE, what="the closing act")
 
 
 def _back_within(lab: Asking) -> float:
@@ -166,7 +171,7 @@ def _until(
         if seen(last) or last.outcome == "died" or last.began > over + lab.deadline:
             return last, late
         late = late or last.began > over
-        history.wait_for(lambda: False, PAUSE, what="the closing act")
+        history.let_pass(PAUSE, what="the closing act")
 
 
 def _healthy(lab: Asking, client: Driver) -> None:
@@ -174,7 +179,7 @@ def _healthy(lab: Asking, client: Driver) -> None:
     since, bound = lab.history.now(), _back_within(lab)
     well = client.healthy()
     while not well and lab.history.now() < since + bound and not client.closed:
-        lab.history.wait_for(lambda: False, PAUSE, what="the closing act")
+        lab.history.let_pass(PAUSE, what="the closing act")
         well = client.healthy()
     if not well:
         seen = f"it says not well for {lab.history.now() - since:.1f} s while reads work"

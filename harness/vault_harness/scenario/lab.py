@@ -10,7 +10,7 @@ from vault_harness.scenario._asking import Asking
 from vault_harness.scenario._audit_records import read_audit
 from vault_harness.scenario._leaks import leaks
 from vault_harness.scenario._servers import KEY, MOUNT, PATH, ROLE
-from vault_harness.scenario.closing import closing_act
+from vault_harness.scenario.closing import LATE, closing_act
 from vault_harness.scenario.conditions import look
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Exchange, Operation
@@ -82,13 +82,18 @@ class Lab(Asking):
             tried = self.history.operations[-1:]
             why = tried[0].message if tried else "nobody started it"
             self.note(Finding("it starts in the end", why, self.history.now()))
-        # The scenario's own oracles see what was before the closing act; the standing ones see all.
+        # The scenario's own oracles see what was before the closing act, unless they are about what
+        # may come late; the standing ones see all.
         self._look_at_connections()
         self._look_again()
-        for oracle in (*self._asked, *asked):
-            self._findings.extend(oracle(self.history))
+        own = (*self._asked, *asked)
+        to_the_end = [oracle for oracle in own if isinstance(oracle, oracles.ToTheEnd)]
+        for oracle in own:
+            if oracle not in to_the_end:
+                self._findings.extend(oracle(self.history))
         self.look_at_command_lines()  # those of who is closed are gone
-        self._close_or_say_why(no_closing, no_health, steady=steady)
+        open_until = self.history.now() + LATE if to_the_end else 0.0
+        self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
         self._collect()
         self._look_again()
         always = (
@@ -104,7 +109,7 @@ class Lab(Asking):
             standing.no_request_with_a_dead_token(self.deadline),
             oracles.stays_alive(),
         )
-        for oracle in always:
+        for oracle in (*to_the_end, *always):
             self._findings.extend(oracle(self.history))
         self._decide()
 
@@ -224,16 +229,20 @@ class Lab(Asking):
 
     # The closing act
 
-    def _close_or_say_why(self, why: str, no_health: str, *, steady: bool) -> None:
+    def _close_or_say_why(
+        self, why: str, no_health: str, *, steady: bool, open_until: float
+    ) -> None:
         if not why:
             why = self._cannot_close(steady=steady)
         self.no_closing = why
         if why:
             self.keep_logs()
             self.history.mark(f"no closing act: {why}")
+            if self.started and not self.client.closed:
+                self.watch(max(0.0, open_until - self.history.now()))
             return
         try:
-            closing_act(self, no_health=no_health)
+            closing_act(self, no_health=no_health, open_until=open_until)
         except NotClaimed as error:
             # It ends nearly every scenario: one that is configured without what it reads would be
             # asked nothing, and no claim of its own says so.

@@ -46,7 +46,7 @@ from vault_harness.stack import _sealing
 from vault_harness.stack._data_dir import SEAL_MIGRATION_NAME
 from vault_harness.stack._opening import Opening
 from vault_harness.stack.record import StackRecord, no_folder
-from vault_harness.vault import Keyring, cluster
+from vault_harness.vault import Keyring, Operator, cluster
 
 Checkpoint = Callable[[str], None]
 
@@ -275,7 +275,7 @@ class SealMigrations:
         has served nobody since its data was copied.
 
         Raises:
-            HarnessError: It went over, or nobody can tell, and it does not serve.
+            HarnessError: It went over, or a node does not answer, and it does not serve.
         """
         keyring = self._opening.keyring()
         assert keyring is not None  # looked at before
@@ -287,8 +287,7 @@ class SealMigrations:
                     cluster.migrate_seal(nodes, keyring, timeout=_CLUSTER_SECONDS)
             except HarnessError as error:
                 # One that went over is enough: it has served, or may have.
-                every = [node.seal_status_between_seals() for node in nodes]
-                if any(status.initialised and not status.migrating for status in every):
+                if any(_went_over(node) for node in nodes):
                     raise
                 return error
         return None
@@ -398,6 +397,20 @@ class SealMigrations:
         self._record.unlink()
         with contextlib.suppress(OSError):  # what did not open is kept there
             self._folder.rmdir()
+
+
+def _went_over(node: Operator) -> bool:
+    """Whether it says that it has its new seal; one that never says which it has does not.
+
+    Raises:
+        OperatorError: It does not answer.
+    """
+    try:
+        status = node.seal_status_between_seals()
+    except OperatorError:
+        node.see_that_it_answers()
+        return False
+    return status.initialised and not status.migrating
 
 
 def _beside(data: Path) -> Path:

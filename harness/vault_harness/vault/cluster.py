@@ -218,22 +218,27 @@ def _give_patiently(nodes: Sequence[Operator], give: Callable[[Operator], None])
 
     A node that was started a moment ago tries that every five seconds, and so does one that has
     just joined; it takes no recovery keys meanwhile. Nobody can tell it from one that was sealed by
-    hand, which waits for keys.
+    hand, which waits for keys. All have their turn: what opens one may be that the others are open.
 
     Raises:
         OperatorError: A node does not answer, or is opened neither way.
     """
     deadline = time.monotonic() + _BY_ITSELF_SECONDS
-    for node in nodes:
-        while True:
+    left = list(nodes)
+    while True:
+        refused: dict[Operator, OperatorError] = {}
+        for node in left:
             try:
                 give(node)
-                break
-            except OperatorError:
+            except OperatorError as error:
                 node.see_that_it_answers()
-                if time.monotonic() >= deadline:
-                    raise
-            time.sleep(_POLL_SECONDS * 5)  # between two tries, bounded by the deadline
+                refused[node] = error
+        if not refused:
+            return
+        if time.monotonic() >= deadline:
+            raise next(iter(refused.values()))
+        left = list(refused)
+        time.sleep(_POLL_SECONDS * 5)  # between two tries, bounded by the deadline
 
 
 def seal_all(nodes: Sequence[Operator]) -> None:

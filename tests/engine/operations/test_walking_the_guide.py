@@ -169,7 +169,7 @@ def test_the_page_runs_as_it_is_written(shell: Shell) -> None:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     said = done.stdout + done.stderr

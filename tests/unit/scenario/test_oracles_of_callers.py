@@ -378,6 +378,15 @@ def test_read_that_waited_the_fault_out(story: Story) -> None:
     assert story.finds(recovers_within(4.0, since=20.0)) == []
 
 
+def test_read_on_its_way_when_a_fault_began_that_goes_on(story: Story) -> None:
+    """It was answered before the fault: it shows nothing, and the late one after it counts."""
+    story.call(19.99, 20.01)
+    story.call(26.0)
+    assert story.finds(recovers_within(4.0, since=20.0, begun=True)) == [
+        "the first came after 6.01 s"
+    ]
+
+
 # fails_as, failures_are
 
 

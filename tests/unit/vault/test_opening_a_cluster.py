@@ -87,6 +87,25 @@ def test_a_node_that_died_is_not_waited_for() -> None:
         )
 
 
+def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting() -> None:
+    """It is opened by what the others do once they have their keys."""
+
+    class Follower(Node):
+        def give_keys(self, _: Keyring) -> None:
+            self.asked += 1
+            if not leader.asked:
+                raise OperatorError("barrier seal type does not match")
+
+        give_keys_between_seals = give_keys
+
+    leader = Node("two", leads=True)
+    follower = Follower("one")
+
+    cluster.migrate_seal(as_operators(follower, leader), RECOVERY, timeout=10)
+
+    assert (follower.asked, leader.asked) == (2, 1)
+
+
 def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
     """A follower that has not got the change yet could not be started with the new one alone."""
     first, second = Node("one", leads=True), Node("two", lags=3)

@@ -8,7 +8,7 @@ unless it is told that there `may_be_empty`. A bound on a count holds for none.
 """
 
 from vault_harness.scenario.oracles._addresses import leaves_address, reaches_address, reads_at
-from vault_harness.scenario.oracles._base import HANDOVER, Oracle
+from vault_harness.scenario.oracles._base import HANDOVER, Oracle, ToTheEnd
 from vault_harness.scenario.oracles._callers import (
     EVERY_WAY,
     every_call_ends_within,
@@ -94,6 +94,7 @@ __all__ = [
     "HANDOVER",
     "LOGS_IN_INSTEAD",
     "Oracle",
+    "ToTheEnd",
     "STORM_PEAK",
     "a_denial_costs_little",
     "accepted_again",

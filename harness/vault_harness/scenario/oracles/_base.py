@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.verdict import Finding
 
 Oracle = Callable[[History], list[Finding]]
+
+
+@dataclass(frozen=True)
+class ToTheEnd:
+    """An oracle about what may come late: it is asked of the closing act too, and after a while.
+
+    A good read shows that the client is well again, and not that it is done: one of its threads may
+    still do what the oracle forbids.
+    """
+
+    oracle: Oracle
+
+    def __call__(self, history: History) -> list[Finding]:
+        """What the oracle finds."""
+        return self.oracle(history)
+
 
 HANDOVER = 0.1
 """Seconds granted to a call beyond its deadline. Two clocks are at work there: the subject's own

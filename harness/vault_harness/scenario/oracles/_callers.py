@@ -164,7 +164,12 @@ def no_failed_read(
 
 
 def recovers_within(
-    bound: float, *, since: float, path: str | None = None, verb: str | None = None
+    bound: float,
+    *,
+    since: float,
+    path: str | None = None,
+    verb: str | None = None,
+    begun: bool = False,
 ) -> Oracle:
     """A good read ends at most `bound` seconds after `since`, without a restart.
 
@@ -173,6 +178,8 @@ def recovers_within(
         since: When the fault was over.
         path: Reads of this secret only.
         verb: In this way of reading; by default one of them is enough.
+        begun: Only reads that began after `since` too, for a fault that goes on: one that was on
+            its way may have been answered before it.
     """
     verbs = READS if verb is None else (verb,)
     how = "a good read" if verb is None else f"a good {verb}"
@@ -182,7 +189,7 @@ def recovers_within(
         good = [
             o.ended
             for o in history.calls(*verbs, where=lambda o: o.good and path in (None, o.path))
-            if o.ended is not None and o.ended >= since
+            if o.ended is not None and (o.began if begun else o.ended) >= since
         ]
         end = since + bound
         first = min(good, default=None)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
-from vault_harness.scenario.oracles._base import Oracle, counted, times
+from vault_harness.scenario.oracles._base import Oracle, ToTheEnd, counted, times
 from vault_harness.scenario.oracles._lives import but_in_their_turn, in_turn
 from vault_harness.scenario.verdict import Finding
 
@@ -197,7 +197,8 @@ def same_token(*, since: float, until: float | None = None) -> Oracle:
     """The token stays in use: no login is tried in that time.
 
     Of whoever has tried no renewal a login in its turn does not count: lives outlast the scenarios
-    that ask for this, unless a client declares long times.
+    that ask for this, unless a client declares long times. It is asked to the end: a login that
+    nobody needs may come from a thread that woke late.
     """
     promise = "the token survives: no login"
 
@@ -208,4 +209,4 @@ def same_token(*, since: float, until: float | None = None) -> Oracle:
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
         return [Finding(promise, text, seen[0].began, rests_on=())]
 
-    return oracle
+    return ToTheEnd(oracle)
