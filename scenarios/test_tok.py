@@ -630,7 +630,7 @@ def _end_of(lab: Lab) -> float:
     return last_grant(lab.history, until=lab.history.now()) + lab.ttl
 
 
-GIVEN_UP = 0.8
+KEPT_FOR = 0.8
 """Of a life: from here on who could not look after its token since 0.2 of it may give it up."""
 
 
@@ -672,7 +672,7 @@ def _tried_no_renewal(lab: Lab, fault: Fault) -> None:
         NotClaimed: It renews no token, and logged in for that.
         NotExercised: It did nothing.
     """
-    good_until = last_grant(lab.history, until=fault.began) + GIVEN_UP * lab.ttl
+    good_until = last_grant(lab.history, until=fault.began) + KEPT_FOR * lab.ttl
     if lab.history.find("login", since=fault.began, until=good_until):
         # A login in its turn, or a token that was given up: the next turn tells which.
         lab.until(

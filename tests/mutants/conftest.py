@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,6 +45,14 @@ def scenarios() -> dict[str, Callable[[Lab], None]]:
                     if mark.name == "scenario":
                         found[mark.args[0]] = function
     return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_lines_for_pytest(request: pytest.FixtureRequest) -> None:
+    """Leave what a client logs to the lab: pytest would write out each of its lines twice more."""
+    if (captured := request.config.pluginmanager.get_plugin("logging-plugin")) is not None:
+        for handler in (captured.caplog_handler, captured.report_handler):
+            handler.setLevel(logging.WARNING)
 
 
 @pytest.fixture(scope="session")

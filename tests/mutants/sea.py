@@ -215,7 +215,10 @@ class _LogsInByTheClock(Wire):
             return super()._exchange(request, deadline)
         left = deadline - time.monotonic()
         with socket.create_connection((self._host, self._port), timeout=left) as peer:
-            time.sleep(1.0 - time.time() % 1.0)
+            until_whole = 1.0 - time.time() % 1.0
+            if time.monotonic() + until_whole >= deadline:
+                raise TimeoutError
+            time.sleep(until_whole)
             peer.sendall(request)
             received = bytearray()
             while not is_whole(received) and (piece := peer.recv(65536)):
@@ -224,9 +227,14 @@ class _LogsInByTheClock(Wire):
 
 
 class ComesBackByTheClock(LazyClient):
-    """Asks whether Vault is back, and logs in, when all its sisters do."""
+    """Asks whether Vault is back when all its sisters do."""
 
     gate_type = _ByTheClock
+
+
+class ComesBackByTheClockInACrowd(ComesBackByTheClock):
+    """Logs in when all its sisters do, too."""
+
     wire_type = _LogsInByTheClock
 
 
@@ -383,7 +391,7 @@ MUTANTS: dict[str, Mutant] = {
         SharesOneGate, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
     ),
     "comes-back-by-the-clock-in-a-crowd": Mutant(
-        ComesBackByTheClock, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
+        ComesBackByTheClockInACrowd, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
     ),
     "leaves-two-hundred-behind": Mutant(
         WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True

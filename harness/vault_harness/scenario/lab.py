@@ -86,8 +86,8 @@ class Lab(Asking):
         # may come late; the standing ones see all.
         self._look_at_connections()
         self._look_again()
-        own = (*self._asked, *asked)
-        to_the_end = [oracle for oracle in own if isinstance(oracle, oracles.ToTheEnd)]
+        own: list[Oracle] = [*self._asked, *asked]
+        to_the_end: list[Oracle] = [one for one in own if isinstance(one, oracles.ToTheEnd)]
         for oracle in own:
             if oracle not in to_the_end:
                 self._findings.extend(oracle(self.history))
@@ -230,7 +230,7 @@ class Lab(Asking):
     # The closing act
 
     def _close_or_say_why(
-        self, why: str, no_health: str, *, steady: bool, open_until: float
+        self, why: str, no_health: str, *, steady: bool, open_until: float = 0.0
     ) -> None:
         if not why:
             why = self._cannot_close(steady=steady)

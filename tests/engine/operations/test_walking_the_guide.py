@@ -57,6 +57,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     opened.invoke("destroy", "--yes")
 
 
+@pytest.mark.long
 @pytest.mark.slow  # some thirty commands, each a process of its own, and two restores
 def test_the_guide_from_top_to_bottom(shell: Shell) -> None:
     """Start, migrate, read, rotate, audit, back up, lose everything, recover, diagnose."""
@@ -155,6 +156,7 @@ def test_what_is_wrong_is_said_with_an_exit_code(
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.long
 @pytest.mark.slow  # every command of the page, with a drill and a restore
 def test_the_page_runs_as_it_is_written(shell: Shell) -> None:
     """Its blocks for a shell, from the first to the last, in one shell and one new folder."""

@@ -44,6 +44,7 @@ def client(place: Path, python: str) -> None:
     program.chmod(0o755)
 
 
+@pytest.mark.long
 def test_the_steps_of_the_action(tmp_path: Path) -> None:
     """It installs the suite, judges a client, and tells on the job's page what changed."""
     page = tmp_path / "page.md"
@@ -69,6 +70,7 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
     assert all(f"| {name} | pass |" in told for name in ASKED)
 
 
+@pytest.mark.long
 def test_the_lines_for_gitlab(tmp_path: Path) -> None:
     """They install from a checkout, judge, and leave the artifacts that are named below them."""
     python = tmp_path / "image" / "bin" / "python"  # that of the image, which has nothing else

@@ -267,6 +267,7 @@ def test_a_server_that_died_while_it_went_over(
     assert read(stack, token) == "of before"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
 def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: SealKind) -> None:
     """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""

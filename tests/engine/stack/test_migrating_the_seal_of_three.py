@@ -44,6 +44,7 @@ def test_there_and_on_and_back(stack: LocalStack) -> None:
             is_whole(stack, target)
 
 
+@pytest.mark.long
 def test_killed_after_any_step_up_goes_on(stack: LocalStack) -> None:
     """There and back in turn, from wherever it was."""
     stack.up(ha=True)

@@ -42,6 +42,7 @@ def signalled(stack: LocalStack, number: int, name: str) -> None:
     os.kill(pid, number)
 
 
+@pytest.mark.long
 def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
     """Whatever happens to one node at a time, under load; and the cluster is whole at the end."""
     nodes = Nodes(stack)
@@ -57,6 +58,7 @@ def test_nothing_confirmed_is_lost(stack: LocalStack, haproxy: None) -> None:
     nothing_is_lost(stack, prepared(stack), losses)
 
 
+@pytest.mark.long
 def test_nothing_confirmed_is_lost_in_partitions(stack: LocalStack, haproxy: None) -> None:
     """A node that runs on and is reached by clients confirms nothing alone, and catches up."""
     if sys.platform != "linux":
