@@ -48,11 +48,16 @@ def scenarios() -> dict[str, Callable[[Lab], None]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def few_lines_for_pytest(request: pytest.FixtureRequest) -> None:
+def few_lines_for_pytest(request: pytest.FixtureRequest) -> Iterator[None]:
     """Leave what a client logs to the lab: pytest would write out each of its lines twice more."""
-    if (captured := request.config.pluginmanager.get_plugin("logging-plugin")) is not None:
-        for handler in (captured.caplog_handler, captured.report_handler):
-            handler.setLevel(logging.WARNING)
+    captured = request.config.pluginmanager.get_plugin("logging-plugin")
+    handlers = [] if captured is None else [captured.caplog_handler, captured.report_handler]
+    levels = [handler.level for handler in handlers]
+    for handler in handlers:
+        handler.setLevel(logging.WARNING)
+    yield
+    for handler, level in zip(handlers, levels, strict=True):
+        handler.setLevel(level)
 
 
 @pytest.fixture(scope="session")

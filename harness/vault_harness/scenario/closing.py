@@ -212,8 +212,7 @@ def _closed(lab: Asking) -> None:
         return
     # Asked anew: a token may have been replaced in the very moment in which it was closed, and by
     # an instance that went on while others were closed.
-    at_once = last + lab.history.slack(last, lab.history.now())
-    held = tokens_held(lab.history, replaced_before=at_once)
+    held = tokens_held(lab.history, replaced_before=last)
     left = [
         token
         for token, accessor in _accessors(lab, held).items()

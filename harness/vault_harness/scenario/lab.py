@@ -93,7 +93,12 @@ class Lab(Asking):
                 self._findings.extend(oracle(self.history))
         self.look_at_command_lines()  # those of who is closed are gone
         open_until = self.history.now() + LATE if to_the_end else 0.0
-        self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
+        try:
+            self._close_or_say_why(no_closing, no_health, steady=steady, open_until=open_until)
+        except NotExercised:
+            for oracle in to_the_end:  # what was seen up to here counts all the same
+                self._findings.extend(oracle(self.history))
+            raise
         self._collect()
         self._look_again()
         always = (

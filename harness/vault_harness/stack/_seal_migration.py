@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -403,12 +404,13 @@ def _went_over(node: Operator) -> bool:
     """Whether it says that it has its new seal; one that never says which it has does not.
 
     Raises:
-        OperatorError: It does not answer.
+        OperatorError: It does not answer, or did not for a while: nobody knows what it did then.
     """
     try:
         status = node.seal_status_between_seals()
     except OperatorError:
-        node.see_that_it_answers()
+        if node.see_that_it_answers() != HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise
         return False
     return status.initialised and not status.migrating
 

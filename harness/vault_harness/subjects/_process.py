@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -104,6 +105,10 @@ def surroundings(environ: Mapping[str, str], withhold: Collection[str] = ()) -> 
         for name, value in os.environ.items()
         if not name.startswith(_NOT_INHERITED) and name != "USE_VAULT" and name not in withhold
     }
+    if inherited.get("PYTHONPYCACHEPREFIX") == str(Path(sys.prefix) / "compiled"):
+        # As `./dev` has it for the harness; whoever called that wanted no compiled code at all.
+        del inherited["PYTHONPYCACHEPREFIX"]
+        inherited["PYTHONDONTWRITEBYTECODE"] = "1"
     vault = urlsplit(environ.get("VAULT_ADDR", "")).hostname
     ours = dict.fromkeys(["127.0.0.1", "localhost", *([vault] if vault else [])])
     for name in ("NO_PROXY", "no_proxy"):

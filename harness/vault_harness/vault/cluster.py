@@ -28,6 +28,9 @@ _LOOK_SECONDS = 2.0
 _BY_ITSELF_SECONDS = 20.0
 """For a node to unseal itself, or to take recovery keys."""
 
+_TURN_SECONDS = 1.0
+"""For one node to say which seal it has, while the others wait for their keys."""
+
 _TRIES_SECONDS = 6.5
 """In which a server that still tries to unseal itself has done so: it does every five seconds."""
 
@@ -110,7 +113,8 @@ def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
     Raises:
         DeadlineExceeded: None is within ``timeout`` seconds; each node's state is named.
     """
-    deadline = time.monotonic() + timeout
+    began = time.monotonic()
+    deadline = began + timeout
     while True:
         health = health_of_all(nodes)
         leader = _active(nodes, health)
@@ -118,7 +122,12 @@ def wait_for_active(nodes: Sequence[Operator], *, timeout: float) -> Operator:
             return leader
         if time.monotonic() >= deadline:
             raise _never("one of the nodes to be active", timeout, nodes, health)
-        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+        _look_away(began)  # between two looks at the condition, bounded by the deadline
+
+
+def _look_away(since: float) -> None:
+    """Wait from one look at all nodes to the next: an election takes seconds, each look a core."""
+    time.sleep(min(_POLL_SECONDS * 5, max(_POLL_SECONDS, (time.monotonic() - since) / 20)))
 
 
 def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -> Operator:
@@ -157,8 +166,8 @@ def wait_for_all(
     Raises:
         DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
     """
-    deadline = time.monotonic() + timeout
-    again = time.monotonic() + _AGAIN_SECONDS
+    began = time.monotonic()
+    deadline, again = began + timeout, began + _AGAIN_SECONDS
     refused: dict[str, str] = {}
     while True:
         health = health_of_all(nodes)
@@ -175,7 +184,7 @@ def wait_for_all(
             again = time.monotonic() + _AGAIN_SECONDS
         if time.monotonic() >= deadline:
             raise _never("all nodes to serve", timeout, nodes, health, refused)
-        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+        _look_away(began)  # between two looks at the condition, bounded by the deadline
 
 
 def migrate_seal(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -> Operator:
@@ -193,8 +202,11 @@ def migrate_seal(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float)
         OperatorError: A node ended, does not take the keys, or cannot use one of the two seals.
         DeadlineExceeded: Not all serve under the new seal within ``timeout`` seconds.
     """
-    deadline = time.monotonic() + timeout
-    _give_patiently(nodes, lambda node: node.give_keys_between_seals(keyring))
+    began = time.monotonic()
+    deadline = began + timeout
+    _give_patiently(
+        nodes, lambda node: node.give_keys_between_seals(keyring, patience=_TURN_SECONDS)
+    )
     while True:
         health = health_of_all(nodes)
         for node, status in zip(nodes, health, strict=True):
@@ -210,7 +222,7 @@ def migrate_seal(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float)
             return leader
         if time.monotonic() >= deadline:
             raise _never("all nodes to serve under their new seal", timeout, nodes, health)
-        time.sleep(_POLL_SECONDS)  # between two looks at the condition, bounded by the deadline
+        _look_away(began)  # between two looks at the condition, bounded by the deadline
 
 
 def _give_patiently(nodes: Sequence[Operator], give: Callable[[Operator], None]) -> None:

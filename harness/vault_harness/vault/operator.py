@@ -168,35 +168,42 @@ class Operator(Connection):
         )
 
     @without_frames
-    def give_keys_between_seals(self, keyring: Keyring) -> None:
+    def give_keys_between_seals(
+        self, keyring: Keyring, *, patience: float = _BETWEEN_SEALS_SECONDS
+    ) -> None:
         """The first half of `migrate_seal`: it goes over, or is unsealed, without a wait for it.
+
+        Args:
+            keyring: As there.
+            patience: Seconds for it to say which seal it has.
 
         Raises:
             OperatorError: It does not take the keys, or cannot use one of the two seals.
         """
-        status = self.seal_status_between_seals()
+        status = self.seal_status_between_seals(patience)
         if status.migrating:
             try:
                 self._give(keyring, migrate=True)
             except OperatorError:
                 # The answer to the last key is a seal status too, of a server that may be between
                 # the seals by then. Whether it took the keys, the next status tells.
-                if self.seal_status_between_seals().sealed:
+                if self.seal_status_between_seals(patience).sealed:
                     raise
         else:
             kind: KeyKind = "recovery" if status.kind == "recovery" else "shamir"
             self.give_keys(replace(keyring, kind=kind))
 
-    def seal_status_between_seals(self) -> SealStatus:
+    def seal_status_between_seals(self, patience: float = _BETWEEN_SEALS_SECONDS) -> SealStatus:
         """As `seal_status`, of a server that may be about to go over from one seal to another.
 
         For a moment it has the one seal and a configuration that names the other, and answers 500
-        ("barrier seal type of ... does not match expected type of ..."). That is waited for.
+        ("barrier seal type of ... does not match expected type of ..."). That is waited for, for so
+        many seconds.
 
         Raises:
             OperatorError: It does not answer, or goes on like that.
         """
-        deadline = time.monotonic() + _BETWEEN_SEALS_SECONDS
+        deadline = time.monotonic() + patience
         while True:
             try:
                 return self.seal_status()
@@ -206,10 +213,12 @@ class Operator(Connection):
                     raise
                 time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
 
-    def see_that_it_answers(self) -> None:
-        """Raise an `OperatorError` if there is no server; what one says is not looked at."""
+    def see_that_it_answers(self) -> int:
+        """The status of its answer, whatever it is; an `OperatorError` if there is no server."""
         with self.asking("read the seal status"):
-            self._session.get(f"{self.address}/v1/sys/seal-status", timeout=self._timeout)
+            url = f"{self.address}/v1/sys/seal-status"
+            answer = self._session.get(url, timeout=self._timeout)
+        return int(answer.status_code)
 
     def _serves(self) -> bool:
         health = self.health()

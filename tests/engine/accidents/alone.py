@@ -26,7 +26,7 @@ def whole(stack: LocalStack) -> None:
         roles = sorted(node.role for node in found)
         return roles == ["leader", "standby", "standby"] and all(node.lag == 0 for node in found)
 
-    wait_until(meets, "three nodes that have the same log", timeout=MEET)
+    wait_until(meets, "three nodes that have the same log", timeout=MEET, interval=0.25)
     all_vote(stack)
     assert stack.status().obstacles == ()
     assert not any(node.cut for node in stack.status().nodes)
@@ -51,12 +51,14 @@ def a_leader_alone_confirms_nothing(stack: LocalStack) -> None:
             lambda: leader(stack, without=before) is not None,
             "another node to lead",
             timeout=MEET,
+            interval=0.25,
         )
         said = (f"the node {before} is cut off from the others",)
         wait_until(  # the balancer takes a moment to lead to the new leader, of which status tells
             lambda: stack.status().obstacles == said,
             "nothing but the cut to be in the way",
             timeout=MEET,
+            interval=0.25,
             evidence=lambda: str(stack.status().obstacles),
         )
         status = stack.status()

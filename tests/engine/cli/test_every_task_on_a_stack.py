@@ -11,7 +11,10 @@ import pytest
 
 from vault_harness.cli import names
 
-pytestmark = pytest.mark.slow  # ninety command lines, each a process of its own
+pytestmark = [
+    pytest.mark.slow,  # ninety command lines, each a process of its own
+    pytest.mark.xdist_group("every task"),  # they share stacks
+]
 
 Checkout = Any  # of conftest.py
 

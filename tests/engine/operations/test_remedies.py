@@ -16,7 +16,10 @@ from tests.engine.operations.remedy_worlds import RUNNER, World, back_to_health,
 from vault_harness.errors import OperatorError
 from vault_harness.vault.doctor import KINDS
 
-pytestmark = pytest.mark.slow  # each remedy is a command or two, a process each
+pytestmark = [
+    pytest.mark.slow,  # each remedy is a command or two, a process each
+    pytest.mark.xdist_group("remedies"),  # they share a stack
+]
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ def shell(script: str, place: Path, **environ: str) -> str:
     done = subprocess.run(
         ["bash", "-eo", "pipefail", "-c", script],
         cwd=place,
-        env={**given, **environ},
+        env={**given, "PIP_COMPILE": "0", **environ},  # most is never imported
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -120,7 +120,9 @@ def test_a_cluster_becomes_one_whose_nodes_can_be_cut_off(stack: LocalStack) -> 
     before = leader(stack)
     assert before is not None
     nodes.cut(before)
-    wait_until(lambda: bool(leader(stack, without=before)), "another to lead", timeout=MEET)
+    wait_until(
+        lambda: bool(leader(stack, without=before)), "another to lead", timeout=MEET, interval=0.25
+    )
     nodes.kill(before)
     with pytest.raises(StackError, match="does not run"):
         nodes.cut(before)

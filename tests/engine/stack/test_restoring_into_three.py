@@ -114,7 +114,9 @@ def test_an_empty_cluster_is_restored_into(stack: LocalStack, backup: Backup) ->
 
     stack.seed(BLUEPRINT)
     Nodes(stack).kill(status.leader)
-    wait_until(lambda: stack.status().leader is not None, "another leader", timeout=30)
+    wait_until(
+        lambda: stack.status().leader is not None, "another leader", timeout=30, interval=0.25
+    )
     with contextlib.closing(stack.operator()) as op:
         assert Kv(op).read("backend/only-here").data == {"A": "1"}
     Nodes(stack).start(status.leader)

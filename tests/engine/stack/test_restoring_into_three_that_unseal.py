@@ -40,6 +40,7 @@ from vault_harness.vault.backup import (
 pytestmark = [
     pytest.mark.slow,  # each makes a cluster, which takes ten seconds
     pytest.mark.usefixtures("haproxy"),
+    pytest.mark.xdist_group("restoring into three"),  # they share two backups
 ]
 
 BLUEPRINT = Blueprint.default()

@@ -110,7 +110,9 @@ def test_nodes_come_and_go(stack: LocalStack, client: hvac.Client) -> None:
     with pytest.raises(SettingsError, match=f"there is no node {leader}"):
         nodes.kill(leader)
     nodes.kill("vault")
-    wait_until(lambda: stack.status().leader is not None, "another leader", timeout=30)
+    wait_until(
+        lambda: stack.status().leader is not None, "another leader", timeout=30, interval=0.25
+    )
     with pytest.raises(StackError, match="there is no quorum"):
         nodes.remove(left[-1])
     nodes.start("vault")
@@ -125,12 +127,16 @@ def test_who_was_removed_is_replaced(stack: LocalStack, client: hvac.Client, gon
     stack.up(ha=True)
     assert sorted(roles(stack)) == THREE
     wait_until(
-        lambda: all(node.voter for node in stack.status().nodes), "the third to vote", timeout=60
+        lambda: all(node.voter for node in stack.status().nodes),
+        "the third to vote",
+        timeout=60,
+        interval=0.25,
     )
     wait_until(
         lambda: gone == stack.status().leader or gone == nodes.step_down()[1],
         "it to lead",
         timeout=120,
+        interval=0.25,
     )
     reads_again(client, key)
 

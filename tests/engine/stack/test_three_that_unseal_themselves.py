@@ -70,7 +70,12 @@ def test_a_node_that_was_killed_unseals_itself(stack: LocalStack, kind: SealKind
 
     with no_good_keys(stack):
         killed(StackRecord.load(stack.data_dir).services[leader]["pid"])
-        wait_until(lambda: stack.status().leader not in {None, leader}, "a leader", timeout=30)
+        wait_until(
+            lambda: stack.status().leader not in {None, leader},
+            "a leader",
+            timeout=30,
+            interval=0.25,
+        )
         nodes.start(leader)
         all_vote(stack)
         nodes.add()
@@ -129,7 +134,7 @@ def test_one_that_unseals_itself_becomes_three(stack: LocalStack) -> None:
 
     all_vote(stack)
     Nodes(stack).kill("vault")
-    wait_until(lambda: stack.status().leader is not None, "a leader", timeout=30)
+    wait_until(lambda: stack.status().leader is not None, "a leader", timeout=30, interval=0.25)
     assert read(stack) == "of before"
 
 

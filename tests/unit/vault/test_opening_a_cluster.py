@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import cast
@@ -39,24 +40,26 @@ class Node:
         self.refusals, self.leads, self.lags, self.dies = refusals, leads, lags, dies
         self.asked = 0
 
-    def give_keys(self, _: Keyring) -> None:
-        """Refuse them, or not."""
+    def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
+        """Refuse them, or not, after as long as there is patience for."""
+        del patience
         self.asked += 1
         if self.asked <= self.refusals:
             raise OperatorError("it unseals itself, and does not")
 
     give_keys_between_seals = give_keys
 
-    def see_that_it_answers(self) -> None:
+    def see_that_it_answers(self) -> int:
         """It does, unless it died."""
         if self.dies:
             raise OperatorError(f"{self.address} does not answer")
+        return 200
 
     def health(self, *, timeout: float) -> int:  # noqa: ARG002 -- as an operator's
         """Open or sealed."""
         return (200 if self.leads else 429) if self.asked > self.refusals else 503
 
-    def seal_status_between_seals(self) -> SealStatus:
+    def seal_status_between_seals(self, _: float = 0.0) -> SealStatus:
         """Between two seals for a while."""
         self.lags -= 1
         return SealStatus(True, False, 5, 3, 0, "2.7.2", "openbao", migrating=self.lags >= 0)
@@ -87,13 +90,18 @@ def test_a_node_that_died_is_not_waited_for() -> None:
         )
 
 
-def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting() -> None:
+def test_a_node_that_waits_for_the_others_keeps_none_of_them_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It is opened by what the others do once they have their keys."""
+    monkeypatch.setattr(cluster, "_BY_ITSELF_SECONDS", 0.5)
+    monkeypatch.setattr(cluster, "_TURN_SECONDS", 0.05)
 
     class Follower(Node):
-        def give_keys(self, _: Keyring) -> None:
+        def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
             self.asked += 1
             if not leader.asked:
+                time.sleep(patience)
                 raise OperatorError("barrier seal type does not match")
 
         give_keys_between_seals = give_keys
@@ -118,8 +126,9 @@ def test_all_have_the_new_seal_before_they_are_said_to_serve() -> None:
 class GivesUp(Node):
     """A member that had the keyring too soon: it takes its keys, and stays sealed."""
 
-    def give_keys(self, _: Keyring) -> None:
+    def give_keys(self, _: Keyring, *, patience: float = 0.0) -> None:
         """Take them; nothing comes of the first ones, and the second ones are too early too."""
+        del patience
         self.asked += 1
         if self.asked == 2:
             raise OperatorError("stored unseal keys are supported, but none were found")
