@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
@@ -54,20 +55,30 @@ class Unreachable(ToxiproxyError):
     """The server does not answer, or what answers is no Toxiproxy server."""
 
 
+IDLE = 20.0
+"""Seconds after which a connection is not used any more. A server ends one that nobody uses (ours
+after 60 s), and a request that it meets in that moment is lost.
+"""
+
+
 class _Connections:
     """Those of one process to one server; they end with who asks over them."""
 
     def __init__(self) -> None:
         self._ours: tuple[int, requests.Session] | None = None
+        self._used = time.monotonic()
 
     def session(self) -> requests.Session:
         """What asks over them. A fork does not, over those of the process that it comes from."""
-        ours = self._ours
+        ours, now = self._ours, time.monotonic()
+        idle, self._used = now - self._used, now
         if ours is None or ours[0] != os.getpid():
             session = requests.Session()
             # A proxy for the way out (HTTP_PROXY) is not for a server next door.
             session.trust_env = False
             self._ours = ours = os.getpid(), session  # at once: several threads may be here
+        elif idle > IDLE:
+            ours[1].close()  # those that are there, of which another thread's is none
         return ours[1]
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from vault_harness.toxiproxy import (
     Slicer,
     Toxiproxy,
     Unreachable,
+    _consumer,
 )
 from vault_harness.toxiproxy._records import traffic
 
@@ -288,6 +289,15 @@ def test_a_server_that_ended_its_connections(fake: Fake) -> None:
     assert fake.toxiproxy.version() == "2.12.0"
     fake.cut()
     assert fake.toxiproxy.version() == "2.12.0"
+
+
+def test_a_connection_that_nobody_used_is_left(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server may end it in the very moment in which something is asked over it."""
+    monkeypatch.setattr(_consumer, "IDLE", 0.0)
+    fake.script += [(200, json.dumps(STATE).encode())] * 2
+    for _ in range(2):
+        fake.toxiproxy.proxy("p")
+    assert fake.connections == 2
 
 
 def test_attributes_name_their_units_as_the_api_does() -> None:
