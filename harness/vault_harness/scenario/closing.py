@@ -16,6 +16,7 @@ from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
+from vault_harness.scenario.oracles import INSTEAD
 from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
 
@@ -250,7 +251,8 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
 
     Args:
         history: What was seen.
-        replaced_before: Logins that began later replace nothing.
+        replaced_before: Logins that began later replace nothing, but for those of who renews none
+            and logs in anew instead, if they came in their turn: one may be on its way by then.
     """
     used: dict[str, Exchange] = {}
     gone = set()
@@ -261,13 +263,15 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
         if exchange.kind == "revoke" and exchange.good:
             gone.add(exchange.token)
     born = {login.token: login for login in history.logins()}
+    renews = bool(history.find("renew"))
     held = []
     for token, last in used.items():
         login = born.get(token)
         if login is None or token in gone:
             continue
         replaced = any(
-            login.began < other.began < replaced_before
+            login.began < other.began
+            and (other.began < replaced_before or (not renews and _in_its_turn(login, other)))
             and other.token in used
             and last.began <= _replaced_for_all(history, other)
             for other in born.values()
@@ -275,6 +279,12 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
         if not replaced:
             held.append(token)
     return held
+
+
+def _in_its_turn(login: Exchange, other: Exchange) -> bool:
+    """Whether a login comes in a part of a token's life in which it may replace it."""
+    part = (other.began - login.began) / login.ttl if login.ttl else 0.0
+    return INSTEAD[0] <= part <= 1.0
 
 
 def _replaced_for_all(history: History, login: Exchange) -> float:

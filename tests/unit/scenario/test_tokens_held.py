@@ -127,6 +127,25 @@ def test_token_that_was_replaced_as_it_was_closed(story: Story) -> None:
     assert tokens_held(story.history, replaced_before=2.9) == ["token-1"]
 
 
+@pytest.mark.parametrize(
+    ("age", "renews", "held"),
+    [(0.4, False, False), (0.2, False, True), (1.2, False, True), (0.4, True, True)],
+    ids=["in its turn", "too early", "after its end", "who renews has none"],
+)
+def test_login_on_its_way_when_it_is_closed(
+    story: Story, *, age: float, renews: bool, held: bool
+) -> None:
+    """Who logs in anew in place of renewing may just have begun to; the new token is given back."""
+    story.sent("login", 1.0, token="token-1", ttl=60)
+    use(story, 2.0, "token-1")
+    if renews:
+        story.sent("renew", 2.5, token="token-1")
+    at = 1.0 + age * 60
+    login(story, at, "token-2")
+    story.sent("revoke", at + 0.02, 204, token="token-2")
+    assert tokens_held(story.history, replaced_before=at - 0.01) == (["token-1"] if held else [])
+
+
 class Closing:
     """An instance, and what happens while it is closed."""
 

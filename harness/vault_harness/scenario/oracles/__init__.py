@@ -49,6 +49,7 @@ from vault_harness.scenario.oracles._herd import (
     still_waiting,
 )
 from vault_harness.scenario.oracles._lives import (
+    INSTEAD,
     LOGS_IN_INSTEAD,
     came_through,
     last_grant,
@@ -92,6 +93,7 @@ from vault_harness.scenario.oracles._requests import (
 __all__ = [
     "EVERY_WAY",
     "HANDOVER",
+    "INSTEAD",
     "LOGS_IN_INSTEAD",
     "Oracle",
     "ToTheEnd",
