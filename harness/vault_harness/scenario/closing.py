@@ -30,7 +30,7 @@ CLOSE_WITHIN = 5.0
 """Seconds that the clean end may take while nothing is broken."""
 
 LATE = 1.0
-"""Seconds after the last good read in which what a client does late, by itself, is still seen."""
+"""Seconds after the last good read before the act in which what a client does late is seen."""
 
 PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""

@@ -259,7 +259,7 @@ class SealMigrations:
                 reason = error
                 break
             checkpoint("started Vault with both seals")
-            refused = self._give_keys(endpoints)
+            refused = self._give_keys(endpoints, untouched=untouched)
             if refused is None:
                 checkpoint("gave the keys")
                 return
@@ -269,11 +269,15 @@ class SealMigrations:
             checkpoint("put the copy back")
         self._undo(migration, provider, old, reason)
 
-    def _give_keys(self, endpoints: Endpoints) -> HarnessError | None:
+    def _give_keys(self, endpoints: Endpoints, *, untouched: bool) -> HarnessError | None:
         """Let Vault go over; gives the error if it did not, and its data serves nobody as it is.
 
         To say which seal it has is the last that a server does of this. So one that does not say so
-        has served nobody since its data was copied.
+        has served nobody since its data was copied, if that was in this run.
+
+        Args:
+            endpoints: Where it is, started with both seals.
+            untouched: Whether its data had not been started with both before.
 
         Raises:
             HarnessError: It went over, or a node does not answer, and it does not serve.
@@ -288,7 +292,7 @@ class SealMigrations:
                     cluster.migrate_seal(nodes, keyring, timeout=_CLUSTER_SECONDS)
             except HarnessError as error:
                 # One that went over is enough: it has served, or may have.
-                if any(_went_over(node) for node in nodes):
+                if any(_went_over(node, untouched=untouched) for node in nodes):
                     raise
                 return error
         return None
@@ -400,16 +404,23 @@ class SealMigrations:
             self._folder.rmdir()
 
 
-def _went_over(node: Operator) -> bool:
+def _went_over(node: Operator, *, untouched: bool) -> bool:
     """Whether it says that it has its new seal; one that never says which it has does not.
 
+    Args:
+        node: The server.
+        untouched: Whether its data had not been started with both seals before this start. It may
+            have served then, whatever it says now.
+
     Raises:
-        OperatorError: It does not answer, or did not for a while: nobody knows what it did then.
+        OperatorError: It does not answer, or did not for a while, or never says which seal it has
+            and may have served before: nobody knows what it did then.
     """
     try:
         status = node.seal_status_between_seals()
     except OperatorError:
-        if node.see_that_it_answers() != HTTPStatus.INTERNAL_SERVER_ERROR:
+        answered = node.see_that_it_answers()
+        if answered != HTTPStatus.INTERNAL_SERVER_ERROR or not untouched:
             raise
         return False
     return status.initialised and not status.migrating

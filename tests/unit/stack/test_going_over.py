@@ -30,9 +30,9 @@ class Node:
         return self.answer
 
 
-def went_over(node: Node) -> bool:
+def went_over(node: Node, *, untouched: bool = True) -> bool:
     """What is known of it."""
-    return _seal_migration._went_over(cast("Operator", node))
+    return _seal_migration._went_over(cast("Operator", node), untouched=untouched)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,12 @@ def test_who_says_which_seal_it_has(*, initialised: bool, migrating: bool, over:
 def test_who_never_says_it() -> None:
     """It answers 500 throughout: to say which seal it has is the last that it does of this."""
     assert not went_over(Node(None, answer=500))
+
+
+def test_who_never_says_it_and_may_have_served_before() -> None:
+    """A run that was ended half-way may have brought it over: its data is left as it is."""
+    with pytest.raises(OperatorError):
+        went_over(Node(None, answer=500), untouched=False)
 
 
 @pytest.mark.parametrize("answer", [0, 200, 503])
