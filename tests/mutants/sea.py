@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from tests.mutants import (
     always,
+    at_once,
     byways,
     edges_logins,
     edges_refusals,
@@ -49,8 +49,6 @@ from tests.subjects.lazy_wire import (
     FIRST_PAUSE,
     Gate,
     UnavailableError,
-    Wire,
-    is_whole,
 )
 
 
@@ -102,19 +100,11 @@ class IsStaleAfterAnOutage(Remembers):
 class _ByTheClock(Gate):
     """Probes at each whole second of the time of day."""
 
-    ahead = 0.0
-
     def _leave(self, **how: Any) -> None:
         super()._leave(**how)
         with self._changed:
             if self._failures:
-                self._opens = time.monotonic() + 1.0 - (time.time() + self.ahead) % 1.0
-
-
-class _InTimeForTheClock(_ByTheClock):
-    """So much sooner that two hundred have their connections by then."""
-
-    ahead = 0.6
+                self._opens = time.monotonic() + 1.0 - time.time() % 1.0
 
 
 class _EveryThreeSeconds(Gate):
@@ -125,17 +115,6 @@ class _EveryThreeSeconds(Gate):
         with self._changed:
             if self._failures:
                 self._opens = time.monotonic() // 3.0 * 3.0 + 3.0
-
-
-class SharesOneGate(LazyClient):
-    """Leaves it to one client of its process to find out whether Vault is back."""
-
-    _shared: ClassVar[list[Gate]] = []
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._shared.append(self._gate)
-        self._gate = self._shared[0]
 
 
 class _WithinASecond(Gate):
@@ -201,50 +180,22 @@ class LogsInForEachCallerAtAnEnd(LazyClient):
 
 
 class FillsItsMemoryAfterALogin(LazyClient):
-    """Reads whatever it may need later as soon as it has a token."""
+    """Reads whatever it may need later as soon as it has a token, for each of its parts anew."""
+
+    parts = 4
 
     def _log_in(self, deadline: float) -> Token:
         token = super()._log_in(deadline)
-        for path in ("database", "redis", "celery", "django"):
+        for path in ("database", "redis", "celery", "django") * self.parts:
             with contextlib.suppress(UnavailableError):
                 self._ask("GET", f"{self._mount}/data/backend/{path}", deadline, token)
         return token
-
-
-class _LogsInByTheClock(Wire):
-    """Has its connection when the second is whole, and sends its login then.
-
-    Two hundred connections at once take as long as the machine needs for them, which would spread
-    the logins for a client that does nothing of the kind.
-    """
-
-    def _exchange(self, request: bytes, deadline: float) -> bytes:
-        if b"/login HTTP" not in request:
-            return super()._exchange(request, deadline)
-        left = deadline - time.monotonic()
-        with socket.create_connection((self._host, self._port), timeout=left) as peer:
-            until_whole = 1.0 - time.time() % 1.0
-            if time.monotonic() + until_whole >= deadline:
-                raise TimeoutError
-            time.sleep(until_whole)
-            peer.sendall(request)
-            received = bytearray()
-            while not is_whole(received) and (piece := peer.recv(65536)):
-                received += piece
-            return bytes(received)
 
 
 class ComesBackByTheClock(LazyClient):
     """Asks whether Vault is back when all its sisters do."""
 
     gate_type = _ByTheClock
-
-
-class ComesBackByTheClockInACrowd(ComesBackByTheClock):
-    """Logs in when all its sisters do, too."""
-
-    gate_type = _InTimeForTheClock
-    wire_type = _LogsInByTheClock
 
 
 class AsksForEverythingAgain(LazyClient):
@@ -396,11 +347,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "comes-back-by-a-timetable": Mutant(ComesBackByATimetable, "SEA-05", "instances log in within"),
     "fills-its-memory-after-a-login": Mutant(FillsItsMemoryAfterALogin, "SEA-05", "no stampede"),
-    "shares-one-gate": Mutant(
-        SharesOneGate, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
+    "leaves-the-probe-to-one": Mutant(
+        at_once.LeavesTheProbeToOne, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
     ),
     "comes-back-by-the-clock-in-a-crowd": Mutant(
-        ComesBackByTheClockInACrowd, "SEA-10", "instances log in within", LAZY_PROCESS, process=True
+        at_once.LogsInByTheClock,
+        "SEA-10",
+        "instances log in within",
+        LAZY_PROCESS,
+        process=True,
     ),
     "leaves-two-hundred-behind": Mutant(
         WaitsEverLonger, "SEA-10", "each caller has a good read", LAZY_PROCESS, process=True
