@@ -119,11 +119,14 @@ def test_it_answers_before_it_ends_with_its_input(
 
 
 @pytest.fixture
-def cores(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The machine's cores, for one whole suite at a time: other workers wait for theirs."""
+def cores(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """The machine's cores, for two whole suites at a time: the third waits for the shorter one."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with filelock.FileLock(shared / "whole-suite.lock", timeout=1800):
+    turn = "long" if request.node.callspec.params["client"] == "node" else "short"
+    with filelock.FileLock(shared / f"whole-suite-{turn}.lock", timeout=1800):
         yield
 
 
