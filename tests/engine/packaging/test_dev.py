@@ -45,11 +45,11 @@ def _link(checkout: Path, python: str) -> None:
     (checkout / ".venv" / "bin" / "python3").symlink_to(checkout / "usr" / "bin" / python)
 
 
-def dev(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
+def dev(checkout: Path, python: str, **more: str) -> subprocess.CompletedProcess[str]:
     """Call it, with a Python to make .venv by."""
     return subprocess.run(
         [checkout / "dev", "status"],
-        env={"PATH": os.environ["PATH"], "PYTHON": python, "HOME": str(checkout)},
+        env={"PATH": os.environ["PATH"], "PYTHON": python, "HOME": str(checkout), **more},
         capture_output=True,
         text=True,
         check=False,
@@ -75,6 +75,28 @@ def test_the_python_of_the_system(
     assert done.stdout == "the program\n"
     assert (tmp_path / "asked").exists() == anew
     assert not (checkout / "started").exists()
+
+
+@pytest.mark.parametrize(
+    ("shell", "compiled"),
+    [
+        ({}, "none, elsewhere none"),
+        ({"PYTHONDONTWRITEBYTECODE": "1"}, "none, elsewhere {venv}/compiled"),
+        ({"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "mine"}, "1, elsewhere mine"),
+        ({"PYTHONPYCACHEPREFIX": "mine"}, "none, elsewhere mine"),
+    ],
+    ids=["as usual", "not beside the sources", "both", "elsewhere"],
+)
+def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], compiled: str) -> None:
+    """Not beside the sources for whoever wants none there, and where the shell says, if it does."""
+    _link(checkout, "python3.11")
+    _executable(checkout / "usr" / "bin" / "python3.11", "exit 0")
+    _executable(
+        checkout / ".venv" / "bin" / "vault-harness",
+        'echo "${PYTHONDONTWRITEBYTECODE:-none}, elsewhere ${PYTHONPYCACHEPREFIX:-none}"',
+    )
+    done = dev(checkout, sys.executable, **shell)
+    assert done.stdout == compiled.format(venv=checkout / ".venv") + "\n"
 
 
 @pytest.mark.slow  # a virtual environment takes some seconds

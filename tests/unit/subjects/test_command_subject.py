@@ -120,6 +120,30 @@ def test_it_is_configured_by_its_environment_alone(
             one.read("p", name, timeout=20)
 
 
+@pytest.mark.parametrize(
+    ("kept", "theirs"),
+    [(Path(sys.prefix) / "compiled", (None, "1")), (Path("elsewhere"), ("elsewhere", None))],
+    ids=["dev's own", "the developer's"],
+)
+def test_whether_compiled_code_is_kept(
+    subject: Open,
+    program: Program,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: Path,
+    theirs: tuple[str | None, str | None],
+) -> None:
+    """A subject has what the developer's shell says, not where the harness keeps its own."""
+    monkeypatch.delenv("PYTHONDONTWRITEBYTECODE", raising=False)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(kept))
+    one = subject(program(EVERYTHING), {})
+    for name, value in zip(("PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE"), theirs, strict=True):
+        if value is None:
+            with pytest.raises(OperationFailed):
+                one.read("p", name, timeout=20)
+        else:
+            assert one.read("p", name, timeout=20).value == value
+
+
 @pytest.mark.parametrize("left", [True, False], ids=["a token", "none"])
 def test_it_finds_no_token_of_the_developers_at_home(
     subject: Open, program: Program, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: bool
