@@ -25,9 +25,6 @@ ROOT = Path(__file__).parents[3]
 LIFE = load(ROOT / "scenarios" / "catalogue.toml")["TOK-19"].ttl
 """Seconds, of the token of TOK-19."""
 
-VERDICTS = {"KV-01": "pass", "KV-02": "skipped", "KV-03": "fail", "TOK-19": "pass"}
-"""What Blurred comes to, which does not claim what KV-02 is about."""
-
 CLIENTS = '''
 """Clients under test: a correct one, and what can be wrong with it."""
 
