@@ -18,7 +18,12 @@ from typing import Any
 
 import pytest
 
+from vault_harness.scenario.catalogue import load
+
 ROOT = Path(__file__).parents[3]
+
+LIFE = load(ROOT / "scenarios" / "catalogue.toml")["TOK-19"].ttl
+"""Seconds, of the token of TOK-19."""
 
 CLIENTS = '''
 """Clients under test: a correct one, and what can be wrong with it."""
@@ -236,6 +241,15 @@ class Suite:
         return Run(done.returncode, done.stdout + done.stderr, self.directory / "report", known)
 
 
+def life_of_its_token(run: Run) -> float:
+    """Seconds for which the token of TOK-19 was to live, and for which Vault said that it does."""
+    scenario = run.scenarios["TOK-19"]
+    (login,) = [e for e in scenario["exchanges"] if e["kind"] == "login"]
+    assert login["ttl"] == scenario["times"]["ttl"]
+    life: float = login["ttl"]
+    return life
+
+
 Runs = Callable[[str, Sequence[str]], Run]
 
 
@@ -247,8 +261,11 @@ def suite(tmp_path: Path) -> Suite:
 
 @pytest.fixture(scope="session")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A client that fails one of four quick scenarios, in two forks."""
+    """A client that fails one of four quick scenarios, in two forks; a run before was killed."""
     suite = Suite(tmp_path_factory.mktemp("mixed"))
+    parts = suite.directory / "report" / "parts-1"
+    parts.mkdir(parents=True)
+    (parts / "SEA-01.json").write_text('{"id": "SEA-01", "word": "fail"}')
     return suite.run(
         "Blurred",
         "--vault-only",

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import re
-import signal
 import subprocess
-from pathlib import Path
+import tomllib
 
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
 from vault_harness.engine import PortLease
-from vault_harness.waiting import wait_until
 
 pytestmark = pytest.mark.slow  # a run each
 
@@ -27,16 +23,6 @@ def known(suite: Suite, text: str) -> tuple[str, str]:
     return "--vault-known", str(file)
 
 
-def test_known_failure(suite: Suite) -> None:
-    """It is run, told, and fails neither the run nor the JUnit file."""
-    run = suite.run("Blurred", *KV, *known(suite, '[known-failing]\nKV-03 = "issue 7"'))
-    assert (run.words, run.code) == ({"KV-03": "fail"}, 0)
-    assert run.scenarios["KV-03"]["known"] == {"kind": "failing", "reason": "issue 7"}
-    assert "fail as known: KV-03" in run.journal["summary"]
-    assert next(run.junit.iter("testsuite")).get("failures") == "0"
-    assert run.journal["complete"]
-
-
 def test_known_failure_that_passes(suite: Suite) -> None:
     """Its line must go, so the run fails, and says so."""
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nKV-03 = "issue 7"'))
@@ -46,12 +32,20 @@ def test_known_failure_that_passes(suite: Suite) -> None:
 
 
 def test_writing_what_is_known(suite: Suite) -> None:
-    """The run that writes the file is good, and so is the next."""
+    """The run that writes the file is good, and so is the next.
+
+    That one runs what is known to fail, tells it, and fails neither itself nor the JUnit file.
+    """
     file = suite.directory / "known.toml"
     for options in (("--vault-write-known",), ()):
         run = suite.run("Blurred", *KV, "--vault-known", str(file), *options)
         assert (run.words, run.code) == ({"KV-03": "fail"}, 0)
     assert "a deleted secret is reported as deleted" in file.read_text()
+    reason = tomllib.loads(file.read_text())["known-failing"]["KV-03"]
+    assert run.scenarios["KV-03"]["known"] == {"kind": "failing", "reason": reason}
+    assert "fail as known: KV-03" in run.journal["summary"]
+    assert next(run.junit.iter("testsuite")).get("failures") == "0"
+    assert run.journal["complete"]
 
 
 def test_known_failure_of_no_scenario(suite: Suite) -> None:
@@ -59,48 +53,6 @@ def test_known_failure_of_no_scenario(suite: Suite) -> None:
     run = suite.run("Good", *KV, *known(suite, '[known-failing]\nNOPE-01 = "issue 7"'))
     assert run.code == 4
     assert "NOPE-01 is known to fail, and is no scenario" in run.out
-
-
-@pytest.mark.parametrize(
-    "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
-)
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
-)
-def test_run_that_is_ended(suite: Suite, workers: list[str], number: int, code: int) -> None:
-    """By Ctrl-C, SIGTERM or without a goodbye: what it leaves is no pass, nor was there before."""
-    report = suite.directory / "report"
-    report.mkdir()
-    for name in ("journal.json", "index.html", "junit.xml", "score.json"):
-        (report / name).write_text(
-            '{"schema_version": 1, "suite_version": "1", "complete": true, "scenarios": []}'
-        )
-    words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", *workers)
-    # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
-    words = ["env", "--default-signal=INT", *words]
-    child = subprocess.Popen(
-        words, cwd=ROOT, env=suite.environ(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    with child, contextlib.ExitStack() as closing:
-        closing.callback(child.kill)
-        wait_until(lambda: any(report.glob("parts-*/turns")), "a scenario to begin", timeout=120)
-        child.send_signal(number)
-        assert child.stdout is not None
-        said = child.stdout.read().decode()
-        assert child.wait(60) == code, said
-    if number != signal.SIGKILL:
-        assert "KeyboardInterrupt" not in said
-        assert list(report.glob("parts-*")) == []
-        assert re.fullmatch(
-            r"interrupted: \d of 3 scenarios have a verdict(, \d were under way \(.*\))?"
-            r"(, \d had not begun)?; this is no pass, whatever stands above",
-            said.strip().splitlines()[-1],
-        )
-    journal = json.loads((report / "journal.json").read_text())
-    assert not journal["complete"]
-    assert "NET-03" in str(journal.get("planned", journal["summary"]))
-    left = [name for name in ("score.json", "badge.json") if Path(report / name).exists()]
-    assert left == []
 
 
 def test_external_vault_that_does_not_answer(suite: Suite) -> None:

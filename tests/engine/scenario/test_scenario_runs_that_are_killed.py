@@ -1,12 +1,15 @@
-"""Whatever happens to the run, no server stays behind."""
+"""Whatever happens to the run: no server stays behind, and nothing that looks like a pass."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -16,16 +19,22 @@ from vault_harness.waiting import wait_until
 
 
 @contextlib.contextmanager
-def running(suite: Suite, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A run of two long scenarios, in a session of its own."""
-    with subprocess.Popen(
-        suite.command("Good", "--vault-only", "NET-03,SRV-04", *options),
-        cwd=ROOT,
-        env=suite.environ(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    ) as child:
+def running(suite: Suite, said: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A run of two long scenarios and a short one, in a session of its own."""
+    words = suite.command("Good", "--vault-only", "NET-03,SRV-04,KV-01", *options)
+    # Who runs these tests in the background of a script has Ctrl-C ignored, and so would the child.
+    words = ["env", "--default-signal=INT", *words]
+    with (
+        said.open("wb") as file,
+        subprocess.Popen(
+            words,
+            cwd=ROOT,
+            env=suite.environ(),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ) as child,
+    ):
         try:
             yield child
         finally:
@@ -64,22 +73,54 @@ def all_gone(processes: list[psutil.Process]) -> bool:
     return True
 
 
+def look_at_what_is_told(said: str, report: Path) -> None:
+    """That a run which was asked to end says how far it came, and takes its parts away."""
+    assert "KeyboardInterrupt" not in said
+    assert list(report.glob("parts-*")) == []
+    assert re.fullmatch(
+        r"interrupted: \d of 3 scenarios have a verdict(, \d were under way \(.*\))?"
+        r"(, \d had not begun)?; this is no pass, whatever stands above",
+        said.strip().splitlines()[-1],
+    )
+
+
+def look_at_the_report(report: Path) -> None:
+    """That it is no pass, nor has one of before."""
+    journal = json.loads((report / "journal.json").read_text())
+    assert not journal["complete"]
+    assert "NET-03" in str(journal.get("planned", journal["summary"]))
+    left = [name for name in ("score.json", "badge.json") if (report / name).exists()]
+    assert left == []
+
+
 @pytest.mark.slow  # a run each
 @pytest.mark.parametrize(
     "workers", [["-n", "0"], ["-n", "2"], ["--vault-workers", "2"]], ids=" ".join
 )
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_no_server_outlives_the_run(
-    suite: Suite, workers: list[str], number: signal.Signals
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_run_that_is_ended(
+    suite: Suite, workers: list[str], number: signal.Signals, code: int
 ) -> None:
-    """Killed without a goodbye, ended politely, or by Ctrl-C."""
-    with running(suite, *workers) as child:
+    """Killed without a goodbye, ended politely, or by Ctrl-C: its servers end, and it is no pass.
+
+    Both are asked of one run, since each of them takes long to come so far.
+    """
+    report, output = suite.directory / "report", suite.directory / "said"
+    report.mkdir()
+    for name in ("journal.json", "index.html", "junit.xml", "score.json"):
+        (report / name).write_text(
+            '{"schema_version": 1, "suite_version": "1", "complete": true, "scenarios": []}'
+        )
+    with running(suite, output, *workers) as child:
+        wait_until(lambda: any(report.glob("parts-*/turns")), "a scenario to begin", timeout=120)
         # For each worker a Vault for its scenario and a Toxiproxy; forks share one for each core.
         count = max(1, int(workers[-1]))
         shared = min(count, os.cpu_count() or 1) if workers[0] != "-n" else count
         descendants = wait_for_servers(child, count + shared)
         child.send_signal(number)
-        child.wait(60)
+        ended = child.wait(60)
         wait_until(
             lambda: all_gone(descendants),
             "all servers and workers to end",
@@ -87,3 +128,8 @@ def test_no_server_outlives_the_run(
             interval=0.1,
             evidence=lambda: str([p for p in descendants if not all_gone([p])]),
         )
+    said = output.read_text()
+    assert ended == code, said
+    if number != signal.SIGKILL:
+        look_at_what_is_told(said, report)
+    look_at_the_report(report)
