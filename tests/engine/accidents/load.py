@@ -19,6 +19,14 @@ from vault_harness.waiting import wait_until
 PAGE = 200
 """Versions of one secret, before the writers go on with the next: each write rewrites the list."""
 
+PACE, HURRIED = 0.2, 0.02
+"""Seconds between two calls of each, and around what happens to a node. It then matters what was
+under way; the rest of the time nodes are waited for, and each call computes, as does each version
+that is read in the end."""
+
+HURRY = 1.5
+"""Seconds for which they are hurried."""
+
 MEET = 60.0
 """Seconds for a cluster to serve again, on a busy machine."""
 
@@ -32,10 +40,19 @@ class Load:
     started: float = field(default_factory=time.monotonic)
     over: threading.Event = field(default_factory=threading.Event)
     pages: dict[str, int] = field(default_factory=lambda: {"a": 0, "b": 0})
+    hurried_until: float = HURRY
 
     def now(self) -> float:
         """Seconds since the load began."""
         return time.monotonic() - self.started
+
+    def hurry(self) -> None:
+        """Call as often as can be for a while: something is about to happen to a node."""
+        self.hurried_until = self.now() + HURRY
+
+    def pace(self) -> float:
+        """Seconds until the next call of each."""
+        return HURRIED if self.now() < self.hurried_until else PACE
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
@@ -117,14 +134,14 @@ class Load:
 
     def _read(self, secret: str) -> None:
         with contextlib.closing(self._client()) as client:
-            while not self.over.wait(0.02):
+            while not self.over.wait(self.pace()):
                 with contextlib.suppress(VaultError):
                     self._look(client, self._path(secret))
 
     def _write(self, name: str, secret: str) -> None:
         number = 0
         with contextlib.closing(self._client()) as client:
-            while not self.over.wait(0.02):
+            while not self.over.wait(self.pace()):
                 page, path = self.pages[secret], self._path(secret)
                 with contextlib.suppress(VaultError):
                     over = self._look(client, path)

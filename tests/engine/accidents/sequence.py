@@ -115,6 +115,7 @@ class Accidents:
                 to_come = [*self._kinds, (None, True)]
                 self._chance.shuffle(to_come)
             self._number += 1
+            self._busy()
             loss, leads = to_come.pop()
             if loss is None:
                 self._step_down()
@@ -167,7 +168,7 @@ class Accidents:
                     lambda: self._is_missed(victim, told, leads=leads, serves=loss.alone),
                     f"{victim.name}, which {loss.name}, to be missed",
                     timeout=MEET,
-                    interval=0.1,
+                    interval=0.25,
                     evidence=self._evidence,
                 )
                 self._tell(f"it is missed after {self._load.now() - began:.1f} s")
@@ -177,9 +178,10 @@ class Accidents:
                     self._load.put(
                         each, f"ledger/alone-{self._number}", "later", 0, asked=victim.name
                     )
-                self._progress()
+                self._busy()
                 self.noticed[loss.name, leads] += 1
             self._load.ledger.cuts.append(Cut(victim.name, began, self._load.now()))
+            self._load.hurry()
             self._tell(f"{victim.name} {loss.ends}")
             loss.end(victim.name)
             self._end_lapse()
@@ -190,7 +192,7 @@ class Accidents:
                 lambda: self._is_whole(entries),
                 "all nodes to serve and to have caught up",
                 timeout=MEET,
-                interval=0.1,
+                interval=0.25,
                 evidence=self._evidence,
             )
         return not brief
@@ -200,6 +202,12 @@ class Accidents:
         return self._chance.choice(
             [node for node in self._stack.endpoints().nodes if (node.name == leader) is leads]
         )
+
+    def _busy(self) -> None:
+        """See that calls are under way, whatever happens next."""
+        self._load.hurry()
+        self._progress()
+        self._load.hurry()
 
     def _progress(self) -> None:
         since = self._load.now()

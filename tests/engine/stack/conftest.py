@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.engine.stack.seals import Killed, deaths
 from vault_harness.engine import PortLease
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
@@ -26,3 +27,10 @@ def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalStac
     stack.provider().stop()
     for lease in leases:
         lease.release()
+
+
+@pytest.fixture
+def killed(stack: LocalStack) -> Iterator[Killed]:
+    """Migrates the stack's seal in a process that dies after a step."""
+    with deaths() as killed:
+        yield killed

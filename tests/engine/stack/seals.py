@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
 
+from tests.engine.stack import dying
 from vault_harness.engine import SealKind, seal_stanza
 from vault_harness.errors import HarnessError
 from vault_harness.stack import LocalStack, StackRecord
@@ -21,18 +24,8 @@ STEPS = (
 )
 """After which a migration calls its checkpoint."""
 
-_TASK = """
-import os, signal, sys
-from vault_harness.settings import Settings
-from vault_harness.stack import LocalStack
-
-def checkpoint(step):
-    print(step, flush=True)
-    if step == sys.argv[2]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-LocalStack(Settings.from_environment()).migrate_seal(sys.argv[1], checkpoint=checkpoint)
-"""
+Killed = Callable[[SealKind, str], list[str]]
+"""Migrates in a process that dies without a goodbye after a step; gives the steps it told."""
 
 
 def put(stack: LocalStack, value: str) -> None:
@@ -77,13 +70,28 @@ def all_agree(stack: LocalStack, seal: SealKind) -> None:
     assert list(seal_stanza(stack.data_dir)) == ([] if seal == "shamir" else [seal])
 
 
-def killed(target: SealKind, step: str) -> list[str]:
-    """Migrate in a process that dies without a goodbye after a step; gives the steps it told."""
-    done = subprocess.run(
-        [sys.executable, "-c", _TASK, target, step], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    return done.stdout.splitlines()
+@contextlib.contextmanager
+def deaths() -> Iterator[Killed]:
+    """What lets processes die by SIGKILL while they migrate; they have the environment of now."""
+    command = [sys.executable, "-P", dying.__file__]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+
+        def killed(target: SealKind, step: str) -> list[str]:
+            assert parent.stdin is not None
+            assert parent.stdout is not None
+            parent.stdin.write(f"{json.dumps([target, step])}\n")
+            parent.stdin.flush()
+            told: list[str] = []
+            for line in parent.stdout:
+                if line.startswith(dying.ENDED):
+                    assert line.strip() == f"{dying.ENDED}{-signal.SIGKILL}"
+                    return told
+                told.append(line.rstrip("\n"))
+            raise AssertionError("what lets processes die has ended itself; its traceback is above")
+
+        yield killed
 
 
 def migrate_and_kill(stack: LocalStack, node: str, moment: float) -> None:

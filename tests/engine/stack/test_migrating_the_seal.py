@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engine.stack.seals import STEPS, all_agree, keep, killed, migrate_and_kill, read
+from tests.engine.stack.seals import STEPS, Killed, all_agree, keep, migrate_and_kill, read
 from vault_harness import files
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import Endpoints, Engine, SealKind, open_engine, seal_stanza
@@ -217,7 +217,7 @@ def test_no_room_for_the_copy(stack: LocalStack, monkeypatch: pytest.MonkeyPatch
 
 
 def test_what_was_written_after_a_kill_is_never_put_back(
-    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+    stack: LocalStack, killed: Killed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Vault went over and serves, and nobody noted it: whatever fails then, its data stays."""
     stack.up()
@@ -245,7 +245,7 @@ def process_engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 def test_a_server_that_died_while_it_went_over(
-    stack: LocalStack, process_engine: Engine, tmp_path: Path
+    stack: LocalStack, killed: Killed, process_engine: Engine, tmp_path: Path
 ) -> None:
     """It left data that the keys do not open: the copy takes its place, and the data is kept."""
     stack.up()
@@ -269,7 +269,9 @@ def test_a_server_that_died_while_it_went_over(
 
 @pytest.mark.long
 @pytest.mark.parametrize("kind", UNSEALS_ITSELF)
-def test_killed_after_any_step_the_next_one_goes_on(stack: LocalStack, kind: SealKind) -> None:
+def test_killed_after_any_step_the_next_one_goes_on(
+    stack: LocalStack, killed: Killed, kind: SealKind
+) -> None:
     """By `seal.migrate`, `up`, `up` after `down`, or `unseal` where Vault runs; both ways."""
     stack.up()
     token = keep(stack, "of before")
@@ -353,7 +355,7 @@ def test_vault_killed_while_it_goes_over(stack: LocalStack, moment: float) -> No
     assert read(stack, token) == "of before"
 
 
-def test_told_of_before_anything_else(stack: LocalStack) -> None:
+def test_told_of_before_anything_else(stack: LocalStack, killed: Killed) -> None:
     """Status, restart, another seal, a backup of the keys: each names what goes on with it."""
     stack.up()
     killed("static", "gave the keys")
@@ -369,7 +371,7 @@ def test_told_of_before_anything_else(stack: LocalStack) -> None:
     assert stack.status().migrating_to is None
 
 
-def test_another_one_than_was_begun(stack: LocalStack) -> None:
+def test_another_one_than_was_begun(stack: LocalStack, killed: Killed) -> None:
     """The one that was ended half-way is finished first, and then gone back."""
     stack.up()
     token = keep(stack, "of before")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.engine.clusters import all_vote
-from tests.engine.stack.seals import STEPS, all_agree, keep, killed, migrate_and_kill, read
+from tests.engine.stack.seals import STEPS, Killed, all_agree, keep, migrate_and_kill, read
 from vault_harness.engine import SealKind
 from vault_harness.errors import (
     DeadlineExceeded,
@@ -45,7 +45,7 @@ def test_there_and_on_and_back(stack: LocalStack) -> None:
 
 
 @pytest.mark.long
-def test_killed_after_any_step_up_goes_on(stack: LocalStack) -> None:
+def test_killed_after_any_step_up_goes_on(stack: LocalStack, killed: Killed) -> None:
     """There and back in turn, from wherever it was."""
     stack.up(ha=True)
     token = keep(stack, "of before")
@@ -111,7 +111,7 @@ def test_not_while_a_node_is_away(stack: LocalStack) -> None:
     is_whole(stack, "static")
 
 
-def test_no_node_comes_or_goes_meanwhile(stack: LocalStack) -> None:
+def test_no_node_comes_or_goes_meanwhile(stack: LocalStack, killed: Killed) -> None:
     """It would be started with a seal that the others are about to give up."""
     stack.up(ha=True)
     killed("static", "copied the data")

@@ -163,7 +163,8 @@ def test_a_node_that_died_is_not_cut_off(tmp_path: Path, monkeypatch: pytest.Mon
     relay = SimpleNamespace(state=lambda: {"cut": {"vault-2": {}}})
     monkeypatch.setattr(type(provider), "_relay_of", lambda *_: relay)
     assert provider.cut_nodes() == []
-    monkeypatch.setattr(type(provider), "_running", lambda *_: ["its process"])
+    runs = {"vault-2": ["its process"]}
+    monkeypatch.setattr(type(provider), "_all_running", lambda *_: runs)
     assert provider.cut_nodes() == ["vault-2"]
 
 

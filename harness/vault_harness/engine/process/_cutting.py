@@ -34,7 +34,8 @@ class Cutting(Launching):
                 f"{named('up', '--ha')}",
             )
         record = self._memory.load()
-        running = [name for name in self._members(record) if self._running(name, record)]
+        found = self._all_running(self._members(record), record)
+        running = [name for name, processes in found.items() if processes]
         if running:
             raise StackError(
                 f"{', '.join(running)} run already, and reach each other directly",
@@ -76,10 +77,13 @@ class Cutting(Launching):
             record = self._memory.load()
             relay = self._relay_of(record)
             cut = sorted(relay.state()["cut"]) if relay is not None else []
-            return [name for name in cut if self._running(name, record)]  # a cut ends with its node
+            found = self._all_running(cut, record) if cut else {}
+            return [name for name, processes in found.items() if processes]  # ends with its node
         return []
 
     def _relay_of(self, record: KnownServers) -> Relay | None:
         # Its port may be another stack's by now, of which the nodes have the same names.
-        known = record.services.get(RELAY_NAME, {}) if self._running(RELAY_NAME, record) else {}
-        return Relay(str(known["api"])) if "api" in known else None
+        known = record.services.get(RELAY_NAME, {})
+        if "api" not in known or not self._running(RELAY_NAME, record):
+            return None
+        return Relay(str(known["api"]))

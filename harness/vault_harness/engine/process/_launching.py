@@ -276,7 +276,8 @@ class Launching(Places):
 
     def _end(self, names: Iterable[str], record: KnownServers) -> list[str]:
         names = list(names)
-        found = [(name, process) for name in names for process in self._running(name, record)]
+        running = self._all_running(names, record)
+        found = [(name, process) for name in names for process in running[name]]
         for _, process in found:  # all at once: each takes a second or two
             process.signal(signal.SIGTERM)
             process.signal(signal.SIGCONT)  # a paused one sees SIGTERM only now
@@ -290,11 +291,22 @@ class Launching(Places):
 
     def _running(self, name: str, record: KnownServers) -> list[DetachedProcess]:
         """Its process by the record, and those by their command line."""
-        processes = {process.pid: process for process in started_with(self._configuration(name))}
-        known = recorded(name, record)
-        if known is not None and known.alive():
-            processes[known.pid] = known
-        return list(processes.values())
+        return self._all_running([name], record)[name]
+
+    def _all_running(
+        self, names: Iterable[str], record: KnownServers
+    ) -> dict[str, list[DetachedProcess]]:
+        """As `_running`, of several at once."""
+        paths = {name: self._configuration(name) for name in names}
+        started = started_with(*paths.values())
+        found = {}
+        for name, path in paths.items():
+            processes = {process.pid: process for process in started[path]}
+            known = recorded(name, record)
+            if known is not None and known.alive():
+                processes[known.pid] = known
+            found[name] = list(processes.values())
+        return found
 
     def _own(self, name: str) -> Path | None:
         """What a client of that name shows to Vault; None if it asks for nothing."""

@@ -208,8 +208,9 @@ class ProcessStack(Cutting):
         HAProxy reads what it shows to them when it starts, so another one takes its place.
         """
         record = self._memory.load()
-        for name in (*self._members(record), RECORDER_NAME):
-            for process in self._running(name, record):
+        running = self._all_running((*self._members(record), RECORDER_NAME), record)
+        for processes in running.values():
+            for process in processes:
                 process.signal(signal.SIGHUP)
         balancer = recorded(BALANCER_NAME, record)
         if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
@@ -308,8 +309,8 @@ class ProcessStack(Cutting):
         return [
             *(
                 f"{title_of(name)} (pid {process.pid})"
-                for name in self._all_names(record)
-                for process in self._running(name, record)
+                for name, processes in self._all_running(self._all_names(record), record).items()
+                for process in processes
             ),
             *map(str, own_directories(self._data_dir)),
         ]
@@ -319,8 +320,7 @@ class ProcessStack(Cutting):
         record = self._record_if_readable()
         states = []
         names, members = self._names(record), self._members(record)
-        for name in self._all_names(record):
-            found = self._running(name, record)
+        for name, found in self._all_running(self._all_names(record), record).items():
             if name not in names and not found:
                 continue  # nobody misses it
             states.append(

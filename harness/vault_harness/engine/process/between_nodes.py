@@ -119,7 +119,8 @@ class BetweenNodes:
         known = self._processes.get(name)
         if known is None or not known.alive():
             # Looked for among all processes, so only once for each that is started.
-            known = next(iter(started_with(self._configurations[name])), None)
+            configuration = self._configurations[name]
+            known = next(iter(started_with(configuration)[configuration]), None)
             if known is None:
                 return None
             self._processes[name] = known

@@ -1,0 +1,78 @@
+"""Servers of an earlier task are found by what their command line names, by one look at all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from vault_harness.engine import open_provider
+from vault_harness.engine.process._finding import started_with
+from vault_harness.settings import Settings
+from vault_harness.stack.record import StackRecordFile
+
+
+@pytest.fixture
+def programs() -> Iterator[ExitStack]:
+    """What was started ends with the test."""
+    with ExitStack() as running:
+        yield running
+
+
+def start(programs: ExitStack, *arguments: str) -> int:
+    """A program that does nothing; gives its pid once it shows its command line."""
+    command = [sys.executable, "-c", "print(flush=True); input()", *arguments]
+    program = programs.enter_context(
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    )
+    assert program.stdout is not None
+    assert program.stdout.readline()
+    programs.callback(program.kill)
+    return program.pid
+
+
+def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
+    """However it was given; one that has the file open is none, and one file may have two."""
+    names = ("vault.json", "haproxy.cfg", "relay.json", "nobodys.json")
+    vault, balancer, relay, nobodys = (tmp_path / name for name in names)
+    started = {
+        vault: {start(programs, "server", f"-config={vault}")},
+        balancer: {start(programs, "-db", "-f", str(balancer))},
+        relay: {start(programs, "-config", str(relay)), start(programs, "-config", str(relay))},
+        nobodys: set[int](),
+    }
+    start(programs, str(vault), str(balancer))
+    start(programs, f"-config={relay}.of-before", "-config", str(tmp_path))
+
+    found = started_with(*started)
+
+    assert {path: {one.pid for one in processes} for path, processes in found.items()} == started
+    assert all(one.alive() for processes in found.values() for one in processes)
+
+
+def test_a_stack_looks_at_all_processes_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not once for each server that it might have: that was most of what many tasks computed."""
+    looks: list[object] = []
+
+    def process_iter(*wanted: object) -> Iterator[psutil.Process]:
+        looks.append(wanted)
+        return iter(())
+
+    monkeypatch.setattr(psutil, "process_iter", process_iter)
+    for name in ("vault-2", "vault-3"):
+        (tmp_path / "nodes" / name / "data").mkdir(parents=True)
+    settings = Settings(engine="process", data_dir=tmp_path)
+    provider: Any = open_provider(settings, StackRecordFile(tmp_path))
+
+    for look in (provider.describe, provider.belongings, provider.stop, provider.reload_vault):
+        looks.clear()
+        look()
+        assert len(looks) == 1, look
