@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
+from vault_harness.cli import collection
+from vault_harness.waiting import wait_until
+
 ROOT = Path(__file__).parents[3]
+INVOKE = (sys.executable, "-m", "invoke", "--search-root", str(ROOT))
 SECRETS = ("it's secret", "pw-of-the-file", "AGE-SECRET-KEY")
 
 
@@ -34,7 +42,7 @@ class Shell:
     def invoke(self, *words: str, code: int = 0) -> str:
         """Run a task, which must end with that exit code; gives what it printed."""
         done = subprocess.run(
-            [sys.executable, "-m", "invoke", "--search-root", str(ROOT), *words],
+            [*INVOKE, *words],
             cwd=self.directory,
             env=self.environment,
             capture_output=True,
@@ -48,13 +56,75 @@ class Shell:
             self.printed += done.stdout + done.stderr
         return done.stdout + done.stderr
 
+    def run(self, text: str, *, deadline: float) -> tuple[str, str]:
+        """Run a script, which must end well and in time; gives what it printed, and its errors."""
+        with subprocess.Popen(
+            ["/bin/bash", "-exc", text],
+            cwd=self.directory,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as script:
+            try:
+                out, err = script.communicate(timeout=deadline)
+            except BaseException as ending:
+                os.killpg(script.pid, signal.SIGKILL)  # with the command that it waits for
+                out, err = script.communicate(timeout=30)
+                if not isinstance(ending, subprocess.TimeoutExpired):
+                    raise
+                pytest.fail(f"not done after {deadline:g} s\n{out}{err}")
+        assert script.returncode == 0, out + err
+        return out, err
+
+    def close(self) -> None:
+        """End every stack in the directory, and by its id what no task knows to end."""
+        try:
+            for record in sorted(self.directory.rglob("stack.json")):
+                self.environment["HARNESS_DATA_DIR"] = str(record.parent)
+                self.invoke("destroy", "--yes")
+        finally:
+            left = list(running_in(self.directory))
+            for process in left:
+                process.kill()
+            psutil.wait_procs(left, timeout=10)
+
+
+def running_in(directory: Path) -> Iterator[psutil.Process]:
+    """What runs there: a server's working folder is that of its log."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(directory):
+                yield process
+
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     """An empty directory; whatever was started in it ends with the test."""
     opened = Shell(tmp_path)
     yield opened
-    opened.invoke("destroy", "--yes")
+    opened.close()
+
+
+@pytest.mark.slow  # starts a server, and lets it be found
+def test_what_a_script_started_ends_with_its_deadline(tmp_path: Path) -> None:
+    """Neither the task that ran then is left, nor a server, though no record tells of it."""
+    shell = Shell(tmp_path)
+    shell.invoke("up")
+    with pytest.raises(pytest.fail.Exception, match="not done after"):
+        shell.run(f"{shlex.join(INVOKE)} logs --follow", deadline=1.0)
+    servers = tmp_path / "vault-data"
+    wait_until(
+        lambda: list(running_in(tmp_path)) == list(running_in(servers)),
+        "the shell and its task to end",
+        timeout=10,
+    )
+    assert len(list(running_in(servers))) >= 2
+    (tmp_path / "vault-data" / "stack.json").unlink()
+    shell.close()
+    assert list(running_in(tmp_path)) == []
 
 
 @pytest.mark.long
@@ -162,33 +232,25 @@ def test_the_page_runs_as_it_is_written(shell: Shell) -> None:
     """Its blocks for a shell, from the first to the last, in one shell and one new folder."""
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 5
-    invoke = f'invoke() {{ "{sys.executable}" -m invoke --search-root "{ROOT}" "$@"; }}'
+    invoke = f'invoke() {{ {shlex.join(INVOKE)} "$@"; }}'
     end = "trap 'invoke destroy --yes' EXIT"
-    done = subprocess.run(
-        ["/bin/bash", "-exc", "\n".join((invoke, end, *blocks))],
-        cwd=shell.directory,
-        env=shell.environment,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=600,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == 0, said
-    assert [secret for secret in SECRETS if secret in done.stdout] == []
+    out, _ = shell.run("\n".join((invoke, end, *blocks)), deadline=600)
+    assert [secret for secret in SECRETS if secret in out] == []
 
 
-@pytest.mark.slow  # starts the program once for each of them
-def test_every_command_that_the_page_names_is_there(tmp_path: Path) -> None:
+def test_every_command_that_the_page_names_is_there() -> None:
     """Each `invoke TASK --option` of its sentences and tables: the task has that option."""
     commands = re.findall(r"`invoke ([^`]+)`", PAGE)
     named = {tuple(re.findall(r"[^\s\"]+", c)) for c in commands if c[0] != "-"}
-    tasks = {words[0] for words in named}
-    assert len(tasks) > 15
-    shell = Shell(tmp_path)
-    help_of = {task: shell.invoke("--help", task) for task in sorted(tasks - {"TASK"})}
+    tasks_named = {words[0] for words in named} - {"TASK"}
+    assert len(tasks_named) > 15
+    options = {
+        name: {*task.flags, *task.inverse_flags}
+        for task in collection().to_contexts()
+        for name in (task.name, *task.aliases)
+    }
+    assert tasks_named <= options.keys()
     for task, *words in named:
         mine = words[: words.index("--")] if "--" in words else words
         for option in (word for word in mine if word.startswith("--")):
-            assert option in help_of[task], f"{task} {option}"
+            assert option in options[task], f"{task} {option}"
