@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 
 from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import UnavailableError
+from tests.subjects.lazy_wire import ClientError, UnavailableError
 
 
 class RestsAfterAnyFailure(LazyClient):
@@ -48,8 +50,33 @@ class GivesUpOnAllWithOne(LazyClient):
         return found[path, key]
 
 
+class JoinsReadsByTheirKey(LazyClient):
+    """Who asks while another asks for a key of that name is given that one's answer."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._under_way: dict[str, Future[str]] = {}
+        self._joining = threading.Lock()
+
+    def read(self, path: str, key: str) -> str:
+        with self._joining:
+            there = self._under_way.get(key)
+            mine = self._under_way[key] = there or Future()
+        if there is not None:
+            return there.result(timeout=0.9 * self._deadline)
+        try:
+            mine.set_result(super().read(path, key))
+        except ClientError as error:
+            mine.set_exception(error)
+        finally:
+            with self._joining:
+                del self._under_way[key]
+        return mine.result()
+
+
 MUTANTS: dict[str, Mutant] = {
     "takes-one-failure-for-all": Mutant(TakesOneFailureForAll, "ISO-01", "no reader of"),
+    "joins-reads-by-their-key": Mutant(JoinsReadsByTheirKey, "ISO-01", "no wrong value"),
     "gives-up-on-all-with-one": Mutant(GivesUpOnAllWithOne, "ISO-01", "no reader of"),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
 from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import (
     EVERY_WAY,
@@ -149,9 +150,16 @@ def test_value_of_another_path(rotated: Story) -> None:
     rotated.call(10.0, value="backend/celery:v1", path="backend/celery")
     assert rotated.finds(no_wrong_value()) == []
     rotated.call(10.0, value="backend/celery:v1")
-    assert rotated.finds(no_wrong_value()) == [
-        "read of backend/django gave the value backend/celery:v1, right was v1"
-    ]
+    (finding,) = no_wrong_value()(rotated.history)
+    assert finding.seen == "read of backend/django gave the value backend/celery:v1, right was v1"
+    assert finding.harm, "it never was a value of this secret"
+
+
+def test_half_of_another_secret(rotated: Story) -> None:
+    """One key of a whole secret is another one's: harm, though the other key is right."""
+    rotated.put(0.0, "backend/celery:v1", path="backend/celery")
+    rotated.call(10.0, verb="read_all", value="backend/celery:v1 beside v1")
+    assert no_wrong_value()(rotated.history)[0].harm
 
 
 def test_value_of_a_path_that_has_none(rotated: Story) -> None:
@@ -181,6 +189,17 @@ def test_three_wrong_values_are_enough(rotated: Story) -> None:
     for at in range(60, 70):
         rotated.call(float(at), value="v1")
     assert len(rotated.finds(no_wrong_value())) == 3
+
+
+def test_three_wrong_values_hide_no_harm(rotated: Story) -> None:
+    """Three old ones before any fault do not count; what comes after them may."""
+    for at in range(60, 70):
+        rotated.call(float(at), value="v1")
+    rotated.fault(Signature(unanswered=True), 75.0, 80.0)
+    rotated.call(81.0, value="v1")
+    rotated.call(90.0, value="unknown")
+    seen = [(one.at, one.harm) for one in no_wrong_value()(rotated.history)]
+    assert seen == [(60.0, False), (61.0, False), (62.0, False), (81.0, False), (90.0, True)]
 
 
 # every_call_ends_within

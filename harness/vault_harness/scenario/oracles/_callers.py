@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
@@ -17,6 +19,9 @@ OUT_OF_TIME = 0.5
 a read takes.
 """
 
+ENOUGH = 3
+"""Findings of one kind that a report shows."""
+
 TIMED = (*EVERY_WAY, "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
 
@@ -26,7 +31,9 @@ def no_wrong_value(
 ) -> Oracle:
     """Every value handed out was the right one, now or at most `refresh` seconds before the call.
 
-    It holds for a client that hands out nothing: that it does is for other oracles to ask.
+    It holds for a client that hands out nothing: that it does is for other oracles to ask. A value
+    that was never this secret's (another one's, the fallback, half of one) is harm; one that is
+    only out of its time is not.
 
     Args:
         refresh: How old a value may be that is not marked stale.
@@ -51,6 +58,7 @@ def no_wrong_value(
 
     def oracle(history: History) -> list[Finding]:
         findings = []
+        own = {(change.path, change.value) for change in history.rotations}
         # A first read may be late (`warm-up`), and what it gives has to be right all the same.
         for operation in history.calls(*EVERY_WAY, "warm-up"):
             if operation.outcome not in ("ok", "stale"):
@@ -67,12 +75,28 @@ def no_wrong_value(
                         f"{'' if operation.good else ' (marked stale)'}, right was {wanted}",
                         operation.began,
                         # A whole secret that lacks its keys is as good as one that nobody wrote.
-                        harm=bool(given & {"unknown", "fallback", NOTHING}),
+                        harm=any((operation.path, value) not in own for value in given),
                     )
                 )
-        return findings[:3]
+        return _three_of_each(history, findings)
 
     return oracle
+
+
+def _three_of_each(history: History, findings: list[Finding]) -> list[Finding]:
+    """Three of a kind are enough for a person, and none of them may hide what counts otherwise.
+
+    Harm counts whatever else is so; of what is none it depends on the fault before it, and what
+    was before any fault never counts.
+    """
+    shown: Counter[tuple[bool, int]] = Counter()
+    kept = []
+    for one in findings:
+        kind = one.harm, sum(fault.began <= (one.at or 0.0) for fault in history.faults)
+        shown[kind] += 1
+        if shown[kind] <= ENOUGH:
+            kept.append(one)
+    return kept
 
 
 def of_one_version(path: str) -> Oracle:
