@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from secrets import token_hex
 
@@ -218,11 +218,10 @@ def _judge_absence(lab: Lab, call: Operation) -> None:
 
 @pytest.mark.scenario("KV-04")
 def test_lost_update(lab: Lab) -> None:
-    """Another writer comes between its read and its write; then its read fails (500)."""
+    """Another writer comes between read and write; its token is lost; then its read fails (500)."""
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old"})
     client = lab.start()
-    kept = lab.stack.operator.client.secrets.kv.v2
     done: list[Operation] = []
     pattern, mine = f"*/data/{LEDGER}", canary(lab)
     with lab.http.delay("read", path=pattern, first=1, by=0.3 * lab.deadline) as fault:
@@ -234,8 +233,7 @@ def test_lost_update(lab: Lab) -> None:
             lambda: bool(done) or _ledger_is_read(lab, since=fault.began), within=lab.deadline
         )
         if reads_first := _ledger_is_read(lab, since=fault.began):
-            new = {"theirs": "new", "mine": "old"}
-            kept.create_or_update_secret(LEDGER, new, mount_point=lab.entry.mount)
+            _write_theirs(lab, {"theirs": "new", "mine": "old"})
         change.join(client.patience)
         # Who has Vault merge its change has nothing of another's in hand that it could lose.
         if not reads_first and _is_merged(lab, since=fault.began):
@@ -247,6 +245,7 @@ def test_lost_update(lab: Lab) -> None:
         raise NotExercised("it does not read the secret before it changes a key")
     now = "new" if found.get("mine") == mine else "old"
     changed = lab.history.now()
+    _change_with_a_dead_token(lab)
     _change_unread(lab, pattern)
     lab.judge(
         # Also where it has read nothing, and so met no other writer: then it has done this alone.
@@ -274,12 +273,36 @@ def test_lost_update(lab: Lab) -> None:
     )
 
 
+def _change_with_a_dead_token(lab: Lab) -> None:
+    """Have a key changed until that works, by a client whose token is lost, and that reads nothing.
+
+    The first may end in vain: what is asked is that a change, too, finds out that it needs a login.
+    """
+    bound = min(0.1 * lab.ttl, 5.0)
+
+    def late(change: Operation) -> bool:
+        granted = bound + lab.history.slack(lost.began, change.began)
+        return change.began - lost.began > granted
+
+    with lab.vault.token_revoked(lab.accessor()) as lost:
+        change = lab.client.update(LEDGER, {"mine": canary(lab)})
+        while change.failed and change.outcome != "died" and not late(change):
+            lab.watch(0.2)
+            change = lab.client.update(LEDGER, {"mine": canary(lab)})
+    lost.optional = not change.failed  # whoever changes it without that token has not met its end
+    if change.failed:
+        promise = f"a change is made within {bound:g} s of the loss of its token"
+        text = f"it still ends {change.outcome}: {change.message}"
+        lab.note(Finding(promise, text, lost.began, until=change.ended, lacks=True))
+
+
 def _change_unread(lab: Lab, pattern: str) -> None:
     """Have a key changed while nobody can read the secret: who knows no other key must not write.
 
     It may fail. Who has Vault merge its change, or checks that what it has kept is what is there,
-    needs no read.
+    needs no read. What it has kept is not: another one has written since.
     """
+    _write_theirs(lab, {**_ledger(lab), "theirs": "newer"})
     before, mine = _ledger(lab), canary(lab)
     with lab.http.fail("read", path=pattern, status=500) as fault:
         change = lab.client.update(LEDGER, {"mine": mine})
@@ -301,6 +324,12 @@ def _change_unread(lab: Lab, pattern: str) -> None:
             harm=True,
         ),
     )
+
+
+def _write_theirs(lab: Lab, data: Mapping[str, str]) -> None:
+    """Have another one write the secret."""
+    kept = lab.stack.operator.client.secrets.kv.v2
+    kept.create_or_update_secret(LEDGER, data, mount_point=lab.entry.mount)
 
 
 def _ledger(lab: Lab) -> dict[str, str]:

@@ -24,7 +24,7 @@ from vault_harness.scenario.helpers import (
     version_of,
     works_after_all,
 )
-from vault_harness.scenario.leases import CREDENTIALS
+from vault_harness.scenario.leases import CREDENTIALS, READ_ONLY
 from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
     EVERY_WAY,
@@ -387,7 +387,7 @@ def test_resets_now_and_then(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """The answer to a write is lost, then to a gateway's 504; two more never get to Vault."""
+    """Writes' answers are lost, a gateway's 504, cut; three never get to Vault, one for a page."""
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (first := client.write(LEDGER, {"entry": canary(lab)})).failed:
@@ -421,6 +421,8 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     )
     _write_in_vain(lab, lab.network.down())
     _write_in_vain(lab, lab.http.fail("write", status=503))
+    _write_to_a_page(lab)
+    _write_and_hear_half(lab)
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
     lab.judge(*_judge_write(second, written), logins_at_most(1, since=lost.began))
@@ -428,7 +430,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-14")
 def test_lost_answer_to_a_request_for_a_credential(lab: Lab) -> None:
-    """Vault makes a user of the database, and the answer is lost with its connection."""
+    """Vault makes a user of the database, and the answer is lost; the next request gets none."""
     client = lab.start()
     # Not a link that is cut after a while: Vault drops what it has not made by then.
     with lab.http.lose_answer("credential") as fault:
@@ -437,6 +439,11 @@ def test_lost_answer_to_a_request_for_a_credential(lab: Lab) -> None:
     lab.require("a user of whom the client does not know", lambda _: ", ".join(sorted(unknown)))
     works = lab.until(lambda: _leased(lab), within=lab.recovery_after(fault))
     made = unknown | lab.database.users()
+    # Of another path: whoever has a credential need not ask for it.
+    with lab.network.black_hole(stream="upstream") as silent:
+        client.lease(READ_ONLY)
+        lab.hold(silent, 0.0)
+    lab.until_good_read_by_asking(within=lab.recovery_after(silent))
     client.close()
     given_back = lab.until(lambda: not lab.database.users(), within=2.0)
     left = set() if given_back else lab.database.users()
@@ -472,6 +479,35 @@ def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
         ),
     )
     _write_on(lab, fault)
+
+
+PAGE = b"<!DOCTYPE html>\n<html><body><h1>Sign in to this network</h1></body></html>\n"
+"""What somebody else answers in Vault's place, and with the status of a success."""
+
+HALF = 400
+"""Bytes after which a connection ends: the answer's status is there, the end of its body is not."""
+
+
+def _write_to_a_page(lab: Lab) -> None:
+    """Have something written that somebody else answers with 200. How it fails is left open."""
+    before = version_of(lab, LEDGER)
+    html = {"Content-Type": "text/html"}
+    with lab.http.fail("write", status=200, body=PAGE, headers=html) as page:
+        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        made = version_of(lab, LEDGER) - before
+    lab.judge_later(*_judge_write(write, made))
+    _write_on(lab, page)
+
+
+def _write_and_hear_half(lab: Lab) -> None:
+    """Have something written whose answer is cut: Vault has done it, and says so in the status."""
+    before = version_of(lab, LEDGER)
+    with lab.network.truncated(after=HALF) as cut:
+        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        lab.watch(0.5)  # for those who try again behind the caller's back
+    lab.judge_later(*_judge_write(write, version_of(lab, LEDGER) - before))
+    lab.until_good_read_by_asking(within=lab.recovery_after(cut))
+    _write_on(lab, cut)
 
 
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:

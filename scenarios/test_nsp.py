@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Lab
+from vault_harness.scenario.helpers import allow_writes, canary
 from vault_harness.scenario.oracles import (
     names_its_namespace,
     no_request_storm,
@@ -12,19 +13,27 @@ from vault_harness.scenario.oracles import (
     same_token,
 )
 
+LEDGER = "backend/ledger"
+
 GREEN = 200
 """``sys/health`` of a Vault that is open and leads."""
 
 
 @pytest.mark.scenario("NSP-01")
 def test_every_request_names_the_namespace(lab: Lab) -> None:
-    """A token dies before its time, the next is renewed and given back, all in the namespace."""
-    lab.start()
+    """A token dies before its time, the next one writes, is renewed and given back."""
+    allow_writes(lab, LEDGER)
+    lab.put("v1", path=LEDGER, key="entry")
+    client = lab.start()
     with lab.reading(every=0.5):
         lab.watch(0.5)
         with lab.vault.token_revoked(lab.accessor()) as fault:
             # Who answers from memory meets it at its next renewal only.
             lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
+        # That it is done is asked elsewhere; where a change goes to is all that counts here.
+        for verb, change in (("write", client.write), ("update", client.update)):
+            if lab.can(verb):
+                change(LEDGER, {"entry": canary(lab)})
         lab.watch(1.1 * lab.ttl)
         until = lab.history.now()
     lab.judge(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 import requests
@@ -26,6 +27,7 @@ from tests.mutants import (
     oversights,
     tempers,
     wholes,
+    writing,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -41,7 +43,7 @@ from tests.mutants.clients import (
     Tweaked,
 )
 from tests.mutants.prc import EndsWithACallInTime
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     DeletedError,
     MissingError,
@@ -327,17 +329,25 @@ class HasItsChangeMerged(LazyClient):
     capabilities = LazyClient.capabilities | {"update"}
 
     def update(self, path: str, data: Mapping[str, str]) -> None:
-        token = self._valid_token(time.monotonic() + self._deadline)
-        answer = requests.patch(
-            f"{self._environ['VAULT_ADDR']}/v1/{self._mount}/data/{path}",
+        deadline = time.monotonic() + 0.9 * self._deadline
+        where, token = f"{self._mount}/data/{path}", self._valid_token(deadline)
+        answer = self._patch(where, data, token, deadline)
+        if answer.status_code == HTTPStatus.FORBIDDEN and self._was_dead(where, token, deadline):
+            answer = self._patch(where, data, self._valid_token(deadline), deadline)
+        answer.raise_for_status()
+
+    def _patch(
+        self, where: str, data: Mapping[str, str], token: Token, deadline: float
+    ) -> requests.Response:
+        return requests.patch(
+            f"{self._environ['VAULT_ADDR']}/v1/{where}",
             json={"data": dict(data)},
             headers={
                 "X-Vault-Token": token.value,
                 "Content-Type": "application/merge-patch+json",
             },
-            timeout=self._deadline,
+            timeout=max(0.01, deadline - time.monotonic()),
         )
-        answer.raise_for_status()
 
 
 class TakesAFailedReadForAnEmptySecret(Tweaked):
@@ -489,6 +499,12 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-failed-read-for-an-empty-secret": Mutant(
         TakesAFailedReadForAnEmptySecret, "KV-04", "loses none of it", REFERENCE
     ),
+    "updates-from-its-memory": Mutant(
+        writing.UpdatesFromItsMemory, "KV-04", "loses none of it", REFERENCE
+    ),
+    "updates-with-a-dead-token": Mutant(
+        writing.UpdatesWithADeadToken, "KV-04", "of the loss of its token", REFERENCE
+    ),
     "says-that-a-failed-change-is-made": Mutant(
         SaysThatAFailedChangeIsMade, "KV-04", "said to be made is made", REFERENCE
     ),
@@ -587,6 +603,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "updates-from-its-memory-by-its-version": Tolerated(
+        writing.UpdatesFromItsMemoryByItsVersion, "KV-04", REFERENCE
+    ),
     "has-its-change-merged": Tolerated(HasItsChangeMerged, "KV-04"),
     "caches-for-the-refresh-time": Tolerated(CachesForTheRefreshTime, "KV-01"),
     "keeps-a-deleted-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-03"),

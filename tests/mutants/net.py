@@ -30,6 +30,7 @@ from tests.mutants import (
     oversights,
     tempers,
     wholes,
+    writing,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -412,6 +413,18 @@ class RetriesALostLease(Leasing):
     leases_type = _AsksAgain
 
 
+class _HasAllTheTime(Leases):
+    def _ask(self, path: str, token: Any, deadline: Deadline) -> Grant:
+        del deadline
+        return super()._ask(path, token, Deadline(3600.0))
+
+
+class AsksForACredentialWithoutADeadline(Leasing):
+    """Waits for a credential for as long as Vault takes to make it."""
+
+    leases_type = _HasAllTheTime
+
+
 class TriesItsRenewalNowAndThen(LazyClient):
     """A renewal that finds nobody is made again every 0.6 s, whatever the callers' reads meet."""
 
@@ -493,10 +506,19 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-write-that-failed-for-done": Mutant(
         TakesAWriteThatFailedForDone, "NET-13", "made no version", REFERENCE
     ),
+    "takes-any-page-for-a-write": Mutant(
+        writing.TakesAnyPageForAWrite, "NET-13", "made no version", REFERENCE
+    ),
+    "writes-again-what-was-cut": Mutant(
+        writing.WritesAgainWhatWasCut, "NET-13", "applied at most once", REFERENCE
+    ),
     "takes-a-cut-answer-for-an-empty-whole": Mutant(
         wholes.TakesAnOutageForAnEmptyWhole, "NET-10", "none of its keys"
     ),
     "retries-a-lost-lease": Mutant(RetriesALostLease, "NET-14", "users that were made", REFERENCE),
+    "asks-for-a-credential-without-a-deadline": Mutant(
+        AsksForACredentialWithoutADeadline, "NET-14", "every call ends within", REFERENCE
+    ),
     "leaves-a-lost-credential-behind": Mutant(
         LeavesItsCredentialsBehind, "NET-14", "given back at the end", REFERENCE
     ),
@@ -578,6 +600,9 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
+    "takes-half-an-answer-for-a-write": Tolerated(
+        writing.TakesHalfAnAnswerForAWrite, "NET-13", REFERENCE
+    ),
     "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
     "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),
     "breaks-its-circuit": Tolerated(tempers.BreaksItsCircuit, "NET-04"),

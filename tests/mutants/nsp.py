@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles
-from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants import always, other_styles, writing
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
 
@@ -91,6 +91,9 @@ class TrustsAGreenHealth(LazyClient):
 
 MUTANTS: dict[str, Mutant] = {
     "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none"),
+    "writes-in-the-root": Mutant(
+        writing.WritesInTheRoot, "NSP-01", "a write named none", REFERENCE
+    ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
     "looks-after-its-old-token-in-a-namespace": Mutant(
         always.LooksAfterItsOldToken, "NSP-01", "known to be dead"

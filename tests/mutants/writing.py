@@ -1,0 +1,115 @@
+"""Clients that read well, and are broken where they write, or write in a way of their own.
+
+Each deviates from the reference client, and is listed in the module of the group whose scenario it
+meets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from resilient_vault_client import WriteConflict
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errors import AnswerTruncated, UnexpectedAnswer
+from tests.mutants.clients import Tweaked
+
+# What the answer says
+
+
+class TakesAnyPageForAWrite(Tweaked):
+    """Looks at the status of the answer to a write, and at nothing else."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(UnexpectedAnswer, AnswerTruncated):
+            super().write(path, data)
+
+
+class TakesHalfAnAnswerForAWrite(Tweaked):
+    """Looks at the status where the rest of the answer is cut off: Vault has done it."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(AnswerTruncated):
+            super().write(path, data)
+
+
+class WritesAgainWhatWasCut(Tweaked):
+    """Takes a status with half a body for a failure of the line, and writes once more."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().write(path, data)
+        except AnswerTruncated:
+            super().write(path, data)
+
+
+# Changes of one key
+
+
+class UpdatesFromItsMemory(Tweaked):
+    """Changes a key of what it has read last, where it cannot read, and does not check that."""
+
+    checks = False
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        until = time.monotonic() + self.client.config.timeout
+        for tries_left in (2, 1, 0):
+            read = self.client.read(path, timeout=max(0.0, until - time.monotonic()))
+            changed, left = {**read.value, **data}, max(0.0, until - time.monotonic())
+            cas = read.version if self.checks or not read.stale else None
+            try:
+                self.client.put_secret(path, changed, cas=cas, timeout=left)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
+
+
+class UpdatesFromItsMemoryByItsVersion(UpdatesFromItsMemory):
+    """The same, and Vault checks that what it has kept is what is there: it fails if not."""
+
+    checks = True
+
+
+class UpdatesWithADeadToken(Tweaked):
+    """Finds out by its reads and writes that its token is dead; a change refused is refused."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is None:
+            super().update(path, data)
+            return
+        deadline = Deadline(self.client.config.timeout)
+        for tries_left in (2, 1, 0):
+            inner = session._api.read_secret(token.text, path, deadline)["data"]
+            cas, changed = inner["metadata"]["version"], {**inner["data"], **data}
+            try:
+                session._api.write_secret(token.text, path, changed, deadline, cas=cas)
+            except WriteConflict:
+                if not tries_left:
+                    raise
+            else:
+                return
+
+
+# Where it is written
+
+
+class WritesInTheRoot(Tweaked):
+    """Writes by code of its own, which has no header for the namespace."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if method == "POST" and "/data/" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
