@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 from secrets import token_hex
 
 import pytest
 
+from vault_harness.faults import Fault
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.helpers import allow_writes, canary, ways
@@ -98,7 +101,13 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     client = lab.start()
     limit = lab.declared("max_stale", 0.0)
     _refuse_longer("max_stale", limit, NotClaimed)
+    # By these nobody has to serve an old value; none may serve one once max_stale is over.
+    others: list[Callable[[], Operation]] = [client.read]
+    if lab.can("read_all"):
+        others.append(partial(client.read_all, lab.entry.path, (lab.entry.key,)))
     client.read(verb="read_cached")
+    for read in others:
+        read()
     # One outage, so that one max_stale passes; a client may take a refusal for another thing than a
     # seal, so that it has to serve the value, and to end with that, in both.
     with lab.vault.sealed() as fault:
@@ -106,7 +115,7 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
         def ask_until(end: float, met: Callable[[], bool] = lambda: False) -> None:
             while True:
                 call = client.read(verb="read_cached")
-                _judge_age(lab, call, (call.ended or call.began) - fault.began, limit)
+                _judge_age(lab, call, _age(call, fault), limit)
                 if call.outcome == "died" or lab.history.now() > end or met():
                     return
                 lab.watch(0.3)
@@ -115,6 +124,9 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
         with lab.network.down() as gone:
             # A call that began at its end may take its deadline, and is no excess by that.
             ask_until(fault.began + limit + max(3.0, lab.deadline + 1.0))
+            with ThreadPoolExecutor(len(others)) as callers:
+                for late in callers.map(lambda read: read(), others):
+                    _judge_excess(lab, late, _age(late, fault), limit)
         # Who pauses does not know yet that it is a seal again.
         ask_until(gone.end + lab.reach, lambda: _meets_a_seal(lab, since=gone.end))
         if lab.can("health") and client.healthy():
@@ -129,19 +141,30 @@ def _meets_a_seal(lab: Lab, *, since: float) -> bool:
     return bool(lab.history.find("read", since=since, where=lambda e: e.status == 503))
 
 
+def _age(call: Operation, fault: Fault) -> float:
+    """For how many seconds an outage has lasted at the end of a call."""
+    return (call.ended or call.began) - fault.began
+
+
 def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
-    """Judge one read of an outage that has lasted for `age` seconds at its end."""
+    """Judge one read from the cache in an outage that has lasted for `age` seconds at its end."""
     slack = lab.history.slack(call.began, call.began + age)
     # What it served may have been as old as R when the outage began.
     if call.failed and age < limit - lab.refresh - slack:
         text = f"a read failed {age:.2f} s into the outage as {call.outcome}"
         lab.note(Finding(f"the last good value is served for {limit:g} s", text, call.began))
+    _judge_excess(lab, call, age, limit)
+
+
+def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
+    """Judge whether one read, in whatever way, gives a value that is too old by then."""
+    slack = lab.history.slack(call.began, call.began + age)
     over = age - limit - lab.deadline - slack
     if not call.failed and over > 0:
         lab.note(
             Finding(
                 f"no value is served past {limit:g} s",
-                f"one was, {age:.2f} s into the outage",
+                f"{call.verb} gave one {age:.2f} s into the outage",
                 call.began,
                 harm=True,
             )

@@ -7,6 +7,7 @@ of the group whose scenario it meets.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import threading
 import time
@@ -21,6 +22,7 @@ from resilient_vault_client import (
     VaultError,
     VaultSealed,
     VaultTimeout,
+    VaultUnavailable,
 )
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._denials import Denials
@@ -29,6 +31,8 @@ from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     ClientError,
     DeniedError,
+    Gate,
+    GivenUpError,
     Reply,
     UnavailableError,
     Wire,
@@ -153,6 +157,40 @@ class KeepsItsFallbackInItsCache(Tweaked):
         return secret
 
 
+class ServesStaleForEverInPlainReads(Tweaked):
+    """Its cache knows how old a value may be; a plain read hands out the last one for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._last: dict[tuple[str, str], Any] = {}
+
+    def read(self, path: str, key: str) -> Any:
+        try:
+            found = self._last[path, key] = super().read(path, key)
+        except VaultUnavailable:
+            if (path, key) not in self._last:
+                raise
+            return dataclasses.replace(self._last[path, key], source="stale")
+        return found
+
+
+class ServesWholesForEver(Tweaked):
+    """Its cache knows how old a value may be; a whole secret is the last one for ever."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._last: dict[str, Any] = {}
+
+    def read_all(self, path: str) -> Any:
+        try:
+            found = self._last[path] = super().read_all(path)
+        except VaultUnavailable:
+            if path not in self._last:
+                raise
+            return dataclasses.replace(self._last[path], source="stale")
+        return found
+
+
 # What is written
 
 
@@ -182,6 +220,27 @@ class LogsInForEachDeniedWrite(Tweaked):
 
 
 # Its start, its end
+
+
+class ClosesThePoolOfAll(LazyClient):
+    """All instances of a process have one pool, which the first that is closed closes for all."""
+
+    _pool: ClassVar[dict[str, bool]] = {}
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._pool["open"] = True
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        if not self._pool["open"]:
+            raise RuntimeError("the pool is closed")
+        return super()._ask(method, path, deadline, token, body)
+
+    def close(self) -> None:
+        super().close()
+        self._pool["open"] = False
 
 
 class TakesAFailedLoginForTheEnd(LazyClient):
@@ -363,6 +422,35 @@ class KeepsByTheTimeOfDay(Tweaked):
         secret = self.read(path, key)
         self._kept[path, key] = time.time(), secret
         return secret
+
+
+class _PausesByTheTimeOfDay(Gate):
+    def _enter(self, deadline: float) -> bool:
+        with self._changed:
+            while self._failures:
+                now = time.monotonic()
+                opens = now + max(0.0, self._opens - time.time())
+                if max(opens, now) >= deadline:
+                    raise GivenUpError("Vault does not answer, and the call's time is up")
+                if now >= opens and not self._probing:
+                    self._probing = True
+                    return True
+                waits = opens if now < opens else deadline
+                self._changed.wait(min(waits, deadline) - now)
+            return False
+
+    def _leave(self, *, probe: bool, failed: bool, pause: float) -> None:
+        with self._changed:
+            before = self._opens
+            super()._leave(probe=probe, failed=failed, pause=pause)
+            if self._opens != before:
+                self._opens += time.time() - time.monotonic()
+
+
+class PausesByTheTimeOfDay(LazyClient):
+    """Knows by the wall clock until when a Vault that did not answer has its rest."""
+
+    gate_type = _PausesByTheTimeOfDay
 
 
 class NeverLogsInAgainForItsCache(Tweaked):

@@ -21,6 +21,7 @@ from resilient_vault_client import (
 from resilient_vault_client.events import ServedStale
 from tests.mutants import (
     always,
+    byways,
     edges_endings,
     edges_refusals,
     other_styles,
@@ -523,6 +524,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "serves-stale-for-ever-when-refused": Mutant(
         ServesStaleForEverWhenRefused, "KV-02", "no value is served", REFERENCE
+    ),
+    "serves-stale-for-ever-in-plain-reads": Mutant(
+        byways.ServesStaleForEverInPlainReads, "KV-02", "read gave one", REFERENCE
+    ),
+    "serves-wholes-for-ever": Mutant(
+        byways.ServesWholesForEver, "KV-02", "read_all gave one", REFERENCE
     ),
     "updates-without-cas": Mutant(
         UpdatesWithoutCas, "KV-04", "no change of another is lost", REFERENCE

@@ -147,6 +147,36 @@ class _Old(str):
     stale = True
 
 
+class GivesAnOldValueForA412(KnowsNo412):
+    """Has a value from before for the call that meets it, marked as old, and asks at the next."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._had: dict[tuple[str, str], str] = {}
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            self._had[path, key] = super().read(path, key)
+        except ClientError as error:
+            if "answered 412" not in str(error):
+                raise
+            return _Old(self._had[path, key])
+        return self._had[path, key]
+
+
+class GivesAnOldValueForEverAfterA412(GivesAnOldValueForA412):
+    """And goes on with that, since Vault has nothing newer for it."""
+
+    def read(self, path: str, key: str) -> str:
+        had = self._had.get((path, key))
+        if isinstance(had, _Old):
+            return had
+        value = super().read(path, key)
+        if isinstance(value, _Old):
+            self._had[path, key] = value
+        return value
+
+
 class HidesBehindItsLastValue(Remembers):
     """Asks at every call whatever ``Retry-After`` said, and hands out an old value, marked so."""
 
@@ -505,6 +535,9 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-page-for-a-secret": Mutant(TakesAPageForASecret, "SRV-08", "no wrong value"),
     "stumbles-over-a-page": Mutant(StumblesOverAPage, "SRV-08", "a failure then is unavailable"),
     "knows-no-412": Mutant(KnowsNo412, "SRV-09", "a 412 is tried again"),
+    "gives-an-old-value-for-ever-after-a-412": Mutant(
+        GivesAnOldValueForEverAfterA412, "SRV-09", "the steady state holds again"
+    ),
     "storms-a-lagging-standby": Mutant(RetriesWithoutAPause, "SRV-09", "for one call"),
     "tries-six-times-at-once": Mutant(TriesSixTimesAtOnce, "SRV-09", "0.1 s apart"),
     "writes-a-too-large-secret-again": Mutant(
@@ -548,6 +581,7 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-late-under-a-quota": Tolerated(RenewsLateAndAgain, "SRV-11"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
+    "gives-an-old-value-for-a-412": Tolerated(GivesAnOldValueForA412, "SRV-09"),
     "asks-what-it-may-first": Tolerated(other_styles.AsksWhatItMayFirst, "SRV-10", REFERENCE),
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
     "says-ill-late-while-all-hangs": Tolerated(SaysIllLate, "SRV-01", REFERENCE),

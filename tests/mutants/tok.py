@@ -390,6 +390,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-for-every-read": Mutant(LogsInForEveryRead, "TOK-01", "at most 1 login"),
     "renews-by-the-clock": Mutant(RenewsByTheClock, "TOK-02", "instances differ by"),
+    "closes-the-pool-of-all": Mutant(
+        byways.ClosesThePoolOfAll, "TOK-02", "the steady state holds again"
+    ),
     "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
     "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
     "logs-in-after-the-end-of-explicit-max-ttl": Mutant(NeverRenews, "TOK-05", "before"),
@@ -445,6 +448,13 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "waits-for-a-time-of-day": Mutant(
         WaitsForATimeOfDay, "TOK-18", "at most 1 login", LAZY_PROCESS, process=True
+    ),
+    "pauses-by-the-time-of-day": Mutant(
+        byways.PausesByTheTimeOfDay,
+        "TOK-18",
+        "a good read within",
+        LAZY_PROCESS,
+        process=True,
     ),
     "keeps-by-the-time-of-day": Mutant(
         byways.KeepsByTheTimeOfDay,

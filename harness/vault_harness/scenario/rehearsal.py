@@ -148,6 +148,9 @@ def _claims(came: Rehearsal, driver: Driver) -> None:
     if lacking:
         text = f"it does not claim {', '.join(lacking)}: scenarios about that are skipped"
         came.remark("lacks", text)
+    if "cached" in subject.capabilities and "max_stale" not in subject.declares:
+        text = "it has a cache and declares no max_stale (or --declare max_stale=SECONDS does)"
+        came.remark("lacks", f"{text}: KV-02 is skipped")
 
 
 def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from vault_harness.scenario import rehearsal
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.verdict import NotClaimed
@@ -41,3 +43,22 @@ def test_secret_that_is_not_served() -> None:
     rehearsal._speak(came, lab, refusing(NotClaimed("it does not render backend/django")))
     text = "it does not render backend/django, which nearly every scenario reads"
     assert came.remarks == [rehearsal.Remark("wrong", text)]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "declares", "asked"),
+    [
+        ({"read", "cached"}, {}, False),
+        ({"read", "cached"}, {"max_stale": 6.0}, True),
+        ({"read"}, {}, True),  # without a cache nobody expects KV-02
+    ],
+)
+def test_cache_of_which_nobody_says_how_old_its_values_may_be(
+    capabilities: set[str], declares: dict[str, float], *, asked: bool
+) -> None:
+    """A scenario is skipped for it, which no list of capabilities tells."""
+    came = rehearsal.Rehearsal()
+    subject = SimpleNamespace(capabilities=frozenset(capabilities), declares=declares)
+    driver: Any = SimpleNamespace(subject=subject)
+    rehearsal._claims(came, driver)
+    assert any("KV-02" in remark.text for remark in came.remarks) is not asked

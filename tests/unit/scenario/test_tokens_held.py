@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import cast
 
@@ -11,6 +12,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.faults import RequestKind, Signature
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.closing import _closed, tokens_held
+from vault_harness.scenario.conditions import Condition, look
 from vault_harness.scenario.history import GRAIN
 from vault_harness.scenario.observations import Operation, Outcome, Stall, Starved
 from vault_harness.scenario.oracles.standing import NEWS
@@ -171,7 +173,12 @@ class Closing:
         return self.story.call(now, now + self.takes, self.outcome, verb="close", path="")
 
 
-def closed(drivers: list[Closing]) -> list[Finding]:
+REACH = 7.0
+
+
+def closed(
+    drivers: Sequence[Closing], require: Callable[[str, Condition], None] = lambda *_: None
+) -> list[Finding]:
     """What is found as these are closed, of whose tokens the second one lives on."""
     found: list[Finding] = []
     lab = SimpleNamespace(
@@ -182,8 +189,9 @@ def closed(drivers: list[Closing]) -> list[Finding]:
         recorder=SimpleNamespace(accessor=lambda token: f"of {token}"),
         token_lives=lambda accessor: accessor == "of token-2",
         leaves=lambda _: False,
-        require=lambda *_: None,
+        require=require,
         note=found.append,
+        reach=REACH,
     )
     _closed(cast("Asking", lab))
     return found
@@ -239,3 +247,43 @@ def test_instance_whose_end_was_given_up(story: Story) -> None:
     use(story, 2.0, "token-2")
     (found,) = closed([Closing(story, ("revoke", "token-2"), takes=7.0, outcome="hung")])
     assert (found.seen, found.missed) == ("it took 7.0 s", None)
+
+
+class Remembering(Closing):
+    """An instance that answers from memory, and sends a read with its new token after a while."""
+
+    def __init__(self, story: Story, *, looks: float) -> None:
+        super().__init__(story, ("revoke", "token-2"))
+        self.looks, self.reads = story.history.now() + looks, 0
+
+    def read(self) -> Operation:
+        """A call, and what goes on beside it."""
+        self.reads += 1
+        now = self.story.history.now()
+        if now >= self.looks:
+            use(self.story, now, "token-2")
+        return self.story.call(now, now, "ok")
+
+
+@pytest.mark.parametrize(("looks", "lives"), [(4.8, True), (REACH + 1.0, False)])
+def test_new_token_that_nobody_needs_yet(story: Story, looks: float, *, lives: bool) -> None:
+    """Whoever answers from memory may have logged in, and looks with that at its own pace."""
+    login(story, 1.0, "token-1")
+    use(story, 2.0, "token-1")
+    login(story, 3.0, "token-2")
+    history = story.history
+
+    def passes(seconds: float, *, what: str) -> None:
+        assert what
+        history.started -= seconds
+
+    vars(history)["let_pass"] = passes  # its clock is moved by hand here
+    met: dict[str, bool] = {}
+
+    def require(name: str, condition: Condition) -> None:
+        met[name] = look(name, condition, history).met
+
+    client = Remembering(story, looks=looks)
+    assert closed([client], require=require) == []
+    assert met == {"the closing act: a token lived until the end": lives}
+    assert client.reads > 10  # every so often, and not without end
