@@ -24,7 +24,14 @@ from vault_harness.scenario import (
     Sighting,
 )
 from vault_harness.scenario.driver import Driver, Verb, reading
-from vault_harness.scenario.helpers import reading_in_each_way, renewal_comes, turns, ways
+from vault_harness.scenario.helpers import (
+    ask_for_a_whole,
+    reading_in_each_way,
+    renewal_comes,
+    turns,
+    ways,
+    wholes_come_back,
+)
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
 from vault_harness.scenario.oracles import (
@@ -460,6 +467,7 @@ def _costs_one_login(
 ) -> None:
     """The token dies under reads by that fault: one login, and reads work again soon."""
     bound = min(0.1 * lab.ttl, 5.0)
+    ask_for_a_whole(lab)  # whoever keeps a token for that has the one that is lost
     with lab.reading(every=0.25, verb=verb), contextlib.ExitStack() as losses:
         lab.watch(0.5)
         first = fault = losses.enter_context(loses())
@@ -477,6 +485,7 @@ def _costs_one_login(
             lab.logs_in_again(since=met, within=bound)
             lab.until_good_read(since=met, within=bound)
             lab.judge_later(recovers_within(bound, since=met))
+            wholes_come_back(lab, since=met, within=bound + lab.refresh)
         lab.watch(1.0)
     lab.judge(
         *([] if fault is first else [logins_at_most(1, since=first.began, until=fault.began)]),
