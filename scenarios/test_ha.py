@@ -11,6 +11,7 @@ import pytest
 
 from vault_harness.scenario import Lab, NotClaimed
 from vault_harness.scenario.helpers import (
+    OtherHost,
     allow_writes,
     fails_over,
     given_up,
@@ -38,6 +39,9 @@ STEP_DOWN = 3.0
 
 NO_QUORUM = 10.0
 """Seconds without a quorum."""
+
+SENT_ON = 2.0
+"""Seconds in which reads are sent from their own host to another one."""
 
 
 @pytest.mark.scenario("HA-01")
@@ -166,7 +170,7 @@ def test_quorum_is_lost(lab: Lab) -> None:
 
 @pytest.mark.scenario("HA-05")
 def test_redirect_to_another_host(lab: Lab) -> None:
-    """Everything is answered 307 to a host that was never configured, past the token's life."""
+    """All is answered 307 to a host that was never configured; then reads by way of its own."""
     lab.start()
     if lab.can("redirects"):
         raise NotClaimed("it follows redirects to any host, as it says (`redirects`)")
@@ -174,5 +178,19 @@ def test_redirect_to_another_host(lab: Lab) -> None:
         with instead_of_vault(lab, "redirect to another host", *other.redirects()) as fault:
             lab.hold(fault, 1.2 * lab.ttl)
         lab.recovers(after=fault)
+        with (
+            lab.http.fail("read", status=307, headers=_to(lab.address, other), body=b"") as home,
+            lab.http.fail(
+                "read", every=2, status=307, headers=_to(other.address, other), body=b""
+            ) as away,
+        ):
+            away.optional = True  # who follows none, and asks seldom, is sent home alone
+            lab.hold(home, SENT_ON)
+        lab.recovers(after=home)
         lab.note(*other.findings())
     lab.judge(no_request_storm(since=fault.began, until=fault.end))
+
+
+def _to(address: str, other: OtherHost) -> dict[str, str]:
+    """Headers that send a read to that base URL."""
+    return {"Location": f"{address}/v1/{other.paths['read']}"}

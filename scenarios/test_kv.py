@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -14,7 +14,7 @@ import pytest
 from vault_harness.faults import Fault
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import allow_writes, canary, ways
+from vault_harness.scenario.helpers import allow_writes, canary, version_of, ways
 from vault_harness.scenario.lab import PATH
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
@@ -35,6 +35,9 @@ NO_SUCH_KEY = "NO_SUCH_KEY"
 
 NAMESAKE = "shared/celery"
 """Another secret than the one that KV-03 deletes, which is called so too."""
+
+LATE = "backend/late"
+"""A secret that is missing when it is first asked for."""
 
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
@@ -173,7 +176,7 @@ def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 @pytest.mark.scenario("KV-03")
 def test_deleted_is_not_missing(lab: Lab) -> None:
-    """A key that is not there; soft-deleted, destroyed, removed with metadata; read in each way."""
+    """Missing, and written; deleted, and undeleted; destroyed, and gone; read in each way."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("it leaves the file of a secret that is deleted, as it says")
@@ -192,16 +195,18 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
         namesake = _read(lab, NAMESAKE, key, verb)
         lab.require(f"its namesake, read too ({verb})", _held(namesake))
 
-    def gone(wanted: str) -> None:
+    written = _read_before_it_is_written(lab, LATE, key, every_way)
+
+    def gone(wanted: str, where: str = path) -> None:
         since = lab.history.now()
         for verb in every_way:
-            call = _read(lab, path, key, verb)
+            call = _read(lab, where, key, verb)
             # That it was deleted is remembered for as long as a value may be, and nothing else is.
             while (
                 not call.failed or (wanted, call.outcome) == ("missing", "deleted")
             ) and call.began <= since + lab.refresh:
                 lab.watch(0.3)
-                call = _read(lab, path, key, verb)
+                call = _read(lab, where, key, verb)
             promise = f"a {wanted} secret is reported as {wanted}"
             if not call.failed:
                 text = f"{verb} still gives {call.value} after {lab.refresh:g} s"
@@ -210,15 +215,59 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
                 text = f"it was reported as {call.outcome}: {call.message} ({verb})"
                 lab.note(Finding(promise, text, call.began))
 
-    lab.delete(path)
-    gone("deleted")
+    for both in (path, NAMESAKE):
+        lab.delete(both)
+    for both in (path, NAMESAKE):
+        gone("deleted", both)
+    # Undeleted before the other one is destroyed: what is waited for there is waited for here too.
+    with lab.changing("v1", path=NAMESAKE, key=key):
+        kv.undelete_secret_versions(NAMESAKE, [version_of(lab, NAMESAKE)], mount_point="ecommerce")
+    undeleted = lab.history.now()
     kv.destroy_secret_versions(path, [1, 2], mount_point="ecommerce")
     gone("deleted")
     kv.delete_metadata_and_all_versions(path, mount_point="ecommerce")
     gone("missing")
+    _is_there(lab, "is undeleted", (NAMESAKE, key), every_way, since=undeleted)
+    if written is not None:
+        _is_there(lab, "was missing", (LATE, key), every_way, since=written)
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
+
+
+def _read_before_it_is_written(
+    lab: Lab, path: str, key: str, verbs: Collection[str]
+) -> float | None:
+    """Have a secret read that is missing, in each of these ways, and write it.
+
+    Returns:
+        When it was written; None for a program that renders files, which has those that it was
+        configured to have.
+    """
+    if lab.environment.subject.kind == "agent":
+        return None
+    for verb in verbs:
+        _judge_absence(lab, _read(lab, path, key, verb))
+    lab.put("v1", path=path, key=key)
+    return lab.history.now()
+
+
+def _is_there(
+    lab: Lab, what: str, where: tuple[str, str], verbs: Collection[str], *, since: float
+) -> None:
+    """Demand in each of these ways a secret that has not been there until then.
+
+    That it was away is remembered for as long as a value may be.
+    """
+    for verb in verbs:
+        call = _read(lab, *where, verb)
+        while call.failed and call.outcome != "died" and call.began <= since + lab.refresh:
+            lab.watch(0.3)
+            call = _read(lab, *where, verb)
+        if call.failed:
+            promise = f"a secret that {what} is seen within {lab.refresh:g} s"
+            text = f"{verb} still ends {call.outcome}: {call.message}"
+            lab.note(Finding(promise, text, since, until=call.began, lacks=True))
 
 
 def _read(lab: Lab, path: str, key: str, verb: str) -> Operation:
@@ -229,8 +278,8 @@ def _read(lab: Lab, path: str, key: str, verb: str) -> Operation:
 
 
 def _judge_absence(lab: Lab, call: Operation) -> None:
-    """Judge a read of a key that a secret has not got: it is no value, and no outage."""
-    promise = "a key that is not there is reported as missing"
+    """Judge a read of a key that a secret has not got, or no secret: no value, and no outage."""
+    promise = "what is not there is reported as missing"
     if not call.failed:
         text = f"{call.verb} gives a value that nobody ever wrote"
         lab.note(Finding(promise, text, call.began, harm=True))

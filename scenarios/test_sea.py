@@ -10,6 +10,7 @@ from vault_harness.faults import Fault
 from vault_harness.scenario import History, Lab
 from vault_harness.scenario.driver import Driver
 from vault_harness.scenario.helpers import (
+    ask_for_a_whole,
     callers_if_started,
     footprint_at_rest,
     left_behind,
@@ -54,14 +55,13 @@ WHO_ALL_NEED_ONE = 5
 @pytest.mark.scenario("SEA-01")
 def test_short_seal_costs_no_login(lab: Lab) -> None:
     """Sealed for 0.05 of the token's life, over before anybody's turn to log in, under reads."""
-    client = lab.start()
+    lab.start()
     with reading_in_each_way(lab, every=0.5):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
             lab.hold(fault, 0.05 * lab.ttl)
             watched = lab.history.now()
-            if lab.can("read_all"):  # a secret without its keys is a wrong value
-                client.read_all(lab.entry.path, (lab.entry.key,))
+            ask_for_a_whole(lab)  # a secret without its keys is a wrong value
         recovers_in_each_way(lab, after=fault)
     lab.judge(
         failures_are(

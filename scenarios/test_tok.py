@@ -25,11 +25,13 @@ from vault_harness.scenario import (
 )
 from vault_harness.scenario.driver import Driver, Verb, reading
 from vault_harness.scenario.helpers import (
+    ask_for_a_whole,
     reading_in_each_way,
     renewal_comes,
     turns,
     vault_gone,
     ways,
+    wholes_come_back,
 )
 from vault_harness.scenario.herd import open_reading
 from vault_harness.scenario.lab import KEY, PATH, ROLE
@@ -468,6 +470,7 @@ def _costs_one_login(
 ) -> None:
     """The token dies under reads by that fault: one login, and reads work again soon."""
     bound = min(0.1 * lab.ttl, 5.0)
+    ask_for_a_whole(lab)  # whoever keeps a token for that has the one that is lost
     with lab.reading(every=0.25, verb=verb), contextlib.ExitStack() as losses:
         lab.watch(0.5)
         first = fault = losses.enter_context(loses())
@@ -485,6 +488,7 @@ def _costs_one_login(
             lab.logs_in_again(since=met, within=bound)
             lab.until_good_read(since=met, within=bound)
             lab.judge_later(recovers_within(bound, since=met))
+            wholes_come_back(lab, since=met, within=bound + lab.refresh)
         lab.watch(1.0)
     lab.judge(
         *([] if fault is first else [logins_at_most(1, since=first.began, until=fault.began)]),

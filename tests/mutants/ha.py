@@ -54,6 +54,33 @@ class FollowsRedirects(LazyClient):
     wire_type = _Follower
 
 
+class _LooksAtTheFirstHop(Wire):
+    """Looks whether the first redirect leads to its own host, and follows all that come of it."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        raw = super()._exchange(request, deadline)
+        for hop in range(5):
+            line, _, rest = raw.partition(b"\r\n")
+            if b" 307 " not in line:
+                break
+            there = urlsplit(parse_headers(BytesIO(rest))["Location"])
+            if hop == 0 and (there.hostname, there.port) != (self._host, self._port):
+                break
+            with socket.create_connection((there.hostname, there.port), timeout=1.0) as peer:
+                peer.sendall(request)
+                received = bytearray()
+                while not is_whole(received) and (piece := peer.recv(65536)):
+                    received += piece
+            raw = bytes(received)
+        return raw
+
+
+class FollowsASecondRedirectAnywhere(LazyClient):
+    """Follows a redirect to its own host alone, and from there on to any."""
+
+    wire_type = _LooksAtTheFirstHop
+
+
 class _Patient(_Follower):
     """Has time for the other host, as it has none for its own."""
 
@@ -237,6 +264,9 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-a-dead-leader": Mutant(WaitsForADeadLeader, "HA-04", "every call ends within"),
     "stays-with-a-dead-leader": Mutant(StaysWithADeadLeader, "HA-04", "requests to it for"),
     "follows-redirects": Mutant(FollowsRedirects, "HA-05", "no token and no secret-id"),
+    "follows-a-second-redirect": Mutant(
+        FollowsASecondRedirectAnywhere, "HA-05", "no token and no secret-id"
+    ),
     "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
 }
 

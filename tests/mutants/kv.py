@@ -20,6 +20,7 @@ from resilient_vault_client import (
 )
 from resilient_vault_client.events import ServedStale
 from tests.mutants import (
+    absences,
     always,
     byways,
     edges_endings,
@@ -553,6 +554,18 @@ MUTANTS: dict[str, Mutant] = {
     "takes-deleted-for-empty": Mutant(TakesDeletedForEmpty, "KV-03", "reported as deleted"),
     "takes-a-missing-key-for-empty": Mutant(
         TakesAMissingKeyForEmpty, "KV-03", "a value that nobody ever wrote"
+    ),
+    "keeps-a-deletion-by-its-version": Mutant(
+        absences.KeepsADeletionByItsVersion, "KV-03", "a secret that is undeleted is seen"
+    ),
+    "never-asks-for-a-deleted-secret-again": Mutant(
+        absences.NeverAsksForADeletedSecretAgain, "KV-03", "a secret that is undeleted is seen"
+    ),
+    "remembers-what-is-missing-in-its-cache": Mutant(
+        absences.RemembersWhatIsMissingInItsCache,
+        "KV-03",
+        "a secret that was missing is seen",
+        REFERENCE,
     ),
     "takes-a-missing-key-for-an-outage": Mutant(
         TakesAMissingKeyForAnOutage, "KV-03", "it was reported as unavailable"

@@ -176,6 +176,9 @@ MUTANTS: dict[str, Mutant] = {
     "keeps-a-denial-in-its-cache": Mutant(
         byways.KeepsADenialInItsCache, "POL-02", "a good read_cached within", REFERENCE
     ),
+    "denies-wholes-for-ever": Mutant(
+        wholes.DeniesWholesForEver, "POL-02", "a good read_all within", REFERENCE
+    ),
     "logs-in-for-a-denial-too-often": Mutant(
         own_pace.LogsInForADenialTooOften, "POL-02", "a denial costs"
     ),
@@ -187,6 +190,9 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "keeps-a-denial-for-the-refresh-time": Tolerated(
         byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE
+    ),
+    "denies-wholes-for-the-refresh-time": Tolerated(
+        wholes.DeniesWholesForTheRefreshTime, "POL-02", REFERENCE
     ),
     "says-ill-for-a-while-untold": Tolerated(
         edges_endings.SaysIllForAWhileUntold, "POL-02", REFERENCE

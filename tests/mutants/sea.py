@@ -284,6 +284,9 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-seal-for-an-empty-whole": Mutant(
         wholes.TakesAnOutageForAnEmptyWhole, "SEA-01", "none of its keys"
     ),
+    "has-no-wholes-after-a-failure": Mutant(
+        wholes.NoWholesAfterAFailure, "SEA-01", "a good read_all within", REFERENCE
+    ),
     "leaves-its-token-after-a-seal": Mutant(LeavesItsTokenBehind, "SEA-01", "alive"),
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
     "takes-a-seal-for-a-dead-token": Mutant(

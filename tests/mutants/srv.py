@@ -20,6 +20,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    wholes,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -505,6 +506,9 @@ MUTANTS: dict[str, Mutant] = {
     "asks-too-often-without-a-storage": Mutant(AsksTooOften, "SRV-03", "requests in"),
     "logs-in-later-after-a-500": Mutant(LogsInLaterAfterAFailure, "SRV-02", "the token survives"),
     "takes-500-for-a-dead-token": Mutant(TakesASealForADeadToken, "SRV-02", "the token survives"),
+    "reads-wholes-without-a-deadline": Mutant(
+        wholes.ReadsWholesWithoutADeadline, "SRV-04", "read_all of"
+    ),
     "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
     "asks-seldom-and-in-haste": Mutant(AsksSeldomAndInHaste, "SRV-05", "Retry-After is obeyed"),
@@ -547,6 +551,9 @@ MUTANTS: dict[str, Mutant] = {
         TakesTooLargeForAnOutage, "SRV-10", "a failure then is", REFERENCE
     ),
     "ends-after-its-deadline": Mutant(EndsAfterItsDeadline, "SRV-04", "every call ends within"),
+    "fills-its-cache-whatever-retry-after-says": Mutant(
+        byways.FillsItsCacheWhateverRetryAfterSays, "SRV-05", "Retry-After is obeyed", REFERENCE
+    ),
     "asks-too-soon": Mutant(AsksTooSoon, "SRV-05", "Retry-After is obeyed"),
     "tries-seven-times": Mutant(TriesSevenTimes, "SRV-09", "for one call"),
     "tries-in-haste": Mutant(TriesInHaste, "SRV-09", "0.1 s apart"),

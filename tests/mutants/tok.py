@@ -19,6 +19,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    wholes,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -407,6 +408,9 @@ MUTANTS: dict[str, Mutant] = {
     "surfaces-the-end-of-uses": Mutant(SurfacesTheEndOfUses, "TOK-10", "no read fails"),
     "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
     "logs-in-twice": Mutant(LogsInTwice, "TOK-11", "at most 1 login"),
+    "reads-wholes-with-its-first-token": Mutant(
+        wholes.ReadsWholesWithItsFirstToken, "TOK-11", "a good read_all within"
+    ),
     "logs-in-once-per-thread": Mutant(LogsInOncePerThread, "TOK-12", "at most 1 login"),
     "logs-in-once-per-thread-behind-its-cache": Mutant(
         LogsInOncePerThreadBehindItsCache, "TOK-12", "at most 1 login"

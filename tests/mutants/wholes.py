@@ -5,10 +5,14 @@ Each is listed in the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from tests.subjects.lazy_client import LazyClient
+from resilient_vault_client import PermissionDenied, VaultUnavailable
+from tests.mutants.byways import NoDenials
+from tests.mutants.clients import Tweaked
+from tests.subjects.lazy_client import LazyClient, Token, _secret
 from tests.subjects.lazy_wire import DeletedError, DeniedError, MissingError, UnavailableError
 
 
@@ -74,3 +78,73 @@ class KeepsADeletedWhole(_Remembers):
             if path in self._had:
                 return self._had[path]
             raise
+
+
+# A second piece of code, with a circuit, a token, a deadline or a memory of its own
+
+
+class NoWholesAfterAFailure(Tweaked):
+    """Whole secrets come by a circuit of their own, which a failure opens for good."""
+
+    _open = False
+
+    def read_all(self, path: str) -> Any:
+        if self._open:
+            raise VaultUnavailable("the circuit is open")
+        try:
+            found = super().read_all(path)
+        except VaultUnavailable:
+            self._open = True
+            raise
+        self._open = found.stale
+        return found
+
+
+class ReadsWholesWithItsFirstToken(_KeyByKeyAsEver):
+    """Whole secrets are read with the token that was there at first; a 403 is a denial."""
+
+    _first: Token | None = None
+
+    def read_all(self, path: str) -> dict[str, str]:
+        deadline = time.monotonic() + self._deadline * 0.95
+        if self._first is None:
+            self._first = self._valid_token(deadline)
+        reply = self._ask("GET", f"{self._mount}/data/{path}", deadline, self._first)
+        if reply.status == 403:
+            raise DeniedError(f"the policy denies {path}")
+        return _secret(reply, path)
+
+
+class ReadsWholesWithoutADeadline(_KeyByKeyAsEver):
+    """A read of one key has a deadline; that of a whole secret waits as long as it takes."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return _secret(self._fetch(path, time.monotonic() + 3600.0), path)
+
+
+class DeniesWholesForEver(Tweaked):
+    """A whole secret that was denied once is not asked for again."""
+
+    keeps = float("inf")
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        # What it wraps would remember each for ten seconds, and the two memories would add up.
+        self.client._session()._denials = NoDenials()
+        self._denied: dict[str, float] = {}
+
+    def read_all(self, path: str) -> Any:
+        asked = time.monotonic()
+        if asked - self._denied.get(path, float("-inf")) < self.keeps:
+            raise PermissionDenied(f"Vault denies {path}", path=path)
+        try:
+            return super().read_all(path)
+        except PermissionDenied:
+            self._denied[path] = asked
+            raise
+
+
+class DeniesWholesForTheRefreshTime(DeniesWholesForEver):
+    """Asks anew when a value would be asked for anew."""
+
+    keeps = 4.8

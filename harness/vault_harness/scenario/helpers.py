@@ -21,6 +21,7 @@ from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import last_grant, recovers_within
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
@@ -115,9 +116,43 @@ def recovers_in_each_way(lab: Lab, *, after: Fault) -> None:
     What a cache learned in the fault it may hand out, as old, for one refresh time more.
     """
     lab.recovers(after=after, verb="read")
+    within = lab.recovery_after(after) + lab.refresh
     if lab.can("cached"):
-        within = lab.recovery_after(after) + lab.refresh
         lab.recovers(after=after, within=within, verb="read_cached")
+    wholes_come_back(lab, since=after.end, within=within)
+
+
+def ask_for_a_whole(lab: Lab, *, spare: bool = False) -> Operation | None:
+    """Ask once for all of a secret, the scenario's own or its spare one; None of who claims none.
+
+    That way is often a second piece of code: what is well for one key may be lost on it alone.
+    """
+    if not lab.can("read_all"):
+        return None
+    entry = lab.entry
+    path, key = (entry.spare_path, entry.spare_key) if spare else (entry.path, entry.key)
+    return lab.client.read_all(path, (key,))
+
+
+def wholes_come_back(lab: Lab, *, since: float, within: float) -> None:
+    """Ask for the whole secret, of who claims to give any, until it is good; never is a finding.
+
+    One is asked for in any case, however much of the time the other ways of reading have taken.
+
+    Args:
+        lab: The scenario.
+        since: When the fault was over, or met.
+        within: Seconds; what a cache of wholes learned in the fault it may hand out for R.
+    """
+    whole = ask_for_a_whole(lab)
+    while whole is not None and not whole.good and whole.outcome != "died":
+        if whole.began > since + within + lab.history.slack(since, whole.began):
+            promise = f"a good read_all within {within:.3g} s after the fault"
+            text = f"it still ends {whole.outcome}: {whole.message}"
+            lab.note(Finding(promise, text, since, until=whole.began, lacks=True))
+            return
+        lab.watch(0.2)
+        whole = ask_for_a_whole(lab)
 
 
 def start_meanwhile(lab: Lab) -> threading.Event:

@@ -22,13 +22,17 @@ from vault_harness.scenario import Lab
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
+    ask_for_a_whole,
     callers_if_started,
     footprint,
     held_by,
     served_again,
     threads_beside,
+    wholes_come_back,
 )
 from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import Operation, Outcome
+from vault_harness.scenario.verdict import Finding
 
 PATHS: dict[RequestKind, str] = {
     "read": "ecommerce/data/backend/django",
@@ -149,6 +153,49 @@ def test_callers_of_who_has_started_under_a_fault(*, started: bool, marks: int) 
         assert any_read == started
     assert reading == [{"every": 0.5, "callers": 3}] * started
     assert len(history.marks) == marks
+
+
+@pytest.mark.parametrize(
+    ("since", "outcomes", "asked", "found"),
+    [
+        (9.0, ["ok"], 1, 0),
+        (9.0, ["denied", "stale", "ok"], 3, 0),
+        (9.0, ["denied"] * 99, 6, 1),
+        (1.0, ["ok"], 1, 0),
+        (1.0, ["denied", "ok"], 1, 1),
+        (9.0, ["unavailable", "died"], 2, 0),
+    ],
+    ids=["good", "good in time", "never", "late, and good", "late, and not", "dead"],
+)
+def test_whole_secrets_come_back(
+    since: float, outcomes: list[Outcome], asked: int, found: int
+) -> None:
+    """One is asked for however late it is, and further ones until the bound is over."""
+    times = iter(range(10, 99))
+    given, findings = iter(outcomes), list[Finding]()
+
+    def read_all(path: str, keys: tuple[str, ...]) -> Operation:
+        assert (path, keys) == ("backend/django", ("SECRET_KEY",))
+        return Operation(1, "read_all", path, began=float(next(times)), outcome=next(given))
+
+    lab = SimpleNamespace(
+        can=lambda word: word == "read_all",
+        client=SimpleNamespace(read_all=read_all),
+        entry=SimpleNamespace(path="backend/django", key="SECRET_KEY"),
+        history=SimpleNamespace(slack=lambda *_: 0.5),
+        watch=lambda _: None,
+        note=findings.append,
+    )
+    wholes_come_back(cast("Lab", lab), since=since, within=5.0)
+    assert next(times) == 10 + asked
+    assert len(findings) == found
+
+
+def test_no_whole_secret_is_asked_of_who_claims_none() -> None:
+    """There is nothing to come back."""
+    lab = SimpleNamespace(can=lambda _: False)
+    wholes_come_back(cast("Lab", lab), since=0.0, within=1.0)
+    assert ask_for_a_whole(cast("Lab", lab), spare=True) is None
 
 
 def test_connections_are_those_of_the_recorder(bench: Bench) -> None:

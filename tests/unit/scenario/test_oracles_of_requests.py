@@ -140,6 +140,16 @@ def test_whoever_asks_for_a_credential_calls(story: Story) -> None:
     assert seen.startswith("9 requests in one second, 8 are allowed")
 
 
+def test_whoever_asks_for_a_whole_secret_calls(story: Story) -> None:
+    """Three in one second, beyond the client's own five."""
+    story.call(12.0, 12.9, "unavailable", verb="read_all")
+    story.several("read", *(12.0 + n / 30 for n in range(STORM_PEAK + 3)))
+    assert story.finds(no_request_storm(since=10.0, until=20.0)) == []
+    story.sent("read", 12.5)
+    (seen,) = story.finds(no_request_storm(since=10.0, until=20.0))
+    assert seen.startswith("9 requests in one second, 8 are allowed")
+
+
 def test_a_start_that_was_over_brings_nothing(story: Story) -> None:
     """One that ended before is none in that time."""
     story.call(1.0, 9.9, verb="start")

@@ -204,9 +204,8 @@ def _callers(history: History, since: float, until: float) -> int:
         calls = history.calls(*verbs, until=until)
         return [o for o in calls if o.ended is None or o.ended >= since]
 
-    calling = {
-        (o.verb, o.path, o.caller) for o in then("read", "read_cached", "write", "update", "lease")
-    }
+    verbs = ("read", "read_cached", "read_all", "write", "update", "lease")
+    calling = {(o.verb, o.path, o.caller) for o in then(*verbs)}
     waits = bool(then("start")) and not any(caller == 0 for *_, caller in calling)
     return len(calling) + waits
 
