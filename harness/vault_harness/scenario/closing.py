@@ -273,7 +273,7 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
             login.began < other.began
             and (other.began < replaced_before or (not renews and _in_its_turn(login, other)))
             and other.token in used
-            and last.began <= _replaced_for_all(history, other)
+            and last.came <= _replaced_for_all(history, other)
             for other in born.values()
         )
         if not replaced:

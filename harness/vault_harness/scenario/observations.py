@@ -80,7 +80,8 @@ class Exchange:
         status: HTTP status; None as long as, or if, no answer came.
         retry_after: The answer's ``Retry-After`` in seconds.
         by: ``vault``, or ``stub`` where the harness answered in Vault's place.
-        closed: ``client`` or ``server`` if the connection ended before the answer was complete.
+        closed: ``client`` or ``server`` if the connection ended before the answer was complete; the
+            client's end counts from when this machine had it, heard or not.
         interference: Name of what acted on it here, if anything did: `faults.http`.
         namespace: Which one it named, by its header or at the head of its path; `path` is below.
         waited: Seconds for which it had been here, unread, when it `began`: the recorder takes one
