@@ -234,7 +234,7 @@ def test_body_that_is_too_large(lab: Lab) -> None:
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (small := client.write(LEDGER, {"entry": canary(lab)})).failed:
-        raise NotExercised(f"no small write: {small.outcome}: {small.message}")
+        raise NotExercised(f"no small write: {small.told}")
     _is_denied(lab)
     before = version_of(lab, LEDGER)
     marks = {"statuses": frozenset({413}), "kinds": frozenset({"write"})}
@@ -323,7 +323,7 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
         read = client.read()
         lab.hold(fault, 0.0)  # who answers from memory meets it when it looks again
         if not read.good:
-            text = f"a read ended {read.outcome}: {read.message}"
+            text = f"a read ended {read.told}"
             lab.note(Finding("a 412 is tried again within the call", text, read.began))
     lab.watch(0.5)
     with lab.http.fail("read", status=412, body=LAGS) as fault:

@@ -105,7 +105,7 @@ def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> Non
         lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
-        text = f"as {last.outcome}: {last.message}"
+        text = f"as {last.told}"
         lab.note(Finding(promise, text, last.began, rests_on=()))
 
 
@@ -131,7 +131,7 @@ def _back_within(lab: Asking) -> float:
 
 def _not_read(call: Operation, since: float) -> Finding:
     promise = "a secret that nobody touched can be read"
-    seen = f"{call.verb} of {call.path} ended {call.outcome}: {call.message}"
+    seen = f"{call.verb} of {call.path} ended {call.told}"
     if call.began > since + PAUSE:
         seen = f"{seen}, after {call.began - since:.1f} s of tries"
     return Finding(promise, seen, since, rests_on=(), until=call.ended, lacks=True)

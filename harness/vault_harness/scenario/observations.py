@@ -64,6 +64,11 @@ class Operation:
         """Whether it ended without any value."""
         return self.outcome not in ("ok", "stale", None)
 
+    @property
+    def told(self) -> str:
+        """How it ended, and what the subject said of that, if anything."""
+        return f"{self.outcome}: {self.message}" if self.message else str(self.outcome)
+
 
 @dataclass
 class Exchange:
