@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.report._moments import Told, lines_of, one_line
+from vault_harness.report._moments import Told, findings_of, lines_of, one_line
 from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
@@ -128,10 +128,9 @@ def _excerpts(record: ScenarioRecord) -> list[tuple[str, list[str]]]:
 
 def _whiles(record: ScenarioRecord) -> list[tuple[float, float]]:
     found = []
-    for finding in record["findings"]:
-        if finding["at"] is not None:
-            until = finding["at"] if finding["until"] is None else finding["until"]
-            found.append((max(0.0, finding["at"] - AROUND), until + AROUND))
+    for finding in findings_of(record):
+        until = finding["at"] if finding["until"] is None else finding["until"]
+        found.append((max(0.0, finding["at"] - AROUND), until + AROUND))
     for fault in record.get("faults", ()):
         found.append((max(0.0, fault["began"] - AROUND), fault["began"] + AROUND))
         if fault["ended"] is not None:

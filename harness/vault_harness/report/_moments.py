@@ -60,7 +60,7 @@ def moments(record: ScenarioRecord) -> list[Moment]:
         if fault["ended"] is not None:
             found.append(Moment(fault["ended"], f"undone: {fault['name']}"))
     found += [_rotation(rotation) for rotation in record.get("rotations", ())]
-    findings = [one for one in record.get("findings", ()) if one["at"] is not None]
+    findings = findings_of(record)
     about = {finding["at"] for finding in findings}
     witnessed = [_exchange(exchange) for exchange in record.get("exchanges", ())]
     witnessed += [_operation(operation) for operation in record.get("operations", ())]
@@ -75,11 +75,19 @@ def moments(record: ScenarioRecord) -> list[Moment]:
                minor=stall["length"] < 0.25)
         for stall in record.get("stalls", ())
     ]  # fmt: skip
+    word = "FINDING" if record.get("findings") else "SET ASIDE"
     found += [
-        Moment(finding["at"], f"FINDING {one_line(finding['seen'])}", key=True)
+        Moment(finding["at"], f"{word} {one_line(finding['seen'])}", key=True)
         for finding in findings
     ]
     return sorted(found, key=lambda moment: moment.at)
+
+
+def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
+    """The findings with a time; where none counts, those for which nothing was exercised."""
+    counting = record.get("findings", ())
+    found = counting or [one["finding"] for one in record.get("set_aside", ())]
+    return [finding for finding in found if finding["at"] is not None]
 
 
 def one_line(text: str) -> str:

@@ -241,6 +241,22 @@ def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -
     ]
 
 
+def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
+    """With what came before it: the client itself may have given its token back."""
+    story.fault(Signature())
+    path = "auth/token/revoke-self"
+    story.sent("revoke", 5.0, 204, token="token-1", path=path)
+    story.sent("read", 5.4, 403, token="token-1")
+    aside = [SetAside(Finding("p", "a dead token", 5.4), "before any fault")]
+    verdict = Verdict("not exercised", [], ["before any fault: +5.40 s: a dead token"], [], aside)
+    text = explain(record("not exercised", verdict=verdict))
+    assert (
+        "    +5.00 s  Vault saw revoke with token-1: 204\n"
+        "    +5.40 s  Vault saw read of p with token-1: 403\n"
+        "    +5.40 s  SET ASIDE a dead token\n"
+    ) in text
+
+
 def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
     """To say so takes as much room."""
     for number in range(25):
