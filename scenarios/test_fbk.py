@@ -22,7 +22,7 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
             for verb in ways(lab):
                 read = client.read(verb=verb)
                 if read.value != "fallback":
-                    text = f"{verb} ended {read.outcome}: {read.message}"
+                    text = f"{verb} ended {read.told}"
                     lab.note(Finding("the environment variable is the fallback", text, read.began))
     if client is None:
         client = lab.start()  # only now it tells whether it claims to have a fallback at all

@@ -212,7 +212,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
                 text = f"{verb} still gives {call.value} after {lab.refresh:g} s"
                 lab.note(Finding(promise, text, call.began))
             elif call.outcome not in ("error", wanted):
-                text = f"it was reported as {call.outcome}: {call.message} ({verb})"
+                text = f"it was reported as {call.told} ({verb})"
                 lab.note(Finding(promise, text, call.began))
 
     for both in (path, NAMESAKE):
@@ -284,7 +284,7 @@ def _judge_absence(lab: Lab, call: Operation) -> None:
         text = f"{call.verb} gives a value that nobody ever wrote"
         lab.note(Finding(promise, text, call.began, harm=True))
     elif call.outcome not in ("error", "missing"):
-        text = f"it was reported as {call.outcome}: {call.message} ({call.verb})"
+        text = f"it was reported as {call.told} ({call.verb})"
         lab.note(Finding(promise, text, call.began))
 
 
@@ -462,7 +462,7 @@ def test_torn_secret(lab: Lab) -> None:
         of_one_version(LEDGER),
         none_of(
             "a secret can be read as a whole while it is rotated",
-            {f"a read ended {call.outcome}: {call.message}" for call in calls if call.failed},
+            {f"a read ended {call.told}" for call in calls if call.failed},
         ),
         none_of(
             f"a rotated secret is seen within {lab.refresh:g} s",

@@ -391,7 +391,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (first := client.write(LEDGER, {"entry": canary(lab)})).failed:
-        raise NotExercised(f"no write before any fault: {first.outcome}: {first.message}")
+        raise NotExercised(f"no write before any fault: {first.told}")
     before = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1) as fault:
         second = client.write(LEDGER, {"entry": canary(lab)})

@@ -236,7 +236,7 @@ def test_body_that_is_too_large(lab: Lab) -> None:
     allow_writes(lab, LEDGER)
     client = lab.start()
     if (small := client.write(LEDGER, {"entry": canary(lab)})).failed:
-        raise NotExercised(f"no small write: {small.outcome}: {small.message}")
+        raise NotExercised(f"no small write: {small.told}")
     _is_denied(lab)
     before = version_of(lab, LEDGER)
     marks = {"statuses": frozenset({413}), "kinds": frozenset({"write"})}
@@ -326,7 +326,7 @@ def test_lagging_standby_is_asked_again(lab: Lab) -> None:
         lab.hold(fault, 0.0)  # who answers from memory meets it when it looks again
         # An old value that is marked as one may stand in, as in any outage.
         if read.failed:
-            text = f"a read ended {read.outcome}: {read.message}"
+            text = f"a read ended {read.told}"
             lab.note(Finding("a 412 is tried again within the call", text, read.began))
     if not read.good:
         lab.until_good_read_by_asking(within=lab.recovery_after(fault))

@@ -912,7 +912,7 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
     ends = _end_of(lab)
     ended = client.close(timeout=5.0)
     if ended.outcome != "ok":
-        text = f"it {ended.outcome}: {ended.message}"
+        text = f"it {ended.told}"
         lab.note(Finding("a clean end within five seconds", text, ended.began))
     lab.history.wait_for(lambda: lab.tokens_alive() <= before, SILENT_AFTER)
     left = lab.tokens_alive()

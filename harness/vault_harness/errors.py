@@ -65,6 +65,16 @@ class HarnessError(Exception):
             lines.append(f"  what to do: {self.remedy}")
         return "\n".join(lines)
 
+    @property
+    def in_a_line(self) -> str:
+        """All three where there is room for one line: in a table, or in a verdict."""
+        more = [
+            f"{what}: {' '.join(text.split())}"
+            for what, text in (("looked at", self.looked_at), ("what to do", self.remedy))
+            if text
+        ]
+        return f"{self.cause} ({'; '.join(more)})" if more else self.cause
+
 
 class SettingsError(HarnessError):
     """A setting or an option does not make sense."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from vault_harness.commands import RUNNER_VARIABLE
 from vault_harness.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -138,6 +139,11 @@ def add_options(parser: pytest.Parser) -> None:
             parser.addini(dest, text, default="")
 
 
+def typed(name: str) -> str:
+    """An option as whoever runs the suite types it: the tasks have it without a prefix."""
+    return f"--{name}" if os.environ.get(RUNNER_VARIABLE) else f"--vault-{name}"
+
+
 _OPTIONS = pytest.StashKey[Options]()
 
 
@@ -216,7 +222,7 @@ def _wire(text: str) -> Wire:
         if text == wire:
             return wire
     raise SettingsError(
-        f"--vault-wire {text} does not make sense",
+        f"{typed('wire')} {text} does not make sense",
         looked_at="the command line and the configuration file",
         remedy=f"Give one of {', '.join(WIRES)}",
     )
@@ -229,7 +235,7 @@ def _number(name: str, text: str, kind: Callable[[str], Any], *, least: float = 
         found = None
     if found is None or not least <= found < float("inf"):
         raise SettingsError(
-            f"--vault-{name} {text} does not make sense",
+            f"{typed(name)} {text} does not make sense",
             looked_at="the command line and the configuration file",
             remedy=f"Give a number from {least:g} on",
         )
@@ -253,7 +259,7 @@ def parse_declared(given: Iterable[str]) -> dict[str, float]:
             declared[name] = -1.0
         if name not in DECLARATIONS or not 0 <= declared[name] < float("inf"):
             raise SettingsError(
-                f"--declare {text} does not make sense",
+                f"{typed('declare')} {text} does not make sense",
                 looked_at="the command line",
                 remedy=f"Give NAME=SECONDS, where NAME is one of {', '.join(sorted(DECLARATIONS))}",
             )
@@ -273,7 +279,7 @@ def refuse_unknown(wanted: Collection[str], entries: Iterable[Entry], looked_at:
     """
     if unknown := set(wanted) - {word for entry in entries for word in words_of(entry)}:
         raise SettingsError(
-            f"--only {', '.join(sorted(unknown))} names no scenario",
+            f"{typed('only')} {', '.join(sorted(unknown))} names no scenario",
             looked_at=looked_at,
             remedy="Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)",
         )

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.report._moments import one_line, shown
+from vault_harness.report._moments import Told, findings_of, lines_of, one_line
 from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
 """Seconds before a finding, and after it, that a text shows of the history."""
 
 LINES = 24
-"""Lines of the history around one finding; the first and the last ones, if there are more."""
+"""Lines of the history around one finding; if there are more the first and the last ones, and what
+the finding is about.
+"""
 
 LOG_LINES = 8
 """Lines of the subject's log; the whole of it is in a file beside the journal."""
@@ -113,11 +116,11 @@ def _excerpts(record: ScenarioRecord) -> list[tuple[str, list[str]]]:
     )
     whiles = _joined(_whiles(record))
     if not whiles:
-        return [(f"timeline ({numbers})", _cut(shown(record)))]
+        return [(f"timeline ({numbers})", _cut(lines_of(record)))]
     return [
         (
             f"from +{since:.2f} s to +{until:.2f} s ({numbers})",
-            _cut(shown(record, since=since, until=until)),
+            _cut(lines_of(record, since, until)),
         )
         for since, until in whiles
     ]
@@ -125,10 +128,9 @@ def _excerpts(record: ScenarioRecord) -> list[tuple[str, list[str]]]:
 
 def _whiles(record: ScenarioRecord) -> list[tuple[float, float]]:
     found = []
-    for finding in record["findings"]:
-        if finding["at"] is not None:
-            until = finding["at"] if finding["until"] is None else finding["until"]
-            found.append((max(0.0, finding["at"] - AROUND), until + AROUND))
+    for finding in findings_of(record):
+        until = finding["at"] if finding["until"] is None else finding["until"]
+        found.append((max(0.0, finding["at"] - AROUND), until + AROUND))
     for fault in record.get("faults", ()):
         found.append((max(0.0, fault["began"] - AROUND), fault["began"] + AROUND))
         if fault["ended"] is not None:
@@ -146,9 +148,15 @@ def _joined(whiles: list[tuple[float, float]]) -> list[tuple[float, float]]:
     return joined
 
 
-def _cut(lines: list[str]) -> list[str]:
-    if len(lines) <= LINES:
-        return lines
+def _cut(lines: list[Told]) -> list[str]:
     half = LINES // 2
-    left_out = f"... {len(lines) - LINES} more lines, all of them in the journal ..."
-    return [*lines[:half], left_out, *lines[-half:]]
+    last = len(lines) - half
+    kept: list[str] = []
+    for stays, part in groupby(
+        enumerate(lines), key=lambda one: one[0] < half or one[0] >= last or one[1].key
+    ):
+        texts = [line.text for _, line in part]
+        if not stays and len(texts) > 1:  # one takes no more room than to say so
+            texts = [f"... {len(texts)} more lines, all of them in the journal ..."]
+        kept += texts
+    return kept

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from vault_harness.scenario.record import ScenarioRecord
 
@@ -13,6 +13,12 @@ MANY = 3
 
 TIMES = 4
 """How many times such a line gives."""
+
+STOOD_STILL = "the machine stood still"
+"""How a stall is called, as in a verdict."""
+
+UNREAD = 0.1
+"""Seconds for which a request lay unread that are told: an oracle judges it by when it came."""
 
 
 @dataclass(frozen=True)
@@ -24,15 +30,24 @@ class Moment:
         text: What, in one line.
         like: What moments of the same kind share; empty for one that is never put together.
         minor: Whether it only matters to somebody who looks at everything.
+        key: Whether a finding is about it, or it is one: then it is never left out.
     """
 
     at: float
     text: str
     like: str = ""
     minor: bool = False
+    key: bool = False
 
     def __str__(self) -> str:
         return f"+{self.at:.2f} s  {self.text}"
+
+
+class Told(NamedTuple):
+    """A line, and whether it is never left out."""
+
+    text: str
+    key: bool = False
 
 
 def moments(record: ScenarioRecord) -> list[Moment]:
@@ -45,22 +60,34 @@ def moments(record: ScenarioRecord) -> list[Moment]:
         if fault["ended"] is not None:
             found.append(Moment(fault["ended"], f"undone: {fault['name']}"))
     found += [_rotation(rotation) for rotation in record.get("rotations", ())]
-    found += [_exchange(exchange) for exchange in record.get("exchanges", ())]
-    found += [_operation(operation) for operation in record.get("operations", ())]
-    found += [_use(use) for use in record.get("uses", ())]
+    findings = findings_of(record)
+    about = {finding["at"] for finding in findings}
+    witnessed = [_exchange(exchange) for exchange in record.get("exchanges", ())]
+    witnessed += [_operation(operation) for operation in record.get("operations", ())]
+    witnessed += [_use(use) for use in record.get("uses", ())]
+    found += [replace(one, key=one.at in about) for one in witnessed]
     found += [
         Moment(line["at"], f"log: {one_line(line['text'])}", minor=True)
         for line in record.get("log", ())
     ]
     found += [
-        Moment(stall["at"], f"the machine stood still for {stall['length']:.2f} s", "stall",
+        Moment(stall["at"], f"{STOOD_STILL} for {stall['length']:.2f} s", STOOD_STILL,
                minor=stall["length"] < 0.25)
         for stall in record.get("stalls", ())
     ]  # fmt: skip
-    for finding in record.get("findings", ()):
-        if finding["at"] is not None:
-            found.append(Moment(finding["at"], f"FINDING {one_line(finding['seen'])}"))
+    word = "FINDING" if record.get("findings") else "SET ASIDE"
+    found += [
+        Moment(finding["at"], f"{word} {one_line(finding['seen'])}", key=True)
+        for finding in findings
+    ]
     return sorted(found, key=lambda moment: moment.at)
+
+
+def findings_of(record: ScenarioRecord) -> list[dict[str, Any]]:
+    """The findings with a time; where none counts, those for which nothing was exercised."""
+    counting = record.get("findings", ())
+    found = counting or [one["finding"] for one in record.get("set_aside", ())]
+    return [finding for finding in found if finding["at"] is not None]
 
 
 def one_line(text: str) -> str:
@@ -100,8 +127,11 @@ def _exchange(exchange: dict[str, Any]) -> Moment:
         text += f", TTL {exchange['ttl']:g} s"
     if exchange["retry_after"] is not None:
         text += f", Retry-After {exchange['retry_after']:g} s"
+    like = text
+    if (waited := exchange.get("waited", 0.0)) >= UNREAD:  # journals of older runs have none
+        text += f", {waited:.2f} s after it came"
     return Moment(
-        exchange["began"], one_line(text), text, minor=good and exchange["kind"] == "read"
+        exchange["began"], one_line(text), like, minor=good and exchange["kind"] == "read"
     )
 
 
@@ -113,15 +143,16 @@ def _operation(operation: dict[str, Any]) -> Moment:
     else:
         took = operation["ended"] - operation["began"]
         like = f"{what} ended {operation['outcome']}{message}"
-        text = f"{what} ended {operation['outcome']} after {took:.2f} s{message}"
+        over = f"after {took:.2f} s, at +{operation['ended']:.2f} s"
+        text = f"{what} ended {operation['outcome']} {over}{message}"
     good = operation["outcome"] == "ok" and operation["verb"] not in ("start", "close")
     value = f", gave {operation['value']}" if operation["value"] else ""
     return Moment(operation["began"], one_line(text + value), one_line(like + value), minor=good)
 
 
-def collapse(told: Iterable[Moment]) -> list[str]:
+def collapse(told: Iterable[Moment]) -> list[Told]:
     """Lines for moments; many alike, between two that stand alone, share one."""
-    lines: list[str] = []
+    lines: list[Told] = []
     group: dict[str, list[Moment]] = {}
 
     def end_group() -> None:
@@ -136,15 +167,15 @@ def collapse(told: Iterable[Moment]) -> list[str]:
                 f"+{alike[0].at:.2f} s  {len(alike)} times {until}: {alike[0].like} ({times} ...)"
             )
             texts.append((alike[0].at, text))
-        lines.extend(text for _, text in sorted(texts))
+        lines.extend(Told(text) for _, text in sorted(texts))
         group.clear()
 
     for moment in told:
-        if moment.like:
+        if moment.like and not moment.key:
             group.setdefault(moment.like, []).append(moment)
         else:
             end_group()
-            lines.append(str(moment))
+            lines.append(Told(str(moment), moment.key))
     end_group()
     return lines
 
@@ -157,8 +188,19 @@ def shown(
     all_of_it: bool = False,
 ) -> list[str]:
     """The lines of a while, many alike in one; minor ones only if `all_of_it` is wanted."""
+    return [line.text for line in lines_of(record, since, until, all_of_it=all_of_it)]
+
+
+def lines_of(
+    record: ScenarioRecord,
+    since: float = 0.0,
+    until: float = float("inf"),
+    *,
+    all_of_it: bool = False,
+) -> list[Told]:
+    """The same, and which of them are never left out."""
     return collapse(
         moment
         for moment in moments(record)
-        if since <= moment.at <= until and (all_of_it or not moment.minor)
+        if since <= moment.at <= until and (all_of_it or moment.key or not moment.minor)
     )

@@ -72,8 +72,9 @@ class ClientClock:
                 raise NotClaimed(f"{name} is a program of Go, whose clock cannot be set for it")
             if name.startswith("python") and _SERVED not in process.cmdline():
                 raise NotClaimed(
-                    "libfaketime breaks time.sleep of Python 3.11 and newer; run the client by "
-                    f"python -m {_SERVED}, which mends it"
+                    "libfaketime breaks time.sleep of Python 3.11 and newer, so a program that "
+                    f"Python runs cannot be asked; a client that is a Python object can: python -m "
+                    f"{_SERVED} python:MODULE:FACTORY mends it"
                 )
             names.append(name)
         if not names:

@@ -24,6 +24,11 @@ FAREWELL_SECONDS = 1.0
 _LAST_DATA = 52
 """Where Linux's ``tcp_info`` has the milliseconds since data came: ``tcpi_last_data_recv``."""
 
+_ENDED = frozenset({7, 8})
+"""States, of which it tells in its first byte, of a connection that the peer has ended: it was
+reset (``TCP_CLOSE``), or said goodbye (``TCP_CLOSE_WAIT``).
+"""
+
 
 class End(asyncio.Protocol):
     """One side of a connection: puts what it hears into the queue that both sides share.
@@ -59,19 +64,37 @@ class End(asyncio.Protocol):
         """Seconds since this machine was given what was heard last, whoever was busy meanwhile."""
         return max(0.0, time.monotonic() - self._came)
 
+    @property
+    def gone(self) -> bool:
+        """Whether the peer has ended it, were we too busy to hear of it or not.
+
+        Beyond what was heard only Linux tells.
+        """
+        if self._transport is None:
+            return False
+        told = self._told()
+        return self._transport.is_closing() or (told is not None and told[0] in _ENDED)
+
     def _unread_for(self) -> float:
         """Seconds for which it lay in the buffers of this machine; 0 where that is not told."""
-        if self._transport is None:  # data may be here before a handshake is known to be over
+        told = self._told()
+        if told is None:
             return 0.0
+        (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA)
+        return float(milliseconds) / 1000
+
+    def _told(self) -> bytes | None:
+        """What the kernel tells of the connection; None if it tells nothing."""
+        if self._transport is None:  # data may be here before a handshake is known to be over
+            return None
         plain = self._transport.get_extra_info("socket")
         if plain is None or not hasattr(socket, "TCP_INFO"):
-            return 0.0
+            return None
         try:
-            told = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
-            (milliseconds,) = struct.unpack_from("=I", told, _LAST_DATA)
-        except (OSError, struct.error):  # it ended, or this is no Linux
-            return 0.0
-        return float(milliseconds) / 1000
+            told: bytes = plain.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
+        except OSError:  # it ended
+            return None
+        return told if len(told) == _LAST_DATA + 4 else None  # this is no Linux
 
     def write(self, data: bytes) -> None:
         """Send, if there is still anybody to send to."""

@@ -307,6 +307,8 @@ class Http2Connection:
 
     def _sent(self, stream: _Stream) -> None:
         self._streams.pop(stream.number, None)
+        if self._client.gone:  # before anything of this was sent
+            stream.exchange.closed = "client"
         self._recorder.history.end_exchange(stream.exchange)
         if self._goodbye.said and not self._streams:
             self._heard.put_nowait(("client", b""))

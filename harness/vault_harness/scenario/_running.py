@@ -19,7 +19,7 @@ from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.driver import Driver, Verb, reading, redacted
+from vault_harness.scenario.driver import Driver, Verb, in_a_line, reading, redacted
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Operation, Touch
 from vault_harness.scenario.oracles import Oracle
@@ -212,7 +212,7 @@ class Running(WaysIn):
             with self.spent.on("the subject's start"):
                 subject = self._open_subject(self.environ(), operation.number, within)
         except (OperationFailed, SubjectError) as error:
-            text = redacted(self.secrets, str(error))
+            text = redacted(self.secrets, in_a_line(error))
             self.history.end_operation(operation, "error", message=text)
             self._check_way_in(operation.number, within)
             return None
@@ -294,7 +294,7 @@ class Running(WaysIn):
             if read.outcome == "died" or (not good and self.history.now() > until):
                 raise NotExercised(
                     f"no steady state within {within:g} s: the last read before any fault ended "
-                    f"{read.outcome}: {read.message}"
+                    f"{read.told}"
                 )
             if not good:
                 self.history.let_pass(0.2, what="a steady state")
@@ -457,7 +457,7 @@ class Running(WaysIn):
                 break
             self.history.let_pass(0.2, what="a good read")
         if last is None or not last.good:
-            how = f"{last.outcome}: {last.message}" if last else "nothing"
+            how = last.told if last else "nothing"
             promise = "the steady state holds again after the faults"
             self._findings.append(Finding(promise, f"reads still end {how}", since))
         return last

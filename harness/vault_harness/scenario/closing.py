@@ -105,7 +105,7 @@ def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> Non
         lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
-        text = f"as {last.outcome}: {last.message}"
+        text = f"as {last.told}"
         lab.note(Finding(promise, text, last.began, rests_on=()))
 
 
@@ -131,7 +131,7 @@ def _back_within(lab: Asking) -> float:
 
 def _not_read(call: Operation, since: float) -> Finding:
     promise = "a secret that nobody touched can be read"
-    seen = f"{call.verb} of {call.path} ended {call.outcome}: {call.message}"
+    seen = f"{call.verb} of {call.path} ended {call.told}"
     if call.began > since + PAUSE:
         seen = f"{seen}, after {call.began - since:.1f} s of tries"
     return Finding(promise, seen, since, rests_on=(), until=call.ended, lacks=True)
@@ -291,7 +291,7 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
             login.began < other.began
             and (other.began < replaced_before or (not renews and _in_its_turn(login, other)))
             and other.token in used
-            and last.began <= _replaced_for_all(history, other)
+            and last.came <= _replaced_for_all(history, other)
             for other in born.values()
         )
         if not replaced:

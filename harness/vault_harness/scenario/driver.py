@@ -291,6 +291,11 @@ class Driver:
         self._history.end_operation(operation, outcome, message=redacted(self._secrets, text))
 
 
+def in_a_line(error: OperationFailed | SubjectError) -> str:
+    """What a subject says of a failure, or the harness of it, with all its parts."""
+    return error.in_a_line if isinstance(error, SubjectError) else str(error)
+
+
 def redacted(secrets: Secrets, text: str) -> str:
     """What a subject said, without secrets, and with a note if there were some."""
     leaked = secrets.found_in(text)

@@ -33,7 +33,7 @@ def first_credential(lab: Lab, path: str = CREDENTIALS) -> Credential:
     credential = lab.client.lease(path)
     if credential is None:
         last = lab.history.calls("lease")[-1]
-        raise NotExercised(f"no credential before any fault: {last.outcome}: {last.message}")
+        raise NotExercised(f"no credential before any fault: {last.told}")
     if not lab.database.accepts(credential):
         raise NotExercised("the database refused the first credential, before any fault")
     return credential

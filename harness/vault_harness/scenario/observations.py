@@ -64,6 +64,11 @@ class Operation:
         """Whether it ended without any value."""
         return self.outcome not in ("ok", "stale", None)
 
+    @property
+    def told(self) -> str:
+        """How it ended, and what the subject said of that, if anything."""
+        return f"{self.outcome}: {self.message}" if self.message else str(self.outcome)
+
 
 @dataclass
 class Exchange:
@@ -80,7 +85,8 @@ class Exchange:
         status: HTTP status; None as long as, or if, no answer came.
         retry_after: The answer's ``Retry-After`` in seconds.
         by: ``vault``, or ``stub`` where the harness answered in Vault's place.
-        closed: ``client`` or ``server`` if the connection ended before the answer was complete.
+        closed: ``client`` or ``server`` if the connection ended before the answer was complete; the
+            client's end counts from when this machine had it, heard or not.
         interference: Name of what acted on it here, if anything did: `faults.http`.
         namespace: Which one it named, by its header or at the head of its path; `path` is below.
         waited: Seconds for which it had been here, unread, when it `began`: the recorder takes one

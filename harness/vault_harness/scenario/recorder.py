@@ -363,6 +363,7 @@ class _Connection:
         self._answered = False
         self._held = b""
         self._passed = 0
+        self._unheard = False
 
     async def run(self) -> None:
         """Relay until one side ends the connection."""
@@ -426,7 +427,7 @@ class _Connection:
                 assert self._exchange is not None
                 self._recorder.note_body(self._exchange, request)
                 if self._stub is not None:
-                    self.client.write(
+                    self._pass_on(
                         render(
                             self._stub.status,
                             self._stub.headers,
@@ -434,7 +435,7 @@ class _Connection:
                             bodiless=request.method == "HEAD",
                         )
                     )
-                    self._recorder.history.end_exchange(self._exchange)
+                    self._end(self._exchange)
                     self._next()
                     if request.closes:
                         return False
@@ -468,7 +469,7 @@ class _Connection:
         passing = max(0, reader.interim - self._passed)  # no fault holds "100 Continue" back
         if not reader.message.complete and self._acting is None and self._rewrite is None:
             passing = len(self._held)
-        self.client.write(self._held[:passing])
+        self._pass_on(self._held[:passing])
         self._held, self._passed = self._held[passing:], self._passed + passing
         if not reader.message.complete:
             return True
@@ -500,9 +501,21 @@ class _Connection:
             self._recorder.note_stub(exchange, page)
             bodiless = self._request.message.method == "HEAD"
             data = render(page.status, page.headers, page.body, bodiless=bodiless)
-        self.client.write(data)
-        self._recorder.history.end_exchange(exchange)
+        self._pass_on(data)
+        self._end(exchange)
         return True
+
+    def _pass_on(self, data: bytes) -> None:
+        """Send a part of an answer, and look first whether anybody is there to hear it."""
+        if data:
+            self._unheard = self.client.gone
+            self.client.write(data)
+
+    def _end(self, exchange: Exchange) -> None:
+        """An answer was sent; there may have been nobody any more who waited for it."""
+        if self._unheard:
+            exchange.closed = "client"
+        self._recorder.history.end_exchange(exchange)
 
     async def _delivered(self, exchange: Exchange, acting: Interference, answer: Message) -> bool:
         """Hold an answer back, or lose it; whether the client is still to get it."""

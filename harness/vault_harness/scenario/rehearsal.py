@@ -16,7 +16,7 @@ from typing import Literal
 from vault_harness.errors import SubjectError
 from vault_harness.scenario._leaks import leaks
 from vault_harness.scenario.catalogue import Entry
-from vault_harness.scenario.driver import Driver, redacted
+from vault_harness.scenario.driver import Driver, in_a_line, redacted
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.helpers import allow_writes
 from vault_harness.scenario.lab import Lab
@@ -162,7 +162,7 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
         came.remark("wrong", f"{error}, which nearly every scenario reads")
         return
     if not first.good:
-        came.remark("wrong", f"it does not read: {first.outcome}: {first.message}")
+        came.remark("wrong", f"it does not read: {first.told}")
         return
     if lab.history.last_token() is None:
         came.remark("wrong", "it reads, but no login of it was seen: is it asking another Vault?")
@@ -212,7 +212,7 @@ def _stored(came: Rehearsal, lab: Lab, operation: Operation, wanted: dict[str, s
     verb = operation.verb
     _note(came, verb, operation)
     if operation.outcome != "ok":
-        said = f"{operation.outcome}: {operation.message}" if operation.message else "badly"
+        said = operation.told if operation.message else "badly"
         came.remark("wrong", f"it claims {verb}, and its {verb} ended {said}")
         return
     found = lab.stack.operator.client.secrets.kv.v2.read_secret_version(
@@ -238,7 +238,7 @@ def _herd(came: Rehearsal, lab: Lab, driver: Driver) -> None:
     try:
         herd = driver.herd(HERD, timeout=driver.patience)
     except (OperationFailed, SubjectError) as error:
-        text = redacted(lab.secrets, str(error))
+        text = redacted(lab.secrets, in_a_line(error))
         came.remark("wrong", f"it claims herd, and makes none: {text}")
         return
     reads = [one.read() for one in herd]
@@ -311,7 +311,7 @@ def _end(came: Rehearsal, lab: Lab, driver: Driver) -> None:
     closed = driver.close(timeout=5.0)
     _note(came, "close", closed, slow=2.0)
     if closed.outcome != "ok":
-        came.remark("wrong", f"its close ended {closed.outcome}: {closed.message}")
+        came.remark("wrong", f"its close ended {closed.told}")
     code = driver.subject.exit_code
     if code not in (None, 0):
         came.remark("wrong", f"its process ended with {code}, not with 0")

@@ -208,10 +208,11 @@ def _failed(
     environment: Environment, entry: Entry, lab: Lab | None, error: Exception, began: float
 ) -> Result:
     redact = lab.secrets.redact if lab is not None else encodable
-    text = redact(str(error) if isinstance(error, HarnessError) else _words(error))
-    trace = redact("".join(traceback.format_exception(error)))
-    result = _result(environment, entry, lab, "error", text, began)
-    return replace(result, error=error, trace=text if isinstance(error, HarnessError) else trace)
+    ours = isinstance(error, HarnessError)
+    why = redact(error.in_a_line if isinstance(error, HarnessError) else _words(error))
+    trace = redact(str(error) if ours else "".join(traceback.format_exception(error)))
+    result = _result(environment, entry, lab, "error", why, began)
+    return replace(result, error=error, trace=trace)
 
 
 def _words(error: Exception) -> str:

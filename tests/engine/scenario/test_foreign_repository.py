@@ -273,7 +273,7 @@ def test_choice_among_their_scenarios(repository: Repository) -> None:
     assert (code, out.count("::")) == (0, 1)
     code, out = repository.pytest("resilience", "--vault-only", "TOK-11")
     assert code == 4
-    assert "--only TOK-11 names no scenario" in out
+    assert "--vault-only TOK-11 names no scenario" in out
     assert str(repository.folder / "resilience" / "catalogue.toml") in out
 
 

@@ -34,7 +34,7 @@ def refused(suite: Suite, *options: str, client: str = "Good") -> str:
 def test_only_what_there_is(suite: Suite) -> None:
     """An id that nobody knows is refused, also beside one that is known."""
     said = refused(suite, "--vault-only", "TOK-19,NOPE-01")
-    assert "--only NOPE-01 names no scenario" in said
+    assert "--vault-only NOPE-01 names no scenario" in said
     assert "catalogue.toml" in said
     assert "Give an id (TOK-11), a group (TOK) or a severity (critical, MUST)" in said
 
@@ -43,7 +43,7 @@ def test_only_what_there_is(suite: Suite) -> None:
 def test_declaration_that_makes_no_sense(suite: Suite) -> None:
     """Refused with the right names; what else can be wrong with one stands below."""
     said = refused(suite, "--vault-declare", "refresh=soon")
-    assert "--declare refresh=soon does not make sense" in said
+    assert "--vault-declare refresh=soon does not make sense" in said
     assert NAMES in said
 
 

@@ -20,6 +20,7 @@ from vault_harness.report.html import write_page
 from vault_harness.report.timeline import main, timeline
 from vault_harness.scenario import Finding, Verdict
 from vault_harness.scenario._logs import LogLine
+from vault_harness.scenario.observations import Stall
 from vault_harness.scenario.verdict import SetAside
 
 Make = Callable[..., Record]
@@ -225,11 +226,67 @@ def test_what_is_around_a_finding_is_shown(story: Story, record: Make) -> None:
     assert "+103.00 s" not in text
 
 
+def test_finding_is_shown_however_much_is_left_out(story: Story, record: Make) -> None:
+    """With the request that it is about, a good read among many that are told by their number."""
+    for number in range(60):
+        story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
+        story.sent("read", 100.0 + number / 100, token="token-1")
+    verdict = Verdict("fail", [Finding("p", "a dead token", 100.3)])
+    shown = explain(record("fail", verdict=verdict)).splitlines()
+    assert [line.strip() for line in shown[-28:] if "login" not in line] == [
+        "... 18 more lines, all of them in the journal ...",
+        "+100.30 s  Vault saw read of p with token-1: 200",
+        "+100.30 s  FINDING a dead token",
+        "... 17 more lines, all of them in the journal ...",
+    ]
+
+
+def test_finding_before_any_fault_is_shown(story: Story, record: Make) -> None:
+    """With what came before it: the client itself may have given its token back."""
+    story.fault(Signature())
+    path = "auth/token/revoke-self"
+    story.sent("revoke", 5.0, 204, token="token-1", path=path)
+    story.sent("read", 5.4, 403, token="token-1")
+    aside = [SetAside(Finding("p", "a dead token", 5.4), "before any fault")]
+    verdict = Verdict("not exercised", [], ["before any fault: +5.40 s: a dead token"], [], aside)
+    text = explain(record("not exercised", verdict=verdict))
+    assert (
+        "    +5.00 s  Vault saw revoke with token-1: 204\n"
+        "    +5.40 s  Vault saw read of p with token-1: 403\n"
+        "    +5.40 s  SET ASIDE a dead token\n"
+    ) in text
+
+
+def test_one_line_is_not_left_out(story: Story, record: Make) -> None:
+    """To say so takes as much room."""
+    for number in range(25):
+        story.sent("login", 100.0 + number / 100, secret_id=f"secret-id-{number}")
+    text = explain(record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)])))
+    assert "secret-id-12" in text
+    assert "more line" not in text
+
+
+def test_machine_that_stood_still_again_and_again(story: Story, record: Make) -> None:
+    """It is called in a line for many as in a line for one."""
+    story.history.stalls += [Stall(float(at), 0.3) for at in range(1, 6)]
+    assert shown(record()) == [
+        "+1.00 s  5 times to +5.00 s: the machine stood still (+1.00, +2.00, +3.00, +4.00 ...)"
+    ]
+
+
+def test_request_that_lay_unread(story: Story, record: Make) -> None:
+    """When it came is another time than when it was read."""
+    story.sent("revoke", 5.0, 204, token="token-1", waited=3.4)
+    assert shown(record()) == ["+5.00 s  Vault saw revoke with token-1: 204, 3.40 s after it came"]
+
+
 def test_message_of_several_lines(story: Story, record: Make) -> None:
     """It stays in its own line."""
     story.call(4.0, 6.0, "error", message="first\nsecond\x1b[31m")
     (told,) = shown(record())
-    assert told.endswith("read backend/django ended error after 2.00 s: first\\nsecond\\x1b[31m")
+    assert told.endswith(
+        "read backend/django ended error after 2.00 s, at +6.00 s: first\\nsecond\\x1b[31m"
+    )
 
 
 # The timeline
@@ -247,9 +304,9 @@ def test_moments_that_matter(story: Story, record: Make) -> None:
     story.sent("renew", 5.0, None)
     assert shown(record()) == [
         "+0.50 s  secret-id-1 delivered",
-        "+1.00 s  start ended ok after 0.01 s, gave v1",
+        "+1.00 s  start ended ok after 0.01 s, at +1.01 s, gave v1",
         "+1.10 s  Vault saw login with token-1: 200, TTL 20 s",
-        "+4.00 s  read backend/django ended unavailable after 2.00 s: refused",
+        "+4.00 s  read backend/django ended unavailable after 2.00 s, at +6.00 s: refused",
         "+4.10 s  Vault saw read of ecommerce/data/x with token-1: no answer (server)",
         "+5.00 s  Vault saw renew: no answer (pending)",
     ]
@@ -291,7 +348,7 @@ def test_everything_of_one_scenario(story: Story, record: Make, tmp_path: Path) 
     text = timeline(journal, "tok-11")
     assert text.splitlines()[-4:] == [
         "+2.00 s  Vault saw read of p: 200",
-        "+2.00 s  read backend/django ended ok after 0.01 s, gave v1",
+        "+2.00 s  read backend/django ended ok after 0.01 s, at +2.01 s, gave v1",
         "+2.50 s  log: hello",
         "+9.00 s  log: bye",
     ]

@@ -237,6 +237,8 @@ class Said(TypedDict, total=False):
     ttl: float
     retry_after: float
     closed: Literal["client", "server"]
+    connection: int
+    waited: float
     by: Literal["vault", "stub"]
 
 

@@ -136,7 +136,7 @@ def test_secret_that_is_rested_for_too_long(story: Story) -> None:
     """It is what lacks, from the first try on."""
     (found,) = act(story, spare=vanishes(99.0, rests=RECOVERY + 0.5))
     assert found.promise == "a secret that nobody touched can be read"
-    assert found.seen.startswith("read of shared/email ended unavailable: , after 6.")
+    assert found.seen.startswith("read of shared/email ended unavailable, after 6.")
     assert (found.missed, found.lacks) == (None, True)
 
 
@@ -144,4 +144,4 @@ def test_secret_that_is_rested_for_too_long(story: Story) -> None:
 def test_secret_that_breaks_its_client(story: Story, outcome: Outcome) -> None:
     """It is not tried again."""
     (found,) = act(story, spare=vanishes(99.0, rests=99.0, outcome=outcome))
-    assert found.seen == f"read of shared/email ended {outcome}: "
+    assert found.seen == f"read of shared/email ended {outcome}"

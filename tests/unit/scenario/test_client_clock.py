@@ -72,6 +72,22 @@ def test_a_process_without_the_library(clock: ClientClock) -> None:
         clock.look(os.getpid())
 
 
+def test_a_program_that_python_runs(clock: ClientClock) -> None:
+    """Its sleeps break; only an object can be run by what mends them."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ASKED], env={**os.environ, **clock.environ()}, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        with pytest.raises(NotClaimed, match="cannot be asked; a client that is a Python object"):
+            clock.look(process.pid)
+        process.stdin.close()
+
+
 def test_no_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The reason names what is missing, and where it was looked for."""
     monkeypatch.setattr("vault_harness.programs.FAKETIME", ("no/such/folder",))

@@ -9,7 +9,7 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.plugin import pytest_addoption
-from vault_harness.plugin._options import Options, options
+from vault_harness.plugin._options import Options, options, refuse_unknown
 
 
 class Parser:
@@ -101,4 +101,14 @@ def test_numbers_that_make_no_sense(name: str, text: str) -> None:
     """The option and the text are named."""
     with pytest.raises(SettingsError) as caught:
         made({f"vault_{name}": text})
-    assert f"--vault-{name.replace('_', '-')} {text} " in caught.value.cause
+    assert caught.value.cause.startswith(f"--{name.replace('_', '-')} {text} ")
+
+
+@pytest.mark.parametrize(("runner", "named"), [("./dev", "--only"), ("", "--vault-only")])
+def test_option_is_called_as_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, runner: str, named: str
+) -> None:
+    """A task has no prefix for it, and pytest knows no other."""
+    monkeypatch.setenv("HARNESS_RUNNER", runner)
+    with pytest.raises(SettingsError, match=f"^{named} TOK-99 names no scenario"):
+        refuse_unknown({"TOK-99"}, [], "catalogue.toml")

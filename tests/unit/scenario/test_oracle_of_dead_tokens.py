@@ -9,6 +9,8 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
 from vault_harness.scenario.history import GRAIN
+from vault_harness.scenario.observations import Handshake
+from vault_harness.scenario.oracles._dead_tokens import PATIENCE
 from vault_harness.scenario.oracles.standing import NEWS, no_request_with_a_dead_token
 
 DEADLINE = 2.0
@@ -120,6 +122,71 @@ def test_dead_token_that_a_cache_hands_out_again(story: Story) -> None:
     story.sent("lookup", 5.2, 403, token="token-1")
     story.sent("login", 5.3, token="token-3")
     used(story, 9.0, found_then=1)
+
+
+# Who was there to hear it
+
+
+def given_back_slowly(story: Story, took: float) -> float:
+    """Token 1 is given back at 2.0 s, over connection 1; when the answer comes, after so long."""
+    story.sent("login", 1.0, token="token-1")
+    ended = 2.0 + took
+    path = "auth/token/revoke-self"
+    story.sent("revoke", 2.0, 204, token="token-1", path=path, ended=ended)
+    return ended
+
+
+def sent_once_more(story: Story, at: float, *, connection: int = 2, waited: float = 0.0) -> int:
+    """The client sends it once more; whether that is found."""
+    story.sent("revoke", at, 403, token="token-1", connection=connection, waited=waited)
+    return found(story)
+
+
+def test_request_that_came_before_the_answer(story: Story) -> None:
+    """It lay in a queue until long after it, behind two hundred others."""
+    ended = given_back_slowly(story, 0.4)
+    assert sent_once_more(story, ended + 3.0, waited=3.1) == 0
+
+
+def test_request_that_came_after_the_answer_and_lay_in_a_queue(story: Story) -> None:
+    """The queue excuses what it held up, and no more."""
+    ended = given_back_slowly(story, 0.4)
+    assert sent_once_more(story, ended + 3.0, waited=2.0) == 1
+
+
+def test_answer_that_nobody_may_have_waited_for(story: Story) -> None:
+    """A client may have given it up a moment before; it says so by nothing."""
+    ended = given_back_slowly(story, PATIENCE + 0.01)
+    assert sent_once_more(story, ended + 0.4) == 0
+
+
+def test_answer_that_comes_soon_enough_for_anybody(story: Story) -> None:
+    """No client gives up so early."""
+    ended = given_back_slowly(story, PATIENCE - 0.01)
+    assert sent_once_more(story, ended + 0.4) == 1
+
+
+def test_slow_answer_after_which_its_connection_is_used(story: Story) -> None:
+    """Over one that brought no answer nothing is asked any more."""
+    ended = given_back_slowly(story, PATIENCE + 0.01)
+    assert sent_once_more(story, ended + 0.4, connection=1) == 1
+
+
+def test_slow_answer_over_a_connection_with_streams(story: Story) -> None:
+    """Of HTTP/2 one of them is given up, and the next takes another."""
+    story.history.handshakes.append(Handshake(0.5, 1, "h2"))
+    ended = given_back_slowly(story, PATIENCE + 0.01)
+    assert sent_once_more(story, ended + 0.4, connection=1) == 0
+
+
+def test_login_that_nobody_may_have_waited_for(story: Story) -> None:
+    """Its token is there when it is used."""
+    story.sent("login", 1.0, token="token-1")
+    story.sent("lookup", 2.0, 403, token="token-1")
+    story.sent("login", 2.1, ended=2.2 + PATIENCE, token="token-2", connection=2)
+    used(story, 5.0, found_then=0)
+    story.sent("read", 3.0, 200, token="token-2", connection=3)
+    assert found(story) == 1
 
 
 # When the new token was there

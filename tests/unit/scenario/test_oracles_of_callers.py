@@ -298,7 +298,9 @@ def test_some_failures_are_allowed(story: Story) -> None:
     story.calls(1.0, 2.0, 3.0)
     story.calls(4.0, 5.0, outcome="unavailable")
     assert story.finds(failed_reads_at_most(2)) == []
-    assert story.finds(failed_reads_at_most(1)) == ["2 of 5 did (+4.00, +5.00), the last: "]
+    assert story.finds(failed_reads_at_most(1)) == [
+        "2 of 5 did (+4.00, +5.00), the last: unavailable"
+    ]
     assert story.finds(failed_reads_at_most(1, since=6.0)) == [
         "nothing shows it: there was no read after +6.00 s"
     ]
@@ -313,7 +315,7 @@ def test_some_failures_of_each_caller(story: Story) -> None:
     assert story.finds(failed_reads_at_most(1, each_caller=True)) == []
     story.call(3.0, outcome="unavailable").caller = 2
     assert story.finds(failed_reads_at_most(1, each_caller=True)) == [
-        "2 of 3 by caller 2 did (+1.00, +3.00), the last: "
+        "2 of 3 by caller 2 did (+1.00, +3.00), the last: unavailable"
     ]
 
 
@@ -326,7 +328,7 @@ def test_a_failure_at_rest(story: Story) -> None:
     story.sent("read", 5.0, 503)
     assert story.finds(failed_reads_at_most(2, at_rest=True)) == []
     assert story.finds(failed_reads_at_most(1, at_rest=True)) == [
-        "2 of 5 did (+4.00, +5.00), the last: "
+        "2 of 5 did (+4.00, +5.00), the last: unavailable"
     ]
 
 
@@ -463,7 +465,7 @@ def test_failures_of_the_right_kind(story: Story) -> None:
     story.call(3.0, outcome="error")
     assert story.finds(failures_are("unavailable")) == []
     assert story.finds(failures_are("unavailable", unsorted=False)) == [
-        "1 of 2 were not (+3.00), the first is error: "
+        "1 of 2 were not (+3.00), the first is error"
     ]
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import socket
+import sys
 import threading
 
 import pytest
 
 from tests.unit.scenario.conftest import Bench, Talk, Wire
-from vault_harness.scenario import Recorder
+from vault_harness.scenario import Exchange, Recorder
+from vault_harness.scenario._ends import End
+from vault_harness.scenario._http1 import Message
 
 GET = b"GET /v1/ecommerce/data/backend/django HTTP/1.1\r\nHost: v\r\n\r\n"
 
@@ -281,6 +285,63 @@ def test_client_that_leaves_early(bench: Bench) -> None:
     exchange = bench.ended(1)[0]
     assert (exchange.status, exchange.closed) == (None, "client")
     assert server_saw_the_end.wait(10)
+
+
+def test_client_that_leaves_while_its_answer_lies_unread(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who has no time to pass an answer on in time has passed it on to nobody."""
+    say, said, busy, let_go = (threading.Event() for _ in range(4))
+
+    def talk(wire: Wire) -> None:
+        wire.until(b"\r\n\r\n")
+        assert say.wait(10)
+        wire.send(answer())
+        said.set()
+
+    recorder = bench.serve(talk)
+    wire = bench.connect()
+    wire.send(GET)
+    assert bench.history.wait_for(lambda: bool(bench.history.exchanges), 10)
+    note = recorder.note_request
+
+    def slow(connection: int, message: Message) -> Exchange:
+        busy.set()
+        assert let_go.wait(10)
+        return note(connection, message)
+
+    monkeypatch.setattr(recorder, "note_request", slow)
+    other = bench.connect()
+    other.send(GET)
+    assert busy.wait(10)
+    say.set()
+    assert said.wait(10)
+    wire.close()
+    let_go.set()
+    assert bench.history.wait_for(lambda: bool(bench.history.exchanges[0].ended), 10)
+    first = bench.history.exchanges[0]
+    assert (first.status, first.closed) == (200, "client")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells it of what was not read")
+def test_end_that_has_gone_before_that_was_read() -> None:
+    """The kernel knows, whoever is too busy to hear of it."""
+
+    async def look() -> tuple[bool, bool]:
+        with socket.create_server(("127.0.0.1", 0)) as door:
+            peer = socket.create_connection(door.getsockname())
+            ours, _ = door.accept()
+        end = End("client", asyncio.Queue(), set())
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: end, ours)
+        transport.pause_reading()
+        before = end.gone
+        peer.close()
+        after = end.gone
+        transport.abort()
+        await asyncio.sleep(0)  # which closes it
+        return before, after
+
+    assert asyncio.run(look()) == (False, True)
 
 
 def test_server_that_dies_in_the_middle(bench: Bench) -> None:

@@ -242,8 +242,9 @@ def writes_again(bound: float, *, since: float) -> Oracle:
         end = since + bound
         if good is not None and good <= end + history.slack(since, end):
             return []
-        told = {f"{w.outcome}: {w.message}" for w in tried if w.failed}
-        none = f"none of {len(tried)} was: {'; '.join(sorted(told)[:2])}".removesuffix(": ")
+        told = {w.told for w in tried if w.failed}
+        none = f"none of {len(tried)} was"
+        none += f": {'; '.join(sorted(told)[:2])}" if told else ""
         seen = none if good is None else f"the first came after {good - since:.2f} s"
         missed = None if good is None else good - end
         return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
@@ -353,7 +354,7 @@ def failures_are(
             return []
         first = wrong[0]
         seen = f"{len(wrong)} of {len(failed)} were not ({times(wrong)}), "
-        seen += f"the first is {first.outcome}: {first.message}"
+        seen += f"the first is {first.told}"
         return [Finding(promise, seen, first.began)]
 
     return oracle
@@ -397,7 +398,7 @@ def failed_reads_at_most(
             if len(bad) > count:
                 name = "" if caller is None else f" by caller {caller}"
                 seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
-                seen += f", the last: {bad[-1].message}"
+                seen += f", the last: {bad[-1].told}"
                 findings.append(Finding(promise, seen, bad[count].began))
         return findings[:3]
 
@@ -443,7 +444,7 @@ def says_of_its_health(
             return [] if may_be_empty else lacking(promise, "question for it", since, until)
         last = asked[-1]
         if last.outcome != "ok":
-            return [Finding(promise, f"it ended {last.outcome}: {last.message}", last.began)]
+            return [Finding(promise, f"it ended {last.told}", last.began)]
         if (last.message == "well") == well:
             return []
         return [Finding(promise, f"it still said {last.message}", last.began)]
@@ -463,7 +464,8 @@ def health_is_answered() -> Oracle:
         if not bad:
             return []
         seen = f"{len(bad)} were not ({times(bad)}), the first ended {bad[0].outcome}"
-        return [Finding(promise, f"{seen}: {bad[0].message}", bad[0].began, rests_on=())]
+        seen += f": {bad[0].message}" if bad[0].message else ""
+        return [Finding(promise, seen, bad[0].began, rests_on=())]
 
     return oracle
 

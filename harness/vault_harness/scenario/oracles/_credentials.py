@@ -36,8 +36,8 @@ def credentials_apart(least: float, *, since: float = 0.0) -> Oracle:
 
     def oracle(history: History) -> list[Finding]:
         for first, second in pairwise(_made(history, since, None)):
-            gap = second.began - first.began
-            if gap + history.slack(first.began, second.began) < least:
+            gap = second.came - first.came
+            if gap + history.slack(first.came, second.came) < least:
                 text = f"{gap:.2f} s after the one before, at +{second.began:.2f} s"
                 return [Finding(promise, text, second.began, rests_on=())]
         return []
@@ -85,7 +85,7 @@ def _near(use: Use, login: Exchange, seconds: float, history: History) -> bool:
         return False
     ended = login.ended if login.ended is not None else login.began
     grace = seconds + history.slack(login.began - seconds, ended + seconds)
-    return login.began - grace <= use.began <= ended + grace
+    return login.came - grace <= use.began <= ended + grace
 
 
 def accepted_again(*, since: float, within: float) -> Oracle:
@@ -153,10 +153,10 @@ def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
                 if late > until:
                     continue
                 judged += 1
-                if following is None or following.began > late + history.slack(start, late):
-                    gap = f"after {following.began - start:.2f} s" if following else "never"
+                if following is None or following.came > late + history.slack(start, late):
+                    gap = f"after {following.came - start:.2f} s" if following else "never"
                     text = f"{made.credential}, whose TTL is {ttl:g} s, was renewed {gap}"
-                    missed = following.began - late if following else None
+                    missed = following.came - late if following else None
                     findings.append(Finding(promise, text, start, missed=missed, until=late))
                 elif life.kind == following.kind and following.began < early:
                     text = f"renewed {following.began - start:.2f} s into a life of {ttl:g} s"

@@ -16,6 +16,9 @@ from vault_harness.scenario.verdict import Finding
 NEWS = 0.25
 """Seconds in which a new token reaches every call that was about to be sent with the old one."""
 
+PATIENCE = 0.5
+"""Seconds for which every client waits for an answer; after that it may have given up unseen."""
+
 DENIED = "1 error occurred"
 """How Vault begins where a policy denies what a living token asks for."""
 
@@ -27,7 +30,12 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
     policy's denial; or the client gave it back itself, after which it needs no other to know. That
     counts from when the answer reached the client, and the new token too. What was about to be sent
     then may still come. Only a fault that holds up or loses answers that Vault has given
-    (`Signature.answers_late`) gives more time; whatever else is broken does not.
+    (`Signature.answers_late`) gives more time; whatever else is broken does not. A request is
+    judged by when it came: the last of two hundred is read long after that.
+
+    How long it waits for an answer is a client's own matter, and no word tells when it has given
+    up: one that took longer than `PATIENCE` was heard for sure only if its connection was used
+    again.
 
     Args:
         deadline: Seconds after which a client waits no more for an answer, and no request of a call
@@ -37,12 +45,17 @@ def no_request_with_a_dead_token(deadline: float) -> Oracle:
 
     def oracle(history: History) -> list[Finding]:
         for token, (told, known) in _known_dead(history, deadline).items():
-            late = [e for e in history.find(since=known) if e.token == token and e.kind != "login"]
+            late = history.find(
+                since=known,  # none is read before it comes
+                where=lambda e, token=token, known=known: (  # type: ignore[misc]  # bound now, as a loop's names must be
+                    e.token == token and e.kind != "login" and e.came >= known
+                ),
+            )
             if late:
                 first = late[0]
                 seen = (
                     f"{len(late)} with {token}, the first a {first.kind} "
-                    f"{first.began - told:.1f} s after the client knew that"
+                    f"{first.came - told:.1f} s after the client knew that"
                 )
                 return [Finding(promise, seen, first.began, rests_on=())]
         return []
@@ -109,7 +122,7 @@ def _replaced(history: History, word: Exchange, deadline: float) -> float | None
 
 
 def _came(history: History, login: Exchange, deadline: float) -> float | None:
-    """When the token of a login reached the client: by its first use, if a fault was in the way."""
+    """When the token of a login reached the client: by its first use, if it may not have heard."""
     heard = _heard(history, login, deadline)
     if heard is not None:
         return heard
@@ -126,7 +139,21 @@ def _heard(history: History, exchange: Exchange, deadline: float) -> float | Non
     for fault in history.faults:
         if fault.began <= ended + NEWS and (fault.ended is None or fault.ended >= ended):
             at = max(at, ended + fault.signature.answers_late)
-    return at if at - exchange.began <= deadline else None
+    took = at - exchange.came
+    if took > deadline or (took > PATIENCE and not _used_again(history, exchange)):
+        return None
+    return at
+
+
+def _used_again(history: History, exchange: Exchange) -> bool:
+    """Whether something else was asked over its connection: by then its answer had been heard.
+
+    But over HTTP/2, where one of several streams is given up.
+    """
+    same = exchange.connection
+    if any(one.connection == same and one.protocol == "h2" for one in history.handshakes):
+        return False
+    return bool(history.find(where=lambda e: e.connection == same and e.number > exchange.number))
 
 
 def _settled(history: History, told: float, deadline: float) -> float:

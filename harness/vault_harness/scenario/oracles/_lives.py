@@ -1,6 +1,7 @@
 """Oracles on the lives of tokens: renewed in time, and replaced before they end.
 
-All times are the recorder's own, so they are compared to the millisecond.
+All times are the recorder's own, so they are compared to the millisecond. Whether a request is
+late is judged by when it came, whether it is early by when it was read: a busy recorder fails none.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ def renews_within(
                 continue
             judged += 1
             late, early = start + high * ttl, start + low * ttl
-            if following is None or following.began > late + history.slack(start, late):
-                gap = f"after {following.began - start:.2f} s" if following else "never"
+            if following is None or following.came > late + history.slack(start, late):
+                gap = f"after {following.came - start:.2f} s" if following else "never"
                 findings.append(
                     Finding(
                         promise,
                         f"the next came {gap}, the token's TTL was {ttl:g} s",
                         start,
-                        missed=following.began - late if following else None,
+                        missed=following.came - late if following else None,
                         until=late,
                     )
                 )
@@ -71,7 +72,7 @@ def renews_within(
 
 
 def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int = 1) -> Oracle:
-    """Each token is replaced while it lives: the next accepted login begins before it ends.
+    """Each token is replaced while it lives: the next accepted login comes before it ends.
 
     A token ends its TTL after the answer to its login, or to its last renewal. Nothing is granted
     beyond that: a client that plans ahead is seconds early, and one that logs in when it finds
@@ -97,11 +98,11 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
             if following is None and end > until:
                 continue
             judged += 1
-            if following is None or following.began > end:
-                gap = f"{following.began - end:.3f} s after it" if following else "never"
+            if following is None or following.came > end:
+                gap = f"{following.came - end:.3f} s after it" if following else "never"
                 text = f"the token of the login at +{login.began:.2f} s ended at +{end:.2f} s, "
                 text += f"the next login came {gap}"
-                missed = following.began - end if following else None
+                missed = following.came - end if following else None
                 findings.append(Finding(promise, text, end, missed=missed, until=end))
         if judged < at_least:
             seen = f"only {counted(judged, 'token')} came to an end or a replacement"
@@ -129,7 +130,13 @@ def _life_before(history: History, login: Exchange) -> Exchange | None:
 
 def in_its_turn(history: History, login: Exchange, due: float) -> bool:
     """Whether it came between that part of the life before it and the end of that life."""
-    return due <= part_of_a_life(history, login) <= 1.0
+    life = _life_before(history, login)
+    return life is not None and due <= part_of_a_life(history, login) and _by_the_end(login, life)
+
+
+def _by_the_end(login: Exchange, life: Exchange) -> bool:
+    """Whether it came before the end of that life, however late it was read."""
+    return login.came <= _answered(life) + (life.ttl or 0.0)
 
 
 def in_turn(history: History, due: float, *, since: float, holders: int = 1) -> set[int]:
@@ -150,13 +157,12 @@ def in_turn(history: History, due: float, *, since: float, holders: int = 1) -> 
     """
     lives: list[Exchange] = []
     found: set[int] = set()
-    for login in (e for e in history.logins() if e.ttl):
+    for login in sorted((e for e in history.logins() if e.ttl), key=lambda e: e.came):
         if len(lives) >= holders:
             oldest = lives[-holders]
-            part = (login.began - oldest.began) / (oldest.ttl or 1.0)
-            if part < due:
+            if (login.came - oldest.came) / (oldest.ttl or 1.0) < due:
                 continue
-            if part <= 1.0 or oldest.began >= since:
+            if _by_the_end(login, oldest) or oldest.began >= since:
                 found.add(login.number)
         lives.append(login)
     return found
@@ -211,7 +217,7 @@ def renews_again(*, since: float, before: float) -> Oracle:
     promise = "the next renewal succeeds before the token's life ends"
 
     def oracle(history: History) -> list[Finding]:
-        if history.find("renew", since=since, until=before, where=lambda e: e.good):
+        if history.find("renew", since=since, where=lambda e: e.good and e.came <= before):
             return []
         tries = history.find("renew", since=since, until=before)
         were = "was" if len(tries) == 1 else "were"
@@ -243,10 +249,10 @@ def renewed_or_replaced(*, since: float, before: float) -> Oracle:
 
     def oracle(history: History) -> list[Finding]:
         sent = history.find("renew", "login", since=since)
-        first = next((e.began for e in sent if came_through(e)), None)
+        first = next((e.came for e in sent if came_through(e)), None)
         if first is not None and first <= before:
             return []
-        tried = [e for e in sent if e.began <= before]
+        tried = [e for e in sent if e.came <= before]
         text = f"it ended at +{before:.2f} s; {counted(len(tried), 'request')} for it had come to "
         text += f"nothing by then, the first that did not came {_after(first, before)}"
         missed = None if first is None else first - before
@@ -296,10 +302,10 @@ def _overtaken(history: History, read: Exchange, given: Mapping[str | None, Exch
     whoever reads meanwhile.
     """
     word = given.get(read.token)
-    if word is None or _answered(read) < word.began:
+    if word is None or _answered(read) < word.came:
         return False
     others = history.logins(until=word.began)
     if not others or others[-1].token == read.token or _answered(others[-1]) > word.began:
         return False
     gone = _answered(word)
-    return read.began <= gone + NEWS + history.slack(gone, read.began)
+    return read.came <= gone + NEWS + history.slack(gone, read.came)

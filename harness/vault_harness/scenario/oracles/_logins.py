@@ -98,14 +98,14 @@ def logs_in_again(*, since: float, within: float) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         end = since + within
         accepted = history.logins(since=since)
-        if accepted and accepted[0].began <= end + history.slack(since, end):
+        if accepted and accepted[0].came <= end + history.slack(since, end):
             return []
         tries = history.find("login", since=since)
         seen = "there was none"
         if tries:
             were = "was" if len(tries) == 1 else "were"
             seen = f"{len(tries)} {were} tried ({times(tries)}), none was accepted in time"
-        missed = accepted[0].began - end if accepted else None
+        missed = accepted[0].came - end if accepted else None
         return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle

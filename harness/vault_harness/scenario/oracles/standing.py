@@ -71,7 +71,7 @@ def closes_well() -> Oracle:
         bad = history.calls("close", where=lambda o: o.failed and o.outcome != "hung")
         return [
             Finding(
-                "a clean end succeeds", f"close ended {o.outcome}: {o.message}", o.began,
+                "a clean end succeeds", f"close ended {o.told}", o.began,
                 rests_on=(),
             )
             for o in bad[:1]
