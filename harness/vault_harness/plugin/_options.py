@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from vault_harness.commands import RUNNER_VARIABLE
 from vault_harness.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -141,6 +140,9 @@ def add_options(parser: pytest.Parser) -> None:
 
 def typed(name: str) -> str:
     """An option as whoever runs the suite types it: the tasks have it without a prefix."""
+    # Here, since a run without scenarios loads nothing that only they need.
+    from vault_harness.commands import RUNNER_VARIABLE
+
     return f"--{name}" if os.environ.get(RUNNER_VARIABLE) else f"--vault-{name}"
 
 
