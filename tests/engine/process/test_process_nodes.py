@@ -229,12 +229,14 @@ def test_closing_the_engine_ends_everything(tmp_path: Path) -> None:
 
 
 LAUNCH = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from vault_harness.blueprint import Blueprint
 from vault_harness.engine import open_engine
 from vault_harness.settings import Settings
 from vault_harness.stack import launch
+# A shell's job in the background ignores it, and so would what that starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 directory = Path(sys.argv[1])
 engine = open_engine(Settings(engine="process"), directory=directory)
 stack = launch(engine, Blueprint.default(), directory=directory / "vault")
