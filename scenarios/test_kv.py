@@ -266,7 +266,7 @@ def _is_there(
             call = _read(lab, *where, verb)
         if call.failed:
             promise = f"a secret that {what} is seen within {lab.refresh:g} s"
-            text = f"{verb} still ends {call.outcome}: {call.message}"
+            text = f"{verb} still ends {call.told}"
             lab.note(Finding(promise, text, since, until=call.began, lacks=True))
 
 
@@ -364,7 +364,7 @@ def _change_with_a_dead_token(lab: Lab) -> None:
     lost.optional = not change.failed  # whoever changes it without that token has not met its end
     if change.failed:
         promise = f"a change is made within {bound:g} s of the loss of its token"
-        text = f"it still ends {change.outcome}: {change.message}"
+        text = f"it still ends {change.told}"
         lab.note(Finding(promise, text, lost.began, until=change.ended, lacks=True))
 
 

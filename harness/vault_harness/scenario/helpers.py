@@ -148,7 +148,7 @@ def wholes_come_back(lab: Lab, *, since: float, within: float) -> None:
     while whole is not None and not whole.good and whole.outcome != "died":
         if whole.began > since + within + lab.history.slack(since, whole.began):
             promise = f"a good read_all within {within:.3g} s after the fault"
-            text = f"it still ends {whole.outcome}: {whole.message}"
+            text = f"it still ends {whole.told}"
             lab.note(Finding(promise, text, since, until=whole.began, lacks=True))
             return
         lab.watch(0.2)
