@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
-from vault_harness.plugin._options import TOXIPROXY, Options, known, options, words_of
+from vault_harness.plugin._options import POSTGRESQL, TOXIPROXY, Options, known, options, words_of
 from vault_harness.plugin._progress import telling
 from vault_harness.plugin._suite import OF_A_SUITE
 
@@ -55,6 +55,7 @@ def _environment(config: pytest.Config) -> Environment:
         from vault_harness.subjects import parse_subject
 
         chosen = options(config)
+        begun = config.stash.get(POSTGRESQL, None)
         parts = parts_folder(chosen.report, chosen.run)
         closing = ExitStack()
         config.stash[CLOSING] = closing
@@ -69,6 +70,7 @@ def _environment(config: pytest.Config) -> Environment:
                 wire=chosen.wire,
                 start=chosen.start,
                 toxiproxy=config.stash.get(TOXIPROXY, None),
+                postgresql=begun.begin() if begun is not None else None,
                 watched=lambda lab: telling(lab, parts),
             )
         )

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vault_harness.engine import ToxiproxyProcess
     from vault_harness.report.known import Known
     from vault_harness.scenario import Entry
+    from vault_harness.scenario._postgresql import SharedPostgresql
     from vault_harness.scenario.tls import Wire
 
 
@@ -25,6 +26,9 @@ TABLE = "vault_harness_table"
 
 TOXIPROXY: pytest.StashKey[ToxiproxyProcess] = pytest.StashKey()
 """A server that several processes share, for this one to use."""
+
+POSTGRESQL: pytest.StashKey[SharedPostgresql] = pytest.StashKey()
+"""Another one, begun for the scenarios that have leases."""
 
 
 @dataclass(frozen=True)

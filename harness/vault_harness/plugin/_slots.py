@@ -27,8 +27,9 @@ from typing import Any
 import pytest
 
 from vault_harness.engine import ToxiproxyProcess
-from vault_harness.errors import HarnessDefect, SettingsError
-from vault_harness.plugin._options import TABLE, TOXIPROXY, options
+from vault_harness.errors import HarnessError, SettingsError
+from vault_harness.plugin._options import POSTGRESQL, TABLE, TOXIPROXY, options
+from vault_harness.scenario._postgresql import SharedPostgresql
 from vault_harness.scenario.shared import shared_toxiproxies
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec, check_subject
@@ -99,7 +100,6 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     Raises:
         pytest.Session.Failed: As many failed as the command line allows.
         pytest.Session.Interrupted: A plugin asked for the end.
-        HarnessDefect: A fork ended before it asked for work.
     """
     for name in _NEEDED:
         importlib.import_module(name)
@@ -114,13 +114,24 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
         _run(session, waiting, _Forks(session, count, close, servers))
 
 
+def _start(postgresql: SharedPostgresql) -> None:
+    """Start what was begun: scenarios that need it wait for it, and no others."""
+    with contextlib.suppress(HarnessError):  # they find out
+        postgresql.server()
+
+
 def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks: _Forks) -> None:
     slots: list[_Slot] = []
     leaving: list[_Slot] = []
     try:
+        begun = session.config.stash.get(POSTGRESQL, None)
         while waiting or slots:
-            while len(slots) < forks.count and len(slots) < len(waiting):
+            while len(slots) < forks.count and waiting:
                 slots.append(forks.begin(slots))
+                _give(slots[-1], waiting)  # at once: who comes first has the first turn to start
+            if begun is not None:
+                _start(begun)
+                begun = None
             ready = wait([slot.pipe for slot in slots])
             for slot in [slot for slot in slots if slot.pipe in ready]:
                 if not _hear(session, slot) or not _give(slot, waiting):
@@ -183,13 +194,8 @@ def _give(slot: _Slot, waiting: deque[tuple[int, pytest.Item]]) -> bool:
 
 def _died(slot: _Slot) -> pytest.TestReport:
     """The report of an item whose process came to its end with it."""
-    code = slot.process.exitcode
-    if slot.item is None:
-        raise HarnessDefect(
-            f"a process for scenarios ended with exit code {code} before it asked for one",
-            looked_at=f"pid {slot.process.pid}",
-        )
-    text = f"the process that ran it ended with exit code {code}"
+    assert slot.item is not None  # it waits for none, but for the word that it may end
+    text = f"the process that ran it ended with exit code {slot.process.exitcode}"
     return pytest.TestReport(
         slot.item.nodeid, slot.item.location, {}, "failed", text, "call", start=0.0, stop=0.0
     )
@@ -274,12 +280,10 @@ def _work(
     session.config.pluginmanager.register(reports)
     with _final():
         try:
-            while True:
-                pipe.send(reports.take())
-                if (index := pipe.recv()) is None:
-                    break
+            while (index := pipe.recv()) is not None:
                 item = session.items[index]
                 session.config.hook.pytest_runtest_protocol(item=item, nextitem=None)
+                pipe.send(reports.take())
         finally:
             close()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
 import sys
 import threading
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,7 @@ import pytest
 
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import (
+    POSTGRESQL,
     Options,
     known,
     options,
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from vault_harness.report.outcome import Outcome
+    from vault_harness.scenario import Entry
     from vault_harness.settings import Settings
 
 SUITE = pytest.StashKey[str]()
@@ -78,6 +82,7 @@ def begin_suite(config: pytest.Config, catalogue: Path) -> None:
             wanted = 0 if option.usepdb else _workers(config, chosen, catalogue)
             if wanted and _may_fork():
                 config.stash[SLOTS], wanted = wanted, 0
+                _begin_postgresql(config, chosen, catalogue)
             option.numprocesses = wanted
     except HarnessError as error:
         raise pytest.UsageError(str(error)) from error
@@ -291,7 +296,7 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
     from vault_harness.subjects import parse_subject
 
     settings = Settings.from_environment()
-    entries = [e for e in load(catalogue).values() if not chosen.only or chosen.only & words_of(e)]
+    entries = _asked(chosen, load(catalogue).values())
     if len(entries) <= 1:
         return 0
     workers = min(chosen.workers or side_by_side(settings), len(entries))
@@ -301,6 +306,28 @@ def _workers(config: pytest.Config, chosen: Options, catalogue: Path) -> int:
         _begin(config, chosen)  # the last run's verdicts must not survive one that is killed here
         workers = _by_cost(config, chosen, settings, workers)
     return workers
+
+
+def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -> None:
+    """Begin the PostgreSQL that all forks use, if a scenario asks for leases in one.
+
+    Its data take a second to make, and are made while pytest collects; later, and by each fork for
+    itself, they would take several, since all others start then.
+    """
+    from vault_harness.scenario._postgresql import SharedPostgresql
+    from vault_harness.scenario.catalogue import load
+
+    leases = (e.lease_ttl is not None for e in _asked(chosen, load(catalogue).values()))
+    shared = SharedPostgresql()
+    if any(leases) and not shared.lacking():
+        with contextlib.suppress(HarnessError):  # else each begins one for itself, and finds out
+            shared.begin()
+            config.stash[POSTGRESQL] = shared
+            config.add_cleanup(shared.close)
+
+
+def _asked(chosen: Options, entries: Iterable[Entry]) -> list[Entry]:
+    return [entry for entry in entries if not chosen.only or chosen.only & words_of(entry)]
 
 
 def side_by_side(settings: Settings) -> int:

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vault_harness.engine import Engine, ToxiproxyProcess, open_engine, run_directory
+from vault_harness.engine import (
+    Engine,
+    Postgresql,
+    ToxiproxyProcess,
+    open_engine,
+    run_directory,
+)
 from vault_harness.scenario._postgresql import SharedPostgresql
 from vault_harness.scenario.tls import Wire
 from vault_harness.settings import Settings
@@ -38,7 +44,7 @@ class Environment:
         start: Seconds from the subject's start to its ``hello``.
         watched: What is held around each scenario, given its lab: for whoever shows progress.
         wire: What is spoken between clients and Vault, where a scenario does not say it itself.
-        postgresql: The PostgreSQL of this process, started for the first scenario that has leases.
+        postgresql: The PostgreSQL of the scenarios that have leases.
     """
 
     engine: Engine
@@ -71,6 +77,7 @@ def open_environment(
     watched: Callable[[Any], AbstractContextManager[object]] = nullcontext,
     wire: Wire = "plain",
     toxiproxy: ToxiproxyProcess | None = None,
+    postgresql: Postgresql | None = None,
 ) -> Iterator[Environment]:
     """An engine and a Toxiproxy server for scenarios, ended when the block does.
 
@@ -85,6 +92,7 @@ def open_environment(
         watched: What is held around each scenario, given its lab.
         wire: What is spoken between clients and Vault.
         toxiproxy: One of that engine which runs already, and is not ended here.
+        postgresql: One that another process starts, and ends.
 
     Raises:
         EngineError: A server could not be run.
@@ -94,7 +102,7 @@ def open_environment(
         open_engine(settings, directory=directory / "engine") as engine,
     ):
         server = toxiproxy or engine.toxiproxy(seed=seed)
-        postgresql = SharedPostgresql(host=engine.bind_host())
+        shared = SharedPostgresql(host=engine.bind_host(), server=postgresql)
         try:
             yield Environment(
                 engine=engine,
@@ -111,9 +119,9 @@ def open_environment(
                 start=start,
                 watched=watched,
                 wire=wire,
-                postgresql=postgresql,
+                postgresql=shared,
             )
         finally:
-            postgresql.close()
+            shared.close()
             if toxiproxy is None:
                 server.stop()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-import subprocess
 from pathlib import Path
 
 from vault_harness import files
@@ -25,7 +24,7 @@ _STOP_SECONDS = 5.0
 _LOG_LINES = 12
 
 # Nothing in it outlives a run, so nothing is written through to the disk.
-_SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=60")
+_SETTINGS = ("fsync=off", "full_page_writes=off", "shared_buffers=16MB", "max_connections=200")
 
 
 class Postgresql(Closable):
@@ -38,6 +37,8 @@ class Postgresql(Closable):
         programs: What to run, and as whom.
         host: The address of this machine that it listens at; its network is let in too.
         start_timeout: Seconds in which it must take connections.
+        started: Whether it has started when this returns; else its data are begun, which takes a
+            second, and `start` waits for them.
 
     Attributes:
         host: Where it listens.
@@ -56,6 +57,7 @@ class Postgresql(Closable):
         *,
         host: str = LOOPBACK,
         start_timeout: float = 15.0,
+        started: bool = True,
     ) -> None:
         self._programs = programs
         self.host = host
@@ -64,13 +66,15 @@ class Postgresql(Closable):
         self._folder = self._held.__enter__()
         self._log = self._folder / "postgresql.log"
         self._password = secrets.token_hex(16)
+        self._initdb: LeashedProcess | None = None
         self._process: LeashedProcess | None = None
         self._start_timeout = start_timeout
         self._port = PortLease()
         self.port = self._port.port
         try:
-            self._make_data()
-            self.start()
+            self._initdb = self._begin_data()
+            if started:
+                self.start()
         except BaseException:
             self.close()
             raise
@@ -87,41 +91,38 @@ class Postgresql(Closable):
     def _data(self) -> Path:
         return self._folder / "server" / "data"
 
-    def _make_data(self) -> None:
-        """A new data directory, which knows the superuser's password as a verifier only."""
+    @property
+    def _initdb_log(self) -> Path:
+        return self._data.parent / "initdb.log"
+
+    @property
+    def _password_file(self) -> Path:
+        return self._data.parent / "password"
+
+    def _begin_data(self) -> LeashedProcess:
+        """Begin a new data directory, which knows the superuser's password as a verifier only."""
         home = files.private_directory(self._data.parent)
-        password = home / "password"
-        files.write_private(password, self._password)
+        files.write_private(self._password_file, self._password)
         user = self._programs.user
         if user is not None:
             self._folder.chmod(0o711)
-            for path in (home, password):
+            for path in (home, self._password_file):
                 shutil.chown(path, user)
         command = [*self._programs.wrapper, str(self._programs.initdb), "-D", str(self._data)]
         command += ["-U", ADMIN, "--auth=scram-sha-256", "--locale=C", "--encoding=UTF8"]
-        command += ["--no-sync", f"--pwfile={password}"]
-        try:
-            done = subprocess.run(
-                command,
-                cwd=home,
-                env=child_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                timeout=_INITDB_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
+        command += ["--no-sync", f"--pwfile={self._password_file}"]
+        return LeashedProcess(command, log=self._initdb_log, environment=child_environment())
+
+    def _finish_data(self, initdb: LeashedProcess) -> None:
+        ended = initdb.wait(_INITDB_SECONDS)
+        code = initdb.exit_code()
+        initdb.kill()
+        self._password_file.unlink()
+        if not ended or code != 0:
+            how = f"with exit code {code}" if ended else f"not within {_INITDB_SECONDS:g} s"
             raise EngineError(
-                f"initdb could not be run: {error}", looked_at=str(self._programs.initdb)
-            ) from None
-        finally:
-            password.unlink()
-        if done.returncode != 0:
-            raise EngineError(
-                f"initdb ended with exit code {done.returncode}",
-                looked_at=f"what it said:\n{_tail(done.stdout)}",
+                f"initdb ended {how}",
+                looked_at=f"what it said:\n{self._said()}",
                 remedy="mend what it complains of; as root see that the folder for temporary "
                 "files (TMPDIR) is open to others",
             )
@@ -133,23 +134,33 @@ class Postgresql(Closable):
         """Start it, with the data that are there. Does nothing if it runs.
 
         Raises:
-            EngineError: It ended, or took no connections in time.
+            EngineError: Its data could not be made, it ended, or took no connections in time.
         """
         if self._process is not None:
             return
+        if (initdb := self._initdb) is not None:
+            self._initdb = None
+            self._finish_data(initdb)
         command = [*self._programs.wrapper, str(self._programs.postgres), "-D", str(self._data)]
         command += ["-p", str(self.port), "-h", self.host, "-k", ""]
         for setting in _SETTINGS:
             command += ["-c", setting]
         self._process = LeashedProcess(command, log=self._log, environment=child_environment())
+        self.await_ready()
+
+    def await_ready(self) -> None:
+        """Wait until it takes connections: here, or in a fork of the process that starts it.
+
+        Raises:
+            EngineError: It ended, or took no connections in time.
+        """
         wait_until(
             self._ready, "PostgreSQL to be ready", timeout=self._start_timeout, evidence=self._said
         )
 
     def _ready(self) -> bool:
         """Whether it takes connections: it writes so itself, as pg_ctl's own wait relies on."""
-        assert self._process is not None  # it was started before
-        if not self._process.alive():
+        if self._process is not None and not self._process.alive():
             raise ServerDied(
                 "PostgreSQL ended before it was ready", looked_at=f"its log:\n{self._said()}"
             )
@@ -160,7 +171,9 @@ class Postgresql(Closable):
         return len(lines) > _STATUS_LINE and lines[_STATUS_LINE].strip() == "ready"
 
     def _said(self) -> str:
-        return _tail(self._log.read_text(errors="replace") if self._log.is_file() else "")
+        logs = (self._log, self._initdb_log)
+        said = next((log.read_text(errors="replace") for log in logs if log.is_file()), "")
+        return _tail(said)
 
     def stop(self) -> None:
         """End it, sessions and all, and keep its data. Does nothing if it does not run."""
@@ -173,6 +186,8 @@ class Postgresql(Closable):
 
     def close(self) -> None:
         """End it, and delete its data."""
+        if self._initdb is not None:
+            self._initdb.kill()
         self.stop()
         self._port.release()
         self._held.__exit__(None, None, None)
