@@ -67,12 +67,14 @@ class _Forks:
         count: How many at once.
         close: Called at the end of each, in it.
         servers: The Toxiproxy servers that they share; none where each has its own.
+        postgresql: What they share of those, if any of them needs it: begun, not started.
     """
 
     session: pytest.Session
     count: int
     close: Callable[[], None]
     servers: list[ToxiproxyProcess]
+    postgresql: SharedPostgresql | None
 
     def __post_init__(self) -> None:
         self._turns = itertools.cycle(self.servers or [None])
@@ -111,7 +113,8 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     count = min(count, len(waiting))
     settings, seed = Settings.from_environment(), options(session.config).seed
     with shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
-        _run(session, waiting, _Forks(session, count, close, servers))
+        begun = session.config.stash.get(POSTGRESQL, None)
+        _run(session, waiting, _Forks(session, count, close, servers, begun))
 
 
 def _start(postgresql: SharedPostgresql) -> None:
@@ -124,7 +127,7 @@ def _run(session: pytest.Session, waiting: deque[tuple[int, pytest.Item]], forks
     slots: list[_Slot] = []
     leaving: list[_Slot] = []
     try:
-        begun = session.config.stash.get(POSTGRESQL, None)
+        begun = forks.postgresql
         while waiting or slots:
             while len(slots) < forks.count and waiting:
                 slots.append(forks.begin(slots))

@@ -642,15 +642,23 @@ def footprint(lab: Lab) -> Footprint:
 def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
     """What a subject holds more of than before by more than `spare`, in words.
 
-    It has 3 s to let go. The verdict says what of it was counted.
+    It has 3 s to let go, and has done so once no look of half a second finds anything: who is just
+    exchanging what it holds has less of it in a single look. The verdict says what was counted.
 
     Raises:
         NotClaimed: As `footprint`.
     """
-    lab.history.wait_for(lambda: not before.growth(footprint(lab), spare=spare), 3.0)
-    after = footprint(lab)
+    history = lab.history
+    began = quiet = history.now()
+    while True:
+        after, now = footprint(lab), history.now()
+        if more := before.growth(after, spare=spare):
+            quiet = now
+        if now - (began if more else quiet) >= (_PATIENCE if more else _QUIET):
+            break
+        history.let_pass(0.05, what="an event")
     lab.require("what it holds is counted", lambda _: before.compared(after))
-    return before.growth(after, spare=spare)
+    return more
 
 
 def held_by(pid: int) -> tuple[int | None, int | None]:

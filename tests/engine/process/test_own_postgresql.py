@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -71,6 +72,40 @@ def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
         server.start()
         with psycopg.connect(where) as connection:
             assert connection.execute("SELECT count(*) FROM kept").fetchone() == (0,)
+
+
+def test_a_fork_waits_for_what_its_parent_starts(programs: PostgresqlPrograms) -> None:
+    """Begun before a fork and started after it, it is there for both."""
+    with Postgresql(programs, started=False) as server:
+        assert not _listens(server.port)
+        ours, theirs = multiprocessing.Pipe()
+
+        def ask() -> None:
+            theirs.send("waits")
+            server.await_ready()
+            theirs.send(_ask(server, server.password))
+
+        fork = multiprocessing.get_context("fork").Process(target=ask)
+        fork.start()
+        try:
+            assert ours.recv() == "waits"
+            server.start()
+            assert ours.poll(15.0), "the fork has not been let in"
+            assert ours.recv() == server.user
+        finally:
+            fork.kill()
+            fork.join()
+        assert _ask(server, server.password) == server.user
+
+
+def test_what_was_only_begun_is_ended(programs: PostgresqlPrograms) -> None:
+    """Its initdb is ended with it, and what that has made is deleted."""
+    server = Postgresql(programs, started=False)
+    initdb = server._initdb
+    assert initdb is not None
+    server.close()
+    assert not initdb.alive()
+    assert not server._folder.exists()
 
 
 def test_its_password_is_shown_nowhere(programs: PostgresqlPrograms) -> None:

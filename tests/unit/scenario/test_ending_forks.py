@@ -39,7 +39,7 @@ def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_slots, "wait", interrupted)
     monkeypatch.setattr(ForkProcess, "terminate", terminate)
     session: Any = None
-    forks: Any = SimpleNamespace(begin=begin, count=2)
+    forks: Any = SimpleNamespace(begin=begin, count=2, postgresql=None)
     items: Any = deque([(0, None), (1, None), (2, None)])
     try:
         with pytest.raises(KeyboardInterrupt):

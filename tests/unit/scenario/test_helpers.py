@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,7 +18,7 @@ import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.faults import Fault, RequestKind, Signature
-from vault_harness.scenario import Lab
+from vault_harness.scenario import Lab, helpers
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
@@ -26,6 +26,7 @@ from vault_harness.scenario.helpers import (
     callers_if_started,
     footprint,
     held_by,
+    left_behind,
     served_again,
     threads_beside,
     wholes_come_back,
@@ -189,6 +190,34 @@ def test_whole_secrets_come_back(
     wholes_come_back(cast("Lab", lab), since=since, within=5.0)
     assert next(times) == 10 + asked
     assert len(findings) == found
+
+
+@pytest.mark.parametrize(
+    ("held", "left"),
+    [
+        pytest.param(lambda _: 9, True, id="for ever"),
+        pytest.param(lambda now: 9 if now % 0.45 < 0.4 else 2, True, id="but when it exchanges it"),
+        pytest.param(lambda now: 9 if now < 2.7 else 2, False, id="until it has let go"),
+        pytest.param(lambda _: 8, False, id="as much as is spare"),
+    ],
+)
+def test_what_is_left_behind_is_held_for_a_while(
+    held: Callable[[float], int], left: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single look at who is just exchanging what it holds finds less."""
+    clock = [0.0]
+
+    def let_pass(seconds: float, *, what: str) -> None:
+        assert what
+        clock[0] += seconds
+
+    now = lambda: clock[0]  # noqa: E731 -- a clock
+    history = SimpleNamespace(now=now, let_pass=let_pass)
+    lab = SimpleNamespace(history=history, require=lambda *_: None)
+    seen = lambda _: Footprint(None, None, held(clock[0]))  # noqa: E731 -- of this client
+    monkeypatch.setattr(helpers, "footprint", seen)
+    more = left_behind(cast("Lab", lab), Footprint(None, None, 2), spare=6)
+    assert more == ({"connections: 2 before, 9 after"} if left else set())
 
 
 def test_no_whole_secret_is_asked_of_who_claims_none() -> None:

@@ -1,0 +1,77 @@
+"""The PostgreSQL that scenarios share: begun once, tried anew, and ended by its owner."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from vault_harness.errors import EngineError
+from vault_harness.scenario._postgresql import SharedPostgresql
+
+MODULE = "vault_harness.scenario._postgresql"
+
+
+class Server:
+    """Notes what is asked of it."""
+
+    made: list[Server]
+    broken = False
+
+    def __init__(self, _programs: object, *, host: str, started: bool) -> None:
+        assert host
+        assert not started  # its data are made first
+        self.asked: list[str] = []
+        self.made.append(self)
+
+    def start(self) -> None:
+        """Start, unless it is broken."""
+        self.asked.append("start")
+        if self.broken:
+            raise EngineError("initdb ended with exit code 1")
+
+    def await_ready(self) -> None:
+        """Wait for another process to start it."""
+        self.asked.append("await_ready")
+
+    def close(self) -> None:
+        """End it."""
+        self.asked.append("close")
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> type[Server]:
+    """What is run instead of a PostgreSQL."""
+    kind = type("OneServer", (Server,), {"made": []})
+    monkeypatch.setattr(f"{MODULE}.Postgresql", kind)
+    monkeypatch.setattr(f"{MODULE}.find_postgresql", lambda: None)
+    return kind
+
+
+def test_it_is_begun_once(server: type[Server]) -> None:
+    """Who begins it early has what later scenarios use."""
+    shared: Any = SharedPostgresql()
+    begun = shared.begin()
+    assert shared.server() is shared.server() is begun
+    shared.close()
+    shared.close()
+    assert [one.asked for one in server.made] == [["start", "start", "close"]]
+
+
+def test_one_that_failed_is_tried_anew(server: type[Server]) -> None:
+    """The next scenario is told the same cause, and not that there are no data."""
+    server.broken = True
+    shared = SharedPostgresql()
+    for _ in range(2):
+        with pytest.raises(EngineError, match="exit code 1"):
+            shared.server()
+    assert [one.asked for one in server.made] == [["start", "close"]] * 2
+
+
+def test_a_fork_ends_nothing_of_its_parents(server: type[Server]) -> None:
+    """It waits for the parent to start it, and leaves it to the parent."""
+    given = server(None, host="127.0.0.1", started=False)
+    shared: Any = SharedPostgresql(server=cast("Any", given))
+    assert shared.server() is given
+    shared.close()
+    assert given.asked == ["await_ready"]
