@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from vault_harness.engine import ToxiproxyProcess
     from vault_harness.report.known import Known
     from vault_harness.scenario import Entry
-    from vault_harness.scenario._postgresql import SharedPostgresql
+    from vault_harness.scenario.postgresql import SharedPostgresql
     from vault_harness.scenario.tls import Wire
 
 

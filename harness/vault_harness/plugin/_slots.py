@@ -29,7 +29,7 @@ import pytest
 from vault_harness.engine import ToxiproxyProcess
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import POSTGRESQL, TABLE, TOXIPROXY, options
-from vault_harness.scenario._postgresql import SharedPostgresql
+from vault_harness.scenario.postgresql import SharedPostgresql
 from vault_harness.scenario.shared import shared_toxiproxies
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec, check_subject

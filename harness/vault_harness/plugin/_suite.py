@@ -314,8 +314,8 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     Its data take a second to make, and are made while pytest collects; later, and by each fork for
     itself, they would take several, since all others start then.
     """
-    from vault_harness.scenario._postgresql import SharedPostgresql
     from vault_harness.scenario.catalogue import load
+    from vault_harness.scenario.postgresql import SharedPostgresql
 
     leases = (e.lease_ttl is not None for e in _asked(chosen, load(catalogue).values()))
     shared = SharedPostgresql()

@@ -15,7 +15,7 @@ from vault_harness.engine import (
     open_engine,
     run_directory,
 )
-from vault_harness.scenario._postgresql import SharedPostgresql
+from vault_harness.scenario.postgresql import SharedPostgresql
 from vault_harness.scenario.tls import Wire
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec

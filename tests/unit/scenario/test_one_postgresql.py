@@ -7,9 +7,9 @@ from typing import Any, cast
 import pytest
 
 from vault_harness.errors import EngineError
-from vault_harness.scenario._postgresql import SharedPostgresql
+from vault_harness.scenario.postgresql import SharedPostgresql
 
-MODULE = "vault_harness.scenario._postgresql"
+MODULE = "vault_harness.scenario.postgresql"
 
 
 class Server:

@@ -10,9 +10,9 @@ import pytest
 from vault_harness.engine import Capability
 from vault_harness.errors import ProgramMissing
 from vault_harness.scenario import Entry, run_scenario
-from vault_harness.scenario._postgresql import SharedPostgresql
+from vault_harness.scenario.postgresql import SharedPostgresql
 
-MODULE = "vault_harness.scenario._postgresql"
+MODULE = "vault_harness.scenario.postgresql"
 
 
 def environment(*, capabilities: frozenset[Capability] = frozenset(Capability)) -> Any:
