@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -38,6 +39,7 @@ def reads_of_a_child(
     """
     with _forking:
         ours, theirs = os.pipe()
+        _flush()  # else the child says it too
         child = os.fork()
         if not child:
             _work(client, path, key, seconds=seconds, every=every, pipe=theirs)
@@ -70,7 +72,14 @@ def _work(client: Any, path: str, key: str, *, seconds: float, every: float, pip
     except BaseException:  # noqa: BLE001 - it must not return into its parent's stack
         traceback.print_exc(limit=0, file=sys.stderr)
     finally:
+        _flush()  # what a client has printed may be a leak, and is lost with its process otherwise
         os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # somebody has closed it
+            stream.flush()
 
 
 def _read(client: Any, path: str, key: str) -> dict[str, Any]:

@@ -18,16 +18,18 @@ from vault_harness.cli._child import run_child
 # Says that it is there; tidies up when it is to end, and says so, for which it needs a while.
 _CHILD = """
 import os, signal, sys, time
+def say(line):
+    os.write(1, f"{line}\\n".encode())  # print may be at work when the signal comes
 def end(number, frame):
-    print(f"told {number}", flush=True)
+    say(f"told {number}")
     time.sleep(0.6)
-    print("tidied up", flush=True)
+    say("tidied up")
     sys.exit(7)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, end)
-print("here", flush=True)
+say("here")
 signal.pause()
-print("told twice", flush=True)
+say("told twice")
 """
 
 _TASK = """
