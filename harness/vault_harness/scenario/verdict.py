@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from vault_harness.faults import Fault
 from vault_harness.scenario.observations import Crowding, Stall, Starved
 
 Word = Literal["pass", "fail", "not exercised", "skipped", "error"]
+
+_Told = TypeVar("_Told")
 
 STALLS_EXPLAIN = 4.0
 """A bound may be missed by so many times the longest stall that falls into its window.
@@ -45,6 +48,10 @@ more than it waited; never what was too much.
 """
 
 TOO_SLOW = "the machine was too slow"
+
+
+ENOUGH = 3
+"""Findings of one promise that a verdict tells: a person needs no more."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +198,9 @@ def decide(
     - Without findings it is ``not exercised`` if anything that must have happened did not, and if
       the machine stood still so long that a bound on a time proves nothing.
 
+    Of each promise `ENOUGH` are told, of those that count and of those set aside: not before it is
+    known which those are, or three that are excused would hide a fourth.
+
     Args:
         findings: All of them.
         seen: Each fault and each condition that had to be met.
@@ -224,9 +234,12 @@ def decide(
         else:
             counting.append(finding)
     harm = any(finding.harm for finding in counting)
+    aside = _enough(aside, lambda one: (one.finding.promise,))
     if early and not harm:
+        early = _enough(early, lambda one: (one.promise,))
         aside += [SetAside(finding, "before any fault") for finding in early]
         reasons = [f"before any fault: {finding}" for finding in early] + reasons
+        counting, reasons = _enough(counting, _kind), list(dict.fromkeys(reasons))
         return Verdict("not exercised", counting, reasons, evidence, aside, [], stood_still)
     counting = early + counting
     if not counting and longest_stall is not None:
@@ -235,7 +248,24 @@ def decide(
     crowded = bool(counting) and all(
         finding.repeated or _late_in_a_crowd(finding, crowding) for finding in counting
     )
+    counting, reasons = _enough(counting, _kind), list(dict.fromkeys(reasons))
     return Verdict(word, counting, reasons, evidence, aside, [], stood_still, crowded)
+
+
+def _kind(finding: Finding) -> Hashable:
+    """What makes findings alike: harm is not told by what is none."""
+    return finding.promise, finding.harm
+
+
+def _enough(found: Sequence[_Told], kind: Callable[[_Told], Hashable]) -> list[_Told]:
+    """The first of each kind, in their order."""
+    told: Counter[Hashable] = Counter()
+    kept = []
+    for one in found:
+        told[kind(one)] += 1
+        if told[kind(one)] <= ENOUGH:
+            kept.append(one)
+    return kept
 
 
 def _over_by(finding: Finding, moment: float) -> bool:

@@ -184,24 +184,6 @@ def test_failures_are_no_values(rotated: Story) -> None:
     assert rotated.finds(no_wrong_value()) == []
 
 
-def test_three_wrong_values_are_enough(rotated: Story) -> None:
-    """A report is for a person."""
-    for at in range(60, 70):
-        rotated.call(float(at), value="v1")
-    assert len(rotated.finds(no_wrong_value())) == 3
-
-
-def test_three_wrong_values_hide_no_harm(rotated: Story) -> None:
-    """Three old ones before any fault do not count; what comes after them may."""
-    for at in range(60, 70):
-        rotated.call(float(at), value="v1")
-    rotated.fault(Signature(unanswered=True), 75.0, 80.0)
-    rotated.call(81.0, value="v1")
-    rotated.call(90.0, value="unknown")
-    seen = [(one.at, one.harm) for one in no_wrong_value()(rotated.history)]
-    assert seen == [(60.0, False), (61.0, False), (62.0, False), (81.0, False), (90.0, True)]
-
-
 # every_call_ends_within
 
 

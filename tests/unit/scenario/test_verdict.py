@@ -318,3 +318,36 @@ def test_text_of_a_finding() -> None:
     """When, what was seen, and what was promised."""
     assert str(WRONG) == "+13.00 s: a late call (promised: p)"
     assert str(Finding("p", "2 tokens")) == "2 tokens (promised: p)"
+
+
+# How many are told
+
+
+def late(at: float, *, harm: bool = False) -> Finding:
+    """A call that missed its bound by half a second."""
+    return Finding("p", "a late call", at, rests_on=(), missed=0.5, until=at + 1.0, harm=harm)
+
+
+def test_three_are_enough_for_a_person() -> None:
+    """Of each promise; harm is told by none that is not."""
+    other = Finding("q", "another promise", 20.0, rests_on=())
+    found = [*(late(11.0 + at) for at in range(9)), other, late(19.5, harm=True)]
+    verdict = decide(found, [MET], faults=[SEAL])
+    assert verdict.findings == [*found[:3], other, found[-1]]
+
+
+def test_three_that_are_excused_hide_no_fourth() -> None:
+    """The machine stood still for the first three, and the client was late by itself then."""
+    found = [late(11.0), late(11.1), late(11.2), late(15.0), late(16.0)]
+    stood_still = Stall(11.0, 1.0)
+    verdict = decide(found, [MET], faults=[SEAL], stalls=[stood_still])
+    assert (verdict.word, verdict.findings) == ("fail", found[3:])
+    assert [one.finding for one in verdict.set_aside] == found[:3]
+
+
+def test_three_before_a_fault_hide_no_harm_after_it() -> None:
+    """What was before any fault shows that nothing was steady; a wrong value is always wrong."""
+    early = [replace(WRONG, at=float(at), until=at + 0.1) for at in range(5)]
+    assert decide(early, [MET], faults=[SEAL]).word == "not exercised"
+    verdict = decide([*early, HARM], [MET], faults=[SEAL])
+    assert (verdict.word, verdict.findings[-1]) == ("fail", HARM)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
@@ -18,9 +16,6 @@ OUT_OF_TIME = 0.5
 """Seconds from which a read that failed is taken for one that waited in vain: a hundred times what
 a read takes.
 """
-
-ENOUGH = 3
-"""Findings of one kind that a report shows."""
 
 TIMED = (*EVERY_WAY, "write", "update", "lease")
 """Verbs that every scenario judges here; those of `_standing` have bounds of their own."""
@@ -78,25 +73,9 @@ def no_wrong_value(
                         harm=any((operation.path, value) not in own for value in given),
                     )
                 )
-        return _three_of_each(history, findings)
+        return findings
 
     return oracle
-
-
-def _three_of_each(history: History, findings: list[Finding]) -> list[Finding]:
-    """Three of a kind are enough for a person, and none of them may hide what counts otherwise.
-
-    Harm counts whatever else is so; of what is none it depends on the fault before it, and what
-    was before any fault never counts.
-    """
-    shown: Counter[tuple[bool, int]] = Counter()
-    kept = []
-    for one in findings:
-        kind = one.harm, sum(fault.began <= (one.at or 0.0) for fault in history.faults)
-        shown[kind] += 1
-        if shown[kind] <= ENOUGH:
-            kept.append(one)
-    return kept
 
 
 def of_one_version(path: str) -> Oracle:
@@ -146,7 +125,7 @@ def every_call_ends_within(deadline: float) -> Oracle:
                         until=ended,
                     )
                 )
-        return findings[:3]
+        return findings
 
     return oracle
 
@@ -400,7 +379,7 @@ def failed_reads_at_most(
                 seen = f"{len(bad)} of {len(own)}{name} did ({times(bad)})"
                 seen += f", the last: {bad[-1].told}"
                 findings.append(Finding(promise, seen, bad[count].began))
-        return findings[:3]
+        return findings
 
     return oracle
 

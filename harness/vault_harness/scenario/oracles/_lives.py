@@ -66,7 +66,7 @@ def renews_within(
                 findings.append(Finding(promise, text, following.began))
         if not judged and not may_be_empty:
             return lacking(promise, f"life that had come to {high:g} of its time", since, until)
-        return findings[:3]
+        return findings
 
     return oracle
 
@@ -106,8 +106,8 @@ def replaced_before_the_end(*, since: float = 0.0, until: float, at_least: int =
                 findings.append(Finding(promise, text, end, missed=missed, until=end))
         if judged < at_least:
             seen = f"only {counted(judged, 'token')} came to an end or a replacement"
-            return [Finding(promise, f"{seen} by +{until:.2f} s", since), *findings[:3]]
-        return findings[:3]
+            return [Finding(promise, f"{seen} by +{until:.2f} s", since), *findings]
+        return findings
 
     return oracle
 
