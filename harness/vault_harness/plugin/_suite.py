@@ -320,7 +320,8 @@ def _begin_postgresql(config: pytest.Config, chosen: Options, catalogue: Path) -
     leases = (e.lease_ttl is not None for e in _asked(chosen, load(catalogue).values()))
     shared = SharedPostgresql()
     if any(leases) and not shared.lacking():
-        with contextlib.suppress(HarnessError):  # else each begins one for itself, and finds out
+        # Else each begins one for itself, and finds out.
+        with contextlib.suppress(HarnessError, OSError):
             shared.begin()
             config.stash[POSTGRESQL] = shared
             config.add_cleanup(shared.close)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from vault_harness.errors import EngineError
+from vault_harness.plugin import _suite
+from vault_harness.scenario.catalogue import CATALOGUE
 from vault_harness.scenario.postgresql import SharedPostgresql
+from vault_harness.settings import scenarios_folder
 
 MODULE = "vault_harness.scenario.postgresql"
 
@@ -66,6 +71,51 @@ def test_one_that_failed_is_tried_anew(server: type[Server]) -> None:
         with pytest.raises(EngineError, match="exit code 1"):
             shared.server()
     assert [one.asked for one in server.made] == [["start", "close"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("only", "lacking", "begun"),
+    [
+        (frozenset(), "", True),
+        ({"LEASE-07"}, "", True),
+        ({"CRITICAL"}, "", True),
+        ({"TOK"}, "", False),
+        ({"SRV-03"}, "", False),  # Vault's storage is one of its own
+        (frozenset(), "no initdb", False),
+    ],
+)
+def test_a_run_begins_it_for_leases(
+    only: frozenset[str],
+    lacking: str,
+    begun: bool,
+    server: type[Server],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before the first fork, and ends it with the run; not where nobody will ask for it."""
+    monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: lacking)
+    ended: list[Callable[[], None]] = []
+    config: Any = SimpleNamespace(stash={}, add_cleanup=ended.append)
+    chosen: Any = SimpleNamespace(only=only)
+    _suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    assert (_suite.POSTGRESQL in config.stash) is begun
+    for end in ended:
+        end()
+    assert [one.asked for one in server.made] == [["close"]] * begun
+
+
+@pytest.mark.usefixtures("server")
+def test_one_that_cannot_be_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a full disk, say: the run goes on, and whoever needs it finds out."""
+
+    def full(_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SharedPostgresql, "lacking", lambda _: "")
+    monkeypatch.setattr(SharedPostgresql, "begin", full)
+    config: Any = SimpleNamespace(stash={}, add_cleanup=None)
+    chosen: Any = SimpleNamespace(only=frozenset())
+    _suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
+    assert config.stash == {}
 
 
 def test_a_fork_ends_nothing_of_its_parents(server: type[Server]) -> None:
