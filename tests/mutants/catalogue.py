@@ -64,6 +64,9 @@ TOLERATED: dict[str, Tolerated] = {
 }
 """Clients at the very edge of what is allowed; the scenario that they name must pass them."""
 
+UNBROKEN: dict[str, str] = {one.scenario: one.base for one in reversed(CATALOGUE.values())}
+"""By scenario the correct client, as a subject, from which the first of its mutants deviates."""
+
 
 def group_of(scenario: str) -> str:
     """The group of a scenario's id."""

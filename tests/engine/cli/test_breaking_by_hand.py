@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import requests
 
-pytestmark = pytest.mark.slow  # each test types several commands, on a stack of its own
+pytestmark = [
+    pytest.mark.slow,  # each test types several commands
+    pytest.mark.xdist_group("breaking by hand"),  # they share a stack
+]
 
 Checkout = Any  # of conftest.py
 

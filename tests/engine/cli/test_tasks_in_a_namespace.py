@@ -28,7 +28,10 @@ from vault_harness.vault import Keyring, Operator
 from vault_harness.vault.approle import accessors
 from vault_harness.vault.kv import Kv
 
-pytestmark = pytest.mark.slow  # each command line is a process, and each test has a stack
+pytestmark = [
+    pytest.mark.slow,  # each command line is a process
+    pytest.mark.xdist_group("in a namespace"),  # they share a stack
+]
 
 Checkout = Any  # of conftest.py
 

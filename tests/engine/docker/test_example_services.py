@@ -19,7 +19,11 @@ from vault_harness.stack import LocalStack
 from vault_harness.stack.example_services import SERVICES, ExampleServices
 from vault_harness.waiting import wait_until
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow]
+pytestmark = [
+    pytest.mark.docker,
+    pytest.mark.slow,
+    pytest.mark.xdist_group("services"),  # they share a stack with four services
+]
 
 
 def invoke(local: LocalStack, *words: str) -> None:
