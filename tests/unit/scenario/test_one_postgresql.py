@@ -10,6 +10,7 @@ import pytest
 
 from vault_harness.errors import EngineError
 from vault_harness.plugin import _suite
+from vault_harness.plugin._options import POSTGRESQL
 from vault_harness.scenario.catalogue import CATALOGUE
 from vault_harness.scenario.postgresql import SharedPostgresql
 from vault_harness.settings import scenarios_folder
@@ -97,7 +98,7 @@ def test_a_run_begins_it_for_leases(
     config: Any = SimpleNamespace(stash={}, add_cleanup=ended.append)
     chosen: Any = SimpleNamespace(only=only)
     _suite._begin_postgresql(config, chosen, scenarios_folder() / CATALOGUE)
-    assert (_suite.POSTGRESQL in config.stash) is begun
+    assert (POSTGRESQL in config.stash) is begun
     for end in ended:
         end()
     assert [one.asked for one in server.made] == [["close"]] * begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.faults import Signature
 from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import (
     EVERY_WAY,
