@@ -43,6 +43,9 @@ NO_QUORUM = 10.0
 SENT_ON = 2.0
 """Seconds in which reads are sent from their own host to another one."""
 
+ELSEWHERE = (301, 302, 308)
+"""Statuses that send a client elsewhere, and are no standby's: those of a captive portal, say."""
+
 
 @pytest.mark.scenario("HA-01")
 def test_leader_steps_down(lab: Lab) -> None:
@@ -170,7 +173,7 @@ def test_quorum_is_lost(lab: Lab) -> None:
 
 @pytest.mark.scenario("HA-05")
 def test_redirect_to_another_host(lab: Lab) -> None:
-    """All is answered 307 to a host that was never configured; then reads by way of its own."""
+    """All is answered 307 to a host that was never configured; then reads by other ways to it."""
     lab.start()
     if lab.can("redirects"):
         raise NotClaimed("it follows redirects to any host, as it says (`redirects`)")
@@ -187,6 +190,12 @@ def test_redirect_to_another_host(lab: Lab) -> None:
             away.optional = True  # who follows none, and asks seldom, is sent home alone
             lab.hold(home, SENT_ON)
         lab.recovers(after=home)
+        for status in ELSEWHERE:
+            headers = _to(other.address, other)
+            with lab.http.fail("read", status=status, headers=headers, body=b"") as elsewhere:
+                lab.hold(elsewhere, 0.0)
+            # Who follows has got there by the next good read.
+            lab.recovers(after=elsewhere)
         lab.note(*other.findings())
     lab.judge(no_request_storm(since=fault.began, until=fault.end))
 

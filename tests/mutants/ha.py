@@ -33,10 +33,12 @@ from tests.subjects.lazy_wire import (
 class _Follower(Wire):
     """Goes where it is sent."""
 
+    statuses: tuple[bytes, ...] = (b"307",)
+
     def _exchange(self, request: bytes, deadline: float) -> bytes:
         raw = super()._exchange(request, deadline)
         line, _, rest = raw.partition(b"\r\n")
-        if b" 307 " not in line:
+        if line[9:12] not in self.statuses:
             return raw
         headers: HTTPMessage = parse_headers(BytesIO(rest))
         there = urlsplit(headers["Location"])
@@ -52,6 +54,29 @@ class FollowsRedirects(LazyClient):
     """Follows a redirect to any host, with all that it would have sent to its own."""
 
     wire_type = _Follower
+
+
+class _FollowsOldWays(_Follower):
+    statuses = (b"301", b"302")
+
+
+class FollowsA302Anywhere(LazyClient):
+    """Refuses the 307 of a standby, and leaves other redirects to its library: it follows them all.
+
+    Such a library takes ``Authorization`` out for another host, and not ``X-Vault-Token``.
+    """
+
+    wire_type = _FollowsOldWays
+
+
+class _FollowsNewWays(_Follower):
+    statuses = (b"308",)
+
+
+class FollowsA308Anywhere(LazyClient):
+    """Refuses all redirects that it knows, and does not know the youngest."""
+
+    wire_type = _FollowsNewWays
 
 
 class _LooksAtTheFirstHop(Wire):
@@ -267,6 +292,8 @@ MUTANTS: dict[str, Mutant] = {
     "follows-a-second-redirect": Mutant(
         FollowsASecondRedirectAnywhere, "HA-05", "no token and no secret-id"
     ),
+    "follows-a-302-anywhere": Mutant(FollowsA302Anywhere, "HA-05", "no token and no secret-id"),
+    "follows-a-308-anywhere": Mutant(FollowsA308Anywhere, "HA-05", "no token and no secret-id"),
     "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
 }
 
