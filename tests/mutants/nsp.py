@@ -35,6 +35,10 @@ class _LooksInTheRoot(_Forgetful):
     forgets = "auth/token/lookup-self"
 
 
+class _RevokesInTheRoot(_Forgetful):
+    forgets = "auth/token/revoke-self"
+
+
 class RenewsInTheRoot(LazyClient):
     """Makes its renewals by code of their own, which has no header for the namespace."""
 
@@ -45,6 +49,12 @@ class LooksInTheRoot(LazyClient):
     """Asks the root about a token of the namespace."""
 
     wire_type = _LooksInTheRoot
+
+
+class RevokesInTheRoot(LazyClient):
+    """Gives its token back by code of its own: each restart leaves one behind at HashiCorp's."""
+
+    wire_type = _RevokesInTheRoot
 
 
 class TakesASealForADeadToken(LazyClient):
@@ -95,6 +105,7 @@ MUTANTS: dict[str, Mutant] = {
         writing.WritesInTheRoot, "NSP-01", "a write named none", REFERENCE
     ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
+    "revokes-in-the-root": Mutant(RevokesInTheRoot, "NSP-01", "a revoke named none"),
     "looks-after-its-old-token-in-a-namespace": Mutant(
         always.LooksAfterItsOldToken, "NSP-01", "known to be dead"
     ),

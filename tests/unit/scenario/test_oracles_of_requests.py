@@ -8,6 +8,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.observations import Handshake
 from vault_harness.scenario.oracles import (
     STORM_PEAK,
+    ToTheEnd,
     a_denial_costs_little,
     names_its_namespace,
     no_connection_storm,
@@ -545,3 +546,8 @@ def test_what_is_asked_in_a_namespace(story: Story) -> None:
     assert story.finds(names_its_namespace("shop")) == [
         "a status named none (GET sys/internal/ui/mounts)"
     ]
+
+
+def test_the_last_request_names_its_namespace_too() -> None:
+    """Giving the token back is a part of the closing act."""
+    assert isinstance(names_its_namespace("shop"), ToTheEnd)

@@ -12,7 +12,14 @@ from typing import Literal
 from vault_harness.faults import RequestKind
 from vault_harness.scenario.history import History, between
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles._base import Oracle, counted, lacking, requests, times
+from vault_harness.scenario.oracles._base import (
+    Oracle,
+    ToTheEnd,
+    counted,
+    lacking,
+    requests,
+    times,
+)
 from vault_harness.scenario.oracles._lives import but_in_their_turn
 from vault_harness.scenario.verdict import Finding
 
@@ -459,7 +466,8 @@ def names_its_namespace(namespace: str) -> Oracle:
     """Each request names that namespace, in its header or at the head of its path.
 
     Whether the server serves at all is not asked in a namespace: none has a health of its own, and
-    HashiCorp Vault does not answer such a question there.
+    HashiCorp Vault does not answer such a question there. It is asked to the end: its last
+    request gives its token back.
 
     Args:
         namespace: Where the client works. Requests below it, in a child, are none of its own.
@@ -480,4 +488,4 @@ def names_its_namespace(namespace: str) -> Oracle:
             for kind, first in sorted(firsts.items(), key=lambda each: each[1].began)
         ]
 
-    return oracle
+    return ToTheEnd(oracle)
