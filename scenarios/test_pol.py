@@ -9,7 +9,7 @@ import pytest
 
 from vault_harness.faults import RequestKind
 from vault_harness.scenario import Lab
-from vault_harness.scenario.helpers import ask_for_a_whole, wholes_come_back
+from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, wholes_come_back
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles import (
@@ -25,6 +25,9 @@ from vault_harness.scenario.oracles import (
 )
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
+
+NEIGHBOUR, NEIGHBOUR_KEY = "ai/anthropic", "ANTHROPIC_API_KEY"
+"""What lies beside it in one folder."""
 
 ASKS: frozenset[RequestKind] = frozenset({"read", "metadata"})
 """Requests by which a client asks for a secret: some look first which version it has."""
@@ -73,6 +76,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         if lab.can("cached"):  # which holds a value when it is denied
             client.read(verb="read_cached")
             callers.enter_context(lab.reading(every=0.5, verb="read_cached"))
+        ask_for_a_whole(lab)  # so that who keeps any has one when it is denied
         asked = lab.history.now()  # a read may be denied before Vault has answered who narrowed it
         with lab.vault.policy(ROLE, NARROW) as fault:
             lab.hold(fault, narrow)
@@ -85,6 +89,8 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
     if not lab.leaves("file"):  # what is in one stays there
         due = fault.began + lab.refresh
         lab.judge_later(fails_as("denied", since=due, until=fault.end - lab.deadline))
+        if lab.can("read_all"):  # which was asked for when all that was kept was too old
+            lab.judge_later(fails_as("denied", since=due, until=fault.end, verbs=("read_all",)))
     lab.judge(
         failures_are("denied", since=asked, until=fault.end - lab.deadline, may_be_empty=True),
         # By its own count, and not as a storm: a look and a repetition are granted to each call.
@@ -125,13 +131,15 @@ def test_policy_that_the_role_gains_is_used(lab: Lab) -> None:
 
 @pytest.mark.scenario("POL-04")
 def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
-    """One caller insists on a denied path, five times a second; four others read what they may."""
+    """One caller insists on a denied path, five times a second; five others read what they may."""
+    allow_writes(lab, NEIGHBOUR)  # which lets the role read it too
     lab.start()
     allowed = {
         PATH: "SECRET_KEY",
         "backend/database": "DB_PASSWORD",
         "backend/redis": "REDIS_PASSWORD",
         "shared/stripe": "STRIPE_SECRET_KEY",
+        NEIGHBOUR: NEIGHBOUR_KEY,
     }
     for path, key in allowed.items():
         lab.put("v1", path=path, key=key)
@@ -145,6 +153,7 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         lab.watch(4.0)
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
+        # Its variable is set in the catalogue: a value of it would be harm.
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from tests.mutants import (
@@ -86,6 +87,45 @@ class PapersOverADenial(Remembers):
             raise
 
 
+class TakesADeniedSecretForADeniedFolder(LazyClient):
+    """What lies beside a denied secret is denied too, for a second from each denial on."""
+
+    keeps = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._folders: dict[str, float] = {}
+
+    def read(self, path: str, key: str) -> str:
+        folder = path.rpartition("/")[0]
+        if time.monotonic() < self._folders.get(folder, 0.0):
+            raise DeniedError(f"{folder} is denied")
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            self._folders[folder] = time.monotonic() + self.keeps
+            raise
+
+
+class FallsBackAtTheTenthDenial(LazyClient):
+    """Counts denials as failures, as breakers do: with the tenth it is open, and falls back."""
+
+    most = 10
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._denials: Counter[str] = Counter()
+
+    def read(self, path: str, key: str) -> str:
+        try:
+            return super().read(path, key)
+        except DeniedError:
+            self._denials[path] += 1
+            if self._denials[path] >= self.most and key in self._environ:
+                return self._environ[key]
+            raise
+
+
 class AsksForHealthAtEachDenial(LazyClient):
     """Takes a denial for a sick server, and asks for its health, and asks."""
 
@@ -140,10 +180,17 @@ MUTANTS: dict[str, Mutant] = {
     "takes-a-policy-for-a-dead-token": Mutant(LogsInOnEvery403, "POL-02", "a denial costs"),
     "remembers-a-denial": Mutant(RemembersADenialForEver, "POL-02", "a good read within"),
     "papers-over-a-denial": Mutant(PapersOverADenial, "POL-02", "denied"),
+    "keeps-a-denied-whole": Mutant(wholes.KeepsADeniedWhole, "POL-02", "fails as denied"),
     "remembers-a-denial-after-a-login": Mutant(
         RemembersADenialForEver, "POL-03", "a good read within"
     ),
     "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read of"),
+    "takes-a-denied-secret-for-a-denied-folder": Mutant(
+        TakesADeniedSecretForADeniedFolder, "POL-04", "no read of ai/anthropic"
+    ),
+    "falls-back-at-the-tenth-denial": Mutant(
+        FallsBackAtTheTenthDenial, "POL-04", "fails as denied"
+    ),
     "gives-up-on-stillborn-tokens": Mutant(
         GivesUpOnStillbornTokens, "POL-05", "a good read within"
     ),

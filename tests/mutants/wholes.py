@@ -80,6 +80,18 @@ class KeepsADeletedWhole(_Remembers):
             raise
 
 
+class KeepsADeniedWhole(_Remembers):
+    """Has for ever what it may not read any more."""
+
+    def read_all(self, path: str) -> Any:
+        try:
+            return super().read_all(path)
+        except DeniedError:
+            if path in self._had:
+                return self._had[path]
+            raise
+
+
 # A second piece of code, with a circuit, a token, a deadline or a memory of its own
 
 
