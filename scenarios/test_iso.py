@@ -7,28 +7,43 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.scenario import Lab
+from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.helpers import ways
 from vault_harness.scenario.oracles import reads_go_on, same_token
 
 SICK, SICK_KEY = "backend/celery", "CELERY_BROKER_URL"
 FINE = [f"backend/fine-{number}" for number in range(1, 10)]
 KEY = "VALUE"
 
+ROTATED = FINE[-2:]
+"""What changes while another one is sick: one that is read, and one by a cache where there is one.
+"""
+
+OLD_BY_THEN = 2.0
+"""Seconds beyond R for which it stays sick: what was kept of a rotated secret is wrong by then."""
+
 
 @pytest.mark.scenario("ISO-01")
 def test_one_sick_path(lab: Lab) -> None:
-    """One secret of ten is answered 500 for a while; the nine others are read all the time."""
+    """One secret of ten is answered 500; the nine others are read all the time, and two rotated."""
     client = lab.start()
-    for path in FINE:
+    verbs: dict[str, Verb] = dict.fromkeys(FINE, "read")
+    verbs[ROTATED[-1]] = ways(lab)[-1]
+    # The sick one comes first: who looks at all that was asked for, in order, meets it before them.
+    for verb in ways(lab):
+        client.read(SICK, SICK_KEY, verb=verb)
+    for path, verb in verbs.items():
         lab.put("v1", path=path, key=KEY)
-        client.read(path, KEY)
-    client.read(SICK, SICK_KEY)
+        client.read(path, KEY, verb=verb)
     with ExitStack() as callers:
-        for path in FINE:
-            callers.enter_context(lab.reading(every=0.5, path=path, key=KEY))
+        for path, verb in verbs.items():
+            callers.enter_context(lab.reading(every=0.5, path=path, key=KEY, verb=verb))
         callers.enter_context(lab.reading(every=0.5, path=SICK, key=SICK_KEY))
         lab.watch(0.5)
         with lab.http.fail("read", status=500, path=f"*/data/{SICK}") as fault:
-            lab.hold(fault, 4 * lab.deadline)
+            for path in ROTATED:
+                lab.put("v2", path=path, key=KEY)
+            lab.hold(fault, max(4 * lab.deadline, lab.refresh + OLD_BY_THEN))
         lab.recovers(after=fault, path=SICK)
     # A client may take the failure for one of Vault and give it a rest, and its next look may be at
     # the same secret; but not again and again.

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 
 from tests.mutants.clients import Mutant, Tolerated
-from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_client import LazyClient, _secret
 from tests.subjects.lazy_wire import ClientError, UnavailableError
 
 
@@ -74,10 +74,49 @@ class JoinsReadsByTheirKey(LazyClient):
         return mine.result()
 
 
+class BreaksOffItsRound(LazyClient):
+    """Keeps what was asked for fresh in rounds, and breaks one off where Vault fails at a secret.
+
+    What comes after that in the round is never looked at again, and nothing marks it as old.
+    """
+
+    capabilities = LazyClient.capabilities | {"cached"}
+    every = 0.5
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._kept: dict[tuple[str, str], str] = {}
+        self._turn = threading.Lock()
+        self._due = 0.0
+
+    def read_cached(self, path: str, key: str) -> str:
+        one = path, key
+        if time.monotonic() >= self._due and self._turn.acquire(blocking=False):
+            try:
+                self._look_at_all()
+            finally:
+                self._due = time.monotonic() + self.every
+                self._turn.release()
+        if one not in self._kept:
+            self._kept[one] = self.read(path, key)
+        return self._kept[one]
+
+    def _look_at_all(self) -> None:
+        for path, key in list(self._kept):
+            try:
+                reply = self._fetch(path, time.monotonic() + 0.3 * self._deadline)
+                self._kept[path, key] = _secret(reply, path)[key]
+            except UnavailableError:
+                break  # all that come after it wait for this one
+            except ClientError:
+                del self._kept[path, key]
+
+
 MUTANTS: dict[str, Mutant] = {
     "takes-one-failure-for-all": Mutant(TakesOneFailureForAll, "ISO-01", "no reader of"),
     "joins-reads-by-their-key": Mutant(JoinsReadsByTheirKey, "ISO-01", "no wrong value"),
     "gives-up-on-all-with-one": Mutant(GivesUpOnAllWithOne, "ISO-01", "no reader of"),
+    "breaks-off-its-round": Mutant(BreaksOffItsRound, "ISO-01", "no wrong value"),
 }
 
 TOLERATED: dict[str, Tolerated] = {
