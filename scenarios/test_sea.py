@@ -45,6 +45,9 @@ LONG_SEAL = 30.0
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""
 
+AGAIN_AND_AGAIN = 8
+"""Seals, more than SPARE: one thing that each of them leaves behind shows."""
+
 LOGS_IN_TOO = 1.0
 """Seconds after the login, and a good read, in which whoever wakes later may log in as well."""
 
@@ -96,7 +99,7 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
 
 @pytest.mark.scenario("SEA-03")
 def test_start_against_a_sealed_vault(lab: Lab) -> None:
-    """Sealed before the subject starts, then 500 to its logins; it may wait or refuse to start."""
+    """Sealed before its start, then 500 and 429 to its logins; it may wait or refuse to start."""
     with lab.vault.sealed() as fault:
         opened = start_meanwhile(lab)
         lab.watch(2.0)
@@ -105,11 +108,14 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
         with (
             callers_if_started(lab, fault, every=0.5, callers=1),
             lab.http.fail("login", status=500) as failing,
+            lab.http.fail("login", status=429, every=2) as full,
         ):
-            failing.optional = True  # its next try may come later
+            failing.optional = full.optional = True  # its next try may come later
             lab.watch(3.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(
+        # Neither says anything of its secret-id.
+        failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         recovers_within(bound, since=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
         steady=lab.started,
@@ -136,13 +142,13 @@ def test_start_against_an_empty_vault(lab: Lab) -> None:
 
 @pytest.mark.scenario("SEA-04")
 def test_repeated_seals_leave_nothing_behind(lab: Lab) -> None:
-    """Sealed and unsealed four times under reads; threads, files and connections stay few."""
+    """Sealed and unsealed eight times under reads; threads, files and connections stay few."""
     lab.start()
     with lab.reading(every=0.4, callers=2):
         lab.watch(0.5)
     before = footprint_at_rest(lab)
     began = lab.history.now()
-    for _ in range(4):
+    for _ in range(AGAIN_AND_AGAIN):
         with lab.reading(every=0.4, callers=2):
             with lab.vault.sealed() as fault:
                 lab.hold(fault, 0.5)

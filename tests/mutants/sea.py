@@ -47,7 +47,9 @@ from tests.mutants.clients import (
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
     FIRST_PAUSE,
+    DeniedError,
     Gate,
+    Reply,
     UnavailableError,
 )
 
@@ -80,6 +82,42 @@ class GivesUpAtItsStart(LazyClient):
         if self._token is None:
             raise UnavailableError("there was no Vault")
         return super()._valid_token(deadline)
+
+
+class TakesAQuotaAtItsLoginForARefusal(LazyClient):
+    """Takes a 429 to its login for a refused secret-id: with the third it waits for another one."""
+
+    def _log_in(self, deadline: float) -> Token:
+        try:
+            return super()._log_in(deadline)
+        except UnavailableError as error:
+            if "answered 429" not in str(error):
+                raise
+            self._credentials.refused(self._credentials.current()[1])
+            raise DeniedError("Vault refused role-id or secret-id") from None
+
+
+class LeavesAThreadForEachSealItMeets(LazyClient):
+    """Each seal leaves one thread behind, however many calls it fails."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._meeting = threading.Lock()
+        self._sealed = False
+
+    def _ask(
+        self, method: str, path: str, deadline: float, token: Token, body: object = None
+    ) -> Reply:
+        try:
+            reply = super()._ask(method, path, deadline, token, body)
+        except UnavailableError:
+            with self._meeting:
+                new, self._sealed = not self._sealed, True
+            if new:
+                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            raise
+        self._sealed = False
+        return reply
 
 
 class IsStaleAfterAnOutage(Remembers):
@@ -328,6 +366,9 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-some-behind-a-seal": Mutant(NeverComesBack, "SEA-05", "each caller has a good read"),
     "asks-too-often-in-a-seal": Mutant(AsksTooOften, "SEA-01", "no request storm"),
     "leaves-nine-threads": Mutant(LeavesNineThreads, "SEA-04", "leave nothing behind"),
+    "leaves-a-thread-for-each-seal-it-meets": Mutant(
+        LeavesAThreadForEachSealItMeets, "SEA-04", "leave nothing behind"
+    ),
     "keeps-nine-connections-in-reserve": Mutant(
         leftovers.KeepsNineInReserve, "SEA-04", "connections: 0 before"
     ),
@@ -402,6 +443,9 @@ MUTANTS: dict[str, Mutant] = {
     "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
     "takes-a-failed-login-for-the-end": Mutant(
         byways.TakesAFailedLoginForTheEnd, "SEA-03", "a good read within"
+    ),
+    "takes-a-quota-at-its-login-for-a-refusal": Mutant(
+        TakesAQuotaAtItsLoginForARefusal, "SEA-03", "a failure then is unavailable"
     ),
     "starts-in-haste": Mutant(tempers.StartsInHaste, "SEA-03", "no request storm"),
     "rests-too-long-for-what-it-does-not-keep": Mutant(
