@@ -20,13 +20,15 @@ from vault_harness.scenario.oracles import (
     same_token,
 )
 
+SHOWN_AGAIN = 1.0
+"""Seconds for which a certificate is shown whose authority was taken out of the file."""
+
 
 @pytest.mark.scenario("TLS-01")
 def test_certificates_are_rotated(lab: Lab) -> None:
-    """A new certificate; then a new authority: trusted first, then shown, then the only one."""
+    """A new certificate; a new authority: trusted, shown, the only one; then the old one again."""
     lab.start()
     tls, old, new = lab.tls, lab.tls.authority, Authority()
-    began = lab.history.now()
 
     def under_load() -> float:
         """Connections that are new, under reads; since when."""
@@ -36,7 +38,9 @@ def test_certificates_are_rotated(lab: Lab) -> None:
             lab.watch(1.0)
         return since
 
-    tls.serve(old)
+    marks = {"statuses": frozenset({200}), "kinds": frozenset({"read"}), "lingers": True}
+    with lab.condition("certificate renewed", **marks) as renewal:
+        tls.serve(old)
     renewed = under_load()
     with lab.reading(every=0.2, callers=3):
         tls.trust(old, new)
@@ -47,10 +51,27 @@ def test_certificates_are_rotated(lab: Lab) -> None:
         tls.trust(new)
         lab.watch(lab.refresh)
     alone = under_load()
+    exchanged = lab.history.now()
+    # One caller: how many log in for one lost token is asked elsewhere.
+    with lab.reading(every=0.2), lab.vault.token_revoked(lab.accessor()) as lost:
+        lab.hold(lost, 0.0)
+        met = lab.history.now() - lost.began
+        lab.logs_in_again(since=lost.began, within=met + min(0.1 * lab.ttl, 5.0))
+    tls.serve(old)
+    lab.network.drop_connections()
+    with lab.condition("certificate of a withdrawn authority", refused=True) as withdrawn:
+        with lab.reading(every=0.25, callers=2):
+            lab.hold(withdrawn, SHOWN_AGAIN)
+        over = lab.history.now()
+        tls.serve(new)
     lab.require("a connection after the certificate was renewed", handshakes_since(renewed))
     lab.require("a connection after the authority was replaced", handshakes_since(shown))
     lab.require("a connection with the new authority alone", handshakes_since(alone))
-    lab.judge(no_failed_read(since=began), same_token(since=began))
+    lab.judge(
+        no_failed_read(since=renewal.began, until=exchanged),
+        same_token(since=renewal.began, until=exchanged),
+        no_credential_sent(since=withdrawn.began, until=over, to="an authority that was withdrawn"),
+    )
 
 
 @pytest.mark.scenario("TLS-02")

@@ -197,6 +197,49 @@ class LogsInByTheNameAlone(LazyClient):
     wire_type = _LogsInByTheName
 
 
+# Authorities that were exchanged
+
+
+class _TrustsWhatItEverTrusted(Wire):
+    """Adds to its authorities whatever is new in the file."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._ever: dict[str, None] = {}
+
+    def _context(self) -> ssl.SSLContext:
+        context = super()._context()
+        self._ever[Path(self._environ["VAULT_CACERT"]).read_text()] = None
+        for authorities in list(self._ever):
+            context.load_verify_locations(cadata=authorities)
+        return context
+
+
+class TrustsAWithdrawnAuthority(LazyClient):
+    """Takes new authorities, and none out again: a stolen key is good for as long as it lives."""
+
+    wire_type = _TrustsWhatItEverTrusted
+
+
+class _LogsInByItsFirst(_Apart):
+    kind = "/login"
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._first = Path(environ["VAULT_CACERT"]).read_text()
+
+    def _context(self) -> ssl.SSLContext:
+        if self._mine.apart:
+            return ssl.create_default_context(cadata=self._first)
+        return Wire._context(self)
+
+
+class LogsInByItsFirstAuthorities(LazyClient):
+    """Reads by the authorities in the file, and logs in by those that were there at its start."""
+
+    wire_type = _LogsInByItsFirst
+
+
 class RefusesToStart(LazyClient):
     """Logs in before it is there at all, or is not there."""
 
@@ -218,6 +261,12 @@ class WaitsForVaultAtItsStart(LazyClient):
 MUTANTS: dict[str, Mutant] = {
     "reads-its-ca-file-once": Mutant(ReadsItsFilesOnce, "TLS-01", "no read fails"),
     "logs-in-for-a-new-authority": Mutant(LogsInForANewAuthority, "TLS-01", "the token survives"),
+    "trusts-a-withdrawn-authority": Mutant(
+        TrustsAWithdrawnAuthority, "TLS-01", "an authority that was withdrawn"
+    ),
+    "logs-in-by-its-first-authorities": Mutant(
+        LogsInByItsFirstAuthorities, "TLS-01", "a new login within"
+    ),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
     "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),
     "shakes-hands-with-another-host-in-a-loop": Mutant(
