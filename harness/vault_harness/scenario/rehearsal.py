@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from secrets import token_hex
 from typing import Literal
 
 from vault_harness.errors import SubjectError
@@ -49,6 +50,12 @@ HERD = 3
 
 WRITTEN = "backend/rehearsal"
 """Where a subject that claims to write may do so."""
+
+LETTERS = "backend/letters"
+"""Where a value beyond ASCII is, which a program may write as its locale says, and not as UTF-8."""
+
+LONGEST = 30.0
+"""Seconds of a declared refresh or max_stale for which scenarios about it wait."""
 
 Shortcoming = Literal["wrong", "slow", "lacks"]
 
@@ -151,6 +158,16 @@ def _claims(came: Rehearsal, driver: Driver) -> None:
     if "cached" in subject.capabilities and "max_stale" not in subject.declares:
         text = "it has a cache and declares no max_stale (or --declare max_stale=SECONDS does)"
         came.remark("lacks", f"{text}: KV-02 is skipped")
+    for name in getattr(subject, "ignored", ()):
+        text = f"its answer to hello has {name}, which nobody reads"
+        came.remark("lacks", f"{text}: capabilities, auth, declares and version are read")
+    stale, refresh = (subject.declares.get(name, 0.0) for name in ("max_stale", "refresh"))
+    if "cached" in subject.capabilities and stale > LONGEST:
+        text = f"it declares max_stale of {stale:g} s, and nobody waits for more than {LONGEST:g} s"
+        came.remark("lacks", f"{text}: KV-02 is skipped")
+    if refresh > LONGEST:
+        text = f"it declares refresh of {refresh:g} s, and nobody waits for more than {LONGEST:g} s"
+        came.remark("lacks", f"{text}: scenarios about it are not exercised, so it has no grade")
 
 
 def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
@@ -190,7 +207,7 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
         _of_a_process(came, lab, driver)
     if "lease" in claimed:
         came.steps.append(Step("lease", 0.0, "not asked here: it takes a database"))
-    _refused(came, driver)
+    _refused(came, lab, driver)
 
 
 def _of_a_process(came: Rehearsal, lab: Lab, driver: Driver) -> None:
@@ -274,8 +291,8 @@ def _health(came: Rehearsal, driver: Driver) -> None:
         came.remark("wrong", "it claims health, and is not well where nothing is broken")
 
 
-def _refused(came: Rehearsal, driver: Driver) -> None:
-    """What it makes of a secret that is not there, and of an operation that it does not know."""
+def _refused(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    """What it makes of a secret that is not there, and then of one in other letters."""
     try:
         missing = driver.read("backend/no-such-secret", "NO_SUCH_KEY")
     except NotClaimed:
@@ -290,8 +307,22 @@ def _refused(came: Rehearsal, driver: Driver) -> None:
     elif missing.outcome != "missing" and driver.subject.is_alive():
         text = f"a missing secret ended {missing.outcome}: it does not tell why a read fails"
         came.remark("lacks", f"{text} (outcomes)")
-    if not driver.subject.is_alive():
+    if driver.subject.is_alive():
+        _letters(came, lab, driver)
+    else:
         came.remark("wrong", f"it broke down then: {missing.message}")
+
+
+def _letters(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    """Whether a value beyond ASCII comes out as it is: a wrong value is harm, wherever it is."""
+    wanted = lab.put("letters", path=LETTERS, key="LETTERS", value=f"canary-äß€-{token_hex(12)}")
+    read = driver.read(LETTERS, "LETTERS")
+    _note(came, "read of a value beyond ASCII", read)
+    if not read.good:
+        came.remark("wrong", f"it does not read a value beyond ASCII: {read.told}")
+    elif read.value != wanted:
+        text = "a value beyond ASCII came out as another one"
+        came.remark("wrong", f"{text}: write UTF-8, whatever the locale says")
 
 
 def _side_by_side(driver: Driver) -> list[Operation]:

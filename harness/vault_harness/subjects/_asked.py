@@ -21,12 +21,14 @@ class Asked(ABC):
         capabilities: What it claims.
         declares: The times by which it asks to be judged, seconds.
         version: Its own, empty where it says none.
+        ignored: Members of its answer to ``hello`` that nobody reads.
     """
 
     name: str
     capabilities: frozenset[str]
     declares: Mapping[str, float]
     version: str
+    ignored: tuple[str, ...] = ()
     leaves: Collection[str] = ()
 
     def __init__(self, name: str) -> None:
@@ -53,6 +55,7 @@ class Asked(ABC):
         self.capabilities = said.capabilities
         self.declares = said.declares
         self.version = said.version
+        self.ignored = said.ignored
 
     @property
     def tells_outcomes(self) -> bool:

@@ -10,7 +10,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,11 +46,18 @@ class Hello:
         capabilities: A subset of `CAPABILITIES` and `WAYS_IN`.
         declares: A subset of `DECLARATIONS`, in seconds.
         version: Its own version, if it says so.
+        ignored: What else its answer has, which nobody reads: the names of these members.
     """
 
     capabilities: frozenset[str]
     declares: Mapping[str, float]
     version: str = ""
+    ignored: tuple[str, ...] = ()
+
+
+_OF_HELLO = frozenset(
+    {"id", "op", "ok", "error", "message", "capabilities", "declares", "auth", "version"}
+)
 
 
 _LIKE_AN_ID = re.compile(r"(?=[\w.+/=-]*\d)[\w.+/=-]{20,}")
@@ -230,7 +237,8 @@ def hello(answer: Object) -> Hello:
     said = claims(
         answer.get("capabilities", ["read"]), answer.get("declares", {}), answer.get("auth", [])
     )
-    return replace(said, version=version_of(answer.get("version")))
+    ignored = tuple(sorted(map(excerpt, set(answer) - _OF_HELLO)))
+    return replace(said, version=version_of(answer.get("version")), ignored=ignored)
 
 
 def version_of(text: object) -> str:
@@ -255,7 +263,8 @@ def claims(capabilities: object, declares: object, auth: object = ()) -> Hello:
         raise errors.SubjectError(
             f"the subject logs in by {', '.join(foreign)}, which the suite does not know",
             looked_at="its answer to hello, or its attribute 'auth'",
-            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}",
+            remedy=f"choose from approle, {', '.join(sorted(WAYS_IN))}"
+            + _misplaced(ways, CAPABILITIES, "capabilities"),
         )
     if isinstance(capabilities, str) or not isinstance(capabilities, (list, tuple, set, frozenset)):
         raise errors.SubjectError(
@@ -270,7 +279,8 @@ def claims(capabilities: object, declares: object, auth: object = ()) -> Hello:
         raise errors.SubjectError(
             f"the subject claims {', '.join(map(excerpt, unknown))}, which is no capability",
             looked_at="its answer to hello, or its attribute 'capabilities'",
-            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}",
+            remedy=f"choose from {', '.join(sorted(CAPABILITIES))}"
+            + _misplaced(unknown, WAYS_IN | {"approle"}, "auth"),
         )
     if not isinstance(declares, Mapping):
         raise errors.SubjectError(
@@ -280,6 +290,12 @@ def claims(capabilities: object, declares: object, auth: object = ()) -> Hello:
         )
     times = {name: _seconds(name, value) for name, value in declares.items()}
     return Hello(frozenset(capabilities) | {*ways, "read"}, times)
+
+
+def _misplaced(words: Iterable[object], others: Collection[str], where: str) -> str:
+    """The end of a remedy for words that belong into another list; empty for all others."""
+    found = sorted(word for word in words if isinstance(word, str) and word in others)
+    return f"; claim {', '.join(found)} by {where!r}" if found else ""
 
 
 def _seconds(name: object, value: object) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from vault_harness.scenario import rehearsal
 from vault_harness.scenario._secrets import Secrets
+from vault_harness.scenario.observations import Operation, Outcome
 from vault_harness.scenario.verdict import NotClaimed
 from vault_harness.subjects import OperationFailed
 
@@ -62,3 +63,43 @@ def test_cache_of_which_nobody_says_how_old_its_values_may_be(
     driver: Any = SimpleNamespace(subject=subject)
     rehearsal._claims(came, driver)
     assert any("KV-02" in remark.text for remark in came.remarks) is not asked
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"declares": {"max_stale": 60.0}}, "max_stale of 60 s"),
+        ({"declares": {"max_stale": 6.0, "refresh": 31.0}}, "refresh of 31 s"),
+        ({"declares": {"max_stale": 30.0, "refresh": 30.0}}, ""),
+        ({"declares": {"max_stale": 6.0}, "ignored": ("'declare'",)}, "hello has 'declare'"),
+    ],
+    ids=str,
+)
+def test_claims_of_which_nothing_comes(said: dict[str, Any], told: str) -> None:
+    """Times for which nobody waits, and words that nobody reads, are told before they cost."""
+    came = rehearsal.Rehearsal()
+    driver: Any = SimpleNamespace(
+        subject=SimpleNamespace(capabilities=frozenset({"read", "cached"}), **said)
+    )
+    rehearsal._claims(came, driver)
+    texts = [remark.text for remark in came.remarks if "does not claim" not in remark.text]
+    assert [told in text for text in texts] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "value", "told"),
+    [
+        ("ok", "letters", ""),
+        ("ok", "unknown", "write UTF-8"),
+        ("error", None, "does not read a value beyond ASCII: error: it is not JSON"),
+    ],
+)
+def test_letters_beyond_ascii(outcome: Outcome, value: str | None, told: str) -> None:
+    """What comes out as something else is told as that, before it is a wrong value somewhere."""
+    read = Operation(1, "read", "p", 0.0, 0.1, outcome, value)
+    read.message = "it is not JSON" if outcome == "error" else ""
+    lab: Any = SimpleNamespace(put=lambda label, **_: label)
+    driver: Any = SimpleNamespace(read=lambda *_: read)
+    came = rehearsal.Rehearsal()
+    rehearsal._letters(came, lab, driver)
+    assert [told in remark.text for remark in came.remarks] == ([True] if told else [])

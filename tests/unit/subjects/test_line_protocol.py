@@ -327,3 +327,26 @@ def test_version_that_no_file_can_hold() -> None:
     """Half of a character, which JSON may have, is written out."""
     said = wire.hello({"ok": True, "version": "1.4 \ud83d"})
     assert said.version == "1.4 \\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("answer", "where"),
+    [
+        ({"capabilities": ["read", "namespace"]}, "claim namespace by 'auth'"),
+        ({"capabilities": ["approle"]}, "claim approle by 'auth'"),
+        ({"auth": ["cached", "jwt"]}, "claim cached by 'capabilities'"),
+    ],
+    ids=str,
+)
+def test_claim_in_the_wrong_list(answer: dict[str, Any], where: str) -> None:
+    """The remedy says in which one it belongs."""
+    with pytest.raises(SubjectError) as caught:
+        wire.hello({"ok": True, **answer})
+    assert where in caught.value.remedy
+
+
+def test_members_of_hello_that_nobody_reads() -> None:
+    """They are no breach, and are not lost: what is meant by one may be a claim."""
+    said = wire.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
+    assert said.ignored == ("'capability'", "'declare'")
+    assert wire.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()
