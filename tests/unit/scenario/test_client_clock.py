@@ -33,6 +33,23 @@ def clock(tmp_path: Path) -> ClientClock:
     return ClientClock(tmp_path, History())
 
 
+WAITS = """
+import ctypes, time
+c = ctypes.CDLL(None)
+attributes, condition, mutex = (ctypes.create_string_buffer(128) for _ in range(3))
+c.pthread_condattr_init(attributes)
+c.pthread_condattr_setclock(attributes, time.CLOCK_MONOTONIC)
+c.pthread_cond_init(condition, attributes)
+c.pthread_mutex_init(mutex, None)
+c.pthread_mutex_lock(mutex)
+began = time.monotonic()
+end = began + 0.2
+c.pthread_cond_timedwait(condition, mutex, (ctypes.c_long * 2)(int(end), int(end % 1 * 1e9)))
+print(time.monotonic() - began)
+"""
+"""A wait for nothing, as threads of a virtual machine of Java have it."""
+
+
 def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
     """Forward, back, and right again, within one process; its other clock goes on."""
     with subprocess.Popen(
@@ -64,6 +81,17 @@ def test_a_process_whose_clock_is_set(clock: ClientClock) -> None:
     assert [day for day, _ in found] == pytest.approx([0, 1800, -1800, 0], abs=20)
     assert [steady for _, steady in found] == pytest.approx([0, 0, 0, 0], abs=20)
     assert (fault.name, fault.optional) == ("client's clock set by +1800 s", True)
+
+
+@pytest.mark.parametrize("by", [0, 1800, -1800])
+@pytest.mark.skipif(sys.platform != "linux", reason="the library is one of Linux here")
+def test_waits_by_the_monotonic_clock_last(clock: ClientClock, by: int) -> None:
+    """A thread that waits for a while does not spin, whatever time of day it is."""
+    with clock.set(by):
+        waited = subprocess.check_output(
+            [sys.executable, "-c", WAITS], env={**os.environ, **clock.environ()}, timeout=30
+        )
+    assert float(waited) >= 0.2
 
 
 def test_a_process_without_the_library(clock: ClientClock) -> None:
