@@ -16,7 +16,8 @@ class Secrets:
 
     def __init__(self) -> None:
         self._labels: dict[str, str] = {}
-        self._values: dict[tuple[str, str], str] = {}
+        self._values: dict[tuple[str, str, str], str] = {}  # by path, key and value
+        self._keys: dict[tuple[str, str], str] = {}  # whose value it is, by path and value
         self._counts: defaultdict[str, int] = defaultdict(int)
         self._lock = threading.Lock()
         self._redaction: Redaction | None = None
@@ -35,26 +36,35 @@ class Secrets:
                 self._redaction = None
             return self._labels[value]
 
-    def add_value(self, path: str, value: str, label: str, *, secret: bool = True) -> str:
-        """Learn what is stored at a path; returns its label.
+    def add_value(self, path: str, key: str, value: str, label: str, *, secret: bool = True) -> str:
+        """Learn what is stored under a key of a secret; returns its label.
 
         Args:
-            path: Where.
-            value: One of the values there.
-            label: Its name; the same value at two paths has two.
+            path: Where the secret is.
+            key: Which of its keys.
+            value: The value of that key.
+            label: Its name; the same value at two paths, or under two keys, has two.
             secret: Whether it must not leak: a port or a user's name need not be hidden.
         """
         with self._lock:
-            return_label = self._values.setdefault((path, value), label)
+            known = self._values.setdefault((path, key, value), label)
+            self._keys.setdefault((path, value), key)
             if secret and value not in self._labels:
-                self._labels[value] = return_label
+                self._labels[value] = known
                 self._redaction = None
-            return return_label
+            return known
 
-    def value_label(self, path: str, value: str) -> str | None:
-        """The label of a value that was read at a path, or None if nobody ever wrote it."""
+    def value_label(self, path: str, key: str, value: str) -> str | None:
+        """The label of a value that was read under a key, or None if nobody ever wrote it.
+
+        The value of another key of that secret has a label of its own, which is no version's.
+        """
         with self._lock:
-            return self._values.get((path, value)) or self._labels.get(value)
+            if (own := self._values.get((path, key, value))) is not None:
+                return own
+            if (other := self._keys.get((path, value))) is not None:
+                return f"{self._values[path, other, value]} of {other}"
+            return self._labels.get(value)
 
     def label(self, value: str) -> str | None:
         """The label of a known secret, or None."""

@@ -373,7 +373,7 @@ class Servers(Closable):
             label = "seeded" if path == self.entry.path else f"{path}:seeded"
             for key, value in self.stack.secrets[mount, path].items():
                 plain = key in values and values[key].value is not None
-                self.secrets.add_value(path, str(value), label, secret=not plain)
+                self.secrets.add_value(path, key, str(value), label, secret=not plain)
             self.history.end_rotation(self.history.note_rotation(path, label))
 
     def _stored(self, path: str) -> dict[str, object]:
@@ -404,7 +404,7 @@ class Servers(Closable):
             path: Which secret; the scenario's own by default.
             key: Which key of it.
             value: What to write; a new random value by default.
-            also: Further keys and values, known by the same label.
+            also: Further keys and values, known by the same label: each as its own key's.
 
         Returns:
             The label by which a read's value is known.
@@ -412,9 +412,9 @@ class Servers(Closable):
         path, key = path or self.entry.path, key or self.entry.key
         made = f"canary-{label}-{random.token_hex(12)}" if value is None else value
         data = {key: made, **(also or {})}
-        name = self._value_label(path, label)
-        for one in data.values():
-            name = self.secrets.add_value(path, one, name)
+        name = self.secrets.add_value(path, key, made, self._value_label(path, label))
+        for other, further in (also or {}).items():
+            self.secrets.add_value(path, other, further, name)
         rotation = self.history.note_rotation(path, name)
         self._kv.create_or_update_secret(path, data, mount_point=self.entry.mount)
         self.history.end_rotation(rotation)
@@ -431,7 +431,7 @@ class Servers(Closable):
         """Let somebody else change a value; the one that is there afterwards bears the label."""
         rotation = self.history.note_rotation(path, self._value_label(path, label))
         yield
-        self.secrets.add_value(path, str(self._stored(path)[key]), rotation.value)
+        self.secrets.add_value(path, key, str(self._stored(path)[key]), rotation.value)
         self.history.end_rotation(rotation)
 
     def _value_label(self, path: str, label: str) -> str:

@@ -30,6 +30,9 @@ PATIENCE = 6.0
 
 Verb = Literal["read", "read_cached"]
 
+Way = Literal["read", "read_cached", "read_all"]
+"""How a secret may be read: a key of it, or the whole of it."""
+
 _OUTCOMES: dict[str, Outcome] = {
     "unavailable": "unavailable",
     "denied": "denied",
@@ -141,7 +144,17 @@ class Driver:
             self._read(operation, reading)
         return operation
 
-    def read_all(self, path: str, keys: Collection[str], *, caller: int = 0) -> Operation:
+    def ask(
+        self, way: Way, path: str | None = None, key: str | None = None, *, caller: int = 0
+    ) -> Operation:
+        """One read in this way: of a key, or of the whole secret that has it."""
+        if way == "read_all":
+            return self.read_all(path or self._path, (key or self._key,), caller=caller)
+        return self.read(path, key, verb=way, caller=caller)
+
+    def read_all(
+        self, path: str, keys: Collection[str], *, without: Collection[str] = (), caller: int = 0
+    ) -> Operation:
         """One read of a whole secret; never raises for what the subject answers.
 
         Args:
@@ -149,6 +162,8 @@ class Driver:
             keys: What its keys are. The operation's value has the label of each, and each label
                 once: more than one where the values are not of one version, `NOTHING` for a key
                 that is not there.
+            without: Keys that it has not got any more: the label of each that is there all the
+                same is among them.
             caller: As for `read`.
         """
         operation = self._history.begin_operation("read_all", path, caller=caller)
@@ -157,15 +172,17 @@ class Driver:
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
         else:
-            found = {self._label(path, whole.values.get(key)) for key in keys}
+            values = whole.values
+            there = [*keys, *(key for key in without if key in values)]
+            found = {self._label(path, key, values.get(key)) for key in there}
             outcome: Outcome = "stale" if whole.stale else "ok"
             self._history.end_operation(operation, outcome, value=BESIDE.join(sorted(found)))
         return operation
 
-    def _label(self, path: str, value: str | None) -> str:
+    def _label(self, path: str, key: str, value: str | None) -> str:
         if value is None:
             return NOTHING
-        return self._secrets.value_label(path, value) or "unknown"
+        return self._secrets.value_label(path, key, value) or "unknown"
 
     def fork(self, path: str, key: str, *, seconds: float, every: float) -> Child:
         """Have the subject fork a child that reads for so long; never raises for what it answers.
@@ -184,7 +201,7 @@ class Driver:
         except (OperationFailed, SubjectError) as error:
             self._failed(operation, error)
             return Child(operation)
-        values = [self._label(path, one.value) for one in reads if isinstance(one, Reading)]
+        values = [self._label(path, key, one.value) for one in reads if isinstance(one, Reading)]
         failures = [
             redacted(self._secrets, str(one)) for one in reads if not isinstance(one, Reading)
         ]
@@ -261,7 +278,7 @@ class Driver:
         return operation
 
     def _read(self, operation: Operation, reading: Reading) -> None:
-        label = self._secrets.value_label(operation.path, reading.value)
+        label = self._known(operation, reading.value)
         if label is None:
             self._unknown[operation.number] = reading.value
         outcome: Outcome = "stale" if reading.stale else "ok"
@@ -274,8 +291,11 @@ class Driver:
         """
         for operation in self._history.calls("read", "read_cached", "warm-up"):
             value = self._unknown.get(operation.number)
-            if value is not None and (label := self._secrets.value_label(operation.path, value)):
+            if value is not None and (label := self._known(operation, value)):
                 operation.value = label
+
+    def _known(self, operation: Operation, value: str) -> str | None:
+        return self._secrets.value_label(operation.path, operation.key or "", value)
 
     def _failed(self, operation: Operation, error: OperationFailed | SubjectError) -> None:
         if isinstance(error, OperationFailed):
@@ -310,7 +330,7 @@ def reading(
     every: float,
     path: str | None = None,
     key: str | None = None,
-    verb: Verb = "read",
+    verb: Way = "read",
     callers: int = 1,
     stop: threading.Event | None = None,
 ) -> Iterator[None]:
@@ -323,7 +343,7 @@ def reading(
         every: Seconds from the start of one call to the start of the next, if it ended by then.
         path: Which secret; the scenario's own by default.
         key: Which key of it.
-        verb: ``read`` or ``read_cached``.
+        verb: ``read``, ``read_cached`` or ``read_all``.
         callers: How many callers at once.
         stop: Set at the end of the block; one that several blocks share lets all their callers end
             at once, rather than one block after the other.
@@ -336,7 +356,7 @@ def reading(
         due = time.monotonic()
         try:
             while not stop.is_set():
-                if driver.read(path, key, verb=verb, caller=caller).outcome == "died":
+                if driver.ask(verb, path, key, caller=caller).outcome == "died":
                     return
                 due = max(due + every, time.monotonic())
                 stop.wait(due - time.monotonic())

@@ -18,7 +18,7 @@ from vault_harness.engine import Node, NodeSpec
 from vault_harness.errors import OperatorError
 from vault_harness.faults import Fault, RequestKind, Signature, Stub, process_tree
 from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.driver import Verb, Way
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Operation
@@ -95,6 +95,12 @@ def leading_to(lab: Lab, node: Node) -> Iterator[None]:
 def ways(lab: Lab) -> list[Verb]:
     """The ways of reading that the subject claims."""
     return ["read", "read_cached"] if lab.can("cached") else ["read"]
+
+
+def every_way(lab: Lab) -> list[Way]:
+    """The same, and that of a whole secret, if the subject claims it."""
+    found: list[Way] = [*ways(lab)]
+    return [*found, "read_all"] if lab.can("read_all") else found
 
 
 @contextmanager

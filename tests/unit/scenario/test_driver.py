@@ -11,7 +11,7 @@ import pytest
 from vault_harness.errors import SubjectDied, SubjectError
 from vault_harness.scenario import History
 from vault_harness.scenario._secrets import Secrets
-from vault_harness.scenario.driver import PATIENCE, Driver, reading
+from vault_harness.scenario.driver import PATIENCE, Driver, Way, reading
 from vault_harness.subjects import OperationFailed, Reading, SubjectHung, Whole
 
 SECRET = "canary-v1-0123456789"
@@ -108,6 +108,7 @@ def test_stale_read(stage: Set) -> None:
         ({"a": "canary-a-1", "b": "canary-b-2"}, "p:v1 beside p:v2"),
         ({"a": "canary-a-1"}, "nothing beside p:v1"),
         ({"a": "canary-a-1", "b": "canary-b-3"}, "p:v1 beside unknown"),
+        ({"a": "canary-b-1", "b": "canary-b-1"}, "p:v1 beside p:v1 of b"),
         ({}, "nothing"),
     ],
 )
@@ -115,11 +116,50 @@ def test_whole_read(stage: Set, values: dict[str, str], label: str) -> None:
     """One label where all keys are of one version, whatever else the secret has."""
     for version in (1, 2):
         for key in ("a", "b"):
-            stage.secrets.add_value("p", f"canary-{key}-{version}", f"p:v{version}")
+            stage.secrets.add_value("p", key, f"canary-{key}-{version}", f"p:v{version}")
     stage.puppet.answer = {**values, "other": "canary-other"}
     operation = stage.driver.read_all("p", ("a", "b"), caller=3)
     assert (operation.verb, operation.outcome, operation.value) == ("read_all", "ok", label)
     assert stage.puppet.asked == [("read_all", "p", 2.0 + PATIENCE)]
+
+
+@pytest.mark.parametrize(
+    ("values", "label"),
+    [
+        ({"a": "canary-a-2"}, "p:v2"),
+        ({"a": "canary-a-2", "other": "canary-other"}, "p:v2"),
+        ({"a": "canary-a-2", "b": "canary-b-1"}, "p:v1 beside p:v2"),
+        ({"a": "canary-a-2", "b": ""}, "p:v2 beside unknown"),
+    ],
+)
+def test_key_that_was_taken_out(stage: Set, values: dict[str, str], label: str) -> None:
+    """It is looked for where it has to be missing, and has a label only where it is not."""
+    stage.secrets.add_value("p", "a", "canary-a-2", "p:v2")
+    stage.secrets.add_value("p", "b", "canary-b-1", "p:v1")
+    stage.puppet.answer = values
+    assert stage.driver.read_all("p", ("a",), without=("b",)).value == label
+
+
+def test_value_of_another_key(stage: Set) -> None:
+    """It has a label that no version has, when it comes and when it is looked at again."""
+    stage.secrets.add_value("p", "a", "canary-a-1", "p:v1")
+    stage.puppet.answer = "canary-a-1"
+    assert [stage.driver.read("p", key).value for key in ("a", "b")] == ["p:v1", "p:v1 of a"]
+    stage.puppet.answer = "canary-late"
+    operations = [stage.driver.read("p", key) for key in ("a", "b")]
+    stage.secrets.add_value("p", "b", "canary-late", "p:v2")
+    stage.driver.look_again()
+    assert [operation.value for operation in operations] == ["p:v2 of b", "p:v2"]
+
+
+@pytest.mark.parametrize("way", ["read", "read_cached", "read_all"])
+def test_each_way_of_reading(stage: Set, way: Way) -> None:
+    """By the verb of that name; of the scenario's own secret, if none is named."""
+    stage.puppet.answer = {"K": SECRET, "SECRET_KEY": SECRET} if way == "read_all" else SECRET
+    for where in (("p", "K"), ()):
+        operation = stage.driver.ask(way, *where, caller=3)
+        assert (operation.verb, operation.value, operation.caller) == (way, "v1", 3)
+    assert [asked[:2] for asked in stage.puppet.asked] == [(way, "p"), (way, "backend/django")]
 
 
 def test_stale_whole(stage: Set) -> None:
@@ -225,6 +265,14 @@ def test_callers_read_while_the_block_runs(stage: Set) -> None:
     count = len(stage.history.operations)
     assert all(o.ended is not None for o in stage.history.operations)
     assert not stage.history.wait_for(lambda: len(stage.history.operations) > count, 0.1)
+
+
+def test_callers_of_a_whole_secret(stage: Set) -> None:
+    """They ask for all of it at once."""
+    stage.puppet.answer = {"SECRET_KEY": SECRET}
+    with reading(stage.driver, every=0.01, verb="read_all"):
+        assert stage.history.wait_for(lambda: len(stage.history.operations) > 1, 10)
+    assert {(o.verb, o.value) for o in stage.history.operations} == {("read_all", "v1")}
 
 
 def test_caller_of_a_slow_subject_asks_one_at_a_time(stage: Set) -> None:

@@ -39,6 +39,28 @@ def test_both_ways() -> None:
     assert (secrets.label("s.bbbbbbbb"), secrets.value("token-9")) == (None, None)
 
 
+def test_value_belongs_to_a_key() -> None:
+    """Of two keys with one value each has its own; another key's value is known for that."""
+    secrets = Secrets()
+    assert secrets.add_value("p", "user", "same-1234", "p:v1") == "p:v1"
+    assert secrets.add_value("p", "name", "same-1234", "p:v2") == "p:v2"
+    assert secrets.add_value("p", "password", "other-1234", "p:v1") == "p:v1"
+    found = [secrets.value_label("p", key, "same-1234") for key in ("user", "name", "password")]
+    assert found == ["p:v1", "p:v2", "p:v1 of user"]
+    assert secrets.value_label("p", "user", "other-1234") == "p:v1 of password"
+    assert secrets.value_label("q", "password", "other-1234") == "p:v1"
+    assert secrets.value_label("p", "user", "nobody-wrote-it") is None
+
+
+def test_value_that_is_no_secret() -> None:
+    """It has a label at its own path, and is hidden nowhere."""
+    secrets = Secrets()
+    secrets.add_value("p", "port", "5432-5432", "p:v1", secret=False)
+    assert secrets.value_label("p", "port", "5432-5432") == "p:v1"
+    assert secrets.value_label("q", "port", "5432-5432") is None
+    assert secrets.redact("port 5432-5432") == "port 5432-5432"
+
+
 def test_redaction() -> None:
     """Every occurrence of every secret, and nothing else."""
     secrets = Secrets()
