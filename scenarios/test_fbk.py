@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+
 import pytest
 
+from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, Lab
 from vault_harness.scenario.helpers import ways
 from vault_harness.scenario.lab import ROLE
+from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import fails_as
+
+LATER = 3.0
+"""Seconds of the second outage in which the variable's value may come: a last good one, which may
+come first, ends after a second of it (``VAULT_MAX_STALE``).
+"""
 
 
 @pytest.mark.scenario("FBK-01")
 def test_fallback_while_vault_is_away(lab: Lab) -> None:
-    """Vault cannot be reached from the start; the variable is read; then Vault comes back."""
+    """Vault cannot be reached from the start; it comes back; both once more."""
     with lab.network.down() as fault:
         client = lab.open()
         if client is None:
@@ -26,16 +35,66 @@ def test_fallback_while_vault_is_away(lab: Lab) -> None:
                     lab.note(Finding("the environment variable is the fallback", text, read.began))
     if client is None:
         client = lab.start()  # only now it tells whether it claims to have a fallback at all
+    _comes_back(lab, fault)
+    _goes_away_once_more(lab)
+    # No other key has a variable: what it gives for one of them is a wrong value.
+    lab.judge(fallback={(lab.entry.path, lab.entry.key)})
+
+
+def _comes_back(lab: Lab, fault: Fault) -> None:
+    """Demand Vault's value in each way after an outage."""
     bound = lab.recovery_after(fault) + lab.refresh
     for verb in ways(lab):
-        read = client.read(verb=verb)
-        while read.value == "fallback" and read.began <= fault.over(bound):
+        read = lab.client.read(verb=verb)
+        while _is_not_back(read) and read.began <= fault.over(bound):
             lab.watch(0.3)
-            read = client.read(verb=verb)
+            read = lab.client.read(verb=verb)
+        promise = f"Vault's value within {bound:.3g} s"
         if read.value == "fallback":
-            promise = f"Vault's value within {bound:.3g} s"
             lab.note(Finding(promise, f"{verb} still gives the fallback", read.began))
-    lab.judge(fallback=True)
+        elif read.failed:
+            text = f"{verb} still ends {read.told}"
+            lab.note(Finding(promise, text, fault.end, until=read.began, lacks=True))
+
+
+def _is_not_back(read: Operation) -> bool:
+    return read.value == "fallback" or (read.failed and read.outcome != "died")
+
+
+def _goes_away_once_more(lab: Lab) -> None:
+    """Have Vault away for a second time, until its values are too old to stand in, and back.
+
+    Nothing that was read before has to stand in then, nor the variable. What has neither is asked
+    for too: a key that nobody has read before, and that has no variable.
+    """
+    path, key = lab.entry.spare_path, lab.entry.spare_key
+    with ExitStack() as callers:
+        with lab.network.down() as fault:
+            for verb in ways(lab):
+                callers.enter_context(lab.reading(every=0.5, verb=verb, path=path, key=key))
+            for verb in ways(lab):
+                read = lab.client.read(verb=verb)
+                while _is_from_vault(read) and read.began <= fault.began + LATER:
+                    lab.watch(0.2)
+                    read = lab.client.read(verb=verb)
+
+            def answered() -> bool:
+                """Whether each way of reading has come to an end without a variable."""
+                calls = lab.history.calls(
+                    *ways(lab),
+                    since=fault.began,
+                    where=lambda call: call.path == path and call.ended is not None,
+                )
+                return {call.verb for call in calls} == set(ways(lab))
+
+            asked = lab.until(answered, within=2 * lab.deadline)
+            lab.hold(fault, 0.0)
+        lab.require("a key without a variable is asked for in an outage", lambda _: asked)
+        _comes_back(lab, fault)
+
+
+def _is_from_vault(read: Operation) -> bool:
+    return not read.failed and read.value != "fallback"
 
 
 DELETED, DELETED_KEY = "shared/stripe", "STRIPE_SECRET_KEY"

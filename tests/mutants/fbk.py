@@ -6,7 +6,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from resilient_vault_client import AuthenticationFailed, Secret, SecretDeleted, VaultError
+from resilient_vault_client import (
+    AuthenticationFailed,
+    Secret,
+    SecretDeleted,
+    VaultError,
+    VaultUnavailable,
+)
 from tests.mutants import byways
 from tests.mutants.clients import (
     REFERENCE,
@@ -162,6 +168,71 @@ class FallsBackForGood(Tweaked):
         return secret
 
 
+class _EachWay(Tweaked):
+    """Treats both ways of reading alike."""
+
+    def read(self, path: str, key: str) -> Secret:
+        return self.answer(super().read, path, key)
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        return self.answer(super().read_cached, path, key)
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        """What is given to a caller."""
+        return ask(path, key)
+
+
+class FallsBackForGoodInALaterOutage(_EachWay):
+    """Comes back from the variable at its start; in a later outage it takes that for good."""
+
+    _served = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._fallen: dict[tuple[str, str], Secret] = {}
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        if (path, key) in self._fallen:
+            return self._fallen[path, key]
+        secret = ask(path, key)
+        if secret.source != "environment":
+            self._served = True
+        elif self._served:
+            self._fallen[path, key] = secret
+        return secret
+
+
+class FallsBackToItsFirstVariable(_EachWay):
+    """Has one fallback, that of the first key: who has no variable is given that one's value."""
+
+    _first: Secret | None = None
+
+    def answer(self, ask: Callable[[str, str], Secret], path: str, key: str) -> Secret:
+        try:
+            secret = ask(path, key)
+        except VaultUnavailable:
+            if self._first is None:
+                raise
+            return self._first
+        if secret.source == "environment":
+            self._first = self._first or secret
+        return secret
+
+
+class StaysAwayInItsCache(Tweaked):
+    """Its cache takes the variable while Vault is away; later on it has nothing for that key."""
+
+    _fallen = False
+
+    def read_cached(self, path: str, key: str) -> Secret:
+        if self._fallen:
+            raise UnavailableError("it has no value of Vault's")
+        secret = super().read_cached(path, key)
+        if secret.source == "environment":
+            self._fallen = True
+        return secret
+
+
 MUTANTS: dict[str, Mutant] = {
     "has-no-fallback": Mutant(HasNoFallback, "FBK-01", "is the fallback", REFERENCE),
     "falls-back-for-good": Mutant(
@@ -191,6 +262,18 @@ MUTANTS: dict[str, Mutant] = {
         "FBK-02",
         "read_cached of shared/stripe (STRIPE_SECRET_KEY)",
         REFERENCE,
+    ),
+    "falls-back-for-good-in-a-later-outage": Mutant(
+        FallsBackForGoodInALaterOutage, "FBK-01", "still gives the fallback", REFERENCE
+    ),
+    "falls-back-to-its-first-variable": Mutant(
+        FallsBackToItsFirstVariable,
+        "FBK-01",
+        "of shared/email (EMAIL_HOST_PASSWORD) gave the value fallback",
+        REFERENCE,
+    ),
+    "stays-away-in-its-cache": Mutant(
+        StaysAwayInItsCache, "FBK-01", "read_cached still ends", REFERENCE
     ),
     "keeps-its-fallback-in-its-cache": Mutant(
         byways.KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from vault_harness.errors import HarnessDefect
@@ -47,7 +48,7 @@ class Lab(Asking):
         *asked: Oracle,
         refresh: float | None = None,
         stale_for: float | None = None,
-        fallback: bool = False,
+        fallback: Collection[tuple[str, str]] = (),
         steady: bool = True,
         no_closing: str = "",
         no_health: str = "",
@@ -58,7 +59,7 @@ class Lab(Asking):
             asked: The oracles of this scenario.
             refresh: How old a value may be that is not marked stale; the subject's R by default.
             stale_for: How old one may be that is marked stale; the subject's S by default.
-            fallback: Whether the value of the environment variable is right too.
+            fallback: For which paths and keys the value of the environment variable is right too.
             steady: Whether the steady state must hold again now.
             no_health: Why the closing act leaves out the question after the subject's health.
             no_closing: Why the closing act is left out, in a few words. It need not be given where

@@ -170,10 +170,22 @@ def test_value_of_a_path_that_has_none(rotated: Story) -> None:
 
 
 def test_fallback_only_where_it_is_right(rotated: Story) -> None:
-    """The environment variable's value is harm, unless the scenario is about it."""
-    rotated.call(10.0, value="fallback")
+    """The environment variable's value is harm, but for the key that it is named after."""
+    rotated.call(10.0, value="fallback").key = "SECRET_KEY"
     assert no_wrong_value()(rotated.history)[0].harm
-    assert rotated.finds(no_wrong_value(fallback=True)) == []
+    assert rotated.finds(no_wrong_value(fallback={("backend/django", "SECRET_KEY")})) == []
+    others = {("backend/django", "DEBUG"), ("backend/celery", "SECRET_KEY")}
+    assert no_wrong_value(fallback=others)(rotated.history)[0].harm
+
+
+def test_value_of_another_key(rotated: Story) -> None:
+    """Right for another key of that secret is wrong for this one."""
+    rotated.call(10.0, value="v1 of DEBUG").key = "SECRET_KEY"
+    (finding,) = no_wrong_value()(rotated.history)
+    assert finding.seen == (
+        "read of backend/django (SECRET_KEY) gave the value v1 of DEBUG, right was v1"
+    )
+    assert finding.harm, "it never was a value of this key"
 
 
 def test_failures_are_no_values(rotated: Story) -> None:

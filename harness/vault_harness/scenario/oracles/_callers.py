@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
@@ -22,18 +24,21 @@ TIMED = (*EVERY_WAY, "write", "update", "lease")
 
 
 def no_wrong_value(
-    *, refresh: float = 0.0, stale_for: float | None = None, fallback: bool = False
+    *,
+    refresh: float = 0.0,
+    stale_for: float | None = None,
+    fallback: Collection[tuple[str, str]] = (),
 ) -> Oracle:
     """Every value handed out was the right one, now or at most `refresh` seconds before the call.
 
     It holds for a client that hands out nothing: that it does is for other oracles to ask. A value
-    that was never this secret's (another one's, the fallback, half of one) is harm; one that is
-    only out of its time is not.
+    that was never this key's (another secret's, another key's, the fallback, half of one) is harm;
+    one that is only out of its time is not.
 
     Args:
         refresh: How old a value may be that is not marked stale.
         stale_for: How old one may be that is; None for any age.
-        fallback: Whether the value of the environment variable is right too.
+        fallback: For which secrets and keys the value of the environment variable is right too.
     """
     promise = "no wrong value is ever handed out"
 
@@ -49,7 +54,8 @@ def no_wrong_value(
             gone = float("inf") if following is None else following.done
             if change.at <= until and (gone is None or gone >= since):
                 labels.add(change.value)
-        return labels | ({"fallback"} if fallback else set())
+        variable = (operation.path, operation.key) in fallback
+        return labels | ({"fallback"} if variable else set())
 
     def oracle(history: History) -> list[Finding]:
         findings = []
