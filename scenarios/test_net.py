@@ -4,17 +4,28 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 
 import pytest
 
 from vault_harness.faults import Fault, flapping
-from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed, NotExercised, Operation
+from vault_harness.scenario import (
+    Condition,
+    Exchange,
+    Finding,
+    Lab,
+    NotClaimed,
+    NotExercised,
+    Operation,
+)
 from vault_harness.scenario.helpers import (
     allow_writes,
     callers_if_started,
     canary,
     dead_connections,
+    every_way,
     footprint_at_rest,
     given_up,
     left_behind,
@@ -51,6 +62,9 @@ from vault_harness.scenario.oracles import (
 )
 
 LEDGER = "backend/ledger"
+
+USER, PASSWORD = "user", "password"
+"""What is written there, both together."""
 
 SPARE = 6
 """What a client may hold more of after a fault than before, without leaking."""
@@ -387,14 +401,14 @@ def test_resets_now_and_then(lab: Lab) -> None:
 
 @pytest.mark.scenario("NET-13")
 def test_lost_answer_to_a_write(lab: Lab) -> None:
-    """Writes' answers are lost, a gateway's 504, cut; three never get to Vault, one for a page."""
+    """Writes: answers lost, a 504, cut; three that never reach Vault, one refused, two at once."""
     allow_writes(lab, LEDGER)
     client = lab.start()
-    if (first := client.write(LEDGER, {"entry": canary(lab)})).failed:
+    if (first := _write(lab)).failed:
         raise NotExercised(f"no write before any fault: {first.told}")
     before = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1) as fault:
-        second = client.write(LEDGER, {"entry": canary(lab)})
+        second = _write(lab)
     client.read()
     lab.watch(0.5)
     written = version_of(lab, LEDGER) - before
@@ -403,7 +417,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_on(lab, fault)
     last = version_of(lab, LEDGER)
     with lab.http.lose_answer("write", first=1, status=504) as page:
-        third = client.write(LEDGER, {"entry": canary(lab)})
+        third = _write(lab)
     lab.watch(0.5)  # for those who try again behind the caller's back
     again = version_of(lab, LEDGER) - last
     _write_on(lab, page)
@@ -423,6 +437,8 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_in_vain(lab, lab.http.fail("write", status=503))
     _write_to_a_page(lab)
     _write_and_hear_half(lab)
+    _write_without_a_version(lab)
+    _write_two_at_once(lab)
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
     lab.judge(*_judge_write(second, written), logins_at_most(1, since=lost.began))
@@ -470,7 +486,7 @@ def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
     """Have something written while no write gets to Vault, and written again afterwards."""
     before = version_of(lab, LEDGER)
     with away as fault:
-        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        write = _write(lab)
         made = version_of(lab, LEDGER) - before
     lab.judge_later(
         *_judge_write(write, made),
@@ -478,6 +494,7 @@ def _write_in_vain(lab: Lab, away: AbstractContextManager[Fault]) -> None:
             "unavailable", since=fault.began, until=fault.end, verbs=("write",), may_be_empty=True
         ),
     )
+    _is_read(lab, fault)
     _write_on(lab, fault)
 
 
@@ -493,7 +510,7 @@ def _write_to_a_page(lab: Lab) -> None:
     before = version_of(lab, LEDGER)
     html = {"Content-Type": "text/html"}
     with lab.http.fail("write", status=200, body=PAGE, headers=html) as page:
-        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        write = _write(lab)
         made = version_of(lab, LEDGER) - before
     lab.judge_later(*_judge_write(write, made))
     _write_on(lab, page)
@@ -503,11 +520,96 @@ def _write_and_hear_half(lab: Lab) -> None:
     """Have something written whose answer is cut: Vault has done it, and says so in the status."""
     before = version_of(lab, LEDGER)
     with lab.network.truncated(after=HALF) as cut:
-        write = lab.client.write(LEDGER, {"entry": canary(lab)})
+        write = _write(lab)
         lab.watch(0.5)  # for those who try again behind the caller's back
     lab.judge_later(*_judge_write(write, version_of(lab, LEDGER) - before))
     lab.until_good_read_by_asking(within=lab.recovery_after(cut))
     _write_on(lab, cut)
+
+
+def _write_without_a_version(lab: Lab) -> None:
+    """Have something written where Vault takes no write that does not name the version (400).
+
+    Who reads the version first and names it writes it, rightly. Anybody else is refused, and says
+    so: how, is left open.
+    """
+    kept = lab.operator.client.secrets.kv.v2
+    kept.update_metadata(LEDGER, cas_required=True, mount_point=lab.entry.mount)
+    before = version_of(lab, LEDGER)
+    marks = {"statuses": frozenset({400}), "kinds": frozenset({"write"})}
+    with lab.condition("a version asked for", **marks) as refused:
+        write = _write(lab)
+        made = version_of(lab, LEDGER) - before
+    refused.optional = bool(made)
+    lab.judge_later(*_judge_write(write, made))
+    _is_read(lab, refused)
+    kept.update_metadata(LEDGER, cas_required=False, mount_point=lab.entry.mount)
+
+
+LATE_BY = 0.3
+"""Seconds by which the answers to two writes are late, so that both are under way at once."""
+
+
+def _write_two_at_once(lab: Lab) -> None:
+    """Have two write at once: each that is said to be done has made a version of its own."""
+    before, write = version_of(lab, LEDGER), partial(lab.client.write, LEDGER)
+    by = min(LATE_BY, 0.1 * lab.deadline)
+    with lab.http.delay("write", by=by), ThreadPoolExecutor(2) as callers:
+        writes = list(callers.map(write, [_entry(lab), _entry(lab)]))
+    made, done = version_of(lab, LEDGER) - before, sum(one.good for one in writes)
+    seen = f"of two writes at once {done} were said to be done, and {made} made a version"
+    lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True))
+
+
+def _entry(lab: Lab) -> dict[str, str]:
+    """A user and a password to be written together, known by one label."""
+    data = {key: canary(lab) for key in (USER, PASSWORD)}
+    label = f"{LEDGER}:{lab.secrets.label(data[PASSWORD])}"
+    for key, value in data.items():
+        lab.secrets.add_value(LEDGER, key, value, label)
+    return data
+
+
+def _write(lab: Lab) -> Operation:
+    """Have a user and a password written; who says that it is done has written both of them."""
+    data = _entry(lab)
+    write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
+    lost = sorted(key for key, value in data.items() if found.get(key) != value)
+    if write.good and lost:
+        seen = f"it was said to be done, and is not there: {', '.join(lost)}"
+        lab.note(Finding(DONE, seen, write.began, harm=True))
+    return write
+
+
+def _what_is_there(lab: Lab) -> dict[str, str]:
+    """What Vault has of it now, which is right from now on, whatever came of the write."""
+    if not version_of(lab, LEDGER):
+        return {}
+    found: dict[str, str] = lab.operator.client.secrets.kv.v2.read_secret_version(
+        LEDGER, mount_point=lab.entry.mount, raise_on_deleted_version=True
+    )["data"]["data"]
+    known = [change.value for change in lab.history.rotations if change.path == LEDGER]
+    label = lab.secrets.value_label(LEDGER, PASSWORD, found.get(PASSWORD, ""))
+    if label is not None and label not in known[-1:]:
+        lab.history.end_rotation(lab.history.note_rotation(LEDGER, label))
+    return found
+
+
+def _is_read(lab: Lab, after: Fault) -> None:
+    """Have it read in each way after a write that failed: what Vault has not got is wrong then."""
+    since, bound = lab.history.now(), lab.recovery_after(after)
+    _what_is_there(lab)  # who tries again behind the caller's back may have written it by now
+    for way in every_way(lab):
+        read = lab.client.ask(way, LEDGER, PASSWORD)
+        while read.failed and read.outcome != "died" and lab.history.now() < since + bound:
+            lab.watch(0.2)
+            read = lab.client.ask(way, LEDGER, PASSWORD)
+        lab.require(f"what was written before is read ({way})", _held(read))
+
+
+def _held(read: Operation) -> Condition:
+    """Demand that a read gave a value."""
+    return lambda _: not read.failed
 
 
 def _judge_write(write: Operation, versions: int) -> tuple[Oracle, ...]:
@@ -563,7 +665,7 @@ def _write_on(lab: Lab, after: Fault, *, within: float | None = None) -> None:
 def _write_fails(lab: Lab) -> bool:
     """Have something written; whether that fails, and not only has made no version."""
     before = version_of(lab, LEDGER)
-    write = lab.client.write(LEDGER, {"entry": canary(lab)})
+    write = _write(lab)
     if write.good and version_of(lab, LEDGER) == before:
         lab.note(Finding(DONE, NOT_DONE, write.began, harm=True))
     return write.failed

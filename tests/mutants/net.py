@@ -509,6 +509,21 @@ MUTANTS: dict[str, Mutant] = {
     "takes-any-page-for-a-write": Mutant(
         writing.TakesAnyPageForAWrite, "NET-13", "made no version", REFERENCE
     ),
+    "takes-a-refused-write-for-done": Mutant(
+        writing.TakesARefusedWriteForDone, "NET-13", "made no version", REFERENCE
+    ),
+    "writes-key-by-key": Mutant(
+        writing.WritesKeyByKey, "NET-13", "and is not there: user", REFERENCE
+    ),
+    "keeps-what-it-could-not-write": Mutant(
+        writing.KeepsWhatItCouldNotWrite,
+        "NET-13",
+        "read_cached of backend/ledger (password) gave",
+        REFERENCE,
+    ),
+    "joins-writes-by-their-path": Mutant(
+        writing.JoinsWritesByTheirPath, "NET-13", "of two writes at once", REFERENCE
+    ),
     "writes-again-what-was-cut": Mutant(
         writing.WritesAgainWhatWasCut, "NET-13", "applied at most once", REFERENCE
     ),
@@ -600,6 +615,7 @@ TOLERATED: dict[str, Tolerated] = {
     "leaves-five-threads-behind-a-flap": Tolerated(LeavesFiveThreads, "NET-15"),
     "keeps-five-connections-behind-a-flap": Tolerated(leftovers.KeepsFiveInReserve, "NET-15"),
     "asks-four-times-for-a-cut-answer": Tolerated(AsksForItFourTimes, "NET-10"),
+    "writes-by-the-version": Tolerated(writing.WritesByTheVersion, "NET-13", REFERENCE),
     "takes-half-an-answer-for-a-write": Tolerated(
         writing.TakesHalfAnAnswerForAWrite, "NET-13", REFERENCE
     ),

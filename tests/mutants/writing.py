@@ -7,11 +7,13 @@ meets.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from typing import Any
 
-from resilient_vault_client import WriteConflict
+from resilient_vault_client import PermissionDenied, SecretNotFound, WriteConflict
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import AnswerTruncated, UnexpectedAnswer
 from tests.mutants.clients import Tweaked
@@ -45,7 +47,92 @@ class WritesAgainWhatWasCut(Tweaked):
             super().write(path, data)
 
 
+# What is written, and what becomes of it
+
+
+class TakesARefusedWriteForDone(Tweaked):
+    """Says of a write that Vault refuses with 400 that it is done: somebody else has written."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with contextlib.suppress(WriteConflict):
+            super().write(path, data)
+
+
+class WritesKeyByKey(Tweaked):
+    """Writes each key by a request of its own: each is a version of its own, with one key."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        for key, value in data.items():
+            super().write(path, {key: value})
+
+
+class KeepsWhatItCouldNotWrite(Tweaked):
+    """Puts what it is to write into its cache first; where the write fails it stays there."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._mine: dict[str, Mapping[str, str]] = {}
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        self._mine[path] = data
+        super().write(path, data)
+        del self._mine[path]  # from here on Vault has it
+
+    def read_cached(self, path: str, key: str) -> Any:
+        mine = self._mine.get(path, {})
+        return mine[key] if key in mine else super().read_cached(path, key)
+
+
+class JoinsWritesByTheirPath(Tweaked):
+    """Who writes a secret while another one writes it is told what comes of that one's write."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._under_way: dict[str, Future[None]] = {}
+        self._joining = threading.Lock()
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with self._joining:
+            there = self._under_way.get(path)
+            mine = self._under_way[path] = there or Future()
+        if there is not None:
+            there.result(timeout=self.client.config.timeout)
+            return
+        try:
+            super().write(path, data)
+            mine.set_result(None)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._joining:
+                del self._under_way[path]
+
+
+class WritesByTheVersion(Tweaked):
+    """Reads a secret before it writes it, and writes over that version and no other one."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        until = time.monotonic() + self.client.config.timeout
+        try:
+            version = self.client.read(path).version
+        except SecretNotFound:
+            version = 0
+        left = max(0.0, until - time.monotonic())
+        self.client.put_secret(path, data, cas=version, timeout=left)
+
+
 # Changes of one key
+
+
+class TakesADeniedReadForAnEmptySecret(Tweaked):
+    """Where it may write a secret and not read it, a change of one key leaves that key alone."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        try:
+            super().update(path, data)
+        except PermissionDenied:
+            self.client.put_secret(path, data)
 
 
 class UpdatesFromItsMemory(Tweaked):
