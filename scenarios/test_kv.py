@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from secrets import token_hex
 
@@ -13,9 +13,9 @@ import pytest
 
 from vault_harness.faults import Fault
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
-from vault_harness.scenario.driver import Verb
-from vault_harness.scenario.helpers import allow_writes, canary, version_of, ways
-from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.driver import Way, reading
+from vault_harness.scenario.helpers import allow_writes, canary, every_way, version_of, ways
+from vault_harness.scenario.lab import MOUNT, PATH
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import (
     a_denial_costs_little,
@@ -38,6 +38,9 @@ NAMESAKE = "shared/celery"
 
 LATE = "backend/late"
 """A secret that is missing when it is first asked for."""
+
+PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
+"""A secret of two keys, and the one of them that is taken out of it."""
 
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
@@ -176,7 +179,7 @@ def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 @pytest.mark.scenario("KV-03")
 def test_deleted_is_not_missing(lab: Lab) -> None:
-    """Missing, and written; deleted, and undeleted; destroyed, and gone; read in each way."""
+    """Missing, written; one key of two taken out; deleted, undeleted, destroyed; in each way."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("it leaves the file of a secret that is deleted, as it says")
@@ -187,26 +190,25 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     lab.put("v1", path=NAMESAKE, key=key)
     for way in ways(lab):
         _judge_absence(lab, client.read(path, NO_SUCH_KEY, verb=way))
-    every_way = [*ways(lab), *(["read_all"] if lab.can("read_all") else [])]
-    for verb in every_way:
-        held = _read(lab, path, key, verb)
-        lab.require(f"a value before it was deleted ({verb})", _held(held))
+    verbs = every_way(lab)
+    for verb in verbs:
         # The same key, and the same last part of the path: no cache may take one for the other.
-        namesake = _read(lab, NAMESAKE, key, verb)
-        lab.require(f"its namesake, read too ({verb})", _held(namesake))
+        for one, name in ((path, "a value before it was deleted"), (NAMESAKE, "its namesake's")):
+            lab.require(f"{name} ({verb})", _held(client.ask(verb, one, key)))
 
-    written = _read_before_it_is_written(lab, LATE, key, every_way)
+    taken_out = _read_a_pair(lab, key, verbs)
+    written = _read_before_it_is_written(lab, LATE, key, verbs)
 
     def gone(wanted: str, where: str = path) -> None:
         since = lab.history.now()
-        for verb in every_way:
-            call = _read(lab, where, key, verb)
+        for verb in verbs:
+            call = client.ask(verb, where, key)
             # That it was deleted is remembered for as long as a value may be, and nothing else is.
             while (
                 not call.failed or (wanted, call.outcome) == ("missing", "deleted")
             ) and call.began <= since + lab.refresh:
                 lab.watch(0.3)
-                call = _read(lab, where, key, verb)
+                call = client.ask(verb, where, key)
             promise = f"a {wanted} secret is reported as {wanted}"
             if not call.failed:
                 text = f"{verb} still gives {call.value} after {lab.refresh:g} s"
@@ -227,16 +229,75 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     gone("deleted")
     kv.delete_metadata_and_all_versions(path, mount_point="ecommerce")
     gone("missing")
-    _is_there(lab, "is undeleted", (NAMESAKE, key), every_way, since=undeleted)
-    if written is not None:
-        _is_there(lab, "was missing", (LATE, key), every_way, since=written)
+    _is_there(lab, "is undeleted", (NAMESAKE, key), verbs, since=undeleted)
+    _is_there(lab, "was missing", (LATE, key), verbs, since=written)
+    _is_taken_out(lab, key, verbs, since=taken_out)
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
 
 
+def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
+    """Have both keys of a secret read, at once and one after the other, and take one out of it.
+
+    The value of that one is not all ASCII: it is in no file, in no variable, and in Vault alone.
+
+    Returns:
+        When it was taken out; None for a program that renders files, as below.
+    """
+    if lab.environment.subject.kind == "agent":
+        return None
+    value = f"canary-v1-Gr\u00fc\u00dfe-{token_hex(12)}"
+    lab.put("v1", path=PAIR, key=key, also={TAKEN_OUT: value})
+    since = lab.history.now()
+    with ExitStack() as callers:
+        # Two for each: who asks once for all that ask at once must not give one the other's value.
+        for way in ways(lab):
+            for one in (key, TAKEN_OUT):
+                callers.enter_context(
+                    lab.reading(every=0.05, callers=2, verb=way, path=PAIR, key=one)
+                )
+        lab.watch(0.5)
+    for verb in verbs:
+        held = lab.client.ask(verb, PAIR, key)
+        lab.require(f"one of two keys of a secret, read ({verb})", _held(held))
+        lab.client.ask(verb, PAIR, TAKEN_OUT)
+    lab.judge_later(no_failed_read(path=PAIR, since=since, until=lab.history.now()))
+    lab.put("v2", path=PAIR, key=key)
+    return lab.history.now()
+
+
+def _is_taken_out(lab: Lab, key: str, verbs: Collection[Way], *, since: float | None) -> None:
+    """Demand in each of these ways that a key is missing which was taken out, if one was.
+
+    That it was there is remembered for as long as a value may be.
+    """
+    if since is None:
+        return
+
+    def ask(verb: Way) -> Operation:
+        if verb == "read_all":
+            return lab.client.read_all(PAIR, (key,), without=(TAKEN_OUT,))
+        return lab.client.read(PAIR, TAKEN_OUT, verb=verb)
+
+    def is_there(call: Operation) -> bool:
+        """Whether it gives anything but the one key that is left."""
+        return not call.failed and call.value != f"{PAIR}:v2"
+
+    for verb in verbs:
+        call = ask(verb)
+        while is_there(call) and call.began <= since + lab.refresh:
+            lab.watch(0.3)
+            call = ask(verb)
+        if is_there(call):
+            promise = f"a key that is taken out of its secret is missing within {lab.refresh:g} s"
+            lab.note(Finding(promise, f"{verb} still gives {call.value}", call.began))
+        elif verb != "read_all":
+            _judge_absence(lab, call)
+
+
 def _read_before_it_is_written(
-    lab: Lab, path: str, key: str, verbs: Collection[str]
+    lab: Lab, path: str, key: str, verbs: Collection[Way]
 ) -> float | None:
     """Have a secret read that is missing, in each of these ways, and write it.
 
@@ -247,34 +308,29 @@ def _read_before_it_is_written(
     if lab.environment.subject.kind == "agent":
         return None
     for verb in verbs:
-        _judge_absence(lab, _read(lab, path, key, verb))
+        _judge_absence(lab, lab.client.ask(verb, path, key))
     lab.put("v1", path=path, key=key)
     return lab.history.now()
 
 
 def _is_there(
-    lab: Lab, what: str, where: tuple[str, str], verbs: Collection[str], *, since: float
+    lab: Lab, what: str, where: tuple[str, str], verbs: Collection[Way], *, since: float | None
 ) -> None:
-    """Demand in each of these ways a secret that has not been there until then.
+    """Demand in each of these ways a secret that was not there until then, if it is by now.
 
     That it was away is remembered for as long as a value may be.
     """
+    if since is None:
+        return
     for verb in verbs:
-        call = _read(lab, *where, verb)
+        call = lab.client.ask(verb, *where)
         while call.failed and call.outcome != "died" and call.began <= since + lab.refresh:
             lab.watch(0.3)
-            call = _read(lab, *where, verb)
+            call = lab.client.ask(verb, *where)
         if call.failed:
             promise = f"a secret that {what} is seen within {lab.refresh:g} s"
             text = f"{verb} still ends {call.told}"
             lab.note(Finding(promise, text, since, until=call.began, lacks=True))
-
-
-def _read(lab: Lab, path: str, key: str, verb: str) -> Operation:
-    """One read in this way, of a key or of the whole secret that has it."""
-    if verb == "read_all":
-        return lab.client.read_all(path, (key,))
-    return lab.client.read(path, key, verb="read_cached" if verb == "read_cached" else "read")
 
 
 def _judge_absence(lab: Lab, call: Operation) -> None:
@@ -290,7 +346,7 @@ def _judge_absence(lab: Lab, call: Operation) -> None:
 
 @pytest.mark.scenario("KV-04")
 def test_lost_update(lab: Lab) -> None:
-    """Another writer comes between read and write; its token is lost; then its read fails (500)."""
+    """Another writer comes between read and write; a token is lost; reads fail, by 500, by 403."""
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old"})
     client = lab.start()
@@ -318,7 +374,9 @@ def test_lost_update(lab: Lab) -> None:
     now = "new" if found.get("mine") == mine else "old"
     changed = lab.history.now()
     _change_with_a_dead_token(lab)
-    _change_unread(lab, pattern)
+    _change_unread(lab, lab.http.fail("read", path=pattern, status=500))
+    lab.until_good_read_by_asking(within=lab.recovery)
+    _change_unread(lab, lab.vault.policy("scenario-writer", WRITES_ALONE))
     lab.judge(
         # Also where it has read nothing, and so met no other writer: then it has done this alone.
         none_of(
@@ -368,16 +426,26 @@ def _change_with_a_dead_token(lab: Lab) -> None:
         lab.note(Finding(promise, text, lost.began, until=change.ended, lacks=True))
 
 
-def _change_unread(lab: Lab, pattern: str) -> None:
-    """Have a key changed while nobody can read the secret: who knows no other key must not write.
+WRITES_ALONE = f'path "{MOUNT}/data/{LEDGER}" {{ capabilities = ["create", "update", "patch"] }}'
+"""What `allow_writes` lets a token do, without the right to read."""
+
+
+def _change_unread(lab: Lab, unread: AbstractContextManager[Fault]) -> None:
+    """Have a key changed while it cannot read the secret: who knows no other key must not write.
 
     It may fail. Who has Vault merge its change, or checks that what it has kept is what is there,
     needs no read. What it has kept is not: another one has written since.
     """
-    _write_theirs(lab, {**_ledger(lab), "theirs": "newer"})
+    _write_theirs(lab, {**_ledger(lab), "theirs": f"newer-{token_hex(4)}"})
     before, mine = _ledger(lab), canary(lab)
-    with lab.http.fail("read", path=pattern, status=500) as fault:
+    with unread as fault:
         change = lab.client.update(LEDGER, {"mine": mine})
+        # Who rests after a failure has not tried yet.
+        while change.failed and change.outcome != "died" and not lab.touched(fault):
+            if lab.history.now() > fault.began + lab.recovery:
+                break
+            lab.watch(0.2)
+            change = lab.client.update(LEDGER, {"mine": mine})
     after = _ledger(lab)
     wrote = lab.history.find("write", since=fault.began, where=lambda e: e.path.endswith(LEDGER))
     fault.optional = bool(wrote) or not change.failed
@@ -518,16 +586,16 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
         raise NotClaimed("what is in a file stays there in an outage, and cannot be marked as old")
     _refuse_longer("refresh", lab.refresh)
     path, key = "backend/celery", "CELERY_BROKER_URL"
-    verbs = ways(lab)
+    verbs = every_way(lab)
     lab.put("v1", path=path, key=key)
     for verb in verbs:
-        held = client.read(path, key, verb=verb)
+        held = client.ask(verb, path, key)
         lab.require(f"a value before the outage ({verb})", _held(held))
     with ExitStack() as callers:
         # In each way: a cache that asks only when it is asked has to miss its refresh too.
         for verb in verbs:
-            callers.enter_context(lab.reading(every=0.5, verb=verb))
-            callers.enter_context(lab.reading(every=0.5, verb=verb, path=path, key=key))
+            callers.enter_context(reading(client, every=0.5, verb=verb))
+            callers.enter_context(reading(client, every=0.5, verb=verb, path=path, key=key))
         lab.watch(0.5)
         with lab.network.down() as fault:
             lab.put("v2")
@@ -558,7 +626,7 @@ def _watch_past(lab: Lab, seen: Callable[[], bool], *, since: float, within: flo
             break
 
 
-def _is_gone(lab: Lab, path: str, verb: Verb, *, since: float, within: float) -> None:
+def _is_gone(lab: Lab, path: str, verb: Way, *, since: float, within: float) -> None:
     """Wait until callers are told that a secret is deleted, or the client is late by far."""
 
     def told() -> list[Operation]:

@@ -25,6 +25,7 @@ from tests.mutants import (
     byways,
     edges_endings,
     edges_refusals,
+    keys,
     other_styles,
     oversights,
     tempers,
@@ -504,12 +505,29 @@ MUTANTS: dict[str, Mutant] = {
     "updates-from-its-memory": Mutant(
         writing.UpdatesFromItsMemory, "KV-04", "loses none of it", REFERENCE
     ),
+    "takes-a-denied-read-for-an-empty-secret": Mutant(
+        writing.TakesADeniedReadForAnEmptySecret, "KV-04", "loses none of it", REFERENCE
+    ),
     "updates-with-a-dead-token": Mutant(
         writing.UpdatesWithADeadToken, "KV-04", "of the loss of its token", REFERENCE
     ),
     "says-that-a-failed-change-is-made": Mutant(
         SaysThatAFailedChangeIsMade, "KV-04", "said to be made is made", REFERENCE
     ),
+    "has-one-place-for-each-path": Mutant(
+        keys.HasOnePlaceForEachPath,
+        "KV-03",
+        "read_cached of backend/pair",
+        REFERENCE,
+    ),
+    "joins-reads-by-their-path": Mutant(
+        keys.JoinsReadsByTheirPath, "KV-03", "read of backend/pair"
+    ),
+    "keeps-keys-that-were-removed": Mutant(
+        keys.KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"
+    ),
+    "reads-latin-1": Mutant(keys.ReadsLatin1, "KV-03", "a value that nobody ever wrote"),
+    "reads-ascii-alone": Mutant(keys.ReadsAsciiAlone, "KV-03", "no read of backend/pair fails"),
     "takes-a-deleted-whole-for-empty": Mutant(
         wholes.TakesADeletedWholeForEmpty, "KV-03", "none of its keys"
     ),
@@ -593,6 +611,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keeps-what-it-missed": Mutant(KeepsWhatItMissed, "KV-07", "it is deleted"),
     "keeps-what-its-cache-missed": Mutant(KeepsWhatItsCacheMissed, "KV-07", "it is deleted"),
+    "marks-no-whole-as-old": Mutant(
+        wholes.MarksNoWholeAsOld, "KV-07", "read_all of backend/django gave", REFERENCE
+    ),
     "keeps-what-it-missed-for-too-long": Mutant(
         KeepsWhatItMissedForTooLong, "KV-07", "gone within"
     ),

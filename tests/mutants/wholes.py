@@ -134,6 +134,13 @@ class ReadsWholesWithoutADeadline(_KeyByKeyAsEver):
         return _secret(self._fetch(path, time.monotonic() + 3600.0), path)
 
 
+class MarksNoWholeAsOld(Tweaked):
+    """Hands out the whole secret that it had last while Vault is away, as if it were fresh."""
+
+    def read_all(self, path: str) -> Any:
+        return dict(self.client.read(path).value)
+
+
 class DeniesWholesForEver(Tweaked):
     """A whole secret that was denied once is not asked for again."""
 
