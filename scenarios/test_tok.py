@@ -48,6 +48,7 @@ from vault_harness.scenario.oracles import (
     never_renews,
     no_failed_read,
     no_refused_read,
+    none_of,
     recovers_within,
     renewals_at_most,
     renewals_hold_up_nobody,
@@ -109,19 +110,31 @@ NEAR = 0.3
 
 @pytest.mark.scenario("TOK-02")
 def test_renewals_are_spread(lab: Lab) -> None:
-    """Four instances start together, renew apart in each of three rounds, and one is closed."""
+    """Five start together, and one is closed soon; four renew apart in each of three rounds."""
     if lab.environment.subject.kind == "http":
         raise NotClaimed("a server is one instance: several need several servers")
-    instances = [lab.start(), *(open_reading(lab) for _ in range(INSTANCES - 1))]
+    first, brief = lab.start(), open_reading(lab)
+    its_own = lab.accessor()
+    instances = [first, *(open_reading(lab) for _ in range(INSTANCES - 1))]
+    looked = lab.history.now() + 2.4 * lab.ttl
     with contextlib.ExitStack() as callers:
         for instance in instances:
             if instance is not None:
                 callers.enter_context(reading(instance, every=0.5))
-        lab.history.wait_for(lambda: len(_rounds(lab.history)) >= ROUNDS, 2.4 * lab.ttl)
+        with contextlib.nullcontext() if brief is None else reading(brief, every=0.5):
+            # Not before all have renewed once: who never does logs in instead, and is not asked.
+            lab.history.wait_for(lambda: bool(_rounds(lab.history, but=its_own)), lab.ttl)
+        closed = lab.history.now()
+        if brief is not None:
+            brief.close()
+        lab.history.wait_for(
+            lambda: len(_rounds(lab.history, but=its_own)) >= ROUNDS, looked - lab.history.now()
+        )
+        looked = lab.history.now()
     # One instance's login may seem to be in place of another's renewal: failed reads tell.
     if never_renews(lab.history) and not any(o.failed for o in lab.history.calls("read")):
         raise NotClaimed(LOGS_IN_INSTEAD)
-    spread, alike, rounds = [], [], _rounds(lab.history)
+    spread, alike, rounds = [], [], _rounds(lab.history, but=its_own)
     late = 0.0
     for turn in rounds:
         waits = _range(one.waited for one in turn)
@@ -148,9 +161,13 @@ def test_renewals_are_spread(lab: Lab) -> None:
         )
         text += f"differ by {max(alike) / lab.ttl:.2%} of the TTL or less"
         lab.note(Finding("renewals of instances that start together are spread", text))
-    if instances[1] is not None:
-        instances[1].close()  # the first one goes on: it has the closing act
-    lab.judge(no_failed_read())
+    lab.judge(
+        no_failed_read(),
+        none_of(
+            "the end of one ends no other: each renews its token, or replaces it",
+            _let_go(lab.history, since=closed, until=looked, but=its_own),
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -162,12 +179,14 @@ class _Renewal:
     after: float
 
 
-def _rounds(history: History) -> list[tuple[_Renewal, ...]]:
-    """Of each round, the renewal of each instance.
+def _rounds(history: History, *, but: str) -> list[tuple[_Renewal, ...]]:
+    """Of each round, the renewal of each instance but the one with that accessor.
 
     A renewal right after the login, as Vault's LifetimeWatcher makes one, begins the first round.
     """
-    lives = history.find("login", "renew", where=lambda e: e.good and e.ended is not None)
+    lives = history.find(
+        "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
+    )
     born: dict[str | None, float] = {}
     last: dict[str | None, float] = {}
     renewals: dict[str | None, list[_Renewal]] = {}
@@ -183,6 +202,28 @@ def _rounds(history: History) -> list[tuple[_Renewal, ...]]:
     if len(renewals) < INSTANCES:
         return []
     return list(zip(*renewals.values(), strict=False))
+
+
+def _let_go(history: History, *, since: float, until: float, but: str) -> set[str]:
+    """Tokens of others that have ended by `until`, neither renewed nor replaced since one's end."""
+    given = history.find(
+        "login", "renew", where=lambda e: e.good and e.ended is not None and e.accessor != but
+    )
+    last = {each.accessor: each for each in given if each.began < since}
+    renewed = {each.accessor for each in given if each.kind == "renew" and each.began >= since}
+    logins = [each for each in given if each.kind == "login"]
+    found = set()
+    for grant in sorted(last.values(), key=lambda each: each.began):
+        ends = (grant.ended or grant.began) + (grant.ttl or math.inf)
+        if grant.accessor in renewed or ends > until:
+            continue
+        # No login tells whose it is: each may stand for one of those that were not renewed.
+        instead = next((e for e in logins if e.began > grant.began and e.came <= ends), None)
+        if instead is None:
+            found.add(f"a token that was renewed at +{grant.began:.2f} s ended at +{ends:.2f} s")
+        else:
+            logins.remove(instead)
+    return found
 
 
 def _range(times: Iterable[float]) -> float:
@@ -727,7 +768,7 @@ MEANWHILE = 5
 
 @pytest.mark.scenario("TOK-22")
 def test_renewal_that_hangs_holds_nobody_up(lab: Lab) -> None:
-    """Renewals are not answered for seconds, while the token is good and five callers read."""
+    """Renewals are not answered for seconds, an early one never; five read with a good token."""
     lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which wait for no token")
@@ -741,6 +782,7 @@ def test_renewal_that_hangs_holds_nobody_up(lab: Lab) -> None:
             callers.enter_context(reading(lab.client, every=0.4, path=path, key=KEY, stop=over))
             lab.watch(0.4 / MEANWHILE)  # apart from each other
         with lab.http.delay("renew", by=hangs) as fault:
+            fault.optional = True  # the first may be the only one, and is never answered then
             first = _first_that_hangs(lab)
             granted = _granted_last(lab.history)
             ends = granted + lab.ttl
@@ -752,7 +794,7 @@ def test_renewal_that_hangs_holds_nobody_up(lab: Lab) -> None:
                 lambda: _hung(lab.history) >= hangs or bool(lab.history.logins(since=first.began)),
                 within=max(0.0, over_by - lab.history.now()),
             )
-        lab.until(lambda: all(e.ended for e in _held_back(lab.history)), within=hangs)
+        lab.until(lambda: all(e.ended for e in _held_back(lab.history)), within=lab.deadline)
         lab.until(
             lambda: any(
                 came_through(e) for e in lab.history.find("renew", "login", since=first.began)
@@ -776,12 +818,23 @@ def test_renewal_that_hangs_holds_nobody_up(lab: Lab) -> None:
 
 
 def _first_that_hangs(lab: Lab) -> Exchange:
-    """The first renewal on which the fault acts, waited for up to `AT_LAST` of the life."""
-    latest = _granted_last(lab.history) + AT_LAST * lab.ttl
-    lab.until(
-        lambda: bool(_held_back(lab.history)) or never_renews(lab.history),
-        within=max(0.0, latest - lab.history.now()),
-    )
+    """The first renewal on which a fault acts, waited for up to `AT_LAST` of the life.
+
+    It is never answered if it comes so early that whoever gives it up has time for another one. All
+    others, and those that come after it, are answered in the end.
+    """
+    granted = _granted_last(lab.history)
+
+    def comes(by: float) -> None:
+        lab.until(
+            lambda: bool(_held_back(lab.history)) or never_renews(lab.history),
+            within=max(0.0, by - lab.history.now()),
+        )
+
+    with lab.http.delay("renew", by=lab.ttl, first=1) as never:
+        never.optional = True  # for who renews late
+        comes(by=granted + lab.ttl - _to_try_again(lab))
+    comes(by=granted + AT_LAST * lab.ttl)
     if renewals := _held_back(lab.history):
         return renewals[0]
     if never_renews(lab.history):
@@ -790,6 +843,14 @@ def _first_that_hangs(lab: Lab) -> Exchange:
         f"no renewal was tried up to {AT_LAST:g} of the token's life, so none could hang while "
         "reads with it are judged"
     )
+
+
+def _to_try_again(lab: Lab) -> float:
+    """Seconds for a renewal that nobody answers and the next one, or a login.
+
+    A deadline, and what is granted after any fault that is as long.
+    """
+    return lab.deadline + lab.or_its_pause(1.5 * lab.deadline + 2.0)
 
 
 def _granted_last(history: History) -> float:

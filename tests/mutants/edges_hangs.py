@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tests.mutants.clients import GivesUpRenewing, LogsInTwice
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, UnavailableError, Wire
+from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire
 
 # Who else waits
 
@@ -90,7 +90,7 @@ class RenewsInACallersCall(LazyClient):
                 with self._held(deadline):
                     return self._log_in(deadline)
             return token
-        except UnavailableError:
+        except ClientError:  # which is not what it was called for: the token lives
             self._arm(self._longest)
             return token
         finally:
@@ -129,6 +129,38 @@ class GivesUpInACallersCall(RenewsInACallersCall):
 
 
 # What becomes of the token
+
+
+class _RenewsAtLeisure(Wire):
+    """Gives a renewal that many seconds more than a call has."""
+
+    more = 3600.0
+
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        if path == "auth/token/renew-self":
+            deadline += self.more
+        return super().send(method, path, deadline=deadline, token=token, body=body)
+
+
+class WaitsForEverForARenewal(LazyClient):
+    """A renewal has no deadline, alone of all requests, and is made under the lock of a login.
+
+    One that a firewall swallows is the end of the client, when its token ends.
+    """
+
+    wire_type = _RenewsAtLeisure
+
+
+class _RenewsWithPatience(_RenewsAtLeisure):
+    more = 3.0
+
+
+class WaitsLongerThanACallForARenewal(LazyClient):
+    """Gives a renewal seven seconds, where a call has four: nobody waits for it."""
+
+    wire_type = _RenewsWithPatience
 
 
 class GivesUpARenewalThatHangs(GivesUpRenewing):

@@ -16,6 +16,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     edges_tokens,
+    later_on,
     other_styles,
     oversights,
     own_pace,
@@ -394,6 +395,9 @@ MUTANTS: dict[str, Mutant] = {
     "closes-the-pool-of-all": Mutant(
         byways.ClosesThePoolOfAll, "TOK-02", "the steady state holds again"
     ),
+    "ends-the-renewals-of-all": Mutant(
+        later_on.EndsTheRenewalsOfAll, "TOK-02", "the end of one ends no other"
+    ),
     "ignores-max-ttl": Mutant(IgnoresMaxTtl, "TOK-03", "no read fails"),
     "ignores-explicit-max-ttl": Mutant(IgnoresMaxTtl, "TOK-05", "no read fails"),
     "logs-in-after-the-end-of-explicit-max-ttl": Mutant(NeverRenews, "TOK-05", "before"),
@@ -584,6 +588,9 @@ MUTANTS: dict[str, Mutant] = {
     "gives-up-a-renewal-that-hangs": Mutant(
         edges_hangs.GivesUpARenewalThatHangs, "TOK-22", "renewed, or replaced"
     ),
+    "waits-for-ever-for-a-renewal": Mutant(
+        edges_hangs.WaitsForEverForARenewal, "TOK-22", "renewed, or replaced"
+    ),
     "rests-for-too-long-after-a-renewal-that-hung": Mutant(
         edges_hangs.RestsForTooLongAfterIt, "TOK-22", "renewed, or replaced"
     ),
@@ -681,6 +688,9 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-again-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-16"),
     "renews-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "TOK-22"),
     "logs-in-when-a-renewal-hangs": Tolerated(edges_hangs.LogsInWhenARenewalHangs, "TOK-22"),
+    "waits-longer-than-a-call-for-a-renewal": Tolerated(
+        edges_hangs.WaitsLongerThanACallForARenewal, "TOK-22"
+    ),
     "asks-again-soon-for-a-renewal": Tolerated(edges_hangs.AsksAgainSoon, "TOK-22"),
     "asks-again-at-once-for-a-renewal": Tolerated(edges_hangs.AsksAgainAtOnce, "TOK-22"),
     "renews-late-without-patience": Tolerated(edges_hangs.RenewsLateWithoutPatience, "TOK-22"),
