@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 import threading
 
 import pytest
 
 from vault_harness.faults import Fault
-from vault_harness.scenario import Finding, Lab, NotExercised
+from vault_harness.scenario import Exchange, Finding, Lab, NotExercised, Operation
 from vault_harness.scenario.helpers import (
     lockout,
     start_meanwhile,
@@ -27,6 +29,7 @@ from vault_harness.scenario.oracles import (
     recovers_within,
     requests_at_most,
 )
+from vault_harness.vault import approle
 
 TRIES = 4
 """One less than the failures that lock an AppRole for everybody for 15 minutes."""
@@ -114,6 +117,7 @@ def _watch_the_tries(lab: Lab, fault: Fault) -> None:
 def test_late_secret_id_is_used(lab: Lab) -> None:
     """As SID-02, but a new secret-id comes once it is seen how often the old one is tried."""
     lab.start()
+    born = lab.history.logins()[-1]
     with lab.reading(every=0.5):
         with lab.vault.secret_id_destroyed(ROLE, lab.secret_id.accessor) as fault:
             _watch_the_tries(lab, fault)
@@ -121,10 +125,40 @@ def test_late_secret_id_is_used(lab: Lab) -> None:
             lab.new_secret_id()
         lab.recovers(after=fault)
         locked = lockout(lab)
+    good_until = (born.ended or born.began) + GOOD_UP_TO * lab.ttl
+    _served_while_its_token_lives(lab, since=fault.began, until=good_until)
     lab.judge(
         bad_logins_at_most(TRIES, watched=watched),
         none_of("the role is not locked for everybody", locked, harm=True),
     )
+
+
+GOOD_UP_TO = 0.8
+"""Of a life: some clients are done with a token in the fifth that is left from here on."""
+
+
+def _served_while_its_token_lives(lab: Lab, *, since: float, until: float) -> None:
+    """Find fault with a read that fails then, unless a login was refused in the time of that call.
+
+    Some log in in the call of whoever comes when it is time, and some let others wait for that.
+    """
+    refused = lab.history.find("login", since=since, where=lambda e: e.status == 400)
+    calls = lab.history.calls("read", since=since, until=until)
+    failed = [
+        call
+        for call in calls
+        if call.failed and not any(_at_the_same_time(call, login) for login in refused)
+    ]
+    if failed:
+        first = failed[0]
+        promise = "no read fails for want of another token while its token lives"
+        text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
+        lab.note(Finding(promise, text, first.began, until=first.ended))
+
+
+def _at_the_same_time(call: Operation, login: Exchange) -> bool:
+    """Whether a call was under way while a login was."""
+    return login.began <= (call.ended or math.inf) and call.began <= (login.ended or math.inf)
 
 
 @pytest.mark.scenario("SID-04")
@@ -309,7 +343,8 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
     )
     used = lab.history.find("unwrap", "login", since=swapped.began, until=swapped.end)
     lab.deliver_wrapping(good)
-    _reads_again(lab, since=lab.history.now(), after=swapped)
+    if _reads_again(lab, since=lab.history.now(), after=swapped):
+        used += _used_of_a_later_one(lab)
     lab.judge(
         none_of(
             "a wrapping token that no request for a secret-id made is neither opened nor used",
@@ -317,6 +352,36 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
             harm=True,
         ),
     )
+
+
+def _used_of_a_later_one(lab: Lab) -> list[Exchange]:
+    """A foreign one follows a good one, and the token is lost; what the client uses of it.
+
+    Whether the client goes on with what it has, or is denied until another good one comes, is open.
+    """
+    inside = lab.new_secret_id(deliver=False).secret_id
+    name = "foreign wrapping token after a good one"
+    with lab.condition(name) as swapped, lab.reading(every=0.4):
+        swapped.optional = True  # a good client sends nothing that shows it
+        lab.deliver_wrapping(lab.wrap_foreign(inside))
+        with lab.vault.token_revoked(lab.accessor()) as lost:
+            # Who answers from memory meets it at its next renewal only.
+            lab.until(lambda: lab.touched(lost), within=lab.ttl)
+        lab.until(lambda: _has_tried(lab, since=lost.began), within=lab.deadline)
+        lab.watch(0.5)  # another try of its
+    used = lab.history.find("unwrap", since=swapped.began, until=swapped.end)
+    used += lab.history.find(
+        "login", since=swapped.began, where=lambda e: e.secret_id == lab.secrets.label(inside)
+    )
+    lab.deliver_wrapping(lab.wrap_secret_id())
+    _reads_again(lab, since=lab.history.now(), after=swapped)
+    return used
+
+
+def _has_tried(lab: Lab, *, since: float) -> bool:
+    """Whether it has looked for another token since then, or said in vain that it has none."""
+    failed = lab.history.calls("read", since=since, where=lambda o: o.failed)
+    return bool(failed or lab.history.find("unwrap", "login", since=since))
 
 
 @pytest.mark.scenario("SID-09")
@@ -347,12 +412,13 @@ def _opens_it_after_an_outage(lab: Lab) -> None:
 
 @pytest.mark.scenario("SID-11")
 def test_restart_after_the_secret_id_was_opened(lab: Lab) -> None:
-    """It is started again with the same wrapping token, then has another, for two logins."""
+    """It is started again with the same wrapping token, has another for two logins, and a third."""
     lab.start().close(timeout=5.0)
     with lab.condition("wrapping token spent", statuses=frozenset({400, 403})) as fault:
         _start_without_a_secret_id(lab)
     if _reads_again(lab, since=lab.history.now(), after=fault):
         _logs_in_with_what_it_opened(lab)
+        _logs_in_with_the_next_one(lab)
     lab.judge(
         requests_at_most(2, "unwrap", since=fault.began, until=fault.end),
         requests_at_most(0, "login", since=fault.began, until=fault.end),
@@ -366,7 +432,23 @@ def _logs_in_with_what_it_opened(lab: Lab) -> None:
             # Who answers from memory meets it at its next renewal only.
             lab.until(lambda: lab.touched(lost), within=lab.ttl)
         lab.recovers(after=lost)
-    lab.ask(requests_at_most(0, "unwrap", since=lost.began))
+    lab.ask(requests_at_most(0, "unwrap", since=lost.began, until=lab.history.now()))
+
+
+def _logs_in_with_the_next_one(lab: Lab) -> None:
+    """Another wrapping token comes, all older secret-ids are destroyed, and the token is lost."""
+    old = approle.accessors(lab.operator, ROLE)
+    with lab.reading(every=0.4), contextlib.ExitStack() as destroyed:
+        since = lab.history.now()
+        lab.deliver_wrapping(lab.wrap_secret_id())
+        lab.watch(0.5)  # a login that took the old one a moment ago may still be on its way
+        for accessor in old:
+            destroyed.enter_context(lab.vault.secret_id_destroyed(ROLE, accessor, optional=True))
+        with lab.vault.token_revoked(lab.accessor()) as lost:
+            lab.until(lambda: lab.touched(lost), within=lab.ttl)
+        lab.recovers(after=lost)
+    lab.ask(requests_at_most(1, "unwrap", since=since))
+    lab.ask(bad_logins_at_most(0, since=since))
 
 
 def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:

@@ -15,9 +15,11 @@ from resilient_vault_client._wrapped import WrappedSecretId
 from tests.mutants import (
     always,
     companions,
+    edges_hangs,
     edges_logins,
     edges_refusals,
     ids,
+    later_on,
     other_styles,
     own_pace,
 )
@@ -458,9 +460,20 @@ MUTANTS: dict[str, Mutant] = {
     "knocks-with-a-spent-token-at-each-login": Mutant(
         ids.KnocksAtEachLogin, "SID-11", "at most 0 requests (unwrap)", REFERENCE
     ),
+    "throws-its-token-away-first": Mutant(
+        later_on.ThrowsItsTokenAwayFirst, "SID-03", "while its token lives"
+    ),
+    "keeps-its-first-opened-secret-id": Mutant(
+        later_on.KeepsItsFirstOpenedSecretId, "SID-11", "a good read within", REFERENCE
+    ),
+    "trusts-later-wrapping-tokens": Mutant(
+        later_on.TrustsLaterWrappingTokens, "SID-10", "neither opened nor used", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "is-refused-in-a-callers-call": Tolerated(edges_hangs.RenewsInACallersCall, "SID-03"),
+    "throws-its-token-away-at-last": Tolerated(later_on.ThrowsItsTokenAwayAtLast, "SID-03"),
     "stops-after-long-pauses": Tolerated(other_styles.StopsAfterLongPauses, "SID-02"),
     "tries-a-bad-secret-id-four-times": Tolerated(TriesASecretIdFourTimes, "SID-02"),
     "tries-a-locked-role-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-04"),
