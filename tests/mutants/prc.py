@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from resilient_vault_client import VaultError, VaultUnavailable
-from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, tempers
+from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, later_on, tempers
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -534,6 +534,9 @@ MUTANTS: dict[str, Mutant] = {
     "says-well-under-a-seal": Mutant(AlwaysSaysWell, "PRC-05", "health tells the truth", REFERENCE),
     "never-says-well-again": Mutant(
         NeverSaysWellAgain, "PRC-05", "health tells the truth", REFERENCE
+    ),
+    "tells-of-its-first-outage-alone": Mutant(
+        later_on.TellsOfItsFirstOutageAlone, "PRC-05", "health tells the truth", REFERENCE
     ),
     "says-nothing-of-its-health": Mutant(SaysNothingOfItsHealth, "PRC-05", "health ends within"),
     "hangs-with-a-call": Mutant(HangsAtTheEnd, "PRC-07", "it ends cleanly"),
