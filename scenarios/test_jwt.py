@@ -13,6 +13,7 @@ from vault_harness.scenario.oracles import (
     no_failed_read,
     no_request_storm,
     recovers_within,
+    replaced_before_the_end,
     requests_at_most,
 )
 
@@ -24,7 +25,7 @@ REFUSED = {"statuses": frozenset({400, 403}), "kinds": frozenset({"login"})}
 def test_rotated_jwt_is_used(lab: Lab) -> None:
     """The issuer changes its key and delivers a JWT in time; the next is late, and in place."""
     lab.start()
-    with lab.reading(every=0.5):
+    with lab.reading(every=0.25):
         lab.jwt.rotate()
         lab.deliver_jwt(lab.jwt.issue())
         lab.watch(0.5)  # a login that took the old one a moment ago may still be on its way
@@ -33,6 +34,8 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
             lab.jwt.trust_newest()
             lab.logs_in_again(since=replaced.began, within=lab.ttl)
             in_time = lab.history.now()
+        # By now: the next login is for a JWT that comes late.
+        lab.note(*replaced_before_the_end(until=in_time)(lab.history))
         lab.jwt.rotate()
         lab.jwt.trust_newest()
         with lab.condition("JWT's key withdrawn, the next JWT late", **REFUSED) as late:

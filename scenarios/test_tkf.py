@@ -47,7 +47,7 @@ def test_replaced_token_is_used(lab: Lab) -> None:
         recovers_within(bound, since=dead, begun=True),
         recovers_within(back, since=delivered),
         no_request_storm(since=lost.began, until=delivered),
-        requests_at_most(0, "login", "renew", since=0.0),
+        requests_at_most(0, "login", "renew", "revoke", since=0.0),
         none_of(
             "the agent's token is left alone, which others may use too",
             set() if alive else {"it was revoked at the end"},

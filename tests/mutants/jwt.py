@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
+from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._jwt import JwtFile
+from resilient_vault_client._token import Token as HeldToken
 from tests.mutants import oversights
 from tests.mutants.clients import REFERENCE, Mutant
 from vault_harness.subjects.reference import ReferenceSubject
@@ -61,11 +63,33 @@ class TakesARefusedJwtForTheEnd(ReferenceSubject):
         method._spare = for_good  # type: ignore[method-assign]  # that is its fault
 
 
+class LetsAJwtsTokenRunOut(ReferenceSubject):
+    """Looks after the token of an AppRole; one that came by a JWT it uses until that is refused."""
+
+    longer = 0.1
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ, renew=False))
+        method = self.client._session().authenticator._method
+        assert isinstance(method, JwtFile)
+        log_in = method.log_in
+
+        def past_its_end(deadline: Deadline, patience: float) -> HeldToken:
+            token = log_in(deadline, patience)
+            token.expires_at += self.longer
+            return token
+
+        method.log_in = past_its_end  # type: ignore[method-assign]  # that is its fault
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-jwt-once": Mutant(ReadsItsJwtOnce, "JWT-01", "0 refused logins", REFERENCE),
     "hammers-its-jwt": Mutant(HammersItsJwt, "JWT-01", "requests (login)", REFERENCE),
     "takes-a-refused-jwt-for-the-end": Mutant(
         TakesARefusedJwtForTheEnd, "JWT-01", "a good read within", REFERENCE
+    ),
+    "lets-a-jwts-token-run-out": Mutant(
+        LetsAJwtsTokenRunOut, "JWT-01", "a token is replaced before it ends", REFERENCE
     ),
     "takes-an-empty-jwt-file-for-the-end": Mutant(
         oversights.TakesAnEmptyFileForTheEnd, "JWT-01", "a good read within", REFERENCE

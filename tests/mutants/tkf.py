@@ -12,7 +12,7 @@ from pathlib import Path
 from resilient_vault_client import VaultClient
 from tests.mutants import oversights, tempers
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
-from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_client import GOODBYE, LazyClient, Token
 from tests.subjects.lazy_wire import ClientError
 from vault_harness.subjects.reference import ReferenceSubject
 
@@ -132,6 +132,27 @@ class RevokesItsAgentsToken(ReferenceSubject):
         super().close()
 
 
+class GivesBackItsAgentsOldToken(ReadsItsTokenForEachRequest):
+    """Gives the token that it had back when there is another, though not all have read that yet."""
+
+    after = 0.3
+    _last: Token | None = None
+
+    def _valid_token(self, deadline: float) -> Token:
+        new, old = super()._valid_token(deadline), self._last
+        self._last = new
+        if old is not None and old.value != new.value:
+            later = threading.Timer(self.after, self._give_back, (old,))
+            later.daemon = True
+            later.start()
+        return new
+
+    def _give_back(self, old: Token) -> None:
+        deadline = time.monotonic() + GOODBYE
+        with contextlib.suppress(ClientError):
+            self._wire.send("POST", "auth/token/revoke-self", deadline=deadline, token=old.value)
+
+
 class HammersARefusedToken(ReferenceSubject):
     """Asks about a token that was refused as often as it can."""
 
@@ -151,6 +172,9 @@ MUTANTS: dict[str, Mutant] = {
     "reads-its-token-once": Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
     "revokes-its-agents-token": Mutant(
         RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE
+    ),
+    "gives-back-its-agents-old-token": Mutant(
+        GivesBackItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE
     ),
     "hammers-a-refused-token": Mutant(
         HammersARefusedToken, "TKF-01", "no request storm", REFERENCE
