@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
@@ -29,10 +30,14 @@ from vault_harness.scenario.oracles import (
     accepted_again,
     at_most,
     came_through,
+    credential_at_hand,
     credentials_apart,
     credentials_at_most,
     failures_are,
+    lease_grants,
     lease_renewals_at_most,
+    lease_renewed_or_replaced,
+    leased_at,
     leases_renewed_within,
     no_refused_use,
     no_request_storm,
@@ -48,9 +53,14 @@ from vault_harness.subjects import Credential
 
 RESTARTS, CALLERS = 3, 5
 
-NOTHING = """
-path "database/*" { capabilities = ["deny"] }
+BOTH = (CREDENTIALS, READ_ONLY)
+"""Where a client leases, if it does so at two paths."""
+
+NOTHING = f"""
+path "{CREDENTIALS}" {{ capabilities = ["deny"] }}
+path "{READ_ONLY}" {{ capabilities = ["read"] }}
 """
+"""Nothing at the one path, and all at the other."""
 
 
 @pytest.mark.scenario("LEASE-01")
@@ -92,37 +102,51 @@ def test_revoked_by_prefix(lab: Lab) -> None:
 
 @pytest.mark.scenario("LEASE-02")
 def test_parent_token_at_its_max_ttl(lab: Lab) -> None:
-    """The token comes to its max TTL, and takes a lease of a minute with it."""
+    """The token comes to its max TTL, and takes the leases of two paths, of a minute, with it."""
     lab.start()
     began = lab.history.now()
-    first_credential(lab)
+    for path in BOTH:
+        first_credential(lab, path)
     # What is refused around a login is refused for two seconds at most, and a call takes its time.
     bound = lab.deadline + 2.0
-    with lab.reading(every=0.5), pool(lab, reports=False):
+    with (
+        lab.reading(every=0.5),
+        pool(lab, reports=False),
+        pool(lab, READ_ONLY, every=0.25, reports=False),
+    ):
         # Past the first token's end, so that its leases are gone.
         lab.watch(lab.entry.max_ttl + 2.0)
-        until = _once_accepted(lab, bound)
+        until = _once_accepted(lab, bound, *BOTH)
     lab.must_have(logins=1, since=began)
     lab.require("the first token's end was outlived", _lived_on(began, lab.entry.max_ttl + 1.5))
     logins = len(lab.history.logins())
     lab.judge(
         no_refused_use(around_logins=1.0),
-        uses_go_on(bound, since=began, until=until),
-        credentials_at_most(logins),
+        *(uses_go_on(bound, since=began, until=until, path=path) for path in BOTH),
+        *(credentials_at_most(logins, path=path) for path in BOTH),
     )
+
+
+LONGER, FOR_EVER = 5 / 3, 3
+"""Of a lease's TTL: the life of others beside it. And how often that, and a call, is for ever."""
 
 
 @pytest.mark.scenario("LEASE-03")
 def test_lease_not_found(lab: Lab) -> None:
-    """A lease is gone from Vault, which its next renewal finds out (400); another one is not."""
+    """A lease is gone, as its renewal finds out (400); later on a renewal is never answered."""
     client = lab.start()
-    credentials = {path: first_credential(lab, path) for path in (CREDENTIALS, READ_ONLY)}
+    ttl = lab.entry.lease_ttl or 0.0
+    # So long that a deadline fits into what is left of it after a renewal that hangs.
+    life = LONGER * ttl
+    for_ever = FOR_EVER * (life + lab.deadline)
+    lab.database.lives(READ_ONLY, life)
+    credentials = {path: first_credential(lab, path) for path in BOTH}
+    lab.database.lives(CREDENTIALS, life)
     foreign = {
         f"a user for {path} is not in its group"
         for path, one in credentials.items()
         if one.username not in lab.database.users(path)
     }
-    ttl = lab.entry.lease_ttl or 0.0
     with pool(lab, every=0.5, logs_in=False), pool(lab, READ_ONLY, every=0.5, reports=False):
         with lab.vault.leases_revoked(CREDENTIALS) as fault:
             lab.until(lambda: bool(_lost(lab.history, fault.began)), within=ttl)
@@ -130,19 +154,55 @@ def test_lease_not_found(lab: Lab) -> None:
             lab.watch(2.0)
             new = client.lease(CREDENTIALS)
             works = new is not None and lab.database.accepts(new)
-        lab.watch(0.25 * ttl)
-        # Whatever renewed it before may have ended with the one that was lost.
-        renewed = lab.until(lambda: _renewed(lab, credentials[READ_ONLY], told), within=ttl)
         other = client.lease(READ_ONLY)
+        with lab.http.lose_answer("lease", path="*renew*", first=1, by=for_ever) as silent:
+            silent.optional = True  # who renews nothing any more is told that by the other path
+            # Whatever renewed it before may have ended with the one that was lost.
+            lab.until(
+                lambda: _renewed(lab, credentials[READ_ONLY], told) and bool(_hanging(lab.history)),
+                within=life,
+            )
+            renewed = _renewed(lab, credentials[READ_ONLY], told)
+            hanging = _hanging(lab.history)
+            asked = _kept_all_the_same(lab, silent, hanging[0]) if hanging else []
     kept = renewed and other == credentials[READ_ONLY]
+    lab.require("a renewal that nobody answers", lambda history: bool(_hanging(history)))
+    hung = hanging[0].began if hanging else None
     lab.judge(
         none_of("what is leased at a path is a user of its own role", foreign, harm=True),
         none_of("a new credential that works, 2 s later", set() if works else {"it does not work"}),
         none_of("the other path keeps its credential", set() if kept else {"it is not renewed"}),
-        credentials_at_most(1, since=fault.began),
+        credentials_at_most(1, since=fault.began, until=hung),
+        *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
         no_refused_use(),
     )
+
+
+def _hanging(history: History) -> list[Exchange]:
+    """The renewals that something acted on here."""
+    return history.find("lease", where=lambda e: e.interference is not None)
+
+
+def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracle]:
+    """Wait until a lease whose renewal is never answered is renewed or replaced; what is asked.
+
+    Whoever gives that up at its deadline has the rest of the lease's life, and no less than after
+    any fault that is as long as a call.
+    """
+    path = _path_of(lab.history, hanging)
+    given_up = hanging.began + lab.deadline
+    ends = _over(lab.history, path, until=hanging.began)
+    fault = replace(silent, began=hanging.began, ended=given_up)
+    before = max(ends, given_up + lab.recovery_after(fault))
+    lab.until(
+        lambda: bool(lease_grants(lab.history, path=path, since=hanging.began)),
+        within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+    )
+    return [
+        lease_renewed_or_replaced(path=path, since=hanging.began, before=before),
+        credentials_at_most(1, since=hanging.began),
+    ]
 
 
 @pytest.mark.scenario("LEASE-04")
@@ -211,23 +271,72 @@ def test_restarts_leave_no_credential(lab: Lab) -> None:
     )
 
 
+TWICE, CALM, SEALED_ON = 2, 1.85, 1.0
+"""Of a lease's TTL: the life of the other one, and for how long all is well; and the seconds for
+which Vault stays sealed once it has refused a renewal."""
+
+
 @pytest.mark.scenario("LEASE-06")
 def test_renewed_for_a_whole_life(lab: Lab) -> None:
-    """Two lives of a lease pass; the credential is the same one all the time."""
+    """Two leases are renewed, each in its own life; at last Vault is sealed when one is due."""
     lab.start()
     began = lab.history.now()
-    first_credential(lab)
     ttl = lab.entry.lease_ttl or 0.0
-    with pool(lab):
-        lab.watch(2.3 * ttl)
-    until = lab.history.now()
-    lab.require("two lives of the lease", _lived_on(began, 2.2 * ttl))
+    lab.database.lives(READ_ONLY, TWICE * ttl)
+    # The longer life first: who takes that for the life of every lease is too late for the other.
+    for path in reversed(BOTH):
+        first_credential(lab, path)
+    with pool(lab), pool(lab, READ_ONLY, every=0.5):
+        lab.watch(CALM * ttl)
+        with lab.vault.sealed() as seal:
+            good_until = _over(lab.history, CREDENTIALS, share=ALL_BUT_THE_END)
+            refused = _refused_in_its_turn(lab, seal)
+            lab.watch(SEALED_ON)
+        asked = _kept_over_a_seal(lab, seal, refused[0]) if refused else []
+        _once_accepted(lab, lab.recovery_after(seal), CREDENTIALS)
+    lab.require("nearly a life of each lease", _lived_on(began, CALM * ttl))
+    lab.require("a renewal that the seal refused", lambda _: bool(refused))
+    bound = lab.deadline + 2.0
     lab.judge(
-        leases_renewed_within(0.3, 0.9, until=until),
-        credentials_at_most(1),
+        *(leases_renewed_within(0.3, 0.9, until=seal.began, path=path) for path in BOTH),
+        *(credentials_at_most(1, until=seal.began, path=path) for path in BOTH),
+        *(uses_go_on(bound, since=began, until=seal.began, path=path) for path in BOTH),
+        credential_at_hand(path=CREDENTIALS, since=seal.began, until=min(seal.end, good_until)),
+        *(credentials_at_most(1, since=seal.began, path=path) for path in BOTH),
+        *asked,
         no_refused_use(),
-        uses_go_on(lab.deadline + 2.0, since=began, until=until),
     )
+
+
+def _refused_in_its_turn(lab: Lab, seal: Fault) -> list[Exchange]:
+    """The renewals that a seal has refused, once there is one, or none is to come any more."""
+
+    def refused() -> list[Exchange]:
+        return lab.history.find(
+            "lease",
+            since=seal.began,
+            where=lambda e: renews_a_lease(e) and e.status is not None and not e.good,
+        )
+
+    latest = _over(lab.history, CREDENTIALS, share=AT_LAST)
+    lab.until(lambda: bool(refused()), within=max(0.0, latest - lab.history.now()))
+    return refused()
+
+
+def _kept_over_a_seal(lab: Lab, seal: Fault, refused: Exchange) -> list[Oracle]:
+    """Wait until a lease whose renewal met a seal is renewed or replaced; what is asked of that.
+
+    It has the rest of its life for that, and no less than is granted after any fault, of which it
+    knows since then.
+    """
+    path = _path_of(lab.history, refused)
+    ends = _over(lab.history, path, until=refused.began)
+    before = max(ends, seal.end + lab.recovery_after(replace(seal, began=refused.began)))
+    lab.until(
+        lambda: bool(lease_grants(lab.history, path=path, since=refused.began)),
+        within=max(0.0, before + 0.5 - lab.history.now()),  # what comes late is told
+    )
+    return [lease_renewed_or_replaced(path=path, since=refused.began, before=before)]
 
 
 @pytest.mark.scenario("LEASE-07")
@@ -293,7 +402,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
         # Vault has renewed it, of which the client knows nothing: so long it lives.
         ends = first.began + ttl
         lab.until(
-            lambda: bool(_grants(lab.history, since=first.began)),
+            lambda: bool(lease_grants(lab.history, since=first.began)),
             within=max(0.0, ends + 1.0 - lab.history.now()),
         )
         until = _once_accepted(lab, bound)
@@ -326,47 +435,64 @@ def _first_that_is_lost(lab: Lab, ttl: float) -> Exchange:
 
 def _granted_last(history: History, until: float | None = None) -> float:
     """When the answer came that gave the lease in use its life."""
-    last = _grants(history, until=until)[-1]
+    last = lease_grants(history, until=until)[-1]
     return last.ended or last.began
 
 
-def _grants(history: History, *, since: float = 0.0, until: float | None = None) -> list[Exchange]:
-    """What gave a lease its life, and whose answer came: new ones, and renewals."""
-    return history.find(
-        "credential",
-        "lease",
-        since=since,
-        until=until,
-        where=lambda e: came_through(e) and (e.kind == "credential" or renews_a_lease(e)),
-    )
+def _over(history: History, path: str, *, share: float = 1.0, until: float | None = None) -> float:
+    """When that part is over of the life that a lease of that path was given last; now, if none."""
+    grants = lease_grants(history, path=path, until=until)
+    if not grants:
+        return history.now()
+    return (grants[-1].ended or grants[-1].began) + share * (grants[-1].ttl or 0.0)
+
+
+def _path_of(history: History, renewal: Exchange) -> str:
+    """Where a lease was made that is to be renewed."""
+    return READ_ONLY if renewal.credential in leased_at(history, READ_ONLY) else CREDENTIALS
+
+
+A_SHORT_LIFE = 2 / 15
+"""Of the TTL of what is denied: 8 s of a minute, so that its turn comes while that is denied."""
 
 
 @pytest.mark.scenario("LEASE-08")
 def test_no_credential_to_be_had(lab: Lab) -> None:
     """The engine fails under a pool, before it has a credential; later on the policy denies one."""
     lab.start()
+    lab.database.lives(READ_ONLY, A_SHORT_LIFE * (lab.entry.lease_ttl or 0.0))
     with ExitStack() as callers:
         with lab.http.fail("credential", status=500) as failing:
             callers.enter_context(pool(lab, every=0.5))
             lab.watch(4.0)
-        _once_accepted(lab, lab.recovery_after(failing))
+        _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
+        callers.enter_context(pool(lab, READ_ONLY, every=0.5))
+        _once_accepted(lab, lab.recovery_after(failing), READ_ONLY)
         with (
             lab.vault.policy(POLICY, NOTHING) as denied,
             lab.vault.leases_revoked(CREDENTIALS, optional=True),
         ):
             lab.until(lambda: lab.touched(denied), within=5.0)
             lab.watch(4.0)
-        _once_accepted(lab, lab.recovery_after(denied))
+            # What is leased elsewhere has its turn meanwhile.
+            in_time = _over(lab.history, READ_ONLY, share=AT_LAST, until=denied.began)
+            lab.until(
+                lambda: bool(lease_grants(lab.history, path=READ_ONLY, since=denied.began)),
+                within=max(0.0, in_time - lab.history.now()),
+            )
+        _once_accepted(lab, lab.recovery_after(denied), CREDENTIALS)
     lab.judge(
         same_token(since=failing.began, until=denied.began),
         no_request_storm(since=failing.began, until=failing.end),
         _are("unavailable", failing),
-        accepted_again(since=failing.end, within=lab.recovery_after(failing)),
+        accepted_again(since=failing.end, within=lab.recovery_after(failing), path=CREDENTIALS),
         a_denial_costs_little(
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
         ),
         _are("denied", denied),
-        accepted_again(since=denied.end, within=lab.recovery_after(denied)),
+        accepted_again(since=denied.end, within=lab.recovery_after(denied), path=CREDENTIALS),
+        lease_renewed_or_replaced(path=READ_ONLY, since=denied.began, before=in_time),
+        no_refused_use(since=denied.began, around_logins=1.0, path=READ_ONLY),
     )
 
 
@@ -402,10 +528,18 @@ def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:
     return met
 
 
-def _once_accepted(lab: Lab, bound: float) -> float:
-    """Wait until the database accepts one, for longer than the bound if none; when that is."""
+def _once_accepted(lab: Lab, bound: float, *paths: str) -> float:
+    """Wait until the database accepts one, for longer than the bound if none; when that is.
+
+    Of each of those paths, if there are any.
+    """
     since = lab.history.now()
-    lab.until(lambda: _first_accepted(lab.history, since) is not None, within=bound + 0.5)
+
+    def accepted() -> bool:
+        firsts = [_first_accepted(lab.history, since, path) for path in paths or (None,)]
+        return None not in firsts
+
+    lab.until(accepted, within=bound + 0.5)
     return lab.history.now()
 
 
@@ -423,9 +557,13 @@ def _first_refused(history: History, since: float) -> float:
     return next((u.ended for u in list(history.uses) if not u.accepted and u.ended >= since), since)
 
 
-def _first_accepted(history: History, since: float) -> float | None:
+def _first_accepted(history: History, since: float, path: str | None = None) -> float | None:
     """When the first login began after that which the database accepted; None if there is none."""
-    return next((u.began for u in list(history.uses) if u.accepted and u.began > since), None)
+    uses = [u for u in list(history.uses) if u.accepted and u.began > since]
+    if path is not None:
+        labels = leased_at(history, path)
+        uses = [u for u in uses if u.credential in labels]
+    return uses[0].began if uses else None
 
 
 def _lost(history: History, since: float) -> bool:

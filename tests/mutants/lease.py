@@ -18,7 +18,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
-from tests.mutants import edges_leases, refused_leases, sharing, silences
+from tests.mutants import edges_leases, refused_leases, second_leases, sharing, silences
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -472,6 +472,24 @@ MUTANTS: dict[str, Mutant] = {
     "waits-long-for-a-renewal-of-a-lease": _mutant(
         edges_leases.WaitsLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
     ),
+    "plans-each-lease-by-its-first": _mutant(
+        second_leases.PlansEachLeaseByItsFirst, "LEASE-06", "a renewal between"
+    ),
+    "moves-one-path-alone": _mutant(
+        second_leases.MovesOnePathAlone, "LEASE-02", "accepted by the database"
+    ),
+    "starves-other-leases-while-one-fails": _mutant(
+        second_leases.StarvesOtherLeasesWhileOneFails, "LEASE-08", "is renewed, or replaced"
+    ),
+    "waits-for-ever-for-a-lease": _mutant(
+        second_leases.WaitsForEverForALease, "LEASE-03", "is renewed, or replaced"
+    ),
+    "ends-its-leases-with-a-seal": _mutant(
+        second_leases.EndsItsLeasesWithASeal, "LEASE-06", "is renewed, or replaced"
+    ),
+    "has-no-credential-in-an-outage": _mutant(
+        second_leases.HasNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -507,4 +525,6 @@ TOLERATED: dict[str, Tolerated] = {
         refused_leases.RestsAWhileAfterEither, "LEASE-08"
     ),
     "renews-leases-in-calls": _tolerated(sharing.RenewsInCalls, "LEASE-03"),
+    "renews-leases-in-calls-under-a-seal": _tolerated(sharing.RenewsInCalls, "LEASE-06"),
+    "replaces-at-silence": _tolerated(edges_leases.ReplacesAtALostAnswer, "LEASE-03"),
 }

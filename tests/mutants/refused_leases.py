@@ -188,11 +188,12 @@ class RestsForLongAfterAFailure(Leasing):
 
 
 class _RestsAfterADenial(_Rests):
+    seconds = 22.0
     after = PermissionDenied
 
 
 class RestsForLongAfterADenial(Leasing):
-    """For as long after a denial."""
+    """For twenty-two seconds after a denial, which lasts longer than a failure."""
 
     leases_type: ClassVar[type[Leases]] = _RestsAfterADenial
 

@@ -6,6 +6,7 @@ import secrets as random
 from typing import TYPE_CHECKING, Any
 
 from vault_harness.engine import Postgresql
+from vault_harness.faults import Signature
 from vault_harness.files import encodable
 from vault_harness.scenario._secrets import Secrets
 from vault_harness.scenario.history import History
@@ -66,6 +67,7 @@ class Database:
 
     def mount(self, operator: Operator, *, ttl: float, max_ttl: float) -> None:
         """Let Vault make users whose leases live so many seconds."""
+        self._operator = operator
         server = self._server
         operator.request("POST", f"sys/mounts/{MOUNT}", type="database")
         operator.request(
@@ -88,6 +90,19 @@ class Database:
                 creation_statements=[_CREATE.format(group=group)],
                 revocation_statements=[_DROP],
             )
+
+    def lives(self, path: str, seconds: float) -> None:
+        """Let what is leased at a path from now on live so long, with each renewal too.
+
+        Args:
+            path: Where.
+            seconds: How long; Vault counts whole ones.
+        """
+        role, ttl = f"{MOUNT}/roles/{_role(path)}", f"{round(seconds)}s"
+        self._operator.request("POST", role, default_ttl=ttl)
+        # It breaks nothing; but what comes after it is no time before any fault.
+        told = self._history.begin_fault(f"{path} lives {ttl}", Signature(), optional=True)
+        self._history.end_fault(told)
 
     # The database's side
 

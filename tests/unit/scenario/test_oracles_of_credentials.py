@@ -7,9 +7,11 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.oracles import (
     accepted_again,
+    credential_at_hand,
     credentials_apart,
     credentials_at_most,
     lease_renewals_at_most,
+    lease_renewed_or_replaced,
     leases_renewed_within,
     no_refused_use,
     renewals_of_a_capped_lease_at_most,
@@ -210,3 +212,59 @@ def test_each_capped_lease_has_its_own_count(story: Story) -> None:
         for later, ttl in ((5.0, 10.0), (12.0, 5.0), (15.0, 2.0)):
             story.sent("lease", at + later, credential=label, ttl=ttl, ended=at + later)
     assert story.finds(renewals_of_a_capped_lease_at_most(2)) == []
+
+
+def test_each_path_has_its_own(story: Story) -> None:
+    """What was made, and what works, of one path says nothing of another one."""
+    for at, path, label in ((1.0, "app", "credential-1"), (2.0, "readonly", "credential-2")):
+        story.sent(
+            "credential", at, path=f"database/creds/{path}", credential=label, ttl=10.0, ended=at
+        )
+    story.used(3.0, 6.0)
+    story.used(3.0, credential="credential-2")
+    story.used(5.0, credential="credential-2", accepted=False)
+    app, other = "database/creds/app", "database/creds/readonly"
+    for path in (app, other):
+        assert story.finds(credentials_at_most(1, path=path)) == []
+        assert len(story.finds(credentials_at_most(0, path=path))) == 1
+    assert story.finds(no_refused_use(path=app)) == []
+    assert len(story.finds(no_refused_use(path=other))) == 1
+    assert story.finds(uses_go_on(3.0, since=1.0, until=7.0, path=app)) == []
+    assert story.finds(uses_go_on(3.0, since=1.0, until=7.0, path=other)) == [
+        "it goes without one for 4.00 s, from +3.00 s on"
+    ]
+    assert story.finds(accepted_again(since=4.0, within=5.0, path=app)) == []
+    assert story.finds(accepted_again(since=4.0, within=5.0, path=other)) == ["there was none"]
+    assert story.finds(leases_renewed_within(0.3, 0.9, until=10.5, path=app)) == [
+        "credential-1, whose TTL is 10 s, was renewed never"
+    ]
+
+
+def test_renewed_or_replaced_in_time(story: Story) -> None:
+    """Either will do, if it was sent by then and its answer came; a lost one is none."""
+    path = "database/creds/app"
+    story.sent("credential", 0.0, path=path, credential="credential-1", ttl=10.0, ended=0.0)
+    story.sent("lease", 5.0, credential="credential-1", ttl=10.0).closed = "client"
+    asked = lease_renewed_or_replaced(path=path, since=5.0, before=10.0)
+    assert story.finds(asked) == ["it had time up to +10.00 s; what was answered came never"]
+    story.sent("credential", 10.5, path=path, credential="credential-2", ttl=10.0)
+    assert story.finds(asked) == [
+        "it had time up to +10.00 s; what was answered came 0.50 s after that"
+    ]
+    renewed(story, 9.0)
+    assert story.finds(asked) == []
+
+
+def test_what_is_at_hand_is_handed_out(story: Story) -> None:
+    """One call for each renewal may fail, and no other; nobody who asks shows nothing."""
+    path = "database/creds/app"
+    asked = credential_at_hand(path=path, since=1.0, until=9.0)
+    assert len(story.finds(asked)) == 1
+    story.call(2.0, verb="lease", path=path)
+    renewed(story, 3.0, 503)
+    story.call(3.0, outcome="unavailable", verb="lease", path=path)
+    assert story.finds(asked) == []
+    story.call(4.0, outcome="unavailable", verb="lease", path=path)
+    found = story.finds(asked)
+    assert len(found) == 1
+    assert found[0].startswith("2 of 3 calls failed (+3.00, +4.00) beside 1 renewal")

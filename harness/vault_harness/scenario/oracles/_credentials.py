@@ -10,18 +10,21 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Use
 from vault_harness.scenario.oracles._base import Oracle, counted, lacking, times
+from vault_harness.scenario.oracles._lives import came_through
 from vault_harness.scenario.verdict import Finding
 
 SHORT = 1.0
 """Seconds by which a renewal's answer may fall short: Vault counts whole ones."""
 
 
-def credentials_at_most(count: int, *, since: float = 0.0, until: float | None = None) -> Oracle:
-    """Vault makes at most so many credentials in that time; none is fine."""
-    promise = f"at most {counted(count, 'credential')}"
+def credentials_at_most(
+    count: int, *, since: float = 0.0, until: float | None = None, path: str | None = None
+) -> Oracle:
+    """Vault makes at most so many credentials in that time, of that path or any; none is fine."""
+    promise = f"at most {counted(count, 'credential')}{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
-        made = _made(history, since, until)
+        made = _made(history, since, until, path)
         if len(made) <= count:
             return []
         text = f"{len(made)} ({times(made)})"
@@ -46,7 +49,11 @@ def credentials_apart(least: float, *, since: float = 0.0) -> Oracle:
 
 
 def no_refused_use(
-    *, since: float = 0.0, until: float | None = None, around_logins: float = 0.0
+    *,
+    since: float = 0.0,
+    until: float | None = None,
+    around_logins: float = 0.0,
+    path: str | None = None,
 ) -> Oracle:
     """The database lets in whoever comes with what the subject handed out.
 
@@ -54,13 +61,14 @@ def no_refused_use(
         since: When it begins.
         until: When it ends; one that was under way then may be refused.
         around_logins: Seconds before and after each login at Vault in which one may be refused.
+        path: With what was leased there only; with whatever was handed out, if None.
     """
-    promise = "what is handed out is accepted by the database"
+    promise = f"what is handed out{_at(path)} is accepted by the database"
     if around_logins:
         promise += f", but for {around_logins:g} s around a login at Vault"
 
     def oracle(history: History) -> list[Finding]:
-        uses = _uses(history, since, until)
+        uses = _uses(history, since, until, path)
         if not uses:
             return lacking(promise, "login at the database", since, until)
         logins = history.logins()
@@ -88,13 +96,13 @@ def _near(use: Use, login: Exchange, seconds: float, history: History) -> bool:
     return login.came - grace <= use.began <= ended + grace
 
 
-def accepted_again(*, since: float, within: float) -> Oracle:
-    """The database lets the subject's credential in within so many seconds."""
-    promise = f"a credential that works within {within:g} s"
+def accepted_again(*, since: float, within: float, path: str | None = None) -> Oracle:
+    """The database lets the subject's credential, of that path or of any, in within so long."""
+    promise = f"a credential that works within {within:g} s{_at(path)}"
 
     def oracle(history: History) -> list[Finding]:
         end = since + within
-        good = next((use for use in _uses(history, since, None) if use.accepted), None)
+        good = next((use for use in _uses(history, since, None, path) if use.accepted), None)
         if good is not None and good.began <= end + history.slack(since, end):
             return []
         when = f"the first came after {good.began - since:.2f} s" if good else "there was none"
@@ -104,7 +112,7 @@ def accepted_again(*, since: float, within: float) -> Oracle:
     return oracle
 
 
-def uses_go_on(bound: float, *, since: float, until: float) -> Oracle:
+def uses_go_on(bound: float, *, since: float, until: float, path: str | None = None) -> Oracle:
     """From one login that the database accepts to the next it is at most `bound` seconds.
 
     It finds fault where nobody comes to the database: what is not handed out is not refused.
@@ -113,11 +121,13 @@ def uses_go_on(bound: float, *, since: float, until: float) -> Oracle:
         bound: Seconds.
         since: When it begins, as if one had just been accepted.
         until: When it ends, as if one were accepted then.
+        path: With what was leased there only; with whatever was handed out, if None.
     """
     promise = f"no pool goes without a credential that works for longer than {bound:g} s"
+    promise += _at(path)
 
     def oracle(history: History) -> list[Finding]:
-        good = [use.began for use in _uses(history, since, until) if use.accepted]
+        good = [use.began for use in _uses(history, since, until, path) if use.accepted]
         for one, following in pairwise([since, *good, until]):
             over = following - one - bound - history.slack(one, following)
             if over > 0:
@@ -128,20 +138,24 @@ def uses_go_on(bound: float, *, since: float, until: float) -> Oracle:
     return oracle
 
 
-def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
+def leases_renewed_within(
+    low: float, high: float, *, until: float, path: str | None = None
+) -> Oracle:
     """In each life of a lease a renewal of it lands in ``[low, high]``, for the whole of a life.
 
     Args:
         low: As a share of the lease's TTL.
         high: The same.
         until: A life that had not reached `high` by then is not judged.
+        path: Leases of that path only; of all, if None.
     """
     promise = f"a renewal between {low:g} and {high:g} of each lease's life, for a whole one"
+    promise += _at(path)
 
     def oracle(history: History) -> list[Finding]:
         findings: list[Finding] = []
         judged = 0
-        for made in _made(history, 0.0, until):
+        for made in _made(history, 0.0, until, path):
             lives = [made, *_renewals(history, made)]
             for life, following in zip(lives, [*lives[1:], None], strict=False):
                 start = life.ended if life.ended is not None else life.began
@@ -164,6 +178,57 @@ def leases_renewed_within(low: float, high: float, *, until: float) -> Oracle:
         if not judged:
             return lacking(promise, f"life that had come to {high:g} of its time", 0.0, until)
         return findings
+
+    return oracle
+
+
+def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Oracle:
+    """What is leased at a path is given a new life, or another credential is made in its place.
+
+    Args:
+        path: Where.
+        since: Requests from then on count whose answer comes.
+        before: When one of them must have been sent.
+    """
+    promise = f"what is leased at {path} is renewed, or replaced, in its time"
+
+    def oracle(history: History) -> list[Finding]:
+        grants = lease_grants(history, path=path, since=since)
+        first = min((e.came for e in grants), default=None)
+        if first is not None and first <= before + history.slack(since, before):
+            return []
+        when = f"{first - before:.2f} s after that" if first is not None else "never"
+        text = f"it had time up to +{before:.2f} s; what was answered came {when}"
+        missed = None if first is None else first - before
+        return [Finding(promise, text, before, missed=missed, until=before, lacks=missed is None)]
+
+    return oracle
+
+
+def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
+    """Whoever asks for a credential in that time is given it: the one at hand is good.
+
+    One call for each renewal that is tried then is let off: who renews in the call of whoever comes
+    when it is time may let that one fail, and no other.
+
+    Args:
+        path: Where it is leased.
+        since: When it begins.
+        until: When it ends; the lease must live for longer.
+    """
+    promise = f"who asks for what is leased at {path} is given what is at hand"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls("lease", since=since, until=until, where=lambda o: o.path == path)
+        if not calls:
+            return lacking(promise, "call for a credential", since, until)
+        failed = [call for call in calls if call.failed]
+        renewals = history.find("lease", since=since, until=until, where=renews_a_lease)
+        if len(failed) <= len(renewals):
+            return []
+        text = f"{len(failed)} of {counted(len(calls), 'call')} failed ({times(failed)}) beside "
+        text += f"{counted(len(renewals), 'renewal')}, the last {failed[-1].told}"
+        return [Finding(promise, text, failed[len(renewals)].began)]
 
     return oracle
 
@@ -230,12 +295,54 @@ def renews_a_lease(asked: Exchange) -> bool:
     return "/lookup" not in asked.path and "/revoke" not in asked.path
 
 
+def leased_at(history: History, path: str) -> set[str | None]:
+    """The labels of the credentials that Vault made there."""
+    return {made.credential for made in _made(history, 0.0, None, path)}
+
+
+def lease_grants(
+    history: History, *, path: str | None = None, since: float = 0.0, until: float | None = None
+) -> list[Exchange]:
+    """What gave a lease its life, and whose answer came: new ones, and renewals.
+
+    Args:
+        history: What happened.
+        path: Where it was leased; anywhere, if None.
+        since: Requests from then on.
+        until: Requests up to then.
+    """
+    labels = None if path is None else leased_at(history, path)
+    return history.find(
+        "credential",
+        "lease",
+        since=since,
+        until=until,
+        where=lambda e: (
+            came_through(e)
+            and (e.kind == "credential" or renews_a_lease(e))
+            and (labels is None or e.credential in labels)
+        ),
+    )
+
+
 def _falls_short(renewal: Exchange, made: Exchange) -> bool:
     return (renewal.ttl or 0.0) + SHORT < (made.ttl or 0.0)
 
 
-def _made(history: History, since: float, until: float | None) -> list[Exchange]:
-    return history.find("credential", since=since, until=until, where=lambda e: e.good)
+def _at(path: str | None) -> str:
+    """Where it is leased, for a promise; nothing, if that is anywhere."""
+    return "" if path is None else f" at {path}"
+
+
+def _made(
+    history: History, since: float, until: float | None, path: str | None = None
+) -> list[Exchange]:
+    return history.find(
+        "credential",
+        since=since,
+        until=until,
+        where=lambda e: e.good and (path is None or f"/{e.path}".endswith(f"/{path}")),
+    )
 
 
 def _renewals(history: History, made: Exchange) -> list[Exchange]:
@@ -245,9 +352,14 @@ def _renewals(history: History, made: Exchange) -> list[Exchange]:
     )
 
 
-def _uses(history: History, since: float, until: float | None) -> list[Use]:
+def _uses(
+    history: History, since: float, until: float | None, path: str | None = None
+) -> list[Use]:
+    labels = None if path is None else leased_at(history, path)
     return [
         use
         for use in list(history.uses)
-        if since <= use.began and (until is None or use.began <= until)
+        if since <= use.began
+        and (until is None or use.began <= until)
+        and (labels is None or use.credential in labels)
     ]

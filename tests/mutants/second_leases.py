@@ -1,0 +1,141 @@
+"""Clients that keep one lease well, and lose a second one, or all of them, beside what befalls it.
+
+Each deviates from the reference client, and is listed in ``lease.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+from resilient_vault_client import Credential, VaultError, VaultSealed, VaultUnavailable
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
+from resilient_vault_client._leases import Leases
+from resilient_vault_client._token import Token
+from tests.mutants.clients import Leasing
+
+# Another path
+
+
+class _LivesAsTheFirst(Leases):
+    _first = 0
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        self._first = grant.increment = self._first or grant.increment
+        grant._expires_at = grant.granted_at + grant.increment
+        return grant
+
+
+class PlansEachLeaseByItsFirst(Leasing):
+    """Takes it for granted that a lease of whatever path lives as long as its first one."""
+
+    leases_type: ClassVar[type[Leases]] = _LivesAsTheFirst
+
+
+class _Unbound(Grant):
+    """A lease that does not look at the token on which it hangs."""
+
+    @property
+    def expires_at(self) -> float:
+        return self._expires_at
+
+    @property
+    def usable(self) -> bool:
+        return self.lost is None
+
+
+class _MovesOneAlone(Leases):
+    _moved_to: Token | None = None
+
+    def _ask(self, path: str, token: Token, deadline: Deadline) -> Grant:
+        grant = super()._ask(path, token, deadline)
+        grant.__class__ = _Unbound
+        self._moved_to = token
+        return grant
+
+    def _reason(self, grant: Grant) -> str | None:
+        current = self._authenticator.current
+        moves = current is not None and current is not self._moved_to
+        return "token" if moves or grant.lost is not None else None
+
+    def _step(self) -> float | None:
+        wait = super()._step()
+        return 0.1 if wait is None else min(wait, 0.1)
+
+
+class MovesOnePathAlone(Leasing):
+    """Notes for all paths at once to which token its leases have moved, when the first one has."""
+
+    leases_type: ClassVar[type[Leases]] = _MovesOneAlone
+
+
+class _OneRound(Leases):
+    def _step(self) -> float | None:
+        waits = []
+        for held in list(self._by_path.values()):
+            if self._stopped:
+                return None
+            wait = self._tend(held)
+            if wait is None:
+                continue
+            waits.append(max(0.0, wait))
+            if held.pause is not None:  # it could not be kept: the round is over
+                break
+        return min(waits, default=None)
+
+
+class StarvesOtherLeasesWhileOneFails(Leasing):
+    """As long as one lease cannot be kept its thread never comes to those of the other paths."""
+
+    leases_type: ClassVar[type[Leases]] = _OneRound
+
+
+# A renewal that meets silence, or a seal
+
+
+class _WaitsForEver(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        del deadline
+        return super()._ask_for_more(grant, Deadline(3600.0))
+
+
+class WaitsForEverForALease(Leasing):
+    """A renewal of a lease has no deadline, alone of all requests."""
+
+    leases_type: ClassVar[type[Leases]] = _WaitsForEver
+
+
+class _EndsWithASeal(Leases):
+    _over = False
+
+    def _failed(self, held: Held, error: VaultError) -> float:
+        wait = super()._failed(held, error)
+        self._over |= isinstance(error, VaultSealed)
+        if self._over:
+            held.due = wait = math.inf
+        return wait
+
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        if self._over:
+            raise VaultUnavailable("nobody keeps the leases any more", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
+
+class EndsItsLeasesWithASeal(Leasing):
+    """A renewal that meets a sealed Vault is its last: what it leases runs out, none follows."""
+
+    leases_type: ClassVar[type[Leases]] = _EndsWithASeal
+
+
+class HasNoCredentialInAnOutage(Leasing):
+    """Gives nobody the credential that it holds while it knows that Vault is away."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        session = self.client._session()
+        held = session.leases._by_path.get(path)
+        if held is not None and held.grant is not None and session.circuit.outage is not None:
+            raise VaultUnavailable("Vault is away", sent=False)
+        return super().lease(path, failed)
