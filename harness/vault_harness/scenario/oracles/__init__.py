@@ -39,7 +39,6 @@ from vault_harness.scenario.oracles._credentials import (
     no_refused_use,
     renewals_of_a_capped_lease_at_most,
     renewals_of_a_lost_lease_at_most,
-    renews_a_lease,
     uses_go_on,
 )
 from vault_harness.scenario.oracles._going_on import (
@@ -156,7 +155,6 @@ __all__ = [
     "renewals_of_a_capped_lease_at_most",
     "renewals_of_a_lost_lease_at_most",
     "renewed_or_replaced",
-    "renews_a_lease",
     "renews_again",
     "renews_within",
     "replaced_before_the_end",

@@ -208,8 +208,8 @@ def lease_renewed_or_replaced(*, path: str, since: float, before: float) -> Orac
 def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
     """Whoever asks for a credential in that time is given it: the one at hand is good.
 
-    One call for each renewal that is tried then is let off: who renews in the call of whoever comes
-    when it is time may let that one fail, and no other.
+    One call for each renewal that is tried then, or look at a lease, is let off: who renews in the
+    call of whoever comes when it is time may let that one fail, and no other.
 
     Args:
         path: Where it is leased.
@@ -223,7 +223,9 @@ def credential_at_hand(*, path: str, since: float, until: float) -> Oracle:
         if not calls:
             return lacking(promise, "call for a credential", since, until)
         failed = [call for call in calls if call.failed]
-        renewals = history.find("lease", since=since, until=until, where=renews_a_lease)
+        renewals = history.find(
+            "lease", since=since, until=until, where=lambda e: "/revoke" not in e.path
+        )
         if len(failed) <= len(renewals):
             return []
         text = f"{len(failed)} of {counted(len(calls), 'call')} failed ({times(failed)}) beside "
