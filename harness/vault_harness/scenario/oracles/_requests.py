@@ -136,7 +136,9 @@ def no_connection_storm(*, since: float, until: float) -> Oracle:
     return oracle
 
 
-def no_credential_sent(*, since: float, until: float, to: str = "another host") -> Oracle:
+def no_credential_sent(
+    *, since: float, until: float, to: str = "another host", harm: bool = True
+) -> Oracle:
     """Over connections whose handshake was in that time, no token and no secret-id is sent.
 
     For a time in which the server shows a certificate that no client may take. It holds for
@@ -146,6 +148,7 @@ def no_credential_sent(*, since: float, until: float, to: str = "another host") 
         since: When it begins.
         until: When it ends.
         to: Whom that certificate is of, in few words.
+        harm: Whether it counts whatever else happened.
     """
     promise = f"no token and no secret-id goes to a server whose certificate is one of {to}"
 
@@ -160,7 +163,7 @@ def no_credential_sent(*, since: float, until: float, to: str = "another host") 
                 promise,
                 f"a {sent.kind} was sent to {to}, with {label}",
                 sent.began,
-                harm=True,
+                harm=harm,
             )
             for sent in history.find(since=since)
             if sent.connection in taken and (label := sent.secret_id or sent.token)
