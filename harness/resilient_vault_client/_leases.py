@@ -55,6 +55,7 @@ _TOO_SHORT = 1.0
 
 # What is left of a life when a new credential is asked for although a renewal may yet work.
 _LAST_RESORT = 0.15
+_SHORTEST = 0.1  # seconds from one try to the next, however soon a lease ends
 
 # Seconds for which a replaced credential is kept alive: its pool needs a moment to move on.
 _MOVE_ON = 2.0
@@ -361,13 +362,15 @@ class Leases(Background):
                     path=held.path, error=error, remaining=grant.remaining, retry_in=wait
                 )
             )
-        last_resort = grant.increment * _LAST_RESORT
+        last_resort, renewing = grant.increment * _LAST_RESORT, grant.renewable
         refused = isinstance(error, ServerFailed | RequestRefused)
         if refused and grant.remaining <= last_resort:
             # Vault answers, and does not renew: a new credential may work where that does not.
             grant.renewable = False
         if grant.usable:
             wait = min(wait, max(grant.remaining - last_resort, wait / 4))
+            if renewing:  # never so late that it ends first: what is in use then is refused
+                wait = min(wait, max(grant.remaining / 2, _SHORTEST))
         held.due = time.monotonic() + wait
         if not grant.usable:
             held.blocked_until = max(held.blocked_until, held.due)

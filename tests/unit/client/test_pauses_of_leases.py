@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from resilient_vault_client import PermissionDenied, VaultClient
+from resilient_vault_client import PermissionDenied, RequestRefused, VaultClient
 from resilient_vault_client._api import Api
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._login import Authenticator
@@ -65,3 +65,24 @@ def test_each_failure_counts_once(session: Session, monkeypatch: pytest.MonkeyPa
     assert pauses[0] < 0.5
     for before, after in itertools.pairwise(pauses):
         assert before < after <= LONGER * before
+
+
+def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it has grown: a lease that cannot be renewed is replaced while it lives."""
+    monkeypatch.setattr(Api, "lease", leased)
+    session.leases.current(PATH, Deadline(5.0))
+    held = session.leases._by_path[PATH]
+    assert held.grant is not None
+    # A tenth of its life is left, which is within the part in which it is replaced.
+    held.grant._expires_at = time.monotonic() + 60.0
+    held.pause, held.due = 600.0, 0.0
+
+    def refused(*_: Any) -> NoReturn:
+        raise RequestRefused("failed to renew entry", status=400)
+
+    monkeypatch.setattr(Api, "renew_lease", refused)
+    wait = session.leases._keep(held)
+    assert wait < 0.6 * held.grant.remaining
+    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic() + wait: now)
+    session.leases._keep(held)
+    assert held.grant.remaining > 500.0  # another one
