@@ -83,6 +83,7 @@ def test_no_pause_outlasts_the_lease(session: Session, monkeypatch: pytest.Monke
     monkeypatch.setattr(Api, "renew_lease", refused)
     wait = session.leases._keep(held)
     assert wait < 0.6 * held.grant.remaining
-    monkeypatch.setattr(time, "monotonic", lambda now=time.monotonic() + wait: now)
+    then = time.monotonic() + wait
+    monkeypatch.setattr(time, "monotonic", lambda: then)
     session.leases._keep(held)
     assert held.grant.remaining > 500.0  # another one
