@@ -86,9 +86,15 @@ class _OneRound(Leases):
                 break
         return min(waits, default=None)
 
+    def _replace(self, held: Held, deadline: Deadline, patience: float, reason: str) -> Grant:
+        others = (other for other in self._by_path.values() if other is not held)
+        if reason == "expired" and any(other.pause is not None for other in others):
+            raise VaultUnavailable("its turn has not come", sent=False)
+        return super()._replace(held, deadline, patience, reason)
+
 
 class StarvesOtherLeasesWhileOneFails(Leasing):
-    """As long as one lease cannot be kept its thread never comes to those of the other paths."""
+    """As long as one lease cannot be kept its thread comes to no other, and nobody else does."""
 
     leases_type: ClassVar[type[Leases]] = _OneRound
 
