@@ -164,6 +164,7 @@ def no_credential_sent(
                 f"a {sent.kind} was sent to {to}, with {label}",
                 sent.began,
                 harm=harm,
+                rests_on=(),  # it was sent, whether or not anything was refused
             )
             for sent in history.find(since=since)
             if sent.connection in taken and (label := sent.secret_id or sent.token)
