@@ -490,6 +490,9 @@ MUTANTS: dict[str, Mutant] = {
     "has-no-credential-in-an-outage": _mutant(
         second_leases.HasNoCredentialInAnOutage, "LEASE-06", "given what is at hand"
     ),
+    "looks-before-it-hands-out": _mutant(
+        second_leases.LooksBeforeItHandsOut, "LEASE-06", "given what is at hand"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

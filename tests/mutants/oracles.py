@@ -27,6 +27,7 @@ SAYS: dict[str, str] = {
         r"|users that were made"
     ),
     "bad_logins_at_most": r"the same secret-id|refused login",
+    "credential_at_hand": r"given what is at hand",
     "credentials_apart": r"from one credential to the next",
     "credentials_at_most": r"credentials?$",
     "each_caller_recovers": r"each caller has a good read",
@@ -37,6 +38,7 @@ SAYS: dict[str, str] = {
     "health_is_answered": r"answered with yes or no",
     "leaves_address": r"nobody asks at",
     "lease_renewals_at_most": r"renewals of leases",
+    "lease_renewed_or_replaced": r"is renewed, or replaced",
     "leases_renewed_within": r"a renewal between|renewed for|into a life of",
     "logins_are_spread": r"instances log in within",
     "logins_at_most": r"at most \d+ logins?$|^logins$",

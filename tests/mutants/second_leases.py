@@ -145,3 +145,14 @@ class HasNoCredentialInAnOutage(Leasing):
         if held is not None and held.grant is not None and session.circuit.outage is not None:
             raise VaultUnavailable("Vault is away", sent=False)
         return super().lease(path, failed)
+
+
+class LooksBeforeItHandsOut(Leasing):
+    """Asks Vault whether its token lives before it hands out a credential: without Vault, none."""
+
+    def lease(self, path: str, failed: str | None = None) -> Credential:
+        session = self.client._session()
+        token = session.authenticator.current
+        if token is not None and path in session.leases._by_path:
+            session._api.look_up(token.text, Deadline(1.0))
+        return super().lease(path, failed)

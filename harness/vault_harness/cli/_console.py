@@ -89,6 +89,14 @@ def streams() -> Iterator[None]:
     except BrokenPipeError:
         swallow_output()
         raise SystemExit(0) from None
+    except SystemExit:  # its code is kept; what was said before it may be read by nobody any more
+        try:
+            sys.stdout.flush()
+        except BrokenPipeError:
+            swallow_output()
+        except OSError:
+            pass  # a full disk: the interpreter tells of it
+        raise
     finally:
         for handle in nowhere:
             os.close(handle)
