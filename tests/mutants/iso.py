@@ -109,7 +109,7 @@ class BreaksOffItsRound(LazyClient):
             except UnavailableError:
                 break  # all that come after it wait for this one
             except ClientError:
-                del self._kept[path, key]
+                continue
 
 
 MUTANTS: dict[str, Mutant] = {
