@@ -51,6 +51,9 @@ def test_only_missing_cells_are_run() -> None:
         "falls-back-for-a-deleted-secret": ["FBK-01", "FBK-02"],
         "falls-back-for-a-deleted-secret-in-its-cache": ["FBK-01", "FBK-02"],
         "keeps-its-fallback-in-its-cache": ["FBK-01", "FBK-02"],
+        "falls-back-for-good-in-a-later-outage": ["FBK-01", "FBK-02"],
+        "falls-back-to-its-first-variable": ["FBK-01", "FBK-02"],
+        "stays-away-in-its-cache": ["FBK-01", "FBK-02"],
     }
 
 
