@@ -208,10 +208,11 @@ def _bury(slots: list[_Slot]) -> None:
     """See forks to their end: they have servers to end themselves; or else by force."""
     until = time.monotonic() + PATIENCE
     for slot in slots:
+        slot.pipe.close()  # whoever waits for a word has none to wait for
+    for slot in slots:
         slot.process.join(max(0.0, until - time.monotonic()))
         slot.process.kill()
         slot.process.join()
-        slot.pipe.close()
 
 
 def check_apart(spec: SubjectSpec) -> None:
