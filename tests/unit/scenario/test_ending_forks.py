@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -16,6 +17,76 @@ import pytest
 from vault_harness.plugin import _slots
 
 FORK = multiprocessing.get_context("fork")
+
+
+class _Hooks:
+    """Of a session whose scenarios take an interrupt for something else, as a client may.
+
+    Args:
+        under_way: Released by each that begins.
+    """
+
+    def __init__(self, under_way: Any) -> None:
+        self._under_way = under_way
+
+    def pytest_runtest_logstart(self, **_: object) -> None:
+        """Nobody is told."""
+
+    def pytest_runtest_protocol(self, **_: object) -> None:
+        """Wait to be told to end, and say nothing of it."""
+        with contextlib.suppress(KeyboardInterrupt):
+            self._under_way.release()
+            time.sleep(60)
+
+
+def session_of(hooks: _Hooks, count: int) -> Any:
+    """A session with so many items, and with no plugin that prints."""
+    plugins = SimpleNamespace(
+        register=lambda *_, **__: None,
+        unregister=lambda *_, **__: None,
+        get_plugin=lambda *_, **__: None,
+    )
+    config = SimpleNamespace(hook=hooks, pluginmanager=plugins, stash={})
+    items = [
+        SimpleNamespace(nodeid=f"scenario {number}", location=("", 0, ""), config=config)
+        for number in range(count)
+    ]
+    return SimpleNamespace(config=config, items=items)
+
+
+def test_ctrl_c_twice_while_forks_wait_for_a_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to end, each goes on to what comes next: there is nothing, and it ends by itself."""
+    under_way = FORK.Semaphore(0)
+    session = session_of(_Hooks(under_way), 2)
+    begun: list[ForkProcess] = []
+
+    class Forks(_slots._Forks):
+        def begin(self, others: list[_slots._Slot]) -> _slots._Slot:
+            made = super().begin(others)
+            begun.append(made.process)
+            return made
+
+    def interrupted(_pipes: object) -> None:
+        for _ in session.items:
+            assert under_way.acquire(timeout=30)
+        raise KeyboardInterrupt
+
+    def terminate(process: ForkProcess) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(process.pid or 0, signal.SIGTERM)
+
+    monkeypatch.setattr(_slots, "wait", interrupted)
+    monkeypatch.setattr(ForkProcess, "terminate", terminate)
+    monkeypatch.setattr(_slots, "PATIENCE", 5.0)
+    forks = Forks(session, 2, lambda: None, [], None)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            _slots._run(session, deque(enumerate(session.items)), forks)
+        # Whoever is waited for in vain is killed, and so ends by a signal.
+        assert [process.exitcode for process in begun] == [0, 0]
+    finally:
+        for process in begun:
+            process.kill()
 
 
 def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
