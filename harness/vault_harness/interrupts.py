@@ -1,4 +1,4 @@
-"""Keeps an interrupt from losing what Vault tells only once."""
+"""What becomes of an interrupt: it loses nothing that Vault tells only once, and leaves nothing."""
 
 from __future__ import annotations
 
@@ -6,8 +6,59 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
+
+_SAME_SECONDS = 2.0
+"""In which a signal that comes again is taken for the same: ``timeout`` sends it to a process and
+then to its group, a closing terminal SIGHUP and then, perhaps, SIGTERM."""
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP is to end this process: on its way out everything is tidied up.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does.
+
+    By itself either ends a process where it stands. What that had made for a while would stay: a
+    copy of a Vault with its keys, in the machine's folder for temporary files. Whatever somebody
+    ignores (``nohup``) or hears in another way is left as it is.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals arrive in the main thread, which this is not
+        return
+    came: list[float] = []
+
+    def end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- signal's shape
+        now = time.monotonic()
+        if came and now - came[-1] < _SAME_SECONDS:
+            return  # or what is being tidied up would be left half done
+        came.append(now)
+        raise Ended(number)
+
+    heard = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in heard:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager

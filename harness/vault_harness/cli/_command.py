@@ -1,8 +1,8 @@
 """A task of this program: one of invoke's that knows its group, its words and its examples.
 
 The body takes no context, only its own options. Around it stands what all tasks share: ``--dry``
-is refused, what is missing is told with an example, numbers and times are read, and no exception
-becomes a traceback.
+is refused, what is missing is told with an example, numbers and times are read, no exception
+becomes a traceback, and a signal that ends the task lets it tidy up.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from invoke.tasks import Task
 
 from vault_harness.cli._guard import guarded
 from vault_harness.commands import named, runner
+from vault_harness.interrupts import ended_by_signals
 
 Group = Literal["every day", "operator", "break it", "judge", "develop"]
 GROUPS: tuple[Group, ...] = ("every day", "operator", "break it", "judge", "develop")
@@ -137,7 +138,7 @@ class Command(Task[Callable[..., None]]):
             debug = bool(context.config.get("debug_traceback", False)) or logging.getLogger(
                 "invoke"
             ).isEnabledFor(logging.DEBUG)
-            with guarded(debug=debug, judging=self.judges):
+            with guarded(debug=debug, judging=self.judges), ended_by_signals():
                 if context.config.run.dry:
                     raise refused_dry(self)
                 body(**self._read(given))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import select
+import signal
 import sys
 import traceback
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from vault_harness.cli._console import complain, swallow_output
 from vault_harness.commands import named
+from vault_harness.interrupts import Ended
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
@@ -64,15 +66,15 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
         complain(str(error))
         judged = WRONG_USAGE if isinstance(error, SettingsError) else BROKE_DOWN
         raise SystemExit(judged if judging else error.exit_code) from None
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         _trace(debug)
+        number = error.number if isinstance(error, Ended) else signal.SIGINT
+        how = "interrupted" if number == signal.SIGINT else f"ended by {error}"
         if judging:
-            complain("interrupted: nothing was judged, and this is no pass")
+            complain(f"{how}: nothing was judged, and this is no pass")
         else:
-            complain(
-                f"interrupted; nothing is half-written: {named('status')} says how far it came"
-            )
-        raise SystemExit(INTERRUPTED) from None
+            complain(f"{how}; nothing is half-written: {named('status')} says how far it came")
+        raise SystemExit(128 + number) from None
     except BrokenPipeError as error:
         if not _stdout_is_gone():
             raise _mistake(error, debug) from None

@@ -1,0 +1,143 @@
+"""A task that is ended by a signal tidies up: no key stays in a folder for temporary files."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vault_harness.interrupts import Ended, ended_by_signals, uninterrupted
+
+# It has a folder for as long as it runs, as a drill has, and says which.
+_TASK = """
+import os, signal, sys
+from invoke.context import Context
+from vault_harness.cli._command import command
+from vault_harness.cli._console import say
+from vault_harness.engine import run_directory
+
+@command("wait", group="develop", examples=("wait",))
+def wait() -> None:
+    "Wait to be told to end."
+    with run_directory() as folder:
+        (folder / "init.json").write_text("unseal keys")
+        try:
+            say(str(folder))
+            signal.pause()
+        finally:
+            {tidying}
+
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, {before})
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a script in the background ignores it
+wait(Context())
+"""
+
+
+def begun(
+    directory: Path, *, before: str = "signal.SIG_DFL", tidying: str = "pass"
+) -> subprocess.Popen[str]:
+    """A task that waits, with its folder in this one."""
+    return subprocess.Popen(
+        [sys.executable, "-c", _TASK.format(before=before, tidying=tidying)],
+        env={**os.environ, "TMPDIR": str(directory)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def folder_of(task: subprocess.Popen[str]) -> Path:
+    """The folder that it has, with the keys in it."""
+    assert task.stdout is not None
+    folder = Path(task.stdout.readline().strip())
+    assert (folder / "init.json").exists()
+    return folder
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda one: one.name)
+def test_its_folder_goes(tmp_path: Path, number: signal.Signals) -> None:
+    """As after Ctrl-C; the exit code is the signal's, and nothing is told but that."""
+    with begun(tmp_path) as task:
+        try:
+            folder = folder_of(task)
+            task.send_signal(number)
+            _, said = task.communicate(timeout=30)
+        finally:
+            task.kill()
+    assert task.returncode == 128 + number, said
+    assert not folder.exists()
+    assert said.startswith(f"ended by {number.name}; ")
+    assert "Traceback" not in said
+
+
+def test_the_same_again_leaves_nothing_half_done(tmp_path: Path) -> None:
+    """`timeout` sends it to a process and then to its group, of which that is one."""
+    again = "os.kill(os.getpid(), signal.SIGTERM)"
+    with begun(tmp_path, tidying=again) as task:
+        try:
+            folder = folder_of(task)
+            task.send_signal(signal.SIGTERM)
+            _, said = task.communicate(timeout=30)
+        finally:
+            task.kill()
+    assert (task.returncode, folder.exists()) == (143, False), said
+
+
+def test_what_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    """Under `nohup` a terminal may be closed."""
+    with begun(tmp_path, before="signal.SIG_IGN") as task:
+        try:
+            folder = folder_of(task)
+            task.send_signal(signal.SIGHUP)
+            task.send_signal(signal.SIGTERM)
+            task.send_signal(signal.SIGINT)
+            _, said = task.communicate(timeout=30)
+        finally:
+            task.kill()
+    assert (task.returncode, folder.exists()) == (130, False), said
+
+
+@pytest.fixture
+def _by_default() -> Iterator[None]:
+    """SIGTERM is heard by nobody."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.usefixtures("_by_default")
+def test_keys_on_their_way_come_first() -> None:
+    """What Vault tells only once is on disk before the task ends."""
+    reached = []
+
+    def ended() -> None:
+        with ended_by_signals(), uninterrupted():
+            os.kill(os.getpid(), signal.SIGTERM)
+            reached.append("keys are on disk")
+
+    with pytest.raises(Ended, match="SIGTERM"):
+        ended()
+    assert reached == ["keys are on disk"]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.usefixtures("_by_default")
+def test_outside_the_main_thread_nothing_is_changed() -> None:
+    """Signals arrive in the main thread only."""
+    heard = []
+
+    def work() -> None:
+        with ended_by_signals():
+            heard.append(signal.getsignal(signal.SIGTERM))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert heard == [signal.SIG_DFL]
