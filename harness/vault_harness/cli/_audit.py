@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import local_stack
-from vault_harness.cli._console import say, table
+from vault_harness.cli._console import say, say_on, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def follow(
             else joined_entries(logs, wanted, roles=roles)
         )
         for entry in found:
-            say(str(entry))
+            say_on(str(entry))
         return
 
     def present() -> Mapping[str, Path]:
@@ -77,7 +77,7 @@ def follow(
 
     with contextlib.suppress(KeyboardInterrupt):  # the way to end it
         for entry in follow_joined(present, wanted, last=lines, roles=roles):
-            say(str(entry))
+            say_on(str(entry))
 
 
 @command(

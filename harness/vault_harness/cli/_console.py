@@ -12,7 +12,23 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 def say(text: str = "") -> None:
-    """A line for a person, or for a program that reads stdout."""
+    """A line for a person, or for a program that reads stdout.
+
+    Whoever had enough of it (``head``) ends nothing: a task that stopped there would leave half of
+    its work undone, and its exit code would not tell how it went.
+    """
+    try:
+        say_on(text)
+    except BrokenPipeError:
+        swallow_output()
+
+
+def say_on(text: str) -> None:
+    """One line of many, or of many without end: whoever had enough of them ends the task.
+
+    Raises:
+        BrokenPipeError: Nobody reads any more.
+    """
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
 
@@ -68,8 +84,8 @@ def streams() -> Iterator[None]:
     """Make the standard streams good for whatever a task prints, until the block ends.
 
     A stream that was closed by the caller leads nowhere. Letters that the terminal's encoding
-    lacks are escaped. Whoever read our output and had enough (``head``, ``less``) ends the task
-    quietly.
+    lacks are escaped. Whoever read our output and had enough (``head``, ``less``) is not complained
+    about.
     """
     nowhere: list[int] = []
     for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from vault_harness.cli._command import command
 from vault_harness.cli._common import LEAVE_SEALED, local_stack, opened_by, settings
-from vault_harness.cli._console import complain, confirmed, plural, say, table
+from vault_harness.cli._console import complain, confirmed, plural, say, say_on, table
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -304,7 +304,7 @@ def logs(service: str | None = None, tail: int = 50, follow: bool = False) -> No
     stack = local_stack()
     name = _log_name(service or "vault", stack.log_names())
     for line in stack.logs(name, tail=tail or None, follow=follow):
-        say(line)
+        say_on(line)
 
 
 @command("down", group="every day", examples=("down",))

@@ -47,6 +47,7 @@ def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
         ("$P unseal 2>&-", 5),
         ("set -o pipefail; $P | head -1", 0),
         ("set -o pipefail; $P status | true", 0),
+        ("set -o pipefail; $P doctor | true", 1),
         ("set -o pipefail; $P --print-completion-script bash | true", 0),
         ("set -o pipefail; $P --complete -- 'vault-harness ' | true", 0),
         ("$P > /dev/full", 1),
