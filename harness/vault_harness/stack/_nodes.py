@@ -18,6 +18,7 @@ from vault_harness.errors import CapabilityMissing, SettingsError, StackError
 from vault_harness.stack import _cutting
 from vault_harness.stack._local import LocalStack
 from vault_harness.vault import Operator, cluster
+from vault_harness.vault.operator import LEADER_SECONDS
 from vault_harness.vault.root import needing_root
 
 _LEADER_SECONDS = 30.0
@@ -201,7 +202,8 @@ class Nodes:
         if _name(endpoints, address) == name:
             cluster.step_down(operator)
             address = self._another_leader(endpoints, address)
-        return Operator(address, str(operator.client.token), operator.ca_cert)
+        token, ca_cert = str(operator.client.token), operator.ca_cert
+        return Operator(address, token, ca_cert, patience=LEADER_SECONDS)
 
     def _another_leader(self, endpoints: Endpoints, before: str) -> str:
         """Address of the node that leads in place of another."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,6 +34,12 @@ _READING = frozenset({"GET", "LIST", "HEAD"})
 _SEALED_MESSAGE = "Vault is sealed"
 _NO_NAMESPACE = "namespace not found"
 _SEALED_NAMESPACE = "namespace is sealed"
+
+NO_LEADER = "active cluster node not found"
+"""What a node says, with 500, of what it would hand on to the leader while it knows of none: nobody
+has done anything of it."""
+
+_POLL_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -72,8 +80,22 @@ def is_here(address: str) -> bool:
 class _SameHostSession(requests.Session):
     """Refuses redirects to another host, where token and body would travel along.
 
-    What is the whole server's is asked of it without a namespace.
+    What is the whole server's is asked of it without a namespace. What was handed on to nobody,
+    since nobody led, is asked again.
+
+    Attributes:
+        patience: Seconds for that.
     """
+
+    patience = 0.0
+
+    def request(self, *given: Any, **options: Any) -> requests.Response:
+        deadline = time.monotonic() + self.patience
+        while True:
+            answer = super().request(*given, **options)
+            if not _knew_no_leader(answer) or time.monotonic() >= deadline:
+                return answer
+            time.sleep(_POLL_SECONDS)  # between two tries, bounded by the deadline
 
     def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
         prepared = super().prepare_request(request)
@@ -96,6 +118,13 @@ class _SameHostSession(requests.Session):
         return target
 
 
+def _knew_no_leader(answer: requests.Response) -> bool:
+    return (
+        answer.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+        and NO_LEADER.encode() in answer.content
+    )
+
+
 class Connection:
     """A connection to one Vault server, over hvac. Its arguments are those of `Operator`.
 
@@ -114,12 +143,15 @@ class Connection:
         timeout: float = 10.0,
         *,
         namespace: str | None = None,
+        patience: float = 0.0,
     ) -> None:
         self.address = address.rstrip("/")
         self.ca_cert = Path(ca_cert) if ca_cert is not None else None
         self._timeout = timeout
         self.namespace = namespace or ""
+        self._patience = patience
         session = _SameHostSession()
+        session.patience = patience
         session.trust_env = not is_here(self.address)
         session.verify = str(ca_cert) if ca_cert is not None else True
         own = shown_beside(ca_cert)

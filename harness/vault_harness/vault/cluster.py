@@ -19,7 +19,7 @@ from vault_harness.certificates import first_in_file, shown_beside
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, OperatorError
 from vault_harness.vault.keyring import Keyring
-from vault_harness.vault.operator import Operator, health_in_words
+from vault_harness.vault.operator import Operator, health_in_words, knew_no_leader
 
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 2.0
@@ -377,11 +377,18 @@ def wait_for_voters(leader: Operator, count: int, *, timeout: float) -> list[Pee
     """
     deadline = time.monotonic() + timeout
     while True:
-        found = peers(leader)
+        found: list[Peer] = []
+        states = ""
+        try:
+            found = peers(leader)
+        except OperatorError as error:
+            if not knew_no_leader(error):
+                raise
+            states = error.cause  # it lost its lead: whoever has it next knows them
         if sum(peer.voter for peer in found) >= count:
             return found
         if time.monotonic() >= deadline:
-            states = ", ".join(
+            states = states or ", ".join(
                 f"{peer.node_id} is {'a voter' if peer.voter else 'no voter yet'}" for peer in found
             )
             raise DeadlineExceeded(

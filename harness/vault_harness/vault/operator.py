@@ -11,9 +11,12 @@ import requests
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import DeadlineExceeded, KeyringMissing, OperatorError
-from vault_harness.vault._connection import Connection, SealStatus
+from vault_harness.vault._connection import NO_LEADER, Connection, SealStatus
 from vault_harness.vault.keyring import KeyKind, Keyring
 from vault_harness.waiting import wait_until
+
+LEADER_SECONDS = 10.0
+"""Of patience, for who acts for a task: an election takes some on a machine that is busy."""
 
 _POLL_SECONDS = 0.005
 _BETWEEN_SEALS_SECONDS = 20.0
@@ -38,6 +41,8 @@ class Operator(Connection):
         namespace: Where it acts, without slashes at the ends; the root namespace for None and the
             empty one. What is the whole server's (`vault_harness.namespaces.ROOT_LEVEL`) is asked
             of it there.
+        patience: Seconds in which a request is made again that a node of a cluster refuses since it
+            knows of no leader; a task does not end because others elect one.
 
     Attributes:
         address: Base URL of the server.
@@ -52,12 +57,17 @@ class Operator(Connection):
 
     def with_token(self, token: str) -> Operator:
         """Another operator at the same server, acting with ``token``."""
-        return Operator(self.address, token, self.ca_cert, self._timeout, namespace=self.namespace)
+        return self._like(token, self.namespace)
 
     def within(self, namespace: str) -> Operator:
         """Another operator with the same token, in a namespace; the empty one is the root."""
+        return self._like(self.client.token, namespace)
+
+    def _like(self, token: str | None, namespace: str) -> Operator:
         return Operator(
-            self.address, self.client.token, self.ca_cert, self._timeout, namespace=namespace
+            *(self.address, token, self.ca_cert, self._timeout),
+            namespace=namespace,
+            patience=self._patience,
         )
 
     @without_frames
@@ -294,6 +304,11 @@ class Operator(Connection):
             ).status_code
         except requests.RequestException:
             return 0
+
+
+def knew_no_leader(error: OperatorError) -> bool:
+    """Whether nobody has done what was asked, since a node of a cluster knew of no leader."""
+    return NO_LEADER in error.cause
 
 
 def health_in_words(status: int) -> str:

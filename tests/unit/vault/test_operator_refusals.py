@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import threading
 import traceback
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
+from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, Serve, seal_status
 from vault_harness.errors import (
     DeadlineExceeded,
     KeyringMissing,
@@ -19,86 +17,15 @@ from vault_harness.errors import (
     OperatorError,
     VaultIsSealed,
 )
-from vault_harness.vault import Keyring, Operator
+from vault_harness.vault import Keyring, Operator, cluster
+from vault_harness.vault.root import standing_operator
 from vault_harness.waiting import wait_until
 
 TOKEN = "hvs.the-root-token"
 PASSWORD = "hunter2"
 SEALED = {"errors": ["Vault is sealed"]}
-Answer = tuple[int, object, dict[str, str]]
-"""Status, body, headers."""
 BETWEEN: Answer = (500, {"errors": ["barrier seal type does not match"]}, {})
 KEYRING = Keyring(keys=("a", "b", "c"), threshold=3, root_token=TOKEN)
-
-
-class Answers(BaseHTTPRequestHandler):
-    """Answers by path, and remembers what it was asked."""
-
-    def do_GET(self) -> None:
-        """Answer."""
-        self.answer()
-
-    do_POST = do_PUT = do_GET  # noqa: N815 -- http.server's names
-
-    def answer(self) -> None:
-        """Look the path up."""
-        server = self.server
-        assert isinstance(server, FakeVault)
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        server.tokens.append(self.headers.get("X-Vault-Token"))
-        status, body, headers = server.answers.get(self.path, (404, {"errors": []}, {}))
-        server.answers.update(server.then.get(self.path, {}))
-        text = json.dumps(body).encode()
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(text))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *arguments: object) -> None:
-        """Say nothing."""
-
-
-class FakeVault(ThreadingHTTPServer):
-    """A server whose every answer the test decides; for answers that a Vault gives rarely."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.answers: dict[str, Answer] = {}
-        self.then: dict[str, dict[str, Answer]] = {}  # what is answered once a path was asked
-        self.tokens: list[str | None] = []
-
-    @property
-    def address(self) -> str:
-        """Base URL."""
-        return f"http://127.0.0.1:{self.server_port}"
-
-
-Serve = Callable[[], FakeVault]
-
-
-@pytest.fixture
-def serve() -> Iterator[Serve]:
-    """Start a fake Vault."""
-    started: list[FakeVault] = []
-
-    def start() -> FakeVault:
-        server = FakeVault()
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.shutdown()
-        server.server_close()
-
-
-def seal_status(*, initialized: bool, sealed: bool, migration: bool = False) -> Answer:
-    """An answer of sys/seal-status."""
-    body = {"initialized": initialized, "sealed": sealed, "n": 5, "t": 3, "progress": 0}
-    body["migration"] = migration
-    return 200, {**body, "version": "2.7.2"}, {}
 
 
 def test_sealed_and_uninitialised_are_told_apart(serve: Serve) -> None:
@@ -251,3 +178,65 @@ def test_an_environment_token_is_not_picked_up(monkeypatch: pytest.MonkeyPatch) 
 
     assert not operator.client.token
     operator.close()
+
+
+def test_a_leader_that_is_being_elected_is_waited_for(serve: Serve) -> None:
+    """Nobody has done what was refused so: it is asked again, also if it changes something."""
+    vault = serve()
+    vault.answers["/v1/sys/mounts/kv"] = (200, {}, {})
+    vault.first["/v1/sys/mounts/kv"] = [NOBODY_LEADS, NOBODY_LEADS]
+    with closing(Operator(vault.address, TOKEN, patience=30).within("a")) as operator:
+        operator.request("POST", "sys/mounts/kv", type="kv")
+    assert vault.asked == ["/v1/sys/mounts/kv"] * 3
+
+
+def test_a_leader_is_waited_for_no_longer_than_that(serve: Serve) -> None:
+    """Without patience not at all; with some, until it is over."""
+    vault = serve()
+    vault.answers["/v1/sys/mounts"] = NOBODY_LEADS
+    for patience, more in ((0.0, False), (0.3, True)):
+        vault.asked.clear()
+        with (
+            closing(Operator(vault.address, TOKEN, patience=patience)) as operator,
+            pytest.raises(OperatorError, match="active cluster node not found"),
+        ):
+            operator.request("GET", "sys/mounts")
+        assert (len(vault.asked) > 1) is more
+
+
+def test_another_refusal_is_one(serve: Serve) -> None:
+    """A server that failed may have done it: nobody asks again."""
+    vault = serve()
+    vault.answers["/v1/sys/mounts/kv"] = (500, {"errors": ["internal error"]}, {})
+    with (
+        closing(Operator(vault.address, TOKEN, patience=30)) as operator,
+        pytest.raises(OperatorError, match="internal error"),
+    ):
+        operator.request("POST", "sys/mounts/kv", type="kv")
+    assert len(vault.asked) == 1
+
+
+def test_voters_are_counted_once_a_node_leads(serve: Serve) -> None:
+    """A leader that loses its lead while nodes join is no end of that."""
+    vault = serve()
+    path = "/v1/sys/storage/raft/configuration"
+    server = {"node_id": "vault", "address": "here:1", "voter": True, "leader": True}
+    vault.answers[path] = (200, {"data": {"config": {"servers": [server]}}}, {})
+    vault.first[path] = [NOBODY_LEADS]
+    with closing(Operator(vault.address, TOKEN)) as operator:
+        (found,) = cluster.wait_for_voters(operator, 1, timeout=30)
+        assert found.node_id == "vault"
+        vault.answers[path] = NOBODY_LEADS
+        with pytest.raises(DeadlineExceeded, match="waited") as caught:
+            cluster.wait_for_voters(operator, 1, timeout=0.2)
+    assert "active cluster node not found" in caught.value.looked_at
+
+
+def test_whoever_acts_for_a_task_is_patient(serve: Serve, tmp_path: Path) -> None:
+    """Right after three nodes were started, on a busy machine, the lead may move once more."""
+    vault = serve()
+    path = "/v1/auth/token/lookup-self"
+    vault.answers[path] = (200, {"data": {"policies": ["root"]}}, {})
+    vault.first[path] = [NOBODY_LEADS, NOBODY_LEADS]
+    standing_operator(vault.address, KEYRING, tmp_path).close()
+    assert vault.asked == [path] * 3

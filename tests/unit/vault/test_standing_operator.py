@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.unit.vault.fake_vault import FakeVault, Serve
+from vault_harness import files
 from vault_harness.errors import KeyringMissing
-from vault_harness.vault.root import standing_operator
+from vault_harness.vault import Operator
+from vault_harness.vault.root import install_operator, operator_token, standing_operator
+
+TOKEN = "s.of-the-operator"
 
 
 def test_without_keys_they_come_back_first(tmp_path: Path) -> None:
@@ -16,3 +25,52 @@ def test_without_keys_they_come_back_first(tmp_path: Path) -> None:
         standing_operator("http://127.0.0.1:1", None, tmp_path)
     remedy = caught.value.remedy or ""
     assert remedy.index("restore.keys") < remedy.index("root.generate")
+
+
+@pytest.fixture
+def vault(serve: Serve) -> FakeVault:
+    """A Vault that makes an operator's token."""
+    made = serve()
+    made.answers |= {
+        "/v1/sys/policies/acl/operator": (200, {}, {}),
+        "/v1/auth/token/create-orphan": (200, {"auth": {"client_token": TOKEN}}, {}),
+        "/v1/auth/token/revoke-self": (200, {}, {}),
+    }
+    return made
+
+
+def test_a_token_that_cannot_be_kept_is_revoked(
+    vault: FakeVault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk: it would live for a month, and nobody would know of it."""
+
+    def full(path: Path, _: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files, "write_private", full)
+    with (
+        closing(Operator(vault.address, "s.root")) as root,
+        pytest.raises(OSError, match="No space left"),
+    ):
+        install_operator(root, ["kv"], tmp_path)
+    assert (vault.asked[-1], vault.tokens[-1]) == ("/v1/auth/token/revoke-self", TOKEN)
+
+
+def test_an_interrupt_loses_no_token(
+    vault: FakeVault, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in that moment takes effect once it is on disk."""
+    write = files.write_private
+
+    def interrupted(path: Path, content: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        write(path, content)
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr(files, "write_private", interrupted)
+    try:
+        with closing(Operator(vault.address, "s.root")) as root, pytest.raises(KeyboardInterrupt):
+            install_operator(root, ["kv"], tmp_path)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert operator_token(tmp_path) == TOKEN

@@ -14,8 +14,9 @@ from vault_harness import files, namespaces
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, OperatorError
+from vault_harness.interrupts import uninterrupted
 from vault_harness.vault.keyring import Keyring
-from vault_harness.vault.operator import Operator
+from vault_harness.vault.operator import LEADER_SECONDS, Operator
 
 OPERATOR_POLICY = "operator"
 OPERATOR_TOKEN_NAME = "operator-token"  # noqa: S105 -- the name of a file
@@ -112,16 +113,25 @@ def install_operator(
         if found is not None and OPERATOR_POLICY in found["policies"]:
             return op
         op.close()
-    made = root.request(
-        "POST",
-        "auth/token/create-orphan",
-        policies=[OPERATOR_POLICY],
-        period=_PERIOD,
-        display_name=OPERATOR_POLICY,
-    )
-    token = str(made["auth"]["client_token"])
-    files.private_directory(directory)
-    files.write_private(directory / OPERATOR_TOKEN_NAME, token)
+    with uninterrupted():  # it lives for a month, and is nowhere but here until it is written
+        made = root.request(
+            "POST",
+            "auth/token/create-orphan",
+            policies=[OPERATOR_POLICY],
+            period=_PERIOD,
+            display_name=OPERATOR_POLICY,
+        )
+        token = str(made["auth"]["client_token"])
+        try:
+            files.private_directory(directory)
+            files.write_private(directory / OPERATOR_TOKEN_NAME, token)
+        except OSError:
+            with (
+                contextlib.closing(root.with_token(token)) as op,
+                contextlib.suppress(OperatorError),
+            ):
+                op.request("POST", "auth/token/revoke-self")
+            raise
     return root.with_token(token)
 
 
@@ -145,7 +155,7 @@ def standing_operator(
     for token in (root_token, operator_token(directory)):
         if not token:
             continue
-        op = Operator(address, token, ca_cert)
+        op = Operator(address, token, ca_cert, patience=LEADER_SECONDS)
         found = alive(op)
         if found is not None:
             if found.get("period") and found["ttl"] < found["period"] / 2:

@@ -1,0 +1,90 @@
+"""A server whose every answer a test decides; for answers that a Vault gives rarely."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+Answer = tuple[int, object, dict[str, str]]
+"""Status, body, headers."""
+
+NOBODY_LEADS: Answer = (
+    500,
+    {"errors": ["local node not active but active cluster node not found"]},
+    {},
+)
+"""Of a node that would hand a request on, while others elect a leader."""
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Answers by path, and remembers what it was asked."""
+
+    def do_GET(self) -> None:
+        """Answer."""
+        self.answer()
+
+    do_POST = do_PUT = do_LIST = do_GET  # noqa: N815 -- http.server's names
+
+    def answer(self) -> None:
+        """Look the path up."""
+        server = self.server
+        assert isinstance(server, FakeVault)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        server.tokens.append(self.headers.get("X-Vault-Token"))
+        path = self.path.partition("?")[0]
+        server.asked.append(path)
+        queue = server.first.get(path)
+        status, body, headers = (
+            queue.pop(0) if queue else server.answers.get(path, (404, {"errors": []}, {}))
+        )
+        server.answers.update(server.then.get(path, {}))
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(text))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(text)
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+class FakeVault(ThreadingHTTPServer):
+    """A server whose every answer the test decides; for answers that a Vault gives rarely.
+
+    Attributes:
+        answers: By path.
+        first: What a path is answered before that, in this order.
+        then: What is answered once a path was asked.
+        tokens: What it was asked with.
+        asked: The paths.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.answers: dict[str, Answer] = {}
+        self.first: dict[str, list[Answer]] = {}
+        self.then: dict[str, dict[str, Answer]] = {}
+        self.tokens: list[str | None] = []
+        self.asked: list[str] = []
+
+    @property
+    def address(self) -> str:
+        """Base URL."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def begin(self) -> None:
+        """Answer from now on."""
+        threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
+
+
+Serve = Callable[[], FakeVault]
+
+
+def seal_status(*, initialized: bool, sealed: bool, migration: bool = False) -> Answer:
+    """An answer of sys/seal-status."""
+    body = {"initialized": initialized, "sealed": sealed, "n": 5, "t": 3, "progress": 0}
+    body["migration"] = migration
+    return 200, {**body, "version": "2.7.2"}, {}
