@@ -14,7 +14,7 @@ from vault_harness.commands import named
 
 if TYPE_CHECKING:
     from vault_harness.errors import HarnessError
-    from vault_harness.vault.rotate import SecretRotation, Target
+    from vault_harness.vault.rotate import SecretIdPlan, SecretRotation, Target
 
 
 @command(
@@ -46,11 +46,12 @@ def secret_id(
     The old one ends after the new one logged in; Vault names it by its accessor, which is not
     secret. Clients that read the file at each login need no restart. Whoever was given the
     secret-id by value gets 400 once it ends: give such services the new one within --grace.
-    Ended meanwhile, the same command waits for the rest. Safe to run again after any end.
+    Ended meanwhile, the same command waits for the rest. Safe to run again after any end. With
+    --all, a role that refuses is told, and the others are done.
     """
-    from vault_harness.errors import SettingsError
+    from vault_harness.errors import HarnessError, SettingsError
     from vault_harness.stack import hand_out_ids
-    from vault_harness.vault.rotate import plan_secret_id
+    from vault_harness.vault.rotate import each_of, plan_secret_id
     from vault_harness.vault.rotate import rotate_secret_id as rotate
 
     stack = local_stack()
@@ -69,22 +70,36 @@ def secret_id(
         hand_out_ids(stack.data_dir, blueprint.services, ids=ids)
 
     with stack.held(), closing(stack.operator()) as op:
-        for each in [role] if role else blueprint.approles:
+
+        def turn(name: str) -> None:
             if dry_run:
-                plan = plan_secret_id(op, each, ids)
-                old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
-                say(f"{each}: would write a new secret-id to {plan.file}, then {old}")
-                if plan.others:
-                    what = "end" if end_others else "leave"
-                    say(f"{each}: would {what} its other secret-ids: {', '.join(plan.others)}")
-                continue
+                _foretell_secret_id(plan_secret_id(op, name, ids), end_others=end_others)
+                return
             if grace:
-                say(f"{each}: the old secret-id stays good for {grace:g} s after the new one")
-            done = rotate(op, each, ids, grace=grace, end_others=end_others, checkpoint=hand_out)
+                say(f"{name}: the old secret-id stays good for {grace:g} s after the new one")
+            done = rotate(op, name, ids, grace=grace, end_others=end_others, checkpoint=hand_out)
             again = " (finished what an earlier run had begun)" if done.resumed else ""
-            say(f"{each}: {done.file} has a new secret-id{again}")
+            say(f"{name}: {done.file} has a new secret-id{again}")
             for accessor in done.destroyed:
-                say(f"{each}: destroyed the secret-id with accessor {accessor}")
+                say(f"{name}: destroyed the secret-id with accessor {accessor}")
+
+        refused: list[HarnessError] = []
+        for each, came in each_of([role] if role else [*blueprint.approles], turn):
+            if isinstance(came, HarnessError):
+                if all:  # a role that is locked keeps none of the others
+                    say(f"{each}: {'would not be' if dry_run else 'not'} done: {came.cause}")
+                refused.append(came)
+        if refused:
+            raise refused[0]
+
+
+def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
+    """Say what would come of a role."""
+    old = f"destroy the one with accessor {plan.old}" if plan.old else "destroy none"
+    say(f"{plan.role}: would write a new secret-id to {plan.file}, then {old}")
+    if plan.others:
+        what = "end" if end_others else "leave"
+        say(f"{plan.role}: would {what} its other secret-ids: {', '.join(plan.others)}")
 
 
 @command(

@@ -13,7 +13,7 @@ from vault_harness.commands import named
 from vault_harness.errors import OperatorError
 from vault_harness.stack import Stack
 from vault_harness.vault import Operator, approle
-from vault_harness.vault.rotate import plan_secret_id, rotate_secret_id
+from vault_harness.vault.rotate import _secret_id, plan_secret_id, rotate_secret_id
 from vault_harness.waiting import wait_until
 
 ROLE = "backend"
@@ -220,3 +220,31 @@ def test_all_others_end_when_asked(stack: Stack, tmp_path: Path) -> None:
     result = rotate_secret_id(op, ROLE, tmp_path, end_others=True)
     assert not good(op, lost.secret_id)
     assert approle.accessors(op, ROLE) == [result.accessor]
+
+
+def test_a_run_that_was_ended_hands_the_new_one_on_first(
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever copies the file to services does so at each step: before the old one ends, too."""
+    op = stack.operator
+    approle.write_credentials(op, ROLE, tmp_path)
+    _, file = approle.credential_files(ROLE, tmp_path)
+    old, save = file.read_text(), _secret_id._save
+
+    def ended_once_the_file_is_there(record: Path, run: Any) -> None:
+        if file.read_text() != old:
+            raise KeyboardInterrupt
+        save(record, run)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_secret_id, "_save", ended_once_the_file_is_there)
+        with pytest.raises(KeyboardInterrupt):
+            rotate_secret_id(op, ROLE, tmp_path)
+    handed_on: list[tuple[bool, bool]] = []
+
+    def hand_on(_step: str) -> None:
+        handed_on.append((good(op, old), good(op, file.read_text())))
+
+    assert rotate_secret_id(op, ROLE, tmp_path, checkpoint=hand_on).resumed
+    assert handed_on[0] == (True, True)
+    assert handed_on[-1] == (False, True)

@@ -13,7 +13,8 @@ from invoke.context import Context
 from tests.unit.operations.kv_in_memory import KvInMemory
 from vault_harness.blueprint import Blueprint
 from vault_harness.cli import _rotate
-from vault_harness.vault.rotate import find_targets, rotate_secret
+from vault_harness.errors import OperatorError
+from vault_harness.vault.rotate import SecretIdRotation, find_targets, rotate_secret
 
 TARGETS = {target.name: target for target in find_targets("all")}
 
@@ -57,6 +58,7 @@ def stack(
     made = Stack(tmp_path, capsys)
     here: Any = SimpleNamespace(
         data_dir=tmp_path,
+        ids_directory=lambda: tmp_path,
         blueprint=Blueprint.default,
         held=contextlib.nullcontext,
         operator=lambda: SimpleNamespace(close=lambda: None),
@@ -101,3 +103,28 @@ def test_a_key_that_is_not_there_would_not_be_made(stack: Stack) -> None:
     told = stack.run(_rotate.secrets, f"{TARGETS['jwt'].path}:JTW", dry_run=True, code=6)
     assert "would not be done" in told
     assert "has no JTW to rotate" in told
+
+
+def test_a_role_that_refuses_keeps_no_other(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Of all roles one may be locked: it is told and is the end, and the others have new ids."""
+    roles = [*Blueprint.default().approles]
+    turned: list[str] = []
+
+    def rotate(_op: object, role: str, directory: Path, **_: object) -> SecretIdRotation:
+        turned.append(role)
+        if role == roles[0]:
+            raise OperatorError(f"cannot log in as {role}: it is locked")
+        return SecretIdRotation(role, directory / role, "accessor", ())
+
+    monkeypatch.setattr("vault_harness.vault.rotate.rotate_secret_id", rotate)
+    monkeypatch.setattr("vault_harness.stack.hand_out_ids", lambda *_, **__: [])
+    with pytest.raises(SystemExit) as caught:
+        _rotate.secret_id(Context(), all=True)
+    assert caught.value.code == OperatorError.exit_code
+    assert turned == roles
+    told = stack.capsys.readouterr()
+    assert f"{roles[0]}: not done: cannot log in as {roles[0]}" in told.out
+    assert f"{roles[1]}: {tmp_path / roles[1]} has a new secret-id" in told.out
+    assert f"cannot log in as {roles[0]}" in told.err

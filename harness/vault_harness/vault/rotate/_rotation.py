@@ -31,6 +31,7 @@ from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import ServerKind, Target
 
 FindServer = Callable[[ServerKind], PasswordServer | None]
+_Of = TypeVar("_Of")
 _Came = TypeVar("_Came")
 
 
@@ -155,13 +156,14 @@ def find_rollback(kv: Kv, target: Target, directory: Path) -> int:
 
 
 def each_of(
-    targets: Iterable[Target], turn: Callable[[Target], _Came]
-) -> Iterator[tuple[Target, _Came | HarnessError]]:
+    targets: Iterable[_Of], turn: Callable[[_Of], _Came]
+) -> Iterator[tuple[_Of, _Came | HarnessError]]:
     """Do something to each of several targets; what one refuses does not keep it from the others.
 
     Args:
-        targets: Which ones.
-        turn: `rotate_secret`, `roll_back` or what they would do, with everything but the target.
+        targets: Which ones: values, or roles by their names.
+        turn: `rotate_secret`, `roll_back`, `rotate_secret_id` or what they would do, with
+            everything but the target.
 
     Yields:
         Each target with what came of it, as soon as it is known.

@@ -132,6 +132,8 @@ def rotate_secret_id(
         mine = _accessors_of(op, role, left.name, mount)
         current = _accessor(op, role, _read(file), mount)
         if current is not None and current in mine:
+            # Whoever hands the file on may not have done so: first of all, before the old one ends.
+            checkpoint("found the new one in the file")
             destroyed += _finish(work, left, current, mine - {current}, checkpoint)
             return SecretIdRotation(role, file, current, tuple(destroyed), resumed=True)
         for accessor in sorted(mine):
