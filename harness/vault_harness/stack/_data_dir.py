@@ -36,6 +36,9 @@ _FILES = frozenset(
         "doctor-logins.json",
     }
 )
+_COMMON = frozenset({"compose.env"})
+"""Names of files of ours that others may have too."""
+
 _ID_SUFFIXES = ("-role-id", "-secret-id", CERTIFICATE_SUFFIX)
 _DIRECTORIES = frozenset(
     {
@@ -61,19 +64,34 @@ def check(data_dir: Path) -> None:
     """See that a data directory is ours: it is made 0700, and written to.
 
     Raises:
-        SettingsError: It holds other people's files only, or is a file.
+        SettingsError: It holds other people's files and none that a task wrote, it is a file, or a
+            link that leads nowhere.
     """
     if not data_dir.is_dir():
-        if any(each.is_file() for each in (data_dir, *data_dir.parents)):
+        way = (data_dir, *data_dir.parents)
+        if any(each.is_file() for each in way):
             raise no_folder(data_dir)
+        for each in way:
+            if each.is_symlink() and not each.exists():
+                raise _leads_nowhere(each)
         return
     present = {entry.name for entry in data_dir.iterdir()}
-    if present and not any(map(_is_known, present)):
+    # Anybody may have a folder that is named `services` or `migrations`, beside what is theirs.
+    if not all(map(_is_known, present)) and not any(map(_is_mark, present)):
         raise SettingsError(
             f"{data_dir} holds other files than the stack's",
             looked_at=f"HARNESS_DATA_DIR, {', '.join(sorted(present)[:5])}",
             remedy="name an empty or a new folder",
         )
+
+
+def _leads_nowhere(link: Path) -> SettingsError:
+    """The error for a folder that is looked for where it is not, on a disk that is away perhaps."""
+    return SettingsError(
+        f"{link} is a link to what is not there",
+        looked_at=f"HARNESS_DATA_DIR, {link.readlink()}",
+        remedy="put back what it leads to (mount the disk that has it), or name another folder",
+    )
 
 
 def state(data_dir: Path) -> list[Path]:
@@ -110,6 +128,11 @@ def _is_state_file(name: str) -> bool:
         or name == KEYRING_NAME
         or name.startswith((f"{KEYRING_NAME}.", f"{OPERATOR_TOKEN_NAME}."))
     )
+
+
+def _is_mark(name: str) -> bool:
+    """Whether a task of ours was at work where that lies, which nobody else names so."""
+    return name == LOCK_NAME or (name not in _COMMON and _is_state_file(name))
 
 
 def _is_known(name: str) -> bool:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.stack import _data_dir
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack, _data_dir
 
 
 @pytest.mark.parametrize(
@@ -62,14 +64,51 @@ def test_folders(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_others_is_refused(tmp_path: Path) -> None:
-    """One that is new or empty may be taken, and one that holds anything of ours is."""
+    """One that is new or empty may be taken, and one in which a task was at work is."""
     _data_dir.check(tmp_path / "new")
+    _data_dir.check(tmp_path)
+    (tmp_path / "audit").mkdir()  # as a server that was started by hand leaves it
     _data_dir.check(tmp_path)
     (tmp_path / "thesis.tex").write_text("...")
     with pytest.raises(SettingsError, match="holds other files"):
         _data_dir.check(tmp_path)
-    (tmp_path / "audit").mkdir()
+    (tmp_path / "lock").touch()
     _data_dir.check(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["services", "migrations", "tls", "vault", "seal", "namespaces", "compose.env"]
+)
+def test_a_project_of_others_is_no_stack(tmp_path: Path, name: str) -> None:
+    """It may have a folder that is named as one of ours, which `destroy` would delete."""
+    source = tmp_path / name / "views.py"
+    source.parent.mkdir()
+    source.write_text("...")
+    (tmp_path / "manage.py").write_text("...")
+    stack = LocalStack(Settings(engine="process", data_dir=tmp_path))
+    verbs: tuple[Callable[[], object], ...] = (
+        *(stack.destroy, lambda: stack.destroy(dry=True)),
+        *(stack.down, stack.up),
+    )
+    for verb in verbs:
+        with pytest.raises(SettingsError, match="holds other files"):
+            verb()
+    assert source.exists()
+
+
+@pytest.mark.parametrize("below", ["", "deeper/vault-data"])
+def test_a_link_that_leads_nowhere(tmp_path: Path, below: str) -> None:
+    """The disk that has the data is away: it is said at once, and nothing is made in its place."""
+    link = tmp_path / "vault-data"
+    link.symlink_to(tmp_path / "a disk" / "vault-data")
+    data_dir = link / below
+    stack = LocalStack(Settings(engine="process", data_dir=data_dir, lock_timeout=1))
+    with pytest.raises(SettingsError, match="is a link to what is not there") as caught:
+        stack.up()
+    assert "a disk" in caught.value.looked_at
+    (tmp_path / "a disk").mkdir()
+    (tmp_path / "a disk" / "vault-data").mkdir()
+    _data_dir.check(data_dir)
 
 
 def test_what_others_can_look_into(tmp_path: Path) -> None:
