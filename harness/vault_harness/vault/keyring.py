@@ -140,8 +140,12 @@ class Keyring:
         return content
 
     def save(self, path: Path) -> None:
-        """Write it safely (temporary name, fsync, rename), mode 0600."""
-        files.write_private(path, json.dumps(self.to_json(path.parent), indent=2) + "\n")
+        """Write it safely (temporary name, fsync, rename), mode 0600.
+
+        A link stays one: whoever keeps the keys on a disk of their own finds them there.
+        """
+        place = path.resolve() if path.is_symlink() else path
+        files.write_private(place, json.dumps(self.to_json(path.parent), indent=2) + "\n")
 
     def without_root(self) -> Keyring:
         """The same after the root token was revoked."""
@@ -160,9 +164,25 @@ def keep_beside(path: Path) -> Path:
     for number in itertools.count():
         kept = path.with_name(f"{path.name}.{stamp}" + (f".{number}" if number else ""))
         with contextlib.suppress(FileExistsError):
-            os.link(path, kept)
+            _give_name(path, kept)
             return kept
     raise AssertionError  # there is always another number
+
+
+def _give_name(path: Path, name: Path) -> None:
+    """Give a file a second name.
+
+    Raises:
+        FileExistsError: There is a file of that name.
+    """
+    try:
+        os.link(path, name)
+    except FileExistsError:
+        raise
+    except OSError:  # its file system has no second names, or it is a link to another one
+        if name.exists():
+            raise FileExistsError(name) from None
+        files.write_private(name, path.read_bytes())
 
 
 @dataclass(frozen=True)

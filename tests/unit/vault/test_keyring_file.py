@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import replace
@@ -119,6 +120,42 @@ def test_what_is_kept_beside_overwrites_nothing(tmp_path: Path) -> None:
         kept.append(keep_beside(path))
 
     assert [each.read_text() for each in kept] == ["one", "two", "three"]
+
+
+def test_what_is_kept_beside_where_files_have_one_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a memory stick, say: it is copied, is nobody else's either, and overwrites nothing."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    path = tmp_path / "init.json"
+    kept = []
+    for text in ("one", "two"):
+        files.write_private(path, text)
+        kept.append(keep_beside(path))
+    assert [each.read_text() for each in kept] == ["one", "two"]
+    assert [each.stat().st_mode & 0o777 for each in kept] == [0o600, 0o600]
+
+
+def test_keys_on_a_disk_of_their_own_stay_there(tmp_path: Path) -> None:
+    """What is saved goes where a link leads; is that away, nothing takes the place of the link."""
+    stick, path = tmp_path / "stick", tmp_path / "init.json"
+    stick.mkdir()
+    path.symlink_to(stick / "keys.json")
+    KEYRING.save(path)
+    KEYRING.without_root().save(path)
+    assert path.is_symlink()
+    assert Keyring.load(stick / "keys.json").root_token == ""
+    assert (stick / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert [each.name for each in tmp_path.iterdir() if not each.is_symlink()] == ["stick"]
+
+    stick.rename(tmp_path / "taken out")
+    with pytest.raises(OSError, match="No such file"):
+        KEYRING.save(path)
+    assert path.is_symlink()
 
 
 def test_a_revoked_root_token_is_empty(tmp_path: Path) -> None:
