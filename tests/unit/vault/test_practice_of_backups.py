@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -42,6 +43,41 @@ def test_stacks_share_a_folder(
         )
     operator = SimpleNamespace(request=lambda *_: {"cluster_id": "mine"})
     deployment: Any = SimpleNamespace(backups=tmp_path, operator=operator, now=datetime.now(UTC))
+    found = PRACTICES["backups"](deployment)
+    assert found.standing is standing
+    assert seen in found.seen
+
+
+@pytest.mark.parametrize(
+    ("made", "standing", "seen"),
+    [
+        ([400], Standing.BROKEN, "dated after now"),
+        ([400, -3], Standing.BROKEN, "72 h old"),
+        ([400, 0], Standing.KEPT, "of this hour"),
+    ],
+)
+def test_a_clock_that_was_wrong(
+    tmp_path: Path, made: list[int], standing: Standing, seen: str
+) -> None:
+    """A backup of next year is none of today, and hides none that is too old."""
+    now = datetime.now(UTC)
+    for number, days in enumerate(made):
+        backup = write_backup(
+            tmp_path,
+            str(number),
+            LOCK,
+            product="openbao",
+            version="2",
+            snapshot=(b"a snapshot", Contents((), {}, (), ())),
+            keys=None,
+            vault="mine",
+        )
+        manifest = backup.directory / "manifest.json"
+        content = json.loads(manifest.read_text())
+        content["made"] = (now + timedelta(days=days)).isoformat()
+        manifest.write_text(json.dumps(content))
+    operator = SimpleNamespace(request=lambda *_: {"cluster_id": "mine"})
+    deployment: Any = SimpleNamespace(backups=tmp_path, operator=operator, now=now)
     found = PRACTICES["backups"](deployment)
     assert found.standing is standing
     assert seen in found.seen

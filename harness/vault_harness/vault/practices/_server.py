@@ -33,6 +33,9 @@ SHARES, THRESHOLD = 5, 3
 BACKUP_AGE = timedelta(days=1)
 """How old the newest backup may be."""
 
+CLOCKS = timedelta(minutes=5)
+"""By how much the clock of who made a backup may be ahead of this one."""
+
 MOST_TOKENS = 2000
 """More accessors than that are not looked up one by one."""
 
@@ -234,12 +237,17 @@ def backups(deployment: Deployment) -> Practice:
     if not found:
         seen = "there is no backup of this Vault, only of others" if every else "there is no backup"
         return broken("backups", where, seen, named("backup"))
-    age = deployment.now - found[0].made
+    # A clock was wrong then, or is now: of what is dated later nobody knows how old it is.
+    dated = [each for each in found if each.made - deployment.now <= CLOCKS]
+    if not dated:
+        seen = f"the newest is dated after now: {found[0].made:%Y-%m-%d %H:%M} UTC"
+        return broken("backups", where, seen, f"set the clock that is wrong; {named('backup')}")
+    age = deployment.now - dated[0].made
     hours = max(age.total_seconds(), 0.0) / 3600
     seen = f"the newest is {hours:.0f} h old" if hours >= 1 else "the newest is of this hour"
     if age > BACKUP_AGE:
         return broken("backups", where, seen, f"{named('backup')}, once a day from a timer")
-    if found[0].has(KEYRING):
+    if dated[0].has(KEYRING):
         return kept("backups", where, f"{seen}, encrypted, with its keys")
     return kept("backups", where, f"{seen}, encrypted; its keys are kept elsewhere")
 
