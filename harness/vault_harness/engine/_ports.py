@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import shlex
 import socket
 import sys
+from pathlib import Path
 
 import psutil
 
+from vault_harness.commands import named
 from vault_harness.errors import PortTaken
 
 LOOPBACK = "127.0.0.1"
+
+_STACK = "stack.json"
+"""What every data directory of a stack has: `vault_harness.stack.record` writes it."""
 
 # Programs of container engines that hold a published port for the container behind it.
 _RELAYS = frozenset(
@@ -74,12 +80,32 @@ def listens(port: int, *, host: str = LOOPBACK) -> bool:
 def listener(port: int) -> str:
     """Who listens on a port, as ``name (pid 123)``; empty if this user may not know."""
     with contextlib.suppress(psutil.Error, OSError):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status != psutil.CONN_LISTEN or not connection.pid:
-                continue
-            if connection.laddr and connection.laddr.port == port:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+        process = _listening(port)
+        return f"{process.name()} (pid {process.pid})" if process is not None else ""
     return ""
+
+
+def _listening(port: int) -> psutil.Process | None:
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or not connection.pid:
+            continue
+        if connection.laddr and connection.laddr.port == port:
+            return psutil.Process(connection.pid)
+    return None
+
+
+def _stack_of(port: int) -> Path | None:
+    """The data directory of the stack whose server listens there, of another checkout say.
+
+    Its command line names its configuration, which is a folder or two below.
+    """
+    with contextlib.suppress(psutil.Error, OSError):
+        process = _listening(port)
+        for word in process.cmdline() if process is not None else ():
+            for home in [*Path(word.rpartition("=")[2]).parents][1:3]:
+                if home.is_absolute() and (home / _STACK).is_file():
+                    return home
+    return None
 
 
 def port_taken(port: int, *, setting: str = "") -> PortTaken:
@@ -95,6 +121,11 @@ def port_taken(port: int, *, setting: str = "") -> PortTaken:
             ways = [f"end {who} (docker stop {container})"]
         elif who:
             ways = [f"find its container (docker ps) behind {who}, and end that"]
+    elif (home := _stack_of(port)) is not None:
+        # Ended by hand it comes back sealed, or not at all if its keys were lost meanwhile.
+        who = f"{who} of the stack in {home}"
+        at = f"HARNESS_DATA_DIR={shlex.quote(str(home))}"
+        ways = [f"{at} {named('down')} ends that stack, and keeps its data"]
     if setting:
         ways.append(f"choose another port with {setting}")
     return PortTaken(

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import socket
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from vault_harness.commands import named
 from vault_harness.engine import PortLease
 from vault_harness.engine._ports import listens, port_taken
 from vault_harness.errors import PortTaken
@@ -83,3 +87,32 @@ def test_releasing_twice_is_harmless() -> None:
     lease = PortLease()
     lease.release()
     lease.release()
+
+
+# As a server of a stack: its command line names its configuration.
+_SERVER = """
+import socket, sys
+with socket.create_server(("127.0.0.1", 0)) as listening:
+    print(listening.getsockname()[1], flush=True)
+    sys.stdin.read()
+"""
+
+
+@linux
+@pytest.mark.parametrize("place", ["vault", "nodes/vault-2"])
+def test_a_stack_elsewhere_is_ended_by_its_task(tmp_path: Path, place: str) -> None:
+    """Of another checkout, say: killed it comes back sealed, and its keys may be lost."""
+    home = tmp_path / "another one's data"
+    home.mkdir()
+    (home / "stack.json").touch()
+    words = [sys.executable, "-c", _SERVER, f"-config={home / place}/vault.json"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout is not None
+            error = port_taken(int(other.stdout.readline()), setting="HARNESS_VAULT_PORT")
+        finally:
+            other.kill()
+    assert f"(pid {other.pid}) of the stack in {home}" in error.cause
+    assert f"HARNESS_DATA_DIR={shlex.quote(str(home))} {named('down')}" in error.remedy
+    assert "HARNESS_VAULT_PORT" in error.remedy
+    assert f"end {Path(sys.executable).name}" not in error.remedy
