@@ -41,6 +41,9 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     with run_directory() as temporary:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if keep:  # before anything is there: whatever becomes of the exercise, it stays
+            say(f"{directory} will have this Vault's unseal keys and tokens, readable as they are")
+            say(f"in {stack.data_dir}: keep it as safe, and remove it when you have seen enough")
         with (
             stack.held(),
             closing(stack.operator()) as op,

@@ -41,3 +41,23 @@ def test_the_engine_has_no_part_in_what_is_kept(
     assert len(opened) == 2
     assert not [directory for directory in opened if directory.is_relative_to(tmp_path / "kept")]
     assert not [directory for directory in opened if directory.exists()]
+
+
+def test_what_is_kept_holds_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is said before they are there, since nothing of it is removed whatever happens."""
+    stack: Any = SimpleNamespace(settings=Settings(), data_dir=tmp_path / "data", held=_refuse)
+    monkeypatch.setattr(_drill, "local_stack", lambda: stack)
+    with pytest.raises(SystemExit):
+        _drill.drill(Context(), keep=str(tmp_path / "kept"))
+    told = capsys.readouterr().out
+    assert f"{tmp_path / 'kept'}/" in told
+    assert "unseal keys and tokens" in told
+    with pytest.raises(SystemExit):
+        _drill.drill(Context())
+    assert capsys.readouterr().out == ""
+
+
+def _refuse() -> None:
+    raise EngineUnavailable("far enough")
