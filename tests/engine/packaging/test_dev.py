@@ -99,6 +99,17 @@ def test_where_compiled_code_is_kept(checkout: Path, shell: dict[str, str], comp
     assert done.stdout == compiled.format(venv=checkout / ".venv") + "\n"
 
 
+def test_a_checkout_that_cannot_be_written_to(checkout: Path) -> None:
+    """Somebody else's, or on a disk that is full: it is said, and no traceback is shown."""
+    _link(checkout, "python3.12")
+    (checkout / ".venv.lock").mkdir()
+    done = dev(checkout, sys.executable)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"./dev: {checkout} cannot be written to: ")
+    assert ".venv.lock" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.slow  # a virtual environment takes some seconds
 def test_it_is_made_anew(checkout: Path) -> None:
     """Though what it was installed from is the same: nothing of the old one is kept."""
