@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import replace
 
 from vault_harness.boundary import without_frames
@@ -24,6 +25,11 @@ from vault_harness.vault import cluster
 from vault_harness.vault.root import prove_keys
 
 _RESTART_SECONDS = 30.0
+_CLOSED = frozenset({501, 503})
+_CLOSED_SECONDS = 5.0
+"""For a node to say that it is sealed, on a machine that is busy."""
+
+_POLL_SECONDS = 0.1
 
 
 class SealVerbs(StackHere):
@@ -52,23 +58,54 @@ class SealVerbs(StackHere):
 
         Raises:
             KeyringMissing: Nobody here could open it again, and it was not sealed.
+            StackError: A node runs and does not answer: it may be open still, when it goes on. The
+                others are sealed.
         """
         with self.held():
             endpoints = self.endpoints()
             opener = self.reopening.before("sealed", leave_sealed=leave_sealed)
             status = self._opening.seal_status(endpoints)
-            if status.sealed:
-                return opener
-            with contextlib.closing(self.operator("")) as operator:
-                if status.kind == "recovery":
-                    cluster.wait_until_nobody_tries(operator)
-                keyring, token = self._opening.keyring(), str(operator.client.token)
-                with cluster.operators(
-                    endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
-                ) as nodes:
-                    health = cluster.health_of_all(nodes)
-                    cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
+            if not status.sealed:
+                with contextlib.closing(self.operator("")) as operator:
+                    if status.kind == "recovery":
+                        cluster.wait_until_nobody_tries(operator)
+                    keyring, token = self._opening.keyring(), str(operator.client.token)
+                    with cluster.operators(
+                        endpoints.addresses, keyring, token=token, ca_cert=endpoints.ca_cert
+                    ) as nodes:
+                        health = cluster.health_of_all(nodes)
+                        cluster.seal_all([n for n, now in zip(nodes, health, strict=True) if now])
+            self._see_closed(endpoints)
             return opener
+
+    def _see_closed(self, endpoints: Endpoints) -> None:
+        """See that each node that runs says that it is sealed: a paused one was told nothing.
+
+        Raises:
+            StackError: One does not.
+        """
+        running = {service.name for service in self.provider().describe() if service.running}
+        deadline = time.monotonic() + _CLOSED_SECONDS
+        with cluster.operators(endpoints.addresses, ca_cert=endpoints.ca_cert) as nodes:
+            while True:
+                health = cluster.health_of_all(nodes)
+                open_ones = [
+                    node.name
+                    for node, status in zip(endpoints.nodes, health, strict=True)
+                    if status not in _CLOSED and node.name in running
+                ]
+                if not open_ones:
+                    return
+                if time.monotonic() >= deadline:
+                    break
+                time.sleep(_POLL_SECONDS)  # between two looks, bounded by the deadline
+        raise StackError(
+            f"{' and '.join(open_ones)} did not answer, and may be open still; the others are "
+            "sealed",
+            looked_at=", ".join(endpoints.addresses),
+            remedy=f"{named('node.kill', open_ones[0])} ends one, which comes back sealed unless "
+            "it unseals itself; then this again",
+        )
 
     @without_frames
     def unseal(self) -> None:

@@ -195,3 +195,24 @@ def test_a_sealed_cluster_says_so_to_clients(stack: LocalStack, client: hvac.Cli
         )
     stack.unseal()
     assert client.auth.token.lookup_self()
+
+
+def test_a_node_that_is_paused_is_not_told_to_be_sealed(
+    stack: LocalStack, client: hvac.Client
+) -> None:
+    """It goes on as it was, open: whoever seals in an emergency must know, each time."""
+    nodes, status = Nodes(stack), stack.status()
+    standby = next(node.name for node in status.nodes if node.name != status.leader)
+    paused = psutil.Process(int(StackRecord.load(stack.data_dir).services[standby]["pid"]))
+    paused.suspend()
+    for _ in range(2):
+        with pytest.raises(StackError, match=f"{standby} did not answer, and may") as caught:
+            stack.seal()
+    assert f"node.kill {standby}" in caught.value.remedy
+    others = [role for name, role in roles(stack).items() if name != standby]
+    assert others == ["sealed", "sealed"]
+    nodes.kill(standby)
+    stack.seal()
+    nodes.start(standby)
+    all_vote(stack)
+    assert client.auth.token.lookup_self()
