@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -218,6 +219,13 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         except HarnessError:
             services = ()  # Docker is away: that is the first finding
     status = cache(stack.status)  # a look takes a while, and is asked for when it is needed
+
+    def lost_by_ending() -> str:
+        lost = None
+        with contextlib.suppress(HarnessError):  # nobody can say: then nobody says that it is
+            lost = stack.reopening.lost_by_ending()
+        return lost.cause if lost is not None else ""
+
     return Patient(
         data_dir=stack.data_dir,
         blueprint=blueprint,
@@ -230,6 +238,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         proxied=proxied,
         obstacles=lambda: status().on_the_way,
         cut_nodes=lambda: status().cut_nodes,
+        lost_by_ending=lost_by_ending,
         audit_log=audit_log,
         environ=os.environ,
         ca_cert=ca_cert,

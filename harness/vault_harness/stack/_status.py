@@ -178,8 +178,7 @@ class StackStatus:
             "down": named("up"),
             "forgotten": named("up"),
             "partly up": named("up"),
-            "not answering": f"{named('up')} wakes what was paused; else {named('logs')}, "
-            f"{named('down')}, {named('up')}",
+            "not answering": self._waking,
             "not initialised": named("up"),
             "sealed": named("unseal"),
         }
@@ -187,13 +186,30 @@ class StackStatus:
             return steps[self.state]
         if self.obstacles:
             return named("heal")
-        for node in self.nodes:
-            if node.role == "down":
-                return named("node.start", node.name)
-            if node.role in {"sealed", "not a member"}:
-                return named("unseal")
+        if (step := self._next_of_nodes) is not None:
+            return step
         if self.namespace_trouble:
             return named("doctor")
         if not self.seeded:
             return named("seed")
         return named("env", self.service) if self.service else named("doctor")
+
+    @property
+    def _waking(self) -> str:
+        """What is done about one that does not answer: if it is paused, it may be open still."""
+        wakes = f"{named('up')} wakes what was paused"
+        if not self.keyring and self.seal == "shamir":  # once it has ended, nobody here opens it
+            return f"{wakes}; then put init.json back: {named('restore.keys')}"
+        return f"{wakes}; else {named('logs')}, {named('down')}, {named('up')}"
+
+    @property
+    def _next_of_nodes(self) -> str | None:
+        """What brings back a node of a cluster that serves all the same; None if none is away."""
+        for node in self.nodes:
+            if node.role == "down":
+                return named("node.start", node.name)
+            if node.role == "not answering":
+                return named("up")  # which wakes what was paused
+            if node.role in {"sealed", "not a member"}:
+                return named("unseal")
+        return None

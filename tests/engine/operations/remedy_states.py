@@ -296,7 +296,9 @@ APART = {
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
     *("clock", "ids-of-nobody", "refused-elsewhere"),
     *("certificate-ends", "certificate-ends-elsewhere"),
+    *("certificate-early", "certificate-early-elsewhere"),
     *("client-certificate-missing", "client-certificate-ends"),
-    *("seal-half-migrated", "node-cut"),
+    *("seal-half-migrated", "node-cut", "node-sealed", "no-leader", "refuses"),
+    *("frozen-without-keys", "frozen-elsewhere", "image-outdated-without-keys"),
     *("namespaces-none", "namespace-missing", "namespace-elsewhere", "namespace-sealed"),
 }

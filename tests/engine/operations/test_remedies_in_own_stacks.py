@@ -6,7 +6,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,10 @@ import pytest
 from tests.engine.operations.remedy_worlds import RUNNER, World
 from vault_harness import dialect
 from vault_harness.certificates import Authority
+from vault_harness.errors import KeyringMissing
+from vault_harness.files import write_private, write_text
 from vault_harness.settings import resources
+from vault_harness.vault import cluster
 from vault_harness.vault.doctor import Patient, examine
 from vault_harness.vault.namespace import Namespace
 from vault_harness.waiting import wait_until
@@ -128,6 +131,60 @@ def test_the_data_directory_is_gone_while_vault_runs(other: World) -> None:
     assert other.troubles() == []
 
 
+def test_a_frozen_vault_whose_keys_are_lost(other: World) -> None:
+    """Ended, nobody could open it again: it is woken, and goes on with everything that it had."""
+    other.begin()
+    before = other.values()
+    keyring = other.data_dir / "init.json"
+    kept = keyring.rename(other.directory / "kept.json")
+    other.pause("vault")
+    ((kind, advice),) = other.troubles()
+    assert kind == "frozen-without-keys"
+    assert f"{RUNNER} down" not in advice
+    other.sh(f"{RUNNER} up", code=KeyringMissing.exit_code)
+    assert other.troubles()[0][0] == "keyring-missing"
+    kept.rename(keyring)
+    assert other.troubles() == []
+    assert other.values() == before
+
+
+def test_an_audit_log_that_cannot_be_written(other: World) -> None:
+    """Vault answers nobody then: it is told as that, and not as a token that has ended."""
+    other.begin()
+    before, log = other.values(), other.stack.provider().audit_path
+    assert log is not None
+    kept = log.rename(log.with_name("kept.log"))
+    log.mkdir()
+    other.stack.provider().reload_vault()
+    wait_until(lambda: other.troubles() != [], "the doctor to meet that", timeout=60)
+    ((kind, advice),) = other.troubles()
+    assert kind == "refuses"
+    assert "audit log" in advice
+    assert RUNNER not in advice
+    log.rmdir()
+    kept.rename(log)
+    other.stack.provider().reload_vault()
+    wait_until(lambda: other.troubles() == [], "the doctor to find nothing", timeout=60)
+    assert other.values() == before
+
+
+@pytest.mark.usefixtures("haproxy")
+def test_a_node_of_three_that_is_sealed(other: World) -> None:
+    """Clients are led to another one, and it is told all the same; opened, it is one of three."""
+    other.begin("up --ha")
+    before = other.values()
+    endpoints = other.stack.endpoints()
+    with cluster.operators(endpoints.addresses, token=other.root) as nodes:
+        leader = cluster.wait_for_active(nodes, timeout=60)
+        standby = next(node for node in nodes if node is not leader)
+        standby.seal()
+        ((kind, remedy),) = other.troubles()
+    assert (kind, remedy) == ("node-sealed", f"{RUNNER} unseal")
+    other.sh(remedy)
+    wait_until(lambda: other.troubles() == [], "the doctor to find nothing", timeout=60)
+    assert other.values() == before
+
+
 _KILLED = """
 import os, signal
 from vault_harness.settings import Settings
@@ -181,6 +238,28 @@ def test_a_certificate_near_its_end(other: World, life: timedelta) -> None:
     wait_until(lambda: other.troubles() != [], "the doctor to meet that certificate", timeout=60)
     ((kind, remedy),) = other.troubles()
     assert (kind, remedy) == ("certificate-ends", f"{RUNNER} tls.renew")
+    other.sh(remedy)
+    assert other.troubles() == []
+    assert other.values() == before
+
+
+def test_a_certificate_that_is_not_good_yet(other: World) -> None:
+    """The clock was moved back since it was made: the renewal makes one that is good now."""
+    other.begin("up --tls")
+    before = other.values()
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    made = Authority.load(other.stack.authority_directory)._ca.issue_cert(
+        *("127.0.0.1", "localhost"), not_before=tomorrow, not_after=tomorrow + timedelta(days=90)
+    )
+    tls = other.data_dir / "tls"
+    write_private(tls / "key.pem", made.private_key_pem.bytes())
+    write_text(
+        tls / "certificate.pem", b"".join(pem.bytes() for pem in made.cert_chain_pems).decode()
+    )
+    other.stack.provider().reload_vault()
+    wait_until(lambda: other.troubles() != [], "the doctor to meet that certificate", timeout=60)
+    ((kind, remedy),) = other.troubles()
+    assert (kind, remedy) == ("certificate-early", f"{RUNNER} tls.renew")
     other.sh(remedy)
     assert other.troubles() == []
     assert other.values() == before

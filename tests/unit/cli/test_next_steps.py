@@ -45,6 +45,22 @@ def test_each_state_has_a_next_step(state: State, step: str) -> None:
     assert replace(READY, state=state).next_step.startswith(step)
 
 
+def test_one_that_is_frozen_and_whose_keys_are_lost() -> None:
+    """It may be open still, and nobody could open it again: nothing is proposed that ends it."""
+    step = replace(READY, state="not answering", keyring=False).next_step
+    assert step.startswith("invoke up wakes")
+    assert "invoke restore.keys" in step
+    assert "invoke down" not in step
+    by_itself = replace(READY, state="not answering", keyring=False, seal="static")
+    assert "invoke down" in by_itself.next_step
+
+
+def test_a_node_that_does_not_answer() -> None:
+    """The others serve; a paused one is woken."""
+    node = NodeStatus(name="vault-2", address="http://127.0.0.1:1", role="not answering")
+    assert replace(READY, nodes=(node,)).next_step == "invoke up"
+
+
 def test_a_service_of_the_blueprint() -> None:
     """The example is one that there is; without any, the next look is a doctor's."""
     assert replace(READY, service="till").next_step == "invoke env till"

@@ -34,6 +34,7 @@ from vault_harness.vault.doctor._server import (
     check_running,
     check_seal_settled,
     check_way,
+    note_refusal,
 )
 from vault_harness.vault.operator import Operator
 
@@ -69,7 +70,7 @@ def examine(patient: Patient) -> list[Finding]:
     check_environment_address(patient, found)
     if not check_open(patient, found):
         opened = found.seal is not None and found.seal["initialised"] and not found.seal["sealed"]
-        if opened and found.namespace:
+        if opened and found.namespace and not found.refuses:
             assert found.seal is not None
             check_roles_by_login(patient, found, str(found.seal["address"]))
         return found.findings
@@ -83,7 +84,7 @@ def examine(patient: Patient) -> list[Finding]:
             check_roles(patient, found, op)
             check_secrets(patient, found, op, mounts)
         except HarnessError as error:
-            found.unknown("content", error.looked_at, error.cause)
+            note_refusal(found, error.looked_at, error)
     return found.findings
 
 

@@ -96,6 +96,8 @@ class Patient:
         proxied: Base URL by which clients reach Vault through Toxiproxy; empty where none does.
         obstacles: What stands between a client and Vault, a line each: toxics, a disabled proxy.
         cut_nodes: Names of the nodes that are cut off from the others.
+        lost_by_ending: Why nobody here opens Vault again once it has ended; empty if something
+            here does.
         audit_log: Vault's audit log on this machine, None where it cannot be read as a file.
         environ: The environment, for a token or credentials in it.
         ca_cert: For https.
@@ -119,6 +121,7 @@ class Patient:
     proxied: str = ""
     obstacles: Callable[[], Sequence[str]] = tuple
     cut_nodes: Callable[[], Sequence[str]] = tuple
+    lost_by_ending: Callable[[], str] = str
     audit_log: Path | None = None
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     ca_cert: Path | None = None
@@ -150,6 +153,8 @@ class Examination:
         seal: What seal-status said, once it answered.
         root: Whether that somebody is root.
         namespace: Whether the patient's namespace is there and open.
+        closed: Base URLs of the nodes that answer and are sealed, or were never initialised.
+        refuses: Whether it is open, and did not do what it was asked: nothing else need be asked.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -157,6 +162,8 @@ class Examination:
     seal: Mapping[str, Any] | None = None
     root: bool = True
     namespace: bool = True
+    closed: list[str] = field(default_factory=list)
+    refuses: bool = False
 
     def good(self, name: str, looked_at: str, how: str) -> None:
         """Note that something is as it should be."""

@@ -83,6 +83,12 @@ KINDS: Mapping[str, Kind] = {
         "an image holds other code of this project than is here: {line}",
         (_task("images"), _task("down"), _task("up")),
     ),
+    "image-outdated-without-keys": Kind(
+        "images",
+        "an image holds other code of this project than is here: {line}",
+        advice="put the keys back first ({keys}): Vault is ended for another image, and nobody "
+        "here could open it again: {cause}",
+    ),
     "never-started": Kind("running", "nothing was ever started here", (_task("up"),)),
     "record-lost": Kind(
         "record",
@@ -107,6 +113,18 @@ KINDS: Mapping[str, Kind] = {
         "it takes connections and does not answer within {seconds} s: frozen, or overloaded",
         (_task("down"), _task("up")),  # `restart` wants a Vault that runs, `up` one that answers
     ),
+    "frozen-without-keys": Kind(
+        "answers",
+        "it takes connections and does not answer within {seconds} s, and nobody here could open "
+        "it again once it has ended: {cause}",
+        advice="do not end it: {up} wakes it if it was paused, and says that its keys are missing; "
+        "then {keys}, and only then anything else",
+    ),
+    "frozen-elsewhere": Kind(
+        "answers",
+        "it takes connections and does not answer within {seconds} s: frozen, or overloaded",
+        advice="have it looked at by whoever runs that Vault",
+    ),
     "certificate": Kind(
         "answers",
         "its certificate is not trusted",
@@ -117,6 +135,18 @@ KINDS: Mapping[str, Kind] = {
         "certificate",
         "its certificate {ends}",
         advice="have it renewed by whoever runs that Vault",
+    ),
+    "certificate-early": Kind(
+        "certificate",
+        "its certificate is not good yet: this machine's clock was ahead when it was made, or is "
+        "behind now",
+        (_task("tls.renew"),),
+    ),
+    "certificate-early-elsewhere": Kind(
+        "certificate",
+        "its certificate is not good yet: this machine's clock is behind, or that of who made it "
+        "was ahead",
+        advice="set the clock that is wrong: timedatectl set-ntp true, for example",
     ),
     "client-certificate-missing": Kind(
         "client certificate {client}",
@@ -149,6 +179,23 @@ KINDS: Mapping[str, Kind] = {
         "node {node}",
         "it is cut off from the other nodes",
         (_task("node.join", "{node}"),),
+    ),
+    "node-sealed": Kind(
+        "node {address}",
+        "it is sealed, or no member yet, and counts for no quorum, while another one serves",
+        (_task("unseal"),),
+    ),
+    "no-leader": Kind(
+        "leader",
+        "no node leads, and so nothing is served: {cause}",
+        advice="more than half of the nodes have to run, to be open and to reach each other: the "
+        "task status says which does not, and what mends that",
+    ),
+    "refuses": Kind(
+        "requests",
+        "it is open, and does not do what it is asked: {cause}",
+        advice="look at its log (the task logs): it says why. A full disk under its audit log does "
+        "that, until there is room again",
     ),
     # -- the way of clients --------------------------------------------------------------------
     "toxiproxy-silent": Kind(

@@ -13,12 +13,19 @@ import requests
 
 from vault_harness.addresses import host_and_port
 from vault_harness.certificates import CLIENTS_NAME, NEAR, OPERATOR, end_of, shown_beside, shown_by
-from vault_harness.errors import HarnessError, KeyringMissing, NamespaceError
+from vault_harness.commands import named
+from vault_harness.errors import (
+    HarnessError,
+    KeyringMissing,
+    NamespaceError,
+    OperatorError,
+    VaultIsSealed,
+)
 from vault_harness.namespaces import above
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.namespace import check_possible, exists, moved
-from vault_harness.vault.operator import Operator
+from vault_harness.vault.operator import Operator, knew_no_leader
 from vault_harness.vault.root import alive, standing_operator
 
 # Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
@@ -26,7 +33,8 @@ MOST_CLOCK_SECONDS = 5.0
 
 _TASKS_OWN = f"client certificate {OPERATOR}"
 
-_HAS_EXPIRED = 10  # OpenSSL's X509_V_ERR_CERT_HAS_EXPIRED
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED
+_NOT_YET_VALID, _HAS_EXPIRED = 9, 10
 
 _GIVEN = ("operator-token*", "*-role-id", "*-secret-id")
 
@@ -34,7 +42,8 @@ _GIVEN = ("operator-token*", "*-role-id", "*-secret-id")
 _PRIVATE_FILES = (
     *("init.json*", *_GIVEN),
     *("namespaces/*/*-role-id", "namespaces/*/*-secret-id"),
-    *("*-certificate.pem", "tls/*.pem"),
+    *("*-certificate.pem", "tls/*.pem", "authority/*.pem", "authority/*/*.pem"),
+    *("holder/init.json*", "seal/*"),
 )
 _PUBLIC_FILES = frozenset({"ca.pem", "certificate.pem", CLIENTS_NAME})
 
@@ -49,7 +58,14 @@ def check_docker(patient: Patient, found: Examination) -> None:
     elif docker.missing_images:
         found.bad("image-missing", ", ".join(docker.missing_images), line=docker.line)
     elif docker.outdated_images:
-        found.bad("image-outdated", ", ".join(docker.outdated_images), line=docker.line)
+        images = ", ".join(docker.outdated_images)
+        if lost := patient.lost_by_ending():  # which the exchange of an image does
+            keys = named("restore.keys")
+            found.bad(
+                "image-outdated-without-keys", images, line=docker.line, cause=lost, keys=keys
+            )
+        else:
+            found.bad("image-outdated", images, line=docker.line)
     else:
         found.good("docker", "the container engine", docker.line or "it answers, images are there")
 
@@ -214,14 +230,14 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
             status = answer.json()
             sealed, initialised = bool(status["sealed"]), bool(status["initialized"])
     except requests.Timeout:
-        found.bad("frozen", where, seconds=f"{patient.timeout:g}")
+        _note_frozen(patient, found, where)
         return False
     except requests.ConnectionError as error:
         if any(each.bad and each.name == _TASKS_OWN for each in found.findings):
             found.unknown("answers", where, "it refuses the tasks, which have no good certificate")
         elif not isinstance(error, requests.exceptions.SSLError):
             found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
-        elif not _certificate_has_ended(patient, found, address):
+        elif not _is_out_of_time(patient, found, address):
             found.bad("certificate", where)
         return False
     except (requests.JSONDecodeError, KeyError, TypeError):
@@ -234,6 +250,8 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
     if address.startswith("https://"):
         _check_certificate(patient, found, address)
     _check_clock(patient, found, address, answer.headers.get("Date"))
+    if sealed or not initialised:
+        found.closed.append(address)
     if found.seal is None or sealed < bool(found.seal["sealed"]):
         found.seal = {
             "sealed": sealed,
@@ -245,12 +263,29 @@ def _ask(patient: Patient, found: Examination, address: str) -> bool:
     return True
 
 
-def _certificate_has_ended(patient: Patient, found: Examination, address: str) -> bool:
+def _note_frozen(patient: Patient, found: Examination, where: str) -> None:
+    """It may be paused, with its keys in its memory and nowhere else: then it must not be ended."""
+    seconds = f"{patient.timeout:g}"
+    if patient.engine == "external":
+        found.bad("frozen-elsewhere", where, seconds=seconds)
+    elif lost := patient.lost_by_ending():
+        words = {"up": named("up"), "keys": named("restore.keys")}
+        found.bad("frozen-without-keys", where, seconds=seconds, cause=lost, **words)
+    else:
+        found.bad("frozen", where, seconds=seconds)
+
+
+def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
+    """Whether its certificate is trusted, and not now; notes which way."""
     try:
         shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _HAS_EXPIRED:
             _note_end(patient, found, address, "has ended")
+            return True
+        if error.verify_code == _NOT_YET_VALID:
+            elsewhere = "-elsewhere" if patient.engine == "external" else ""
+            found.bad(f"certificate-early{elsewhere}", address)
             return True
     except OSError:
         pass  # it showed one a moment ago, and that was not trusted
@@ -310,6 +345,8 @@ def check_open(patient: Patient, found: Examination) -> bool:
         found.bad("sealed" if keyring else "sealed-without-keys", where)
         return False
     found.good("sealed", where, "it is unsealed")
+    for closed in found.closed:  # of several nodes one is open, and clients are led to it
+        found.bad("node-sealed", f"{closed}/v1/sys/seal-status", address=closed)
     found.namespace = _check_namespace(patient, found, address, keyring)
     return found.namespace and _check_token(patient, found, address, keyring)
 
@@ -400,13 +437,28 @@ def _check_token(
         if good:
             found.operator = external
             return True
-        if patient.engine != "external":
+        if not isinstance(error, KeyringMissing):  # of its tokens nothing is known
+            note_refusal(found, where, error)
+        elif patient.engine != "external":
             kind = "no-token" if _keys_make_root(patient, address) else "no-token-for-root"
             found.bad(kind, where, cause=error.cause)
         return False
     found.root = "root" in (alive(found.operator) or {}).get("policies", ())
     found.good("token", where, "the tasks have a good token")
     return True
+
+
+def note_refusal(found: Examination, where: str, error: HarnessError) -> None:
+    """Note that an open Vault does not do what it is asked: no token and no key mends that."""
+    found.refuses = True
+    if isinstance(error, VaultIsSealed):
+        found.bad("sealed", where)
+    elif isinstance(error, OperatorError) and knew_no_leader(error):
+        found.bad("no-leader", where, cause=error.cause)
+    elif isinstance(error, OperatorError) and "denied" not in error.cause:
+        found.bad("refuses", where, cause=error.cause)
+    else:
+        found.unknown("content", where, error.cause)
 
 
 def _keys_make_root(patient: Patient, address: str) -> bool:

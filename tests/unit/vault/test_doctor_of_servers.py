@@ -1,0 +1,201 @@
+"""What a doctor says of servers that are frozen, closed, without a leader, or refuse everything.
+
+Nothing that it names may lose what such a Vault still has.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.unit.vault.fake_vault import NOBODY_LEADS, Answer, FakeVault, Serve, seal_status
+from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
+from vault_harness.vault.doctor import DockerView, Finding, Patient, ServiceView, examine
+from vault_harness.vault.keyring import Keyring
+
+LOST = "the unseal keys are not here"
+LOOKUP = "/v1/auth/token/lookup-self"
+
+
+@pytest.fixture
+def frozen() -> Iterator[str]:
+    """The address of a server that takes connections, and answers none of them."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@pytest.fixture
+def patient(tmp_path: Path) -> Patient:
+    """A stack with its keyring, whose servers run."""
+    tmp_path.chmod(0o700)
+    Keyring(("a", "b", "c", "d", "e"), 3, "t").save(tmp_path / "init.json")
+    return Patient(
+        data_dir=tmp_path,
+        blueprint=Blueprint.default(),
+        services=(ServiceView("vault", running=True),),
+        timeout=0.3,
+    )
+
+
+def opened(vault: FakeVault) -> FakeVault:
+    """The same, unsealed."""
+    vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
+    return vault
+
+
+def bad(patient: Patient) -> dict[str, Finding]:
+    """What is wrong, by kind."""
+    return {each.kind: each for each in examine(patient) if each.bad}
+
+
+def test_a_frozen_vault_is_started_anew(patient: Patient, frozen: str) -> None:
+    """Its keys are here: what opens it again is known."""
+    found = bad(replace(patient, addresses=(frozen,)))
+    assert found["frozen"].remedy == f"{named('down')} && {named('up')}"
+
+
+def test_a_frozen_vault_whose_keys_are_lost_is_not_ended(patient: Patient, frozen: str) -> None:
+    """It may be paused, and open: ended, nobody would ever open it again."""
+    found = bad(replace(patient, addresses=(frozen,), lost_by_ending=lambda: LOST))
+    assert list(found) == ["frozen-without-keys"]
+    finding = found["frozen-without-keys"]
+    assert LOST in finding.wrong
+    assert finding.remedy.startswith("do not end it")
+    assert named("down") not in finding.remedy
+    assert not finding.runnable
+
+
+def test_a_frozen_vault_of_others(patient: Patient, frozen: str) -> None:
+    """Tasks that end and start the stack here would mend nothing there."""
+    found = bad(replace(patient, addresses=(frozen,), services=(), engine="external"))
+    assert list(found) == ["frozen-elsewhere"]
+    assert not found["frozen-elsewhere"].runnable
+
+
+@pytest.mark.parametrize("lost", ["", LOST])
+def test_an_image_is_exchanged_where_vault_opens_again(patient: Patient, lost: str) -> None:
+    """Vault is ended for it; with its keys lost, they come first."""
+    view = DockerView(engine=True, line="old", outdated_images=("services",))
+    docker = replace(patient, engine="docker", docker=lambda: view, lost_by_ending=lambda: lost)
+    found = bad(docker)
+    kind = "image-outdated-without-keys" if lost else "image-outdated"
+    assert kind in found
+    assert found[kind].runnable is not bool(lost)
+    assert (named("down") in found[kind].remedy) is not bool(lost)
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [seal_status(initialized=True, sealed=True), seal_status(initialized=False, sealed=True)],
+    ids=["sealed", "no member"],
+)
+@pytest.mark.parametrize("last", [False, True])
+def test_a_node_is_closed_while_another_one_serves(
+    serve: Serve, patient: Patient, closed: Answer, last: bool
+) -> None:
+    """Clients notice nothing, and one more loss ends all of it: it is told, by its address."""
+    one, other = opened(serve()), serve()
+    other.answers["/v1/sys/seal-status"] = closed
+    addresses = (one.address, other.address) if last else (other.address, one.address)
+    found = bad(replace(patient, addresses=addresses))
+    assert found["node-sealed"].name == f"node {other.address}"
+    assert found["node-sealed"].remedy == named("unseal")
+    assert "sealed" not in found
+    assert "uninitialised" not in found
+
+
+def test_nobody_leads(serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tokens nothing is known then: neither keys nor a new root token mend that."""
+    monkeypatch.setattr("vault_harness.vault.root._standing.LEADER_SECONDS", 0.1)
+    vault = opened(serve())
+    vault.answers[LOOKUP] = NOBODY_LEADS
+    found = bad(replace(patient, addresses=(vault.address,)))
+    assert list(found) == ["no-leader"]
+    assert "active cluster node not found" in found["no-leader"].wrong
+    assert not found["no-leader"].runnable
+
+
+@pytest.mark.parametrize("path", [LOOKUP, "/v1/sys/mounts"])
+def test_everything_is_refused(serve: Serve, patient: Patient, path: str) -> None:
+    """As where the audit log cannot be written: something is wrong, and it is no token."""
+    vault = opened(serve())
+    vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
+    vault.answers[path] = (500, {"errors": ["internal error"]}, {})
+    found = bad(replace(patient, addresses=(vault.address,)))
+    assert list(found) == ["refuses"]
+    assert "internal error" in found["refuses"].wrong
+
+
+def test_what_a_narrow_token_may_not_see_is_no_trouble(serve: Serve, patient: Patient) -> None:
+    """Of somebody else's Vault a token may show little: that is unknown, and not wrong."""
+    vault = opened(serve())
+    vault.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
+    vault.answers["/v1/sys/mounts"] = (403, {"errors": ["permission denied"]}, {})
+    assert bad(replace(patient, addresses=(vault.address,))) == {}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "seal/static.key",
+        "seal/static.key.20251231-235959",
+        "holder/init.json",
+        "authority/ca-key.pem",
+        "authority/clients/ca-key.pem",
+    ],
+)
+def test_keys_that_open_or_sign_are_nobody_elses(patient: Patient, name: str) -> None:
+    """Whoever reads one of them has Vault, or is whom its clients trust."""
+    file = patient.data_dir / name
+    file.parent.mkdir(mode=0o700, parents=True)
+    file.write_text("a key")
+    file.chmod(0o640)
+    (file.parent / "ca.pem").write_text("for everybody")
+    found = bad(patient)
+    assert found["open-to-others"].looked_at == str(file)
+    assert "600" in found["open-to-others"].remedy
+
+
+@pytest.mark.parametrize(
+    ("engine", "kind"),
+    [("process", "certificate-early"), ("external", "certificate-early-elsewhere")],
+)
+def test_a_certificate_of_tomorrow(
+    patient: Patient, tmp_path: Path, engine: str, kind: str
+) -> None:
+    """A clock was moved: whom to trust is known, and naming a file of it would mend nothing."""
+    authority, tomorrow = trustme.CA(), datetime.now(UTC) + timedelta(days=1)
+    made = authority.issue_cert(
+        "127.0.0.1", not_before=tomorrow, not_after=tomorrow + timedelta(days=1)
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    made.configure_cert(context)
+    trusted = tmp_path / "trusted.pem"
+    authority.cert_pem.write_to_path(str(trusted))
+    vault = opened(FakeVault())
+    vault.socket = context.wrap_socket(vault.socket, server_side=True)
+    vault.begin()
+    try:
+        found = bad(
+            replace(
+                patient,
+                engine=engine,
+                addresses=(vault.address.replace("http:", "https:"),),
+                ca_cert=trusted,
+                timeout=5.0,
+            )
+        )
+    finally:
+        vault.shutdown()
+        vault.server_close()
+    assert list(found) == [kind]
+    assert found[kind].runnable is (engine == "process")
