@@ -117,11 +117,14 @@ class Table:
         """Note a file that cannot be read: pytest ends as if it had been interrupted."""
         self._cannot_collect = self._cannot_collect or report.failed
 
+    # Before pytest itself would begin a line with the name of the file.
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, location: tuple[str, int | None, str]) -> None:
         """A scenario begins, if this is one."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if not self._suite or terminal is None:
             return
+        terminal.showfspath = False  # the line of a scenario is printed at its end
         if self._progress is None:
             from vault_harness import report as reports
 
