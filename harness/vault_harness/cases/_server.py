@@ -186,14 +186,23 @@ class CaseServer(Closable):
 
 
 def _verdict(result: Result) -> Mapping[str, Any]:
-    """What a scenario came to, as a person and a program want it."""
+    """What a scenario came to, as a person and a program want it.
+
+    A secret that came out is no pass, whatever the scenario was about, as in a whole run: here is
+    no other row that would tell.
+    """
     record = {**result.record, "trace": result.trace}
+    leaks = list(record["leaks"])
+    word, why = result.word, result.why
+    if leaks and word != "fail":
+        record["word"] = word = "fail"
+        why = f"a secret came out: {leaks[0]['seen']}"
     return {
         "scenario": result.entry.id,
         "promise": result.entry.promise,
-        "word": result.word,
-        "why": result.why,
-        "findings": record["findings"],
+        "word": word,
+        "why": why,
+        "findings": [*record["findings"], *leaks],
         "text": explain(record),
     }
 

@@ -211,16 +211,18 @@ def report(
     """Make the page of a run, or of several side by side.
 
     It is one file that needs nothing but a browser: the verdicts, and a timeline of each scenario.
-    With --join it makes one run of its parts: journal, page, score and badge, beside each other.
+    With --join it makes one run of all parts that are named: journal, page, score and badge.
     The exit code is then that of the whole run.
     """
+    others = [*([beside] if beside else []), *(also or [])]
     if join:
-        _join([Path(part) for part in join], Path(to))
+        # `--join shards/*` is several words for a shell, and the option takes the first.
+        parts = [*join, *([journal] if journal else []), *others]
+        _join([Path(part) for part in parts], Path(to))
         return
     from vault_harness.report import load
     from vault_harness.report.html import write_page
 
-    others = [*([beside] if beside else []), *(also or [])]
     files = [Path(file) for file in (journal or "report/journal.json", *others)]
     say(f"written: {write_page([load(file) for file in files], Path(to))}")
 
@@ -299,6 +301,8 @@ def score(
         say(table([change.row for change in found]))
     for text in scores.harms(old, new):
         say(f"new: {text}")
+    for text in scores.also_broken(old, new):
+        say(f"also broken: {text}")
     for text in scores.unlike(old, new):
         say(text)
     if markdown:

@@ -103,10 +103,17 @@ def _told(first: Mapping[str, Any], again: Mapping[str, Any]) -> Mapping[str, An
             (run.get("why", "") for run in again["runs"] if run["word"] == word), ""
         )
     again = {**again, "word": word}
-    if first["word"] not in _SAYS or first["word"] == again["word"]:
+    if first["word"] not in _SAYS:
         return again
-    broken = again if again["word"] != "pass" else first
-    return {**broken, "word": "flaky"}
+    if first["word"] != word:
+        word = "flaky"
+    # Who did harm once has done it: a repetition that was broken without any takes nothing back.
+    keeps = again["word"] == "pass" or (_did_harm(first) and not _did_harm(again))
+    return {**(first if keeps else again), "word": word}
+
+
+def _did_harm(record: Mapping[str, Any]) -> bool:
+    return any(found.get("harm") for found in record.get("findings") or ())
 
 
 def differences(client: Client, published: Score, new: Score) -> list[Change]:

@@ -284,6 +284,11 @@ def _as_known(report: pytest.TestReport, line: Line) -> None:
             f"{line.id} is known to fail, and passes: take its line out of the file of known "
             f"failures\n  the reason there: {line.reason}"
         )
+    elif line.did_new_harm:
+        report.longrepr = (
+            f"{report.longrepr}\n  {line.id} is known to fail, and did harm of which the reason "
+            f"there does not tell: mend it, or let that begin with harm: ({line.reason})"
+        )
     elif line.known and line.counts_as == "kept" and line.word != "pass":
         report.outcome = "skipped"
         report.wasxfail = line.reason

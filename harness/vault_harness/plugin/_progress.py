@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -69,6 +70,20 @@ def say(terminal: Any, text: str, **markup: bool) -> None:
     terminal.flush()
 
 
+def _own_stream(terminal: Any) -> TextIO | None:
+    """Another way to where pytest writes; None where that is no file.
+
+    While a scenario runs in this very process, as one alone does, pytest keeps what comes by the
+    first way: nobody would see how far it is.
+    """
+    try:
+        stream = terminal._tw._file  # noqa: SLF001 - where pytest itself writes
+        handle = os.dup(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return None
+    return os.fdopen(handle, "w", encoding=stream.encoding, errors="backslashreplace")
+
+
 class Progress:
     """Keeps count of a run, and shows it: in place on a terminal, else as a line now and then.
 
@@ -87,13 +102,14 @@ class Progress:
         self._running: dict[str, float] = {}
         self._took = self._meant = 0.0  # seconds, of all that have ended
         self._over = threading.Event()
+        self._own = _own_stream(terminal)
         self._live: Live | None = None
         self._thread: threading.Thread | None = None
         if terminal.isatty:
             from rich.console import Console
             from rich.live import Live
 
-            console = Console(file=terminal._tw._file)  # noqa: SLF001 - where pytest itself writes
+            console = Console(file=self._own)
             self._live = Live(
                 get_renderable=self.text, console=console, transient=True, refresh_per_second=2
             )
@@ -132,6 +148,9 @@ class Progress:
             self._thread.join(_LAST_LINE_SECONDS)
         if self._live is not None:
             self._live.stop()
+        if self._own is not None:
+            with contextlib.suppress(OSError):
+                self._own.close()
 
     def text(self) -> str:
         """What runs, what it waits for, how long still."""
@@ -170,4 +189,9 @@ class Progress:
 
     def _lines(self) -> None:
         while not self._over.wait(PLAIN_EVERY):
-            say(self._terminal, self.text())
+            if self._own is None:
+                say(self._terminal, self.text())
+                continue
+            with contextlib.suppress(OSError):  # nobody reads it any more: the run goes on
+                self._own.write(f"{self.text()}\n")
+                self._own.flush()

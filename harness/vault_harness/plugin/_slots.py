@@ -167,7 +167,7 @@ def _hear(session: pytest.Session, slot: _Slot) -> bool:
     hook = session.config.hook
     try:
         reports = slot.pipe.recv()
-    except (EOFError, ConnectionError):
+    except (EOFError, OSError):  # killed in the middle of what it said, too: out of memory, say
         slot.process.join()
         hook.pytest_runtest_logreport(report=_died(slot))
         return False

@@ -35,6 +35,7 @@ _LINE = (
     "known",
     "reason",
     "undecided",
+    "harm",
 )
 
 
@@ -44,6 +45,11 @@ _CRASHED = {pytest.ExitCode.INTERRUPTED, pytest.ExitCode.INTERNAL_ERROR}
 
 _WITHOUT_HARM = (0, 2)
 """Exit codes of runs that broke nothing: kept, and not exercised."""
+
+_LOST = (
+    "the journal that this run began with was taken away meanwhile, and nobody knows any more what "
+    "it was to run: this is no pass; give it a folder of its own (--report of judge and scenarios)"
+)
 
 
 def _not_known(error: OSError) -> tuple[str, ...]:
@@ -101,6 +107,7 @@ class Table:
         self._complete = True
         self._left_out: dict[str, str] = {}
         self._leaks_known = False
+        self._lost = False
         self._cannot_collect = False
         self._known_file: Path | None = None
         self._no_known_file: tuple[str, ...] = ()
@@ -110,11 +117,14 @@ class Table:
         """Note a file that cannot be read: pytest ends as if it had been interrupted."""
         self._cannot_collect = self._cannot_collect or report.failed
 
+    # Before pytest itself would begin a line with the name of the file.
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, location: tuple[str, int | None, str]) -> None:
         """A scenario begins, if this is one."""
         terminal = self._config.pluginmanager.get_plugin("terminalreporter")
         if not self._suite or terminal is None:
             return
+        terminal.showfspath = False  # the line of a scenario is printed at its end
         if self._progress is None:
             from vault_harness import report as reports
 
@@ -267,12 +277,13 @@ class Table:
         judged = {line.id for line in self._summary.lines}
         begun = reports.begun(chosen.report, chosen.run)
         self._summary.unfinished = sorted(set(begun.get("planned", {})) - judged)
+        self._lost = self._suite and not begun
         self._left_out = begun.get("left_out", {})
         self._leaks_known = bool(begun.get("leaks_known"))
         found = self._outcome(code)
         ended = found in (Outcome.CRASHED, Outcome.INTERRUPTED, Outcome.TERMINATED)
-        self._complete = not ended and not self._summary.unfinished
-        if chosen.write_known and not self._summary.unfinished:
+        self._complete = not ended and not self._summary.unfinished and not self._lost
+        if chosen.write_known and not self._summary.unfinished and not self._lost:
             try:
                 self._write_known()
             except OSError as error:  # the report is made all the same
@@ -280,10 +291,26 @@ class Table:
                 found = Outcome.CRASHED if found in _WITHOUT_HARM else found
             else:
                 found = self._outcome(code)
+        self._tell_junit(found)
         if self._suite:
             session.exitstatus = int(found)
         elif found and code == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def _tell_junit(self, found: Outcome) -> None:
+        """Say in the JUnit file what no row of it says."""
+        from vault_harness.plugin._junit import add_failure
+        from vault_harness.report.outcome import Outcome, leaks_count
+
+        assert self._summary is not None
+        if leaks_count(self._summary.lines, leaks_known=self._leaks_known):
+            add_failure(self._config, "no secret comes out", "\n".join(self._summary.leaks()))
+        ended_early = found in (Outcome.INTERRUPTED, Outcome.TERMINATED)
+        if self._suite and (ended_early or self._summary.unfinished or self._lost):
+            lacking = ", ".join(self._summary.unfinished)
+            text = "this is no pass, whatever stands above"
+            text += f"; without a verdict: {lacking}" if lacking else ""
+            add_failure(self._config, "it comes to its end", text)
 
     def _write_known(self) -> None:
         """Know what is broken from now on."""
@@ -307,7 +334,7 @@ class Table:
         assert self._summary is not None
         return outcome(
             self._summary.lines,
-            complete=not self._summary.unfinished,
+            complete=not self._summary.unfinished and not self._lost,
             interrupted=code == pytest.ExitCode.INTERRUPTED and not self._cannot_collect,
             terminated=self._config.stash.get(TERMINATED, False),
             crashed=bool(self._broken) or code in _CRASHED,
@@ -360,6 +387,8 @@ class Table:
         for line in self._changed:
             self._write(terminalreporter, line)
         terminalreporter.write_line(str(summary))
+        if self._lost:
+            say(terminalreporter, _LOST, red=True)
         self._tell_known(terminalreporter)
         terminalreporter.write_line(f"history of every scenario: {journal}")
         page = write_page([written], journal.with_name("index.html"))

@@ -247,7 +247,10 @@ def _only_a_line(line: Line) -> dict[str, Any]:
         "seconds": line.seconds,
         "why": line.why,
         "rate": line.rate,
-        "findings": [{"promise": promise, "seen": line.why, "at": None} for promise in line.broken],
+        "findings": [
+            {"promise": promise, "seen": line.why, "at": None, "harm": line.harm}
+            for promise in line.broken
+        ],
         "leaks": [{"promise": "", "seen": text, "at": None} for text in line.leaks],
     }
     return record | of_its_line(line)

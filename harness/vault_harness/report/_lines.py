@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from vault_harness.report._moments import one_line
 from vault_harness.scenario.record import ScenarioRecord
 
 WORDS = ("fail", "flaky", "not exercised", "error")
@@ -14,6 +15,9 @@ WORDS = ("fail", "flaky", "not exercised", "error")
 
 OFTEN = 5
 """Scenarios that must have found the same promise broken for it to be told once for all."""
+
+HARM = "harm:"
+"""How the reason of a known failure begins whose harm is known too."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,8 @@ class Line:
         reason: Why it does not, in its authors' words.
         undecided: Whether another part of the run may fail it yet: the row about leaks, in a part
             of a run without any.
+        harm: Whether it did harm: a wrong value, say. The row about leaks, which finds nothing
+            else, is not said to.
     """
 
     id: str
@@ -53,6 +59,21 @@ class Line:
     known: Literal["", "failing", "flaky"] = ""
     reason: str = ""
     undecided: bool = False
+    harm: bool = False
+
+    @property
+    def is_excused(self) -> bool:
+        """Whether it fails as it is known to: always, or now and then."""
+        words = {"failing": ("fail",), "flaky": ("fail", "flaky")}.get(self.known, ())
+        return self.word in words and not self.did_new_harm
+
+    @property
+    def did_new_harm(self) -> bool:
+        """Whether it is known not to be kept, and did harm of which its reason does not tell.
+
+        A client that is known to log in too often may begin to hand out wrong values there.
+        """
+        return bool(self.known) and self.harm and not self.reason.lower().startswith(HARM)
 
     @property
     def counts_as(self) -> Literal["kept", "broken", "not exercised", "skipped", "error"]:
@@ -62,10 +83,8 @@ class Line:
         match self.word:
             case "pass":
                 return "broken" if self.is_news else "kept"
-            case "fail":
-                return "kept" if self.known else "broken"
-            case "flaky":
-                return "kept" if self.known == "flaky" else "broken"
+            case "fail" | "flaky":
+                return "kept" if self.is_excused else "broken"
             case "not exercised" | "skipped" as word:
                 return word
         return "error"
@@ -77,7 +96,7 @@ class Line:
 
     def __str__(self) -> str:
         word = f"{self.word} {self.rate}" if self.word == "flaky" else self.word
-        if self.known and self.word in ("fail", "flaky"):
+        if self.is_excused:
             word = f"{self.word} (known)"
         if self.is_news:
             word = "pass (fixed)"
@@ -100,6 +119,7 @@ def line_of(record: ScenarioRecord, *, about_leaks: bool = False) -> Line:
         tuple(_leak(leak) for leak in record["leaks"]),
         about_leaks,
         tuple(dict.fromkeys(finding["promise"] for finding in record["findings"])),
+        harm=not about_leaks and any(finding.get("harm") for finding in record["findings"]),
     )
 
 
@@ -150,7 +170,7 @@ class Summary:
 
     def leaks(self) -> list[str]:
         """Secrets that came out in a scenario that is about something else."""
-        return [f"{line.id:<8} {leak}" for line in self.lines for leak in line.leaks]
+        return [f"{line.id:<8} {one_line(leak)}" for line in self.lines for leak in line.leaks]
 
     def broken_often(self) -> list[str]:
         """Promises that one scenario after the other found broken, in a line each.
@@ -203,7 +223,7 @@ class Summary:
         counts = Counter(line.word for line in self.lines)
         judged = len(self.lines) - counts["skipped"]
         text = f"{self.subject}: {counts['pass']} of {judged} scenarios pass"
-        as_known = [line for line in self.lines if line.known and line.word in ("fail", "flaky")]
+        as_known = [line for line in self.lines if line.is_excused]
         for word in WORDS:
             found = {line.id: line for line in self.lines if line.word == word}
             told = [
@@ -216,6 +236,8 @@ class Summary:
             text += f"; fail as known: {', '.join(sorted(line.id for line in as_known))}"
         if news := sorted(line.id for line in self.lines if line.is_news):
             text += f"; known to fail, and pass: {', '.join(news)}"
+        if harmful := sorted(line.id for line in self.lines if line.did_new_harm):
+            text += f"; known to fail, and did harm: {', '.join(harmful)}"
         if leaking := sorted({line.id for line in self.lines if line.leaks}):
             text += f"; secrets came out in {', '.join(leaking)}"
         if self.broken:

@@ -11,8 +11,18 @@ from vault_harness.errors import SettingsError
 from vault_harness.report._journal import JOURNAL, load, of_its_line
 from vault_harness.report._lines import Line, Summary
 
-SAME = ("suite_version", "subject", "engine", "schema_version")
+SAME = ("suite_version", "subject", "schema_version")
 """What parts of one run have in common."""
+
+SAME_ONCE_BEGUN = ("engine", "product")
+"""The same, of parts that were not killed before they knew: which engine, and which server."""
+
+SAME_OF_THE_CLIENT = {
+    "version": "the client's version",
+    "capabilities": "what the client claims",
+    "declares": "what the client declares",
+}
+"""The same, of parts in which the client started: what it says of itself, and how it is called."""
 
 
 def journals_in(places: Iterable[Path]) -> list[Path]:
@@ -47,13 +57,7 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     parts = [load(path) for path in paths]
     first = parts[0]
     engine = _first_word(parts, "engine")
-    same = {**{name: first.get(name) for name in SAME}, "engine": engine}
-    for path, part in zip(paths, parts, strict=True):
-        for name, elsewhere in same.items():
-            if name == "engine" and not part[name]:
-                continue  # of one that was killed before it knew
-            if part.get(name) != elsewhere:
-                raise _wrong(path, f"{name} is {part.get(name)}, elsewhere {elsewhere}")
+    _refuse_unlike(paths, parts)
     scenarios: dict[str, Any] = {}
     for path, part in zip(paths, parts, strict=True):
         for scenario in part["scenarios"]:
@@ -92,6 +96,32 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         "left_out": left_out,
         "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
     }
+
+
+def _refuse_unlike(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse parts that judged different clients, or one client by different measures.
+
+    Joined they would be told as verdicts on what the first of them ran.
+
+    Raises:
+        SettingsError: They did.
+    """
+    known: dict[str, object] = {}
+    for path, part in zip(paths, parts, strict=True):
+        for name, said in _said(part).items():
+            elsewhere = known.setdefault(name, said)
+            if said != elsewhere:
+                raise _wrong(path, f"{name} is {said}, elsewhere {elsewhere}")
+
+
+def _said(part: Mapping[str, Any]) -> dict[str, object]:
+    """What a part says of what all have in common, as far as it came to know it."""
+    said: dict[str, object] = {name: part.get(name) for name in SAME}
+    said |= {name: part[name] for name in SAME_ONCE_BEGUN if part.get(name)}
+    client = part.get("client") or {}
+    if client.get("capabilities"):  # everybody who starts has one
+        said |= {called: client.get(name) for name, called in SAME_OF_THE_CLIENT.items()}
+    return said
 
 
 def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -146,6 +176,8 @@ def lines_of(records: Iterable[Mapping[str, Any]], *, undecided: bool = False) -
             about_leaks=bool(record.get("about_leaks")),
             broken=tuple(str(one["promise"]) for one in record.get("findings") or ()),
             forgiven=bool(record.get("forgiven")),
+            harm=not record.get("about_leaks")
+            and any(one.get("harm") for one in record.get("findings") or ()),
             known=known.get("kind", ""),
             reason=str(known.get("reason", "")),
         )

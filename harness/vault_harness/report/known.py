@@ -9,7 +9,9 @@
     NET-11 = "one attempt more is on its way"
 
 Such scenarios are still run. One that fails as it is known to does not fail the run; one that
-passes although it is known to fail does, so that the file cannot rot.
+passes although it is known to fail does, so that the file cannot rot. So does one that did harm
+(a wrong value, say), unless its reason begins with ``harm:``: who knows of one broken promise need
+not know of the other.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from typing import Literal
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.report._lines import Line
+from vault_harness.report._lines import HARM, Line
 
 KNOWN_FILE = "vault-harness.toml"
 """Looked for where a run is started."""
@@ -69,18 +71,24 @@ class Known:
         """What is known once these lines came: reasons that were written by hand stay.
 
         A scenario that was run and kept its promise is not named any more; one that was not run, or
-        not exercised, stays as it was.
+        not exercised, stays as it was. Harm that was done is told with the reason.
         """
         failing, flaky = dict(self.failing), dict(self.flaky)
         for line in lines:
             why = line.broken[0] if line.broken else line.promise
             if line.word == "fail" and line.id not in flaky:
-                failing.setdefault(line.id, why)
-            elif line.word == "flaky":
-                flaky.setdefault(line.id, failing.pop(line.id, why))
+                failing[line.id] = _told(line, failing.get(line.id, why))
+            elif line.word in ("fail", "flaky"):
+                old = flaky.get(line.id) or failing.pop(line.id, why)
+                flaky[line.id] = _told(line, old)
             elif line.word == "pass" and not line.undecided:
                 failing.pop(line.id, None)
         return Known(failing, flaky)
+
+
+def _told(line: Line, reason: str) -> str:
+    """A reason with the word before it that lets harm be known, where a line did some."""
+    return f"{HARM} {reason}" if line.harm and not reason.lower().startswith(HARM) else reason
 
 
 def load_known(path: Path | None = None) -> Known:

@@ -62,14 +62,25 @@ def outcome(
     """
     lines = list(lines)
     words = {line.counts_as for line in lines}
-    leaks_known = leaks_known or any(line.about_leaks and line.known for line in lines)
     if interrupted:
         return Outcome.TERMINATED if terminated else Outcome.INTERRUPTED
-    if "broken" in words or (not leaks_known and any(line.leaks for line in lines)):
+    if "broken" in words or leaks_count(lines, leaks_known=leaks_known):
         return Outcome.BROKEN
     if crashed or not complete or "error" in words:
         return Outcome.CRASHED
-    unasked = words == {"skipped"} and not part
+    unasked = words <= {"skipped"} and not part
     if ("not exercised" in words or unasked) and not allow_not_exercised:
         return Outcome.NOT_EXERCISED
     return Outcome.KEPT
+
+
+def leaks_count(lines: Iterable[Line], *, leaks_known: bool = False) -> bool:
+    """Whether secrets came out, and the row that is about them is not known to fail.
+
+    Args:
+        lines: Of the scenarios that were run.
+        leaks_known: Whether that row is known to fail, be it among these or not.
+    """
+    lines = list(lines)
+    known = leaks_known or any(line.about_leaks and line.known for line in lines)
+    return not known and any(line.leaks for line in lines)

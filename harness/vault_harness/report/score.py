@@ -12,22 +12,26 @@ a medium or low one broken            A
 nothing broken                        A+
 ====================================  ==============
 
-Where a critical promise was not asked, or none was judged at all, or the run did not end, there is
-no grade: it could be any down to C. What is known to fail is broken all the same.
+What a run left out may be broken: left out, a high promise is as a broken one here, and a medium or
+low one too. Where a critical promise was not asked, or none was judged at all, or the run did not
+end, there is no grade: it could be any down to C. What is known to fail is broken all the same.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError
 from vault_harness.report import formats
 from vault_harness.report._journal import checked
+from vault_harness.report._markdown import plain
 from vault_harness.report._reading import check_shape, check_version, read_object, wrong
 from vault_harness.report.formats import SCHEMA_VERSION, Grade, Judged, Score
 
@@ -140,10 +144,13 @@ def _grade(
     if lacking:
         return None, lacking
     why = [f"{severity}, and broken: {', '.join(ids)}" for severity, ids in broken.items() if ids]
+    unseen = Counter(left_out.values())
+    why += [f"{name}, and left out of this run: {unseen[name]}" for name in broken if unseen[name]]
     if len(broken["critical"]) >= MANY:
         return "D", why
     caps: dict[str, Grade] = {"critical": "C", "high": "B", "medium": "A", "low": "A"}
-    return next((cap for severity, cap in caps.items() if broken[severity]), "A+"), why
+    capped = (caps[severity] for severity in caps if broken[severity] or unseen[severity])
+    return next(capped, "A+"), why
 
 
 def _never(scenarios: Mapping[str, Judged], engine: str) -> list[str]:
@@ -206,7 +213,27 @@ def load_score(path: Path) -> Score:
         raise wrong(path, _NO_SCORE, "it has no scenarios")
     check_version(found, path)
     score: Score = check_shape(Score, found, path, _NO_SCORE)
+    _refuse_better(score, path)
     return score
+
+
+def _refuse_better(score: Score, path: Path) -> None:
+    """Refuse a score whose grade is better than its own verdicts allow: a merge by hand, say.
+
+    That of a suite with other promises may have had other rules.
+
+    Raises:
+        SettingsError: It is.
+    """
+    if score.grade is None or _release(score.suite_version) != _release(formats.suite_version()):
+        return
+    best, why = _grade(
+        score.scenarios, {}, complete=score.complete, engine=score.surroundings.engine
+    )
+    if best is None or GRADES.index(score.grade) < GRADES.index(best):
+        said = f"its grade is {score.grade}, and its verdicts allow {best or 'none'}"
+        remedy = f"write it anew from a journal: {named('score', '--to', 'FILE')}"
+        raise wrong(path, "no score of these verdicts", f"{said} ({'; '.join(why)})", remedy)
 
 
 def as_text(score: Score) -> str:
@@ -277,6 +304,20 @@ def harms(old: Score, new: Score) -> list[str]:
     ]
 
 
+def also_broken(old: Score, new: Score) -> list[str]:
+    """Promises that a scenario broke now, and not before, when it broke others.
+
+    Its verdict is the same, which tells of no change. Harm is told by `harms`.
+    """
+    found = []
+    for id, one in new.scenarios.items():  # noqa: A001 - it is one
+        before = old.scenarios.get(id)
+        if before is not None and {before.verdict, one.verdict} <= {"fail", "flaky"}:
+            known = {*before.broken, *one.harm}
+            found += [f"{id}: {text}" for text in one.broken if text not in known]
+    return found
+
+
 def unlike(old: Score, new: Score) -> list[str]:
     """In what two scores differ besides their verdicts, a line each: so much less they compare."""
     before, now = old.client, new.client
@@ -311,15 +352,16 @@ def _times(score: Score) -> str:
 def markdown(old: Score, new: Score) -> str:
     """What changed, for a pull request."""
     lines = [f"### Vault client: {_grades(old, new)}", ""]
-    lines += [f"- {text}" for text in new.why]
-    lines += [f"- new: {text}" for text in harms(old, new)]
+    lines += [f"- {plain(text)}" for text in new.why]
+    lines += [f"- new: {plain(text)}" for text in harms(old, new)]
+    lines += [f"- also broken: {plain(text)}" for text in also_broken(old, new)]
     if found := changes(old, new):
         lines += ["", "| scenario | before | now | |", "| --- | --- | --- | --- |"]
-        lines += [f"| {' | '.join(change.row)} |" for change in found]
+        lines += [f"| {' | '.join(map(plain, change.row))} |" for change in found]
     else:
         lines += ["", "No verdict changed."]
     if others := unlike(old, new):
-        lines += ["", *(f"- {text}" for text in others)]
+        lines += ["", *(f"- {plain(text)}" for text in others)]
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,9 +63,12 @@ class LogWatch(Beside):
         self.look()
         found = []
         for file, marks in sorted(self._grown.items()):
+            sizes = [size for size, _ in marks]
             position = 0
             for raw in file.read_bytes().splitlines(keepends=True):
                 position += len(raw)
-                at = next((at for size, at in marks if size >= position), marks[-1][1])
-                found.append(LogLine(at, raw.decode("utf-8", "replace").rstrip("\r\n")))
+                # A program that floods its log has as many marks as there were looks.
+                mark = min(bisect_left(sizes, position), len(marks) - 1)
+                text = raw.decode("utf-8", "replace").rstrip("\r\n")
+                found.append(LogLine(marks[mark][1], text))
         return sorted(found, key=lambda line: line.at)

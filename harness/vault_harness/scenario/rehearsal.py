@@ -45,6 +45,9 @@ SIDE_BY_SIDE = 8
 CHILD = 1.0
 """Seconds for which a forked child reads."""
 
+OTHER_WITHIN = 2.0
+"""Seconds after a first good read in which another secret must be there: files come one by one."""
+
 HERD = 3
 """Clients in one process."""
 
@@ -56,6 +59,9 @@ LETTERS = "backend/letters"
 
 LONGEST = 30.0
 """Seconds of a declared refresh or max_stale for which scenarios about it wait."""
+
+ASKED = CAPABILITIES - {"tls", "fallback", "redirects"}
+"""What can be asked on one Vault without a fault; further ways in than an AppRole cannot either."""
 
 Shortcoming = Literal["wrong", "slow", "lacks"]
 
@@ -151,6 +157,9 @@ def _claims(came: Rehearsal, driver: Driver) -> None:
     claimed = ", ".join(sorted(subject.capabilities))
     declared = ", ".join(f"{name} {value:g} s" for name, value in sorted(subject.declares.items()))
     came.steps.append(Step("hello said", 0.0, f"{claimed}; {declared or 'declares no times'}"))
+    if unasked := sorted(subject.capabilities - ASKED):
+        said = "claimed, and not asked here: scenarios do"
+        came.steps.append(Step(", ".join(unasked), 0.0, said))
     lacking = sorted(CAPABILITIES - subject.capabilities - {"redirects"})
     if lacking:
         text = f"it does not claim {', '.join(lacking)}: scenarios about that are skipped"
@@ -207,6 +216,7 @@ def _speak(came: Rehearsal, lab: Lab, driver: Driver) -> None:
         _of_a_process(came, lab, driver)
     if "lease" in claimed:
         came.steps.append(Step("lease", 0.0, "not asked here: it takes a database"))
+    _other(came, lab, driver)
     _refused(came, lab, driver)
 
 
@@ -289,6 +299,29 @@ def _health(came: Rehearsal, driver: Driver) -> None:
     came.steps.append(Step("health", 0.0, "well" if well else "not well"))
     if not well:
         came.remark("wrong", "it claims health, and is not well where nothing is broken")
+
+
+def _other(came: Rehearsal, lab: Lab, driver: Driver) -> None:
+    """Whether it reads the other secret, which the closing act of a scenario reads and deletes.
+
+    An agent may be configured without it, and a client may know one path.
+    """
+    if not driver.subject.is_alive():
+        return
+    path, key = lab.entry.spare_path, lab.entry.spare_key
+    ending = "nearly every scenario ends with that, and is not exercised without it"
+    until = lab.history.now() + OTHER_WITHIN
+    try:
+        read = driver.read(path, key)
+        while not read.good and driver.subject.is_alive() and lab.history.now() < until:
+            lab.watch(0.2)
+            read = driver.read(path, key)
+    except NotClaimed as error:
+        came.remark("wrong", f"{error}: {ending}")
+        return
+    _note(came, f"read of {path}", read)
+    if not read.good:
+        came.remark("wrong", f"it does not read {path}: {read.told}: {ending}")
 
 
 def _refused(came: Rehearsal, lab: Lab, driver: Driver) -> None:

@@ -245,7 +245,8 @@ class AgentSubject:
             value = secret_in(file.read_bytes().decode("utf-8"), key, rendered)
         except FileNotFoundError:
             raise OperationFailed(None, f"{file.name} is not there") from None
-        except ValueError as error:  # no JSON, or no UTF-8: half a file, say
+        except (OSError, ValueError, RecursionError) as error:
+            # No JSON, or no UTF-8: half a file, say; or a folder, or somebody else's file.
             message = f"{file.name} cannot be read: {type(error).__name__}"
             raise OperationFailed(None, message) from None
         if value is None:

@@ -75,6 +75,9 @@ class Requests:
             return self._token.read_text(encoding="utf-8").strip()
         except FileNotFoundError:
             raise OperationFailed("unavailable", f"{self._token.name} is not there") from None
+        except (OSError, ValueError) as error:  # somebody else's, a folder, or no text
+            text = f"{self._token.name} cannot be read: {type(error).__name__}"
+            raise OperationFailed("unavailable", text) from None
 
 
 def _parsed(content: bytes) -> dict[str, Any]:

@@ -31,6 +31,7 @@ _TURN = (
 )
 _LOG = 5.0  # seconds for GET /logs
 _SOON = 2.0  # and where its client waits to be closed, or it did not answer before
+_LONGEST = _protocol.MAX_LINE  # bytes of that log at most
 
 
 class HttpSubject(Asked):
@@ -112,16 +113,29 @@ class HttpSubject(Asked):
         if self._workers.closed or self._gone:
             return True
         try:
-            answer = self._workers.run(
-                lambda: self._session.get(self._url + "/logs", timeout=seconds),
-                "logs",
-                seconds + 1.0,
-            )
-        except (requests.RequestException, SubjectHung):
+            said = self._workers.run(lambda: self._its_log(seconds), "logs", seconds + 1.0)
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, SubjectHung):
             return False
-        if answer.ok:
-            self._keep(answer.text)
+        if said is not None:
+            self._keep(said)
         return True
+
+    def _its_log(self, seconds: float) -> str | None:
+        """What is answered, up to `_LONGEST`: some pages go on for ever; None if there is no page.
+
+        It is taken for UTF-8 unless it is said to be something else: where a library would guess,
+        a secret beyond ASCII would become another text, in which nobody finds it.
+        """
+        with self._session.get(self._url + "/logs", timeout=seconds, stream=True) as answer:
+            if not answer.ok:
+                return None
+            content = answer.raw.read(_LONGEST, decode_content=True)
+            said = "charset=" in answer.headers.get("Content-Type", "").lower()
+            charset = answer.encoding if said and answer.encoding else "utf-8"
+        try:
+            return str(content, charset, "replace")
+        except LookupError:  # a charset that nobody knows
+            return str(content, "utf-8", "replace")
 
     def _keep(self, said: str) -> None:
         """Add to the log, of which nothing is given up: a server may begin anew, or cut it."""

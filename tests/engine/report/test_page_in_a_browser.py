@@ -82,3 +82,21 @@ def test_without_a_link_the_table_is_all(page: Path, tmp_path: Path) -> None:
     shown = dom(page, "", tmp_path)
     assert re.search(r'id="detail" hidden', shown)
     assert '<a href="#TOK-11">TOK-11</a>' in shown
+
+
+def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
+    """Of two logins that overlap the later one is answered first, and its token is renewed."""
+    login = SCENARIO["exchanges"][0]
+    first = {**login, "began": 0.1, "ended": 0.9, "token": "token-2"}
+    second = {**login, "began": 0.2, "ended": 0.4, "token": "token-1"}
+    renewal = {**login, "kind": "renew", "began": 2.0, "ended": 2.1, "token": "token-1"}
+    renewal |= {"waited": 1.25}  # it is judged by when it came
+    scenario = {**SCENARIO, "exchanges": [first, second, renewal]}
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    rows = re.findall(r">\+([\d.]+ s)</button></td><td>tokens</td><td>(.*?)</td><td>(.*?)<", shown)
+    assert rows == [
+        ("0.40 s", "token-1 lives, by what Vault said", "21.70 s, renewed 1\u00d7"),
+        ("0.90 s", "token-2 lives, by what Vault said", "20.00 s, renewed 0\u00d7"),
+    ]
+    assert shown.count("1.25 s after it came") == 2  # in the picture, and in the list

@@ -60,6 +60,9 @@ def test_leak_fails_a_run_without_its_row(suite: Suite) -> None:
     run = suite.run("Babbling", "--vault-only", "KV-03")
     assert (run.words, run.code) == ({"KV-03": "pass"}, 1)
     assert "secrets came out" in run.out
+    told = {case.get("name"): case.find("failure") for case in run.junit.iter("testcase")}
+    failed = [name for name, failure in told.items() if failure is not None]
+    assert failed == ["no secret comes out"]
 
 
 def test_client_that_keeps_its_token(suite: Suite) -> None:

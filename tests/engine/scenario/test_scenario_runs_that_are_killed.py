@@ -74,7 +74,11 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 
 
 def look_at_what_is_told(said: str, report: Path) -> None:
-    """That a run which was asked to end says how far it came, and takes its parts away."""
+    """That a run which was asked to end says how far it came, and takes its parts away.
+
+    Its JUnit file has a case that failed, however well those went that came to their end.
+    """
+    assert "it comes to its end" in (report / "junit.xml").read_text()
     assert "KeyboardInterrupt" not in said
     assert list(report.glob("parts-*")) == []
     assert re.fullmatch(

@@ -13,6 +13,7 @@ import requests
 from vault_harness.cases import CaseServer
 from vault_harness.cases._case import Case
 from vault_harness.scenario import Entry, Result
+from vault_harness.scenario.verdict import Word
 
 ENTRY = Entry(id="TOK-11", promise="One login", severity="high", source="docs")
 OTHER = Entry(id="SEA-01", promise="No storm", severity="high", source="docs")
@@ -115,3 +116,30 @@ def test_a_case_that_broke_is_over() -> None:
     case = Case("one", "TOK-11", breaks)
     assert case.await_result(20.0) is None
     assert (case.over, case.broke) == (True, "RuntimeError: no disk")
+
+
+@pytest.mark.parametrize("word", ["pass", "not exercised", "skipped"])
+def test_a_secret_that_came_out_is_no_pass(
+    server: CaseServer, word: Word, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In whichever scenario: a runner looks at one verdict, and no other row tells."""
+    leak = {"promise": "no secret", "seen": "its log has token-1", "at": 1.5, "harm": True}
+    record: dict[str, Any] = {
+        "id": "TOK-11",
+        "promise": "One login",
+        "source": "docs",
+        "word": word,
+        "findings": [],
+        "untouched": [],
+        "set_aside": [],
+        "evidence": [],
+        "times": {"ttl": 20.0, "max_ttl": 60.0, "deadline": 2.0},
+        "leaks": [leak],
+    }
+    result = Result(ENTRY, word, "", 1.0, None, record)
+    monkeypatch.setattr("vault_harness.cases._server.run_scenario", lambda *_, **__: result)
+    case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
+    verdict = requests.get(f"{server.url}/cases/{case_id}/verdict", timeout=20).json()
+    assert (verdict["word"], verdict["findings"]) == ("fail", [leak])
+    assert verdict["why"] == "a secret came out: its log has token-1"
+    assert "TOK-11  fail: One login" in verdict["text"]

@@ -94,3 +94,18 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert "| TOK-11 | pass | fail | regression |" in (tmp_path / "change.md").read_text()
     assert program("score", good, "--against", bad).code == 0
     assert program("score", good, "--markdown", "change.md").code == 4
+
+
+@pytest.mark.parametrize("words", [("--join", "1", "2"), ("1", "--join", "2"), ("--join", ".")])
+def test_parts_that_are_named_one_after_the_other(
+    words: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """As a shell makes them of `--join shards/*`: none of them is left out without a word."""
+    for number, word in ((1, "pass"), (2, "fail")):
+        file = Path(journal(tmp_path / str(number) / "journal.json", "mine"))
+        part = json.loads(file.read_text())
+        part["scenarios"][0] |= {"id": f"TOK-1{number}", "word": word}
+        file.write_text(json.dumps(part))
+    ended = program("report", *words, "--to", "all/index.html")
+    assert (ended.code, "1 of 2 scenarios pass; fail: TOK-12" in ended.out) == (1, True), ended
+    assert "TOK-12" in (tmp_path / "all" / "index.html").read_text()

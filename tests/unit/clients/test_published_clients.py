@@ -135,6 +135,24 @@ def test_leak_of_any_run_is_in_the_score(leaking: str, word: str, tmp_path: Path
     assert score.scenarios["A-1"].harm
 
 
+@pytest.mark.parametrize(
+    ("again", "word"), [("fail", "fail"), ("flaky", "flaky"), ("pass", "flaky")]
+)
+def test_harm_of_the_first_run_is_in_the_score(again: str, word: str, tmp_path: Path) -> None:
+    """Three more that are broken without any do not take it back."""
+    runs = {"first": journal(A_1="fail"), "again": journal(A_1=again)}
+    late = {"promise": "a good read within 3 s", "seen": "after 4 s", "harm": False}
+    wrong = {"promise": "no wrong value", "seen": "it gave v1", "harm": True}
+    runs["first"]["scenarios"][0]["findings"] = [wrong]  # type: ignore[index]
+    runs["again"]["scenarios"][0]["findings"] = [late] if again != "pass" else []  # type: ignore[index]
+    if again == "flaky":
+        words = [{"word": "pass"}, {"word": "fail"}]
+        runs["again"]["scenarios"][0]["runs"] = words  # type: ignore[index]
+    score = settled(client(tmp_path), runs["first"], runs["again"])
+    judged = score.scenarios["A-1"]
+    assert (judged.verdict, judged.harm, score.grade) == (word, ["no wrong value"], "F")
+
+
 def test_what_proves_nothing(tmp_path: Path) -> None:
     """No verdict on the client in all that was asked, but where the same is published."""
 

@@ -15,7 +15,7 @@ INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
 
 
 def ran(
-    tmp_path: Path, name: str, environ: dict[str, str], *, code: int = 0
+    tmp_path: Path, name: str, environ: dict[str, str], *, code: int = 0, cwd: Path | None = None
 ) -> tuple[int, list[str]]:
     """Exit code of a step, and the command lines of ``vault-harness`` in it."""
     folder = tmp_path / "vault-harness" / "bin"
@@ -37,6 +37,7 @@ def ran(
             **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST"), ""),
             **environ,
         },
+        cwd=cwd,
         check=False,
         timeout=60,
     )
@@ -117,3 +118,20 @@ def test_what_changed_is_of_this_use(tmp_path: Path) -> None:
     assert ran(tmp_path, name, {"AGAINST": "score.json"}, code=4)[0] == 4
     summary = tmp_path / "summary"
     assert "before" not in (summary.read_text() if summary.exists() else "")
+
+
+def test_a_report_is_of_this_use(tmp_path: Path) -> None:
+    """A second client that cannot even begin has none: the first one's badge is not its own.
+
+    What was there before the first use is whoever's it is, and the suite looks at that itself.
+    """
+    report = tmp_path / "report"
+    report.mkdir()
+    names = ("journal.json", "score.json", "badge.json", "index.html", "junit.xml")
+    for name in (*names, "coverage.xml"):
+        (report / name).write_text("of the first client, or nobody's")
+    given = {"SUBJECT": "command:./my-client"}
+    assert ran(tmp_path, "Judge the client", given, cwd=tmp_path)[0] == 0
+    assert len(list(report.iterdir())) == 6
+    assert ran(tmp_path, "Judge the client", given, code=4, cwd=tmp_path)[0] == 4
+    assert [file.name for file in report.iterdir()] == ["coverage.xml"]

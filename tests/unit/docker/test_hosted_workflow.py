@@ -29,6 +29,17 @@ def test_a_bar_in_a_text_does_not_break_the_table(tmp_path: Path) -> None:
     assert row == r"| X-1 | fail | 1.0 | a\|b<br>c<br>d \| e |"
 
 
+def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
+    """A comment that nobody closes would hide all rows below it."""
+    why = "denied: <!DOCTYPE html><!-- \x1b[31m `x` [a](b)"
+    scenario = {"id": "X-1", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
+    summary = "command:./x <details>: 1 fail"
+    (tmp_path / "j.json").write_text(json.dumps({"summary": summary, "scenarios": [scenario]}))
+    text = summary_of(tmp_path / "j.json").stdout
+    assert "<" not in text.replace("<br>", "")
+    assert r"p<br>denied: &lt;!DOCTYPE html>&lt;!-- \x1b\[31m \`x\` \[a\](b)" in text
+
+
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
     """A run that did not begin is not an empty table."""
     assert summary_of(tmp_path / "nothing").returncode != 0

@@ -152,6 +152,27 @@ def test_known_failures_are_told_with_their_reason() -> None:
     assert details(render([journal(known)]))["TOK-11"][0]["known"] == "issue 7"
 
 
+@pytest.mark.parametrize(
+    ("more", "shown"),
+    [
+        ({}, "fail</td>"),
+        ({"forgiven": True}, "fail <small>(SHOULD)</small></td>"),
+        ({"known": {"kind": "failing", "reason": "x"}}, "fail <small>(known)</small></td>"),
+        ({"known": {"kind": "failing", "reason": "x"}, "word": "flaky"}, "flaky</td>"),
+        (
+            {
+                "known": {"kind": "failing", "reason": "x"},
+                "findings": [{"promise": "no wrong value", "seen": "v1", "harm": True}],
+            },
+            "fail</td>",
+        ),
+    ],
+)
+def test_what_fails_no_run_is_marked(more: dict[str, Any], shown: str) -> None:
+    """A green job with a red row would want an explanation."""
+    assert f">{shown}" in render([journal({"word": "fail", **more})])
+
+
 def test_two_runs_of_one_subject_can_be_told_apart() -> None:
     """Each bears the letter of its column; a run alone needs none."""
     assert heads(render([journal({}), journal({})]))["runs"] == ["A reference", "B reference"]
@@ -171,6 +192,16 @@ def test_the_log_of_what_did_not_pass() -> None:
     failed = details(render([journal({"word": "fail", **log})]))["TOK-11"][0]
     assert failed["log"] == "+1.50 s  renewed\nno clock"
     assert details(render([journal(log)]))["TOK-11"][0]["log"] == ""
+
+
+def test_the_log_of_a_flood() -> None:
+    """Its head and its end: many such would make a page that nobody opens."""
+    lines = [{"at": n / 100, "text": f"line {n}"} for n in range(50_000)]
+    page = render([journal({"word": "fail", "log": lines})])
+    told = details(page)["TOK-11"][0]["log"].splitlines()
+    assert (told[0], told[-1]) == ("+0.00 s  line 0", "+499.99 s  line 49999")
+    assert "... 49600 more lines, all of them in the journal ..." in told
+    assert len(told) == 401
 
 
 @pytest.mark.parametrize(

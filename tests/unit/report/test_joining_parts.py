@@ -111,6 +111,43 @@ def test_what_does_not_belong_together(two: list[Path], more: dict[str, Any], sa
     assert caught.value.looked_at == str(two[1])
 
 
+CLIENT = {"version": "1.0", "capabilities": ["read"], "declares": {}}
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"product": "vault 1.20.4"}, "product is vault 1.20.4, elsewhere openbao 2.7.2"),
+        ({"client": CLIENT | {"version": "2.0"}}, "the client's version is 2.0, elsewhere 1.0"),
+        (
+            {"client": CLIENT | {"declares": {"refresh": 20.0}}},
+            r"what the client declares is \{'refresh': 20.0\}, elsewhere \{\}",
+        ),
+        (
+            {"client": CLIENT | {"capabilities": ["health", "read"]}},
+            "what the client claims is",
+        ),
+    ],
+)
+def test_parts_that_judged_by_different_measures(
+    two: list[Path], more: dict[str, Any], said: str
+) -> None:
+    """The whole would be told as of one server, one client, one set of claims and times."""
+    alike = {"product": "openbao 2.7.2", "client": {"subject": "mine", **CLIENT}}
+    part(two[0], "pass", "TOK-11", "KV-01", **alike)
+    part(two[1], "pass", "KV-01", "TOK-11", **alike)
+    assert join(two)["complete"]
+    different = {**alike, **more}
+    different["client"] = {"subject": "mine", **different["client"]}
+    part(two[1], "pass", "KV-01", "TOK-11", **different)
+    with pytest.raises(SettingsError, match=said) as caught:
+        join(two)
+    assert caught.value.looked_at == str(two[1])
+    # One in which nobody started knows none of that.
+    part(two[1], "not exercised", "KV-01", "TOK-11", client={"subject": "mine"})
+    assert join(two)["complete"]
+
+
 LEAK = [{"promise": "no secret", "seen": "its log has token-1", "at": 1.0, "harm": True}]
 
 
@@ -176,9 +213,14 @@ def test_the_same_part_twice(two: list[Path]) -> None:
 
 
 def test_what_was_known_is_known(two: list[Path]) -> None:
-    """A known failure does not fail the whole either; nor does a SHOULD."""
+    """A known failure does not fail the whole either, but for harm; nor does a SHOULD."""
     journal = json.loads(two[1].read_text())
     journal["scenarios"][0]["known"] = {"kind": "failing", "reason": "issue 7"}
+    assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
+    harm = {"promise": "no wrong value", "seen": "x", "at": 1.0, "harm": True}
+    journal["scenarios"][0]["findings"] = [harm]
+    assert outcome(lines_of(journal["scenarios"])) is Outcome.BROKEN
+    journal["scenarios"][0]["known"]["reason"] = "harm: issue 7"
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT
     journal["scenarios"][0] |= {"known": None, "forgiven": True}
     assert outcome(lines_of(journal["scenarios"])) is Outcome.KEPT

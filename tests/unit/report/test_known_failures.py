@@ -15,10 +15,16 @@ from vault_harness.report.outcome import Outcome, outcome
 KNOWN = Known({"TOK-12": "issue 7"}, {"NET-11": "one attempt more"})
 
 
-def line(id: str, word: str, *broken: str, leaks: tuple[str, ...] = ()) -> Line:  # noqa: A002 - it is one
+def line(
+    id: str,  # noqa: A002 - it is one
+    word: str,
+    *broken: str,
+    leaks: tuple[str, ...] = (),
+    harm: bool = False,
+) -> Line:
     """A scenario's line, with what `KNOWN` says of it."""
     made = Line(id, "A promise", "high", word, 1.0, "+1.23 s: late", "", leaks, False, broken)
-    return KNOWN.mark(made)
+    return KNOWN.mark(replace(made, harm=harm))
 
 
 # The file
@@ -128,6 +134,46 @@ def test_how_it_is_told() -> None:
     assert "; fail: TOK-01; fail as known: TOK-12 " in text
 
 
+def test_what_fails_always_and_passes_once_is_not_told_as_known() -> None:
+    """It fails the run: its line has to move."""
+    flaky = line("TOK-12", "flaky")
+    assert "(known)" not in str(flaky)
+    text = str(Summary("mine", [flaky, line("NET-11", "flaky")]))
+    assert "; flaky: TOK-12; fail as known: NET-11 " in text
+
+
+# Harm that nobody knew of
+
+
+@pytest.mark.parametrize(("id", "word"), [("TOK-12", "fail"), ("NET-11", "flaky")])
+def test_harm_is_not_excused_by_another_broken_promise(id: str, word: str) -> None:  # noqa: A002
+    """Unless its reason says that it is known too, in whatever letters."""
+    harmful = line(id, word, harm=True)
+    assert (harmful.counts_as, outcome([harmful])) == ("broken", Outcome.BROKEN)
+    text = str(Summary("mine", [harmful]))
+    assert f"; {word}: {id}; known to fail, and did harm: {id} " in text
+    told = replace(harmful, reason=f"Harm: {harmful.reason}")
+    assert (told.counts_as, outcome([told])) == ("kept", Outcome.KEPT)
+    assert "did harm" not in str(Summary("mine", [told]))
+
+
+def test_harm_is_written_with_its_reason(tmp_path: Path) -> None:
+    """Once, and what was written by hand stays behind it."""
+    lines = [
+        line("TOK-12", "fail", "one login", harm=True),
+        line("NET-11", "flaky", "reads work", harm=True),
+        line("KV-01", "fail", "no wrong value", harm=True),
+    ]
+    found = KNOWN.after(lines)
+    assert found == Known(
+        {"TOK-12": "harm: issue 7", "KV-01": "harm: no wrong value"},
+        {"NET-11": "harm: one attempt more"},
+    )
+    assert found.after(lines) == found
+    again = load_known(write_known(found, tmp_path / "known.toml"))
+    assert outcome(map(again.mark, lines)) is Outcome.KEPT
+
+
 # Exit codes
 
 PASS, FAIL, UNSURE = (line("TOK-01", word) for word in ("pass", "fail", "not exercised"))
@@ -148,6 +194,7 @@ SKIPPED = line("KV-02", "skipped")
         ([SKIPPED, SKIPPED], Outcome.NOT_EXERCISED),
         ([PASS, SKIPPED], Outcome.KEPT),
         ([SKIPPED, line("TOK-12", "fail")], Outcome.KEPT),
+        ([], Outcome.NOT_EXERCISED),
     ],
 )
 def test_exit_codes(lines: list[Line], found: Outcome) -> None:

@@ -15,7 +15,16 @@ from tests.unit.scenario.conftest import Story
 from vault_harness import report as reports
 from vault_harness.errors import SettingsError
 from vault_harness.faults import Signature
-from vault_harness.report import Line, Summary, again, collect_parts, explain, shown, wire_of
+from vault_harness.report import (
+    Line,
+    Summary,
+    again,
+    collect_parts,
+    explain,
+    line_of,
+    shown,
+    wire_of,
+)
 from vault_harness.report.html import write_page
 from vault_harness.report.timeline import main, timeline
 from vault_harness.scenario import Finding, Verdict
@@ -129,6 +138,21 @@ def test_skipped_row_about_leaks_stays_skipped() -> None:
     lines = [line("KV-01", leaks=("l",)), line("PRC-04", "skipped", about_leaks=True)]
     summary = Summary("mine", lines)
     assert (summary.settle_leaks(), len(summary.leaks())) == ([], 1)
+
+
+def test_line_says_that_harm_was_done(record: Make) -> None:
+    """The row about leaks, which finds nothing else, is not said to do any."""
+    harmful = Finding("no wrong value", "it gave v1", 1.0, harm=True)
+    made = record("fail", verdict=Verdict("fail", [Finding("p", "late", 1.0), harmful]))
+    assert line_of(made).harm
+    assert not line_of(made, about_leaks=True).harm
+    assert not line_of(record("fail", verdict=Verdict("fail", [Finding("p", "late")]))).harm
+
+
+def test_leak_with_colours_is_one_line() -> None:
+    """What a client logs does not colour the terminal of who reads of it."""
+    summary = Summary("mine", [line("KV-01", leaks=("its log has \x1b[31mtoken-1\n::error::",))])
+    assert summary.leaks() == [r"KV-01    its log has \x1b[31mtoken-1\n::error::"]
 
 
 # What every row would say

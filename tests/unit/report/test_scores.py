@@ -12,9 +12,11 @@ import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.report import Summary, collect_parts, formats, write_part
+from vault_harness.report.formats import suite_version
 from vault_harness.report.schemas import schemas
 from vault_harness.report.score import (
     Change,
+    also_broken,
     as_text,
     badge,
     changes,
@@ -156,7 +158,24 @@ def test_part_of_the_suite_has_no_grade() -> None:
     part = score_of(journal(CRITICAL, left_out={"TOK-11": "critical", "SEA-08": "low"}))
     assert (part.grade, part.why) == (None, ["critical, and not asked: TOK-11"])
     assert score_of(journal(CRITICAL, complete=False)).grade is None
-    assert score_of(journal(CRITICAL, left_out={"SEA-08": "low"})).grade == "A+"
+
+
+@pytest.mark.parametrize(
+    ("left_out", "grade"),
+    [
+        ({"SEA-08": "low"}, "A"),
+        ({"SEA-08": "low", "NET-04": "high"}, "B"),
+        ({"KV-01": "critical", "NET-04": "high"}, None),
+    ],
+)
+def test_what_is_left_out_is_not_kept(left_out: dict[str, str], grade: str | None) -> None:
+    """Nobody gets a better grade for asking less: it may be broken."""
+    assert score_of(journal(CRITICAL, left_out=left_out)).grade == grade
+    broken = one("TOK-11", "fail", "critical")
+    assert score_of(journal(CRITICAL, broken, left_out=left_out)).grade == (grade and "C")
+    if grade == "A":
+        why = score_of(journal(CRITICAL, left_out=left_out)).why
+        assert why == ["low, and left out of this run: 1"]
 
 
 def test_what_the_machine_cannot_ask() -> None:
@@ -267,6 +286,33 @@ def test_a_new_leak_is_a_regression() -> None:
     assert regressed(old, new)
 
 
+def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
+    """Told, as its verdict is the same; harm is told as that, and once."""
+
+    def broken(*promises: str, harm: str = "") -> formats.Score:
+        findings = [{"promise": text, "seen": "x", "harm": text == harm} for text in promises]
+        return score_of(journal(CRITICAL, one("KV-01", "fail", findings=findings)))
+
+    old, new = broken("no storm"), broken("no storm", "one login", "no wrong value")
+    told = ["KV-01: no wrong value", "KV-01: one login"]
+    assert (also_broken(old, new), regressed(old, new)) == (told, False)
+    assert "- also broken: KV-01: one login\n" in markdown(old, new)
+    assert (also_broken(new, old), also_broken(old, old)) == ([], [])
+    harmful = broken("no storm", "no wrong value", harm="no wrong value")
+    assert (also_broken(old, harmful), regressed(old, harmful)) == ([], True)
+
+
+def test_what_a_client_says_is_no_markup_of_the_page() -> None:
+    """A comment that nobody closes would hide the rest of it, and a bar break the table."""
+    nasty = "command:./x <!-- | `a`\n## [b](c)"
+    client = {"subject": nasty, "capabilities": ["health", "read"]}
+    old, new = score_of(journal(CRITICAL)), score_of(journal(CRITICAL, client=client))
+    text = markdown(old, new)
+    assert r"command:./x &lt;!-- \| \`a\`\\n## \[b\](c) now" in text
+    renamed = score_of(journal(CRITICAL, one("A|B<!--", "pass")))
+    assert r"| A\|B&lt;!-- | not there | pass |  |" in markdown(old, renamed)
+
+
 # Badges
 
 
@@ -290,6 +336,35 @@ def test_scores_are_read_again(tmp_path: Path) -> None:
     assert load_score(write_score(score, tmp_path)) == score
     (tmp_path / "journal.json").write_text(json.dumps(made))
     assert load_score(tmp_path / "journal.json") == score
+
+
+@pytest.mark.parametrize(
+    ("grade", "suite", "allowed"),
+    [("A+", "", False), ("B", "", False), ("C", "", True), ("F", "", True), ("A+", "9.9.9", True)],
+)
+def test_grade_that_the_verdicts_do_not_allow(
+    grade: str, suite: str, *, allowed: bool, tmp_path: Path
+) -> None:
+    """Of a merge by hand, say: another suite may have had other rules."""
+    score = score_of(journal(one("TOK-11", "fail", "critical")))
+    data = {**score.model_dump(), "grade": grade, "suite_version": suite or suite_version()}
+    file = tmp_path / "score.json"
+    file.write_text(json.dumps(data))
+    if allowed:
+        assert load_score(file).grade == grade
+        return
+    with pytest.raises(SettingsError, match="critical, and broken: TOK-11") as caught:
+        load_score(file)
+    assert f"its grade is {grade}, and its verdicts allow C" in caught.value.cause
+
+
+def test_grade_of_which_nothing_is_allowed(tmp_path: Path) -> None:
+    """No critical promise was kept."""
+    score = score_of(journal(one("TOK-11", "not exercised", "critical")))
+    data = {**score.model_dump(), "grade": "A", "suite_version": suite_version()}
+    (tmp_path / "score.json").write_text(json.dumps(data))
+    with pytest.raises(SettingsError, match="its verdicts allow none"):
+        load_score(tmp_path / "score.json")
 
 
 @pytest.mark.parametrize("text", [None, "{", "[]", '{"scenarios": {}}', '{"scenarios": [{}]}'])

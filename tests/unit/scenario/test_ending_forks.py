@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import struct
 import time
 from collections import deque
 from multiprocessing.context import ForkProcess
@@ -119,3 +120,20 @@ def test_ctrl_c_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         for process in begun:
             process.kill()
+
+
+def test_a_fork_that_is_killed_in_the_middle_of_a_message() -> None:
+    """Its scenario has no verdict, which is told; the others go on."""
+    ours, theirs = multiprocessing.Pipe()
+    os.write(theirs.fileno(), struct.pack("!i", 1000) + b"half of it")  # as a Connection sends it
+    theirs.close()
+    process = FORK.Process(target=os._exit, args=(9,))
+    process.start()
+    told: list[pytest.TestReport] = []
+    hook = SimpleNamespace(pytest_runtest_logreport=lambda report: told.append(report))
+    session: Any = SimpleNamespace(config=SimpleNamespace(hook=hook))
+    item: Any = SimpleNamespace(nodeid="test_x.py::test_y", location=("test_x.py", 1, "KV-01 y"))
+    assert not _slots._hear(session, _slots._Slot(process, ours, item))
+    assert [str(report.longrepr) for report in told] == [
+        "the process that ran it ended with exit code 9"
+    ]

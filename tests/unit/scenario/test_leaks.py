@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +136,18 @@ def test_empty_log(tmp_path: Path) -> None:
     """It has no lines."""
     (tmp_path / "1.log").touch()
     assert LogWatch(lambda: [tmp_path / "1.log"], lambda: 0.0).lines() == []
+
+
+def test_a_flood_of_lines(tmp_path: Path) -> None:
+    """Each has its time, and they are not looked for one by one among thousands of looks."""
+    file, times = tmp_path / "1.log", iter(range(1, 10_000))
+    watch = LogWatch(lambda: [file], lambda: float(next(times)))
+    with file.open("a") as log:
+        for number in range(5_000):
+            log.write(f"{number}\n" * 10)
+            log.flush()
+            watch.look()
+    before = time.process_time()
+    lines = watch.lines()
+    assert time.process_time() - before < 2.0  # one by one it takes several
+    assert [line.at for line in lines] == [float(n // 10 + 1) for n in range(50_000)]

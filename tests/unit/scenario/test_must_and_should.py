@@ -10,6 +10,7 @@ import pytest
 
 from vault_harness.plugin import _item
 from vault_harness.plugin._item import ScenarioItem, joined
+from vault_harness.report import Line
 from vault_harness.report.known import Known
 from vault_harness.scenario import run
 from vault_harness.scenario.catalogue import Entry, Severity
@@ -189,3 +190,15 @@ def test_row_about_leaks_is_no_news_in_a_part(
 def test_what_proves_nothing_fails_the_run(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
     """It is no broken promise, and no pass either."""
     assert called(monkeypatch, "low", word) is None
+
+
+@pytest.mark.parametrize(("reason", "counts"), [("issue 7", "broken"), ("harm: issue 7", "kept")])
+def test_harm_in_a_known_failure(reason: str, counts: str) -> None:
+    """It fails the run, and says how it is known, unless it is."""
+    line = Line("TOK-11", "p", "high", "fail", 1.0, "x", known="failing", reason=reason, harm=True)
+    report: Any = SimpleNamespace(outcome="failed", longrepr="TOK-11  fail: p")
+    _item._as_known(report, line)
+    assert line.counts_as == counts
+    assert report.outcome == ("failed" if counts == "broken" else "skipped")
+    said = "did harm of which the reason there does not tell"
+    assert (said in report.longrepr) is (counts == "broken")

@@ -65,6 +65,29 @@ def test_how_far_it_is_is_seen_at_once(
     shown.close()
 
 
+def test_how_far_a_scenario_in_this_process_is(
+    tmp_path: Path, pipe: tuple[int, TextIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it runs pytest leads the descriptor of standard output to a file of its own."""
+    monkeypatch.setattr(_progress, "PLAIN_EVERY", 0.01)
+    terminal = SimpleNamespace(
+        isatty=False, write_line=print, flush=print, _tw=SimpleNamespace(_file=pipe[1])
+    )
+    shown = Progress(terminal, tmp_path, {"A": 10.0}, 0)
+    with Path(os.devnull).open("w") as nothing:
+        os.dup2(nothing.fileno(), pipe[1].fileno())
+    with contextlib.suppress(BlockingIOError):
+        os.read(pipe[0], 1000)  # what came before
+
+    def seen() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            return b"1 to go, about 10 s; \n" in os.read(pipe[0], 1000)
+        return False
+
+    wait_until(seen, "the line", timeout=10)
+    shown.close()
+
+
 def test_how_long_still(tmp_path: Path) -> None:
     """Shared by the workers, and never shorter than the longest; what ended does not count."""
     shown = progress(tmp_path, A=10.0, B=10.0, C=10.0, D=30.0)

@@ -103,3 +103,62 @@ def test_letters_beyond_ascii(outcome: Outcome, value: str | None, told: str) ->
     came = rehearsal.Rehearsal()
     rehearsal._letters(came, lab, driver)
     assert [told in remark.text for remark in came.remarks] == ([True] if told else [])
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "told"),
+    [
+        (["ok"], ""),
+        (["error", "error", "ok"], ""),  # an agent renders one file after the other
+        (["denied"] * 9, "it does not read shared/email: denied: 403: nearly every scenario ends"),
+    ],
+    ids=["there", "a moment later", "never"],
+)
+def test_secret_of_the_closing_act(outcomes: list[Outcome], told: str) -> None:
+    """Without it nearly nothing is exercised, and each scenario says so for itself."""
+    reads, clock = iter(outcomes), [0.0]
+
+    def read(path: str, key: str) -> Operation:
+        found = Operation(1, "read", path, clock[0], clock[0], next(reads), "seeded")
+        found.message = "403" if found.outcome == "denied" else ""
+        return found
+
+    def watch(seconds: float) -> None:
+        clock[0] += max(seconds, 0.3)
+
+    entry = SimpleNamespace(spare_path="shared/email", spare_key="EMAIL")
+    history = SimpleNamespace(now=lambda: clock[0])
+    lab: Any = SimpleNamespace(entry=entry, history=history, watch=watch)
+    subject = SimpleNamespace(is_alive=lambda: True)
+    driver: Any = SimpleNamespace(read=read, subject=subject)
+    came = rehearsal.Rehearsal()
+    rehearsal._other(came, lab, driver)
+    assert [told in remark.text for remark in came.remarks] == ([True] if told else [])
+    assert came.well is not bool(told)
+
+
+def test_secret_of_the_closing_act_that_is_not_served() -> None:
+    """An agent that is configured without it, which answers all else."""
+    entry = SimpleNamespace(spare_path="shared/email", spare_key="EMAIL")
+    history = SimpleNamespace(now=lambda: 0.0)
+    lab: Any = SimpleNamespace(entry=entry, history=history)
+    came = rehearsal.Rehearsal()
+    driver = refusing(NotClaimed("the agent does not render shared/email"))
+    driver.subject.is_alive = lambda: True
+    rehearsal._other(came, lab, driver)
+    [remark] = came.remarks
+    assert (remark.kind, came.well) == ("wrong", False)
+    assert remark.text.startswith("the agent does not render shared/email: nearly every scenario")
+
+
+@pytest.mark.parametrize(
+    ("claimed", "told"),
+    [({"read", "health"}, []), ({"read", "tls", "jwt", "namespace"}, ["jwt, namespace, tls"])],
+)
+def test_what_is_believed(claimed: set[str], told: list[str]) -> None:
+    """A login by JWT that does not work is found by no operation here, which is said."""
+    came = rehearsal.Rehearsal()
+    subject = SimpleNamespace(capabilities=frozenset(claimed), declares={})
+    driver: Any = SimpleNamespace(subject=subject)
+    rehearsal._claims(came, driver)
+    assert [step.name for step in came.steps if "not asked here" in step.said] == told

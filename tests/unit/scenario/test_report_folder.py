@@ -6,16 +6,18 @@ import fcntl
 import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from _pytest.junitxml import LogXML, xml_key
 
 from vault_harness.cli._common import PYTEST
 from vault_harness.plugin import _table
 from vault_harness.plugin._table import Table
-from vault_harness.report import Line, Summary
+from vault_harness.report import Line, Summary, begin
 from vault_harness.report.known import Known
 from vault_harness.report.outcome import Outcome
 
@@ -146,6 +148,7 @@ def test_known_failures_that_cannot_be_written(
 ) -> None:
     """The run is through, and its report is made; 1 stays for broken promises."""
     (tmp_path / "file").write_text("")
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
     chosen = SimpleNamespace(
         report=tmp_path,
         run="r",
@@ -173,6 +176,7 @@ def test_a_run_that_asked_nothing(
     suite: bool, part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It proves nothing; another part, or the other tests of a repository, may have asked."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-02": 1.0}, left_out={})
     chosen = SimpleNamespace(
         report=tmp_path, run="r", write_known=False, allow_not_exercised=False, part=part
     )
@@ -183,6 +187,73 @@ def test_a_run_that_asked_nothing(
     session: Any = SimpleNamespace(exitstatus=0)
     table._settle(session)
     assert session.exitstatus == after
+
+
+def settled(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: Line, code: int = 0
+) -> tuple[int, dict[str, str]]:
+    """Exit code of a run that ended with these lines, and what its JUnit file says beyond them."""
+    chosen = SimpleNamespace(
+        report=folder, run="r", write_known=False, allow_not_exercised=False, part=None
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    junit = LogXML(str(folder / "junit.xml"), None)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    config.stash[xml_key] = junit
+    table = Table(cast("Any", config), suite=True)
+    table._summary = Summary("mine", list(lines))
+    session: Any = SimpleNamespace(exitstatus=code)
+    junit.pytest_sessionstart()
+    table._settle(session)
+    junit.pytest_sessionfinish()
+    cases = ET.parse(folder / "junit.xml").getroot().iter("testcase")  # noqa: S314 - our own
+    failures = {str(one.get("name")): one.find("failure") for one in cases}
+    return session.exitstatus, {
+        name: str(found.text) for name, found in failures.items() if found is not None
+    }
+
+
+def test_a_good_run_in_its_junit_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Its rows, and nothing beside them."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    line = Line("KV-01", "p", "critical", "pass", 1.0)
+    assert settled(monkeypatch, tmp_path, line) == (Outcome.KEPT, {})
+
+
+def test_a_secret_that_came_out_in_the_junit_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The row in which it did is about something else, and passes."""
+    begin(tmp_path, subject="mine", run="r", planned={"KV-01": 1.0}, left_out={})
+    line = Line("KV-01", "p", "critical", "pass", 1.0, leaks=("+1.00 s: its log has token-1",))
+    told = {"no secret comes out": "KV-01    +1.00 s: its log has token-1"}
+    assert settled(monkeypatch, tmp_path, line) == (Outcome.BROKEN, told)
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [(pytest.ExitCode.INTERRUPTED, Outcome.INTERRUPTED), (pytest.ExitCode.OK, Outcome.CRASHED)],
+)
+def test_a_run_that_did_not_end_in_the_junit_file(
+    code: int, ended: Outcome, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """All rows that it has pass; a job that is judged by this file must not."""
+    planned = {"KV-01": 1.0, "KV-03": 1.0}
+    begin(tmp_path, subject="mine", run="r", planned=planned, left_out={})
+    line = Line("KV-01", "p", "critical", "pass", 1.0)
+    found, told = settled(monkeypatch, tmp_path, line, code=code)
+    assert (found, list(told)) == (ended, ["it comes to its end"])
+    assert "this is no pass" in told["it comes to its end"]
+    assert "without a verdict: KV-03" in told["it comes to its end"]
+
+
+def test_a_journal_that_was_taken_away_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was to be run nobody knows any more, and what was left out neither."""
+    line = Line("KV-01", "p", "critical", "pass", 1.0)
+    found, told = settled(monkeypatch, tmp_path, line)
+    assert (found, list(told)) == (Outcome.CRASHED, ["it comes to its end"])
 
 
 def collected_in(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

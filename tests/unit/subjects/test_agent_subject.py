@@ -115,6 +115,22 @@ def test_half_a_file_is_a_failed_read(subject: Open, agent: Write) -> None:
         one.read("backend/django", "K", timeout=20)
 
 
+def test_what_cannot_be_opened_is_a_failed_read(
+    subject: Open, agent: Write, vault: tuple[str, list[str | None]]
+) -> None:
+    """A folder, or bytes that are no text, where a file should be: no defect of the suite."""
+    rendering = subject(agent(f"import os\nos.mkdir('django.json')\n{STAYS}", JSON))
+    wait_until((directory_of(rendering) / "django.json").exists, "the folder", timeout=20)
+    with pytest.raises(OperationFailed, match=r"django\.json cannot be read: IsADirectoryError"):
+        rendering.read("backend/django", "K", timeout=20)
+    address, tokens = vault
+    sinking = subject(agent(STAYS, '[sink]\nfile = "${dir}/token"\n'), {"VAULT_ADDR": address})
+    (directory_of(sinking) / "token").write_bytes(b"\xff\xfe")
+    with pytest.raises(OperationFailed, match="token cannot be read: UnicodeDecodeError") as caught:
+        sinking.read("good", "K", timeout=20)
+    assert (caught.value.outcome, tokens) == ("unavailable", [])
+
+
 def test_a_secret_without_a_file_is_not_served(subject: Open, agent: Write) -> None:
     """It is none of the secrets in the configuration: that is no failure of the program."""
     one = subject(agent(STAYS, JSON))

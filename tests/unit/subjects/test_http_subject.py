@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import threading
@@ -184,6 +185,51 @@ def test_a_log_that_comes_once_the_client_is_closed(
     one = subject(server.url)
     one.close(timeout=20)
     assert one.logs() == "what it said"
+
+
+@pytest.mark.parametrize(
+    ("kind", "charset"),
+    [
+        ("text/plain", "utf-8"),
+        ("", "utf-8"),
+        ("text/plain; charset=iso-8859-15", "iso-8859-15"),
+        ("text/plain; charset=klingon", "utf-8"),
+    ],
+)
+def test_letters_of_a_log(
+    subject: Open, server: Server, kind: str, charset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret in it is found whatever letters it has: nothing is guessed of them."""
+
+    def do_get(self: Handler) -> None:
+        body = "canary-äß€".encode(charset)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        if kind:
+            self.send_header("Content-Type", kind)
+        self.end_headers()
+        self.wfile.write(body)
+
+    monkeypatch.setattr(Handler, "do_GET", do_get)
+    assert subject(server.url).logs() == "canary-äß€"
+
+
+def test_a_log_that_never_ends(
+    subject: Open, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its beginning is kept, and no more than that is ever held."""
+
+    def do_get(self: Handler) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        with contextlib.suppress(OSError):  # who asked has gone
+            while not self.server.hold.is_set():
+                self.wfile.write(b"said and done\n" * 100)
+
+    monkeypatch.setattr(_http, "_LONGEST", 1400)
+    monkeypatch.setattr(Handler, "do_GET", do_get)
+    assert subject(server.url).logs() == "said and done\n" * 100
 
 
 def test_scenarios_take_turns(subject: Open, server: Server) -> None:

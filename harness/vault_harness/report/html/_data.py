@@ -17,7 +17,7 @@ Journal = Mapping[str, Any]
 OPERATION = ("verb", "path", "began", "ended", "outcome", "value", "message", "caller")
 EXCHANGE = (
     *("kind", "method", "path", "began", "ended", "status", "token", "secret_id", "ttl"),
-    *("retry_after", "errors", "by", "closed", "connection"),
+    *("retry_after", "errors", "by", "closed", "connection", "waited"),
 )
 AUDIT = ("at", "operation", "path", "error")
 ROTATION = ("at", "done", "path", "value")
@@ -25,6 +25,9 @@ TOUCH = ("toxic", "opened", "closed")
 FAULT = ("name", "began", "ended", "detail")
 FINDING = ("promise", "seen", "at", "harm")
 MARK = ("at", "text")
+
+LOG_LINES = 200
+"""Lines of a log that are shown from its head, and as many from its end."""
 
 _TIMES = frozenset({"began", "ended", "at", "done", "opened", "closed_at"})
 
@@ -79,8 +82,14 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _log(lines: object) -> str:
-    """What the subject logged, each line on the scenario's clock if its time is known."""
-    return "\n".join(_line(line.get("at"), line.get("text")) for line in _objects(lines))
+    """What the subject logged, each line on the scenario's clock if its time is known.
+
+    Of a flood its head and its end: the page is to be small, and all of it is in the journal.
+    """
+    told = [_line(line.get("at"), line.get("text")) for line in _objects(lines)]
+    if (more := len(told) - 2 * LOG_LINES) > 0:
+        told[LOG_LINES:-LOG_LINES] = [f"... {more} more lines, all of them in the journal ..."]
+    return "\n".join(told)
 
 
 def _line(at: object, text: object) -> str:

@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.report._lines import OFTEN
+from vault_harness.report._lines import OFTEN, Line
 from vault_harness.report.html import _data
 
 WORDS = ("fail", "error", "flaky", "not exercised", "skipped", "pass")
@@ -36,6 +36,7 @@ class Run:
         unfinished: What a run came to that did not come to its end; empty of others.
         often: Promises that one scenario after the other found broken, a line each.
         verdicts: The verdict of each scenario that it judged.
+        marks: Why one that is no pass failed no run: ``known``, or a ``SHOULD``.
     """
 
     subject: str
@@ -45,6 +46,7 @@ class Run:
     unfinished: str
     often: tuple[str, ...]
     verdicts: dict[str, str]
+    marks: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Row:
     severity: str
     source: str
     words: tuple[str | None, ...]
+    marks: tuple[str, ...]
 
 
 def render(journals: Sequence[_data.Journal]) -> str:
@@ -126,7 +129,27 @@ def _run(journal: _data.Journal) -> Run:
         unfinished="" if ended else str(journal.get("summary") or ""),
         often=_often(journal),
         verdicts=verdicts,
+        marks={str(one["id"]): mark for one in journal["scenarios"] if (mark := _mark(one))},
     )
+
+
+def _mark(one: Mapping[str, Any]) -> str:
+    """What stands beside the verdict of a scenario that fails no run."""
+    if one.get("forgiven"):
+        return "SHOULD"
+    known = one.get("known") or {}
+    harm = any(found.get("harm") for found in one.get("findings") or ())
+    line = Line(
+        str(one["id"]),
+        promise="",
+        severity="",
+        word=str(one.get("word", "error")),
+        seconds=0.0,
+        known=known.get("kind", ""),
+        reason=str(known.get("reason", "")),
+        harm=harm and not one.get("about_leaks"),
+    )
+    return "known" if line.is_excused else ""
 
 
 def _often(journal: _data.Journal) -> tuple[str, ...]:
@@ -168,6 +191,7 @@ def _rows(journals: Sequence[_data.Journal], runs: Sequence[Run]) -> list[Row]:
             severity=str(one.get("severity", "")),
             source=str(one.get("source", "")),
             words=tuple(run.verdicts.get(name) for run in runs),
+            marks=tuple(run.marks.get(name, "") for run in runs),
         )
         for name, one in sorted(entries.items())
     ]

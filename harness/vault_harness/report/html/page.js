@@ -57,6 +57,7 @@
   const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
   const took = (began, ended) => (ended === null ? "had not ended" : `took ${seconds(ended - began)}`);
   const valued = (value) => (value === "unknown" ? ", a value that nobody ever wrote" : value ? `, the value ${value}` : "");
+  const UNREAD = 0.1; // seconds for which a request lay unread that are told: it is judged by when it came
   const HTTP = ["login", "renew", "lookup", "read", "write", "revoke", "other"];
 
   function eventsOf(run) {
@@ -83,13 +84,14 @@
     }
     run.connections.forEach((at, index) => add({ lane: "proxy", began: at, ended: at, shape: "open",
       what: `connection ${index + 1} to Vault is opened`, end: "" }));
-    for (const [kind, method, path, began, ended, status, token, secretId, ttl, retryAfter, errors, by, closed, connection] of run.exchanges) {
+    for (const [kind, method, path, began, ended, status, token, secretId, ttl, retryAfter, errors, by, closed, connection, waited] of run.exchanges) {
       const refused = status === null || status >= 400;
       const lane = HTTP.includes(kind) ? kind : "other";
       const said = [
         status === null ? `no answer${closed ? `, the ${closed} closed it` : ""}` : `answered ${status}`,
         took(began, ended), ttl ? `TTL ${ttl} s` : null, retryAfter ? `Retry-After ${retryAfter} s` : null,
         errors && errors.length ? `“${errors.join("; ")}”` : null, by === "stub" ? "by the harness in Vault's place" : null,
+        waited >= UNREAD ? `${waited.toFixed(2)} s after it came` : null,
       ];
       add({ lane: `HTTP ${lane}`, began, ended, shape: refused ? "bad" : lane === "login" || lane === "renew" ? lane : "good",
         what: `${method} ${path}${secretId ? ` with ${secretId}` : token ? ` with ${token}` : ""} (connection ${connection})`,
@@ -112,8 +114,8 @@
     for (const [kind, , , began, ended, status, token, secretId, ttl] of run.exchanges) {
       if (status === null || status >= 300) continue;
       if (kind === "login" && ttl) {
-        unnamed += 1;
-        found.set(`token-${unnamed}`, { began: ended, ended: ended + ttl * 1000, renewals: 0 });
+        unnamed += 1; // by its own name: of logins that overlap the later answer may come first
+        found.set(token ?? `token-${unnamed}`, { began: ended, ended: ended + ttl * 1000, renewals: 0 });
       } else if (kind === "renew" && found.has(token) && ttl) {
         const life = found.get(token);
         life.ended = ended + ttl * 1000;
