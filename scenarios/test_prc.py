@@ -286,12 +286,14 @@ SPARE = 6
 
 @pytest.mark.scenario("PRC-06")
 def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
-    """Seals, cuts, silence, half answers and a lost token: three rounds cost no more than one."""
+    """Seals, cuts, silence, half answers and lost tokens: three rounds cost no more than one."""
     lab.start()
     _round_of_faults(lab)  # what a client makes once, it makes now
     before = footprint_at_rest(lab)
     for _ in range(2):
         _round_of_faults(lab)
+    for _ in range(SPARE - 1):  # with those of both rounds one more than `SPARE`
+        _lost_token(lab)
     more = left_behind(lab, before, spare=SPARE)
     lab.judge(
         none_of("faults leave nothing behind", more),
@@ -314,6 +316,14 @@ def _round_of_faults(lab: Lab) -> None:
             with fails() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
+
+
+def _lost_token(lab: Lab) -> None:
+    """A token is lost, and one caller, who was not under way then, has its secret again."""
+    with lab.reading(every=0.2, callers=1):
+        with lab.vault.token_revoked(lab.accessor()) as fault:
+            lab.hold(fault, 0.0)
+        lab.recovers(after=fault)
 
 
 @pytest.mark.scenario("PRC-07")

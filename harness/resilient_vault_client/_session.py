@@ -43,6 +43,9 @@ from resilient_vault_client.events import Denied
 
 T = TypeVar("T")
 
+# Tokens that a call takes after its first one was refused: the second may have been revoked, too.
+_OTHER_TOKENS = 2
+
 
 class Session:
     """What a client does in one process.
@@ -277,35 +280,41 @@ class Session:
         patience: float,
         repeat: Callable[[VaultUnavailable], bool],
     ) -> T:
-        """Do something with the current token, and once more with another if it was dead.
+        """Do something with the current token, and again with another if it was dead.
+
+        That one may be dead by then, too: somebody may revoke what a role holds twice.
 
         Raises:
             PermissionDenied: The policy forbids it. A token that lived when it was refused is
                 replaced now and then, since a role may have got more; if nothing is heard of that
                 second try, the answer to the first stands: no outage excuses it.
-            VaultUnavailable: Of a second try that may have changed something, too.
+            VaultUnavailable: Of a later try that may have changed something, too.
         """
-        token = self._hold(deadline, patience)
-        try:
-            return self._use(token, operation, scope, deadline, patience, repeat)
-        except PermissionDenied as denial:
-            with _not_sent():
-                other = self.authenticator.after_denial(
-                    token, denial, deadline, patience, policy_login=True
-                )
-            if other is None:
+        refused: PermissionDenied | None = None
+        by_policy = False
+        others = _OTHER_TOKENS
+        while True:
+            try:
+                token = self._hold(deadline, patience)
+                try:
+                    return self._use(token, operation, scope, deadline, patience, repeat)
+                except PermissionDenied as denial:
+                    if by_policy or others == 0:
+                        raise
+                    with _not_sent():
+                        other = self.authenticator.after_denial(
+                            token, denial, deadline, patience, policy_login=refused is None
+                        )
+                    if other is None:
+                        raise
+                    refused, by_policy = denial, token.usable
+            except VaultUnavailable as silence:
+                # What a later try may have done was not refused: then nobody knows.
+                if refused is not None and by_policy and (not silence.sent or repeat(silence)):
+                    raise refused from None
                 raise
-            refused = denial
-        by_policy = token.usable
-        self.renewer.wake()
-        try:
-            token = self._hold(deadline, patience)
-            return self._use(token, operation, scope, deadline, patience, repeat)
-        except VaultUnavailable as silence:
-            # What the second try may have done was not refused: then nobody knows.
-            if by_policy and (not silence.sent or repeat(silence)):
-                raise refused from None
-            raise
+            others -= 1
+            self.renewer.wake()
 
     def _use(
         self,

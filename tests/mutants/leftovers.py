@@ -239,3 +239,19 @@ class KeepsNineInReserve(KeepsFiveInReserve):
     """Has nine."""
 
     reserve = 9
+
+
+class LeavesAThreadForEachLostToken(LazyClient):
+    """Each token that is lost leaves one thread behind, however many calls find that out."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._lost: Token | None = None
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        with self._held(deadline):
+            dead = super()._was_dead(where, token, deadline)
+            if dead and token is not self._lost:
+                self._lost = token
+                threading.Thread(target=threading.Event().wait, args=(600.0,), daemon=True).start()
+            return dead

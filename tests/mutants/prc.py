@@ -14,7 +14,15 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from resilient_vault_client import VaultError, VaultUnavailable
-from tests.mutants import always, edges_logins, edges_refusals, edges_tokens, later_on, tempers
+from tests.mutants import (
+    always,
+    edges_logins,
+    edges_refusals,
+    edges_tokens,
+    later_on,
+    leftovers,
+    tempers,
+)
 from tests.mutants.clients import (
     LAZY_PROCESS,
     REFERENCE,
@@ -548,6 +556,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "leaves-a-thread-for-each-fault": Mutant(
         LeavesAThreadForEachFailure, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-thread-for-each-lost-token": Mutant(
+        leftovers.LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
     "asks-six-times-after-a-sleep": Mutant(

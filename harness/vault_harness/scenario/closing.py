@@ -16,7 +16,7 @@ from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Verb
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles import INSTEAD
+from vault_harness.scenario.oracles import HANDOVER, INSTEAD
 from vault_harness.scenario.oracles.standing import NEWS
 from vault_harness.scenario.verdict import Finding
 
@@ -269,8 +269,9 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
 
     Args:
         history: What was seen.
-        replaced_before: Logins that began later replace nothing, but for those of who renews none
-            and logs in anew instead, if they came in their turn: one may be on its way by then.
+        replaced_before: Logins that began later replace nothing, but for those that came in their
+            turn: at once, since the word to close may not have arrived by then, or of who renews
+            none and logs in anew instead, of whom one may be on its way.
     """
     used: dict[str, Exchange] = {}
     gone = set()
@@ -289,7 +290,8 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
             continue
         replaced = any(
             login.began < other.began
-            and (other.began < replaced_before or (not renews and _in_its_turn(login, other)))
+            and (other.began < replaced_before or _in_its_turn(login, other))
+            and (other.began < replaced_before + HANDOVER or not renews)
             and other.token in used
             and last.came <= _replaced_for_all(history, other)
             for other in born.values()

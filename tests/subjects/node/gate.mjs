@@ -1,4 +1,6 @@
-// Lets everybody pass while Vault answers. After a failure one probe at a time passes, ever less often.
+// Lets everybody pass while Vault answers. After a failure one probe at a time passes, ever less often:
+// of those that wait one for what has not failed yet, or else for what has failed longest ago, so that
+// a single sick secret does not keep all others waiting by being the probe again and again.
 
 import { GivenUp, Unavailable } from "./errors.mjs";
 
@@ -9,7 +11,8 @@ export class Gate {
   #opens = 0;
   #probing = false;
   #waiting = new Set();
-  #line = []; // who comes first is the next probe; who has failed stands at the end again
+  #line = []; // those that wait, in the order of their coming
+  #failed = new Map(); // what was asked for when it failed last -> when
 
   constructor(longest) {
     this.longest = longest; // ms between probes at most
@@ -19,16 +22,16 @@ export class Gate {
     return this.#failures === 0;
   }
 
-  /** Run `request` when it is its turn; `Unavailable` closes the gate, every other end opens it. */
-  async pass(deadline, request) {
-    const probe = await this.#enter(deadline);
+  /** Run `request` for `what` when it is its turn; `Unavailable` closes the gate, every other end opens it. */
+  async pass(deadline, what, request) {
+    const probe = await this.#enter(deadline, what);
     try {
       const result = await request();
-      this.#succeeded();
+      this.#open(what);
       return result;
     } catch (error) {
-      if (error instanceof Unavailable) this.#failed(probe, error.retryAfter);
-      else this.#succeeded();
+      if (error instanceof Unavailable) this.#close(what, probe, error.retryAfter);
+      else this.#open(what);
       throw error;
     } finally {
       if (probe) this.#probing = false;
@@ -36,15 +39,15 @@ export class Gate {
     }
   }
 
-  async #enter(deadline) {
+  async #enter(deadline, what) {
     if (this.#failures === 0) return false;
-    const mine = {};
+    const mine = { what };
     this.#line.push(mine);
     try {
       while (this.#failures > 0) {
         const now = performance.now();
         if (Math.max(now, this.#opens) >= deadline) throw new GivenUp("Vault does not answer in time");
-        if (now >= this.#opens && !this.#probing && this.#line[0] === mine) {
+        if (now >= this.#opens && !this.#probing && this.#next() === mine) {
           this.#probing = true;
           return true;
         }
@@ -52,17 +55,24 @@ export class Gate {
       }
       return false;
     } finally {
-      const first = this.#line[0] === mine;
       this.#line.splice(this.#line.indexOf(mine), 1);
-      if (first) this.#wake(); // the next one may be the probe now
+      this.#wake(); // another one may be the probe now
     }
   }
 
-  #succeeded() {
-    this.#failures = 0;
+  /** Who is the next probe; the first of several that are alike. */
+  #next() {
+    const failed = ({ what }) => this.#failed.get(what) ?? -Infinity;
+    return this.#line.reduce((best, one) => (failed(one) < failed(best) ? one : best));
   }
 
-  #failed(probe, retryAfter) {
+  #open(what) {
+    this.#failures = 0;
+    this.#failed.delete(what);
+  }
+
+  #close(what, probe, retryAfter) {
+    this.#failed.set(what, performance.now());
     if (!probe && this.#failures > 0) return; // those who failed together count once
     const pause = Math.min(FIRST * 2 ** this.#failures, this.longest) * (0.95 + 0.1 * Math.random());
     this.#failures += 1;

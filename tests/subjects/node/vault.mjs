@@ -202,7 +202,7 @@ export class Vault {
 
   async #ask(method, path, deadline, token, body) {
     if (token.uses > 0) token.uses = token.uses > 1 ? token.uses - 1 : -1;
-    const answer = await this.gate.pass(deadline, () =>
+    const answer = await this.gate.pass(deadline, path, () =>
       this.wire.send(method, path, { deadline, token: token.value, body }),
     );
     if (answer.status < 400) this.#lastGood = performance.now();
@@ -251,7 +251,7 @@ export class Vault {
       throw new LoginRefused("Vault refuses this secret-id; more tries would lock the role");
     }
     const asked = performance.now();
-    const answer = await this.gate.pass(deadline, async () => {
+    const answer = await this.gate.pass(deadline, "login", async () => {
       const body = { role_id: roleId, secret_id: secretId };
       const got = await this.wire.send("POST", "auth/approle/login", { deadline, body });
       if (got.status === 403) throw new Unavailable("Vault takes no login of this role at present");
