@@ -8,10 +8,13 @@ import pytest
 
 from vault_harness.faults import Fault
 from vault_harness.scenario import Finding, Lab
+from vault_harness.scenario.driver import Verb
 from vault_harness.scenario.helpers import ways
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.observations import Operation
 from vault_harness.scenario.oracles import fails_as
+
+SEALED = b'{"errors":["Vault is sealed"]}'
 
 LATER = 3.0
 """Seconds of the second outage in which the variable's value may come: a last good one, which may
@@ -21,24 +24,46 @@ come first, ends after a second of it (``VAULT_MAX_STALE``).
 
 @pytest.mark.scenario("FBK-01")
 def test_fallback_while_vault_is_away(lab: Lab) -> None:
-    """Vault cannot be reached from the start; it comes back; both once more."""
-    with lab.network.down() as fault:
-        client = lab.open()
-        if client is None:
-            why = lab.history.operations[-1].message
-            lab.note(Finding("it starts without Vault", why, lab.history.now()))
-        else:
-            for verb in ways(lab):
-                read = client.read(verb=verb)
-                if read.value != "fallback":
-                    text = f"{verb} ended {read.told}"
-                    lab.note(Finding("the environment variable is the fallback", text, read.began))
+    """Vault cannot be reached from the start, then it is sealed; it comes back; away once more."""
+    with lab.http.fail("login", status=503, body=SEALED) as sealed:
+        with lab.network.down():
+            client = lab.open()
+            if client is None:
+                why = lab.history.operations[-1].message
+                lab.note(Finding("it starts without Vault", why, lab.history.now()))
+            else:
+                for verb in ways(lab):
+                    _gives_the_variable(lab, verb)
+        if client is not None:
+            _has_it_under_a_seal_too(lab)
     if client is None:
-        client = lab.start()  # only now it tells whether it claims to have a fallback at all
-    _comes_back(lab, fault)
+        lab.start()  # only now it tells whether it claims to have a fallback at all
+    _comes_back(lab, sealed)
     _goes_away_once_more(lab)
     # No other key has a variable: what it gives for one of them is a wrong value.
     lab.judge(fallback={(lab.entry.path, lab.entry.key)})
+
+
+def _gives_the_variable(lab: Lab, verb: Verb) -> bool:
+    """Read what has a variable; whether its value came, which is asked."""
+    read = lab.client.read(verb=verb)
+    given = read.value == "fallback"
+    if not given:
+        text = f"{verb} ended {read.told}"
+        lab.note(Finding("the environment variable is the fallback", text, read.began))
+    return given
+
+
+def _has_it_under_a_seal_too(lab: Lab) -> None:
+    """Read in each way until a login has found Vault there, and sealed: that is an outage too."""
+    until = lab.history.now() + lab.reach
+    while lab.history.now() <= until:
+        began = lab.history.now()
+        if not all(_gives_the_variable(lab, verb) for verb in ways(lab)):
+            return
+        if lab.history.find("login", since=began, where=lambda e: e.by == "stub"):
+            return
+        lab.watch(0.2)
 
 
 def _comes_back(lab: Lab, fault: Fault) -> None:

@@ -9,10 +9,11 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from vault_harness.scenario import Lab, NotClaimed
+from vault_harness.scenario import Finding, Lab, NotClaimed
 from vault_harness.scenario.helpers import (
     OtherHost,
     allow_writes,
+    canary,
     fails_over,
     given_up,
     instead_of_vault,
@@ -174,12 +175,17 @@ def test_quorum_is_lost(lab: Lab) -> None:
 @pytest.mark.scenario("HA-05")
 def test_redirect_to_another_host(lab: Lab) -> None:
     """All is answered 307 to a host that was never configured; then reads by other ways to it."""
+    allow_writes(lab, LEDGER)
     lab.start()
     if lab.can("redirects"):
         raise NotClaimed("it follows redirects to any host, as it says (`redirects`)")
-    with other_host(lab) as other, lab.reading(every=0.5):
+    with other_host(lab) as other, lab.reading(every=0.5), ExitStack() as callers:
+        if lab.can("read_all"):  # often a second piece of code, as what writes is
+            callers.enter_context(lab.reading(every=0.5, verb="read_all"))
         with instead_of_vault(lab, "redirect to another host", *other.redirects()) as fault:
-            lab.hold(fault, 1.2 * lab.ttl)
+            if lab.can("write"):
+                _write_that_is_sent_on(lab)
+            lab.hold(fault, max(0.0, fault.began + 1.2 * lab.ttl - lab.history.now()))
         lab.recovers(after=fault)
         with (
             lab.http.fail("read", status=307, headers=_to(lab.address, other), body=b"") as home,
@@ -198,6 +204,16 @@ def test_redirect_to_another_host(lab: Lab) -> None:
             lab.recovers(after=elsewhere)
         lab.note(*other.findings())
     lab.judge(no_request_storm(since=fault.began, until=fault.end))
+
+
+def _write_that_is_sent_on(lab: Lab) -> None:
+    """Have something written that is redirected: who does not follow has written nothing."""
+    before = version_of(lab, LEDGER)
+    write = lab.client.write(LEDGER, {"entry": canary(lab)})
+    if write.good and version_of(lab, LEDGER) == before:
+        promise = "a write that is said to be done is done"
+        text = "it was said to be done, and made no version"
+        lab.note(Finding(promise, text, write.began, harm=True))
 
 
 def _to(address: str, other: OtherHost) -> dict[str, str]:

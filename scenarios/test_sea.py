@@ -22,9 +22,12 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.herd import all_served, herd_reading, open_herd, open_light_herd
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     HANDOVER,
+    Oracle,
     asks_no_more_than_before,
     at_most,
+    came_through,
     each_caller_recovers,
     failures_are,
     logins_are_spread,
@@ -34,6 +37,7 @@ from vault_harness.scenario.oracles import (
     no_stampede,
     none_of,
     recovers_within,
+    renewed_or_replaced,
     same_token,
     still_waiting,
     takes_at_most,
@@ -71,7 +75,7 @@ def test_short_seal_costs_no_login(lab: Lab) -> None:
             "unavailable",
             since=fault.began,
             until=fault.end,
-            verbs=("read_all",),
+            verbs=EVERY_WAY,  # what is sealed away is neither missing nor denied
             may_be_empty=True,
         ),
         same_token(since=fault.began),
@@ -97,9 +101,13 @@ def test_long_seal_costs_one_login(lab: Lab) -> None:
     )
 
 
+PAGE = b"<!DOCTYPE html>\n<html><body><h1>Forbidden</h1></body></html>\n"
+"""What a gateway answers to a login in Vault's place, with the status of a refusal."""
+
+
 @pytest.mark.scenario("SEA-03")
 def test_start_against_a_sealed_vault(lab: Lab) -> None:
-    """Sealed before its start, then 500 and 429 to its logins; it may wait or refuse to start."""
+    """Sealed before its start, then 500, 429 and a page for logins; it may wait, or not start."""
     with lab.vault.sealed() as fault:
         opened = start_meanwhile(lab)
         lab.watch(2.0)
@@ -109,12 +117,16 @@ def test_start_against_a_sealed_vault(lab: Lab) -> None:
             callers_if_started(lab, fault, every=0.5, callers=1),
             lab.http.fail("login", status=500) as failing,
             lab.http.fail("login", status=429, every=2) as full,
+            lab.http.fail(
+                "login", nth=3, status=403, body=PAGE, headers={"Content-Type": "text/html"}
+            ) as page,
         ):
-            failing.optional = full.optional = True  # its next try may come later
-            lab.watch(3.0)
+            for one in (failing, full, page):
+                one.optional = True  # its next try may come later
+            lab.watch(4.0)
     bound = works_after_all(lab, fault, opened)
     lab.judge(
-        # Neither says anything of its secret-id.
+        # None of them says anything of its secret-id.
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         recovers_within(bound, since=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
@@ -220,10 +232,26 @@ def test_seals_leave_no_loop_behind(lab: Lab) -> None:
             len(history.find(since=a, until=b)) >= ASKED for a, b in (before, after)
         ),
     )
+    alive = _kept_alive(lab, after)
+    if _replaced(lab.history, moments) and not _kept_alive(lab, before)(lab.history):
+        lab.ask(alive)  # of whoever did so before the seals
     lab.judge(
         asks_no_more_than_before(before, after),
         at_most(open_before + OPEN, open_after, "connections that stay open"),
     )
+
+
+def _kept_alive(lab: Lab, calm: tuple[float, float]) -> Oracle:
+    """The token that there is when a calm time begins is renewed, or replaced, before its end.
+
+    Whoever was granted a longer life than that time is finds no fault.
+    """
+    last = lab.history.find("login", "renew", until=calm[0], where=came_through)[-1]
+    granted = last.ended or last.began
+    ends = granted + (last.ttl or lab.ttl)
+    if ends > calm[1]:
+        return none_of("the token is renewed, or replaced, before its end", ())
+    return renewed_or_replaced(since=granted, before=ends)
 
 
 def _calm_life(lab: Lab, length: float) -> tuple[tuple[float, float], int]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 
@@ -21,11 +24,13 @@ from vault_harness.scenario.helpers import (
     given_up,
     leading_to,
     reading_in_each_way,
+    reading_in_every_way,
     recovers_in_each_way,
     turns,
     version_of,
 )
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     LOGS_IN_INSTEAD,
     at_most,
     failures_are,
@@ -54,6 +59,9 @@ DENIED, DENIALS = "ai/openai", 3
 
 INTERVAL = 3.0
 """Seconds in which the quota of SRV-05 counts."""
+
+NEVER = 600.0
+"""Seconds by which an answer is late: whoever waited for it is not there any more."""
 
 # Hanging and failing behind a green health check
 
@@ -126,17 +134,33 @@ def test_storage_is_gone(lab: Lab) -> None:
 def test_paused_server(lab: Lab) -> None:
     """The server's process stands still: connections are accepted, nothing is answered."""
     lab.start()
-    with lab.reading(every=0.5, callers=3):
+    with ExitStack() as callers:
+        callers.enter_context(lab.reading(every=0.5, callers=3))
         lab.watch(0.5)
-        with lab.process.server_paused(lab.stack.node) as fault, ExitStack() as callers:
-            if lab.can("cached"):  # what nobody has read yet, so that all wait for one answer
-                path, key = lab.entry.spare_path, lab.entry.spare_key
-                more = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
-                callers.enter_context(more)
+        with lab.process.server_paused(lab.stack.node) as fault, ExitStack() as lost:
+            if lab.can("cached"):
+                _first_answer_never_comes(lab, callers, lost)
             ask_for_a_whole(lab, spare=True)  # has a deadline too, and no memory answers it
             lab.hold(fault, max(0.0, fault.began + 3 * lab.deadline - lab.history.now()))
         lab.recovers(after=fault)
+        if lab.can("cached"):
+            within = lab.recovery_after(fault) + lab.refresh
+            spare = lab.entry.spare_path
+            lab.recovers(after=fault, within=within, path=spare, verb="read_cached")
     lab.judge(no_request_storm(since=fault.began, until=fault.end))
+
+
+def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> None:
+    """Let three want what nobody has read yet, so that all wait for one answer: it is lost.
+
+    The server answers once it goes on, and that is held back: who waits still waits for ever.
+    """
+    path, key = lab.entry.spare_path, lab.entry.spare_key
+    one = lost.enter_context(lab.http.delay("read", by=NEVER, path=f"*/data/{path}", first=1))
+    one.optional = True  # who asks for one thing at a time may not come to it
+    want = lab.reading(every=0.5, callers=3, verb="read_cached", path=path, key=key)
+    callers.enter_context(want)
+    lab.until(lambda: lab.touched(one), within=lab.deadline)  # before another asks for it
 
 
 # Rate limits
@@ -282,6 +306,9 @@ NOTICE = b'{"status":"maintenance","retry":true}'
 
 HTML, JSON = {"Content-Type": "text/html"}, {"Content-Type": "application/json"}
 
+BACK_IN = 2
+"""Seconds after which Vault is back, says the page of a 503: by a date, which Vault never tells."""
+
 LIKE_VAULTS = (404, 403)
 """Statuses that Vault's own answers have: there is no such secret, the policy denies it."""
 
@@ -297,9 +324,10 @@ PAGES = [
 def test_page_of_a_load_balancer(lab: Lab) -> None:
     """502, 503, 504, 200, 404 and 403, each with an HTML page, and JSON, to all that is asked."""
     lab.start()
-    with lab.reading(every=0.5):
+    with reading_in_every_way(lab, every=0.5):
         for status, body, headers in PAGES:
-            with lab.http.fail("any", status=status, body=body, headers=headers) as fault:
+            told = _with_a_date(headers) if status == 503 else headers
+            with lab.http.fail("any", status=status, body=body, headers=told) as fault:
                 # Long enough for a read, and for the others to look for a storm as well.
                 lab.hold(fault, 0.6 if status in LIKE_VAULTS else 1.2)
             lab.judge_later(
@@ -308,13 +336,21 @@ def test_page_of_a_load_balancer(lab: Lab) -> None:
                     "unavailable",
                     since=fault.began,
                     until=fault.end,
+                    verbs=EVERY_WAY,
                     unsorted=status in (200, *LIKE_VAULTS) or not lab.tells_outcomes,
                     may_be_empty=True,
                 ),
                 no_request_storm(since=fault.began, until=fault.end),
             )
             lab.recovers(after=fault)
+        recovers_in_each_way(lab, after=fault)
     lab.judge(same_token(since=lab.history.faults[0].began))
+
+
+def _with_a_date(headers: Mapping[str, str]) -> dict[str, str]:
+    """The same, and when to come again: whether that is heeded is left open."""
+    back = datetime.now(UTC) + timedelta(seconds=BACK_IN)
+    return {**headers, "Retry-After": format_datetime(back, usegmt=True)}
 
 
 @pytest.mark.scenario("SRV-09")

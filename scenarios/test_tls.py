@@ -11,7 +11,13 @@ import pytest
 from vault_harness.certificates import Authority
 from vault_harness.scenario import Finding, Lab, NotExercised
 from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.helpers import handshakes_since, start_meanwhile
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    ask_for_a_whole,
+    canary,
+    handshakes_since,
+    start_meanwhile,
+)
 from vault_harness.scenario.history import between
 from vault_harness.scenario.oracles import (
     no_connection_storm,
@@ -110,17 +116,24 @@ the token does.
 UNHURRIED = 0.6
 """Of it, until when a renewal is no matter of seconds."""
 
+LEDGER = "backend/ledger"
+
 
 @pytest.mark.scenario("TLS-03")
 def test_wrong_host(lab: Lab) -> None:
     """Another host's certificate until a renewal was due and for a restart; then a stranger's."""
+    allow_writes(lab, LEDGER)
     first, tls = lab.start(), lab.tls
     granted = lab.history.find("login", "renew", where=lambda e: e.good)[-1].began
     tls.serve(tls.authority, "another.test")
     lab.network.drop_connections()
     with lab.condition("certificate of another host", refused=True, unanswered=True) as fault:
         with lab.reading(every=0.5, callers=2):
-            lab.hold(fault, CALLED * lab.ttl)
+            # Each is often a second piece of code, with a session of its own.
+            ask_for_a_whole(lab)
+            if lab.can("write"):
+                first.write(LEDGER, {"entry": canary(lab)})
+            lab.hold(fault, max(0.0, fault.began + CALLED * lab.ttl - lab.history.now()))
         lab.watch(fault.began + LATEST * lab.ttl - lab.history.now())
         # It has a token to give back. Who is started now has none before Vault is itself again:
         # whatever it is asked for, it has to log in for that.

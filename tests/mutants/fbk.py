@@ -13,7 +13,7 @@ from resilient_vault_client import (
     VaultError,
     VaultUnavailable,
 )
-from tests.mutants import byways
+from tests.mutants import byways, loose_ends
 from tests.mutants.clients import (
     REFERENCE,
     Mutant,
@@ -151,7 +151,7 @@ class FallsBackForAWhile(Tweaked):
 class FallsBackForTooLong(FallsBackForAWhile):
     """For longer than its recovery may take, and what it reads may be old."""
 
-    keeps = 12.0
+    keeps = 16.0
 
 
 class FallsBackForGood(Tweaked):
@@ -277,6 +277,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keeps-its-fallback-in-its-cache": Mutant(
         byways.KeepsItsFallbackInItsCache, "FBK-01", "still gives the fallback", REFERENCE
+    ),
+    "falls-back-at-refused-connections-alone": Mutant(
+        loose_ends.FallsBackAtRefusedConnectionsAlone, "FBK-01", "is the fallback", REFERENCE
     ),
 }
 

@@ -10,8 +10,9 @@ from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from urllib.parse import urlsplit
 
-from tests.mutants import other_styles
+from tests.mutants import loose_ends, other_styles
 from tests.mutants.clients import (
+    REFERENCE,
     HasNoTimeout,
     KnocksTooOften,
     Mutant,
@@ -295,6 +296,15 @@ MUTANTS: dict[str, Mutant] = {
     "follows-a-302-anywhere": Mutant(FollowsA302Anywhere, "HA-05", "no token and no secret-id"),
     "follows-a-308-anywhere": Mutant(FollowsA308Anywhere, "HA-05", "no token and no secret-id"),
     "follows-each-redirect-twice": Mutant(FollowsEachRedirectTwice, "HA-04", "requests to it for"),
+    "follows-a-redirect-with-a-write": Mutant(
+        loose_ends.FollowsARedirectWithAWrite, "HA-05", "a write came to", REFERENCE
+    ),
+    "takes-a-redirect-for-a-write": Mutant(
+        loose_ends.TakesARedirectForAWrite, "HA-05", "made no version", REFERENCE
+    ),
+    "follows-a-redirect-for-a-whole": Mutant(
+        loose_ends.FollowsARedirectForAWhole, "HA-05", "a read came to"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -26,6 +26,7 @@ from tests.mutants import (
     edges_hangs,
     edges_tokens,
     leftovers,
+    loose_ends,
     other_styles,
     oversights,
     tempers,
@@ -599,6 +600,21 @@ MUTANTS: dict[str, Mutant] = {
         byways.TakesALateAnswerForTheNext, "NET-07", "no wrong value"
     ),
     "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
+    "takes-nobody-for-missing": Mutant(
+        loose_ends.TakesNobodyForMissing, "NET-01", "a failure then is unavailable"
+    ),
+    "takes-silence-for-a-denial": Mutant(
+        loose_ends.TakesSilenceForADenial, "NET-03", "a failure then is unavailable"
+    ),
+    "writes-piece-by-piece": Mutant(
+        loose_ends.WritesPieceByPiece, "NET-08", "write of backend/ledger", REFERENCE
+    ),
+    "reads-wholes-piece-by-piece": Mutant(
+        loose_ends.ReadsWholesPieceByPiece, "NET-08", "read_all of shared/email"
+    ),
+    "takes-eight-kilobytes-for-the-most": Mutant(
+        loose_ends.TakesEightKilobytesForTheMost, "NET-09", "a good read within"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_refusals,
     edges_tokens,
     leftovers,
+    loose_ends,
     other_styles,
     tempers,
     wholes,
@@ -452,6 +453,15 @@ MUTANTS: dict[str, Mutant] = {
         other_styles.RestsTooLongForWhatItDoesNotKeep, "SEA-01", "nobody touched can be read"
     ),
     "ends-with-a-token-only": Mutant(byways.EndsWithATokenOnly, "SEA-08", "it ends cleanly"),
+    "takes-a-seal-for-missing": Mutant(
+        loose_ends.TakesASealForMissing, "SEA-01", "a failure then is unavailable"
+    ),
+    "takes-a-page-at-its-login-for-a-refusal": Mutant(
+        loose_ends.TakesAPageAtItsLoginForARefusal, "SEA-03", "a failure then is unavailable"
+    ),
+    "renews-no-token-after-a-loss": Mutant(
+        loose_ends.RenewsNoTokenAfterALoss, "SEA-11", "the token is renewed, or replaced"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -461,6 +471,7 @@ TOLERATED: dict[str, Tolerated] = {
     "caches-through-outages": Tolerated(CachesForTheRefreshTime, "SEA-11"),
     "logs-in-instead-through-outages": Tolerated(edges_logins.LogsInInsteadOfRenewing, "SEA-11"),
     "renews-at-a-third-through-outages": Tolerated(edges_tokens.RenewsAtAThird, "SEA-11"),
+    "asks-for-an-hour-through-outages": Tolerated(edges_tokens.AsksForAnHour, "SEA-11"),
     "loses-a-login-in-a-crowd": Tolerated(
         edges_logins.LosesALogin, "SEA-10", LAZY_PROCESS, process=True
     ),

@@ -17,6 +17,7 @@ from tests.mutants import (
     companions,
     edges_logins,
     edges_tokens,
+    loose_ends,
     other_styles,
     oversights,
     own_pace,
@@ -575,6 +576,18 @@ MUTANTS: dict[str, Mutant] = {
     "takes-foreign-json-for-missing": Mutant(
         byways.TakesForeignJsonForMissing, "SRV-08", "the first is missing"
     ),
+    "takes-a-page-for-an-empty-whole": Mutant(
+        loose_ends.TakesAPageForAnEmptyWhole, "SRV-08", "none of its keys"
+    ),
+    "stops-looking-at-a-page": Mutant(
+        loose_ends.StopsLookingAtAPage, "SRV-08", "a rotated secret is seen", REFERENCE
+    ),
+    "stumbles-over-a-date": Mutant(
+        loose_ends.StumblesOverADate, "SRV-08", "a failure then is unavailable"
+    ),
+    "waits-for-its-first-answer-for-ever": Mutant(
+        loose_ends.WaitsForItsFirstAnswerForEver, "SRV-04", "a good read_cached within", REFERENCE
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
@@ -593,4 +606,5 @@ TOLERATED: dict[str, Tolerated] = {
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
     "says-ill-late-while-all-hangs": Tolerated(SaysIllLate, "SRV-01", REFERENCE),
     "probes-itself-now-and-then": Tolerated(other_styles.ProbesItselfNowAndThen, "SRV-01"),
+    "heeds-a-date": Tolerated(loose_ends.HeedsADate, "SRV-08"),
 }

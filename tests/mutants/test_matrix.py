@@ -54,6 +54,7 @@ def test_only_missing_cells_are_run() -> None:
         "falls-back-for-good-in-a-later-outage": ["FBK-01", "FBK-02"],
         "falls-back-to-its-first-variable": ["FBK-01", "FBK-02"],
         "stays-away-in-its-cache": ["FBK-01", "FBK-02"],
+        "falls-back-at-refused-connections-alone": ["FBK-01", "FBK-02"],
     }
 
 

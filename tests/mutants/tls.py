@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.mutants.clients import Mutant, Tolerated
+from tests.mutants import loose_ends
+from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
 from tests.subjects.lazy_client import LazyClient, Token
@@ -282,6 +283,12 @@ MUTANTS: dict[str, Mutant] = {
     "renews-at-anybody": Mutant(RenewsAtAnybody, "TLS-03", "a renew was sent to another host"),
     "shakes-hands-in-haste-at-its-start": Mutant(StartsInHaste, "TLS-03", "no connection storm"),
     "revokes-at-anybody": Mutant(RevokesAtAnybody, "TLS-03", "a revoke was sent to another host"),
+    "writes-at-anybody": Mutant(
+        loose_ends.WritesAtAnybody, "TLS-03", "a write was sent to another host", REFERENCE
+    ),
+    "reads-wholes-at-anybody": Mutant(
+        loose_ends.ReadsWholesAtAnybody, "TLS-03", "a read was sent to another host"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -19,7 +19,7 @@ from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.conditions import Condition
-from vault_harness.scenario.driver import Driver, Verb, in_a_line, reading, redacted
+from vault_harness.scenario.driver import Driver, Way, in_a_line, reading, redacted
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Operation, Touch
 from vault_harness.scenario.oracles import Oracle
@@ -350,7 +350,7 @@ class Running(WaysIn):
         *,
         every: float = 0.25,
         callers: int = 1,
-        verb: Verb = "read",
+        verb: Way = "read",
         path: str | None = None,
         key: str | None = None,
     ) -> AbstractContextManager[None]:

@@ -116,6 +116,15 @@ def reading_in_each_way(lab: Lab, *, every: float, callers: int = 1) -> Iterator
         yield
 
 
+@contextmanager
+def reading_in_every_way(lab: Lab, *, every: float) -> Iterator[None]:
+    """Let one caller for each way of reading that there is read while the block runs."""
+    with ExitStack() as reading:
+        for way in every_way(lab):
+            reading.enter_context(lab.reading(every=every, verb=way))
+        yield
+
+
 def recovers_in_each_way(lab: Lab, *, after: Fault) -> None:
     """Wait for a good read in each way after a fault, and ask later whether it came in time.
 
