@@ -654,9 +654,6 @@ MUTANTS: dict[str, Mutant] = {
     "strips-its-values": Mutant(
         blind_spots.StripsItsValues, "KV-03", "a value that nobody ever wrote"
     ),
-    "asks-for-a-deleted-secret-without-a-pause": Mutant(
-        blind_spots.AsksForADeletedSecretWithoutAPause, "KV-03", "no loop without a pause"
-    ),
     "joins-changes-by-their-path": Mutant(
         blind_spots.JoinsChangesByTheirPath, "KV-04", "of two changes at once", REFERENCE
     ),
@@ -669,9 +666,6 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
-    "asks-for-a-deleted-secret-eight-times-a-second": Tolerated(
-        blind_spots.AsksForADeletedSecretEightTimesASecond, "KV-03"
-    ),
     "updates-from-its-memory-by-its-version": Tolerated(
         writing.UpdatesFromItsMemoryByItsVersion, "KV-04", REFERENCE
     ),

@@ -55,6 +55,9 @@ MUTANTS: dict[str, Mutant] = {
     "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
     "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
     "keeps-a-password-for-too-long": Mutant(CachesForTooLong, "OPS-02", "the new value of"),
+    "looks-at-a-new-version-without-a-pause": Mutant(
+        blind_spots.LooksAtANewVersionWithoutAPause, "OPS-02", "no loop without a pause"
+    ),
     "answers-wholes-first-and-looks-later": Mutant(
         blind_spots.AnswersWholesFirstAndLooksLater, "OPS-02", "read_all of backend/celery gave"
     ),
@@ -64,5 +67,8 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "looks-at-a-new-version-eight-times-a-second": Tolerated(
+        blind_spots.LooksAtANewVersionEightTimesASecond, "OPS-02"
+    ),
     "keeps-a-password-for-a-while": Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
 }

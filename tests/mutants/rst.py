@@ -55,7 +55,7 @@ MUTANTS: dict[str, Mutant] = {
         blind_spots.HasDeletedWholesFromItsSecondTokenOn, "RST-01", "a deleted secret is gone"
     ),
     "reads-wholes-with-its-first-token-after-a-restore": Mutant(
-        wholes.ReadsWholesWithItsFirstToken, "RST-01", "that nobody touched can be read"
+        wholes.ReadsWholesWithItsFirstToken, "RST-01", "go on: 6 in a row"
     ),
     "looks-at-its-second-token-without-a-pause": Mutant(
         blind_spots.LooksAtItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"

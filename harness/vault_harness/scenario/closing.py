@@ -65,15 +65,15 @@ def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> No
     """One value is new, another is gone, and both are seen within the refresh time, in each way."""
     entry, since = lab.entry, lab.history.now()
     before = [_read_on(lab, client, way, since) for way in ways]
-    begun = lab.history.now()
-    spare = [_read_at_last(lab, client, way, begun) for way in ways]
+    steady, begun = all(call.good for call in before), lab.history.now()
+    spare = [_read_at_last(lab, client, way, begun) for way in ways] if steady else []
     _require(
         lab,
         "both secrets had been read",
         all(call.good for call in (*before, *spare)),
         ", ".join(f"{o.verb} of {o.path} ended {o.outcome}" for o in (*before, *spare)),
     )
-    if not all(call.good for call in before):
+    if not steady:
         lab.note(_not_steady(next(call for call in before if not call.good), since))
         return
     if not all(call.good for call in spare):

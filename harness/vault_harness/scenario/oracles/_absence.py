@@ -58,16 +58,18 @@ def _is_there(
     """Whether Vault had, for as long as a call lasted, what that says to be away."""
     ended = history.now() if call.ended is None else call.ended
     changes = [one for one in history.rotations if one.path == call.path and one.at <= ended]
-    if not changes or changes[-1].value == GONE:
+    over = [n for n, one in enumerate(changes) if one.done is not None and one.done <= call.began]
+    if not over:
         return False
-    last = changes[-1]
-    seen = had.get((call.path, call.key, last.value))
-    if seen is None or last.done is None or last.done > call.began:
+    then = changes[over[-1] :]  # what was right when it began, and whatever came meanwhile
+    seen = [had.get((call.path, call.key, one.value)) for one in then]
+    if None in seen or any(one.value == GONE for one in then):
         return False
-    if _was_there(changes, call, absent):
+    if _was_there(changes[: over[-1] + 1], call, absent):
         return True
-    over = last.done + refresh
-    return seen < call.began and call.began > over + history.slack(last.done, over)
+    since = then[0].done or 0.0
+    remembered = since + refresh + history.slack(since, since + refresh)
+    return (seen[0] or inf) < call.began and call.began > remembered
 
 
 def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]) -> bool:
