@@ -42,6 +42,9 @@ LATE = "backend/late"
 PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
 """A secret of two keys, and the one of them that is taken out of it."""
 
+EMPTY, PADDED = "NOTES", "TLS_KEY"
+"""Further keys of it: of a value with nothing in it, and of one with blanks and a line's end."""
+
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
 
@@ -240,7 +243,9 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
     """Have both keys of a secret read, at once and one after the other, and take one out of it.
 
-    The value of that one is not all ASCII: it is in no file, in no variable, and in Vault alone.
+    The value of that one is not all ASCII: it is in no file, in no variable, and in Vault alone. So
+    are that of a third key, which is empty, and that of a fourth, which ends with a line's end, as
+    a key of PEM does.
 
     Returns:
         When it was taken out; None for a program that renders files, as below.
@@ -248,7 +253,8 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
     if lab.environment.subject.kind == "agent":
         return None
     value = f"canary-v1-Gr\u00fc\u00dfe-{token_hex(12)}"
-    lab.put("v1", path=PAIR, key=key, also={TAKEN_OUT: value})
+    padded = f" canary-v1-{token_hex(12)} \n"
+    lab.put("v1", path=PAIR, key=key, also={TAKEN_OUT: value, EMPTY: "", PADDED: padded})
     since = lab.history.now()
     with ExitStack() as callers:
         # Two for each: who asks once for all that ask at once must not give one the other's value.
@@ -261,7 +267,8 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
     for verb in verbs:
         held = lab.client.ask(verb, PAIR, key)
         lab.require(f"one of two keys of a secret, read ({verb})", _held(held))
-        lab.client.ask(verb, PAIR, TAKEN_OUT)
+        for one in (TAKEN_OUT, EMPTY, PADDED):
+            lab.client.ask(verb, PAIR, one)
     lab.judge_later(no_failed_read(path=PAIR, since=since, until=lab.history.now()))
     lab.put("v2", path=PAIR, key=key)
     return lab.history.now()
@@ -373,6 +380,7 @@ def test_lost_update(lab: Lab) -> None:
         raise NotExercised("it does not read the secret before it changes a key")
     now = "new" if found.get("mine") == mine else "old"
     changed = lab.history.now()
+    _two_change_at_once(lab, pattern)
     _change_with_a_dead_token(lab)
     _change_unread(lab, lab.http.fail("read", path=pattern, status=500))
     lab.until_good_read_by_asking(within=lab.recovery)
@@ -400,6 +408,27 @@ def test_lost_update(lab: Lab) -> None:
             harm=not reads_first and now == "old",
         ),
         requests_at_most(3, "write", since=fault.began, until=changed, path=LEDGER),
+    )
+
+
+def _two_change_at_once(lab: Lab, pattern: str) -> None:
+    """Have two callers change a key each, from one and the same version: neither is lost unsaid."""
+    mine = {"mine": canary(lab), "ours": canary(lab)}
+    with (
+        lab.http.delay("read", path=pattern, by=0.1 * lab.deadline) as late,
+        ThreadPoolExecutor(len(mine)) as callers,
+    ):
+        late.optional = True  # who has Vault merge its change reads nothing
+        changes = callers.map(lambda key: lab.client.update(LEDGER, {key: mine[key]}), mine)
+        made = {key for key, change in zip(mine, changes, strict=True) if not change.failed}
+    found = _ledger(lab)
+    lost = {key for key in made if found.get(key) != mine[key]}
+    lab.judge_later(
+        none_of(
+            "of two changes at once each that is said to be made is made",
+            {f"it is without {', '.join(sorted(lost))}"} if lost else (),
+            harm=True,
+        )
     )
 
 

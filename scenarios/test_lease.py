@@ -64,9 +64,10 @@ path "{READ_ONLY}" {{ capabilities = ["read"] }}
 
 @pytest.mark.scenario("LEASE-01")
 def test_revoked_by_prefix(lab: Lab) -> None:
-    """Every lease is revoked, and then the token with its own; five connections say so at once."""
+    """All leases of a path are revoked, then the token with those of two; five say so at once."""
     lab.start()
     first = first_credential(lab)
+    first_credential(lab, READ_ONLY)
     bound = 5.0
     with pool(lab, connections=CALLERS):
         lab.watch(1.0)
@@ -76,11 +77,14 @@ def test_revoked_by_prefix(lab: Lab) -> None:
         late = lab.history.now()
         lab.client.lease(CREDENTIALS, first.username)  # by then that is not the current one
         lab.watch(0.5)
+        _use(lab, READ_ONLY, bound)  # what is reported of one path says nothing of the other
         # Nobody reads: what is leased has to find out that the token is dead.
         with lab.vault.token_revoked(lab.accessor()) as lost:
             lost.optional = True  # a client that is told may log in before it asks for anything
             met_again = _refused_and_replaced(lab, lost, bound)
         lab.watch(1.0)
+        asked = lab.history.now()
+        _use(lab, READ_ONLY, bound)  # which went with that token too, and nobody reports it
     for one in (fault, lost):
         lab.require(
             f"the database refused a credential after {one.name}", _a_refusal_since(one.began)
@@ -91,11 +95,13 @@ def test_revoked_by_prefix(lab: Lab) -> None:
         no_refused_use(until=fault.began),
         accepted_again(since=met, within=bound),
         *([no_refused_use(since=back, until=lost.began)] if back is not None else []),
-        credentials_at_most(2, since=fault.began, until=lost.began),
+        credentials_at_most(2, since=fault.began, until=lost.began, path=CREDENTIALS),
+        credentials_at_most(0, since=fault.began, until=lost.began, path=READ_ONLY),
         credentials_at_most(0, since=late, until=lost.began),
         accepted_again(since=met_again, within=bound),
         *([no_refused_use(since=back_again)] if back_again is not None else []),
-        credentials_at_most(2, since=lost.began),
+        accepted_again(since=asked, within=bound, path=READ_ONLY),
+        *(credentials_at_most(2, since=lost.began, path=path) for path in BOTH),
     )
 
 
@@ -494,6 +500,13 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
             since=denied.began, until=denied.end, path=CREDENTIALS, kind="credential"
         ),
         _are("denied", denied),
+        # What is refused again is no answer: whoever has no other has none.
+        no_refused_use(
+            since=_first_refused(lab.history, denied.began) + lab.deadline,
+            until=denied.end,
+            path=CREDENTIALS,
+            may_be_empty=True,
+        ),
         accepted_again(since=denied.end, within=lab.recovery_after(denied), path=CREDENTIALS),
         lease_renewed_or_replaced(path=READ_ONLY, since=denied.began, before=in_time),
         no_refused_use(since=denied.began, around_logins=1.0, path=READ_ONLY),
@@ -522,6 +535,17 @@ def _five_ask_once_it_is_up(lab: Lab) -> int:
     while lab.client.lease(CREDENTIALS) is None and lab.history.now() < end:
         lab.watch(0.2)
     return _five_ask(lab)
+
+
+def _use(lab: Lab, path: str, bound: float) -> None:
+    """Log in once with what is leased at a path, when it is given: for so long it is asked for."""
+    since = lab.history.now()
+    credential = lab.client.lease(path)
+    while credential is None and lab.history.now() < since + bound:
+        lab.watch(0.2)
+        credential = lab.client.lease(path)
+    if credential is not None:
+        lab.database.accepts(credential)
 
 
 def _refused_and_replaced(lab: Lab, fault: Fault, bound: float) -> float:

@@ -6,7 +6,7 @@ import pytest
 
 from vault_harness.errors import HarnessError
 from vault_harness.scenario import Finding, Lab
-from vault_harness.scenario.driver import Verb
+from vault_harness.scenario.driver import Way
 from vault_harness.scenario.helpers import lockout
 from vault_harness.scenario.lab import KEY, PATH, ROLE
 from vault_harness.scenario.oracles import (
@@ -69,12 +69,14 @@ def test_rotating_a_secret_costs_no_read(lab: Lab) -> None:
     lab.put("v1", path=target.path, key=target.key)
     client = lab.start()
     # Of each way of reading one that nobody asks for until its value is older than it may be.
-    left: dict[Verb, tuple[str, str]] = {"read": (PATH, KEY)}
+    left: dict[Way, tuple[str, str]] = {"read": (PATH, KEY)}
     if lab.can("cached"):
         left["read_cached"] = (lab.entry.spare_path, lab.entry.spare_key)
-    for verb, (path, key) in left.items():
+    if lab.can("read_all"):
+        left["read_all"] = ("backend/celery", "CELERY_BROKER_URL")
+    for way, (path, key) in left.items():
         lab.put("v1", path=path, key=key)
-        client.read(path, key, verb=verb)
+        client.ask(way, path, key)
         lab.put("v2", path=path, key=key)
     with lab.reading(every=0.25, callers=2, path=target.path, key=target.key):
         lab.watch(0.5)
@@ -82,8 +84,8 @@ def test_rotating_a_secret_costs_no_read(lab: Lab) -> None:
             rotate_secret(Kv(lab.stack.operator), target, lab.directory)
         rotated = lab.history.now()
         lab.watch(lab.refresh + 2.0)
-    for verb, (path, key) in left.items():
-        client.read(path, key, verb=verb)  # no wrong value: that is asked in every scenario
+    for way, (path, key) in left.items():
+        client.ask(way, path, key)  # no wrong value: that is asked in every scenario
     reads = lab.history.calls("read", where=lambda o: o.path == target.path)
     lab.require(
         "reads before the rotation, and after the time in which it must be seen",

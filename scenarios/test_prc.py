@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import secrets
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 import pytest
 
 from vault_harness.errors import SubjectError
 from vault_harness.faults import Fault, process_tree
 from vault_harness.scenario import Exchange, Finding, Lab, NotClaimed
+from vault_harness.scenario.driver import Way, reading
 from vault_harness.scenario.helpers import (
     allow_writes,
     canary,
+    every_way,
     footprint_at_rest,
     left_behind,
     turns,
@@ -167,7 +170,9 @@ def test_no_secret_is_said(lab: Lab) -> None:
     _cut_a_login(lab)
     client = lab.start()
 
-    with lab.reading(every=0.25):
+    with ExitStack() as callers:
+        for way in every_way(lab):
+            callers.enter_context(reading(client, every=0.25, verb=way))
         client.read("ai/openai", "OPENAI_API_KEY")
         _write_in_vain(lab)
         # In the headers, and in the second half of the value, wherever their length lets it begin.
@@ -212,9 +217,11 @@ def _cut_a_login(lab: Lab) -> None:
 
 
 def _write_in_vain(lab: Lab) -> None:
-    """Write where no policy allows it, or nobody can, if the subject writes."""
-    if lab.can("write"):
-        lab.client.write("ai/openai", {"OPENAI_API_KEY": canary(lab)})
+    """Write, and change a key, where no policy allows it, or nobody can, if the subject does it."""
+    stores = {"write": lab.client.write, "update": lab.client.update}
+    tried = [store for word, store in stores.items() if lab.can(word)]
+    with ThreadPoolExecutor(len(stores)) as callers:
+        list(callers.map(lambda store: store("ai/openai", {"OPENAI_API_KEY": canary(lab)}), tried))
 
 
 @pytest.mark.scenario("PRC-03")
@@ -304,7 +311,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
 
 
 def _round_of_faults(lab: Lab) -> None:
-    """One fault of each kind under reads of three callers, each with a good read after it."""
+    """One fault of each kind under reads in each way, and a probe; a good read comes after each."""
     for fails in (
         lab.vault.sealed,
         lab.network.down,
@@ -312,7 +319,12 @@ def _round_of_faults(lab: Lab) -> None:
         lambda: lab.network.truncated(after=150),
         lambda: lab.vault.token_revoked(lab.accessor()),
     ):
-        with lab.reading(every=0.3, callers=3):
+        with ExitStack() as callers:
+            callers.enter_context(lab.reading(every=0.3, callers=3))
+            for way in every_way(lab)[1:]:
+                callers.enter_context(reading(lab.client, every=0.3, verb=way))
+            if lab.can("health"):
+                callers.enter_context(_probing(lab))
             with fails() as fault:
                 lab.hold(fault, 0.5)
             lab.recovers(after=fault)
@@ -326,34 +338,69 @@ def _lost_token(lab: Lab) -> None:
         lab.recovers(after=fault)
 
 
+@contextmanager
+def _probing(lab: Lab) -> Iterator[None]:
+    """Ask for the client's health again and again while the block runs, as who supervises it."""
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(0.3):
+            lab.client.healthy()
+
+    probe = threading.Thread(target=ask, name="probe", daemon=True)
+    probe.start()
+    try:
+        yield
+    finally:
+        over.set()
+        probe.join(timeout=lab.client.patience)
+
+
 @pytest.mark.scenario("PRC-07")
 def test_end_while_a_call_hangs(lab: Lab) -> None:
-    """Answers vanish, a read waits for its own, and the subject is ended."""
+    """Answers vanish, a read in each way waits for its own, and the subject is ended."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("its reads are looks into a file, which do not hang")
     path, key = lab.entry.spare_path, lab.entry.spare_key  # what nobody has read, and no cache has
 
-    def read_in_vain() -> None:
+    def read_in_vain(way: Way) -> None:
         # Not noted: of a process that ends, nobody hears how its last call ended.
+        subject, patience = client.subject, lab.deadline + 6.0
         with contextlib.suppress(OperationFailed, SubjectError):
-            client.subject.read(path, key, timeout=lab.deadline + 6.0)
+            if way == "read_all":
+                subject.read_all(path, timeout=patience)
+            elif way == "read_cached":
+                subject.read_cached(path, key, timeout=patience)
+            else:
+                subject.read(path, key, timeout=patience)
 
     with lab.network.black_hole() as fault:
-        hanging = threading.Thread(target=read_in_vain, name="hanging read", daemon=True)
-        hanging.start()
+        hanging = {
+            way: threading.Thread(target=read_in_vain, args=(way,), name=f"hanging {way}")
+            for way in every_way(lab)
+        }
+        for caller in hanging.values():
+            caller.daemon = True
+            caller.start()
         lab.history.wait_for(lambda: bool(_asked_for(lab, path, since=fault.began)), 3.0)
-        hung = hanging.is_alive()
+        # Who asks once for all that want the same sends no more.
+        lab.history.wait_for(
+            lambda: len(_asked_for(lab, path, since=fault.began)) >= len(hanging), 0.5
+        )
+        hung = hanging["read"].is_alive()
         closed = client.close(timeout=lab.deadline + 10.0)
         ended = closed.ended or lab.history.now()
-        hanging.join(timeout=lab.deadline)
+        for caller in hanging.values():
+            caller.join(timeout=lab.deadline)
+    left = {f"the {way} still hangs" for way, caller in hanging.items() if caller.is_alive()}
     lab.require("a read that hung when it was ended", lambda _: hung)
     lab.judge(
         takes_at_most(
             lab.deadline + 5.0 + HANDOVER, "until it has ended", since=closed.began, until=ended
         ),
         none_of("it ends cleanly", {closed.message} if closed.failed else ()),
-        none_of("no call outlasts the end", {"the read still hangs"} if hanging.is_alive() else ()),
+        none_of("no call outlasts the end", left),
         steady=False,
     )
 

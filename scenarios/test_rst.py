@@ -7,6 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.scenario import Lab
+from vault_harness.scenario.driver import reading
+from vault_harness.scenario.helpers import every_way
 from vault_harness.scenario.oracles import logins_at_most
 
 
@@ -14,11 +16,10 @@ from vault_harness.scenario.oracles import logins_at_most
 def test_older_snapshot_is_restored(lab: Lab) -> None:
     """The token was made after the snapshot, and so was the version that was read last."""
     snapshot = lab.vault.snapshot()
-    lab.start()
+    client = lab.start()
     with ExitStack() as callers:
-        callers.enter_context(lab.reading(every=0.25))
-        if lab.can("cached"):
-            callers.enter_context(lab.reading(every=0.25, verb="read_cached"))
+        for way in every_way(lab):
+            callers.enter_context(reading(client, every=0.25, verb=way))
         lab.put("v2")
         lab.must_have(versions=2)
         lab.until(lambda: _read(lab, "v2"), within=lab.refresh + lab.deadline)
@@ -34,5 +35,6 @@ def test_older_snapshot_is_restored(lab: Lab) -> None:
 
 
 def _read(lab: Lab, label: str) -> bool:
-    """Whether a caller has been given the value of that label."""
-    return any(o.value == label for o in lab.history.calls("read"))
+    """Whether a caller has been given the value of that label, and one the whole secret with it."""
+    wanted = ("read", "read_all") if lab.can("read_all") else ("read",)
+    return all(any(o.value == label for o in lab.history.calls(way)) for way in wanted)

@@ -22,6 +22,7 @@ from resilient_vault_client.events import ServedStale
 from tests.mutants import (
     absences,
     always,
+    blind_spots,
     byways,
     edges_endings,
     edges_refusals,
@@ -640,6 +641,27 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "says-too-slowly-how-it-is": Mutant(
         edges_endings.SaysTooSlowlyHowItIs, "KV-03", "health ends within", REFERENCE
+    ),
+    "revokes-as-an-operator-would": Mutant(
+        blind_spots.RevokesAsAnOperatorWould, "KV-01", "alive after close"
+    ),
+    "takes-an-empty-value-for-missing": Mutant(
+        blind_spots.TakesAnEmptyValueForMissing, "KV-03", "no read of backend/pair fails"
+    ),
+    "drops-empty-keys-of-a-whole": Mutant(
+        blind_spots.DropsEmptyKeysOfAWhole, "KV-03", "none of its keys"
+    ),
+    "strips-its-values": Mutant(
+        blind_spots.StripsItsValues, "KV-03", "a value that nobody ever wrote"
+    ),
+    "joins-changes-by-their-path": Mutant(
+        blind_spots.JoinsChangesByTheirPath, "KV-04", "of two changes at once", REFERENCE
+    ),
+    "reads-in-turn-over-a-dead-connection": Mutant(
+        blind_spots.ReadsInTurnOverADeadConnection, "KV-07", "go on: 6 in a row"
+    ),
+    "takes-a-refused-connection-for-missing": Mutant(
+        blind_spots.TakesARefusedConnectionForMissing, "KV-07", "never called missing or deleted"
     ),
 }
 

@@ -18,7 +18,14 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from resilient_vault_client._token import Token
-from tests.mutants import edges_leases, refused_leases, second_leases, sharing, silences
+from tests.mutants import (
+    blind_spots,
+    edges_leases,
+    refused_leases,
+    second_leases,
+    sharing,
+    silences,
+)
 from tests.mutants.clients import (
     REFERENCE,
     Leasing,
@@ -493,9 +500,21 @@ MUTANTS: dict[str, Mutant] = {
     "looks-before-it-hands-out": _mutant(
         second_leases.LooksBeforeItHandsOut, "LEASE-06", "given what is at hand"
     ),
+    "replaces-all-for-a-report": _mutant(
+        blind_spots.ReplacesAllForAReport, "LEASE-01", "at most 0 credentials at database/creds/r"
+    ),
+    "moves-what-is-reported-alone": _mutant(
+        blind_spots.MovesWhatIsReportedAlone, "LEASE-01", "accepted by the database"
+    ),
+    "hands-out-the-refused-again": _mutant(
+        blind_spots.HandsOutTheRefusedAgain, "LEASE-08", "creds/app is accepted by the database"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "hands-out-the-refused-for-a-moment": _tolerated(
+        blind_spots.HandsOutTheRefusedForAMoment, "LEASE-08"
+    ),
     "heeds-refusals-just-in-time": _tolerated(HeedsRefusalsJustInTime, "LEASE-01"),
     "notices-the-parent-soon": _tolerated(NoticesTheParentSoon, "LEASE-02"),
     "looks-at-its-leases": _tolerated(LooksAtItsLeases, "LEASE-06"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.mutants import byways
+from tests.mutants import blind_spots, byways
 from tests.mutants.clients import (
     CachesForTheRefreshTime,
     CachesForTooLong,
@@ -55,11 +55,20 @@ MUTANTS: dict[str, Mutant] = {
     "locks-its-role-in-a-rotation": Mutant(LocksItsRoleInARotation, "OPS-01", "refused login"),
     "outlives-a-password": Mutant(ReadsEachSecretOnce, "OPS-02", "the new value of"),
     "keeps-a-password-for-too-long": Mutant(CachesForTooLong, "OPS-02", "the new value of"),
+    "looks-at-a-new-version-without-a-pause": Mutant(
+        blind_spots.LooksAtANewVersionWithoutAPause, "OPS-02", "no loop without a pause"
+    ),
+    "answers-wholes-first-and-looks-later": Mutant(
+        blind_spots.AnswersWholesFirstAndLooksLater, "OPS-02", "read_all of backend/celery gave"
+    ),
     "answers-first-and-looks-later": Mutant(
         byways.AnswersFirstAndLooksLater, "OPS-02", "no wrong value"
     ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "looks-at-a-new-version-eight-times-a-second": Tolerated(
+        blind_spots.LooksAtANewVersionEightTimesASecond, "OPS-02"
+    ),
     "keeps-a-password-for-a-while": Tolerated(KeepsAPasswordForAWhile, "OPS-02"),
 }

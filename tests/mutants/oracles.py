@@ -37,6 +37,7 @@ SAYS: dict[str, str] = {
     "failures_are": r"a failure then is",
     "health_is_answered": r"answered with yes or no",
     "leaves_address": r"nobody asks at",
+    "loops_have_pauses": r"no loop without a pause",
     "lease_renewals_at_most": r"renewals of leases",
     "lease_renewed_or_replaced": r"is renewed, or replaced",
     "leases_renewed_within": r"a renewal between|renewed for|into a life of",
@@ -47,6 +48,7 @@ SAYS: dict[str, str] = {
     "names_its_namespace": r"named none",
     "no_connection_storm": r"no connection storm",
     "no_credential_sent": r"another host",
+    "no_false_absence": r"called missing or deleted",
     "no_failed_read": r"no read fails|no read of",
     "no_refused_read": r"a token that has ended",
     "no_refused_use": r"accepted by the database",
@@ -86,7 +88,8 @@ SAYS: dict[str, str] = {
 
 ALWAYS = {
     *("closes_well", "every_call_ends_within", "no_request_with_a_dead_token", "no_wrong_value"),
-    *("one_renewal_at_a_time", "stays_alive", "verbs_end_in_time"),
+    *("loops_have_pauses", "no_false_absence", "one_renewal_at_a_time", "stays_alive"),
+    "verbs_end_in_time",
 }
 """Asked in every scenario, by the lab itself."""
 

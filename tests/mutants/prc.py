@@ -16,6 +16,7 @@ from typing import ClassVar
 from resilient_vault_client import VaultError, VaultUnavailable
 from tests.mutants import (
     always,
+    blind_spots,
     edges_logins,
     edges_refusals,
     edges_tokens,
@@ -603,6 +604,20 @@ MUTANTS: dict[str, Mutant] = {
     "reads-too-slowly-in-its-workers": Mutant(
         ReadsTooSlowlyInItsWorkers, "PRC-01", "each worker reads to its end", _PREFORK, process=True
     ),
+    "shows-what-it-could-not-change": Mutant(
+        blind_spots.ShowsWhatItCouldNotChange, "PRC-04", "its log has written-", REFERENCE
+    ),
+    "takes-a-dead-token-for-missing": Mutant(
+        blind_spots.TakesADeadTokenForMissing, "PRC-04", "never called missing or deleted"
+    ),
+    "logs-its-wholes": Mutant(blind_spots.LogsItsWholes, "PRC-04", "its log has v1"),
+    "leaves-a-connection-for-each-probe": Mutant(
+        blind_spots.LeavesAConnectionForEachProbe, "PRC-06", "leave nothing behind", REFERENCE
+    ),
+    "leaves-a-thread-for-each-whole": Mutant(
+        blind_spots.LeavesAThreadForEachWhole, "PRC-06", "leave nothing behind"
+    ),
+    "ends-after-its-whole": Mutant(blind_spots.EndsAfterItsWhole, "PRC-07", "it ends cleanly"),
 }
 
 TOLERATED: dict[str, Tolerated] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.mutants import always, byways
+from tests.mutants import always, blind_spots, byways, wholes
 from tests.mutants.clients import REFERENCE, LogsInTwice, Mutant
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply
@@ -42,6 +42,23 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-twice-after-a-restore": Mutant(LogsInTwice, "RST-01", "at most 1 login"),
     "looks-after-a-token-that-was-never-made": Mutant(
         always.LooksAfterItsOldToken, "RST-01", "known to be dead"
+    ),
+    "trusts-rising-versions-in-its-wholes": Mutant(
+        blind_spots.TrustsRisingVersionsInItsWholes,
+        "RST-01",
+        "read_all of backend/django gave the value v2",
+    ),
+    "keeps-its-wholes-from-its-second-token-on": Mutant(
+        blind_spots.KeepsItsWholesFromItsSecondTokenOn, "RST-01", "read_all still gives v1"
+    ),
+    "has-deleted-wholes-from-its-second-token-on": Mutant(
+        blind_spots.HasDeletedWholesFromItsSecondTokenOn, "RST-01", "a deleted secret is gone"
+    ),
+    "reads-wholes-with-its-first-token-after-a-restore": Mutant(
+        wholes.ReadsWholesWithItsFirstToken, "RST-01", "go on: 6 in a row"
+    ),
+    "looks-at-its-second-token-without-a-pause": Mutant(
+        blind_spots.LooksAtItsSecondTokenWithoutAPause, "RST-01", "no loop without a pause"
     ),
     "trusts-rising-versions-in-its-cache": Mutant(
         byways.TrustsRisingVersionsInItsCache, "RST-01", "gave the value v2", REFERENCE

@@ -49,7 +49,7 @@ class Secrets:
         with self._lock:
             known = self._values.setdefault((path, key, value), label)
             self._keys.setdefault((path, value), key)
-            if secret and value not in self._labels:
+            if secret and value and value not in self._labels:  # nothing is no secret
                 self._labels[value] = known
                 self._redaction = None
             return known

@@ -8,12 +8,12 @@ client did not have: an act whose own conditions were not met makes a scenario `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from vault_harness.faults import Fault
 from vault_harness.scenario._asking import Asking
 from vault_harness.scenario.conditions import Sighting
-from vault_harness.scenario.driver import Driver, Verb
+from vault_harness.scenario.driver import Driver, Way
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles import HANDOVER, INSTEAD
@@ -35,6 +35,9 @@ LATE = 1.0
 PAUSE = 0.1
 """Seconds between two reads while a change is awaited."""
 
+IN_A_ROW = 6
+"""Good reads that follow each other, in each way: half of a pool that is dead shows in no first."""
+
 
 def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) -> None:
     """Carry out the act; what it finds is noted in the lab, and what it rests on is required.
@@ -44,10 +47,12 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         no_health: Why the subject is not asked how it is.
         open_until: When it may be closed: until then it is watched.
     """
-    verbs: list[Verb] = ["read", "read_cached"] if lab.can("cached") else ["read"]
+    ways: list[Way] = ["read", "read_cached"] if lab.can("cached") else ["read"]
+    if lab.can("read_all"):
+        ways.append("read_all")  # often a second piece of code, and all that some ask for
     client = lab.client
     lab.history.mark("closing act")
-    _rotated_and_deleted(lab, client, verbs)
+    _rotated_and_deleted(lab, client, ways)
     if no_health:
         lab.history.mark(f"not asked for its health: {no_health}")
     elif lab.can("health"):
@@ -56,67 +61,89 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
     _closed(lab)
 
 
-def _rotated_and_deleted(lab: Asking, client: Driver, verbs: list[Verb]) -> None:
-    """One value is new, another is gone, and both are seen within the refresh time."""
-    entry = lab.entry
-    before = [client.read(verb=verb) for verb in verbs]
-    since = lab.history.now()
-    spare = [_read_at_last(lab, client, verb, since) for verb in verbs]
+def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> None:
+    """One value is new, another is gone, and both are seen within the refresh time, in each way."""
+    entry, since = lab.entry, lab.history.now()
+    before = [_read_on(lab, client, way, since) for way in ways]
+    steady, begun = all(call.good for call in before), lab.history.now()
+    spare = [_read_at_last(lab, client, way, begun) for way in ways] if steady else []
     _require(
         lab,
         "both secrets had been read",
         all(call.good for call in (*before, *spare)),
         ", ".join(f"{o.verb} of {o.path} ended {o.outcome}" for o in (*before, *spare)),
     )
+    if not steady:
+        lab.note(_not_steady(next(call for call in before if not call.good), since))
+        return
     if not all(call.good for call in spare):
-        lab.note(_not_read(next(call for call in spare if not call.good), since))
+        lab.note(_not_read(next(call for call in spare if not call.good), begun))
         return
     lab.put(LABEL)
     lab.delete(entry.spare_path)
     changed = lab.history.now()
-    for verb in verbs:
-        _see_the_new(lab, client, verb, changed)
+    for way in ways:
+        _see_the_new(lab, client, way, changed)
     if lab.leaves("file"):
         lab.history.mark("what is deleted is not asked for: it leaves files behind, as it says")
         return
-    for verb in verbs:
-        _see_it_gone(lab, client, verb, changed)
+    for way in ways:
+        _see_it_gone(lab, client, way, changed)
 
 
-def _see_the_new(lab: Asking, client: Driver, verb: Verb, changed: float) -> None:
+def _see_the_new(lab: Asking, client: Driver, way: Way, changed: float) -> None:
     def new(call: Operation) -> bool:
         return call.value == LABEL
 
-    last, late = _until(lab, lambda: client.read(verb=verb), new, since=changed)
+    last, late = _until(lab, lambda: client.ask(way), new, since=changed)
     if late or not new(last):
         promise = f"a rotated secret is seen within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=new(last)))
+        lab.note(_late(lab, promise, way, last, changed, came=new(last)))
 
 
-def _see_it_gone(lab: Asking, client: Driver, verb: Verb, changed: float) -> None:
+def _see_it_gone(lab: Asking, client: Driver, way: Way, changed: float) -> None:
     path, key = lab.entry.spare_path, lab.entry.spare_key
 
     def gone(call: Operation) -> bool:
         return call.failed
 
-    last, late = _until(lab, lambda: client.read(path, key, verb=verb), gone, since=changed)
+    last, late = _until(lab, lambda: client.ask(way, path, key), gone, since=changed)
     if late or not gone(last):
         promise = f"a deleted secret is gone within {lab.refresh:g} s"
-        lab.note(_late(lab, promise, verb, last, changed, came=gone(last)))
+        lab.note(_late(lab, promise, way, last, changed, came=gone(last)))
     elif last.outcome not in ("error", "deleted", "missing"):
         promise = "a deleted secret is reported as deleted or missing"
         text = f"as {last.told}"
         lab.note(Finding(promise, text, last.began, rests_on=()))
 
 
-def _read_at_last(lab: Asking, client: Driver, verb: Verb, since: float) -> Operation:
-    """Read a secret that may never have been read; the last try, if none is good.
+def _read_on(lab: Asking, client: Driver, way: Way, since: float) -> Operation:
+    """Read until good ones have followed each other so often; the last one, good or not.
+
+    One good read shows that there is a way to Vault: another one may be dead, and be tried in turn.
+    """
+    history, bound = lab.history, _good_within(lab, way)
+    good = 0
+    while True:
+        last = client.ask(way)
+        good = good + 1 if last.good else 0
+        over = since + bound + history.slack(since, history.now())
+        if good == IN_A_ROW or last.outcome in ("hung", "died"):
+            return last
+        if not last.good:
+            if last.began > over:
+                return last
+            history.let_pass(PAUSE, what="the closing act")
+
+
+def _read_at_last(lab: Asking, client: Driver, way: Way, since: float) -> Operation:
+    """Read a secret that may never have been read so; the last try, if none is good.
 
     Who answers from memory has shown nothing of a rest that an outage cost it: it has it now.
     """
-    history, bound = lab.history, _back_within(lab)
+    history, bound = lab.history, _good_within(lab, way)
     while True:
-        last = client.read(lab.entry.spare_path, lab.entry.spare_key, verb=verb)
+        last = client.ask(way, lab.entry.spare_path, lab.entry.spare_key)
         over = since + bound + history.slack(since, history.now())
         if last.good or last.outcome in ("hung", "died") or last.began > over:
             return last
@@ -129,6 +156,18 @@ def _back_within(lab: Asking) -> float:
     return max([lab.recovery, *(lab.recovery_after(fault) for fault in over)])
 
 
+def _good_within(lab: Asking, way: Way) -> float:
+    """The same; what a memory learned in a fault it may give, as old, for R after that."""
+    return _back_within(lab) + (0.0 if way == "read" else lab.refresh)
+
+
+def _not_steady(call: Operation, since: float) -> Finding:
+    promise = f"once reads are good again they go on: {IN_A_ROW} in a row"
+    took = (call.ended or call.began) - since
+    seen = f"{IN_A_ROW} never were in {took:.1f} s; the last {call.verb} ended {call.told}"
+    return Finding(promise, seen, since, rests_on=(), until=call.ended, lacks=True)
+
+
 def _not_read(call: Operation, since: float) -> Finding:
     promise = "a secret that nobody touched can be read"
     seen = f"{call.verb} of {call.path} ended {call.told}"
@@ -138,16 +177,16 @@ def _not_read(call: Operation, since: float) -> Finding:
 
 
 def _late(
-    lab: Asking, promise: str, verb: Verb, last: Operation, changed: float, *, came: bool
+    lab: Asking, promise: str, way: Way, last: Operation, changed: float, *, came: bool
 ) -> Finding:
     """What came too late, by how much; or what had not come when nobody looked any more."""
     due, took = changed + lab.refresh, last.began - changed
     if came:
-        seen = f"{verb} told so only after {took:.1f} s"
+        seen = f"{way} told so only after {took:.1f} s"
         return Finding(
             promise, seen, changed, rests_on=(), missed=last.began - due, until=last.began
         )
-    seen = f"{verb} still gives {last.value or last.outcome} after {took:.1f} s"
+    seen = f"{way} still gives {last.value or last.outcome} after {took:.1f} s"
     return Finding(promise, seen, changed, rests_on=(), until=due, lacks=True)
 
 
@@ -342,8 +381,14 @@ def _accessors(lab: Asking, tokens: list[str]) -> dict[str, str]:
 
 
 def _refused_to_end(history: History, token: str) -> bool:
-    """Whether it tried to give a token back, and Vault did not let it."""
-    return any(e.token == token and e.status == 403 for e in history.find("revoke"))
+    """Whether it tried to give a token back, as each token may itself, and Vault did not let it.
+
+    Any other way to revoke a token takes rights of an operator: to be refused them is no excuse.
+    """
+    return any(
+        e.token == token and e.status == 403 and e.path.endswith("revoke-self")
+        for e in history.find("revoke")
+    )
 
 
 def _require(lab: Asking, what: str, met: bool, text: str) -> None:

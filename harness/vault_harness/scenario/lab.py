@@ -102,16 +102,19 @@ class Lab(Asking):
             raise
         self._collect()
         self._look_again()
+        kept = self.refresh if refresh is None else refresh
         always = (
             oracles.no_wrong_value(
-                refresh=self.refresh if refresh is None else refresh,
+                refresh=kept,
                 stale_for=self.declared_or_none("max_stale") if stale_for is None else stale_for,
                 fallback=fallback,
             ),
+            standing.no_false_absence(refresh=kept),
             oracles.every_call_ends_within(self.deadline),
             standing.verbs_end_in_time(self.deadline),
             standing.closes_well(),
             standing.one_renewal_at_a_time(),
+            standing.loops_have_pauses(),
             standing.no_request_with_a_dead_token(self.deadline),
             oracles.stays_alive(),
         )

@@ -49,6 +49,15 @@ def test_credentials_follow_each_other_slowly(story: Story) -> None:
     assert story.finds(credentials_apart(4.0)) == ["3.90 s after the one before, at +8.90 s"]
 
 
+def test_no_use_at_all(story: Story) -> None:
+    """It shows nothing, unless nobody need have been given anything."""
+    (seen,) = story.finds(no_refused_use())
+    assert seen.startswith("nothing shows it: there was no login at the database")
+    assert story.finds(no_refused_use(may_be_empty=True)) == []
+    story.used(3.0, accepted=False)
+    assert len(story.finds(no_refused_use(may_be_empty=True))) == 1
+
+
 def test_every_use_is_accepted(story: Story) -> None:
     """One that is refused is a finding, within the window."""
     story.used(1.0, 2.0)

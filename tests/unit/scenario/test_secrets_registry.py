@@ -61,6 +61,15 @@ def test_value_that_is_no_secret() -> None:
     assert secrets.redact("port 5432-5432") == "port 5432-5432"
 
 
+def test_value_with_nothing_in_it() -> None:
+    """It has a label under its own key, and is no secret: it stands between any two letters."""
+    secrets = Secrets()
+    secrets.add_value("p", "notes", "", "p:v1")
+    assert secrets.value_label("p", "notes", "") == "p:v1"
+    assert secrets.label("") is None
+    assert (secrets.redact("a text"), secrets.found_in("a text")) == ("a text", [])
+
+
 def test_redaction() -> None:
     """Every occurrence of every secret, and nothing else."""
     secrets = Secrets()

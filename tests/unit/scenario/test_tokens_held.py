@@ -302,3 +302,16 @@ def test_new_token_that_nobody_needs_yet(story: Story, looks: float, *, lives: b
     assert closed([client], require=require) == []
     assert met == {"the closing act: a token lived until the end": lives}
     assert client.reads > 10  # every so often, and not without end
+
+
+@pytest.mark.parametrize(
+    ("path", "left"),
+    [("auth/token/revoke-self", 0), ("auth/token/revoke", 1), ("auth/token/revoke-accessor", 1)],
+)
+def test_token_whose_end_was_refused(story: Story, path: str, left: int) -> None:
+    """Each token may end itself, unless its policies forbid that; all else is an operator's."""
+    login(story, 1.0, "token-2")
+    use(story, 2.0, "token-2")
+    story.sent("revoke", 3.0, 403, token="token-2", path=path)
+    found = closed([Closing(story)])
+    assert [one.seen for one in found] == ["1 token of it alive after close: token-2"] * left

@@ -54,6 +54,7 @@ def no_refused_use(
     until: float | None = None,
     around_logins: float = 0.0,
     path: str | None = None,
+    may_be_empty: bool = False,
 ) -> Oracle:
     """The database lets in whoever comes with what the subject handed out.
 
@@ -62,6 +63,7 @@ def no_refused_use(
         until: When it ends; one that was under way then may be refused.
         around_logins: Seconds before and after each login at Vault in which one may be refused.
         path: With what was leased there only; with whatever was handed out, if None.
+        may_be_empty: Whether it holds where nobody came to the database: nothing was handed out.
     """
     promise = f"what is handed out{_at(path)} is accepted by the database"
     if around_logins:
@@ -69,7 +71,7 @@ def no_refused_use(
 
     def oracle(history: History) -> list[Finding]:
         uses = _uses(history, since, until, path)
-        if not uses:
+        if not uses and not may_be_empty:
             return lacking(promise, "login at the database", since, until)
         logins = history.logins()
         refused = [

@@ -10,9 +10,11 @@ from itertools import pairwise
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
+from vault_harness.scenario.oracles._absence import no_false_absence
 from vault_harness.scenario.oracles._base import Oracle
 from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.scenario.oracles._lives import came_through
+from vault_harness.scenario.oracles._pace import loops_have_pauses
 from vault_harness.scenario.verdict import Finding
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "NEWS",
     "TWINS",
     "closes_well",
+    "loops_have_pauses",
+    "no_false_absence",
     "no_request_with_a_dead_token",
     "one_renewal_at_a_time",
     "verbs_end_in_time",

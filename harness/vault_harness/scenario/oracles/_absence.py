@@ -1,0 +1,82 @@
+"""The standing oracle on what is said not to be there, and is: no outage is an absence.
+
+An application that is told so goes on with a default, makes a new key, or removes what it had.
+"""
+
+from __future__ import annotations
+
+from math import inf
+
+from vault_harness.scenario.history import History
+from vault_harness.scenario.observations import GONE, Operation, Rotation
+from vault_harness.scenario.oracles._base import Oracle, times
+from vault_harness.scenario.oracles._callers import EVERY_WAY
+from vault_harness.scenario.verdict import Finding
+
+ABSENT = ("missing", "deleted")
+"""How a call ends that says of a secret, or of its key, that Vault has none."""
+
+Had = dict[tuple[str, str, str], float]
+"""When a value was first handed out: by path, key and label."""
+
+
+def no_false_absence(*, refresh: float = 0.0) -> Oracle:
+    """No caller is told of a secret that is there that it is missing, or deleted.
+
+    It is there where Vault has it, and somebody was given that version of it, by the same key. If
+    it was away before, that may be remembered for as long as a value, and a standby may have it
+    later: then it counts once it was seen, and `refresh` seconds after it came.
+
+    Args:
+        refresh: How long an absence may be remembered.
+    """
+    promise = "what is there is never called missing or deleted"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls(*EVERY_WAY, "warm-up")
+        written = {call.path for call in history.calls("write", "update")}  # by the client itself
+        had: Had = {}
+        for call in calls:
+            if call.good and call.ended is not None:
+                value = (call.path, call.key, call.value or "")
+                had[value] = min(had.get(value, inf), call.ended)
+        absent = [call for call in calls if call.outcome in ABSENT and call.path not in written]
+        wrong = [call for call in absent if _is_there(history, call, had, absent, refresh)]
+        if not wrong:
+            return []
+        first = wrong[0]
+        text = f"{len(wrong)} reads of what was there were told so ({times(wrong)}), the first a "
+        text += f"{first.verb} of {first.path}: {first.told}"
+        return [Finding(promise, text, first.began, rests_on=())]
+
+    return oracle
+
+
+def _is_there(
+    history: History, call: Operation, had: Had, absent: list[Operation], refresh: float
+) -> bool:
+    """Whether Vault had, for as long as a call lasted, what that says to be away."""
+    ended = history.now() if call.ended is None else call.ended
+    changes = [one for one in history.rotations if one.path == call.path and one.at <= ended]
+    over = [n for n, one in enumerate(changes) if one.done is not None and one.done <= call.began]
+    if not over:
+        return False
+    then = changes[over[-1] :]  # what was right when it began, and whatever came meanwhile
+    seen = [had.get((call.path, call.key, one.value)) for one in then]
+    if None in seen or any(one.value == GONE for one in then):
+        return False
+    if _was_there(changes[: over[-1] + 1], call, absent):
+        return True
+    since = then[0].done or 0.0
+    remembered = since + refresh + history.slack(since, since + refresh)
+    return (seen[0] or inf) < call.began and call.began > remembered
+
+
+def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]) -> bool:
+    """Whether it was there before it changed last, and nobody was told otherwise by then."""
+    if len(changes) < 2 or changes[-2].value == GONE:
+        return False
+    came = changes[-1].at
+    return not any(
+        (one.path, one.key) == (call.path, call.key) and one.began < came for one in absent
+    )
