@@ -100,3 +100,17 @@ def test_a_token_bears_its_own_name(tmp_path: Path) -> None:
         ("0.90 s", "token-2 lives, by what Vault said", "20.00 s, renewed 0\u00d7"),
     ]
     assert shown.count("1.25 s after it came") == 2  # in the picture, and in the list
+
+
+def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
+    """That of the closing act comes last of all, where there is no room behind it."""
+    value = {"done": None, "path": "backend/django"}
+    rotations = [{**value, "at": 1.0, "value": "v1"}, {**value, "at": 3.0, "value": "closing"}]
+    journal = {
+        "subject": "mine",
+        "engine": "process",
+        "scenarios": [{**SCENARIO, "rotations": rotations}],
+    }
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    found = re.findall(r'<text class="beside"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', shown)
+    assert found == [("start", "v1"), ("end", "closing")]

@@ -212,8 +212,10 @@
           const beside = event.shape === "value";
           const label = beside ? event.label : event.label && wide > 40 ? fitted(event.label, wide - 8) : "";
           if (label) {
-            svg.append(shape("text", { class: beside ? "beside" : "inside", x: left + (beside ? wide + 3 : 4), y: top + event.line * ROW + ROW - 3,
-              "pointer-events": "none", "aria-hidden": "true" }, label));
+            // What comes last of all, as the closing act does, has its name before it: beyond is the picture's end.
+            const before = beside && left + wide + 3 + pen.measureText(label).width > width;
+            svg.append(shape("text", { class: beside ? "beside" : "inside", x: left + (before ? -3 : beside ? wide + 3 : 4),
+              y: top + event.line * ROW + ROW - 3, "text-anchor": before ? "end" : "start", "pointer-events": "none", "aria-hidden": "true" }, label));
           }
         }
       }
