@@ -19,6 +19,7 @@ from tests.mutants import (
     leftovers,
     other_styles,
     tempers,
+    turnovers,
     wholes,
 )
 from tests.mutants.clients import (
@@ -439,6 +440,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keeps-a-connection-for-each-outage": Mutant(
         leftovers.KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
+    ),
+    "renews-its-first-token-alone": Mutant(
+        turnovers.RenewsItsFirstTokenAlone, "SEA-11", "a renewal or a login between"
     ),
     "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
     "takes-a-failed-login-for-the-end": Mutant(
