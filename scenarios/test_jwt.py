@@ -10,6 +10,7 @@ from vault_harness.faults import Fault
 from vault_harness.scenario import Exchange, History, Lab
 from vault_harness.scenario.oracles import (
     bad_logins_at_most,
+    failures_are,
     no_failed_read,
     no_request_storm,
     recovers_within,
@@ -23,7 +24,7 @@ REFUSED = {"statuses": frozenset({400, 403}), "kinds": frozenset({"login"})}
 
 @pytest.mark.scenario("JWT-01")
 def test_rotated_jwt_is_used(lab: Lab) -> None:
-    """The issuer changes its key and delivers a JWT in time; the next is late, and in place."""
+    """The issuer changes its key and delivers a JWT in time, by a link; the next is late."""
     lab.start()
     with lab.reading(every=0.25):
         lab.jwt.rotate()
@@ -56,6 +57,8 @@ def test_rotated_jwt_is_used(lab: Lab) -> None:
         # As in a storm: one peak, and one a second.
         requests_at_most(5 + int(late.end - met), "login", since=met, until=late.end),
         no_request_storm(since=met, until=late.end),
+        # Nobody knows meanwhile whether a secret is there: who takes it for gone deletes more.
+        failures_are("denied", "unavailable", since=met, until=late.end, may_be_empty=True),
     )
 
 

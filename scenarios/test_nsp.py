@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vault_harness.scenario import Lab
-from vault_harness.scenario.helpers import allow_writes, canary
+from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, canary
 from vault_harness.scenario.oracles import (
     names_its_namespace,
     no_request_storm,
@@ -21,7 +21,7 @@ GREEN = 200
 
 @pytest.mark.scenario("NSP-01")
 def test_every_request_names_the_namespace(lab: Lab) -> None:
-    """A token dies before its time, the next one writes, is renewed and given back."""
+    """A token dies before its time; the next one reads a whole, writes, is renewed, given back."""
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
@@ -34,6 +34,7 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
         for verb, change in (("write", client.write), ("update", client.update)):
             if lab.can(verb):
                 change(LEDGER, {"entry": canary(lab)})
+        ask_for_a_whole(lab)  # often a second piece of code, with headers of its own
         lab.watch(1.1 * lab.ttl)
         until = lab.history.now()
     lab.judge(

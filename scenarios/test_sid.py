@@ -11,6 +11,7 @@ import pytest
 from vault_harness.faults import Fault
 from vault_harness.scenario import Exchange, Finding, Lab, NotExercised, Operation
 from vault_harness.scenario.helpers import (
+    ask_for_a_whole,
     lockout,
     start_meanwhile,
     started_again,
@@ -18,9 +19,12 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.lab import ROLE
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
     HANDOVER,
+    Oracle,
     bad_logins_at_most,
     fails_as,
+    failures_are,
     last_pause,
     logins_with_one_secret_id_at_most,
     no_failed_read,
@@ -76,9 +80,17 @@ def test_destroyed_secret_id_is_not_hammered(lab: Lab) -> None:
             lab.note(Finding("health tells the truth", "it says well, without any token", watched))
     lab.judge(
         bad_logins_at_most(TRIES, watched=watched),
+        _no_secret_is_missing(since=fault.began, until=watched),
         none_of("the role is not locked for everybody", locked, harm=True),
         steady=False,
         no_closing="there is no secret-id that Vault takes",
+    )
+
+
+def _no_secret_is_missing(*, since: float, until: float) -> Oracle:
+    """While Vault takes no login nobody knows whether a secret is there, nor what is in it."""
+    return failures_are(
+        "denied", "unavailable", since=since, until=until, verbs=EVERY_WAY, may_be_empty=True
     )
 
 
@@ -167,7 +179,9 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
     lab.start()
     with lab.reading(every=0.5):
         with lab.vault.role_locked(ROLE) as fault, lab.vault.token_revoked(lab.accessor()):
-            lab.watch(4.0)
+            since = lab.history.now()
+            ask_for_a_whole(lab)  # which is none that has nothing in it
+            lab.watch(since + 4.0 - lab.history.now())
             # Who answers from memory needs a login only at its token's next renewal.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(1.0)
@@ -176,37 +190,39 @@ def test_locked_role_is_waited_out(lab: Lab) -> None:
         # As in a storm: one peak, and one a second.
         requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
+        _no_secret_is_missing(since=fault.began, until=fault.end),
     )
 
 
 @pytest.mark.scenario("SID-05")
 def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
-    """Secret-ids live shorter than tokens, and are delivered in time; at last one is late."""
+    """Secret-ids live shorter than tokens, and come in time; then one is late, and one more."""
     life, pace = int(0.4 * lab.ttl), 0.25 * lab.ttl
     lab.start()  # with one that has no end: a start may take longer than the others live
     first = lab.secret_id
-    with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"):
-        with lab.reading(every=0.25):
+    with lab.vault.role(ROLE, secret_id_ttl=f"{life}s"), lab.reading(every=0.25):
+        lab.new_secret_id()
+        delivered = lab.history.now()
+        lab.watch(0.5)  # a login that took the first a moment ago may still be on its way
+        with lab.vault.secret_id_destroyed(ROLE, first.accessor, optional=True) as destroyed:
+            lab.watch(delivered + pace - lab.history.now())
+        began = destroyed.began
+        while not lab.history.logins(since=began) and lab.history.now() < began + lab.ttl:
             lab.new_secret_id()
-            delivered = lab.history.now()
-            lab.watch(0.5)  # a login that took the first a moment ago may still be on its way
-            with lab.vault.secret_id_destroyed(ROLE, first.accessor, optional=True) as destroyed:
-                lab.watch(delivered + pace - lab.history.now())
-            began = destroyed.began
-            while not lab.history.logins(since=began) and lab.history.now() < began + lab.ttl:
+            lab.until(lambda: bool(lab.history.logins(since=began)), within=pace)
+        lab.logs_in_again(since=began, within=lab.ttl)
+        replaced = lab.history.now()
+        with lab.condition(
+            "secret-id expired", statuses=frozenset({400}), kinds=frozenset({"login"})
+        ) as expired:
+            _watch_the_tries(lab, expired)
+            watched = lab.history.now()
+            # One that lives on: who comes for it after a pause must not find it expired too.
+            with lab.vault.role(ROLE, secret_id_ttl="600s"):
                 lab.new_secret_id()
-                lab.until(lambda: bool(lab.history.logins(since=began)), within=pace)
-            lab.logs_in_again(since=began, within=lab.ttl)
-            replaced = lab.history.now()
-            with lab.condition(
-                "secret-id expired", statuses=frozenset({400}), kinds=frozenset({"login"})
-            ) as expired:
-                _watch_the_tries(lab, expired)
-                watched = lab.history.now()
-                # One that lives on: who comes for it after a pause must not find it expired too.
-                with lab.vault.role(ROLE, secret_id_ttl="600s"):
-                    lab.new_secret_id()
-            lab.recovers(after=expired)
+        lab.recovers(after=expired)
+    with lab.reading(every=0.25):  # the role gives secret-ids without an end again
+        _gets_over_the_next_one(lab, since=watched)
         locked = lockout(lab)
     lab.judge(
         no_failed_read(until=replaced),
@@ -214,6 +230,34 @@ def test_secret_id_that_expires_is_replaced_in_time(lab: Lab) -> None:
         bad_logins_at_most(TRIES, watched=watched),
         none_of("the role is not locked for everybody", locked, harm=True),
     )
+
+
+def _gets_over_the_next_one(lab: Lab, *, since: float) -> None:
+    """Another secret-id is refused, and the one after it is used as the one before it was.
+
+    Args:
+        lab: The scenario; callers must go on reading.
+        since: A login that came after this shows that the client has got over the last one. Who
+            answers from memory and has not needed any by now is not asked.
+    """
+    if not lab.until(
+        lambda: bool(lab.history.logins(since=since)), within=lab.recovery + lab.refresh
+    ):
+        lab.history.mark("not asked for one more refused secret-id: it has no token yet")
+        return
+    with (
+        lab.vault.secret_id_destroyed(ROLE, lab.secret_id.accessor) as refused,
+        lab.vault.token_revoked(lab.accessor()) as lost,
+    ):
+        lost.optional = True  # whose login is refused has met enough
+        # Who answers from memory needs a login only at its token's next renewal.
+        lab.until(lambda: lab.touched(refused), within=lab.ttl)
+        lab.new_secret_id()
+        delivered = lab.history.now()
+    # So short a fault does not tell how long who was refused may rest.
+    lab.until_good_read(since=delivered, within=lab.recovery)
+    lab.logs_in_again(since=delivered, within=lab.recovery + lab.refresh)
+    lab.judge_later(recovers_within(lab.recovery, since=delivered))
 
 
 @pytest.mark.scenario("SID-06")
@@ -519,4 +563,5 @@ def test_auth_mount_that_is_gone_is_waited_out(lab: Lab) -> None:
         # As in a storm: one peak, and one a second.
         requests_at_most(5 + int(fault.length), "login", since=fault.began, until=fault.end),
         no_request_storm(since=fault.began, until=fault.end),
+        _no_secret_is_missing(since=fault.began, until=fault.end),
     )

@@ -10,7 +10,7 @@ from resilient_vault_client import VaultClient
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._jwt import JwtFile
 from resilient_vault_client._token import Token as HeldToken
-from tests.mutants import oversights
+from tests.mutants import oversights, turnovers
 from tests.mutants.clients import REFERENCE, Mutant
 from vault_harness.subjects.reference import ReferenceSubject
 
@@ -96,5 +96,11 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-an-empty-jwt-file-for-the-end": Mutant(
         oversights.TakesAnEmptyFileForTheEnd, "JWT-01", "a good read within", REFERENCE
+    ),
+    "resolves-its-jwt-file-once": Mutant(
+        turnovers.ResolvesItsJwtFileOnce, "JWT-01", "0 refused logins", REFERENCE
+    ),
+    "takes-a-refused-jwt-for-no-secret": Mutant(
+        turnovers.TakesARefusedJwtForNoSecret, "JWT-01", "a failure then is", REFERENCE
     ),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles, writing
+from tests.mutants import always, other_styles, turnovers, writing
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
@@ -103,6 +103,9 @@ MUTANTS: dict[str, Mutant] = {
     "renews-in-the-root": Mutant(RenewsInTheRoot, "NSP-01", "a renew named none"),
     "writes-in-the-root": Mutant(
         writing.WritesInTheRoot, "NSP-01", "a write named none", REFERENCE
+    ),
+    "reads-wholes-in-the-root": Mutant(
+        turnovers.ReadsWholesInTheRoot, "NSP-01", "a read named none"
     ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
     "revokes-in-the-root": Mutant(RevokesInTheRoot, "NSP-01", "a revoke named none"),

@@ -17,25 +17,34 @@ from typing import ClassVar
 from resilient_vault_client import Secret, VaultClient, VaultError
 from tests.mutants.clients import AtShare, CachesForTheRefreshTime, Tweaked
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import DeniedError, Wire
+from tests.subjects.lazy_wire import DeniedError, UnavailableError, Wire
 from vault_harness.subjects.reference import ReferenceSubject
 
 # The next renewal, the next token
 
 
 class RenewsThreeTimes(AtShare):
-    """Counts its renewals as if they were tries, and makes three of them."""
+    """Counts the renewals that it was granted as if they were tries, and makes three of them."""
 
     share = 0.6
     most = 3
     _made = 0
+    _failed = False
 
     def _renewed(self, token: Token, deadline: float) -> bool:
         self._made += 1
-        return super()._renewed(token, deadline)
+        self._failed = False
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError:
+            self._made -= 1
+            self._failed = True
+            raise
 
     def _arm(self, seconds: float) -> None:
-        if self._made < self.most:
+        if self._failed:  # which it tries again after a pause, and not at its share
+            LazyClient._arm(self, seconds)
+        elif self._made < self.most:
             super()._arm(seconds)
 
 

@@ -20,6 +20,7 @@ from tests.mutants import (
     loose_ends,
     other_styles,
     tempers,
+    turnovers,
     wholes,
 )
 from tests.mutants.clients import (
@@ -440,6 +441,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "keeps-a-connection-for-each-outage": Mutant(
         leftovers.KeepsAConnectionForEachOutage, "SEA-11", "connections that stay open"
+    ),
+    "renews-its-first-token-alone": Mutant(
+        turnovers.RenewsItsFirstTokenAlone, "SEA-11", "the token is renewed, or replaced"
     ),
     "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
     "takes-a-failed-login-for-the-end": Mutant(

@@ -22,6 +22,7 @@ from tests.mutants import (
     later_on,
     other_styles,
     own_pace,
+    turnovers,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -468,6 +469,21 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "trusts-later-wrapping-tokens": Mutant(
         later_on.TrustsLaterWrappingTokens, "SID-10", "neither opened nor used", REFERENCE
+    ),
+    "takes-a-refused-login-for-no-secret": Mutant(
+        turnovers.TakesNoLoginForNoSecret, "SID-02", "a failure then is"
+    ),
+    "takes-a-locked-role-for-no-secret": Mutant(
+        turnovers.TakesNoLoginForNoSecret, "SID-04", "a failure then is"
+    ),
+    "takes-a-locked-role-for-an-empty-whole": Mutant(
+        turnovers.TakesNoLoginForAnEmptyWhole, "SID-04", "no wrong value"
+    ),
+    "takes-a-missing-mount-for-no-secret": Mutant(
+        turnovers.TakesNoLoginForNoSecret, "SID-12", "a failure then is"
+    ),
+    "gets-over-one-bad-secret-id": Mutant(
+        turnovers.GetsOverOneBadSecretId, "SID-05", "a good read within"
     ),
 }
 

@@ -20,6 +20,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    turnovers,
     wholes,
 )
 from tests.mutants.clients import (
@@ -609,9 +610,22 @@ MUTANTS: dict[str, Mutant] = {
     "never-logs-in-again-for-its-cache": Mutant(
         byways.NeverLogsInAgainForItsCache, "TOK-13", "a new login within", REFERENCE
     ),
+    "has-none-while-it-logs-in": Mutant(turnovers.HasNoneWhileItLogsIn, "TOK-06", "no read fails"),
+    "gives-its-token-back-first": Mutant(
+        turnovers.GivesItsTokenBackFirst, "TOK-06", "a token that has ended"
+    ),
+    "ends-its-renewer-at-a-page": Mutant(
+        turnovers.EndsItsRenewerAtAPage, "TOK-08", "renewed, or replaced"
+    ),
+    "takes-anothers-loss-for-a-denial": Mutant(
+        turnovers.TakesAnothersLossForADenial, "TOK-12", "a good read within"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "takes-anothers-loss-for-a-denial-once": Tolerated(
+        turnovers.TakesAnothersLossForADenialOnce, "TOK-12"
+    ),
     "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "TOK-01"),
     "logs-in-instead-of-renewing": Tolerated(edges_logins.LogsInInsteadOfRenewing, "TOK-01"),
     "loads-at-its-first-read": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-01"),

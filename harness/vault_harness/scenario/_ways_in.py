@@ -6,6 +6,7 @@ from pathlib import Path
 
 from vault_harness.files import write_private
 from vault_harness.scenario._tokens import Tokens
+from vault_harness.scenario._volume import project
 from vault_harness.vault import approle
 from vault_harness.vault.jwt_issuer import JwtIssuer
 
@@ -70,13 +71,17 @@ class WaysIn(Tokens):
 
     @property
     def jwt_file(self) -> Path:
-        """Where the subject finds its JWT."""
+        """Where the subject finds its JWT: a link, as in a pod."""
         return self.directory / "jwt"
 
     def deliver_jwt(self, jwt: str) -> None:
-        """Put a JWT where the subject finds it, in place of the one that was there."""
-        self.secrets.add("jwt", jwt)
-        self._put(self.jwt_file, jwt)
+        """Put a JWT where the subject finds it, behind links, as a platform does.
+
+        Who asks where they lead when it starts, and goes there ever after, finds the first one.
+        """
+        label = self.secrets.add("jwt", jwt)
+        project(self.jwt_file, jwt)
+        self.history.mark(f"{label} delivered")
 
     # An agent's token
 
