@@ -473,6 +473,16 @@ def test_failures_of_the_wrong_kind(story: Story) -> None:
     assert story.finds(failures_are("unavailable", since=1.5, path="backend/django")) == []
 
 
+def test_failures_that_are_called_as_they_like(story: Story) -> None:
+    """Only those that are left open, and none of the others."""
+    story.call(1.0, outcome="denied")
+    story.call(2.0, outcome="unavailable")
+    assert story.finds(failures_are("unavailable", but=lambda call: call.began < 1.5)) == []
+    assert story.finds(failures_are("unavailable", but=lambda call: call.began > 1.5)) == [
+        "1 of 1 were not (+1.00), the first is denied"
+    ]
+
+
 def test_failures_of_writes(story: Story) -> None:
     """A write that is lost is no denial either."""
     story.call(1.0, outcome="denied", verb="write")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
@@ -310,6 +310,7 @@ def failures_are(
     verbs: tuple[str, ...] = READS,
     unsorted: bool = True,
     may_be_empty: bool = False,
+    but: Callable[[Operation], bool] = lambda _: False,
 ) -> Oracle:
     """Whatever fails in that time fails with one of these outcomes.
 
@@ -321,6 +322,7 @@ def failures_are(
         verbs: Of these verbs.
         unsorted: Whether a failure that the subject does not classify is right too.
         may_be_empty: Whether it holds where nothing failed: a cache may hide a fault from callers.
+        but: Says of which calls it is left open how they fail.
     """
     promise = f"a failure then is {' or '.join(outcomes)}"
     allowed = {*outcomes, "error"} if unsorted else set(outcomes)
@@ -330,7 +332,7 @@ def failures_are(
             *verbs,
             since=since,
             until=until,
-            where=lambda o: o.failed and path in (None, o.path),
+            where=lambda o: o.failed and path in (None, o.path) and not but(o),
         )
         if not failed and not may_be_empty:
             return lacking(promise, "failure", since, until)
