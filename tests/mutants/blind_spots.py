@@ -185,7 +185,7 @@ class StripsItsValues(LazyClient):
 
 
 class LooksAtANewVersionWithoutAPause(LazyClient):
-    """Makes sure for 3 s of what has changed, by two threads, as fast as Vault answers."""
+    """Makes sure for three seconds of what has changed, by two threads, at the pace of answers."""
 
     pause = 0.0
 
