@@ -433,9 +433,14 @@ def test_token_of_few_uses_is_used_up(lab: Lab) -> None:
 
 
 def _spent(history: History) -> Exchange | None:
-    """The last use that a token had, of the first that had its last; None if none had yet."""
+    """The last use that a token had, of the first that had its last; None if none had yet.
+
+    The login that gave it is none: it has the token of its answer here.
+    """
     used: Counter[str] = Counter()
-    for each in history.find(where=lambda e: e.token is not None and e.kind != "status"):
+    for each in history.find(
+        where=lambda e: e.token is not None and e.kind not in ("login", "status")
+    ):
         used[str(each.token)] += 1
         if used[str(each.token)] == USES:
             return each
