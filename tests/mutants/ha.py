@@ -10,7 +10,7 @@ from http.client import HTTPMessage, parse_headers
 from io import BytesIO
 from urllib.parse import urlsplit
 
-from tests.mutants import loose_ends, other_styles
+from tests.mutants import loose_ends, other_styles, own_pace
 from tests.mutants.clients import (
     REFERENCE,
     HasNoTimeout,
@@ -316,4 +316,7 @@ TOLERATED: dict[str, Tolerated] = {
         RemembersForTheRefreshTime, "HA-06"
     ),
     "follows-each-redirect-once": Tolerated(FollowsEachRedirectOnce, "HA-04"),
+    "keeps-what-it-read-past-a-dead-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-02"),
+    "keeps-what-it-read-past-a-silent-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-03"),
+    "keeps-what-it-read-without-a-quorum": Tolerated(own_pace.AsksOnceItIsOld, "HA-07"),
 }

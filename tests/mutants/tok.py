@@ -713,6 +713,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-an-hour-and-hangs": Tolerated(edges_tokens.AsksForAnHour, "TOK-22"),
     "renews-at-a-fixed-rate": Tolerated(own_pace.RenewsAtAFixedRate, "TOK-02"),
     "polls-its-secrets": Tolerated(own_pace.PollsItsSecrets, "TOK-10"),
+    "needs-a-token-at-its-next-look": Tolerated(own_pace.AsksOnceItIsOld, "TOK-10"),
     "meets-its-loss-at-its-next-poll": Tolerated(own_pace.MeetsItsLossAtItsNextPoll, "TOK-11"),
     "meets-the-loss-of-a-child-at-its-next-poll": Tolerated(
         own_pace.MeetsItsLossAtItsNextPoll, "TOK-13"

@@ -103,6 +103,11 @@ def every_way(lab: Lab) -> list[Way]:
     return [*found, "read_all"] if lab.can("read_all") else found
 
 
+def has_its_files(lab: Lab) -> bool:
+    """Whether the subject is an agent, which has the secrets that it was configured to have."""
+    return lab.environment.subject.kind == "agent"
+
+
 @contextmanager
 def reading_in_each_way(lab: Lab, *, every: float, callers: int = 1) -> Iterator[None]:
     """Let so many callers read while the block runs, and one by a cache, if the subject has one.

@@ -234,9 +234,10 @@ def hello(answer: Object) -> Hello:
         check(answer)
     except OperationFailed:
         return READS_ONLY
-    said = claims(
-        answer.get("capabilities", ["read"]), answer.get("declares", {}), answer.get("auth", [])
-    )
+    left_out = {"capabilities": ["read"], "declares": {}, "auth": []}
+    # Null is left out as well: a map or a list of Go that nobody made is written so.
+    given = {name: answer[name] for name in left_out if answer.get(name) is not None}
+    said = claims(**{**left_out, **given})
     ignored = tuple(sorted(map(excerpt, set(answer) - _OF_HELLO)))
     return replace(said, version=version_of(answer.get("version")), ignored=ignored)
 

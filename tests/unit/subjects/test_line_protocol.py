@@ -182,6 +182,12 @@ def test_hello_says_how_a_client_gets_its_token() -> None:
     assert said.capabilities == {"read", "jwt", "token-file"}
 
 
+def test_null_is_left_out_of_hello() -> None:
+    """A map or a list of Go that nobody made is null in its JSON."""
+    said = wire.hello({"ok": True, "capabilities": None, "declares": None, "auth": None})
+    assert said == wire.hello({"ok": True})
+
+
 def test_a_client_that_does_not_know_hello_can_read() -> None:
     """An error for an unknown operation is an answer as well."""
     assert wire.hello({"ok": False, "message": "unknown op"}) == wire.READS_ONLY
