@@ -47,8 +47,9 @@ def patient(tmp_path: Path) -> Patient:
 
 
 def opened(vault: FakeVault) -> FakeVault:
-    """The same, unsealed."""
+    """The same, unsealed, and active."""
     vault.answers["/v1/sys/seal-status"] = seal_status(initialized=True, sealed=False)
+    vault.answers["/v1/sys/health"] = (200, {}, {})
     return vault
 
 
@@ -122,6 +123,28 @@ def test_nobody_leads(serve: Serve, patient: Patient, monkeypatch: pytest.Monkey
     assert list(found) == ["no-leader"]
     assert "active cluster node not found" in found["no-leader"].wrong
     assert not found["no-leader"].runnable
+
+
+@pytest.mark.parametrize("refusing", [False, True])
+def test_none_of_three_leads(
+    serve: Serve, patient: Patient, monkeypatch: pytest.MonkeyPatch, refusing: bool
+) -> None:
+    """Standbys may answer who only reads: it is told all the same, and once."""
+    monkeypatch.setattr("vault_harness.vault.doctor._server._ELECTION_SECONDS", 0.1)
+    monkeypatch.setattr("vault_harness.vault.root._standing.LEADER_SECONDS", 0.1)
+    nodes = [opened(serve()) for _ in range(3)]
+    for node in nodes:
+        node.answers["/v1/sys/health"] = (429, {}, {})
+        node.answers[LOOKUP] = (200, {"data": {"policies": ["root"]}}, {})
+        node.answers["/v1/sys/mounts"] = (403, {"errors": ["permission denied"]}, {})
+        if refusing:
+            node.answers[LOOKUP] = NOBODY_LEADS
+    found = [
+        each.kind
+        for each in examine(replace(patient, addresses=tuple(node.address for node in nodes)))
+        if each.bad
+    ]
+    assert found == ["no-leader"]
 
 
 @pytest.mark.parametrize("path", [LOOKUP, "/v1/sys/mounts"])

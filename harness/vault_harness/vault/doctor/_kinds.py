@@ -187,7 +187,7 @@ KINDS: Mapping[str, Kind] = {
     ),
     "no-leader": Kind(
         "leader",
-        "no node leads, and so nothing is served: {cause}",
+        "no node leads, so that nothing can be written: {cause}",
         advice="more than half of the nodes have to run, to be open and to reach each other: the "
         "task status says which does not, and what mends that",
     ),

@@ -15,6 +15,7 @@ from vault_harness.addresses import host_and_port
 from vault_harness.certificates import CLIENTS_NAME, NEAR, OPERATOR, end_of, shown_beside, shown_by
 from vault_harness.commands import named
 from vault_harness.errors import (
+    DeadlineExceeded,
     HarnessError,
     KeyringMissing,
     NamespaceError,
@@ -22,6 +23,7 @@ from vault_harness.errors import (
     VaultIsSealed,
 )
 from vault_harness.namespaces import above
+from vault_harness.vault import cluster
 from vault_harness.vault.doctor._finding import Examination, Patient
 from vault_harness.vault.keyring import Keyring
 from vault_harness.vault.namespace import check_possible, exists, moved
@@ -30,6 +32,9 @@ from vault_harness.vault.root import alive, standing_operator
 
 # Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
 MOST_CLOCK_SECONDS = 5.0
+
+_ELECTION_SECONDS = 10.0
+"""For nodes to choose who leads."""
 
 _TASKS_OWN = f"client certificate {OPERATOR}"
 
@@ -347,8 +352,22 @@ def check_open(patient: Patient, found: Examination) -> bool:
     found.good("sealed", where, "it is unsealed")
     for closed in found.closed:  # of several nodes one is open, and clients are led to it
         found.bad("node-sealed", f"{closed}/v1/sys/seal-status", address=closed)
+    _check_leader(patient, found)
     found.namespace = _check_namespace(patient, found, address, keyring)
     return found.namespace and _check_token(patient, found, address, keyring)
+
+
+def _check_leader(patient: Patient, found: Examination) -> None:
+    """Whether one of several nodes leads: OpenBao's standbys answer who only reads without one."""
+    if len(patient.addresses) < 2:
+        return
+    with cluster.operators(patient.addresses, ca_cert=patient.ca_cert) as nodes:
+        try:
+            leader = cluster.wait_for_active(nodes, timeout=_ELECTION_SECONDS)
+        except DeadlineExceeded as error:
+            found.bad("no-leader", ", ".join(patient.addresses), cause=error.looked_at)
+        else:
+            found.good("leader", f"{leader.address}/v1/sys/health", "this node leads")
 
 
 def _check_namespace(
@@ -454,7 +473,8 @@ def note_refusal(found: Examination, where: str, error: HarnessError) -> None:
     if isinstance(error, VaultIsSealed):
         found.bad("sealed", where)
     elif isinstance(error, OperatorError) and knew_no_leader(error):
-        found.bad("no-leader", where, cause=error.cause)
+        if not any(each.kind == "no-leader" for each in found.findings):
+            found.bad("no-leader", where, cause=error.cause)
     elif isinstance(error, OperatorError) and "denied" not in error.cause:
         found.bad("refuses", where, cause=error.cause)
     else:
