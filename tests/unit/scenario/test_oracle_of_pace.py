@@ -27,6 +27,14 @@ def test_of_its_own(story: Story, more: int, found: int) -> None:
     assert len(story.finds(loops_have_pauses())) == found
 
 
+def test_when_it_is_too_much(story: Story) -> None:
+    """What is too much is the last one: a second that begins before a fault may end in it."""
+    looks(story, OF_ITS_OWN)
+    looks(story, 1, SINCE + 0.95)
+    (finding,) = story.finds(loops_have_pauses())
+    assert finding.at == pytest.approx(SINCE + 0.95, abs=0.01)
+
+
 def test_what_is_spread_over_several_seconds(story: Story) -> None:
     """It counts by the second: ten times as much in ten of them is none of that."""
     for second in range(10):

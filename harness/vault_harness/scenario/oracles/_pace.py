@@ -48,7 +48,8 @@ def loops_have_pauses() -> Oracle:
             if over - number > most:
                 text = f"{over - number} requests in one second, {most} are allowed: "
                 text += requests(sent[number:over])
-                return [Finding(promise, text, sent[number].began, rests_on=())]
+                # What is too much is all that comes after so many: a second may begin before a fault.
+                return [Finding(promise, text, sent[number + most].began, rests_on=())]
         return []
 
     return oracle
