@@ -31,7 +31,7 @@ def test_when_it_is_too_much(story: Story) -> None:
     """What is too much is the last one: a second that begins before a fault may end in it."""
     looks(story, OF_ITS_OWN)
     looks(story, 1, SINCE + 0.95)
-    (finding,) = story.finds(loops_have_pauses())
+    (finding,) = loops_have_pauses()(story.history)
     assert finding.at == pytest.approx(SINCE + 0.95, abs=0.01)
 
 

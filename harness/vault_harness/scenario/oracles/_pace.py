@@ -48,7 +48,7 @@ def loops_have_pauses() -> Oracle:
             if over - number > most:
                 text = f"{over - number} requests in one second, {most} are allowed: "
                 text += requests(sent[number:over])
-                # What is too much is all that comes after so many: a second may begin before a fault.
+                # Told by when it was too much: a second that begins before a fault ends in it.
                 return [Finding(promise, text, sent[number + most].began, rests_on=())]
         return []
 
