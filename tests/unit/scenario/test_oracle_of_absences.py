@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from tests.unit.scenario.conftest import Story
+from vault_harness.faults import Signature
 from vault_harness.scenario.history import GRAIN
 from vault_harness.scenario.observations import GONE, Outcome
 from vault_harness.scenario.oracles._absence import no_false_absence
@@ -103,3 +106,44 @@ def test_what_the_client_has_written(there: Story) -> None:
     there.call(1.0, verb="write")
     there.call(2.0, outcome="missing")
     assert there.finds(ORACLE) == []
+
+
+PATH = "ecommerce/data/backend/django"
+
+
+@pytest.mark.parametrize(("began", "ended"), [(2.9, 9.0), (3.02, 9.0), (1.0, 2.95), (1.0, 3.1)])
+def test_what_vault_says_in_turning(there: Story, began: float, ended: float) -> None:
+    """While it is sealed or opened, or within 0.1 s of that."""
+    there.call(2.95, 3.05, "missing")
+    there.sent("read", 3.0, 404, path=PATH, ended=3.01)
+    assert len(there.finds(ORACLE)) == 1
+    there.fault(Signature(statuses=frozenset({503})), began, ended)
+    assert there.finds(ORACLE) == []
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "by", "began"),
+    [
+        (503, PATH, "vault", 3.0),
+        (404, "ecommerce/data/backend/redis", "vault", 3.0),
+        (404, PATH, "stub", 3.0),
+        (404, PATH, "vault", 2.8),
+        (404, PATH, "vault", 3.2),
+    ],
+)
+def test_what_vault_does_not_say_in_turning(
+    there: Story, status: int, path: str, by: Literal["vault", "stub"], began: float
+) -> None:
+    """An outage, another secret's absence, another's word, and what another call was told."""
+    there.call(2.95, 3.05, "missing")
+    there.sent("read", began, status, path=path, ended=began + 0.01).by = by
+    there.fault(Signature(statuses=frozenset({503})), 2.99, 9.0)
+    assert len(there.finds(ORACLE)) == 1
+
+
+def test_what_vault_says_between_two_turns(there: Story) -> None:
+    """Nothing turns then: that the client asks in the wrong place is its own."""
+    there.call(4.95, 5.05, "missing")
+    there.sent("read", 5.0, 404, path=PATH)
+    there.fault(Signature(statuses=frozenset({503})), 3.0, 9.0)
+    assert len(there.finds(ORACLE)) == 1

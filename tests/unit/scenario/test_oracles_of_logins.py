@@ -293,6 +293,31 @@ def test_token_thrown_away(story: Story) -> None:
     assert story.finds(same_token(since=2.0, until=4.0)) == []
 
 
+def test_token_thrown_away_at_a_denial(story: Story) -> None:
+    """The first login after what Vault denies in coming back is Vault's doing; no other one is."""
+    story.sent("read", 4.9, 403)
+    story.several("login", 5.0)
+    assert story.finds(same_token(since=2.0)) == ["1 login (+5.00)"]
+    assert story.finds(same_token(since=2.0, opened=4.85)) == []
+    assert story.finds(same_token(since=2.0, opened=4.75)) == ["1 login (+5.00)"]
+    story.several("login", 6.0)
+    assert story.finds(same_token(since=2.0, opened=4.85)) == ["1 login (+6.00)"]
+
+
+def test_token_thrown_away_before_a_denial(story: Story) -> None:
+    """Nothing was denied by then; and a refused login denies nothing."""
+    story.several("login", 4.0)
+    story.sent("read", 4.5, 403)
+    assert story.finds(same_token(since=2.0, opened=5.0)) == ["1 login (+4.00)"]
+
+
+def test_token_thrown_away_at_a_refused_login(story: Story) -> None:
+    """It is the client's own."""
+    story.several("login", 4.0, status=403)
+    story.several("login", 5.0)
+    assert len(story.finds(same_token(since=2.0, opened=5.0))) == 1
+
+
 def test_token_replaced_in_its_turn(story: Story) -> None:
     """Who never renews may log in instead from 0.3 of a life on, whether Vault serves or not."""
     story.sent("login", 1.0, ttl=100.0)

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
-from vault_harness.scenario.oracles._base import Oracle, ToTheEnd, counted, times
+from vault_harness.scenario.oracles._base import HANDOVER, Oracle, ToTheEnd, counted, times
 from vault_harness.scenario.oracles._lives import but_in_their_turn, in_turn
 from vault_harness.scenario.verdict import Finding
 
@@ -193,20 +193,43 @@ def logins_with_one_secret_id_at_most(count: int) -> Oracle:
     return oracle
 
 
-def same_token(*, since: float, until: float | None = None) -> Oracle:
+def same_token(*, since: float, until: float | None = None, opened: float | None = None) -> Oracle:
     """The token stays in use: no login is tried in that time.
 
     Of whoever has tried no renewal a login in its turn does not count: lives outlast the scenarios
     that ask for this, unless a client declares long times. It is asked to the end: a login that
     nobody needs may come from a thread that woke late.
+
+    Args:
+        since: When it begins.
+        until: When it ends.
+        opened: When something that was sealed was open again, if it denies what it allows for a
+            moment before: the first login after such a denial is Vault's doing.
     """
     promise = "the token survives: no login"
 
     def oracle(history: History) -> list[Finding]:
         seen = but_in_their_turn(history, history.find("login", since=since, until=until))
+        if opened is not None:
+            seen = _but_after_a_denial(history, seen, since, opened + HANDOVER)
         if not seen:
             return []
         text = f"{counted(len(seen), 'login')} ({times(seen)})"
         return [Finding(promise, text, seen[0].began, rests_on=())]
 
     return ToTheEnd(oracle)
+
+
+def _but_after_a_denial(
+    history: History, logins: list[Exchange], since: float, until: float
+) -> list[Exchange]:
+    """Those logins, without the first that follows a denial of that time."""
+    denials = [
+        e.began
+        for e in history.find(since=since, until=until, where=lambda e: e.status == 403)
+        if e.kind != "login"
+    ]
+    if not denials:
+        return logins
+    asked = next((login for login in logins if login.began > denials[0]), None)
+    return [login for login in logins if login is not asked]
