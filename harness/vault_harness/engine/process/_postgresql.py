@@ -149,9 +149,9 @@ class Postgresql(Closable):
     def _cheap_logins(self) -> str:
         """The setting by which a login costs next to nothing.
 
-        SCRAM hashes a password 4096 times for each, at the client most of all, so that nobody finds
-        one out by trying. Here they are random and live for seconds, and scenarios log in ten times
-        a second: that was up to nine tenths of all that a scenario about leases computed.
+        SCRAM hashes a password 4096 times for each, so that nobody finds one out by trying: three
+        quarters of what it costs a client. Here passwords are random and live for seconds, and
+        scenarios about leases log in ten times a second.
         """
         return "scram_iterations=1" if self._says_how_often else "password_encryption=md5"
 
