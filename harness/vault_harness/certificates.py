@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Self
-
-import trustme
-from cryptography import x509
+from typing import TYPE_CHECKING, Self
 
 from vault_harness.addresses import host_and_port
 from vault_harness.errors import SettingsError
 from vault_harness.files import private_directory, write_private, write_text
+
+if TYPE_CHECKING:
+    import trustme  # which takes a while, and most tasks make and read no certificate
 
 CA_NAME = "ca.pem"
 CA_KEY_NAME = "ca-key.pem"
@@ -96,7 +96,11 @@ class Authority:
     """
 
     def __init__(self, ca: trustme.CA | None = None) -> None:
-        self._ca = trustme.CA(organization_name="vault-harness") if ca is None else ca
+        if ca is None:
+            import trustme
+
+            ca = trustme.CA(organization_name="vault-harness")
+        self._ca = ca
 
     @classmethod
     def load(cls, directory: Path) -> Self:
@@ -105,6 +109,8 @@ class Authority:
         Raises:
             SettingsError: There is none, or its files cannot be used.
         """
+        import trustme
+
         try:
             certificate = (directory / CA_NAME).read_bytes()
             return cls(trustme.CA.from_pem(certificate, (directory / CA_KEY_NAME).read_bytes()))
@@ -262,6 +268,8 @@ def server_context(
 
 def end_of(path: Path) -> datetime | None:
     """When the first certificate of a PEM file ends, UTC; None if there is none to be read."""
+    from cryptography import x509
+
     try:
         found = first_in_file(path)
         return x509.load_pem_x509_certificate(found.encode()).not_valid_after_utc

@@ -30,7 +30,7 @@ from vault_harness.engine import ToxiproxyProcess
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.plugin._options import POSTGRESQL, TABLE, TOXIPROXY, options
 from vault_harness.scenario.postgresql import SharedPostgresql
-from vault_harness.scenario.shared import shared_toxiproxies
+from vault_harness.scenario.shared import load_for_forks, shared_toxiproxies
 from vault_harness.settings import Settings
 from vault_harness.subjects import SubjectSpec, check_subject
 
@@ -105,6 +105,8 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     """
     for name in _NEEDED:
         importlib.import_module(name)
+    begun = session.config.stash.get(POSTGRESQL, None)
+    load_for_forks(leases=begun is not None)
     gc.collect()
     gc.freeze()  # what is there stays shared with the forks
     if (terminal := session.config.pluginmanager.get_plugin("terminalreporter")) is not None:
@@ -113,7 +115,6 @@ def run_side_by_side(session: pytest.Session, count: int, close: Callable[[], No
     count = min(count, len(waiting))
     settings, seed = Settings.from_environment(), options(session.config).seed
     with shared_toxiproxies(settings, seed=seed, sharers=count) as servers:
-        begun = session.config.stash.get(POSTGRESQL, None)
         _run(session, waiting, _Forks(session, count, close, servers, begun))
 
 

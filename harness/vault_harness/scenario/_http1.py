@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from http.client import responses
 from time import time
 from urllib.parse import unquote, urlsplit
@@ -39,7 +40,11 @@ def kind_of(method: str, target: str) -> RequestKind:
         method: HTTP method.
         target: Request target, with or without a query.
     """
-    path = unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/")
+    return _kind_of(method, unquote(urlsplit(target).path).removeprefix("/v1/").lstrip("/"))
+
+
+@lru_cache(maxsize=256)  # a client asks for the same few things again and again
+def _kind_of(method: str, path: str) -> RequestKind:
     for methods, pattern, kind in _KINDS:
         if re.fullmatch(methods, method) and re.fullmatch(pattern, path):
             return kind
@@ -214,6 +219,12 @@ class RequestReader(_Reader):
         super()._receive(data)
 
 
+@lru_cache(maxsize=32)
+def _asked(method: str) -> h11.Request:
+    """What an answer is read as the answer to, of which only the method matters; checked once."""
+    return h11.Request(method=method, target="/", headers=[("Host", "vault")])
+
+
 class ResponseReader(_Reader):
     """Collects one response to a request of the given method.
 
@@ -223,7 +234,7 @@ class ResponseReader(_Reader):
 
     def __init__(self, method: str) -> None:
         connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=MAX_HEAD)
-        connection.send(h11.Request(method=method, target="/", headers=[("Host", "vault")]))
+        connection.send(_asked(method))
         connection.send(h11.EndOfMessage())
         super().__init__(connection)
         self.interim = 0

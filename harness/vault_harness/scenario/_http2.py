@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import h2.config
 import h2.connection
@@ -20,7 +18,7 @@ import h2.errors
 import h2.events
 import h2.exceptions
 
-from vault_harness.faults import Interference, RequestKind, Stub
+from vault_harness.faults import Interference
 from vault_harness.scenario._ends import End, Heard, reach
 from vault_harness.scenario._goodbye import Goodbye
 from vault_harness.scenario._http1 import (
@@ -30,7 +28,7 @@ from vault_harness.scenario._http1 import (
     ResponseReader,
     in_ascii,
 )
-from vault_harness.scenario.history import History
+from vault_harness.scenario._notes import Notes
 from vault_harness.scenario.observations import Exchange
 
 # It tells every header at level DEBUG, tokens too, in the log that a client within this process
@@ -41,33 +39,6 @@ _OF_ONE_HOP = frozenset(
     {"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"}
 )
 """Headers that say how a message travels over HTTP/1.1, which HTTP/2 has frames for."""
-
-
-Rewrite = Callable[[dict[str, object]], dict[str, object]]
-"""Takes the JSON of an accepted login and returns what the client shall see instead."""
-
-
-class Notes(Protocol):
-    """The recorder, as far as a connection needs it; its own words explain each."""
-
-    upstream: str
-    upstream_tls: ssl.SSLContext | None
-    history: History
-    ends: set[End]
-    defects: list[str]
-    rewrite_login: Rewrite | None
-
-    def interference(self, kind: RequestKind, path: str) -> Interference | None: ...
-
-    async def rewritten(self, response: Message, rewrite: Rewrite) -> bool: ...
-
-    def note_request(self, connection: int, request: Message) -> Exchange: ...
-
-    def note_body(self, exchange: Exchange, request: Message) -> None: ...
-
-    def note_stub(self, exchange: Exchange, stub: Stub) -> None: ...
-
-    def note_response(self, exchange: Exchange, response: Message) -> None: ...
 
 
 @dataclass(eq=False)

@@ -14,6 +14,10 @@ INTERVAL = 0.1
 """Seconds between two looks at the log files."""
 
 
+_States = dict[Path, tuple[int, int]]
+"""The size of each log file, in bytes, and when it was changed, in nanoseconds."""
+
+
 @dataclass(frozen=True)
 class LogLine:
     """One line of a subject's log.
@@ -41,6 +45,7 @@ class LogWatch(Beside):
         self._now = now
         self._grown: dict[Path, list[tuple[int, float]]] = {}
         self._lock = threading.Lock()
+        self._read: tuple[_States, list[LogLine]] = ({}, [])
 
     def _run(self) -> None:
         while not self._over.wait(INTERVAL):
@@ -59,8 +64,18 @@ class LogWatch(Beside):
                     marks.append((size, self._now()))
 
     def lines(self) -> list[LogLine]:
-        """Every line so far, in order."""
+        """Every line so far, in order; read anew only where a file has changed since the last time.
+
+        At its end a scenario is asked for them again and again, and a client may log thousands.
+        """
         self.look()
+        with self._lock:
+            grown = {file: _state(file) for file in self._grown}
+            if grown != self._read[0]:
+                self._read = grown, self._lines()
+            return list(self._read[1])
+
+    def _lines(self) -> list[LogLine]:
         found = []
         for file, marks in sorted(self._grown.items()):
             sizes = [size for size, _ in marks]
@@ -72,3 +87,8 @@ class LogWatch(Beside):
                 text = raw.decode("utf-8", "replace").rstrip("\r\n")
                 found.append(LogLine(marks[mark][1], text))
         return sorted(found, key=lambda line: line.at)
+
+
+def _state(file: Path) -> tuple[int, int]:
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns

@@ -1,15 +1,29 @@
-"""Toxiproxy servers that the processes of a run share, started before the first of them."""
+"""What the processes of a run share: there before the first of them is forked."""
 
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 from vault_harness.engine import ToxiproxyProcess, open_engine, run_directory
 from vault_harness.errors import EngineError
+from vault_harness.scenario._servers import platform
 from vault_harness.settings import Settings
+
+
+def load_for_forks(*, leases: bool) -> None:
+    """Load what scenarios need when they run, so that each fork has it and none loads it anew.
+
+    Args:
+        leases: Whether some of them log in at a database.
+    """
+    platform()
+    importlib.import_module("trustme")
+    if leases:
+        importlib.import_module("psycopg")
 
 
 @contextlib.contextmanager

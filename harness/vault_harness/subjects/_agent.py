@@ -212,10 +212,11 @@ class AgentSubject:
     def kill(self) -> None:
         """SIGKILL to it and its children; returns when it is gone."""
         self._closing = True
-        self._life.signal(signal.SIGKILL)
-        self._life.ended.wait()
-        if self._requests is not None:
-            self._requests.close()
+        try:
+            self._life.end()
+        finally:
+            if self._requests is not None:
+                self._requests.close()
 
     def logs(self) -> str:
         """What it wrote to its standard output and standard error so far."""

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from vault_harness.errors import HarnessError, SettingsError
 from vault_harness.programs import find_vault
 from vault_harness.settings import Settings
-from vault_harness.subjects import _protocol
+from vault_harness.subjects import _claims
 
 Leaves = Literal["token", "file"]
 """What a program leaves behind by design: its ``token`` at its end, a ``file`` of what is gone."""
@@ -107,7 +107,7 @@ class AgentConfig(BaseModel):
             raise ValueError("only who renders files can leave one behind: take file out of leaves")
         return self
 
-    def claims(self) -> _protocol.Hello:
+    def claims(self) -> _claims.Hello:
         """What follows from where its secrets are found.
 
         Raises:
@@ -115,10 +115,8 @@ class AgentConfig(BaseModel):
         """
         # A file says neither why there is nothing in it nor how old it is.
         words = ["read", "cached"] if self.rendered else ["read", "outcomes"]
-        found = _protocol.claims(words, dict(self.declares), self.auth)
-        return _protocol.Hello(
-            found.capabilities, found.declares, _protocol.version_of(self.version)
-        )
+        found = _claims.claims(words, dict(self.declares), self.auth)
+        return _claims.Hello(found.capabilities, found.declares, _claims.version_of(self.version))
 
 
 def load_agent(path: Path) -> AgentConfig:

@@ -10,8 +10,8 @@ from urllib.parse import quote
 import requests
 import urllib3
 
-from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import OperationFailed, Reading
+from vault_harness.subjects._workers import Workers
 
 
 class Requests:

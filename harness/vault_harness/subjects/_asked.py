@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from vault_harness.boundary import without_frames
-from vault_harness.subjects import _protocol
+from vault_harness.subjects import _claims, _protocol
 from vault_harness.subjects._shape import Credential, OperationFailed, Reading, Whole
 
 T = TypeVar("T")
@@ -51,7 +51,7 @@ class Asked(ABC):
         Raises:
             SubjectError: That makes no sense.
         """
-        said = _protocol.hello(answer)
+        said = _claims.hello(answer)
         self.capabilities = said.capabilities
         self.declares = said.declares
         self.version = said.version

@@ -16,6 +16,7 @@ from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._asked import Asked
+from vault_harness.subjects._conversation import Conversation
 from vault_harness.subjects._home import home_without_token
 from vault_harness.subjects._process import Life, how_ended, spawn, surroundings
 from vault_harness.subjects._shape import (
@@ -62,7 +63,7 @@ class CommandSubject(Asked):
         self._knows_words = False
         self._drained = threading.Event()
         self._outbox: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._conversation = _protocol.Conversation(self._outbox.put)
+        self._conversation = Conversation(self._outbox.put)
         around = surroundings({**home_without_token(log), **environ}, withhold)
         leashed = spawn([*within, *spec.command], around, log)
         self._life = Life(leashed, self._exited)
@@ -125,8 +126,7 @@ class CommandSubject(Asked):
         """SIGKILL to it and its children; returns when it is gone."""
         self._closing = True
         self._outbox.put(None)
-        self._life.signal(signal.SIGKILL)
-        self._life.ended.wait()
+        self._life.end()
 
     def logs(self) -> str:
         """What it wrote to standard error so far."""

@@ -12,7 +12,7 @@ import time
 import traceback
 from typing import Any, NoReturn
 
-from vault_harness.subjects import _inprocess
+from vault_harness.subjects import _python_object
 from vault_harness.subjects._shape import OperationFailed
 
 _forking = threading.Lock()
@@ -84,8 +84,8 @@ def _flush() -> None:
 
 def _read(client: Any, path: str, key: str) -> dict[str, Any]:
     try:
-        reading = _inprocess.as_reading(client.read(path, key))
+        reading = _python_object.as_reading(client.read(path, key))
     except Exception as error:  # noqa: BLE001 - whatever a client raises is its answer
-        failure = _inprocess.as_failure(error)
+        failure = _python_object.as_failure(error)
         return {"ok": False, "error": failure.outcome, "message": failure.message}
     return {"ok": True, "value": reading.value, "stale": reading.stale}

@@ -17,7 +17,6 @@ from vault_harness import errors
 from vault_harness.boundary import without_frames
 from vault_harness.subjects import _protocol
 from vault_harness.subjects._asked import Asked
-from vault_harness.subjects._inprocess import Workers
 from vault_harness.subjects._shape import (
     Kind,
     OperationFailed,
@@ -25,6 +24,7 @@ from vault_harness.subjects._shape import (
     SubjectSpec,
     log_text,
 )
+from vault_harness.subjects._workers import Workers
 
 _TURN = (
     600.0  # seconds to wait until another scenario has done with a server that serves one at a time

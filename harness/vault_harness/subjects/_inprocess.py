@@ -2,36 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from vault_harness import errors
 from vault_harness.boundary import without_frames
-from vault_harness.subjects import _protocol
 from vault_harness.subjects._capture import Capture
+from vault_harness.subjects._python_object import (
+    as_credential,
+    as_failure,
+    as_flag,
+    as_reading,
+    as_whole,
+    describe,
+    find_factory,
+    in_words,
+    passed,
+)
 from vault_harness.subjects._shape import (
     Credential,
     Kind,
     OperationFailed,
     Reading,
-    SubjectHung,
     SubjectSpec,
     Whole,
     log_text,
-    outcome_of,
 )
-
-T = TypeVar("T")
+from vault_harness.subjects._workers import Workers
 
 
 class InProcessSubject:
@@ -189,8 +187,8 @@ class InProcessSubject:
             raise
         except Exception as error:
             raise errors.SubjectDied(
-                f"the factory of the subject raised {_words(error)}",
-                looked_at=f"{self.name}{_passed(error)}",
+                f"the factory of the subject raised {in_words(error)}",
+                looked_at=f"{self.name}{passed(error)}",
                 remedy="call the factory by hand with the same environment",
             ) from error
 
@@ -216,274 +214,3 @@ class InProcessSubject:
             failure = as_failure(error)
             self._told = self._told or failure.outcome is not None
             raise failure from error
-
-
-def find_factory(spec: SubjectSpec) -> Callable[..., Any]:
-    """Import what ``python:module:factory`` names; modules of the working directory are found too.
-
-    Raises:
-        SettingsError: There is no such module, or no such factory in it, or it is nothing to call.
-    """
-    here = str(Path.cwd())
-    try:
-        with _found_first(here):
-            found: Any = importlib.import_module(spec.module)
-        for part in spec.factory.split("."):
-            found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise errors.SettingsError(
-            f"the subject {spec.text} cannot be imported: {error}",
-            looked_at=f"module {spec.module}, factory {spec.factory}, from {here}",
-            remedy="write python:package.module:factory, and start where the package is found",
-        ) from error
-    except (Exception, SystemExit) as error:  # a program that ends itself would end us too
-        raise errors.SettingsError(
-            f"the import of {spec.module} raised {type(error).__name__}: {error}",
-            looked_at=f"module {spec.module}, from {here}",
-            remedy=f"python -c 'import {spec.module}' shows where",
-        ) from error
-    if not callable(found):
-        raise errors.SettingsError(
-            f"the factory of {spec.text} is {type(found).__name__}, not something to call",
-            looked_at=f"module {spec.module}",
-            remedy="name a function or a class that takes the environment as a mapping",
-        )
-    return found  # type: ignore[no-any-return]  # callable() tells no more of an Any
-
-
-@contextmanager
-def _found_first(folder: str) -> Iterator[None]:
-    """Look for modules in a folder first, and after the block last.
-
-    What is tested is what lies there, not what was installed some time ago; and yet a file of the
-    name of a module of Python's own must not be taken for it by all that is imported later.
-    """
-    if "" in sys.path:
-        yield
-        return
-    sys.path.insert(0, folder)  # also if it is there already: at the end, what is installed wins
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # the subject may do with it what it likes
-            sys.path.remove(folder)
-        if folder not in sys.path:
-            sys.path.append(folder)
-
-
-def describe(client: object) -> _protocol.Hello:
-    """What a Python client says of itself.
-
-    Raises:
-        SubjectError: It claims what nobody knows, or what it has no method for, or one that would
-            have to be awaited: nobody does, so that a ``close`` or a ``write`` would look done.
-    """
-    said = _protocol.claims(
-        getattr(client, "capabilities", ["read"]),
-        getattr(client, "declares", {}),
-        getattr(client, "auth", ()),
-    )
-    needs = {word: word for word in ("read", "read_all", "write", "update", "health", "lease")}
-    needs["cached"] = "read_cached"
-    wanted = [needs[word] for word in sorted(said.capabilities) if word in needs] + ["close"]
-    missing = [method for method in wanted if not callable(getattr(client, method, None))]
-    if missing:
-        raise errors.SubjectError(
-            f"the subject has no method {' and no method '.join(missing)}",
-            looked_at=f"its class {type(client).__qualname__}, and what it claims",
-            remedy="add the method, or leave out the capability",
-        )
-    awaited = [name for name in wanted if inspect.iscoroutinefunction(getattr(client, name))]
-    if awaited:
-        raise errors.SubjectError(
-            f"the subject has coroutines for methods: {', '.join(awaited)}",
-            looked_at=f"its class {type(client).__qualname__}; its methods are called from threads",
-            remedy="run its event loop in a thread, and return from each method "
-            "asyncio.run_coroutine_threadsafe(..., loop).result(); "
-            "or let it speak the line protocol (command:)",
-        )
-    return replace(said, version=_protocol.version_of(getattr(client, "version", None)))
-
-
-def as_reading(value: object) -> Reading:
-    """What a Python client returned: a string, or something with ``value`` and ``stale``."""
-    text = value if isinstance(value, str) else getattr(value, "value", None)
-    if not isinstance(text, str):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a string",
-            looked_at="what read or read_cached returned",
-            remedy="return the value of the one key that was asked for",
-        )
-    return Reading(str.__str__(text), bool(getattr(value, "stale", False)))
-
-
-def as_whole(value: object) -> Whole:
-    """What a Python client's ``read_all`` returned: strings by their keys, ``stale`` or not.
-
-    A mapping, or something with a mapping as its ``value``.
-    """
-    values = value if isinstance(value, Mapping) else getattr(value, "value", None)
-    if not isinstance(values, Mapping) or not all(
-        isinstance(word, str) for pair in values.items() for word in pair
-    ):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not strings by their keys",
-            looked_at="what read_all returned",
-            remedy="return a dictionary of every key of the secret and its value",
-        )
-    return Whole(dict(values), bool(getattr(value, "stale", False)))
-
-
-def as_credential(value: object) -> Credential:
-    """What a Python client leased: a mapping, or something with ``username`` and ``password``."""
-    if isinstance(value, Mapping):
-        username, password = value.get("username"), value.get("password")
-    else:
-        username, password = getattr(value, "username", None), getattr(value, "password", None)
-    if not isinstance(username, str) or not isinstance(password, str):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a username and a password",
-            looked_at="what lease returned",
-            remedy="return both, as attributes or as the keys of a dictionary",
-        )
-    return Credential(username, password)
-
-
-def as_flag(value: object) -> bool:
-    """What a Python client's ``health`` returned."""
-    if not isinstance(value, bool):
-        raise errors.SubjectError(
-            f"the subject returned {type(value).__name__}, not a bool",
-            looked_at="what health returned",
-            remedy="return True when it can serve, False when it cannot",
-        )
-    return value
-
-
-def as_failure(error: BaseException) -> OperationFailed:
-    """What a Python client's exception says."""
-    return OperationFailed(outcome_of(getattr(error, "outcome", None)), _words(error))
-
-
-def _passed(error: BaseException) -> str:
-    """Where an exception of a foreign client came from, since its frames are not kept."""
-    places = traceback.extract_tb(error.__traceback__)
-    return f", at {places[-1].filename}:{places[-1].lineno}" if places else ""
-
-
-def _words(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # noqa: BLE001 - the exception of a foreign client may be broken in any way
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-class Workers:
-    """Threads that run one call each and are used again: a client's per-thread state lives on.
-
-    `concurrent.futures` has such a pool, but the interpreter waits for its threads at exit, and
-    one that a client keeps for ever would keep the harness too.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-        self._lock = threading.Lock()
-        self._idle: list[_Worker] = []
-        self.closed = False
-
-    def run(self, call: Callable[[], T], what: str, timeout: float) -> T:
-        """What ``call`` returns or raises.
-
-        Raises:
-            SubjectHung: It does neither within ``timeout`` seconds.
-        """
-        began = time.monotonic()
-        future = self.start(call)
-        try:
-            done = _settled(future, timeout)
-        except TimeoutError:
-            raise SubjectHung(
-                f"the subject did not return from {what} within {timeout:g} s",
-                looked_at=f"{self._name}, for {time.monotonic() - began:.1f} s",
-                remedy="give every call a deadline of its own",
-            ) from None
-        return done.result()
-
-    def start(self, call: Callable[[], T]) -> Future[T]:
-        """Run ``call`` on a thread, and do not wait for it."""
-        with self._lock:
-            worker = self._idle.pop() if self._idle else _Worker(self._name, self._back)
-        future: Future[T] = Future()
-        worker.give(call, future)
-        return future
-
-    def close(self) -> None:
-        """End the idle threads; one that is in a call ends after it."""
-        with self._lock:
-            self.closed = True
-            idle, self._idle = self._idle, []
-        for worker in idle:
-            worker.stop()
-
-    def _back(self, worker: _Worker) -> bool:
-        with self._lock:
-            if not self.closed:
-                self._idle.append(worker)
-            return not self.closed
-
-
-def _settled(future: Future[T], timeout: float) -> Future[T]:
-    """The future once it is done; ``result`` would confuse a TimeoutError of the call."""
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())
-    if not done.wait(timeout):
-        raise TimeoutError
-    return future
-
-
-class _Worker:
-    """One thread and the place where its next call is put."""
-
-    def __init__(self, name: str, back: Callable[[_Worker], bool]) -> None:
-        self._back = back
-        self._ready = threading.Semaphore(0)
-        self._call: Callable[[], None] | None = None
-        threading.Thread(target=self._run, name=f"subject {name}", daemon=True).start()
-
-    def give(self, call: Callable[[], T], future: Future[T]) -> None:
-        """Run this call next."""
-
-        def settle() -> None:
-            try:
-                result = call()
-            except Exception as error:  # noqa: BLE001 - whatever a client raises is its answer
-                outcome: Exception | None = error
-            except BaseException as error:  # noqa: BLE001 - SystemExit must not end our thread
-                outcome = RuntimeError(f"the client raised {_words(error)}")
-            else:
-                outcome = None
-            # Before the one who waits goes on: the next call shall find this very thread.
-            self._alive = self._back(self)
-            if outcome is None:
-                future.set_result(result)
-            else:
-                future.set_exception(outcome)
-
-        self._call = settle
-        self._ready.release()
-
-    def stop(self) -> None:
-        """End the thread, which must be idle."""
-        self._call = None
-        self._ready.release()
-
-    def _run(self) -> None:
-        self._alive = True
-        while self._alive:
-            self._ready.acquire()
-            call, self._call = self._call, None
-            if call is None:
-                return
-            call()
-            del call

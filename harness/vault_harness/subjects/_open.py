@@ -10,7 +10,8 @@ from vault_harness.subjects._agent import AgentSubject
 from vault_harness.subjects._agent_config import load_agent
 from vault_harness.subjects._command import CommandSubject
 from vault_harness.subjects._http import HttpSubject
-from vault_harness.subjects._inprocess import InProcessSubject, find_factory
+from vault_harness.subjects._inprocess import InProcessSubject
+from vault_harness.subjects._python_object import find_factory
 from vault_harness.subjects._shape import Subject, SubjectSpec
 
 

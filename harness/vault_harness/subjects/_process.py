@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vault_harness.errors import DeadlineExceeded
+
 # The shell forks a watchdog, then becomes the program; the command itself it never interprets. The
 # watchdog waits on a pipe whose only writing end is in the harness and never written to: when the
 # harness ends, however it ends, the pipe closes, and the watchdog kills the process group, whose
@@ -26,6 +28,9 @@ exec "$@" 3<&-
 """
 
 _NOT_INHERITED = ("VAULT_", "BAO_", "HARNESS_", "PYTEST_")
+
+_BURIAL_SECONDS = 30.0
+"""For a killed process to be gone, which takes milliseconds; more where others keep all cores."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +144,21 @@ class Life:
         with self._lock, contextlib.suppress(ProcessLookupError, PermissionError):
             if self.code is None:
                 os.killpg(self.process.pid, number)
+
+    def end(self) -> None:
+        """SIGKILL to the process and its children; returns when they are buried.
+
+        Raises:
+            DeadlineExceeded: They live on, since the kernel lets none of them go.
+        """
+        self.signal(signal.SIGKILL)
+        if not self.ended.wait(_BURIAL_SECONDS):
+            raise DeadlineExceeded(
+                f"a process lives on {_BURIAL_SECONDS:g} s after SIGKILL",
+                looked_at=f"pid {self.process.pid}",
+                remedy="see what it waits for (ps -o pid,stat,wchan): mostly a file system that "
+                "is gone",
+            )
 
     def _watch(self) -> None:
         if hasattr(os, "waitid"):

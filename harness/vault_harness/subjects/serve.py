@@ -23,10 +23,11 @@ from dataclasses import asdict
 from typing import Any, BinaryIO
 
 from vault_harness import errors
-from vault_harness.subjects import _forking, _inprocess, _protocol
+from vault_harness.subjects import _claims, _forking, _protocol, _python_object
 from vault_harness.subjects._herd import Herd
 from vault_harness.subjects._shape import OperationFailed
 from vault_harness.subjects._spec import parse_subject
+from vault_harness.subjects._workers import Workers
 
 _USAGE = "usage: python -m vault_harness.subjects reference | python:package.module:factory\n"
 
@@ -56,9 +57,9 @@ def main(arguments: Sequence[str]) -> int:
         if spec.kind != "in-process":
             sys.stderr.write(_USAGE)
             return 2
-        factory = _inprocess.find_factory(spec)
+        factory = _python_object.find_factory(spec)
         client = factory(dict(os.environ))
-        said = _inprocess.describe(client)
+        said = _python_object.describe(client)
     except errors.HarnessError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         herd.close()
     except BaseException as error:
-        server.end(_failed(_inprocess.as_failure(error)))
+        server.end(_failed(_python_object.as_failure(error)))
         raise
     server.end({"ok": True})
     return 0
@@ -93,11 +94,11 @@ def _leave(*_: object) -> None:
 class _Server:
     """Answers requests, each on a thread of its own."""
 
-    def __init__(self, herd: Herd, said: _protocol.Hello, answers: BinaryIO) -> None:
+    def __init__(self, herd: Herd, said: _claims.Hello, answers: BinaryIO) -> None:
         self._herd = herd
         self._said = said
         self._answers = answers
-        self._workers = _inprocess.Workers("operation")
+        self._workers = Workers("operation")
         self._lock = threading.Lock()
         self._answered = threading.Condition(self._lock)
         self._pending = 0
@@ -140,8 +141,8 @@ class _Server:
     def _do(self, request: _protocol.Object) -> dict[str, Any]:
         if request["op"] == "hello":
             return {
-                "capabilities": sorted(self._said.capabilities - _protocol.WAYS_IN),
-                "auth": sorted(self._said.capabilities & _protocol.WAYS_IN),
+                "capabilities": sorted(self._said.capabilities - _claims.WAYS_IN),
+                "auth": sorted(self._said.capabilities & _claims.WAYS_IN),
                 "declares": dict(self._said.declares),
                 **({"version": self._said.version} if self._said.version else {}),
             }
@@ -150,7 +151,7 @@ class _Server:
         except OperationFailed:
             raise
         except BaseException as error:  # SystemExit too: who asked is to have an answer
-            raise _inprocess.as_failure(error) from error
+            raise _python_object.as_failure(error) from error
         return _as_answer(request["op"], value)
 
     def _call(self, request: _protocol.Object) -> object:
@@ -197,14 +198,14 @@ def _as_answer(op: str, value: object) -> dict[str, Any]:
         case "write" | "update" | "herd":
             return {}
         case "health":
-            return {"value": _inprocess.as_flag(value)}
+            return {"value": _python_object.as_flag(value)}
         case "read_all":
-            whole = _inprocess.as_whole(value)
+            whole = _python_object.as_whole(value)
             return {"value": dict(whole.values), "stale": whole.stale}
         case "fork":
             return {"value": value}
         case "lease":
-            return {"value": asdict(_inprocess.as_credential(value))}
+            return {"value": asdict(_python_object.as_credential(value))}
         case _:
-            reading = _inprocess.as_reading(value)
+            reading = _python_object.as_reading(value)
             return {"value": reading.value, "stale": reading.stale}

@@ -55,6 +55,24 @@ def test_it_listens_where_containers_reach_it(programs: PostgresqlPrograms) -> N
         assert not _listens(server.port, at="127.0.0.1")
 
 
+def test_a_login_costs_little(programs: PostgresqlPrograms) -> None:
+    """What a user of it is let in by is hashed once, and no other password is good for that."""
+    with Postgresql(programs) as server:
+        where = f"host={server.host} port={server.port} dbname=postgres"
+        administrator = f"{where} user={server.user} password={server.password}"
+        with psycopg.connect(administrator) as connection:
+            connection.execute("CREATE ROLE app LOGIN PASSWORD 'its-own'")
+            stored = connection.execute(
+                "SELECT rolpassword FROM pg_authid WHERE rolname = 'app'"
+            ).fetchone()
+        assert stored is not None
+        assert stored[0].startswith(("SCRAM-SHA-256$1:", "md5"))
+        psycopg.connect(f"{where} user=app password=its-own").close()
+        for password in ("another", "", stored[0]):
+            with pytest.raises(psycopg.OperationalError, match="password"):
+                psycopg.connect(f"{where} user=app password='{password}'")
+
+
 def test_it_comes_back_with_its_data(programs: PostgresqlPrograms) -> None:
     """Stopped it is gone for everybody; started again it has the same port, password and data."""
     with Postgresql(programs) as server:

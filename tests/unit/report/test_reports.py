@@ -422,6 +422,25 @@ def test_journal(story: Story, record: Make, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["journal.json"]
 
 
+def test_journal_has_a_line_for_each_scenario(record: Make, tmp_path: Path) -> None:
+    """A field of the run a line, and a scenario a line: each can be read by itself."""
+    parts = tmp_path / "parts-1"
+    reports.write_part(parts, record(log=(LogLine(1.0, 'one\ntwo "three"'),)))
+    reports.write_part(parts, record(id="KV-02"))
+    lines = [line("TOK-11", "pass"), line("KV-02", "pass")]
+    text = collect_parts(tmp_path, parts, Summary("reference", lines)).read_text()
+    alone = [one.strip().rstrip(",") for one in text.splitlines() if '"promise"' in one]
+    assert [json.loads(one) for one in alone] == json.loads(text)["scenarios"]
+    assert [json.loads(one)["id"] for one in alone] == ["KV-02", "TOK-11"]
+
+
+def test_journal_without_scenarios(tmp_path: Path) -> None:
+    """Of a run that has only begun."""
+    reports.begin(tmp_path, subject="reference", run="1", planned={}, left_out={})
+    journal = reports.load(tmp_path / "journal.json")
+    assert (journal["complete"], journal["scenarios"]) == (False, [])
+
+
 def test_verdict_that_the_end_of_the_run_changed(record: Make, tmp_path: Path) -> None:
     """The journal has the row as it was printed last."""
     parts = tmp_path / "parts-1"

@@ -116,6 +116,27 @@ def test_each_line_has_the_time_at_which_it_came(tmp_path: Path) -> None:
     ]
 
 
+def test_log_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for again, its lines are those of before, until there is another one."""
+    file, read_bytes = tmp_path / "1.log", Path.read_bytes
+    reads: list[Path] = []
+
+    def noted(path: Path) -> bytes:
+        reads.append(path)
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    watch = LogWatch(lambda: [file], lambda: 1.0)
+    file.write_text("one\n")
+    watch.lines().clear()  # the caller's own list
+    assert [line.text for line in watch.lines()] == ["one"]
+    assert reads == [file]
+    with file.open("a") as log:
+        log.write("two\n")
+    assert [line.text for line in watch.lines()] == ["one", "two"]
+    assert reads == [file, file]
+
+
 def test_log_is_watched_while_the_block_runs(tmp_path: Path) -> None:
     """By a thread that ends with it."""
     file = tmp_path / "1.log"

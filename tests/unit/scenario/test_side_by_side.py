@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from vault_harness.engine import _choose
@@ -37,3 +40,18 @@ def test_a_number_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     assert side_by_side(Settings(engine="docker", workers=30)) == 30
     monkeypatch.setenv("HARNESS_WORKERS", "7")
     assert side_by_side(Settings(engine="docker")) == 7
+
+
+@pytest.mark.parametrize("leases", [True, False])
+def test_forks_load_nothing_anew(leases: bool) -> None:
+    """What their scenarios log in at a database by is there before them, if one of them does."""
+    pytest.importorskip("psycopg")
+    script = (
+        "import sys\n"
+        "from vault_harness.scenario.shared import load_for_forks\n"
+        "assert 'psycopg' not in sys.modules\n"
+        f"load_for_forks(leases={leases})\n"
+        "print('psycopg' in sys.modules)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert told.stdout.decode().strip() == str(leases)

@@ -12,8 +12,8 @@ import pytest
 from vault_harness.scenario.catalogue import load
 from vault_harness.scenario.rehearsal import LONGEST
 from vault_harness.subjects import CAPABILITIES, DECLARATIONS
-from vault_harness.subjects._inprocess import describe
-from vault_harness.subjects._protocol import WAYS_IN
+from vault_harness.subjects._claims import WAYS_IN
+from vault_harness.subjects._python_object import describe
 from vault_harness.subjects._shape import OUTCOMES
 
 ROOT = Path(__file__).parents[3]

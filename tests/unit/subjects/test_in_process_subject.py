@@ -21,7 +21,7 @@ from vault_harness.subjects import (
     Whole,
     parse_subject,
 )
-from vault_harness.subjects._inprocess import find_factory
+from vault_harness.subjects._python_object import find_factory
 
 Open = Callable[..., Subject]
 Make = Callable[[object], str]

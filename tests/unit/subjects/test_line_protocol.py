@@ -12,7 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vault_harness.errors import SubjectError
-from vault_harness.subjects import Credential, OperationFailed, Reading, SubjectHung
+from vault_harness.subjects import (
+    Credential,
+    OperationFailed,
+    Reading,
+    SubjectHung,
+    _claims,
+    _conversation,
+)
 from vault_harness.subjects import _protocol as wire
 
 # How long an example takes says nothing on a busy machine.
@@ -46,7 +53,7 @@ def test_a_message_is_one_line_that_reads_back(message: dict[str, Any]) -> None:
 def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places: list[int]) -> None:
     """Cut anywhere, a stream gives the same lines; blank ones go, an unfinished one waits."""
     data = b"\n".join(parts)
-    lines = wire.Lines()
+    lines = _conversation.Lines()
     seen = [line for chunk in cut(data, places) for line in lines.feed(chunk)]
     assert seen == [part for part in parts[:-1] if part.strip()]
     assert lines.rest == (parts[-1] if parts else b"")
@@ -56,7 +63,7 @@ def test_lines_do_not_depend_on_how_the_bytes_arrive(parts: list[bytes], places:
 @given(st.integers(1, 50), st.integers(0, 60), st.booleans())
 def test_a_line_without_an_end_is_not_kept_for_ever(limit: int, length: int, ends: bool) -> None:
     """A line above the limit is a breach, whether its end has arrived or not."""
-    lines = wire.Lines(limit)
+    lines = _conversation.Lines(limit)
     data = b"x" * length + b"\n" * ends
     if length > limit:
         with pytest.raises(SubjectError):
@@ -88,10 +95,10 @@ def test_tricky_garbage_is_a_breach(line: bytes) -> None:
 @given(st.dictionaries(st.sampled_from(["ok", "value", "stale", "error", "message"]), JSON))
 def test_any_answer_is_a_reading_a_failure_or_a_breach(answer: dict[str, Any]) -> None:
     """No object that a client may send ends in another error."""
-    for understand in (wire.reading, wire.credential, wire.flag, wire.hello, wire.check):
+    for understand in (wire.reading, wire.credential, wire.flag, _claims.hello, wire.check):
         with contextlib.suppress(SubjectError, OperationFailed):
             understand(answer)
-            assert answer["ok"] is True or understand is wire.hello
+            assert answer["ok"] is True or understand is _claims.hello
 
 
 def test_a_stale_reading_says_so() -> None:
@@ -172,25 +179,25 @@ def test_a_breach_does_not_show_the_secret() -> None:
 
 def test_hello_says_what_a_client_can_do() -> None:
     """Capabilities and times are taken over; everybody can read."""
-    said = wire.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
-    assert said == wire.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
+    said = _claims.hello({"ok": True, "capabilities": ["health"], "declares": {"max_stale": 30}})
+    assert said == _claims.Hello(frozenset({"read", "health"}), {"max_stale": 30.0})
 
 
 def test_hello_says_how_a_client_gets_its_token() -> None:
     """Each way in is a capability; AppRole is everybody's, and none."""
-    said = wire.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
+    said = _claims.hello({"ok": True, "auth": ["approle", "jwt", "token-file"]})
     assert said.capabilities == {"read", "jwt", "token-file"}
 
 
 def test_null_is_left_out_of_hello() -> None:
     """A map or a list of Go that nobody made is null in its JSON."""
-    said = wire.hello({"ok": True, "capabilities": None, "declares": None, "auth": None})
-    assert said == wire.hello({"ok": True})
+    said = _claims.hello({"ok": True, "capabilities": None, "declares": None, "auth": None})
+    assert said == _claims.hello({"ok": True})
 
 
 def test_a_client_that_does_not_know_hello_can_read() -> None:
     """An error for an unknown operation is an answer as well."""
-    assert wire.hello({"ok": False, "message": "unknown op"}) == wire.READS_ONLY
+    assert _claims.hello({"ok": False, "message": "unknown op"}) == _claims.READS_ONLY
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,7 @@ def test_a_client_that_does_not_know_hello_can_read() -> None:
 def test_a_claim_that_nobody_knows_is_a_breach(answer: dict[str, Any]) -> None:
     """A misspelt capability must not quietly skip the scenarios that need it."""
     with pytest.raises(SubjectError):
-        wire.hello({"ok": True, **answer})
+        _claims.hello({"ok": True, **answer})
 
 
 class Peer:
@@ -224,7 +231,7 @@ class Peer:
     def __init__(self) -> None:
         self.requests: list[dict[str, Any]] = []
         self.arrived = threading.Semaphore(0)
-        self.exchange = wire.Conversation(self._receive)
+        self.exchange = _conversation.Conversation(self._receive)
 
     def _receive(self, line: bytes) -> None:
         self.requests.append(json.loads(line))
@@ -331,7 +338,7 @@ def test_no_stream_whatever_hurts_the_listener(chunks: list[bytes]) -> None:
 
 def test_version_that_no_file_can_hold() -> None:
     """Half of a character, which JSON may have, is written out."""
-    said = wire.hello({"ok": True, "version": "1.4 \ud83d"})
+    said = _claims.hello({"ok": True, "version": "1.4 \ud83d"})
     assert said.version == "1.4 \\ud83d"
 
 
@@ -347,12 +354,12 @@ def test_version_that_no_file_can_hold() -> None:
 def test_claim_in_the_wrong_list(answer: dict[str, Any], where: str) -> None:
     """The remedy says in which one it belongs."""
     with pytest.raises(SubjectError) as caught:
-        wire.hello({"ok": True, **answer})
+        _claims.hello({"ok": True, **answer})
     assert where in caught.value.remedy
 
 
 def test_members_of_hello_that_nobody_reads() -> None:
     """They are no breach, and are not lost: what is meant by one may be a claim."""
-    said = wire.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
+    said = _claims.hello({"id": 1, "ok": True, "declare": {"deadline": 2}, "capability": ["read"]})
     assert said.ignored == ("'capability'", "'declare'")
-    assert wire.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()
+    assert _claims.hello({"id": 1, "ok": True, "auth": ["jwt"], "version": "1"}).ignored == ()

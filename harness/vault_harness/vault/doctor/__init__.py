@@ -22,20 +22,17 @@ from vault_harness.vault.doctor._finding import (
     State,
 )
 from vault_harness.vault.doctor._kinds import KINDS, Kind
-from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
-from vault_harness.vault.doctor._server import (
-    check_answers,
+from vault_harness.vault.doctor._machine import (
     check_client_certificates,
     check_docker,
-    check_environment_address,
     check_files,
     check_nodes,
-    check_open,
     check_running,
     check_seal_settled,
-    check_way,
-    note_refusal,
 )
+from vault_harness.vault.doctor._network import check_answers, check_environment_address, check_way
+from vault_harness.vault.doctor._roles import check_roles, check_roles_by_login
+from vault_harness.vault.doctor._server import check_open, note_refusal
 from vault_harness.vault.operator import Operator
 
 __all__ = [

@@ -1,0 +1,192 @@
+"""What answers over the network: each node, its certificate and its clock, and the way to them."""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import requests
+
+from vault_harness.addresses import host_and_port
+from vault_harness.certificates import NEAR, OPERATOR, shown_beside, shown_by
+from vault_harness.commands import named
+from vault_harness.vault.doctor._finding import Examination, Patient
+
+# Tokens and leases are dated by the server: more than this, and times in logs and reports mislead.
+MOST_CLOCK_SECONDS = 5.0
+
+_TASKS_OWN = f"client certificate {OPERATOR}"
+
+# OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED
+_NOT_YET_VALID, _HAS_EXPIRED = 9, 10
+
+
+def check_way(patient: Patient, found: Examination) -> None:
+    """What clients pass on their way to Vault: Toxiproxy, which may be left disturbed."""
+    stopped = {service.name for service in patient.services if not service.running}
+    if not patient.toxiproxy or "toxiproxy" in stopped:
+        return
+    where = f"{patient.toxiproxy}/version"
+    try:
+        with _session() as session:
+            session.get(where, timeout=patient.timeout).raise_for_status()
+    except requests.RequestException:
+        found.bad("toxiproxy-silent", where)
+        return
+    obstacles = patient.obstacles()
+    for what in obstacles:
+        found.bad("obstacle", patient.toxiproxy, what=what)
+    if not obstacles:
+        found.good("way", patient.toxiproxy, "clients reach Vault, nothing disturbs them")
+
+
+def check_environment_address(patient: Patient, found: Examination) -> None:
+    """Whether clients that are started in this shell go to this stack: tasks do in any case."""
+    wanted = patient.environ.get("VAULT_ADDR")
+    if not wanted or patient.engine == "external":  # there it says where the tasks go
+        return
+    ways = [way for way in (patient.proxied, *patient.addresses) if way]
+    if _place(wanted) in map(_place, ways):
+        found.good("environment address", "VAULT_ADDR", "clients in this shell go to this stack")
+    else:
+        found.bad("address-of-environment", "VAULT_ADDR", wanted=_shown(wanted), address=ways[0])
+
+
+def _place(url: str) -> tuple[str, str, int] | None:
+    """What of a base URL says where a connection goes; None if it is no URL."""
+    try:
+        host, port = host_and_port(url)
+    except ValueError:
+        return None
+    return url.partition("://")[0], "127.0.0.1" if host == "localhost" else host, port
+
+
+def _shown(url: str) -> str:
+    """A URL of somebody else for the eyes of all: without a password in it."""
+    scheme, mark, rest = url.rpartition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"
+
+
+def check_answers(patient: Patient, found: Examination) -> bool:
+    """Whether each node answers over the network, and what its clock says."""
+    answers = [_ask(patient, found, address) for address in patient.addresses]
+    return any(answers)
+
+
+def _ask(patient: Patient, found: Examination, address: str) -> bool:
+    where = f"{address}/v1/sys/seal-status"
+    verify = str(patient.ca_cert) if patient.ca_cert is not None else True
+    own = shown_beside(patient.ca_cert)
+    try:
+        with _session() as session:
+            answer = session.get(
+                where,
+                timeout=patient.timeout,
+                verify=verify,
+                cert=str(own) if own is not None else None,
+                allow_redirects=False,
+            )
+            status = answer.json()
+            sealed, initialised = bool(status["sealed"]), bool(status["initialized"])
+    except requests.Timeout:
+        _note_frozen(patient, found, where)
+        return False
+    except requests.ConnectionError as error:
+        if any(each.bad and each.name == _TASKS_OWN for each in found.findings):
+            found.unknown("answers", where, "it refuses the tasks, which have no good certificate")
+        elif not isinstance(error, requests.exceptions.SSLError):
+            found.bad("refused-elsewhere" if patient.engine == "external" else "refused", where)
+        elif not _is_out_of_time(patient, found, address):
+            found.bad("certificate", where)
+        return False
+    except (requests.JSONDecodeError, KeyError, TypeError):
+        found.bad("not-vault", where, answer=f"HTTP {answer.status_code}")
+        return False
+    except requests.RequestException as error:  # an answer that is cut short, or is no HTTP
+        found.bad("not-vault", where, answer=f"no answer to read: {type(error).__name__}")
+        return False
+    found.good("answers", where, f"it answers, version {status.get('version', 'unknown')}")
+    if address.startswith("https://"):
+        _check_certificate(patient, found, address)
+    _check_clock(patient, found, address, answer.headers.get("Date"))
+    if sealed or not initialised:
+        found.closed.append(address)
+    if found.seal is None or sealed < bool(found.seal["sealed"]):
+        found.seal = {
+            "sealed": sealed,
+            "initialised": initialised,
+            "address": address,
+            "shares": int(status.get("n") or 0),
+            "threshold": int(status.get("t") or 0),
+        }
+    return True
+
+
+def _note_frozen(patient: Patient, found: Examination, where: str) -> None:
+    """It may be paused, with its keys in its memory and nowhere else: then it must not be ended."""
+    seconds = f"{patient.timeout:g}"
+    if patient.engine == "external":
+        found.bad("frozen-elsewhere", where, seconds=seconds)
+    elif lost := patient.lost_by_ending():
+        words = {"up": named("up"), "keys": named("restore.keys")}
+        found.bad("frozen-without-keys", where, seconds=seconds, cause=lost, **words)
+    else:
+        found.bad("frozen", where, seconds=seconds)
+
+
+def _is_out_of_time(patient: Patient, found: Examination, address: str) -> bool:
+    """Whether its certificate is trusted, and not now; notes which way."""
+    try:
+        shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code == _HAS_EXPIRED:
+            _note_end(patient, found, address, "has ended")
+            return True
+        if error.verify_code == _NOT_YET_VALID:
+            elsewhere = "-elsewhere" if patient.engine == "external" else ""
+            found.bad(f"certificate-early{elsewhere}", address)
+            return True
+    except OSError:
+        pass  # it showed one a moment ago, and that was not trusted
+    return False
+
+
+def _check_certificate(patient: Patient, found: Examination, address: str) -> None:
+    """Whether the certificate is good for some time yet."""
+    try:
+        shown = shown_by(address, ca_cert=patient.ca_cert, timeout=patient.timeout)
+    except OSError as error:
+        found.unknown("certificate", address, f"no handshake came about: {type(error).__name__}")
+        return
+    day = f"{shown.ends:%Y-%m-%d}"
+    if shown.ends - patient.now() < NEAR:
+        _note_end(patient, found, address, f"ends on {day}")
+    else:
+        found.good("certificate", address, f"its certificate is good until {day}")
+
+
+def _note_end(patient: Patient, found: Examination, address: str, ends: str) -> None:
+    elsewhere = "-elsewhere" if patient.engine == "external" else ""
+    found.bad(f"certificate-ends{elsewhere}", address, ends=ends)
+
+
+def _session() -> requests.Session:
+    session = requests.Session()
+    session.trust_env = False  # a proxy or a netrc has no say in what the tasks would do
+    return session
+
+
+def _check_clock(patient: Patient, found: Examination, address: str, date: str | None) -> None:
+    if date is None:
+        return
+    with contextlib.suppress(ValueError):
+        theirs: datetime = parsedate_to_datetime(date).astimezone(UTC)
+        off = (patient.now() - theirs).total_seconds()
+        # The header has whole seconds: half a second is its middle.
+        if abs(off - 0.5) > MOST_CLOCK_SECONDS + 0.5:
+            way = "ahead of" if off > 0 else "behind"
+            found.bad("clock", f"Date of {address}", seconds=f"{abs(off):.0f}", way=way)
+        else:
+            found.good("clock", f"Date of {address}", "the clocks agree")

@@ -1,0 +1,55 @@
+"""Documents are whole: each begins with its title, and what they lead to is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *(ROOT / "docs").rglob("*.md"),
+    *(ROOT / "harness").rglob("*.md"),
+]
+_CODE = re.compile(r"^```.*?^```$|`[^`\n]*`", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]+\]\((?!https?:)([^)\s]+)\)")
+_ANCHOR = re.compile(r"[^\w\- ]")
+
+
+def _named(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def _anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    text = re.sub(
+        r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {_ANCHOR.sub("", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
+def test_it_begins_with_its_title(document: Path) -> None:
+    """Nothing stands before it, and there is one."""
+    text = document.read_text(encoding="utf-8")
+    assert text.startswith("# ")
+    assert len(re.findall(r"^# ", _CODE.sub("", text), re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_named)
+def test_its_links_lead_somewhere(document: Path) -> None:
+    """To a file of this project, and to a heading where one is named."""
+    broken = []
+    for link in _LINK.findall(_CODE.sub("", document.read_text(encoding="utf-8"))):
+        path, _, anchor = link.partition("#")
+        target = document.parent / path if path else document
+        found = target.exists() and (
+            not anchor or target.suffix != ".md" or anchor in _anchors(target)
+        )
+        if not found:
+            broken.append(link)
+    assert broken == []
