@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from secrets import token_hex
 
@@ -14,9 +14,16 @@ import pytest
 from vault_harness.faults import Fault
 from vault_harness.scenario import Condition, Finding, History, Lab, NotClaimed, NotExercised
 from vault_harness.scenario.driver import Way, reading
-from vault_harness.scenario.helpers import allow_writes, canary, every_way, version_of, ways
-from vault_harness.scenario.lab import MOUNT, PATH
-from vault_harness.scenario.observations import Operation
+from vault_harness.scenario.helpers import (
+    allow_writes,
+    canary,
+    every_way,
+    has_its_files,
+    version_of,
+    ways,
+)
+from vault_harness.scenario.lab import KEY, MOUNT, PATH
+from vault_harness.scenario.observations import GONE, Operation
 from vault_harness.scenario.oracles import (
     a_denial_costs_little,
     fails_as,
@@ -44,6 +51,16 @@ PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
 
 EMPTY, PADDED = "NOTES", "TLS_KEY"
 """Further keys of it: of a value with nothing in it, and of one with blanks and a line's end."""
+
+REBORN = "backend/data/ecommerce/jobs"
+"""A secret that is removed with all its versions and written anew, as version 1 once more. Its
+folders are called as parts of an address are that belong to Vault: the mount, and `data`."""
+
+RETIRED = "backend/retired"
+"""A secret whose version is destroyed without having been deleted first."""
+
+KEPT = {"note": "", "certificate": '-----BEGIN-----\n"Gr\u00fc\u00dfe" \\ 100 %\n-----END-----\n'}
+"""What else is in the secret of which one key is changed: nothing, and several lines."""
 
 VERSIONS = 16
 """How often the pair of KV-06 is rotated under reads."""
@@ -182,7 +199,7 @@ def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
 
 @pytest.mark.scenario("KV-03")
 def test_deleted_is_not_missing(lab: Lab) -> None:
-    """Missing, written; one key of two taken out; deleted, undeleted, destroyed; in each way."""
+    """Missing, written; a key taken out; deleted, undeleted, destroyed, anew; in each way."""
     client = lab.start()
     if lab.leaves("file"):
         raise NotClaimed("it leaves the file of a secret that is deleted, as it says")
@@ -201,6 +218,8 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 
     taken_out = _read_a_pair(lab, key, verbs)
     written = _read_before_it_is_written(lab, LATE, key, verbs)
+    anew = _begins_anew(lab, key, verbs)
+    retired = _is_destroyed_at_once(lab, key, verbs)
 
     def gone(wanted: str, where: str = path) -> None:
         since = lab.history.now()
@@ -222,8 +241,8 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
 
     for both in (path, NAMESAKE):
         lab.delete(both)
-    for both in (path, NAMESAKE):
-        gone("deleted", both)
+    for one in (path, NAMESAKE, *retired):
+        gone("deleted", one)
     # Undeleted before the other one is destroyed: what is waited for there is waited for here too.
     with lab.changing("v1", path=NAMESAKE, key=key):
         kv.undelete_secret_versions(NAMESAKE, [version_of(lab, NAMESAKE)], mount_point="ecommerce")
@@ -235,6 +254,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
     _is_there(lab, "is undeleted", (NAMESAKE, key), verbs, since=undeleted)
     _is_there(lab, "was missing", (LATE, key), verbs, since=written)
     _is_taken_out(lab, key, verbs, since=taken_out)
+    _is_the_new_one(lab, REBORN, key, verbs, since=anew)
     lab.needs_outcomes()
     client.read()
     lab.judge(no_failed_read(path=PATH))
@@ -245,16 +265,22 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
 
     The value of that one is not all ASCII: it is in no file, in no variable, and in Vault alone. So
     are that of a third key, which is empty, and that of a fourth, which ends with a line's end, as
-    a key of PEM does.
+    a key of PEM does, and those that look like something else. Vault is to delete that version in
+    an hour, and says when: by then it is there.
 
     Returns:
         When it was taken out; None for a program that renders files, as below.
     """
-    if lab.environment.subject.kind == "agent":
+    if has_its_files(lab):
         return None
     value = f"canary-v1-Gr\u00fc\u00dfe-{token_hex(12)}"
     padded = f" canary-v1-{token_hex(12)} \n"
-    lab.put("v1", path=PAIR, key=key, also={TAKEN_OUT: value, EMPTY: "", PADDED: padded})
+    others = {TAKEN_OUT: value, EMPTY: "", PADDED: padded, **_look_like_something_else()}
+    kv = lab.stack.operator.client.secrets.kv.v2
+    kv.update_metadata(PAIR, delete_version_after="1h", mount_point=lab.entry.mount)
+    lab.put("v1", path=PAIR, key=key, also=others)
+    if lab.can("read_all"):
+        lab.client.read_all(PATH, (KEY,))  # what is in it is in no other secret
     since = lab.history.now()
     with ExitStack() as callers:
         # Two for each: who asks once for all that ask at once must not give one the other's value.
@@ -267,11 +293,26 @@ def _read_a_pair(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
     for verb in verbs:
         held = lab.client.ask(verb, PAIR, key)
         lab.require(f"one of two keys of a secret, read ({verb})", _held(held))
-        for one in (TAKEN_OUT, EMPTY, PADDED):
+        for one in others:
             lab.client.ask(verb, PAIR, one)
     lab.judge_later(no_failed_read(path=PAIR, since=since, until=lab.history.now()))
     lab.put("v2", path=PAIR, key=key)
     return lab.history.now()
+
+
+def _look_like_something_else() -> dict[str, str]:
+    """Keys that look like a way to others, or like one, and values like a number, or a template.
+
+    KV version 2 itself calls what is in a secret `data`, and Kubernetes calls a certificate so. All
+    of them are texts, and nothing in them means anything.
+    """
+    return {
+        TAKEN_OUT.lower(): f"canary-lower-{token_hex(12)}",
+        "data": f"canary-data-{token_hex(12)}",
+        "tls.crt": f"canary-crt-{token_hex(12)}",
+        "PIN": "00420",
+        "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
+    }
 
 
 def _is_taken_out(lab: Lab, key: str, verbs: Collection[Way], *, since: float | None) -> None:
@@ -284,11 +325,11 @@ def _is_taken_out(lab: Lab, key: str, verbs: Collection[Way], *, since: float | 
 
     def ask(verb: Way) -> Operation:
         if verb == "read_all":
-            return lab.client.read_all(PAIR, (key,), without=(TAKEN_OUT,))
+            return lab.client.read_all(PAIR, (key,), without=(TAKEN_OUT, KEY))
         return lab.client.read(PAIR, TAKEN_OUT, verb=verb)
 
     def is_there(call: Operation) -> bool:
-        """Whether it gives anything but the one key that is left."""
+        """Whether it gives anything but the one key that is left, such as another secret's."""
         return not call.failed and call.value != f"{PAIR}:v2"
 
     for verb in verbs:
@@ -312,12 +353,89 @@ def _read_before_it_is_written(
         When it was written; None for a program that renders files, which has those that it was
         configured to have.
     """
-    if lab.environment.subject.kind == "agent":
+    if has_its_files(lab):
         return None
     for verb in verbs:
         _judge_absence(lab, lab.client.ask(verb, path, key))
     lab.put("v1", path=path, key=key)
     return lab.history.now()
+
+
+def _read_at_first(lab: Lab, path: str, key: str, verbs: Collection[Way]) -> None:
+    """Write a secret, and have it read in each of these ways: none of these reads may fail."""
+    lab.put("v1", path=path, key=key)
+    since = lab.history.now()
+    for verb in verbs:
+        held = lab.client.ask(verb, path, key)
+        lab.require(f"a value of {path} before it went ({verb})", _held(held))
+    lab.judge_later(no_failed_read(path=path, since=since, until=lab.history.now()))
+
+
+@contextmanager
+def _going(lab: Lab, path: str) -> Iterator[None]:
+    """Let an operator take a secret away in a way of his own: no value of it is right from then."""
+    change = lab.history.note_rotation(path, GONE)
+    yield
+    lab.history.end_rotation(change)
+
+
+def _begins_anew(lab: Lab, key: str, verbs: Collection[Way]) -> float | None:
+    """Have a secret read, remove it with all its versions, and write it anew.
+
+    Whoever looks at nothing but the number of its version takes the new one for what it has.
+
+    Returns:
+        When it was written anew; None for a program that renders files, as above.
+    """
+    if has_its_files(lab):
+        return None
+    _read_at_first(lab, REBORN, key, verbs)
+    with _going(lab, REBORN):
+        lab.stack.operator.client.secrets.kv.v2.delete_metadata_and_all_versions(
+            REBORN, mount_point=lab.entry.mount
+        )
+    lab.put("v2", path=REBORN, key=key)
+    return lab.history.now()
+
+
+def _is_the_new_one(
+    lab: Lab, path: str, key: str, verbs: Collection[Way], *, since: float | None
+) -> None:
+    """Demand in each of these ways what a secret is since it was written anew, if it was.
+
+    What it was before, and that it was away, is remembered for as long as a value may be.
+    """
+    if since is None:
+        return
+    for verb in verbs:
+        call = lab.client.ask(verb, path, key)
+        while (
+            call.value != f"{path}:v2"
+            and call.outcome != "died"
+            and call.began <= since + lab.refresh
+        ):
+            lab.watch(0.3)
+            call = lab.client.ask(verb, path, key)
+        if call.value != f"{path}:v2":
+            promise = f"a secret that is removed and written anew is seen within {lab.refresh:g} s"
+            text = f"{verb} still gives {call.value or call.told}"
+            lab.note(Finding(promise, text, since, until=call.began, lacks=True))
+
+
+def _is_destroyed_at_once(lab: Lab, key: str, verbs: Collection[Way]) -> list[str]:
+    """Have a secret read, and destroy its version, of which Vault tells no date as of a deletion.
+
+    Returns:
+        Its path; none for a program that renders files, as above.
+    """
+    if has_its_files(lab):
+        return []
+    _read_at_first(lab, RETIRED, key, verbs)
+    with _going(lab, RETIRED):
+        lab.stack.operator.client.secrets.kv.v2.destroy_secret_versions(
+            RETIRED, [version_of(lab, RETIRED)], mount_point=lab.entry.mount
+        )
+    return [RETIRED]
 
 
 def _is_there(
@@ -355,7 +473,7 @@ def _judge_absence(lab: Lab, call: Operation) -> None:
 def test_lost_update(lab: Lab) -> None:
     """Another writer comes between read and write; a token is lost; reads fail, by 500, by 403."""
     allow_writes(lab, LEDGER)
-    lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old"})
+    lab.put("v1", path=LEDGER, key="theirs", also={"mine": "old", **KEPT})
     client = lab.start()
     done: list[Operation] = []
     pattern, mine = f"*/data/{LEDGER}", canary(lab)
@@ -368,7 +486,7 @@ def test_lost_update(lab: Lab) -> None:
             lambda: bool(done) or _ledger_is_read(lab, since=fault.began), within=lab.deadline
         )
         if reads_first := _ledger_is_read(lab, since=fault.began):
-            _write_theirs(lab, {"theirs": "new", "mine": "old"})
+            _write_theirs(lab, {"theirs": "new", "mine": "old", **KEPT})
         change.join(client.patience)
         # Who has Vault merge its change has nothing of another's in hand that it could lose.
         if not reads_first and _is_merged(lab, since=fault.began):
@@ -379,6 +497,7 @@ def test_lost_update(lab: Lab) -> None:
     if not reads_first and "theirs" in found and (said is None or said.failed):
         raise NotExercised("it does not read the secret before it changes a key")
     now = "new" if found.get("mine") == mine else "old"
+    lost = {"theirs"} - set(found) | {one for one in KEPT if found.get(one) != KEPT[one]}
     changed = lab.history.now()
     _two_change_at_once(lab, pattern)
     _change_with_a_dead_token(lab)
@@ -389,7 +508,7 @@ def test_lost_update(lab: Lab) -> None:
         # Also where it has read nothing, and so met no other writer: then it has done this alone.
         none_of(
             "the keys that it does not change are kept",
-            set() if "theirs" in found else {f"what is left is {', '.join(sorted(found))}"},
+            {f"it is without {', '.join(sorted(lost))}"} if lost else (),
             harm=True,
         ),
         none_of(

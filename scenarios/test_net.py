@@ -448,6 +448,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_to_a_page(lab)
     _write_and_hear_half(lab)
     _write_without_a_version(lab)
+    _write_no_word(lab)
     _write_two_at_once(lab)
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
@@ -556,6 +557,20 @@ def _write_without_a_version(lab: Lab) -> None:
     kept.update_metadata(LEDGER, cas_required=False, mount_point=lab.entry.mount)
 
 
+NO_WORD = ' "said" \\ 100 % Gr\u00fc\u00dfe \U0001f511\n of two lines'
+"""What a password may have in it: what JSON writes otherwise, a line's end, letters of several
+bytes.
+"""
+
+
+def _write_no_word(lab: Lab) -> None:
+    """Have a password written that is no word; that it is there as it was given is asked above."""
+    write = _write(lab, NO_WORD)
+    if write.failed:
+        text = f"one with quotes, letters beyond ASCII and two lines ended {write.told}"
+        lab.note(Finding("whatever is text can be written", text, write.began, rests_on=()))
+
+
 LATE_BY = 0.3
 """Seconds by which the answers to two writes are late, so that both are under way at once."""
 
@@ -571,18 +586,24 @@ def _write_two_at_once(lab: Lab) -> None:
     lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True))
 
 
-def _entry(lab: Lab) -> dict[str, str]:
-    """A user and a password to be written together, known by one label."""
-    data = {key: canary(lab) for key in (USER, PASSWORD)}
-    label = f"{LEDGER}:{lab.secrets.label(data[PASSWORD])}"
+def _entry(lab: Lab, more: str = "") -> dict[str, str]:
+    """A user and a password to be written together, known by one label.
+
+    Args:
+        lab: The scenario.
+        more: What the password ends with.
+    """
+    word = canary(lab)
+    data = {USER: canary(lab), PASSWORD: word + more}
+    label = f"{LEDGER}:{lab.secrets.label(word)}"
     for key, value in data.items():
         lab.secrets.add_value(LEDGER, key, value, label)
     return data
 
 
-def _write(lab: Lab) -> Operation:
+def _write(lab: Lab, more: str = "") -> Operation:
     """Have a user and a password written; who says that it is done has written both of them."""
-    data = _entry(lab)
+    data = _entry(lab, more)
     write, found = lab.client.write(LEDGER, data), _what_is_there(lab)
     lost = sorted(key for key, value in data.items() if found.get(key) != value)
     if write.good and lost:
@@ -791,10 +812,15 @@ BIG_PATH = "backend/celery"
 NARROW, TOO_BIG = 2, 3
 """Kilobytes a second, and how many of a call's deadlines a big secret takes at that."""
 
+HUGE_PATH, HUGE_KEY = "backend/keystore", "KEYSTORE"
+
+LETTER, HUGE = "\u20ac", 100_000
+"""A letter of three bytes, and how many of them a huge secret has: they come in many pieces."""
+
 
 @pytest.mark.scenario("NET-09")
 def test_narrow_network(lab: Lab) -> None:
-    """Two kilobytes a second: small secrets come through, a big one does not in time."""
+    """Two kilobytes a second: small secrets come through, a big one later; at last a huge one."""
     client = lab.start()
     big = "x" * int(TOO_BIG * lab.deadline * NARROW * 1000)
     lab.put("v1", path=BIG_PATH, key="SMALL", also={"BIG": big})
@@ -804,9 +830,25 @@ def test_narrow_network(lab: Lab) -> None:
         lab.until_good_read_by_asking(within=bound)
     with lab.reading(every=0.5, path=BIG_PATH, key="SMALL"):  # now there is time for all of it
         lab.recovers(after=fault, path=BIG_PATH)
+    _read_what_comes_in_many_pieces(lab)
     lab.judge(
         # From memory, where it has been read before, a value may come at once.
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),
         same_token(since=fault.began),
         recovers_within(bound, since=fault.began, path="backend/django"),
     )
+
+
+def _read_what_comes_in_many_pieces(lab: Lab) -> None:
+    """Have 300 kB read in each way, where the end of a piece mostly lies within a letter."""
+    lab.put("v1", path=HUGE_PATH, key=HUGE_KEY, value=LETTER * HUGE)
+    since, bound = lab.history.now(), lab.recovery
+    for way in every_way(lab):
+        read = lab.client.ask(way, HUGE_PATH, HUGE_KEY)
+        while read.failed and read.outcome != "died" and lab.history.now() < since + bound:
+            lab.watch(0.2)
+            read = lab.client.ask(way, HUGE_PATH, HUGE_KEY)
+        if read.failed:
+            promise, text = "a secret of 300 kB is read", f"{way} ended {read.told}"
+            found = Finding(promise, text, since, rests_on=(), until=read.ended, lacks=True)
+            lab.note(found)

@@ -22,6 +22,7 @@ from vault_harness.scenario.oracles import (
     no_request_storm,
     recovers_within,
     requests_at_most,
+    says_of_its_health,
 )
 
 DENIED, DENIED_KEY = "ai/openai", "OPENAI_API_KEY"
@@ -38,6 +39,9 @@ path "ecommerce/data/shared/*" { capabilities = ["read"] }
 
 DENIED_FOR = 1.0
 """Seconds of POL-02 in which each read that begins has to be denied."""
+
+ONCE_WELL = 2.0
+"""Seconds of POL-04 in which a client has to say once that it is well."""
 
 ONE_LOGIN_IN = 8.0
 """Seconds in which all denials may cost one login: as long as POL-02 takes by the suite's own R."""
@@ -151,12 +155,26 @@ def test_denied_path_leaves_the_others_alone(lab: Lab) -> None:
         for path, key in allowed.items():
             callers.enter_context(lab.reading(every=0.5, path=path, key=key))
         lab.watch(4.0)
+        _is_well_beside_a_denial(lab)
     lab.judge(
         *(no_failed_read(path=path) for path in allowed),
         # Its variable is set in the catalogue: a value of it would be harm.
         fails_as("denied", path=DENIED),
         a_denial_costs_little(since=denied.began, path=DENIED),
     )
+
+
+def _is_well_beside_a_denial(lab: Lab) -> None:
+    """Ask for its health while all are read but one, until it says that it is well, or for long.
+
+    Whoever tells what its last read came to says so when that was a good one.
+    """
+    if not lab.can("health"):
+        return
+    since = lab.history.now()
+    while not lab.client.healthy() and lab.history.now() < since + ONCE_WELL:
+        lab.watch(0.1)
+    lab.judge_later(says_of_its_health(well=True, since=since, until=lab.history.now()))
 
 
 @pytest.mark.scenario("POL-05")

@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
 
 @pytest.mark.scenario("TKF-01")
 def test_replaced_token_is_used(lab: Lab) -> None:
-    """An agent replaces the token and revokes the old one; the next comes late, and in place."""
+    """An agent replaces the token and revokes the old one; the next comes late, and as a line."""
     client = lab.start()
     bound = min(0.1 * lab.ttl, 5.0)
     with lab.reading(every=0.5):
@@ -35,7 +35,7 @@ def test_replaced_token_is_used(lab: Lab) -> None:
             lab.history.mark("the token file is emptied")
             lab.watch(1.2)
         lab.require("a token that was refused", lambda _: any(map(lab.touched, (first, lost))))
-        lab.deliver_token(lab.new_agent_token())
+        lab.deliver_token(lab.new_agent_token(), ends="\n")
         delivered = lab.history.now()
         back = lab.recovery_after(lost)
         lab.until_good_read(since=delivered, within=back)

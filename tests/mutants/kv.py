@@ -28,6 +28,7 @@ from tests.mutants import (
     edges_refusals,
     keys,
     other_styles,
+    outsiders,
     oversights,
     tempers,
     wholes,
@@ -662,6 +663,42 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "takes-a-refused-connection-for-missing": Mutant(
         blind_spots.TakesARefusedConnectionForMissing, "KV-07", "never called missing or deleted"
+    ),
+    "unwraps-data-twice": Mutant(
+        outsiders.UnwrapsDataTwice, "KV-03", "no read of backend/pair fails"
+    ),
+    "takes-a-dot-for-a-way-down": Mutant(
+        outsiders.TakesADotForAWayDown, "KV-03", "no read of backend/pair fails"
+    ),
+    "has-keys-without-case": Mutant(
+        outsiders.HasKeysWithoutCase, "KV-03", "no wrong value is ever handed out"
+    ),
+    "takes-digits-for-a-number": Mutant(
+        outsiders.TakesDigitsForANumber, "KV-03", "a value that nobody ever wrote"
+    ),
+    "fills-in-variables": Mutant(
+        outsiders.FillsInVariables, "KV-03", "a value that nobody ever wrote"
+    ),
+    "takes-a-date-for-a-deletion": Mutant(
+        outsiders.TakesADateForADeletion, "KV-03", "no read of backend/pair fails"
+    ),
+    "takes-a-destroyed-version-for-missing": Mutant(
+        outsiders.TakesADestroyedVersionForMissing, "KV-03", "it was reported as missing"
+    ),
+    "compares-version-numbers-alone": Mutant(
+        outsiders.ComparesVersionNumbersAlone, "KV-03", "removed and written anew"
+    ),
+    "puts-data-behind-each-mount": Mutant(
+        outsiders.PutsDataBehindEachMount, "KV-03", "no read of backend/data/ecommerce/jobs fails"
+    ),
+    "puts-its-wholes-together": Mutant(
+        outsiders.PutsItsWholesTogether, "KV-03", "read_all still gives backend/pair:v2"
+    ),
+    "drops-empty-keys-in-a-change": Mutant(
+        outsiders.DropsEmptyKeysInAChange, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+    "joins-lines-in-a-change": Mutant(
+        outsiders.JoinsLinesInAChange, "KV-04", "the keys that it does not change", REFERENCE
     ),
 }
 

@@ -21,6 +21,7 @@ from resilient_vault_client._token import Token
 from tests.mutants import (
     blind_spots,
     edges_leases,
+    outsiders,
     refused_leases,
     second_leases,
     sharing,
@@ -379,6 +380,9 @@ MUTANTS: dict[str, Mutant] = {
     "trusts-its-renewals": _mutant(TrustsItsRenewals, "LEASE-04", "accepted by the database"),
     "leaves-its-credentials-behind": _mutant(
         LeavesItsCredentialsBehind, "LEASE-05", "given back at its end"
+    ),
+    "overflows-its-leases-timers": _mutant(
+        outsiders.OverflowsItsLeasesTimers, "LEASE-05", "no loop without a pause"
     ),
     "leases-for-each-thread": _mutant(LeasesForEachThread, "LEASE-05", "at most 3 credentials"),
     "leases-instead-of-renewing": _mutant(

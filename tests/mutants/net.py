@@ -28,6 +28,7 @@ from tests.mutants import (
     leftovers,
     loose_ends,
     other_styles,
+    outsiders,
     oversights,
     tempers,
     wholes,
@@ -496,6 +497,21 @@ MUTANTS: dict[str, Mutant] = {
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "loses-heart-in-a-callers-call": Mutant(
         edges_hangs.GivesUpInACallersCall, "NET-12", "the next renewal succeeds"
+    ),
+    "writes-json-by-hand": Mutant(
+        outsiders.WritesJsonByHand, "NET-13", "whatever is text can be written", REFERENCE
+    ),
+    "counts-letters-for-bytes": Mutant(
+        outsiders.CountsLettersForBytes, "NET-13", "whatever is text can be written", REFERENCE
+    ),
+    "writes-ascii-alone": Mutant(
+        outsiders.WritesAsciiAlone, "NET-13", "and is not there: password", REFERENCE
+    ),
+    "decodes-piece-by-piece": Mutant(
+        outsiders.DecodesPieceByPiece, "NET-09", "no wrong value is ever handed out"
+    ),
+    "has-room-for-64-kilobytes": Mutant(
+        outsiders.HasRoomFor64Kilobytes, "NET-09", "a secret of 300 kB is read"
     ),
     "retries-a-lost-write": Mutant(RetriesWrites, "NET-13", "applied at most once", REFERENCE),
     "retries-a-write-that-a-gateway-failed": Mutant(

@@ -12,6 +12,7 @@ from tests.mutants import (
     edges_logins,
     edges_refusals,
     other_styles,
+    outsiders,
     own_pace,
     wholes,
 )
@@ -185,6 +186,9 @@ MUTANTS: dict[str, Mutant] = {
         RemembersADenialForEver, "POL-03", "a good read within"
     ),
     "takes-a-denial-for-an-outage": Mutant(TakesADenialForAnOutage, "POL-04", "no read of"),
+    "is-ill-beside-a-denial": Mutant(
+        outsiders.IsIllBesideADenial, "POL-04", "health says well", REFERENCE
+    ),
     "takes-a-denied-secret-for-a-denied-folder": Mutant(
         TakesADeniedSecretForADeniedFolder, "POL-04", "no read of ai/anthropic"
     ),
@@ -235,6 +239,7 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "says-how-its-last-read-was": Tolerated(outsiders.SaysHowItsLastReadWas, "POL-04", REFERENCE),
     "keeps-a-denial-for-the-refresh-time": Tolerated(
         byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE
     ),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from resilient_vault_client import VaultClient
-from tests.mutants import oversights, tempers
+from tests.mutants import outsiders, oversights, tempers
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import GOODBYE, LazyClient, Token
 from tests.subjects.lazy_wire import ClientError
@@ -170,6 +170,9 @@ class HammersARefusedToken(ReferenceSubject):
 
 MUTANTS: dict[str, Mutant] = {
     "reads-its-token-once": Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
+    "takes-a-lines-end-for-its-token": Mutant(
+        outsiders.TakesALinesEndForItsToken, "TKF-01", "a good read within", REFERENCE
+    ),
     "revokes-its-agents-token": Mutant(
         RevokesItsAgentsToken, "TKF-01", "agent's token is left alone", REFERENCE
     ),

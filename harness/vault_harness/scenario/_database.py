@@ -85,8 +85,8 @@ class Database:
                 "POST",
                 f"{MOUNT}/roles/{_role(path)}",
                 db_name="app",
-                default_ttl=f"{ttl:g}s",
-                max_ttl=f"{max_ttl:g}s",
+                default_ttl=f"{ttl:.0f}s",
+                max_ttl=f"{max_ttl:.0f}s",
                 creation_statements=[_CREATE.format(group=group)],
                 revocation_statements=[_DROP],
             )

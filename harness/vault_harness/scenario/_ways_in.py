@@ -103,10 +103,15 @@ class WaysIn(Tokens):
         self.recorder.learn(self.secrets.add("token", made["client_token"]), made["accessor"])
         return made["client_token"], made["accessor"]
 
-    def deliver_token(self, made: tuple[str, str]) -> None:
-        """Put a token where the subject finds it, in place of the one that was there."""
+    def deliver_token(self, made: tuple[str, str], *, ends: str = "") -> None:
+        """Put a token where the subject finds it, in place of the one that was there.
+
+        Args:
+            made: The token, and its accessor.
+            ends: What the file has behind it.
+        """
         token, self.agent_token = made
-        self._put(self.token_file, token)
+        self._put(self.token_file, token, ends=ends)
 
     # Wrapped secret-ids
 
@@ -135,6 +140,6 @@ class WaysIn(Tokens):
         self.secrets.add("wrapping", token)
         return token
 
-    def _put(self, file: Path, content: str) -> None:
-        write_private(file, content)
+    def _put(self, file: Path, content: str, *, ends: str = "") -> None:
+        write_private(file, f"{content}{ends}")
         self.history.mark(f"{self.secrets.label(content)} delivered")
