@@ -118,11 +118,19 @@ class Case:
         with self._changed:
             return self._changed.wait_for(lambda: self.environ is not None or self.over, within)
 
-    def next(self, within: float) -> Message | None:
-        """The next operation; None where there was none in so many seconds, or it is over."""
+    def next(self, within: float, gone: Callable[[], bool] = lambda: False) -> Message | None:
+        """The next operation; None where there was none in so many seconds, or it is over.
+
+        Args:
+            within: Seconds.
+            gone: Whether who asks has hung up meanwhile. An operation is then left for who asks
+                next: the scenario would wait for its answer in vain, and call the client hung.
+        """
         with self._changed:
             self._seen = time.monotonic()
             self._changed.wait_for(lambda: bool(self._waiting) or self.over or self._ended, within)
+            if gone():
+                return None
             self._seen = time.monotonic()
             return self._waiting.popleft() if self._waiting else None
 

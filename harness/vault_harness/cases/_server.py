@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import secrets
+import select
+import socket
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -89,8 +91,21 @@ class CaseServer(Closable):
         self._thread.join()
         self._server.server_close()
 
-    def handle(self, method: str, path: str, body: Mapping[str, Any]) -> Answer:
-        """Answer one request; its status and body."""
+    def handle(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any],
+        gone: Callable[[], bool] = lambda: False,
+    ) -> Answer:
+        """Answer one request; its status and body.
+
+        Args:
+            method: HTTP's.
+            path: With the secret.
+            body: What it says.
+            gone: Whether who asks has hung up by now.
+        """
         words = urlsplit(path).path.strip("/").split("/")
         if not secrets.compare_digest(words[0].encode(), self._secret.encode()):
             return 403, _error("the URL lacks the secret that the server printed at its start")
@@ -104,15 +119,15 @@ class CaseServer(Closable):
             found = self._cases.get(case_id)
         if words[1:2] != ["cases"] or found is None:
             return 404, _error("there is no such case; POST /cases/TOK-11 starts one")
+        if (method, rest) == ("GET", ["next"]):
+            operation = found.next(POLL, gone)
+            if operation is not None:
+                return 200, operation
+            return (410, {"over": True}) if found.over else (204, None)
         return self._of_case(found, method, rest, body)
 
     def _of_case(self, case: Case, method: str, rest: list[str], body: Mapping[str, Any]) -> Answer:
         match method, rest:
-            case "GET", ["next"]:
-                operation = case.next(POLL)
-                if operation is not None:
-                    return 200, operation
-                return (410, {"over": True}) if case.over else (204, None)
             case "POST", ["answers"]:
                 return (204, None) if case.answer(body) else (404, _error("nobody waits for it"))
             case "GET", ["verdict"]:
@@ -246,6 +261,17 @@ def _length(headers: Message) -> int:
     return length
 
 
+def _has_hung_up(connection: socket.socket) -> bool:
+    """Whether nobody is there any more: a runner may wait for less than the server does."""
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    try:
+        # Else there is nothing to read: it waits. Or another request follows already.
+        return bool(poll.poll(0)) and not connection.recv(1, socket.MSG_PEEK)
+    except OSError:
+        return True
+
+
 def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -258,7 +284,9 @@ def _handler(cases: CaseServer) -> type[BaseHTTPRequestHandler]:
 
         def _answer(self) -> None:
             try:
-                status, body = cases.handle(self.command, self.path, self._body())
+                status, body = cases.handle(
+                    self.command, self.path, self._body(), lambda: _has_hung_up(self.connection)
+                )
             except NobodyThere:
                 self.close_connection = True  # as of a subject that has died
                 return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NoReturn
 
@@ -229,18 +231,23 @@ def report(
 
 def _join(places: list[Path], page: Path) -> None:
     from vault_harness.files import write_text
+    from vault_harness.report import hold, refuse_foreign
     from vault_harness.report.html import write_page
     from vault_harness.report.join import join, journals_in, lines_of
     from vault_harness.report.outcome import outcome
     from vault_harness.report.score import score_of, told, write_score
 
     whole = join(journals_in(places))
-    write_text(page.with_name("journal.json"), json.dumps(whole, indent=1) + "\n")
     graded = score_of(whole)
-    write_score(graded, page.parent)
+    with ExitStack() as closing:
+        closing.callback(os.close, hold(page.parent))
+        refuse_foreign(page.parent)
+        write_text(page.with_name("journal.json"), json.dumps(whole, indent=1) + "\n")
+        write_score(graded, page.parent)
+        written = write_page([whole], page)
     say(whole["summary"])
     say(told(graded))
-    say(f"written: {write_page([whole], page)}")
+    say(f"written: {written}")
     complete = whole["complete"]
     lines = lines_of(whole["scenarios"], undecided=bool(whole["left_out"]) or not complete)
     found = outcome(lines, complete=complete, leaks_known=whole["leaks_known"])

@@ -29,6 +29,7 @@ def check(subject: str | None = None, start: Seconds = 60.0) -> None:
     It says what the client lacks, what is slow, and what it printed where it should not. Exit code
     0: it keeps to its contract; 1: it does not; 3: the harness broke down; 4: a wrong command line.
     """
+    from vault_harness.report import in_short, one_line
     from vault_harness.scenario import open_environment
     from vault_harness.scenario.rehearsal import rehearse
     from vault_harness.subjects import check_subject, parse_subject
@@ -40,10 +41,11 @@ def check(subject: str | None = None, start: Seconds = 60.0) -> None:
     say(table([(step.name, f"{step.seconds:.2f} s", step.said) for step in came.steps]))
     if came.remarks:
         say()
-        say(table([(remark.kind, remark.text) for remark in came.remarks]))
+        say(table([(remark.kind, one_line(remark.text)) for remark in came.remarks]))
     if came.log and not came.well:
         say("\nit logged last")
-        say("\n".join(f"  {line.rstrip()}" for line in came.log[-LOG_LINES:]))
+        # As text: what a client logs is not to colour this terminal, or to clear it.
+        say("\n".join(f"  {one_line(in_short(line.rstrip()))}" for line in came.log[-LOG_LINES:]))
     say(f"\n{'it keeps to its contract' if came.well else 'it breaks its contract'}: {spec}")
     if not came.well:
         raise SystemExit(1)

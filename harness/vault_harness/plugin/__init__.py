@@ -157,7 +157,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtestloop(session: pytest.Session) -> bool | None:
     """Run the suite's scenarios side by side."""
     slots = session.config.stash.get(SLOTS, 0)
-    if not slots or session.config.option.collectonly or session.testsfailed:
+    if not (slots and session.items) or session.config.option.collectonly or session.testsfailed:
         return None
     from vault_harness.plugin._slots import run_side_by_side
 

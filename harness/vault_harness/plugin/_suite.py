@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import signal
 import sys
@@ -196,14 +195,15 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
     """Have the report's folder say that a run has begun, and is not through.
 
     Raises:
-        pytest.UsageError: Nothing can be written there, or another run does it.
-        SettingsError: It has files of somebody else's that would be replaced.
+        pytest.UsageError: Nothing can be written there.
+        SettingsError: Another run writes there, or it has files of somebody else's that would be
+            replaced.
     """
-    from vault_harness.report import begin
+    from vault_harness.report import begin, hold
 
     try:
         if REPORT not in config.stash:
-            config.stash[REPORT] = held = _locked(chosen.report)
+            config.stash[REPORT] = held = hold(chosen.report)
             config.add_cleanup(lambda: os.close(held))
         begin(
             chosen.report,
@@ -221,30 +221,6 @@ def _begin(config: pytest.Config, chosen: Options) -> None:
             "or start the run in another folder",
         )
         raise pytest.UsageError(str(told)) from error
-
-
-def _locked(folder: Path) -> int:
-    """Open a folder, made if need be, and hold it until this process and its forks have ended.
-
-    Raises:
-        pytest.UsageError: Another run holds it.
-        OSError: It cannot be made or opened.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(opened)
-        told = SettingsError(
-            "another run writes its report here",
-            looked_at=str(folder.absolute()),
-            remedy="wait for its end, or name another folder: --report of judge and scenarios",
-        )
-        raise pytest.UsageError(str(told)) from error
-    except OSError:
-        pass  # a file system without locks
-    return opened
 
 
 def _engine(settings: Settings) -> str:
@@ -347,6 +323,7 @@ def side_by_side(settings: Settings) -> int:
 def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: int) -> int:
     """How many workers a subject leaves room for, by one start of it."""
     from vault_harness.commands import named
+    from vault_harness.report import one_line
     from vault_harness.scenario import open_environment
     from vault_harness.scenario.cost import measure
     from vault_harness.subjects import parse_subject
@@ -357,9 +334,8 @@ def _by_cost(config: pytest.Config, chosen: Options, settings: Settings, most: i
     with open_environment(settings, spec, seed=chosen.seed) as environment:
         cost = measure(environment)
     if isinstance(cost, str):
-        config.stash[COST] = (
-            f"it does not start: {cost}\n`{named('subject.check', chosen.subject)}` says more"
-        )
+        more = f"`{named('subject.check', chosen.subject)}` says more"
+        config.stash[COST] = f"it does not start: {one_line(cost)}\n{more}"
         return most
     # What a start costs a server that runs already nobody can tell.
     workers = cost.workers(most) if cost.alone or spec.kind != "http" else most

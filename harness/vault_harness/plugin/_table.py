@@ -199,6 +199,10 @@ class Table:
         workers = getattr(self._config.option, "numprocesses", 0)
         return int(self._config.stash.get(SLOTS, 0) or workers or 0)
 
+    def _is_a_part(self) -> bool:
+        """Whether this run is one of several, of which the others may have all scenarios."""
+        return options(self._config).part is not None
+
     def _write(self, terminal: Any, line: Line) -> None:
         colour = {"kept": "green", "skipped": "yellow", "not exercised": "yellow"}.get(
             line.counts_as, "red"
@@ -263,7 +267,8 @@ class Table:
         if self._progress is not None:
             self._progress.close()
             self._progress = None
-        if self._summary is None and not (self._suite and code in _BEGAN):
+        empty = code == pytest.ExitCode.NO_TESTS_COLLECTED and self._suite and self._is_a_part()
+        if self._summary is None and not (self._suite and code in _BEGAN) and not empty:
             return
         if self._config.option.collectonly:
             return
@@ -321,6 +326,14 @@ class Table:
         found = known(self._config).after(self._summary.lines)
         self._known_file = write_known(found, chosen.known_file)
         self._summary.lines = [found.mark(line) for line in self._summary.lines]
+
+    def _tell_empty(self, terminal: Any) -> None:
+        """Say of a part for which none is left that nothing was forgotten."""
+        part = options(self._config).part
+        if part is not None and self._complete and self._summary and not self._summary.lines:
+            terminal.write_line(
+                f"part {part} has no scenario: the others have all that were chosen"
+            )
 
     def _tell_known(self, terminal: Any) -> None:
         if self._known_file is not None:
@@ -387,6 +400,7 @@ class Table:
         for line in self._changed:
             self._write(terminalreporter, line)
         terminalreporter.write_line(str(summary))
+        self._tell_empty(terminalreporter)
         if self._lost:
             say(terminalreporter, _LOST, red=True)
         self._tell_known(terminalreporter)

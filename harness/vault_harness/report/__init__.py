@@ -9,12 +9,14 @@ from vault_harness.report._journal import (
     begin,
     begun,
     collect_parts,
+    hold,
     load,
     parts_folder,
+    refuse_foreign,
     write_part,
 )
 from vault_harness.report._lines import HEADER, Line, Summary, line_of, wire_of
-from vault_harness.report._moments import Moment, collapse, moments, shown
+from vault_harness.report._moments import Moment, collapse, in_short, moments, one_line, shown
 from vault_harness.report._spent import Effort, where_time_went
 
 __all__ = [
@@ -30,10 +32,14 @@ __all__ = [
     "collect_parts",
     "where_time_went",
     "explain",
+    "hold",
+    "in_short",
     "line_of",
     "load",
     "moments",
+    "one_line",
     "parts_folder",
+    "refuse_foreign",
     "shown",
     "wire_of",
     "write_part",

@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.report._moments import Told, findings_of, lines_of, one_line
+from vault_harness.report._moments import Told, findings_of, in_short, lines_of, one_line
 from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
@@ -47,8 +47,9 @@ def explain(record: ScenarioRecord, *, again: str = "") -> str:
         lines.append(f"  the closing act was left out: {one_line(reason)}")
     for title, told in _excerpts(record):
         lines += _section(title, told)
-    log = [f"+{line['at']:.2f} s  {one_line(line['text'])}" for line in record.get("log", ())]
-    lines += _section("the subject logged last", log[-LOG_LINES:])
+    logged = list(record.get("log", ()))[-LOG_LINES:]
+    log = [f"+{line['at']:.2f} s  {in_short(line['text'])}" for line in logged]
+    lines += _section("the subject logged last", log)
     if again:
         lines.append(f"  run it again: {again}")
     return "\n".join(lines)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -80,6 +82,33 @@ def parts_folder(directory: Path, run: str) -> Path:
     return directory / f"{PARTS}-{run}"
 
 
+def hold(directory: Path) -> int:
+    """Open a folder, made if need be, and keep all others that write reports out of it.
+
+    Returns:
+        What is open: the folder is held until that is closed, here and in all forks.
+
+    Raises:
+        SettingsError: Another one holds it.
+        OSError: It cannot be made or opened.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(opened)
+        raise SettingsError(
+            "another run writes its report here",
+            looked_at=str(directory.absolute()),
+            remedy="wait for its end, or name another folder: --report of judge and scenarios, "
+            "--to of report",
+        ) from error
+    except OSError:
+        pass  # a file system without locks
+    return opened
+
+
 def begin(
     directory: Path,
     *,
@@ -107,7 +136,7 @@ def begin(
         SettingsError: The folder has files of such names, and no journal of a run; nothing is
             touched.
     """
-    _refuse_foreign(directory)
+    refuse_foreign(directory)
     for name in LEFT_BY_A_RUN:
         (directory / name).unlink(missing_ok=True)
     # Of a run that was killed, and had the same name: in a container every run has process id 1.
@@ -139,8 +168,8 @@ def _says(file: Path, *words: bytes) -> bool:
     return all(word in head for word in words)
 
 
-def _refuse_foreign(directory: Path) -> None:
-    """Refuse a folder whose files a run would replace, and that is none of a run's.
+def refuse_foreign(directory: Path) -> None:
+    """Refuse a folder whose files a report would replace, and that is none of a run's.
 
     Raises:
         SettingsError: It has such files.
@@ -160,7 +189,7 @@ def _refuse_foreign(directory: Path) -> None:
             looked_at=str(directory.absolute()),
             remedy="is it committed, move it out of this folder (a run begins by removing the last "
             "one's files); is it what an earlier job left, remove it; or name a folder of its own: "
-            "--report of judge and scenarios, --vault-report of pytest",
+            "--report of judge and scenarios, --vault-report of pytest, --to of report",
         )
 
 

@@ -20,6 +20,9 @@ STOOD_STILL = "the machine stood still"
 UNREAD = 0.1
 """Seconds for which a request lay unread that are told: an oracle judges it by when it came."""
 
+LETTERS = 300
+"""Letters that are shown of a line that a client logged: some log whole answers, in one line."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -67,7 +70,7 @@ def moments(record: ScenarioRecord) -> list[Moment]:
     witnessed += [_use(use) for use in record.get("uses", ())]
     found += [replace(one, key=one.at in about) for one in witnessed]
     found += [
-        Moment(line["at"], f"log: {one_line(line['text'])}", minor=True)
+        Moment(line["at"], f"log: {one_line(in_short(line['text']))}", minor=True)
         for line in record.get("log", ())
     ]
     found += [
@@ -97,6 +100,14 @@ def one_line(text: str) -> str:
     )
 
 
+def in_short(line: object) -> str:
+    """The beginning of a line that a client logged, and by how much it is longer."""
+    text = str(line or "")
+    if (more := len(text) - LETTERS) <= 0:
+        return text
+    return f"{text[:LETTERS]} ... {more} more letters, all of them in the journal ..."
+
+
 def _rotation(rotation: dict[str, Any]) -> Moment:
     seeded = str(rotation["value"]).endswith("seeded")
     text = f"{rotation['path']} is now {rotation['value']}"
@@ -122,6 +133,8 @@ def _exchange(exchange: dict[str, Any]) -> Moment:
     label = exchange["secret_id"] or exchange.get("credential") or exchange["token"]
     credential = f" with {label}" if label else ""
     what = f" of {exchange['path']}" if exchange["kind"] in ("read", "write") else ""
+    if exchange.get("namespace"):  # journals of older runs have none
+        what += f" in namespace {exchange['namespace']}"
     text = f"Vault saw {exchange['kind']}{what}{credential}: {answer}{by}"
     if exchange["ttl"]:
         text += f", TTL {exchange['ttl']:g} s"

@@ -7,6 +7,7 @@ read wrongly would be a verdict on a client, so nothing is guessed.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ from vault_harness.errors import SettingsError
 from vault_harness.report.formats import SCHEMA_VERSION
 
 OTHERWISE = "give the file as a run left it in its report folder"
+
+SHOWN = 20
+"""Letters of a number that a message shows; a longer one is looked at before it is reckoned."""
 
 
 def read_object(path: Path, what: str) -> dict[str, Any]:
@@ -34,6 +38,8 @@ def read_object(path: Path, what: str) -> dict[str, Any]:
         found = json.loads(
             path.read_text(encoding="utf-8"),
             parse_constant=_no_number,
+            parse_float=_finite,
+            parse_int=_whole,
             object_pairs_hook=_each_once,
         )
     except RecursionError:
@@ -115,6 +121,20 @@ _KINDS = {
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    """A number, and no infinity: Python makes one of 1e999, and JSON has none."""
+    found = float(text)
+    if math.isinf(found):
+        raise ValueError(f"{text[:SHOWN]} is too large a number")
+    return found
+
+
+def _whole(text: str) -> int:
+    if len(text) > SHOWN:
+        _finite(text)
+    return int(text)
 
 
 def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

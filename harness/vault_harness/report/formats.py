@@ -118,6 +118,10 @@ class Journal(_Format):
         pattern=r"^[1-9][0-9]{0,3}/[1-9][0-9]{0,3}$",
         description="Which part of a whole run, such as 2/4",
     )
+    planned: dict[str, float] = Field(
+        default={}, description="Of a run that has not ended: what it is to run, and for how long"
+    )
+    wires: list[str] = Field(default=[], description="What was spoken, where it was not plain HTTP")
     left_out: dict[str, str] = Field(
         default={}, description="Scenarios that were not chosen, with their severities"
     )

@@ -12,16 +12,17 @@ a medium or low one broken            A
 nothing broken                        A+
 ====================================  ==============
 
-What a run left out may be broken: left out, a high promise is as a broken one here, and a medium or
-low one too. Where a critical promise was not asked, or none was judged at all, or the run did not
-end, there is no grade: it could be any down to C. What is known to fail is broken all the same.
+What has no verdict may be broken: a high promise that was left out of a run, or that the client
+claims and nobody could ask, is as a broken one here, and a medium or low one too. Where a critical
+promise was not asked, or none was judged at all, or the run did not end, there is no grade: it
+could be any down to C. What is known to fail is broken all the same.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -109,9 +110,11 @@ def _judged(record: Mapping[str, Any], claims: frozenset[str]) -> Judged:
 def _cannot(record: Mapping[str, Any], claims: frozenset[str]) -> str:
     """Why a scenario was not asked, where the client claims all that it takes; else nothing."""
     cannot = record.get("cannot") if record["word"] == "skipped" else None
-    if not isinstance(cannot, Mapping) or not set(cannot.get("needs") or ()) <= {*claims, "read"}:
+    if not isinstance(cannot, Mapping):
         return ""
-    return str(cannot.get("why") or "")
+    needs = cannot.get("needs") or ()
+    needed = map(str, needs) if isinstance(needs, list | tuple) else ()
+    return str(cannot.get("why") or "") if set(needed) <= {*claims, "read"} else ""
 
 
 def _grade(
@@ -120,44 +123,54 @@ def _grade(
     """The grade and what keeps it down; None, and what keeps it from being given."""
     if harm := [f"{id}: {text}" for id, one in scenarios.items() for text in one.harm]:  # noqa: A001
         return "F", harm
-    broken = {
-        severity: [
-            id
-            for id, one in scenarios.items()  # noqa: A001 - it is one
-            if one.severity == severity and one.verdict in ("fail", "flaky")
-        ]
-        for severity in get_args(formats.Severity)
-    }
-    unasked = [
-        id
-        for id, one in scenarios.items()  # noqa: A001 - it is one
-        if one.severity == "critical" and (one.verdict in ("not exercised", "error") or one.cannot)
-    ]
-    unasked += [id for id, severity in left_out.items() if severity == "critical"]  # noqa: A001
-    lacking = [f"critical, and not asked: {', '.join(sorted(unasked))}"] if unasked else []
-    lacking += _never(scenarios, engine)
+    broken = _by_severity(scenarios, lambda one: one.verdict in ("fail", "flaky"))
+    unasked = _by_severity(scenarios, _is_unasked)
+    critical = unasked["critical"] + [id for id, one in left_out.items() if one == "critical"]  # noqa: A001
+    lacking = [f"critical, and not asked: {', '.join(sorted(critical))}"] if critical else []
+    lacking += _never(scenarios, engine, ("critical",))
     if not complete:
         lacking.append("the run did not come to its end")
     asked = any(o.severity == "critical" and o.verdict in _RANKS for o in scenarios.values())
-    if not asked and not unasked:
+    if not asked and not critical:
         lacking.append("nothing critical was judged" if scenarios else "nothing was judged")
     if lacking:
         return None, lacking
-    why = [f"{severity}, and broken: {', '.join(ids)}" for severity, ids in broken.items() if ids]
     unseen = Counter(left_out.values())
+    why = [f"{name}, and broken: {', '.join(ids)}" for name, ids in broken.items() if ids]
+    why += [f"{name}, and not asked: {', '.join(ids)}" for name, ids in unasked.items() if ids]
     why += [f"{name}, and left out of this run: {unseen[name]}" for name in broken if unseen[name]]
+    why += _never(scenarios, engine, ("high", "medium", "low"))
     if len(broken["critical"]) >= MANY:
         return "D", why
     caps: dict[str, Grade] = {"critical": "C", "high": "B", "medium": "A", "low": "A"}
-    capped = (caps[severity] for severity in caps if broken[severity] or unseen[severity])
+    capped = (caps[one] for one in caps if broken[one] or unasked[one] or unseen[one])
     return next(capped, "A+"), why
 
 
-def _never(scenarios: Mapping[str, Judged], engine: str) -> list[str]:
-    """Why critical promises can never be asked here, with what to do, a line for each reason."""
+def _by_severity(
+    scenarios: Mapping[str, Judged], wanted: Callable[[Judged], bool]
+) -> dict[str, list[str]]:
+    """The ids of some scenarios, in order, for each severity."""
+    return {
+        severity: sorted(
+            id
+            for id, one in scenarios.items()  # noqa: A001 - it is one
+            if one.severity == severity and wanted(one)
+        )
+        for severity in get_args(formats.Severity)
+    }
+
+
+def _is_unasked(one: Judged) -> bool:
+    """Whether a promise that the client claims to keep has no verdict: it may be broken."""
+    return one.verdict in ("not exercised", "error") or bool(one.cannot)
+
+
+def _never(scenarios: Mapping[str, Judged], engine: str, severities: Collection[str]) -> list[str]:
+    """Why promises can never be asked here, with what to do, a line for each reason."""
     found: dict[str, list[str]] = {}
     for id, one in scenarios.items():  # noqa: A001 - it is one
-        if one.severity == "critical" and one.cannot:
+        if one.severity in severities and one.cannot:
             found.setdefault(one.cannot, []).append(id)
     return [
         f"{', '.join(sorted(ids))}: {why}"

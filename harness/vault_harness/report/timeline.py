@@ -12,8 +12,9 @@ from pathlib import Path
 
 from vault_harness.errors import HarnessError
 from vault_harness.report._explain import explain
-from vault_harness.report._journal import load, record_in
+from vault_harness.report._journal import NO_JOURNAL, load, record_in
 from vault_harness.report._moments import moments, shown
+from vault_harness.report._reading import wrong
 
 
 def timeline(
@@ -34,14 +35,24 @@ def timeline(
         raw: A line for every moment, however many are alike.
 
     Raises:
-        SettingsError: There is no such journal, or no such scenario in it.
+        SettingsError: There is no such journal, no such scenario in it, or a history that no run
+            has left there.
     """
     record = record_in(load(journal), id, journal)
-    if raw:
-        lines = [str(moment) for moment in moments(record) if since <= moment.at <= until]
-    else:
-        lines = shown(record, since=since, until=until, all_of_it=True)
-    head = explain({**record, "log": ()}).splitlines() if "times" in record else []
+    try:
+        if raw:
+            lines = [str(moment) for moment in moments(record) if since <= moment.at <= until]
+        else:
+            lines = shown(record, since=since, until=until, all_of_it=True)
+        head = explain({**record, "log": ()}).splitlines() if "times" in record else []
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Events have no form that reading looks at: there are thousands of them in a journal.
+        raise wrong(
+            journal,
+            NO_JOURNAL,
+            f"an event of {id.upper()} is not of the form that a run leaves"
+            f" ({type(error).__name__}: {error})",
+        ) from error
     return "\n".join([*head, "", *lines])
 
 

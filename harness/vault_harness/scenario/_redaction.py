@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable
 from functools import cached_property
 from typing import Any
+from urllib.parse import quote
 
 from vault_harness.files import encodable
 
@@ -24,6 +26,9 @@ _IN_GO = {ord(letter): f"\\u{ord(letter):04x}" for letter in "&<>\u2028\u2029"}
 _ESCAPED = frozenset("\"'\\&<>")
 """Letters of ASCII that do not stand everywhere as they are."""
 
+_IN_URL = str.maketrans("+/", "-_")
+"""The letters of Base64 that a URL or a file's name cannot have."""
+
 _ARMOUR = "-----"
 """What the first and last line of a PEM file begin with, the same in all of them."""
 
@@ -39,6 +44,7 @@ class Redaction:
         # Longest first: a secret that holds another is replaced whole.
         known = sorted(labels, key=lambda item: -len(item[0]))
         spelled = [(*both, label) for value, label in known for both in _with_halves(value)]
+        spelled += [(text, "", label) for value, label in known for text in _encoded(value)]
         spelled.sort(key=lambda item: -len(item[0]))
         self._wholes = [(text, label) for text, _, label in spelled if len(text) >= SHORTEST]
         self._begun = [(half, text, label) for text, half, label in spelled if half]
@@ -128,6 +134,18 @@ def _spellings(value: str) -> set[str]:
         return {value}
     plain, escaped = _in_json(value)
     return {value, plain, escaped, plain.translate(_IN_GO), repr(value)[1:-1]}
+
+
+def _encoded(value: str) -> set[str]:
+    """A whole value as a URL has it, and in Base64, as Kubernetes shows secrets.
+
+    Of a half nothing is known then: how it is written depends on what stands around it.
+    """
+    if len(value) < SHORTEST:
+        return set()
+    base = b64encode(value.encode("utf-8", "replace")).decode("ascii").rstrip("=")
+    in_url = [quote(value, safe=safe, errors="replace") for safe in ("", "/")]
+    return {base, base.translate(_IN_URL), *in_url, in_url[0].replace("%20", "+")} - {value}
 
 
 def _with_halves(value: str) -> set[tuple[str, str]]:

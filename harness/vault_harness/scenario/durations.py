@@ -14,6 +14,9 @@ from vault_harness.errors import SettingsError
 DURATIONS = "durations.json"
 """Name of the file beside a catalogue."""
 
+DIGITS = 4
+"""Of the number of parts, at most, as a journal has it."""
+
 
 def load_durations(catalogue: Path) -> dict[str, float]:
     """The measured seconds of a catalogue's scenarios; empty if nobody measured.
@@ -60,7 +63,8 @@ def parse_shard(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     number, slash, of = text.partition("/")
-    if slash and number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of):
+    digits = slash and number.isdecimal() and of.isdecimal() and len(of) <= DIGITS
+    if digits and len(number) <= DIGITS and 1 <= int(number) <= int(of):
         return int(number), int(of)
     raise SettingsError(
         f"--shard {text} does not make sense",

@@ -78,6 +78,7 @@ def record_of(
         "operations": list(history.operations),
         "exchanges": list(history.exchanges),
         "connections": history.connections,
+        "touches": list(history.touches),
         "handshakes": list(history.handshakes),
         "audit": list(history.audit),
         "rotations": list(history.rotations),

@@ -83,7 +83,7 @@ class Requests:
 def _parsed(content: bytes) -> dict[str, Any]:
     try:
         found = json.loads(content.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -52,7 +52,8 @@ def test_the_steps_of_the_action(tmp_path: Path) -> None:
         "HERE": str(ROOT),
         "RUNNER_TEMP": str(tmp_path),
         "GITHUB_STEP_SUMMARY": str(page),
-        **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT"), ""),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+        **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "ARTIFACT"), ""),
         "SUBJECT": "command:./my-client",
         "AGAINST": "score.json",
     }

@@ -304,3 +304,41 @@ def test_a_step_from_a_link_that_was_typed(browser: Browser, file: Path) -> None
         "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'j', bubbles: true}))"
     )
     wait_until(lambda: shown(page).startswith("TOK-11"), "the next one", timeout=60)
+
+
+def test_a_link_to_a_moment_of_a_run(browser: Browser, file: Path) -> None:
+    """A finding's button makes one, which shows the same to whoever is sent it."""
+    page = browser.open(f"{file.as_uri()}#TOK-11/B@2.50", first=WATCH)
+    wait_until(lambda: shown(page).startswith("TOK-11"), "the scenario", timeout=60)
+    row = "document.querySelector('tr.chosen')?.textContent ?? ''"
+    wait_until(lambda: page.says(row).startswith("+2.50 s"), "the moment", timeout=60)
+    pressed = "document.querySelector('.runpick [aria-pressed=true]').textContent"
+    assert page.says(pressed).startswith("B mine")
+    assert page.says("document.querySelectorAll('.cursor').length") == 1
+    focus(page, ".runpick [aria-pressed=false]")
+    page.press("Enter")
+    assert page.says("location.hash") == "#TOK-11/A"
+    focus(page, ".findings button")
+    page.press("Enter")
+    assert page.says("location.hash") == "#TOK-11/A@2.50"
+    assert page.says(row).startswith("+2.50 s")
+    # And j goes on from there.
+    page.says(
+        "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: 'k', bubbles: true}))"
+    )
+    wait_until(lambda: shown(page).startswith("KV-01"), "the one before", timeout=60)
+
+
+def test_on_paper(page: Page) -> None:
+    """What can only be pressed is left out, nothing scrolls, and the picture is a sheet wide."""
+    page.send("Emulation.setEmulatedMedia", media="print")
+    page.says("dispatchEvent(new Event('beforeprint')); 0")
+    left = "[...document.querySelectorAll('.filters, .zoom, .runpick [aria-pressed=false]')]"
+    assert page.says(f"{left}.filter((one) => one.checkVisibility()).length") == 0
+    style = "getComputedStyle(document.querySelector('#detail'))"
+    assert page.says(f"[{style}.overflowY, {style}.maxHeight]") == ["visible", "none"]
+    width = "document.querySelector('.scroll svg').getBoundingClientRect().width"
+    assert page.says(width) == 560
+    page.send("Emulation.setEmulatedMedia", media="screen")
+    page.says("dispatchEvent(new Event('afterprint')); 0")
+    assert page.says(width) > 560

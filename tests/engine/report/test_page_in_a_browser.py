@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from tests.engine.report.devtools import BROWSER
+from tests.engine.report.devtools import BROWSER, Browser
 from vault_harness.report.html import write_page
+from vault_harness.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -114,3 +115,80 @@ def test_names_of_values_are_in_the_picture(tmp_path: Path) -> None:
     shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
     found = re.findall(r'<text class="beside"[^>]*text-anchor="(\w+)"[^>]*>([^<]*)<', shown)
     assert found == [("start", "v1"), ("end", "closing")]
+
+
+def test_what_a_request_carried_is_told(tmp_path: Path) -> None:
+    """Namespace, credential, what acted on it, a time to wait of nothing; and other witnesses."""
+    login = SCENARIO["exchanges"][0]
+    asked = {**login, "kind": "credential", "method": "GET", "path": "database/creds/app"}
+    asked |= {"began": 1.1, "ended": 4.1, "secret_id": None, "token": "token-1", "ttl": 8.0}
+    asked |= {"credential": "credential-1", "namespace": "team", "renewable": False}
+    asked |= {"interference": "answer to credential 3 s late #1", "retry_after": 0.0}
+    scenario = {
+        **SCENARIO,
+        "exchanges": [login, asked],
+        "uses": [{"began": 4.2, "ended": 4.3, "credential": "credential-1", "accepted": False}],
+        "handshakes": [{"at": 0.05, "connection": 1, "protocol": None, "refused": "unknown CA"}],
+        "touches": [{"toxic": "drip", "opened": 0.1, "closed": None}],
+        "stalls": [{"at": 2.0, "length": 0.4}],
+        "set_aside": [{"finding": SCENARIO["findings"][0], "why": "it stood still"}],
+        "word": "flaky",
+        "rate": "1 of 2",
+        "runs": [{"word": "fail", "why": "two logins", "seconds": 9.0}],
+    }
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    cells = re.findall(r"</button></td><td>(.*?)</td><td>(.*?)</td><td>(.*?)</td>", shown)
+    what = "GET database/creds/app in namespace team with token-1 about credential-1 (connection 1)"
+    end = "answered 200, took 3.00 s, TTL 8 s, not renewable, Retry-After 0 s, "
+    fault = "under the fault “answer to credential 3 s late”"
+    assert ("HTTP other", what, f"{end}{fault}") in cells
+    assert ("database", "login at the database with credential-1", "refused") in cells
+    assert ("proxy", "TLS handshake of connection 1", "refused: unknown CA") in cells
+    assert ("proxy", "toxic drip acts on a connection", "open to the end") in cells
+    assert ("machine", "the machine stood still", "for 0.40 s") in cells
+    detail = re.sub(r"<[^>]+>", "", shown[shown.index('id="detail"') :])
+    assert "TOK-11 flaky (1 of 2 runs pass)" in detail
+    assert "does not count: it stood still" in detail
+    assert "1: fail, 9 s: two logins" in detail
+
+
+def test_a_history_of_no_form_is_nobody_elses(tmp_path: Path) -> None:
+    """A journal that was merged by hand: under its id stands why there is nothing to see."""
+    odd = {**SCENARIO, "id": "TOK-12", "exchanges": [], "stalls": [{"at": 1.0, "length": "long"}]}
+    journal = {"subject": "mine", "engine": "process", "scenarios": [SCENARIO, odd]}
+    page = write_page([journal], tmp_path / "index.html")
+    with Browser(tmp_path / "profile") as browser:
+        opened = browser.open(f"{page.as_uri()}#TOK-11")
+        title = "document.querySelector('#detail:not([hidden]) h2')?.textContent ?? ''"
+        wait_until(lambda: opened.says(title).startswith("TOK-11"), "the first", timeout=60)
+        opened.says("location.hash = 'TOK-12'; 0")
+        wait_until(lambda: opened.says(title).startswith("TOK-12"), "the other", timeout=60)
+        said = opened.says("document.querySelector('#detail').textContent")
+        assert "The history of TOK-12 is not as a run leaves it" in said
+        assert "two" not in said
+
+
+def test_names_of_values_do_not_cover_each_other(tmp_path: Path) -> None:
+    """Of two that are given at once the second has its place in the list."""
+    value = {"done": None, "path": "backend/django"}
+    times = {"v1": 1.0, "v2": 1.02, "v3": 2.5}
+    rotations = [{**value, "at": at, "value": name} for name, at in times.items()]
+    scenario = {**SCENARIO, "rotations": rotations}
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    assert re.findall(r'<text class="beside"[^>]*>([^<]*)<', shown) == ["v1", "v3"]
+    assert "backend/django is given the value v2" in shown
+
+
+def test_times_are_told_in_their_order(tmp_path: Path) -> None:
+    """That of a token first, by the letter that the documents have for it; and short stalls not."""
+    scenario = {
+        **SCENARIO,
+        "times": {"ttl": 20.0, "max_ttl": 600.0, "deadline": 2.0},
+        "stalls": [{"at": 0.5, "length": 0.03}],
+    }
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    assert "; a token's life (T) 20 s, at most 600 s, a call's deadline 2 s</p>" in shown
+    assert "<td>the machine stood still</td>" not in shown

@@ -86,6 +86,19 @@ def test_what_it_printed_where_it_should_not(tmp_path: Path) -> None:
     assert "print logs to stderr only" in said
 
 
+COLOURED = r"""printf '{"id":%s,"ok":false,"message":"\\u001b[31mno\\u0007"}\n' "$id"; """
+SHOUTS = r"""printf '\033[2Jcleared\n' >&2; """
+
+
+def test_what_a_client_says_is_no_order_to_the_terminal(tmp_path: Path) -> None:
+    """Neither its message nor its log colours it, clears it, or rings a bell."""
+    code, said = check(program(tmp_path, HELLO, SHOUTS + COLOURED))
+    assert code == 1
+    assert r"\x1b[31mno\x07" in said
+    assert r"\x1b[2Jcleared" in said
+    assert not {"\x1b", "\x07"} & set(said)
+
+
 def test_deadline_that_nobody_waits_for(tmp_path: Path) -> None:
     """No scenario would be exercised, which is told before any is run."""
     code, said = check(program(tmp_path, WAITS, SAYS_X))

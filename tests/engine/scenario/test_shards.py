@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.scenario.conftest import ROOT, Suite
+from vault_harness.report.join import join, journals_in
 
 ONLY = ("--vault-only", "KV-01,KV-03,KV-05,TOK-19")
 
@@ -44,3 +45,23 @@ def test_two_parts_are_one_run(tmp_path: Path) -> None:
     assert "3 of 4 scenarios pass; fail: KV-03" in done.stdout
     assert not set(words) & set(whole["left_out"])
     assert (tmp_path / "report" / "index.html").is_file()
+
+
+@pytest.mark.slow  # a run, though of nothing
+def test_a_part_for_which_none_is_left(tmp_path: Path) -> None:
+    """Two scenarios in three parts: the third came to its end, and lacks in no whole."""
+    words = ("--vault-only", "KV-03,TOK-19", "--vault-shard", "3/3")
+    run = Suite(tmp_path).run("Good", *words)
+    assert run.code == 0, run.out
+    assert "part 3/3 has no scenario" in run.out
+    assert (run.journal["complete"], run.journal["scenarios"]) == (True, [])
+    assert (run.journal["shard"], len(run.journal["left_out"]) > 100) == ("3/3", True)
+    # The others' part of a whole: with two more that are complete it is, too.
+    for number, name in ((1, "KV-03"), (2, "TOK-19")):
+        one = {"id": name, "promise": "p", "severity": "high", "word": "pass", "seconds": 1.0}
+        part = {**run.journal, "shard": f"{number}/3", "scenarios": [one]}
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "journal.json").write_text(json.dumps(part))
+    whole = join(journals_in([tmp_path / "1", tmp_path / "2", run.report]))
+    assert (whole["complete"], len(whole["scenarios"])) == (True, 2)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -105,6 +107,42 @@ def test_what_is_in_the_way_is_named(server: CaseServer, monkeypatch: pytest.Mon
         (429, [case_id]),
     ]
     assert requests.delete(f"{server.url}/cases/{case_id}", timeout=20).status_code == 204
+
+
+def test_an_operation_is_not_lost_with_who_hung_up(
+    server: CaseServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A runner that waits for less than the server does asks again, and is given what came."""
+    waiting, asked = threading.Event(), threading.Event()
+    answers: list[Any] = []
+    its_own = Case.next
+
+    def noted(case: Case, *more: Any) -> Any:
+        waiting.set()
+        return its_own(case, *more)
+
+    def asks(*_: object, **__: object) -> Result:
+        with server._lock:  # until it is among them
+            case = next(iter(server._cases.values()))
+        case.configure({})
+        assert asked.wait(20)
+        answers.append(case.ask({"op": "read"}))
+        raise OSError("ended")
+
+    monkeypatch.setattr(Case, "next", noted)
+    monkeypatch.setattr("vault_harness.cases._server.run_scenario", asks)
+    case_id = requests.post(f"{server.url}/cases/TOK-11", timeout=20).json()["id"]
+    place = urlsplit(f"{server.url}/cases/{case_id}")
+    with socket.create_connection(("127.0.0.1", place.port or 0), timeout=20) as connection:
+        connection.sendall(f"GET {place.path}/next HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert waiting.wait(20)
+    asked.set()
+    operation = requests.get(f"{place.geturl()}/next", timeout=10)
+    assert (operation.status_code, operation.json()["op"]) == (200, "read")
+    said = {"id": operation.json()["id"], "ok": True, "value": "v"}
+    assert requests.post(f"{place.geturl()}/answers", json=said, timeout=20).status_code == 204
+    assert requests.get(f"{place.geturl()}/verdict", timeout=20).json()["word"] == "error"
+    assert answers == [{"ok": True, "value": "v"}]
 
 
 def test_a_case_that_broke_is_over() -> None:

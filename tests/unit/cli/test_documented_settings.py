@@ -31,3 +31,9 @@ def test_what_a_fault_of_requests_can_be_for() -> None:
     (row,) = re.findall(r"^\| what for \| (.*) \|$", text, re.MULTILINE)
     named = set(re.findall(r"`([a-z]+)`", row))
     assert named == {*get_args(RequestKind), "health", "any"}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_begins_with_its_title(path: Path) -> None:
+    """And with no row of a table that somebody meant to put into the last one of it."""
+    assert path.read_text(encoding="utf-8").startswith("# ")

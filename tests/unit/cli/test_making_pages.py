@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -109,3 +111,31 @@ def test_parts_that_are_named_one_after_the_other(
     ended = program("report", *words, "--to", "all/index.html")
     assert (ended.code, "1 of 2 scenarios pass; fail: TOK-12" in ended.out) == (1, True), ended
     assert "TOK-12" in (tmp_path / "all" / "index.html").read_text()
+
+
+def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: Path) -> None:
+    """A score that was committed, where the page is to be: named, and left as it is."""
+    journal(tmp_path / "shards" / "journal.json", "mine")
+    (tmp_path / "score.json").write_text("mine")
+    ended = program("report", "--join", "shards", "--to", "all.html")
+    assert (ended.code, "would replace score.json" in ended.err) == (4, True), ended
+    assert (tmp_path / "score.json").read_text() == "mine"
+    assert not (tmp_path / "journal.json").exists()
+    # One that the last whole has left is replaced, as a run replaces the last one's.
+    (tmp_path / "score.json").unlink()
+    for _ in range(2):
+        assert program("report", "--join", "shards", "--to", "all.html").code == 0
+
+
+def test_a_whole_where_a_run_is_under_way(program: Program, tmp_path: Path) -> None:
+    """Its journal is the run's own: who replaced it would take away what it began with."""
+    journal(tmp_path / "shards" / "journal.json", "mine")
+    journal(tmp_path / "report" / "journal.json", "under way")
+    held = os.open(tmp_path / "report", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ended = program("report", "--join", "shards")
+    finally:
+        os.close(held)
+    assert (ended.code, "another run writes its report here" in ended.err) == (4, True), ended
+    assert "under way" in (tmp_path / "report" / "journal.json").read_text()

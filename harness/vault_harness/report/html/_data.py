@@ -12,12 +12,15 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vault_harness.report._moments import in_short
+
 Journal = Mapping[str, Any]
 
-OPERATION = ("verb", "path", "began", "ended", "outcome", "value", "message", "caller")
+OPERATION = ("verb", "path", "began", "ended", "outcome", "value", "message", "caller", "key")
 EXCHANGE = (
     *("kind", "method", "path", "began", "ended", "status", "token", "secret_id", "ttl"),
     *("retry_after", "errors", "by", "closed", "connection", "waited"),
+    *("credential", "namespace", "renewable", "interference"),
 )
 AUDIT = ("at", "operation", "path", "error")
 ROTATION = ("at", "done", "path", "value")
@@ -25,9 +28,22 @@ TOUCH = ("toxic", "opened", "closed")
 FAULT = ("name", "began", "ended", "detail")
 FINDING = ("promise", "seen", "at", "harm")
 MARK = ("at", "text")
+USE = ("began", "ended", "credential", "accepted")
+HANDSHAKE = ("at", "connection", "protocol", "refused")
+STALL = ("at", "length")
+RUN = ("word", "why", "seconds")
 
 LOG_LINES = 200
 """Lines of a log that are shown from its head, and as many from its end."""
+
+TRACE = 6000
+"""Letters of a traceback that are shown, its last ones."""
+
+MOST = 3000
+"""Events of one kind that are shown of a scenario: a browser takes no hundred thousand."""
+
+_OF_A_LIFE = frozenset({"login", "renew", "revoke"})
+"""Requests by which a token begins, lives on and ends."""
 
 _TIMES = frozenset({"began", "ended", "at", "done", "opened", "closed_at"})
 
@@ -49,36 +65,105 @@ def _short(name: str, value: object) -> object:
         return None if not isinstance(value, (int, float)) else round(value * 1000)
     if isinstance(value, float):
         return round(value, 3)
+    if name == "interference" and isinstance(value, str):
+        return value.rpartition(" #")[0] or value  # its number tells alike ones apart in a journal
     return value
+
+
+class _Few:
+    """What is shown of the events of one scenario, of which a client without a pause makes many.
+
+    Args:
+        about: The moments that findings are about.
+
+    Attributes:
+        left: How many events are not shown.
+    """
+
+    def __init__(self, about: Sequence[float]) -> None:
+        self._about = about
+        self.left = 0
+
+    def of(self, events: object, when: str) -> list[Mapping[str, Any]]:
+        """The first and the last of a kind, and those around what findings are about.
+
+        Args:
+            events: In order.
+            when: The field that has their time.
+        """
+        found = _objects(events)
+        if len(found) <= MOST:
+            return found
+        times = [at if isinstance(at := one.get(when), (int, float)) else 0.0 for one in found]
+        part = MOST // (2 + len(self._about))
+        kept = {*range(part), *range(len(found) - part, len(found))}
+        for moment in self._about:
+            kept.update(sorted(range(len(found)), key=lambda n: abs(times[n] - moment))[:part])
+        self.left += len(found) - len(kept)
+        return [found[number] for number in sorted(kept)]
+
+    def exchanges(self, events: object) -> list[Mapping[str, Any]]:
+        """Requests: what gives a token its life apart, or reads would hide it."""
+        found = _objects(events)
+        ours = [one for one in found if one.get("kind") in _OF_A_LIFE]
+        others = [one for one in found if one.get("kind") not in _OF_A_LIFE]
+        if len(found) <= MOST:
+            return found
+        return [*self.of(ours, "began"), *self.of(others, "began")]
+
+    def times(self, moments: object) -> list[int]:
+        """Moments without anything else, in milliseconds: the first ones."""
+        found = moments if isinstance(moments, list) else []
+        told = [round(at * 1000) for at in found if isinstance(at, (int, float))]
+        self.left += len(told[MOST:])
+        return told[:MOST]
 
 
 def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
     """One scenario of a journal, for the page."""
+    found = [*_objects(entry.get("findings")), *_objects(entry.get("leaks"))]
+    few = _Few([at for one in found if isinstance(at := one.get("at"), (int, float))])
+    shown = {
+        "operations": rows(few.of(entry.get("operations"), "began"), OPERATION),
+        "exchanges": rows(few.exchanges(entry.get("exchanges")), EXCHANGE),
+        "connections": few.times(entry.get("connections")),
+        "audit": rows(few.of(entry.get("audit"), "at"), AUDIT),
+        "touches": rows(few.of(entry.get("touches"), "opened"), TOUCH),
+        "uses": rows(few.of(entry.get("uses"), "began"), USE),
+        "handshakes": rows(few.of(entry.get("handshakes"), "at"), HANDSHAKE),
+    }
     return {
+        **shown,
+        "left": few.left,
         "word": str(entry.get("word", "error")),
+        "rate": str(entry.get("rate") or ""),
         "why": str(entry.get("why") or ""),
         "known": str((entry.get("known") or {}).get("reason") or ""),
         "again": str(entry.get("again") or ""),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
         "leaks": rows(entry.get("leaks"), FINDING),
+        "aside": _set_aside(entry.get("set_aside")),
+        "runs": rows(entry.get("runs"), RUN),
+        "trace": str(entry.get("trace") or "")[-TRACE:] if entry.get("word") == "error" else "",
         "no_closing": str(entry.get("no_closing") or ""),
         "untouched": [str(text) for text in entry.get("untouched") or ()],
         "evidence": [str(text) for text in entry.get("evidence") or ()],
         "faults": rows(entry.get("faults"), FAULT),
-        "operations": rows(entry.get("operations"), OPERATION),
-        "exchanges": rows(entry.get("exchanges"), EXCHANGE),
-        "connections": [
-            round(at * 1000)
-            for at in entry.get("connections") or ()
-            if isinstance(at, (int, float))
-        ],
-        "audit": rows(entry.get("audit"), AUDIT),
         "rotations": rows(entry.get("rotations"), ROTATION),
-        "touches": rows(entry.get("touches"), TOUCH),
         "marks": rows(entry.get("marks"), MARK),
+        "stalls": rows(entry.get("stalls"), STALL),
         "log": "" if entry.get("word") == "pass" else _log(entry.get("log")),
     }
+
+
+def _set_aside(events: object) -> list[list[Any]]:
+    """Findings that do not count: as those that do, and why."""
+    return [
+        [*(row for found in rows([one.get("finding")], FINDING) for row in found), one.get("why")]
+        for one in _objects(events)
+        if isinstance(one.get("finding"), Mapping)
+    ]
 
 
 def _log(lines: object) -> str:
@@ -93,7 +178,8 @@ def _log(lines: object) -> str:
 
 
 def _line(at: object, text: object) -> str:
-    return f"+{at:.2f} s  {text or ''}" if isinstance(at, (int, float)) else str(text or "")
+    told = in_short(text)
+    return f"+{at:.2f} s  {told}" if isinstance(at, (int, float)) else told
 
 
 def packed(content: object) -> str:

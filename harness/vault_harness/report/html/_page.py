@@ -119,6 +119,7 @@ def _run(journal: _data.Journal) -> Run:
     where = [
         *(journal.get("product"), engine and f"{engine} engine", *(journal.get("wires") or ())),
         *(suite and f"suite {suite}", journal.get("shard") and f"part {journal['shard']}"),
+        *_of_the_client(journal),
     ]
     ended = journal.get("complete", True)
     return Run(
@@ -131,6 +132,15 @@ def _run(journal: _data.Journal) -> Run:
         verdicts=verdicts,
         marks={str(one["id"]): mark for one in journal["scenarios"] if (mark := _mark(one))},
     )
+
+
+def _of_the_client(journal: _data.Journal) -> list[str]:
+    """Its version, and the times by which it asked to be judged."""
+    client = journal.get("client") or {}
+    version, times = client.get("version"), client.get("declares") or {}
+    declared = ", ".join(f"{name} {value:g} s" for name, value in sorted(times.items()))
+    found = [f"client {version}"] if version else []
+    return [*found, f"declares {declared}"] if declared else found
 
 
 def _mark(one: Mapping[str, Any]) -> str:

@@ -56,8 +56,10 @@
 
   const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
   const took = (began, ended) => (ended === null ? "had not ended" : `took ${seconds(ended - began)}`);
+  const nothing = (value) => value === null || value === undefined;
   const valued = (value) => (value === "unknown" ? ", a value that nobody ever wrote" : value ? `, the value ${value}` : "");
   const UNREAD = 0.1; // seconds for which a request lay unread that are told: it is judged by when it came
+  const STOOD = 0.1; // and for which the machine stood still: shorter ones are in every run
   const HTTP = ["login", "renew", "lookup", "read", "write", "revoke", "other"];
 
   function eventsOf(run) {
@@ -69,13 +71,14 @@
         what: `fault: ${name}${extra ? ` (${extra})` : ""}`, end: ended === null ? "not undone" : `lasted ${seconds(ended - began)}` });
     }
     for (const [at, done, path, value] of run.rotations) {
-      add({ lane: "values", began: at, ended: done ?? at, shape: "value", label: value.endsWith("seeded") ? "" : value,
+      add({ lane: "values", began: at, ended: done ?? at, shape: "value", label: String(value).endsWith("seeded") ? "" : String(value),
         what: `${path} is given the value ${value}`, end: "" });
     }
-    for (const [verb, path, began, ended, outcome, value, message, caller] of run.operations) {
+    for (const [verb, path, began, ended, outcome, value, message, caller, key] of run.operations) {
       const own = verb === "start" || verb === "close" || verb === "health";
       const kind = outcome === "ok" ? "good" : outcome === "stale" ? "old" : outcome === null ? "open" : "bad";
-      add({ lane: own ? "subject" : `caller ${caller}`, began, ended, shape: kind, what: `${verb} ${path}`.trim(),
+      add({ lane: own ? "subject" : `caller ${caller}`, began, ended, shape: kind,
+        what: `${verb} ${path}${key ? ` (${key})` : ""}`.trim(),
         end: `${outcome ?? "not ended"}${valued(value)}, ${took(began, ended)}${message ? `: ${message}` : ""}` });
     }
     for (const [toxic, opened, closed] of run.touches) {
@@ -84,17 +87,34 @@
     }
     run.connections.forEach((at, index) => add({ lane: "proxy", began: at, ended: at, shape: "open",
       what: `connection ${index + 1} to Vault is opened`, end: "" }));
-    for (const [kind, method, path, began, ended, status, token, secretId, ttl, retryAfter, errors, by, closed, connection, waited] of run.exchanges) {
+    for (const [at, connection, protocol, refused] of run.handshakes) {
+      add({ lane: "proxy", began: at, ended: at, shape: refused ? "bad" : "open",
+        what: `TLS handshake of connection ${connection}`, end: refused ? `refused: ${refused}` : `good, it speaks ${protocol ?? "HTTP"}` });
+    }
+    for (const [began, ended, credential, accepted] of run.uses) {
+      add({ lane: "database", began, ended, shape: accepted ? "good" : "bad",
+        what: `login at the database with ${credential}`, end: accepted ? "accepted" : "refused" });
+    }
+    for (const [at, length] of run.stalls) {
+      if (length < STOOD) continue;
+      add({ lane: "machine", began: at, ended: at + length * 1000, shape: "touch",
+        what: "the machine stood still", end: `for ${length.toFixed(2)} s` });
+    }
+    for (const [kind, method, path, began, ended, status, token, secretId, ttl, retryAfter, errors, by, closed, connection, waited,
+      credential, namespace, renewable, interference] of run.exchanges) {
       const refused = status === null || status >= 400;
       const lane = HTTP.includes(kind) ? kind : "other";
       const said = [
         status === null ? `no answer${closed ? `, the ${closed} closed it` : ""}` : `answered ${status}`,
-        took(began, ended), ttl ? `TTL ${ttl} s` : null, retryAfter ? `Retry-After ${retryAfter} s` : null,
-        errors && errors.length ? `“${errors.join("; ")}”` : null, by === "stub" ? "by the harness in Vault's place" : null,
+        took(began, ended), ttl ? `TTL ${ttl} s` : null, ttl && renewable === false ? "not renewable" : null,
+        nothing(retryAfter) ? null : `Retry-After ${retryAfter} s`,
+        errors && errors.length ? `“${[errors].flat().join("; ")}”` : null,
+        by === "stub" ? "by the harness in Vault's place" : null, interference ? `under the fault “${interference}”` : null,
         waited >= UNREAD ? `${waited.toFixed(2)} s after it came` : null,
       ];
       add({ lane: `HTTP ${lane}`, began, ended, shape: refused ? "bad" : lane === "login" || lane === "renew" ? lane : "good",
-        what: `${method} ${path}${secretId ? ` with ${secretId}` : token ? ` with ${token}` : ""} (connection ${connection})`,
+        what: [`${method} ${path}`, namespace ? `in namespace ${namespace}` : null, secretId || token ? `with ${secretId || token}` : null,
+          credential ? `about ${credential}` : null, `(connection ${connection})`].filter(Boolean).join(" "),
         end: said.filter(Boolean).join(", ") });
     }
     for (const [at, operation, path, error] of run.audit) {
@@ -128,7 +148,7 @@
 
   // The timeline
 
-  const ORDER = ["faults", "values", "caller", "subject", "proxy", "HTTP login", "HTTP renew", "HTTP lookup", "HTTP read",
+  const ORDER = ["faults", "values", "caller", "subject", "database", "machine", "proxy", "HTTP login", "HTTP renew", "HTTP lookup", "HTTP read",
     "HTTP write", "HTTP revoke", "HTTP other", "audit", "tokens"];
   const rank = (lane) => ORDER.indexOf(lane.startsWith("caller ") ? "caller" : lane);
 
@@ -158,7 +178,8 @@
     return [...lanes].sort(([a], [b]) => place(a) - place(b) || number(a) - number(b));
   }
 
-  const ROW = 12, TOP = 20;
+  const ROW = 12, TOP = 20, PAPER = 560; // of a sheet's width, what a picture may have beside its lanes' names
+  let paper = false; // whether it is being printed
   let zoom = 1, cursor = null, active = null; // how far in, the moment that was chosen, the event that the keys are at
   const pen = document.createElement("canvas").getContext("2d");
   pen.font = "11px system-ui, sans-serif"; // as page.css has it for a timeline
@@ -188,7 +209,7 @@
     const frame = element("div", { class: "timeline" }, names, box);
 
     function paint() {
-      const width = Math.max(300, (box.clientWidth || 800) - 2) * zoom;
+      const width = paper ? PAPER : Math.max(300, (box.clientWidth || 800) - 2) * zoom;
       const x = (ms) => (Math.min(Math.max(ms, 0), end) / end) * (width - 8) + 4;
       const svg = shape("svg", { width, height, role: "presentation" });
       const scale = shape("g", { "aria-hidden": "true" });
@@ -203,6 +224,7 @@
       }
       for (const { its, top, lines } of drawn) {
         svg.append(shape("line", { class: "lane", x1: 0, x2: width, y1: top + lines * ROW + 5, y2: top + lines * ROW + 5 }));
+        const taken = []; // up to where names stand in each row: of two that would overlap the second is left to the list
         for (const event of its) {
           const left = x(event.began), wide = Math.max(2.5, x(event.ended ?? end) - left);
           const rect = shape("rect", { class: event.shape, x: left, y: top + event.line * ROW + 1, width: wide, height: ROW - 3, rx: 1.5,
@@ -210,10 +232,16 @@
           rect.append(shape("title", {}, `+${seconds(event.began)}  ${event.lane}: ${event.what}\n${event.end}`)); // its name, too
           svg.append(rect);
           const beside = event.shape === "value";
-          const label = beside ? event.label : event.label && wide > 40 ? fitted(event.label, wide - 8) : "";
-          if (label) {
+          let label = beside ? event.label : event.label && wide > 40 ? fitted(event.label, wide - 8) : "", before = false;
+          if (beside && label) {
             // What comes last of all, as the closing act does, has its name before it: beyond is the picture's end.
-            const before = beside && left + wide + 3 + pen.measureText(label).width > width;
+            const long = pen.measureText(label).width;
+            before = left + wide + 3 + long > width;
+            const from = before ? left - 3 - long : left + wide + 3;
+            if (from < (taken[event.line] ?? 0)) label = "";
+            else taken[event.line] = from + long;
+          }
+          if (label) {
             svg.append(shape("text", { class: beside ? "beside" : "inside", x: left + (before ? -3 : beside ? wide + 3 : 4),
               y: top + event.line * ROW + ROW - 3, "text-anchor": before ? "end" : "start", "pointer-events": "none", "aria-hidden": "true" }, label));
           }
@@ -296,13 +324,34 @@
     }
   }
 
+  // What leads to this moment of this run again: for a colleague, by a link.
+  const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
+  function linkTo(id, index, ms) {
+    const letter = heads.runs.length > 1 ? `/${LETTERS[index]}` : "";
+    const at = ms === null ? "" : `@${(ms / 1000).toFixed(2)}`;
+    try {
+      history.replaceState(null, "", `#${id}${letter}${at}`);
+    } catch { /* a browser that lets no file have another address */ }
+  }
+  function linked() {
+    const [, id, letter, at] = /^#([^\/@%]*)(?:\/([a-z]))?(?:(?:@|%40)(\d+(?:\.\d+)?))?$/i.exec(location.hash) ?? [];
+    return { id: (id ?? "").toUpperCase(), index: letter ? LETTERS.indexOf(letter.toUpperCase()) : 0, ms: at ? Number(at) * 1000 : null };
+  }
+
   // Another run of it: what was pressed is made anew, and has the focus again.
   function pick(id, index) {
     show(id, index);
+    linkTo(id, index, null);
     $("#detail .runpick [aria-pressed=true]").focus();
   }
 
-  function show(id, index = 0) {
+  const back = () => element("p", {}, element("a", { href: "#", onclick: (click) => { click.preventDefault(); location.hash = ""; } }, "← all scenarios"));
+  const section = (title, ...children) => [element("h3", {}, title), ...children];
+  const item = (...children) => element("li", {}, ...children);
+  const TIMES = { ttl: "a token's life (T)", max_ttl: "at most", deadline: "a call's deadline" };
+  const WEIGHT = { critical: "MUST", high: "MUST", medium: "SHOULD", low: "SHOULD" };
+
+  function show(id, index = 0, ms = null) {
     const runs = data[id];
     const detail = $("#detail");
     if (!runs) return hide();
@@ -330,6 +379,7 @@
     }
     function choose(event, fromPicture) {
       cursor = event.began;
+      linkTo(id, which, event.began);
       picture.paint();
       list.open = true;
       const tr = chosen(event);
@@ -340,30 +390,34 @@
     }
     function moment(ms) {
       cursor = ms;
+      linkTo(id, which, ms);
       picture.setZoom(Math.max(zoom, picture.end / 4000));
       picture.frame.scrollIntoView({ block: "nearest" });
       const next = events.find((event) => event.began >= ms - 1);
       if (next) chosen(next);
     }
-    const list = element("details", {}, element("summary", {}, `${events.length} events, in words`), table);
-    const leadTo = (at) => (at === null ? null : element("button", { onclick: () => moment(at), "aria-label": `show +${seconds(at)} in the timeline` }, `+${seconds(at)}`));
-    const leaks = run.leaks.map(([, seen, at]) => element("li", {}, leadTo(at), at === null ? null : " ", seen, element("strong", {}, " — harm")));
-    const findings = run.findings.map(([promise, seen, at, harm]) => element("li", {},
-      leadTo(at), at === null ? null : " ",
-      seen, harm ? element("strong", {}, " — harm") : null, element("div", { class: "promised" }, `promised: ${promise}`)));
-    const times = Object.entries(run.times).map(([name, value]) => `${name.replace("_", " ")} ${value} s`).join(", ");
+    const list = element("details", {}, element("summary", {}, `${events.length} events, in words${run.left ? `, and ${run.left} more in the journal` : ""}`), table);
+    const leadTo = (at) => (nothing(at) ? null : element("button", { onclick: () => moment(at), "aria-label": `show +${seconds(at)} in the timeline` }, `+${seconds(at)}`));
+    const found = ([promise, seen, at, harm], ...more) => item(leadTo(at), nothing(at) ? null : " ", seen,
+      harm ? element("strong", {}, " — harm") : null, promise ? element("div", { class: "promised" }, `promised: ${promise}`) : null, ...more);
+    const leaks = run.leaks.map(([, seen, at]) => found([null, seen, at, true]));
+    const findings = run.findings.map((one) => found(one));
+    const aside = run.aside.map(([promise, seen, at, , why]) => found([promise, seen, at], element("div", { class: "promised" }, `does not count: ${why}`)));
+    const times = Object.entries(TIMES).filter(([name]) => name in run.times).map(([name, called]) => `${called} ${run.times[name]} s`).join(", ");
+    const bulleted = (texts) => element("ul", {}, ...texts.map((text) => item(text)));
     detail.replaceChildren(
-      element("p", {}, element("a", { href: "#", onclick: (click) => { click.preventDefault(); location.hash = ""; } }, "← all scenarios")),
-      element("h2", {}, `${id} `, element("span", { class: `verdict ${run.word.replace(" ", "-")}` }, run.word)),
+      back(),
+      element("h2", {}, `${id} `, element("span", { class: `verdict ${run.word.replace(" ", "-")}` }, run.word), run.rate ? ` (${run.rate} runs pass)` : ""),
       element("p", {}, head.promise),
-      element("p", { class: "meta" }, `${head.severity}; guards against ${head.source}${times ? `; ${times}` : ""}`),
+      element("p", { class: "meta" }, `${head.severity}${WEIGHT[head.severity] ? ` (${WEIGHT[head.severity]})` : ""}; guards against ${head.source}${times ? `; ${times}` : ""}`),
       present.length > 1 ? element("div", { class: "runpick", role: "group", "aria-label": "Which run" }, ...present.map(([one, at]) =>
         element("button", { "aria-pressed": String(at === which), onclick: () => pick(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
       run.known ? element("p", { class: "notice" }, `known not to be kept: ${run.known}`) : "",
-      findings.length ? element("h3", {}, "What was seen") : "", findings.length ? element("ul", { class: "findings" }, ...findings) : "",
-      leaks.length ? element("h3", {}, "Secrets that came out") : "", leaks.length ? element("ul", { class: "findings" }, ...leaks) : "",
-      run.untouched.length ? element("h3", {}, "Why it is not exercised") : "",
-      run.untouched.length ? element("ul", {}, ...run.untouched.map((text) => element("li", {}, text))) : "",
+      ...(findings.length ? section("What was seen", element("ul", { class: "findings" }, ...findings)) : []),
+      ...(leaks.length ? section("Secrets that came out", element("ul", { class: "findings" }, ...leaks)) : []),
+      ...(run.untouched.length ? section("Why it is not exercised", bulleted(run.untouched)) : []),
+      ...(aside.length ? section("Seen, and not counted", element("ul", { class: "findings aside" }, ...aside)) : []),
+      ...(run.runs.length ? section("Its runs", bulleted(run.runs.map(([word, why, took], number) => `${number + 1}: ${word}, ${took} s${why ? `: ${why}` : ""}`))) : []),
       !findings.length && !run.untouched.length && run.why ? element("p", { class: "notice" }, run.why) : "",
       events.length ? element("h3", {}, "Timeline") : "",
       events.length ? element("div", { class: "zoom" },
@@ -372,10 +426,11 @@
         element("button", { onclick: () => { cursor = null; picture.setZoom(1); } }, "all of it"),
         element("span", { class: "legend" }, "red bands: faults; Ctrl and wheel zoom; click an event, or go to it by arrow keys and press Enter, to find it in the list")) : "",
       events.length ? picture.frame : "",
-      run.evidence.length ? element("h3", {}, "How it is known that it happened") : "",
-      run.evidence.length ? element("ul", {}, ...run.evidence.map((text) => element("li", {}, text))) : "",
+      ...(run.evidence.length ? section("How it is known that it happened", bulleted(run.evidence)) : []),
       run.no_closing ? element("p", { class: "meta" }, `The closing act was left out: ${run.no_closing}`) : "",
-      run.again ? element("h3", {}, "Run it again") : "", run.again ? long("the command", run.again) : "",
+      ...(run.again ? section("Run it again", long("the command", run.again), element("p", { class: "meta" },
+        "With --repeat 3 it is told whether it fails always. What is granted and asked, and why, is in docs/judging.md of the suite.")) : []),
+      run.trace ? element("details", {}, element("summary", {}, "Where the harness broke down"), long("where the harness broke down", run.trace)) : "",
       events.length ? list : "",
       run.log ? element("details", {}, element("summary", {}, "What the client logged"), long("what the client logged", run.log)) : "");
     detail.hidden = false;
@@ -384,8 +439,9 @@
     document.title = `${id} ${run.word}: ${head.promise}`;
     picture.paint();
     detail.focus({ preventScroll: true });
-    if (matchMedia("(max-width: 1249px)").matches) scrollTo(0, 0);
+    if (matchMedia("(max-width: 1249px)").matches) detail.scrollIntoView({ block: "start" }); // what stands above it is of the run
     onresize = () => picture.paint();
+    if (ms !== null && events.length) moment(ms);
   }
 
   function hide() {
@@ -402,9 +458,22 @@
   heads.title = document.title;
   async function route() {
     await ready;
-    const id = location.hash.slice(1).toUpperCase(); // as it is spoken of: #tok-11
-    if (Object.hasOwn(heads.scenarios, id)) show(id);
-    else hide();
+    const { id, index, ms } = linked(); // as it is spoken of, too: #tok-11
+    if (!Object.hasOwn(heads.scenarios, id)) return hide();
+    try {
+      show(id, index, ms);
+    } catch (error) { // of a journal that was merged by hand: no other scenario may stand there under its name
+      const text = `The history of ${id} is not as a run leaves it, and cannot be shown: ${error.message}`;
+      $("#detail").replaceChildren(back(), element("h2", {}, id), element("p", { class: "notice" }, text));
+      $("#detail").hidden = false;
+      $("main").classList.add("open");
+      here(id);
+      document.title = id;
+      onresize = null;
+    }
+  }
+  for (const [name, printing] of [["beforeprint", true], ["afterprint", false]]) {
+    addEventListener(name, () => { paper = printing; onresize?.(); });
   }
   addEventListener("hashchange", route);
   addEventListener("keydown", (key) => {
@@ -413,7 +482,7 @@
     const step = { j: 1, k: -1 }[key.key];
     if (!step) return;
     const links = trs.filter((tr) => !tr.hidden).map((tr) => $("a", tr).hash);
-    const at = links.indexOf(location.hash.toUpperCase()); // as in route
+    const at = links.indexOf(`#${linked().id}`);
     const next = links[at < 0 ? 0 : Math.min(links.length - 1, Math.max(0, at + step))];
     if (next) location.hash = next;
   });
