@@ -212,10 +212,7 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
     """
     host, port = host_and_port(address)
     context = client_context(ca_cert)
-    with (
-        contextlib.closing(socket.create_connection((host, port), timeout=timeout)) as plain,
-        context.wrap_socket(plain, server_hostname=host) as connection,
-    ):
+    with connected(host, port, context, timeout=timeout) as connection:
         said, content = connection.getpeercert(), connection.getpeercert(binary_form=True)
     assert said is not None  # it was asked for and verified
     assert content is not None
@@ -223,6 +220,42 @@ def shown_by(address: str, *, ca_cert: Path | None, timeout: float = 3.0) -> Sho
     return Shown(
         serial=str(said["serialNumber"]), ends=datetime.fromtimestamp(ends, UTC), content=content
     )
+
+
+def connected(host: str, port: int, context: ssl.SSLContext, *, timeout: float) -> ssl.SSLSocket:
+    """A connection with TLS, which its caller closes; nothing stays open of one that fails.
+
+    The socket is made before it is connected: of one that the server has reset by the time that TLS
+    begins on it, `ssl` makes another, and loses that one, open (Python 3.11).
+
+    Args:
+        host: By its name or address, for which its certificate must be, if that is looked at.
+        port: Of it.
+        context: How it is checked, and what is shown to it.
+        timeout: Seconds for each step.
+
+    Raises:
+        OSError: Nobody answers there, or not with TLS, or not with what is trusted.
+    """
+    refused = OSError(f"{host} has no address")
+    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, 0, socket.SOCK_STREAM):
+        with contextlib.closing(socket.socket(family, kind, protocol)) as plain:
+            plain.settimeout(timeout)
+            made = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        with contextlib.ExitStack() as unfinished:
+            unfinished.callback(made.close)
+            try:
+                made.connect(address)
+            except OSError as error:  # another of its addresses may be the right one
+                refused = error
+                continue
+            made.do_handshake()
+            unfinished.pop_all()
+            return made
+    try:
+        raise refused
+    finally:
+        del refused  # it holds this frame, which would hold it
 
 
 def client_context(ca_cert: Path | None) -> ssl.SSLContext:

@@ -182,9 +182,15 @@ class KeyringMissing(StackError):
 
 
 class OperatorError(HarnessError):
-    """Vault refused what its operator asked."""
+    """Vault refused what its operator asked.
+
+    Attributes:
+        passing: Whether the server could not do it for now (it answered with 5xx): asked again it
+            may.
+    """
 
     exit_code = 6
+    passing = False
 
 
 class VaultIsSealed(OperatorError):

@@ -6,7 +6,12 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from vault_harness.cli._command import Seconds, command
-from vault_harness.cli._common import LEAVE_SEALED, local_stack, opened_by
+from vault_harness.cli._common import (
+    LEAVE_SEALED,
+    local_stack,
+    opened_by,
+    see_that_all_answered,
+)
 from vault_harness.cli._console import plural, say
 from vault_harness.commands import named
 
@@ -195,8 +200,9 @@ def heal() -> None:
         say(line)  # now: the keys to unseal with may not be here
     found = stack.status()
     if found.sealed or any(node.role == "sealed" for node in found.nodes):
-        stack.unseal()
+        done = stack.unseal()
         say("unsealed Vault")
+        see_that_all_answered(done, stack)
     elif not undone:
         say("nothing was broken")
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from vault_harness.settings import Settings
-    from vault_harness.stack import LocalStack, Opener
+    from vault_harness.stack import LocalStack, Opener, Unsealed
     from vault_harness.vault import Operator
 
 LEAVE_SEALED = "also if nobody here can open it again: vault-data/init.json is not there"
@@ -48,6 +48,32 @@ def opened_by(opener: Opener | None) -> str:
     if opener is None:
         return f"{named('restore.keys')}, then {named('unseal')}"
     return named("unseal" if opener == "keys" else "restart")
+
+
+def of_nodes(done: Unsealed) -> str:
+    """Which nodes of a cluster were opened, to follow what was done; empty for a single server."""
+    if len(done.opened) + len(done.before) + len(done.silent) == 1:
+        return ""
+    opened = f"opened {', '.join(done.opened)}" if done.opened else "none was sealed"
+    return f": {opened}" + (f"; {', '.join(done.before)} served before" if done.before else "")
+
+
+def see_that_all_answered(done: Unsealed, stack: LocalStack) -> None:
+    """See that no node was left out, since it did not answer.
+
+    Raises:
+        StackError: One was. The others are open.
+    """
+    from vault_harness.commands import named
+    from vault_harness.errors import StackError
+
+    if done.silent:
+        raise StackError(
+            f"{' and '.join(done.silent)} did not answer, and may be sealed; the others serve",
+            looked_at=str(stack.data_dir),
+            remedy=f"{named('up')} wakes what was paused, starts what does not run, and unseals "
+            f"it; {named('status')} says how each node is",
+        )
 
 
 def whole_server(stack: LocalStack, what: str) -> None:

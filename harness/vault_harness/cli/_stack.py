@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from vault_harness.cli._command import command
-from vault_harness.cli._common import LEAVE_SEALED, local_stack, opened_by, settings
+from vault_harness.cli._common import (
+    LEAVE_SEALED,
+    local_stack,
+    of_nodes,
+    opened_by,
+    see_that_all_answered,
+    settings,
+)
 from vault_harness.cli._console import complain, confirmed, plural, say, say_on, table
 from vault_harness.commands import named
 
@@ -261,13 +268,15 @@ def migrate_seal(seal: str | None = None, dry_run: bool = False) -> None:
 def unseal() -> None:
     """Unseal Vault with the keys in vault-data/init.json.
 
-    One that unseals itself needs that only after it was sealed by hand.
+    One that unseals itself needs that only after it was sealed by hand. Of a cluster it says which
+    nodes were opened, and ends with 5 if one did not answer.
     """
     stack = local_stack()
     if (pending := stack.pending_seal_migration()) is not None:
         say(f"a migration of the seal {pending} was ended half-way: going on with it")
-    stack.unseal()
-    say("Vault is unsealed")
+    done = stack.unseal()
+    say(f"Vault is unsealed{of_nodes(done)}")
+    see_that_all_answered(done, stack)
 
 
 @command(

@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vault_harness.addresses import host_and_port
+from vault_harness.certificates import connected
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def ask(
     host, port = host_and_port(url)  # http.client takes the end of a bare ::1 for a port
     with contextlib.suppress(OSError, http.client.HTTPException):
         connection = (
-            http.client.HTTPSConnection(host, port, timeout=timeout, context=tls or _unchecked(own))
+            _Https(host, port, timeout=timeout, context=tls or _unchecked(own))
             if parts.scheme == "https"
             else http.client.HTTPConnection(host, port, timeout=timeout)
         )
@@ -54,6 +55,18 @@ def ask(
             answer = connection.getresponse()
             return Answer(answer.status, answer.read())
     return None
+
+
+class _Https(http.client.HTTPSConnection):
+    """As ``http.client`` has it, but that nothing stays open of a connection that fails."""
+
+    def __init__(self, host: str, port: int, *, timeout: float, context: ssl.SSLContext) -> None:
+        super().__init__(host, port, timeout=timeout, context=context)
+        self._tls, self._seconds = context, timeout
+
+    def connect(self) -> None:
+        """See `vault_harness.certificates.connected`."""
+        self.sock = connected(self.host, self.port, self._tls, timeout=self._seconds)
 
 
 def answers(

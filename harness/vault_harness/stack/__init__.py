@@ -7,6 +7,7 @@ from vault_harness.stack._launch import Link, Stack, launch, launch_cluster
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._members import NodeStatus
 from vault_harness.stack._nodes import Nodes
+from vault_harness.stack._opening import Unsealed
 from vault_harness.stack._rehearsal import rehearse_on
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._requests import RequestFaults
@@ -33,6 +34,7 @@ __all__ = [
     "Nodes",
     "NodeStatus",
     "Opener",
+    "Unsealed",
     "StackRecord",
     "SealDrill",
     "let_copy_reach_key",

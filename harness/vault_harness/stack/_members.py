@@ -15,6 +15,9 @@ from vault_harness.vault import Keyring, Operator, cluster
 Role = Literal["leader", "standby", "sealed", "not a member", "not answering", "down"]
 _LOOK_SECONDS = 2.0
 _VOTER_SECONDS = 60.0
+_JOIN_SECONDS = 30.0
+"""For a new node to become a member, while the leader has more to do than it can."""
+
 _ROLES: dict[int, Role] = {
     200: "leader",
     429: "standby",
@@ -112,22 +115,25 @@ def _voters(leader: Operator | None) -> dict[str, bool]:
     return {}
 
 
-def join(nodes: Sequence[Operator], leader: Operator, endpoints: Endpoints) -> list[Operator]:
-    """Make members of those nodes that are none yet; they need the cluster's keys afterwards.
+def admit(
+    nodes: Sequence[Operator], leader: Operator, keyring: Keyring, endpoints: Endpoints
+) -> None:
+    """Make members of nodes that are none yet.
 
     Args:
-        nodes: An operator at each node.
-        leader: One of them.
+        nodes: An operator at each of them.
+        leader: Of the others.
+        keyring: The cluster's.
         endpoints: Where they are; nodes may reach each other by other addresses than this machine.
 
-    Returns:
-        Those that are new.
+    Raises:
+        OperatorError: One cannot become a member.
+        DeadlineExceeded: The leader refused one for as long as was tried.
     """
-    new = [node for node in nodes if not node.seal_status().initialised]
     (upstream,) = [n.upstream for n in endpoints.nodes if n.address == leader.address]
-    for node in new:
-        cluster.join(node, leader, at=base_url(upstream, tls=endpoints.ca_cert is not None))
-    return new
+    at = base_url(upstream, tls=endpoints.ca_cert is not None)
+    for node in nodes:
+        cluster.admit(node, leader, keyring, timeout=_JOIN_SECONDS, at=at)
 
 
 def await_voters(leader: Operator, count: int) -> None:

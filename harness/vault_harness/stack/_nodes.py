@@ -14,9 +14,17 @@ from vault_harness.engine import (
     Endpoints,
     NodeEndpoint,
 )
-from vault_harness.errors import CapabilityMissing, SettingsError, StackError
+from vault_harness.errors import (
+    CapabilityMissing,
+    DeadlineExceeded,
+    HarnessError,
+    OperatorError,
+    SettingsError,
+    StackError,
+)
 from vault_harness.stack import _cutting
 from vault_harness.stack._local import LocalStack
+from vault_harness.stack._opening import Unsealed
 from vault_harness.vault import Operator, cluster
 from vault_harness.vault.operator import LEADER_SECONDS
 from vault_harness.vault.root import needing_root
@@ -60,7 +68,8 @@ class Nodes:
 
         Raises:
             SettingsError: There is no such node.
-            StackError: The seal's key is not here, or the seal is being exchanged.
+            StackError: The seal's key is not here, or the seal is being exchanged; or it does not
+                answer once it runs.
             KeyringMissing: The unseal keys are not here.
         """
         with self._stack.held():
@@ -68,7 +77,7 @@ class Nodes:
             self._stack.reopening.by()
             self._stack.prepare_seal()
             provider.start_node(name)
-            self._stack.open_nodes()
+            _see_that_it_answered(name, self._stack.open_nodes())
 
     @without_frames
     def cut(self, name: str, *, hears: bool = False, is_heard: bool = False) -> None:
@@ -142,8 +151,8 @@ class Nodes:
 
         Raises:
             KeyringMissing: The unseal keys are not here, and nothing was started.
-            DeadlineExceeded: It does not become a voter in time; it is a member then, and `status`
-                says what it is.
+            OperatorError: It does not become a member; it runs, and the error names it.
+            DeadlineExceeded: It does not in time, or does not become a voter; likewise.
         """
         with self._stack.held():
             provider, _ = self._cluster()
@@ -151,7 +160,10 @@ class Nodes:
             self._stack.prepare_seal()
             with contextlib.closing(self._stack.operator("")):
                 made = provider.add_node()  # only where there is somebody to join
-            self._stack.open_nodes()
+            try:
+                _see_that_it_answered(made.name, self._stack.open_nodes())
+            except (DeadlineExceeded, OperatorError, StackError) as error:
+                raise _added_half_way(made, error) from None
             return made
 
     @without_frames
@@ -253,6 +265,26 @@ class Nodes:
                 remedy=f"name one of {', '.join(names)}",
             )
         return provider, endpoints
+
+
+def _added_half_way(made: NodeEndpoint, error: HarnessError) -> HarnessError:
+    """The same error, of a node that was started for it and that would be wondered about."""
+    return type(error)(
+        f"{made.name} runs now, and may be no member yet: {error.cause}",
+        looked_at=error.looked_at,
+        remedy=f"{named('unseal')} goes on with it, {named('node.remove', made.name)} takes it "
+        f"away again, {named('status')} says what it is; {error.remedy}",
+    )
+
+
+def _see_that_it_answered(name: str, done: Unsealed) -> None:
+    """See that a node that was started is among those that were opened."""
+    if name in done.silent:
+        raise StackError(
+            f"{name} was started, and did not answer when the keys were to be given to it",
+            looked_at=", ".join((*done.opened, *done.before)) + " did",
+            remedy=f"{named('unseal')}; else look at its log: {named('logs', name)}",
+        )
 
 
 def _refuse_alone(endpoints: Endpoints) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,11 +20,28 @@ from vault_harness.errors import (
 )
 from vault_harness.interrupts import uninterrupted
 from vault_harness.stack._data_dir import INIT_MARKER_NAME, KEYRING_NAME
-from vault_harness.stack._members import await_voters, join
+from vault_harness.stack._members import admit, await_voters
 from vault_harness.vault import Keyring, Operator, SealStatus, cluster
 from vault_harness.vault.root import standing_operator
 
 _UNSEAL_SECONDS = 30.0
+_NEW = 501
+_CLOSED = frozenset({0, _NEW, 503})  # 0 is one that was asked again, and answered then
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unsealed:
+    """What came of unsealing, by the names of nodes.
+
+    Attributes:
+        opened: Those that were sealed, or no members yet, and serve now.
+        before: Those that served before.
+        silent: Those that do not run, or do not answer: whether they are open, nobody knows.
+    """
+
+    opened: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
 
 
 class Opening:
@@ -115,33 +132,69 @@ class Opening:
             self._initialise(discard, endpoints)
         self.unseal(endpoints)
 
-    def unseal(self, endpoints: Endpoints) -> None:
+    def unseal(self, endpoints: Endpoints) -> Unsealed:
         """Unseal every node that answers; one of a cluster that is none yet becomes a member.
 
         One that unseals itself needs no keys, unless it was sealed by hand.
 
+        Returns:
+            What came of it. Of a cluster some may be silent; the others serve.
+
         Raises:
             KeyringMissing: The keys are not here, and they are needed.
+            OperatorError: A node does not take the keys, or none answers.
+            DeadlineExceeded: Those that answer do not all serve in time.
         """
         keyring = self.keyring()
         if keyring is None:
             keyring = self._no_keys_needed(endpoints)
         with cluster.operators(endpoints.addresses, keyring, ca_cert=endpoints.ca_cert) as every:
-            health = cluster.health_of_all(every)
-            nodes = [n for n, status in zip(every, health, strict=True) if status] or list(every)
-            new = len(every) > 1 and 501 in health
-            if new:
-                members = [n for n, status in zip(every, health, strict=True) if status != 501]
-                for node in members:
-                    node.give_keys(keyring)
-                leader = cluster.wait_for_active(members, timeout=_UNSEAL_SECONDS)
-                join(nodes, leader, endpoints)
-            leader = self._unseal_all(nodes, keyring)
-            if new:
-                self._await_voters(leader, keyring, len(nodes))
+            health = dict(zip(every, cluster.health_of_all(every), strict=True))
+            nodes = [node for node, status in health.items() if status] or list(every)
+            silent = _names(endpoints, [node for node in every if node not in nodes])
+            try:
+                self._open(nodes, health, keyring, endpoints)
+            except DeadlineExceeded as error:
+                if not silent:
+                    raise
+                raise DeadlineExceeded(
+                    f"{error.cause}; {' and '.join(silent)} did not answer",
+                    looked_at=error.looked_at,
+                    remedy=f"{named('up')} wakes what was paused, and starts what does not run; "
+                    f"else {error.remedy}",
+                ) from None
         if endpoints.balancer is not None:
             self._await_balancer(endpoints)
         self._marker.unlink(missing_ok=True)
+        closed = [node for node in nodes if health[node] in _CLOSED]
+        return Unsealed(
+            opened=_names(endpoints, closed),
+            before=_names(endpoints, [node for node in nodes if node not in closed]),
+            silent=silent,
+        )
+
+    def _open(
+        self,
+        nodes: Sequence[Operator],
+        health: Mapping[Operator, int],
+        keyring: Keyring,
+        endpoints: Endpoints,
+    ) -> None:
+        """Unseal nodes and wait until all of them serve; of a cluster, as members that vote."""
+        outside = [node for node in nodes if health[node] == _NEW and len(endpoints.nodes) > 1]
+        given: Sequence[Operator] = ()
+        if len(endpoints.nodes) > 1 and (outside or keyring.kind == "shamir"):
+            # A quorum of the others leads, by whom alone one can become a member.
+            members = [node for node in nodes if node not in outside]
+            outside += cluster.give_keys_to_all(members, keyring)
+            if outside:
+                inside = [node for node in members if node not in outside]
+                leader = cluster.wait_for_active(inside, timeout=_UNSEAL_SECONDS)
+                admit(outside, leader, keyring, endpoints)
+            given = nodes if keyring.kind == "shamir" else ()
+        leader = self._unseal_all(nodes, keyring, given)
+        if outside:
+            self._await_voters(leader, keyring, len(nodes))
 
     def _no_keys_needed(self, endpoints: Endpoints) -> Keyring:
         """The empty keyring, for a Vault that unseals itself.
@@ -153,9 +206,11 @@ class Opening:
             raise self.keyring_missing()
         return Keyring((), 0, "", kind="recovery")
 
-    def _unseal_all(self, nodes: Sequence[Operator], keyring: Keyring) -> Operator:
+    def _unseal_all(
+        self, nodes: Sequence[Operator], keyring: Keyring, given: Sequence[Operator] = ()
+    ) -> Operator:
         try:
-            return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS)
+            return cluster.unseal_all(nodes, keyring, timeout=_UNSEAL_SECONDS, given=given)
         except DeadlineExceeded as error:
             if keyring.keys or 503 not in cluster.health_of_all(nodes):
                 raise  # it is open, and no keys would make it serve
@@ -248,3 +303,9 @@ class Opening:
         here = self.keyring_path
         beside = ", ".join(path.name for path in sorted(here.parent.glob(f"{here.name}.*")))
         return str(here) + (f"; beside it: {beside}" if beside else "")
+
+
+def _names(endpoints: Endpoints, nodes: Sequence[Operator]) -> tuple[str, ...]:
+    """What nodes are called, in their order."""
+    asked = {node.address for node in nodes}
+    return tuple(node.name for node in endpoints.nodes if node.address in asked)

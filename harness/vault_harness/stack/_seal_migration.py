@@ -68,12 +68,15 @@ class SealMigration:
         target: The one that it shall have.
         begun: When, UTC.
         taken: Whether Vault went over: from then on only the new seal opens its data.
+        putting_back: From when the copies take the place of data that did not open until a server
+            is started with them: what is put behind the name of each that is moved aside.
     """
 
     source: SealKind
     target: SealKind
     begun: str
     taken: bool = False
+    putting_back: str = ""
 
     def __str__(self) -> str:
         return f"from {self.source} to {self.target}"
@@ -208,7 +211,7 @@ class SealMigrations:
             self._go_over(migration, provider, old, new, checkpoint)
         self._save_kind(migration.target)
         checkpoint("keyring says what its keys are")
-        migration = self._note(replace(migration, taken=True))
+        migration = self._note(replace(migration, taken=True, putting_back=""))
         checkpoint("went over")
         _sealing.write_stanza(self._data_dir, new)
         provider.end_vault()
@@ -236,11 +239,11 @@ class SealMigrations:
     ) -> None:
         both = both_seals(old, new)
         provider.end_vault()
-        self._finish_putting_back()
+        is_copy = self._finish_putting_back(migration, checkpoint)
         checkpoint("ended Vault")
         present = seal_stanza(self._data_dir)
-        untouched = _seals(present) != _seals(both) or not self._copy.exists()
-        if untouched:
+        untouched = is_copy or _seals(present) != _seals(both) or not self._copy.exists()
+        if untouched and not is_copy:
             # A server that was started without it meanwhile may have taken what the copy lacks; one
             # that was started with it may have left what must not take the copy's place.
             try:
@@ -251,6 +254,7 @@ class SealMigrations:
         _sealing.write_stanza(self._data_dir, both)
         checkpoint("wrote the stanza")
         for _ in range(_ATTEMPTS):
+            migration = self._note_start(migration)
             try:
                 endpoints = provider.start()
             except HarnessError as error:
@@ -265,7 +269,7 @@ class SealMigrations:
                 return
             reason, untouched = refused, True
             provider.end_vault()
-            self._put_back()
+            migration = self._put_back(migration, checkpoint)
             checkpoint("put the copy back")
         self._undo(migration, provider, old, reason)
 
@@ -324,23 +328,45 @@ class SealMigrations:
         for _, copy in reversed(self._data_and_copies()):
             shutil.rmtree(copy, ignore_errors=True)
 
-    def _put_back(self) -> None:
-        """The copies in the place of data that did not open, which is kept for whoever wants it."""
-        stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns()}"
-        pairs = self._data_and_copies()
-        for data, copy in pairs:
+    def _put_back(self, migration: SealMigration, checkpoint: Checkpoint) -> SealMigration:
+        """The copies in the place of data that did not open, which is kept for whoever wants it.
+
+        From its note on it is gone on with by whoever comes next, until all nodes have theirs: with
+        the data of two moments they would not agree on what they have.
+        """
+        for data, copy in self._data_and_copies():
             shutil.rmtree(_beside(data), ignore_errors=True)
             files.copy_directory(copy, _beside(data))
-        for data, copy in pairs:
-            kept = copy.name.replace(_COPY_NAME, "data-that-did-not-open", 1)
-            data.rename(self._folder / f"{kept}-{stamp}")
-            _beside(data).rename(data)
+        stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.monotonic_ns()}"
+        migration = self._note(replace(migration, putting_back=stamp))
+        checkpoint("about to put the copies back")
+        self._finish_putting_back(migration, checkpoint)
+        return migration
 
-    def _finish_putting_back(self) -> None:
-        """Of a run that was ended between the two: no server may find an empty place."""
-        for data, _ in self._data_and_copies():
-            if _beside(data).exists() and not data.exists():
+    def _finish_putting_back(self, migration: SealMigration, checkpoint: Checkpoint) -> bool:
+        """Put back what a run that was ended half-way has not: no server may find an empty place.
+
+        Returns:
+            Whether the data of all nodes is that of their copies, and no server has used it since.
+        """
+        begun = bool(migration.putting_back)
+        for data, copy in self._data_and_copies():
+            if not _beside(data).exists():
+                continue  # that node has its copy
+            kept = copy.name.replace(_COPY_NAME, "data-that-did-not-open", 1)
+            aside = self._folder / f"{kept}-{migration.putting_back}"
+            if begun and data.exists() and not aside.exists():
+                data.rename(aside)
+            if not data.exists():
                 _beside(data).rename(data)
+                checkpoint(f"put back the data of {data.parent.name}")
+        return begun
+
+    def _note_start(self, migration: SealMigration) -> SealMigration:
+        """Note that a server is about to use the data, which is not that of the copies then."""
+        if not migration.putting_back:
+            return migration
+        return self._note(replace(migration, putting_back=""))
 
     def _undo(
         self,
@@ -351,6 +377,7 @@ class SealMigrations:
     ) -> NoReturn:
         """Vault as it was, open; raises what kept it from going over."""
         _sealing.write_stanza(self._data_dir, old)
+        self._note_start(migration)
         self._opening.unseal(provider.start())
         if migration.target == "transit":
             provider.end_holder()
@@ -399,6 +426,8 @@ class SealMigrations:
 
     def _forget(self) -> None:
         self._remove_copies()
+        for data, _ in self._data_and_copies():  # of a run that had not come to put it back
+            shutil.rmtree(_beside(data), ignore_errors=True)
         self._record.unlink()
         with contextlib.suppress(OSError):  # what did not open is kept there
             self._folder.rmdir()

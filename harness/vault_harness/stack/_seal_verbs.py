@@ -13,6 +13,7 @@ from vault_harness.errors import SettingsError, StackError
 from vault_harness.settings import Settings
 from vault_harness.stack import _cutting, _data_dir, _recording, _sealing, _way
 from vault_harness.stack._here import StackHere
+from vault_harness.stack._opening import Unsealed
 from vault_harness.stack._reopening import Opener
 from vault_harness.stack._seal_migration import (
     Checkpoint,
@@ -108,22 +109,25 @@ class SealVerbs(StackHere):
         )
 
     @without_frames
-    def unseal(self) -> None:
+    def unseal(self) -> Unsealed:
         """Unseal it with the keyring; does nothing if it is unsealed.
 
         One that unseals itself stays sealed after `seal`, until its recovery keys are given or it
         is restarted; its key must be within reach for either. A migration of the seal that was
         ended half-way is gone on with.
+
+        Returns:
+            Which nodes were opened, and which are silent: the others of a cluster serve without.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
             if self._migrations.pending() is not None:
-                self._migrations.go_on(self.provider())
-                return
+                _, endpoints = self._migrations.go_on(self.provider())
+                return Unsealed(opened=tuple(node.name for node in endpoints.nodes))
             kind = _sealing.seal_here(self.data_dir, record.seal)
             if kind != "shamir" and self._opening.any_sealed(endpoints):
                 _sealing.prepare(kind, self.provider(), self.data_dir)
-            self.open_nodes()
+            return self._opening.unseal(endpoints)
 
     @without_frames
     def restart(self, *, leave_sealed: bool = False) -> bool:
@@ -157,12 +161,12 @@ class SealVerbs(StackHere):
             return True
 
     @without_frames
-    def open_nodes(self) -> None:
+    def open_nodes(self) -> Unsealed:
         """Unseal every node that runs, and make members of those that are none yet.
 
         For who holds the stack already; `unseal` holds it.
         """
-        self._opening.unseal(self.endpoints())
+        return self._opening.unseal(self.endpoints())
 
     # -- what it unseals itself with ---------------------------------------------------------------
 

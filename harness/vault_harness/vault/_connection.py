@@ -167,6 +167,8 @@ class Connection:
             session=session,
             namespace=self.namespace or None,
         )
+        # Without one hvac takes what VAULT_CLIENT_CERT names in the shell: of another server.
+        self.client.adapter._kwargs["cert"] = session.cert  # noqa: SLF001 -- no other way
         self._session = session
 
     def close(self) -> None:
@@ -190,7 +192,9 @@ class Connection:
         try:
             yield self.client
         except hvac.exceptions.VaultError as error:
-            raise self._refused(what, error) from None
+            refused = self._refused(what, error)
+            refused.passing = isinstance(error, _UNABLE)
+            raise refused from None
         except requests.RequestException as error:
             raise OperatorError(
                 f"cannot {what}: {self.address} does not answer ({type(error).__name__})",
@@ -285,6 +289,12 @@ class Connection:
             migrating=bool(status.get("migration")),
         )
 
+
+_UNABLE = (  # of themselves; what was asked may be good
+    hvac.exceptions.InternalServerError,
+    hvac.exceptions.BadGateway,
+    hvac.exceptions.VaultDown,
+)
 
 _REMEDIES = {
     hvac.exceptions.Forbidden: "use a token that is alive and whose policies allow this",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -33,6 +33,9 @@ _TURN_SECONDS = 1.0
 
 _TRIES_SECONDS = 6.5
 """In which a server that still tries to unseal itself has done so: it does every five seconds."""
+
+_JOINING = ("sys/storage/raft/join", "sys/storage/raft/bootstrap/")
+"""In what is told of a join that was refused: what the node was asked, or what it asked itself."""
 
 _AGAIN_SECONDS = 5.0
 """From one time that keys are given to a node that stays sealed to the next.
@@ -130,17 +133,25 @@ def _look_away(since: float) -> None:
     time.sleep(min(_POLL_SECONDS * 5, max(_POLL_SECONDS, (time.monotonic() - since) / 20)))
 
 
-def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -> Operator:
+def unseal_all(
+    nodes: Sequence[Operator],
+    keyring: Keyring,
+    *,
+    timeout: float,
+    given: Collection[Operator] = (),
+) -> Operator:
     """Unseal every node that is sealed, and wait until all serve; returns the active one.
 
     Args:
         nodes: An operator at each node.
         keyring: The cluster's.
         timeout: Seconds for all of it.
+        given: Those that have had their keys a moment ago, and may not have come to use them.
 
     Raises:
         KeyringMissing: The keyring holds fewer keys than are needed.
-        OperatorError: A node does not answer, or does not take the keys.
+        OperatorError: A node does not answer, or does not take the keys; the others have had
+            theirs.
         DeadlineExceeded: Not all serve within ``timeout`` seconds; each node's state is named.
     """
     deadline = time.monotonic() + timeout
@@ -148,9 +159,43 @@ def unseal_all(nodes: Sequence[Operator], keyring: Keyring, *, timeout: float) -
     if keyring.kind == "recovery" and len(nodes) > 1:
         _give_patiently(nodes, lambda node: node.give_keys(keyring))
         return wait_for_all(nodes, timeout=deadline - time.monotonic())
-    for node in nodes:
-        node.give_keys(keyring)
+    outside = give_keys_to_all([node for node in nodes if node not in given], keyring)
+    for refusal in outside.values():
+        raise refusal
     return wait_for_all(nodes, timeout=deadline - time.monotonic(), keyring=keyring)
+
+
+def give_keys_to_all(nodes: Sequence[Operator], keyring: Keyring) -> dict[Operator, OperatorError]:
+    """Give keys to every node that is sealed, without waiting for what follows.
+
+    What is amiss with one keeps none of the others closed.
+
+    Args:
+        nodes: An operator at each node.
+        keyring: The cluster's.
+
+    Returns:
+        Those that are no members yet, and what they said: the leader refused them when they
+        answered, with the keys, what it had asked. They have to join anew.
+
+    Raises:
+        KeyringMissing: The keyring holds fewer keys than are needed.
+        OperatorError: A node does not answer, or does not take the keys; the others have had
+            theirs.
+    """
+    outside: dict[Operator, OperatorError] = {}
+    refused: list[OperatorError] = []
+    for node in nodes:
+        try:
+            node.give_keys(keyring)
+        except OperatorError as error:
+            if _is_refused_for_now(error):
+                outside[node] = error
+            else:
+                refused.append(error)
+    if refused:
+        raise refused[0]
+    return outside
 
 
 def wait_for_all(
@@ -323,6 +368,57 @@ def join(node: Operator, leader: Operator, *, at: str | None = None) -> None:
             looked_at=f"{node.address}/v1/sys/storage/raft/join",
             remedy=f"look at both servers' logs: {named('logs')}",
         )
+
+
+@without_frames  # as above, and the keys
+def admit(
+    node: Operator,
+    leader: Operator,
+    keyring: Keyring,
+    *,
+    timeout: float,
+    at: str | None = None,
+) -> None:
+    """`join`, and give it the keys by which it answers what the leader asks of it then.
+
+    A leader that is busy, or is about to lose its lead, refuses with 5xx what it does a moment
+    later. Its question is spent by that, so all of it is begun anew.
+
+    Args:
+        node: At the new node.
+        leader: At the leader.
+        keyring: The cluster's; recovery keys answer nothing, and are not given.
+        timeout: Seconds in which it is tried again.
+        at: As for `join`.
+
+    Raises:
+        OperatorError: It cannot become a member, or does not take the keys.
+        DeadlineExceeded: It was refused for now, throughout.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            join(node, leader, at=at)
+            if keyring.kind == "shamir":
+                node.give_keys(keyring)
+        except OperatorError as error:
+            if not _is_refused_for_now(error):
+                raise
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded(
+                    f"waited {timeout:g} s for {node.address} to become a member of the cluster",
+                    looked_at=f"{leader.address}, which leads; {error.cause}",
+                    remedy=f"look at both servers' logs ({named('logs')}), then {named('unseal')}: "
+                    "it tries again",
+                ) from None
+        else:
+            return
+        time.sleep(_POLL_SECONDS * 10)  # between two tries, bounded by the deadline
+
+
+def _is_refused_for_now(error: OperatorError) -> bool:
+    """Whether a node says that it has not become a member, and may when it tries again."""
+    return error.passing and any(path in error.cause for path in _JOINING)
 
 
 def peers(leader: Operator) -> list[Peer]:

@@ -18,6 +18,12 @@ _OURS = ("TOKEN", "ADDR", "NAMESPACE")
 # Each of them goes before the address or lies on the way to it, loopback too: an agent, a proxy (by
 # its newer name first), a look-up of the address in DNS.
 _ELSEWHERE = ("AGENT_ADDR", "PROXY_ADDR", "HTTP_PROXY", "SRV_LOOKUP")
+# Of another server's TLS: by its name, or with a file that is not here, nothing would be asked at
+# all, and unchecked whoever listens would get the token.
+_TLS = (
+    *("CACERT", "CACERT_BYTES", "CAPATH", "CLIENT_CERT", "CLIENT_KEY"),
+    *("TLS_SERVER_NAME", "SKIP_VERIFY"),
+)
 
 
 def find_command_line(settings: Settings) -> str:
@@ -39,7 +45,8 @@ def environment_for(
     Nothing of it may lead the operator's token to another server, nor through one. Both spellings
     are set: OpenBao's command line prefers ``BAO_*``, HashiCorp's knows ``VAULT_*``.
     """
-    withheld = {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in (*_OURS, *_ELSEWHERE)}
+    kinds = (*_OURS, *_ELSEWHERE, *_TLS)
+    withheld = {f"{prefix}_{kind}" for prefix in _PREFIXES for kind in kinds}
     kept = {name: value for name, value in environ.items() if name not in withheld}
     own = shown_beside(ca_cert)
     for prefix in _PREFIXES:

@@ -305,6 +305,39 @@ def test_both_passwords_are_good_until_the_end(
     assert all(new and old for _, new, old in seen)
 
 
+def test_redis_is_told_a_password_to_log_in_alone(
+    redis_server: Any,
+    redis_kv: Kv,
+    tmp_path: Path,
+    redis_password: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No other command has one, so no log of the server and no file of it has the new one."""
+    port = redis_server.port
+    with contextlib.closing(at_redis(port, redis_password)) as client:
+        client.config_set("slowlog-log-slower-than", 0)
+    sent: list[tuple[str, ...]] = []
+    original: Any = redis.connection.AbstractConnection.send_command
+
+    def spy(self: Any, *words: Any, **more: Any) -> Any:
+        sent.append(tuple(map(str, words)))
+        return original(self, *words, **more)
+
+    environ = {"HARNESS_REDIS_URL": f"redis://127.0.0.1:{port}"}
+    with monkeypatch.context() as patch:
+        patch.setattr(redis.connection.AbstractConnection, "send_command", spy)
+        rotate_secret(redis_kv, REDIS, tmp_path, servers=lambda kind: configured(kind, environ))
+    new = str(redis_kv.read("backend/redis").data["REDIS_PASSWORD"])
+    told = {words[0] for words in sent if {new, redis_password} & set(words)}
+    assert told, "it logged in"
+    assert told <= {"AUTH", "HELLO"}
+    with contextlib.closing(at_redis(port, new)) as client:
+        log = str(client.slowlog_get(128))
+        assert "SETUSER" in log
+        assert new not in log
+        assert new not in str(client.config_get("requirepass"))
+
+
 def test_redis_refusing_leaves_everything_as_it_was(
     redis_server: Any, redis_kv: Kv, tmp_path: Path, redis_password: str
 ) -> None:

@@ -1,7 +1,7 @@
 """Migrates a seal in processes that die without a goodbye, one for each line that comes in.
 
-A line is a target and the step after which to die, as a JSON list. What goes out is each step that
-was told, and then how the process ended.
+A line is a target, the step after which to die, and whether no node goes over, as a JSON list. What
+goes out is each step that was told, and then how the process ended.
 
 Each is a fork of this one, which has imported everything and done nothing else. A process that
 begins anew computes for half a second before its first step.
@@ -16,8 +16,10 @@ import sys
 import traceback
 
 from vault_harness.engine import SealKind
+from vault_harness.errors import DeadlineExceeded
 from vault_harness.settings import Settings
 from vault_harness.stack import LocalStack
+from vault_harness.vault import cluster
 
 ENDED = "ended:"
 """Before the exit code of a process, negative for a signal."""
@@ -27,6 +29,11 @@ def tell(line: str) -> None:
     """To whoever asked, at once: this process may be about to die."""
     sys.stdout.write(f"{line}\n")
     sys.stdout.flush()
+
+
+def refuse(*_: object, **__: object) -> None:
+    """As nodes that do not go over."""
+    raise DeadlineExceeded("they did not become active", looked_at="here", remedy="look")
 
 
 def migrate_and_die(target: SealKind, step: str) -> None:
@@ -43,9 +50,11 @@ def migrate_and_die(target: SealKind, step: str) -> None:
 def main() -> None:
     """Until nobody asks for more."""
     for line in sys.stdin:
-        target, step = json.loads(line)
+        target, step, refused = json.loads(line)
         child = os.fork()
         if not child:
+            if refused:
+                cluster.migrate_seal = refuse  # type: ignore[assignment] # this process ends
             try:
                 migrate_and_die(target, step)
             except BaseException:  # noqa: BLE001 -- a fork never goes on with this loop

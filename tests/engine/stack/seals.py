@@ -9,8 +9,9 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
+from typing import Protocol
 
 from tests.engine.stack import dying
 from vault_harness.engine import SealKind, seal_stanza
@@ -24,8 +25,12 @@ STEPS = (
 )
 """After which a migration calls its checkpoint."""
 
-Killed = Callable[[SealKind, str], list[str]]
-"""Migrates in a process that dies without a goodbye after a step; gives the steps it told."""
+
+class Killed(Protocol):
+    """Migrates in a process that dies without a goodbye after a step; gives the steps it told."""
+
+    def __call__(self, target: SealKind, step: str, *, refused: bool = False) -> list[str]:
+        """Of three nodes that do not go over, if that is said."""
 
 
 def put(stack: LocalStack, value: str) -> None:
@@ -78,10 +83,10 @@ def deaths() -> Iterator[Killed]:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
 
-        def killed(target: SealKind, step: str) -> list[str]:
+        def killed(target: SealKind, step: str, *, refused: bool = False) -> list[str]:
             assert parent.stdin is not None
             assert parent.stdout is not None
-            parent.stdin.write(f"{json.dumps([target, step])}\n")
+            parent.stdin.write(f"{json.dumps([target, step, refused])}\n")
             parent.stdin.flush()
             told: list[str] = []
             for line in parent.stdout:

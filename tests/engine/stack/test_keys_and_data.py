@@ -336,6 +336,53 @@ def test_servers_outlive_their_data_directory(stack: LocalStack) -> None:
     assert servers(stack) == []
 
 
+def test_a_clock_that_was_set_makes_strangers_of_no_servers(stack: LocalStack) -> None:
+    """By the clock of now they were born at another time: `up` keeps them, and `down` ends them."""
+    stack.up()
+    put(stack, "needed")
+    before = {process.pid for process in servers(stack)}
+    record = StackRecord.load(stack.data_dir)
+    for service in record.services.values():
+        service["born"] -= 3600
+    record.save(stack.data_dir)
+
+    assert stack.status().state == "ready"
+    stack.up()
+
+    assert {process.pid for process in servers(stack)} == before
+    assert got(stack) == "needed"
+    assert len(stack.down()) == 2
+    assert servers(stack) == []
+
+
+def test_a_copy_of_the_folder_has_no_part_in_the_servers(stack: LocalStack) -> None:
+    """It ends none and starts none beside them, and says whose they are; alone it is a stack."""
+    stack.up()
+    put(stack, "needed")
+    before = {process.pid for process in servers(stack)}
+    copied = shutil.copytree(stack.data_dir, stack.data_dir.parent / "copied")
+    copy = LocalStack(stack.settings.model_copy(update={"data_dir": copied}))
+
+    assert copy.status().state == "down"
+    for _ in range(2):
+        with pytest.raises(StackError, match="is a copy of another one, whose servers") as caught:
+            copy.up()
+        assert str(stack.data_dir / "vault" / "vault.json") in caught.value.looked_at
+        assert copy.down() == []
+    assert {process.pid for process in servers(stack)} == before
+    assert got(stack) == "needed"
+
+    stack.down()
+    try:
+        copy.up()
+        assert got(copy) == "needed"
+    finally:
+        copy.destroy()
+    assert not copied.exists()
+    stack.up()
+    assert got(stack) == "needed"
+
+
 def test_a_stack_of_version_0_1_goes_on(stack: LocalStack) -> None:
     """Record and keyring without format numbers: the same servers, the same secrets."""
     endpoints = stack.up()

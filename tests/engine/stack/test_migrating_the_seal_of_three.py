@@ -96,6 +96,25 @@ def test_nodes_that_do_not_go_over_are_as_they_were(
     assert all(name.startswith("data-that-did-not-open") for name in left)
 
 
+def test_killed_between_two_nodes_whose_copies_are_put_back(
+    stack: LocalStack, killed: Killed
+) -> None:
+    """One has its data of before and the others what did not open: the next run goes on with it."""
+    stack.up(ha=True)
+    token = keep(stack, "of before")
+    step = "put back the data of vault-2"
+    assert killed("static", step, refused=True)[-1] == step
+
+    assert stack.migrate_seal("static").action == "finished"
+
+    is_whole(stack, "static")
+    assert read(stack, token) == "of before"
+    left = [path.name for path in (stack.data_dir / "seal-migration").iterdir()]
+    assert len(left) == 3, "of each node what did not open, once"
+    assert all(name.startswith("data-that-did-not-open") for name in left)
+    assert not list(stack.data_dir.rglob("data-of-the-copy"))
+
+
 def test_not_while_a_node_is_away(stack: LocalStack) -> None:
     """It would come back with a seal that nothing opens; once it serves, all go over."""
     stack.up(ha=True)

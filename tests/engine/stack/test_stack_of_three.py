@@ -12,9 +12,9 @@ import pytest
 
 from tests.engine.clusters import THREE, all_vote, backend, reads_again, secret_key
 from vault_harness.blueprint import Blueprint
-from vault_harness.errors import SettingsError, StackError
-from vault_harness.stack import LocalStack, Nodes, StackRecord
-from vault_harness.vault import Operator
+from vault_harness.errors import DeadlineExceeded, OperatorError, SettingsError, StackError
+from vault_harness.stack import LocalStack, Nodes, StackRecord, _members
+from vault_harness.vault import Operator, cluster
 from vault_harness.waiting import wait_until
 
 pytestmark = [
@@ -216,3 +216,48 @@ def test_a_node_that_is_paused_is_not_told_to_be_sealed(
     nodes.start(standby)
     all_vote(stack)
     assert client.auth.token.lookup_self()
+
+
+def test_a_node_that_stands_still_is_named_when_the_others_are_unsealed(stack: LocalStack) -> None:
+    """It is sealed still when it goes on: whoever unsealed must know."""
+    stack.up(ha=True)
+    stack.restart()
+    frozen = psutil.Process(int(StackRecord.load(stack.data_dir).services["vault-3"]["pid"]))
+    frozen.suspend()
+    done = stack.unseal()
+    assert (done.opened, done.before, done.silent) == (("vault", "vault-2"), (), ("vault-3",))
+    frozen.resume()
+    done = stack.unseal()
+    assert (done.opened, done.before, done.silent) == (("vault-3",), ("vault", "vault-2"), ())
+    all_vote(stack)
+
+
+def test_a_node_that_was_refused_is_named_and_gone_on_with(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The leader had more to do than it could: the node can be taken away, or be a member after."""
+    stack.up(ha=True)
+    nodes = Nodes(stack)
+
+    def refused(*_: object, **__: object) -> None:
+        error = OperatorError("cannot POST sys/storage/raft/join: failed to get raft challenge")
+        error.passing = True
+        raise error
+
+    def add() -> DeadlineExceeded:
+        with monkeypatch.context() as patch:
+            patch.setattr(cluster, "join", refused)
+            patch.setattr(_members, "_JOIN_SECONDS", 0.5)
+            with pytest.raises(DeadlineExceeded, match="vault-4 runs now, and may be") as caught:
+                nodes.add()
+        return caught.value
+
+    told = add()
+    assert "to become a member of the cluster" in told.cause
+    assert "node.remove vault-4" in told.remedy
+    assert roles(stack)["vault-4"] == "not a member"
+    nodes.remove("vault-4")
+    assert sorted(roles(stack)) == THREE
+    add()
+    stack.unseal()
+    all_vote(stack, 4)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import secrets
+import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +95,35 @@ def test_a_vault_that_unseals_itself_has_recovery_keys(engine: Engine, tmp_path:
         cluster.unseal_all([operator], keyring, timeout=30)
     with at([node], keyring) as (root,):
         assert [peer.node_id for peer in cluster.peers(root)] == ["auto"]
+
+
+def test_a_leader_that_cannot_for_now_is_asked_again(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is sealed when the new node asks it first, and has been opened a moment later."""
+    nodes = [start(engine, tmp_path, f"node-{number}") for number in (1, 2)]
+    refused, join = threading.Event(), cluster.join
+
+    def noting(*given: Any, **more: Any) -> None:
+        try:
+            join(*given, **more)
+        except OperatorError:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(cluster, "join", noting)
+    with at(nodes) as (first, second), ThreadPoolExecutor(max_workers=1) as pool:
+        keyring = first.init()
+        cluster.unseal_all([first], keyring, timeout=30)
+        with at(nodes[:1], keyring) as (root,):
+            cluster.seal_all([root])
+        admitted = pool.submit(cluster.admit, second, first, keyring, timeout=60)
+        try:
+            assert refused.wait(30), "the new node was not refused within 30 s"
+        finally:
+            cluster.unseal_all([first], keyring, timeout=30)
+        admitted.result(timeout=60)
+        assert cluster.wait_for_all([first, second], timeout=60, keyring=keyring) is first
 
 
 @pytest.mark.slow

@@ -9,18 +9,25 @@ from typing import Any
 import pytest
 
 from vault_harness.cli import _break
-from vault_harness.errors import KeyringMissing
+from vault_harness.errors import KeyringMissing, StackError
+from vault_harness.stack import Unsealed
 
 Program = Callable[..., Any]  # of conftest.py
 
 
-def _stack(undone: list[str], *, sealed: bool, unseal: Callable[[], None]) -> Callable[[], Any]:
+def _stack(undone: list[str], *, sealed: bool, unseal: Callable[[], Unsealed]) -> Callable[[], Any]:
     status = SimpleNamespace(sealed=sealed, nodes=())
-    return lambda: SimpleNamespace(heal=lambda: list(undone), status=lambda: status, unseal=unseal)
+    return lambda: SimpleNamespace(
+        heal=lambda: list(undone), status=lambda: status, unseal=unseal, data_dir="vault-data"
+    )
 
 
-def _no_keys() -> None:
+def _no_keys() -> Unsealed:
     raise KeyringMissing("no keys", looked_at="init.json", remedy="restore.keys")
+
+
+def _opened() -> Unsealed:
+    return Unsealed(opened=("vault",))
 
 
 @pytest.mark.parametrize("undone", [["removed toxic by-hand"], []], ids=["a toxic", "nothing"])
@@ -52,5 +59,17 @@ def test_all_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A line for each thing; one too where there was none."""
-    monkeypatch.setattr(_break, "local_stack", _stack(undone, sealed=sealed, unseal=lambda: None))
+    monkeypatch.setattr(_break, "local_stack", _stack(undone, sealed=sealed, unseal=_opened))
     assert program("heal").out.splitlines() == says
+
+
+def test_a_node_that_did_not_answer(program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be sealed as before: whoever healed must know, and a script by the exit code."""
+
+    def unseal() -> Unsealed:
+        return Unsealed(opened=("vault",), before=("vault-2",), silent=("vault-3",))
+
+    monkeypatch.setattr(_break, "local_stack", _stack([], sealed=True, unseal=unseal))
+    ended = program("heal")
+    assert ended.code == StackError.exit_code
+    assert "vault-3 did not answer" in ended.err

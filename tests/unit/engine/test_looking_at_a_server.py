@@ -1,13 +1,25 @@
-"""Where a look at a server goes."""
+"""Where a look at a server goes, and that nothing of it stays open."""
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import select
 import socket
-from typing import NoReturn
+import ssl
+import struct
+import threading
+import warnings
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import pytest
 
+from vault_harness import certificates
 from vault_harness.engine import answers
+
+RESET = struct.pack("ii", 1, 0)
+"""Of SO_LINGER: a close is a reset."""
 
 
 @pytest.mark.parametrize(
@@ -24,10 +36,85 @@ def test_the_port_is_the_schemes_own(
     """Where the URL names none; the end of an IPv6 address is no port."""
     connected: list[tuple[str, int]] = []
 
-    def nobody(address: tuple[str, int], *_: object, **__: object) -> NoReturn:
-        connected.append(address)
+    def nobody(host: str, port: int, *_: object, **__: object) -> NoReturn:
+        connected.append((host, port))
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(socket, "create_connection", nobody)
+    monkeypatch.setattr(socket, "getaddrinfo", nobody)
     assert not answers(url)
     assert connected == [asked]
+
+
+class Late(ssl.SSLContext):
+    """Begins with a connection only when the server has ended it."""
+
+    def wrap_socket(self, sock: socket.socket, *given: Any, **more: Any) -> ssl.SSLSocket:
+        """Wait for that; a socket that is not connected has nothing to wait for."""
+        waiting = select.poll()
+        waiting.register(sock, 0)  # an error and an end are told always
+        assert waiting.poll(10_000), "the server did not reset the connection within 10 s"
+        return super().wrap_socket(sock, *given, **more)
+
+
+@pytest.fixture
+def resetting() -> Iterator[str]:
+    """Base URL of a server that resets each connection as soon as it has it."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listening.accept()
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                    connection.close()
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        yield f"https://127.0.0.1:{listening.getsockname()[1]}/"
+        listening.shutdown(socket.SHUT_RDWR)
+        serving.join(10)
+
+
+@contextlib.contextmanager
+def nothing_open() -> Iterator[None]:
+    """See that nothing is: what is open still when nobody knows of it is told as a warning."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        yield
+        gc.collect()
+    assert [str(each.message) for each in told] == []
+
+
+def context(kind: type[ssl.SSLContext]) -> ssl.SSLContext:
+    """By which any certificate is good."""
+    made = kind(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = ssl.CERT_NONE
+    return made
+
+
+KINDS = pytest.mark.parametrize(
+    "kind", [Late, ssl.SSLContext], ids=["before TLS", "in the handshake"]
+)
+
+
+@KINDS
+def test_a_server_that_ends_the_connection_leaves_no_socket(
+    kind: type[ssl.SSLContext], resetting: str
+) -> None:
+    """Whenever it does."""
+    with nothing_open():
+        for _ in range(5):
+            assert not answers(resetting, tls=context(kind), timeout=10.0)
+
+
+@KINDS
+def test_nor_does_a_look_at_its_certificate(
+    kind: type[ssl.SSLContext], resetting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which is asked for again and again, until a server shows a new one."""
+    monkeypatch.setattr(certificates, "client_context", lambda _: context(kind))
+    with nothing_open():
+        for _ in range(5):
+            with pytest.raises(OSError, match=r"reset|EOF|[Cc]losed|pipe"):
+                certificates.shown_by(resetting, ca_cert=None, timeout=10.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ from vault_harness.vault.migrate import (
     ClientSettings,
     Outcome,
     VariableMap,
+    _run,
     load_map,
     make_plan,
     migrate,
+    previous_versions,
     read,
     undo,
 )
@@ -39,7 +42,8 @@ class Project:
     def migrate(self, env_file: Path) -> Outcome:
         """Plan and carry out."""
         variables = load_map(self.folder / "map.toml", default=VariableMap.guide())
-        plan = make_plan(self.kv, read(env_file), variables)
+        written = previous_versions(self.kv, self.data_dir)
+        plan = make_plan(self.kv, read(env_file), variables, written=written)
         return migrate(self.kv, plan, env_file, self.settings, data_dir=self.data_dir)
 
     def undo(self, env_file: Path) -> Outcome:
@@ -77,3 +81,24 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
     assert there.read_text() == project.settings.render()
     project.undo(project.folder / ".env")
     assert there.read_bytes() == before
+
+
+@pytest.mark.parametrize("of_earlier_release", [False, True])
+def test_the_newest_is_taken_back_whatever_the_clock_said(
+    project: Project, monkeypatch: pytest.MonkeyPatch, of_earlier_release: bool
+) -> None:
+    """It was set back between two migrations: the second one is the newest all the same."""
+    file = project.folder / ".env"
+    moments = iter(["20260102T000000000000Z", "20260101T000000000000Z"])
+    monkeypatch.setattr(_run, "stamp", lambda: next(moments))
+    project.migrate(file)
+    if of_earlier_release:
+        (record,) = (project.data_dir / "migrations").glob("*.json")
+        content = json.loads(record.read_text())
+        del content["number"]
+        record.write_text(json.dumps(content))
+    file.write_text("ONE=2\n")
+    project.migrate(file)
+    assert project.kv.read("a").data == {"ONE": "2"}
+    assert project.undo(file).kept == ()
+    assert project.kv.read("a").data == {"ONE": "1"}

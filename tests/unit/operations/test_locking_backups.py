@@ -10,6 +10,7 @@ import json
 import shutil
 import stat
 import tarfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,26 @@ def test_one_that_does_not_say_whose_it_is(tmp_path: Path) -> None:
         newest(tmp_path)
     known = of_vault(tmp_path, "mine", "3")
     assert newest(tmp_path).directory == known.directory
+
+
+@pytest.mark.parametrize("vault", ["mine", ""])
+def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: str) -> None:
+    """The clock was wrong then, or is now: what was made since would be passed over for years."""
+    made = of_vault(tmp_path, "mine", "1")
+    manifest = made.directory / "manifest.json"
+    content = json.loads(manifest.read_text())
+
+    def ahead(**by: float) -> None:
+        at = datetime.now(UTC) + timedelta(**by)
+        manifest.write_text(json.dumps({**content, "made": at.isoformat(timespec="seconds")}))
+
+    ahead(minutes=2)  # as clocks of two machines differ
+    assert newest(tmp_path, vault=vault).directory == made.directory
+    ahead(days=1)
+    with pytest.raises(StackError, match="is of the future") as refusal:
+        newest(tmp_path, vault=vault)
+    assert str(made.directory) in refusal.value.looked_at
+    assert "--source" in refusal.value.remedy
 
 
 def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:

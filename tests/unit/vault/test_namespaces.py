@@ -276,6 +276,20 @@ def test_no_variable_of_the_shell_leads_the_token_elsewhere(server: Noting, kind
     assert told["VAULT_ADDR"] == told["BAO_ADDR"] == server.address
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("CACERT", "CACERT_BYTES", "CAPATH", "CLIENT_CERT", "CLIENT_KEY"),
+        *("TLS_SERVER_NAME", "SKIP_VERIFY"),
+    ],
+)
+def test_nothing_of_another_servers_tls_is_handed_on(server: Noting, kind: str) -> None:
+    """With a file that is not here the command line would not even ask."""
+    environ = {f"VAULT_{kind}": "/of/another", f"BAO_{kind}": "/of/another"}
+    with closing(Operator(server.address, TOKEN)) as op:
+        assert "/of/another" not in environment_for(op, environ).values()
+
+
 def test_the_operators_policy_reaches_into_it() -> None:
     """What is the whole server's stays where it is; the KV mounts are in the namespace alone."""
     there = operator_policy(["shop"], "team-a")

@@ -31,7 +31,7 @@ from vault_harness.engine._provider import (
 from vault_harness.engine._seal import node_extra
 from vault_harness.engine._shape import EngineName, NodeSpec
 from vault_harness.engine.process._balancer import ProcessBalancer
-from vault_harness.engine.process._finding import recorded, started_with
+from vault_harness.engine.process._finding import of_another, recorded, started_with
 from vault_harness.engine.process._links import files_are_seen
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, Places, free_port_of, title_of
@@ -40,7 +40,7 @@ from vault_harness.engine.process._relay import Led, ProcessRelay, Relay
 from vault_harness.engine.process._server import Server
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.engine.process._toxiproxy import ProcessToxiproxy
-from vault_harness.errors import CapabilityMissing, PortTaken
+from vault_harness.errors import CapabilityMissing, PortTaken, StackError
 from vault_harness.programs import find_balancer, find_toxiproxy, find_vault
 from vault_harness.settings import Settings
 
@@ -67,10 +67,12 @@ class Launching(Places):
 
     def _keep(self, name: str, record: KnownServers) -> bool:
         """Whether it runs already; then it answers too when this returns."""
-        process = recorded(name, record)
+        process = recorded(name, record, self._configuration(name))
         if process is None or not process.alive():
+            self._refuse_another(name, record)
             self._end([name], record)  # what a crashed start may have left
             return False
+        record.services[name]["born"] = process.born  # as the clock has it now
         process.signal(signal.SIGCONT)  # whoever paused it wants it up now
         Server(
             title=title_of(name),
@@ -82,6 +84,24 @@ class Launching(Places):
             own=self._own(OPERATOR),
         ).wait_ready(timeout=self._settings.start_timeout)
         return True
+
+    def _refuse_another(self, name: str, record: KnownServers) -> None:
+        """See that the record names no server of another folder, of which this one is a copy.
+
+        Two of one Vault would end each other's leases, and nodes that know one another by address
+        would take those of the other folder for theirs.
+
+        Raises:
+            StackError: It does; nothing was started.
+        """
+        given = of_another(name, record, self._configuration(name))
+        if given is not None:
+            raise StackError(
+                "this folder is a copy of another one, whose servers run",
+                looked_at=f"{self._data_dir}; {title_of(name)} was started with {given}",
+                remedy="let HARNESS_DATA_DIR name that folder; to start what is in this one, end "
+                f"those servers first: {named('down')} there",
+            )
 
     def _launch(self, name: str, record: KnownServers, members: Iterable[str] = ()) -> None:
         """Start one server.
@@ -286,7 +306,8 @@ class Launching(Places):
             if not process.wait(max(deadline - time.monotonic(), 0.0)):
                 process.kill()
         for name in names:
-            record.services.pop(name, None)
+            if of_another(name, record, self._configuration(name)) is None:
+                record.services.pop(name, None)
         return [f"{title_of(name)} (pid {process.pid})" for name, process in found]
 
     def _running(self, name: str, record: KnownServers) -> list[DetachedProcess]:
@@ -302,7 +323,7 @@ class Launching(Places):
         found = {}
         for name, path in paths.items():
             processes = {process.pid: process for process in started[path]}
-            known = recorded(name, record)
+            known = recorded(name, record, path)
             if known is not None and known.alive():
                 processes[known.pid] = known
             found[name] = list(processes.values())

@@ -69,8 +69,13 @@ class ProcessStack(Cutting):
         return AUDIT_LOG_NAME
 
     def check_start(self, *, nodes: int = 1) -> None:
-        """See that no port of the settings is somebody else's; one of ours is kept or ended."""
+        """See that no port of the settings is somebody else's; one of ours is kept or ended.
+
+        The folder must be no copy of one whose servers run.
+        """
         record, settings = self._memory.load(), self._settings
+        for name in self._names(record):
+            self._refuse_another(name, record)
         balanced = nodes > 1 or self._is_cluster(record)
         if balanced and not self._is_cluster(record):
             self._refuse_running(record)
@@ -212,7 +217,7 @@ class ProcessStack(Cutting):
         for processes in running.values():
             for process in processes:
                 process.signal(signal.SIGHUP)
-        balancer = recorded(BALANCER_NAME, record)
+        balancer = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
         if self._own(BALANCER_NAME) is not None and balancer is not None and balancer.alive():
             self._lead_to(record, self._members(record))
 
@@ -286,7 +291,7 @@ class ProcessStack(Cutting):
 
     def _lead_to(self, record: KnownServers, members: list[str]) -> None:
         """Let the balancer know these nodes, and the record too."""
-        before = recorded(BALANCER_NAME, record)
+        before = recorded(BALANCER_NAME, record, self._configuration(BALANCER_NAME))
         alive = before.pid if before is not None and before.alive() else None
         server = self._balancer(record, members, instead_of=alive)
         process = server.process

@@ -14,7 +14,7 @@ import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from vault_harness import files
@@ -31,6 +31,8 @@ KEYRING = "keyring.age"
 FORMAT = 1
 UNFINISHED = ".unfinished-"
 _NAMED = 5  # of those that are in a folder
+_CLOCKS_APART = timedelta(minutes=15)
+"""By how much two machines may differ that make backups, and look for them."""
 
 
 @dataclass(frozen=True)
@@ -215,13 +217,14 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
         vault: The cluster id of the Vault that it should be of; empty if nobody can tell.
 
     Raises:
-        StackError: There is none, or it could be one of several Vaults'.
+        StackError: There is none, or it could be one of several Vaults'; or it is of the future,
+            since the clock was wrong then, or is now.
     """
     every = list_backups(directory)
     found = [backup for backup in every if part is None or backup.has(part)]
     own = [backup for backup in found if vault and backup.vault == vault]
     if own:
-        return own[0]
+        return _of_the_past(own[0])
     vaults = {backup.vault for backup in found}
     # One that says nothing of its Vault may be another one's than those that do.
     if len(vaults - {""}) > 1 or (len(vaults) > 1 and not found[0].vault):
@@ -232,13 +235,32 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
             "of which Vault each is.",
         )
     if found:
-        return found[0]
+        return _of_the_past(found[0])
     what = f"with {part} " if part is not None and every else ""
     raise StackError(
         f"there is no backup {what}in this folder",
         looked_at=f"{directory}, backups in it: {len(every)}",
         remedy="Name the folder of one with --source"
         + (", or the file with --keyring, if that part is kept elsewhere." if what else "."),
+    )
+
+
+def _of_the_past(newest: Backup) -> Backup:
+    """The same, unless by its time it would be taken for the newest whatever was made since.
+
+    Raises:
+        StackError: It is of the future.
+    """
+    now = datetime.now(UTC)
+    if newest.made <= now + _CLOCKS_APART:
+        return newest
+    raise StackError(
+        "the newest backup is of the future: the clock was wrong when it was made, or is now, and "
+        "nobody can tell whether one was made since",
+        looked_at=f"{newest.directory}: {newest.made:%Y-%m-%d %H:%M} UTC; here it is "
+        f"{now:%Y-%m-%d %H:%M} UTC",
+        remedy="Set the clock if it is wrong here. Else name the folder of one with --source: "
+        f"{named('backup.list')} shows them.",
     )
 
 

@@ -126,6 +126,8 @@ class MigrationRecord:
         env_vault_backup: What was there before, if anything.
         state: ``running``, ``done``, ``undoing`` or ``undone``.
         steps: By path.
+        number: Its place among the migrations of a data directory, counted: the clock may have been
+            set back between two. 0 in records of earlier releases, which are older.
     """
 
     env_file: str
@@ -139,6 +141,7 @@ class MigrationRecord:
     env_vault_backup: str | None = None
     state: str = "running"
     steps: dict[str, Written] = field(default_factory=dict)
+    number: int = 0
     file: Path | None = None
 
     def save(self) -> None:
@@ -190,7 +193,22 @@ def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
     }
 
 
-def _all(data_dir: Path) -> Iterator[MigrationRecord]:
+def next_number(data_dir: Path) -> int:
+    """The place of one more migration, after all that there are.
+
+    Raises:
+        StackError: A record cannot be read.
+    """
+    return 1 + max((record.number for record in _all(data_dir)), default=0)
+
+
+def _all(data_dir: Path) -> list[MigrationRecord]:
+    """Every record, in the order in which they were begun."""
+    # Those without a number stay as their names sort: by time.
+    return sorted(_each(data_dir), key=lambda record: record.number)
+
+
+def _each(data_dir: Path) -> Iterator[MigrationRecord]:
     for path in sorted((data_dir / DIRECTORY).glob("*.json")):
         try:
             content = json.loads(path.read_text())

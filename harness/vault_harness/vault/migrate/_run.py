@@ -25,6 +25,7 @@ from vault_harness.vault.migrate._record import (
     MigrationRecord,
     Written,
     last_written,
+    next_number,
     place,
     records,
     stamp,
@@ -148,6 +149,7 @@ def _begin(
         copy(backup, content)
         checkpoint("backed up")
         record = MigrationRecord(str(original), kv.mount, uuid, now, str(backup), read_as)
+        record.number = next_number(data_dir)
         record.file = data_dir / DIRECTORY / f"{now}.json"
     else:
         values = original_values(record)

@@ -83,16 +83,17 @@ class Redis:
         return True
 
     def retire_old(self, account: Account) -> None:
-        """See `PasswordServer`: every password of the account but the new one ends."""
+        """See `PasswordServer`: every password of the account but the new one ends.
+
+        What a ``requirepass`` of the server says stays as it is: the line of the user goes before,
+        and whoever sets it sends the password itself, which the configuration file has then.
+        """
         redis = library("redis", "redis")
         user, keep = account.user or "default", _sha256(account.new)
         with (
             self._refusals(redis, "end the old password", so_far=_BOTH),
             self._connect(redis, account, password=account.new) as client,
         ):
-            if user == "default" and client.config_get("requirepass").get("requirepass"):
-                # It would be written to the configuration file beside the new one otherwise.
-                client.config_set("requirepass", account.new)
             for verifier in (client.acl_getuser(user) or {}).get("passwords") or []:
                 if verifier != keep:
                     client.execute_command("ACL", "SETUSER", user, f"!{verifier}")
