@@ -172,7 +172,8 @@ def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> 
 
 @pytest.mark.scenario("SRV-05")
 def test_retry_after_is_obeyed(lab: Lab) -> None:
-    """A quota answers 429 with Retry-After, and callers ask on in each way, twice a second."""
+    """A quota answers 429 with Retry-After, and callers ask on in each way; then one for others."""
+    allow_writes(lab, LEDGER)
     client = lab.start()
     for path in UNREAD:
         lab.put("v1", path=path, key=KEY)
@@ -188,6 +189,8 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
                 # No more than an interval is ever asked for: the first wait is watched to its end.
                 lab.watch(max(0.0, (first.ended or first.began) + INTERVAL - lab.history.now()))
         recovers_in_each_way(lab, after=fault)
+    if lab.can("read_all") or lab.can("write"):
+        _others_wait_too(lab)
     lab.require(
         "a read that was told how long to wait",
         lambda history: f"{len(told)} were" if (told := _told_to_wait(history)) else "",
@@ -201,6 +204,48 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
 
 UNREAD = tuple(f"backend/readers/{number}" for number in range(1, 9))
 """Secrets that nobody has read before: more than a quota lets through in two intervals."""
+
+OTHERS_WAIT = 2.0
+"""Seconds in which a quota lets one request through: the next is told to wait for one."""
+
+
+def _others_wait_too(lab: Lab) -> None:
+    """Have a whole secret read, and one written, as claimed, and on while that has to wait.
+
+    One caller does each: of two that ask at the same moment the second cannot know what the first
+    is told.
+    """
+    where, writes = f"{lab.entry.mount}/data/{LEDGER}", lab.can("write")
+    lab.put("v1", path=LEDGER, key="entry")
+
+    def told() -> list[Exchange]:
+        asked = lab.history.find("write", "read", since=fault.began)
+        return [one for one in asked if one.status == 429 and one.retry_after]
+
+    with (
+        lab.vault.rate_limited(where, rate=1, interval=OTHERS_WAIT) as fault,
+        ExitStack() as callers,
+    ):
+        fault.optional = not writes  # from memory a whole secret may come at once
+        if lab.can("read_all"):
+            whole = lab.reading(every=0.1, verb="read_all", path=LEDGER, key="entry")
+            callers.enter_context(whole)
+        end = fault.began + OTHERS_WAIT
+        while lab.history.now() < end:
+            if writes:
+                lab.client.write(LEDGER, {"entry": canary(lab)})
+            lab.watch(0.1)
+            for one in told()[:1]:
+                end = (one.ended or one.began) + (one.retry_after or 0.0)
+    if writes:
+        lab.require(
+            "a write, or a whole secret, that was told how long to wait",
+            lambda _: f"{len(told())} were" if told() else "",
+        )
+    lab.judge_later(
+        obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
+        obeys_retry_after(since=fault.began, until=fault.end, kind="write", may_be_empty=True),
+    )
 
 
 def _told_to_wait(history: History) -> list[Exchange]:
@@ -225,25 +270,46 @@ def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
 
 @pytest.mark.scenario("SRV-11")
 def test_renewals_turned_away(lab: Lab) -> None:
-    """A gateway's 503 page answers a renewal; later a quota has one through, and not the next."""
+    """A gateway's 503 page answers a renewal, the words of a seal the next, a quota one more."""
     lab.start()
     with lab.reading(every=0.5):
         with lab.http.fail("renew", first=1, status=503, body=PAGE % 503, headers=HTML) as page:
             lab.until(lambda: bool(_turned_away(lab.history, 503)), within=0.95 * lab.ttl)
-        if not _turned_away(lab.history, 503):
+        if not (paged := _turned_away(lab.history, 503)):
             if never_renews(lab.history):
                 raise NotClaimed(LOGS_IN_INSTEAD)
             raise NotExercised("no renewal was tried within nineteen twentieths of a token's life")
-        lab.judge_later(same_token(since=page.began), no_failed_read(since=page.began))
-        if _is_renewed_again(lab, after=503):
-            with lab.vault.rate_limited(
-                "auth/token/renew*", rate=1, interval=4 * lab.ttl, headers=False
-            ):
-                lab.until(lambda: bool(_turned_away(lab.history, 429)), within=2 * lab.ttl)
-            if not _turned_away(lab.history, 429):
-                raise NotExercised("no renewal was refused within two lives of a token")
-            _is_renewed_again(lab, after=429)
+        lab.judge_later(same_token(since=page.began))
+        if _is_renewed_again(lab, paged[0]):
+            _turned_away_twice_more(lab, since=page.began)
+        else:
+            lab.judge_later(no_failed_read(since=page.began))
     lab.judge()
+
+
+SEALED = b'{"errors":["Vault is sealed"]}\n'
+"""What Vault answers to everything while it is sealed."""
+
+
+def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
+    """Let a renewal be answered in the words of a seal, and a later one by a quota.
+
+    Who takes those words for what they say, and asks for nothing for a moment, is right: reads are
+    judged from `since` up to then, and from when the token is renewed again.
+    """
+    with lab.vault.rate_limited("auth/token/renew*", rate=1, interval=4 * lab.ttl, headers=False):
+        with lab.http.fail("renew", first=1, status=503, body=SEALED):
+            lab.until(lambda: len(_turned_away(lab.history, 503)) > 1, within=lab.ttl)
+        if not (sealed := _turned_away(lab.history, 503)[1:]):
+            raise NotExercised("no renewal was tried within another life of the token")
+        lab.judge_later(no_failed_read(since=since, until=sealed[0].began))
+        if not _is_renewed_again(lab, sealed[0]):
+            return
+        lab.judge_later(no_failed_read(since=lab.history.now()))
+        lab.until(lambda: bool(_turned_away(lab.history, 429)), within=2 * lab.ttl)
+    if not (refused := _turned_away(lab.history, 429)):
+        raise NotExercised("no renewal was refused within two lives of a token")
+    _is_renewed_again(lab, refused[0])
 
 
 def _turned_away(history: History, status: int) -> list[Exchange]:
@@ -251,9 +317,8 @@ def _turned_away(history: History, status: int) -> list[Exchange]:
     return history.find("renew", where=lambda e: e.status == status)
 
 
-def _is_renewed_again(lab: Lab, *, after: int) -> bool:
+def _is_renewed_again(lab: Lab, failed: Exchange) -> bool:
     """Wait until a renewal succeeds after one that was turned away; to be judged is whether."""
-    failed = _turned_away(lab.history, after)[0]
     # Vault is well before it is noted so, and what is tried in that moment counts.
     again = failed.ended or failed.began
     ends = last_grant(lab.history, until=failed.began) + lab.ttl

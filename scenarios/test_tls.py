@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from contextlib import ExitStack
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
-from vault_harness.certificates import Authority
+from vault_harness.certificates import LIFE, NOW, Authority
 from vault_harness.scenario import Finding, Lab, NotExercised
 from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.helpers import (
@@ -20,6 +21,8 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.history import between
 from vault_harness.scenario.oracles import (
+    EVERY_WAY,
+    failures_are,
     no_connection_storm,
     no_credential_sent,
     no_failed_read,
@@ -32,8 +35,9 @@ SHOWN_AGAIN = 1.0
 
 @pytest.mark.scenario("TLS-01")
 def test_certificates_are_rotated(lab: Lab) -> None:
-    """A new certificate; a new authority: trusted, shown, the only one; then the old one again."""
+    """Half a CA file; a new certificate, a new authority: trusted, shown, alone; the old one."""
     lab.start()
+    _half_a_file(lab)
     tls, old, new = lab.tls, lab.tls.authority, Authority()
 
     def under_load() -> float:
@@ -82,6 +86,49 @@ def test_certificates_are_rotated(lab: Lab) -> None:
     )
 
 
+HALF_WRITTEN = 0.5
+"""Seconds for which a CA file is half written."""
+
+
+def _half_a_file(lab: Lab) -> None:
+    """Half of the CA file is written, in place, and a stranger's certificate shown meanwhile.
+
+    Who keeps what it has trusted refuses that, and so does who trusts nobody for the moment. Either
+    goes on by itself once all of the file is there.
+    """
+    tls = lab.tls
+    with lab.reading(every=0.2, callers=3):
+        with lab.condition("half a CA file", refused=True, unanswered=True) as half:
+            tls.half_write(tls.authority)
+            tls.serve(Authority())
+            lab.network.drop_connections()
+            met = partial(_goes_by_it, lab, lab.history.now(), len(lab.history.connections))
+            lab.hold(half, HALF_WRITTEN)
+            lab.until(met, within=lab.reach)
+            lab.watch(ON_ITS_WAY)  # what is sent over that connection
+            over = lab.history.now()
+            lab.require("a handshake, or a read in vain, by half a file", _seen(met()))
+            tls.trust(tls.authority)
+            tls.serve(tls.authority)
+        lab.recovers(after=half)
+    lab.judge_later(
+        no_credential_sent(since=half.began, until=over, to="a stranger, beside half a CA file"),
+        failures_are(
+            "unavailable", since=half.began, until=half.end, verbs=EVERY_WAY, may_be_empty=True
+        ),
+        same_token(since=half.began, until=lab.history.now()),
+    )
+
+
+def _goes_by_it(lab: Lab, since: float, known: int) -> bool:
+    """Whether it has shaken hands over a connection that was not known then, or read in vain since.
+
+    Who cannot read the file need not ask the server for anything.
+    """
+    reads = lab.history.calls("read", since=since, where=lambda o: o.failed or o.outcome == "stale")
+    return bool(reads) or any(one.connection > known for one in list(lab.history.handshakes))
+
+
 @pytest.mark.scenario("TLS-02")
 def test_expired_client_certificate(lab: Lab) -> None:
     """The client's own certificate ends under reads, and a new one comes after some seconds."""
@@ -121,7 +168,7 @@ LEDGER = "backend/ledger"
 
 @pytest.mark.scenario("TLS-03")
 def test_wrong_host(lab: Lab) -> None:
-    """Another host's certificate until a renewal was due and for a restart; then a stranger's."""
+    """Another host's certificate until a renewal was due, and for a restart; then three more."""
     allow_writes(lab, LEDGER)
     first, tls = lab.start(), lab.tls
     granted = lab.history.find("login", "renew", where=lambda e: e.good)[-1].began
@@ -154,6 +201,7 @@ def test_wrong_host(lab: Lab) -> None:
             lab.hold(forged, 3.0)
             lab.until(lambda: _tries(lab, forged.began) > 0, within=lab.reach)
             over = lab.history.now()
+            opened = _out_of_their_time(lab, opened)
             tls.serve(tls.authority)
         if started:
             lab.recovers(after=forged)
@@ -170,11 +218,73 @@ def test_wrong_host(lab: Lab) -> None:
         no_credential_sent(
             since=forged.began, until=over, to="a host whom no trusted authority vouches for"
         ),
+        *(
+            # Nobody could be asked for anything: that is neither a denial nor an absence.
+            failures_are(
+                "unavailable", since=one.began, until=one.end, verbs=EVERY_WAY, may_be_empty=True
+            )
+            for one in (fault, forged)
+        ),
         # Pauses that are made for tokens of minutes have no room between a late renewal and the end
         # of so short a life: LifetimeWatcher makes none there.
         no_connection_storm(since=fault.began, until=granted + UNHURRIED * lab.ttl),
         no_connection_storm(since=forged.began, until=forged.end),
     )
+
+
+OUT_OF_TIME = {
+    "has ended": (timedelta(hours=-2), NOW),
+    "is not good yet": (LIFE, timedelta(days=1)),
+}
+"""Certificates of the right host and authority: how long each is good, and from when on."""
+
+ON_ITS_WAY = 0.2
+"""Seconds in which a handshake ends that began with the certificate before, and another is made."""
+
+
+def _out_of_their_time(lab: Lab, opened: threading.Event) -> threading.Event:
+    """Show a certificate that has ended, and one that is not good yet, each until it is refused.
+
+    Who rests for long after a failure meets one of them at least.
+
+    Returns:
+        Set once the last start was answered, or refused.
+    """
+    tried = []
+    for which, (life, begins) in OUT_OF_TIME.items():
+        lab.tls.serve(lab.tls.authority, life=life, begins=begins)
+        shown = lab.history.now()
+        lab.watch(ON_ITS_WAY)
+        since = lab.history.now()
+        opened = _tries_again(lab, opened, since=since)
+        lab.watch(ON_ITS_WAY)  # who goes on all the same does so over another connection
+        over = lab.history.now()
+        tried.append(_tries(lab, since, over))
+        whom = f"a host whose certificate {which}"
+        lab.judge_later(no_credential_sent(since=shown, until=over, to=whom))
+    lab.require("a handshake with a certificate out of its time", _seen(sum(tried)))
+    return opened
+
+
+def _tries_again(lab: Lab, opened: threading.Event, *, since: float) -> threading.Event:
+    """Wait for a handshake; who refused to start meanwhile is started again, as ever."""
+    end = since + lab.reach
+    while not _tries(lab, since) and lab.history.now() < end:
+        if _refused_to_start(lab, opened):
+            opened = start_meanwhile(lab)
+        lab.until(
+            partial(_tried_or_refused, lab, opened, since),
+            within=max(0.0, end - lab.history.now()),
+        )
+    return opened
+
+
+def _refused_to_start(lab: Lab, opened: threading.Event) -> bool:
+    return lab.client.closed and opened.is_set()
+
+
+def _tried_or_refused(lab: Lab, opened: threading.Event, since: float) -> bool:
+    return _tries(lab, since) > 0 or _refused_to_start(lab, opened)
 
 
 def _starts_after_all(lab: Lab, opened: threading.Event) -> bool:

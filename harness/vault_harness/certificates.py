@@ -32,6 +32,9 @@ LIFE = timedelta(days=90)
 NEAR = timedelta(days=14)
 """Before its end, when a certificate should be renewed."""
 
+NOW = timedelta()
+"""When a certificate begins to be good where nobody says otherwise."""
+
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\n?", re.DOTALL)
 
 _CLIENT_HOST = "client.invalid"
@@ -137,6 +140,7 @@ class Authority:
         directory: Path,
         *hosts: str,
         life: timedelta = LIFE,
+        begins: timedelta = NOW,
         name: str | None = None,
         beside: str = "",
     ) -> TlsFiles:
@@ -148,11 +152,12 @@ class Authority:
         Args:
             directory: Where the files go, by the names of `TlsFiles.within`.
             hosts: Names and addresses that it is good for; a client's has any.
-            life: How long from now on it is good.
+            life: How long it is good.
+            begins: From when on, counted from now.
             name: Its common name, where that matters.
             beside: CA certificates, as PEM, that are trusted beside this authority's.
         """
-        made = self._signed(*hosts, life=life, name=name)
+        made = self._signed(*hosts, life=life, begins=begins, name=name)
         files = TlsFiles.within(directory)
         private_directory(directory)
         write_private(files.key, made.private_key_pem.bytes())
@@ -176,10 +181,13 @@ class Authority:
         private_directory(file.parent)
         write_private(file, made.private_key_and_cert_chain_pem.bytes())
 
-    def _signed(self, *hosts: str, life: timedelta, name: str | None) -> trustme.LeafCert:
-        now = datetime.now(UTC)
+    def _signed(
+        self, *hosts: str, life: timedelta, begins: timedelta = NOW, name: str | None
+    ) -> trustme.LeafCert:
+        since = datetime.now(UTC) + begins
+        until = since + life
         return self._ca.issue_cert(
-            *hosts, common_name=name, not_before=min(now, now + life) - _SKEW, not_after=now + life
+            *hosts, common_name=name, not_before=min(since, until) - _SKEW, not_after=until
         )
 
 

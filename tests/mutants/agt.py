@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.mutants import always
-from tests.mutants.clients import Mutant, TakesALotOfTime, Tolerated
+from tests.mutants import always, unasked
+from tests.mutants.clients import REFERENCE, Mutant, TakesALotOfTime, Tolerated
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import DeniedError
 
@@ -87,8 +87,15 @@ MUTANTS: dict[str, Mutant] = {
     "renders-no-value": _renders("no-value", "no wrong value"),
     "renders-once": _renders("once", "the new value of"),
     "renders-an-older-version": _renders("older", "followed by an older one"),
+    "lets-an-older-answer-win": Mutant(
+        unasked.LetsAnOlderAnswerWin, "AGT-02", "followed by an older one", REFERENCE
+    ),
+    "keeps-what-comes-last": Mutant(
+        unasked.KeepsWhatComesLast, "AGT-02", "followed by an older one"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "takes-a-lot-of-time-behind-a-cache": Tolerated(TakesALotOfTime, "AGT-01"),
+    "keeps-what-it-asked-for-last": Tolerated(unasked.KeepsWhatItAskedForLast, "AGT-02"),
 }

@@ -12,7 +12,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -241,35 +240,6 @@ class LooksAtItsSecondTokenWithoutAPause(LazyClient):
                     deadline=time.monotonic() + 1.0,
                     token=token.value,
                 )
-
-
-# Changes of one key
-
-
-class JoinsChangesByTheirPath(Tweaked):
-    """Who changes a key while another one is changed is told what comes of that one's change."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._under_way: dict[str, Future[None]] = {}
-        self._joining = threading.Lock()
-
-    def update(self, path: str, data: Mapping[str, str]) -> None:
-        with self._joining:
-            there = self._under_way.get(path)
-            mine = self._under_way[path] = there or Future()
-        if there is not None:
-            there.result(timeout=self.client.config.timeout)
-            return
-        try:
-            super().update(path, data)
-            mine.set_result(None)
-        except BaseException as error:
-            mine.set_exception(error)
-            raise
-        finally:
-            with self._joining:
-                del self._under_way[path]
 
 
 # What it says, and what it leaves behind, by another verb than that which is tried first

@@ -349,8 +349,8 @@ class BeginsItsTimeAnew(LazyClient):
         return time.monotonic() + self._deadline * 0.95
 
 
-class TakesForeignJsonForMissing(LazyClient):
-    """Finds no secret in an answer that is none of Vault's, and says that there is none."""
+class FindsNothingOnAPage(LazyClient):
+    """Finds nothing in an answer that is none of Vault's, and takes it for an empty secret."""
 
     def read_all(self, path: str) -> dict[str, str]:
         try:
@@ -359,6 +359,10 @@ class TakesForeignJsonForMissing(LazyClient):
             if "none of Vault's" in str(error) and "cut short" not in str(error):
                 return {}
             raise
+
+
+class TakesForeignJsonForMissing(FindsNothingOnAPage):
+    """Says of each key that there is none: it takes none from anywhere else."""
 
 
 class StopsLookingAtADenial(Tweaked):

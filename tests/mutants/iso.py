@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 
+from tests.mutants import unasked
 from tests.mutants.clients import Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient, _secret
 from tests.subjects.lazy_wire import ClientError, UnavailableError
@@ -113,13 +115,28 @@ class BreaksOffItsRound(LazyClient):
                 continue
 
 
+class LooksAtAllInACall(BreaksOffItsRound):
+    """Makes each round in the call of whoever comes, and gives each secret the time of a call."""
+
+    def _look_at_all(self) -> None:
+        until = time.monotonic() + 0.9 * self._deadline
+        for path, key in list(self._kept):
+            with contextlib.suppress(ClientError):
+                self._kept[path, key] = _secret(self._fetch(path, until), path)[key]
+
+
 MUTANTS: dict[str, Mutant] = {
     "takes-one-failure-for-all": Mutant(TakesOneFailureForAll, "ISO-01", "no reader of"),
     "joins-reads-by-their-key": Mutant(JoinsReadsByTheirKey, "ISO-01", "no wrong value"),
     "gives-up-on-all-with-one": Mutant(GivesUpOnAllWithOne, "ISO-01", "no reader of"),
     "breaks-off-its-round": Mutant(BreaksOffItsRound, "ISO-01", "no wrong value"),
+    "looks-at-all-in-a-call": Mutant(LooksAtAllInACall, "ISO-01", "for a slow one"),
+    "asks-for-one-thing-at-a-time": Mutant(
+        unasked.AsksForOneThingAtATime, "ISO-01", "for a slow one"
+    ),
 }
 
 TOLERATED: dict[str, Tolerated] = {
     "rests-after-any-failure": Tolerated(RestsAfterAnyFailure, "ISO-01"),
+    "asks-for-one-thing-for-a-moment": Tolerated(unasked.AsksForOneThingForAMoment, "ISO-01"),
 }

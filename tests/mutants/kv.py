@@ -656,7 +656,7 @@ MUTANTS: dict[str, Mutant] = {
         blind_spots.StripsItsValues, "KV-03", "a value that nobody ever wrote"
     ),
     "joins-changes-by-their-path": Mutant(
-        blind_spots.JoinsChangesByTheirPath, "KV-04", "of two changes at once", REFERENCE
+        writing.JoinsChangesByTheirPath, "KV-04", "of two changes at once", REFERENCE
     ),
     "reads-in-turn-over-a-dead-connection": Mutant(
         blind_spots.ReadsInTurnOverADeadConnection, "KV-07", "go on: 6 in a row"

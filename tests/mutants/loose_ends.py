@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from resilient_vault_client import VaultError, VaultUnreachable
 from resilient_vault_client._errors import UnexpectedAnswer
-from tests.mutants.byways import StopsLookingAtAQuota
+from tests.mutants.byways import FindsNothingOnAPage, StopsLookingAtAQuota
 from tests.mutants.clients import Tweaked
 from tests.mutants.wholes import _KeyByKeyAsEver
 from tests.subjects.lazy_client import LazyClient, Token, _secret
@@ -298,16 +298,8 @@ class FollowsARedirectForAWhole(_ReadsWholesApart):
     other_wire = _GoesWhereItIsSent
 
 
-class TakesAPageForAnEmptyWhole(_KeyByKeyAsEver):
-    """Finds nothing in an answer that is none of Vault's, and hands that out as a whole secret."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        try:
-            return super().read_all(path)
-        except UnavailableError as error:
-            if "none of Vault's" in str(error) and "cut short" not in str(error):
-                return {}
-            raise
+class TakesAPageForAnEmptyWhole(FindsNothingOnAPage, _KeyByKeyAsEver):
+    """Hands out as a whole secret what it finds on a page: nothing. It reads each key rightly."""
 
 
 class _HasAnEnd(Wire):

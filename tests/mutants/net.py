@@ -31,6 +31,7 @@ from tests.mutants import (
     outsiders,
     oversights,
     tempers,
+    unasked,
     wholes,
     writing,
 )
@@ -466,6 +467,9 @@ class DropsItsTokenSoon(DropsItsTokenOnError):
 
 MUTANTS: dict[str, Mutant] = {
     "leaves-its-token-after-an-outage": Mutant(LeavesItsTokenAfterAnOutage, "NET-01", "alive"),
+    "rests-for-long-before-it-writes-again": Mutant(
+        unasked.RestsForLongBeforeItWritesAgain, "NET-01", "a write is good again"
+    ),
     "logs-in-later-after-an-outage": Mutant(
         LogsInLaterAfterAFailure, "NET-01", "the token survives"
     ),
@@ -634,6 +638,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "rests-for-a-while-before-it-writes-again": Tolerated(
+        unasked.RestsForAWhileBeforeItWritesAgain, "NET-01"
+    ),
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
     "takes-a-minute-on-a-slow-network": Tolerated(TakesAMinute, "NET-06"),

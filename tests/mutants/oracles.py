@@ -54,6 +54,7 @@ SAYS: dict[str, str] = {
     "no_refused_use": r"accepted by the database",
     "no_request_storm": r"no request storm|requests in$",
     "no_stampede": r"no stampede",
+    "nobody_waits": r"for a slow one",
     "no_wrong_value": r"no wrong value|gave the value",
     "none_of": r"nothing behind|given back|it ends cleanly|nobody|is lost",
     "obeys_retry_after": r"Retry-After",

@@ -21,6 +21,7 @@ from tests.mutants import (
     other_styles,
     tempers,
     turnovers,
+    unasked,
     wholes,
 )
 from tests.mutants.clients import (
@@ -338,6 +339,9 @@ MUTANTS: dict[str, Mutant] = {
     "is-stale-after-an-outage": Mutant(IsStaleAfterAnOutage, "SEA-01", "rotated secret"),
     "takes-a-seal-for-a-dead-token": Mutant(
         TakesASealForADeadToken, "SEA-01", "the token survives"
+    ),
+    "writes-no-more-after-a-seal": Mutant(
+        unasked.RestsBeforeItWritesAgain, "SEA-01", "a write is good again"
     ),
     "stops-looking-at-a-seal": Mutant(
         byways.StopsLookingAtASeal, "SEA-01", "a rotated secret is seen", REFERENCE

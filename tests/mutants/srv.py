@@ -21,6 +21,7 @@ from tests.mutants import (
     other_styles,
     oversights,
     own_pace,
+    unasked,
     wholes,
 )
 from tests.mutants.clients import (
@@ -584,6 +585,15 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "stumbles-over-a-date": Mutant(
         loose_ends.StumblesOverADate, "SRV-08", "a failure then is unavailable"
+    ),
+    "ends-its-renewer-in-a-seal": Mutant(
+        unasked.EndsItsRenewerInASeal, "SRV-11", "the next renewal succeeds"
+    ),
+    "reads-wholes-whatever-retry-after-says": Mutant(
+        unasked.ReadsWholesWhateverRetryAfterSays, "SRV-05", "Retry-After is obeyed"
+    ),
+    "writes-whatever-retry-after-says": Mutant(
+        unasked.WritesWhateverRetryAfterSays, "SRV-05", "Retry-After is obeyed by each write"
     ),
     "waits-for-its-first-answer-for-ever": Mutant(
         loose_ends.WaitsForItsFirstAnswerForEver, "SRV-04", "a good read_cached within", REFERENCE

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.mutants import loose_ends
+from tests.mutants import loose_ends, unasked
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
@@ -288,6 +288,23 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "reads-wholes-at-anybody": Mutant(
         loose_ends.ReadsWholesAtAnybody, "TLS-03", "a read was sent to another host"
+    ),
+    "takes-a-certificate-that-has-ended": Mutant(
+        unasked.TakesACertificateThatHasEnded, "TLS-03", "to a host whose certificate has ended"
+    ),
+    "takes-a-certificate-that-is-not-good-yet": Mutant(
+        unasked.TakesACertificateThatIsNotGoodYet,
+        "TLS-03",
+        "to a host whose certificate is not good yet",
+    ),
+    "takes-a-certificate-for-a-denial": Mutant(
+        unasked.TakesACertificateForADenial, "TLS-03", "a failure then is unavailable"
+    ),
+    "trusts-anybody-by-half-a-file": Mutant(
+        unasked.TrustsAnybodyByHalfAFile, "TLS-01", "sent to a stranger, beside half a CA file"
+    ),
+    "reads-half-a-file-for-good": Mutant(
+        unasked.ReadsHalfAFileForGood, "TLS-01", "a good read within"
     ),
 }
 

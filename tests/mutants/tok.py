@@ -21,6 +21,7 @@ from tests.mutants import (
     oversights,
     own_pace,
     turnovers,
+    unasked,
     wholes,
 )
 from tests.mutants.clients import (
@@ -412,6 +413,9 @@ MUTANTS: dict[str, Mutant] = {
     "never-renews-a-periodic-token": Mutant(NeverRenews, "TOK-08", "a renewal or a login between"),
     "surfaces-the-end-of-uses": Mutant(SurfacesTheEndOfUses, "TOK-10", "no read fails"),
     "never-logs-in-again": Mutant(NeverLogsInAgain, "TOK-11", "a new login within"),
+    "writes-with-its-first-token": Mutant(
+        unasked.WritesWithItsFirstToken, "TOK-11", "a write is good again"
+    ),
     "logs-in-twice": Mutant(LogsInTwice, "TOK-11", "at most 1 login"),
     "reads-wholes-with-its-first-token": Mutant(
         wholes.ReadsWholesWithItsFirstToken, "TOK-11", "a good read_all within"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from resilient_vault_client import AuthenticationFailed, Secret, SecretNotFound, VaultClient
 from tests.mutants.clients import AtShare
-from tests.mutants.wholes import _KeyByKeyAsEver
+from tests.mutants.wholes import TakesAnOutageForAnEmptyWhole, _KeyByKeyAsEver
 from tests.subjects.lazy_client import Credentials, LazyClient, Token, _secret
 from tests.subjects.lazy_wire import (
     ClientError,
@@ -145,14 +145,8 @@ class TakesNoLoginForNoSecret(LazyClient):
             raise MissingError("there is no such secret") from None
 
 
-class TakesNoLoginForAnEmptyWhole(_KeyByKeyAsEver):
+class TakesNoLoginForAnEmptyWhole(TakesAnOutageForAnEmptyWhole):
     """There is nothing in a secret while it cannot log in."""
-
-    def read_all(self, path: str) -> dict[str, str]:
-        try:
-            return super().read_all(path)
-        except UnavailableError:
-            return {}
 
 
 class TakesARefusedJwtForNoSecret(ReferenceSubject):

@@ -9,8 +9,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from resilient_vault_client import PermissionDenied, SecretNotFound, WriteConflict
@@ -83,15 +84,16 @@ class KeepsWhatItCouldNotWrite(Tweaked):
         return mine[key] if key in mine else super().read_cached(path, key)
 
 
-class JoinsWritesByTheirPath(Tweaked):
-    """Who writes a secret while another one writes it is told what comes of that one's write."""
+class JoinsByPath(Tweaked):
+    """Asks once for all who ask for one path at once, whatever each of them has to say."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._under_way: dict[str, Future[None]] = {}
         self._joining = threading.Lock()
 
-    def write(self, path: str, data: Mapping[str, str]) -> None:
+    def joined(self, path: str, ask: Callable[[], None]) -> None:
+        """Ask, or be told what comes of what another one asks for there."""
         with self._joining:
             there = self._under_way.get(path)
             mine = self._under_way[path] = there or Future()
@@ -99,7 +101,7 @@ class JoinsWritesByTheirPath(Tweaked):
             there.result(timeout=self.client.config.timeout)
             return
         try:
-            super().write(path, data)
+            ask()
             mine.set_result(None)
         except BaseException as error:
             mine.set_exception(error)
@@ -107,6 +109,20 @@ class JoinsWritesByTheirPath(Tweaked):
         finally:
             with self._joining:
                 del self._under_way[path]
+
+
+class JoinsWritesByTheirPath(JoinsByPath):
+    """Who writes a secret while another one writes it is told what comes of that one's write."""
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        self.joined(path, partial(super().write, path, data))
+
+
+class JoinsChangesByTheirPath(JoinsByPath):
+    """Who changes a key while another one is changed is told what comes of that one's change."""
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        self.joined(path, partial(super().update, path, data))
 
 
 class WritesByTheVersion(Tweaked):

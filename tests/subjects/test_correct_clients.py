@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,8 @@ import pytest
 from vault_harness.stack import Stack
 from vault_harness.subjects import OperationFailed, Subject, open_subject, parse_subject
 from vault_harness.vault import approle
+
+HERE = Path(__file__).parent
 
 ROLE = "backend"
 
@@ -116,6 +119,21 @@ def test_it_answers_before_it_ends_with_its_input(
     values = {one["id"]: one.get("value") for one in answers}
     assert values == dict.fromkeys(numbers, "v"), answers
     assert tokens(stack) <= before
+
+
+def test_gate_of_the_node_client() -> None:
+    """Its own unit tests: which of those that wait is the probe."""
+    if shutil.which("node") is None:
+        pytest.skip("Node.js is not here")
+    done = subprocess.run(
+        ["node", "--test", "gate.test.mjs"],
+        cwd=HERE / "node",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.fixture

@@ -48,6 +48,9 @@ from vault_harness.vault.namespace import Namespace
 ROLE, MOUNT = "backend", "ecommerce"
 PATH, KEY = "backend/django", "SECRET_KEY"
 
+WRITTEN = "backend/written-at-last"
+"""What the closing act has a client write that says it can."""
+
 _NOWHERE = 9
 """A port to which nothing is led before it is known where to."""
 
@@ -79,6 +82,7 @@ class Servers(Closable):
         stack: The Vault, its keyring and an operator's token.
         operator: Who acts where the client works: in its namespace, if it has one.
         namespace: That namespace.
+        may_write: Whether its role may write `WRITTEN`.
         address: Where a client finds Vault: the proxy's base URL.
         product: Which server it is, with its version.
         wire: What is spoken between client and Vault.
@@ -155,6 +159,7 @@ class Servers(Closable):
                 self.secrets.add("secret", value, "fallback")
         self._learn_what_is_there()
         self._set_role()
+        self._allow_one_write()
         self._database: Database | None = None
         if entry.lease_ttl is not None:
             allow(self.stack.operator, entry.approle)
@@ -357,6 +362,20 @@ class Servers(Closable):
         self.operator.client.adapter.post(path, json=parameters)
         self.role_id = approle.role_id(self.operator, self.entry.approle)
         self.new_secret_id()
+
+    def _allow_one_write(self) -> None:
+        """Let the role write `WRITTEN`, by the policy of its name, which all its tokens have.
+
+        A blueprint may have none that is called so: then nobody is asked to write.
+        """
+        name, blueprint = self.entry.approle, self.stack.blueprint
+        role = blueprint.approles.get(name)
+        self.may_write = role is not None and name in role.policies
+        if self.may_write:
+            policies, may = self.operator.client.sys, '["create", "update", "patch", "read"]'
+            rules = policies.read_policy(name)["data"]["rules"]
+            rules += f'\npath "{self.entry.mount}/data/{WRITTEN}" {{ capabilities = {may} }}\n'
+            policies.create_or_update_policy(name, rules)
 
     @property
     def ttl(self) -> float:

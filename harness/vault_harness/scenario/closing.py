@@ -1,17 +1,20 @@
 """The closing act: what every scenario ends with, so that what is promised always is always asked.
 
-A value is rotated and must be seen, another secret is deleted and must be gone, the client says of
-its health what is so, and is closed; after that its tokens must be dead. It finds nothing that a
-client did not have: an act whose own conditions were not met makes a scenario ``not exercised``.
+A value is rotated and must be seen, another secret is deleted and must be gone, who can write does,
+the client says of its health what is so, and is closed; after that its tokens must be dead. It
+finds nothing that a client did not have: an act whose own conditions were not met makes a scenario
+``not exercised``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from secrets import token_hex
 
 from vault_harness.faults import Fault
 from vault_harness.scenario._asking import Asking
+from vault_harness.scenario._servers import WRITTEN
 from vault_harness.scenario.conditions import Sighting
 from vault_harness.scenario.driver import Driver, Way
 from vault_harness.scenario.history import History
@@ -52,7 +55,9 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
         ways.append("read_all")  # often a second piece of code, and all that some ask for
     client = lab.client
     lab.history.mark("closing act")
-    _rotated_and_deleted(lab, client, ways)
+    steady = _rotated_and_deleted(lab, client, ways)
+    if steady and lab.can("write") and lab.may_write:
+        _written(lab, client)
     if no_health:
         lab.history.mark(f"not asked for its health: {no_health}")
     elif lab.can("health"):
@@ -61,8 +66,12 @@ def closing_act(lab: Asking, *, no_health: str = "", open_until: float = 0.0) ->
     _closed(lab)
 
 
-def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> None:
-    """One value is new, another is gone, and both are seen within the refresh time, in each way."""
+def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> bool:
+    """One value is new, another is gone, and both are seen within the refresh time, in each way.
+
+    Returns:
+        Whether both could be read before.
+    """
     entry, since = lab.entry, lab.history.now()
     before = [_read_on(lab, client, way, since) for way in ways]
     steady, begun = all(call.good for call in before), lab.history.now()
@@ -75,10 +84,10 @@ def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> No
     )
     if not steady:
         lab.note(_not_steady(next(call for call in before if not call.good), since))
-        return
+        return False
     if not all(call.good for call in spare):
         lab.note(_not_read(next(call for call in spare if not call.good), begun))
-        return
+        return False
     lab.put(LABEL)
     lab.delete(entry.spare_path)
     changed = lab.history.now()
@@ -86,9 +95,10 @@ def _rotated_and_deleted(lab: Asking, client: Driver, ways: Sequence[Way]) -> No
         _see_the_new(lab, client, way, changed)
     if lab.leaves("file"):
         lab.history.mark("what is deleted is not asked for: it leaves files behind, as it says")
-        return
+        return True
     for way in ways:
         _see_it_gone(lab, client, way, changed)
+    return True
 
 
 def _see_the_new(lab: Asking, client: Driver, way: Way, changed: float) -> None:
@@ -212,6 +222,28 @@ def _until(
             return last, late
         late = late or last.began > over
         history.let_pass(PAUSE, what="the closing act")
+
+
+def _written(lab: Asking, client: Driver) -> None:
+    """A write is good again, as reads are: often a pool, a circuit or a token of its own.
+
+    It is tried again: one that was lost to a connection that is no more must not be repeated
+    blindly.
+    """
+    history, bound, since = lab.history, _back_within(lab), lab.history.now()
+    while True:
+        value = f"canary-written-{token_hex(16)}"
+        lab.secrets.add("written", value)
+        last = client.write(WRITTEN, {"entry": value})
+        if last.good:
+            return
+        over = since + bound + history.slack(since, history.now())
+        if last.outcome in ("hung", "died") or last.began > over:
+            break
+        history.let_pass(PAUSE, what="the closing act")
+    promise = "a write is good again once reads are"
+    seen = f"none was for {(last.ended or last.began) - since:.1f} s; the last ended {last.told}"
+    lab.note(Finding(promise, seen, since, rests_on=(), until=last.ended, lacks=True))
 
 
 def _healthy(lab: Asking, client: Driver) -> None:

@@ -22,7 +22,7 @@ from vault_harness.scenario.driver import Verb, Way
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Operation
-from vault_harness.scenario.oracles import last_grant, recovers_within
+from vault_harness.scenario.oracles import came_through, last_grant, recovers_within
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
 from vault_harness.vault import Operator, approle
@@ -265,6 +265,31 @@ def recovery_of_calls(lab: Lab, fault: Fault) -> float:
     Where nobody ever answers a call waits for its whole deadline, whether Vault is back or not.
     """
     return max(lab.recovery_after(fault), lab.deadline + NEXT_CALL)
+
+
+def accessor_in_use(lab: Lab, *, at: float) -> str:
+    """The accessor of the token that reads are sent with at a moment in which nothing is lost.
+
+    The last good read tells it, and not the last login, whose answer may have been lost before. A
+    login that was answered after that read, and by then, has replaced it: the next read has its
+    token, and the one before would be sent no more.
+
+    Args:
+        lab: The scenario.
+        at: When; what was answered later has not reached the client, for its answer is held up.
+
+    Raises:
+        NotExercised: It never logged in.
+    """
+    reads = lab.history.find("read", until=at, where=came_through)
+    if not reads:
+        return lab.accessor()
+    newer = [
+        login.accessor
+        for login in lab.history.logins(since=reads[-1].began)
+        if login.accessor and (login.ended or at) < at
+    ]
+    return newer[-1] if newer else lab.recorder.accessor(reads[-1].token) or lab.accessor()
 
 
 ASKED_FROM, TRIED_BY = 0.7, 0.92

@@ -7,7 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Literal, get_args
 
-from vault_harness.certificates import LIFE, Authority, TlsFiles, server_context
+from vault_harness.certificates import LIFE, NOW, Authority, TlsFiles, server_context
 from vault_harness.files import write_text
 from vault_harness.scenario.recorder import Recorder
 
@@ -47,16 +47,30 @@ class ScenarioTls:
         self._recorder, self._hosts = recorder, hosts
         self.serve(self.authority)
 
-    def serve(self, authority: Authority, *hosts: str, clients: Authority | None = None) -> None:
+    def serve(
+        self,
+        authority: Authority,
+        *hosts: str,
+        clients: Authority | None = None,
+        life: timedelta = LIFE,
+        begins: timedelta = NOW,
+    ) -> None:
         """Show another certificate from the next connection on.
 
         Args:
             authority: Who signs it.
             hosts: Whom it names; by default those that subjects know the recorder by.
             clients: Who must have signed a client's certificate; by default none is asked for.
+            life: How long it is good; less than nothing for one that has ended.
+            begins: From when on, counted from now.
         """
         self._number += 1
-        files = authority.issue(self._directory / f"server-{self._number}", *(hosts or self._hosts))
+        files = authority.issue(
+            self._directory / f"server-{self._number}",
+            *(hosts or self._hosts),
+            life=life,
+            begins=begins,
+        )
         self._recorder.tls = server_context(
             files,
             protocols=self._protocols,
@@ -66,6 +80,11 @@ class ScenarioTls:
     def trust(self, *authorities: Authority) -> None:
         """Let the subject's file name these authorities; it is replaced as a whole."""
         write_text(self.trusted, b"".join(a.certificate for a in authorities).decode())
+
+    def half_write(self, authority: Authority) -> None:
+        """Leave half of this authority in the subject's file, as who writes it in place does."""
+        whole = authority.certificate.decode()
+        self.trusted.write_text(whole[: len(whole) // 2])
 
     def give_client_certificate(self, authority: Authority, *, life: timedelta = LIFE) -> None:
         """Give the subject a certificate, in place of the one that it has.

@@ -23,7 +23,7 @@ export class Vault {
   #pause = 0;
   #closed = false;
   #changing = new Queue(); // whoever changes the token
-  #cache = new Map(); // path -> {data, at}
+  #cache = new Map(); // path -> {data, at}: when it was asked for
   #fetching = new Map(); // path -> promise
   #denied = new Map(); // path -> {mark, until}
   #refused = new Map(); // digest of a secret-id -> times
@@ -145,15 +145,22 @@ export class Vault {
     const enough = known ? deadline - this.timeout * 0.55 : deadline;
     for (;;) {
       try {
+        const asked = performance.now();
         const answer = await this.#authorised("GET", `${this.mount}/data/${path}`, patience);
         const data = this.#secret(answer, path);
-        this.#cache.set(path, { data, at: performance.now() });
+        this.#keep(path, data, asked);
         return data;
       } catch (error) {
         const again = error instanceof Unavailable && !(error instanceof GivenUp);
         if (!again || performance.now() + 100 >= enough) throw error;
       }
     }
+  }
+
+  /** Keep what was asked for last: the answer to an earlier question may come later. */
+  #keep(path, data, asked) {
+    const kept = this.#cache.get(path);
+    if (!kept || kept.at <= asked) this.#cache.set(path, { data, at: asked });
   }
 
   #secret({ status, body }, path) {

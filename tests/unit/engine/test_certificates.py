@@ -31,6 +31,15 @@ def test_what_a_certificate_says(tmp_path: Path) -> None:
     assert timedelta(days=2, hours=23) < left <= timedelta(days=3)
 
 
+def test_certificates_out_of_their_time(tmp_path: Path) -> None:
+    """One has ended, another one has not begun, and each was good, or will be, for a while."""
+    authority, now = Authority(), datetime.now(UTC)
+    ended = issued(authority.issue(tmp_path / "1", "v", life=timedelta(hours=-2)).certificate)
+    assert ended.not_valid_before_utc < ended.not_valid_after_utc < now
+    coming = issued(authority.issue(tmp_path / "2", "v", begins=timedelta(days=1)).certificate)
+    assert now < coming.not_valid_before_utc < coming.not_valid_after_utc
+
+
 def test_keys_are_nobody_elses(tmp_path: Path) -> None:
     """Both private keys are for their owner alone."""
     authority = Authority()

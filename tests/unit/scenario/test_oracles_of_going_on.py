@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario.oracles import Oracle, reads_go_on, renewals_hold_up_nobody
+from vault_harness.scenario.oracles import (
+    Oracle,
+    nobody_waits,
+    reads_go_on,
+    renewals_hold_up_nobody,
+)
 
 PATH = "backend/django"
 
@@ -143,3 +148,39 @@ def test_who_asks_for_a_credential_beside_the_renewal_of_its_lease(story: Story)
     assert found() == []
     story.call(10.5, 13.0, verb="lease")
     assert found() == ["2 of 2 calls waited or failed (+10.00, +10.50) beside 1 renewal (+10.00)"]
+
+
+# One secret is slow from 10 s to 13 s
+
+
+def of_others(story: Story) -> list[str]:
+    """What is found of readers of another secret by a bound of half a second."""
+    return story.finds(nobody_waits(0.5, since=10.0, until=13.0, of=[PATH]))
+
+
+def test_reads_beside_a_slow_secret(story: Story) -> None:
+    """For as long as is granted, and what began before it or is the slow one's is not meant."""
+    story.call(9.9, 11.9)
+    story.call(10.0, 13.0, path="backend/celery")
+    story.call(11.0, 11.5)
+    story.call(12.0, 12.1, verb="read_cached")
+    assert of_others(story) == []
+
+
+def test_reads_that_a_slow_secret_holds_up(story: Story) -> None:
+    """The worst is told; one that is not served is worse than any that waits."""
+    story.call(10.0, 10.7)
+    story.call(11.0, 12.4, verb="read_cached")
+    story.call(12.0, 12.1)
+    assert of_others(story) == [
+        "2 of 3 reads waited or failed (+10.00, +11.00), the worst of backend/django"
+    ]
+    story.call(12.9, 12.95, "unavailable")
+    (found,) = nobody_waits(0.5, since=10.0, until=13.0, of=[PATH])(story.history)
+    assert (found.at, found.missed) == (12.9, None)
+
+
+def test_nobody_reads_beside_a_slow_secret(story: Story) -> None:
+    """What holds for nobody shows nothing."""
+    story.call(5.0)
+    assert "there was no read" in of_others(story)[0]

@@ -338,6 +338,20 @@ def test_impatience(story: Story) -> None:
     ]
 
 
+def test_impatience_of_writes(story: Story) -> None:
+    """A refused write stops writes, and no read; a refused read is no matter of theirs."""
+    refused(story, 1.0)
+    story.several("write", 2.0)
+    story.sent("write", 3.0, 429, retry_after=3.0)
+    story.several("read", 4.5)
+    asked = obeys_retry_after(since=0.0, until=9.0, kind="write")
+    assert story.finds(asked) == []
+    story.several("write", 4.0)
+    assert story.finds(asked) == [
+        "asked again after 0.99 s, told to wait 3 s; 1 write within that time (+4.00)"
+    ]
+
+
 def test_request_on_its_way(story: Story) -> None:
     """What was sent before the answer came cannot know of it."""
     story.sent("read", 0.9, 200)

@@ -42,6 +42,7 @@ from vault_harness.scenario.oracles._credentials import (
     uses_go_on,
 )
 from vault_harness.scenario.oracles._going_on import (
+    nobody_waits,
     reads_go_on,
     renewals_hold_up_nobody,
 )
@@ -141,6 +142,7 @@ __all__ = [
     "no_request_storm",
     "no_stampede",
     "no_wrong_value",
+    "nobody_waits",
     "none_of",
     "obeys_retry_after",
     "of_one_version",

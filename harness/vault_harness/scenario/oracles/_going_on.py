@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -40,6 +40,38 @@ def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracl
                 text = f"none came for {next_one - one:.2f} s, from +{one:.2f} s on"
                 return [Finding(promise, text, one, missed=over, until=next_one)]
         return []
+
+    return oracle
+
+
+def nobody_waits(bound: float, *, since: float, until: float, of: Collection[str]) -> Oracle:
+    """Each read of some secrets that begins in that time is served, within `bound` seconds.
+
+    Args:
+        bound: Seconds.
+        since: When it begins.
+        until: When it ends.
+        of: Which secrets: those with which nothing is wrong.
+    """
+    promise = f"no reader of another secret waits longer than {bound:.3g} s for a slow one"
+
+    def oracle(history: History) -> list[Finding]:
+        calls = history.calls(*READS, since=since, until=until, where=lambda o: o.path in of)
+        if not calls:
+            return lacking(promise, "read", since, until)
+        held = []
+        for call in calls:
+            ended = history.now() if call.ended is None else call.ended
+            over = ended - call.began - bound - history.slack(call.began, ended)
+            if call.failed or over > 0:
+                held.append((math.inf if call.failed else over, call))
+        if not held:
+            return []
+        over, worst = max(held, key=lambda one: one[0])
+        text = f"{len(held)} of {counted(len(calls), 'read')} waited or failed"
+        text += f" ({times(call for _, call in held)}), the worst of {worst.path}"
+        missed = None if math.isinf(over) else over
+        return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
 
     return oracle
 

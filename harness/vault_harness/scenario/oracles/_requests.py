@@ -325,21 +325,28 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
     return oracle
 
 
-def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False) -> Oracle:
-    """After a 429 with ``Retry-After`` no read is sent before that time is over, whoever calls.
+def obeys_retry_after(
+    *,
+    since: float,
+    until: float,
+    kind: Literal["read", "write"] = "read",
+    may_be_empty: bool = False,
+) -> Oracle:
+    """After a 429 with ``Retry-After`` no such request is sent before that time is over.
 
     One that another call had on its way when the answer came cannot know of it.
 
     Args:
         since: When it begins.
         until: When it ends.
+        kind: What is refused, and not sent meanwhile.
         may_be_empty: Whether it holds where Vault told nobody to wait.
     """
-    promise = "Retry-After is obeyed"
+    promise = "Retry-After is obeyed" if kind == "read" else f"Retry-After is obeyed by each {kind}"
 
     def oracle(history: History) -> list[Finding]:
-        reads = history.find("read", since=since, until=until)
-        told = [e for e in reads if e.status == 429 and e.retry_after and e.ended is not None]
+        asked = history.find(kind, since=since, until=until)
+        told = [e for e in asked if e.status == 429 and e.retry_after and e.ended is not None]
         if not told and not may_be_empty:
             return lacking(promise, "429 with a time to wait", since, until)
         for refusal in told:
@@ -348,12 +355,12 @@ def obeys_retry_after(*, since: float, until: float, may_be_empty: bool = False)
             end = began + wait - history.slack(refusal.began, began)
             hasty = [
                 e
-                for e in reads
+                for e in asked
                 if began < e.came and e.began < end and not _on_its_way(history, e, refusal)
             ]
             if hasty:
                 text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
-                text += f" {counted(len(hasty), 'read')} within that time ({times(hasty)})"
+                text += f" {counted(len(hasty), kind)} within that time ({times(hasty)})"
                 return [Finding(promise, text, hasty[0].began, rests_on=())]
         return []
 

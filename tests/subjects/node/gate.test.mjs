@@ -1,0 +1,83 @@
+// node --test tests/subjects/node/gate.test.mjs
+// Whose turn it is at the gate: nobody is the probe again and again while others wait.
+import assert from "node:assert";
+import { test } from "node:test";
+
+import { GivenUp, Unavailable } from "./errors.mjs";
+import { Gate } from "./gate.mjs";
+
+const PAUSE = 20; // ms between probes at most
+const soon = () => performance.now() + 5000; // a deadline that nobody comes to
+
+/** Asks for `what`, and notes that in `asked` when the request is sent; it fails if it is sick. */
+function ask(gate, asked, what, sick = []) {
+  return gate.pass(soon(), what, async () => {
+    asked.push(what);
+    if (sick.includes(what)) throw new Unavailable(`${what} is sick`);
+    return what;
+  });
+}
+
+/** A closed gate: what was asked for has failed, one after the other. */
+async function closed(...sick) {
+  const gate = new Gate(PAUSE);
+  for (const what of sick) await assert.rejects(ask(gate, [], what, [what]), Unavailable);
+  assert.equal(gate.open, false);
+  return gate;
+}
+
+test("everybody passes while nothing fails", async () => {
+  const gate = new Gate(PAUSE);
+  const asked = [];
+  await Promise.all([ask(gate, asked, "a"), ask(gate, asked, "b")]);
+  assert.deepEqual(asked, ["a", "b"]);
+});
+
+test("what has not failed is asked for first, whoever came first", async () => {
+  const gate = await closed("sick");
+  const asked = [];
+  const calls = ["sick", "sick", "fine"].map((what) => ask(gate, asked, what, ["sick"]));
+  const [first, second, fine] = await Promise.allSettled(calls);
+  assert.equal(asked[0], "fine"); // the first in the line would be the sick one, again and again
+  assert.equal(fine.value, "fine");
+  assert.ok(first.reason instanceof Unavailable && second.reason instanceof Unavailable);
+});
+
+test("of what has failed the one is asked for that failed longest ago", async () => {
+  const gate = await closed("a", "b");
+  const asked = [];
+  await Promise.allSettled(["b", "a"].map((what) => ask(gate, asked, what, ["a", "b"])));
+  assert.deepEqual(asked, ["a", "b"]);
+});
+
+test("of those that are alike the first in the line is", async () => {
+  const gate = await closed("sick");
+  const asked = [];
+  await Promise.all(["a", "b", "c"].map((what) => ask(gate, asked, what)));
+  assert.deepEqual(asked, ["a", "b", "c"]);
+});
+
+test("one probe at a time passes, and a good one opens the gate for all", async () => {
+  const gate = await closed("sick");
+  let underWay = 0;
+  let most = 0;
+  const probe = (what, sick) =>
+    gate.pass(soon(), what, async () => {
+      most = Math.max(most, ++underWay);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      underWay -= 1;
+      if (sick) throw new Unavailable("still sick");
+    });
+  await Promise.allSettled(["a", "b", "c"].map((what) => probe(what, true)));
+  assert.equal(most, 1);
+  await probe("d", false);
+  assert.equal(gate.open, true);
+});
+
+test("who has no time for its turn gives up", async () => {
+  const gate = await closed("sick");
+  await assert.rejects(
+    gate.pass(performance.now() + 1, "a", () => assert.fail("it was sent")),
+    GivenUp,
+  );
+});
