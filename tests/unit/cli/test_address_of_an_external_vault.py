@@ -15,7 +15,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.engine.external import ExternalNode
 from vault_harness.errors import SettingsError
 from vault_harness.settings import Settings
-from vault_harness.vault.doctor import Patient, _server, examine
+from vault_harness.vault.doctor import Patient, _network, examine
 
 Program = Callable[..., Any]  # of conftest.py
 
@@ -91,7 +91,7 @@ def test_an_answer_that_nobody_can_read(
         raise error
 
     session = SimpleNamespace(get=get)
-    monkeypatch.setattr(_server, "_session", lambda: contextlib.nullcontext(session))
+    monkeypatch.setattr(_network, "_session", lambda: contextlib.nullcontext(session))
     found = examine(
         Patient(
             data_dir=tmp_path,
