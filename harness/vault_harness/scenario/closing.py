@@ -354,6 +354,10 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
             gone.add(exchange.token)
     born = {login.token: login for login in history.logins()}
     renews = bool(history.find("renew"))
+    # Reckoned once for each: a herd has had hundreds, and each is compared with all others.
+    everywhere = {
+        token: _replaced_for_all(history, other) for token, other in born.items() if token in used
+    }
     held = []
     for token, last in used.items():
         login = born.get(token)
@@ -363,8 +367,8 @@ def tokens_held(history: History, *, replaced_before: float = math.inf) -> list[
             login.began < other.began
             and (other.began < replaced_before or _in_its_turn(login, other))
             and (other.began < replaced_before + HANDOVER or not renews)
-            and other.token in used
-            and last.came <= _replaced_for_all(history, other)
+            and other.token in everywhere
+            and last.came <= everywhere[other.token]
             for other in born.values()
         )
         if not replaced:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import inf
+from typing import Any
 
 import pytest
 
@@ -299,3 +300,21 @@ def test_link_that_is_slower_than_anybody_waits(story: Story) -> None:
     story.fault(Signature(answers_late=2 * DEADLINE), began=0.5, ended=3.0)
     replaced(story)
     used(story, 9.0, found_then=0)
+
+
+def test_of_many_dead_tokens_the_history_is_searched_once(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two hundred clients that end give theirs back, after tens of thousands of requests."""
+    searched, find = [], story.history.find
+
+    def counted(*kinds: Any, **said: Any) -> list[Any]:
+        searched.append(kinds)
+        return find(*kinds, **said)
+
+    for number in range(60):
+        token, path = f"token-{number}", "auth/token/revoke-self"
+        story.sent("revoke", 2.0 + number, 204, token=token, path=path)
+    monkeypatch.setattr(story.history, "find", counted)
+    assert found(story) == 0
+    assert len(searched) < 10

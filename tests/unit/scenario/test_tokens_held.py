@@ -315,3 +315,22 @@ def test_token_whose_end_was_refused(story: Story, path: str, left: int) -> None
     story.sent("revoke", 3.0, 403, token="token-2", path=path)
     found = closed([Closing(story)])
     assert [one.seen for one in found] == ["1 token of it alive after close: token-2"] * left
+
+
+def test_of_many_tokens_each_is_reckoned_once(
+    story: Story, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A herd of two hundred on a busy machine has had thousands: the act has to come to its end."""
+    many, reckoned, slack = 60, [], story.history.slack
+
+    def counted(since: float = 0.0, until: float | None = None) -> float:
+        reckoned.append(since)
+        return slack(since, until)
+
+    monkeypatch.setattr(story.history, "slack", counted)
+    for number in range(many):
+        login(story, 1.0 + number, f"token-{number}")
+    for number in range(many):  # each goes on with what others have replaced
+        use(story, 100.0 + number, f"token-{number}")
+    assert len(tokens_held(story.history)) == many
+    assert len(reckoned) == many
