@@ -58,7 +58,7 @@ def _waits_for(lab: Lab) -> str:
         return "the client to start"
     operations = list(history.operations)
     if operations and operations[-1].verb == "close":
-        return "the client's end"
+        return "the client's end" if operations[-1].ended is None else "its verdict"
     if not history.faults:
         return f"a steady state, or a life of {lab.ttl:g} s"
     return "the steady state to hold again"
