@@ -212,6 +212,7 @@ class KeepsFiveInReserve(Shaken):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self._kept: list[socket.socket] = []
+        self._made = 0.0
         self._keeping = threading.Lock()
 
     def read(self, path: str, key: str) -> str:
@@ -222,9 +223,13 @@ class KeepsFiveInReserve(Shaken):
         return value
 
     def _make_up(self) -> None:
-        for ended in select.select(self._kept, [], [], 0.0)[0]:
+        # Vault ends a connection over which nothing was asked for 10 s: all are made anew by then.
+        old = time.monotonic() - self._made > 5.0
+        for ended in list(self._kept) if old else select.select(self._kept, [], [], 0.0)[0]:
             self._kept.remove(ended)
             ended.close()
+        if old:
+            self._made = time.monotonic()
         address = (self._wire._host, self._wire._port)
         while len(self._kept) < self.reserve:
             self._kept.append(socket.create_connection(address, timeout=1.0))
