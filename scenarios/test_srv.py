@@ -58,6 +58,9 @@ GREEN = 200
 
 LEDGER = "backend/ledger"
 
+WRITTEN = "backend/ledger-written"
+"""What the client writes where its callers read `LEDGER`, which nobody changes then."""
+
 DENIED, DENIALS = "ai/openai", 3
 """Where the client may neither read nor write, and how often it tries to."""
 
@@ -173,7 +176,7 @@ def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> 
 @pytest.mark.scenario("SRV-05")
 def test_retry_after_is_obeyed(lab: Lab) -> None:
     """A quota answers 429 with Retry-After, and callers ask on in each way; then one for others."""
-    allow_writes(lab, LEDGER)
+    allow_writes(lab, WRITTEN)
     client = lab.start()
     for path in UNREAD:
         lab.put("v1", path=path, key=KEY)
@@ -215,7 +218,7 @@ def _others_wait_too(lab: Lab) -> None:
     One caller does each: of two that ask at the same moment the second cannot know what the first
     is told.
     """
-    where, writes = f"{lab.entry.mount}/data/{LEDGER}", lab.can("write")
+    where, writes = f"{lab.entry.mount}/data/{LEDGER}*", lab.can("write")
     lab.put("v1", path=LEDGER, key="entry")
 
     def told() -> list[Exchange]:
@@ -233,7 +236,7 @@ def _others_wait_too(lab: Lab) -> None:
         end = fault.began + OTHERS_WAIT
         while lab.history.now() < end:
             if writes:
-                lab.client.write(LEDGER, {"entry": canary(lab)})
+                lab.client.write(WRITTEN, {"entry": canary(lab)})
             lab.watch(0.1)
             for one in told()[:1]:
                 end = (one.ended or one.began) + (one.retry_after or 0.0)

@@ -101,8 +101,10 @@ def _half_a_file(lab: Lab) -> None:
         with lab.condition("half a CA file", refused=True, unanswered=True) as half:
             tls.half_write(tls.authority)
             tls.serve(Authority())
+            lab.watch(ON_ITS_WAY)  # a handshake with the certificate before may be under way
             lab.network.drop_connections()
-            met = partial(_goes_by_it, lab, lab.history.now(), len(lab.history.connections))
+            shown = lab.history.now()
+            met = partial(_goes_by_it, lab, shown, len(lab.history.connections))
             lab.hold(half, HALF_WRITTEN)
             lab.until(met, within=lab.reach)
             lab.watch(ON_ITS_WAY)  # what is sent over that connection
@@ -112,7 +114,7 @@ def _half_a_file(lab: Lab) -> None:
             tls.serve(tls.authority)
         lab.recovers(after=half)
     lab.judge_later(
-        no_credential_sent(since=half.began, until=over, to="a stranger, beside half a CA file"),
+        no_credential_sent(since=shown, until=over, to="a stranger, beside half a CA file"),
         failures_are(
             "unavailable", since=half.began, until=half.end, verbs=EVERY_WAY, may_be_empty=True
         ),

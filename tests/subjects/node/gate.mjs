@@ -9,6 +9,7 @@ const FIRST = 400; // ms
 export class Gate {
   #failures = 0;
   #opens = 0;
+  #told = 0; // until when Vault has asked to wait: what was on its way and succeeds takes nothing from that
   #probing = false;
   #waiting = new Set();
   #line = []; // those that wait, in the order of their coming
@@ -67,16 +68,18 @@ export class Gate {
   }
 
   #open(what) {
-    this.#failures = 0;
     this.#failed.delete(what);
+    if (performance.now() >= this.#told) this.#failures = 0;
   }
 
   #close(what, probe, retryAfter) {
     this.#failed.set(what, performance.now());
+    this.#told = Math.max(this.#told, performance.now() + retryAfter);
+    this.#opens = Math.max(this.#opens, this.#told);
     if (!probe && this.#failures > 0) return; // those who failed together count once
     const pause = Math.min(FIRST * 2 ** this.#failures, this.longest) * (0.95 + 0.1 * Math.random());
     this.#failures += 1;
-    this.#opens = performance.now() + Math.max(pause, retryAfter);
+    this.#opens = Math.max(performance.now() + pause, this.#told);
   }
 
   #change(longest) {

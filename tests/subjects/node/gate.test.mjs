@@ -81,3 +81,20 @@ test("who has no time for its turn gives up", async () => {
     GivenUp,
   );
 });
+
+test("what was on its way and succeeds does not shorten a wait that Vault has asked for", async () => {
+  const gate = new Gate(PAUSE);
+  let release;
+  const fine = gate.pass(soon(), "fine", () => new Promise((resolve) => (release = resolve)));
+  const refused = gate.pass(soon(), "refused", async () => {
+    throw new Unavailable("too many requests", 60);
+  });
+  await assert.rejects(refused, Unavailable);
+  const told = performance.now();
+  release("fine");
+  assert.equal(await fine, "fine");
+  assert.equal(gate.open, false);
+  await ask(gate, [], "other");
+  assert.ok(performance.now() - told >= 50);
+  assert.equal(gate.open, true);
+});
