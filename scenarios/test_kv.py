@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
-from secrets import token_hex
+from secrets import randbelow, token_hex
 
 import pytest
 
@@ -310,7 +310,8 @@ def _look_like_something_else() -> dict[str, str]:
         TAKEN_OUT.lower(): f"canary-lower-{token_hex(12)}",
         "data": f"canary-data-{token_hex(12)}",
         "tls.crt": f"canary-crt-{token_hex(12)}",
-        "PIN": "00420",
+        # So long that it is in no time or number of a log by chance: that would be a leak.
+        "PIN": f"00{randbelow(10**24):024d}",
         "TEMPLATE": f"canary-${{HOME}}-%(key)s-{{{{key}}}}-{token_hex(12)}",
     }
 
