@@ -35,6 +35,7 @@ class Outage:
         error: What was answered last.
         pause: The pause before the next attempt.
         next_attempt: When that is due.
+        told: Until when Vault has asked to wait.
         probing: Whether somebody makes it right now.
         alone: Whether Vault has answered something else since it failed last.
     """
@@ -43,6 +44,7 @@ class Outage:
     error: VaultUnavailable
     pause: float
     next_attempt: float
+    told: float = 0.0
     probing: bool = False
     alone: bool = False
 
@@ -127,16 +129,26 @@ class Circuit:
         return _told_again(outage, now)
 
     def succeeded(self, permit: Permit) -> None:
-        """Vault answered, whatever it said."""
+        """Vault answered, whatever it said.
+
+        An answer that was on its way takes nothing from a wait that Vault has asked for meanwhile.
+        """
         if not self._outages:
             return
         with self._changed:
-            ended = [self._outages.pop(s, None) for s in (EVERYWHERE, permit.scope)]
+            now = time.monotonic()
+            ended: Outage | None = None
+            for scope in {EVERYWHERE, permit.scope} & self._outages.keys():
+                if self._outages[scope].told > now:
+                    continue
+                outage = self._outages.pop(scope)
+                if scope == EVERYWHERE:
+                    ended = outage
             for outage in self._outages.values():
                 outage.alone = True
             self._release(permit)
-        if ended[0] is not None:
-            self._notifier.notify(Recovered(seconds=time.monotonic() - ended[0].since))
+        if ended is not None:
+            self._notifier.notify(Recovered(seconds=now - ended.since))
 
     def failed(self, permit: Permit, error: VaultUnavailable) -> None:
         """Vault gave no usable answer."""
@@ -153,7 +165,8 @@ class Circuit:
             began = self._open(permit, error, now)
             if error.retry_in is not None:
                 for outage in self._outages.values():
-                    outage.next_attempt = max(outage.next_attempt, now + error.retry_in)
+                    outage.told = max(outage.told, now + error.retry_in)
+                    outage.next_attempt = max(outage.next_attempt, outage.told)
             self._release(permit)
         if began:
             self._notifier.notify(OutageBegan(error=error))

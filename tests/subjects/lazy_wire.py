@@ -71,6 +71,7 @@ class Gate:
         self._changed = threading.Condition()
         self._failures = 0
         self._opens = 0.0
+        self._told = 0.0  # until when Vault has asked to wait, whatever is answered meanwhile
         self._probing = False
 
     @contextlib.contextmanager
@@ -108,12 +109,17 @@ class Gate:
         with self._changed:
             if probe:
                 self._probing = False
+            now = time.monotonic()
             if not failed:
-                self._failures = 0
-            elif probe or not self._failures:  # those who failed together count once
+                self._failures = self._failures if now < self._told else 0
+                self._changed.notify_all()
+                return
+            self._told = max(self._told, now + pause)
+            self._opens = max(self._opens, self._told)
+            if probe or not self._failures:  # those who failed together count once
                 grown = min(FIRST_PAUSE * 2**self._failures, self._longest)
                 self._failures += 1
-                self._opens = time.monotonic() + max(grown * random.uniform(0.95, 1.05), pause)
+                self._opens = max(now + grown * random.uniform(0.95, 1.05), self._told)
             self._changed.notify_all()
 
 

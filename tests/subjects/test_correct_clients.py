@@ -121,16 +121,23 @@ def test_it_answers_before_it_ends_with_its_input(
     assert tokens(stack) <= before
 
 
-def test_gate_of_the_node_client() -> None:
-    """Its own unit tests: which of those that wait is the probe."""
-    if shutil.which("node") is None:
-        pytest.skip("Node.js is not here")
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        ("node", ("node", "--test", "gate.test.mjs")),
+        ("go", ("go", "test", "-run", "TestGate", ".")),
+    ],
+)
+def test_gate_of_a_client(folder: str, command: tuple[str, ...]) -> None:
+    """Its own unit tests: which of those that wait is the probe, and whose wait counts."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not here")
     done = subprocess.run(
-        ["node", "--test", "gate.test.mjs"],
-        cwd=HERE / "node",
+        command,
+        cwd=HERE / folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping
 
 import pytest
 
 from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Reply, Wire
+from tests.subjects.lazy_wire import Gate, GivenUpError, Reply, UnavailableError, Wire
 
 ENVIRON = {"VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "secret", "VAULT_CLIENT_TIMEOUT": "20"}
 
@@ -116,3 +117,15 @@ def test_a_notice_with_200_is_a_renewal_that_failed(client: _Client) -> None:
 
     assert token.since + token.ttl > until
     assert client.asked.count("auth/approle/login") == 1
+
+
+def test_what_was_on_its_way_takes_nothing_from_a_wait() -> None:
+    """Vault has asked to wait; a success of what was asked before does not open the gate."""
+    gate = Gate(longest=1.0)
+    with gate.passage(deadline=time.monotonic() + 1):  # under way meanwhile
+        limited = UnavailableError("429")
+        limited.pause = 60.0  # type: ignore[attr-defined]  # as the wire sets it
+        with pytest.raises(UnavailableError), gate.passage(deadline=time.monotonic() + 1):
+            raise limited
+    with pytest.raises(GivenUpError), gate.passage(deadline=time.monotonic() + 1):
+        pytest.fail("it was let through")

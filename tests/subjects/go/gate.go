@@ -16,6 +16,7 @@ type Gate struct {
 	mutex    sync.Mutex
 	failures int
 	opens    time.Time
+	told     time.Time     // until when Vault has asked to wait: what was on its way and succeeds takes nothing from that
 	ticket   chan struct{} // holds one element while nobody probes
 }
 
@@ -52,15 +53,33 @@ func (g *Gate) pass(ctx context.Context, request func() (*Answer, error)) (*Answ
 	answer, err := request()
 	g.mutex.Lock()
 	defer g.mutex.Unlock()
+	g.learn(probe, err)
+	return answer, err
+}
+
+// learn is called with the mutex held.
+func (g *Gate) learn(probe bool, err error) {
+	now := time.Now()
+	if !isOutage(err) {
+		if !now.Before(g.told) {
+			g.failures = 0
+		}
+		return
+	}
 	failure, _ := err.(*Failure)
-	switch {
-	case !isOutage(err):
-		g.failures = 0
-	case probe || g.failures == 0: // those who failed together count once
+	g.told = later(g.told, now.Add(failure.RetryAfter))
+	g.opens = later(g.opens, g.told)
+	if probe || g.failures == 0 { // those who failed together count once
 		pause := min(firstPause<<min(g.failures, 10), g.longest)
 		pause += time.Duration((rand.Float64() - 0.5) / 10 * float64(pause))
 		g.failures++
-		g.opens = time.Now().Add(max(pause, failure.RetryAfter))
+		g.opens = later(now.Add(pause), g.told)
 	}
-	return answer, err
+}
+
+func later(one, other time.Time) time.Time {
+	if one.After(other) {
+		return one
+	}
+	return other
 }

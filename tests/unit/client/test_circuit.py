@@ -179,6 +179,19 @@ def test_retry_after_holds_everybody_back() -> None:
     assert time.monotonic() - started >= 0.45
 
 
+def test_what_was_on_its_way_takes_nothing_from_a_wait() -> None:
+    """An answer to what was asked before the wait does not let the next one through."""
+    setup = Setup()
+    under_way = setup.circuit.admit("x", Deadline(1), 0)
+    setup.fail(VaultSealed("later", retry_in=0.5))
+    started = time.monotonic()
+    setup.circuit.succeeded(under_way)
+    assert setup.events[-1].name == "outage_began"
+    assert setup.run(failing(0)) == "done"
+    assert time.monotonic() - started >= 0.45
+    assert setup.events[-1].name == "recovered"
+
+
 def test_no_blame_without_time() -> None:
     """A timeout of someone who had hardly any time is no outage."""
     setup = Setup()
