@@ -381,6 +381,26 @@ def test_request_on_its_way_when_the_answer_was(
     assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
 
 
+@pytest.mark.parametrize(
+    ("began", "obeys"),
+    [
+        pytest.param((0.3, 0.98), True, id="two, one of them just before"),
+        pytest.param((0.98,), False, id="one, which asks again at once"),
+        pytest.param((0.3, 0.5), False, id="two, and neither has just begun"),
+    ],
+)
+def test_connection_that_is_opened_as_the_answer_comes(
+    story: Story, began: tuple[float, ...], *, obeys: bool
+) -> None:
+    """It is noted when it is accepted; a second call may have asked for it before the answer."""
+    story.history.connections += [0.5, 1.001]
+    for at in began:
+        story.call(at, 4.0)
+    refused(story, 1.0)
+    story.sent("read", 1.002).connection = 2
+    assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
+
+
 def test_nothing_to_obey(story: Story) -> None:
     """A 429 without the header, or with 0, tells no time; a 503 with it is another matter."""
     refused(story, 1.0, None)

@@ -372,16 +372,21 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
 
     So it may, for a moment, by another connection that was open by then, or beside it by one of
     HTTP/2. Over the one that brought the answer nothing else is sent before it, and who opens one
-    afterwards had time to know.
+    afterwards had time to know: but for a second call that had just begun, whose connection is
+    noted when it is accepted, a moment after it was asked for.
     """
     ended = refusal.ended or refusal.began
-    if request.came > ended + history.slack(ended, request.came):
+    slack = history.slack(ended, request.came)
+    if request.came > ended + slack:
         return False
     if request.connection == refusal.connection:
         shaken = [one for one in history.handshakes if one.connection == request.connection]
         return any(one.protocol == "h2" for one in shaken)
     opened = history.connections[request.connection - 1 : request.connection]
-    return any(at < ended for at in opened)
+    if any(at < ended for at in opened):
+        return True
+    calls = [o for o in history.operations if o.began < ended and (o.ended or ended) >= ended]
+    return len(calls) > 1 and any(o.began > ended - slack for o in calls)
 
 
 def a_denial_costs_little(
