@@ -11,7 +11,7 @@ from vault_harness.engine._cloud_seal import (
 )
 from vault_harness.engine._configuration import QUICK_AUTOPILOT
 from vault_harness.engine._folders import run_directory, sweep_run_directories
-from vault_harness.engine._ports import LOOPBACK, PortLease
+from vault_harness.engine._ports import LOOPBACK, PortLease, listens
 from vault_harness.engine._probe import Answer, answers, ask, seal_status_url
 from vault_harness.engine._product import check_seal_of_product
 from vault_harness.engine._provider import (
@@ -97,6 +97,7 @@ __all__ = [
     "BALANCER_NAME",
     "QUICK_AUTOPILOT",
     "lacking",
+    "listens",
     "Endpoints",
     "NodeEndpoint",
     "KnownServers",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from vault_harness.engine import PortLease, listens
 from vault_harness.errors import ProgramMissing
 from vault_harness.programs import find_vault
 from vault_harness.scenario.lab import Lab
@@ -54,9 +54,8 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
         program = find_vault(Settings()).path
     except ProgramMissing as error:
         raise NotClaimed(error.cause) from error
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    lease = PortLease()  # a port that was merely free is another server's by the time it listens
+    port = lease.port
     config = lab.directory / "proxy.toml"
     config.write_text(_CONFIG.format(program=program, port=port), encoding="utf-8")
     proxy = open_subject(
@@ -67,7 +66,7 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
     before = lab.recorder.upstream
     try:
         wait_until(
-            lambda: _listens(port),
+            lambda: listens(port),
             "the caching proxy to listen",
             timeout=UP_WITHIN,
             evidence=proxy.logs,
@@ -77,11 +76,4 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
     finally:
         lab.recorder.upstream = before
         proxy.kill()
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1.0).close()
-    except OSError:
-        return False
-    return True
+        lease.release()
