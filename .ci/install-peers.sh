@@ -1,12 +1,14 @@
 #!/bin/sh
 # Installs what the tests compare with into a folder: .ci/install-peers.sh FOLDER
 #
-# The real Toxiproxy and its command line from their Go modules, PostgreSQL, Redis, Chromium, HAProxy, libfaketime and Prometheus from Debian,
-# and what its own Python needs to make an environment.
+# The real Toxiproxy and its command line, act, which runs action.yml on this machine, and actionlint from their Go modules; PostgreSQL, Redis, Chromium,
+# HAProxy, libfaketime and Prometheus from Debian, and what its own Python needs to make an environment.
 # What cannot be installed here is said; the tests that need it skip with a reason.
 set -eu
 folder=$1
 toxiproxy=v2.12.0
+act=v0.2.80
+actionlint=v1.7.12
 mkdir -p "$folder"
 
 if command -v go >/dev/null 2>&1; then
@@ -15,8 +17,12 @@ if command -v go >/dev/null 2>&1; then
         CGO_ENABLED=0 GOBIN="$folder/go" go install "github.com/Shopify/toxiproxy/v2/cmd/${pair%%:*}@$toxiproxy"
         mv "$folder/go/${pair%%:*}" "$folder/${pair#*:}"
     done
+    for module in "github.com/nektos/act@$act" "github.com/rhysd/actionlint/cmd/actionlint@$actionlint"; do
+        CGO_ENABLED=0 GOBIN="$folder" go install "$module" \
+            || echo "install-peers: $module cannot be had here, so what it tells of the hosted files is not tested" >&2
+    done
 else
-    echo "install-peers: no Go here, so no real Toxiproxy to compare with" >&2
+    echo "install-peers: no Go here, so no real Toxiproxy to compare with, no act, no actionlint" >&2
 fi
 
 if command -v apt-get >/dev/null 2>&1 && [ "$(id -u)" = 0 ]; then
