@@ -144,7 +144,10 @@ def _busy(cores: int) -> Iterator[None]:
     program = _LOAD.format(parent=os.getpid())
     with contextlib.ExitStack() as ending:
         for _ in range(cores):
-            child = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.DEVNULL)
+            # Out of the terminal's reach: a Ctrl-C is this program's, and ends them below.
+            child = subprocess.Popen(
+                [sys.executable, "-c", program], stdin=subprocess.DEVNULL, start_new_session=True
+            )
             ending.callback(child.wait)
             ending.callback(child.kill)
         yield

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.unit.cli.conftest import Program
@@ -62,3 +64,13 @@ def test_a_run_that_was(left: Path, program: Program, monkeypatch: pytest.Monkey
     """Its own journal counts."""
     ends(monkeypatch, 0, left, journal("pass"))
     assert "1 of 1 runs alike" in program("steady", "1").out
+
+
+def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
+    """Each would print where it was; they end with the block, by what began them."""
+    before = set(psutil.Process().children())
+    with _steady._busy(2):
+        busy = set(psutil.Process().children()) - before
+        assert len(busy) == 2
+        assert os.getpgrp() not in {os.getpgid(child.pid) for child in busy}
+    assert not any(child.is_running() for child in busy)
