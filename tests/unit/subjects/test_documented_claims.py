@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.mutants.reading import reached, scenario_of
 from vault_harness.scenario.catalogue import load
 from vault_harness.scenario.rehearsal import LONGEST
 from vault_harness.subjects import CAPABILITIES, DECLARATIONS
@@ -19,6 +21,12 @@ from vault_harness.subjects._shape import OUTCOMES
 ROOT = Path(__file__).parents[3]
 SUBJECTS = (ROOT / "docs" / "subjects.md").read_text(encoding="utf-8")
 JUDGING = (ROOT / "docs" / "judging.md").read_text(encoding="utf-8")
+
+WHOLES = frozenset(
+    {"read_all", "ask_for_a_whole", "every_way", "reading_in_every_way"}
+    | {"recovers_in_each_way", "wholes_come_back"}
+)
+"""By these a scenario asks for a whole secret, of who claims to give any."""
 
 
 def rows(document: str, head: str) -> list[list[str]]:
@@ -55,6 +63,34 @@ def test_each_scenario_is_asked_of_who_builds_something() -> None:
     table = rows(JUDGING, "you build")
     there_are = set(load(ROOT / "scenarios" / "catalogue.toml"))
     assert ids(" ".join(row[1] for row in table)) == there_are
+
+
+def _words(function: ast.FunctionDef) -> set[str]:
+    """The names and the words in a function's code."""
+    found: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+    return found
+
+
+def test_each_scenario_that_asks_for_a_whole_secret_is_named() -> None:
+    """Who claims `read_all` is told where; the closing act has words of its own."""
+    asking = set()
+    for path in sorted((ROOT / "scenarios").glob("test_*.py")):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        functions = {one.name: one for one in module.body if isinstance(one, ast.FunctionDef)}
+        for function in functions.values():
+            scenario = scenario_of(function)
+            reach = reached(function, functions) if scenario else []
+            if any(_words(one) & WHOLES for one in reach):
+                asking.add(scenario)
+    (told,) = (row[2] for row in rows(SUBJECTS, "capability") if row[0] == "`read_all`")
+    assert ids(told) == asking
 
 
 def test_the_python_object_is_taken_as_it_stands() -> None:
