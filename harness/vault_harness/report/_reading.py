@@ -82,11 +82,13 @@ def check_version(found: Mapping[str, Any], path: Path) -> None:
 def check_shape(model: type[BaseModel], found: Mapping[str, Any], path: Path, what: str) -> Any:
     """What a model makes of it.
 
+    Strictly: who reads on reads the file's own values, by which "complete": "false" would be true.
+
     Raises:
         SettingsError: A field is missing or is of another type; the first one is named.
     """
     try:
-        return model.model_validate(found)
+        return model.model_validate(found, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         field = ".".join(str(part) for part in first["loc"]) or "it"

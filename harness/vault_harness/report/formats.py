@@ -70,6 +70,10 @@ class Scenario(_Format):
     known: dict[str, str] | None = Field(
         default=None, description="kind (failing, flaky) and reason, where its failure is known"
     )
+    forgiven: bool = Field(default=False, description="It is no pass, and fails no run: a SHOULD")
+    about_leaks: bool = Field(
+        default=False, description="Whether secrets that come out anywhere fail it"
+    )
     findings: list[Finding] = Field(default=[], description="Why it is fail")
     leaks: list[Finding] = Field(default=[], description="Secrets that came out in it")
     cannot: dict[str, Any] | None = Field(
@@ -124,6 +128,9 @@ class Journal(_Format):
     wires: list[str] = Field(default=[], description="What was spoken, where it was not plain HTTP")
     left_out: dict[str, str] = Field(
         default={}, description="Scenarios that were not chosen, with their severities"
+    )
+    leaks_known: bool = Field(
+        default=False, description="Whether the row that is about_leaks is known to fail"
     )
     scenarios: list[Scenario]
 

@@ -71,6 +71,13 @@ def refused(read: Read, content: str | bytes, folder: Path) -> SettingsError:
         (json.dumps({**JOURNAL, "scenarios": [{**ONE, "word": "fine"}]}), "scenarios.0.word: "),
         (json.dumps({**JOURNAL, "scenarios": [{**ONE, "findings": [5]}]}), "findings.0: "),
         (json.dumps({**JOURNAL, "complete": "maybe"}), "complete: "),
+        (json.dumps({**JOURNAL, "complete": "false"}), "complete: "),
+        (json.dumps({**JOURNAL, "leaks_known": "no"}), "leaks_known: "),
+        (json.dumps({**JOURNAL, "scenarios": [{**ONE, "forgiven": "no"}]}), "0.forgiven: "),
+        (
+            json.dumps({**JOURNAL, "client": {"subject": "m", "declares": {"refresh": "5"}}}),
+            "client.declares.refresh: ",
+        ),
         (json.dumps({**JOURNAL, "shard": "two"}), "shard: "),
         (json.dumps({**JOURNAL, "planned": 5}), "planned: "),
         (json.dumps({**JOURNAL, "wires": 5}), "wires: "),
@@ -110,6 +117,12 @@ def test_a_score_with_a_wrong_field(tmp_path: Path) -> None:
     wrong = {**SCORE, "scenarios": {"TOK-11": {"verdict": "pass", "severity": "grave"}}}
     error = refused(load_score, json.dumps(wrong), tmp_path)
     assert "neither a score nor a journal: scenarios.TOK-11.severity: " in error.cause
+
+
+def test_a_score_that_says_yes_by_a_word(tmp_path: Path) -> None:
+    """Whoever reads on takes any text for true, and an unfinished run for a whole one."""
+    error = refused(load_score, json.dumps({**SCORE, "complete": "false"}), tmp_path)
+    assert "neither a score nor a journal: complete: " in error.cause
 
 
 def test_new_fields_are_welcome(tmp_path: Path) -> None:
