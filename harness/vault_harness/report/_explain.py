@@ -8,7 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from vault_harness.commands import named
-from vault_harness.report._moments import Told, findings_of, in_short, lines_of, one_line
+from vault_harness.report._moments import SEEN, Told, findings_of, in_short, lines_of, one_line
 from vault_harness.scenario.record import ScenarioRecord
 
 AROUND = 1.0
@@ -35,7 +35,8 @@ def explain(record: ScenarioRecord, *, again: str = "") -> str:
         f"  guards against: {record['source']}",
     ]
     lines += _section("seen", [_finding(finding) for finding in record["findings"]])
-    lines += _section("not exercised, because", record["untouched"])
+    untouched = [in_short(text, SEEN) for text in record["untouched"]]
+    lines += _section("not exercised, because", untouched)
     lines += _section(
         "does not count",
         [f"{_finding(one['finding'])} [{one['why']}]" for one in record["set_aside"]],
@@ -101,7 +102,7 @@ def _section(title: str, lines: Sequence[str]) -> list[str]:
 
 def _finding(finding: Mapping[str, Any]) -> str:
     when = f"+{finding['at']:.2f} s: " if finding["at"] is not None else ""
-    return f"{when}{one_line(finding['seen'])} (promised: {finding['promise']})"
+    return f"{when}{one_line(in_short(finding['seen'], SEEN))} (promised: {finding['promise']})"
 
 
 def _fault(fault: Mapping[str, Any]) -> str:

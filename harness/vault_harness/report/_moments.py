@@ -23,6 +23,9 @@ UNREAD = 0.1
 LETTERS = 300
 """Letters that are shown of a line that a client logged: some log whole answers, in one line."""
 
+SEEN = 1500
+"""And of what was seen, which may have a client's message in it: some put whole pages there."""
+
 
 @dataclass(frozen=True)
 class Moment:
@@ -80,7 +83,7 @@ def moments(record: ScenarioRecord) -> list[Moment]:
     ]  # fmt: skip
     word = "FINDING" if record.get("findings") else "SET ASIDE"
     found += [
-        Moment(finding["at"], f"{word} {one_line(finding['seen'])}", key=True)
+        Moment(finding["at"], f"{word} {one_line(in_short(finding['seen'], SEEN))}", key=True)
         for finding in findings
     ]
     return sorted(found, key=lambda moment: moment.at)
@@ -100,12 +103,12 @@ def one_line(text: str) -> str:
     )
 
 
-def in_short(line: object) -> str:
-    """The beginning of a line that a client logged, and by how much it is longer."""
+def in_short(line: object, letters: int = LETTERS) -> str:
+    """The beginning of a line that a client logged, or said, and by how much it is longer."""
     text = str(line or "")
-    if (more := len(text) - LETTERS) <= 0:
+    if (more := len(text) - letters) <= 0:
         return text
-    return f"{text[:LETTERS]} ... {more} more letters, all of them in the journal ..."
+    return f"{text[:letters]} ... {more} more letters, all of them in the journal ..."
 
 
 def _rotation(rotation: dict[str, Any]) -> Moment:

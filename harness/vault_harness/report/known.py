@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
@@ -30,6 +30,9 @@ from vault_harness.report._lines import HARM, Line
 
 KNOWN_FILE = "vault-harness.toml"
 """Looked for where a run is started."""
+
+FIXED = "fixed"
+"""How a pass is marked that fails the run, as it is known to fail."""
 
 Expected = Literal["", "failing", "flaky"]
 
@@ -91,6 +94,36 @@ def _told(line: Line, reason: str) -> str:
     return f"{HARM} {reason}" if line.harm and not reason.lower().startswith(HARM) else reason
 
 
+def is_a_part(journal: Mapping[str, Any]) -> bool:
+    """Whether a run has less than all: a secret may have come out in the rest."""
+    return bool(journal.get("left_out")) or not journal.get("complete", True)
+
+
+def mark(record: Mapping[str, Any], *, part: bool) -> str:
+    """What stands beside a verdict of a journal that counts otherwise than it says.
+
+    Args:
+        record: Of the scenario.
+        part: Whether the run has less than all.
+    """
+    if record.get("forgiven"):
+        return "SHOULD"
+    known = record.get("known") or {}
+    harm = any(found.get("harm") for found in record.get("findings") or ())
+    line = Line(
+        str(record["id"]),
+        promise="",
+        severity="",
+        word=str(record.get("word", "error")),
+        seconds=0.0,
+        known=known.get("kind", ""),
+        reason=str(known.get("reason", "")),
+        harm=harm and not record.get("about_leaks"),
+        undecided=part and bool(record.get("about_leaks")),
+    )
+    return "known" if line.is_excused else FIXED if line.is_news else ""
+
+
 def load_known(path: Path | None = None) -> Known:
     """Read such a file.
 
@@ -105,7 +138,8 @@ def load_known(path: Path | None = None) -> Known:
         if not path.is_file():
             return Known()
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8"))
+        # Some editors begin a file with a mark, which TOML takes for a part of the first line.
+        found = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
         raise _wrong(path, f"the file of known failures cannot be read: {error}") from error
     if foreign := sorted(set(found) - {_FAILING, _FLAKY}):

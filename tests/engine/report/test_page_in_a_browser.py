@@ -153,6 +153,17 @@ def test_what_a_request_carried_is_told(tmp_path: Path) -> None:
     assert "1: fail, 9 s: two logins" in detail
 
 
+def test_what_the_colours_say(tmp_path: Path) -> None:
+    """Of those that are there: a red bar is no verdict; and when it was, for another log."""
+    scenario = {**SCENARIO, "started": 1795871638.5309}
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    shown = dom(write_page([journal], tmp_path / "index.html"), "#TOK-11", tmp_path / "profile")
+    told = re.findall(r'<span class="key"><svg[^>]*><rect class="(\w+)".*?</svg>([^<]*)<', shown)
+    assert [name for name, _ in told] == ["bad", "login", "token"]
+    assert "which may be right" in dict(told)["bad"]
+    assert "+0.00 s is 2026-11-28 13:13:58.531 UTC, by the clock of the suite" in shown
+
+
 def test_a_history_of_no_form_is_nobody_elses(tmp_path: Path) -> None:
     """A journal that was merged by hand: under its id stands why there is nothing to see."""
     odd = {**SCENARIO, "id": "TOK-12", "exchanges": [], "stalls": [{"at": 1.0, "length": "long"}]}

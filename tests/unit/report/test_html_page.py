@@ -83,6 +83,36 @@ def test_each_scenario_has_a_row_and_a_link() -> None:
     assert set(details(page)) == {"TOK-11", "SID-02"}
 
 
+def test_what_to_look_at_first_is_above_the_table() -> None:
+    """One of 126 that is broken has a link there; what fails no run has none."""
+    known = {"known": {"kind": "failing", "reason": "x"}}
+    mine = journal(
+        {"word": "not exercised"},
+        {"id": "SEA-01", "word": "fail"},
+        {"id": "KV-01", "word": "fail"},
+        {"id": "KV-02", "word": "fail", "forgiven": True},
+        {"id": "KV-03", "word": "fail", **known},
+        {"id": "KV-04", "word": "pass", **known},
+        {"id": "KV-05", "word": "skipped"},
+        {"id": "KV-06"},
+    )
+
+    def above(*runs: dict[str, Any]) -> list[str]:
+        head = render(list(runs)).partition("<details")[0]
+        return re.findall(r"<dd>(?:fail|not|pass).*</dd>", head)
+
+    assert above(mine) == [
+        '<dd>fail: <a href="#KV-01">KV-01</a>, <a href="#SEA-01">SEA-01</a></dd>',
+        '<dd>not exercised: <a href="#TOK-11">TOK-11</a></dd>',
+        '<dd>pass (fixed): <a href="#KV-04">KV-04</a></dd>',
+    ]
+    assert above(journal({}), journal({"word": "fail"})) == [
+        '<dd>fail: <a href="#TOK-11/B">TOK-11</a></dd>'
+    ]
+    (many,) = above(journal(*({"id": f"TOK-{n:03}", "word": "fail"} for n in range(126))))
+    assert many.endswith(">TOK-039</a> and 86 more</dd>")
+
+
 def test_the_same_journal_gives_the_same_page() -> None:
     """So that pages can be compared."""
     assert render([journal({})]) == render([journal({})])
@@ -168,6 +198,11 @@ def test_known_failures_are_told_with_their_reason() -> None:
         ({"known": {"kind": "failing", "reason": "x"}}, "fail <small>(known)</small></td>"),
         ({"known": {"kind": "failing", "reason": "x"}, "word": "flaky"}, "flaky</td>"),
         (
+            {"known": {"kind": "failing", "reason": "x"}, "word": "pass"},
+            "pass <small>(fixed)</small></td>",
+        ),
+        ({"known": {"kind": "flaky", "reason": "x"}, "word": "pass"}, "pass</td>"),
+        (
             {
                 "known": {"kind": "failing", "reason": "x"},
                 "findings": [{"promise": "no wrong value", "seen": "v1", "harm": True}],
@@ -176,9 +211,17 @@ def test_known_failures_are_told_with_their_reason() -> None:
         ),
     ],
 )
-def test_what_fails_no_run_is_marked(more: dict[str, Any], shown: str) -> None:
-    """A green job with a red row would want an explanation."""
+def test_what_counts_otherwise_is_marked(more: dict[str, Any], shown: str) -> None:
+    """A green job with a red row would want an explanation, and a red one with none but passes."""
     assert f">{shown}" in render([journal({"word": "fail", **more})])
+
+
+def test_a_part_does_not_tell_that_no_secret_came_out() -> None:
+    """The row about them is known to fail and passes: in the rest it may fail."""
+    leaks = {"about_leaks": True, "known": {"kind": "failing", "reason": "x"}}
+    assert "(fixed)</small>" in render([journal(leaks)])
+    for part in ({"left_out": {"SEA-01": "high"}}, {"complete": False}):
+        assert "(fixed)</small>" not in render([journal(leaks) | part])
 
 
 def test_two_runs_of_one_subject_can_be_told_apart() -> None:
@@ -230,6 +273,7 @@ def test_a_line_of_a_log_that_has_no_end() -> None:
         {"log": [{"at": 1.0}]},
         {"log": "one text"},
         {"connections": [None]},
+        {"exchanges": [{"kind": ["read"]}]},
         {"seed": None, "subject": "reference"},
         {"declared": None, "seed": 1, "subject": "reference"},
     ],
@@ -317,7 +361,9 @@ def test_words_are_explained() -> None:
     """Each verdict, and what stands beside one, on the page itself: it travels without the docs."""
     page = render([journal({})])
     told = " ".join(re.findall(r"<dt>([^<]*)</dt>", page[page.index("What the words mean") :]))
-    assert all(word in told for word in (*WORDS, *SEVERITIES, "harm", "known", "token-1", "T"))
+    assert all(
+        word in told for word in (*WORDS, *SEVERITIES, "harm", "known", "fixed", "token-1", "T")
+    )
 
 
 def test_a_flood_of_requests_is_a_page_that_opens() -> None:
@@ -351,6 +397,57 @@ def test_a_large_run_is_a_small_page() -> None:
     ]  # fmt: skip
     many = [{"id": f"TOK-{n:03}", "operations": operations} for n in range(120)]
     assert len(render([journal(*many)])) < 2_000_000
+
+
+def test_a_flood_in_every_scenario_is_a_page_that_opens() -> None:
+    """The more there is of all of them, the less is shown of each; their first and last stay."""
+    chance = random.Random(7)
+    flood = [
+        {"kind": "read", "method": "GET", "path": f"p/{n}", "began": n / 300 + chance.random() / 9,
+         "ended": n / 300 + 0.5 + chance.random(), "status": 503, "connection": n}
+        for n in range(3000)
+    ]  # fmt: skip
+    page = render([journal(*({"id": f"TOK-{n:03}", "exchanges": flood} for n in range(126)))])
+    assert len(page) < 2_000_000
+    shown = details(page)
+    assert len(shown) == 126
+    for (one,) in shown.values():
+        assert (one["exchanges"][0][2], one["exchanges"][-1][2]) == ("p/0", "p/2999")
+        assert len(one["exchanges"]) + one["left"] == 3000
+
+
+def test_long_logs_in_every_scenario_are_a_page_that_opens() -> None:
+    """Of a client that never works, and logs whole answers."""
+    chance = random.Random(7)
+    log = [{"at": n / 9, "text": chance.randbytes(150).hex()} for n in range(400)]
+    log[0]["text"], log[-1]["text"] = "first", "last"
+    failed = ({"id": f"TOK-{n:03}", "word": "fail", "log": log} for n in range(126))
+    page = render([journal(*failed)])
+    assert len(page) < 2_000_000
+    for (one,) in details(page).values():
+        assert one["log"].startswith("+0.00 s  first\n")
+        assert one["log"].endswith("  last")
+
+
+def test_what_a_client_says_at_length() -> None:
+    """Some put a whole page, or a traceback, in each message: its begin, and where the rest is."""
+    long = "x" * 9000
+    read = {"verb": "read", "path": "a", "began": 1.0, "ended": 1.1, "message": long}
+    finding = {"promise": "p", "seen": long, "at": 1.0}
+    entry = {"word": "fail", "why": long, "findings": [finding], "untouched": [long]}
+    found = details(render([journal({**entry, "operations": [read]})]))["TOK-11"][0]
+    told = [found["operations"][0][6], found["findings"][0][1], found["why"], *found["untouched"]]
+    for text in told:
+        assert len(text) < 2000
+        assert text.endswith("x ... 7500 more letters, all of them in the journal ...")
+
+
+def test_when_a_scenario_began() -> None:
+    """For who has a log of their own, with times of the day."""
+    assert details(render([journal({"started": 1795871638.5309})]))["TOK-11"][0]["started"] == (
+        1795871638531
+    )
+    assert details(render([journal({"started": "then"})]))["TOK-11"][0]["started"] is None
 
 
 def test_the_file_is_made_with_its_folder(tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_both_ways_to_write_it(tmp_path: Path) -> None:
     assert load_known(file) == Known({"TOK-12": "issue 7"})
 
 
+def test_a_mark_at_the_begin_of_the_file(tmp_path: Path) -> None:
+    """Some editors write one, which nobody sees in it."""
+    file = tmp_path / "known.toml"
+    file.write_text('[known-failing]\r\nTOK-12 = "issue 7"\r\n', encoding="utf-8-sig", newline="")
+    assert load_known(file) == Known({"TOK-12": "issue 7"})
+
+
 def test_nothing_is_known_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Unless one was named."""
     monkeypatch.chdir(tmp_path)

@@ -425,6 +425,15 @@ def test_a_line_of_a_log_that_has_no_end(record: Make) -> None:
         assert "4999708 more letters, all of them in the journal" in text
 
 
+def test_what_a_client_says_at_length(record: Make) -> None:
+    """A finding may have a whole page of it: its begin, wherever it is told."""
+    verdict = Verdict("fail", [Finding("p", "x" * 90_000, 1.0)], ["y" * 90_000])
+    made = record("fail", verdict=verdict)
+    for text in (explain(made), "\n".join(shown(made))):
+        assert len(text) < 6_000
+        assert "x ... 88500 more letters, all of them in the journal ..." in text
+
+
 # The journal
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vault_harness.report._moments import in_short
+from vault_harness.report._moments import SEEN, in_short
 
 Journal = Mapping[str, Any]
 
@@ -42,8 +42,23 @@ TRACE = 6000
 MOST = 3000
 """Events of one kind that are shown of a scenario: a browser takes no hundred thousand."""
 
-_OF_A_LIFE = frozenset({"login", "renew", "revoke"})
+FEWER = (MOST, 1000, 300, 100, 30)
+"""How many are, of a client that makes so many in each scenario that the page grew too large."""
+
+EVENTS = 150_000
+"""Events of a run that are packed to see how large they get; of more, fewer are tried at once."""
+
+LARGEST = 1_700_000
+"""Letters of a run's histories at most, as they are packed: with its table that is 2 MB."""
+
+_OF_A_LIFE = ("login", "renew", "revoke")
 """Requests by which a token begins, lives on and ends."""
+
+_SAID = frozenset({"message", "seen", "why"})
+"""What may have a client's own words in it, of any length."""
+
+_COUNTED = ("operations", "exchanges", "connections", "audit", "touches", "uses", "handshakes")
+"""Kinds of events of which there may be any number."""
 
 _TIMES = frozenset({"began", "ended", "at", "done", "opened", "closed_at"})
 
@@ -61,6 +76,8 @@ def _objects(events: object) -> list[Mapping[str, Any]]:
 
 
 def _short(name: str, value: object) -> object:
+    if name in _SAID and isinstance(value, str):
+        return in_short(value, SEEN)
     if name in _TIMES or (name == "closed" and isinstance(value, (int, float))):
         return None if not isinstance(value, (int, float)) else round(value * 1000)
     if isinstance(value, float):
@@ -75,13 +92,15 @@ class _Few:
 
     Args:
         about: The moments that findings are about.
+        most: How many of a kind are.
 
     Attributes:
         left: How many events are not shown.
     """
 
-    def __init__(self, about: Sequence[float]) -> None:
+    def __init__(self, about: Sequence[float], most: int) -> None:
         self._about = about
+        self._most = most
         self.left = 0
 
     def of(self, events: object, when: str) -> list[Mapping[str, Any]]:
@@ -92,10 +111,10 @@ class _Few:
             when: The field that has their time.
         """
         found = _objects(events)
-        if len(found) <= MOST:
+        if len(found) <= self._most:
             return found
         times = [at if isinstance(at := one.get(when), (int, float)) else 0.0 for one in found]
-        part = MOST // (2 + len(self._about))
+        part = max(1, self._most // (2 + len(self._about)))
         kept = {*range(part), *range(len(found) - part, len(found))}
         for moment in self._about:
             kept.update(sorted(range(len(found)), key=lambda n: abs(times[n] - moment))[:part])
@@ -107,7 +126,7 @@ class _Few:
         found = _objects(events)
         ours = [one for one in found if one.get("kind") in _OF_A_LIFE]
         others = [one for one in found if one.get("kind") not in _OF_A_LIFE]
-        if len(found) <= MOST:
+        if len(found) <= self._most:
             return found
         return [*self.of(ours, "began"), *self.of(others, "began")]
 
@@ -115,14 +134,19 @@ class _Few:
         """Moments without anything else, in milliseconds: the first ones."""
         found = moments if isinstance(moments, list) else []
         told = [round(at * 1000) for at in found if isinstance(at, (int, float))]
-        self.left += len(told[MOST:])
-        return told[:MOST]
+        self.left += len(told[self._most :])
+        return told[: self._most]
 
 
-def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """One scenario of a journal, for the page."""
+def scenario(entry: Mapping[str, Any], most: int = MOST) -> dict[str, Any]:
+    """One scenario of a journal, for the page.
+
+    Args:
+        entry: The scenario.
+        most: How many events of one kind are shown, and lines of a log in proportion.
+    """
     found = [*_objects(entry.get("findings")), *_objects(entry.get("leaks"))]
-    few = _Few([at for one in found if isinstance(at := one.get("at"), (int, float))])
+    few = _Few([at for one in found if isinstance(at := one.get("at"), (int, float))], most)
     shown = {
         "operations": rows(few.of(entry.get("operations"), "began"), OPERATION),
         "exchanges": rows(few.exchanges(entry.get("exchanges")), EXCHANGE),
@@ -137,9 +161,10 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
         "left": few.left,
         "word": str(entry.get("word", "error")),
         "rate": str(entry.get("rate") or ""),
-        "why": str(entry.get("why") or ""),
+        "why": in_short(entry.get("why"), SEEN),
         "known": str((entry.get("known") or {}).get("reason") or ""),
         "again": str(entry.get("again") or ""),
+        "started": _short("at", entry.get("started")),
         "times": dict(entry.get("times") or {}),
         "findings": rows(entry.get("findings"), FINDING),
         "leaks": rows(entry.get("leaks"), FINDING),
@@ -147,13 +172,13 @@ def scenario(entry: Mapping[str, Any]) -> dict[str, Any]:
         "runs": rows(entry.get("runs"), RUN),
         "trace": str(entry.get("trace") or "")[-TRACE:] if entry.get("word") == "error" else "",
         "no_closing": str(entry.get("no_closing") or ""),
-        "untouched": [str(text) for text in entry.get("untouched") or ()],
-        "evidence": [str(text) for text in entry.get("evidence") or ()],
+        "untouched": [in_short(text, SEEN) for text in entry.get("untouched") or ()],
+        "evidence": [in_short(text, SEEN) for text in entry.get("evidence") or ()],
         "faults": rows(entry.get("faults"), FAULT),
         "rotations": rows(entry.get("rotations"), ROTATION),
         "marks": rows(entry.get("marks"), MARK),
         "stalls": rows(entry.get("stalls"), STALL),
-        "log": "" if entry.get("word") == "pass" else _log(entry.get("log")),
+        "log": "" if entry.get("word") == "pass" else _log(entry.get("log"), most),
     }
 
 
@@ -166,20 +191,53 @@ def _set_aside(events: object) -> list[list[Any]]:
     ]
 
 
-def _log(lines: object) -> str:
+def _log(lines: object, most: int) -> str:
     """What the subject logged, each line on the scenario's clock if its time is known.
 
     Of a flood its head and its end: the page is to be small, and all of it is in the journal.
     """
     told = [_line(line.get("at"), line.get("text")) for line in _objects(lines)]
-    if (more := len(told) - 2 * LOG_LINES) > 0:
-        told[LOG_LINES:-LOG_LINES] = [f"... {more} more lines, all of them in the journal ..."]
+    part = max(1, LOG_LINES * most // MOST)
+    if (more := len(told) - 2 * part) > 0:
+        told[part:-part] = [f"... {more} more lines, all of them in the journal ..."]
     return "\n".join(told)
 
 
 def _line(at: object, text: object) -> str:
     told = in_short(text)
     return f"+{at:.2f} s  {told}" if isinstance(at, (int, float)) else told
+
+
+def histories(journals: Sequence[Journal], ids: Sequence[str]) -> str:
+    """What happened in each scenario in each run, packed: as much of it as a page may have.
+
+    A client without a pause makes a flood in every scenario, of which a browser takes less each.
+
+    Args:
+        journals: Of the runs.
+        ids: Of all their scenarios.
+    """
+    found = [{str(one["id"]): one for one in journal["scenarios"]} for journal in journals]
+    largest = LARGEST * len(found)
+    text = ""
+    for most in FEWER:
+        if most > FEWER[-1] and _count(found, most) > EVENTS * len(found):
+            continue
+        text = packed(
+            {
+                id: [scenario(run[id], most) if id in run else None for run in found]
+                for id in ids  # noqa: A001 - it is one
+            }
+        )
+        if len(text) <= largest:
+            break
+    return text
+
+
+def _count(runs: Sequence[Mapping[str, Mapping[str, Any]]], most: int) -> int:
+    """How many events there are, if no more of a kind are shown."""
+    events = (one.get(kind) for run in runs for one in run.values() for kind in _COUNTED)
+    return sum(min(most, len(found)) for found in events if isinstance(found, list))
 
 
 def packed(content: object) -> str:

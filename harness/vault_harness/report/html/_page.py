@@ -15,11 +15,18 @@ from markupsafe import Markup
 
 from vault_harness import files
 from vault_harness.errors import SettingsError
-from vault_harness.report._lines import OFTEN, Line
+from vault_harness.report._lines import OFTEN
 from vault_harness.report.html import _data
+from vault_harness.report.known import FIXED, is_a_part, mark
 
 WORDS = ("fail", "error", "flaky", "not exercised", "skipped", "pass")
 """Verdicts, the ones to look at first."""
+
+NO_PASS = ("fail", "error", "flaky", "not exercised")
+"""Verdicts for which somebody opens the page."""
+
+NAMED = 40
+"""How many scenarios of one such verdict are named above the table; of more it is told how many."""
 
 SEVERITIES = ("critical", "high", "medium", "low")
 
@@ -36,7 +43,8 @@ class Run:
         unfinished: What a run came to that did not come to its end; empty of others.
         often: Promises that one scenario after the other found broken, a line each.
         verdicts: The verdict of each scenario that it judged.
-        marks: Why one that is no pass failed no run: ``known``, or a ``SHOULD``.
+        marks: Why one that is no pass failed no run: ``known``, or a ``SHOULD``; and why a pass
+            failed it: ``fixed``.
     """
 
     subject: str
@@ -47,6 +55,20 @@ class Run:
     often: tuple[str, ...]
     verdicts: dict[str, str]
     marks: dict[str, str]
+
+    @property
+    def first(self) -> list[tuple[str, list[str], int]]:
+        """What to look at first: a verdict, who has it, and how many more have.
+
+        What fails no run is not among them; what is fixed fails it.
+        """
+        found: dict[str, list[str]] = {}
+        for name, word in sorted(self.verdicts.items()):
+            mark = self.marks[name]
+            if (word in NO_PASS and not mark) or mark == FIXED:
+                found.setdefault(f"{word} ({mark})" if mark else word, []).append(name)
+        words = (*NO_PASS, f"pass ({FIXED})")
+        return [(w, found[w][:NAMED], len(found[w][NAMED:])) for w in words if w in found]
 
 
 @dataclass(frozen=True)
@@ -79,7 +101,6 @@ def render(journals: Sequence[_data.Journal]) -> str:
         )
     runs = [_run(journal) for journal in journals]
     rows = _rows(journals, runs)
-    details = {row.id: [_detail(journal, row.id) for journal in journals] for row in rows}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.lstrip_blocks = True
     template = environment.from_string(_asset("page.html.jinja"))
@@ -98,7 +119,7 @@ def render(journals: Sequence[_data.Journal]) -> str:
                 for row in rows
             },
         },
-        data=_data.packed(details),
+        data=_data.histories(journals, [row.id for row in rows]),
     )
 
 
@@ -122,6 +143,8 @@ def _run(journal: _data.Journal) -> Run:
         *_of_the_client(journal),
     ]
     ended = journal.get("complete", True)
+    part = is_a_part(journal)
+    marks = {str(one["id"]): mark(one, part=part) for one in journal["scenarios"]}
     return Run(
         subject=str(journal.get("subject", "?")),
         where=", ".join(str(part) for part in where if part),
@@ -130,7 +153,7 @@ def _run(journal: _data.Journal) -> Run:
         unfinished="" if ended else str(journal.get("summary") or ""),
         often=_often(journal),
         verdicts=verdicts,
-        marks={str(one["id"]): mark for one in journal["scenarios"] if (mark := _mark(one))},
+        marks=marks,
     )
 
 
@@ -141,25 +164,6 @@ def _of_the_client(journal: _data.Journal) -> list[str]:
     declared = ", ".join(f"{name} {value:g} s" for name, value in sorted(times.items()))
     found = [f"client {version}"] if version else []
     return [*found, f"declares {declared}"] if declared else found
-
-
-def _mark(one: Mapping[str, Any]) -> str:
-    """What stands beside the verdict of a scenario that fails no run."""
-    if one.get("forgiven"):
-        return "SHOULD"
-    known = one.get("known") or {}
-    harm = any(found.get("harm") for found in one.get("findings") or ())
-    line = Line(
-        str(one["id"]),
-        promise="",
-        severity="",
-        word=str(one.get("word", "error")),
-        seconds=0.0,
-        known=known.get("kind", ""),
-        reason=str(known.get("reason", "")),
-        harm=harm and not one.get("about_leaks"),
-    )
-    return "known" if line.is_excused else ""
 
 
 def _often(journal: _data.Journal) -> tuple[str, ...]:
@@ -205,8 +209,3 @@ def _rows(journals: Sequence[_data.Journal], runs: Sequence[Run]) -> list[Row]:
         )
         for name, one in sorted(entries.items())
     ]
-
-
-def _detail(journal: _data.Journal, name: str) -> dict[str, object] | None:
-    found = next((one for one in journal["scenarios"] if one["id"] == name), None)
-    return None if found is None else _data.scenario(found)

@@ -346,8 +346,27 @@
   }
 
   const back = () => element("p", {}, element("a", { href: "#", onclick: (click) => { click.preventDefault(); location.hash = ""; } }, "← all scenarios"));
+  // What the colours say, of those that are there; the list says the same in words.
+  const COLOURS = {
+    good: "a good answer", bad: "an error or no answer, which may be right: what is deleted is not there", old: "a value that was kept (stale)",
+    open: "no end, or a connection", login: "a login", renew: "a renewal", touch: "what acts on a connection, or a machine that stood still",
+    token: "a token's life", value: "a new value", audit: "Vault's audit log", mark: "what the scenario did",
+  };
+  function keys(events) {
+    const there = new Set(events.map((event) => event.shape));
+    return Object.entries(COLOURS).filter(([name]) => there.has(name)).map(([name, said]) => {
+      const sample = shape("svg", { class: "key", width: 14, height: 9, "aria-hidden": "true" });
+      sample.append(shape("rect", { class: name, width: 14, height: 9, rx: 1.5 }));
+      return element("span", { class: "key" }, sample, ` ${said} `);
+    });
+  }
   const section = (title, ...children) => [element("h3", {}, title), ...children];
   const item = (...children) => element("li", {}, ...children);
+  // For who has a log of their own, with times of the day.
+  function dayOf(run) {
+    const day = new Date(run.started ?? NaN);
+    return Number.isNaN(day.getTime()) ? "" : day.toISOString().replace("T", " ").replace("Z", " UTC");
+  }
   const TIMES = { ttl: "a token's life (T)", max_ttl: "at most", deadline: "a call's deadline" };
   const WEIGHT = { critical: "MUST", high: "MUST", medium: "SHOULD", low: "SHOULD" };
 
@@ -410,6 +429,7 @@
       element("h2", {}, `${id} `, element("span", { class: `verdict ${run.word.replace(" ", "-")}` }, run.word), run.rate ? ` (${run.rate} runs pass)` : ""),
       element("p", {}, head.promise),
       element("p", { class: "meta" }, `${head.severity}${WEIGHT[head.severity] ? ` (${WEIGHT[head.severity]})` : ""}; guards against ${head.source}${times ? `; ${times}` : ""}`),
+      dayOf(run) ? element("p", { class: "meta" }, `+0.00 s is ${dayOf(run)}, by the clock of the suite's machine`) : "",
       present.length > 1 ? element("div", { class: "runpick", role: "group", "aria-label": "Which run" }, ...present.map(([one, at]) =>
         element("button", { "aria-pressed": String(at === which), onclick: () => pick(id, at) }, `${heads.runs[at]}: ${one.word}`))) : "",
       run.known ? element("p", { class: "notice" }, `known not to be kept: ${run.known}`) : "",
@@ -425,6 +445,7 @@
         element("button", { onclick: () => picture.setZoom(zoom / 1.6), "aria-label": "zoom out" }, "−"),
         element("button", { onclick: () => { cursor = null; picture.setZoom(1); } }, "all of it"),
         element("span", { class: "legend" }, "red bands: faults; Ctrl and wheel zoom; click an event, or go to it by arrow keys and press Enter, to find it in the list")) : "",
+      events.length ? element("p", { class: "legend" }, ...keys(events)) : "",
       events.length ? picture.frame : "",
       ...(run.evidence.length ? section("How it is known that it happened", bulleted(run.evidence)) : []),
       run.no_closing ? element("p", { class: "meta" }, `The closing act was left out: ${run.no_closing}`) : "",
