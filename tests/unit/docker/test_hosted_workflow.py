@@ -40,6 +40,53 @@ def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
     assert r"p<br>denied: &lt;!DOCTYPE html>&lt;!-- \x1b\[31m \`x\` \[a\](b)" in text
 
 
+def test_what_failed_comes_first(tmp_path: Path) -> None:
+    """Not among all that the client was never asked; and each says where it fails no run."""
+    known = {"known": {"kind": "failing", "reason": "issue 7"}}
+    words = {
+        "A-01": {"word": "pass"},
+        "B-01": {"word": "skipped", "why": "the subject does not claim: lease"},
+        "C-01": {"word": "fail", **known},
+        "D-01": {"word": "fail", "forgiven": True},
+        "E-01": {"word": "pass", **known},
+        "F-01": {"word": "not exercised"},
+        "G-01": {"word": "fail"},
+        "H-01": {"word": "error"},
+        "I-01": {"word": "fail", **known, "findings": [{"promise": "x", "harm": True}]},
+    }
+    scenarios = [{"id": id, "seconds": 1.0, "promise": "p", **one} for id, one in words.items()]  # noqa: A001
+    journal = {"summary": "", "scenarios": scenarios, "complete": True}
+    (tmp_path / "j.json").write_text(json.dumps(journal))
+    rows = re.findall(
+        r"^\| (\S+) \| (.*?) \|", summary_of(tmp_path / "j.json").stdout, re.MULTILINE
+    )
+    assert rows[2:] == [
+        ("G-01", "fail"),
+        ("I-01", "fail"),
+        ("H-01", "error"),
+        ("F-01", "not exercised"),
+        ("E-01", "pass (fixed)"),
+        ("C-01", "fail (known)"),
+        ("D-01", "fail (SHOULD)"),
+        ("B-01", "skipped"),
+        ("A-01", "pass"),
+    ]
+
+
+def test_a_page_of_a_job_has_a_megabyte(tmp_path: Path) -> None:
+    """Where each message of a client is a whole page there would be none."""
+    why = "é" * 50_000
+    scenarios = [
+        {"id": f"X-{n:03}", "word": "fail", "seconds": 1.0, "promise": "p", "why": why}
+        for n in range(126)
+    ]
+    (tmp_path / "j.json").write_text(json.dumps({"summary": why, "scenarios": scenarios}))
+    text = summary_of(tmp_path / "j.json").stdout
+    assert len(text.encode()) < 1_000_000
+    assert text.count("... all of it is in the journal") == 127
+    assert "X-125" in text
+
+
 def test_without_a_journal_the_step_fails(tmp_path: Path) -> None:
     """A run that did not begin is not an empty table."""
     assert summary_of(tmp_path / "nothing").returncode != 0
