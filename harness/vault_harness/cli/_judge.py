@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import shlex
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from vault_harness.cli._command import Seconds, command
 from vault_harness.cli._common import run_pytest, settings, suite_place
 from vault_harness.cli._console import say, table
 from vault_harness.commands import named
+
+if TYPE_CHECKING:
+    from vault_harness.report.formats import Score
 
 
 @command(
@@ -231,18 +235,21 @@ def report(
 
 def _join(places: list[Path], page: Path) -> None:
     from vault_harness.files import write_text
-    from vault_harness.report import hold, refuse_foreign
+    from vault_harness.report import clear, hold, refuse_foreign
     from vault_harness.report.html import write_page
     from vault_harness.report.join import join, journals_in, lines_of
     from vault_harness.report.outcome import outcome
     from vault_harness.report.score import score_of, told, write_score
 
-    whole = join(journals_in(places))
+    paths, journal = journals_in(places), page.with_name("journal.json")
+    _refuse_own_part(paths, journal)
+    whole = join(paths)
     graded = score_of(whole)
     with ExitStack() as closing:
         closing.callback(os.close, hold(page.parent))
         refuse_foreign(page.parent)
-        write_text(page.with_name("journal.json"), json.dumps(whole, indent=1) + "\n")
+        clear(page.parent)
+        write_text(journal, json.dumps(whole, indent=1) + "\n")
         write_score(graded, page.parent)
         written = write_page([whole], page)
     say(whole["summary"])
@@ -253,6 +260,23 @@ def _join(places: list[Path], page: Path) -> None:
     found = outcome(lines, complete=complete, leaks_known=whole["leaks_known"])
     if found:
         raise SystemExit(int(found))
+
+
+def _refuse_own_part(paths: Iterable[Path], journal: Path) -> None:
+    """Refuse to write the whole over what it is made of: it could not be made again.
+
+    Raises:
+        SettingsError: One of the parts is where the journal of the whole would be.
+    """
+    from vault_harness.errors import SettingsError
+
+    if journal.exists() and any(path.exists() and path.samefile(journal) for path in paths):
+        raise SettingsError(
+            "the whole would replace one of its parts, or an earlier whole is among them",
+            looked_at=str(journal),
+            remedy="name a folder that has none of the parts: --to FOLDER/index.html; "
+            "and let --join name those alone",
+        )
 
 
 @command(
@@ -278,8 +302,9 @@ def score(
 ) -> None:
     """Grade a run, and tell what changed since another one.
 
-    Exit code 0, and 1 where --against is given and something got worse; 3: it is given, and the
-    run did not come to its end. docs/judge.md says how grades come about.
+    Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and the
+    client, which was judged before, was not exercised at all; 3: it is, and the run did not come to
+    its end. docs/judge.md says how grades come about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text
@@ -303,6 +328,20 @@ def score(
         write_text(Path(badge), json.dumps(drawn, indent=1) + "\n")
     if old is None:
         return
+    _tell_changes(old, new)
+    if markdown:
+        write_text(Path(markdown), scores.markdown(old, new))
+    if scores.regressed(old, new):
+        raise SystemExit(int(Outcome.BROKEN))
+    if not new.complete:
+        raise SystemExit(int(Outcome.CRASHED))
+    if scores.says_nothing(old, new):
+        raise SystemExit(int(Outcome.NOT_EXERCISED))
+
+
+def _tell_changes(old: Score, new: Score) -> None:
+    from vault_harness.report import score as scores
+
     if found := scores.changes(old, new):
         say()
         say(table([change.row for change in found]))
@@ -312,9 +351,3 @@ def score(
         say(f"also broken: {text}")
     for text in scores.unlike(old, new):
         say(text)
-    if markdown:
-        write_text(Path(markdown), scores.markdown(old, new))
-    if scores.regressed(old, new):
-        raise SystemExit(int(Outcome.BROKEN))
-    if not new.complete:
-        raise SystemExit(int(Outcome.CRASHED))

@@ -8,6 +8,7 @@ from vault_harness.report._explain import again, explain
 from vault_harness.report._journal import (
     begin,
     begun,
+    clear,
     collect_parts,
     hold,
     load,
@@ -28,6 +29,7 @@ __all__ = [
     "again",
     "begin",
     "begun",
+    "clear",
     "collapse",
     "collect_parts",
     "where_time_went",

@@ -193,6 +193,24 @@ def refuse_foreign(directory: Path) -> None:
         )
 
 
+def clear(directory: Path) -> None:
+    """Remove what an earlier run left in the folder of its report, but for its journal.
+
+    Beside another journal its JUnit file, or the log of a client, would be taken for that one's.
+    """
+    if not _says(directory / JOURNAL, *_JOURNAL):
+        return
+    for name in LEFT_BY_A_RUN:
+        (directory / name).unlink(missing_ok=True)
+    _remove_logs(directory)
+
+
+def _remove_logs(directory: Path) -> None:
+    for log in directory.glob("*.log"):
+        if _LOG.fullmatch(log.name):
+            log.unlink()
+
+
 def begun(directory: Path, run: str) -> dict[str, Any]:
     """The journal that a run began with; empty if it began none."""
     try:
@@ -226,9 +244,7 @@ def collect_parts(
         leaks_known: Whether the row about leaks, run or not, is known to fail.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    for log in directory.glob("*.log"):
-        if _LOG.fullmatch(log.name):
-            log.unlink()
+    _remove_logs(directory)
     scenarios = [
         json.loads(part.read_text(encoding="utf-8")) for part in sorted(parts.glob("*.json"))
     ]

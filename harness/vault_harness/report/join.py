@@ -70,13 +70,9 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
     complete = not lacking and all(part.get("complete", False) for part in parts)
     lines = lines_of(scenarios.values(), undecided=bool(left_out) or not complete)
     seconds = max(float(part.get("seconds") or 0.0) for part in parts)
-    summary = Summary(
-        first["subject"],
-        lines,
-        _first_word(parts, "product"),
-        engine,
-        seconds,
-    )
+    wires = {wire for part in parts for wire in part.get("wires") or ()}
+    product = _first_word(parts, "product")
+    summary = Summary(first["subject"], lines, product, engine, seconds, wires=wires)
     summary.unfinished = sorted(
         {id for part in parts for id in part.get("planned") or ()} - set(scenarios)  # noqa: A001
     )
@@ -92,6 +88,7 @@ def join(paths: Sequence[Path]) -> dict[str, Any]:
         "complete": complete,
         "summary": str(summary),
         "seconds": seconds,
+        "wires": sorted(wires),
         "leaks_known": any(part.get("leaks_known") for part in parts),
         "left_out": left_out,
         "scenarios": [scenarios[id] for id in sorted(scenarios)],  # noqa: A001 - it is one
@@ -121,7 +118,19 @@ def _said(part: Mapping[str, Any]) -> dict[str, object]:
     client = part.get("client") or {}
     if client.get("capabilities"):  # everybody who starts has one
         said |= {called: client.get(name) for name, called in SAME_OF_THE_CLIENT.items()}
+    if spoken := _spoken(part):
+        said["what client and Vault speak"] = spoken
     return said
+
+
+def _spoken(part: Mapping[str, Any]) -> str:
+    """What a part was run with; empty where that cannot be told.
+
+    Some scenarios speak TLS whatever the others do, and none speaks plain HTTP so.
+    """
+    if any(one.get("wire") == "plain" for one in part["scenarios"]):
+        return "plain HTTP"
+    return "TLS" if part.get("wires") else ""
 
 
 def _lacking(paths: Sequence[Path], parts: Sequence[Mapping[str, Any]]) -> list[str]:

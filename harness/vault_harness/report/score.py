@@ -331,6 +331,21 @@ def also_broken(old: Score, new: Score) -> list[str]:
     return found
 
 
+def says_nothing(old: Score, new: Score) -> bool:
+    """Whether the new one has no verdict at all on a client that was judged before.
+
+    It does not start any more, say: then nothing got worse of which both say something.
+    """
+    if any(one.verdict in _RANKS for one in new.scenarios.values()):
+        return False
+    # A part of a run may have nothing but scenarios that its client was never asked.
+    before = {id for id, one in old.scenarios.items() if one.verdict in _RANKS}  # noqa: A001
+    return any(
+        id in before and one.verdict == "not exercised"
+        for id, one in new.scenarios.items()  # noqa: A001 - it is one
+    )
+
+
 def unlike(old: Score, new: Score) -> list[str]:
     """In what two scores differ besides their verdicts, a line each: so much less they compare."""
     before, now = old.client, new.client
@@ -354,6 +369,8 @@ def unlike(old: Score, new: Score) -> list[str]:
     found += places
     if not new.complete:
         found.append("the run did not come to its end: this is no pass")
+    elif says_nothing(old, new):
+        found.append("nothing was exercised, though it was before: this is no pass")
     return found
 
 

@@ -98,6 +98,16 @@ def test_score(program: Program, tmp_path: Path) -> None:
     assert program("score", good, "--markdown", "change.md").code == 4
 
 
+def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path) -> None:
+    """Nothing is worse by two verdicts, and a job that looks for regressions alone is not green."""
+    scored(tmp_path / "old.json", "pass")
+    new = scored(tmp_path / "new.json", "not exercised")
+    ended = program("score", new, "--against", "old.json", "--markdown", "change.md")
+    assert (ended.code, "though it was before: this is no pass" in ended.out) == (2, True), ended
+    assert "this is no pass" in (tmp_path / "change.md").read_text()
+    assert program("score", new, "--against", new).code == 0
+
+
 @pytest.mark.parametrize("words", [("--join", "1", "2"), ("1", "--join", "2"), ("--join", ".")])
 def test_parts_that_are_named_one_after_the_other(
     words: tuple[str, ...], program: Program, tmp_path: Path
@@ -125,6 +135,44 @@ def test_a_whole_replaces_nothing_of_somebody_elses(program: Program, tmp_path: 
     (tmp_path / "score.json").unlink()
     for _ in range(2):
         assert program("report", "--join", "shards", "--to", "all.html").code == 0
+
+
+@pytest.mark.parametrize("named", [("report", "shards"), ("report/journal.json", "shards"), (".",)])
+def test_a_whole_is_not_written_over_a_part(
+    named: tuple[str, ...], program: Program, tmp_path: Path
+) -> None:
+    """It could not be made again: here is the first part, or what an earlier join has left."""
+    for folder, number in (("report", 1), ("shards", 2)):
+        file = Path(journal(tmp_path / folder / "journal.json", "mine"))
+        part = json.loads(file.read_text()) | {"shard": f"{number}/2"}
+        part["scenarios"][0]["id"] = f"TOK-1{number}"
+        file.write_text(json.dumps(part))
+    before = (tmp_path / "report" / "journal.json").read_text()
+    words = [word for one in named for word in ("--join", one)]
+    ended = program("report", *words)
+    assert (ended.code, "would replace one of its parts" in ended.err) == (4, True), ended
+    assert "looked at: report/journal.json" in ended.err
+    assert (tmp_path / "report" / "journal.json").read_text() == before
+    for _ in range(2):
+        ended = program("report", "--join", "report", "--join", "shards", "--to", "all/index.html")
+        assert (ended.code, "2 of 2 scenarios pass" in ended.out) == (0, True), ended
+
+
+def test_a_whole_stands_alone(program: Program, tmp_path: Path) -> None:
+    """The JUnit file and the logs of the run before, beside it, would be taken for its own."""
+    journal(tmp_path / "shards" / "journal.json", "mine")
+    journal(tmp_path / "report" / "journal.json", "the run before")
+    for name in ("junit.xml", "TOK-11.log", "notes.txt", "build.log"):
+        (tmp_path / "report" / name).write_text("")
+    assert program("report", "--join", "shards").code == 0
+    left = {file.name for file in (tmp_path / "report").iterdir()}
+    made = {"journal.json", "score.json", "badge.json", "index.html"}
+    assert left == made | {"notes.txt", "build.log"}
+    # Where no run has left anything a file of that name is somebody else's.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "junit.xml").write_text("mine")
+    assert program("report", "--join", "shards", "--to", "other/index.html").code == 0
+    assert (tmp_path / "other" / "junit.xml").read_text() == "mine"
 
 
 def test_a_whole_where_a_run_is_under_way(program: Program, tmp_path: Path) -> None:

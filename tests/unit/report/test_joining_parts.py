@@ -148,6 +148,20 @@ def test_parts_that_judged_by_different_measures(
     assert join(two)["complete"]
 
 
+def test_what_the_parts_spoke(two: list[Path]) -> None:
+    """All of it stands on the whole, whichever part had it; and HTTP and TLS make no whole."""
+    part(two[0], "pass", "TOK-11", "KV-01", wires=[])
+    part(two[1], "pass", "KV-01", "TOK-11", wires=["TLS"])
+    whole = join(two)
+    assert whole["wires"] == ["TLS"]
+    assert "(process engine, TLS, 60 s)" in whole["summary"]
+    plain = json.loads(two[0].read_text())
+    plain["scenarios"][0]["wire"] = "plain"
+    two[0].write_text(json.dumps(plain))
+    with pytest.raises(SettingsError, match="client and Vault speak is TLS, elsewhere plain HTTP"):
+        join(two)
+
+
 LEAK = [{"promise": "no secret", "seen": "its log has token-1", "at": 1.0, "harm": True}]
 
 

@@ -23,6 +23,7 @@ from vault_harness.report.score import (
     load_score,
     markdown,
     regressed,
+    says_nothing,
     score_of,
     told,
     unlike,
@@ -309,6 +310,29 @@ def test_a_new_leak_is_a_regression() -> None:
     new = score_of(journal({**CRITICAL, "leaks": [{"seen": "its log has token-1"}]}))
     assert changes(old, new) == []
     assert regressed(old, new)
+
+
+@pytest.mark.parametrize(
+    ("words", "nothing"),
+    [
+        (("not exercised", "not exercised"), True),
+        (("not exercised", "skipped"), True),
+        (("not exercised", "fail"), False),
+        (("skipped", "skipped"), False),  # of a part of a run, say
+        (("pass", None), False),
+    ],
+)
+def test_a_client_that_does_not_start_any_more(
+    words: tuple[str, str | None], nothing: bool
+) -> None:
+    """Nothing got worse of which both runs say something, and it is no pass."""
+    old = score_of(journal(CRITICAL, one("KV-01", "fail", "high")))
+    found = zip(("TOK-01", "KV-01"), words, strict=True)
+    new = score_of(journal(*(one(id, word, "critical") for id, word in found if word)))  # noqa: A001
+    assert says_nothing(old, new) is nothing
+    said = "nothing was exercised, though it was before: this is no pass"
+    assert (said in unlike(old, new), said in markdown(old, new)) == (nothing, nothing)
+    assert not says_nothing(new, new)
 
 
 def test_another_promise_of_a_scenario_that_was_broken_before() -> None:
