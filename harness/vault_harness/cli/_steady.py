@@ -27,6 +27,7 @@ _LOAD = "import os\nparent = {parent}\nwhile os.getppid() == parent:\n    sum(ra
 @command(
     "steady",
     group="judge",
+    judges=True,
     takes=("runs",),
     needs=("runs",),
     examples=("steady 20 --busy 5", "steady 3 --subject 'command:./client' --only critical"),
@@ -50,9 +51,9 @@ def steady(
 ) -> None:
     """Run the suite many times, and compare the verdicts.
 
-    Ends with 1 if one differs from the first. The table is written after each run; the journal of
-    a run that differs is kept. That the machine was too slow is a difference on an idle machine
-    only.
+    Ends with 1 if one differs from the first, and with 3 or 4 if that cannot be told. The table is
+    written after each run; the journal of a run that differs is kept. That the machine was too slow
+    is a difference on an idle machine only.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.report import steady as kept

@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from vault_harness import files
 from vault_harness.errors import SettingsError
+from vault_harness.report._markdown import plain
+from vault_harness.report._moments import SEEN, in_short
 from vault_harness.scenario.verdict import TOO_SLOW
 
 FORMAT = 1
@@ -131,7 +134,7 @@ def told(runs: Sequence[Judged], *, subject: str) -> str:
         lines += ["| scenario | first | run | verdict | why |", "| --- | --- | --- | --- | --- |"]
         for one in found:
             where = f"{one.run} (busy)" if one.busy else str(one.run)
-            why = one.why.replace("|", "\\|").replace("\n", " ")
+            why = plain(in_short(one.why, SEEN))
             lines.append(f"| {one.id} | {one.first} | {where} | {one.word} | {why} |")
     else:
         lines.append("No verdict differs from that of the first run.")
@@ -156,7 +159,6 @@ def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> N
         runs: Those so far.
         order: What was asked for; `load` wants the same again.
     """
-    directory.mkdir(parents=True, exist_ok=True)
     data = {
         "format": FORMAT,
         "order": dict(order),
@@ -164,8 +166,8 @@ def save(directory: Path, runs: Sequence[Judged], order: Mapping[str, Any]) -> N
         "runs": [asdict(run) for run in runs],
         "differences": [asdict(one) for one in differences(runs)],
     }
-    _write(directory / "steady.json", json.dumps(data, indent=1) + "\n")
-    _write(directory / "steady.md", told(runs, subject=str(order["subject"])))
+    files.write_text(directory / "steady.json", json.dumps(data, indent=1) + "\n")
+    files.write_text(directory / "steady.md", told(runs, subject=str(order["subject"])))
 
 
 def load(directory: Path, order: Mapping[str, Any]) -> list[Judged]:
@@ -188,9 +190,3 @@ def load(directory: Path, order: Mapping[str, Any]) -> list[Judged]:
             looked_at=str(file),
             remedy="leave out --resume to begin anew",
         ) from error
-
-
-def _write(file: Path, text: str) -> None:
-    new = file.with_name(f".{file.name}.new")
-    new.write_text(text, encoding="utf-8")
-    new.replace(file)

@@ -57,6 +57,7 @@ def test_a_run_that_was_not_begun(
     ends(monkeypatch, code, left, text)
     ended = program("steady", "1")
     assert f"run 1 came to no verdict: pytest ended with exit code {code}" in ended.err
+    assert ended.code == 4
     assert left.exists()
 
 
@@ -74,3 +75,10 @@ def test_ctrl_c_does_not_reach_what_keeps_the_cores_busy() -> None:
         assert len(busy) == 2
         assert os.getpgrp() not in {os.getpgid(child.pid) for child in busy}
     assert not any(child.is_running() for child in busy)
+
+
+def test_a_folder_that_cannot_be_written(program: Program, tmp_path: Path) -> None:
+    """That is no verdict which differs from the first."""
+    (tmp_path / "file").write_text("")
+    ended = program("steady", "1", "--to", "file")
+    assert (ended.code, "Traceback" in ended.err) == (3, False), ended

@@ -47,8 +47,19 @@ def test_a_verdict_that_differs() -> None:
     ]
     assert alike(runs) == 1
     table = told(runs, subject="reference").splitlines()
-    assert "| A-1 | pass | 2 | fail | \\| it broke |" in table
-    assert "| A-1 | pass | 3 (busy) | fail | \\| it broke |" in table
+    assert r"| A-1 | pass | 2 | fail | \| it\\nbroke |" in table
+    assert r"| A-1 | pass | 3 (busy) | fail | \| it\\nbroke |" in table
+
+
+def test_what_a_client_said_of_it(tmp_path: Path) -> None:
+    """Half of a character can be written, and markup hides no row; nor does a whole page."""
+    odd = scenario("A-1", "fail", "cut \ud83d <!-- `x`")
+    long = scenario("A-1", "fail", "x" * 9000)
+    save(tmp_path, [run(1, PASS), run(2, odd), run(3, long)], ORDER)
+    text = (tmp_path / "steady.md").read_text()
+    assert r"| fail | cut \\ud83d &lt;!-- \`x\` |" in text
+    assert len(text) < 3000
+    assert len(load(tmp_path, ORDER)) == 3
 
 
 @pytest.mark.parametrize(("busy", "found"), [(False, 1), (True, 0)])
