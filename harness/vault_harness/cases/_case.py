@@ -98,7 +98,7 @@ class Case:
         with self._changed:
             number, self._next = self._next, self._next + 1
             self._answers[number] = None
-            self._waiting.append({**message, "id": number})
+            self._waiting.append(asked := {**message, "id": number})
             self._changed.notify_all()
             try:
                 while (answer := self._answers[number]) is None:
@@ -108,6 +108,8 @@ class Case:
                     self._changed.wait(left)
             finally:
                 del self._answers[number]
+                if asked in self._waiting:  # nobody fetched it, and nobody waits for it any more
+                    self._waiting.remove(asked)
         mine = {"id": message["id"]} if "id" in message else {}
         return {**{name: value for name, value in answer.items() if name != "id"}, **mine}
 
@@ -121,6 +123,8 @@ class Case:
     def next(self, within: float, gone: Callable[[], bool] = lambda: False) -> Message | None:
         """The next operation; None where there was none in so many seconds, or it is over.
 
+        A case that was ended is waited for until it is over: a runner asks again at once.
+
         Args:
             within: Seconds.
             gone: Whether who asks has hung up meanwhile. An operation is then left for who asks
@@ -128,7 +132,7 @@ class Case:
         """
         with self._changed:
             self._seen = time.monotonic()
-            self._changed.wait_for(lambda: bool(self._waiting) or self.over or self._ended, within)
+            self._changed.wait_for(lambda: bool(self._waiting) or self.over, within)
             if gone():
                 return None
             self._seen = time.monotonic()

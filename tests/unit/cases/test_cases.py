@@ -113,6 +113,37 @@ def test_a_runner_that_has_gone_is_not_waited_for(begin: Begin) -> None:
     assert scenario.answers == ["nobody"]
 
 
+def test_what_nobody_waits_for_is_not_handed_out(begin: Begin) -> None:
+    """Its answer would find nobody, and a runner that is late may only be told that it is over."""
+    case, scenario = begin({"op": "read"}, idle=0.2)
+    wait_until(lambda: case.over, "the scenario's end", timeout=SOON)
+    assert scenario.answers == ["nobody"]
+    assert case.next(SOON) is None
+
+
+def test_a_case_that_is_ended_is_not_asked_in_a_loop() -> None:
+    """Its servers take a while to go: until then there is no answer that has a runner ask again."""
+    released = threading.Event()
+    said: list[bool] = []
+
+    def runs() -> Result:
+        assert released.wait(SOON)
+        return DONE
+
+    def noted() -> bool:
+        said.append(case.over)
+        return False
+
+    case = Case("one", "TOK-11", runs)
+    case.give_up()
+    runner = threading.Thread(target=case.next, args=(SOON, noted))
+    runner.start()
+    runner.join(0.2)
+    released.set()
+    runner.join(SOON)
+    assert said == [True]
+
+
 def test_no_verdict_before_its_time(begin: Begin) -> None:
     """A runner that asks too early is told so, and not kept for ever."""
     case, _ = begin({"op": "read"})
