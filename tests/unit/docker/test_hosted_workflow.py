@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from vault_harness.settings import DEFAULT_TOXIPROXY_IMAGE, DEFAULT_VAULT_IMAGE
 
@@ -43,7 +44,7 @@ def test_what_a_client_said_is_no_markup_of_the_page(tmp_path: Path) -> None:
 def test_what_failed_comes_first(tmp_path: Path) -> None:
     """Not among all that the client was never asked; and each says where it fails no run."""
     known = {"known": {"kind": "failing", "reason": "issue 7"}}
-    words = {
+    words: dict[str, dict[str, Any]] = {
         "A-01": {"word": "pass"},
         "B-01": {"word": "skipped", "why": "the subject does not claim: lease"},
         "C-01": {"word": "fail", **known},
