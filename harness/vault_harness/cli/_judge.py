@@ -302,9 +302,9 @@ def score(
 ) -> None:
     """Grade a run, and tell what changed since another one.
 
-    Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and the
-    client, which was judged before, was not exercised at all; 3: it is, and the run did not come to
-    its end. docs/judge.md says how grades come about.
+    Exit code 0, and 1 where --against is given and something got worse; 2: it is given, and of
+    the critical promises that were judged before none was exercised; 3: it is, and the run did not
+    come to its end. docs/judge.md says how grades come about.
     """
     from vault_harness.errors import SettingsError
     from vault_harness.files import write_text

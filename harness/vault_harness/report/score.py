@@ -332,18 +332,19 @@ def also_broken(old: Score, new: Score) -> list[str]:
 
 
 def says_nothing(old: Score, new: Score) -> bool:
-    """Whether the new one has no verdict at all on a client that was judged before.
+    """Whether no critical promise that was judged before was exercised now, where some were run.
 
-    It does not start any more, say: then nothing got worse of which both say something.
+    So it is of a client that does not start any more: what is asked of a start it may break as it
+    did before, and then nothing got worse of which both say something.
     """
-    if any(one.verdict in _RANKS for one in new.scenarios.values()):
-        return False
-    # A part of a run may have nothing but scenarios that its client was never asked.
-    before = {id for id, one in old.scenarios.items() if one.verdict in _RANKS}  # noqa: A001
-    return any(
-        id in before and one.verdict == "not exercised"
+    asked = {
+        one.verdict
         for id, one in new.scenarios.items()  # noqa: A001 - it is one
-    )
+        if (before := old.scenarios.get(id)) is not None
+        and (before.severity, before.verdict in _RANKS) == ("critical", True)
+    }
+    # A part of a run may have nothing but what its client was never asked.
+    return "not exercised" in asked and not asked & _RANKS.keys()
 
 
 def unlike(old: Score, new: Score) -> list[str]:
@@ -370,7 +371,7 @@ def unlike(old: Score, new: Score) -> list[str]:
     if not new.complete:
         found.append("the run did not come to its end: this is no pass")
     elif says_nothing(old, new):
-        found.append("nothing was exercised, though it was before: this is no pass")
+        found.append("no critical promise was exercised, as some were before: this is no pass")
     return found
 
 

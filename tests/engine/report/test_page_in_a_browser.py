@@ -164,6 +164,20 @@ def test_what_the_colours_say(tmp_path: Path) -> None:
     assert "+0.00 s is 2026-11-28 13:13:58.531 UTC, by the clock of the suite" in shown
 
 
+def test_a_link_finds_the_moment_that_it_was_made_of(tmp_path: Path) -> None:
+    """It has hundredths, as the text of a failure has: what began a little before is that moment."""
+    read = SCENARIO["operations"][0]
+    reads = [{**read, "path": f"at/{at}", "began": at} for at in (1.2349, 1.2468, 1.3)]
+    scenario = {**SCENARIO, "operations": reads, "findings": [], "faults": []}
+    journal = {"subject": "mine", "engine": "process", "scenarios": [scenario]}
+    page = write_page([journal], tmp_path / "index.html")
+    for at, path in (("1.25", "at/1.2468"), ("1.23", "at/1.2349")):
+        shown = dom(page, f"#TOK-11@{at}", tmp_path / at)
+        (row,) = re.findall(r'<tr[^>]* class="chosen">(.*?)</tr>', shown)
+        assert f">+{at} s</button>" in row
+        assert f"<td>read {path}</td>" in row
+
+
 def test_a_history_of_no_form_is_nobody_elses(tmp_path: Path) -> None:
     """A journal that was merged by hand: under its id stands why there is nothing to see."""
     odd = {**SCENARIO, "id": "TOK-12", "exchanges": [], "stalls": [{"at": 1.0, "length": "long"}]}

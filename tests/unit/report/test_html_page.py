@@ -285,10 +285,22 @@ def test_journals_of_other_versions_can_be_shown(odd: dict[str, Any]) -> None:
 
 def test_times_are_whole_milliseconds() -> None:
     """Events are lists, and a field that an older journal lacks is null."""
-    operation = {"verb": "read", "path": "a", "began": 1.23456, "ended": None, "outcome": "ok"}
+    operation = {"verb": "read", "path": "a", "began": 1.23656, "ended": None, "outcome": "ok"}
     found = details(render([journal({"operations": [operation]})]))
-    row = ["read", "a", 1235, None, "ok", *[None] * 4]
+    row = ["read", "a", 1237, None, "ok", *[None] * 4]
     assert found["TOK-11"][0]["operations"] == [row]
+
+
+def test_times_are_those_of_the_texts() -> None:
+    """To the hundredth, as findings have them in their words; none is rounded twice."""
+    times = [0.0, 0.005, 0.9648, 0.965, 0.9651, 1.23456, 2.675, *(n / 7919 for n in range(9000))]
+    marks = [{"at": at, "text": "x"} for at in times]
+    found = details(render([journal({"marks": marks, "connections": times[:900]})]))["TOK-11"][0]
+    shown = [at for at, _ in found["marks"]]
+    # As page.js rounds: halves up.
+    assert [(at + 5) // 10 / 100 for at in shown] == [float(f"{at:.2f}") for at in times]
+    assert max(abs(at - 1000 * time) for at, time in zip(shown, times, strict=True)) < 2
+    assert found["connections"] == shown[:900]
 
 
 def test_each_name_is_one_that_a_record_has(story: Story, record: Callable[..., Any]) -> None:

@@ -315,22 +315,24 @@ def test_a_new_leak_is_a_regression() -> None:
 @pytest.mark.parametrize(
     ("words", "nothing"),
     [
-        (("not exercised", "not exercised"), True),
-        (("not exercised", "skipped"), True),
-        (("not exercised", "fail"), False),
-        (("skipped", "skipped"), False),  # of a part of a run, say
-        (("pass", None), False),
+        (("not exercised", "not exercised", "not exercised"), True),
+        (("not exercised", "skipped", "fail"), True),  # what is asked of a start
+        (("not exercised", "pass", "fail"), False),
+        (("skipped", "skipped", "not exercised"), False),  # of a part of a run, say
+        ((None, None, "not exercised"), False),
+        (("pass", None, "fail"), False),
     ],
 )
 def test_a_client_that_does_not_start_any_more(
-    words: tuple[str, str | None], nothing: bool
+    words: tuple[str | None, ...], nothing: bool
 ) -> None:
     """Nothing got worse of which both runs say something, and it is no pass."""
-    old = score_of(journal(CRITICAL, one("KV-01", "fail", "high")))
-    found = zip(("TOK-01", "KV-01"), words, strict=True)
+    start = one("SEA-03", "fail", "high")
+    old = score_of(journal(CRITICAL, one("TOK-11", "pass", "critical"), start))
+    found = zip(("TOK-01", "TOK-11", "SEA-03"), words, strict=True)
     new = score_of(journal(*(one(id, word, "critical") for id, word in found if word)))  # noqa: A001
-    assert says_nothing(old, new) is nothing
-    said = "nothing was exercised, though it was before: this is no pass"
+    assert (says_nothing(old, new), regressed(old, new)) == (nothing, False)
+    said = "no critical promise was exercised, as some were before: this is no pass"
     assert (said in unlike(old, new), said in markdown(old, new)) == (nothing, nothing)
     assert not says_nothing(new, new)
 

@@ -54,7 +54,8 @@
 
   // Events of one scenario: from the journal's rows to what can be drawn and listed.
 
-  const seconds = (ms) => `${(ms / 1000).toFixed(2)} s`;
+  const hundredths = (ms) => (Math.round(ms / 10) / 100).toFixed(2); // 5 ms always up: the page's data have seen to that
+  const seconds = (ms) => `${hundredths(ms)} s`;
   const took = (began, ended) => (ended === null ? "had not ended" : `took ${seconds(ended - began)}`);
   const nothing = (value) => value === null || value === undefined;
   const valued = (value) => (value === "unknown" ? ", a value that nobody ever wrote" : value ? `, the value ${value}` : "");
@@ -328,7 +329,7 @@
   const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
   function linkTo(id, index, ms) {
     const letter = heads.runs.length > 1 ? `/${LETTERS[index]}` : "";
-    const at = ms === null ? "" : `@${(ms / 1000).toFixed(2)}`;
+    const at = ms === null ? "" : `@${hundredths(ms)}`;
     try {
       history.replaceState(null, "", `#${id}${letter}${at}`);
     } catch { /* a browser that lets no file have another address */ }
@@ -412,7 +413,8 @@
       linkTo(id, which, ms);
       picture.setZoom(Math.max(zoom, picture.end / 4000));
       picture.frame.scrollIntoView({ block: "nearest" });
-      const next = events.find((event) => event.began >= ms - 1);
+      const hundredth = (time) => Math.round(time / 10); // all that a link, or a text, has of it
+      const next = events.find((event) => event.began === ms) ?? events.find((event) => hundredth(event.began) >= hundredth(ms));
       if (next) chosen(next);
     }
     const list = element("details", {}, element("summary", {}, `${events.length} events, in words${run.left ? `, and ${run.left} more in the journal` : ""}`), table);
