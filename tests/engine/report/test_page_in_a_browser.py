@@ -165,7 +165,7 @@ def test_what_the_colours_say(tmp_path: Path) -> None:
 
 
 def test_a_link_finds_the_moment_that_it_was_made_of(tmp_path: Path) -> None:
-    """It has hundredths, as the text of a failure has: what began a little before is that moment."""
+    """It has hundredths, as texts have: what began a little before is that moment."""
     read = SCENARIO["operations"][0]
     reads = [{**read, "path": f"at/{at}", "began": at} for at in (1.2349, 1.2468, 1.3)]
     scenario = {**SCENARIO, "operations": reads, "findings": [], "faults": []}

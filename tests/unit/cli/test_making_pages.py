@@ -103,7 +103,10 @@ def test_a_client_that_does_not_start_any_more(program: Program, tmp_path: Path)
     scored(tmp_path / "old.json", "pass")
     new = scored(tmp_path / "new.json", "not exercised")
     ended = program("score", new, "--against", "old.json", "--markdown", "change.md")
-    assert (ended.code, "no critical promise was exercised, as some were before" in ended.out) == (2, True), ended
+    assert (ended.code, "no critical promise was exercised, as some were before" in ended.out) == (
+        2,
+        True,
+    ), ended
     assert "this is no pass" in (tmp_path / "change.md").read_text()
     assert program("score", new, "--against", new).code == 0
 
