@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from vault_harness.blueprint import Blueprint
     from vault_harness.stack import LocalStack
     from vault_harness.vault.kv import Kv
-    from vault_harness.vault.migrate import ClientSettings, DotEnv, Plan
+    from vault_harness.vault.migrate import ClientSettings, DotEnv, Outcome, Plan
 
 
 @command(
@@ -51,8 +52,6 @@ def migrate(
     The original is copied first (0600) and stays as it is; .env.vault beside it has what clients
     need instead. Nobody's newer value is overwritten. Safe to run again; --undo takes it back.
     """
-    from contextlib import closing
-
     from vault_harness.errors import SettingsError
     from vault_harness.vault.kv import Kv
     from vault_harness.vault.migrate import migrate as carry_out
@@ -64,7 +63,7 @@ def migrate(
         )
     stack = local_stack()
     file = Path(env_file or ".env")
-    with stack.held(), closing(stack.operator()) as op:
+    with stack.held(), contextlib.closing(stack.operator()) as op:
         blueprint = stack.blueprint()
         kv = Kv(op, blueprint.mount)
         if undo:
@@ -188,3 +187,15 @@ def _undo(kv: Kv, file: Path, data_dir: Path, *, dry_run: bool) -> None:
     for line in outcome.kept:
         say(f"left alone: {line}")
     say(f"the original's copy stays: {outcome.backup}")
+    if outcome.earlier:
+        say(f"one more --undo takes an earlier migration back too, that of {_moment(outcome)}")
+
+
+def _moment(outcome: Outcome) -> str:
+    """When the migration was begun that another undo would take back."""
+    from datetime import datetime
+
+    with contextlib.suppress(ValueError):  # somebody's own name of a record
+        begun = datetime.strptime(outcome.earlier, "%Y%m%dT%H%M%S%fZ")  # noqa: DTZ007 -- shown
+        return f"{begun:%Y-%m-%d %H:%M:%S} UTC"
+    return outcome.earlier

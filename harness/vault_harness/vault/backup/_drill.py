@@ -81,6 +81,9 @@ class Copy:
 
 
 _START_SECONDS = 60.0
+_JOIN_SECONDS = 30.0
+"""For a new node to become a member, while the first one has more to do than it can."""
+
 _OPEN, _START, _RESTORE = "open it", "start an empty Vault", "restore and unseal"
 _RECOVERY = frozenset({_OPEN, _START, _RESTORE})
 
@@ -209,8 +212,9 @@ def _initialise(nodes: Sequence[Operator], keyring_path: Path, *, at: str) -> No
             "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
         )
         for other in others:
-            cluster.join(other, first, at=at)
-        cluster.unseal_all(nodes, keyring, timeout=_START_SECONDS)
+            cluster.admit(other, first, keyring, timeout=_JOIN_SECONDS, at=at)
+        given = others if keyring.kind == "shamir" else ()
+        cluster.unseal_all(nodes, keyring, timeout=_START_SECONDS, given=given)
         cluster.wait_for_voters(root, len(nodes), timeout=_START_SECONDS)
 
 

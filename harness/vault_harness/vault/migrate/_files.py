@@ -90,6 +90,9 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
     if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
         # The guide has people copy .env.vault over .env: give them the original back.
         _put_back(env_file, Path(record.backup), kept)
+    elif not same(Path(record.backup), env_file.read_bytes()):
+        # The guide has them take out of it what is in Vault, too: only its copy has that now.
+        kept.append(f"{env_file.name}: it was changed since, it stays; as it was: {record.backup}")
     if vault_text is not None and record.env_vault is not None:
         if hashlib.sha256(vault_text).hexdigest() != record.env_vault_sha256:
             kept.append(f"{env_vault.name}: it was changed since, it stays")

@@ -6,7 +6,7 @@ A second run and ``--undo`` go by it.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,9 @@ from vault_harness.vault.kv import SecretVersion
 
 _FORMAT = 1
 DIRECTORY = "migrations"
+
+Returned = Mapping[tuple[str, int, str], tuple[int, str]]
+"""By path, number and moment of the version that an undo left: the version that it is again."""
 
 
 @dataclass
@@ -37,6 +40,9 @@ class Written:
         origin_created: When ``origin`` was written.
         atop: Whether a run of the same migration wrote here before, and somebody since: ``before``
             is theirs then, with what that run had written in it.
+        left: The latest version once it was taken back, None where it was not, and in records of
+            earlier releases.
+        left_created: When that one was written.
     """
 
     path: str
@@ -49,6 +55,8 @@ class Written:
     origin: int | None = None
     origin_created: str = ""
     atop: bool = False
+    left: int | None = None
+    left_created: str = ""
 
     @property
     def back(self) -> tuple[int, str]:
@@ -102,8 +110,30 @@ class Written:
 
     def is_written(self, version: SecretVersion) -> bool:
         """Whether that is the version that the migration made, and not its number come again."""
-        number, created = self.made
-        return version.version == number and _same(version.created, created)
+        return self._is_made(version.version, version.created)
+
+    def is_own(self, version: SecretVersion, returned: Returned) -> bool:
+        """As `is_written`, also of one by which a later migration was taken back to that.
+
+        Args:
+            version: The latest one, say.
+            returned: What every undo led to.
+        """
+        number, created = version.version, version.created
+        while not self._is_made(number, created):
+            back = returned.get((self.path, number, created), (0, ""))
+            if not 0 < back[0] < number:
+                return False
+            number, created = back
+        return True
+
+    def _is_made(self, number: int, created: str) -> bool:
+        wanted, moment = self.made
+        return number == wanted and _same(created, moment)
+
+    def note_undone(self, left: SecretVersion) -> None:
+        """Note that it was taken back, and which version is the latest since."""
+        self.undone, self.left, self.left_created = True, left.version, left.created
 
     def is_back(self, version: SecretVersion) -> bool:
         """Whether that is the version that taking it back leads to."""
@@ -190,6 +220,21 @@ def last_written(data_dir: Path, mount_uuid: str) -> dict[str, Written]:
         if record.mount_uuid == mount_uuid
         for step in record.steps.values()
         if step.made[0] is not None and not step.undone
+    }
+
+
+def returned(data_dir: Path, mount_uuid: str) -> Returned:
+    """What every undo in this Vault led to: what it left is what was there before, once more.
+
+    Raises:
+        StackError: A record cannot be read.
+    """
+    return {
+        (step.path, step.left, step.left_created): step.back
+        for record in _all(data_dir)
+        if record.mount_uuid == mount_uuid
+        for step in record.steps.values()
+        if step.undone and step.left is not None
     }
 
 

@@ -43,12 +43,15 @@ class Outcome:
         backup: The copy of the original.
         env_vault: The file with the settings for clients.
         kept: What was left alone on taking back, one line each with the reason.
+        earlier: When the migration of the same file was begun that another undo would take back,
+            see `stamp`; empty if there is none.
     """
 
     changed: Mapping[str, int]
     backup: Path
     env_vault: Path
     kept: tuple[str, ...] = ()
+    earlier: str = ""
 
 
 @without_frames

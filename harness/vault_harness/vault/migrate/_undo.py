@@ -6,9 +6,16 @@ from pathlib import Path
 
 from vault_harness.boundary import without_frames
 from vault_harness.errors import StackError
-from vault_harness.vault.kv import Kv
+from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.migrate._files import Checkpoint, take_back_files
-from vault_harness.vault.migrate._record import DIRECTORY, MigrationRecord, Written, records
+from vault_harness.vault.migrate._record import (
+    DIRECTORY,
+    MigrationRecord,
+    Returned,
+    Written,
+    records,
+    returned,
+)
 from vault_harness.vault.migrate._run import Outcome, find_written, original_values
 
 
@@ -22,12 +29,15 @@ def undo(
     changed gets its earlier keys as a new version. A ``.env.vault`` that it wrote is removed, or
     replaced by what was there.
 
+    Once more, it takes back the one before that: what the first undo left counts as that one's.
+
     Raises:
         StackError: There is no migration of that file, or the copy of it that is needed is not
             where it was.
         OperatorError: Vault refused.
     """
-    record = _newest(kv, env_file, data_dir)
+    record, *earlier = _undoable(kv, env_file, data_dir)
+    since = returned(data_dir, record.mount_uuid)
     # Only what an ended run did not write down has to be found again by its values.
     unsure = any(step.written is None and not step.undone for step in record.steps.values())
     values = original_values(record) if unsure else {}
@@ -41,10 +51,10 @@ def undo(
             find_written(kv, step, values)
         if step.written is None or step.undone:
             continue
-        version = _take_back(kv, step, kept)
-        if version is not None:
-            changed[step.path] = version
-            step.undone = True
+        left = _take_back(kv, step, kept, since)
+        if left is not None:
+            changed[step.path] = left.version
+            step.note_undone(left)
             if step.atop:
                 kept.append(
                     f"{step.path}: as somebody left it between two runs (version {step.back[0]}), "
@@ -56,7 +66,8 @@ def undo(
     checkpoint("files put back")
     record.state = "undone"
     record.save()
-    return Outcome(changed, Path(record.backup), env_vault, tuple(kept))
+    before = earlier[0].started if earlier else ""
+    return Outcome(changed, Path(record.backup), env_vault, tuple(kept), before)
 
 
 @without_frames
@@ -66,13 +77,14 @@ def find_undo(kv: Kv, env_file: Path, *, data_dir: Path) -> list[str]:
     Raises:
         StackError: There is no migration of that file.
     """
-    return list(_newest(kv, env_file, data_dir).steps)
+    return list(_undoable(kv, env_file, data_dir)[0].steps)
 
 
-def _newest(kv: Kv, env_file: Path, data_dir: Path) -> MigrationRecord:
+def _undoable(kv: Kv, env_file: Path, data_dir: Path) -> list[MigrationRecord]:
+    """The migrations of a file that are not taken back, the newest first; at least one."""
     found = [r for r in records(data_dir, env_file, kv.uuid()) if r.state != "undone"]
     if found:
-        return found[-1]
+        return found[::-1]
     raise StackError(
         f"no migration of {env_file.name} is there to take back",
         looked_at=f"{data_dir / DIRECTORY}",
@@ -80,7 +92,9 @@ def _newest(kv: Kv, env_file: Path, data_dir: Path) -> MigrationRecord:
     )
 
 
-def _take_back(kv: Kv, step: Written, kept: list[str]) -> int | None:
+def _take_back(
+    kv: Kv, step: Written, kept: list[str], since: Returned
+) -> SecretVersion | None:
     """Undo one secret; the version that is the latest now, or None if it was left alone."""
     assert step.written is not None
     now = kv.read(step.path)
@@ -93,20 +107,21 @@ def _take_back(kv: Kv, step: Written, kept: list[str]) -> int | None:
         kept.append(f"{step.path}: version {number} is another one now, it stays")
         return None
     gone = before is None or before.state != "present"
-    if step.is_written(now):
+    if step.is_own(now, since):
         if now.state != "present":
-            return now.version
+            return now
         if gone:
             kv.delete(step.path, now.version)
-            return now.version
+            return now
         assert before is not None
-        return kv.write(step.path, before.data, cas=now.version)
+        return kv.write_version(step.path, before.data, cas=now.version)
     if (
         not gone
         and before is not None
-        and now.version == step.written + 1
         and now.data == before.data
+        and now.version > 1
+        and step.is_own(kv.read(step.path, version=now.version - 1), since)
     ):
-        return now.version  # taken back already, by a run that was ended before it could record it
+        return now  # taken back already, by a run that was ended before it could record it
     kept.append(f"{step.path}: somebody wrote version {now.version} since, it stays")
     return None

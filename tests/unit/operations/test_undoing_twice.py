@@ -1,0 +1,167 @@
+"""Taking migrations of one file back, one after the other: the last undo counts as nobody's write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.operations.kv_in_memory import KvInMemory
+from vault_harness.errors import StackError
+from vault_harness.vault.migrate import (
+    ClientSettings,
+    Outcome,
+    VariableMap,
+    load_map,
+    make_plan,
+    migrate,
+    previous_versions,
+    read,
+    undo,
+)
+
+BEFORE = {"a": {"OLD": "kept"}}
+MAP = '[variables]\nONE = "a:ONE"\nTWO = "b:TWO"\n'
+
+
+class Stop(Exception):
+    """Ends a run at a step."""
+
+
+class Project:
+    """A dotenv file, and a Vault with something of somebody's at one of its two paths."""
+
+    def __init__(self, folder: Path) -> None:
+        self.kv = KvInMemory(BEFORE)
+        self.folder = folder
+        self.env_file = folder / ".env"
+        self.data_dir = folder / "vault-data"
+        (folder / "map.toml").write_text(MAP)
+
+    def migrate(self, text: str, *, role: str = "backend") -> None:
+        """Write the file, and migrate it."""
+        self.env_file.write_text(text)
+        settings = ClientSettings(
+            "http://127.0.0.1:1", role, self.folder / "role", self.folder / "id", "ecommerce"
+        )
+        plan = make_plan(
+            self.kv,
+            read(self.env_file),
+            load_map(self.folder / "map.toml", default=VariableMap.guide()),
+            written=previous_versions(self.kv, self.data_dir),
+        )
+        migrate(self.kv, plan, self.env_file, settings, data_dir=self.data_dir)
+
+    def undo(self, checkpoint: Callable[[str], None] = lambda _step: None) -> Outcome:
+        """Take the newest one back."""
+        return undo(self.kv, self.env_file, data_dir=self.data_dir, checkpoint=checkpoint)
+
+    def in_vault(self) -> dict[str, dict[str, str]]:
+        """What can be read."""
+        found = {path: self.kv.read(path) for path in self.kv.paths()}
+        return {path: dict(each.data) for path, each in found.items() if each.state == "present"}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    """Its file was migrated twice; the second time one value was another one."""
+    made = Project(tmp_path)
+    made.migrate("ONE=1\nTWO=2\n")
+    made.migrate("ONE=other\nTWO=2\n")
+    return made
+
+
+def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> None:
+    """The first says that there is one more, and nobody wrote since."""
+    first = project.undo()
+    assert project.in_vault() == {"a": {"OLD": "kept", "ONE": "1"}, "b": {"TWO": "2"}}
+    assert first.kept == ()
+    assert first.earlier
+
+    second = project.undo()
+    assert project.in_vault() == BEFORE
+    assert not [line for line in second.kept if "somebody" in line]
+    assert second.earlier == ""
+    assert not project.env_file.with_name(".env.vault").exists()
+    with pytest.raises(StackError, match="no migration of .env"):
+        project.undo()
+
+
+def test_a_migration_between_two_of_them(project: Project) -> None:
+    """What it was written on top of is what an undo left, and counts as before."""
+    project.undo()
+    project.migrate("ONE=third\nTWO=2\n", role="other")
+    assert project.in_vault()["a"] == {"OLD": "kept", "ONE": "third"}
+    project.undo()
+    project.undo()
+    assert project.in_vault() == BEFORE
+
+
+def test_what_somebody_wrote_after_the_first_stays(project: Project) -> None:
+    """Also if it is what the second one would have taken back."""
+    project.undo()
+    now = project.kv.read("a")
+    project.kv.write("a", {**now.data, "MORE": "theirs"}, cas=now.version)
+    outcome = project.undo()
+    assert project.in_vault() == {"a": {"OLD": "kept", "ONE": "1", "MORE": "theirs"}}
+    assert [line for line in outcome.kept if line.startswith("a: somebody wrote version")]
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["first", "second"])
+def test_ended_at_any_step(tmp_path: Path, which: int) -> None:
+    """The next one goes on with the same migration, and tells of nobody's write either."""
+    stopped, step = True, 0
+    while stopped:
+        step += 1
+        (tmp_path / str(step)).mkdir()
+        project = Project(tmp_path / str(step))
+        project.migrate("ONE=1\nTWO=2\n")
+        project.migrate("ONE=other\nTWO=2\n")
+        left = [step]
+
+        def stop(_step: str, left: list[int] = left) -> None:
+            left[0] -= 1
+            if not left[0]:
+                raise Stop
+
+        kept: tuple[str, ...] = ()
+        for number in range(2):
+            try:
+                if number == which:
+                    project.undo(stop)
+                    stopped = False
+            except Stop:
+                pass
+            if number != which or stopped:
+                kept += project.undo().kept
+        assert project.in_vault() == BEFORE, step
+        assert not [line for line in kept if "somebody" in line], step
+    assert step > 2
+
+
+def test_a_write_that_an_undo_did_not_come_to_note(project: Project) -> None:
+    """It was ended between its write and the record, of the second one too."""
+    project.undo()
+    writing = project.kv.write_version
+
+    def killed(path: str, data: dict[str, str], *, cas: int) -> None:
+        writing(path, data, cas=cas)
+        raise Stop
+
+    project.kv.write_version = killed  # type: ignore[assignment,method-assign]
+    with pytest.raises(Stop):
+        project.undo()
+    project.kv.write_version = writing  # type: ignore[method-assign]
+    assert not [line for line in project.undo().kept if "somebody" in line]
+    assert project.in_vault() == BEFORE
+
+
+def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
+    """What is in Vault was taken out of it; after the undo its copy alone has that."""
+    project = Project(tmp_path)
+    project.migrate("ONE=1\nTWO=2\n")
+    project.env_file.write_text("")
+    outcome = project.undo()
+    assert project.env_file.read_text() == ""
+    assert [line for line in outcome.kept if line.endswith(str(outcome.backup))]
