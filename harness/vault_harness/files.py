@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
+GITIGNORE = ".gitignore"
+_IGNORE_ALL = "# By vault-harness: there are keys and tokens in here.\n*\n"
 _LIKE_A_FILE = re.compile(r"\.env[\w.-]{0,20}|[\w+-]{0,40}\.(?:age|crt|env|json|key|pem|pub|txt)")
 
 
@@ -41,6 +43,24 @@ def private_directory(path: Path) -> Path:
     if path.stat().st_mode & 0o077:
         path.chmod(0o700)
     return path
+
+
+def keep_from_git(directory: Path) -> None:
+    """Have git take in nothing of a folder, whichever repository it is in: keys are in it.
+
+    A file of that name that is there stays as it is.
+    """
+    file = directory / GITIGNORE
+    with contextlib.suppress(OSError):  # a full disk keeps nobody from what he came for
+        if not os.path.lexists(file):
+            write_private(file, _IGNORE_ALL)
+
+
+def keeps_from_git(directory: Path) -> bool:
+    """Whether `keep_from_git` wrote the file that is there, and nobody since."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        return (directory / GITIGNORE).read_text(encoding="utf-8") == _IGNORE_ALL
+    return False
 
 
 def write_private(path: Path, content: str | bytes) -> None:

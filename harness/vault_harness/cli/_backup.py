@@ -19,6 +19,7 @@ from vault_harness.cli._backup_options import (
 from vault_harness.cli._command import command
 from vault_harness.cli._common import backups_dir, local_stack, whole_server
 from vault_harness.cli._console import plural, say, table
+from vault_harness.cli._git import warn_of_git
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -195,6 +196,7 @@ def identity(out: str | None = None) -> None:
     files.write_private(path, f"# public key: {public}\n{private}\n")
     say(f"private key: {path} (keep it away from the backups)")
     say(f"public key:  {public}")
+    warn_of_git(path, "the private key")
 
 
 def keys_here(stack: LocalStack) -> Keys:

@@ -201,6 +201,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
     addresses = tuple(node.address for node in endpoints.nodes) if endpoints else ()
     services: tuple[ServiceView, ...] = ()
     data_gone, toxiproxy, proxied, audit_log = False, "", "", None
+    data_replaced: tuple[str, ...] = ()
     pending = stack.pending_seal_migration() if engine != "external" else None
     client_certificates = dict[str, Path]()
     if engine == "external":
@@ -216,6 +217,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
             services = tuple(ServiceView(each.name, each.running) for each in found)
             audit_log = provider.audit_path
             data_gone = not holds_data(stack.data_dir)
+            data_replaced = tuple(each.name for each in found if each.replaced)
         except HarnessError:
             services = ()  # Docker is away: that is the first finding
     status = cache(stack.status)  # a look takes a while, and is asked for when it is needed
@@ -234,6 +236,7 @@ def _looked_at(stack: LocalStack, ca_cert: Path | None) -> Patient:
         engine=engine,
         docker=lambda: look_at_docker(settings),
         data_gone=data_gone,
+        data_replaced=data_replaced,
         toxiproxy=toxiproxy,
         proxied=proxied,
         obstacles=lambda: status().on_the_way,

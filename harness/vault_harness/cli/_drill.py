@@ -30,6 +30,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
     With --seal the copy's seal is migrated there and back too, and all secrets are compared under
     each.
     """
+    from vault_harness import files
     from vault_harness.cli._stack import seal_kind
     from vault_harness.engine import open_engine, run_directory, seal_stanza
     from vault_harness.stack import SealDrill, let_copy_reach_key, needs_world
@@ -42,6 +43,7 @@ def drill(keep: str | None = None, seal: str | None = None) -> None:
         directory = Path(keep).absolute() / backup_name() if keep else temporary
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if keep:  # before anything is there: whatever becomes of the exercise, it stays
+            files.keep_from_git(directory)
             say(f"{directory} will have this Vault's unseal keys and tokens, readable as they are")
             say(f"in {stack.data_dir}: keep it as safe, and remove it when you have seen enough")
         with (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vault_harness.cli._command import command
 from vault_harness.cli._common import local_stack
 from vault_harness.cli._console import plural, say, table
+from vault_harness.cli._git import warn_of_git
 from vault_harness.commands import named
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ def migrate(
     if plan.unknown:
         say(f"keep the others, they are nowhere else: {', '.join(plan.unknown)}")
     say("and keep the copy safe")
+    warn_of_git(outcome.backup, "the copy with all of its secrets", pattern=f"{file.name}.backup-*")
 
 
 def _plan(

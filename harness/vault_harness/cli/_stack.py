@@ -188,6 +188,8 @@ def status(json: bool = False) -> None:
         came = f"acted on {fault.acted} of {fault.seen} so far" + (", over" if fault.over else "")
         say(f"  fault of requests: {fault.text}; {came}")
     _say_obstacles(found)
+    for name in found.replaced:
+        say(f"{name} has other data than is in its folder, which was replaced while it ran")
     say(f"next: {found.next_step}")
 
 

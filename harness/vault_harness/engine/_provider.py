@@ -171,6 +171,8 @@ class ServiceState:
         detail: What a person would look for: ``pid 4711``, ``container vault-harness-vault-1``.
         node: Whether it is a Vault server: of these one is enough.
         aside: Whether clients reach Vault without it.
+        replaced: Whether it is a Vault under which the data in its folder was replaced: what it
+            holds is in no folder. False where nobody can tell.
     """
 
     name: str
@@ -179,6 +181,7 @@ class ServiceState:
     paused: bool = False
     node: bool = False
     aside: bool = False
+    replaced: bool = False
 
     @property
     def serves(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from vault_harness import files
 from vault_harness.engine import SEAL_DIRECTORY
 from vault_harness.errors import SettingsError
 from vault_harness.stack._lock import LOCK_NAME
@@ -76,6 +77,8 @@ def check(data_dir: Path) -> None:
                 raise _leads_nowhere(each)
         return
     present = {entry.name for entry in data_dir.iterdir()}
+    if files.keeps_from_git(data_dir):
+        present.remove(files.GITIGNORE)
     # Anybody may have a folder that is named `services` or `migrations`, beside what is theirs.
     if not all(map(_is_known, present)) and not any(map(_is_mark, present)):
         raise SettingsError(
@@ -101,7 +104,10 @@ def state(data_dir: Path) -> list[Path]:
     """
     if not data_dir.is_dir():
         return []
-    return sorted(path for path in data_dir.iterdir() if _is_state(path))
+    found = sorted(path for path in data_dir.iterdir() if _is_state(path))
+    if files.keeps_from_git(data_dir):
+        found.append(data_dir / files.GITIGNORE)  # last: the others are what it is for
+    return found
 
 
 def ids_directory(data_dir: Path, namespace: str) -> Path:

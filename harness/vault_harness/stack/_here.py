@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from vault_harness import namespaces
+from vault_harness import files, namespaces
 from vault_harness.blueprint import DEFAULT_BLUEPRINT, Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
@@ -87,6 +87,7 @@ class StackHere:
         there = self.data_dir.exists()
         with exclusive(self.data_dir, timeout=self.settings.lock_timeout):
             try:
+                files.keep_from_git(self.data_dir)
                 yield
             finally:
                 if not there:  # a task that was refused leaves no folder to wonder about

@@ -46,11 +46,15 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
 
 
 def leave_if_empty(data_dir: Path) -> None:
-    """Remove the folder if nothing but the lock is in it. For its holder, who does no more there.
+    """Remove the folder if nothing is in it but the lock, and what keeps it from git.
+
+    For its holder, who does no more there.
 
     Whoever waits for the lock makes both anew.
     """
     own = {LOCK_NAME, _HOLDER_NAME}
+    if files.keeps_from_git(data_dir):
+        own.add(files.GITIGNORE)
     with contextlib.suppress(OSError):  # somebody was quicker, or it is not ours to remove
         if {path.name for path in data_dir.iterdir()} <= own:
             for name in own:

@@ -83,6 +83,7 @@ def look(
         services={s.name: s.detail if s.running else "" for s in services},
         obstacles=obstacles,
         data=holds_data(settings.data_dir),
+        replaced=tuple(service.name for service in services if service.replaced),
         nodes=tuple(replace(node, cut=node.name in cut) for node in nodes),
         migrating_to=pending.target if pending else None,
         ca_cert=str(endpoints.ca_cert) if endpoints and endpoints.ca_cert else None,

@@ -102,6 +102,8 @@ class StackStatus:
         obstacles: What stands between a client and Vault, a line each: a proxy that is disabled or
             gone, a toxic that was left, a Toxiproxy that does not answer, a node that was cut off.
         data: Whether Vault's data is where a started server looks for it.
+        replaced: Names of the servers under which their data was replaced: what they hold is in no
+            folder.
         services: Process or container of each server, empty for one that does not run.
         nodes: Each node of a cluster; empty for a single server.
         seal: ``shamir``, or what it unseals itself with.
@@ -130,6 +132,7 @@ class StackStatus:
     services: dict[str, str]
     obstacles: tuple[str, ...] = ()
     data: bool = True
+    replaced: tuple[str, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()
     seal: str = "shamir"
     ca_cert: str | None = None
@@ -164,6 +167,8 @@ class StackStatus:
         """What a person would do next. Nothing of it deletes anything."""
         if self.migrating_to is not None:
             return named("seal.migrate", self.migrating_to)
+        if self.replaced and self.state == "ready":  # before anything ends it
+            return f"{named('backup')}, or what it holds is lost; then {named('down')}"
         if self.state == "sealed" and not self.keyring:
             if self.seal != "shamir":
                 return named("restart")

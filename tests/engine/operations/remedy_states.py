@@ -294,7 +294,7 @@ def _(world: World) -> None:
 APART = {
     *("never-started", "uninitialised", "no-token", "audit-off", "audit-off-by-configuration"),
     *("engine-away", "image-missing", "image-outdated", "data-gone", "certificate", "not-vault"),
-    *("clock", "ids-of-nobody", "refused-elsewhere"),
+    *("data-replaced", "clock", "ids-of-nobody", "refused-elsewhere"),
     *("certificate-ends", "certificate-ends-elsewhere"),
     *("certificate-early", "certificate-early-elsewhere"),
     *("client-certificate-missing", "client-certificate-ends"),

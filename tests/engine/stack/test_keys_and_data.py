@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 from vault_harness.blueprint import Blueprint
+from vault_harness.commands import named
 from vault_harness.errors import KeyringMissing, NotUp, OperatorError, StackError
 from vault_harness.stack import LocalStack, StackRecord
 from vault_harness.vault import Keyring, Operator
@@ -100,7 +101,7 @@ def litter(directory: Path) -> set[str]:
 def test_destroy_leaves_nothing_of_ours_and_all_of_others(stack: LocalStack) -> None:
     """No key of any age survives it, no record either; a dry run names exactly what would go."""
     stack.up()
-    ours = litter(stack.data_dir) | {"init.json", "stack.json", "vault", "toxiproxy"}
+    ours = litter(stack.data_dir) | {"init.json", "stack.json", "vault", "toxiproxy", ".gitignore"}
     others = {"notes.txt", "init.json-how-to.md", "backups"}
     (stack.data_dir / "notes.txt").write_text("mine")
     (stack.data_dir / "init.json-how-to.md").write_text("mine")
@@ -248,6 +249,35 @@ def test_a_broken_keyring_is_kept(stack: LocalStack) -> None:
     stack.keyring_path.write_text(right)
     stack.unseal()
     assert stack.status().state == "ready"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_a_folder_that_is_put_back_while_vault_runs(stack: LocalStack, tmp_path: Path) -> None:
+    """What was written since the copy is in no folder: it is told, and can be kept."""
+    stack.up()
+    put(stack, "of the copy")
+    stack.down()
+    shutil.copytree(stack.data_dir, tmp_path / "copy")
+    stack.up()
+    operator = stack.operator()
+    operator.request("POST", "mine/x", value="written since")
+    operator.close()
+    assert stack.status().replaced == ()
+
+    shutil.rmtree(stack.data_dir / "vault")
+    shutil.copytree(tmp_path / "copy" / "vault", stack.data_dir / "vault")
+
+    status = stack.status()
+    assert status.replaced == ("vault",)
+    assert status.next_step.startswith(f"{named('backup')}, or what it holds is lost")
+    with pytest.raises(StackError, match="other data than is in its folder") as caught:
+        stack.up()
+    assert "destroy" not in str(caught.value)
+    assert got(stack) == "written since", "it can still be read, and backed up"
+    stack.down()
+    stack.up()
+    assert got(stack) == "of the copy"
+    assert stack.status().replaced == ()
 
 
 def test_an_open_vault_without_keyring_is_still_of_use(stack: LocalStack) -> None:

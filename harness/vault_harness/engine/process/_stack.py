@@ -14,7 +14,7 @@ from vault_harness.addresses import base_url
 from vault_harness.commands import named
 from vault_harness.dialect import Dialect
 from vault_harness.engine._cloud_seal import SealCheck, with_cloud_seal
-from vault_harness.engine._configuration import AUDIT_LOG_NAME
+from vault_harness.engine._configuration import AUDIT_LOG_NAME, DATA_NAME
 from vault_harness.engine._logs import follow as follow_file
 from vault_harness.engine._members import planned_members, refuse_other_engines_cluster
 from vault_harness.engine._ports import listens, port_taken
@@ -40,6 +40,7 @@ from vault_harness.engine.process._cutting import Cutting
 from vault_harness.engine.process._finding import recorded
 from vault_harness.engine.process._node import ProcessNode
 from vault_harness.engine.process._places import TOXIPROXY, title_of
+from vault_harness.engine.process._replaced import data_was_replaced
 from vault_harness.engine.process._spawn import DetachedProcess
 from vault_harness.errors import HarnessError, StackError
 from vault_harness.programs import find_vault
@@ -336,9 +337,14 @@ class ProcessStack(Cutting):
                     detail=", ".join(f"pid {process.pid}" for process in found),
                     node=name in members,
                     aside=name in {HOLDER_NAME, RECORDER_NAME},
+                    replaced=name in {*members, HOLDER_NAME}
+                    and any(self._lost_its_data(name, process) for process in found),
                 )
             )
         return states
+
+    def _lost_its_data(self, name: str, process: DetachedProcess) -> bool:
+        return data_was_replaced(process.pid, self._directory(name) / DATA_NAME)
 
     def log_names(self) -> list[str]:
         """Each server's name, and ``audit``."""

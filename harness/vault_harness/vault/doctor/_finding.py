@@ -92,6 +92,7 @@ class Patient:
         engine: ``process``, ``docker``, ``external`` or ``auto``.
         docker: Looks at Docker; asked only if it matters.
         data_gone: Whether Vault's data is not where the server that runs keeps it.
+        data_replaced: Names of the servers under which their data was replaced.
         toxiproxy: Base URL of Toxiproxy's API; empty where clients go to Vault directly.
         proxied: Base URL by which clients reach Vault through Toxiproxy; empty where none does.
         obstacles: What stands between a client and Vault, a line each: toxics, a disabled proxy.
@@ -117,6 +118,7 @@ class Patient:
     engine: str = "process"
     docker: Callable[[], DockerView] | None = None
     data_gone: bool = False
+    data_replaced: tuple[str, ...] = ()
     toxiproxy: str = ""
     proxied: str = ""
     obstacles: Callable[[], Sequence[str]] = tuple

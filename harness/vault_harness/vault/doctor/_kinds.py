@@ -101,6 +101,13 @@ KINDS: Mapping[str, Kind] = {
         advice="put the folder back where it was before anything is ended; a token that you still "
         "have reads this Vault meanwhile",
     ),
+    "data-replaced": Kind(
+        "data",
+        "the data of {servers} was replaced while it runs, by a copy perhaps: what it holds is in "
+        "no folder, and lost when it ends",
+        advice="keep what it holds while it runs: {backup}. Then {down}, and {up}, which serves "
+        "what is in the folder now",
+    ),
     "seal-half-migrated": Kind(
         "seal",
         "a migration of the seal from {source} to {target} was ended half-way; its keys and a copy "

@@ -51,6 +51,13 @@ def check_running(patient: Patient, found: Examination) -> bool:
     running = [service.name for service in patient.services if service.running]
     if patient.data_gone and "vault" in running:
         found.bad("data-gone", str(patient.data_dir))
+    if patient.data_replaced:
+        found.bad(
+            "data-replaced",
+            str(patient.data_dir),
+            servers=" and ".join(patient.data_replaced),
+            **{task: named(task) for task in ("backup", "down", "up")},
+        )
     if not patient.addresses:
         where = f"{patient.data_dir / 'stack.json'}"
         if patient.data_gone and running:
