@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _SAME_SECONDS = 2.0
@@ -25,6 +25,38 @@ class Ended(KeyboardInterrupt):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+class EndedHalfWay(Ended):
+    """It came where something was begun that has to be finished.
+
+    Args:
+        number: Of the signal.
+        left: What that is, and what finishes it; for a person.
+    """
+
+    def __init__(self, number: int, left: str) -> None:
+        super().__init__(number)
+        self.left = left
+
+
+@contextlib.contextmanager
+def telling_what_is_left(left: Callable[[], str]) -> Iterator[None]:
+    """Let an interrupt say what it leaves to be finished: who ends a task must not have to guess.
+
+    Args:
+        left: Says what that is and what finishes it; empty if there is nothing. Called only then.
+
+    Raises:
+        EndedHalfWay: In place of the interrupt, if it leaves something.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if isinstance(interrupt, EndedHalfWay) or not (what := left()):
+            raise
+        number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
+        raise EndedHalfWay(number, what) from None
 
 
 @contextlib.contextmanager

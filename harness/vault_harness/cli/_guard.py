@@ -13,7 +13,7 @@ from pathlib import Path
 
 from vault_harness.cli._console import complain, swallow_output
 from vault_harness.commands import named
-from vault_harness.interrupts import Ended
+from vault_harness.interrupts import Ended, EndedHalfWay
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and the number of SIGINT, as shells have it."""
@@ -72,6 +72,8 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
         how = "interrupted" if number == signal.SIGINT else f"ended by {error}"
         if judging:
             complain(f"{how}: nothing was judged, and this is no pass")
+        elif isinstance(error, EndedHalfWay):
+            complain(f"{how}; {error.left}")
         else:
             complain(f"{how}; nothing is half-written: {named('status')} says how far it came")
         raise SystemExit(128 + number) from None

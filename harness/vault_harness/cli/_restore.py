@@ -48,9 +48,10 @@ def now(
     backup's own keys; for a Vault that unseals itself another server tries first whether the seal's
     key opens the backup. Ended half-way, the same command goes on.
     """
+    from vault_harness.interrupts import telling_what_is_left
     from vault_harness.stack import rehearse_on
     from vault_harness.vault import cluster
-    from vault_harness.vault.backup import SNAPSHOT, TokensEnded
+    from vault_harness.vault.backup import KEYRING_ON_THE_WAY, SNAPSHOT, TokensEnded
     from vault_harness.vault.backup import restore as put_back
 
     stack = local_stack()
@@ -65,7 +66,12 @@ def now(
     with stack.held():
         there = stack.restorable()
         stack.prepare_seal()  # servers are ended on the way, and another one tries its key before
-        with cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes:
+        way = stack.keyring_path.with_name(KEYRING_ON_THE_WAY)
+        left = f"the backup may be in place, and is not of use yet: {named('restore')} goes on"
+        with (
+            telling_what_is_left(lambda: left if way.exists() else ""),
+            cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes,
+        ):
             try:
                 done = put_back(
                     nodes,

@@ -84,7 +84,7 @@ def test_two_in_a_row_lead_to_what_was_there_before_both(project: Project) -> No
     assert not [line for line in second.kept if "somebody" in line]
     assert second.earlier == ""
     assert not project.env_file.with_name(".env.vault").exists()
-    with pytest.raises(StackError, match="no migration of .env"):
+    with pytest.raises(StackError, match="no migration of"):
         project.undo()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +19,7 @@ needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not h
 
 
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Somebody's project, in which git ignores `.env` alone."""
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.delenv("GIT_DIR", raising=False)
@@ -28,7 +27,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     project.mkdir()
     git(project, "init", "--quiet")
     (project / ".gitignore").write_text(".env\n")
-    yield project
+    return project
 
 
 def git(folder: Path, *words: str) -> str:

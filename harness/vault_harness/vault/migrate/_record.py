@@ -5,6 +5,7 @@ A second run and ``--undo`` go by it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from vault_harness import files
+from vault_harness.commands import named
 from vault_harness.errors import StackError
 from vault_harness.vault.kv import SecretVersion
 
@@ -236,6 +238,18 @@ def returned(data_dir: Path, mount_uuid: str) -> Returned:
         for step in record.steps.values()
         if step.undone and step.left is not None
     }
+
+
+def half_way(data_dir: Path, env_file: Path, mount_uuid: str) -> str:
+    """What was begun with a file and not finished, and what finishes it; empty if nothing was."""
+    found: list[MigrationRecord] = []
+    with contextlib.suppress(StackError):  # then nothing of it can be told
+        found = records(data_dir, env_file, mount_uuid)
+    state = found[-1].state if found else ""
+    again, back = named("migrate", str(env_file)), named("migrate", str(env_file), "--undo")
+    if state == "running":
+        return f"{env_file.name} is half migrated: {again} goes on with it, {back} takes it back"
+    return f"{env_file.name} is half taken back: {back} goes on" if state == "undoing" else ""
 
 
 def next_number(data_dir: Path) -> int:

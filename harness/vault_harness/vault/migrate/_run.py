@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError, SettingsError, StackError
+from vault_harness.interrupts import telling_what_is_left
 from vault_harness.vault.kv import CheckAndSetError, Kv
 from vault_harness.vault.migrate._dotenv import read
 from vault_harness.vault.migrate._files import (
@@ -24,6 +26,7 @@ from vault_harness.vault.migrate._record import (
     DIRECTORY,
     MigrationRecord,
     Written,
+    half_way,
     last_written,
     next_number,
     place,
@@ -102,17 +105,18 @@ def migrate(
     done = _done_before(kv, plan, env_file, data_dir)
     if done is not None and same(env_vault, text.encode()):
         return Outcome({}, Path(done.backup), env_vault)
-    record = _begin(kv, plan, env_file, data_dir, dict(read_as or {}), checkpoint)
     changed: dict[str, int] = {}
-    for path in sorted(plan.versions):
-        if path in record.steps and record.steps[path].written is None:
-            changed[path] = _write(kv, record, path, plan.of_path(path), checkpoint)
-    _verify(kv, plan)
-    checkpoint("verified")
-    write_env_vault(record, env_vault, text, checkpoint)
-    record.state = "done"
-    record.save()
-    checkpoint("done")
+    with telling_what_is_left(partial(half_way, data_dir, env_file, kv.uuid())):
+        record = _begin(kv, plan, env_file, data_dir, dict(read_as or {}), checkpoint)
+        for path in sorted(plan.versions):
+            if path in record.steps and record.steps[path].written is None:
+                changed[path] = _write(kv, record, path, plan.of_path(path), checkpoint)
+        _verify(kv, plan)
+        checkpoint("verified")
+        write_env_vault(record, env_vault, text, checkpoint)
+        record.state = "done"
+        record.save()
+        checkpoint("done")
     return Outcome(changed, Path(record.backup), env_vault)
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from vault_harness.boundary import without_frames
 from vault_harness.errors import StackError
+from vault_harness.interrupts import telling_what_is_left
 from vault_harness.vault.kv import Kv, SecretVersion
 from vault_harness.vault.migrate._files import Checkpoint, take_back_files
 from vault_harness.vault.migrate._record import (
@@ -13,6 +15,7 @@ from vault_harness.vault.migrate._record import (
     MigrationRecord,
     Returned,
     Written,
+    half_way,
     records,
     returned,
 )
@@ -41,31 +44,32 @@ def undo(
     # Only what an ended run did not write down has to be found again by its values.
     unsure = any(step.written is None and not step.undone for step in record.steps.values())
     values = original_values(record) if unsure else {}
-    record.state = "undoing"
-    record.save()
-    checkpoint("undo begun")
     changed: dict[str, int] = {}
     kept: list[str] = []
-    for step in record.steps.values():
-        if step.written is None and not step.undone:
-            find_written(kv, step, values)
-        if step.written is None or step.undone:
-            continue
-        left = _take_back(kv, step, kept, since)
-        if left is not None:
-            changed[step.path] = left.version
-            step.note_undone(left)
-            if step.atop:
-                kept.append(
-                    f"{step.path}: as somebody left it between two runs (version {step.back[0]}), "
-                    "with what the first one had written"
-                )
-            record.save()
-            checkpoint(f"took back {step.path}")
-    env_vault = take_back_files(record, env_file, kept)
-    checkpoint("files put back")
-    record.state = "undone"
-    record.save()
+    with telling_what_is_left(partial(half_way, data_dir, env_file, record.mount_uuid)):
+        record.state = "undoing"
+        record.save()
+        checkpoint("undo begun")
+        for step in record.steps.values():
+            if step.written is None and not step.undone:
+                find_written(kv, step, values)
+            if step.written is None or step.undone:
+                continue
+            left = _take_back(kv, step, kept, since)
+            if left is not None:
+                changed[step.path] = left.version
+                step.note_undone(left)
+                if step.atop:
+                    kept.append(
+                        f"{step.path}: as somebody left it between two runs (version {step.back[0]}), "
+                        "with what the first one had written"
+                    )
+                record.save()
+                checkpoint(f"took back {step.path}")
+        env_vault = take_back_files(record, env_file, kept)
+        checkpoint("files put back")
+        record.state = "undone"
+        record.save()
     before = earlier[0].started if earlier else ""
     return Outcome(changed, Path(record.backup), env_vault, tuple(kept), before)
 
@@ -92,9 +96,7 @@ def _undoable(kv: Kv, env_file: Path, data_dir: Path) -> list[MigrationRecord]:
     )
 
 
-def _take_back(
-    kv: Kv, step: Written, kept: list[str], since: Returned
-) -> SecretVersion | None:
+def _take_back(kv: Kv, step: Written, kept: list[str], since: Returned) -> SecretVersion | None:
     """Undo one secret; the version that is the latest now, or None if it was left alone."""
     assert step.written is not None
     now = kv.read(step.path)

@@ -109,11 +109,11 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
     present = load(work.file)
     previous = present.settled if present is not None else None
     record = RotationRecord.begin(kv, target, now, new, ends_as=ends_as, previous=previous)
-    record.save(work.file)
-    work.checkpoint("recorded")
     versions: dict[str, int] = {}
     asked = False
     try:
+        record.save(work.file)
+        work.checkpoint("recorded")
         if work.server is None:
             versions = _write_all(work, values)
         else:
@@ -124,15 +124,26 @@ def exchange(work: Work, new: object, *, ends_as: str) -> SecretRotation:
                 confirm()
             work.checkpoint("the server has it")
             _check(work.server, account)
+    except KeyboardInterrupt:
+        if not asked:  # else the server may have it by now, and the record stays for the next run
+            _go_back(work, record, values)
+        raise
     except HarnessError as error:
         if asked and not _has_the_old(error):
             raise _unfinished(work, record, error) from None
-        # If Vault cannot be reached now, the record stays, and the next run goes on from it.
-        with contextlib.suppress(HarnessError):
-            _restore(work, values)
-            record.come_to_nothing(work.file)
+        _go_back(work, record, values)
         raise
     return _conclude(work, record, account, versions)
+
+
+def _go_back(work: Work, record: RotationRecord, values: _Values) -> None:
+    """Put the old value back, which the server has.
+
+    If Vault cannot be reached now, the record stays, and the next run goes on from it.
+    """
+    with contextlib.suppress(HarnessError):
+        _restore(work, values)
+        record.come_to_nothing(work.file)
 
 
 def _conclude(
@@ -235,20 +246,21 @@ def _write_all(work: Work, values: _Values) -> dict[str, int]:
     target, account = work.target, values.account
 
     def change(data: dict[str, Any]) -> dict[str, Any]:
-        return {**with_urls(data, account), target.key: values.new}
+        return {**with_urls(data, account, target.server), target.key: values.new}
 
     versions = {target.path: _update(work, target.path, change)}
     return versions | _write_urls(work, account)
 
 
 def _write_urls(work: Work, account: Account) -> dict[str, int]:
-    if work.target.server is None:
+    kind = work.target.server
+    if kind is None:
         return {}
     versions = {}
     for path in work.kv.paths():
         data = dict(work.kv.read(path).data)
-        if with_urls(data, account) != data:
-            versions[path] = _update(work, path, lambda data: with_urls(data, account))
+        if with_urls(data, account, kind) != data:
+            versions[path] = _update(work, path, lambda data: with_urls(data, account, kind))
     return versions
 
 
@@ -280,7 +292,7 @@ def _restore(work: Work, values: _Values) -> None:
     def change(data: dict[str, Any]) -> dict[str, Any]:
         if data.get(key) == values.new:
             data[key] = values.old
-        return with_urls(data, back)
+        return with_urls(data, back, work.target.server)
 
     _update(work, work.target.path, change)
     _write_urls(work, back)

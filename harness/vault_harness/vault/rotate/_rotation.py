@@ -7,8 +7,10 @@ asked which one it takes.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +18,7 @@ from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import HarnessError, OperatorError, StackError
+from vault_harness.interrupts import telling_what_is_left
 from vault_harness.vault.kv import Kv
 from vault_harness.vault.rotate._exchange import (
     SecretRotation,
@@ -84,13 +87,14 @@ def rotate_secret(
             next run goes on.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
-    record = load(work.file)
-    if record is not None and record.state == "running":
-        finished = resume(work, record)
-        if finished is not None and record.ends_as == "done":
-            return finished
-    new = target.new_value(blueprint, kv.mount)
-    return exchange(work, new, ends_as="done")
+    with telling_what_is_left(partial(_left, work, "rotate.secrets")):
+        record = load(work.file)
+        if record is not None and record.state == "running":
+            finished = resume(work, record)
+            if finished is not None and record.ends_as == "done":
+                return finished
+        new = target.new_value(blueprint, kv.mount)
+        return exchange(work, new, ends_as="done")
 
 
 @without_frames
@@ -130,13 +134,14 @@ def roll_back(
         ServerUnreachableError: As for `rotate_secret`.
     """
     work = _work(kv, target, directory, servers, grace, checkpoint)
-    record = load(work.file)
-    if record is not None and record.state == "running":
-        finished = resume(work, record)
-        if finished is not None and record.ends_as == "rolled back":
-            return finished
-    earlier, _ = _find_earlier(work)
-    return exchange(work, earlier, ends_as="rolled back")
+    with telling_what_is_left(partial(_left, work, "rotate.rollback")):
+        record = load(work.file)
+        if record is not None and record.state == "running":
+            finished = resume(work, record)
+            if finished is not None and record.ends_as == "rolled back":
+                return finished
+        earlier, _ = _find_earlier(work)
+        return exchange(work, earlier, ends_as="rolled back")
 
 
 @without_frames
@@ -185,6 +190,20 @@ def _work(
 ) -> Work:
     server = servers(target.server) if target.server else None
     return Work(kv, target, server, record_file(directory, kv, target), grace, checkpoint)
+
+
+def _left(work: Work, task: str) -> str:
+    """What an interrupt leaves; empty if everything is as it was before, or done."""
+    record = None
+    with contextlib.suppress(StackError):  # somebody else's file: nothing of this run is in it
+        record = load(work.file)
+    if record is None or record.state != "running":
+        return ""
+    knows = f", and {work.server.title} takes either of the two or both" if work.server else ""
+    return (
+        f"{work.target.name} is half-way: Vault has the old value or the new one{knows}. "
+        f"{named(task, work.target.name)} asks which, and goes on from there"
+    )
 
 
 def _find_earlier(work: Work) -> tuple[object, int]:

@@ -20,6 +20,7 @@ from vault_harness import files
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
 from vault_harness.errors import OperatorError
+from vault_harness.interrupts import telling_what_is_left
 from vault_harness.vault import approle
 from vault_harness.vault.operator import Operator
 from vault_harness.vault.rotate._record import DIRECTORY
@@ -122,10 +123,26 @@ def rotate_secret_id(
             then the file and the old secret-id are as they were.
     """
     role = role.lower()  # as for the plan
-    role_file, file = approle.credential_files(role, directory)
     work = _Work(
         op, role, directory / DIRECTORY / f"secret-id-{role}.json", mount, grace, end_others
     )
+    with telling_what_is_left(lambda: _left(work)):
+        return _rotate(work, directory, checkpoint)
+
+
+def _left(work: _Work) -> str:
+    """What an interrupt leaves; empty if everything is as it was before, or done."""
+    if not work.record.exists():
+        return ""
+    return (
+        f"{work.role} may have a new secret-id, and the old one may be good still: "
+        f"{named('rotate.secret-id', work.role)} goes on from there"
+    )
+
+
+def _rotate(work: _Work, directory: Path, checkpoint: Checkpoint) -> SecretIdRotation:
+    op, role, mount = work.op, work.role, work.mount
+    role_file, file = approle.credential_files(role, directory)
     left = _load(work.record)
     destroyed: list[str] = []
     if left is not None:
