@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 _LIKE_A_SECRET = re.compile(r"AGE-SECRET-KEY-|-----BEGIN|^(?:hv[sbr]|[sbr])\.|^eyJ", re.IGNORECASE)
+_NOT_FOR_FOLDERS = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.ENOSYS})
 GITIGNORE = ".gitignore"
 _IGNORE_ALL = "# By vault-harness: there are keys and tokens in here.\n*\n"
 _LIKE_A_FILE = re.compile(r"\.env[\w.-]{0,20}|[\w+-]{0,40}\.(?:age|crt|env|json|key|pem|pub|txt)")
@@ -80,7 +82,7 @@ def write_private(path: Path, content: str | bytes) -> None:
         with contextlib.suppress(FileNotFoundError):
             Path(temporary).unlink()
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def encodable(text: str) -> str:
@@ -115,6 +117,9 @@ def copy_directory(source: Path, target: Path) -> None:
     try:
         shutil.copytree(source, unfinished)
         for path in (unfinished, *unfinished.rglob("*")):
+            if path.is_dir():
+                sync_directory(path)
+                continue
             descriptor = os.open(path, os.O_RDONLY)
             try:
                 os.fsync(descriptor)
@@ -124,13 +129,21 @@ def copy_directory(source: Path, target: Path) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     unfinished.rename(target)
-    _sync_directory(target.parent)
+    sync_directory(target.parent)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """See that a name that was just given is on the disk too.
+
+    Some file systems refuse that of a folder, as those of a network and of a virtual machine's host
+    may: names are their own matter there.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(descriptor)
 

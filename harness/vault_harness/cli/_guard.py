@@ -88,6 +88,10 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
             _trace(debug)
             complain(_of_a_file(error, judging=judging))
             raise SystemExit(BROKE_DOWN if judging else 1) from None
+        if _is_nowhere():
+            complain("the folder that this was called in is not there any more")
+            complain("  what to do: cd to one that is, and run it again")
+            raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
         if isinstance(error.__cause__, KeyboardInterrupt):
@@ -105,6 +109,15 @@ def _stdout_is_gone() -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
     except (OSError, ValueError, AttributeError):
         return False
+
+
+def _is_nowhere() -> bool:
+    """Whether the folder that we are in was removed, by another shell say."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _of_the_machine(error: OSError) -> bool:

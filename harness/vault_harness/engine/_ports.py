@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import shlex
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import psutil
 
 from vault_harness.commands import named
-from vault_harness.errors import PortTaken
+from vault_harness.errors import EngineError, PortTaken
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,6 +41,7 @@ class PortLease:
 
         Raises:
             PortTaken: Somebody listens there.
+            EngineError: This machine has no such address, or does not give this user that port.
         """
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -48,9 +50,9 @@ class PortLease:
             self.port: int = held.getsockname()[1]
             if port and listens(port):
                 raise port_taken(port)
-        except OSError:
+        except OSError as error:
             held.close()
-            raise port_taken(port) from None
+            raise _not_given(port, error) from None
         except PortTaken:
             held.close()
             raise
@@ -106,6 +108,25 @@ def _stack_of(port: int) -> Path | None:
                 if home.is_absolute() and (home / _STACK).is_file():
                     return home
     return None
+
+
+def _not_given(port: int, error: OSError) -> EngineError:
+    """The error for a port that this user did not get: it need not be somebody else's."""
+    if error.errno == errno.EADDRINUSE:
+        return port_taken(port)
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return EngineError(
+            f"port {port} on {LOOPBACK} is not for this user: {error.strerror}",
+            looked_at=f"{LOOPBACK}:{port}",
+            remedy="choose one from 1024 on (HARNESS_VAULT_PORT, HARNESS_TOXIPROXY_PORT, "
+            "HARNESS_PROXY_PORT), or 0 for a free one",
+        )
+    return EngineError(
+        f"no server can listen on {LOOPBACK} here: {error.strerror}",
+        looked_at=f"{LOOPBACK}:{port}" if port else LOOPBACK,
+        remedy="bring the loopback interface up with its address (ip link set lo up), which a "
+        "sandbox or a network namespace may lack",
+    )
 
 
 def port_taken(port: int, *, setting: str = "") -> PortTaken:

@@ -12,6 +12,7 @@ servers again, and ``endpoints``.
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -204,7 +205,17 @@ def tls_files(data_dir: Path) -> TlsFiles | None:
 
 def own_directories(data_dir: Path) -> list[Path]:
     """What the servers of a stack keep, whichever engine ran them."""
-    return [data_dir / name for name in _DIRECTORIES if (data_dir / name).exists()]
+    return [data_dir / name for name in _DIRECTORIES if os.path.lexists(data_dir / name)]
+
+
+def told_directories(data_dir: Path) -> list[str]:
+    """The same for a person: one that is a link leads to what is not ours to delete."""
+    return [
+        f"{directory}, a link; what it leads to stays: {directory.readlink()}"
+        if directory.is_symlink()
+        else str(directory)
+        for directory in own_directories(data_dir)
+    ]
 
 
 def holds_data(data_dir: Path) -> bool:
@@ -215,10 +226,13 @@ def holds_data(data_dir: Path) -> bool:
 
 def remove_directories(data_dir: Path) -> list[str]:
     """Delete what the servers of a stack keep, whichever engine ran them; returns what it was."""
-    present = own_directories(data_dir)
-    for directory in present:
-        shutil.rmtree(directory)
-    return [str(directory) for directory in present]
+    told = told_directories(data_dir)
+    for directory in own_directories(data_dir):
+        if directory.is_symlink():
+            directory.unlink()
+        else:
+            shutil.rmtree(directory)
+    return told
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import docker.errors
@@ -12,6 +13,7 @@ from tests.walking import places
 from vault_harness import errors
 from vault_harness.cli._console import table
 from vault_harness.cli._guard import guarded
+from vault_harness.settings import Settings
 
 
 def ended(error: BaseException, *, debug: bool = False) -> object:
@@ -37,6 +39,21 @@ def test_an_error_is_its_text_and_code(
     """No traceback, nothing on stdout."""
     assert ended(error) == code
     assert capsys.readouterr() == ("", f"{error}\n")
+
+
+def test_a_folder_that_is_not_there_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another shell has removed it: that is no mistake in the harness."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(SystemExit) as caught, guarded():
+        Settings.from_environment(data_dir="vault-data")
+    monkeypatch.chdir(tmp_path)
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("the folder that this was called in is not there any more\n")
 
 
 def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
 import socket
@@ -14,7 +15,7 @@ import pytest
 from vault_harness.commands import named
 from vault_harness.engine import PortLease
 from vault_harness.engine._ports import listens, port_taken
-from vault_harness.errors import PortTaken
+from vault_harness.errors import EngineError, PortTaken
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a lease holds nothing")
 
@@ -116,3 +117,28 @@ def test_a_stack_elsewhere_is_ended_by_its_task(tmp_path: Path, place: str) -> N
     assert f"HARNESS_DATA_DIR={shlex.quote(str(home))} {named('down')}" in error.remedy
     assert "HARNESS_VAULT_PORT" in error.remedy
     assert f"end {Path(sys.executable).name}" not in error.remedy
+
+
+@linux
+@pytest.mark.parametrize(
+    ("number", "cause", "remedy"),
+    [
+        (errno.EACCES, "port 443 on 127.0.0.1 is not for this user", "from 1024 on"),
+        (errno.EADDRNOTAVAIL, "no server can listen on 127.0.0.1 here", "ip link set lo up"),
+        (errno.EADDRINUSE, "port 443 on 127.0.0.1 is taken", "end what listens there"),
+    ],
+)
+def test_a_port_that_nobody_has_is_not_called_taken(
+    monkeypatch: pytest.MonkeyPatch, number: int, cause: str, remedy: str
+) -> None:
+    """Those below 1024 are root's, and a sandbox may have no loopback at all."""
+
+    def refused(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", refused)
+    with pytest.raises(EngineError) as caught:
+        PortLease(443)
+    assert caught.value.cause.startswith(cause)
+    assert remedy in caught.value.remedy
+    assert isinstance(caught.value, PortTaken) == (number == errno.EADDRINUSE)

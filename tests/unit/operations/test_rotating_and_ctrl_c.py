@@ -73,7 +73,7 @@ def test_once_the_server_was_asked(world: World, turn: Any) -> None:
 
 
 def test_where_vault_cannot_be_told(world: World) -> None:
-    """It has the new value, and the server the old one: that is said, and mended by the next run."""
+    """It has the new value, and the server the old one: that is said, and the next run mends it."""
 
     def end(step: str) -> None:
         if step == f"wrote {DATABASE.path}":

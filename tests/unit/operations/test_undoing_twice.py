@@ -1,4 +1,4 @@
-"""Taking migrations of one file back, one after the other: the last undo counts as nobody's write."""
+"""Taking migrations of one file back, one after the other: an undo counts as nobody's write."""
 
 from __future__ import annotations
 

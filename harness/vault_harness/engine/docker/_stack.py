@@ -32,9 +32,9 @@ from vault_harness.engine._provider import (
     KnownServers,
     Memory,
     ServiceState,
-    own_directories,
     remove_directories,
     tls_files,
+    told_directories,
 )
 from vault_harness.engine._seal import SEAL_DIRECTORY, node_extra, seal_stanza
 from vault_harness.engine._shape import EngineName, NodeSpec
@@ -365,7 +365,7 @@ class DockerStack:
             return [
                 *(f"container {item.name}" for item in self._containers(client)),
                 *(f"volume {volume.name}" for volume in client.volumes.list(filters=label)),
-                *map(str, own_directories(self._data_dir)),
+                *told_directories(self._data_dir),
             ]
 
     def describe(self) -> list[ServiceState]:

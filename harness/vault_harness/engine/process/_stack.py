@@ -30,8 +30,8 @@ from vault_harness.engine._provider import (
     NodeEndpoint,
     RecorderEndpoint,
     ServiceState,
-    own_directories,
     remove_directories,
+    told_directories,
 )
 from vault_harness.engine._seal import holder_out_of_reach
 from vault_harness.engine._seal_check import check_seal
@@ -318,7 +318,7 @@ class ProcessStack(Cutting):
                 for name, processes in self._all_running(self._all_names(record), record).items()
                 for process in processes
             ),
-            *map(str, own_directories(self._data_dir)),
+            *told_directories(self._data_dir),
         ]
 
     def describe(self) -> list[ServiceState]:

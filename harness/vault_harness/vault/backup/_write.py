@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
@@ -82,11 +81,7 @@ def write_backup(
         checkpoint("wrote the manifest")
         finished = directory / unfinished.name.removeprefix(UNFINISHED)
         unfinished.rename(finished)
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    files.sync_directory(directory)
     return Backup.load(finished)
 
 

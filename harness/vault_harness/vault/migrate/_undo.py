@@ -61,8 +61,8 @@ def undo(
                 step.note_undone(left)
                 if step.atop:
                     kept.append(
-                        f"{step.path}: as somebody left it between two runs (version {step.back[0]}), "
-                        "with what the first one had written"
+                        f"{step.path}: as somebody left it between two runs (version "
+                        f"{step.back[0]}), with what the first one had written"
                     )
                 record.save()
                 checkpoint(f"took back {step.path}")

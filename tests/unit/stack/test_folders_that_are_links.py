@@ -1,0 +1,71 @@
+"""A folder of a stack that somebody has moved to another disk, with a link in its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vault_harness.blueprint import Blueprint
+from vault_harness.settings import Settings
+from vault_harness.stack import LocalStack
+from vault_harness.vault.doctor import Patient, ServiceView, examine
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> LocalStack:
+    """A stack that does not run, whose Vault has its data elsewhere."""
+    data_dir = tmp_path / "vault-data"
+    (tmp_path / "big disk" / "data").mkdir(parents=True)
+    (tmp_path / "big disk" / "data" / "vault.db").write_text("")
+    (tmp_path / "big disk" / "thesis.tex").write_text("of its owner")
+    data_dir.mkdir(mode=0o700)
+    (data_dir / "vault").symlink_to(tmp_path / "big disk")
+    (data_dir / "toxiproxy").mkdir()
+    (data_dir / "init.json").write_text("{}")
+    return LocalStack(Settings(engine="process", data_dir=data_dir))
+
+
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away"])
+def test_destroy_takes_the_link_and_says_what_stays(
+    stack: LocalStack, tmp_path: Path, away: bool
+) -> None:
+    """The other disk has more than what is ours; the keys go all the same."""
+    if away:
+        (tmp_path / "big disk").rename(tmp_path / "unmounted")
+    planned = stack.destroy(dry=True)
+
+    removed = stack.destroy()
+
+    assert sorted(planned) == [line for line in sorted(removed) if ".gitignore" not in line]
+    assert f"stays: {tmp_path / 'big disk'}" in "\n".join(removed)
+    assert not stack.data_dir.exists()
+    kept = tmp_path / ("unmounted" if away else "big disk")
+    assert (kept / "thesis.tex").exists()
+    assert (kept / "data" / "vault.db").exists()
+
+
+def test_the_doctor_of_keys_that_are_on_a_disk_that_is_away(tmp_path: Path) -> None:
+    """It says that they are not there; it ended with an error of that file."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "init.json").symlink_to(tmp_path / "a stick" / "init.json")
+    (tmp_path / "operator-token").touch(mode=0o600)
+    patient = Patient(
+        data_dir=tmp_path,
+        blueprint=Blueprint.default(),
+        addresses=("http://127.0.0.1:1",),
+        services=(ServiceView("vault", running=False), ServiceView("toxiproxy", running=True)),
+    )
+    kinds = [finding.kind for finding in examine(patient) if finding.bad]
+    assert kinds == ["keyring-missing", "not-running"]
+
+
+def test_the_doctor_looks_through_a_link(tmp_path: Path) -> None:
+    """What it leads to is what others may read."""
+    tmp_path.chmod(0o700)
+    (tmp_path / "a stick").mkdir()
+    (tmp_path / "a stick" / "init.json").touch()
+    (tmp_path / "a stick" / "init.json").chmod(0o644)
+    (tmp_path / "init.json").symlink_to(tmp_path / "a stick" / "init.json")
+    found = examine(Patient(data_dir=tmp_path, blueprint=Blueprint.default()))
+    assert "open-to-others" in [finding.kind for finding in found if finding.bad]

@@ -1,0 +1,58 @@
+"""Files are written whole where a file system takes no order to sync a folder, too."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from vault_harness import files
+from vault_harness.vault import Keyring
+from vault_harness.vault.backup import Lock, new_identity, write_backup
+
+
+def refusing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A file system that refuses that of folders, as a network's or a virtual machine's may."""
+    sync = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a folder that refuses it, for real")
+def test_a_real_one_that_refuses() -> None:
+    """Nothing can be synced there."""
+    files.sync_directory(Path("/proc"))
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP])
+def test_all_that_is_kept_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """The keyring, the copy of data, a backup: each task ended, after it had written the file."""
+    refusing(monkeypatch, number)
+    Keyring(("a2V5",), 1, "t").save(tmp_path / "init.json")
+    assert Keyring.load(tmp_path / "init.json").root_token == "t"
+    (tmp_path / "data" / "raft").mkdir(parents=True)
+    (tmp_path / "data" / "raft" / "raft.db").write_text("whole")
+    files.copy_directory(tmp_path / "data", tmp_path / "copy")
+    assert (tmp_path / "copy" / "raft" / "raft.db").read_text() == "whole"
+    lock = Lock(recipients=(new_identity()[1],))
+    made = write_backup(
+        tmp_path / "backups", "one", lock, product="", version="", snapshot=None, keys=None
+    )
+    assert made.directory == tmp_path / "backups" / "one"
+
+
+def test_a_disk_that_fails_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That is no order which is not known."""
+    refusing(monkeypatch, errno.EIO)
+    with pytest.raises(OSError, match="Input/output"):
+        files.write_private(tmp_path / "init.json", "{}")
