@@ -21,7 +21,7 @@ from vault_harness.engine.docker import (
     DockerStack,
     connected,
     find_image,
-    project_name,
+    project_here,
     refuse_outdated,
 )
 from vault_harness.errors import (
@@ -39,6 +39,7 @@ from vault_harness.stack._service_ids import (
     hand_out_tls,
     service_directory,
 )
+from vault_harness.stack.record import StackRecord
 from vault_harness.vault import approle
 from vault_harness.waiting import wait_until
 
@@ -88,7 +89,6 @@ class ExampleServices:
 
     def __init__(self, stack: LocalStack, *, ports: Mapping[str, int] | None = None) -> None:
         self._local = stack
-        self._project = project_name(stack.data_dir)
         self._ports = dict(ports or {})
 
     def credentials_directory(self, service: str) -> Path:
@@ -185,7 +185,8 @@ class ExampleServices:
 
     def _containers(self, client: docker.DockerClient) -> list[tuple[str, Any]]:
         """The project's containers, each with its service's name."""
-        label = f"{LABEL_PROJECT}={self._project}"
+        known = StackRecord.load(self._local.data_dir)
+        label = f"{LABEL_PROJECT}={project_here(self._local.data_dir, known)}"
         present = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
         return [(str(item.labels.get(LABEL_SERVICE)), item) for item in present]
 

@@ -17,6 +17,7 @@ from vault_harness.engine.docker._state import (
     inspect_docker,
     refuse_outdated,
 )
+from vault_harness.engine.docker._whose import project_here
 
 __all__ = [
     "DockerEngine",
@@ -34,6 +35,7 @@ __all__ = [
     "container_on",
     "Compose",
     "project_name",
+    "project_here",
     "LABEL_PROJECT",
     "LABEL_SERVICE",
     "sweep_leftovers",

@@ -56,6 +56,7 @@ class DockerCluster(DockerCutting):
 
     def start_node(self, name: str) -> None:
         """Start a node that does not run."""
+        self._refuse_elsewhere()
         remembered = self._memory.load()
         self._check_told_again(balanced=True)
         with connected() as client:
@@ -72,6 +73,7 @@ class DockerCluster(DockerCutting):
 
     def add_node(self) -> NodeEndpoint:
         """Start one more node."""
+        self._refuse_elsewhere()
         remembered = self._memory.load()
         members = known_members(remembered, self._data_dir)
         name = next_name(members, self._data_dir)

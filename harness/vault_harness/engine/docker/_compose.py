@@ -104,9 +104,13 @@ class Compose:
         files = [*self._files, *([resources() / SERVICES_FILE] if services else [])]
         options = [part for file in files for part in ("-f", str(file))]
         command = [*self._command, "-p", self.project, *options, *arguments]
+        # Those of the shell are for its own projects: which files, which profiles, whom to remove.
+        shell = {n: value for n, value in os.environ.items() if not n.startswith("COMPOSE_")}
         environment = {
-            **os.environ,
+            **shell,
             **self._environment,
+            # Nor is a file .env in the folder where somebody is for this one.
+            "COMPOSE_DISABLE_ENV_FILE": "true",
             # A call without services.yml is not about the services, and not a reason to warn.
             "COMPOSE_IGNORE_ORPHANS": "true",
         }

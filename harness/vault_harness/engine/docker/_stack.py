@@ -45,7 +45,6 @@ from vault_harness.engine.docker._compose import (
     LABEL_PROJECT,
     Compose,
     env_file_text,
-    project_name,
 )
 from vault_harness.engine.docker._inside import (
     container_user,
@@ -68,6 +67,13 @@ from vault_harness.engine.docker._layout import (
 from vault_harness.engine.docker._own_files import keep_file, write_own_files
 from vault_harness.engine.docker._shown import log_lines, state_of
 from vault_harness.engine.docker._state import require, require_balancer
+from vault_harness.engine.docker._whose import (
+    as_started,
+    copied_from,
+    is_elsewhere,
+    project_here,
+    recorded,
+)
 from vault_harness.errors import EngineUnavailable, HarnessError, StackError
 from vault_harness.settings import Settings
 from vault_harness.waiting import wait_until
@@ -94,8 +100,12 @@ class DockerStack:
     def __init__(self, settings: Settings, memory: Memory) -> None:
         self._settings = settings
         self._memory = memory
-        self._data_dir = settings.data_dir
-        self.project = project_name(settings.data_dir)
+        self._data_dir = as_started(settings.data_dir, self._record_if_readable())
+
+    @property
+    def project(self) -> str:
+        """Of its containers; those of another folder, of which this one is a copy, are not its."""
+        return project_here(self._data_dir, self._record_if_readable())
 
     @property
     def name(self) -> EngineName:
@@ -122,11 +132,15 @@ class DockerStack:
         return node_directory(self._data_dir, name) / AUDIT_LOG_NAME
 
     def check_start(self, *, nodes: int = 1) -> None:
-        """See that no port of the settings is somebody else's; our containers' are ours."""
+        """See that no port of the settings is somebody else's; our containers' are ours.
+
+        The folder must be no copy of one whose containers run.
+        """
         remembered = self._memory.load()
         members = self._planned(remembered, nodes)
         cluster = known_cluster(remembered, self._data_dir)
         with connected() as client:
+            self._refuse_copy(client)
             present = self._containers(client)
         if nodes > 1 and not cluster:
             self._refuse_running(present)
@@ -147,6 +161,7 @@ class DockerStack:
         refuse_other_engines_cluster(self.name, members, self._data_dir)
         files.private_directory(self._data_dir)
         with connected() as client:
+            self._refuse_copy(client)
             self._refuse_older_volume(client)
             present = self._containers(client)
             running = any(
@@ -208,6 +223,43 @@ class DockerStack:
             for container in running:
                 container.kill("SIGUSR2")
         return bool(running)
+
+    def _refuse_copy(self, client: docker.DockerClient) -> None:
+        """See that the record names no containers of another folder, of which this one is a copy.
+
+        Two of one Vault would end each other's leases.
+
+        Raises:
+            StackError: It does; nothing was started.
+        """
+        known = self._record_if_readable()
+        origin = copied_from(self._data_dir, known)
+        if origin is None:
+            return
+        label = f"{LABEL_PROJECT}={recorded(known)[0]}"
+        there = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
+        alive = [container for container in there if container.status not in {"exited", "created"}]
+        if alive:
+            raise StackError(
+                "this folder is a copy of another one, whose containers run",
+                looked_at=f"{self._data_dir}; container {alive[0].name} of {origin}",
+                remedy="let HARNESS_DATA_DIR name that folder; to start what is in this one, end "
+                f"those containers first: {named('down')} there",
+            )
+
+    def _refuse_elsewhere(self) -> None:
+        """See that no single node is started by files that name the folder of before.
+
+        Raises:
+            StackError: They do; nothing was started.
+        """
+        origin = is_elsewhere(self._data_dir, self._record_if_readable())
+        if origin is not None:
+            raise StackError(
+                "this folder was moved or copied since its servers were started",
+                looked_at=f"{self._data_dir}; they were started in {origin}",
+                remedy=f"{named('up')}, which starts all of them here; then this again",
+            )
 
     def _refuse_running(self, present: list[Any]) -> None:
         """A server that clients know by its own address cannot be put behind another one."""
@@ -414,8 +466,8 @@ class DockerStack:
 
     def _environment(self, remembered: KnownServers) -> dict[str, str]:
         """The variables of the last start; without a record those that need no engine."""
-        known = (remembered.services.get(NODE_NAME) or {}).get("environment")
-        return known or folders(self._data_dir, tls_files(self._data_dir))
+        known = (remembered.services.get(NODE_NAME) or {}).get("environment") or {}
+        return {**known, **folders(self._data_dir, tls_files(self._data_dir))}
 
     def _refuse_older_volume(self, client: docker.DockerClient) -> None:
         """Earlier versions kept the data in a volume: a new, empty Vault is not what was asked."""
@@ -455,7 +507,8 @@ class DockerStack:
             ended.append(str(leftovers))
         with contextlib.suppress(HarnessError, OSError):  # a full disk must not keep it alive
             remembered = self._memory.load()
-            if remembered.services:
+            # Of a copy they are another folder's, which must be known at its next start.
+            if remembered.services and copied_from(self._data_dir, remembered) is None:
                 remembered.services = {}
                 self._memory.save(remembered)
         return ended
