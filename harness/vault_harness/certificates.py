@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from vault_harness.addresses import host_and_port
+from vault_harness.commands import named
 from vault_harness.errors import SettingsError
 from vault_harness.files import private_directory, write_private, write_text
 
@@ -40,6 +41,9 @@ _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE--
 _CLIENT_HOST = "client.invalid"
 """What a client's certificate is for: no host has that name, so no server can be played with it.
 Go's verification refuses one that names nothing."""
+
+_FLIGHTS = 4
+"""Of messages in each direction, until a handshake is done; TLS 1.2 has two."""
 
 _LONGEST_NAME = 64  # of a common name, by X.520
 
@@ -116,13 +120,22 @@ class Authority:
 
         try:
             certificate = (directory / CA_NAME).read_bytes()
-            return cls(trustme.CA.from_pem(certificate, (directory / CA_KEY_NAME).read_bytes()))
+            key = (directory / CA_KEY_NAME).read_bytes()
+            if _belong_together(certificate, key):
+                return cls(trustme.CA.from_pem(certificate, key))
         except (OSError, ValueError) as error:
             raise SettingsError(
                 f"the certificate authority cannot be read: {type(error).__name__}",
                 looked_at=f"{CA_NAME} and {CA_KEY_NAME} in {directory}",
                 remedy="put both files back from a backup; without them no certificate is renewed",
             ) from error
+        raise SettingsError(
+            "the certificate authority's key is not that of its certificate: a change of "
+            "authorities may have been ended between the two",
+            looked_at=f"{CA_NAME} and {CA_KEY_NAME} in {directory}",
+            remedy=f"put both files back from a backup; or {named('tls.renew', '--ca')} makes a "
+            "new one, and the one before stays trusted beside it",
+        )
 
     @property
     def certificate(self) -> bytes:
@@ -305,6 +318,42 @@ def server_context(
         context.load_verify_locations(cadata=clients)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def _belong_together(certificate: bytes, key: bytes) -> bool:
+    """Whether what a key signs is of that certificate.
+
+    Raises:
+        ValueError: One of the two is none.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    public = load_pem_private_key(key, None).public_key()
+    return public == x509.load_pem_x509_certificate(certificate).public_key()
+
+
+def is_good(files: TlsFiles) -> bool:
+    """Whether a server with these files, and who trusts their authority, would come together now.
+
+    That is tried: its key may be another one's, its certificate out of its time, or signed by
+    somebody else, whatever was ended between the writing of two of them.
+    """
+    there_in, there_out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    try:
+        trusting = ssl.create_default_context(cafile=str(files.ca))
+        trusting.check_hostname = False  # by which name it is called is another question
+        showing = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        showing.load_cert_chain(files.certificate, files.key)
+        client = trusting.wrap_bio(there_out, there_in)
+        server = showing.wrap_bio(there_in, there_out, server_side=True)
+        for _ in range(_FLIGHTS):
+            for side in (client, server):
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    side.do_handshake()
+    except OSError:
+        return False
+    return client.version() is not None
 
 
 def end_of(path: Path) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from vault_harness.addresses import base_url
@@ -14,9 +14,9 @@ from vault_harness.certificates import (
     Authority,
     Shown,
     TlsFiles,
-    end_of,
     first_in_file,
     in_file,
+    is_good,
     shown_by,
 )
 from vault_harness.commands import named
@@ -109,7 +109,7 @@ class Certificates:
             record.save(self._data_dir)  # first: a half-made certificate is made anew
         if files is None:
             load_or_make(self._authority).issue(self._directory, *HOSTS)
-        elif _has_ended(files) and not _nodes_that_run(provider):
+        elif not is_good(files) and not _nodes_that_run(provider):
             # No server could be asked to show another one: none that shows this one is talked to.
             self._issue(Authority.load(self._authority), files)
         if asks:
@@ -193,11 +193,6 @@ class Certificates:
 
 def _nodes_that_run(provider: StackProvider) -> list[str]:
     return [each.detail for each in provider.describe() if each.node and each.running]
-
-
-def _has_ended(files: TlsFiles) -> bool:
-    end = end_of(files.certificate)
-    return end is not None and end <= datetime.now(UTC)
 
 
 def _await_shown(name: str, address: str, files: TlsFiles) -> Shown:

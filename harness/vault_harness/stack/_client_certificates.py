@@ -22,7 +22,6 @@ from pathlib import Path
 
 from vault_harness.blueprint import Blueprint
 from vault_harness.certificates import (
-    CA_KEY_NAME,
     CA_NAME,
     CLIENTS_NAME,
     OPERATOR,
@@ -217,12 +216,14 @@ class ClientCertificates:
 
 
 def load_or_make(directory: Path) -> Authority:
-    """The authority of a folder; a new one where there is none at all.
+    """The authority of a folder; a new one where there is none.
+
+    A key alone is of one that was never finished: it has signed nothing.
 
     Raises:
-        SettingsError: It is there in part, or cannot be read.
+        SettingsError: Its key is lost, or it cannot be read.
     """
-    if any((directory / name).exists() for name in (CA_NAME, CA_KEY_NAME)):
+    if (directory / CA_NAME).exists():
         return Authority.load(directory)
     authority = Authority()
     authority.save(directory)
