@@ -26,6 +26,9 @@ _MACHINE = frozenset(
 )
 """What the machine lacks, whichever file it was noticed at."""
 
+_NO_TEMPORARY = "No usable temporary directory"
+"""What Python says where nothing can be written to any of them: it names no file with it."""
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -84,13 +87,11 @@ def _told(*, debug: bool, judging: bool) -> Iterator[None]:
         swallow_output()
         raise SystemExit(0) from None
     except OSError as error:
-        if _of_the_machine(error):
+        of_a_file = _of_the_machine(error)
+        told = _of_a_file(error, judging=judging) if of_a_file else _of_a_folder(error)
+        if told:
             _trace(debug)
-            complain(_of_a_file(error, judging=judging))
-            raise SystemExit(BROKE_DOWN if judging else 1) from None
-        if _is_nowhere():
-            complain("the folder that this was called in is not there any more")
-            complain("  what to do: cd to one that is, and run it again")
+            complain(told)
             raise SystemExit(BROKE_DOWN if judging else 1) from None
         raise _mistake(error, debug) from None
     except Exception as error:  # noqa: BLE001 -- a person gets a line, --debug shows the rest
@@ -111,13 +112,21 @@ def _stdout_is_gone() -> bool:
         return False
 
 
-def _is_nowhere() -> bool:
-    """Whether the folder that we are in was removed, by another shell say."""
+def _of_a_folder(error: OSError) -> str:
+    """What is told of a folder that Python does not name; empty if it is none of these."""
+    if error.errno == errno.ENOENT and _NO_TEMPORARY in str(error):
+        return (
+            "no folder for temporary files can be written to\n"
+            "  what to do: make room on that disk, or let TMPDIR name a folder elsewhere"
+        )
     try:
         Path.cwd()
-    except FileNotFoundError:
-        return True
-    return False
+    except FileNotFoundError:  # another shell has removed it
+        return (
+            "the folder that this was called in is not there any more\n"
+            "  what to do: cd to one that is, and run it again"
+        )
+    return ""
 
 
 def _of_the_machine(error: OSError) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.walking import places
 from vault_harness import errors
 from vault_harness.cli._console import table
 from vault_harness.cli._guard import guarded
+from vault_harness.engine import run_directory
 from vault_harness.settings import Settings
 
 
@@ -54,6 +56,20 @@ def test_a_folder_that_is_not_there_any_more(
     assert caught.value.code == 1
     said = capsys.readouterr().err
     assert said.startswith("the folder that this was called in is not there any more\n")
+
+
+def test_no_place_for_temporary_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That disk is full, say: it is no mistake either, and Python names no file."""
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "nothing")])
+    with pytest.raises(SystemExit) as caught, guarded(), run_directory():
+        pytest.fail("there was one")
+    assert caught.value.code == 1
+    said = capsys.readouterr().err
+    assert said.startswith("no folder for temporary files can be written to\n")
+    assert "TMPDIR" in said
 
 
 def test_ctrl_c_within_an_import(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Whatever of a stack's certificates was being written when a task was ended: the next one goes on."""
+"""Whatever of a stack's certificates was half written when a task was ended: the next goes on."""
 
 from __future__ import annotations
 
