@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,21 @@ def test_where_vault_cannot_be_told(world: World) -> None:
     world.kv.refuse = set()
     assert world.rotate().resumed
     assert world.agree
+
+
+def test_the_time_for_the_old_one_is_named_too(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run without it would end the old password at once, under whoever has it still."""
+    monkeypatch.setattr(world.server, "keeps_old", True)
+
+    def interrupted(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", interrupted)
+    with pytest.raises(EndedHalfWay) as caught:
+        world.rotate(grace=90.0)
+    assert f"{named('rotate.secrets', 'database', '--grace', '90')} asks" in caught.value.left
 
 
 def test_a_migration(tmp_path: Path) -> None:

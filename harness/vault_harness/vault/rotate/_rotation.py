@@ -200,9 +200,11 @@ def _left(work: Work, task: str) -> str:
     if record is None or record.state != "running":
         return ""
     knows = f", and {work.server.title} takes either of the two or both" if work.server else ""
+    both = work.server is not None and work.server.keeps_old and work.grace
+    words = [work.target.name, *(["--grace", f"{work.grace:g}"] if both else [])]
     return (
         f"{work.target.name} is half-way: Vault has the old value or the new one{knows}. "
-        f"{named(task, work.target.name)} asks which, and goes on from there"
+        f"{named(task, *words)} asks which, and goes on from there"
     )
 
 

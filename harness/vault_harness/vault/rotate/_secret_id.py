@@ -134,9 +134,12 @@ def _left(work: _Work) -> str:
     """What an interrupt leaves; empty if everything is as it was before, or done."""
     if not work.record.exists():
         return ""
+    # As it was called: without its time the old one would end at once.
+    words = [work.role, *(["--grace", f"{work.grace:g}"] if work.grace else [])]
+    words += ["--end-others"] if work.end_others else []
     return (
         f"{work.role} may have a new secret-id, and the old one may be good still: "
-        f"{named('rotate.secret-id', work.role)} goes on from there"
+        f"{named('rotate.secret-id', *words)} goes on from there"
     )
 
 
