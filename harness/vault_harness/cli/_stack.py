@@ -328,10 +328,13 @@ def down() -> None:
 
     stack = local_stack()
     lost = stack.reopening.lost_by_ending()
+    replaced = [service.name for service in stack.provider().describe() if service.replaced]
     ended = stack.down()
     if leftovers := sweep_leftovers():
         ended.append(str(leftovers))
     say(f"ended {', '.join(ended)}" if ended else "nothing was running")
+    for name in replaced:
+        say(f"{name} had other data than is in its folder, which was replaced while it ran: lost")
     if lost is not None:
         say(f"its data stays, and {named('up')} cannot open it as things are: {lost}")
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from vault_harness import files
-from vault_harness.engine import SEAL_DIRECTORY
-from vault_harness.errors import SettingsError
+from vault_harness.commands import named
+from vault_harness.engine import SEAL_DIRECTORY, ServiceState
+from vault_harness.errors import SettingsError, StackError
 from vault_harness.stack._lock import LOCK_NAME
 from vault_harness.stack.record import FILE_NAME as RECORD_NAME
 from vault_harness.stack.record import no_folder
@@ -108,6 +110,23 @@ def state(data_dir: Path) -> list[Path]:
     if files.keeps_from_git(data_dir):
         found.append(data_dir / files.GITIGNORE)  # last: the others are what it is for
     return found
+
+
+def refuse_replaced(data_dir: Path, services: Iterable[ServiceState]) -> None:
+    """See that no server goes on with data that is not in its folder any more.
+
+    Raises:
+        StackError: One does: ended, it would start with what is there now, an older copy perhaps.
+    """
+    replaced = [service for service in services if service.replaced]
+    if replaced:
+        raise StackError(
+            f"{' and '.join(service.name for service in replaced)} runs with other data than is in "
+            "its folder, which was replaced under it",
+            looked_at=f"{data_dir}; {', '.join(each.detail for each in replaced)}",
+            remedy=f"what it holds is in no folder, and lost when it ends: {named('backup')} "
+            f"first. Then {named('down')}, and {named('up')}, which serves what is there now",
+        )
 
 
 def ids_directory(data_dir: Path, namespace: str) -> Path:

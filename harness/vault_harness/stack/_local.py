@@ -144,15 +144,7 @@ class LocalStack(SealVerbs):
                 remedy="put the folder back where it was; a token that you have still reads this "
                 f"Vault. When it ends ({named('down')}), what it holds is lost",
             )
-        replaced = [service for service in running.values() if service.replaced]
-        if replaced:
-            raise StackError(
-                f"{' and '.join(service.name for service in replaced)} runs with other data than "
-                "is in its folder, which was replaced under it",
-                looked_at=f"{self.data_dir}; {', '.join(each.detail for each in replaced)}",
-                remedy=f"what it holds is in no folder, and lost when it ends: {named('backup')} "
-                f"first. Then {named('down')}, and this again, which serves what is there now",
-            )
+        _data_dir.refuse_replaced(self.data_dir, running.values())
 
     @without_frames
     def down(self) -> list[str]:

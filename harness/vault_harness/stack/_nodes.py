@@ -22,7 +22,7 @@ from vault_harness.errors import (
     SettingsError,
     StackError,
 )
-from vault_harness.stack import _cutting
+from vault_harness.stack import _cutting, _data_dir
 from vault_harness.stack._local import LocalStack
 from vault_harness.stack._opening import Unsealed
 from vault_harness.vault import Operator, cluster
@@ -56,10 +56,14 @@ class Nodes:
         Raises:
             SettingsError: There is no such node.
             KeyringMissing: Nobody here could unseal it, and it was not killed.
+            StackError: Nor was one that has other data than it would start with.
         """
         with self._stack.held():
             provider, _ = self._cluster(name)
             self._stack.reopening.before("killed", node=name, leave_sealed=leave_sealed)
+            _data_dir.refuse_replaced(
+                self._stack.data_dir, [one for one in provider.describe() if one.name == name]
+            )
             return provider.kill_node(name)
 
     @without_frames

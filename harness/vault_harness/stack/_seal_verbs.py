@@ -141,7 +141,7 @@ class SealVerbs(StackHere):
 
         Raises:
             KeyringMissing: Nobody here could unseal it, and it was not restarted.
-            StackError: What it unseals itself with is not here.
+            StackError: What it unseals itself with is not here; or it would have other data then.
         """
         with self.held():
             endpoints, record = self.endpoints(), StackRecord.load(self.data_dir)
@@ -151,6 +151,7 @@ class SealVerbs(StackHere):
             if kind != "shamir":  # without its key it could not even start: no flag helps
                 _sealing.prepare(kind, provider, self.data_dir)
             self.reopening.before("restarted", leave_sealed=leave_sealed)
+            _data_dir.refuse_replaced(self.data_dir, provider.describe())
             provider.restart_vault()
             if kind == "shamir":
                 return False
@@ -290,6 +291,7 @@ class SealVerbs(StackHere):
             if source == target:
                 return finished or SealMigrated(action="unchanged", source=source, target=target)
             self._migrations.check_all_serve(self.endpoints())
+            _data_dir.refuse_replaced(self.data_dir, provider.describe())
             with contextlib.closing(self.operator("")) as operator:
                 prove_keys(operator, self.keyring_path, self.data_dir)
             checkpoint("proved the keys")

@@ -24,7 +24,7 @@ from vault_harness.vault.migrate import (
     read,
     undo,
 )
-from vault_harness.vault.rotate import roll_back, rotate_secret
+from vault_harness.vault.rotate import _secret_id, roll_back, rotate_secret, rotate_secret_id
 
 BEFORE_THE_SERVER = ("recorded", "the server is ready", f"wrote {DATABASE.path}")
 
@@ -103,6 +103,27 @@ def test_the_time_for_the_old_one_is_named_too(
     with pytest.raises(EndedHalfWay) as caught:
         world.rotate(grace=90.0)
     assert f"{named('rotate.secrets', 'database', '--grace', '90')} asks" in caught.value.left
+
+
+def test_a_secret_id_is_gone_on_with_as_it_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its options, and not without a word of them."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_secret_id, "_rotate", interrupted)
+    nobody: Any = None
+    with pytest.raises(KeyboardInterrupt) as early:
+        rotate_secret_id(nobody, "backend", tmp_path)
+    assert not isinstance(early.value, EndedHalfWay)
+    (tmp_path / "rotations").mkdir()
+    (tmp_path / "rotations" / "secret-id-backend.json").write_text("{}")
+    with pytest.raises(EndedHalfWay) as caught:
+        rotate_secret_id(nobody, "Backend", tmp_path, grace=600.0, end_others=True)
+    again = named("rotate.secret-id", "backend", "--grace", "600", "--end-others")
+    assert f"{again} goes on" in caught.value.left
 
 
 def test_a_migration(tmp_path: Path) -> None:
