@@ -86,6 +86,10 @@ def test_what_is_refused(text: str, problem: str) -> None:
         ("A=x\0y", "NUL"),
         ("A=x#y", "take it for a comment"),
         (r"A='it\'s'", "decoded; a shell keeps it"),
+        ("A=1;B=2", "line 1: A: has a blank or one of"),
+        ("A=1\nMOTTO=hello world", "line 2: MOTTO: has a blank or one of"),
+        ("URL=postgres://u:p@h/db?a=1&b=2", "a shell ends the value there"),
+        ("P=pa\\ss", "has a backslash and no quotes around it"),
     ],
 )
 def test_what_is_noted(text: str, note: str) -> None:

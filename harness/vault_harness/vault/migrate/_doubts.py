@@ -90,6 +90,17 @@ _DOUBTS: tuple[tuple[Callable[[Variable], bool], str], ...] = (
         "ends in a backslash; the next line is not joined to it",
     ),
     (
+        lambda v: _unquoted(v) and re.search(r"[;&|<>()]|\S[ \t]+\S", v.value) is not None,
+        (
+            "has a blank or one of ; & | < > ( ) and no quotes around it: a shell ends the value "
+            "there, and may take what follows for another assignment; all of it is taken here"
+        ),
+    ),
+    (
+        lambda v: _unquoted(v) and "\\" in v.value[:-1],
+        "has a backslash and no quotes around it, which a shell takes away; it is kept",
+    ),
+    (
         lambda v: _unquoted(v) and v.value != v.value.strip(),
         "begins or ends with a Unicode space, which is part of the value; some readers drop it",
     ),
