@@ -429,6 +429,39 @@ def test_one_of_the_future_is_not_taken_for_the_newest(tmp_path: Path, vault: st
     assert "--source" in refusal.value.remedy
 
 
+@pytest.mark.parametrize("vault", ["mine", ""])
+def test_a_clock_that_was_slow_hides_no_backup(tmp_path: Path, vault: str) -> None:
+    """It was made last, and by its time an older one would be restored, without a word of it."""
+    of_vault(tmp_path, "mine", "3")
+    last = of_vault(tmp_path, "mine", "1")
+    with pytest.raises(StackError, match="clock was wrong") as refusal:
+        newest(tmp_path, vault=vault)
+    assert f"{last.directory}: 2026-01-01 00:00 UTC, number 2" in refusal.value.looked_at
+    assert "--source" in refusal.value.remedy
+    after = of_vault(tmp_path, "mine", "4")
+    assert newest(tmp_path, vault=vault).directory == after.directory
+
+
+def test_backups_that_were_brought_together(tmp_path: Path) -> None:
+    """Each of two folders has counted its own: their times are all that there is."""
+    for name in ("1", "2", "3"):
+        of_vault(tmp_path / "january", "mine", name)
+    there = of_vault(tmp_path / "february", "mine", "4")
+    there.directory.rename(tmp_path / "january" / "4")
+    assert newest(tmp_path / "january").directory == tmp_path / "january" / "4"
+
+
+def test_one_of_an_earlier_release_has_no_number(tmp_path: Path) -> None:
+    """Its time counts."""
+    made = of_vault(tmp_path, "mine", "3")
+    manifest = made.directory / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["number"]
+    manifest.write_text(json.dumps(content))
+    of_vault(tmp_path, "mine", "2")
+    assert newest(tmp_path).directory == made.directory
+
+
 def test_a_vault_that_is_restored_into_has_no_backup_of_its_own(tmp_path: Path) -> None:
     """Where all are of one Vault that one is meant, whichever is here; but not for its keys."""
     only = of_vault(tmp_path, "lost", "1")

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -65,6 +65,8 @@ class Backup:
         checksums: SHA-256 of each encrypted file, by name.
         secrets: How many secrets it holds; 0 for keys alone.
         vault: The cluster id of the Vault that it is of, empty if that could not be asked.
+        number: Its place among the backups of its folder, counted: the clock may have been wrong.
+            0 in those of earlier releases.
     """
 
     directory: Path
@@ -75,6 +77,7 @@ class Backup:
     checksums: Mapping[str, str]
     secrets: int = 0
     vault: str = ""
+    number: int = 0
 
     @classmethod
     def load(cls, directory: Path) -> Backup:
@@ -97,6 +100,7 @@ class Backup:
                 dict(data["checksums"]),
                 int(data["secrets"]),
                 str(data.get("vault", "")),
+                int(data.get("number", 0)),
             )
         except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
             raise StackError(
@@ -217,14 +221,14 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
         vault: The cluster id of the Vault that it should be of; empty if nobody can tell.
 
     Raises:
-        StackError: There is none, or it could be one of several Vaults'; or it is of the future,
-            since the clock was wrong then, or is now.
+        StackError: There is none, or it could be one of several Vaults'; or the clock was wrong
+            when one was made, or is now, and another one may be newer.
     """
     every = list_backups(directory)
     found = [backup for backup in every if part is None or backup.has(part)]
     own = [backup for backup in found if vault and backup.vault == vault]
     if own:
-        return _of_the_past(own[0])
+        return _surely_newest(own)
     vaults = {backup.vault for backup in found}
     # One that says nothing of its Vault may be another one's than those that do.
     if len(vaults - {""}) > 1 or (len(vaults) > 1 and not found[0].vault):
@@ -235,13 +239,36 @@ def newest(directory: Path, part: str | None = None, *, vault: str = "") -> Back
             "of which Vault each is.",
         )
     if found:
-        return _of_the_past(found[0])
+        return _surely_newest(found)
     what = f"with {part} " if part is not None and every else ""
     raise StackError(
         f"there is no backup {what}in this folder",
         looked_at=f"{directory}, backups in it: {len(every)}",
         remedy="Name the folder of one with --source"
         + (", or the file with --keyring, if that part is kept elsewhere." if what else "."),
+    )
+
+
+def _surely_newest(found: Sequence[Backup]) -> Backup:
+    """The first of these, which is the newest by its time, if nothing speaks against that.
+
+    Numbers say nothing where two have the same: backups of several folders were brought together.
+
+    Raises:
+        StackError: It is of the future, or another one was made after it by a clock that was slow.
+    """
+    first = _of_the_past(found[0])
+    numbers = [backup.number for backup in found if backup.number]
+    last = max(found, key=lambda backup: backup.number)
+    if not 0 < first.number < last.number or len(numbers) > len(set(numbers)):
+        return first
+    raise StackError(
+        "by their times another backup is the newest than by their count: the clock was wrong when "
+        "one of them was made, and nobody can tell which",
+        looked_at=f"{first.directory}: {first.made:%Y-%m-%d %H:%M} UTC, number {first.number}; "
+        f"{last.directory}: {last.made:%Y-%m-%d %H:%M} UTC, number {last.number}",
+        remedy=f"Name the folder of one with --source: {named('backup.list')} shows them. The "
+        "latter was made last, by its count.",
     )
 
 

@@ -25,6 +25,7 @@ from vault_harness.vault.backup._files import (
     UNFINISHED,
     Backup,
     Keys,
+    list_backups,
 )
 from vault_harness.vault.backup._lock import Lock
 
@@ -73,6 +74,7 @@ def write_backup(
             "product": product,
             "version": version,
             "vault": vault,
+            "number": 1 + max((each.number for each in list_backups(directory)), default=0),
             "locked_with": lock.kind,
             "checksums": {part: hashlib.sha256(data).hexdigest() for part, data in parts.items()},
             "secrets": len(snapshot[1].secrets) if snapshot is not None else 0,
