@@ -67,7 +67,7 @@ def now(
         there = stack.restorable()
         stack.prepare_seal()  # servers are ended on the way, and another one tries its key before
         way = stack.keyring_path.with_name(KEYRING_ON_THE_WAY)
-        left = f"the backup may be in place, and is not of use yet: {named('restore')} goes on"
+        left = "the backup may be in place, and is not of use yet: the same command goes on"
         with (
             telling_what_is_left(lambda: left if way.exists() else ""),
             cluster.operators(there.addresses, ca_cert=there.ca_cert) as nodes,
