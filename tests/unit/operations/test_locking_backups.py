@@ -10,6 +10,7 @@ import json
 import shutil
 import stat
 import tarfile
+import unicodedata
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,34 @@ def test_a_passphrase_locks_and_opens(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="cannot be opened") as refusal:
         backup.open_keys(Opener(passphrase="wrong horse battery"))
     assert "horse" not in str(refusal.value)
+
+
+@pytest.mark.slow  # as above
+@pytest.mark.parametrize(
+    ("locked", "typed"),
+    [
+        ("\ufeffcorrect horse battery", "correct horse battery"),
+        ("grüne Wälder im März", unicodedata.normalize("NFD", "grüne Wälder im März")),
+    ],
+    ids=["marked by an editor", "taken apart"],
+)
+def test_a_passphrase_that_looks_the_same(locked: str, typed: str) -> None:
+    """On another machine, years later, it is typed by a person who sees no difference."""
+    sealed = Lock(passphrase=locked).encrypt(b"keys")
+    assert Opener(passphrase=typed).decrypt(sealed, source="keyring.age") == b"keys"
+
+
+def test_a_file_that_an_editor_marked(tmp_path: Path) -> None:
+    """What it has after the mark is the passphrase, or the key."""
+    file = tmp_path / "passphrase.txt"
+    file.write_text("correct horse battery\r\n", encoding="utf-8-sig")
+    assert lock_from(passphrase_file=file, environ={}).passphrase == "correct horse battery"
+    private, public = new_identity()
+    for name, text in (("key.txt", private), ("public.txt", public)):
+        (tmp_path / name).write_text(f"{text}\r\n", encoding="utf-8-sig")
+    sealed = lock_from(recipients=[str(tmp_path / "public.txt")], environ={}).encrypt(b"keys")
+    opener = opener_from(identity_files=[tmp_path / "key.txt"], environ={})
+    assert opener.decrypt(sealed, source="it") == b"keys"
 
 
 def test_another_key_does_not_open_it(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ and needs no program on PATH.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import unicodedata
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,8 @@ from vault_harness.errors import HarnessError, SettingsError
 
 PASSPHRASE_VARIABLE = "HARNESS_BACKUP_PASSPHRASE"  # noqa: S105 -- the name of a variable, not a passphrase
 SHORTEST_PASSPHRASE = 12
+_MARK = "\ufeff"
+"""Before a passphrase of a file that an editor marked as UTF-8: earlier releases locked with it."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +95,39 @@ class Opener:
         Raises:
             HarnessError: Wrong passphrase or key, or the file is damaged.
         """
-        try:
-            if self.passphrase is not None:
-                return bytes(_passphrase.decrypt(data, self.passphrase))
-            return bytes(pyrage.decrypt(data, [_identity(text) for text in self.identities]))
-        except pyrage.DecryptError as error:
-            raise HarnessError(
-                f"{source} cannot be opened: {error}",
-                looked_at="the passphrase"
-                if self.passphrase is not None
-                else f"{len(self.identities)} private key(s)",
-                remedy="Give the passphrase or the private key that belongs to this backup (its "
-                "manifest.json says which kind). If it is, the file is damaged: take another copy.",
-            ) from None
+        refusal = ""
+        for attempt in self._attempts():
+            try:
+                return attempt(data)
+            except pyrage.DecryptError as error:
+                refusal = refusal or str(error)
+        raise HarnessError(
+            f"{source} cannot be opened: {refusal}",
+            looked_at="the passphrase"
+            if self.passphrase is not None
+            else f"{len(self.identities)} private key(s)",
+            remedy="Give the passphrase or the private key that belongs to this backup (its "
+            "manifest.json says which kind). If it is, the file is damaged: take another copy.",
+        )
+
+    def _attempts(self) -> Iterator[Callable[[bytes], bytes]]:
+        """Ways to open a file, in order; each of a passphrase takes a second.
+
+        What looks the same may be other characters: one machine types ``u`` and two dots for what
+        another one has as one letter, and an editor puts a mark before a file that nobody can type.
+        """
+        if self.passphrase is None:
+            keys = [_identity(text) for text in self.identities]
+            yield lambda data: bytes(pyrage.decrypt(data, keys))
+            return
+        given = self.passphrase
+        forms = [given, *(unicodedata.normalize(form, given) for form in ("NFC", "NFD"))]
+        for passphrase in dict.fromkeys((*forms, f"{_MARK}{given}")):
+            yield partial(_decrypted, passphrase)
+
+
+def _decrypted(passphrase: str, data: bytes) -> bytes:
+    return bytes(_passphrase.decrypt(data, passphrase))
 
 
 def new_identity() -> tuple[str, str]:
@@ -172,7 +196,7 @@ def _found_passphrase(
 
 def _read(path: Path, option: str) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")  # without the mark of some editors
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not a text file"
         raise SettingsError(
