@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +221,36 @@ def test_a_restore_over_its_own_vault_is_gone_on_with_once_it_is_in(
     with pytest.raises(OSError, match="ended"):
         restore([op], path, *parts, overwrite=True, checkpoint=_end_at("put the snapshot in"))
     assert restore([op], path, *parts, overwrite=True).resumed
+
+
+@pytest.mark.slow  # two restores
+@pytest.mark.parametrize("own", [True, False], ids=["over its own", "into an empty one"])
+def test_another_backup_after_a_restore_that_was_ended(
+    durable: Stack, empty: tuple[Node, Path], tmp_path: Path, own: bool
+) -> None:
+    """They have the same keys, which tell nothing of which one is in: the other one is put in."""
+    node, path = empty
+    keyring = Keyring.load(path) if own else durable.keyring
+    op = Operator(node.address)
+    root = op.with_token(keyring.root_token) if own else durable.operator
+    policy = "sys/policies/acl/which"
+    backups = []
+    for name in ("first", "second"):
+        root.request("PUT", policy, policy=f'path "{name}" {{ capabilities = ["read"] }}')
+        made = make_backup(root, Keys(keyring), tmp_path / name, LOCK, mounts=[])
+        backups.append((*made.open_snapshot(OPENER), made.open_keys(OPENER)))
+    root.request("DELETE", policy)
+    first, second = backups
+
+    with pytest.raises(OSError, match="ended"):
+        restore([op], path, *first, overwrite=True, checkpoint=_end_at("put the snapshot in"))
+    done = restore([op], path, *second, overwrite=True)
+
+    assert not done.resumed
+    with closing(op.with_token(keyring.root_token)) as acting:
+        assert '"second"' in acting.request("GET", policy)["data"]["policy"]
+    assert Keyring.load(path) == keyring
+    assert not path.with_name("init.json.restoring").exists()
 
 
 @pytest.mark.slow  # two restores

@@ -11,6 +11,8 @@ meanwhile could do neither, so all have to.
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +53,9 @@ from vault_harness.vault.root import OPERATOR_POLICY, needing_root, standing_ope
 Checkpoint = Callable[[str], None]
 
 KEYRING_ON_THE_WAY = "init.json.restoring"
+_OF = "snapshot"
+"""In that file beside the keys: of two backups of one Vault they are the same."""
+
 _NAMED = 5  # of what is in the way
 
 
@@ -130,7 +135,8 @@ def restore(
 
     A run that was ended half-way is finished by the next one with the same backup: whichever keys
     open the Vault tell how far it got. Over the Vault that the backup is of, which has the same
-    keys, one that had not put the snapshot in is begun anew.
+    keys, one that had not put the snapshot in is begun anew; so is one with another backup of that
+    Vault than the last.
 
     Args:
         nodes: At each node of that Vault, all of which must run; no token is needed.
@@ -160,16 +166,21 @@ def restore(
     way = keyring_path.with_name(KEYRING_ON_THE_WAY)
     check_nodes(nodes)
     _check_seal(nodes, keys, directory)
-    begun_before = way.exists() and Keyring.load(way) == keys.keyring
+    of = hashlib.sha256(snapshot).hexdigest()
+    same_vault = way.exists() and Keyring.load(way) == keys.keyring
+    begun_before = same_vault and _noted(way) in {"", of}
     anew = must_start_anew(nodes)
     if anew:
         assert restart is not None, "several nodes that unseal themselves are started again"
-        if begun_before:
+        if same_vault:
             _let_catch_up(nodes, keys, contents)
             restart()  # standbys that were left as they were tell nothing
             cluster.wait_for_all(nodes, timeout=RESTORE_SECONDS)
     resumed = begun_before and is_restored(nodes, keys, contents.vault)
     kept = overwritten = None
+    if same_vault and not begun_before and is_restored(nodes, keys, contents.vault):
+        # Another backup of that Vault is in: this one goes over it, as over any of its own.
+        put_keys(_open(nodes, keys), keys, keyring_path)
     if not resumed:
         present = Keyring.load(keyring_path)
         leader = cluster.unseal_all(nodes, present, timeout=RESTORE_SECONDS)
@@ -186,13 +197,15 @@ def restore(
             # Its own Vault knows the backup's keys and tokens all along, which then tell nothing of
             # how far this got: that the file is there tells it.
             own = present.keys == keys.keyring.keys
-            if not own:
-                keys.keyring.save(way)
+            if own:
+                way.unlink(missing_ok=True)  # another backup's, which is in no more in a moment
+            else:
+                _note(way, keys, of)
             checkpoint("kept the backup's keys")
             with root.asking("restore a raft snapshot") as client:
                 client.sys.force_restore_raft_snapshot(snapshot)
             if own:
-                keys.keyring.save(way)
+                _note(way, keys, of)
         checkpoint("put the snapshot in")
         if anew:
             await_on_all(nodes, keys, contents.vault)
@@ -223,6 +236,17 @@ def restore(
         len(nodes),
         kept_token,
     )
+
+
+def _note(way: Path, keys: Keys, snapshot: str) -> None:
+    """Note that a backup is on its way, by the keys that it has and the digest of its snapshot."""
+    content = {**keys.keyring.to_json(way.parent), _OF: snapshot}
+    files.write_private(way, json.dumps(content, indent=2) + "\n")
+
+
+def _noted(way: Path) -> str:
+    """The digest of the snapshot that is on its way; empty if an earlier release noted it."""
+    return str(json.loads(way.read_text()).get(_OF) or "")
 
 
 def _acting(leader: Operator, present: Keyring, keys: Keys, directory: Path) -> Operator:
