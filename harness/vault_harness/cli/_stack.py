@@ -347,11 +347,16 @@ def down() -> None:
 )
 def destroy(yes: bool = False, dry_run: bool = False) -> None:
     """End the servers and delete data and keys. Asks first."""
+    from vault_harness.engine import HOLDER_NAME
+
     stack = local_stack()
     if dry_run:
         there = stack.destroy(dry=True)
         say("\n".join(f"would remove {what}" for what in there) or "nothing is there")
         return
+    if (holder := stack.data_dir / HOLDER_NAME).is_dir():  # no backup has what it keeps
+        say(f"backups of a Vault with the seal transit open only with what is in {holder}:")
+        say("that is deleted too, and to restore one of them a copy of that folder is wanted")
     if not yes and not confirmed(f"delete Vault's data and unseal keys in {stack.data_dir}?"):
         complain("nothing was deleted")
         raise SystemExit(1)

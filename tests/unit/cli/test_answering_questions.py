@@ -43,6 +43,20 @@ def test_ctrl_d_deletes_nothing(
     assert data.exists()
 
 
+@pytest.mark.parametrize("holder", [True, False])
+def test_what_else_opens_backups_is_said_before_it_is_deleted(
+    program: Program, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, holder: bool
+) -> None:
+    """The key of a transit seal is in no backup: without its holder none of them opens."""
+    monkeypatch.setattr(sys, "stdin", Terminal("n\n"))
+    (tmp_path / "vault-data" / ("holder" if holder else "vault")).mkdir(parents=True)
+    ended = program("destroy")
+    assert ended.code == 1
+    told, _, asked = ended.out.rpartition("delete Vault's data")
+    assert (f"open only with what is in {tmp_path / 'vault-data' / 'holder'}" in told) == holder
+    assert "[y/N]" in asked
+
+
 @pytest.mark.parametrize("answer", ["n\n", "\n"])
 def test_no(program: Program, monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     """So is an answer that is no yes."""
