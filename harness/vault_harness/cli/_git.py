@@ -28,14 +28,14 @@ def warn_of_git(path: Path, what: str, *, pattern: str = "") -> None:
 
 def _would_take(path: Path) -> bool:
     """Whether it is in a repository, and git is not told to leave it out; False without git."""
-    program = shutil.which("git")
-    if program is None:
+    place, program = path.absolute().parent, shutil.which("git")
+    if program is None or not any((each / ".git").exists() for each in (place, *place.parents)):
         return False
     environment = {name: value for name, value in os.environ.items() if name not in _OF_A_HOOK}
     try:
         answer = subprocess.run(
             [program, "check-ignore", "--quiet", "--", path.name],
-            cwd=path.absolute().parent,
+            cwd=place,
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

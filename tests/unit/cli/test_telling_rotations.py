@@ -19,6 +19,10 @@ from vault_harness.vault.rotate import SecretIdRotation, find_targets, rotate_se
 TARGETS = {target.name: target for target in find_targets("all")}
 
 
+class Killed(BaseException):
+    """Stands for the end of a run that comes to do nothing more."""
+
+
 class Stack:
     """One with every secret that can be rotated by name, and its tasks."""
 
@@ -32,9 +36,9 @@ class Stack:
 
         def look(step: str) -> None:
             if step == until:
-                raise KeyboardInterrupt
+                raise Killed
 
-        with contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(Killed):
             rotate_secret(self.kv, TARGETS[name], self.directory, checkpoint=look)
 
     def run(self, task: Any, name: str, *, dry_run: bool = False, code: int = 0) -> str:
