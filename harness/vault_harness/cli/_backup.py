@@ -65,6 +65,7 @@ def now(
     say(f"{made.directory}: {plural(made.secrets, 'secret')}, locked with {made.locked_with}")
     _say_seal_key(stack, present)
     say("keep keyring.age in another place than snapshot.age; --keyring says where it is")
+    warn_of_git(made.directory, "the backup", pattern=f"{made.directory.parent.name}/")
     say(f"next: {named('backup.verify')}; now and then {named('drill')}")
 
 
@@ -98,6 +99,7 @@ def keys(
         made = take(present, directory, lock, vault=vault_here(stack))
     kind = "unseal" if present.keyring.kind == "shamir" else "recovery"
     say(f"{made.directory}: the {kind} keys, locked with {lock.kind}")
+    warn_of_git(made.directory, "the backup", pattern=f"{made.directory.parent.name}/")
     _say_seal_key(stack, present)
 
 
