@@ -165,3 +165,29 @@ def test_a_file_that_was_emptied_as_was_said(tmp_path: Path) -> None:
     outcome = project.undo()
     assert project.env_file.read_text() == ""
     assert [line for line in outcome.kept if line.endswith(str(outcome.backup))]
+
+
+def test_a_file_that_is_a_link(tmp_path: Path) -> None:
+    """Several projects share it: `.env.vault` was copied over what it leads to, for all of them."""
+    project = Project(tmp_path)
+    (tmp_path / "shared").mkdir()
+    shared = tmp_path / "shared" / ".env"
+    shared.touch()
+    project.env_file.symlink_to(shared)
+    project.migrate("ONE=1\nTWO=2\n")
+    shared.write_bytes((tmp_path / ".env.vault").read_bytes())
+    project.undo()
+    assert project.env_file.is_symlink()
+    assert shared.read_text() == "ONE=1\nTWO=2\n"
+
+
+def test_a_link_to_what_clients_are_told(tmp_path: Path) -> None:
+    """It took the original's place, and gives it back; what it led to goes."""
+    project = Project(tmp_path)
+    project.migrate("ONE=1\nTWO=2\n")
+    project.env_file.unlink()
+    project.env_file.symlink_to(".env.vault")
+    project.undo()
+    assert not project.env_file.is_symlink()
+    assert project.env_file.read_text() == "ONE=1\nTWO=2\n"
+    assert not (tmp_path / ".env.vault").exists()

@@ -89,7 +89,7 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
     vault_text = env_vault.read_bytes() if env_vault.exists() else None
     if not env_file.exists() or (vault_text and env_file.read_bytes() == vault_text):
         # The guide has people copy .env.vault over .env: give them the original back.
-        _put_back(env_file, Path(record.backup), kept)
+        _put_back(_where_it_is(env_file, env_vault), Path(record.backup), kept)
     elif not same(Path(record.backup), env_file.read_bytes()):
         # The guide has them take out of it what is in Vault, too: only its copy has that now.
         kept.append(f"{env_file.name}: it was changed since, it stays; as it was: {record.backup}")
@@ -101,6 +101,12 @@ def take_back_files(record: MigrationRecord, env_file: Path, kept: list[str]) ->
         else:
             env_vault.unlink()
     return env_vault
+
+
+def _where_it_is(env_file: Path, env_vault: Path) -> Path:
+    """Where the original's content goes: a link stays one, unless it leads to ``.env.vault``."""
+    place = env_file.resolve() if env_file.is_symlink() else env_file
+    return env_file if place == env_vault.resolve() or not place.parent.is_dir() else place
 
 
 def _put_back(file: Path, copy_of_it: Path, kept: list[str]) -> None:
