@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
@@ -11,8 +12,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from vault_harness import files
-from vault_harness.errors import Busy
+from vault_harness.errors import Busy, SettingsError
 
+_NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP})
 LOCK_NAME = "lock"
 _HOLDER_NAME = "lock.holder"
 
@@ -25,6 +27,7 @@ def exclusive(data_dir: Path, *, timeout: float) -> Iterator[None]:
 
     Raises:
         Busy: Another task holds it for longer than ``timeout`` seconds.
+        SettingsError: Nothing can be locked there.
     """
     holder = data_dir / _HOLDER_NAME
     try:
@@ -77,6 +80,15 @@ def _locked(data_dir: Path, timeout: float) -> Iterator[None]:
             if time.monotonic() < deadline:
                 continue
             raise
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            raise SettingsError(
+                f"the file system of the data directory knows no locks: {error.strerror}",
+                looked_at=f"{path}, by which two tasks are kept from working on one stack at once",
+                remedy="let HARNESS_DATA_DIR name a folder on a disk of this machine, or have "
+                "locks switched on where that one is mounted",
+            ) from None
         if path.exists():
             break
         lock.release()

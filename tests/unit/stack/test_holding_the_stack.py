@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -93,6 +95,21 @@ def test_who_holds_it_is_named_and_a_killed_holder_lets_go(tmp_path: Path) -> No
 
     with exclusive(tmp_path, timeout=10):
         pass
+
+
+def test_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of a network that was mounted so: nobody holds the stack, and nobody waits for that."""
+
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (
+        pytest.raises(SettingsError, match="knows no locks: No locks available") as caught,
+        exclusive(tmp_path / "data", timeout=5),
+    ):
+        pytest.fail("it was held")
+    assert "HARNESS_DATA_DIR" in caught.value.remedy
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
