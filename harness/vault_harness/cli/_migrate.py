@@ -91,6 +91,8 @@ def migrate(
     say(f"wrote {plural(len(outcome.changed), 'secret')}, each read back and compared")
     say(f"the original's copy: {outcome.backup}")
     say(f"for clients:         {outcome.env_vault}")
+    if outcome.before is not None:
+        say(f"what it was before:  {outcome.before}")
     say(f"next: {named('doctor')}; then remove what is in Vault now from the original:")
     say(f"  {', '.join(each.name for each in plan.placements if each.action != 'conflict')}")
     if plan.unknown:

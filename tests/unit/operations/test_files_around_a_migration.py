@@ -77,7 +77,9 @@ def test_what_was_there_comes_back_byte_for_byte(project: Project, change: bytes
     there = project.folder / ".env.vault"
     before = change or project.settings.render().replace("\n", "\r\n").encode()
     there.write_bytes(before)
-    project.migrate(project.folder / ".env")
+    outcome = project.migrate(project.folder / ".env")
+    assert outcome.before is not None, "its owner is told where that is"
+    assert outcome.before.read_bytes() == before
     assert there.read_text() == project.settings.render()
     project.undo(project.folder / ".env")
     assert there.read_bytes() == before

@@ -48,6 +48,7 @@ class Outcome:
         kept: What was left alone on taking back, one line each with the reason.
         earlier: When the migration of the same file was begun that another undo would take back,
             see `stamp`; empty if there is none.
+        before: The copy of what was in ``env_vault`` before a migration wrote there.
     """
 
     changed: Mapping[str, int]
@@ -55,6 +56,7 @@ class Outcome:
     env_vault: Path
     kept: tuple[str, ...] = ()
     earlier: str = ""
+    before: Path | None = None
 
 
 @without_frames
@@ -117,7 +119,8 @@ def migrate(
         record.state = "done"
         record.save()
         checkpoint("done")
-    return Outcome(changed, Path(record.backup), env_vault)
+    before = Path(record.env_vault_backup) if record.env_vault_backup else None
+    return Outcome(changed, Path(record.backup), env_vault, before=before)
 
 
 def _done_before(kv: Kv, plan: Plan, env_file: Path, data_dir: Path) -> MigrationRecord | None:

@@ -70,8 +70,8 @@ def undo(
         checkpoint("files put back")
         record.state = "undone"
         record.save()
-    before = earlier[0].started if earlier else ""
-    return Outcome(changed, Path(record.backup), env_vault, tuple(kept), before)
+    more = earlier[0].started if earlier else ""
+    return Outcome(changed, Path(record.backup), env_vault, tuple(kept), more)
 
 
 @without_frames
