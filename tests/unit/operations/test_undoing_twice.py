@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -191,3 +192,16 @@ def test_a_link_to_what_clients_are_told(tmp_path: Path) -> None:
     assert not project.env_file.is_symlink()
     assert project.env_file.read_text() == "ONE=1\nTWO=2\n"
     assert not (tmp_path / ".env.vault").exists()
+
+
+def test_what_earlier_releases_read(tmp_path: Path) -> None:
+    """Until it is taken back a record has nothing that they do not know; theirs is read here."""
+    project = Project(tmp_path)
+    project.migrate("ONE=1\nTWO=2\n")
+    (record,) = (project.data_dir / "migrations").glob("*.json")
+    known = {"path", "variables", "before", "before_created", "written", "written_created"}
+    known |= {"undone", "origin", "origin_created", "atop"}
+    steps = json.loads(record.read_text())["steps"]
+    assert [set(step) for step in steps.values()] == [known, known]
+    project.undo()
+    assert json.loads(record.read_text())["steps"]["a"]["left"] == 3

@@ -182,6 +182,9 @@ class MigrationRecord:
         files.private_directory(self.file.parent)
         content = {"format": _FORMAT, **asdict(self)}
         del content["file"]
+        for step in content["steps"].values():
+            if step["left"] is None:  # a colleague's earlier release reads what says nothing of it
+                del step["left"], step["left_created"]
         files.write_private(self.file, json.dumps(content, indent=2) + "\n")
 
 
