@@ -267,6 +267,13 @@ def _tell(
                 none = f", and made no new value; for one run it again: {again}" if anew else ""
                 say(f"{target.name}: finished what an earlier run had begun{none}")
             _report(target.name, mount, came.versions, came.server, target.server)
+            for place in came.holding:
+                say(
+                    f"{target.name}: {mount}/{place} has the old password still: another account's,"
+                )
+                say(
+                    "  or one that is no URL's; look at it, and change it by hand if it is this one"
+                )
     if refused:
         raise refused[0]
 

@@ -85,6 +85,15 @@ def test_who_only_finished_an_earlier_run_made_nothing_anew(stack: Stack) -> Non
     assert "begun" not in stack.run(_rotate.secrets, "jwt")
 
 
+def test_who_has_the_old_password_still_is_told(stack: Stack) -> None:
+    """Two accounts with one password: the other one stays, and its place is named."""
+    told = stack.run(_rotate.secrets, "database")
+    redis = TARGETS["redis"]
+    assert f"ecommerce/{redis.path} {redis.key} has the old password still" in told
+    assert "before" not in told
+    assert "still" not in stack.run(_rotate.secrets, "database"), "it is another one by now"
+
+
 def test_what_could_not_be_taken_back_hides_no_other(stack: Stack) -> None:
     """As when it is done: each is told, and what refused is the end."""
     stack.rotate("redis")

@@ -81,3 +81,30 @@ def test_in_the_secret_itself(tmp_path: Path) -> None:
     now = kv.read(DATABASE.path).data
     assert url(now["URL"]) == now[DATABASE.key] != SAME
     assert now["REPORTS"] == both["REPORTS"]
+
+
+def test_what_has_the_old_one_still_is_told(tmp_path: Path) -> None:
+    """Whether it is another account's, or this one's in a form that is no URL, a person knows."""
+    others = {
+        "REPORTS": f"postgres://reports:{QUOTED}@db/shop",
+        "DSN": f"host=db user=app password={SAME}",
+        "JDBC": f"jdbc:postgresql://db/shop?user=app&password={QUOTED}",
+        "COPY": SAME,
+        "OWN": f"postgres://app:{QUOTED}@db/shop",
+        "NUMBER": 7,
+    }
+    kv = KvInMemory({**HERE, "shared/urls": others})
+    done = rotate_secret(kv, DATABASE, tmp_path)
+    assert done.holding == (
+        f"{REDIS.path} {REDIS.key}",
+        *(f"shared/urls {name}" for name in ("REPORTS", "DSN", "JDBC", "COPY")),
+    )
+    assert roll_back(kv, DATABASE, tmp_path).holding == ()
+
+
+def test_a_short_one_is_found_by_chance_nowhere(tmp_path: Path) -> None:
+    """A few letters are in many a word: what is nothing else than it is told."""
+    kv = KvInMemory(
+        {DATABASE.path: {"DB_USER": "app", DATABASE.key: "app"}, "x": {"A": "app", "B": "an app"}}
+    )
+    assert rotate_secret(kv, DATABASE, tmp_path).holding == (f"{DATABASE.path} DB_USER", "x A")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from vault_harness.vault.rotate._password_server import (
 from vault_harness.vault.rotate._record import RotationRecord, load
 from vault_harness.vault.rotate._secret_id import Checkpoint
 from vault_harness.vault.rotate._targets import Target
-from vault_harness.vault.rotate._urls import with_urls
+from vault_harness.vault.rotate._urls import holds, with_urls
 
 _ATTEMPTS = 5
 
@@ -36,12 +36,15 @@ class SecretRotation:
             hold the password inside a URL.
         server: Title of the server that was changed too, or None.
         resumed: Whether it finished what an earlier run had begun.
+        holding: Places that have the old password still, as ``path KEY``: of another account that
+            has the same one, or in a form that is no URL.
     """
 
     target: Target
     versions: dict[str, int]
     server: str | None
     resumed: bool = False
+    holding: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,7 +160,24 @@ def _conclude(
         work.checkpoint("the old password ended")
     record.state = record.ends_as
     record.save(work.file)
-    return SecretRotation(work.target, versions, work.server.title if work.server else None)
+    title = work.server.title if work.server else None
+    return SecretRotation(work.target, versions, title, holding=_holding(work, account))
+
+
+def _holding(work: Work, account: Account) -> tuple[str, ...]:
+    """Where the old password still is, for a person to look at; nothing if Vault does not say."""
+    found: list[str] = []
+    if work.target.server is None:
+        return ()
+    with contextlib.suppress(OperatorError):  # what was asked for is done
+        for path in work.kv.paths():
+            own = work.target.key if path == work.target.path else ""
+            found += [
+                f"{path} {key}"
+                for key, value in work.kv.read(path).data.items()
+                if key != own and holds(value, account.old)
+            ]
+    return tuple(found)
 
 
 def resumable(kv: Kv, target: Target, record: RotationRecord) -> bool:
@@ -199,7 +219,7 @@ def resume(work: Work, record: RotationRecord) -> SecretRotation | None:
         record.come_to_nothing(work.file)
         raise
     concluded = _conclude(work, record, account, versions)
-    return SecretRotation(target, concluded.versions, concluded.server, resumed=True)
+    return replace(concluded, resumed=True)
 
 
 def _check(server: PasswordServer, account: Account) -> None:

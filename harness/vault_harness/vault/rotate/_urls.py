@@ -30,6 +30,18 @@ def with_urls(
     }
 
 
+def holds(value: object, password: str) -> bool:
+    """Whether a value is a password, or has it in it: in a URL, or in words of another kind."""
+    if not isinstance(value, str) or not password:
+        return False
+    if len(password) < _NO_CHANCE:
+        return value == password
+    return any(form in value for form in {password, quote(password), quote(password, safe="")})
+
+
+_NO_CHANCE = 8
+"""Letters of a password that is found within a text by no chance."""
+
 _WORDS: Mapping[str, tuple[str, ...]] = {
     "postgresql": ("postg", "pgsql"),
     "redis": ("redis", "valkey"),
