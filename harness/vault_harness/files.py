@@ -148,6 +148,12 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def as_removed(path: Path) -> str:
+    """What is told of a path that is about to be removed: of a link only the link is."""
+    stays = f", a link; what it leads to stays: {path.readlink()}" if path.is_symlink() else ""
+    return f"{path}{stays}"
+
+
 def open_to_others(directory: Path) -> list[Path]:
     """What others than its owner may look into: the directory itself, and what is directly in it.
 

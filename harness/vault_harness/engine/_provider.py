@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from vault_harness import files
 from vault_harness.certificates import TlsFiles
 from vault_harness.engine._configuration import DATA_NAME
 from vault_harness.engine._shape import EngineName
@@ -199,8 +200,8 @@ def lacking(services: Sequence[ServiceState]) -> list[str]:
 
 def tls_files(data_dir: Path) -> TlsFiles | None:
     """What the servers of a stack speak TLS with, or None where they speak plain HTTP."""
-    files = TlsFiles.within(data_dir / TLS_DIRECTORY)
-    return files if files.certificate.exists() and files.ca.exists() else None
+    found = TlsFiles.within(data_dir / TLS_DIRECTORY)
+    return found if found.certificate.exists() and found.ca.exists() else None
 
 
 def own_directories(data_dir: Path) -> list[Path]:
@@ -210,12 +211,7 @@ def own_directories(data_dir: Path) -> list[Path]:
 
 def told_directories(data_dir: Path) -> list[str]:
     """The same for a person: one that is a link leads to what is not ours to delete."""
-    return [
-        f"{directory}, a link; what it leads to stays: {directory.readlink()}"
-        if directory.is_symlink()
-        else str(directory)
-        for directory in own_directories(data_dir)
-    ]
+    return [files.as_removed(directory) for directory in own_directories(data_dir)]
 
 
 def holds_data(data_dir: Path) -> bool:

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from vault_harness import namespaces
+from vault_harness import files, namespaces
 from vault_harness.blueprint import Blueprint
 from vault_harness.boundary import without_frames
 from vault_harness.commands import named
@@ -173,16 +173,17 @@ class LocalStack(SealVerbs):
         """
         if dry:
             _data_dir.check(self.data_dir)
-            return [*self.provider().belongings(), *map(str, _data_dir.state(self.data_dir))]
+            state = map(files.as_removed, _data_dir.state(self.data_dir))
+            return [*self.provider().belongings(), *state]
         with self.held():
             removed = self.provider().destroy()
             # Last: while there is data, its keys are worth something.
             for path in _data_dir.state(self.data_dir):
+                removed.append(files.as_removed(path))
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
                     path.unlink()
-                removed.append(str(path))
             leave_if_empty(self.data_dir)
         return [*removed, *_swept()]
 

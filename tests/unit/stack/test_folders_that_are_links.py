@@ -22,7 +22,9 @@ def stack(tmp_path: Path) -> LocalStack:
     data_dir.mkdir(mode=0o700)
     (data_dir / "vault").symlink_to(tmp_path / "big disk")
     (data_dir / "toxiproxy").mkdir()
-    (data_dir / "init.json").write_text("{}")
+    (tmp_path / "a stick").mkdir()
+    (tmp_path / "a stick" / "init.json").write_text("{}")
+    (data_dir / "init.json").symlink_to(tmp_path / "a stick" / "init.json")
     return LocalStack(Settings(engine="process", data_dir=data_dir))
 
 
@@ -39,6 +41,8 @@ def test_destroy_takes_the_link_and_says_what_stays(
 
     assert sorted(planned) == [line for line in sorted(removed) if ".gitignore" not in line]
     assert f"stays: {tmp_path / 'big disk'}" in "\n".join(removed)
+    assert f"stays: {tmp_path / 'a stick' / 'init.json'}" in "\n".join(removed), "keys stay"
+    assert (tmp_path / "a stick" / "init.json").exists()
     assert not stack.data_dir.exists()
     kept = tmp_path / ("unmounted" if away else "big disk")
     assert (kept / "thesis.tex").exists()
