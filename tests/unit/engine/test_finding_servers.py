@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from typing import Any
 import psutil
 import pytest
 
-from vault_harness.engine import open_provider
-from vault_harness.engine.process._finding import started_with
+from vault_harness.engine import KnownServers, open_provider
+from vault_harness.engine.process._finding import of_another, recorded, started_with
 from vault_harness.settings import Settings
 from vault_harness.stack.record import StackRecordFile
 
@@ -54,6 +55,31 @@ def test_each_by_its_own_file(programs: ExitStack, tmp_path: Path) -> None:
 
     assert {path: {one.pid for one in processes} for path, processes in found.items()} == started
     assert all(one.alive() for processes in found.values() for one in processes)
+
+
+@pytest.mark.parametrize("linked", [False, True], ids=["copied", "by hard links"])
+def test_a_copy_has_no_part_in_servers(programs: ExitStack, tmp_path: Path, linked: bool) -> None:
+    """Nor has one whose files are the other one's, as many a program for backups makes them."""
+    there, copy = (tmp_path / name / "vault" / "vault.json" for name in ("original", "copy"))
+    for file in (there, copy):
+        file.parent.mkdir(parents=True)
+    there.write_text("{}")
+    shutil.copyfile(there, copy)
+    if linked:
+        copy.unlink()
+        copy.hardlink_to(there)
+    pid = start(programs, "server", f"-config={there}")
+    born = psutil.Process(pid).create_time()
+    record = KnownServers(services={"vault": {"pid": pid, "born": born}})
+    (tmp_path / "link").symlink_to(tmp_path / "original")
+
+    assert recorded("vault", record, copy) is None
+    assert of_another("vault", record, copy) == there
+    for own in (there, tmp_path / "link" / "vault" / "vault.json"):
+        found = recorded("vault", record, own)
+        assert found is not None
+        assert found.pid == pid
+        assert of_another("vault", record, own) is None
 
 
 def test_a_stack_looks_at_all_processes_once(

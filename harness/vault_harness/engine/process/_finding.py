@@ -88,9 +88,14 @@ def _configurations(arguments: Sequence[str]) -> set[str]:
 
 
 def _is_same(given: str, configuration: Path) -> bool:
-    """Whether both are one file, by another name of its folder perhaps."""
-    if given == str(configuration):
+    """Whether both are one file, by another name of its folder perhaps.
+
+    By the folders: a copy may have been made of hard links, and its files are the other one's.
+    """
+    there = Path(given)
+    if there == configuration:
         return True
     with contextlib.suppress(OSError):
-        return configuration.samefile(given)
+        same_name = there.name == configuration.name
+        return same_name and configuration.parent.samefile(there.parent)
     return False
