@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.vault.fake_vault import FakeVault, Serve, seal_status
+from tests.unit.vault.fake_vault import Answer, FakeVault, Serve, seal_status
 from vault_harness.errors import OperatorError
 from vault_harness.vault import Keyring, cluster
 from vault_harness.vault.backup import _drill
@@ -68,7 +68,8 @@ def test_what_it_was_given_is_given_once(
 ) -> None:
     """Keys that come again answer a question that nobody has asked, and are refused."""
     taken = other.answers[UNSEAL]
-    spent = (500, {"errors": ["URL: PUT http://x/v1/sys/storage/raft/bootstrap/answer"]}, {})
+    said = "URL: PUT http://x/v1/sys/storage/raft/bootstrap/answer"
+    spent: Answer = (500, {"errors": [said]}, {})
     other.first[UNSEAL] = [taken] * 4  # a reset, and three keys
     other.answers[UNSEAL] = spent
     initialise(first, other, tmp_path / "init.json")
