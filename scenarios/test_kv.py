@@ -701,7 +701,7 @@ def test_wrong_mount_is_a_configuration_error(lab: Lab) -> None:
     if client is None:
         # It refused to start, which is an answer too.
         lab.require("a refusal to start", lambda history: history.operations[-1].failed)
-        lab.judge(logins_at_most(1), steady=False, no_closing="it refused to start")
+        lab.judge(logins_at_most(2), steady=False, no_closing="it refused to start")
         return
     since = 0.0
     with lab.condition("no such mount", statuses=frozenset({403, 404})) as fault:

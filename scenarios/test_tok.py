@@ -259,7 +259,7 @@ def _ends_at_a_max_ttl(lab: Lab) -> None:
     lives_under_reads(lab, 1.3, of=longest)
     lab.judge(
         no_failed_read(),
-        no_refused_read(),
+        no_refused_read(since=lab.steady_since),  # a start may ask before it has a token
         replaced_before_the_end(until=end),
         # In its turn, or five: one at the start, and two for each TTL that has passed, which are a
         # careful client's.
@@ -293,7 +293,7 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
     replaced = lab.history.logins(since=lowered.began)
     lab.judge(
         no_failed_read(),
-        no_refused_read(until=end),
+        no_refused_read(since=lab.steady_since, until=end),
         replaced_before_the_end(until=end),
         # As where a renewal is refused: the one that is capped and three more.
         renewals_at_most(
@@ -340,7 +340,7 @@ def test_batch_token_is_replaced(lab: Lab) -> None:
     client.close(timeout=5.0)
     lab.judge(
         no_failed_read(),
-        no_refused_read(until=end),
+        no_refused_read(since=lab.steady_since, until=end),
         # One does no harm: Vault answers 400, and the next token comes in its time.
         at_most(1, _most_of_one_token(lab.history, "renew"), "renewals of one token"),
         at_most(1, _most_of_one_token(lab.history, "revoke"), "revocations of one token"),

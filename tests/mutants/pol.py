@@ -262,6 +262,9 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-metadata-under-a-narrow-policy": Tolerated(
         other_styles.AsksForMetadataFirst, "POL-02"
     ),
+    "asks-for-metadata-beside-what-is-denied": Tolerated(
+        other_styles.AsksForMetadataFirst, "POL-04"
+    ),
     "logs-in-for-a-denial-now-and-then": Tolerated(own_pace.LogsInForADenialNowAndThen, "POL-02"),
     "takes-its-time-under-a-narrow-policy": Tolerated(TakesItsTime, "POL-02"),
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -303,14 +303,11 @@ class Running(WaysIn):
         self.steady_since = self.history.now()
         self.look_at_command_lines()
         # Nobody promised that it is ready at once: a virtual machine loads while it is first asked.
-        slow = [o for o in self.history.calls("read", since=since)[:1] if self._is_late(o)]
+        slow = slow_at_first(self.history.calls("read", since=since), self.deadline)
         for operation in (*slow, *self.history.calls("read", where=lambda o: o.failed)):
             if operation.outcome not in ("hung", "died"):
                 operation.verb = "warm-up"
         return client
-
-    def _is_late(self, call: Operation) -> bool:
-        return (call.ended or call.began) - call.began > self.deadline
 
     def _check_claims(self, subject: Subject) -> None:
         entry = self.entry
@@ -496,3 +493,17 @@ class Running(WaysIn):
     def log_lines(self) -> list[LogLine]:
         """Every line that the subject logged, on the history's clock. May hold secrets."""
         return self._log_watch.lines()
+
+
+def slow_at_first(calls: Sequence[Operation], deadline: float) -> list[Operation]:
+    """The calls that were late for what is loaded once: one of them, or all that waited for it.
+
+    Those had begun before the first good one ended, which was late itself, and had a call's
+    deadline after it at most.
+    """
+    first = min((o for o in calls if o.good), key=lambda o: o.ended or o.began)
+    ready = first.ended or first.began
+    late = [o for o in calls if o.began <= ready and (o.ended or ready) - o.began > deadline]
+    if first not in late:
+        return late[:1]
+    return [o for o in late if (o.ended or ready) <= ready + deadline]

@@ -320,7 +320,7 @@ def _ended_slowly(lab: Asking, driver: Driver) -> Iterator[tuple[float, Finding]
     ended = driver.close(timeout=CLOSE_WITHIN + lab.deadline)
     until = lab.history.now()
     took = until - since
-    over = took - CLOSE_WITHIN - lab.history.slack(since, until)
+    over = took - CLOSE_WITHIN - HANDOVER - lab.history.slack(since, until)
     if over > 0:
         promise, seen = f"a clean end within {CLOSE_WITHIN:g} s", f"it took {took:.1f} s"
         hung = ended.outcome == "hung"

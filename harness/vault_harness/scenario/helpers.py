@@ -556,10 +556,11 @@ def turns(lab: Lab, *, well: bool, within: float, every: float = 0.3) -> bool:
 
 
 def allow_writes(lab: Lab, path: str) -> None:
-    """Let tokens that the role gets from now on write one secret."""
+    """Let tokens that the role gets from now on write one secret, and see which version it has."""
     client = lab.operator.client
     may = '["create", "update", "patch", "read"]'
-    rules = f'path "{lab.entry.mount}/data/{path}" {{ capabilities = {may} }}'
+    rules = f'path "{lab.entry.mount}/data/{path}" {{ capabilities = {may} }}\n'
+    rules += f'path "{lab.entry.mount}/metadata/{path}" {{ capabilities = ["read"] }}'
     client.sys.create_or_update_policy("scenario-writer", rules)
     address = f"/v1/auth/approle/role/{lab.entry.approle}"
     role = client.adapter.get(address)["data"]

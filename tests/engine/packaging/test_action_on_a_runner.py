@@ -133,7 +133,9 @@ def test_a_client_that_keeps_its_promises_passes_the_job(tmp_path: Path, artifac
     assert (folder / "index.html").is_file()
     journal = json.loads((folder / "journal.json").read_text())
     assert journal["complete"]
-    assert {scenario["word"] for scenario in journal["scenarios"]} <= {"pass", "not claimed"}
+    words = {scenario["word"] for scenario in journal["scenarios"]}
+    # One that takes more than a runner need have (PostgreSQL, say) is skipped.
+    assert {"pass"} <= words <= {"pass", "not claimed", "skipped"}
 
 
 @pytest.mark.xdist_group("action")

@@ -7,6 +7,7 @@ import pytest
 from tests.unit.scenario.conftest import Story
 from vault_harness.scenario.history import GRAIN
 from vault_harness.scenario.observations import Stall
+from vault_harness.scenario.oracles import HANDOVER
 from vault_harness.scenario.oracles.standing import (
     CLOSE_BOUND,
     TWINS,
@@ -21,10 +22,10 @@ from vault_harness.scenario.verdict import decide
 
 @pytest.mark.parametrize(("verb", "bound"), [("health", 2.0), ("close", 2.0 + CLOSE_BOUND)])
 def test_verb_ends_in_time(story: Story, verb: str, bound: float) -> None:
-    """Up to the bound and the grain, and no further."""
-    story.call(1.0, 1.0 + bound, verb=verb, path="")
+    """Up to the bound, the time of handing over and the grain, and no further."""
+    story.call(1.0, 1.0 + bound + HANDOVER, verb=verb, path="")
     assert story.finds(verbs_end_in_time(2.0)) == []
-    story.call(10.0, 10.0 + bound + GRAIN + 0.1, verb=verb, path="")
+    story.call(10.0, 10.0 + bound + HANDOVER + GRAIN + 0.1, verb=verb, path="")
     (seen,) = story.finds(verbs_end_in_time(2.0))
     assert seen.startswith(f"{verb} ended only after ")
 

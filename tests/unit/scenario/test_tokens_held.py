@@ -253,7 +253,9 @@ def test_each_instance_has_a_time_of_its_own_for_its_end(
     others = [Closing(story, closed=True), Closing(story, ("revoke", "token-2"))]
     found = closed([*others, *(Closing(story, takes=one) for one in times)])
     assert [one.seen for one in found] == seen
-    assert [one.missed for one in found] == [pytest.approx(1.6 - GRAIN, abs=0.01)] * len(seen)
+    assert [one.missed for one in found] == [pytest.approx(1.6 - HANDOVER - GRAIN, abs=0.01)] * len(
+        seen
+    )
 
 
 def test_instance_whose_end_was_given_up(story: Story) -> None:

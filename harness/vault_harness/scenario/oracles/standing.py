@@ -11,7 +11,7 @@ from itertools import pairwise
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Exchange
 from vault_harness.scenario.oracles._absence import no_false_absence
-from vault_harness.scenario.oracles._base import Oracle
+from vault_harness.scenario.oracles._base import HANDOVER, Oracle
 from vault_harness.scenario.oracles._dead_tokens import NEWS, no_request_with_a_dead_token
 from vault_harness.scenario.oracles._lives import came_through
 from vault_harness.scenario.oracles._pace import loops_have_pauses
@@ -49,7 +49,7 @@ def verbs_end_in_time(deadline: float) -> Oracle:
         for call in history.calls(*bounds):
             bound = bounds[call.verb]
             ended = call.ended if call.ended is not None else history.now()
-            over = ended - call.began - bound - history.slack(call.began, ended)
+            over = ended - call.began - bound - HANDOVER - history.slack(call.began, ended)
             if call.outcome == "hung" or over > 0:
                 word = "had not ended" if call.outcome in ("hung", None) else "ended only"
                 findings.append(
