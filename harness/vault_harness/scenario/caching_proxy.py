@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from vault_harness.engine import PortLease, listens
 from vault_harness.errors import ProgramMissing
@@ -54,17 +54,19 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
         program = find_vault(Settings()).path
     except ProgramMissing as error:
         raise NotClaimed(error.cause) from error
-    lease = PortLease()  # a port that was merely free is another server's by the time it listens
-    port = lease.port
-    config = lab.directory / "proxy.toml"
-    config.write_text(_CONFIG.format(program=program, port=port), encoding="utf-8")
-    proxy = open_subject(
-        parse_subject(f"agent:{config}"),
-        {"VAULT_ADDR": lab.stack.leader().address},
-        log=lab.directory / "proxy.log",
-    )
-    before = lab.recorder.upstream
-    try:
+    with ExitStack() as ending:
+        lease = PortLease()  # one that was merely free is another server's by the time it listens
+        ending.callback(lease.release)
+        port = lease.port
+        config = lab.directory / "proxy.toml"
+        config.write_text(_CONFIG.format(program=program, port=port), encoding="utf-8")
+        proxy = open_subject(
+            parse_subject(f"agent:{config}"),
+            {"VAULT_ADDR": lab.stack.leader().address},
+            log=lab.directory / "proxy.log",
+        )
+        ending.callback(proxy.kill)
+        ending.callback(setattr, lab.recorder, "upstream", lab.recorder.upstream)
         wait_until(
             lambda: listens(port),
             "the caching proxy to listen",
@@ -73,7 +75,3 @@ def caching_proxy(lab: Lab) -> Iterator[None]:
         )
         lab.recorder.upstream = f"127.0.0.1:{port}"
         yield
-    finally:
-        lab.recorder.upstream = before
-        proxy.kill()
-        lease.release()
