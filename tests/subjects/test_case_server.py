@@ -43,7 +43,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield found[1]
     finally:
         server.terminate()
-        server.wait(90)
+        code = server.wait(90)
+    assert code == 143, log.read_text()
 
 
 def python_runner(url: str, scenario: str) -> dict[str, Any]:

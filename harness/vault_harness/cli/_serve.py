@@ -7,7 +7,7 @@ import signal
 from vault_harness.cli._command import command
 from vault_harness.cli._common import settings
 from vault_harness.cli._console import say
-from vault_harness.cli._guard import INTERRUPTED
+from vault_harness.interrupts import Ended
 
 LAST_PORT = 65535
 
@@ -46,7 +46,6 @@ def serve(port: int = 0, at_once: int = 2) -> None:
     folder = scenarios_folder()
     catalogue = load(find_catalogue(folder / "test_.py"))
     functions = functions_in(folder)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a CI job sends
     with open_environment(settings(), parse_subject("reference"), seed=0) as environment:
         try:
             server = CaseServer(environment, catalogue, functions, port=port, at_once=at_once)
@@ -60,6 +59,7 @@ def serve(port: int = 0, at_once: int = 2) -> None:
             say(f"cases at {server.url}")
             try:
                 signal.pause()
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as interrupt:
                 say("ending the cases that are under way, and their servers")
-    raise SystemExit(INTERRUPTED)
+                number = interrupt.number if isinstance(interrupt, Ended) else signal.SIGINT
+    raise SystemExit(128 + number)

@@ -251,8 +251,9 @@ def launch_cluster(
                 "POST", "sys/storage/raft/autopilot/configuration", server_stabilization_time="1s"
             )
             for other in others:
-                cluster.join(other, leader, at=nodes[-1].inner_address)
-            cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS)
+                at = nodes[-1].inner_address
+                cluster.admit(other, leader, keyring, timeout=_CLUSTER_SECONDS, at=at)
+            cluster.unseal_all(every, keyring, timeout=_CLUSTER_SECONDS, given=others)
             changes = apply(
                 leader,
                 blueprint,
