@@ -124,12 +124,12 @@ def test_it_answers_before_it_ends_with_its_input(
 @pytest.mark.parametrize(
     ("folder", "command"),
     [
-        ("node", ("node", "--test", "gate.test.mjs")),
-        ("go", ("go", "test", "-run", "TestGate", ".")),
+        ("node", ("node", "--test", "gate.test.mjs", "vault.test.mjs")),
+        ("go", ("go", "test", "-run", "TestGate|TestVault", ".")),
     ],
 )
-def test_gate_of_a_client(folder: str, command: tuple[str, ...]) -> None:
-    """Its own unit tests: which of those that wait is the probe, and whose wait counts."""
+def test_own_tests_of_a_client(folder: str, command: tuple[str, ...]) -> None:
+    """Its own unit tests: who probes, whose wait counts, and that a login is nobody's call."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not here")
     done = subprocess.run(

@@ -42,7 +42,7 @@ func (t *token) is(other *token) bool {
 	return t != nil && other != nil && t.value == other.value
 }
 
-// order is what a caller wants of the keeper: a token, another one than `not`.
+// order is what a caller wants of the keeper: a token, another one than `not`. The context is the caller's.
 type order struct {
 	ctx   context.Context
 	path  string // the path that was denied with `not`
@@ -57,7 +57,9 @@ type supply struct {
 }
 
 // Vault reads secrets. One goroutine, the keeper, owns the token: it logs in, renews, and decides what a
-// 403 meant; so there is never more than one login, and nothing to lock.
+// 403 meant; so there is never more than one login, and nothing to lock. What it asks for has an end of its
+// own, not that of the call that wanted it: Vault may have granted a login whose answer a call did not await,
+// so the call leaves, and the next one gets what comes of it.
 type Vault struct {
 	getenv  func(string) string
 	mount   string
@@ -268,6 +270,20 @@ func (v *Vault) untilDue(held *token) time.Duration {
 	return time.Until(held.since.Add(time.Duration(share * float64(held.ttl))))
 }
 
+// asOwn makes a request of the keeper's, unless who wants it is gone before it is sent.
+func (v *Vault) asOwn(
+	caller context.Context, request func(context.Context) (*Answer, error),
+) (*Answer, error) {
+	if open, at := v.gate.isOpen(); !open {
+		if until, ends := caller.Deadline(); ends && at.After(until) {
+			return nil, hopeless("Vault does not answer")
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), v.timeout)
+	defer cancel()
+	return v.gate.pass(ctx, func() (*Answer, error) { return request(ctx) })
+}
+
 func (v *Vault) supply(wanted order) supply {
 	held := v.shared.Load()
 	if held.lives() && held.is(wanted.not) {
@@ -306,7 +322,9 @@ func (v *Vault) isAlive(ctx context.Context, path string, held *token) (bool, er
 	if known.token.is(held) && time.Now().Before(known.until) {
 		return true, nil
 	}
-	answer, err := v.ask(ctx, "GET", "auth/token/lookup-self", held, nil)
+	answer, err := v.asOwn(ctx, func(ctx context.Context) (*Answer, error) {
+		return v.wire.send(ctx, "GET", "auth/token/lookup-self", held.value, nil)
+	})
 	if err != nil {
 		return false, err
 	}
@@ -324,11 +342,9 @@ func (v *Vault) renewOrReplace() <-chan time.Time {
 	if !held.lives() {
 		return nil // the next call logs in
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), v.timeout)
-	defer cancel()
-	err := v.renew(ctx, held)
+	err := v.renew(held)
 	if err == nil && !v.shared.Load().renewable {
-		_, err = v.logIn(ctx)
+		_, err = v.logIn(context.Background())
 	}
 	if err != nil {
 		log.Printf("the token was not renewed: %v", err)
@@ -340,12 +356,14 @@ func (v *Vault) renewOrReplace() <-chan time.Time {
 }
 
 // renew replaces the shared token by one with the new life, or by one that is not to be renewed any more.
-func (v *Vault) renew(ctx context.Context, held *token) error {
+func (v *Vault) renew(held *token) error {
 	if !held.renewable || held.batch {
 		return nil
 	}
 	asked := time.Now()
-	answer, err := v.ask(ctx, "POST", "auth/token/renew-self", held, map[string]any{})
+	answer, err := v.asOwn(context.Background(), func(ctx context.Context) (*Answer, error) {
+		return v.wire.send(ctx, "POST", "auth/token/renew-self", held.value, map[string]any{})
+	})
 	if err != nil && !strings.Contains(err.Error(), pastMaxTTL) {
 		return err
 	}
@@ -362,6 +380,7 @@ func (v *Vault) renew(ctx context.Context, held *token) error {
 	return nil
 }
 
+// logIn gets a token for all, at the wish of one who waits for it until the end of ctx.
 func (v *Vault) logIn(ctx context.Context) (*token, error) {
 	roleID, secretID := v.id("VAULT_ROLE_ID"), v.id("VAULT_SECRET_ID")
 	if roleID == "" || secretID == "" {
@@ -378,7 +397,7 @@ func (v *Vault) logIn(ctx context.Context) (*token, error) {
 		return nil, denied("Vault refuses this secret-id; more tries would lock the role")
 	}
 	asked := time.Now()
-	answer, err := v.gate.pass(ctx, func() (*Answer, error) {
+	answer, err := v.asOwn(ctx, func(ctx context.Context) (*Answer, error) {
 		body := map[string]string{"role_id": roleID, "secret_id": secretID}
 		answer, err := v.wire.send(ctx, "POST", "auth/approle/login", "", body)
 		if err == nil && answer.Status == 403 {

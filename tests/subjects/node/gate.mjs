@@ -23,6 +23,11 @@ export class Gate {
     return this.#failures === 0;
   }
 
+  /** When the next one passes; long past while everybody does. */
+  get opens() {
+    return this.open ? -Infinity : this.#opens;
+  }
+
   /** Run `request` for `what` when it is its turn; `Unavailable` closes the gate, every other end opens it. */
   async pass(deadline, what, request) {
     const probe = await this.#enter(deadline, what);

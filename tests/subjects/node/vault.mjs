@@ -71,15 +71,17 @@ export class Vault {
       return { value: pick(kept.data, path, key), stale: false };
     }
     if (!this.on) return this.read(path, key);
-    if (!this.#fetching.has(path)) {
-      const deadline = performance.now() + this.timeout * 0.95;
-      const fetched = this.#fetch(path, deadline).finally(() => this.#fetching.delete(path));
-      this.#fetching.set(path, fetched);
-    }
-    try {
-      return { value: pick(await this.#fetching.get(path), path, key), stale: false };
-    } catch (error) {
-      return this.#instead(error, path, key);
+    const deadline = performance.now() + this.timeout * 0.95;
+    for (;;) {
+      const another = this.#fetching.get(path);
+      try {
+        const data = await within(another ?? this.#shared(path, deadline), deadline);
+        return { value: pick(data, path, key), stale: false };
+      } catch (error) {
+        // It was over with the time of who began it; this one may have time left.
+        const again = another && error instanceof Unavailable && performance.now() + 100 < deadline;
+        if (!again || this.#cache.has(path)) return this.#instead(error, path, key);
+      }
     }
   }
 
@@ -137,6 +139,12 @@ export class Vault {
   }
 
   // Reading
+
+  #shared(path, deadline) {
+    const fetched = this.#fetch(path, deadline).finally(() => this.#fetching.delete(path));
+    this.#fetching.set(path, fetched);
+    return fetched;
+  }
 
   async #fetch(path, deadline) {
     const known = this.#cache.has(path);
@@ -216,13 +224,29 @@ export class Vault {
     return answer;
   }
 
+  /**
+   * Change the token for all, one after the other, and wait for it until `deadline`. What is asked for in
+   * that has an end of its own: Vault may have granted a login whose answer a call did not await, so the call
+   * leaves, and the next one gets what comes of it.
+   */
+  #change(deadline, task) {
+    return within(this.#changing.run(deadline, task), deadline);
+  }
+
+  /** That end, unless who wants it is gone before anything is sent. */
+  #ownEnd(deadline) {
+    if (this.gate.opens >= deadline) throw new GivenUp("Vault does not answer in time");
+    return performance.now() + this.timeout;
+  }
+
   /** Whether a 403 was the token's fault. The first who finds out drops it. */
   #wasDead(path, token, deadline) {
-    return this.#changing.run(deadline, async () => {
+    return this.#change(deadline, async () => {
       if (this.#token !== token) return true;
       const denied = this.#denied.get(path);
       if (denied && denied.mark === digest(token.value) && performance.now() < denied.until) return false;
-      const { status, body } = await this.#ask("GET", "auth/token/lookup-self", deadline, token);
+      const end = this.#ownEnd(deadline);
+      const { status, body } = await this.#ask("GET", "auth/token/lookup-self", end, token);
       // "1 error occurred" is a policy's denial: the token lives, but may not look at itself.
       if (status === 403 && !(body.errors || []).join(" ").includes("1 error occurred")) {
         this.log("the token is dead before its time, logging in anew");
@@ -242,7 +266,7 @@ export class Vault {
 
   async #valid(deadline) {
     if (this.#lives(this.#token)) return this.#token;
-    return this.#changing.run(deadline, async () => {
+    return this.#change(deadline, async () => {
       if (!this.#lives(this.#token)) await this.#logIn(deadline);
       return this.#token;
     });
@@ -257,10 +281,11 @@ export class Vault {
     if (failed.length >= TRIES || performance.now() - (failed.at(-1) ?? -Infinity) < 1000 * 2 ** failed.length) {
       throw new LoginRefused("Vault refuses this secret-id; more tries would lock the role");
     }
+    const end = this.#ownEnd(deadline);
     const asked = performance.now();
-    const answer = await this.gate.pass(deadline, "login", async () => {
+    const answer = await this.gate.pass(end, "login", async () => {
       const body = { role_id: roleId, secret_id: secretId };
-      const got = await this.wire.send("POST", "auth/approle/login", { deadline, body });
+      const got = await this.wire.send("POST", "auth/approle/login", { deadline: end, body });
       if (got.status === 403) throw new Unavailable("Vault takes no login of this role at present");
       return got;
     });

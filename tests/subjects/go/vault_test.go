@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+const loginPath = "/v1/auth/approle/login"
+
+// holding is a Vault that answers nothing at a path until it is told to; it counts what is asked for there.
+type holding struct {
+	path    string
+	asked   atomic.Int32
+	release chan struct{}
+}
+
+func (h *holding) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	if request.URL.Path == h.path {
+		h.asked.Add(1)
+		<-h.release
+	}
+	if request.URL.Path == loginPath {
+		fmt.Fprint(answer, `{"auth": {"client_token": "a", "lease_duration": 600, "renewable": true}}`)
+		return
+	}
+	fmt.Fprint(answer, `{"data": {"data": {"K": "v"}, "metadata": {"version": 1}}}`)
+}
+
+// opened is a client of that Vault, with more time for a request than a test takes.
+func opened(t *testing.T, server http.Handler) *Vault {
+	t.Helper()
+	listening := httptest.NewServer(server)
+	t.Cleanup(listening.Close)
+	environ := map[string]string{
+		"VAULT_ADDR": listening.URL, "VAULT_ROLE_ID": "role", "VAULT_SECRET_ID": "secret",
+		"VAULT_CLIENT_TIMEOUT": "60",
+	}
+	vault, err := NewVault(func(name string) string { return environ[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(vault.Close)
+	return vault
+}
+
+func TestVaultLoginOutlivesTheCallThatMadeIt(t *testing.T) {
+	server := &holding{path: loginPath, release: make(chan struct{})}
+	vault := opened(t, server)
+	ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
+	defer cancel()
+	if _, err := vault.readOnce(ctx, "a"); !isOutage(err) {
+		t.Errorf("the call that made it ended with %v", err)
+	}
+	close(server.release)
+	value, err := vault.Read("a", "K")
+	if asked := server.asked.Load(); err != nil || value != "v" || asked != 1 {
+		t.Errorf("%q, %v, %d logins", value, err, asked)
+	}
+}
+
+func TestVaultMakesNoLoginForWhoIsGoneBeforeItIsSent(t *testing.T) {
+	server := &holding{path: loginPath, release: make(chan struct{})}
+	close(server.release)
+	vault := opened(t, server)
+	vault.gate.learn(false, limited)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	began := time.Now()
+	if _, err := vault.readOnce(ctx, "a"); !isOutage(err) || time.Since(began) > 10*time.Second {
+		t.Errorf("after %s: %v", time.Since(began), err)
+	}
+	if asked := server.asked.Load(); asked != 0 {
+		t.Errorf("%d logins", asked)
+	}
+}

@@ -1,0 +1,70 @@
+// node --test tests/subjects/node/vault.test.mjs
+// What calls share is not over with the call that began it.
+import assert from "node:assert";
+import { once } from "node:events";
+import http from "node:http";
+import { test } from "node:test";
+
+import { Unavailable } from "./errors.mjs";
+import { Vault } from "./vault.mjs";
+
+const LOGIN = "/v1/auth/approle/login";
+const SECRET = "/v1/ecommerce/data/a";
+
+/** A Vault that answers nothing at `path` until `release` is called; `asked` counts what comes there. */
+async function holding(t, path) {
+  const one = { asked: 0 };
+  const released = new Promise((resolve) => (one.release = resolve));
+  const server = http.createServer(async (request, response) => {
+    if (request.url === path) {
+      one.asked += 1;
+      await released;
+    }
+    const auth = { client_token: "a", lease_duration: 600, renewable: true };
+    response.end(JSON.stringify(request.url === LOGIN ? { auth } : { data: { data: { K: "v" } } }));
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const vault = new Vault(
+    {
+      VAULT_ADDR: `http://127.0.0.1:${server.address().port}`,
+      VAULT_ROLE_ID: "role",
+      VAULT_SECRET_ID: "secret",
+      VAULT_CLIENT_TIMEOUT: "60",
+    },
+    () => {},
+  );
+  t.after(async () => {
+    one.release();
+    await vault.close();
+    vault.wire.agent.destroy();
+    server.close();
+  });
+  return Object.assign(one, { vault });
+}
+
+/** Make a call that has less time than what it asks for. */
+async function shortCall(vault, call) {
+  const { timeout } = vault;
+  vault.timeout = 300;
+  const made = call();
+  vault.timeout = timeout;
+  await assert.rejects(made, Unavailable);
+}
+
+test("a login outlives the call that made it", async (t) => {
+  const server = await holding(t, LOGIN);
+  await shortCall(server.vault, () => server.vault.read("a", "K"));
+  server.release();
+  assert.equal((await server.vault.read("a", "K")).value, "v");
+  assert.equal(server.asked, 1);
+});
+
+test("who joins a read has its own time for it", async (t) => {
+  const server = await holding(t, SECRET);
+  const first = shortCall(server.vault, () => server.vault.readCached("a", "K"));
+  const second = server.vault.readCached("a", "K");
+  await first;
+  server.release();
+  assert.equal((await second).value, "v");
+});
