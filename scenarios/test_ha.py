@@ -71,7 +71,7 @@ def test_leader_steps_down(lab: Lab) -> None:
         for _ in range(5):
             callers.enter_context(lab.reading(every=0.5))
             lab.watch(0.1)
-        with lab.vault.stepped_down(leader) as fault:
+        with lab.vault.stepped_down(leader) as fault, _anew(lab):
             # Who gives Vault a rest for longer after a failure says so.
             back = fails_over(lab, fault, lost=leader, within=lab.or_its_pause(STEP_DOWN))
         lab.watch(1.0)

@@ -30,6 +30,7 @@ from vault_harness.scenario.helpers import (
     every_way,
     footprint_at_rest,
     given_up,
+    has_its_files,
     left_behind,
     renewal_comes,
     start_meanwhile,
@@ -37,6 +38,7 @@ from vault_harness.scenario.helpers import (
     version_of,
     works_after_all,
 )
+from vault_harness.scenario.lab import KEY
 from vault_harness.scenario.leases import CREDENTIALS, READ_ONLY
 from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
@@ -263,14 +265,23 @@ def test_black_hole(lab: Lab) -> None:
     )
 
 
+UNREAD = tuple(f"backend/idle/{number}" for number in range(1, 4))
+"""A secret for each caller, that nobody has read before connections die."""
+
+
 @pytest.mark.scenario("NET-04")
 def test_dead_idle_connections(lab: Lab) -> None:
     """Connections that the subject keeps are forgotten by the network; new ones work."""
     lab.start()
+    for path in UNREAD:
+        lab.put("v1", path=path, key=KEY)
     with lab.reading(every=0.4, callers=3):
         lab.watch(1.0)
     lab.watch(0.3)
-    with dead_connections(lab) as fault, lab.reading(every=0.4, callers=3):
+    with dead_connections(lab) as fault, ExitStack() as callers:
+        # No memory has what nobody has read: each caller needs a connection.
+        for unread in (None,) * 3 if has_its_files(lab) else UNREAD:
+            callers.enter_context(lab.reading(every=0.4, path=unread, key=unread and KEY))
         # Time for three calls of each caller that all wait in vain.
         lab.hold(fault, 3.2 * lab.deadline)
         # A call finds out, and the next is served. Who gives Vault a rest first says for how long.

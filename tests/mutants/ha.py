@@ -316,6 +316,7 @@ TOLERATED: dict[str, Tolerated] = {
         RemembersForTheRefreshTime, "HA-06"
     ),
     "follows-each-redirect-once": Tolerated(FollowsEachRedirectOnce, "HA-04"),
+    "keeps-what-it-read-past-a-step-down": Tolerated(own_pace.AsksOnceItIsOld, "HA-01"),
     "keeps-what-it-read-past-a-dead-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-02"),
     "keeps-what-it-read-past-a-silent-leader": Tolerated(own_pace.AsksOnceItIsOld, "HA-03"),
     "keeps-what-it-read-without-a-quorum": Tolerated(own_pace.AsksOnceItIsOld, "HA-07"),

@@ -135,6 +135,29 @@ class KeepsADeadConnection(LazyClient):
     wire_type = _Keeper
 
 
+class KeepsADeadConnectionBehindItsMemory(tempers.AnswersFromMemory):
+    """The same of a client whose callers see it only where it has nothing in memory."""
+
+    wire_type = _Keeper
+
+
+class _Dropper(_Keeper):
+    """Kept as long as it answers."""
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        try:
+            return super()._exchange(request, deadline)
+        except OSError:
+            self._kept.__dict__.clear()
+            raise
+
+
+class DropsADeadConnectionBehindItsMemory(tempers.AnswersFromMemory):
+    """Answers from memory, and finds a dead connection out behind its callers' backs."""
+
+    wire_type = _Dropper
+
+
 class RetriesWrites(Tweaked):
     """Takes a write whose answer did not come for one that did not happen."""
 
@@ -481,6 +504,9 @@ MUTANTS: dict[str, Mutant] = {
     "keeps-a-dead-connection": Mutant(
         KeepsADeadConnection, "NET-04", "1 read of each caller", REFERENCE
     ),
+    "keeps-a-dead-connection-behind-its-memory": Mutant(
+        KeepsADeadConnectionBehindItsMemory, "NET-04", "1 read of each caller"
+    ),
     "retries-a-stalled-write": Mutant(
         RetriesWritesLater, "NET-05", "applied at most once", REFERENCE
     ),
@@ -661,6 +687,9 @@ TOLERATED: dict[str, Tolerated] = {
     "tries-until-its-deadline": Tolerated(tempers.TriesUntilItsDeadline, "NET-10"),
     "answers-from-memory": Tolerated(tempers.AnswersFromMemory, "NET-10"),
     "breaks-its-circuit": Tolerated(tempers.BreaksItsCircuit, "NET-04"),
+    "drops-a-dead-connection-behind-its-memory": Tolerated(
+        DropsADeadConnectionBehindItsMemory, "NET-04"
+    ),
     "asks-often-of-a-dead-upstream": Tolerated(AsksOften, "NET-18"),
     "tries-its-renewal-now-and-then": Tolerated(TriesItsRenewalNowAndThen, "NET-18"),
     "logs-in-instead-while-vault-is-gone": Tolerated(LogsInInsteadOfRenewing, "NET-18"),

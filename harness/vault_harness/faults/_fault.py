@@ -22,6 +22,7 @@ class Signature:
         token: A request that carried the token of this accessor, refused.
         refused: A TLS handshake that one side refused.
         turned_away: A connection that was opened and carried no request: nobody is there to answer.
+        swallowed: What the client sent over a connection that is dead, and that nobody heard.
         stubbed: An answer that the harness gave in Vault's place.
         interference: A request on which the interference of this name acted.
         lingers: The mark may appear after the fault's end (a revoked token stays revoked).
@@ -37,6 +38,7 @@ class Signature:
     token: str | None = None
     refused: bool = False
     turned_away: bool = False
+    swallowed: bool = False
     stubbed: bool = False
     interference: str | None = None
     lingers: bool = False

@@ -69,6 +69,8 @@ class Http1Connection:
             while going_on:
                 side, data = await self._heard.get()
                 if self.deaf and data:
+                    if side == "client":
+                        self._recorder.history.note_swallowed(self._ordinal)
                     continue
                 if not data:
                     await self._lost(side)

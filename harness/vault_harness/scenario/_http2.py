@@ -87,6 +87,7 @@ class Http2Connection:
             while True:
                 side, data = await self._heard.get()
                 if self.deaf and data:
+                    self._swallow(data, by_client=side == "client")
                     continue
                 if not data:
                     self._lost(by_client=side == "client")
@@ -109,6 +110,11 @@ class Http2Connection:
             for upstream in self._upstreams:
                 upstream.close()
             self._client.close()
+
+    def _swallow(self, data: bytes, *, by_client: bool) -> None:
+        """Pass nothing on, and note what a client says beyond its goodbye."""
+        if by_client and self._goodbye.without(data):
+            self._recorder.history.note_swallowed(self._ordinal)
 
     def _lost(self, *, by_client: bool) -> None:
         for stream in self._streams.values():

@@ -509,7 +509,8 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
     Raises:
         NotClaimed: The subject keeps none open.
     """
-    fault = lab.history.begin_fault("idle connections dead", Signature(unanswered=True))
+    mark = Signature(unanswered=True, swallowed=True)
+    fault = lab.history.begin_fault("idle connections dead", mark)
     if not lab.recorder.deafen():
         raise NotClaimed("the subject keeps no connection open between requests")
     try:

@@ -34,6 +34,7 @@ from vault_harness.scenario.observations import (
     Rotation,
     Stall,
     Starved,
+    Swallowed,
     Touch,
     Use,
 )
@@ -66,6 +67,7 @@ class History:
     connections: list[float] = field(default_factory=list)
     addresses: dict[int, str] = field(default_factory=dict)  # of connections by another than first
     handshakes: list[Handshake] = field(default_factory=list)
+    swallowed: list[Swallowed] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     rotations: list[Rotation] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
@@ -221,6 +223,13 @@ class History:
         with self._changed:
             if not self.frozen:
                 self.handshakes.append(Handshake(self.now(), connection, protocol, refused))
+            self._notify()
+
+    def note_swallowed(self, connection: int) -> None:
+        """Note that a client sent something over a connection that is dead, as it cannot know."""
+        with self._changed:
+            if not self.frozen:
+                self.swallowed.append(Swallowed(self.now(), connection))
             self._notify()
 
     def begin_fault(

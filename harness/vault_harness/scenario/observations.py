@@ -149,6 +149,19 @@ class Handshake:
     refused: str | None = None
 
 
+@dataclass(frozen=True)
+class Swallowed:
+    """Bytes of a client that nobody heard: they came over a connection that was dead by then.
+
+    Attributes:
+        at: When, seconds on the history's clock.
+        connection: Ordinal of the TCP connection.
+    """
+
+    at: float
+    connection: int
+
+
 @dataclass
 class Rotation:
     """A secret that the harness changes: from `at` on, `value` is a right one for `path`.

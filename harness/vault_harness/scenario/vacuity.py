@@ -47,6 +47,8 @@ def evidence_of(
         return f"{fault.name}: {refused}"
     if mark.turned_away and (opened := _turned_away(history, fault)):
         return f"{fault.name}: {opened}"
+    if mark.swallowed and (swallowed := _swallowed(history, fault, until)):
+        return f"{fault.name}: {swallowed}"
     for toxic in mark.toxics:
         if count := sum(
             _at_that_time(touch, fault, until) for touch in history.touches if touch.toxic == toxic
@@ -90,6 +92,14 @@ def _turned_away(history: History, fault: Fault) -> str | None:
     for number, at in enumerate(list(history.connections), start=1):
         if fault.began <= at <= end and number not in used:
             return f"a connection at +{at:.2f} s found nobody"
+    return None
+
+
+def _swallowed(history: History, fault: Fault, until: float) -> str | None:
+    """What was sent within that time over a dead connection, be it behind the callers' backs."""
+    for one in list(history.swallowed):
+        if fault.began <= one.at <= until:
+            return f"what came over connection {one.connection} at +{one.at:.2f} s was not heard"
     return None
 
 

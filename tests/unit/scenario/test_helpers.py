@@ -65,6 +65,7 @@ def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
     with pytest.raises(socket.timeout):
         old.sock.recv(1)
     assert len(bench.history.exchanges) == 2
+    assert {one.connection for one in bench.history.swallowed} == {1}
 
 
 def test_nothing_is_open_once_the_client_has_gone(bench: Bench) -> None:

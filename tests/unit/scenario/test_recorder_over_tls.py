@@ -265,6 +265,19 @@ def test_deaf_connections(
     with httpcore.ConnectionPool(ssl_context=trusting(authority)) as other:
         assert other.request("GET", url(bench)).status == 200
     assert len(bench.history.exchanges) == 2
+    assert {one.connection for one in bench.history.swallowed} == {1}
+
+
+def test_goodbye_over_a_deaf_connection(
+    bench: Bench, tls: ssl.SSLContext, client: httpcore.ConnectionPool
+) -> None:
+    """Who says no more than that has asked for nothing: nobody was kept waiting."""
+    bench.serve(saying(b"{}"), tls=tls)
+    client.request("GET", url(bench))
+    assert bench.recorder.deafen() == 1
+    client.close()
+    assert bench.history.wait_for(lambda: bench.recorder.open_connections() == 0, 10.0)
+    assert bench.history.swallowed == []
 
 
 def test_streams_do_not_wait_for_each_other(

@@ -11,7 +11,7 @@ from tests.unit.scenario.conftest import Story
 from vault_harness.faults import Signature
 from vault_harness.scenario._logs import INTERVAL, LogLine
 from vault_harness.scenario._running import Running
-from vault_harness.scenario.observations import Handshake, Outcome, Touch
+from vault_harness.scenario.observations import Handshake, Outcome, Swallowed, Touch
 from vault_harness.scenario.vacuity import AFTERMATH, WAITED_OUT, evidence_of
 
 SEALED = Signature(statuses=frozenset({503}))
@@ -50,6 +50,18 @@ def test_refused_handshake(story: Story) -> None:
 
 
 # Connections, and the log of who is not asked
+
+
+def test_what_was_sent_over_a_dead_connection(story: Story) -> None:
+    """Within the fault, though each caller was answered from memory."""
+    dead = Signature(unanswered=True, swallowed=True)
+    story.calls(12.0, 15.0)
+    story.history.swallowed += [Swallowed(5.0, 1), Swallowed(25.0, 1)]
+    assert evidence(story, dead) is None
+    story.history.swallowed.append(Swallowed(13.0, 2))
+    said = "the fault: what came over connection 2 at +13.00 s was not heard"
+    assert evidence(story, dead) == said
+    assert evidence(story, DOWN) is None
 
 
 def test_connection_that_found_nobody(story: Story) -> None:
