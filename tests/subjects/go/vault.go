@@ -360,8 +360,9 @@ func (v *Vault) renew(held *token) error {
 	if !held.renewable || held.batch {
 		return nil
 	}
-	asked := time.Now()
+	var asked time.Time // not before the gate: who has waited there would renew again at once
 	answer, err := v.asOwn(context.Background(), func(ctx context.Context) (*Answer, error) {
+		asked = time.Now()
 		return v.wire.send(ctx, "POST", "auth/token/renew-self", held.value, map[string]any{})
 	})
 	if err != nil && !strings.Contains(err.Error(), pastMaxTTL) {
@@ -396,8 +397,9 @@ func (v *Vault) logIn(ctx context.Context) (*token, error) {
 	if n := len(failed); n >= triesPerID || n > 0 && time.Since(failed[n-1]) < time.Second<<n {
 		return nil, denied("Vault refuses this secret-id; more tries would lock the role")
 	}
-	asked := time.Now()
+	var asked time.Time
 	answer, err := v.asOwn(ctx, func(ctx context.Context) (*Answer, error) {
+		asked = time.Now()
 		body := map[string]string{"role_id": roleID, "secret_id": secretID}
 		answer, err := v.wire.send(ctx, "POST", "auth/approle/login", "", body)
 		if err == nil && answer.Status == 403 {

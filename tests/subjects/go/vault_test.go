@@ -78,3 +78,17 @@ func TestVaultMakesNoLoginForWhoIsGoneBeforeItIsSent(t *testing.T) {
 		t.Errorf("%d logins", asked)
 	}
 }
+
+func TestVaultCountsALifeFromTheRequestOn(t *testing.T) {
+	server := &holding{path: loginPath, release: make(chan struct{})}
+	close(server.release)
+	vault := opened(t, server)
+	vault.gate.learn(false, &Failure{Outcome: "unavailable"})
+	_, opens := vault.gate.isOpen()
+	if _, err := vault.Read("a", "K"); err != nil {
+		t.Fatal(err)
+	}
+	if since := vault.shared.Load().since; since.Before(opens) {
+		t.Errorf("the wait of %s before it counts too", opens.Sub(since))
+	}
+}

@@ -218,10 +218,16 @@ export class Vault {
   async #ask(method, path, deadline, token, body) {
     if (token.uses > 0) token.uses = token.uses > 1 ? token.uses - 1 : -1;
     const answer = await this.gate.pass(deadline, path, () =>
-      this.wire.send(method, path, { deadline, token: token.value, body }),
+      this.#sent(method, path, { deadline, token: token.value, body }),
     );
     if (answer.status < 400) this.#lastGood = performance.now();
     return answer;
+  }
+
+  /** The answer, and when it was asked for: not before the gate, or who waited there renews again at once. */
+  async #sent(method, path, options) {
+    const asked = performance.now();
+    return { ...(await this.wire.send(method, path, options)), asked };
   }
 
   /**
@@ -282,10 +288,9 @@ export class Vault {
       throw new LoginRefused("Vault refuses this secret-id; more tries would lock the role");
     }
     const end = this.#ownEnd(deadline);
-    const asked = performance.now();
     const answer = await this.gate.pass(end, "login", async () => {
       const body = { role_id: roleId, secret_id: secretId };
-      const got = await this.wire.send("POST", "auth/approle/login", { deadline: end, body });
+      const got = await this.#sent("POST", "auth/approle/login", { deadline: end, body });
       if (got.status === 403) throw new Unavailable("Vault takes no login of this role at present");
       return got;
     });
@@ -303,7 +308,7 @@ export class Vault {
       value: auth.client_token,
       firstTtl: ttl,
       ttl,
-      since: asked,
+      since: answer.asked,
       renewable: auth.renewable === true,
       batch: auth.token_type === "batch",
       uses: auth.num_uses || 0,
@@ -354,8 +359,7 @@ export class Vault {
   /** Whether this token lives on; if not, another is needed before its end. */
   async #renewed(token, deadline) {
     if (!token.renewable || token.batch) return false;
-    const asked = performance.now();
-    const { status, body } = await this.#ask("POST", "auth/token/renew-self", deadline, token, {}).catch(
+    const { status, body, asked } = await this.#ask("POST", "auth/token/renew-self", deadline, token, {}).catch(
       (error) => {
         if (!error.message.includes(PAST_MAX_TTL)) throw error; // else it is a refusal, in spite of its status
         return { status: 500 };

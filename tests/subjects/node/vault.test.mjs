@@ -1,5 +1,5 @@
 // node --test tests/subjects/node/vault.test.mjs
-// What calls share is not over with the call that began it.
+// What calls share is not over with the call that began it, and a token's life is counted from its request.
 import assert from "node:assert";
 import { once } from "node:events";
 import http from "node:http";
@@ -11,8 +11,11 @@ import { Vault } from "./vault.mjs";
 const LOGIN = "/v1/auth/approle/login";
 const SECRET = "/v1/ecommerce/data/a";
 
-/** A Vault that answers nothing at `path` until `release` is called; `asked` counts what comes there. */
-async function holding(t, path) {
+/**
+ * A Vault that answers nothing at `path` until `release` is called; `asked` counts what comes there. Its
+ * tokens live for so many seconds.
+ */
+async function holding(t, path, ttl = 600) {
   const one = { asked: 0 };
   const released = new Promise((resolve) => (one.release = resolve));
   const server = http.createServer(async (request, response) => {
@@ -20,7 +23,7 @@ async function holding(t, path) {
       one.asked += 1;
       await released;
     }
-    const auth = { client_token: "a", lease_duration: 600, renewable: true };
+    const auth = { client_token: "a", lease_duration: ttl, renewable: true };
     response.end(JSON.stringify(request.url === LOGIN ? { auth } : { data: { data: { K: "v" } } }));
   });
   server.listen(0, "127.0.0.1");
@@ -67,4 +70,15 @@ test("who joins a read has its own time for it", async (t) => {
   await first;
   server.release();
   assert.equal((await second).value, "v");
+});
+
+test("a token's life begins when it is asked for, not when a wait for that began", async (t) => {
+  const server = await holding(t, LOGIN, 3);
+  server.release();
+  const limited = server.vault.gate.pass(Infinity, "other", async () => {
+    throw new Unavailable("too many requests", 3000);
+  });
+  await assert.rejects(limited, Unavailable);
+  for (const _ of [1, 2]) assert.equal((await server.vault.read("a", "K")).value, "v");
+  assert.equal(server.asked, 1);
 });
