@@ -125,17 +125,19 @@ def _grade(
         return "F", harm
     broken = _by_severity(scenarios, lambda one: one.verdict in ("fail", "flaky"))
     unasked = _by_severity(scenarios, _is_unasked)
-    critical = unasked["critical"] + [id for id, one in left_out.items() if one == "critical"]  # noqa: A001
-    lacking = [f"critical, and not asked: {', '.join(sorted(critical))}"] if critical else []
+    critical, unseen = unasked["critical"], Counter(left_out.values())
+    lacking = [f"critical, and not asked: {', '.join(critical)}"] if critical else []
+    if unseen["critical"]:
+        # Nobody has heard by now which of them the client claims at all.
+        lacking.append(f"critical, and left out of this run, claimed or not: {unseen['critical']}")
     lacking += _never(scenarios, engine, ("critical",))
     if not complete:
         lacking.append("the run did not come to its end")
     asked = any(o.severity == "critical" and o.verdict in _RANKS for o in scenarios.values())
-    if not asked and not critical:
+    if not asked and not critical and not unseen["critical"]:
         lacking.append("nothing critical was judged" if scenarios else "nothing was judged")
     if lacking:
         return None, lacking
-    unseen = Counter(left_out.values())
     why = [f"{name}, and broken: {', '.join(ids)}" for name, ids in broken.items() if ids]
     why += [f"{name}, and not asked: {', '.join(ids)}" for name, ids in unasked.items() if ids]
     why += [f"{name}, and left out of this run: {unseen[name]}" for name in broken if unseen[name]]

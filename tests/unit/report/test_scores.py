@@ -160,7 +160,11 @@ def test_leaks_and_wrong_values() -> None:
 def test_part_of_the_suite_has_no_grade() -> None:
     """Nor has a run that did not end: the rest could be worse."""
     part = score_of(journal(CRITICAL, left_out={"TOK-11": "critical", "SEA-08": "low"}))
-    assert (part.grade, part.why) == (None, ["critical, and not asked: TOK-11"])
+    why = ["critical, and left out of this run, claimed or not: 1"]
+    assert (part.grade, part.why) == (None, why)
+    unsure = one("SEA-01", "not exercised", "critical")
+    part = score_of(journal(CRITICAL, unsure, left_out={"TOK-11": "critical"}))
+    assert part.why == ["critical, and not asked: SEA-01", *why]
     assert score_of(journal(CRITICAL, complete=False)).grade is None
 
 
