@@ -93,7 +93,11 @@ def _command(text: str, rest: str) -> SubjectSpec:
 
 def _agent(text: str, rest: str) -> SubjectSpec:
     config = Path(rest)
-    if not config.is_file():
+    try:
+        there = config.is_file()
+    except OSError:  # longer than a name may be, say
+        there = False
+    if not there:
         raise SettingsError(
             f"there is no configuration of an agent at {rest!r}",
             looked_at=str(config.absolute()),

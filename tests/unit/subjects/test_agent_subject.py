@@ -92,7 +92,8 @@ def test_a_rendered_object_has_keys(subject: Open, agent: Write) -> None:
 def test_a_rendered_value_is_the_whole_file(subject: Open, agent: Write) -> None:
     """With a key the file is its value, line ends and all."""
     config = '[[rendered]]\npath = "backend/django"\nfile = "${dir}/v"\nkey = "K"\n'
-    one = subject(agent(f"open('v', 'w').write('one\\ntwo\\n')\n{STAYS}", config))
+    rendered = "open('w', 'w').write('one\\ntwo\\n')\nimport os\nos.replace('w', 'v')\n"
+    one = subject(agent(f"{rendered}{STAYS}", config))
     assert value_of(one) == "one\ntwo\n"
 
 

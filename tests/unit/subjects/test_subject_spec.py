@@ -68,6 +68,7 @@ def test_a_url_is_a_base(text: str, url: str) -> None:
         "command:no-such-program-anywhere",
         "agent:",
         "agent:no-such-file.toml",
+        "agent:" + 300 * "a",
         "http://",
         "http://user:hunter2@host",
         "http://host:port",
