@@ -14,7 +14,6 @@ from vault_harness.faults import Fault
 from vault_harness.scenario import oracles
 from vault_harness.scenario._leaks import CommandLines
 from vault_harness.scenario._logs import LogLine, LogWatch
-from vault_harness.scenario._spent import cpu_of
 from vault_harness.scenario._starvation import Starvation
 from vault_harness.scenario._ways_in import WaysIn
 from vault_harness.scenario.catalogue import Entry
@@ -336,11 +335,12 @@ class Running(WaysIn):
             raise NotClaimed("the subject does not tell one failure from another (outcomes)")
 
     def _end_subject(self, client: Driver) -> None:
-        self.spent.subject += cpu_of(client.subject.pid)
         try:
             client.subject.close(timeout=5.0)
         except (OperationFailed, SubjectError):
             client.subject.kill()
+        # Once it is buried: many scenarios end it themselves, long before.
+        self.spent.subject += getattr(client.subject, "cpu", 0.0)
 
     def reading(
         self,

@@ -8,19 +8,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import psutil
-
-
-def cpu_of(pid: int | None) -> float:
-    """Seconds of processor time that a process has used by now; 0 if it is gone or of no number."""
-    if pid is None:
-        return 0.0
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
-
 
 @dataclass
 class Spent:
@@ -28,7 +15,7 @@ class Spent:
 
     Attributes:
         wall: Seconds by what they went into.
-        subject: Seconds of processor time of the subject's own processes.
+        subject: Seconds of processor time of the subject's own processes, which have ended.
     """
 
     wall: dict[str, float] = field(default_factory=dict)

@@ -125,6 +125,11 @@ class AgentSubject:
         return self._life.process.pid
 
     @property
+    def cpu(self) -> float:
+        """Seconds of processor time that it has used, once it has ended."""
+        return self._life.cpu
+
+    @property
     def exit_code(self) -> int | None:
         """How its process ended, negative by a signal; None while it lives."""
         return self._life.code

@@ -128,12 +128,16 @@ class Life:
     Args:
         leashed: What was started.
         told: Is told its exit code.
+
+    Attributes:
+        cpu: Seconds of processor time of it and of the children that it waited for, once it ended.
     """
 
     def __init__(self, leashed: Leashed, told: Callable[[int], None]) -> None:
         self.process = leashed.process
         self.ended = threading.Event()
         self.code: int | None = None
+        self.cpu = 0.0
         self._leash = leashed.leash
         self._told = told
         self._lock = threading.Lock()
@@ -165,12 +169,22 @@ class Life:
             # While it is not reaped its number cannot go to another, and neither can its group's.
             os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)
             self.signal(signal.SIGKILL)
-        code = self.process.wait()
+        code = self._bury()
         with self._lock:
             self.code = code
         os.close(self._leash)
         self._told(code)
         self.ended.set()
+
+    def _bury(self) -> int:
+        """Wait for it, which is when the kernel tells what it has used; its exit code."""
+        try:
+            _, status, used = os.wait4(self.process.pid, 0)
+        except (AttributeError, ChildProcessError):  # no Unix, or another one was quicker
+            return self.process.wait()
+        self.cpu = used.ru_utime + used.ru_stime
+        self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode
 
 
 def how_ended(code: int) -> str:
