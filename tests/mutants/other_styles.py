@@ -38,6 +38,12 @@ class StartsSlowly(LazyClient):
         super().__init__(environ)
 
 
+class StartsVerySlowly(StartsSlowly):
+    """As on a machine with little to spare: for longer than a short-lived certificate is good."""
+
+    takes = 13.0
+
+
 class LoadsAtItsFirstRead(LazyClient):
     """Takes longer for its first read than a call may: a virtual machine loads its classes then."""
 

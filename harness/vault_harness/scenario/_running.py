@@ -52,9 +52,12 @@ class Running(WaysIn):
     Attributes:
         steady_since: When its steady state was reached; 0 where it was not asked for.
         threads_before: Threads of this process that ran before the scenario did.
+        wanted_ttl: Set by a scenario that needs a longer one than it was given, in seconds: it is
+            run anew then.
     """
 
     steady_since = 0.0
+    wanted_ttl = 0.0
 
     def __init__(
         self, environment: Environment, entry: Entry, *, directory: Path | None = None
@@ -120,6 +123,16 @@ class Running(WaysIn):
     def refresh(self) -> float:
         """R: how soon a changed secret must be seen, seconds."""
         return self.declared("refresh", 5.0)
+
+    @property
+    def longest_start(self) -> float:
+        """Seconds that are granted from a subject's start to its steady state."""
+        return self.environment.start + self._steady_within
+
+    @property
+    def _steady_within(self) -> float:
+        """Seconds of it after ``hello``."""
+        return max(STEADY_WITHIN, self.environment.start / 3)
 
     # The subject
 
@@ -277,7 +290,7 @@ class Running(WaysIn):
         Raises:
             NotExercised: It does not start, or it does not read.
         """
-        within = max(STEADY_WITHIN, self.environment.start / 3) if within is None else within
+        within = self._steady_within if within is None else within
         client = self.open()
         if client is None:
             raise NotExercised(f"the subject does not start: {self.history.operations[-1].message}")

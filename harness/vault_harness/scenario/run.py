@@ -78,7 +78,8 @@ def run_scenario(
     wrong in the harness ``error``.
 
     Lives are scaled by the environment's `ttl_scale`, and further where the subject declares
-    (``min_ttl``) that its timers are made for longer ones: the scenario is then run anew with them.
+    (``min_ttl``) that its timers are made for longer ones, or takes longer for its start than the
+    scenario has time for: that is then run anew with them.
     It is run anew, too, and without others beside it, where nothing but the machine's own slowness
     kept it from a verdict; and once more where it failed on a busy machine without doing harm, or
     where the harness did: the failure counts if it can be had without that load. Secrets that came
@@ -155,7 +156,7 @@ def _scaled(environment: Environment, entry: Entry) -> Entry:
 def _run(
     environment: Environment, entry: Entry, function: Scenario, rank: int
 ) -> tuple[Result, float | None]:
-    """The result, and the least TTL that the subject declares if it is longer than this one."""
+    """The result, and the TTL that it takes for this subject if that is longer than this one."""
     began = time.monotonic()
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
         why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
@@ -171,13 +172,13 @@ def _run(
             lab = Lab(environment, entry, directory=folder / "lab")
         with lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
-            least = lab.declared_or_none(MIN_TTL)
+            least = max(lab.declared_or_none(MIN_TTL) or 0.0, lab.wanted_ttl)
     except NotClaimed as error:  # of its servers: they cannot do it
         return _cannot(environment, entry, str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
     result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
-    return result, least if least is not None and least > entry.ttl else None
+    return result, least if least > entry.ttl else None
 
 
 def _carry_out(
