@@ -41,6 +41,8 @@ def explain(record: ScenarioRecord, *, again: str = "") -> str:
         "does not count",
         [f"{_finding(one['finding'])} [{one['why']}]" for one in record["set_aside"]],
     )
+    before = [in_short(text, SEEN) for text in record.get("slow_machine", ())]
+    lines += _section("tried before, on a machine that was too slow", before)
     lines += _section("secrets came out", [_finding(leak) for leak in record["leaks"]])
     lines += _section("faults", [_fault(fault) for fault in record.get("faults", ())])
     lines += _section("what is known to have happened", record["evidence"])

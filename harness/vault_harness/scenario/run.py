@@ -6,7 +6,7 @@ import os
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,13 @@ from vault_harness.scenario.catalogue import Entry
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.record import leaks_of_others, record_of
-from vault_harness.scenario.verdict import NotClaimed, NotExercised, Verdict, Word
+from vault_harness.scenario.verdict import (
+    TOO_SLOW,
+    NotClaimed,
+    NotExercised,
+    Verdict,
+    Word,
+)
 from vault_harness.subjects import SubjectSpec
 
 Scenario = Callable[[Lab], None]
@@ -106,11 +112,12 @@ def run_scenario(
     again: list[str] = []
     while _to_be_repeated(result, len(again), crowd):
         before.append(result)
-        again.append(result.why)
+        again.append(_why_in_full(result))
         with turn(environment.turns, alone=True):
             result, _ = _run(environment, scaled, function, rank)
     if again:
         result.record["slow_machine"] = again
+        result = _with_what_was_set_aside(result, before[-len(again) :])
     result.record["leaks"] = leaks_of_others(
         result.record["leaks"],
         {f"in try {number}": one.record["leaks"] for number, one in enumerate(before, 1)},
@@ -145,6 +152,27 @@ def _to_be_repeated(result: Result, repeated: int, crowd: _Crowd) -> bool:
     if verdict.too_slow:
         return repeated < TRIES_OF_A_SLOW_MACHINE
     return verdict.in_doubt and repeated == 0
+
+
+def _why_in_full(result: Result) -> str:
+    """The reason of a result, of one that fails with the promise that was not kept."""
+    findings = result.record["findings"] if result.word == "fail" else ()
+    return next((f"{one['seen']} (promised: {one['promise']})" for one in findings), result.why)
+
+
+def _with_what_was_set_aside(result: Result, before: Sequence[Result]) -> Result:
+    """A result that proves nothing, with what tries before it failed for: nobody else tells that.
+
+    A machine that was too slow for the last try too says nothing of whether that was the client's.
+    """
+    failed = [_why_in_full(one) for one in before if one.word == "fail"]
+    if result.word != "not exercised" or not failed:
+        return result
+    told = [f"{TOO_SLOW}: set aside from a try before this one: {text}" for text in failed]
+    why = "; ".join([result.why, *told])
+    result.record["untouched"] = [*result.record["untouched"], *told]
+    result.record["why"] = why
+    return replace(result, why=why)
 
 
 def _scaled(environment: Environment, entry: Entry) -> Entry:

@@ -225,10 +225,10 @@ def decide(
             aside.append(SetAside(finding, f"rests on {rests}, which was not met"))
         elif stall := _explained(finding, stalls, faults, longest_stall):
             aside.append(SetAside(finding, str(stall)))
-            reasons.append(f"{TOO_SLOW}: {stall}")
+            reasons.append(f"{TOO_SLOW}: {stall}; set aside for it: {finding}")
         elif hunger := _starved(finding, starved):
             aside.append(SetAside(finding, hunger))
-            reasons.append(f"{TOO_SLOW}: {hunger}")
+            reasons.append(f"{TOO_SLOW}: {hunger}; set aside for it: {finding}")
         elif first is not None and _over_by(finding, first):
             early.append(finding)
         else:

@@ -12,7 +12,7 @@ from vault_harness.plugin import _item
 from vault_harness.plugin._item import ScenarioItem, joined
 from vault_harness.report import Line
 from vault_harness.report.known import Known
-from vault_harness.scenario import run
+from vault_harness.scenario import Result, run
 from vault_harness.scenario.catalogue import Entry, Severity
 from vault_harness.scenario.verdict import Word
 
@@ -145,6 +145,34 @@ def test_leak_of_a_run_on_a_slow_machine_is_told(monkeypatch: pytest.MonkeyPatch
         "pass",
         ["in try 1, +1.50 s: its log has token-1"],
     )
+
+
+SLOW = "the machine was too slow: set aside from a try before this one: "
+
+
+@pytest.mark.parametrize(
+    ("last", "told"),
+    [("not exercised", f"; {SLOW}two logins (promised: one login)"), ("pass", "")],
+)
+def test_failure_that_was_set_aside_is_told(
+    last: Word, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a try on a slow machine had failed for stands in the reason why nothing is proved."""
+    entry = Entry(id="TOK-11", promise="One login", severity="low", source="vault#26172")
+    doubtful: Any = SimpleNamespace(word="fail", in_doubt=True, too_slow=False)
+    over: Any = SimpleNamespace(word=last, in_doubt=False, too_slow=False)
+    found = [{"promise": "one login", "seen": "two logins"}]
+    first = Result(entry, "fail", "two logins", 1.0, doubtful, {"leaks": [], "findings": found})
+    said = {"leaks": [], "findings": [], "untouched": ["no core was free"]}
+    second = Result(entry, last, "no core was free", 1.0, over, said)
+    runs = iter([first, second])
+    monkeypatch.setattr(run, "_run", lambda *_: (next(runs), None))
+    monkeypatch.setattr(run, "_scaled", lambda _, entry: entry)
+    environment: Any = SimpleNamespace(turns=None)
+    result = run.run_scenario(environment, entry, cast("Any", None))
+    assert (result.word, result.why) == (last, f"no core was free{told}")
+    assert result.record.get("why", result.why) == result.why
+    assert result.record["slow_machine"] == ["two logins (promised: one login)"]
 
 
 def test_reason_of_a_run_is_that_of_its_record(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -177,6 +177,7 @@ def test_stall_that_explains_a_missed_bound(missed: float | None, stall: Stall, 
     assert verdict.word == word
     if word == "not exercised":
         assert verdict.why.startswith("the machine was too slow: it stood still for ")
+        assert verdict.why.endswith(f"; set aside for it: {late}")
 
 
 def test_other_findings_count_beside_a_stall() -> None:
@@ -299,7 +300,8 @@ def test_starved_subject(finding: Finding, waited: float, word: str) -> None:
 def test_why_a_starved_subject_is_not_judged() -> None:
     """The reason says for how long, of what, and from when."""
     verdict = decide([SHORT], [MET], starved=[Starved(9.0, 19.0, 5.0)], longest_stall=1.0)
-    assert verdict.why == f"{TOO_SLOW}: no core was free for 4.00 of the 8.00 s from +10.00 s"
+    hunger = "no core was free for 4.00 of the 8.00 s from +10.00 s"
+    assert verdict.why == f"{TOO_SLOW}: {hunger}; set aside for it: {SHORT}"
 
 
 def test_starved_at_another_time() -> None:
