@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import threading
 
 import pytest
 
@@ -292,15 +291,8 @@ def test_secret_id_of_one_use_is_used_once(lab: Lab) -> None:
 @pytest.mark.scenario("SID-07")
 def test_lost_answer_to_a_login(lab: Lab) -> None:
     """For a moment answers to logins vanish, and their uses are gone; the secret-id has three."""
-    opened = threading.Event()
-
-    def start() -> None:
-        if (client := lab.open(timeout=20.0)) is not None:
-            client.read()
-        opened.set()
-
     with lab.http.lose_answer("login") as fault:
-        threading.Thread(target=start, name="start", daemon=True).start()
+        opened = start_meanwhile(lab)
         tried = lab.history.wait_for(lambda: bool(lab.history.logins()), 10.0)
         lab.watch(0.4)
     opened.wait(timeout=20.0)
@@ -369,11 +361,9 @@ def test_foreign_wrapping_token_is_not_opened(lab: Lab) -> None:
     good = lab.wrapping_file.read_text()
     foreign = lab.wrap_foreign(lab.new_secret_id(deliver=False).secret_id)
     lab.deliver_wrapping(foreign)
-    opened = threading.Event()
     with lab.condition("foreign wrapping token") as swapped:
         swapped.optional = True  # a good client sends nothing that shows it
-        threading.Thread(target=_start, args=(lab, opened), name="start", daemon=True).start()
-        lab.until(opened.is_set, within=20.0)
+        lab.until(start_meanwhile(lab).is_set, within=20.0)
         for _ in range(4):
             if lab.started:
                 lab.client.read()
@@ -505,10 +495,8 @@ def _start_without_a_secret_id(lab: Lab, *, lost: bool = False) -> None:
         lost: Whether Vault's answer was lost: nobody knows then that the wrapping token is spent,
             until Vault refuses it.
     """
-    opened = threading.Event()
     before = len(lab.drivers)
-    threading.Thread(target=_start, args=(lab, opened), name="start", daemon=True).start()
-    lab.until(opened.is_set, within=20.0)
+    lab.until(start_meanwhile(lab).is_set, within=20.0)
     if len(lab.drivers) > before:
         said = lab.history.now()
         for _ in range(4):
@@ -528,15 +516,6 @@ def _refused_to_open(lab: Lab) -> float:
     """When the subject had been told that its wrapping token is spent: now, if it never was."""
     refused = lab.history.find(where=lambda e: "sys/wrapping/" in e.path and e.status in (400, 403))
     return (refused[0].ended or refused[0].began) + HANDOVER if refused else lab.history.now()
-
-
-def _start(lab: Lab, opened: threading.Event) -> None:
-    """Start the subject and let it read, which it may refuse."""
-    try:
-        if (client := lab.open(timeout=20.0)) is not None:
-            client.read()
-    finally:
-        opened.set()
 
 
 def _reads_again(lab: Lab, *, since: float, after: Fault) -> bool:

@@ -13,7 +13,7 @@ from resilient_vault_client import (
     VaultError,
     VaultUnavailable,
 )
-from tests.mutants import byways, loose_ends
+from tests.mutants import byways, loading, loose_ends
 from tests.mutants.clients import (
     REFERENCE,
     Mutant,
@@ -285,5 +285,6 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "falls-back-for-a-while": Tolerated(FallsBackForAWhile, "FBK-01", REFERENCE),
+    "loads-before-it-falls-back": Tolerated(loading.LoadsInEachWay, "FBK-01", REFERENCE),
     "rests-after-a-refused-login": Tolerated(RestsAfterARefusedLogin, "FBK-02", REFERENCE),
 }

@@ -21,6 +21,7 @@ from resilient_vault_client._token import Token
 from tests.mutants import (
     blind_spots,
     edges_leases,
+    loading,
     outsiders,
     refused_leases,
     second_leases,
@@ -530,6 +531,7 @@ TOLERATED: dict[str, Tolerated] = {
     "rests-a-moment-after-its-token": _tolerated(silences.RestsAMomentAfterItsToken, "LEASE-02"),
     "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),
     "logs-in-for-a-lease-just-in-time": _tolerated(silences.LogsInForALeaseJustInTime, "LEASE-01"),
+    "loads-for-its-leases": _tolerated(loading.LoadsInEachWay, "LEASE-05"),
     "leases-once-it-is-up": _tolerated(silences.LeasesOnceItIsUp, "LEASE-05"),
     "tries-a-lease-thirteen-times": _tolerated(edges_leases.TriesALeaseThirteenTimes, "LEASE-04"),
     "leases-in-turn": _tolerated(edges_leases.LeasesInTurn, "LEASE-07"),

@@ -26,6 +26,7 @@ from tests.mutants import (
     edges_hangs,
     edges_tokens,
     leftovers,
+    loading,
     loose_ends,
     other_styles,
     outsiders,
@@ -615,6 +616,9 @@ MUTANTS: dict[str, Mutant] = {
         HasNoTimeout, "NET-19", "every call ends within"
     ),
     "gives-up-in-a-black-hole": Mutant(GivesUpAtItsStart, "NET-19", "a good read within"),
+    "loads-for-too-long-in-a-black-hole": Mutant(
+        loading.LoadsForTooLong, "NET-19", "every call ends within"
+    ),
     "comes-back-too-late": Mutant(ComesBackTooLate, "NET-01", "a good read within"),
     "asks-five-times-for-a-cut-answer": Mutant(AsksForItFiveTimes, "NET-10", "requests (read)"),
     "renews-too-late-on-a-slow-network": Mutant(
@@ -668,6 +672,7 @@ TOLERATED: dict[str, Tolerated] = {
         unasked.RestsForAWhileBeforeItWritesAgain, "NET-01"
     ),
     "comes-back-late": Tolerated(ComesBackLate, "NET-01"),
+    "loads-in-a-black-hole": Tolerated(loading.LoadsWhileItIsFirstAsked, "NET-19"),
     "renews-in-time-on-a-slow-network": Tolerated(RenewsInTimeOnASlowNetwork, "NET-06"),
     "takes-a-minute-on-a-slow-network": Tolerated(TakesAMinute, "NET-06"),
     "takes-a-lot-of-time-for-late-answers": Tolerated(TakesALotOfTime, "NET-07"),

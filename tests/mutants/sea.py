@@ -17,6 +17,7 @@ from tests.mutants import (
     edges_refusals,
     edges_tokens,
     leftovers,
+    loading,
     loose_ends,
     other_styles,
     tempers,
@@ -486,6 +487,10 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-half-a-life-in-a-crowd": Tolerated(
         edges_logins.LogsInAtHalfALife, "SEA-10", LAZY_PROCESS, process=True
     ),
+    "loads-in-a-herd": Tolerated(other_styles.LoadsAtItsFirstRead, "SEA-05"),
+    "loads-at-a-sealed-vault": Tolerated(loading.LoadsWhileItIsFirstAsked, "SEA-03"),
+    "loads-at-an-empty-vault": Tolerated(loading.LoadsWhileItIsFirstAsked, "SEA-07"),
+    "loads-before-a-sealed-end": Tolerated(loading.LoadsWhileItIsFirstAsked, "SEA-08"),
     "logs-in-at-half-a-life-in-a-herd": Tolerated(edges_logins.LogsInAtHalfALife, "SEA-05"),
     "logs-in-at-a-third-after-a-seal": Tolerated(edges_logins.LogsInAtAThird, "SEA-01"),
     "loses-a-login-in-a-herd": Tolerated(edges_logins.LosesALogin, "SEA-05"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.mutants import loose_ends, other_styles, unasked
+from tests.mutants import loading, loose_ends, other_styles, unasked
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
@@ -311,6 +311,7 @@ MUTANTS: dict[str, Mutant] = {
 TOLERATED: dict[str, Tolerated] = {
     "outlives-its-certificate-at-its-start": Tolerated(other_styles.StartsVerySlowly, "TLS-02"),
     "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
+    "loads-at-another-host": Tolerated(loading.LoadsWhileItIsFirstAsked, "TLS-03"),
     "waits-for-vault-at-its-start": Tolerated(WaitsForVaultAtItsStart, "TLS-03"),
     "starts-with-a-token-at-a-stranger": Tolerated(StartsWithAToken, "TLS-03"),
     "logs-in-instead-of-renewing-at-another-host": Tolerated(LogsInInsteadOfRenewing, "TLS-03"),

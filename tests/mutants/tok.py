@@ -633,6 +633,7 @@ TOLERATED: dict[str, Tolerated] = {
     "is-late-with-the-last-change": Tolerated(CachesForTheRefreshTime, "TOK-01"),
     "logs-in-instead-of-renewing": Tolerated(edges_logins.LogsInInsteadOfRenewing, "TOK-01"),
     "loads-at-its-first-read": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-01"),
+    "loads-beside-four-others": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-02"),
     "loads-under-ten-first-reads": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-21"),
     "logs-in-instead-of-a-denied-renewal": Tolerated(
         edges_logins.LogsInInsteadOfRenewing, "TOK-14"

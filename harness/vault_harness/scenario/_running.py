@@ -21,7 +21,7 @@ from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Driver, Way, in_a_line, reading, redacted
 from vault_harness.scenario.environment import Environment
 from vault_harness.scenario.observations import Operation, Touch
-from vault_harness.scenario.oracles import Oracle
+from vault_harness.scenario.oracles import Oracle, slow_at_first
 from vault_harness.scenario.vacuity import evidence_of
 from vault_harness.scenario.verdict import Finding, NotClaimed, NotExercised
 from vault_harness.subjects import OperationFailed, Subject, open_subject
@@ -243,6 +243,7 @@ class Running(WaysIn):
             deadline=self.deadline,
             path=self.entry.path,
             key=self.entry.key,
+            instance=operation.number,
         )
         self._drivers.append(driver)
         self._closing.callback(self._end_subject, driver)
@@ -314,12 +315,24 @@ class Running(WaysIn):
             raise NotExercised("the subject reads, but no login of it passed the recorder")
         self.steady_since = self.history.now()
         self.look_at_command_lines()
-        # Nobody promised that it is ready at once: a virtual machine loads while it is first asked.
-        slow = slow_at_first(self.history.calls("read", since=since), self.deadline)
-        for operation in (*slow, *self.history.calls("read", where=lambda o: o.failed)):
-            if operation.outcome not in ("hung", "died"):
-                operation.verb = "warm-up"
+        self.let_off_at_first(self.history.calls("read", since=since))
+        self.let_off_at_first(self.history.calls("read", where=lambda o: o.failed))
         return client
+
+    def let_off_at_first(self, reads: Sequence[Operation]) -> None:
+        """Let these off that failed, or were late for what is loaded once: they are a warm-up.
+
+        Nobody promised that it is ready at once: a virtual machine loads while it is first asked.
+
+        Args:
+            reads: The first of an instance that was started while nothing is broken.
+        """
+        good = [read for read in reads if read.good]
+        ready = min(good, key=lambda o: o.ended or o.began, default=None)
+        slow = slow_at_first(reads, self.deadline, ready=ready) if ready is not None else []
+        for read in (*slow, *(read for read in reads if read.failed)):
+            if read.outcome not in ("hung", "died"):
+                read.verb = "warm-up"
 
     def _check_claims(self, subject: Subject) -> None:
         entry = self.entry
@@ -506,17 +519,3 @@ class Running(WaysIn):
     def log_lines(self) -> list[LogLine]:
         """Every line that the subject logged, on the history's clock. May hold secrets."""
         return self._log_watch.lines()
-
-
-def slow_at_first(calls: Sequence[Operation], deadline: float) -> list[Operation]:
-    """The calls that were late for what is loaded once: one of them, or all that waited for it.
-
-    Those had begun before the first good one ended, which was late itself, and had a call's
-    deadline after it at most.
-    """
-    first = min((o for o in calls if o.good), key=lambda o: o.ended or o.began)
-    ready = first.ended or first.began
-    late = [o for o in calls if o.began <= ready and (o.ended or ready) - o.began > deadline]
-    if first not in late:
-        return late[:1]
-    return [o for o in late if (o.ended or ready) <= ready + deadline]

@@ -67,6 +67,7 @@ class Driver:
         deadline: Seconds in which the client must end a call by its own promise.
         path: The secret that is read unless another is named.
         key: Which key of it.
+        instance: Number of the operation that started it.
 
     Attributes:
         closed: Whether `close` was called.
@@ -82,8 +83,10 @@ class Driver:
         deadline: float,
         path: str = "backend/django",
         key: str = "SECRET_KEY",
+        instance: int | None = None,
     ) -> None:
         self.subject = subject
+        self._instance = instance
         self._path, self._key = path, key
         self._history = history
         self._secrets = secrets
@@ -129,7 +132,7 @@ class Driver:
             NotClaimed: It was configured without this secret.
         """
         path, key = path or self._path, key or self._key
-        operation = self._history.begin_operation(verb, path, key=key, caller=caller)
+        operation = self._begin(verb, path, key=key, caller=caller)
         call = self.subject.read if verb == "read" else self.subject.read_cached
         if self.number is not None:
             call = partial(self.subject.read_by, self.number)
@@ -166,7 +169,7 @@ class Driver:
                 same is among them.
             caller: As for `read`.
         """
-        operation = self._history.begin_operation("read_all", path, caller=caller)
+        operation = self._begin("read_all", path, caller=caller)
         try:
             whole = self.subject.read_all(path, timeout=self._timeout)
         except (OperationFailed, SubjectError) as error:
@@ -228,7 +231,7 @@ class Driver:
     def _store(
         self, verb: str, call: Callable[..., None], path: str, data: Mapping[str, str]
     ) -> Operation:
-        operation = self._history.begin_operation(verb, path)
+        operation = self._begin(verb, path)
         try:
             call(path, data, timeout=self._timeout)
         except (OperationFailed, SubjectError) as error:
@@ -244,7 +247,7 @@ class Driver:
             path: Where, with the mount.
             failed: The user that the database refused, if the last one was.
         """
-        operation = self._history.begin_operation("lease", path)
+        operation = self._begin("lease", path)
         try:
             credential = self.subject.lease(path, failed, timeout=self._timeout)
         except (OperationFailed, SubjectError) as error:
@@ -276,6 +279,12 @@ class Driver:
         else:
             self._history.end_operation(operation, "ok")
         return operation
+
+    def _begin(self, verb: str, path: str, *, key: str = "", caller: int = 0) -> Operation:
+        """Note that this instance is called for something that it has to be loaded for."""
+        return self._history.begin_operation(
+            verb, path, key=key, caller=caller, instance=self._instance
+        )
 
     def _read(self, operation: Operation, reading: Reading) -> None:
         label = self._known(operation, reading.value)

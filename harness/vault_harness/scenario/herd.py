@@ -77,11 +77,13 @@ def open_reading(lab: Lab) -> Driver | None:
     if one is None:
         return None
     until = lab.history.now() + max(STEADY_WITHIN, lab.environment.start / 3)
-    while (read := one.read()).failed:
-        if read.outcome in ("hung", "died") or lab.history.now() > until:
+    reads = [one.read()]
+    while reads[-1].failed:
+        if reads[-1].outcome in ("hung", "died") or lab.history.now() > until:
             return None
-        read.verb = "warm-up"  # nobody promised that it is ready at once
         lab.history.let_pass(0.2, what="an instance that reads")
+        reads.append(one.read())
+    lab.let_off_at_first(reads)
     return one
 
 

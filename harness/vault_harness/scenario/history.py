@@ -164,12 +164,19 @@ class History:
             return first
 
     def begin_operation(
-        self, verb: str, path: str = "", *, key: str = "", caller: int = 0
+        self,
+        verb: str,
+        path: str = "",
+        *,
+        key: str = "",
+        caller: int = 0,
+        instance: int | None = None,
     ) -> Operation:
         """Note that the subject was called."""
         with self._changed:
+            number, began = next(self._operation_numbers), self.now()
             operation = Operation(
-                next(self._operation_numbers), verb, path, self.now(), caller=caller, key=key
+                number, verb, path, began, caller=caller, key=key, instance=instance
             )
             if not self.frozen:
                 self.operations.append(operation)

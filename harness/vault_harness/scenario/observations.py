@@ -41,6 +41,7 @@ class Operation:
         message: What the subject said of a failure, with secrets taken out.
         caller: Which of several concurrent callers it was.
         key: Which key of the secret was asked for, or an empty string.
+        instance: Number of the ``start`` that made whoever was called; None of a start itself.
     """
 
     number: int
@@ -53,6 +54,7 @@ class Operation:
     message: str = ""
     caller: int = 0
     key: str = ""
+    instance: int | None = None
 
     @property
     def good(self) -> bool:

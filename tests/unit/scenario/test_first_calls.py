@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario._running import slow_at_first
+from vault_harness.scenario import Operation
+from vault_harness.scenario.oracles import LOADS, every_call_ends_within, slow_at_first
+
+DEADLINE = 2.0
 
 
 @pytest.mark.parametrize(
@@ -24,10 +27,63 @@ def test_calls_that_begin_together(
 ) -> None:
     """Three at the start, with 2 s each."""
     calls = [story.call(0.0, at) for at in ended]
-    assert [calls.index(one) for one in slow_at_first(calls, 2.0)] == let_off
+    ready = min(calls, key=lambda call: call.ended or 0.0)
+    slow = slow_at_first(calls, DEADLINE, ready=ready)
+    assert [calls.index(one) for one in slow] == let_off
 
 
 def test_call_that_begins_when_all_is_loaded(story: Story) -> None:
     """It is late for another reason."""
     calls = [story.call(0.0, 2.5), story.call(2.6, 5.0)]
-    assert slow_at_first(calls, 2.0) == calls[:1]
+    assert slow_at_first(calls, DEADLINE, ready=calls[0]) == calls[:1]
+
+
+@pytest.mark.parametrize("verb", ["read", "read_cached", "lease"])
+def test_first_call_of_an_instance_may_load(story: Story, verb: str) -> None:
+    """Of each that was started, in an outage too; not longer than that, and not the next one."""
+    for instance in (1, 2):
+        _call(story, 10.0 * instance, DEADLINE + LOADS, instance, verb=verb)
+    assert story.finds(every_call_ends_within(DEADLINE)) == []
+    _call(story, 30.0, DEADLINE + LOADS + 0.2, 3, verb=verb)
+    assert story.finds(every_call_ends_within(DEADLINE)) == [
+        f"{verb} of backend/django ended only after 4.20 s"
+    ]
+
+
+def test_next_call_of_an_instance_has_its_deadline(story: Story) -> None:
+    """Whether the first one was late, good or let off before."""
+    _call(story, 10.0, 3.0, 1)
+    _call(story, 13.1, 3.0, 1)
+    _call(story, 20.0, 0.1, 2)
+    _call(story, 20.2, 3.0, 2)
+    _call(story, 30.0, 3.0, 3, verb="warm-up")
+    _call(story, 33.1, 3.0, 3)
+    assert len(story.finds(every_call_ends_within(DEADLINE))) == 3
+
+
+def test_calls_beside_the_first_of_an_outage(story: Story) -> None:
+    """All wait for what is loaded, and then for Vault; who waits in turn has not that reason."""
+    for ended in (3.6, 3.62, 3.7):
+        _call(story, 10.0, ended, 1)
+    assert story.finds(every_call_ends_within(DEADLINE)) == []
+    for ended in (2.0, 4.0, 6.0):
+        _call(story, 20.0, ended, 2)
+    assert story.finds(every_call_ends_within(DEADLINE)) == [
+        "read of backend/django ended only after 6.00 s"
+    ]
+
+
+def test_call_that_nobody_waited_for_is_no_warm_up(story: Story) -> None:
+    """What hangs has not loaded."""
+    call = _call(story, 10.0, 3.0, 1)
+    call.outcome = "hung"
+    assert len(story.finds(every_call_ends_within(DEADLINE))) == 1
+
+
+def _call(
+    story: Story, began: float, took: float, instance: int, *, verb: str = "read"
+) -> Operation:
+    """A call in vain of one instance."""
+    call = story.call(began, began + took, "unavailable", verb=verb)
+    call.instance = instance
+    return call

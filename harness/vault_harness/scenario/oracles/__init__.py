@@ -41,6 +41,7 @@ from vault_harness.scenario.oracles._credentials import (
     renewals_of_a_lost_lease_at_most,
     uses_go_on,
 )
+from vault_harness.scenario.oracles._first_calls import LOADS, slow_at_first
 from vault_harness.scenario.oracles._going_on import (
     nobody_waits,
     reads_go_on,
@@ -97,6 +98,7 @@ from vault_harness.scenario.oracles._requests import (
 __all__ = [
     "EVERY_WAY",
     "HANDOVER",
+    "LOADS",
     "INSTEAD",
     "LOGS_IN_INSTEAD",
     "Oracle",
@@ -164,6 +166,7 @@ __all__ = [
     "requests_at_most",
     "same_token",
     "says_of_its_health",
+    "slow_at_first",
     "sees",
     "stays_alive",
     "takes_at_most",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import BESIDE, NOTHING, Operation
 from vault_harness.scenario.oracles._base import HANDOVER, Oracle, lacking, times
+from vault_harness.scenario.oracles._first_calls import LOADS, late_by_loading
 from vault_harness.scenario.verdict import Finding
 
 READS = ("read", "read_cached")
@@ -108,16 +109,19 @@ def of_one_version(path: str) -> Oracle:
 def every_call_ends_within(deadline: float) -> Oracle:
     """No read, write, update or lease takes longer than the client's total deadline.
 
-    `HANDOVER` is granted beyond it, and what the machine was late by.
+    `HANDOVER` is granted beyond it, and what the machine was late by; once, to who has just
+    started, `LOADS` too.
     """
     promise = f"every call ends within {deadline:g} s"
 
     def oracle(history: History) -> list[Finding]:
         findings = []
+        loading = late_by_loading(history, TIMED, deadline + HANDOVER)
         for operation in history.calls(*TIMED):
             ended = operation.ended if operation.ended is not None else history.now()
             taken = ended - operation.began
-            over = taken - deadline - HANDOVER - history.slack(operation.began, ended)
+            loads = LOADS if operation in loading else 0.0
+            over = taken - deadline - loads - HANDOVER - history.slack(operation.began, ended)
             if operation.outcome == "hung" or over > 0:
                 word = "had not ended" if operation.outcome in ("hung", None) else "ended only"
                 what = f"{operation.verb} of {operation.path}"
