@@ -501,7 +501,7 @@ TOLERATED: dict[str, Tolerated] = {
     "polls-with-its-secret-id-in-the-making": Tolerated(own_pace.PollsItsSecrets, "SID-08"),
     "thinks-about-a-new-secret-id": Tolerated(ThinksAboutANewSecretId, "SID-05"),
     "outlives-a-secret-id-at-its-start": Tolerated(other_styles.StartsSlowly, "SID-05"),
-    "loads-as-its-answer-is-lost": Tolerated(loading.LoadsWhileItIsFirstAsked, "SID-07"),
+    "loads-as-its-answer-is-lost": Tolerated(other_styles.LoadsAtItsFirstRead, "SID-07"),
     "loads-with-a-lost-wrapping-token": Tolerated(loading.LoadsInEachWay, "SID-09", REFERENCE),
     "wants-its-answer-at-a-slow-start": Tolerated(other_styles.WantsVaultAtItsSlowStart, "SID-07"),
     "logs-in-three-times-for-one-answer": Tolerated(

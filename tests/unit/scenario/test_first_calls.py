@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
 
 from tests.unit.scenario.conftest import Story
-from vault_harness.scenario import Operation
+from vault_harness.scenario import Lab, Operation
+from vault_harness.scenario._running import Running
+from vault_harness.scenario.helpers import started_again
+from vault_harness.scenario.herd import open_reading
+from vault_harness.scenario.observations import Outcome
 from vault_harness.scenario.oracles import LOADS, every_call_ends_within, slow_at_first
 
 DEADLINE = 2.0
@@ -78,6 +85,59 @@ def test_call_that_nobody_waited_for_is_no_warm_up(story: Story) -> None:
     call = _call(story, 10.0, 3.0, 1)
     call.outcome = "hung"
     assert len(story.finds(every_call_ends_within(DEADLINE))) == 1
+
+
+@pytest.mark.parametrize(
+    ("reads", "verbs"),
+    [
+        pytest.param([(3.0, "ok")], ["warm-up"], id="late and good"),
+        pytest.param([(0.1, "ok")], ["read"], id="in time"),
+        pytest.param(
+            [(0.1, "unavailable"), (0.1, "ok")], ["warm-up", "read"], id="not ready at once"
+        ),
+        pytest.param([(0.1, "unavailable"), (3.0, "ok")], ["warm-up"] * 2, id="late in the end"),
+        pytest.param([(8.0, "hung")], ["read"], id="hung"),
+    ],
+)
+def test_one_of_a_herd_may_load(
+    story: Story, reads: list[tuple[float, Outcome]], verbs: list[str]
+) -> None:
+    """As the only one may: its first good read may be late, and those before it fail."""
+    coming, made = iter(reads), list[Operation]()
+
+    def read() -> Operation:
+        took, outcome = next(coming)
+        began = 10.0 * (len(made) + 1)
+        made.append(story.call(began, began + took, outcome))
+        return made[-1]
+
+    one = SimpleNamespace(read=read)
+    history = SimpleNamespace(now=lambda: 0.0, let_pass=lambda *_, **__: None)
+    lab = SimpleNamespace(
+        open=lambda: one, environment=SimpleNamespace(start=30.0), history=history
+    )
+    lab.deadline = DEADLINE
+    lab.let_off_at_first = lambda calls: Running.let_off_at_first(cast("Lab", lab), calls)
+    found = open_reading(cast("Lab", lab))
+    assert (found is not None) == (reads[-1][1] == "ok")
+    assert [call.verb for call in made] == verbs
+
+
+@pytest.mark.parametrize(("runs", "granted"), [(True, 0.0), (False, 7.0 + LOADS)])
+def test_who_is_started_again_may_load_again(*, runs: bool, granted: float) -> None:
+    """Its start and what its first call loads come to the bound on recovery; nothing if it runs."""
+    clock = [0.0]
+
+    def start() -> None:
+        clock[0] += 7.0
+
+    lab = SimpleNamespace(
+        started=runs,
+        client=SimpleNamespace(closed=False),
+        history=SimpleNamespace(now=lambda: clock[0]),
+        open=start,
+    )
+    assert started_again(cast("Lab", lab)) == granted
 
 
 def _call(
