@@ -21,6 +21,7 @@ from vault_harness.scenario.helpers import (
     every_way,
     footprint_at_rest,
     left_behind,
+    sleeps,
     turns,
     vault_gone,
 )
@@ -37,6 +38,7 @@ from vault_harness.scenario.oracles import (
     no_failed_read,
     none_of,
     renews_within,
+    replaced_in_turn,
     requests_at_most,
     takes_at_most,
 )
@@ -227,12 +229,9 @@ def _write_in_vain(lab: Lab) -> None:
 @pytest.mark.scenario("PRC-03")
 def test_frozen_client_wakes_up(lab: Lab) -> None:
     """The client's process stands still for longer than its token lives; nobody calls it."""
-    client = lab.start()
-    pid = client.subject.pid
-    assert pid is not None
+    lab.start()
     bound = 5.0
-    with lab.process.client_paused(pid) as fault:
-        lab.watch(1.5 * lab.ttl)
+    fault = sleeps(lab, 1.5 * lab.ttl)
     woken = fault.end
     with lab.reading(every=0.5):
         lab.recovers(after=fault, within=bound)
@@ -241,10 +240,6 @@ def test_frozen_client_wakes_up(lab: Lab) -> None:
     calls = len(lab.history.calls("read", since=woken, until=woken + 1.0))
     # Of each secret that it keeps and nobody asks for: a read that is refused, and one that is not.
     kept = 2 * kept_unasked(lab.history, fault.began)
-    lab.require(
-        "a process that stood still for longer than its token lives",
-        lambda _: f"{fault.length:.1f} s" if fault.length > lab.ttl else "",
-    )
     lab.judge(
         logins_at_most(1, since=woken),
         requests_at_most(5 + calls + kept, since=woken, until=woken + 1.0),
@@ -306,7 +301,10 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
     lab.judge(
         none_of("faults leave nothing behind", more),
         at_most(
-            1, lab.tokens_alive(), "tokens alive", late=logins_given_up(lab.history, since=0.0)
+            1 + replaced_in_turn(lab.history),
+            lab.tokens_alive(),
+            "tokens alive",
+            late=logins_given_up(lab.history, since=0.0),
         ),
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from tests.mutants.clients import GivesUpRenewing, LogsInTwice
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError, Wire
+from tests.subjects.lazy_wire import ClientError, DeniedError, Reply, UnavailableError, Wire
 
 # Who else waits
 
@@ -95,6 +95,23 @@ class RenewsInACallersCall(LazyClient):
             return token
         finally:
             self._renewing.release()
+
+
+class FailsACallForALogin(RenewsInACallersCall):
+    """Never renews, and fails the call in which it is refused a login; the next have its token."""
+
+    def _renewed(self, *_: object) -> bool:
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        before = self._refusals()
+        token = super()._valid_token(deadline)
+        if self._refusals() > before:
+            raise DeniedError("Vault refused a login that was due")
+        return token
+
+    def _refusals(self) -> int:
+        return sum(map(len, self._credentials._failed.values()))
 
 
 class LetsAllWaitForTheOneThatRenews(RenewsInACallersCall):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from tests.mutants.clients import AtShare
@@ -78,6 +79,27 @@ class LogsInAtAThird(LogsInInsteadOfRenewing):
     """Never renews: it logs in as early as others may renew."""
 
     share = 0.33
+
+
+class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
+    """Has a cache besides, in which a change may be seen only after three of its tokens' lives."""
+
+    capabilities = LogsInAtAThird.capabilities | {"cached"}
+    keeps = 9.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 10.0}
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def read_cached(self, path: str, key: str) -> str:
+        """The value of one key, as it was ten seconds ago or later."""
+        asked = time.monotonic()
+        at, value = self._kept.get((path, key), (0.0, ""))
+        if not at or asked - at >= self.keeps:
+            value = self.read(path, key)
+            self._kept[path, key] = asked, value
+        return value
 
 
 class LogsInAtAQuarter(LogsInInsteadOfRenewing):

@@ -510,6 +510,12 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-at-half-a-life-with-each-secret-id": Tolerated(
         edges_logins.LogsInAtHalfALife, "SID-06"
     ),
+    "sees-late-with-secret-ids-of-one-use": Tolerated(
+        edges_logins.LogsInAtAThirdAndSeesLate, "SID-06"
+    ),
+    "sees-late-with-a-secret-id-of-few-uses": Tolerated(
+        edges_logins.LogsInAtAThirdAndSeesLate, "SID-07"
+    ),
     "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
     "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
     "rests-after-a-lost-unwrap": Tolerated(RestsAfterALostUnwrap, "SID-09", REFERENCE),

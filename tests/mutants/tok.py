@@ -634,6 +634,10 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-instead-of-renewing": Tolerated(edges_logins.LogsInInsteadOfRenewing, "TOK-01"),
     "loads-at-its-first-read": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-01"),
     "loads-beside-four-others": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-02"),
+    "denies-a-whole-with-a-dead-token": Tolerated(wholes.DeniesAWholeWithADeadToken, "TOK-11"),
+    "is-refused-in-a-callers-call-without-its-role": Tolerated(
+        edges_hangs.FailsACallForALogin, "TOK-17"
+    ),
     "loads-under-ten-first-reads": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-21"),
     "logs-in-instead-of-a-denied-renewal": Tolerated(
         edges_logins.LogsInInsteadOfRenewing, "TOK-14"

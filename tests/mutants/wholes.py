@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from resilient_vault_client import PermissionDenied, VaultUnavailable
+from tests.mutants import edges_logins
 from tests.mutants.byways import NoDenials
 from tests.mutants.clients import Tweaked
 from tests.subjects.lazy_client import LazyClient, Token, _secret
@@ -93,6 +94,28 @@ class KeepsADeniedWhole(_Remembers):
 
 
 # A second piece of code, with a circuit, a token, a deadline or a memory of its own
+
+
+class DeniesAWholeWithADeadToken(edges_logins.LogsInAtAThird, _KeyByKeyAsEver):
+    """Takes one refusal of a dead token for one of its wholes, and asks anew after ten seconds."""
+
+    keeps = 9.8
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self.declares = {**self.declares, "refresh": 10.0}
+        self._denied_until = 0.0
+
+    def _was_dead(self, where: str, token: Token, deadline: float) -> bool:
+        dead = super()._was_dead(where, token, deadline)
+        if dead:
+            self._denied_until = time.monotonic() + self.keeps
+        return dead
+
+    def read_all(self, path: str) -> dict[str, str]:
+        if time.monotonic() < self._denied_until:
+            raise DeniedError(f"the policy denied {path}")
+        return super().read_all(path)
 
 
 class NoWholesAfterAFailure(Tweaked):

@@ -21,7 +21,7 @@ from vault_harness.scenario.conditions import Condition
 from vault_harness.scenario.driver import Verb, Way
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
-from vault_harness.scenario.observations import Operation
+from vault_harness.scenario.observations import Exchange, Operation
 from vault_harness.scenario.oracles import LOADS, came_through, last_grant, recovers_within
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
@@ -587,6 +587,72 @@ def version_of(lab: Lab, path: str, *, at: Operator | None = None) -> int:
     )
     data = answer.get("data") if isinstance(answer, dict) else None
     return int(data["current_version"]) if data else 0
+
+
+def sleeps(lab: Lab, seconds: float) -> Fault:
+    """The subject's process stands still for so long, and its token ends meanwhile.
+
+    Both are looked at, and required: a process that somebody else woke, or a token that lived
+    longer than it was made for, would show nothing of a sleep.
+    """
+    client, accessor = lab.client, lab.accessor()
+    pid = client.subject.pid
+    assert pid is not None
+    with lab.process.client_paused(pid) as fault:
+        lab.watch(seconds)
+        still = _stands_still(pid)
+        ended = not lab.token_lives(accessor)
+    lab.require(
+        "a process that stands still to the end of its sleep",
+        lambda _: f"for {fault.length:.1f} s" if still else "",
+    )
+    lab.require(
+        "a token that ended in that sleep", lambda _: f"after {fault.length:.1f} s" if ended else ""
+    )
+    return fault
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether a process is there, and stopped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
+NO_OTHER_TOKEN = 0.8
+"""Of a life: some clients are done with a token in the fifth that is left from here on."""
+
+
+def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None:
+    """Find fault with a read that fails while no other token is to be had.
+
+    Unless a login was refused in the time of that call: some log in in the call of whoever comes
+    when it is time, and some let others wait for that.
+
+    Args:
+        lab: The scenario.
+        since: From when on logins are refused.
+        ends: When the token ends; it has to serve up to `NO_OTHER_TOKEN` of its life.
+    """
+    until = ends - (1 - NO_OTHER_TOKEN) * lab.ttl
+    refused = lab.history.find("login", since=since, where=lambda e: e.status == 400)
+    calls = lab.history.calls("read", since=since, until=until)
+    failed = [
+        call
+        for call in calls
+        if call.failed and not any(_at_the_same_time(call, login) for login in refused)
+    ]
+    if failed:
+        first = failed[0]
+        promise = "no read fails for want of another token while its token lives"
+        text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
+        lab.note(Finding(promise, text, first.began, until=first.ended))
+
+
+def _at_the_same_time(call: Operation, login: Exchange) -> bool:
+    """Whether a call was under way while a login was."""
+    return login.began <= (call.ended or inf) and call.began <= (login.ended or inf)
 
 
 def lockout(lab: Lab) -> set[str]:

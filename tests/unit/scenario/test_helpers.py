@@ -28,12 +28,15 @@ from vault_harness.scenario.helpers import (
     held_by,
     left_behind,
     served_again,
+    served_while_its_token_lives,
+    sleeps,
     threads_beside,
     wholes_come_back,
 )
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Operation, Outcome
 from vault_harness.scenario.verdict import Finding
+from vault_harness.waiting import wait_until
 
 PATHS: dict[RequestKind, str] = {
     "read": "ecommerce/data/backend/django",
@@ -305,3 +308,64 @@ def test_served_again_when_it_is_known(story: Story, status: int) -> None:
     """Where no answer tells the outage from what came after it."""
     story.several("read", 10.1, 10.2, status=status)
     assert served_again(story.history, since=10.0, known=12.0) == 12.0
+
+
+@pytest.mark.parametrize(
+    ("at", "login", "found"),
+    [
+        pytest.param(5.0, 5.0, 0, id="in the call in which a login is refused"),
+        pytest.param(5.0, 7.0, 1, id="in another call"),
+        pytest.param(8.1, 9.5, 0, id="in the last fifth of its life"),
+    ],
+)
+def test_reads_with_a_token_that_has_no_successor(
+    story: Story, at: float, login: float, found: int
+) -> None:
+    """They are served for most of its life, which ends at 10 s."""
+    story.sent("login", login, status=400, ended=login + 0.2)
+    story.call(at, at + 0.5, outcome="denied")
+    notes: list[Finding] = []
+    lab = SimpleNamespace(history=story.history, ttl=10.0, note=notes.append)
+    served_while_its_token_lives(cast("Lab", lab), since=0.0, ends=10.0)
+    assert len(notes) == found
+
+
+@pytest.mark.parametrize(
+    ("stops", "lives", "met"),
+    [
+        pytest.param(True, False, [True, True], id="as it should"),
+        pytest.param(False, False, [False, True], id="somebody wakes it"),
+        pytest.param(True, True, [True, False], id="its token outlives that"),
+    ],
+)
+def test_sleep_that_is_seen(story: Story, *, stops: bool, lives: bool, met: list[bool]) -> None:
+    """Nothing is judged of a process that was awake, nor where no token has ended."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        paused = psutil.Process(process.pid)
+
+        @contextmanager
+        def client_paused(pid: int) -> Iterator[Fault]:
+            if stops:
+                psutil.Process(pid).suspend()
+            yield story.fault(Signature(), 0.0, 9.0)
+            psutil.Process(pid).resume()
+
+        def watch(_: float) -> None:
+            wait_until(
+                lambda: (paused.status() == psutil.STATUS_STOPPED) is stops,
+                "a process to stand still",
+                timeout=5.0,
+            )
+
+        asked: list[Callable[[History], object]] = []
+        lab = SimpleNamespace(
+            client=SimpleNamespace(subject=SimpleNamespace(pid=process.pid)),
+            accessor=lambda: "accessor",
+            token_lives=lambda _: lives,
+            watch=watch,
+            process=SimpleNamespace(client_paused=client_paused),
+            require=lambda _, condition: asked.append(condition),
+        )
+        sleeps(cast("Lab", lab), 0.0)
+        process.kill()
+    assert [bool(condition(story.history)) for condition in asked] == met

@@ -14,6 +14,7 @@ from vault_harness.scenario.oracles import (
     renews_again,
     renews_within,
     replaced_before_the_end,
+    replaced_in_turn,
 )
 
 # Renewals: T = 10 s unless said otherwise, the login's answer came at 0 s
@@ -279,3 +280,18 @@ def test_client_that_renews_as_well(story: Story) -> None:
     story.sent("renew", 6.0, status=403)
     story.sent("login", 7.0, ttl=10.0)
     assert not never_renews(story.history)
+
+
+def test_tokens_that_were_replaced_in_turn(story: Story) -> None:
+    """Each may live on beside its successor; one that comes too early is nobody's turn."""
+    for at in (1.0, 2.0, 5.0, 9.0):
+        story.sent("login", at, ttl=10.0)
+    assert replaced_in_turn(story.history) == 2
+
+
+def test_tokens_of_a_client_that_renews(story: Story) -> None:
+    """It replaces none in its turn."""
+    story.sent("login", 1.0, ttl=10.0)
+    story.sent("renew", 5.0, ttl=10.0)
+    story.sent("login", 9.0, ttl=10.0)
+    assert replaced_in_turn(story.history) == 0

@@ -65,6 +65,7 @@ from vault_harness.scenario.oracles._lives import (
     renews_again,
     renews_within,
     replaced_before_the_end,
+    replaced_in_turn,
 )
 from vault_harness.scenario.oracles._logins import (
     bad_logins_at_most,
@@ -162,6 +163,7 @@ __all__ = [
     "renews_again",
     "renews_within",
     "replaced_before_the_end",
+    "replaced_in_turn",
     "requests_a_call_at_most",
     "requests_at_most",
     "same_token",

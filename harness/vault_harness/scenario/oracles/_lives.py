@@ -189,6 +189,11 @@ def but_in_their_turn(history: History, logins: list[Exchange]) -> list[Exchange
     return left
 
 
+def replaced_in_turn(history: History) -> int:
+    """How many tokens a client that never renews has replaced in its turn: each may live on."""
+    return 0 if history.find("renew") else len(in_turn(history, INSTEAD[0], since=0.0))
+
+
 def never_renews(history: History) -> bool:
     """Whether a client has renewed nothing, and logged in anew where others renew."""
     if history.find("renew"):
