@@ -514,7 +514,7 @@ TOLERATED: dict[str, Tolerated] = {
         edges_logins.LogsInAtAThirdAndSeesLate, "SID-06"
     ),
     "sees-late-with-a-secret-id-of-few-uses": Tolerated(
-        edges_logins.LogsInAtAThirdAndSeesLate, "SID-07"
+        edges_logins.LogsInAtAThirdAndSeesLater, "SID-07"
     ),
     "tries-a-missing-mount-ten-times": Tolerated(TriesALockedRoleTenTimes, "SID-12"),
     "tries-a-lost-wrapping-token-twice": Tolerated(OpensAWrappingTokenTwice, "SID-09", REFERENCE),
