@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -213,37 +213,37 @@ OTHERS_WAIT = 2.0
 
 
 def _others_wait_too(lab: Lab) -> None:
-    """Have a whole secret read, and one written, as claimed, and on while that has to wait.
+    """Have a secret written, and then a whole one read, as claimed, and on while that has to wait.
 
-    One caller does each: of two that ask at the same moment the second cannot know what the first
-    is told.
+    Nobody reads while somebody writes, who may look at the version first: of two that ask at the
+    same moment, each over a connection of its own, the second cannot know what the first is told.
     """
     where, writes = f"{lab.entry.mount}/data/{LEDGER}*", lab.can("write")
     lab.put("v1", path=LEDGER, key="entry")
 
-    def told() -> list[Exchange]:
-        asked = lab.history.find("write", "read", since=fault.began)
+    def told(since: float) -> list[Exchange]:
+        asked = lab.history.find("write", "read", since=since)
         return [one for one in asked if one.status == 429 and one.retry_after]
 
-    with (
-        lab.vault.rate_limited(where, rate=1, interval=OTHERS_WAIT) as fault,
-        ExitStack() as callers,
-    ):
-        fault.optional = not writes  # from memory a whole secret may come at once
-        if lab.can("read_all"):
-            whole = lab.reading(every=0.1, verb="read_all", path=LEDGER, key="entry")
-            callers.enter_context(whole)
-        end = fault.began + OTHERS_WAIT
+    def asks_on(ask: Callable[[], object]) -> None:
+        began = lab.history.now()
+        end = began + OTHERS_WAIT
         while lab.history.now() < end:
-            if writes:
-                lab.client.write(WRITTEN, {"entry": canary(lab)})
+            ask()
             lab.watch(0.1)
-            for one in told()[:1]:
+            for one in told(began)[:1]:
                 end = (one.ended or one.began) + (one.retry_after or 0.0)
+
+    with lab.vault.rate_limited(where, rate=1, interval=OTHERS_WAIT) as fault:
+        fault.optional = not writes  # from memory a whole secret may come at once
+        if writes:
+            asks_on(lambda: lab.client.write(WRITTEN, {"entry": canary(lab)}))
+        if lab.can("read_all"):
+            asks_on(lambda: lab.client.read_all(LEDGER, ("entry",)))
     if writes:
         lab.require(
             "a write, or a whole secret, that was told how long to wait",
-            lambda _: f"{len(told())} were" if told() else "",
+            lambda _: f"{len(found)} were" if (found := told(fault.began)) else "",
         )
     lab.judge_later(
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
