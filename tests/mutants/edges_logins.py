@@ -82,7 +82,7 @@ class LogsInAtAThird(LogsInInsteadOfRenewing):
 
 
 class LogsInAtAThirdAndSeesLate(LogsInAtAThird):
-    """Has a cache besides, in which changes may be seen late: some of its turns come before that."""
+    """Has a cache besides, that sees changes late: some of its turns come before that."""
 
     capabilities = LogsInAtAThird.capabilities | {"cached"}
     keeps = 9.8

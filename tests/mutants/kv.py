@@ -717,6 +717,9 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-which-mounts-there-are": Tolerated(other_styles.AsksWhichMountsThereAre, "KV-05"),
     "is-slow-at-its-first-request": Tolerated(tempers.IsSlowAtItsFirstRequest, "KV-05"),
     "looks-every-second-at-a-wrong-mount": Tolerated(other_styles.LooksEverySecond, "KV-05"),
+    "starts-with-no-mount-that-it-may-not-see": Tolerated(
+        other_styles.StartsWithNoMountThatItMayNotSee, "KV-05"
+    ),
     "looks-twice-at-a-wrong-mount": Tolerated(edges_refusals.LooksTwiceAtItsFirstDenial, "KV-05"),
     "remembers-what-was-deleted": Tolerated(RemembersWhatWasDeleted, "KV-03"),
     "keeps-what-it-missed-for-a-while": Tolerated(KeepsWhatItMissedForAWhile, "KV-07"),

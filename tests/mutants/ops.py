@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tests.mutants import blind_spots, byways
+from tests.mutants import blind_spots, byways, other_styles
 from tests.mutants.clients import (
     CachesForTheRefreshTime,
     CachesForTooLong,
@@ -67,6 +67,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "logs-in-a-moment-after-it-has-read": Tolerated(
+        other_styles.LogsInAMomentAfterItHasRead, "OPS-01"
+    ),
     "looks-at-a-new-version-eight-times-a-second": Tolerated(
         blind_spots.LooksAtANewVersionEightTimesASecond, "OPS-02"
     ),

@@ -313,6 +313,55 @@ class ProbesItselfNowAndThen(LazyClient):
         super().close()
 
 
+class KnowsNothingBeforeItsFirstLook(ProbesItselfNowAndThen):
+    """Says that it is not well until it has looked."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._well = False
+
+
+class AsksBeforeItHasAToken(LazyClient):
+    """Asks once as nobody, when it is made, whether there is anything to read."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        deadline = time.monotonic() + self._deadline
+        self._wire.send("GET", f"{self._mount}/data/backend/django", deadline=deadline)
+
+
+class StartsWithNoMountThatItMayNotSee(LazyClient):
+    """Asks for its mount with one token, gives that back, asks with another, and gives up."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        deadline = time.monotonic() + self._deadline
+        where = f"sys/internal/ui/mounts/{self._mount}"
+        for _ in range(2):
+            token = self._valid_token(deadline)
+            if self._ask("GET", where, deadline, token).status == 200:
+                return
+            self._token = None
+            self._ask("POST", "auth/token/revoke-self", deadline, token)
+        self.close()
+        raise MissingError(f"there is no mount {self._mount}")
+
+
+class _ReadsAheadOfALogin(Credentials):
+    """Has read its files a moment before they are used."""
+
+    def current(self) -> tuple[str, str]:
+        ids = super().current()
+        time.sleep(0.3)
+        return ids
+
+
+class LogsInAMomentAfterItHasRead(LazyClient):
+    """What replaces a secret-id meanwhile is used at its next login."""
+
+    credentials_type = _ReadsAheadOfALogin
+
+
 class RestsForFourSeconds(LazyClient):
     """Gives Vault a rest after a failure, as a circuit breaker does, and says for how long."""
 

@@ -22,6 +22,7 @@ from tests.mutants import (
     edges_tokens,
     later_on,
     leftovers,
+    other_styles,
     tempers,
 )
 from tests.mutants.clients import (
@@ -644,6 +645,9 @@ TOLERATED: dict[str, Tolerated] = {
     ),
     "tries-a-wrong-secret-id-four-times": Tolerated(
         edges_refusals.TriesFourTimesInOneCall, "PRC-04"
+    ),
+    "knows-nothing-before-its-first-look": Tolerated(
+        other_styles.KnowsNothingBeforeItsFirstLook, "PRC-05"
     ),
     "says-ill-late": Tolerated(SaysIllLate, "PRC-05", REFERENCE),
     "reads-slowly-in-its-workers": Tolerated(

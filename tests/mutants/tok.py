@@ -638,6 +638,7 @@ TOLERATED: dict[str, Tolerated] = {
     "is-refused-in-a-callers-call-without-its-role": Tolerated(
         edges_hangs.FailsACallForALogin, "TOK-17"
     ),
+    "asks-before-it-has-a-token": Tolerated(other_styles.AsksBeforeItHasAToken, "TOK-03"),
     "loads-under-ten-first-reads": Tolerated(other_styles.LoadsAtItsFirstRead, "TOK-21"),
     "logs-in-instead-of-a-denied-renewal": Tolerated(
         edges_logins.LogsInInsteadOfRenewing, "TOK-14"
