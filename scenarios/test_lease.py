@@ -5,6 +5,7 @@ The harness itself logs in to the database with what the subject hands out.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
@@ -472,7 +473,8 @@ A_SHORT_LIFE = 2 / 15
 def test_no_credential_to_be_had(lab: Lab) -> None:
     """The engine fails under a pool, before it has a credential; later on the policy denies one."""
     lab.start()
-    lab.database.lives(READ_ONLY, A_SHORT_LIFE * (lab.entry.lease_ttl or 0.0))
+    short = A_SHORT_LIFE * (lab.entry.lease_ttl or 0.0)
+    lab.database.lives(READ_ONLY, max(short, math.ceil(lab.declared("min_ttl", 0.0))))
     with ExitStack() as callers:
         with lab.http.fail("credential", status=500) as failing:
             callers.enter_context(pool(lab, every=0.5))

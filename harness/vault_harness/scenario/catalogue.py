@@ -194,6 +194,11 @@ class Entry(BaseModel):
         """``MUST`` for what is critical or high, ``SHOULD`` for the rest."""
         return "MUST" if self.severity in ("critical", "high") else "SHOULD"
 
+    @property
+    def shortest_life(self) -> float:
+        """Seconds that a token lives, or a lease, if that is less: timers are made for both."""
+        return self.ttl if self.lease_ttl is None else min(self.ttl, self.lease_ttl)
+
     def scaled(self, factor: float) -> Entry:
         """The same scenario with longer lives, and the waits that follow from them.
 

@@ -104,10 +104,10 @@ def run_scenario(
     crowd = _Crowd()
     before: list[Result] = []
     with turn(environment.turns, alone=False):
-        result, wanted = _run(environment, scaled, function, rank)
-        if wanted is not None and wanted > scaled.ttl:
+        result, longer = _run(environment, scaled, function, rank)
+        if longer is not None:
             before.append(result)
-            scaled = scaled.scaled(wanted / scaled.ttl)
+            scaled = scaled.scaled(longer)
             result, _ = _run(environment, scaled, function, rank)
     again: list[str] = []
     while _to_be_repeated(result, len(again), crowd):
@@ -178,13 +178,14 @@ def _with_what_was_set_aside(result: Result, before: Sequence[Result]) -> Result
 def _scaled(environment: Environment, entry: Entry) -> Entry:
     entry = entry.scaled(environment.ttl_scale)
     least = environment.declared.get(MIN_TTL, 0.0)
-    return entry.scaled(least / entry.ttl) if least > entry.ttl else entry
+    shortest = entry.shortest_life
+    return entry.scaled(least / shortest) if least > shortest else entry
 
 
 def _run(
     environment: Environment, entry: Entry, function: Scenario, rank: int
 ) -> tuple[Result, float | None]:
-    """The result, and the TTL that it takes for this subject if that is longer than this one."""
+    """The result, and by how much lives have to be longer for this subject, if by any."""
     began = time.monotonic()
     if missing := sorted(entry.engine_needs - {str(c) for c in environment.engine.capabilities}):
         why = f"the {environment.engine.name} engine cannot do this: {', '.join(missing)}"
@@ -200,13 +201,14 @@ def _run(
             lab = Lab(environment, entry, directory=folder / "lab")
         with lab, environment.watched(lab):
             result = _carry_out(environment, entry, lab, function, began)
-            least = max(lab.declared_or_none(MIN_TTL) or 0.0, lab.wanted_ttl)
+            least = lab.declared_or_none(MIN_TTL) or 0.0
+            longer = max(least / entry.shortest_life, lab.wanted_ttl / entry.ttl)
     except NotClaimed as error:  # of its servers: they cannot do it
         return _cannot(environment, entry, str(error), began), None
     except Exception as error:  # noqa: BLE001 - it may not set up, or not undo what it did
         return _failed(environment, entry, lab, error, began), None
     result.record["spent"] = lab.spent.told(lab.history.waited, seconds=time.monotonic() - began)
-    return result, least if least > entry.ttl else None
+    return result, longer if longer > 1.0 else None
 
 
 def _carry_out(

@@ -33,8 +33,8 @@ CAPABILITIES = frozenset(
 DECLARATIONS = frozenset({"max_stale", "refresh", "backoff_cap", "deadline", "min_ttl"})
 """The times, in seconds, by which a client may ask to be judged instead of the suite's defaults.
 
-``min_ttl`` is the shortest life of a token that its timers are made for: scenarios with a shorter
-one are stretched.
+``min_ttl`` is the shortest life of a token, or of a lease, that its timers are made for: scenarios
+with a shorter one are stretched.
 """
 
 OUTCOMES = frozenset({"unavailable", "denied", "missing", "deleted", "stale"})

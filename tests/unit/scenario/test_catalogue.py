@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from vault_harness.errors import SettingsError
 from vault_harness.scenario.catalogue import Entry, find_catalogue, load
+from vault_harness.scenario.environment import Environment
+from vault_harness.scenario.run import _scaled
 
 GOOD = """
 [TOK-11]
@@ -204,6 +208,29 @@ def test_leases_are_scaled_with_tokens(file: Path) -> None:
     assert (entry.lease_ttl, entry.lease_max_ttl) == (12.0, 32.0)
     file.write_text(GOOD)
     assert load(file)["TOK-11"].scaled(1.5).lease_ttl is None
+
+
+@pytest.mark.parametrize(
+    ("lives", "shortest"),
+    [
+        ("ttl = 120\nlease_ttl = 8\n", 8.0),
+        ("ttl = 10\nlease_ttl = 60\n", 10.0),
+        ("ttl = 60\n", 60.0),
+    ],
+)
+def test_shortest_life(file: Path, lives: str, shortest: float) -> None:
+    """Of a token and a lease, for which timers are made alike."""
+    file.write_text(GOOD + lives)
+    assert load(file)["TOK-11"].shortest_life == shortest
+
+
+@pytest.mark.parametrize(("least", "lives"), [(30.0, (450.0, 30.0)), (8.0, (120.0, 8.0))])
+def test_timers_made_for_longer_lives(file: Path, least: float, lives: tuple[float, float]) -> None:
+    """Who declares them is given leases of that length too."""
+    file.write_text(GOOD + "ttl = 120\nlease_ttl = 8\n")
+    environment = cast("Environment", SimpleNamespace(ttl_scale=1.0, declared={"min_ttl": least}))
+    entry = _scaled(environment, load(file)["TOK-11"])
+    assert (entry.ttl, entry.lease_ttl) == lives
 
 
 def test_lives_that_are_long_enough(file: Path) -> None:
