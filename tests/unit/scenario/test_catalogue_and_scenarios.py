@@ -144,7 +144,7 @@ def test_every_scenario_shows_that_it_took_place() -> None:
     """Each names what must have happened: a fault, a condition, or a refusal to judge."""
     shown = re.compile(
         r"lab\.(vault|network|http|process)\.|require\(|must_have\(|condition\(|instead_of_vault\("
-        r"|dead_connections\(|vault_gone\(|uninitialised\("
+        r"|dead_connections\(|vault_gone\(|uninitialised\(|sleeps\("
     )
     for file in sorted(SCENARIOS.glob("test_*.py")):
         functions = {
