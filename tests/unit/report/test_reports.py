@@ -227,6 +227,14 @@ def test_text_of_a_failure(story: Story, record: Make) -> None:
     ]
 
 
+def test_text_of_what_was_tried_again(record: Make) -> None:
+    """What a try on a slow machine failed for is told beside what the last one came to."""
+    made = record("fail", verdict=Verdict("fail", [Finding("p", "nothing", None)]))
+    made["slow_machine"] = ["two logins (promised: one login)"]
+    told = "  tried before, on a machine that was too slow:\n    two logins (promised: one login)"
+    assert told in explain(made)
+
+
 def test_text_of_what_was_not_exercised(story: Story, record: Make) -> None:
     """Why, and that a fault was never undone."""
     story.fault(Signature(), ended=None)
