@@ -43,6 +43,9 @@ from vault_harness.waiting import wait_until
 LISTENS_WITHIN = 5.0
 """Seconds for which a listener is waited for; one that comes later, reads tell of."""
 
+GIVEN_UP = 2.0
+"""Seconds after which a request with a sink's token is given up, where no deadline is told."""
+
 IDS = ("role_id", "secret_id")
 """What an AppRole logs in with: placeholders ``${role_id_file}`` and ``${secret_id_file}``."""
 
@@ -284,7 +287,10 @@ def _requests(
         return Requests(fill(config.listener.url), mount)
     if config.sink is not None:
         token = Path(directory, fill(config.sink.file))
-        return Requests(environ["VAULT_ADDR"], mount, token=token, authority=authority)
+        within = float(environ.get("VAULT_CLIENT_TIMEOUT", GIVEN_UP))
+        return Requests(
+            environ["VAULT_ADDR"], mount, token=token, authority=authority, within=within
+        )
     return None
 
 

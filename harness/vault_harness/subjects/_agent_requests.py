@@ -10,30 +10,40 @@ from urllib.parse import quote
 import requests
 import urllib3
 
-from vault_harness.subjects._shape import OperationFailed, Reading
+from vault_harness.subjects._shape import OperationFailed, Reading, SubjectHung
 from vault_harness.subjects._workers import Workers
 
 
 class Requests:
     """Reads of a KV engine, version 2, over HTTP.
 
-    There is no time limit but the suite's own: how long a call takes is up to the program under
-    test, and judged.
+    A listener has no time limit but the suite's own: how long a call takes is up to the program
+    under test, and judged. Where Vault itself is asked, with a sink's token, nothing on the way is
+    the program's: each request has a connection of its own and ends in time, or the suite would
+    find its own faults with it.
 
     Args:
         base: Base URL, of a listener or of Vault.
         mount: Mount point of the engine.
         token: A file whose token is sent, read anew each time; without one none is sent.
         authority: A file of the authorities to trust, for https.
+        within: Seconds in which each request is given up; none for a listener's.
     """
 
     def __init__(
-        self, base: str, mount: str, *, token: Path | None = None, authority: str | None = None
+        self,
+        base: str,
+        mount: str,
+        *,
+        token: Path | None = None,
+        authority: str | None = None,
+        within: float | None = None,
     ) -> None:
         self._base = base.rstrip("/")
         self._mount = mount
         self._token = token
         self._verify = authority or True
+        self._within = within
         self._workers = Workers("agent's listener")
         self._session = requests.Session()
         self._session.trust_env = False  # neither a proxy nor a netrc of the developer's
@@ -47,7 +57,13 @@ class Requests:
             OperationFailed: With an outcome: what was answered, or that nothing was.
             SubjectHung: Nothing was within ``timeout`` seconds.
         """
-        return self._workers.run(lambda: self._read(path, key, timeout), "read", timeout)
+        if self._within is None or self._within >= timeout:
+            return self._workers.run(lambda: self._read(path, key, timeout), "read", timeout)
+        within = self._within
+        try:
+            return self._workers.run(lambda: self._read(path, key, within), "read", within)
+        except SubjectHung:  # an answer that drips, say
+            raise OperationFailed("unavailable", f"no answer within {within:g} s") from None
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -59,6 +75,7 @@ class Requests:
         headers = {"X-Vault-Request": "true"}
         if self._token is not None:
             headers["X-Vault-Token"] = self._its_token()
+            headers["Connection"] = "close"
         url = f"{self._base}/v1/{quote(self._mount)}/data/{quote(path)}"
         try:
             answer = self._session.get(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import textwrap
 import threading
@@ -320,6 +321,22 @@ def test_a_sinks_token_is_read_anew(
         file.write_text(token + "\n")
         assert one.read("good", "K", timeout=20).value == "v"
     assert tokens == ["first", "second"]
+
+
+def test_an_answer_that_never_comes_is_given_up_for_a_sink(subject: Open, agent: Write) -> None:
+    """Nothing on that way is the program's, so it is not blamed for what takes for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        environ = {"VAULT_ADDR": address, "VAULT_CLIENT_TIMEOUT": "0.3"}
+        one = subject(agent(STAYS, '[sink]\nfile = "${dir}/token"\n'), environ)
+        (directory_of(one) / "token").write_text("t")
+        with pytest.raises(OperationFailed) as caught:
+            one.read("good", "K", timeout=20)
+        assert caught.value.outcome == "unavailable"
+        connection, _ = silent.accept()
+        with connection:
+            asked = connection.recv(65536)
+    assert b"connection: close" in asked.lower()  # a dead one must not be kept for the next read
 
 
 @pytest.mark.parametrize(
