@@ -72,8 +72,8 @@ def scenarios(
     must do; report/ has the verdicts and the history of every scenario.
 
     Exit code 0: every promise was kept; 1: one was broken; 2: something was not exercised, or all
-    was skipped; 3: the harness broke down; 4: the command line makes no sense; 130, 143:
-    interrupted.
+    was skipped; 3: the harness broke down; 4: the command line makes no sense; 5: no scenario was
+    chosen; 130, 143: interrupted.
     """
     options = []
     if workers is not None:

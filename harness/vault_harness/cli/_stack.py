@@ -305,7 +305,8 @@ def restart(leave_sealed: bool = False) -> None:
     takes=("service",),
     examples=("logs", "logs toxiproxy", "logs audit --follow"),
     help={
-        "service": "vault, toxiproxy, audit, or a node of a cluster; vault if none is named",
+        "service": "vault, toxiproxy, audit, or what else there is: a node of a cluster, balancer, "
+        "relay, holder, recorder; vault if none is named",
         "tail": "only the last lines, 50 by default, 0 for all",
         "follow": "go on until Ctrl-C",
     },
