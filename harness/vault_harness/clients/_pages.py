@@ -27,7 +27,17 @@ this version, on its defaults. What a client does not claim it is not asked, so 
 comparable only for the same claims. `{PROGRAM} clients NAME` makes one and judges it again.
 
 A grade of F means harm that others see (a locked role, a token sent to a stranger, a wrong value);
-see [how grades come about](../judge.md#grades).
+see [how grades come about](../judge.md#grades). A `?` stands where the verdict differed from run to
+run. *Critical* and *high* promises are MUSTs.
+"""
+
+_AGE = """## How old a score is
+
+A score is of the questions of the day on which it was made; promises are quoted as they are today.
+How many of today's scenarios a score has at all is in the column *scenarios*, and its page names
+those that are newer. What the others ask more by now, or grant, no score can tell, as all are of
+one version of the suite: [CHANGELOG.md](../../CHANGELOG.md) has it. Before you rely on a line,
+judge that client anew.
 """
 
 
@@ -40,19 +50,25 @@ def pages(clients: Mapping[str, Client], entries: Mapping[str, Entry]) -> dict[s
     """
     scored = [(client, score) for client in clients.values() if (score := client.score())]
     made = {f"{client.name}.md": page(client, score, entries) for client, score in scored}
-    return {"README.md": overview(scored), **made}
+    return {"README.md": overview(scored, entries), **made}
 
 
-def overview(scored: Iterable[tuple[Client, Score]]) -> str:
-    """One table over all clients."""
-    head = ["client", "version", "language", "grade", "claims"]
+def overview(scored: Iterable[tuple[Client, Score]], entries: Mapping[str, Entry]) -> str:
+    """One table over all clients.
+
+    Args:
+        scored: They, each with what it came to.
+        entries: The catalogue of scenarios.
+    """
+    head = ["client", "version", "language", "grade", "claims", "scenarios"]
     head += [f"{severity} kept" for severity in ("critical", "high", "SHOULD")]
     head.append("critical, and broken")
-    rows = [_overview_row(client, score) for client, score in scored]
-    return "\n".join([_HEAD, _row(head), _row(["---"] * len(head)), *map(_row, rows), ""])
+    rows = [_overview_row(client, score, entries) for client, score in scored]
+    table = [_row(head), _row(["---"] * len(head)), *map(_row, rows)]
+    return "\n".join([_HEAD, *table, "", _AGE])
 
 
-def _overview_row(client: Client, score: Score) -> list[str]:
+def _overview_row(client: Client, score: Score, entries: Mapping[str, Entry]) -> list[str]:
     ids = [f"{id}{'?' if one.verdict == 'flaky' else ''}" for id, one in _broken(score, "critical")]  # noqa: A001
     return [
         f"[{client.title}]({client.name}.md)",
@@ -60,6 +76,7 @@ def _overview_row(client: Client, score: Score) -> list[str]:
         client.language,
         score.grade or "none",
         profile(score),
+        f"{len(entries) - len(_newer(score, entries))} of {len(entries)}",
         _kept(score, "critical"),
         _kept(score, "high"),
         _kept(score, "medium", "low"),
@@ -88,7 +105,7 @@ def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
             f"Made by the suite from `scenarios/clients/{client.name}/`; [all clients](README.md), "
             "[how they are judged](../judging.md)."
         ),
-        _facts(client, score),
+        _facts(client, score, entries),
         f"**What the adapter does.** {client.adapter.strip()}",
         f"```sh\n{PROGRAM} clients {client.name}\n```",
         _breaks(score, entries),
@@ -98,12 +115,21 @@ def page(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _facts(client: Client, score: Score) -> str:
+def _newer(score: Score, entries: Mapping[str, Entry]) -> list[str]:
+    """The scenarios that there were not yet when it was made."""
+    return sorted(set(entries) - set(score.scenarios))
+
+
+def _facts(client: Client, score: Score, entries: Mapping[str, Entry]) -> str:
+    newer = _newer(score, entries)
+    judged_by = f"suite {score.suite_version}, {score.surroundings.server}, by the questions "
+    judged_by += "[of that day](README.md#how-old-a-score-is)"
     rows = [
         ("version", f"{client.version}, {client.language} ([source]({client.home}))"),
         ("claims", profile(score)),
         ("grade", score.grade or "none: " + "; ".join(score.why)),
-        ("judged by", f"suite {score.suite_version}, {score.surroundings.server}"),
+        ("judged by", judged_by),
+        *([("newer than this score", ", ".join(newer))] if newer else []),
         ("critical promises kept", _kept(score, "critical")),
         ("high ones kept", _kept(score, "high")),
         ("medium and low ones kept", _kept(score, "medium", "low")),
@@ -162,7 +188,7 @@ def _rest(client: Client, score: Score) -> str:
     if ids := _with(score, "error"):
         lines.append(f"- the suite broke down: {', '.join(ids)}")
     if ids := _with(score, "skipped"):
-        lines.append(f"- not asked, as it does not claim it: {', '.join(ids)}")
+        lines.append(f"- not asked, as not claimed or not for its kind: {', '.join(ids)}")
     lines += [f"- differs from run to run: {id}, {why}" for id, why in sorted(client.flaky.items())]  # noqa: A001
     return "\n".join(lines)
 
