@@ -112,7 +112,8 @@ def _foretell_secret_id(plan: SecretIdPlan, *, end_others: bool) -> None:
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
         "dry-run": "show what would be made anew, change nothing",
-        "grace": "time for which a Redis takes the old password too: longer than clients keep it",
+        "grace": "time for which a Redis takes the old password too, default 10s: longer than "
+        "clients keep it",
     },
 )
 def secrets(
@@ -180,7 +181,7 @@ def secrets(
     help={
         "name": "database, redis, jwt, all, or one key such as backend/django:SECRET_KEY",
         "dry-run": "show what would be returned to, change nothing",
-        "grace": "time for which a Redis takes the newer password too",
+        "grace": "time for which a Redis takes the newer password too, default 10s",
     },
 )
 def rollback(
