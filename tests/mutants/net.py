@@ -33,6 +33,7 @@ from tests.mutants import (
     oversights,
     tempers,
     unasked,
+    untried,
     wholes,
     writing,
 )
@@ -652,6 +653,9 @@ MUTANTS: dict[str, Mutant] = {
     "begins-its-time-anew": Mutant(byways.BeginsItsTimeAnew, "NET-08", "every call ends within"),
     "takes-nobody-for-missing": Mutant(
         loose_ends.TakesNobodyForMissing, "NET-01", "a failure then is unavailable"
+    ),
+    "connects-at-leisure": Mutant(
+        untried.ConnectsAtLeisure, "NET-03", "every call ends within 2 s"
     ),
     "takes-silence-for-a-denial": Mutant(
         loose_ends.TakesSilenceForADenial, "NET-03", "a failure then is unavailable"

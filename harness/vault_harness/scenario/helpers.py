@@ -523,6 +523,41 @@ def dead_connections(lab: Lab) -> Iterator[Fault]:
         lab.history.end_fault(fault)
 
 
+@contextmanager
+def nobody_takes_connections(lab: Lab) -> Iterator[Fault | None]:
+    """Open connections end, and a new one is neither taken nor refused while the block runs.
+
+    As behind a firewall that drops what it does not let through, or where a machine has lost its
+    power: to connect takes as long as the kernel tries, which is two minutes. Linux drops what asks
+    for a connection where a listener has no room for another one. It leaves no witness but a call,
+    as a refused connection does, so it need not be met.
+
+    Yields:
+        The fault; None where Toxiproxy does not listen on this machine, so that nobody can do so in
+        its place.
+    """
+    with ExitStack() as undo:
+        lab.proxy.disable()
+        undo.callback(lab.proxy.enable)
+        try:
+            full = undo.enter_context(socket.create_server(lab.proxy.address, backlog=0))
+        except OSError as error:
+            lab.history.mark(f"connections are taken all the while: {type(error).__name__}")
+            yield None
+            return
+        for _ in range(4):  # it takes one more than it is told to; the others wait as a client does
+            waiting = undo.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(full.getsockname())
+        mark = Signature(unanswered=True, answers_late=inf)
+        fault = lab.history.begin_fault("nobody takes connections", mark, optional=True)
+        try:
+            yield fault
+        finally:
+            undo.close()  # what is promised for the time after it begins when it is over
+            lab.history.end_fault(fault)
+
+
 def handshakes_since(since: float) -> Condition:
     """At least one TLS handshake of the subject that ended after `since`, well or not."""
 

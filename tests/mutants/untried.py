@@ -1,0 +1,36 @@
+"""Clients that no fault of the suite had met: each is right wherever it had been looked at.
+
+Each is listed in the module of the group whose scenario it meets.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from tests.subjects.lazy_client import LazyClient
+from tests.subjects.lazy_wire import Wire, _left, is_whole
+
+# The network
+
+
+class _ConnectsAtLeisure(Wire):
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = bytearray()
+        with socket.create_connection((self._host, self._port)) as peer:
+            peer.settimeout(_left(deadline))
+            peer.sendall(request)
+            while not is_whole(received):
+                peer.settimeout(_left(deadline))
+                if not (piece := peer.recv(65536)):
+                    break
+                received += piece
+        return bytes(received)
+
+
+class ConnectsAtLeisure(LazyClient):
+    """A request and its answer have a deadline; the connection before them has none.
+
+    Where nobody takes it and nobody refuses it the kernel tries for two minutes.
+    """
+
+    wire_type = _ConnectsAtLeisure
