@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -1051,7 +1053,7 @@ def test_clean_end_revokes_the_token(lab: Lab) -> None:
 
 @pytest.mark.scenario("TOK-20")
 def test_restarts_leak_no_token(lab: Lab) -> None:
-    """Ended after reads, ended at once, and ended while it logs in over a slow network."""
+    """Ended after reads, ended at once, ended while it logs in, each way; by a signal alone too."""
     before = lab.tokens_alive()
     for _ in range(2):
         client = lab.start()
@@ -1060,9 +1062,10 @@ def test_restarts_leak_no_token(lab: Lab) -> None:
         client.close(timeout=5.0)
     if (idle := lab.open()) is not None:
         idle.close(timeout=5.0)
+    _end_by_a_signal(lab, lab.start())
     with lab.network.slow(latency=0.4) as slow:
-        for _ in range(2):
-            _end_while_it_logs_in(lab)
+        for end in (_end_by_its_close, _end_by_its_close, _end_by_a_signal):
+            _end_while_it_logs_in(lab, end)
     if not lab.history.find("login", since=slow.began):
         raise NotExercised("the subject did not log in, so it was not ended while it did")
     lab.history.wait_for(lambda: lab.tokens_alive() <= before, 5.0)
@@ -1072,7 +1075,7 @@ def test_restarts_leak_no_token(lab: Lab) -> None:
     )
 
 
-def _end_while_it_logs_in(lab: Lab) -> None:
+def _end_while_it_logs_in(lab: Lab, end: Callable[[Lab, Driver], None]) -> None:
     began = lab.history.now()
     client = lab.open()
     if client is None:
@@ -1080,8 +1083,30 @@ def _end_while_it_logs_in(lab: Lab) -> None:
     reader = threading.Thread(target=_read_in_vain, args=(client,), daemon=True)
     reader.start()
     lab.history.wait_for(lambda: bool(lab.history.find("login", since=began)), 3.0)
-    client.close(timeout=5.0)
+    end(lab, client)
     reader.join(timeout=10.0)
+
+
+def _end_by_its_close(_: Lab, client: Driver) -> None:
+    client.close(timeout=5.0)
+
+
+def _end_by_a_signal(lab: Lab, client: Driver) -> None:
+    """SIGTERM, and nothing else: so a program is ended where it runs, which hears of no `close`."""
+    pid = client.subject.pid
+    if pid is None or client.subject.kind != "command":
+        client.close(timeout=5.0)  # it has no end of its own, or ends by that signal anyhow
+        return
+    client.closed = True
+    lab.history.mark("SIGTERM alone")
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGTERM)
+    began = lab.history.now()
+    # As for any end; a call may hang when it comes.
+    if not lab.history.wait_for(lambda: not client.subject.is_alive(), lab.deadline + 5.0):
+        text = f"it still ran {lab.history.now() - began:.1f} s after it"
+        lab.note(Finding("SIGTERM alone ends it", text, began, rests_on=(), lacks=True))
+        client.subject.kill()
 
 
 def _read_in_vain(client: Driver) -> None:

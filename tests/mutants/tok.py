@@ -22,6 +22,7 @@ from tests.mutants import (
     own_pace,
     turnovers,
     unasked,
+    untried,
     wholes,
 )
 from tests.mutants.clients import (
@@ -445,6 +446,9 @@ MUTANTS: dict[str, Mutant] = {
         LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"
     ),
     "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
+    "dies-of-a-signal": Mutant(
+        untried.DiesOfASignal, "TOK-20", "tokens alive", LAZY_PROCESS, process=True
+    ),
     "logs-in-for-all-secrets": Mutant(LogsInForEveryRead, "TOK-21", "at most 1 login"),
     "keeps-its-first-ttl": Mutant(KeepsItsFirstTtl, "TOK-04", "a token is replaced before it ends"),
     "renews-what-is-capped": Mutant(RenewsWhatIsCapped, "TOK-04", "at most 4 renewals"),

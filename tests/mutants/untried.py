@@ -5,6 +5,8 @@ Each is listed in the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import ctypes
+import signal
 import socket
 
 from tests.subjects.lazy_client import LazyClient
@@ -34,3 +36,15 @@ class ConnectsAtLeisure(LazyClient):
     """
 
     wire_type = _ConnectsAtLeisure
+
+
+# Its end
+
+
+class DiesOfASignal(LazyClient):
+    """Gives its token back where it is told to close; the signal of a deployment just ends it."""
+
+    def read(self, path: str, key: str) -> str:
+        # Whoever serves a Python object listens to SIGTERM for it. C sets that from any thread.
+        ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
+        return super().read(path, key)
