@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -194,6 +195,8 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
         recovers_in_each_way(lab, after=fault)
     if lab.can("read_all") or lab.can("write"):
         _others_wait_too(lab)
+    if not has_its_files(lab):
+        _told_more_than_a_call_has(lab)
     lab.require(
         "a read that was told how long to wait",
         lambda history: f"{len(told)} were" if (told := _told_to_wait(history)) else "",
@@ -249,6 +252,37 @@ def _others_wait_too(lab: Lab) -> None:
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
         obeys_retry_after(since=fault.began, until=fault.end, kind="write", may_be_empty=True),
     )
+
+
+A_LONG_WAIT = "backend/readers/told"
+"""A secret that nobody has read before, and whose first read is told to come back much later."""
+
+QUOTA = b'{"errors":["rate limit quota exceeded"]}\n'
+"""What Vault answers to whom a quota turns away."""
+
+
+def _told_more_than_a_call_has(lab: Lab) -> None:
+    """Tell one read to wait for longer than a call may take: that ends in its time all the same.
+
+    Who sleeps for as long as it is told, as HTTP libraries do that repeat by themselves, has no
+    deadline then but the quota's. A quota that counts by the minute says up to sixty seconds.
+    """
+    lab.put("v1", path=A_LONG_WAIT, key=KEY)
+    headers = {**JSON, "Retry-After": f"{math.ceil(lab.deadline) + 1}"}
+    where = f"*/data/{A_LONG_WAIT}"
+    with lab.http.fail(
+        "read", path=where, first=1, status=429, body=QUOTA, headers=headers
+    ) as full:
+        full.optional = True  # who rests for longer than is waited for here meets it no more
+        lab.client.read(A_LONG_WAIT, KEY)
+        while not lab.touched(full) and lab.history.now() < full.began + lab.reach:
+            lab.watch(0.2)
+            lab.client.read(A_LONG_WAIT, KEY)
+        for told in lab.history.find("read", since=full.began, where=lambda e: bool(e.retry_after)):
+            over = (told.ended or told.began) + (told.retry_after or 0.0)
+            lab.watch(max(0.0, over - lab.history.now()))
+    lab.judge_later(obeys_retry_after(since=full.began, until=full.end, may_be_empty=True))
+    lab.until_good_read_by_asking(within=lab.recovery_after(full))
 
 
 def _told_to_wait(history: History) -> list[Exchange]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 import signal
 import socket
+import time
 
 from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Wire, _left, is_whole
+from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left, is_whole
 
 # The network
 
@@ -36,6 +37,30 @@ class ConnectsAtLeisure(LazyClient):
     """
 
     wire_type = _ConnectsAtLeisure
+
+
+class _SleepsAsItIsTold(Wire):
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        while True:
+            try:
+                return super().send(method, path, deadline=deadline, token=token, body=body)
+            except UnavailableError as error:
+                pause = float(getattr(error, "pause", 0.0))
+                if not pause:
+                    raise
+            time.sleep(pause)
+            deadline = max(deadline, time.monotonic() + 1.0)
+
+
+class SleepsAsItIsTold(LazyClient):
+    """Heeds ``Retry-After`` within the call, whatever a call may take: a minute, if told so.
+
+    A library that repeats by itself does so: urllib3, by its default.
+    """
+
+    wire_type = _SleepsAsItIsTold
 
 
 # Its end
