@@ -182,6 +182,7 @@ def test_lease_not_found(lab: Lab) -> None:
         *asked,
         renewals_of_a_lost_lease_at_most(2, since=fault.began),
         no_refused_use(),
+        same_token(since=fault.began),  # what befalls a lease says nothing of the token
     )
 
 
@@ -240,6 +241,7 @@ def test_renewals_keep_failing(lab: Lab) -> None:
         at_most(
             1 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
         ),
+        same_token(since=fault.began),
     )
 
 
@@ -312,6 +314,7 @@ def test_renewed_for_a_whole_life(lab: Lab) -> None:
         *(credentials_at_most(1, since=seal.began, path=path) for path in BOTH),
         *asked,
         no_refused_use(),
+        same_token(since=began),
     )
 
 
@@ -372,6 +375,7 @@ def test_lease_at_its_max_ttl(lab: Lab) -> None:
         credentials_apart(0.5 * (lab.entry.lease_ttl or 0.0)),
         # As for a token: the one that is capped and three more.
         renewals_of_a_capped_lease_at_most(4),
+        same_token(since=began),
     )
 
 
@@ -424,6 +428,7 @@ def test_renewal_that_hangs_and_breaks_off(lab: Lab) -> None:
         uses_go_on(bound, since=began, until=until),
         credentials_apart(0.5 * ttl),
         renewals_hold_up_nobody(hangs / HELD_UP, since=first.began, until=good_until, of="lease"),
+        same_token(since=began),
     )
 
 

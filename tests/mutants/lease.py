@@ -27,6 +27,7 @@ from tests.mutants import (
     second_leases,
     sharing,
     silences,
+    untried,
 )
 from tests.mutants.clients import (
     REFERENCE,
@@ -483,6 +484,12 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "waits-long-for-a-renewal-of-a-lease": _mutant(
         edges_leases.WaitsLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
+    ),
+    "logs-in-for-each-lease-that-fails": _mutant(
+        untried.LogsInForEachFailedLease, "LEASE-04", "the token survives"
+    ),
+    "logs-in-for-a-lease-that-is-not-found": _mutant(
+        untried.LogsInForEachFailedLease, "LEASE-03", "the token survives"
     ),
     "plans-each-lease-by-its-first": _mutant(
         second_leases.PlansEachLeaseByItsFirst, "LEASE-06", "a renewal between"

@@ -5,11 +5,18 @@ Each is listed in the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import signal
 import socket
 import time
+from typing import Any, ClassVar
 
+from resilient_vault_client import VaultError
+from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._grant import Grant
+from resilient_vault_client._leases import Leases
+from tests.mutants.clients import Leasing
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left, is_whole
 
@@ -73,3 +80,26 @@ class DiesOfASignal(LazyClient):
         # Whoever serves a Python object listens to SIGTERM for it. C sets that from any thread.
         ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
         return super().read(path, key)
+
+
+# Leases
+
+
+class _LogsInForEachFailure(Leases):
+    def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
+        try:
+            return super()._ask_for_more(grant, deadline)
+        except VaultError:
+            with contextlib.suppress(VaultError):
+                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+            raise
+
+
+class LogsInForEachFailedLease(Leasing):
+    """Takes a lease that is not renewed for a login that is no good any more, and makes another.
+
+    Its leases stay with the token that they have. Nobody asks for anything with the others, each of
+    which lives for as long as a token does.
+    """
+
+    leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
