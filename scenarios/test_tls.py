@@ -35,7 +35,7 @@ SHOWN_AGAIN = 1.0
 
 @pytest.mark.scenario("TLS-01")
 def test_certificates_are_rotated(lab: Lab) -> None:
-    """Half a CA file; a new certificate, a new authority: trusted, shown, alone; the old one."""
+    """Half a CA file; a new certificate, a new authority, the old one; then silent handshakes."""
     lab.start()
     _half_a_file(lab)
     tls, old, new = lab.tls, lab.tls.authority, Authority()
@@ -74,6 +74,7 @@ def test_certificates_are_rotated(lab: Lab) -> None:
             lab.hold(withdrawn, SHOWN_AGAIN)
         over = lab.history.now()
         tls.serve(new)
+    _nobody_shakes_hands(lab)
     lab.require("a connection after the certificate was renewed", handshakes_since(renewed))
     lab.require("a connection after the authority was replaced", handshakes_since(shown))
     lab.require("a connection with the new authority alone", handshakes_since(alone))
@@ -83,6 +84,25 @@ def test_certificates_are_rotated(lab: Lab) -> None:
         no_credential_sent(
             since=withdrawn.began, until=over, to="an authority that was withdrawn", harm=False
         ),
+    )
+
+
+def _nobody_shakes_hands(lab: Lab) -> None:
+    """New connections are taken, and their handshakes never answered: calls end in time there too.
+
+    What a client sends and waits for by itself has often a deadline that the handshake before it
+    has not.
+    """
+    with lab.reading(every=0.4, callers=2):
+        with lab.network.black_hole(stream="upstream") as silent:
+            silent.optional = True  # who answers from memory need not connect meanwhile
+            lab.network.drop_connections()
+            lab.watch(1.5 * lab.deadline)
+        lab.recovers(after=silent)
+    lab.judge_later(
+        failures_are(
+            "unavailable", since=silent.began, until=silent.end, verbs=EVERY_WAY, may_be_empty=True
+        )
     )
 
 

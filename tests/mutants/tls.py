@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.mutants import loading, loose_ends, other_styles, unasked
+from tests.mutants import loading, loose_ends, other_styles, unasked, untried
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.mutants.edges_logins import LogsInInsteadOfRenewing
 from tests.mutants.tempers import StartsInHaste, StartsWithAToken
@@ -267,6 +267,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "logs-in-by-its-first-authorities": Mutant(
         LogsInByItsFirstAuthorities, "TLS-01", "a new login within"
+    ),
+    "shakes-hands-at-leisure": Mutant(
+        untried.ShakesHandsAtLeisure, "TLS-01", "every call ends within 2 s"
     ),
     "reads-its-certificate-once": Mutant(ReadsItsFilesOnce, "TLS-02", "a good read within"),
     "shakes-hands-in-a-loop": Mutant(ShakesHandsInALoop, "TLS-02", "no connection storm"),

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import signal
 import socket
+import ssl
 import time
 from typing import Any, ClassVar
 
@@ -44,6 +45,25 @@ class ConnectsAtLeisure(LazyClient):
     """
 
     wire_type = _ConnectsAtLeisure
+
+
+class _Unhurried(ssl.SSLContext):
+    def wrap_socket(self, sock: socket.socket, *args: Any, **more: Any) -> ssl.SSLSocket:
+        sock.settimeout(None)
+        return super().wrap_socket(sock, *args, **more)
+
+
+class _ShakesHandsAtLeisure(Wire):
+    def _context(self) -> ssl.SSLContext:
+        context = _Unhurried(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self._environ.get("VAULT_CACERT"))
+        return context
+
+
+class ShakesHandsAtLeisure(LazyClient):
+    """To connect has a deadline, and so has a request; the handshake between them has none."""
+
+    wire_type = _ShakesHandsAtLeisure
 
 
 class _SleepsAsItIsTold(Wire):
