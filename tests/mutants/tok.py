@@ -439,6 +439,9 @@ MUTANTS: dict[str, Mutant] = {
         edges_hangs.GivesUpInACallersCall, "TOK-16", "the next renewal succeeds"
     ),
     "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
+    "lets-all-wait-for-another-token": Mutant(
+        untried.LetsAllWaitForAnotherToken, "TOK-17", "no reader of backend/django waits longer"
+    ),
     "drops-its-token-on-error": Mutant(DropsItsTokenOnError, "TOK-17", "no read fails"),
     "leaves-its-token-behind": Mutant(LeavesItsTokenBehind, "TOK-19", "tokens alive"),
     "hangs-at-the-end": Mutant(HangsAtTheEnd, "TOK-19", "tokens alive"),

@@ -17,9 +17,17 @@ from resilient_vault_client import VaultError
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
-from tests.mutants.clients import Leasing
-from tests.subjects.lazy_client import LazyClient
-from tests.subjects.lazy_wire import Reply, UnavailableError, Wire, _left, is_whole
+from tests.mutants.clients import AtShare, Leasing
+from tests.mutants.edges_refusals import _Four
+from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_wire import (
+    DeniedError,
+    Reply,
+    UnavailableError,
+    Wire,
+    _left,
+    is_whole,
+)
 
 # The network
 
@@ -88,6 +96,37 @@ class SleepsAsItIsTold(LazyClient):
     """
 
     wire_type = _SleepsAsItIsTold
+
+
+# Tokens
+
+
+class LetsAllWaitForAnotherToken(AtShare):
+    """Throws a token away that was not renewed once, and has each call wait for another one.
+
+    A login is tried in each, and refused: four in all, which is no more than it may. Its token
+    lives, and none of its callers has anything of that.
+    """
+
+    share = 0.3
+    credentials_type = _Four
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        with contextlib.suppress(UnavailableError):
+            if super()._renewed(token, deadline):
+                return True
+        self._token = None
+        return False
+
+    def _valid_token(self, deadline: float) -> Token:
+        if self._token is not None:
+            return super()._valid_token(deadline)
+        time.sleep(0.6)
+        try:
+            return super()._valid_token(deadline)
+        except DeniedError:
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            raise
 
 
 # Its end

@@ -22,7 +22,13 @@ from vault_harness.scenario.driver import Verb, Way
 from vault_harness.scenario.history import History
 from vault_harness.scenario.lab import Lab
 from vault_harness.scenario.observations import Exchange, Operation
-from vault_harness.scenario.oracles import LOADS, came_through, last_grant, recovers_within
+from vault_harness.scenario.oracles import (
+    LOADS,
+    came_through,
+    last_grant,
+    reads_go_on,
+    recovers_within,
+)
 from vault_harness.scenario.recorder import Recorder
 from vault_harness.scenario.verdict import Finding, NotClaimed
 from vault_harness.vault import Operator, approle
@@ -663,7 +669,8 @@ def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None
     """Find fault with a read that fails while no other token is to be had.
 
     Unless a login was refused in the time of that call: some log in in the call of whoever comes
-    when it is time, and some let others wait for that.
+    when it is time, and some let others wait for that. The next have the token that lives: who has
+    thrown it away, and tries one login in each call, has no good read between them.
 
     Args:
         lab: The scenario.
@@ -683,6 +690,10 @@ def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None
         promise = "no read fails for want of another token while its token lives"
         text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
         lab.note(Finding(promise, text, first.began, until=first.ended))
+    # Two calls that wait for their whole time, and a moment more.
+    lab.judge_later(
+        reads_go_on(2 * lab.deadline + 1.0, since=since, until=until, path=lab.entry.path)
+    )
 
 
 def _at_the_same_time(call: Operation, login: Exchange) -> bool:

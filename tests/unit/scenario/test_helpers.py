@@ -35,6 +35,7 @@ from vault_harness.scenario.helpers import (
 )
 from vault_harness.scenario.history import History
 from vault_harness.scenario.observations import Operation, Outcome
+from vault_harness.scenario.oracles import Oracle
 from vault_harness.scenario.verdict import Finding
 from vault_harness.waiting import wait_until
 
@@ -325,9 +326,18 @@ def test_reads_with_a_token_that_has_no_successor(
     story.sent("login", login, status=400, ended=login + 0.2)
     story.call(at, at + 0.5, outcome="denied")
     notes: list[Finding] = []
-    lab = SimpleNamespace(history=story.history, ttl=10.0, note=notes.append)
+    later: list[Oracle] = []
+    lab = SimpleNamespace(
+        history=story.history,
+        ttl=10.0,
+        deadline=2.0,
+        entry=SimpleNamespace(path="backend/django"),
+        note=notes.append,
+        judge_later=later.append,
+    )
     served_while_its_token_lives(cast("Lab", lab), since=0.0, ends=10.0)
     assert len(notes) == found
+    assert len(later) == 1  # that one of them is good now and then, however each fails
 
 
 @pytest.mark.parametrize(
