@@ -518,6 +518,9 @@ MUTANTS: dict[str, Mutant] = {
     "sleeps-as-it-is-told": Mutant(
         untried.SleepsAsItIsTold, "SRV-05", "every call ends within 4 s"
     ),
+    "asks-a-quota-once-more-at-once": Mutant(
+        untried.AsksAQuotaOnceMoreAtOnce, "SRV-05", "Retry-After is obeyed"
+    ),
     "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
     "gives-up-renewing-at-a-quota": Mutant(
         GivesUpRenewingAtAQuota, "SRV-11", "the next renewal succeeds"

@@ -98,6 +98,31 @@ class SleepsAsItIsTold(LazyClient):
     wire_type = _SleepsAsItIsTold
 
 
+class _AsksOnceMoreAtOnce(Wire):
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        try:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        except UnavailableError as error:
+            if not getattr(error, "pause", 0.0):
+                raise
+        return super().send(method, path, deadline=deadline, token=token, body=body)
+
+
+class AsksAQuotaOnceMoreAtOnce(LazyClient):
+    """Tries a request that a quota turns away once more, at once, over a connection of its own.
+
+    After that it heeds ``Retry-After``. Its callers come two at a time.
+    """
+
+    capabilities = LazyClient.capabilities | {"cached"}
+    wire_type = _AsksOnceMoreAtOnce
+
+    def read_cached(self, path: str, key: str) -> str:
+        return self.read(path, key)
+
+
 # Tokens
 
 

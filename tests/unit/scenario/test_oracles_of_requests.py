@@ -401,6 +401,19 @@ def test_connection_that_is_opened_as_the_answer_comes(
     assert (story.finds(obeys_retry_after(since=0.0, until=9.0)) == []) is obeys
 
 
+def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
+    """Two calls that begin together send a request each: a third one is no first of either."""
+    story.history.connections += [0.98, 0.981, 1.001]
+    story.call(0.98, 4.0)
+    story.call(0.98, 4.0)
+    story.sent("read", 0.99).connection = 2
+    refused(story, 1.0)
+    story.sent("read", 1.002).connection = 3
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == [
+        "asked again after 0.00 s, told to wait 3 s; 1 read within that time (+1.00)"
+    ]
+
+
 def test_nothing_to_obey(story: Story) -> None:
     """A 429 without the header, or with 0, tells no time; a 503 with it is another matter."""
     refused(story, 1.0, None)

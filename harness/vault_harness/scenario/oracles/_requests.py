@@ -373,7 +373,8 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     So it may, for a moment, by another connection that was open by then, or beside it by one of
     HTTP/2. Over the one that brought the answer nothing else is sent before it, and who opens one
     afterwards had time to know: but for a second call that had just begun, whose connection is
-    noted when it is accepted, a moment after it was asked for.
+    noted when it is accepted, a moment after it was asked for. Where more was sent than there were
+    calls, one of them has asked twice, and the second time it was told.
     """
     ended = refusal.ended or refusal.began
     slack = history.slack(ended, request.came)
@@ -386,7 +387,12 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     if any(at < ended for at in opened):
         return True
     calls = [o for o in history.operations if o.began < ended and (o.ended or ended) >= ended]
-    return len(calls) > 1 and any(o.began > ended - slack for o in calls)
+    if len(calls) < 2 or not any(o.began > ended - slack for o in calls):
+        return False
+    since = min(o.began for o in calls)
+    sent = history.find(request.kind, since=since, where=lambda e: e.came <= request.came)
+    asked = [o for o in history.operations if since <= o.began <= request.came]
+    return len(sent) <= len(asked)
 
 
 def a_denial_costs_little(
