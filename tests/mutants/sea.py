@@ -23,6 +23,7 @@ from tests.mutants import (
     tempers,
     turnovers,
     unasked,
+    untried,
     wholes,
 )
 from tests.mutants.clients import (
@@ -450,6 +451,13 @@ MUTANTS: dict[str, Mutant] = {
     "renews-its-first-token-alone": Mutant(
         turnovers.RenewsItsFirstTokenAlone, "SEA-11", "the token is renewed, or replaced"
     ),
+    "spins-after-an-outage": Mutant(
+        untried.SpinsAfterAnOutage,
+        "SEA-11",
+        "seconds of a processor",
+        LAZY_PROCESS,
+        process=True,
+    ),
     "never-comes-back-with-a-token": Mutant(NeverComesBack, "SEA-11", "a good read within"),
     "takes-a-failed-login-for-the-end": Mutant(
         byways.TakesAFailedLoginForTheEnd, "SEA-03", "a good read within"
@@ -474,6 +482,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "looks-about-after-an-outage": Tolerated(
+        untried.LooksAboutAfterAnOutage, "SEA-11", LAZY_PROCESS, process=True
+    ),
     "looks-twice-after-outages": Tolerated(leftovers.LooksTwiceAfterOutages, "SEA-11"),
     "asks-four-times-after-outages": Tolerated(leftovers.AsksFourTimesAfterOutages, "SEA-11"),
     "keeps-two-connections": Tolerated(leftovers.KeepsTwoConnections, "SEA-11"),

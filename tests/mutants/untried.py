@@ -10,6 +10,7 @@ import ctypes
 import signal
 import socket
 import ssl
+import threading
 import time
 from typing import Any, ClassVar
 
@@ -17,7 +18,7 @@ from resilient_vault_client import VaultError
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
-from tests.mutants.clients import AtShare, Leasing
+from tests.mutants.clients import AtShare, Leasing, Shaken
 from tests.mutants.edges_refusals import _Four
 from tests.subjects.lazy_client import LazyClient, Token
 from tests.subjects.lazy_wire import (
@@ -187,3 +188,37 @@ class LogsInForEachFailedLease(Leasing):
     """
 
     leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
+
+
+# What outages leave behind
+
+
+class SpinsAfterAnOutage(Shaken):
+    """A thread of its waits for Vault's return, and asks nobody but itself whether that has come.
+
+    So does whoever reads a channel that is closed, in Go, or waits for a flag that nobody sets.
+    """
+
+    rests = 0.0
+    _spins = False
+
+    def read(self, path: str, key: str) -> str:
+        value = super().read(path, key)
+        if self._shaken and not self._spins:
+            self._spins = True
+            threading.Thread(target=self._spin, daemon=True).start()
+        return value
+
+    def _spin(self) -> None:
+        while not self._closed:
+            until = time.monotonic() + 0.01
+            while time.monotonic() < until and not self._closed:
+                pass
+            if self.rests:
+                time.sleep(self.rests)
+
+
+class LooksAboutAfterAnOutage(SpinsAfterAnOutage):
+    """Has a pause between its looks, and takes a tenth of a core."""
+
+    rests = 0.09

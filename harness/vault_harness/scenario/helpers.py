@@ -824,6 +824,24 @@ def left_behind(lab: Lab, before: Footprint, *, spare: int) -> set[str]:
     return more
 
 
+def processor_time(lab: Lab) -> float | None:
+    """Seconds of processors that a subject has used by now; None of who has no process of its own.
+
+    That of its children is among them, but for those that have ended: of two looks the second may
+    have less.
+    """
+    pid = lab.client.subject.pid
+    if pid is None:
+        return None
+    total = 0.0
+    with suppress(ProcessLookupError):  # that it has died is for an oracle to say
+        for process in process_tree(pid):
+            with suppress(psutil.Error):
+                used = process.cpu_times()
+                total += used.user + used.system
+    return total
+
+
 def held_by(pid: int) -> tuple[int | None, int | None]:
     """Threads and open files of a process and all that belong to it; none of one that has died.
 
