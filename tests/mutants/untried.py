@@ -14,7 +14,7 @@ import threading
 import time
 from typing import Any, ClassVar
 
-from resilient_vault_client import VaultError
+from resilient_vault_client import Credential, VaultError
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
@@ -188,6 +188,23 @@ class LogsInForEachFailedLease(Leasing):
     """
 
     leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
+
+
+class _OneLockForAll(Leases):
+    _turn = threading.Lock()
+
+    def current(self, path: str, deadline: Deadline) -> Credential:
+        with self._turn:
+            return super().current(path, deadline)
+
+
+class AsksUnderTheLockOfAll(Leasing):
+    """Has one lock for what it leases, and asks Vault for a credential while it holds that.
+
+    While a database takes its time to make one, nobody is given what is leased of another.
+    """
+
+    leases_type: ClassVar[type[Leases]] = _OneLockForAll
 
 
 # What outages leave behind
