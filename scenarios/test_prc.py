@@ -20,12 +20,13 @@ from vault_harness.scenario.helpers import (
     canary,
     every_way,
     footprint_at_rest,
+    has_its_files,
     left_behind,
     sleeps,
     turns,
     vault_gone,
 )
-from vault_harness.scenario.lab import PATH
+from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.oracles import (
     HANDOVER,
     at_most,
@@ -289,7 +290,7 @@ SPARE = 6
 
 @pytest.mark.scenario("PRC-06")
 def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
-    """Seals, cuts, silence, half answers and lost tokens: three rounds cost no more than one."""
+    """Seals, cuts, silence, half answers, lost tokens: three rounds cost no more than one; 404s."""
     lab.start()
     _round_of_faults(lab)  # what a client makes once, it makes now
     before = footprint_at_rest(lab)
@@ -297,6 +298,7 @@ def test_faults_of_all_kinds_leave_nothing_behind(lab: Lab) -> None:
         _round_of_faults(lab)
     for _ in range(SPARE - 1):  # with those of both rounds one more than `SPARE`
         _lost_token(lab)
+        _ask_for_what_is_not_there(lab)
     more = left_behind(lab, before, spare=SPARE)
     lab.judge(
         none_of("faults leave nothing behind", more),
@@ -335,6 +337,19 @@ def _lost_token(lab: Lab) -> None:
         with lab.vault.token_revoked(lab.accessor()) as fault:
             lab.hold(fault, 0.0)
         lab.recovers(after=fault)
+
+
+NO_SUCH_SECRET = "backend/no-such-secret"
+"""What is not there: that answer too has a body, which somebody has to read to its end."""
+
+
+def _ask_for_what_is_not_there(lab: Lab) -> None:
+    """Ask for a secret that there is not, in each way, and once more: an agent has no such file."""
+    if has_its_files(lab):
+        return
+    for _ in range(2):
+        for way in every_way(lab):
+            lab.client.ask(way, NO_SUCH_SECRET, KEY)
 
 
 @contextmanager

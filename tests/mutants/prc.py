@@ -24,6 +24,7 @@ from tests.mutants import (
     leftovers,
     other_styles,
     tempers,
+    untried,
 )
 from tests.mutants.clients import (
     LAZY_PROCESS,
@@ -561,6 +562,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "leaves-a-thread-for-each-lost-token": Mutant(
         leftovers.LeavesAThreadForEachLostToken, "PRC-06", "leave nothing behind"
+    ),
+    "leaves-a-connection-for-what-is-missing": Mutant(
+        untried.LeavesAConnectionForWhatIsMissing, "PRC-06", "connections: "
     ),
     "hoards-dead-connections": Mutant(HoardsDeadConnections, "PRC-06", "leave nothing behind"),
     "asks-six-times-after-a-sleep": Mutant(

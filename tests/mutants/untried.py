@@ -12,6 +12,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from resilient_vault_client import Credential, VaultError
@@ -239,3 +240,29 @@ class LooksAboutAfterAnOutage(SpinsAfterAnOutage):
     """Has a pause between its looks, and takes a tenth of a core."""
 
     rests = 0.09
+
+
+class LeavesAConnectionForWhatIsMissing(LazyClient):
+    """Reads no answer to its end that says that a secret is not there, and closes none of those.
+
+    So does a function in Go that returns for a 404 before it has said who closes the body.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        if reply.status == 404:
+            address = self._wire._host, self._wire._port
+            kept = socket.create_connection(address, timeout=_left(deadline))
+            kept.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
+            kept.recv(1)
+            self._left.append(kept)
+        return reply
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
