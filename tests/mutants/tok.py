@@ -439,6 +439,9 @@ MUTANTS: dict[str, Mutant] = {
         edges_hangs.GivesUpInACallersCall, "TOK-16", "the next renewal succeeds"
     ),
     "gives-up-renewing": Mutant(GivesUpRenewing, "TOK-16", "the next renewal succeeds"),
+    "reckons-by-local-time": Mutant(
+        untried.ReckonsByLocalTime, "TOK-01", "at most 1 login", LAZY_PROCESS, process=True
+    ),
     "lets-all-wait-for-another-token": Mutant(
         untried.LetsAllWaitForAnotherToken, "TOK-17", "no reader of backend/django waits longer"
     ),
