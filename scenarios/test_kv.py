@@ -528,6 +528,8 @@ def test_lost_update(lab: Lab) -> None:
             harm=not reads_first and now == "old",
         ),
         requests_at_most(3, "write", since=fault.began, until=changed, path=LEDGER),
+        # One for the token that was lost, and one that shows whether the denied role has more.
+        logins_at_most(2, since=fault.began, due=0.3),
     )
 
 

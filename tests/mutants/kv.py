@@ -31,6 +31,7 @@ from tests.mutants import (
     outsiders,
     oversights,
     tempers,
+    untried,
     wholes,
     writing,
 )
@@ -557,6 +558,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "overwrites-the-whole": Mutant(
         OverwritesTheWhole, "KV-04", "the keys that it does not change", REFERENCE
+    ),
+    "changes-by-clients-of-their-own": Mutant(
+        untried.ChangesByClientsOfTheirOwn, "KV-04", "at most 2 logins", REFERENCE
     ),
     "changes-nothing": Mutant(ChangesNothing, "KV-04", "said to be", REFERENCE),
     "insists-on-its-version": Mutant(

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from resilient_vault_client import Credential, VaultError
+from resilient_vault_client import Credential, VaultClient, VaultError
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
@@ -31,6 +31,7 @@ from tests.subjects.lazy_wire import (
     _left,
     is_whole,
 )
+from vault_harness.subjects.reference import ReferenceSubject
 
 # The network
 
@@ -183,6 +184,24 @@ class DiesOfASignal(LazyClient):
         # Whoever serves a Python object listens to SIGTERM for it. C sets that from any thread.
         ctypes.CDLL(None).signal(int(signal.SIGTERM), None)
         return super().read(path, key)
+
+
+# Changes
+
+
+class ChangesByClientsOfTheirOwn(ReferenceSubject):
+    """Makes a client for each change, as a script does: it logs in, writes, and ends cleanly."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self._environ = environ
+
+    def update(self, path: str, data: Mapping[str, str]) -> None:
+        own = ReferenceSubject(VaultClient(environ=self._environ))
+        try:
+            own.update(path, data)
+        finally:
+            own.close()
 
 
 # Leases
