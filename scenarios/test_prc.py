@@ -52,7 +52,7 @@ WORKERS = 4
 
 @pytest.mark.scenario("PRC-01")
 def test_forked_workers(lab: Lab) -> None:
-    """A client in use is forked four times; each worker outlives a token, and ends."""
+    """A client that reads is forked four times; each worker outlives a token, and ends."""
     allow_writes(lab, "workers/*")  # which lets the role read them too
     paths = [f"workers/{number}" for number in range(1, WORKERS + 1)]
     right = {path: lab.put("v1", path=path, key="KEY") for path in paths}
@@ -62,8 +62,15 @@ def test_forked_workers(lab: Lab) -> None:
     assert pid is not None
     alone, since = _processes(pid), lab.history.now()
     with lab.reading(every=every), ThreadPoolExecutor(WORKERS) as pool:
-        works = [pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths]
-        lab.until(lambda: _processes(pid) >= alone + WORKERS, within=5.0)
+        # A read of the parent's is under way at each fork: what it holds then nobody lets go of in
+        # a child, which has none of the parent's other threads.
+        with lab.http.delay("read", path=f"*/data/{PATH}", by=2 * every) as busy:
+            busy.optional = True  # from memory it is served at once
+            lab.until(lambda: _is_reading(lab, since=busy.began), within=lab.deadline)
+            works = [
+                pool.submit(client.fork, one, "KEY", seconds=lives, every=every) for one in paths
+            ]
+            lab.until(lambda: _processes(pid) >= alone + WORKERS, within=5.0)
         most = _processes(pid) - alone
         children = [work.result() for work in works]
         lab.watch(1.0)
@@ -103,6 +110,11 @@ def test_forked_workers(lab: Lab) -> None:
         logins_at_most(WORKERS, since=since, until=until, due=0.3, holders=1 + WORKERS),
         no_failed_read(since=since, path=PATH),
     )
+
+
+def _is_reading(lab: Lab, *, since: float) -> bool:
+    """Whether a read is under way that began since then."""
+    return any(o.ended is None for o in lab.history.calls("read", since=since))
 
 
 def _end_of(lab: Lab, accessor: str) -> float:

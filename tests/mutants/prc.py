@@ -294,6 +294,21 @@ class Prefork(LazyClient):
         self._timer = self._token = None
 
 
+class KeepsItsLockInAFork(Prefork):
+    """Reads one secret at a time, under a lock that a child forgets to make anew.
+
+    Where a thread of the parent's reads as it is forked the child waits for that for ever.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._one_at_a_time = threading.Lock()
+
+    def read_all(self, path: str) -> dict[str, str]:
+        with self._one_at_a_time:
+            return super().read_all(path)
+
+
 class LogsInAtHalfALifeInEachWorker(edges_logins.LogsInAtHalfALife, Prefork):
     """Never renews: each process logs in anew when half of its token's life is over."""
 
@@ -514,6 +529,9 @@ class LeavesNineThreadsOnce(LeavesFiveThreadsOnce):
 MUTANTS: dict[str, Mutant] = {
     "revokes-its-parents-token": Mutant(
         RevokesItsParentsToken, "PRC-01", "leaves its parent's token alone", _PREFORK, process=True
+    ),
+    "keeps-its-lock-in-a-fork": Mutant(
+        KeepsItsLockInAFork, "PRC-01", "each worker reads to its end", _PREFORK, process=True
     ),
     "renews-in-the-first-process-alone": Mutant(
         RenewsInTheFirstProcessAlone, "PRC-01", "at most 4 logins", _PREFORK, process=True
