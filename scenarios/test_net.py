@@ -39,7 +39,7 @@ from vault_harness.scenario.helpers import (
     version_of,
     works_after_all,
 )
-from vault_harness.scenario.lab import KEY
+from vault_harness.scenario.lab import KEY, PATH
 from vault_harness.scenario.leases import CREDENTIALS, READ_ONLY
 from vault_harness.scenario.moving import address_beside, address_gone, follows
 from vault_harness.scenario.oracles import (
@@ -55,6 +55,7 @@ from vault_harness.scenario.oracles import (
     no_connection_storm,
     no_failed_read,
     no_request_storm,
+    nobody_waits,
     none_of,
     quiet_requests,
     recovers_within,
@@ -469,6 +470,7 @@ def test_lost_answer_to_a_write(lab: Lab) -> None:
     _write_without_a_version(lab)
     _write_no_word(lab)
     _write_two_at_once(lab)
+    _write_slowly(lab)
     with lab.vault.token_revoked(lab.accessor()) as lost:  # nobody reads, so that a write meets it
         _write_on(lab, lost, within=min(0.1 * lab.ttl, 5.0))
     lab.judge(*_judge_write(second, written), logins_at_most(1, since=lost.began))
@@ -603,6 +605,26 @@ def _write_two_at_once(lab: Lab) -> None:
     made, done = version_of(lab, LEDGER) - before, sum(one.good for one in writes)
     seen = f"of two writes at once {done} were said to be done, and {made} made a version"
     lab.judge_later(none_of(DONE, {seen} if made < done else (), harm=True))
+
+
+WRITES_SLOWLY, HELD_UP = 0.75, 3
+"""Of a call's deadline: for so long a write takes. And who reads another secret for more than one
+such part of that is held up by it.
+"""
+
+
+def _write_slowly(lab: Lab) -> None:
+    """Have a write take its time, and another secret read meanwhile: that has nothing to wait for.
+
+    A lock that lets readers in together, and a writer alone, lets a slow write stop all of them.
+    """
+    slowly = WRITES_SLOWLY * lab.deadline
+    with lab.reading(every=0.2, callers=2), lab.http.delay("write", by=slowly, first=1) as slow:
+        lab.client.write(LEDGER, _entry(lab))
+    _what_is_there(lab)
+    lab.judge_later(
+        nobody_waits(slowly / HELD_UP, since=slow.began, until=slow.end, of=[PATH]),
+    )
 
 
 def _entry(lab: Lab, more: str = "") -> dict[str, str]:

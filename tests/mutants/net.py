@@ -570,6 +570,12 @@ MUTANTS: dict[str, Mutant] = {
         "read_cached of backend/ledger (password) gave",
         REFERENCE,
     ),
+    "holds-up-its-readers-while-it-writes": Mutant(
+        untried.HoldsUpItsReadersWhileItWrites,
+        "NET-13",
+        "no reader of another secret waits",
+        REFERENCE,
+    ),
     "joins-writes-by-their-path": Mutant(
         writing.JoinsWritesByTheirPath, "NET-13", "of two writes at once", REFERENCE
     ),

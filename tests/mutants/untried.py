@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from resilient_vault_client import Credential, VaultClient, VaultError
+from resilient_vault_client import Credential, Secret, VaultClient, VaultError
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
@@ -202,6 +202,23 @@ class ChangesByClientsOfTheirOwn(ReferenceSubject):
             own.update(path, data)
         finally:
             own.close()
+
+
+class HoldsUpItsReadersWhileItWrites(ReferenceSubject):
+    """Has a lock for readers and writers, and holds it while it waits for Vault: alone to write."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(VaultClient(environ=environ))
+        self._writing = threading.Lock()
+
+    def read(self, path: str, key: str) -> Secret:
+        with self._writing:
+            pass  # readers do not wait for each other
+        return super().read(path, key)
+
+    def write(self, path: str, data: Mapping[str, str]) -> None:
+        with self._writing:
+            super().write(path, data)
 
 
 # Leases
