@@ -515,6 +515,9 @@ MUTANTS: dict[str, Mutant] = {
     "one-call-at-a-time": Mutant(OneCallAtATime, "SRV-04", "every call ends within"),
     "hides-behind-its-last-value": Mutant(HidesBehindItsLastValue, "SRV-05", "Retry-After"),
     "asks-seldom-and-in-haste": Mutant(AsksSeldomAndInHaste, "SRV-05", "Retry-After is obeyed"),
+    "reads-headers-as-they-are-spelled": Mutant(
+        untried.ReadsHeadersAsTheyAreSpelled, "SRV-05", "Retry-After is obeyed"
+    ),
     "sleeps-as-it-is-told": Mutant(
         untried.SleepsAsItIsTold, "SRV-05", "every call ends within 4 s"
     ),

@@ -102,6 +102,31 @@ class SleepsAsItIsTold(LazyClient):
     wire_type = _SleepsAsItIsTold
 
 
+class _ReadsHeadersAsTheyAreSpelled(Wire):
+    def send(
+        self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
+    ) -> Reply:
+        try:
+            return super().send(method, path, deadline=deadline, token=token, body=body)
+        except UnavailableError as error:
+            if getattr(error, "pause", 0.0) and not self._spelled:
+                error.pause = 0.0  # type: ignore[attr-defined]  # as what raised it has set it
+            raise
+
+    def _exchange(self, request: bytes, deadline: float) -> bytes:
+        received = super()._exchange(request, deadline)
+        self._spelled = b"\r\nRetry-After:" in received
+        return received
+
+    _spelled = False
+
+
+class ReadsHeadersAsTheyAreSpelled(LazyClient):
+    """Looks for ``Retry-After``, and finds no ``retry-after``, which is the same."""
+
+    wire_type = _ReadsHeadersAsTheyAreSpelled
+
+
 class _AsksOnceMoreAtOnce(Wire):
     def send(
         self, method: str, path: str, *, deadline: float, token: str = "", body: object = None
