@@ -15,7 +15,7 @@ from vault_harness.scenario.oracles import (
 
 @pytest.mark.scenario("TKF-01")
 def test_replaced_token_is_used(lab: Lab) -> None:
-    """An agent replaces the token and revokes the old one; the next comes late, and as a line."""
+    """An agent replaces the token and revokes the old one; the next comes late, as a line, anew."""
     client = lab.start()
     bound = min(0.1 * lab.ttl, 5.0)
     with lab.reading(every=0.5):
@@ -34,6 +34,10 @@ def test_replaced_token_is_used(lab: Lab) -> None:
             lab.token_file.write_text("")
             lab.history.mark("the token file is emptied")
             lab.watch(1.2)
+            # Another one takes it away before it puts the next there, as one that is started anew.
+            lab.token_file.unlink()
+            lab.history.mark("the token file is gone")
+            lab.watch(0.6)
         lab.require("a token that was refused", lambda _: any(map(lab.touched, (first, lost))))
         lab.deliver_token(lab.new_agent_token(), ends="\n")
         delivered = lab.history.now()

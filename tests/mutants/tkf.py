@@ -168,6 +168,18 @@ class HammersARefusedToken(ReferenceSubject):
         return value
 
 
+class TakesAGoneFileForTheEnd(oversights.TakesAnEmptyFileForTheEnd):
+    """Watches its file, and what watches it ends where there is none for a moment.
+
+    An empty one it waits out: so does a watch for changes that is lost with what it watched.
+    """
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            if not self._file.exists():
+                self._ended.set()
+
+
 MUTANTS: dict[str, Mutant] = {
     "reads-its-token-once": Mutant(ReadsItsTokenOnce, "TKF-01", "a good read within", REFERENCE),
     "takes-a-lines-end-for-its-token": Mutant(
@@ -178,6 +190,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "gives-back-its-agents-old-token": Mutant(
         GivesBackItsAgentsOldToken, "TKF-01", "requests (login and renew and revoke)", REFERENCE
+    ),
+    "takes-a-gone-file-for-the-end": Mutant(
+        TakesAGoneFileForTheEnd, "TKF-01", "a good read within", REFERENCE
     ),
     "hammers-a-refused-token": Mutant(
         HammersARefusedToken, "TKF-01", "no request storm", REFERENCE
