@@ -67,6 +67,7 @@ from vault_harness.scenario.oracles import (
     sees,
 )
 from vault_harness.subjects import OperationFailed
+from vault_harness.vault import approle
 
 # Renewed in time, replaced in time
 
@@ -962,10 +963,10 @@ def _callers_beside(history: History, until: float) -> int:
 
 @pytest.mark.scenario("TOK-17")
 def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
-    """The role is deleted, then made again with a new secret-id; renewals answer 500 meanwhile."""
+    """The role is deleted, then made again with new ids; renewals are answered 500 meanwhile."""
     lab.start()
     with lab.reading(every=0.4):
-        with lab.vault.role_deleted(ROLE) as fault:
+        with lab.vault.role_deleted(ROLE, keeps_its_id=False) as fault:
             ends = _end_of(lab)  # some renew a new token at once, and a start may take its time
             lab.watch(ends + 1.0 - lab.history.now())
             if lab.can("health"):
@@ -974,6 +975,7 @@ def test_deleted_role_ends_nothing_at_once(lab: Lab) -> None:
                     says_of_its_health(well=False, since=fault.began, until=lab.history.now())
                 )
             lab.watch(0.5)
+        lab.role_id = approle.role_id(lab.operator, ROLE)
         lab.new_secret_id()
         lab.recovers(after=fault)
     served_while_its_token_lives(lab, since=fault.began, ends=ends)

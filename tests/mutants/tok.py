@@ -442,6 +442,7 @@ MUTANTS: dict[str, Mutant] = {
     "reckons-by-local-time": Mutant(
         untried.ReckonsByLocalTime, "TOK-01", "at most 1 login", LAZY_PROCESS, process=True
     ),
+    "reads-its-role-id-once": Mutant(untried.ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
     "lets-all-wait-for-another-token": Mutant(
         untried.LetsAllWaitForAnotherToken, "TOK-17", "no reader of backend/django waits longer"
     ),

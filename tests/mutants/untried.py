@@ -22,7 +22,7 @@ from resilient_vault_client._grant import Grant
 from resilient_vault_client._leases import Leases
 from tests.mutants.clients import AtShare, Leasing, Shaken
 from tests.mutants.edges_refusals import _Four
-from tests.subjects.lazy_client import LazyClient, Token
+from tests.subjects.lazy_client import Credentials, LazyClient, Token
 from tests.subjects.lazy_wire import (
     DeniedError,
     Reply,
@@ -181,6 +181,21 @@ class LetsAllWaitForAnotherToken(AtShare):
         except DeniedError:
             time.sleep(max(0.0, deadline - time.monotonic()))
             raise
+
+
+class _HasOneRoleId(Credentials):
+    def _one(self, name: str) -> str:
+        known = self._last.get(name) if name == "VAULT_ROLE_ID" else None
+        return known or super()._one(name)
+
+
+class ReadsItsRoleIdOnce(LazyClient):
+    """Looks for a new secret-id at each login, and takes its role-id for one that never changes.
+
+    A role that is made anew has another one.
+    """
+
+    credentials_type = _HasOneRoleId
 
 
 class ReckonsByLocalTime(LazyClient):

@@ -177,10 +177,14 @@ class VaultFaults(AuthFaults):
             self._journal.end_fault(fault)
 
     @contextmanager
-    def role_deleted(self, role: str) -> Iterator[Fault]:
+    def role_deleted(self, role: str, *, keeps_its_id: bool = True) -> Iterator[Fault]:
         """Logins are refused, renewals answer 500, live tokens go on.
 
         The role comes back with its role-id, but without its secret-ids: those are gone for good.
+
+        Args:
+            role: The AppRole.
+            keeps_its_id: False lets Vault give it another role-id, as who makes a role anew gets.
         """
         path = f"auth/{self._mount}/role/{role}"
         old, role_id = self._get(path), approle.role_id(self._operator, role)
@@ -193,7 +197,8 @@ class VaultFaults(AuthFaults):
             yield fault
         finally:
             self._post(path, {key: value for key, value in old.items() if value not in (None, "")})
-            self._post(f"{path}/role-id", {"role_id": role_id})
+            if keeps_its_id:
+                self._post(f"{path}/role-id", {"role_id": role_id})
             self._journal.end_fault(fault)
 
     @contextmanager
