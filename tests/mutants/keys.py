@@ -5,6 +5,7 @@ Each is listed in the module of the group whose scenario it meets.
 
 from __future__ import annotations
 
+import locale
 import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -75,6 +76,16 @@ class ReadsLatin1(LazyClient):
     def read_all(self, path: str) -> dict[str, str]:
         def read(text: str) -> str:
             return text.encode().decode("latin-1")
+
+        return {read(key): read(value) for key, value in super().read_all(path).items()}
+
+
+class ReadsByItsLocale(LazyClient):
+    """Takes an answer for text of the locale's, which is UTF-8 on a desk, and C in a container."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        def read(text: str) -> str:
+            return text.encode().decode(locale.getencoding(), "replace")
 
         return {read(key): read(value) for key, value in super().read_all(path).items()}
 

@@ -36,6 +36,7 @@ from tests.mutants import (
     writing,
 )
 from tests.mutants.clients import (
+    LAZY_PROCESS,
     REFERENCE,
     CachesForTheRefreshTime,
     CachesForTooLong,
@@ -530,6 +531,13 @@ MUTANTS: dict[str, Mutant] = {
         keys.KeepsKeysThatWereRemoved, "KV-03", "read_all still gives"
     ),
     "reads-latin-1": Mutant(keys.ReadsLatin1, "KV-03", "a value that nobody ever wrote"),
+    "reads-by-its-locale": Mutant(
+        keys.ReadsByItsLocale,
+        "KV-03",
+        "a value that nobody ever wrote",
+        LAZY_PROCESS,
+        process=True,
+    ),
     "reads-ascii-alone": Mutant(keys.ReadsAsciiAlone, "KV-03", "no read of backend/pair fails"),
     "takes-a-deleted-whole-for-empty": Mutant(
         wholes.TakesADeletedWholeForEmpty, "KV-03", "none of its keys"
