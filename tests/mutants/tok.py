@@ -443,6 +443,9 @@ MUTANTS: dict[str, Mutant] = {
         untried.ReckonsByLocalTime, "TOK-01", "at most 1 login", LAZY_PROCESS, process=True
     ),
     "reads-its-role-id-once": Mutant(untried.ReadsItsRoleIdOnce, "TOK-17", "a good read within"),
+    "leaves-a-connection-for-each-renewal": Mutant(
+        untried.LeavesAConnectionForEachRenewal, "TOK-08", "connections that stay open"
+    ),
     "lets-all-wait-for-another-token": Mutant(
         untried.LetsAllWaitForAnotherToken, "TOK-17", "no reader of backend/django waits longer"
     ),
@@ -638,6 +641,9 @@ MUTANTS: dict[str, Mutant] = {
 }
 
 TOLERATED: dict[str, Tolerated] = {
+    "leaves-two-connections-for-renewals": Tolerated(
+        untried.LeavesTwoConnectionsForRenewals, "TOK-08"
+    ),
     "takes-anothers-loss-for-a-denial-once": Tolerated(
         turnovers.TakesAnothersLossForADenialOnce, "TOK-12"
     ),

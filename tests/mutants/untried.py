@@ -335,6 +335,40 @@ class LooksAboutAfterAnOutage(SpinsAfterAnOutage):
     rests = 0.09
 
 
+class LeavesAConnectionForEachRenewal(LazyClient):
+    """Makes a client for each renewal, and closes none of them."""
+
+    most = 99
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._left: list[socket.socket] = []
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        if len(self._left) < self.most:
+            self._left.append(_kept_open(self._wire, deadline))
+        return super()._renewed(token, deadline)
+
+    def close(self) -> None:
+        super().close()
+        for kept in self._left:
+            kept.close()
+
+
+class LeavesTwoConnectionsForRenewals(LeavesAConnectionForEachRenewal):
+    """For four and no more, as a pool that has come to its size: two of them in its first life."""
+
+    most = 4
+
+
+def _kept_open(wire: Wire, deadline: float) -> socket.socket:
+    """A connection that was used once: Vault itself ends one that never was."""
+    kept = socket.create_connection((wire._host, wire._port), timeout=_left(deadline))
+    kept.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
+    kept.recv(1)
+    return kept
+
+
 class LeavesAConnectionForWhatIsMissing(LazyClient):
     """Reads no answer to its end that says that a secret is not there, and closes none of those.
 
@@ -348,11 +382,7 @@ class LeavesAConnectionForWhatIsMissing(LazyClient):
     def _fetch(self, path: str, deadline: float) -> Reply:
         reply = super()._fetch(path, deadline)
         if reply.status == 404:
-            address = self._wire._host, self._wire._port
-            kept = socket.create_connection(address, timeout=_left(deadline))
-            kept.sendall(b"GET /v1/sys/health HTTP/1.1\r\nHost: vault\r\n\r\n")
-            kept.recv(1)
-            self._left.append(kept)
+            self._left.append(_kept_open(self._wire, deadline))
         return reply
 
     def close(self) -> None:
