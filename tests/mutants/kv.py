@@ -628,6 +628,9 @@ MUTANTS: dict[str, Mutant] = {
     "marks-no-whole-as-old": Mutant(
         wholes.MarksNoWholeAsOld, "KV-07", "read_all of backend/django gave", REFERENCE
     ),
+    "answers-from-memory-in-a-long-outage": Mutant(
+        tempers.AnswersFromMemory, "KV-07", "read of backend/django (SECRET_KEY) gave"
+    ),
     "keeps-what-it-missed-for-too-long": Mutant(
         KeepsWhatItMissedForTooLong, "KV-07", "gone within"
     ),
