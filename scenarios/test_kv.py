@@ -53,9 +53,11 @@ PAIR, TAKEN_OUT = "backend/pair", "CELERY_PASSWORD"
 EMPTY, PADDED = "NOTES", "TLS_KEY"
 """Further keys of it: of a value with nothing in it, and of one with blanks and a line's end."""
 
-REBORN = "backend/data/ecommerce/jobs"
+REBORN = "backend/data/ecommerce/jobs of today"
 """A secret that is removed with all its versions and written anew, as version 1 once more. Its
-folders are called as parts of an address are that belong to Vault: the mount, and `data`."""
+folders are called as parts of an address are that belong to Vault: the mount, and `data`. It has
+blanks in its name, which an address cannot have as they are, and a form writes otherwise.
+"""
 
 RETIRED = "backend/retired"
 """A secret whose version is destroyed without having been deleted first."""

@@ -90,6 +90,13 @@ class ReadsByItsLocale(LazyClient):
         return {read(key): read(value) for key, value in super().read_all(path).items()}
 
 
+class QuotesItsPathsAsAForm(LazyClient):
+    """Writes a plus for each blank of a path, as is right behind a question mark alone."""
+
+    def read_all(self, path: str) -> dict[str, str]:
+        return super().read_all(path.replace(" ", "+"))
+
+
 class ReadsAsciiAlone(LazyClient):
     """Has no letters beyond ASCII: an answer with one of them is none of Vault's."""
 

@@ -538,6 +538,9 @@ MUTANTS: dict[str, Mutant] = {
         LAZY_PROCESS,
         process=True,
     ),
+    "quotes-its-paths-as-a-form": Mutant(
+        keys.QuotesItsPathsAsAForm, "KV-03", "no read of backend/data/ecommerce/jobs"
+    ),
     "reads-ascii-alone": Mutant(keys.ReadsAsciiAlone, "KV-03", "no read of backend/pair fails"),
     "takes-a-deleted-whole-for-empty": Mutant(
         wholes.TakesADeletedWholeForEmpty, "KV-03", "none of its keys"
@@ -704,7 +707,7 @@ MUTANTS: dict[str, Mutant] = {
         outsiders.ComparesVersionNumbersAlone, "KV-03", "removed and written anew"
     ),
     "puts-data-behind-each-mount": Mutant(
-        outsiders.PutsDataBehindEachMount, "KV-03", "no read of backend/data/ecommerce/jobs fails"
+        outsiders.PutsDataBehindEachMount, "KV-03", "no read of backend/data/ecommerce/jobs"
     ),
     "puts-its-wholes-together": Mutant(
         outsiders.PutsItsWholesTogether, "KV-03", "read_all still gives backend/pair:v2"
