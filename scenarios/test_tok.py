@@ -312,20 +312,38 @@ def test_token_whose_life_is_shortened_is_replaced(lab: Lab) -> None:
 
 @pytest.mark.scenario("TOK-06")
 def test_token_that_cannot_be_renewed_is_replaced(lab: Lab) -> None:
-    """Each login gives a token with `renewable` false; the answer to the second one is late."""
+    """Each login gives a token with `renewable` false; two answers to them are late, one by far."""
     lab.issue_instead(renewable=False)
     lab.start()
+    hangs = WITHIN_A_CALL * lab.deadline
     # So some read begins while there is no answer yet, and the token that there is still good.
-    with lab.http.delay("login", by=LATE, first=1) as late:
+    with (
+        lab.http.delay("login", by=LATE, first=1) as late,
+        lab.http.delay("login", by=hangs, nth=2) as slow,
+        lab.reading(every=LATE, callers=2),
+    ):
         late.optional = True  # who never logs in again has failed reads
+        slow.optional = True  # who does so late has no third login by the end of this
         end = _one_life_and_a_bit(lab, every=LATE / 2)
+        hung = _hanging_logins(lab.history)
     lab.judge(
         no_failed_read(),
         no_refused_read(since=lab.steady_since),  # a start may ask before it has a token
         renewals_at_most(len(lab.history.logins()), since=0.0),
         replaced_before_the_end(until=end),
         logins_at_most(1, due=0.3, whoever=True, few=5),
+        *(
+            renewals_hold_up_nobody(
+                hangs / HELD_UP, since=one.began, until=one.ended or end, of="login"
+            )
+            for one in hung
+        ),
     )
+
+
+def _hanging_logins(history: History) -> list[Exchange]:
+    """The logins, after the second one, whose answer something has held back."""
+    return history.find("login", where=lambda e: e.interference is not None)[1:]
 
 
 def _one_life_and_a_bit(lab: Lab, *, every: float = 0.25) -> float:

@@ -446,6 +446,9 @@ MUTANTS: dict[str, Mutant] = {
     "leaves-a-connection-for-each-renewal": Mutant(
         untried.LeavesAConnectionForEachRenewal, "TOK-08", "connections that stay open"
     ),
+    "looks-while-it-logs-in": Mutant(
+        untried.LooksWhileItLogsIn, "TOK-06", "a login that hangs holds up no read"
+    ),
     "lets-all-wait-for-another-token": Mutant(
         untried.LetsAllWaitForAnotherToken, "TOK-17", "no reader of backend/django waits longer"
     ),

@@ -25,6 +25,7 @@ from tests.mutants.edges_refusals import _Four
 from tests.subjects.lazy_client import Credentials, LazyClient, Token
 from tests.subjects.lazy_wire import (
     DeniedError,
+    GivenUpError,
     Reply,
     UnavailableError,
     Wire,
@@ -181,6 +182,27 @@ class LetsAllWaitForAnotherToken(AtShare):
         except DeniedError:
             time.sleep(max(0.0, deadline - time.monotonic()))
             raise
+
+
+class LooksWhileItLogsIn(LazyClient):
+    """Looks at its token under the lock that a login holds, also where the token has not ended.
+
+    A renewal holds nobody up: that is no login.
+    """
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._logging_in = threading.RLock()
+
+    def _log_in(self, deadline: float) -> Token:
+        with self._logging_in:
+            return super()._log_in(deadline)
+
+    def _valid_token(self, deadline: float) -> Token:
+        if not self._logging_in.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise GivenUpError("another thread still waits for Vault")
+        self._logging_in.release()
+        return super()._valid_token(deadline)
 
 
 class _HasOneRoleId(Credentials):

@@ -89,7 +89,7 @@ def nobody_waits(
 
 
 def renewals_hold_up_nobody(
-    bound: float, *, since: float, until: float, of: Literal["token", "lease"] = "token"
+    bound: float, *, since: float, until: float, of: Literal["token", "lease", "login"] = "token"
 ) -> Oracle:
     """While renewals are under way each read is served, and waits `bound` seconds of it at most.
 
@@ -102,20 +102,22 @@ def renewals_hold_up_nobody(
         until: Until when. Reads that began later are not judged: the token is about to end then,
             and who needs another one may have to wait for it.
         of: What is renewed. With a lease it is about who asks for its credential, not about reads.
+            With a login it is one in the place of a renewal, while the token that there is lives.
     """
-    verbs: tuple[str, ...] = READS if of == "token" else ("lease",)
-    one, whole = ("read", "read") if of == "token" else ("call", "call for a credential")
-    promise = f"a renewal that hangs holds up no {whole} for {bound:g} s, but for one that makes it"
+    verbs: tuple[str, ...] = ("lease",) if of == "lease" else READS
+    one, whole = ("call", "call for a credential") if of == "lease" else ("read", "read")
+    act = "login" if of == "login" else "renewal"
+    promise = f"a {act} that hangs holds up no {whole} for {bound:g} s, but for one that makes it"
 
     def oracle(history: History) -> list[Finding]:
-        renewals = history.find("renew", since=since, until=until)
+        renewals = history.find("login" if of == "login" else "renew", since=since, until=until)
         if of == "lease":
             renewals = history.find("lease", since=since, until=until, where=renews_a_lease)
         calls = history.calls(*verbs, until=until)
         waits = [(_under_way_together(history, call, renewals), call) for call in calls]
         beside = [(waited, call) for waited, call in waits if waited > 0]
         if not beside:
-            return lacking(promise, f"{whole} beside a renewal", since, until)
+            return lacking(promise, f"{whole} beside a {act}", since, until)
         held = []
         for waited, call in beside:
             over = waited - bound - history.slack(call.began, call.ended)
@@ -127,7 +129,7 @@ def renewals_hold_up_nobody(
         over, worst = held[len(renewals)]
         those = sorted((call for _, call in held), key=lambda call: call.began)
         text = f"{len(held)} of {counted(len(beside), one)} waited or failed ({times(those)})"
-        text += f" beside {counted(len(renewals), 'renewal')} ({times(renewals)})"
+        text += f" beside {counted(len(renewals), act)} ({times(renewals)})"
         missed = None if math.isinf(over) else over
         return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
 
