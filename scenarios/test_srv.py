@@ -178,7 +178,7 @@ def _first_answer_never_comes(lab: Lab, callers: ExitStack, lost: ExitStack) -> 
 def test_retry_after_is_obeyed(lab: Lab) -> None:
     """A quota answers 429 with Retry-After, and callers ask on in each way; then one for others."""
     allow_writes(lab, WRITTEN)
-    client = lab.start()
+    lab.start()
     for path in UNREAD:
         lab.put("v1", path=path, key=KEY)
     with reading_in_each_way(lab, every=0.5):
@@ -186,9 +186,7 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
             lab.hold(fault, 7.0)
             # Who asks seldom may have met the last second of an interval, which says 0.
             lab.until(lambda: bool(_told_to_wait(lab.history)), within=lab.reach)
-            for path in UNREAD:  # who answers from memory need not have asked too often
-                if not _told_to_wait(lab.history) and not has_its_files(lab):
-                    client.read(path, KEY)
+            _read_what_is_new(lab, until=lambda: bool(_told_to_wait(lab.history)))
             for first in _told_to_wait(lab.history)[:1]:
                 # No more than an interval is ever asked for: the first wait is watched to its end.
                 lab.watch(max(0.0, (first.ended or first.began) + INTERVAL - lab.history.now()))
@@ -210,6 +208,17 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
 
 UNREAD = tuple(f"backend/readers/{number}" for number in range(1, 9))
 """Secrets that nobody has read before: more than a quota lets through in two intervals."""
+
+
+def _read_what_is_new(lab: Lab, *, until: Callable[[], bool]) -> None:
+    """Read what nobody has read before, until a quota has been met, or there is no more of it.
+
+    Who answers from memory need not have asked too often. Who renders files has none of it.
+    """
+    for path in UNREAD:
+        if not until() and not has_its_files(lab):
+            lab.client.read(path, KEY)
+
 
 OTHERS_WAIT = 2.0
 """Seconds in which a quota lets one request through: the next is told to wait for one."""
@@ -297,9 +306,13 @@ def _told_to_wait(history: History, *, since: float = 0.0) -> list[Exchange]:
 def test_bare_429_is_no_reason_to_hurry(lab: Lab) -> None:
     """A quota answers 429 without Retry-After; callers come back twice a second all the same."""
     lab.start()
+    for path in UNREAD:
+        lab.put("v1", path=path, key=KEY)
     with reading_in_each_way(lab, every=0.5):
         with lab.vault.rate_limited("ecommerce/", rate=1, interval=4.0, headers=False) as fault:
-            lab.hold(fault, 5.0)
+            lab.watch(5.0)
+            _read_what_is_new(lab, until=lambda: lab.touched(fault))
+            lab.hold(fault, 0.0)
         recovers_in_each_way(lab, after=fault)
     lab.judge(
         failures_are("unavailable", since=fault.began, until=fault.end, may_be_empty=True),

@@ -624,6 +624,8 @@ TOLERATED: dict[str, Tolerated] = {
     "gives-an-old-value-for-a-412": Tolerated(GivesAnOldValueForA412, "SRV-09"),
     "looks-again-in-a-later-call": Tolerated(own_pace.AsksOnceItIsOld, "SRV-09"),
     "keeps-what-it-read-under-a-quota": Tolerated(own_pace.AsksOnceItIsOld, "SRV-05"),
+    "keeps-what-it-read-under-a-silent-quota": Tolerated(own_pace.AsksOnceItIsOld, "SRV-06"),
+    "polls-under-a-silent-quota": Tolerated(own_pace.PollsItsSecrets, "SRV-06"),
     "asks-what-it-may-first": Tolerated(other_styles.AsksWhatItMayFirst, "SRV-10", REFERENCE),
     "comes-back-late-undeclared": Tolerated(ComesBackLateUndeclared, "SRV-02"),
     "says-ill-late-while-all-hangs": Tolerated(SaysIllLate, "SRV-01", REFERENCE),
