@@ -243,6 +243,9 @@ TOLERATED: dict[str, Tolerated] = {
     "keeps-a-denial-for-the-refresh-time": Tolerated(
         byways.KeepsADenialForTheRefreshTime, "POL-02", REFERENCE
     ),
+    "remembers-a-denial-for-the-refresh-time": Tolerated(
+        edges_refusals.RemembersADenialForTheRefreshTime, "POL-02"
+    ),
     "denies-wholes-for-the-refresh-time": Tolerated(
         wholes.DeniesWholesForTheRefreshTime, "POL-02", REFERENCE
     ),
