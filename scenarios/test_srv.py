@@ -355,7 +355,7 @@ def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
             lab.until(lambda: len(_turned_away(lab.history, 503)) > 1, within=lab.ttl)
         if not (sealed := _turned_away(lab.history, 503)[1:]):
             raise NotExercised("no renewal was tried within another life of the token")
-        lab.judge_later(no_failed_read(since=since, until=sealed[0].began))
+        lab.judge_later(no_failed_read(since=since, until=_before_it_was_told(lab, sealed[0])))
         if not _is_renewed_again(lab, sealed[0]):
             return
         lab.judge_later(no_failed_read(since=lab.history.now()))
@@ -363,6 +363,16 @@ def _turned_away_twice_more(lab: Lab, *, since: float) -> None:
     if not (refused := _turned_away(lab.history, 429)):
         raise NotExercised("no renewal was refused within two lives of a token")
     _is_renewed_again(lab, refused[0])
+
+
+def _before_it_was_told(lab: Lab, answered: Exchange) -> float:
+    """A moment before the first call that was under way when an answer came, and may go by it.
+
+    Whoever renews in a caller's call hears of it in that one; behind a gate all that wait do.
+    """
+    calls = lab.history.calls("read", until=answered.ended)
+    asked = [o.began for o in calls if o.ended is None or o.ended >= answered.began]
+    return math.nextafter(min([*asked, answered.began]), 0.0)
 
 
 def _turned_away(history: History, status: int) -> list[Exchange]:

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 
 from tests.mutants.clients import GivesUpRenewing, LogsInTwice
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError, DeniedError, Reply, UnavailableError, Wire
+from tests.subjects.lazy_wire import (
+    ClientError,
+    DeniedError,
+    GivenUpError,
+    Reply,
+    UnavailableError,
+    Wire,
+)
 
 # Who else waits
 
@@ -95,6 +102,26 @@ class RenewsInACallersCall(LazyClient):
             return token
         finally:
             self._renewing.release()
+
+
+class BelievesThatVaultIsSealed(RenewsInACallersCall):
+    """Fails the call in which its renewal is told so: its read would be told the same."""
+
+    _told = False
+
+    def _renewed(self, token: Token, deadline: float) -> bool:
+        try:
+            return super()._renewed(token, deadline)
+        except UnavailableError as error:
+            self._told = "sealed" in str(error)
+            raise
+
+    def _valid_token(self, deadline: float) -> Token:
+        token = super()._valid_token(deadline)
+        if self._told:
+            self._told = False
+            raise GivenUpError("Vault is sealed")
+        return token
 
 
 class FailsACallForALogin(RenewsInACallersCall):

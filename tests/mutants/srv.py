@@ -15,6 +15,7 @@ from resilient_vault_client import VaultError
 from tests.mutants import (
     byways,
     companions,
+    edges_hangs,
     edges_logins,
     edges_tokens,
     loose_ends,
@@ -619,6 +620,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),
     "renews-at-a-third-under-a-quota": Tolerated(edges_tokens.RenewsAtAThird, "SRV-11"),
     "renews-late-under-a-quota": Tolerated(RenewsLateAndAgain, "SRV-11"),
+    "believes-that-vault-is-sealed": Tolerated(edges_hangs.BelievesThatVaultIsSealed, "SRV-11"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
     "gives-an-old-value-for-a-412": Tolerated(GivesAnOldValueForA412, "SRV-09"),
