@@ -8,7 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from vault_harness.faults import RequestKind
-from vault_harness.scenario import Lab
+from vault_harness.scenario import History, Lab
 from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, ways, wholes_come_back
 from vault_harness.scenario.lab import PATH, ROLE
 from vault_harness.scenario.observations import Exchange
@@ -189,8 +189,10 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
             # Who answers from memory needs a login only at its token's next renewal.
             lab.history.wait_for(lambda: lab.touched(fault), lab.ttl)
             lab.watch(6.0)
+            # And what it has then is refused at its next look only.
+            lab.until(lambda: bool(_refused(lab.history, since=fault.began)), within=lab.reach)
         lab.recovers(after=bound)
-    refused = lab.history.find(*ASKS, since=fault.began, until=fault.end, where=_denied)
+    refused = _refused(lab.history, since=fault.began, until=fault.end)
     lab.require(
         "a token that was issued, and refused at once",
         lambda history: bool(refused and history.find("login", since=fault.began)),
@@ -205,5 +207,6 @@ def test_tokens_bound_to_other_addresses_cost_no_storm(lab: Lab) -> None:
     )
 
 
-def _denied(exchange: Exchange) -> bool:
-    return exchange.status == 403
+def _refused(history: History, *, since: float, until: float | None = None) -> list[Exchange]:
+    """What was asked for a secret, and denied."""
+    return history.find(*ASKS, since=since, until=until, where=lambda e: e.status == 403)

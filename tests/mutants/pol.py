@@ -14,6 +14,7 @@ from tests.mutants import (
     other_styles,
     outsiders,
     own_pace,
+    tempers,
     wholes,
 )
 from tests.mutants.clients import (
@@ -273,4 +274,5 @@ TOLERATED: dict[str, Tolerated] = {
     "logs-in-three-times-for-a-policy": Tolerated(edges_logins.LogsInThreeTimesAtOnce, "POL-03"),
     "remembers-a-denial-for-long": Tolerated(edges_refusals.RemembersADenialForLong, "POL-03"),
     "logs-in-eleven-times": Tolerated(edges_refusals.LogsInElevenTimes, "POL-05"),
+    "polls-twice-a-minute-with-bound-tokens": Tolerated(tempers.PollsTwiceAMinute, "POL-05"),
 }
