@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 from tests.mutants.edges_logins import LogsInAtHalfALife
 from tests.subjects.lazy_client import LazyClient, Token
-from tests.subjects.lazy_wire import ClientError
+from tests.subjects.lazy_wire import ClientError, Reply, UnavailableError
 
 
 class PollsItsSecrets(LazyClient):
@@ -74,6 +74,25 @@ class PollsSeldom(PollsItsSecrets):
     def __init__(self, environ: Mapping[str, str]) -> None:
         super().__init__(environ)
         self.declares = {**self.declares, "refresh": self.every + 1.0}
+
+
+class SaysHowItsLastPollWas(PollsSeldom):
+    """Is as well as its last look at a secret was, and asks Vault nothing for that."""
+
+    capabilities = LazyClient.capabilities | {"health"}
+    _well = True
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        try:
+            reply = super()._fetch(path, deadline)
+        except UnavailableError:
+            self._well = False
+            raise
+        self._well = True
+        return reply
+
+    def health(self) -> bool:
+        return self._well
 
 
 class MeetsItsLossAtItsNextPoll(PollsSeldom, LogsInAtHalfALife):

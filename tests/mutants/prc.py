@@ -23,6 +23,7 @@ from tests.mutants import (
     later_on,
     leftovers,
     other_styles,
+    own_pace,
     tempers,
     untried,
 )
@@ -672,6 +673,7 @@ TOLERATED: dict[str, Tolerated] = {
         other_styles.KnowsNothingBeforeItsFirstLook, "PRC-05"
     ),
     "says-ill-late": Tolerated(SaysIllLate, "PRC-05", REFERENCE),
+    "says-how-its-last-poll-was": Tolerated(own_pace.SaysHowItsLastPollWas, "PRC-05"),
     "reads-slowly-in-its-workers": Tolerated(
         ReadsSlowlyInItsWorkers, "PRC-01", _PREFORK, process=True
     ),
