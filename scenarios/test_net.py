@@ -205,8 +205,9 @@ def test_name_moves_to_another_address(lab: Lab) -> None:
     """Vault's first address falls silent, and its second goes away, its name too for a moment."""
     lab.start()
     second, third = address_beside(lab, 2), address_beside(lab, 3)
-    # Whose call waits at the silent address for its whole deadline looks for another after that.
-    bound = max(FOLLOWS, lab.deadline + lab.recovery)
+    # Who answers from memory finds out at its next look, and whose call waits at the silent address
+    # for its whole deadline looks for another after that.
+    bound = max(FOLLOWS, lab.refresh + lab.deadline + lab.recovery)
     with lab.reading(every=0.4, callers=2):
         lab.watch(1.0)
         with lab.network.black_hole(stream="upstream") as silent:
