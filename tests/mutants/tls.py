@@ -35,6 +35,48 @@ class ReadsItsFilesOnce(LazyClient):
     wire_type = _Once
 
 
+class _NowAndThen(Wire):
+    """The files as they were when it last looked, and anew where they do not fit each other."""
+
+    every = 4.5
+    _kept: ssl.SSLContext | None = None
+    _looked = 0.0
+
+    def _context(self) -> ssl.SSLContext:
+        if self._kept is None or time.monotonic() - self._looked >= self.every:
+            self._kept = None
+            self._kept, self._looked = super()._context(), time.monotonic()
+        return self._kept
+
+
+class LooksAtItsFilesNowAndThen(LazyClient):
+    """Takes new files for 4.5 s at the most for the ones that it has: R is 5 s."""
+
+    wire_type = _NowAndThen
+
+
+class _RestsAfterABrokenFile(Wire):
+    """Reads its files for each connection, but for a while after they could not be read."""
+
+    rests = 4.5
+    _until = 0.0
+
+    def _context(self) -> ssl.SSLContext:
+        if time.monotonic() < self._until:
+            raise ssl.SSLError("its authorities could not be read")
+        try:
+            return super()._context()
+        except ssl.SSLError:
+            self._until = time.monotonic() + self.rests
+            raise
+
+
+class TrustsNobodyForAWhile(LazyClient):
+    """Trusts nobody by a CA file that it cannot read, and looks at that again after 4.5 s."""
+
+    wire_type = _RestsAfterABrokenFile
+
+
 class LogsInForANewAuthority(LazyClient):
     """Takes a new CA file for a new Vault, where its token would be unknown."""
 
@@ -313,6 +355,8 @@ MUTANTS: dict[str, Mutant] = {
 
 TOLERATED: dict[str, Tolerated] = {
     "outlives-its-certificate-at-its-start": Tolerated(other_styles.StartsVerySlowly, "TLS-02"),
+    "looks-at-its-certificate-now-and-then": Tolerated(LooksAtItsFilesNowAndThen, "TLS-02"),
+    "trusts-nobody-for-a-while": Tolerated(TrustsNobodyForAWhile, "TLS-01"),
     "refuses-to-start-at-another-host": Tolerated(RefusesToStart, "TLS-03"),
     "loads-at-another-host": Tolerated(loading.LoadsWhileItIsFirstAsked, "TLS-03"),
     "waits-for-vault-at-its-start": Tolerated(WaitsForVaultAtItsStart, "TLS-03"),
