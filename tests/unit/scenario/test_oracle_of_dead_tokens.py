@@ -77,6 +77,16 @@ def test_call_that_was_about_to_be_sent(story: Story) -> None:
     used(story, replaced(story) - 0.01, found_then=0)
 
 
+@pytest.mark.parametrize(("late", "again"), [(NEWS - 0.01, True), (NEWS + 0.01, False)])
+def test_call_that_got_no_core(story: Story, late: float, *, again: bool) -> None:
+    """For as long again it counts if it is found once more."""
+    known = replaced(story)
+    for at in (known + 0.01, known + late):
+        story.sent("read", at, 403, token="token-1")
+    (finding,) = no_request_with_a_dead_token(DEADLINE)(story.history)
+    assert finding.repeated is again
+
+
 def test_dead_token_without_a_successor(story: Story) -> None:
     """It has nothing else to send."""
     story.sent("login", 1.0, token="token-1")

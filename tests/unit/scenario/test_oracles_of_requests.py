@@ -414,6 +414,28 @@ def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("began", "late", "again"),
+    [
+        pytest.param((0.98, 0.99), 0.2, True, id="two calls, and one of them a moment later"),
+        pytest.param((0.98, 0.99), 0.3, False, id="later than that"),
+        pytest.param((0.98,), 0.2, False, id="one call, which asks again"),
+        pytest.param((0.98, 1.05), 0.2, False, id="one, and another that had time to know"),
+    ],
+)
+def test_request_of_a_call_that_had_begun(
+    story: Story, began: tuple[float, ...], *, late: float, again: bool
+) -> None:
+    """Its caller may have got no core: it counts if it is found once more."""
+    story.history.connections += [0.5, 0.6]
+    for at in began:
+        story.call(at, 4.0)
+    refused(story, 1.0)
+    story.sent("read", 1.0 + late).connection = 2
+    (finding,) = obeys_retry_after(since=0.0, until=9.0)(story.history)
+    assert finding.repeated is again
+
+
 def test_nothing_to_obey(story: Story) -> None:
     """A 429 without the header, or with 0, tells no time; a 503 with it is another matter."""
     refused(story, 1.0, None)

@@ -20,6 +20,7 @@ from vault_harness.scenario.oracles._base import (
     requests,
     times,
 )
+from vault_harness.scenario.oracles._dead_tokens import NEWS
 from vault_harness.scenario.oracles._lives import but_in_their_turn
 from vault_harness.scenario.verdict import Finding
 
@@ -335,6 +336,8 @@ def obeys_retry_after(
     """After a 429 with ``Retry-After`` no such request is sent before that time is over.
 
     One that another call had on its way when the answer came cannot know of it.
+    Where nothing else came but what such a call sent a moment later, as who gets no core does, that
+    counts if it is found again.
 
     Args:
         since: When it begins.
@@ -361,7 +364,8 @@ def obeys_retry_after(
             if hasty:
                 text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
                 text += f" {counted(len(hasty), kind)} within that time ({times(hasty)})"
-                return [Finding(promise, text, hasty[0].began, rests_on=())]
+                late = all(_had_been_on_its_way(history, e, refusal) for e in hasty)
+                return [Finding(promise, text, hasty[0].began, rests_on=(), repeated=late)]
         return []
 
     return oracle
@@ -393,6 +397,15 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     sent = history.find(request.kind, since=since, where=lambda e: e.came <= request.came)
     asked = [o for o in history.operations if since <= o.began <= request.came]
     return len(sent) <= len(asked)
+
+
+def _had_been_on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
+    """Whether another call had begun when that answer came, and may have sent it a moment later."""
+    ended = refusal.ended or refusal.began
+    if request.came > ended + NEWS:
+        return False
+    calls = [o for o in history.operations if o.began < ended and (o.ended or ended) >= ended]
+    return len(calls) > 1 and any(o.ended is None or o.ended >= request.came for o in calls)
 
 
 def a_denial_costs_little(
