@@ -16,6 +16,7 @@ from vault_harness.scenario.helpers import (
     allow_writes,
     ask_for_a_whole,
     canary,
+    end_connections,
     handshakes_since,
     start_meanwhile,
 )
@@ -42,8 +43,8 @@ def test_certificates_are_rotated(lab: Lab) -> None:
 
     def under_load() -> float:
         """Connections that are new, under reads; since when."""
-        lab.network.drop_connections()
         since = lab.history.now()
+        end_connections(lab)
         with lab.reading(every=0.2, callers=3):
             lab.watch(1.0)
         return since

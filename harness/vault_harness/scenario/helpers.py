@@ -83,14 +83,31 @@ def uninitialised(lab: Lab) -> Iterator[Fault]:
                 lab.note(Finding(promise, text, fault.end, harm=True))
 
 
+LETS_GO = 0.3
+"""Seconds in which a client sees that the connections which it keeps have ended."""
+
+
+def end_connections(lab: Lab) -> None:
+    """End all connections that the subject keeps, and let it see so before anybody reads.
+
+    Whoever reads in that very moment may be served by one that ends: a client that does not repeat
+    what it has sent loses that read, as over any connection that has died (NET-04).
+    """
+    lab.network.drop_connections()
+    lab.watch(LETS_GO)
+
+
 @contextmanager
 def leading_to(lab: Lab, node: Node) -> Iterator[None]:
-    """Clients are led to this node while the block runs, and back afterwards."""
+    """Clients are led to this node while the block runs, and back afterwards.
+
+    Nobody should read when it begins.
+    """
     before, secured = lab.recorder.upstream, lab.recorder.upstream_tls
     lab.recorder.upstream = joined(node.address)
     if node.address.startswith("http:"):
         lab.recorder.upstream_tls = None
-    lab.network.drop_connections()
+    end_connections(lab)
     try:
         yield
     finally:
