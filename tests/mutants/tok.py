@@ -743,6 +743,9 @@ TOLERATED: dict[str, Tolerated] = {
     "renews-late-and-hangs": Tolerated(edges_tokens.RenewsLate, "TOK-22"),
     "asks-for-an-hour-and-hangs": Tolerated(edges_tokens.AsksForAnHour, "TOK-22"),
     "renews-at-a-fixed-rate": Tolerated(own_pace.RenewsAtAFixedRate, "TOK-02"),
+    "renews-in-a-call-with-little-jitter": Tolerated(
+        edges_hangs.RenewsInACallWithLittleJitter, "TOK-02"
+    ),
     "polls-its-secrets": Tolerated(own_pace.PollsItsSecrets, "TOK-10"),
     "needs-a-token-at-its-next-look": Tolerated(own_pace.AsksOnceItIsOld, "TOK-10"),
     "meets-its-loss-at-its-next-poll": Tolerated(own_pace.MeetsItsLossAtItsNextPoll, "TOK-11"),
