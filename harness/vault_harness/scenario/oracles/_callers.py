@@ -262,8 +262,11 @@ def sees(value: str, path: str, *, since: float, within: float, verb: str | None
         if first is not None and first.began <= end + history.slack(since, end):
             return []
         seen = f"{len(good)} good reads gave {', '.join(sorted({o.value or '' for o in good}))}"
-        missed = None if first is None else first.began - end
         seen = seen if good else "there was no good read"
+        missed: float | None = None
+        if first is not None:
+            missed = first.began - end
+            seen = f"the first that gave it began {first.began - since:.2f} s after that"
         return [Finding(promise, seen, since, missed=missed, until=end, lacks=missed is None)]
 
     return oracle
