@@ -391,7 +391,8 @@ busy machine 129.
 def test_light_herd_comes_back_in_time(lab: Lab) -> None:
     """Two hundred clients of one process are sealed off for longer than their tokens live."""
     herd = open_light_herd(lab, LIGHT_HERD)
-    pace = lab.deadline
+    # Two hundred calls a second, of who declares a short deadline, are more than a machine can do.
+    pace = max(lab.deadline, lab.entry.deadline)
     with herd_reading(lab, herd, every=pace):
         lab.watch(0.5)
         with lab.vault.sealed() as fault:
