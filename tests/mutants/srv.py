@@ -354,6 +354,29 @@ class TriesSixTimes(LazyClient):
         raise UnavailableError("no try was answered")
 
 
+class TriesSixTimesAndLooksByItself(TriesSixTimes):
+    """Looks at its secret once a second, whoever calls, and tries six times in a call."""
+
+    every = 1.0
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        self._over = threading.Event()
+        threading.Thread(target=self._look_on, name="looks", daemon=True).start()
+
+    def _look_on(self) -> None:
+        while not self._over.wait(self.every):
+            token, deadline = self._token, time.monotonic() + self._deadline
+            if token is not None and token.left > 0:
+                where = f"{self._mount}/data/backend/django"
+                with contextlib.suppress(ClientError):
+                    self._wire.send("GET", where, deadline=deadline, token=token.value)
+
+    def close(self) -> None:
+        self._over.set()
+        super().close()
+
+
 class TriesSevenTimes(TriesSixTimes):
     """Once too often."""
 
@@ -623,6 +646,7 @@ TOLERATED: dict[str, Tolerated] = {
     "believes-that-vault-is-sealed": Tolerated(edges_hangs.BelievesThatVaultIsSealed, "SRV-11"),
     "asks-when-it-may": Tolerated(AsksWhenItMay, "SRV-05"),
     "tries-six-times": Tolerated(TriesSixTimes, "SRV-09"),
+    "tries-six-times-and-looks-by-itself": Tolerated(TriesSixTimesAndLooksByItself, "SRV-09"),
     "gives-an-old-value-for-a-412": Tolerated(GivesAnOldValueForA412, "SRV-09"),
     "looks-again-in-a-later-call": Tolerated(own_pace.AsksOnceItIsOld, "SRV-09"),
     "keeps-what-it-read-under-a-quota": Tolerated(own_pace.AsksOnceItIsOld, "SRV-05"),

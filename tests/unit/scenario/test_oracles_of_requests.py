@@ -283,6 +283,20 @@ def test_requests_of_one_call(story: Story) -> None:
     assert story.finds(requests_a_call_at_most(2, "read", since=5.0, may_be_empty=True)) == []
 
 
+def test_requests_a_call_of_who_asks_by_itself(story: Story) -> None:
+    """What it keeps fresh it may ask for beside a call, as often as at a pace of its own."""
+    story.call(1.0, 2.5)
+    story.several("read", 1.1, 1.2, 1.3, 1.4)
+    asked = requests_a_call_at_most(2, "read", since=0.0)
+    assert story.finds(asked) == ["4 read requests (+1.10, +1.20, +1.30, +1.40) in one call"]
+    story.several("lookup", 5.0)
+    assert len(story.finds(asked)) == 1
+    story.several("read", 5.0)
+    assert story.finds(asked) == []
+    story.several("read", 1.5)
+    assert len(story.finds(asked)) == 1
+
+
 # Pauses
 
 
@@ -300,6 +314,15 @@ def test_tries_without_pauses(story: Story) -> None:
     assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == [
         "4 tries in 0.19 s (+1.00, +1.01, +1.10, +1.19)"
     ]
+
+
+def test_tries_beside_a_look_of_its_own(story: Story) -> None:
+    """Whoever asks while nobody calls may do so while somebody does: that is no try."""
+    story.call(1.0, 1.8)
+    story.several("read", 1.0, 1.01, 1.05, 1.11, 5.0)
+    assert story.finds(pauses_between_tries(since=0.0, until=9.0)) == []
+    story.several("read", 1.02, 1.03)
+    assert len(story.finds(pauses_between_tries(since=0.0, until=9.0))) == 1
 
 
 def test_two_tries_at_once(story: Story) -> None:

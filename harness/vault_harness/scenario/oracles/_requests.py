@@ -268,6 +268,9 @@ def requests_a_call_at_most(
 ) -> Oracle:
     """During each read at most so many requests of these kinds are sent. For a single caller.
 
+    Of who sends some of them while nobody calls, as one that keeps its secrets fresh does, as many
+    come on top as `a_denial_costs_little` grants for that: `IN_A_CALL`, and `STORM_MEAN` a second.
+
     Args:
         count: How many may be.
         kinds: Which requests; all, if none is named.
@@ -285,12 +288,25 @@ def requests_a_call_at_most(
             seen = history.find(
                 since=call.began, until=call.ended, where=lambda e: not kinds or e.kind in kinds
             )
-            if len(seen) > count:
+            if len(seen) > count + _at_its_own_pace(history, call, kinds):
                 text = f"{_listed(seen, kinds)} in one call"
                 return [Finding(promise, text, call.began, rests_on=())]
         return []
 
     return oracle
+
+
+def _at_its_own_pace(history: History, call: Operation, kinds: tuple[str, ...]) -> int:
+    """How many requests may fall into a call that a client sends by itself; none of who does not.
+
+    It does so if it has ever sent any such request while nobody called.
+    """
+    calls = history.calls()
+    asked = history.find(where=lambda e: not kinds or e.kind in kinds)
+    if all(any(_during(each, one) for each in calls) for one in asked):
+        return 0
+    took = (history.now() if call.ended is None else call.ended) - call.began
+    return IN_A_CALL + int(STORM_MEAN * took)
 
 
 def _listed(seen: list[Exchange], kinds: tuple[str, ...]) -> str:
@@ -306,6 +322,7 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
     """Within one call, tries of a read come with pauses. For a single caller.
 
     The first repetition may come at once; from the next on there is `PAUSE` for each on average.
+    What the client may look for by itself meanwhile, as in `requests_a_call_at_most`, is no try.
     It holds where no call tries three times: how often it must is another promise.
     """
     promise = f"tries within a call come {PAUSE:g} s apart, the second one excepted"
@@ -313,9 +330,10 @@ def pauses_between_tries(*, since: float, until: float) -> Oracle:
     def oracle(history: History) -> list[Finding]:
         for call in history.calls("read", "read_cached", since=since, until=until):
             tries = history.find("read", since=call.began, until=call.ended)
-            if len(tries) < 3:
+            own = _at_its_own_pace(history, call, ("read",))
+            if len(tries) - own < 3:
                 continue
-            least = PAUSE * (len(tries) - 2)
+            least = PAUSE * (len(tries) - own - 2)
             # When one came is known to a few milliseconds only, which may be all the difference.
             took = max(tries[-1].came - tries[0].came, tries[-1].began - tries[0].began)
             if took < least:
