@@ -250,11 +250,11 @@ class TriesSixTimesAtOnce(LazyClient):
         raise UnavailableError("none of six tries was answered")
 
 
-def _health(environ: Mapping[str, str]) -> int:
+def _health(environ: Mapping[str, str], query: str = "") -> int:
     """The status of ``sys/health``."""
     address = urlsplit(environ["VAULT_ADDR"])
     with closing(HTTPConnection(address.hostname or "", address.port, timeout=1.0)) as connection:
-        connection.request("GET", "/v1/sys/health")
+        connection.request("GET", f"/v1/sys/health{query}")
         return connection.getresponse().status
 
 
@@ -267,6 +267,13 @@ class SaysIllAtAStandby(Tweaked):
 
     def health(self) -> bool:
         return _health(self._environ) == 200
+
+
+class HasAStandbyCalledWell(SaysIllAtAStandby):
+    """Is well where the health of Vault is 200, and asks to be told that by standbys too."""
+
+    def health(self) -> bool:
+        return _health(self._environ, "?standbyok=true&perfstandbyok=true") == 200
 
 
 class TakesAStandbyForARateLimit(LazyClient):
@@ -638,6 +645,7 @@ TOLERATED: dict[str, Tolerated] = {
     "asks-often-without-a-storage": Tolerated(AsksOften, "SRV-03"),
     "takes-its-time-at-a-lagging-standby": Tolerated(TakesItsTime, "SRV-09"),
     "polls-seldom-at-a-standby": Tolerated(own_pace.PollsSeldom, "SRV-07"),
+    "has-a-standby-called-well": Tolerated(HasAStandbyCalledWell, "SRV-07", REFERENCE),
     "ends-at-its-deadline": Tolerated(EndsAtItsDeadline, "SRV-04"),
     "logs-in-at-a-third-after-a-quota": Tolerated(edges_logins.LogsInAtAThird, "SRV-05"),
     "asks-for-an-hour-before-a-quota": Tolerated(edges_tokens.AsksForAnHour, "SRV-11"),
