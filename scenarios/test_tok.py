@@ -733,7 +733,7 @@ def _most_at_once(history: History, *, since: float, until: float) -> int:
 UNASKED = 0.93
 """Of a life: who renews by a timer of its own, or logs in instead, has done so by here."""
 
-SURELY_OVER = 0.3
+SURELY_OVER = 0.5
 """Seconds after a token's end, as Vault has it, in which it ends by any client's clock."""
 
 
