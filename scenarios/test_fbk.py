@@ -71,7 +71,9 @@ def _comes_back(lab: Lab, fault: Fault) -> None:
     bound = lab.recovery_after(fault) + lab.refresh
     for verb in ways(lab):
         read = lab.client.read(verb=verb)
-        while _is_not_back(read) and read.began <= fault.over(bound):
+        while _is_not_back(read) and read.began <= fault.over(bound) + lab.history.slack(
+            fault.end, read.began
+        ):
             lab.watch(0.3)
             read = lab.client.read(verb=verb)
         promise = f"Vault's value within {bound:.3g} s"

@@ -98,6 +98,11 @@ def _held(read: Operation) -> Condition:
     return lambda _: read.good
 
 
+def _in_time(lab: Lab, call: Operation, since: float) -> bool:
+    """Whether a call began while what was so before `since` may still be remembered."""
+    return call.began <= since + lab.refresh + lab.history.slack(since, call.began)
+
+
 @pytest.mark.scenario("KV-01")
 def test_rotated_secret_is_seen(lab: Lab) -> None:
     """A new version is written while callers read, from the cache too where there is one."""
@@ -234,7 +239,7 @@ def test_deleted_is_not_missing(lab: Lab) -> None:
             # That it was deleted is remembered for as long as a value may be, and nothing else is.
             while (
                 not call.failed or (wanted, call.outcome) == ("missing", "deleted")
-            ) and call.began <= since + lab.refresh:
+            ) and _in_time(lab, call, since):
                 lab.watch(0.3)
                 call = client.ask(verb, where, key)
             promise = f"a {wanted} secret is reported as {wanted}"
@@ -341,7 +346,7 @@ def _is_taken_out(lab: Lab, key: str, verbs: Collection[Way], *, since: float | 
 
     for verb in verbs:
         call = ask(verb)
-        while is_there(call) and call.began <= since + lab.refresh:
+        while is_there(call) and _in_time(lab, call, since):
             lab.watch(0.3)
             call = ask(verb)
         if is_there(call):
@@ -416,11 +421,7 @@ def _is_the_new_one(
         return
     for verb in verbs:
         call = lab.client.ask(verb, path, key)
-        while (
-            call.value != f"{path}:v2"
-            and call.outcome != "died"
-            and call.began <= since + lab.refresh
-        ):
+        while call.value != f"{path}:v2" and call.outcome != "died" and _in_time(lab, call, since):
             lab.watch(0.3)
             call = lab.client.ask(verb, path, key)
         if call.value != f"{path}:v2":
@@ -456,7 +457,7 @@ def _is_there(
         return
     for verb in verbs:
         call = lab.client.ask(verb, *where)
-        while call.failed and call.outcome != "died" and call.began <= since + lab.refresh:
+        while call.failed and call.outcome != "died" and _in_time(lab, call, since):
             lab.watch(0.3)
             call = lab.client.ask(verb, *where)
         if call.failed:
@@ -675,7 +676,7 @@ def test_torn_secret(lab: Lab) -> None:
     stop.set()
     asking.join(client.patience)
     last = client.read_all(LEDGER, pair)
-    while not last.failed and last.value != new and last.began <= fault.end + lab.refresh:
+    while not last.failed and last.value != new and _in_time(lab, last, fault.end):
         lab.watch(0.2)
         last = client.read_all(LEDGER, pair)
     lab.require(

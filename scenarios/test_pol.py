@@ -91,6 +91,7 @@ def test_narrowed_policy_is_a_denial_and_passes(lab: Lab) -> None:
         wholes_come_back(lab, since=fault.end, within=again)
     if not lab.leaves("file"):  # what is in one stays there
         due = fault.began + lab.refresh
+        due += lab.history.slack(fault.began, due)
         lab.judge_later(fails_as("denied", since=due, until=fault.end - lab.deadline))
         if lab.can("read_all"):  # which was asked for when all that was kept was too old
             lab.judge_later(fails_as("denied", since=due, until=fault.end, verbs=("read_all",)))
