@@ -121,6 +121,15 @@ def test_what_vault_says_in_turning(there: Story, began: float, ended: float) ->
     assert there.finds(ORACLE) == []
 
 
+@pytest.mark.parametrize(("at", "found"), [(3.0 + REFRESH - 0.1, 0), (3.01 + REFRESH + 0.1, 1)])
+def test_what_vault_said_in_turning(there: Story, at: float, found: int) -> None:
+    """A client may remember that as any absence."""
+    there.sent("read", 3.0, 404, path=PATH, ended=3.01)
+    there.fault(Signature(statuses=frozenset({503})), 3.005, 4.0)
+    there.call(at, outcome="missing")
+    assert len(there.finds(ORACLE)) == found
+
+
 @pytest.mark.parametrize(
     ("status", "path", "by", "began"),
     [

@@ -27,8 +27,8 @@ def no_false_absence(*, refresh: float = 0.0) -> Oracle:
     It is there where Vault has it, and somebody was given that version of it, by the same key. If
     it was away before, that may be remembered for as long as a value, and a standby may have it
     later: then it counts once it was seen, and `refresh` seconds after it came. What Vault itself
-    says in the moment in which it is sealed or opened is not the client's: OpenBao takes a
-    namespace's mounts away before it says that it is sealed.
+    says in the moment in which it is sealed or opened is not the client's, and may be remembered
+    too: OpenBao takes a namespace's mounts away before it says that it is sealed.
 
     Args:
         refresh: How long an absence may be remembered.
@@ -47,7 +47,8 @@ def no_false_absence(*, refresh: float = 0.0) -> Oracle:
         wrong = [
             call
             for call in absent
-            if _is_there(history, call, had, absent, refresh) and not _vaults_own(history, call)
+            if _is_there(history, call, had, absent, refresh)
+            and not _vaults_own(history, call, refresh)
         ]
         if not wrong:
             return []
@@ -89,11 +90,13 @@ def _was_there(changes: list[Rotation], call: Operation, absent: list[Operation]
     )
 
 
-def _vaults_own(history: History, call: Operation) -> bool:
-    """Whether Vault told that call so, while it turned from one state to another."""
+def _vaults_own(history: History, call: Operation, refresh: float) -> bool:
+    """Whether Vault said so while it turned from one state to another, as may be remembered."""
+    since = call.began - refresh
+    since -= history.slack(since, call.began) if refresh else 0.0
     return any(
         _turns(fault, answer)
-        for answer in history.find("read", since=call.began, until=call.ended)
+        for answer in history.find("read", since=since, until=call.ended)
         if answer.status == 404
         and answer.by == "vault"
         and answer.interference is None
