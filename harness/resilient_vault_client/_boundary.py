@@ -35,7 +35,7 @@ def boundary(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - it is raised again below, whatever it is
-            failure = _from_outside(error)
+            failure = from_outside(error)
         # The arguments may be secrets too, and `self` holds all that the client knows.
         del args, kwargs
         try:
@@ -55,7 +55,7 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__} at {last.name}:{last.lineno}"
 
 
-def _from_outside(error: BaseException) -> BaseException:
+def from_outside(error: BaseException) -> BaseException:
     """The error as an application may see it."""
     if isinstance(error, VaultError):
         return error.again()

@@ -49,7 +49,7 @@ class Outage:
     alone: bool = False
 
 
-@dataclass(frozen=True)
+@dataclass
 class Permit:
     """Leave to make one attempt.
 
@@ -57,11 +57,13 @@ class Permit:
         scope: What is asked for.
         at: When leave was given.
         probes: The outages of which this attempt finds out whether they last.
+        told: Whether it was said to have failed while it goes on.
     """
 
     scope: str
     at: float
     probes: tuple[Outage, ...] = ()
+    told: bool = False
 
 
 class Circuit:

@@ -51,9 +51,9 @@ class VaultClient:
     Args:
         environ: The environment to read instead of the process's own.
         on_event: Called with an `Event` whenever something happens. It runs in the thread in which
-            that happened; what it raises is logged and forgotten.
-        renew: False starts no thread; the token is replaced by a login when it has expired, and
-            given back by `close` alone.
+            that happened, or of the call that waits for it; what it raises is logged and forgotten.
+        renew: False starts no thread; the token is replaced by a login when it has expired, which
+            ends with the call that needs it, and given back by `close` alone.
         settings: Any attribute of `Config`, e.g. ``mount_point="kv"``, ``timeout=2.0``.
 
     Raises:

@@ -6,19 +6,20 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 from resilient_vault_client._api import Api
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._errands import Errand, Errands
 from resilient_vault_client._errors import (
     AuthenticationFailed,
     ClientClosed,
     ConfigurationError,
     PermissionDenied,
     VaultError,
-    VaultTimeout,
     VaultUnavailable,
 )
 from resilient_vault_client._login_backoff import LoginBackoff
@@ -35,9 +36,6 @@ _YOUNG = 1.0
 # How long giving back a token may take that arrives after the client was closed.
 _TOO_LATE_SECONDS = 1.0
 
-# How often a thread that waits for another one's login looks whether that makes sense.
-_LOOK_UP_EVERY = 0.05
-
 
 class LoginMethod(Protocol):
     """A way to get a token."""
@@ -51,6 +49,27 @@ class LoginMethod(Protocol):
         """
 
 
+@dataclass
+class _Refused:
+    """A request that was answered 403.
+
+    Attributes:
+        token: Its token.
+        denial: The answer.
+        patience: As for `Retrier.run`.
+        policy_login: Whether a living token may be replaced.
+        looked_up: Whether it was the token's question about itself.
+        stands: Whether the answer is known to be the policy's, whatever comes of another token.
+    """
+
+    token: Token
+    denial: PermissionDenied
+    patience: float
+    policy_login: bool
+    looked_up: bool
+    stands: bool = False
+
+
 class Authenticator:
     """Holds the current token, and gets a new one where that helps.
 
@@ -60,9 +79,12 @@ class Authenticator:
         retrier: Makes requests under the circuit.
         backoff: How long to pause after a failed login.
         notifier: Who hears of it.
+        timeout: What a call may take; a login that was sent may take longer.
+        threaded: Whether it has a thread of its own, so that it is not over with its call.
 
     Attributes:
         on_change: Called when a token came or was lost, for what hangs on it. It must be quick.
+        on_login: Called when there is another token, for who keeps it alive. It must be quick.
     """
 
     def __init__(
@@ -73,21 +95,25 @@ class Authenticator:
         retrier: Retrier,
         backoff: Backoff,
         notifier: Notifier,
+        timeout: float,
+        threaded: bool,
     ) -> None:
         self._method = method
         self._api = api
         self._retrier = retrier
         self._backoff = backoff
         self._notifier = notifier
+        self._errands = Errands(
+            notifier, retrier.known_failure, self._tell, timeout=timeout, threaded=threaded
+        )
         self._lock = threading.Lock()
-        self._owner: int | None = None
-        self._events: list[Event] = []
         self._current: Token | None = None
         self._retired: list[Token] = []
         self._login_backoff = LoginBackoff(backoff)
         self._policy_login_due = 0.0
         self._closed = False
         self.on_change: Callable[[], None] = _nothing
+        self.on_login: Callable[[], None] = _nothing
 
     @property
     def current(self) -> Token | None:
@@ -109,11 +135,14 @@ class Authenticator:
         token = self._current
         if token is not None and token.usable:
             return token
-        with self._alone(deadline, patience):
+
+        def begin() -> Token | Errand[Token]:
             token = self._current
             if token is not None and token.usable:
                 return token
-            return self._log_in(deadline, patience, reason=self._ended(token))
+            return self._to_log_in(patience, self._ended(token))
+
+        return self._errands.run(begin, deadline, patience)
 
     def replace(self, token: Token, deadline: Deadline, *, reason: str) -> Token:
         """A new token in the place of ``token``, which is given back while it still lives.
@@ -122,11 +151,11 @@ class Authenticator:
             AuthenticationFailed: Vault does not let the client in. The old token stays.
             VaultUnavailable: Vault cannot be asked. The old token stays.
         """
-        with self._alone(deadline, 0.0):
-            current = self._current
-            if current is not None and current is not token and current.usable:
-                return current
-            return self._log_in(deadline, 0.0, reason=reason)
+
+        def begin() -> Token | Errand[Token]:
+            return self._other_than(token) or self._to_log_in(0.0, reason)
+
+        return self._errands.run(begin, deadline, 0.0)
 
     def after_denial(
         self,
@@ -153,21 +182,13 @@ class Authenticator:
                 role may is fixed at login, and may have grown since.
             looked_up: Whether that was the token's question about itself: the answer is known.
         """
-        with self._alone(deadline, patience):
-            current = self._current
-            if current is not None and current is not token and current.usable:
-                return current
-            if token.lost is None:
-                dead = looked_up and denial.doubtful
-                if dead or (not looked_up and self._is_dead(token, denial, deadline, patience)):
-                    self._lose(token, "used_up" if token.uses_left == 0 else "rejected")
-            if token.lost is not None:
-                return self._log_in(deadline, patience, reason=token.lost)
-            if not policy_login or not self._may_log_in_for_policy(token):
+        refused = _Refused(token, denial, patience, policy_login, looked_up)
+        try:
+            return self._errands.run(lambda: self._after(refused), deadline, patience)
+        except VaultUnavailable:
+            if refused.stands:
                 return None
-            with contextlib.suppress(AuthenticationFailed, PermissionDenied, VaultUnavailable):
-                return self._log_in(deadline, patience, reason="policy")
-            return None
+            raise
 
     def take_retired(self) -> list[Token]:
         """The tokens that were replaced while they lived and that nobody uses any more."""
@@ -187,49 +208,40 @@ class Authenticator:
     def surrender(self, timeout: float) -> list[Token]:
         """All tokens that live, which are not used any more; no login after this.
 
+        A login that is under way all the same gives its token back by itself.
+
         Args:
-            timeout: How long to wait for a login that is under way, so that its token is not
-                forgotten.
+            timeout: How long to wait for such a login before.
         """
-        locked = self._lock.acquire(timeout=timeout)
-        try:
+        self._errands.finish(timeout)
+        with self._lock:
             self._closed = True
             tokens = [*self._retired, *([self._current] if self._current is not None else [])]
             self._retired, self._current = [], None
-        finally:
-            if locked:
-                self._lock.release()
+        self._errands.close()
         return [token for token in tokens if token.usable and token.revocable]
 
-    @contextlib.contextmanager
-    def _alone(self, deadline: Deadline, patience: float) -> Iterator[None]:
-        """One thread at a time; what happened is told after the lock is free again.
+    def finish(self, timeout: float) -> None:
+        """After `surrender`: wait for the end of a login that is under way."""
+        self._errands.finish(timeout)
 
-        Who waits looks up now and then whether waiting has become hopeless, as it is for a callback
-        in the middle of this thread's own login.
-        """
-        if self._owner == threading.get_ident():
-            raise self._retrier.known_failure(0.0) or VaultTimeout(
-                "a callback asks in the middle of a login", sent=False
-            )
-        with self._notifier.later():
-            while not self._lock.acquire(timeout=min(_LOOK_UP_EVERY, deadline.remaining())):
-                known = self._retrier.known_failure(patience)
-                if known is not None:
-                    raise known
-                if deadline.passed:
-                    raise VaultTimeout("another thread's login was not over in time", sent=False)
-            try:
-                self._owner = threading.get_ident()
-                yield
-            finally:
-                events, self._events = self._events, []
-                self._owner = None
-                self._lock.release()
-                for event in events:
-                    self._notifier.notify(event)
-                if events:
-                    self.on_change()
+    def abandon(self) -> None:
+        """No login after this; says a finalizer, so no lock is taken, and nothing given back."""
+        self._closed = True
+
+    def _tell(self, events: list[Event]) -> None:
+        for event in events:
+            self._notifier.notify(event)
+        self.on_change()
+        if any(isinstance(event, Authenticated) for event in events):
+            self.on_login()
+
+    def _other_than(self, token: Token) -> Token | None:
+        """The current token, if that is another one that is good as far as is known."""
+        current = self._current
+        if current is None or current is token or not current.usable:
+            return None
+        return current
 
     def _ended(self, token: Token | None) -> str:
         if token is None:
@@ -240,30 +252,53 @@ class Authenticator:
 
     def _lose(self, token: Token, reason: str) -> None:
         if token.lose(reason):
-            self._events.append(TokenLost(reason=reason))
+            self._errands.note(TokenLost(reason=reason))
 
-    def _is_dead(
-        self, token: Token, denial: PermissionDenied, deadline: Deadline, patience: float
-    ) -> bool:
-        if token.uses_left is not None:
-            # Asking would cost a use; a login costs less than a wrong answer.
-            return token.uses_left == 0 or denial.doubtful
-        if not denial.doubtful:
-            return False
-        if token.remaining == 0:
-            return True
+    def _after(self, refused: _Refused) -> Token | Errand[Token | None] | None:
+        """What to try again with, or how to find out."""
+        token = refused.token
+        other = self._other_than(token)
+        if other is not None:
+            return other
+        if token.lost is None:
+            dead = _is_dead(refused)
+            if dead is None:
+                return Errand(lambda deadline: self._look_up(refused, deadline))
+            if dead:
+                self._lose(token, "used_up" if token.uses_left == 0 else "rejected")
+        return self._after_look_up(refused)
+
+    def _look_up(self, refused: _Refused, deadline: Deadline) -> Token | None:
+        """Ask Vault whether the token lives, and do what follows from that."""
+        token = refused.token
         try:
             self._retrier.run(
                 lambda: self._api.look_up(token.text, deadline),
                 scope="lookup-self",
                 deadline=deadline,
-                patience=patience,
+                patience=refused.patience,
                 repeat=always,
             )
         except PermissionDenied as error:
             # In so many words, it lives and has no right to ask about itself.
-            return error.doubtful
-        return False
+            if error.doubtful:
+                self._lose(token, "rejected")
+        step = self._after_look_up(refused)
+        return step.do(deadline) if isinstance(step, Errand) else step
+
+    def _after_look_up(self, refused: _Refused) -> Errand[Token | None] | None:
+        """A login, where the token is dead or another one may do more."""
+        if refused.token.lost is not None:
+            return self._to_log_in(refused.patience, refused.token.lost)
+        if not refused.policy_login or not self._may_log_in_for_policy(refused.token):
+            return None
+        return Errand(lambda deadline: self._log_in_for_policy(refused, deadline))
+
+    def _log_in_for_policy(self, refused: _Refused, deadline: Deadline) -> Token | None:
+        refused.stands = True
+        with contextlib.suppress(AuthenticationFailed, PermissionDenied, VaultUnavailable):
+            return self._log_in(deadline, refused.patience, reason="policy")
+        return None
 
     def _may_log_in_for_policy(self, token: Token) -> bool:
         now = time.monotonic()
@@ -272,26 +307,39 @@ class Authenticator:
         self._policy_login_due = now + max(self._backoff.cap, _POLICY_LOGIN_EVERY)
         return True
 
-    def _log_in(self, deadline: Deadline, patience: float, *, reason: str) -> Token:
-        """Log in, or tell why not; the caller holds the lock."""
+    def _to_log_in(self, patience: float, reason: str) -> Errand[Token]:
+        """A login, unless it is known to make no sense yet."""
+        self._check()
+        return Errand(lambda deadline: self._log_in(deadline, patience, reason=reason))
+
+    def _check(self) -> None:
+        """Raise why no login is tried now."""
         if self._closed:
             raise ClientClosed("the client is closed")
         self._login_backoff.check()
+
+    def _log_in(self, deadline: Deadline, patience: float, *, reason: str) -> Token:
+        """Log in, or tell why not; it is this thread's errand."""
+        self._check()
         try:
             token = self._method.log_in(deadline, patience)
         except VaultError as failure:
             self._note(failure)
             raise
-        self._refuse_if_closed(token)
-        self._take(token, reason)
+        with self._lock:
+            closed = self._closed
+            if not closed:
+                self._take(token, reason)
+        if closed:
+            self._give_back(token)
+            raise ClientClosed("the client was closed meanwhile")
         return token
 
-    def _refuse_if_closed(self, token: Token) -> None:
-        """Give a token back that came too late for anybody."""
-        if self._closed:
+    def _give_back(self, token: Token) -> None:
+        """It came too late for anybody."""
+        if token.revocable:
             with contextlib.suppress(VaultError):
                 self._api.revoke(token.text, Deadline(_TOO_LATE_SECONDS))
-            raise ClientClosed("the client was closed meanwhile")
 
     def _take(self, token: Token, reason: str) -> None:
         old = self._current
@@ -304,14 +352,27 @@ class Authenticator:
             self._backoff.learn(token.ttl)
         self._login_backoff.succeeded(stillborn=stillborn)
         self._current = token
-        self._events.append(Authenticated(reason=reason, ttl=token.ttl, renewable=token.renewable))
+        self._errands.note(Authenticated(reason=reason, ttl=token.ttl, renewable=token.renewable))
 
     def _note(self, failure: VaultError) -> None:
         if failure.echo or isinstance(failure, ClientClosed):
             return
         if isinstance(failure, AuthenticationFailed | ConfigurationError):
             failure.retry_in = self._login_backoff.failed(failure)
-        self._events.append(LoginFailed(error=failure.again(), retry_in=failure.retry_in or 0.0))
+        self._errands.note(LoginFailed(error=failure.again(), retry_in=failure.retry_in or 0.0))
+
+
+def _is_dead(refused: _Refused) -> bool | None:
+    """Whether a 403 was the token's fault; None if only Vault can tell."""
+    token, denial = refused.token, refused.denial
+    if refused.looked_up:
+        return denial.doubtful
+    if token.uses_left is not None:
+        # Asking would cost a use; a login costs less than a wrong answer.
+        return token.uses_left == 0 or denial.doubtful
+    if not denial.doubtful:
+        return False
+    return True if token.remaining == 0 else None
 
 
 def _life(token: Token) -> float:

@@ -132,14 +132,23 @@ class DeadlineStream(httpcore.NetworkStream):
         """
         del timeout
         try:
-            self._socket.settimeout(self._backend.left())
-            data = self._socket.recv(max_bytes)
+            data = self._received(max_bytes)
         except TimeoutError as error:
             raise httpcore.ReadTimeout from error
         except OSError as error:
             raise httpcore.ReadError from error
         self._backend.received = self._backend.received or bool(data)
         return data
+
+    def _received(self, max_bytes: int) -> bytes:
+        """What comes next; whoever reads has sent all that it asks for."""
+        while True:
+            try:
+                self._socket.settimeout(self._backend.left())
+                return self._socket.recv(max_bytes)
+            except TimeoutError:
+                if not self._backend.deadline.goes_on():
+                    raise
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Send everything.

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from resilient_vault_client._errors import RoleLocked
 from resilient_vault_client.events import (
@@ -63,6 +63,10 @@ class Notifier:
         """Log the event and pass it on; whatever the callback raises is logged and forgotten."""
         event = _from_outside(event)
         _log.log(self._level(event), "vault: %s", event)
+        self.pass_on(event)
+
+    def pass_on(self, event: Event) -> None:
+        """Have the callback hear of an event that is in the log."""
         waiting: list[Event] | None = getattr(self._waiting, "events", None)
         if waiting is None:
             self._tell(event)
@@ -95,8 +99,22 @@ class Notifier:
             for event in events:
                 self._tell(event)
 
+    @contextlib.contextmanager
+    def heard_by(self, other: Callable[[Event], bool]) -> Iterator[None]:
+        """For a block that does what a call in another thread waits for.
+
+        Args:
+            other: Takes an event to that thread, which passes it on; False if nobody waits there.
+        """
+        try:
+            self._waiting.other = other
+            yield
+        finally:
+            self._waiting.other = None
+
     def _tell(self, event: Event) -> None:
-        if self._handler is None:
+        other: Callable[[Event], bool] | None = getattr(self._waiting, "other", None)
+        if self._handler is None or (other is not None and other(event)):
             return
         try:
             self._handler(event)

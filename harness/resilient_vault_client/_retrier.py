@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -9,6 +10,7 @@ from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit, Permit
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._errors import ClientClosed, VaultError, VaultTimeout, VaultUnavailable
+from resilient_vault_client._translate import silence
 
 T = TypeVar("T")
 
@@ -37,13 +39,17 @@ class Retrier:
         circuit: What is known about outages.
         backoff: For its switch alone.
         timeout: What a call may take; an attempt with much less proves nothing by timing out.
+        address: Vault's, for those who read errors.
     """
 
-    def __init__(self, circuit: Circuit, backoff: Backoff, *, timeout: float) -> None:
+    def __init__(
+        self, circuit: Circuit, backoff: Backoff, *, timeout: float, address: str = "Vault"
+    ) -> None:
         self._circuit = circuit
         self.known_failure = circuit.known_failure
         self._backoff = backoff
         self._fair = timeout / 4
+        self._address = address
 
     def run(
         self,
@@ -82,14 +88,21 @@ class Retrier:
 
     def _attempt(self, permit: Permit, operation: Callable[[], T], deadline: Deadline) -> T:
         """Make one attempt, and tell the circuit what came of it."""
-        budget = deadline.remaining()
+        began, budget = time.monotonic(), deadline.remaining()
         try:
-            result = operation()
+            deadline.attend(lambda: self._unanswered(permit, budget))
+            try:
+                result = operation()
+            finally:
+                deadline.attend(None)
         except VaultUnavailable as failure:
             if self._circuit.closed:
                 raise ClientClosed("the client was closed meanwhile") from failure
-            if isinstance(failure, VaultTimeout) and budget < self._fair and not permit.probes:
-                raise  # who had hardly any time has not found out that Vault is slow
+            if permit.told:
+                raise  # it counted as failed when its call was over
+            waited = max(budget, deadline.at - began)  # it may have gone on after its call
+            if isinstance(failure, VaultTimeout) and self._proves_nothing(permit, waited):
+                raise
             self._circuit.failed(permit, failure)
             raise
         except VaultError as error:
@@ -103,3 +116,15 @@ class Retrier:
             raise
         self._circuit.succeeded(permit)
         return result
+
+    def _unanswered(self, permit: Permit, budget: float) -> VaultTimeout:
+        """The call is over and its attempt goes on; for all others it is one that has failed."""
+        error = silence(self._address)
+        if not self._circuit.closed and not self._proves_nothing(permit, budget):
+            self._circuit.failed(permit, error)
+            permit.told, permit.probes = True, ()
+        return error
+
+    def _proves_nothing(self, permit: Permit, waited: float) -> bool:
+        """Who had hardly any time has not found out that Vault is slow."""
+        return waited < self._fair and not permit.probes

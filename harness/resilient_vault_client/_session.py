@@ -57,7 +57,7 @@ class Session:
         opened: What a wrapping token gave before, to this process or its parent.
         listeners: Who wants to know when a credential is replaced, by its path.
         memory: What was read before, by the parent process.
-        renew: Whether a thread keeps the token alive.
+        renew: Whether a thread keeps the token alive, and another one gets it.
     """
 
     def __init__(
@@ -80,7 +80,12 @@ class Session:
         self._renew = renew
         self._transport = Transport(config)
         self._api = Api(self._transport, config.mount_point.strip("/"))
-        self._retrier = Retrier(self.circuit, self.backoff, timeout=config.timeout)
+        self._retrier = Retrier(
+            self.circuit,
+            self.backoff,
+            timeout=config.timeout,
+            address=self._transport.address,
+        )
         self._denials = Denials()
         self._closed = False
         self.authenticator = Authenticator(
@@ -96,6 +101,8 @@ class Session:
             retrier=self._retrier,
             backoff=self.backoff,
             notifier=notifier,
+            timeout=config.timeout,
+            threaded=renew,
         )
         self.renewer = Renewer(
             self.authenticator,
@@ -118,6 +125,7 @@ class Session:
             threaded=renew,
         )
         self.authenticator.on_change = self.leases.wake
+        self.authenticator.on_login = self.renewer.wake  # nobody may wait for that token any more
 
     @property
     def closed(self) -> bool:
@@ -380,6 +388,7 @@ class Session:
         if self.renewer.running:
             self.renewer.abandon(self._farewell)
         else:
+            self.authenticator.abandon()
             self._transport.close()
 
     def _farewell(self) -> None:
@@ -404,8 +413,11 @@ class Session:
         # A lease ends with its token; those of a token that is not ours to revoke, by themselves.
         self.leases.give_back(tokens, deadline.remaining() / 4)
         self.renewer.give_back(tokens, deadline.remaining() / 2)
+        # Vault may be about to grant what was asked for: then that is given back as well.
+        self.authenticator.finish(max(0.0, deadline.remaining() - timeout / 4))
         self._transport.abort()
         self._transport.close()
+        self.authenticator.finish(deadline.remaining())
         self.renewer.join(deadline.remaining())
         self.leases.join(deadline.remaining())
 

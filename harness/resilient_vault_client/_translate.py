@@ -101,6 +101,11 @@ def from_exception(error: BaseException, address: str) -> VaultError | None:
     return ours(text, sent=not isinstance(error, _NOT_SENT))
 
 
+def silence(address: str) -> VaultTimeout:
+    """The error for an answer that has not come yet."""
+    return VaultTimeout(_WORDS[VaultTimeout].format(address=address))
+
+
 _WORDS: dict[type[VaultError], str] = {
     VaultTimeout: "{address} did not answer in time",
     VaultUnreachable: "no connection to {address}: {what}",

@@ -75,11 +75,11 @@ class Application:
         failed: What those raised.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, renew: bool) -> None:
         self.told: list[str] = []
         self.took: dict[str, float] = {}
         self.failed: dict[str, VaultError] = {}
-        self.client = VaultClient(environ=ENVIRON, on_event=self, renew=False)
+        self.client = VaultClient(environ=ENVIRON, on_event=self, renew=renew)
         self.use: Callable[[], object] = lambda: None
         self._inside = threading.local()
 
@@ -97,10 +97,10 @@ class Application:
         self.told.append(event.name)
 
 
-@pytest.fixture
-def application(vault: Vault) -> Iterator[Application]:
+@pytest.fixture(params=[False, True], ids=["without-threads", "with-threads"])
+def application(vault: Vault, request: pytest.FixtureRequest) -> Iterator[Application]:
     """One whose client is closed."""
-    made = Application()
+    made = Application(renew=request.param)
     yield made
     made.client.close()
 
@@ -117,6 +117,7 @@ def test_a_cached_read_in_the_middle_of_one(application: Application, vault: Vau
     assert max(application.took.values()) < AT_ONCE
 
 
+@pytest.mark.parametrize("application", [False], indirect=True, ids=["without-threads"])
 def test_a_lease_in_the_middle_of_its_renewal(
     application: Application, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:

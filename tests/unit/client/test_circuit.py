@@ -18,7 +18,7 @@ from resilient_vault_client import (
 )
 from resilient_vault_client._backoff import Backoff
 from resilient_vault_client._circuit import Circuit
-from resilient_vault_client._deadline import Deadline
+from resilient_vault_client._deadline import Deadline, Outliving
 from resilient_vault_client._errors import SecretNotFound, VaultUnavailable
 from resilient_vault_client._notifier import Notifier
 from resilient_vault_client._retrier import Retrier, always
@@ -263,3 +263,37 @@ def test_switched_off() -> None:
                 repeat=always,
             )
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("seconds", "names"),
+    [(1.0, ["outage_began", "recovered", "asked"]), (0.1, ["asked", "outage_began"])],
+    ids=["whole", "hurried"],
+)
+def test_an_attempt_that_outlives_its_call(seconds: float, names: list[str]) -> None:
+    """It has failed for all others when its call is over, or later if that had little time."""
+    setup = Setup()
+    told: list[VaultError | None] = []
+    seen: list[str] = []
+    deadline = Outliving(Deadline(seconds), 5.0, told.append)
+
+    def ask() -> object:
+        assert deadline.goes_on()
+        assert deadline.remaining() > 1.0
+        setup.circuit.succeeded(setup.circuit.admit("read", Deadline(1.0), 1.0))
+        assert not deadline.goes_on()
+        seen.extend([*(event.name for event in setup.events), "asked"])
+        raise VaultTimeout("never")
+
+    with pytest.raises(VaultTimeout, match="never"):
+        setup.retrier.run(ask, scope="login", deadline=deadline, patience=9.0, repeat=always)
+    assert [str(error) for error in told] == ["Vault did not answer in time"]
+    later = [event.name for event in setup.events][len(seen) - 1 :]
+    assert [*seen, *later] == names
+
+
+def test_a_call_with_more_time_than_what_it_asks_for() -> None:
+    """Nothing goes on after it."""
+    deadline = Outliving(Deadline(5.0), 1.0, lambda _: None)
+    assert not deadline.goes_on()
+    assert deadline.remaining() > 1.0

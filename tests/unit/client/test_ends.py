@@ -57,7 +57,7 @@ def test_closed_clients_leave_nothing() -> None:
 
 def locks(session: Session) -> list[Any]:
     """Every lock that a session and its parts hold."""
-    parts = [session, *vars(session).values()]
+    parts = [session, *vars(session).values(), session.authenticator._errands]
     kinds = (type(threading.Lock()), type(threading.RLock()), threading.Condition)
     return [
         value
