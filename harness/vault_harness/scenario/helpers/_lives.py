@@ -1,0 +1,157 @@
+"""A token's life: when it may be given up, what it is renewed by, a sleep that outlasts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from math import inf
+
+import psutil
+
+from vault_harness.faults import Fault
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.observations import Exchange, Operation
+from vault_harness.scenario.oracles import came_through, last_grant, reads_go_on
+from vault_harness.scenario.verdict import Finding
+
+GIVEN_UP = 0.9
+"""Of a life: from here on a token may be given up that could not be renewed."""
+
+
+def given_up(lab: Lab, fault: Fault) -> float:
+    """When a token may be given up that could not be renewed since that fault began.
+
+    A fault that is as long as calls take lasts until then for who declares a long deadline.
+    """
+    return last_grant(lab.history, until=fault.began) + GIVEN_UP * lab.ttl
+
+
+NEXT_CALL = 1.0
+"""Seconds beyond a deadline in which a call has ended in vain, and the next one is served."""
+
+
+def recovery_of_calls(lab: Lab, fault: Fault) -> float:
+    """Seconds after a fault in which a good read must come, where a call may still be waiting.
+
+    Where nobody ever answers a call waits for its whole deadline, whether Vault is back or not.
+    """
+    return max(lab.recovery_after(fault), lab.deadline + NEXT_CALL)
+
+
+def accessor_in_use(lab: Lab, *, at: float) -> str:
+    """The accessor of the token that reads are sent with at a moment in which nothing is lost.
+
+    The last good read tells it, and not the last login, whose answer may have been lost before. A
+    login that was answered after that read, and by then, has replaced it: the next read has its
+    token, and the one before would be sent no more.
+
+    Args:
+        lab: The scenario.
+        at: When; what was answered later has not reached the client, for its answer is held up.
+
+    Raises:
+        NotExercised: It never logged in.
+    """
+    reads = lab.history.find("read", until=at, where=came_through)
+    if not reads:
+        return lab.accessor()
+    newer = [
+        login.accessor
+        for login in lab.history.logins(since=reads[-1].began)
+        if login.accessor and (login.ended or at) < at
+    ]
+    return newer[-1] if newer else lab.recorder.accessor(reads[-1].token) or lab.accessor()
+
+
+ASKED_FROM, TRIED_BY = 0.7, 0.92
+"""Of a life: when callers come to who has not renewed yet, and how long a renewal is waited for."""
+
+
+def renewal_comes(lab: Lab, fault: Fault, callers: ExitStack, came: Callable[[], bool]) -> bool:
+    """Wait for the renewal that a fault is to meet; whether it came before the end was near.
+
+    Whoever renews in the call of who comes when it is time needs one, and another to try again: so
+    somebody reads, from a time on at which most have renewed by a timer of their own.
+
+    Args:
+        lab: The scenario; nobody reads in it.
+        fault: What the renewal is to meet; it lasts.
+        callers: The reads last until this is closed.
+        came: Whether it has met one.
+    """
+    granted = last_grant(lab.history, until=fault.began)
+    if lab.until(came, within=granted + ASKED_FROM * lab.ttl - lab.history.now()):
+        return True
+    callers.enter_context(lab.reading(every=0.5))
+    return lab.until(came, within=granted + TRIED_BY * lab.ttl - lab.history.now())
+
+
+def sleeps(lab: Lab, seconds: float) -> Fault:
+    """The subject's process stands still for so long, and its token ends meanwhile.
+
+    Both are looked at, and required: a process that somebody else woke, or a token that lived
+    longer than it was made for, would show nothing of a sleep.
+    """
+    client, accessor = lab.client, lab.accessor()
+    pid = client.subject.pid
+    assert pid is not None
+    with lab.process.client_paused(pid) as fault:
+        lab.watch(seconds)
+        still = _stands_still(pid)
+        ended = not lab.token_lives(accessor)
+    lab.require(
+        "a process that stands still to the end of its sleep",
+        lambda _: f"for {fault.length:.1f} s" if still else "",
+    )
+    lab.require(
+        "a token that ended in that sleep", lambda _: f"after {fault.length:.1f} s" if ended else ""
+    )
+    return fault
+
+
+def _stands_still(pid: int) -> bool:
+    """Whether a process is there, and stopped."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.Error:
+        return False
+
+
+NO_OTHER_TOKEN = 0.8
+"""Of a life: some clients are done with a token in the fifth that is left from here on."""
+
+
+def served_while_its_token_lives(lab: Lab, *, since: float, ends: float) -> None:
+    """Find fault with a read that fails while no other token is to be had.
+
+    Unless a login was refused in the time of that call: some log in in the call of whoever comes
+    when it is time, and some let others wait for that. The next have the token that lives: who has
+    thrown it away, and tries one login in each call, has no good read between them.
+
+    Args:
+        lab: The scenario.
+        since: From when on logins are refused.
+        ends: When the token ends; it has to serve up to `NO_OTHER_TOKEN` of its life.
+    """
+    until = ends - (1 - NO_OTHER_TOKEN) * lab.ttl
+    refused = lab.history.find("login", since=since, where=lambda e: e.status == 400)
+    calls = lab.history.calls("read", since=since, until=until)
+    failed = [
+        call
+        for call in calls
+        if call.failed and not any(_at_the_same_time(call, login) for login in refused)
+    ]
+    if failed:
+        first = failed[0]
+        promise = "no read fails for want of another token while its token lives"
+        text = f"{len(failed)} of {len(calls)} did, the first is {first.told}"
+        lab.note(Finding(promise, text, first.began, until=first.ended))
+    # Two calls that wait for their whole time, and a moment more.
+    lab.judge_later(
+        reads_go_on(2 * lab.deadline + 1.0, since=since, until=until, path=lab.entry.path)
+    )
+
+
+def _at_the_same_time(call: Operation, login: Exchange) -> bool:
+    """Whether a call was under way while a login was."""
+    return login.began <= (call.ended or inf) and call.began <= (login.ended or inf)

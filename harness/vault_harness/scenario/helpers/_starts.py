@@ -1,0 +1,84 @@
+"""Clients that are started in the middle of a scenario."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vault_harness.faults import Fault
+from vault_harness.scenario.lab import Lab
+from vault_harness.scenario.oracles import LOADS
+from vault_harness.scenario.verdict import Finding
+
+
+def start_meanwhile(lab: Lab) -> threading.Event:
+    """Start the subject in a thread of its own and let it read once; tells when that is done.
+
+    Whatever is broken meanwhile, that first call may load for a while (`oracles.LOADS`).
+    """
+    opened = threading.Event()
+
+    def start() -> None:
+        try:
+            if (client := lab.open(timeout=20.0)) is not None:
+                client.read()
+        finally:
+            opened.set()
+
+    threading.Thread(target=start, name="start", daemon=True).start()
+    return opened
+
+
+@contextmanager
+def callers_if_started(lab: Lab, fault: Fault, *, every: float, callers: int) -> Iterator[bool]:
+    """Let callers read while the block runs, once the subject has started under a fault.
+
+    A slow starter has its time until it first asks for something. Who has not started two deadlines
+    after that waits for Vault: it has no callers, and a remark says so.
+
+    Yields:
+        Whether there are any.
+    """
+    lab.history.wait_for(lambda: lab.started or lab.touched(fault), 15.0)
+    if lab.until(lambda: lab.started, within=2 * lab.deadline):
+        with lab.reading(every=every, callers=callers):
+            yield True
+    else:
+        lab.history.mark("no callers in the fault: it does not start while Vault is out of reach")
+        yield False
+
+
+def works_after_all(lab: Lab, fault: Fault, opened: threading.Event) -> float:
+    """What was started against a fault that is undone by now must come to work.
+
+    If it refused to start, its supervisor tries again.
+
+    Returns:
+        Seconds after the fault in which a good read must come; what a start by its supervisor may
+        take is among them.
+    """
+    opened.wait(timeout=20.0)
+    took = started_again(lab)
+    bound = lab.recovery_after(fault)
+    if lab.started:
+        lab.until_good_read_by_asking(within=bound)
+    else:
+        text = f"it does not start: {lab.history.operations[-1].message}"
+        lab.note(Finding("it starts once Vault can serve it", text, lab.history.now()))
+    return bound + took
+
+
+def started_again(lab: Lab) -> float:
+    """Start once more what refused to start, or was ended, as its supervisor does.
+
+    Returns:
+        Seconds that this took, and those that its first call may load for, or none where it runs: a
+        start has its own time, and who is slow at it, or has a busy machine, is no slower to
+        recover for that.
+    """
+    if lab.started and not lab.client.closed:
+        return 0.0
+    began = lab.history.now()
+    lab.open()
+    return lab.history.now() - began + LOADS
