@@ -138,6 +138,8 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
     client = lab.start()
     limit = lab.declared("max_stale", 0.0)
     _refuse_longer("max_stale", limit, NotClaimed)
+    _refuse_longer("refresh", lab.refresh)
+    longest = max(limit, lab.refresh)  # an unmarked value may be as old as R, whatever is declared
     # By these nobody has to serve an old value; none may serve one once max_stale is over.
     others: list[Callable[[], Operation]] = [client.read]
     if lab.can("read_all"):
@@ -160,10 +162,10 @@ def test_stale_values_have_an_end(lab: Lab) -> None:
         ask_until(fault.began + (limit - lab.refresh) / 2)
         with lab.network.down() as gone:
             # A call that began at its end may take its deadline, and is no excess by that.
-            ask_until(fault.began + limit + max(3.0, lab.deadline + 1.0))
+            ask_until(fault.began + longest + max(3.0, lab.deadline + 1.0))
             with ThreadPoolExecutor(len(others)) as callers:
                 for late in callers.map(lambda read: read(), others):
-                    _judge_excess(lab, late, _age(late, fault), limit)
+                    _judge_excess(lab, late, _age(late, fault), longest)
         # Who pauses does not know yet that it is a seal again.
         ask_until(gone.end + lab.reach, lambda: _meets_a_seal(lab, since=gone.end))
         if lab.can("health") and client.healthy():
@@ -190,7 +192,7 @@ def _judge_age(lab: Lab, call: Operation, age: float, limit: float) -> None:
     if call.failed and age < limit - lab.refresh - slack:
         text = f"a read failed {age:.2f} s into the outage as {call.outcome}"
         lab.note(Finding(f"the last good value is served for {limit:g} s", text, call.began))
-    _judge_excess(lab, call, age, limit)
+    _judge_excess(lab, call, age, max(limit, lab.refresh))
 
 
 def _judge_excess(lab: Lab, call: Operation, age: float, limit: float) -> None:
