@@ -488,9 +488,12 @@ def test_no_credential_to_be_had(lab: Lab) -> None:
             callers.enter_context(pool(lab, every=0.5))
             lab.watch(4.0)
         _once_accepted(lab, lab.recovery_after(failing), CREDENTIALS)
-        # Another one takes its time to be made, as databases do that are busy or far away.
+        # Another one takes its time to be made, as databases do that are busy or far away, and is
+        # lost then: whoever got it so late would have little left of a life that short.
         slowly = WITHIN_A_CALL * lab.deadline
-        with lab.http.delay("credential", by=slowly, path=READ_ONLY, first=1) as slow:
+        with lab.http.lose_answer(
+            "credential", by=slowly, status=504, path=READ_ONLY, first=1
+        ) as slow:
             callers.enter_context(pool(lab, READ_ONLY, every=0.5))
             lab.hold(slow, slowly)
         _once_accepted(lab, lab.recovery_after(failing), READ_ONLY)
