@@ -437,6 +437,17 @@ def test_call_that_asks_again_at_once_beside_another(story: Story) -> None:
     ]
 
 
+def test_call_that_tries_again_in_its_time_beside_another(story: Story) -> None:
+    """What it had sent before it waited, as it was told, is no second request of the other call."""
+    story.history.connections += [0.31, 1.97, 2.001]
+    story.call(0.3, 4.0)
+    story.call(1.98, 4.0)
+    story.sent("read", 0.31, 429, retry_after=1.0)
+    story.sent("read", 1.97, 429, ended=2.0, connection=2, retry_after=3.0)
+    story.sent("read", 2.002).connection = 3
+    assert story.finds(obeys_retry_after(since=0.0, until=9.0)) == []
+
+
 @pytest.mark.parametrize(
     ("began", "late", "again"),
     [

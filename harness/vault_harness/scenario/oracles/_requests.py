@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from math import inf
 from typing import Literal
 
 from vault_harness.faults import RequestKind
@@ -396,7 +397,8 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     HTTP/2. Over the one that brought the answer nothing else is sent before it, and who opens one
     afterwards had time to know: but for a second call that had just begun, whose connection is
     noted when it is accepted, a moment after it was asked for. Where more was sent than there were
-    calls, one of them has asked twice, and the second time it was told.
+    calls, one of them has asked twice, and the second time it was told. What was answered well
+    before the refused one was sent is none of that: who has waited as it was told may try again.
     """
     ended = refusal.ended or refusal.began
     slack = history.slack(ended, request.came)
@@ -412,7 +414,11 @@ def _on_its_way(history: History, request: Exchange, refusal: Exchange) -> bool:
     if len(calls) < 2 or not any(o.began > ended - slack for o in calls):
         return False
     since = min(o.began for o in calls)
-    sent = history.find(request.kind, since=since, where=lambda e: e.came <= request.came)
+    sent = history.find(
+        request.kind,
+        since=since,
+        where=lambda e: e.came <= request.came and (e.ended or inf) > refusal.began - slack,
+    )
     asked = [o for o in history.operations if since <= o.began <= request.came]
     return len(sent) <= len(asked)
 
