@@ -262,7 +262,7 @@ def test_black_hole(lab: Lab) -> None:
         lab.recovers(after=requests)
         # Bytes that vanish do so over a connection that was taken: to get one may take for ever.
         with nobody_takes_connections(lab) as unheard:
-            lab.watch(1.5 * lab.deadline)
+            lab.watch(1.5 * lab.deadline if unheard is not None else 0.0)
         if unheard is not None:
             lab.recovers(after=unheard)
             lab.judge_later(_told_as_an_outage(unheard))

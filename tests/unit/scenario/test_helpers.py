@@ -18,15 +18,17 @@ import pytest
 
 from tests.unit.scenario.conftest import Bench, Story, Wire
 from vault_harness.faults import Fault, RequestKind, Signature
-from vault_harness.scenario import Lab, helpers
+from vault_harness.scenario import Lab
 from vault_harness.scenario.helpers import (
     Footprint,
     OtherHost,
+    _footprint,
     ask_for_a_whole,
     callers_if_started,
     footprint,
     held_by,
     left_behind,
+    nobody_takes_connections,
     served_again,
     served_while_its_token_lives,
     sleeps,
@@ -52,6 +54,22 @@ def reply(wire: Wire) -> None:
     """A server that answers every request head."""
     while wire.until(b"\r\n\r\n"):
         wire.send(ANSWER)
+
+
+def test_connections_are_taken_where_nobody_can_listen_instead() -> None:
+    """Where that address is not to be had, the proxy is back before anything is asked."""
+    done: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        proxy = SimpleNamespace(
+            address=taken.getsockname(),
+            disable=lambda: done.append("off"),
+            enable=lambda: done.append("on"),
+        )
+        lab = cast("Lab", SimpleNamespace(history=History(), proxy=proxy))
+        with nobody_takes_connections(lab) as fault:
+            assert (fault, done) == (None, ["off", "on"])
+    assert done == ["off", "on"]
+    assert lab.history.faults == []
 
 
 def test_deaf_connection_stays_open_and_silent(bench: Bench) -> None:
@@ -220,7 +238,7 @@ def test_what_is_left_behind_is_held_for_a_while(
     history = SimpleNamespace(now=now, let_pass=let_pass)
     lab = SimpleNamespace(history=history, require=lambda *_: None)
     seen = lambda _: Footprint(None, None, held(clock[0]))  # noqa: E731 -- of this client
-    monkeypatch.setattr(helpers, "footprint", seen)
+    monkeypatch.setattr(_footprint, "footprint", seen)
     more = left_behind(cast("Lab", lab), Footprint(None, None, 2), spare=6)
     assert more == ({"connections: 2 before, 9 after"} if left else set())
 

@@ -66,6 +66,7 @@ def nobody_takes_connections(lab: Lab) -> Iterator[Fault | None]:
         try:
             full = undo.enter_context(socket.create_server(lab.proxy.address, backlog=0))
         except OSError as error:
+            undo.close()  # or connections would be refused, which is another fault
             lab.history.mark(f"connections are taken all the while: {type(error).__name__}")
             yield None
             return
