@@ -72,7 +72,7 @@ def all_thresholds(oracles: ModuleType) -> set[str]:
     """Every threshold of the suite: of scenarios, of oracles, and of what runs them."""
     found = set(defaults(oracles))
     modules = [("oracles", path) for path in sorted(ORACLES.glob("*.py"))]
-    modules += [(name.strip("_"), MACHINERY / f"{name}.py") for name in sorted(JUDGES)]
+    modules += [(name.strip("_"), path) for name in sorted(JUDGES) for path in files_of(name)]
     for where, path in modules:
         source = path.read_text(encoding="utf-8")
         found |= {*constants(where, source), *judgements(where, source)}
@@ -82,6 +82,12 @@ def all_thresholds(oracles: ModuleType) -> set[str]:
         found |= set(scenario_thresholds(source, oracles))
         found |= set(comparisons(source))
     return found
+
+
+def files_of(name: str) -> list[Path]:
+    """A module's file, or those of a package."""
+    folder = MACHINERY / name
+    return sorted(folder.glob("*.py")) if folder.is_dir() else [MACHINERY / f"{name}.py"]
 
 
 def constants(where: str, source: str) -> Iterator[str]:
