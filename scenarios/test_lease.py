@@ -40,6 +40,7 @@ from vault_harness.scenario.oracles import (
     lease_renewed_or_replaced,
     leased_at,
     leases_renewed_within,
+    logins_at_most,
     no_refused_use,
     no_request_storm,
     nobody_waits,
@@ -62,6 +63,13 @@ path "{CREDENTIALS}" {{ capabilities = ["deny"] }}
 path "{READ_ONLY}" {{ capabilities = ["read"] }}
 """
 """Nothing at the one path, and all at the other."""
+
+NO_RENEWALS = f"""
+path "{CREDENTIALS}" {{ capabilities = ["read"] }}
+path "sys/leases/renew" {{ capabilities = ["deny"] }}
+path "sys/renew" {{ capabilities = ["deny"] }}
+"""
+"""A credential, and no renewal of it, whatever `default` says: the same exact path denies more."""
 
 
 @pytest.mark.scenario("LEASE-01")
@@ -215,9 +223,13 @@ def _kept_all_the_same(lab: Lab, silent: Fault, hanging: Exchange) -> list[Oracl
     ]
 
 
+DENIED_ON = 0.4
+"""Of a lease's TTL: for how long renewals are denied once one was."""
+
+
 @pytest.mark.scenario("LEASE-04")
 def test_renewals_keep_failing(lab: Lab) -> None:
-    """Each renewal is answered 400, since the database does not allow it, and later on 500."""
+    """Each renewal is answered 400, since the database does not allow it, then 500, then 403."""
     lab.start()
     ttl = lab.entry.lease_ttl or 0.0
     first_credential(lab)
@@ -229,22 +241,30 @@ def test_renewals_keep_failing(lab: Lab) -> None:
             lab.watch(1.1 * ttl)
         with instead_of_vault(lab, "renewals answered 500", failing) as failed:
             lab.watch(1.1 * ttl)
+        with lab.vault.policy(POLICY, NO_RENEWALS) as denied:
+            denied.optional = True  # who has met enough failures may have stopped to renew
+            # A new lease may be as old as 0.9 of its life by then.
+            lab.until(lambda: lab.touched(denied), within=1.1 * ttl)
+            lab.watch(DENIED_ON * ttl)
         until = _once_accepted(lab, bound)
     least = 0.5 * ttl
     lab.require("two lives of a lease", _lived_on(fault.began, 2.1 * ttl))
     lab.judge(
-        no_refused_use(),
+        no_refused_use(until=denied.began),
+        # A login goes with a denial, as with each: a token and its leases may change with it.
+        no_refused_use(since=denied.began, around_logins=1.0),
         uses_go_on(bound, since=fault.began, until=until),
-        credentials_apart(least),
+        credentials_apart(least, until=denied.began),
         # As in a storm: one peak, and one a second, in each half.
         *(
             lease_renewals_at_most(STORM_PEAK + int(half.length), since=half.began, until=half.end)
             for half in (fault, failed)
         ),
         at_most(
-            1 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
+            2 + (until - fault.began) / least, float(len(seen.users)), "users that were in pg_roles"
         ),
-        same_token(since=fault.began),
+        same_token(since=fault.began, until=denied.began),
+        logins_at_most(1, since=denied.began, due=0.3),
     )
 
 

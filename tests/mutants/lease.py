@@ -491,6 +491,9 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-for-each-lease-that-fails": _mutant(
         untried.LogsInForEachFailedLease, "LEASE-04", "the token survives"
     ),
+    "logs-in-for-denied-renewals": _mutant(
+        untried.LogsInForDeniedRenewals, "LEASE-04", "at most 1 login"
+    ),
     "logs-in-for-a-lease-that-is-not-found": _mutant(
         untried.LogsInForEachFailedLease, "LEASE-03", "the token survives"
     ),
@@ -537,6 +540,7 @@ TOLERATED: dict[str, Tolerated] = {
     "leases-two-for-one": _tolerated(LeasesTwoForOne, "LEASE-01"),
     "asks-twice-about-a-lost-lease": _tolerated(AsksTwiceAboutALostLease, "LEASE-03"),
     "leases-in-its-time": _tolerated(MintsInItsTime, "LEASE-04"),
+    "logs-in-once-for-denied-renewals": _tolerated(untried.LogsInOnceForDeniedRenewals, "LEASE-04"),
     "gives-back-a-little-later": _tolerated(GivesBackALittleLater, "LEASE-05"),
     "rests-a-moment-after-its-token": _tolerated(silences.RestsAMomentAfterItsToken, "LEASE-02"),
     "rests-a-while-after-a-500": _tolerated(silences.RestsAWhileAfterA500, "LEASE-04"),

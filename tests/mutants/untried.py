@@ -16,9 +16,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, ClassVar
 
-from resilient_vault_client import Credential, Secret, VaultClient, VaultError
+from resilient_vault_client import (
+    Credential,
+    PermissionDenied,
+    Secret,
+    VaultClient,
+    VaultError,
+)
 from resilient_vault_client._deadline import Deadline
 from resilient_vault_client._grant import Grant
+from resilient_vault_client._held import Held
 from resilient_vault_client._leases import Leases
 from tests.mutants.clients import AtShare, Leasing, Shaken
 from tests.mutants.edges_refusals import _Four
@@ -304,6 +311,42 @@ class LogsInForEachFailedLease(Leasing):
     """
 
     leases_type: ClassVar[type[Leases]] = _LogsInForEachFailure
+
+
+class _LogsInForDeniedRenewals(Leases):
+    most = 99
+    _logged_in = 0
+
+    def _denied(
+        self, held: Held, grant: Grant, denial: PermissionDenied, deadline: Deadline
+    ) -> str | None:
+        if self._logged_in < self.most:
+            self._logged_in += 1
+            with contextlib.suppress(VaultError):
+                self._authenticator._method.log_in(Deadline(self._timeout), 0.0)
+        if self._logged_in < self.most and grant.remaining > 0.15 * grant.life:
+            held.due = time.monotonic() + 0.5
+            return None
+        return super()._denied(held, grant, denial, deadline)
+
+
+class LogsInForDeniedRenewals(Leasing):
+    """Takes a policy that allows no renewal of leases for a dead token, and logs in at each try.
+
+    It tries twice a second, until the lease's end is near.
+    """
+
+    leases_type: ClassVar[type[Leases]] = _LogsInForDeniedRenewals
+
+
+class _LogsInOnceForThem(_LogsInForDeniedRenewals):
+    most = 1
+
+
+class LogsInOnceForDeniedRenewals(Leasing):
+    """Looks once whether its role may do more by now."""
+
+    leases_type: ClassVar[type[Leases]] = _LogsInOnceForThem
 
 
 class _OneLockForAll(Leases):

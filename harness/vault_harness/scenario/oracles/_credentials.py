@@ -33,12 +33,12 @@ def credentials_at_most(
     return oracle
 
 
-def credentials_apart(least: float, *, since: float = 0.0) -> Oracle:
+def credentials_apart(least: float, *, since: float = 0.0, until: float | None = None) -> Oracle:
     """Between one credential and the next are at least so many seconds; one is fine, none too."""
     promise = f"{least:g} s at least from one credential to the next"
 
     def oracle(history: History) -> list[Finding]:
-        for first, second in pairwise(_made(history, since, None)):
+        for first, second in pairwise(_made(history, since, until)):
             gap = second.came - first.came
             if gap + history.slack(first.came, second.came) < least:
                 text = f"{gap:.2f} s after the one before, at +{second.began:.2f} s"
