@@ -32,6 +32,7 @@ from vault_harness.scenario.oracles import (
     no_failed_read,
     none_of,
     of_one_version,
+    requests_a_call_at_most,
     requests_at_most,
     sees,
 )
@@ -369,8 +370,13 @@ def _read_before_it_is_written(
     """
     if has_its_files(lab):
         return None
+    since = lab.history.now()
     for verb in verbs:
         _judge_absence(lab, lab.client.ask(verb, path, key))
+    # Vault has answered: that is no outage, which somebody waits out within a call.
+    lab.judge_later(
+        requests_a_call_at_most(2, "read", since=since, until=lab.history.now(), path=path)
+    )
     lab.put("v1", path=path, key=key)
     return lab.history.now()
 

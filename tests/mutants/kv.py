@@ -541,6 +541,7 @@ MUTANTS: dict[str, Mutant] = {
     "quotes-its-paths-as-a-form": Mutant(
         keys.QuotesItsPathsAsAForm, "KV-03", "no read of backend/data/ecommerce/jobs"
     ),
+    "asks-on-for-what-is-missing": Mutant(untried.AsksOnForWhatIsMissing, "KV-03", "for one call"),
     "reads-ascii-alone": Mutant(keys.ReadsAsciiAlone, "KV-03", "no read of backend/pair fails"),
     "takes-a-deleted-whole-for-empty": Mutant(
         wholes.TakesADeletedWholeForEmpty, "KV-03", "none of its keys"
@@ -729,6 +730,7 @@ TOLERATED: dict[str, Tolerated] = {
     "keeps-a-deleted-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-03"),
     "keeps-the-whole-for-the-refresh-time": Tolerated(KeepsTheWhole, "KV-06"),
     "logs-in-at-a-wrong-mount-once": Tolerated(LogsInOnTheFirst403, "KV-05"),
+    "asks-twice-for-what-is-missing": Tolerated(untried.AsksTwiceForWhatIsMissing, "KV-03"),
     "ends-late-after-all": Tolerated(EndsLateAfterAll, "KV-03"),
     "changes-in-three-writes": Tolerated(ChangesInThreeWrites, "KV-04", REFERENCE),
     "repeats-each-read-at-a-wrong-mount": Tolerated(edges_refusals.RepeatsEachDeniedRead, "KV-05"),

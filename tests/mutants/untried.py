@@ -255,6 +255,30 @@ class DiesOfASignal(LazyClient):
         return super().read(path, key)
 
 
+# Secrets
+
+
+class AsksOnForWhatIsMissing(LazyClient):
+    """Takes any answer but 200 for one that may be another in a moment, and asks on in its call."""
+
+    tries = 99
+
+    def _fetch(self, path: str, deadline: float) -> Reply:
+        reply = super()._fetch(path, deadline)
+        for _ in range(self.tries - 1):
+            if reply.status != 404 or time.monotonic() + 0.4 > deadline:
+                break
+            time.sleep(0.3)
+            reply = super()._fetch(path, deadline)
+        return reply
+
+
+class AsksTwiceForWhatIsMissing(AsksOnForWhatIsMissing):
+    """Makes sure that it is missing, once."""
+
+    tries = 2
+
+
 # Changes
 
 

@@ -281,6 +281,8 @@ def test_requests_of_one_call(story: Story) -> None:
         "nothing shows it: there was no read after +5.00 s"
     ]
     assert story.finds(requests_a_call_at_most(2, "read", since=5.0, may_be_empty=True)) == []
+    elsewhere = requests_a_call_at_most(1, "read", since=0.0, path="other", may_be_empty=True)
+    assert story.finds(elsewhere) == []
 
 
 def test_requests_a_call_of_who_asks_by_itself(story: Story) -> None:

@@ -265,7 +265,12 @@ def requests_at_most(
 
 
 def requests_a_call_at_most(
-    count: int, *kinds: str, since: float, until: float | None = None, may_be_empty: bool = False
+    count: int,
+    *kinds: str,
+    since: float,
+    until: float | None = None,
+    path: str | None = None,
+    may_be_empty: bool = False,
 ) -> Oracle:
     """During each read at most so many requests of these kinds are sent. For a single caller.
 
@@ -277,17 +282,28 @@ def requests_a_call_at_most(
         kinds: Which requests; all, if none is named.
         since: When it begins.
         until: When it ends.
+        path: What is read, and asked for; anything, if None.
         may_be_empty: Whether it holds where nobody read then.
     """
     promise = f"at most {count} requests ({' and '.join(kinds)}) for one call"
 
     def oracle(history: History) -> list[Finding]:
-        calls = history.calls("read", "read_cached", since=since, until=until)
+        calls = history.calls(
+            "read",
+            "read_cached",
+            since=since,
+            until=until,
+            where=lambda o: path is None or o.path == path,
+        )
         if not calls and not may_be_empty:
             return lacking(promise, "read", since, until)
         for call in calls:
             seen = history.find(
-                since=call.began, until=call.ended, where=lambda e: not kinds or e.kind in kinds
+                since=call.began,
+                until=call.ended,
+                where=lambda e: (
+                    (not kinds or e.kind in kinds) and (path is None or e.path.endswith(path))
+                ),
             )
             if len(seen) > count + _at_its_own_pace(history, call, kinds):
                 text = f"{_listed(seen, kinds)} in one call"
