@@ -458,6 +458,9 @@ MUTANTS: dict[str, Mutant] = {
     "logs-in-after-its-end": Mutant(
         LogsInAfterItsEnd, "TOK-19", "tokens alive when that token would have ended"
     ),
+    "logs-in-for-a-late-caller": Mutant(
+        untried.LogsInForALateCaller, "TOK-19", "tokens alive five seconds after the end"
+    ),
     "abandons-a-login": Mutant(AbandonsALogin, "TOK-20", "tokens alive"),
     "dies-of-a-signal": Mutant(
         untried.DiesOfASignal, "TOK-20", "tokens alive", LAZY_PROCESS, process=True

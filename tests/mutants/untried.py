@@ -279,6 +279,17 @@ class AsksTwiceForWhatIsMissing(AsksOnForWhatIsMissing):
     tries = 2
 
 
+class LogsInForALateCaller(LazyClient):
+    """Gives its token back at its end, and gets another for whoever calls after that."""
+
+    def _log_in(self, deadline: float) -> Token:
+        closed, self._closed = self._closed, False
+        try:
+            return super()._log_in(deadline)
+        finally:
+            self._closed = closed
+
+
 # Changes
 
 

@@ -1,5 +1,6 @@
 """Clients under test, in any language, behind one shape; see ``docs/subjects.md``."""
 
+from vault_harness.subjects._inprocess import InProcessSubject
 from vault_harness.subjects._open import check_subject, open_subject
 from vault_harness.subjects._shape import (
     CAPABILITIES,
@@ -19,6 +20,7 @@ from vault_harness.subjects._spec import parse_subject
 __all__ = [
     "Subject",
     "SubjectSpec",
+    "InProcessSubject",
     "parse_subject",
     "check_subject",
     "open_subject",

@@ -167,6 +167,24 @@ class InProcessSubject:
         finally:
             self.kill()
 
+    @without_frames
+    def read_once_closed(self, path: str, key: str, *, timeout: float) -> Reading:
+        """One key, asked of a client that is closed: a caller who comes a moment too late.
+
+        Raises:
+            SubjectHung: It did not return in time.
+            OperationFailed: It gives none, as it should.
+        """
+        workers = Workers(self.name)
+        try:
+            return as_reading(workers.run(lambda: self._client.read(path, key), "read", timeout))
+        except errors.SubjectError:
+            raise
+        except Exception as error:
+            raise as_failure(error) from error
+        finally:
+            workers.close()
+
     def kill(self) -> None:
         """Let go of it without ``close``. Threads of its own live on: Python cannot end them."""
         self._workers.close()

@@ -14,6 +14,7 @@ import pytest
 from vault_harness.errors import SettingsError, SubjectDied, SubjectError
 from vault_harness.subjects import (
     Credential,
+    InProcessSubject,
     OperationFailed,
     Reading,
     Subject,
@@ -275,6 +276,19 @@ def test_a_factory_that_hangs_is_given_up(subject: Open, python_client: Make) ->
     with pytest.raises(SubjectHung, match="start"):
         subject(python_client(lambda _: held.wait()), timeout=0.05)
     held.set()
+
+
+def test_a_read_after_the_end(subject: Open, python_client: Make) -> None:
+    """A closed object can be asked once more by who wants to know what it does then."""
+    answers = iter(["late"])
+    client = SimpleNamespace(read=lambda *_: next(answers), close=lambda: None)
+    one = subject(python_client(lambda _: client))
+    one.close(timeout=20)
+    assert isinstance(one, InProcessSubject)
+    assert one.read_once_closed("backend/django", "KEY", timeout=20).value == "late"
+    with pytest.raises(OperationFailed):
+        one.read_once_closed("backend/django", "KEY", timeout=20)
+    assert not one.is_alive()
 
 
 def test_a_close_that_hangs_is_given_up(subject: Open, python_client: Make) -> None:
