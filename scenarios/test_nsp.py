@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from secrets import token_hex
+
 import pytest
 
-from vault_harness.scenario import Lab
+from vault_harness.scenario import Lab, Stub
 from vault_harness.scenario.helpers import allow_writes, ask_for_a_whole, canary
+from vault_harness.scenario.leases import CREDENTIALS
 from vault_harness.scenario.oracles import (
     names_its_namespace,
     no_request_storm,
@@ -14,6 +18,9 @@ from vault_harness.scenario.oracles import (
 )
 
 LEDGER = "backend/ledger"
+
+A_LONG_LEASE = 3600
+"""Seconds for which a credential lives that Vault knows nothing of: no renewal is due."""
 
 GREEN = 200
 """``sys/health`` of a Vault that is open and leads."""
@@ -25,22 +32,40 @@ def test_every_request_names_the_namespace(lab: Lab) -> None:
     allow_writes(lab, LEDGER)
     lab.put("v1", path=LEDGER, key="entry")
     client = lab.start()
-    with lab.reading(every=0.5):
-        lab.watch(0.5)
-        with lab.vault.token_revoked(lab.accessor()) as fault:
-            # Who answers from memory meets it at its next renewal only.
-            lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
-        # That it is done is asked elsewhere; where a change goes to is all that counts here.
-        for verb, change in (("write", client.write), ("update", client.update)):
-            if lab.can(verb):
-                change(LEDGER, {"entry": canary(lab)})
-        ask_for_a_whole(lab)  # often a second piece of code, with headers of its own
-        lab.watch(1.1 * lab.ttl)
-        until = lab.history.now()
-    lab.judge(
-        names_its_namespace(lab.entry.namespace),
-        renews_within(0.3, 0.9, since=fault.began, until=until),
-    )
+    # To the end: whoever has another token by then may want another credential with it.
+    with lab.recorder.stub(_a_credential()):
+        with lab.reading(every=0.5):
+            lab.watch(0.5)
+            with lab.vault.token_revoked(lab.accessor()) as fault:
+                # Who answers from memory meets it at its next renewal only.
+                lab.logs_in_again(since=fault.began, within=lab.ttl + lab.deadline)
+            # That it is done is asked elsewhere; where a change goes to is all that counts here.
+            for verb, change in (("write", client.write), ("update", client.update)):
+                if lab.can(verb):
+                    change(LEDGER, {"entry": canary(lab)})
+            if lab.can("lease"):
+                client.lease(CREDENTIALS)
+            ask_for_a_whole(lab)  # often a second piece of code, with headers of its own
+            lab.watch(1.1 * lab.ttl)
+            until = lab.history.now()
+        lab.judge(
+            names_its_namespace(lab.entry.namespace),
+            renews_within(0.3, 0.9, since=fault.began, until=until),
+        )
+
+
+def _a_credential() -> Stub:
+    """What whoever leases is told in Vault's place: where it is asked for is all that counts.
+
+    So no database is needed, nor a mount. It lives for so long that nobody comes to its renewal.
+    """
+    made = {
+        "lease_id": f"{CREDENTIALS}/{token_hex(12)}",
+        "renewable": True,
+        "lease_duration": A_LONG_LEASE,
+        "data": {"username": "app", "password": token_hex(16)},
+    }
+    return Stub(status=200, body=json.dumps(made).encode(), kinds=frozenset({"credential"}))
 
 
 @pytest.mark.scenario("NSP-02")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from tests.mutants import always, other_styles, turnovers, writing
+from tests.mutants import always, other_styles, turnovers, untried, writing
 from tests.mutants.clients import REFERENCE, Mutant, Tolerated
 from tests.subjects.lazy_client import LazyClient
 from tests.subjects.lazy_wire import Reply, UnavailableError, Wire
@@ -106,6 +106,9 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "reads-wholes-in-the-root": Mutant(
         turnovers.ReadsWholesInTheRoot, "NSP-01", "a read named none"
+    ),
+    "leases-in-the-root": Mutant(
+        untried.LeasesInTheRoot, "NSP-01", "a credential named none", REFERENCE
     ),
     "looks-in-the-root": Mutant(LooksInTheRoot, "NSP-01", "a lookup named none"),
     "revokes-in-the-root": Mutant(RevokesInTheRoot, "NSP-01", "a revoke named none"),

@@ -328,6 +328,22 @@ class HoldsUpItsReadersWhileItWrites(ReferenceSubject):
 # Leases
 
 
+class LeasesInTheRoot(Leasing):
+    """Leases by code of its own, which has no header for the namespace."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        super().__init__(environ)
+        transport = self.client._session()._transport
+        send = transport._send
+
+        def without(method: Any, url: Any, headers: Any, content: Any, deadline: Any) -> Any:
+            if "/creds/" in url.path:
+                headers = [(name, value) for name, value in headers if name != b"X-Vault-Namespace"]
+            return send(method, url, headers, content, deadline)
+
+        transport._send = without  # type: ignore[method-assign]
+
+
 class _LogsInForEachFailure(Leases):
     def _ask_for_more(self, grant: Grant, deadline: Deadline) -> dict[str, Any]:
         try:
