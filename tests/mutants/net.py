@@ -258,6 +258,21 @@ class TriesOnce(LazyClient):
         return str(reply.body["data"]["data"][key])
 
 
+class TriesOnceForAWhole(LazyClient):
+    """Tries a read of one key again, and has other code for all of a secret, which does not."""
+
+    gate_type = _Frank
+
+    def read(self, path: str, key: str) -> str:
+        return super().read_all(path)[key]
+
+    def read_all(self, path: str) -> dict[str, str]:
+        reply = self._fetch(path, time.monotonic() + self._deadline * 0.95)
+        if reply.status != 200:
+            return super().read_all(path)  # what is gone, or denied, has its word
+        return {key: str(value) for key, value in reply.body["data"]["data"].items()}
+
+
 class LeavesItsTokenAfterAnOutage(Shaken):
     """Gives its token back in calm weather; after an outage it forgets to."""
 
@@ -526,6 +541,7 @@ MUTANTS: dict[str, Mutant] = {
     "waits-for-a-bigger-answer": Mutant(HasNoTimeoutOfTen, "NET-09", "every call ends within"),
     "takes-half-an-answer": Mutant(TakesHalfAnAnswer, "NET-10", "no wrong value"),
     "tries-once": Mutant(TriesOnce, "NET-11", "at most 20 reads fail"),
+    "tries-once-for-a-whole": Mutant(TriesOnceForAWhole, "NET-11", "at most 20 reads fail"),
     "loses-a-reset-renewal": Mutant(GivesUpRenewing, "NET-12", "the next renewal succeeds"),
     "loses-heart-in-a-callers-call": Mutant(
         edges_hangs.GivesUpInACallersCall, "NET-12", "the next renewal succeeds"

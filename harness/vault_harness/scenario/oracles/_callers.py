@@ -362,6 +362,7 @@ def failed_reads_at_most(
     each_caller: bool = False,
     at_rest: bool = False,
     may_be_empty: bool = False,
+    verbs: tuple[str, ...] = READS,
 ) -> Oracle:
     """At most so many reads fail in that time.
 
@@ -373,12 +374,13 @@ def failed_reads_at_most(
         at_rest: Whether one is let off that fails at once and sends no read: the client gives Vault
             a rest after a failure, and has said for how long (``backoff_cap``).
         may_be_empty: Whether it holds where nobody read then.
+        verbs: In which ways of reading.
     """
     who = " of each caller" if each_caller else ""
     promise = f"at most {count} read{'s' * (count != 1)}{who} fail{'s' * (count == 1)}"
 
     def oracle(history: History) -> list[Finding]:
-        calls = _reads(history, since, until)
+        calls = _reads(history, since, until, verbs=verbs)
         if not calls and not may_be_empty:
             return lacking(promise, "read", since, until)
         findings = []
