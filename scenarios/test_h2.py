@@ -17,9 +17,6 @@ from vault_harness.scenario.oracles import (
 APART = 0.2
 """Of the deadline: how long after another a caller begins, so that one of three always waits."""
 
-AFTER_IT = 1.7
-"""Of the deadline: for so long callers go on, so that each has two calls that both wait in vain."""
-
 
 @pytest.mark.scenario("H2-01")
 def test_dead_connection(lab: Lab) -> None:
@@ -42,7 +39,6 @@ def test_dead_connection(lab: Lab) -> None:
         bound = lab.deadline + lab.or_its_pause(lab.deadline)
         lab.until_good_read(since=fault.began, within=fault.began + bound - lab.history.now())
         end = lab.history.now()
-    _go_away(lab)
     lab.judge(
         failed_reads_at_most(
             1,
@@ -53,27 +49,4 @@ def test_dead_connection(lab: Lab) -> None:
         ),
         recovers_within(bound, since=fault.began, begun=True),
         same_token(since=fault.began, until=given_up(lab, fault)),
-    )
-
-
-def _go_away(lab: Lab) -> None:
-    """End each connection as a proxy does that has served so many requests by it: by a goodbye.
-
-    What is under way by then is answered; whoever asks after it has to use another connection.
-    """
-    with lab.reading(every=0.4, callers=3):
-        lab.watch(1.0)
-        lab.history.mark("GOAWAY")
-        gone = lab.history.now()
-        if not lab.recorder.go_away():
-            return
-        lab.watch(AFTER_IT * lab.deadline)
-    lab.judge_later(
-        failed_reads_at_most(
-            1,
-            since=gone,
-            until=lab.history.now(),
-            each_caller=True,
-            at_rest=lab.declared_or_none("backoff_cap") is not None,
-        )
     )

@@ -67,41 +67,7 @@ class GivesADeadConnectionASecondTry(Http2Client):
     wire_type = _Patient
 
 
-class _Poisoned(Http2Wire):
-    """A connection that has said goodbye is used again, and nothing is sent by it any more."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        super().__init__(environ)
-        self._over: set[httpcore.ConnectionPool] = set()
-
-    def _exchanged(
-        self, connection: httpcore.ConnectionPool, request: httpcore.Request, left: float
-    ) -> httpcore.Response:
-        if connection in self._over:
-            raise httpcore.RemoteProtocolError("the connection is over")
-        try:
-            return super()._exchanged(connection, request, left)
-        except (httpcore.NetworkError, httpcore.ProtocolError):
-            self._over.add(connection)
-            raise
-
-    def _failed(self, connection: httpcore.ConnectionPool) -> None:
-        if connection in self._over:
-            self._idle.append(connection)
-        else:
-            super()._failed(connection)
-
-
-class UsesAConnectionAfterItsGoodbye(Http2Client):
-    """Takes a connection out of use where nothing is answered by it, and not where it was ended."""
-
-    wire_type = _Poisoned
-
-
 MUTANTS: dict[str, Mutant] = {
-    "uses-a-connection-after-its-goodbye": Mutant(
-        UsesAConnectionAfterItsGoodbye, "H2-01", "at most 1", HTTP2
-    ),
     "uses-a-dead-connection-again": Mutant(
         UsesADeadConnectionAgain, "H2-01", "a good read within", HTTP2
     ),

@@ -17,7 +17,6 @@ import h2.connection
 import h2.errors
 import h2.events
 import h2.exceptions
-from hyperframe.frame import GoAwayFrame
 
 from vault_harness.faults import Interference
 from vault_harness.scenario._ends import End, Heard, reach
@@ -76,7 +75,6 @@ class Http2Connection:
         # Headers as bytes: whatever they are in, Vault shall judge of them.
         self._http = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False))
         self._goodbye = Goodbye()
-        self._latest = 0
         self.deaf = False
 
     async def run(self) -> None:
@@ -112,19 +110,6 @@ class Http2Connection:
             for upstream in self._upstreams:
                 upstream.close()
             self._client.close()
-
-    def go_away(self) -> None:
-        """Say that no more requests are taken, answer those that have come, and end.
-
-        As a proxy does after so many requests, or before it is started anew (RFC 9113, 6.8). Not by
-        h2, which would send no answer after it.
-        """
-        self._flush()
-        frame = GoAwayFrame(0, last_stream_id=self._latest)
-        self._client.write(frame.serialize())
-        self._goodbye.said = True
-        if not self._streams:
-            self._heard.put_nowait(("client", b""))
 
     def _swallow(self, data: bytes, *, by_client: bool) -> None:
         """Pass nothing on, and note what a client says beyond its goodbye."""
@@ -184,7 +169,6 @@ class Http2Connection:
             exchange.interference = acting.name
         stream = _Stream(event.stream_id, request, exchange, acting)
         self._streams[stream.number] = stream
-        self._latest = max(self._latest, stream.number)
         stream.work = asyncio.get_running_loop().create_task(self._answer(stream))
 
     def _given_up(self, stream: _Stream) -> None:

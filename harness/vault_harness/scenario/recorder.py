@@ -119,17 +119,6 @@ class Recorder:
             relay.deaf = True
         return len(relays)
 
-    def go_away(self) -> int:
-        """Let each connection of HTTP/2 say goodbye, and end once it is answered; how many do."""
-        relays = [
-            relay
-            for relay in list(self._relays)
-            if isinstance(relay, Http2Connection) and not relay.deaf
-        ]
-        for relay in relays:
-            self._loop.call_soon_threadsafe(relay.go_away)
-        return len(relays)
-
     def open_connections(self) -> int:
         """How many connections are open now."""
         return len(self._connections)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import h2.connection
 import h2.events
-import h2.exceptions
 import httpcore
 import pytest
 from h2.errors import ErrorCodes
@@ -384,35 +383,6 @@ def test_a_client_that_says_goodbye(
         with pytest.raises(AssertionError, match="has ended the connection"):
             client.answered()
     assert [(e.status, e.closed) for e in bench.ended(2)] == [(200, None)] * 2
-
-
-def test_a_server_that_says_goodbye(
-    bench: Bench, tls: ssl.SSLContext, authority: Authority
-) -> None:
-    """What is under way is answered, and then the connection ends, as one does that is idle."""
-    go_on = threading.Event()
-
-    def talk(wire: Wire) -> None:
-        while wire.until(b"\r\n\r\n"):
-            go_on.wait(10)
-            wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
-
-    recorder = bench.serve(talk, tls=tls)
-    with closing(Http2(bench, authority)) as client:
-        client.ask(1, READ)
-        assert bench.history.wait_for(lambda: bool(bench.history.exchanges), TIMEOUT)
-        assert recorder.go_away() == 1
-        go_on.set()
-        with pytest.raises(h2.exceptions.ProtocolError, match="RECV_HEADERS"):
-            client.answered()  # it comes, and h2 takes none after a goodbye
-    with closing(Http2(bench, authority)) as client:
-        client.ask(1, READ)
-        assert client.answered() == 1
-        assert recorder.go_away() == 1
-        with pytest.raises(AssertionError, match="has ended the connection"):
-            client.answered()
-    assert [(e.status, e.closed) for e in bench.ended(2)] == [(200, None)] * 2
-    assert recorder.defects == []
 
 
 def test_a_client_that_goes_for_an_error(
