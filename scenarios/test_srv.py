@@ -203,7 +203,6 @@ def test_retry_after_is_obeyed(lab: Lab) -> None:
     )
     lab.judge(
         obeys_retry_after(since=fault.began, until=fault.end, may_be_empty=True),
-        obeys_retry_after(since=fault.began, until=fault.end, kind="metadata", may_be_empty=True),
         same_token(since=fault.began),
         no_request_storm(since=fault.began, until=fault.end),
     )

@@ -555,11 +555,6 @@ MUTANTS: dict[str, Mutant] = {
     "asks-a-quota-once-more-at-once": Mutant(
         untried.AsksAQuotaOnceMoreAtOnce, "SRV-05", "Retry-After is obeyed"
     ),
-    "looks-at-versions-whatever-a-quota-says": Mutant(
-        untried.LooksAtVersionsWhateverAQuotaSays,
-        "SRV-05",
-        "Retry-After is obeyed by each metadata",
-    ),
     "ignores-retry-after": Mutant(IgnoresRetryAfter, "SRV-05", "Retry-After is obeyed"),
     "gives-up-renewing-at-a-quota": Mutant(
         GivesUpRenewingAtAQuota, "SRV-11", "the next renewal succeeds"

@@ -31,7 +31,6 @@ from tests.mutants.clients import AtShare, Leasing, Shaken
 from tests.mutants.edges_refusals import _Four
 from tests.subjects.lazy_client import Credentials, LazyClient, Token
 from tests.subjects.lazy_wire import (
-    ClientError,
     DeniedError,
     GivenUpError,
     Reply,
@@ -146,24 +145,6 @@ class _AsksOnceMoreAtOnce(Wire):
             if not getattr(error, "pause", 0.0):
                 raise
         return super().send(method, path, deadline=deadline, token=token, body=body)
-
-
-class LooksAtVersionsWhateverAQuotaSays(LazyClient):
-    """Looks at a secret's version before each read of a key, by code that knows of no pause.
-
-    The reads themselves wait for as long as they are told.
-    """
-
-    def read(self, path: str, key: str) -> str:
-        deadline = time.monotonic() + self._deadline
-        with contextlib.suppress(ClientError):
-            self._wire.send(
-                "GET",
-                f"{self._mount}/metadata/{path}",
-                deadline=deadline,
-                token=self._valid_token(deadline).value,
-            )
-        return super().read(path, key)
 
 
 class AsksAQuotaOnceMoreAtOnce(LazyClient):

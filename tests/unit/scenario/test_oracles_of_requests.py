@@ -363,18 +363,6 @@ def test_impatience(story: Story) -> None:
     ]
 
 
-def test_impatience_of_looks_at_metadata(story: Story) -> None:
-    """What is told to a look at metadata stops the next one, and is no matter of reads."""
-    story.sent("metadata", 1.0, 429, retry_after=3.0)
-    story.several("read", 2.0)
-    asked = obeys_retry_after(since=0.0, until=9.0, kind="metadata")
-    assert story.finds(asked) == []
-    story.several("metadata", 3.0)
-    assert story.finds(asked) == [
-        "asked again after 1.99 s, told to wait 3 s; 1 metadata request within that time (+3.00)"
-    ]
-
-
 def test_impatience_of_writes(story: Story) -> None:
     """A refused write stops writes, and no read; a refused read is no matter of theirs."""
     refused(story, 1.0)

@@ -365,7 +365,7 @@ def obeys_retry_after(
     *,
     since: float,
     until: float,
-    kind: Literal["read", "write", "metadata"] = "read",
+    kind: Literal["read", "write"] = "read",
     may_be_empty: bool = False,
 ) -> Oracle:
     """After a 429 with ``Retry-After`` no such request is sent before that time is over.
@@ -380,8 +380,7 @@ def obeys_retry_after(
         kind: What is refused, and not sent meanwhile.
         may_be_empty: Whether it holds where Vault told nobody to wait.
     """
-    what = "metadata request" if kind == "metadata" else kind
-    promise = "Retry-After is obeyed" if kind == "read" else f"Retry-After is obeyed by each {what}"
+    promise = "Retry-After is obeyed" if kind == "read" else f"Retry-After is obeyed by each {kind}"
 
     def oracle(history: History) -> list[Finding]:
         asked = history.find(kind, since=since, until=until)
@@ -399,7 +398,7 @@ def obeys_retry_after(
             ]
             if hasty:
                 text = f"asked again after {hasty[0].began - began:.2f} s, told to wait {wait:g} s;"
-                text += f" {counted(len(hasty), what)} within that time ({times(hasty)})"
+                text += f" {counted(len(hasty), kind)} within that time ({times(hasty)})"
                 late = all(_had_been_on_its_way(history, e, refusal) for e in hasty)
                 return [Finding(promise, text, hasty[0].began, rests_on=(), repeated=late)]
         return []
