@@ -75,6 +75,9 @@ LATE_BY_FAR = 2.0
 OLD_BY_THEN = 2.0
 """Seconds beyond R for which Vault is away in KV-07: what was kept is wrong then, unless marked."""
 
+REFUSED = 1.2
+"""Seconds of that outage in which connections are refused at last: two calls of each way."""
+
 LONGEST = 30.0
 """A declared refresh or max_stale beyond this would make a scenario wait for too long."""
 
@@ -769,6 +772,9 @@ def test_changed_while_vault_is_away(lab: Lab) -> None:
             lab.delete(path)
             # By its end what a memory has of them is too old to be given as if it were fresh.
             lab.hold(fault, max(3.0, lab.refresh + OLD_BY_THEN))
+            with lab.network.down() as refused:
+                refused.optional = True  # who answers from memory need not meet that as well
+                lab.watch(REFUSED)
         lab.recovers(after=fault, path=PATH)
         within = lab.recovery_after(fault) + lab.refresh
         for verb in verbs:

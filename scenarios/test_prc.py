@@ -279,8 +279,8 @@ TRUTH = "health tells the truth"
 
 def _turns_red_and_green(lab: Lab, loss: AbstractContextManager[Fault]) -> bool:
     """Let Vault fail until the client says that it is not well; whether it does, and is again."""
-    # Who says what its own last look came to has had another one by then.
-    red_bound = max(0.5 * lab.ttl, lab.refresh + 1.0)
+    # Who says what its own last look came to has had another one by then, and that its end.
+    red_bound = max(0.5 * lab.ttl, lab.refresh + lab.deadline)
     with loss as fault:
         red = turns(lab, well=False, within=red_bound)
         lab.hold(fault, 0.0)

@@ -192,9 +192,9 @@ class SaysIllLate(Tweaked):
 
 
 class SaysIllTooLate(SaysIllLate):
-    """For longer than half of a token's life."""
+    """For longer than half of a token's life, and than a look of its own takes."""
 
-    after = 7.5
+    after = 9.0
 
 
 class SaysNothingOfItsHealth(Shaken):

@@ -101,7 +101,10 @@ class LooksForItsTokenLate(ReferenceSubject):
     def _follow(self) -> None:
         wait = self.after
         while not self._ended.wait(0.05):
-            delivered = self._file.read_text(encoding="ascii")
+            try:
+                delivered = self._file.read_text(encoding="ascii")
+            except FileNotFoundError:  # an agent is started anew
+                continue
             if delivered != self._late.read_text(encoding="ascii"):
                 time.sleep(wait)
                 wait = 0.0
