@@ -485,9 +485,6 @@ MUTANTS: dict[str, Mutant] = {
     "waits-long-for-a-renewal-of-a-lease": _mutant(
         edges_leases.WaitsLongForARenewalOfALease, "LEASE-09", "holds up no call for a credential"
     ),
-    "asks-under-the-lock-of-all": _mutant(
-        untried.AsksUnderTheLockOfAll, "LEASE-08", "no call for another credential waits"
-    ),
     "logs-in-for-each-lease-that-fails": _mutant(
         untried.LogsInForEachFailedLease, "LEASE-04", "the token survives"
     ),

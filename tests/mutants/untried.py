@@ -17,7 +17,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from resilient_vault_client import (
-    Credential,
     PermissionDenied,
     Secret,
     VaultClient,
@@ -398,23 +397,6 @@ class LogsInOnceForDeniedRenewals(Leasing):
     """Looks once whether its role may do more by now."""
 
     leases_type: ClassVar[type[Leases]] = _LogsInOnceForThem
-
-
-class _OneLockForAll(Leases):
-    _turn = threading.Lock()
-
-    def current(self, path: str, deadline: Deadline) -> Credential:
-        with self._turn:
-            return super().current(path, deadline)
-
-
-class AsksUnderTheLockOfAll(Leasing):
-    """Has one lock for what it leases, and asks Vault for a credential while it holds that.
-
-    While a database takes its time to make one, nobody is given what is leased of another.
-    """
-
-    leases_type: ClassVar[type[Leases]] = _OneLockForAll
 
 
 # What outages leave behind

@@ -44,14 +44,7 @@ def reads_go_on(bound: float, *, since: float, until: float, path: str) -> Oracl
     return oracle
 
 
-def nobody_waits(
-    bound: float,
-    *,
-    since: float,
-    until: float,
-    of: Collection[str],
-    what: Literal["read", "lease"] = "read",
-) -> Oracle:
+def nobody_waits(bound: float, *, since: float, until: float, of: Collection[str]) -> Oracle:
     """Each read of some secrets that begins in that time is served, within `bound` seconds.
 
     Args:
@@ -59,18 +52,13 @@ def nobody_waits(
         since: When it begins.
         until: When it ends.
         of: Which secrets: those with which nothing is wrong.
-        what: With "lease" it is about who asks for a credential of those paths.
     """
-    verbs: tuple[str, ...] = READS if what == "read" else ("lease",)
-    word, thing = "read", "reader of another secret"
-    if what == "lease":
-        word, thing = "call", "call for another credential"
-    promise = f"no {thing} waits longer than {bound:.3g} s for a slow one"
+    promise = f"no reader of another secret waits longer than {bound:.3g} s for a slow one"
 
     def oracle(history: History) -> list[Finding]:
-        calls = history.calls(*verbs, since=since, until=until, where=lambda o: o.path in of)
+        calls = history.calls(*READS, since=since, until=until, where=lambda o: o.path in of)
         if not calls:
-            return lacking(promise, word, since, until)
+            return lacking(promise, "read", since, until)
         held = []
         for call in calls:
             ended = history.now() if call.ended is None else call.ended
@@ -80,7 +68,7 @@ def nobody_waits(
         if not held:
             return []
         over, worst = max(held, key=lambda one: one[0])
-        text = f"{len(held)} of {counted(len(calls), word)} waited or failed"
+        text = f"{len(held)} of {counted(len(calls), 'read')} waited or failed"
         text += f" ({times(call for _, call in held)}), the worst of {worst.path}"
         missed = None if math.isinf(over) else over
         return [Finding(promise, text, worst.began, missed=missed, until=worst.ended)]
