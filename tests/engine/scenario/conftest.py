@@ -22,7 +22,9 @@ from vault_harness.scenario.catalogue import load
 
 ROOT = Path(__file__).parents[3]
 
-LIFE = load(ROOT / "scenarios" / "catalogue.toml")["TOK-19"].ttl
+CATALOGUE = load(ROOT / "scenarios" / "catalogue.toml")
+
+LIFE = CATALOGUE["TOK-19"].ttl
 """Seconds, of the token of TOK-19."""
 
 CLIENTS = '''
